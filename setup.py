@@ -1,5 +1,8 @@
 """Build of the compiled core; everything declarative is in pyproject.toml."""
 
+from glob import glob
+
+import numpy
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
@@ -9,19 +12,28 @@ from setuptools import Extension, setup
 C_FLAGS = ["-O3", "-std=gnu11", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off"]
 
 
-def extension(name: str, c_sources: tuple[str, ...] = ()) -> Extension:
+def extension(name: str, *c_sources: str) -> Extension:
     return Extension(
         f"vledge._ext.{name}",
         [f"ext/{name}.pyx", *c_sources],
-        include_dirs=["ext"],
-        define_macros=[("CYTHON_CLINE_IN_TRACEBACK", "0")],
+        include_dirs=["ext", numpy.get_include()],
+        depends=[*glob("ext/*.h"), *glob("ext/simd/*.h")],
+        define_macros=[
+            ("CYTHON_CLINE_IN_TRACEBACK", "0"),
+            ("NPY_NO_DEPRECATED_API", "NPY_1_23_API_VERSION"),
+        ],
         extra_compile_args=C_FLAGS,
     )
 
 
 setup(
     ext_modules=cythonize(
-        [extension("packing")],
+        [
+            extension("packing"),
+            extension("isa", *sorted(glob("ext/simd/*.c"))),
+            extension("weights"),
+            extension("recurrent", "ext/threads.c"),
+        ],
         language_level=3,
         compiler_directives={
             "boundscheck": False,

@@ -1,0 +1,96 @@
+"""Which instruction set the kernels run on, and their vector maths on whole arrays.
+
+The best set that the CPU has is taken; ``VLEDGE_ISA`` or :func:`select` force another one, so that
+every path the CPU can run is tested. Layers keep the set that was selected when they were packed.
+"""
+
+import os
+
+import numpy as np
+
+cdef extern from "simd/dispatch.h" nogil:
+    const vl_kernels *vl_runnable(int i, int f64)
+    const char *vl_cpu_features()
+
+cdef str chosen = None
+
+
+def runnable() -> tuple:
+    """Names of the instruction sets that this CPU can run, best first."""
+    cdef int i = 0
+    names = []
+    while vl_runnable(i, False) != NULL:
+        names.append(vl_runnable(i, False).isa.decode())
+        i += 1
+    return tuple(names)
+
+
+def cpu_features() -> str:
+    """The CPU's features that matter to the kernels, separated by spaces."""
+    return vl_cpu_features().decode()
+
+
+def select(name=None) -> str:
+    """Select an instruction set by name for layers packed from now on; None takes the best."""
+    global chosen
+    names = runnable()
+    if name is None:
+        name = names[0]
+    if name not in names:
+        raise ValueError(f"instruction set {name!r} cannot run here; this CPU runs {', '.join(names)}")
+    chosen = name
+    return name
+
+
+def selected() -> str:
+    """The instruction set that layers packed from now on will use."""
+    if chosen is None:
+        name = os.environ.get("VLEDGE_ISA") or None
+        try:
+            select(name)
+        except ValueError as error:
+            raise ValueError(f"environment variable VLEDGE_ISA: {error}") from None
+    return chosen
+
+
+cdef const vl_kernels *kernels_for(bint f64) except NULL:
+    # An instruction set without double vectors leaves float64 to the baseline, the last entry.
+    cdef int i = 0
+    cdef const vl_kernels *last = NULL
+    name = selected().encode()
+    while vl_runnable(i, f64) != NULL:
+        last = vl_runnable(i, f64)
+        if last.isa == name:
+            break
+        i += 1
+    return last
+
+
+def lanes(dtype) -> int:
+    """Elements of one vector of the selected instruction set."""
+    return kernels_for(np.dtype(dtype) == np.float64).lanes
+
+
+def tile_rows() -> int:
+    """Rows of the tallest tile of the selected instruction set, for tests to step over."""
+    return kernels_for(False).max_rows
+
+
+def apply(str function, x):
+    """``exp``, ``tanh`` or ``sigmoid`` of a float32 or float64 array, by the selected kernels."""
+    x = np.ascontiguousarray(x)
+    if x.dtype != np.float32 and x.dtype != np.float64:
+        raise ValueError(f"x has dtype {x.dtype}, expected float32 or float64")
+    y = np.empty_like(x)
+    cdef const vl_kernels *k = kernels_for(x.dtype == np.float64)
+    cdef size_t source = x.ctypes.data, target = y.ctypes.data
+    cdef ptrdiff_t n = x.size
+    if function == "exp":
+        k.exp(n, <const void *>source, <void *>target)
+    elif function == "tanh":
+        k.tanh(n, <const void *>source, <void *>target)
+    elif function == "sigmoid":
+        k.sigmoid(n, <const void *>source, <void *>target)
+    else:
+        raise ValueError(f"no vector function {function!r}; there are exp, tanh and sigmoid")
+    return y

@@ -1,0 +1,554 @@
+"""The time loops: whole sequences of different lengths through the weights of one layer.
+
+Sequences are sorted by falling length, so that the live ones at step t are rows
+``0 … batch_sizes[t]``. Element (t, row) of the input stands at ``x_time[t] + x_rows[row]`` and of
+the output likewise, which fits packed rows and padded arrays in either axis order: nothing is
+copied to be computed.
+
+A direction walks its steps in chunks. A chunk's input is projected for all its rows at once, into a
+buffer that stays in the cache; then the steps of the chunk run one by one. The state alternates
+between two buffers, both filled with h_0 at first, so that in a reverse walk a sequence that joins
+finds its own initial state.
+
+Threads either take slices of the sequences, with nothing to wait for, or, for one long sequence,
+share the hidden blocks of every step and meet at a barrier. Each output element is computed by the
+same operations in the same order whatever the slices, so results do not depend on threads.
+"""
+
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from libc.stdint cimport int64_t, uint64_t
+from libc.string cimport memcpy, memset
+
+cimport numpy as cnp
+import numpy as np
+
+from vledge import threads as thread_settings
+from vledge._ext.isa cimport vl_product, vl_step
+from vledge._ext.weights cimport (
+    GRU,
+    GRU_RESET_BEFORE,
+    LSTM,
+    RNN_RELU,
+    RNN_TANH,
+    Direction,
+    Weights,
+)
+
+cdef extern from "simd/cpu_mode.h" nogil:
+    uint64_t vl_flush_subnormals()
+    void vl_restore_mode(uint64_t mode)
+
+cdef extern from "threads.h" nogil:
+    ctypedef struct vl_barrier:
+        pass
+    int VL_MOST_THREADS
+    void vl_parallel(int threads, void (*task)(void *, int, int) noexcept nogil, void *context)
+    void vl_wait(vl_barrier *barrier, int members)
+    int vl_take(int *counter)
+    void *vl_scratch(size_t bytes)
+    void vl_scratch_trim(size_t keep)
+
+cnp.import_array()
+
+# Bytes of projected input that a chunk holds: small enough to stay in the second-level cache
+# beside the weights, large enough that W_ih is seldom read anew (benchmarks/kernels.py --chunk).
+cdef size_t CHUNK_BYTES = 256 * 1024
+# What a thread keeps of its scratch memory between calls.
+cdef size_t KEEP_BYTES = 4 * 1024 * 1024
+# What a step costs before its first row, in rows: reading the panel's weights.
+cdef ptrdiff_t STEP_OVERHEAD = 2
+# Weights of one step below which sharing a step between threads costs more than it saves.
+cdef ptrdiff_t SHARED_STEP_BYTES = 256 * 1024
+
+cdef struct Job:
+    const Weights *directions[2]
+    int direction_count
+    ptrdiff_t steps, sequences
+    const int64_t *batch_sizes
+    const char *x
+    const ptrdiff_t *x_time
+    const ptrdiff_t *x_rows
+    char *y                      # NULL: only the final states are wanted
+    const ptrdiff_t *y_time
+    const ptrdiff_t *y_rows
+    const char *h_0              # [D, B, width] rows, NULL = zeros
+    const char *c_0
+    char *h_n
+    char *c_n
+    # what threads share
+    int slices                   # of the sequences; slice s is rows first_row[s] … first_row[s + 1]
+    ptrdiff_t first_row[65]
+    int next_task
+    int out_of_memory
+    bint share_steps             # one task for all threads instead of one thread a task
+    char *shared
+    vl_barrier barrier
+
+
+# ---- memory of one walk ------------------------------------------------------------------------
+
+cdef struct Scratch:
+    char *h[2]                   # [rows, width_padded] each
+    char *c                      # [rows, panels * lanes]; z for gru_reset_before
+    char *gated                  # as h: r * h, or the LSTM's output before its projection
+    ptrdiff_t *state_offsets     # of the rows of `gated`
+    char *pre                    # [chunk rows, vectors * lanes]
+    ptrdiff_t *pre_inputs        # offsets of the chunk's input rows
+
+
+cdef inline size_t rounded(size_t bytes) noexcept nogil:
+    return (bytes + 63) & ~<size_t>63
+
+
+cdef ptrdiff_t chunk_rows(const Weights *w, ptrdiff_t rows, ptrdiff_t total) noexcept nogil:
+    """Rows that a chunk may hold; one whole step always fits."""
+    cdef ptrdiff_t row_bytes = w.vectors * w.kernels.lanes * w.itemsize
+    cdef ptrdiff_t most = <ptrdiff_t>CHUNK_BYTES // row_bytes
+    return min(max(most, rows), total)
+
+
+cdef size_t lay_out(const Weights *w, ptrdiff_t rows, ptrdiff_t chunk, char *memory,
+                    Scratch *s) noexcept nogil:
+    """Bytes needed; with memory given, the pointers too."""
+    cdef size_t h = rounded(rows * w.width_padded * w.itemsize)
+    cdef size_t hidden = rounded(rows * w.panels * w.kernels.lanes * w.itemsize)
+    cdef size_t pre = rounded(chunk * w.vectors * w.kernels.lanes * w.itemsize)
+    cdef size_t c = hidden if w.cell == LSTM or w.cell == GRU_RESET_BEFORE else 0
+    cdef size_t gated = hidden if w.w_hr != NULL or w.cell == GRU_RESET_BEFORE else 0
+    cdef size_t offsets = rounded(rows * sizeof(ptrdiff_t)) if w.w_hr != NULL else 0
+    if memory != NULL:
+        s.h[0] = memory
+        s.h[1] = memory + h
+        s.c = memory + 2 * h
+        s.gated = s.c + c
+        s.state_offsets = <ptrdiff_t *>(s.gated + gated)
+        s.pre = s.gated + gated + offsets
+        s.pre_inputs = <ptrdiff_t *>(s.pre + pre)
+    return 2 * h + c + gated + offsets + pre + rounded(chunk * sizeof(ptrdiff_t))
+
+
+# ---- one direction of some sequences -----------------------------------------------------------
+
+cdef void load_rows(char *target, ptrdiff_t row_bytes, const char *source, ptrdiff_t source_bytes,
+                    ptrdiff_t rows) noexcept nogil:
+    """rows of source_bytes, or zeros when source is NULL, to rows padded with zeros."""
+    cdef ptrdiff_t r
+    if source == NULL or source_bytes < row_bytes:
+        memset(target, 0, rows * row_bytes)
+    if source != NULL:
+        for r in range(rows):
+            memcpy(target + r * row_bytes, source + r * source_bytes, source_bytes)
+
+
+cdef void project(const Job *job, const Weights *w, Scratch *s, ptrdiff_t count, int member,
+                  int members) noexcept nogil:
+    """pre = bias + W_ih x for the chunk's rows; of shared steps, this member's panels."""
+    cdef vl_product p
+    cdef ptrdiff_t first, last
+    panel_share(w, member, members, &first, &last)
+    p.rows = count
+    p.depth = w.input_size
+    p.vectors = w.vectors
+    p.first = first * (w.vectors // w.panels)
+    p.last = last * (w.vectors // w.panels)
+    p.group = w.group
+    p.x = job.x
+    p.x_rows = s.pre_inputs
+    p.w = w.w_ih
+    p.bias = w.bias
+    p.out = s.pre
+    p.ld_out = w.vectors * w.kernels.lanes
+    w.kernels.product(&p)
+
+
+cdef void panel_share(const Weights *w, int member, int members, ptrdiff_t *first,
+                      ptrdiff_t *last) noexcept nogil:
+    """The panels that a member computes, in groups of four: what one-gate cells pack together."""
+    cdef ptrdiff_t groups = (w.panels + 3) // 4
+    first[0] = 4 * (groups * member // members)
+    last[0] = min(4 * (groups * (member + 1) // members), w.panels)
+
+
+cdef void step(const Weights *w, vl_step *k, Scratch *s, vl_barrier *barrier,
+               int members) noexcept nogil:
+    """One time step of one member's panels: the only place that chooses a cell's kernel."""
+    cdef const char *w_hh = <const char *>w.w_hh
+    if w.cell == LSTM:
+        w.kernels.lstm(k)
+    elif w.cell == GRU:
+        w.kernels.gru(k)
+    elif w.cell == RNN_TANH:
+        w.kernels.rnn_tanh(k)
+    elif w.cell == RNN_RELU:
+        w.kernels.rnn_relu(k)
+    else:
+        w.kernels.gru_gates(k)
+        vl_wait(barrier, members)
+        w.kernels.gru_candidate(k)
+
+
+cdef void project_state(const Weights *w, Scratch *s, char *h_next, char *out,
+                        const ptrdiff_t *out_rows, ptrdiff_t rows) noexcept nogil:
+    """h = W_hr (o tanh(c)): from `gated` to the next state and the output."""
+    cdef vl_product p
+    cdef ptrdiff_t r
+    p.rows = rows
+    p.depth = w.hidden_size
+    p.first = 0
+    p.last = p.vectors = w.width_padded // w.kernels.lanes
+    p.group = 4
+    p.x = s.gated
+    p.x_rows = s.state_offsets
+    p.w = w.w_hr
+    p.bias = NULL
+    p.out = h_next
+    p.ld_out = w.width_padded
+    w.kernels.product(&p)
+    if out != NULL:
+        for r in range(rows):
+            memcpy(out + out_rows[r] * w.itemsize, h_next + r * w.width_padded * w.itemsize,
+                   w.width * w.itemsize)
+
+
+cdef bint walk(Job *job, int d, ptrdiff_t first_row, ptrdiff_t last_row, int member,
+               int members) noexcept nogil:
+    """Runs direction d of sequences [first_row, last_row); False when memory is out."""
+    cdef const Weights *w = job.directions[d]
+    cdef ptrdiff_t rows = last_row - first_row, size = w.itemsize
+    cdef ptrdiff_t hidden_padded = w.panels * w.kernels.lanes
+    cdef ptrdiff_t pre_row = w.vectors * w.kernels.lanes
+    cdef ptrdiff_t steps = 0, total = 0, t, r, live, walked, chunk_end, filled, i, chunk
+    cdef int current = 0
+    cdef Scratch s
+    cdef vl_step k
+    cdef char *memory
+    cdef char *out
+    cdef char *h_next
+
+    while steps < job.steps and job.batch_sizes[steps] > first_row:
+        total += min(<ptrdiff_t>job.batch_sizes[steps], last_row) - first_row
+        steps += 1
+
+    chunk = chunk_rows(w, rows, max(total, 1))
+    memory = job.shared if members > 1 else <char *>vl_scratch(lay_out(w, rows, chunk, NULL, &s))
+    if memory == NULL:
+        return False
+    lay_out(w, rows, chunk, memory, &s)
+
+    if member == 0:
+        r = d * job.sequences + first_row
+        for i in range(2):
+            load_rows(s.h[i], w.width_padded * size,
+                      NULL if job.h_0 == NULL else job.h_0 + r * w.width * size, w.width * size, rows)
+        if w.cell == LSTM:
+            load_rows(s.c, hidden_padded * size,
+                      NULL if job.c_0 == NULL else job.c_0 + r * w.hidden_size * size,
+                      w.hidden_size * size, rows)
+        if w.w_hr != NULL:
+            for r in range(rows):
+                s.state_offsets[r] = r * hidden_padded
+
+    k.depth = w.width
+    k.hidden_size = w.hidden_size
+    k.w = w.w_hh
+    k.w_candidate = w.w_candidate
+    k.bias_candidate = w.bias_candidate
+    k.ld_pre = pre_row
+    k.ld_h = w.width_padded
+    k.c = s.c
+    k.ld_c = hidden_padded
+    k.gated = s.gated
+    k.out_rows = job.y_rows + first_row
+    panel_share(w, member, members, &k.first_panel, &k.last_panel)
+
+    walked = 0
+    while walked < steps:
+        # ---- project a chunk of whole steps
+        chunk_end = walked
+        filled = 0
+        if members > 1:
+            vl_wait(&job.barrier, members)   # everyone has done with the last chunk's inputs
+        while chunk_end < steps:
+            t = steps - 1 - chunk_end if w.reverse else chunk_end
+            live = min(<ptrdiff_t>job.batch_sizes[t], last_row) - first_row
+            if filled + live > chunk:
+                break
+            if member == 0:
+                for r in range(live):
+                    s.pre_inputs[filled + r] = job.x_time[t] + job.x_rows[first_row + r]
+            filled += live
+            chunk_end += 1
+        if members > 1:
+            vl_wait(&job.barrier, members)
+        project(job, w, &s, filled, member, members)
+
+        # ---- run its steps
+        k.pre = s.pre
+        while walked < chunk_end:
+            t = steps - 1 - walked if w.reverse else walked
+            live = min(<ptrdiff_t>job.batch_sizes[t], last_row) - first_row
+            out = NULL
+            if job.y != NULL:
+                out = job.y + (job.y_time[t] + d * w.width) * size
+            h_next = s.h[1 - current]
+            k.rows = live
+            k.h = s.h[current]
+            if w.w_hr != NULL:
+                k.h_next = s.gated
+                k.ld_h_next = hidden_padded
+                k.out = NULL
+            else:
+                k.h_next = h_next
+                k.ld_h_next = w.width_padded
+                k.out = out
+            step(w, &k, &s, &job.barrier, members)
+            if w.w_hr != NULL:
+                vl_wait(&job.barrier, members)
+                if member == 0:
+                    project_state(w, &s, h_next, out, k.out_rows, live)
+            vl_wait(&job.barrier, members)
+            k.pre = <const char *>k.pre + live * pre_row * size
+            current = 1 - current
+            walked += 1
+
+    # ---- final states: a sequence's last step left its state in the buffer of that step's parity
+    if member == 0:
+        t = steps
+        for r in range(rows):
+            while not w.reverse and t > 0 and job.batch_sizes[t - 1] <= first_row + r:
+                t -= 1
+            i = d * job.sequences + first_row + r
+            memcpy(job.h_n + i * w.width * size, s.h[t & 1] + r * w.width_padded * size,
+                   w.width * size)
+            if w.cell == LSTM:
+                memcpy(job.c_n + i * w.hidden_size * size, s.c + r * hidden_padded * size,
+                       w.hidden_size * size)
+    return True
+
+
+# ---- many threads ------------------------------------------------------------------------------
+
+cdef void run_tasks(void *context, int member, int members) noexcept nogil:
+    """What each thread does: all of its tasks, or its share of every step."""
+    cdef Job *job = <Job *>context
+    cdef uint64_t mode = vl_flush_subnormals()
+    cdef int task, d
+    if job.share_steps and members > 1:
+        for d in range(job.direction_count):
+            walk(job, d, 0, job.sequences, member, members)
+            vl_wait(&job.barrier, members)
+    else:
+        task = vl_take(&job.next_task)
+        while task < job.slices * job.direction_count:
+            # slices of both directions alternate, the longest sequences first
+            d = task % job.direction_count
+            if not walk(job, d, job.first_row[task // job.direction_count],
+                        job.first_row[task // job.direction_count + 1], 0, 1):
+                job.out_of_memory = True
+            task = vl_take(&job.next_task)
+        vl_scratch_trim(KEEP_BYTES)
+    vl_restore_mode(mode)
+
+
+cdef void slice_sequences(Job *job, const ptrdiff_t *lengths, int slices) noexcept nogil:
+    """Cuts the sequences into slices of equal real work: their steps, and an overhead for each time
+    step that the slice takes part in (the length of its first sequence)."""
+    cdef ptrdiff_t low = 0, high = 0, middle, cost, r
+    cdef int used
+    for r in range(job.sequences):
+        high += lengths[r]
+    high += STEP_OVERHEAD * lengths[0]
+    while low < high:                      # the smallest largest slice, by bisection
+        middle = (low + high) // 2
+        used = 0
+        cost = middle + 1
+        for r in range(job.sequences):
+            if cost + lengths[r] > middle:
+                used += 1
+                cost = STEP_OVERHEAD * lengths[r]
+            cost += lengths[r]
+            if cost > middle:
+                used = slices + 1
+            if used > slices:
+                break
+        if used <= slices:
+            high = middle
+        else:
+            low = middle + 1
+    used = 0
+    cost = high + 1
+    for r in range(job.sequences):
+        if used == 0 or (cost + lengths[r] > high and used < slices):
+            job.first_row[used] = r
+            used += 1
+            cost = STEP_OVERHEAD * lengths[r]
+        cost += lengths[r]
+    job.slices = used
+    job.first_row[used] = job.sequences
+
+
+cdef int execute(Job *job, int threads) except -1:
+    """Runs the job; the GIL is released in here."""
+    cdef const Weights *w = job.directions[0]
+    cdef Scratch s
+    cdef ptrdiff_t t, r, total = 0
+    cdef ptrdiff_t *lengths = NULL
+    cdef ptrdiff_t step_bytes = w.vectors * w.kernels.lanes * w.width * w.itemsize
+    job.slices = 1
+    job.first_row[0] = 0
+    job.first_row[1] = job.sequences
+    job.next_task = 0
+    job.out_of_memory = False
+    job.share_steps = False
+    job.shared = NULL
+    memset(&job.barrier, 0, sizeof(vl_barrier))
+    if threads > VL_MOST_THREADS:
+        threads = VL_MOST_THREADS
+    if threads > 1 and job.steps > 0:
+        if job.sequences >= 2 and threads > job.direction_count:
+            lengths = <ptrdiff_t *>PyMem_Malloc(job.sequences * sizeof(ptrdiff_t))
+            if lengths == NULL:
+                raise MemoryError
+            t = job.steps
+            for r in range(job.sequences):
+                while t > 0 and job.batch_sizes[t - 1] <= r:
+                    t -= 1
+                lengths[r] = t
+            slice_sequences(job, lengths,
+                            threads if threads % job.direction_count else
+                            threads // job.direction_count)
+            PyMem_Free(lengths)
+        elif (job.sequences == 1 and threads > job.direction_count
+              and step_bytes >= SHARED_STEP_BYTES):
+            job.share_steps = True
+        else:
+            threads = min(threads, job.direction_count)
+    if job.share_steps:
+        for t in range(job.steps):
+            total += job.batch_sizes[t]
+        r = 0
+        for t in range(job.direction_count):
+            r = max(r, <ptrdiff_t>lay_out(
+                job.directions[t], job.sequences,
+                chunk_rows(job.directions[t], job.sequences, max(total, 1)), NULL, &s))
+        memory = np.empty(r + 64, np.uint8)
+        job.shared = <char *><size_t>(memory.ctypes.data + -memory.ctypes.data % 64)
+    with nogil:
+        vl_parallel(threads if job.share_steps else min(threads, job.slices * job.direction_count),
+                    run_tasks, job)
+    if job.out_of_memory:
+        raise MemoryError("no memory for the working buffers of a recurrent layer")
+    return 0
+
+
+# ---- from Python -------------------------------------------------------------------------------
+
+cdef int typenum(Direction direction):
+    return cnp.NPY_FLOAT64 if direction.weights.itemsize == 8 else cnp.NPY_FLOAT32
+
+
+cdef const char *rows_of(object array, str name, int type_number, tuple shape) except? NULL:
+    """Data pointer of an array that must be C-contiguous, of that type and shape; None is NULL."""
+    if array is None:
+        return NULL
+    if not isinstance(array, cnp.ndarray) or cnp.PyArray_TYPE(array) != type_number:
+        raise ValueError(f"{name} must be an array of the weights' dtype")
+    if (<object>array).shape != shape or not cnp.PyArray_IS_C_CONTIGUOUS(array):
+        raise ValueError(f"{name} must be C-contiguous with shape {shape}, got {array.shape}")
+    return <const char *>cnp.PyArray_DATA(array)
+
+
+def run(list directions, data, batch_sizes, h_0=None, c_0=None, threads=None):
+    """Run one layer over packed sequences.
+
+    Parameters
+    ----------
+    directions : list of one or two Direction
+        All of one cell, size and dtype.
+    data : ndarray [sum(batch_sizes), input_size]
+    batch_sizes : ndarray of int64 [T], non-increasing
+    h_0 : ndarray [D, B, proj_size or hidden_size], or None for zeros
+        Rows in the packed (sorted) order; B may exceed ``batch_sizes[0]``: sequences of length 0,
+        whose final state is their initial one.
+    c_0 : ndarray [D, B, hidden_size], or None for zeros; LSTM only
+    threads : int, optional
+        Default: :func:`vledge.get_num_threads`.
+
+    Returns
+    -------
+    output : ndarray [sum(batch_sizes), D * (proj_size or hidden_size)]
+    h_n, c_n : ndarrays shaped as h_0 and c_0; c_n is None for cells other than LSTM
+    """
+    cdef Direction first = directions[0], other
+    cdef const Weights *w = &first.weights
+    cdef Job job
+    cdef int d, number = typenum(first)
+    cdef cnp.npy_intp shape[3]
+    cdef ptrdiff_t t, r, total = 0
+    cdef ptrdiff_t *offsets
+
+    job.direction_count = len(directions)
+    if job.direction_count > 2:
+        raise ValueError("a layer has one direction or two")
+    for d in range(job.direction_count):
+        other = directions[d]
+        if (other.weights.width != w.width or other.weights.input_size != w.input_size
+                or other.weights.cell != w.cell or typenum(other) != number
+                or other.weights.hidden_size != w.hidden_size):
+            raise ValueError("the directions of a layer must have one cell, size and dtype")
+        job.directions[d] = &other.weights
+    if not (isinstance(batch_sizes, cnp.ndarray) and cnp.PyArray_TYPE(batch_sizes) == cnp.NPY_INT64
+            and batch_sizes.ndim == 1 and cnp.PyArray_IS_C_CONTIGUOUS(batch_sizes)):
+        raise ValueError("batch_sizes must be a contiguous one-dimensional int64 array")
+    job.batch_sizes = <const int64_t *>cnp.PyArray_DATA(batch_sizes)
+    job.steps = cnp.PyArray_DIM(batch_sizes, 0)
+    for t in range(job.steps):
+        if job.batch_sizes[t] < 1 or (t > 0 and job.batch_sizes[t] > job.batch_sizes[t - 1]):
+            raise ValueError("batch_sizes must be positive and non-increasing")
+        total += job.batch_sizes[t]
+    job.sequences = job.batch_sizes[0] if job.steps else 0
+    if h_0 is not None:
+        job.sequences = max(job.sequences, <ptrdiff_t>h_0.shape[1])
+    job.x = rows_of(data, "data", number, (total, w.input_size))
+    job.h_0 = rows_of(h_0, "h_0", number, (job.direction_count, job.sequences, w.width))
+    job.c_0 = rows_of(c_0, "c_0", number, (job.direction_count, job.sequences, w.hidden_size))
+    if c_0 is not None and w.cell != LSTM:
+        raise ValueError("c_0 goes with an LSTM only")
+
+    shape[0] = total
+    shape[1] = job.direction_count * w.width
+    output = cnp.PyArray_EMPTY(2, shape, number, False)
+    shape[0] = job.direction_count
+    shape[1] = job.sequences
+    shape[2] = w.width
+    h_n = cnp.PyArray_EMPTY(3, shape, number, False)
+    c_n = None
+    job.c_n = NULL
+    if w.cell == LSTM:
+        shape[2] = w.hidden_size
+        c_n = cnp.PyArray_EMPTY(3, shape, number, False)
+        job.c_n = <char *>cnp.PyArray_DATA(c_n)
+    job.h_n = <char *>cnp.PyArray_DATA(h_n)
+    job.y = <char *>cnp.PyArray_DATA(output)
+    if job.sequences == 0:
+        return output, h_n, c_n
+
+    offsets = <ptrdiff_t *>PyMem_Malloc(2 * (job.steps + job.sequences) * sizeof(ptrdiff_t))
+    if offsets == NULL:
+        raise MemoryError
+    try:
+        job.x_time, job.y_time = offsets, offsets + job.steps
+        job.x_rows = offsets + 2 * job.steps
+        job.y_rows = job.x_rows + job.sequences
+        total = 0
+        for t in range(job.steps):
+            (<ptrdiff_t *>job.x_time)[t] = total * w.input_size
+            (<ptrdiff_t *>job.y_time)[t] = total * job.direction_count * w.width
+            total += job.batch_sizes[t]
+        for r in range(job.sequences):
+            (<ptrdiff_t *>job.x_rows)[r] = r * w.input_size
+            (<ptrdiff_t *>job.y_rows)[r] = r * job.direction_count * w.width
+        execute(&job, thread_settings.get_num_threads() if threads is None else threads)
+    finally:
+        PyMem_Free(offsets)
+    return output, h_n, c_n

@@ -1,0 +1,345 @@
+/* The kernels of kernels.h for one vector type: loops over panels outside and row tiles inside, so
+ * that a panel's weights stay in the nearest cache while all rows pass by.
+ *
+ * A function NAME_tile(rows, ...) computes one tile: accumulators from the projected input, the k
+ * loop, then the cell's equations in registers; only the new state and the output are written.
+ */
+
+/* The heights of row tiles by how many vectors wide a panel is; see tile.h for the register count. */
+#ifndef VL_TALLEST
+#define VL_TALLEST(vectors) ((vectors) == 4 ? 3 : (vectors) == 3 ? 4 : 6)
+#endif
+
+VL_INLINE void vl_state_rows(const real **x, int rows, const vl_step *s, ptrdiff_t row)
+{
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++)
+        x[r] = (const real *)s->h + (row + r) * s->ld_h;
+}
+
+VL_INLINE void vl_emit(const vl_step *s, ptrdiff_t row, ptrdiff_t panel, vec h)
+{
+    vl_store((real *)s->h_next + row * s->ld_h_next + panel * L, h);
+    if (s->out) {
+        ptrdiff_t valid = s->hidden_size - panel * L;
+        vl_store_first((real *)s->out + s->out_rows[row] + panel * L, h, valid < L ? valid : L);
+    }
+}
+
+/* ---- product: out = bias + x . w ---------------------------------------------------------- */
+
+VL_INLINE void vl_product_tile(int rows, int vectors, const vl_product *p, ptrdiff_t row,
+                               ptrdiff_t vector)
+{
+    vec acc[VL_MOST_ROWS][VL_MOST_VECTORS];
+    const real *x[VL_MOST_ROWS];
+    const real *bias = p->bias;
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++) {
+        x[r] = (const real *)p->x + p->x_rows[row + r];
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; v++)
+            acc[r][v] = bias ? vl_load(bias + (vector + v) * L) : VL_SPLAT(0);
+    }
+    vl_tile(rows, vectors, acc, x, (const real *)p->w + vector * p->depth * L, p->depth);
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; v++)
+            vl_store((real *)p->out + (row + r) * p->ld_out + (vector + v) * L, acc[r][v]);
+}
+
+VL_INLINE void vl_product_pair(int vectors, const vl_product *p, ptrdiff_t row, ptrdiff_t vector)
+{
+    vec acc[2][VL_MOST_VECTORS];
+    const real *bias = p->bias, *w = (const real *)p->w + vector * p->depth * L;
+#pragma GCC unroll 8
+    for (int i = 0; i < 2 * vectors; i++)
+        acc[i / vectors][i % vectors] = bias ? vl_load(bias + (vector + i) * L) : VL_SPLAT(0);
+    vl_tile_row_pair(vectors, acc[0], acc[1], (const real *)p->x + p->x_rows[row], w,
+                     w + vectors * p->depth * L, p->depth);
+#pragma GCC unroll 8
+    for (int i = 0; i < 2 * vectors; i++)
+        vl_store((real *)p->out + row * p->ld_out + (vector + i) * L,
+                 acc[i / vectors][i % vectors]);
+}
+
+VL_INLINE void vl_product_group(int vectors, const vl_product *p, ptrdiff_t vector)
+{
+    for (ptrdiff_t row = 0, height; row < p->rows; row += height) {
+        height = vl_next_height(p->rows - row, VL_TALLEST(vectors));
+#define BODY(n) if (n <= VL_TALLEST(vectors)) vl_product_tile(n, vectors, p, row, vector)
+        VL_FOR_HEIGHT(height, BODY)
+#undef BODY
+    }
+}
+
+static void vl_kernel_product(const vl_product *p)
+{
+    ptrdiff_t vector = p->first;
+    if (p->rows == 1) {
+        for (; vector + 2 * p->group <= p->last; vector += 2 * p->group)
+            if (p->group == 3)
+                vl_product_pair(3, p, 0, vector);
+            else
+                vl_product_pair(4, p, 0, vector);
+    }
+    for (; vector < p->last; vector += p->group) {
+        ptrdiff_t width = p->vectors - vector;
+        switch (width < p->group ? width : p->group) {
+        case 1: vl_product_group(1, p, vector); break;
+        case 2: vl_product_group(2, p, vector); break;
+        case 3: vl_product_group(3, p, vector); break;
+        default: vl_product_group(4, p, vector); break;
+        }
+    }
+}
+
+/* ---- the loop that every gated cell shares ------------------------------------------------- */
+
+typedef void vl_finish(const vl_step *, ptrdiff_t row, ptrdiff_t panel, const real *pre,
+                       const vec *acc);
+
+/* What the k loop starts from: the projected input, except a gate whose recurrent part is needed by
+ * itself (GRU's n), which starts from its own bias. */
+VL_INLINE void vl_start(int gates, int own_candidate, const vl_step *s, ptrdiff_t panel,
+                        const real *pre, vec *acc)
+{
+    const real *bias = s->bias_candidate;
+#pragma GCC unroll 4
+    for (int g = 0; g < gates; g++) {
+        if (own_candidate && g == gates - 1)
+            acc[g] = bias ? vl_load(bias + panel * L) : VL_SPLAT(0);
+        else
+            acc[g] = vl_load(pre + g * L);
+    }
+}
+
+/* gates: accumulators; width: gates in a row of `pre`, which can hold one more (reset_before) */
+VL_INLINE void vl_step_tile(int rows, int gates, int width, int own_candidate, vl_finish *finish,
+                            const vl_step *s, ptrdiff_t row, ptrdiff_t panel)
+{
+    vec acc[VL_MOST_ROWS][VL_MOST_VECTORS];
+    const real *x[VL_MOST_ROWS];
+    const real *pre = (const real *)s->pre + row * s->ld_pre + panel * width * L;
+    vl_state_rows(x, rows, s, row);
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++)
+        vl_start(gates, own_candidate, s, panel, pre + r * s->ld_pre, acc[r]);
+    vl_tile(rows, gates, acc, x, (const real *)s->w + panel * s->depth * gates * L, s->depth);
+#pragma GCC unroll 1 /* the accumulators go through the stack: one copy of the equations a tile */
+    for (int r = 0; r < rows; r++)
+        finish(s, row + r, panel, pre + r * s->ld_pre, acc[r]);
+}
+
+VL_INLINE void vl_step_pair(int gates, int width, int own_candidate, vl_finish *finish,
+                            const vl_step *s, ptrdiff_t panel)
+{
+    vec acc[2][VL_MOST_VECTORS];
+    const real *pre = (const real *)s->pre + panel * width * L;
+    const real *w = (const real *)s->w + panel * s->depth * gates * L;
+    vl_start(gates, own_candidate, s, panel, pre, acc[0]);
+    vl_start(gates, own_candidate, s, panel + 1, pre + width * L, acc[1]);
+    vl_tile_row_pair(gates, acc[0], acc[1], s->h, w, w + s->depth * gates * L, s->depth);
+#pragma GCC unroll 1
+    for (int i = 0; i < 2; i++)
+        finish(s, 0, panel + i, pre + i * width * L, acc[i]);
+}
+
+VL_INLINE void vl_step_panels(int gates, int width, int own_candidate, vl_finish *finish,
+                              const vl_step *s)
+{
+    ptrdiff_t panel = s->first_panel;
+    if (s->rows == 1)
+        for (; panel + 2 <= s->last_panel; panel += 2)
+            vl_step_pair(gates, width, own_candidate, finish, s, panel);
+    for (; panel < s->last_panel; panel++)
+        for (ptrdiff_t row = 0, height; row < s->rows; row += height) {
+            height = vl_next_height(s->rows - row, VL_TALLEST(gates));
+#define BODY(n)                   \
+    if (n <= VL_TALLEST(gates))   \
+    vl_step_tile(n, gates, width, own_candidate, finish, s, row, panel)
+            VL_FOR_HEIGHT(height, BODY)
+#undef BODY
+        }
+}
+
+/* ---- LSTM: c' = s(f) c + s(i) tanh(g),  h = s(o) tanh(c') ---------------------------------- */
+
+VL_INLINE void vl_lstm_finish(const vl_step *s, ptrdiff_t row, ptrdiff_t panel, const real *pre,
+                              const vec *acc)
+{
+    (void)pre;
+    real *c_at = (real *)s->c + row * s->ld_c + panel * L;
+    vec g, g_below, t, t_below;
+    vl_tanh_ratio(acc[2], &g, &g_below);
+    vec c = vl_load(c_at) / (1 + vl_exp_negated(acc[1])) +
+            g / ((1 + vl_exp_negated(acc[0])) * g_below);
+    vl_store(c_at, c);
+    vl_tanh_ratio(c, &t, &t_below);
+    vl_emit(s, row, panel, t / ((1 + vl_exp_negated(acc[3])) * t_below));
+}
+
+static void vl_kernel_lstm(const vl_step *s) { vl_step_panels(4, 4, 0, vl_lstm_finish, s); }
+
+/* ---- GRU, reset_after: n = tanh(x_n + s(r) (R h + b)),  h' = (1 - s(z)) n + s(z) h ---------- */
+
+VL_INLINE vec vl_gru_blend(vec n, vec n_below, vec z, vec h)
+{
+    /* with e = exp(-z):  (n e + h) / (1 + e) */
+    vec e = vl_exp_negated(z);
+    return VL_FMA(n, e, h * n_below) / (n_below * (1 + e));
+}
+
+VL_INLINE void vl_gru_finish(const vl_step *s, ptrdiff_t row, ptrdiff_t panel, const real *pre,
+                             const vec *acc)
+{
+    vec h = vl_load((const real *)s->h + row * s->ld_h + panel * L);
+    vec n, n_below;
+    vl_tanh_ratio(vl_load(pre + 2 * L) + acc[2] / (1 + vl_exp_negated(acc[0])), &n, &n_below);
+    vl_emit(s, row, panel, vl_gru_blend(n, n_below, acc[1], h));
+}
+
+static void vl_kernel_gru(const vl_step *s) { vl_step_panels(3, 3, 1, vl_gru_finish, s); }
+
+/* ---- GRU, reset_before: n = tanh(x_n + R (s(r) h)), in two products ------------------------- */
+
+VL_INLINE void vl_gru_gates_finish(const vl_step *s, ptrdiff_t row, ptrdiff_t panel,
+                                   const real *pre, const vec *acc)
+{
+    (void)pre;
+    vec h = vl_load((const real *)s->h + row * s->ld_h + panel * L);
+    vl_store((real *)s->gated + row * s->ld_h + panel * L, h / (1 + vl_exp_negated(acc[0])));
+    vl_store((real *)s->c + row * s->ld_c + panel * L, acc[1]);
+}
+
+static void vl_kernel_gru_gates(const vl_step *s)
+{
+    vl_step_panels(2, 3, 0, vl_gru_gates_finish, s);
+}
+
+/* ---- cells with one gate: panels in groups of four ----------------------------------------- */
+
+typedef void vl_finish_one(const vl_step *, ptrdiff_t row, ptrdiff_t panel, vec acc);
+
+/* pre holds `width` gates a panel; the one that is wanted is the last. */
+VL_INLINE void vl_single_tile(int rows, int panels, int width, const real *input, const real *w,
+                              vl_finish_one *finish, const vl_step *s, ptrdiff_t row,
+                              ptrdiff_t panel)
+{
+    vec acc[VL_MOST_ROWS][VL_MOST_VECTORS];
+    const real *x[VL_MOST_ROWS];
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++) {
+        const real *pre = (const real *)s->pre + (row + r) * s->ld_pre;
+        x[r] = input + (row + r) * s->ld_h;
+#pragma GCC unroll 4
+        for (int p = 0; p < panels; p++)
+            acc[r][p] = vl_load(pre + ((panel + p) * width + width - 1) * L);
+    }
+    vl_tile(rows, panels, acc, x, w + panel * s->depth * L, s->depth);
+#pragma GCC unroll 1
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 1
+        for (int p = 0; p < panels; p++)
+            finish(s, row + r, panel + p, acc[r][p]);
+}
+
+VL_INLINE void vl_single_group(int panels, int width, const real *input, const real *w,
+                               vl_finish_one *finish, const vl_step *s, ptrdiff_t panel)
+{
+    for (ptrdiff_t row = 0, height; row < s->rows; row += height) {
+        height = vl_next_height(s->rows - row, VL_TALLEST(panels));
+#define BODY(n)                  \
+    if (n <= VL_TALLEST(panels)) \
+    vl_single_tile(n, panels, width, input, w, finish, s, row, panel)
+        VL_FOR_HEIGHT(height, BODY)
+#undef BODY
+    }
+}
+
+VL_INLINE void vl_single_panels(int width, const real *input, const real *w,
+                                vl_finish_one *finish, const vl_step *s)
+{
+    ptrdiff_t last = (s->hidden_size + L - 1) / L;
+    for (ptrdiff_t panel = s->first_panel; panel < s->last_panel; panel += 4) {
+        switch (last - panel) {
+        case 1: vl_single_group(1, width, input, w, finish, s, panel); break;
+        case 2: vl_single_group(2, width, input, w, finish, s, panel); break;
+        case 3: vl_single_group(3, width, input, w, finish, s, panel); break;
+        default: vl_single_group(4, width, input, w, finish, s, panel); break;
+        }
+    }
+}
+
+VL_INLINE void vl_gru_candidate_finish(const vl_step *s, ptrdiff_t row, ptrdiff_t panel, vec acc)
+{
+    vec h = vl_load((const real *)s->h + row * s->ld_h + panel * L);
+    vec z = vl_load((const real *)s->c + row * s->ld_c + panel * L);
+    vec n, n_below;
+    vl_tanh_ratio(acc, &n, &n_below);
+    vl_emit(s, row, panel, vl_gru_blend(n, n_below, z, h));
+}
+
+static void vl_kernel_gru_candidate(const vl_step *s)
+{
+    vl_single_panels(3, s->gated, s->w_candidate, vl_gru_candidate_finish, s);
+}
+
+VL_INLINE void vl_tanh_finish(const vl_step *s, ptrdiff_t row, ptrdiff_t panel, vec acc)
+{
+    vl_emit(s, row, panel, vl_tanh(acc));
+}
+
+VL_INLINE void vl_relu_finish(const vl_step *s, ptrdiff_t row, ptrdiff_t panel, vec acc)
+{
+    vl_emit(s, row, panel, VL_MAX(VL_SPLAT(0), acc));
+}
+
+static void vl_kernel_rnn_tanh(const vl_step *s)
+{
+    vl_single_panels(1, s->h, s->w, vl_tanh_finish, s);
+}
+
+static void vl_kernel_rnn_relu(const vl_step *s)
+{
+    vl_single_panels(1, s->h, s->w, vl_relu_finish, s);
+}
+
+/* ---- the activations on arrays ------------------------------------------------------------- */
+
+#define VL_MAP(NAME)                                                                  \
+    static void vl_kernel_##NAME(ptrdiff_t n, const void *x, void *y)                 \
+    {                                                                                 \
+        ptrdiff_t i = 0;                                                              \
+        for (; i + L <= n; i += L)                                                    \
+            vl_store((real *)y + i, vl_##NAME(vl_load((const real *)x + i)));         \
+        if (i < n) {                                                                  \
+            vec tail = VL_SPLAT(0);                                                   \
+            for (ptrdiff_t j = i; j < n; j++)                                         \
+                tail[j - i] = ((const real *)x)[j];                                   \
+            vl_store_first((real *)y + i, vl_##NAME(tail), n - i);                    \
+        }                                                                             \
+    }
+VL_MAP(exp)
+VL_MAP(tanh)
+VL_MAP(sigmoid)
+#undef VL_MAP
+
+/* ---- the table ----------------------------------------------------------------------------- */
+
+const vl_kernels VL_TABLE = {
+    .isa = VL_ISA,
+    .lanes = L,
+    .max_rows = VL_TALLEST(4),
+    .product = vl_kernel_product,
+    .lstm = vl_kernel_lstm,
+    .gru = vl_kernel_gru,
+    .gru_gates = vl_kernel_gru_gates,
+    .gru_candidate = vl_kernel_gru_candidate,
+    .rnn_tanh = vl_kernel_rnn_tanh,
+    .rnn_relu = vl_kernel_rnn_relu,
+    .exp = vl_kernel_exp,
+    .tanh = vl_kernel_tanh,
+    .sigmoid = vl_kernel_sigmoid,
+};

@@ -1,0 +1,84 @@
+#include "dispatch.h"
+
+#include <string.h>
+
+#if defined(__linux__) && (defined(__aarch64__) || defined(__arm__))
+#include <sys/auxv.h>
+#endif
+
+#define VL_DECLARE(isa) extern const vl_kernels vl_table_##isa##_f32, vl_table_##isa##_f64;
+VL_DECLARE(baseline)
+VL_DECLARE(avx2)
+VL_DECLARE(avx512)
+VL_DECLARE(neon)
+
+#if defined(__x86_64__)
+static int has_avx2(void)
+{
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
+static int has_avx512(void)
+{
+    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
+}
+#elif defined(__arm__)
+/* /proc/cpuinfo can describe another CPU than the one we run on (containers, emulation). */
+#define VL_HWCAP_NEON (1 << 12)
+#define VL_HWCAP_VFPV4 (1 << 16)
+static int has_neon(void)
+{
+#ifdef __linux__
+    unsigned long caps = getauxval(AT_HWCAP);
+    return (caps & VL_HWCAP_NEON) && (caps & VL_HWCAP_VFPV4);
+#else
+    return 0;
+#endif
+}
+#endif
+
+const vl_kernels *vl_runnable(int i, int f64)
+{
+    const vl_kernels *found[4];
+    int n = 0;
+#if defined(__x86_64__)
+    if (has_avx512())
+        found[n++] = f64 ? &vl_table_avx512_f64 : &vl_table_avx512_f32;
+    if (has_avx2())
+        found[n++] = f64 ? &vl_table_avx2_f64 : &vl_table_avx2_f32;
+#elif defined(__aarch64__)
+    found[n++] = f64 ? &vl_table_neon_f64 : &vl_table_neon_f32;
+#elif defined(__arm__)
+    if (!f64 && has_neon())
+        found[n++] = &vl_table_neon_f32;
+#endif
+    found[n++] = f64 ? &vl_table_baseline_f64 : &vl_table_baseline_f32;
+    return i >= 0 && i < n ? found[i] : NULL;
+}
+
+const char *vl_cpu_features(void)
+{
+    static char names[128];
+    names[0] = 0;
+#if defined(__x86_64__)
+#define VL_NAME(feature)                    \
+    if (__builtin_cpu_supports(feature))    \
+        strcat(names, " " feature);
+    VL_NAME("sse2") VL_NAME("avx") VL_NAME("avx2") VL_NAME("fma")
+    VL_NAME("avx512f") VL_NAME("avx512bw") VL_NAME("avx512dq") VL_NAME("avx512vl")
+    VL_NAME("avx512vnni")
+#elif defined(__aarch64__)
+    strcat(names, " neon");
+#ifdef __linux__
+    unsigned long caps = getauxval(AT_HWCAP);
+    if (caps & (1 << 9 | 1 << 10))
+        strcat(names, " fp16");
+    if (caps & (1 << 20))
+        strcat(names, " dotprod");
+#endif
+#elif defined(__arm__)
+    if (has_neon())
+        strcat(names, " neon vfpv4");
+#endif
+    return names[0] ? names + 1 : "none";
+}

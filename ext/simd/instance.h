@@ -1,0 +1,14 @@
+/* All kernels of one instruction set and element type: what each table_*.c includes. */
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernels.h"
+#include "vec.h"
+#include "vecmath.h"
+#include "tile.h"
+#include "cells.h"
+
+#ifdef VL_CLANG_TARGET
+#pragma clang attribute pop
+#endif

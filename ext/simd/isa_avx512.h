@@ -1,0 +1,24 @@
+/* AVX-512 F, VL, BW, DQ: 32 registers of 64 bytes. */
+#pragma GCC target("avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")
+#ifdef __clang__
+#define VL_CLANG_TARGET
+#pragma clang attribute push(__attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,avx2,fma"))), apply_to = function)
+#endif
+#include <immintrin.h>
+
+#define VL_ISA "avx512"
+#define VL_BYTES 64
+#define VL_TALLEST(vectors) ((vectors) == 4 ? 6 : 8)
+
+/* min and max give their second operand when one is NaN */
+#if VL_F64
+#define VL_SPLAT(s) ((vec)_mm512_set1_pd(s))
+#define VL_FMA(a, b, c) ((vec)_mm512_fmadd_pd((__m512d)(a), (__m512d)(b), (__m512d)(c)))
+#define VL_MIN(bound, x) ((vec)_mm512_min_pd((__m512d)(bound), (__m512d)(x)))
+#define VL_MAX(bound, x) ((vec)_mm512_max_pd((__m512d)(bound), (__m512d)(x)))
+#else
+#define VL_SPLAT(s) ((vec)_mm512_set1_ps(s))
+#define VL_FMA(a, b, c) ((vec)_mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c)))
+#define VL_MIN(bound, x) ((vec)_mm512_min_ps((__m512)(bound), (__m512)(x)))
+#define VL_MAX(bound, x) ((vec)_mm512_max_ps((__m512)(bound), (__m512)(x)))
+#endif

@@ -1,0 +1,67 @@
+/* The table of kernels that every instruction set fills in, and nothing else.
+ *
+ * A kernel knows rows, lanes and pointers; it never sees a layer, a direction or a sequence.
+ * Notation: L = lanes of a vector, "panel" = the weights of one hidden block of L units.
+ *
+ *   recurrent weights   w[panel][k][gate][L]        k runs over the previous output
+ *   projected input     pre[row][panel][gate][L]    bias included
+ *   state               h[row][panel][L], c[row][panel][L], padded to whole vectors with zeros
+ *
+ * gates: LSTM i,f,g,o; GRU r,z,n (torch's orders). A cell with one gate has its panels in groups of
+ * up to four, w[group][k][panel in group][L], so that a tile is as wide as an LSTM's.
+ */
+#ifndef VLEDGE_KERNELS_H
+#define VLEDGE_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* rows x panels of one time step; panels [first_panel, last_panel) are computed. Pointers are
+ * to float or double as the table they are passed to. */
+typedef struct {
+    ptrdiff_t rows;
+    ptrdiff_t depth;                    /* length of the previous output: the k loop's trip count */
+    ptrdiff_t first_panel, last_panel;
+    ptrdiff_t hidden_size;
+    const void *w;                      /* recurrent weights */
+    const void *w_candidate;            /* gru_reset_before: the n gate's weights, one-gate layout */
+    const void *bias_candidate;         /* gru: bias_hh of the n gate, [panel][L], else NULL */
+    const void *pre;  ptrdiff_t ld_pre; /* projected input, elements from row to row */
+    const void *h;    ptrdiff_t ld_h;   /* previous output */
+    void *h_next;     ptrdiff_t ld_h_next;
+    void *c;          ptrdiff_t ld_c;   /* lstm: cell state, updated in place; gru_reset_before: z */
+    void *gated;                        /* gru_reset_before: r * h, laid out as h */
+    void *out;                          /* the layer's output of this step, or NULL */
+    const ptrdiff_t *out_rows;          /* row r goes to out + out_rows[r], unpadded */
+} vl_step;
+
+/* out[r][0 : vectors*L] = bias + x[r] . w,  w[group][k][vector in group][L]. Row r of x starts at
+ * x + x_rows[r]. Vectors [first, last) are computed; both are multiples of `group` or the end. */
+typedef struct {
+    ptrdiff_t rows, depth;
+    ptrdiff_t first, last, vectors;
+    int group;                          /* 3 or 4; with 3 every group is full */
+    const void *x;
+    const ptrdiff_t *x_rows;
+    const void *w;
+    const void *bias;                   /* [vectors][L] or NULL */
+    void *out;  ptrdiff_t ld_out;
+} vl_product;
+
+typedef struct {
+    const char *isa;                    /* the name that VLEDGE_ISA takes */
+    int lanes;
+    int max_rows;                       /* tallest tile of a four-vector panel */
+    void (*product)(const vl_product *);
+    void (*lstm)(const vl_step *);
+    void (*gru)(const vl_step *);
+    void (*gru_gates)(const vl_step *);     /* reset_before: z and r*h ... */
+    void (*gru_candidate)(const vl_step *); /* ... then n and the new state */
+    void (*rnn_tanh)(const vl_step *);
+    void (*rnn_relu)(const vl_step *);
+    void (*exp)(ptrdiff_t n, const void *x, void *y);
+    void (*tanh)(ptrdiff_t n, const void *x, void *y);
+    void (*sigmoid)(ptrdiff_t n, const void *x, void *y);
+} vl_kernels;
+
+#endif

@@ -1,0 +1,8 @@
+#if defined(__x86_64__)
+#define VL_F64 0
+#define VL_TABLE vl_table_avx2_f32
+#include "isa_avx2.h"
+#include "instance.h"
+#else
+typedef int vl_no_avx2_here;
+#endif

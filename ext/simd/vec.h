@@ -1,0 +1,49 @@
+/* The vector type of one instruction set and element type: loads, stores, and the few operations
+ * that GCC's and Clang's vector extensions do not spell.
+ *
+ * The includer defines VL_BYTES (vector size), VL_F64 (0 or 1), VL_SPLAT(s) and, where the
+ * instruction set has them, VL_FMA(a, b, c) = a*b + c rounded once, and VL_MIN / VL_MAX(bound, x)
+ * that give NaN when x is NaN. What it leaves out is defined here in terms that every CPU runs.
+ */
+#if VL_F64
+typedef double real;
+typedef int64_t vl_int;
+#else
+typedef float real;
+typedef int32_t vl_int;
+#endif
+
+enum { L = VL_BYTES / sizeof(real) };
+
+typedef real vec __attribute__((vector_size(VL_BYTES), may_alias));
+typedef real vec_unaligned __attribute__((vector_size(VL_BYTES), aligned(sizeof(real)), may_alias));
+typedef vl_int veci __attribute__((vector_size(VL_BYTES), may_alias));
+
+#define VL_INLINE static inline __attribute__((always_inline))
+
+#ifndef VL_FMA
+#define VL_FMA(a, b, c) ((a) * (b) + (c))
+#endif
+
+VL_INLINE vec vl_select(veci mask, vec yes, vec no)
+{
+    return (vec)(((veci)yes & mask) | ((veci)no & ~mask));
+}
+
+#ifndef VL_MIN
+#define VL_MIN(bound, x) vl_select((x) > (bound), bound, x)
+#define VL_MAX(bound, x) vl_select((x) < (bound), bound, x)
+#endif
+
+VL_INLINE vec vl_load(const real *p) { return *(const vec_unaligned *)p; }
+VL_INLINE void vl_store(real *p, vec v) { *(vec_unaligned *)p = v; }
+
+/* The first n lanes, 0 < n <= L: what lies behind p + n belongs to someone else. */
+VL_INLINE void vl_store_first(real *p, vec v, ptrdiff_t n)
+{
+    if (n == L)
+        vl_store(p, v);
+    else
+        for (ptrdiff_t i = 0; i < n; i++)
+            p[i] = v[i];
+}

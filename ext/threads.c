@@ -1,0 +1,186 @@
+#include "threads.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+
+#if defined(__x86_64__)
+#define vl_pause() __builtin_ia32_pause()
+#elif defined(__aarch64__) || (defined(__arm__) && __ARM_ARCH >= 7)
+#define vl_pause() __asm__ volatile("yield")
+#else
+#define vl_pause() ((void)0)
+#endif
+
+/* Some ten microseconds: as long as two threads of one call may differ, not as long as a nap. */
+enum { VL_SPINS = 1000 };
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t work = PTHREAD_COND_INITIALIZER, finished = PTHREAD_COND_INITIALIZER,
+                      met = PTHREAD_COND_INITIALIZER;
+static int workers;              /* threads that exist beside the callers */
+static int busy;                 /* a call holds the pool */
+static int round_number;         /* counts calls; workers wait for it to change */
+static int pending;              /* members that have not finished the current call */
+static int current_members;
+static vl_task *current_task;
+static void *current_context;
+
+static void reset_in_child(void)
+{
+    pthread_mutex_init(&lock, NULL);
+    pthread_cond_init(&work, NULL);
+    pthread_cond_init(&finished, NULL);
+    pthread_cond_init(&met, NULL);
+    workers = busy = pending = 0;
+}
+
+static void *worker(void *argument)
+{
+    int member = (int)(size_t)argument >> 16, seen = (int)(size_t)argument & 0xffff;
+    for (;;) {
+        for (int i = 0; i < VL_SPINS; i++) {
+            if ((__atomic_load_n(&round_number, __ATOMIC_ACQUIRE) & 0xffff) != seen)
+                break;
+            vl_pause();
+        }
+        pthread_mutex_lock(&lock);
+        while ((round_number & 0xffff) == seen)
+            pthread_cond_wait(&work, &lock);
+        seen = round_number & 0xffff;
+        vl_task *task = member < current_members ? current_task : NULL;
+        void *context = current_context;
+        int members = current_members;
+        pthread_mutex_unlock(&lock);
+        if (task) {
+            task(context, member, members);
+            if (__atomic_sub_fetch(&pending, 1, __ATOMIC_ACQ_REL) == 0) {
+                pthread_mutex_lock(&lock);
+                pthread_cond_signal(&finished);
+                pthread_mutex_unlock(&lock);
+            }
+        }
+    }
+    return NULL;
+}
+
+/* With the lock held. Returns how many members can run. */
+static int grow(int threads)
+{
+    static int prepared;
+    if (!prepared) {
+        pthread_atfork(NULL, NULL, reset_in_child);
+        prepared = 1;
+    }
+    while (workers < threads - 1) {
+        pthread_t thread;
+        pthread_attr_t detached;
+        size_t argument = (size_t)(workers + 1) << 16 | (size_t)(round_number & 0xffff);
+        pthread_attr_init(&detached);
+        pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
+        int failed = pthread_create(&thread, &detached, worker, (void *)argument);
+        pthread_attr_destroy(&detached);
+        if (failed)
+            break;
+        workers++;
+    }
+    return workers + 1 < threads ? workers + 1 : threads;
+}
+
+void vl_parallel(int threads, vl_task *task, void *context)
+{
+    if (threads > VL_MOST_THREADS)
+        threads = VL_MOST_THREADS;
+    if (threads <= 1) {
+        task(context, 0, 1);
+        return;
+    }
+    pthread_mutex_lock(&lock);
+    if (busy || (threads = grow(threads)) == 1) {
+        pthread_mutex_unlock(&lock);
+        task(context, 0, 1);
+        return;
+    }
+    busy = 1;
+    current_task = task;
+    current_context = context;
+    current_members = threads;
+    __atomic_store_n(&pending, threads - 1, __ATOMIC_RELAXED);
+    __atomic_store_n(&round_number, round_number + 1, __ATOMIC_RELEASE);
+    pthread_cond_broadcast(&work);
+    pthread_mutex_unlock(&lock);
+
+    task(context, 0, threads);
+
+    for (int i = 0; i < VL_SPINS && __atomic_load_n(&pending, __ATOMIC_ACQUIRE); i++)
+        vl_pause();
+    pthread_mutex_lock(&lock);
+    while (__atomic_load_n(&pending, __ATOMIC_ACQUIRE))
+        pthread_cond_wait(&finished, &lock);
+    busy = 0;
+    pthread_mutex_unlock(&lock);
+}
+
+void vl_wait(vl_barrier *barrier, int members)
+{
+    if (members == 1)
+        return;
+    int round = __atomic_load_n(&barrier->round, __ATOMIC_ACQUIRE);
+    if (__atomic_add_fetch(&barrier->arrived, 1, __ATOMIC_ACQ_REL) == members) {
+        __atomic_store_n(&barrier->arrived, 0, __ATOMIC_RELAXED);
+        __atomic_store_n(&barrier->round, round + 1, __ATOMIC_SEQ_CST);
+        if (__atomic_load_n(&barrier->sleepers, __ATOMIC_SEQ_CST)) {
+            pthread_mutex_lock(&lock);
+            pthread_cond_broadcast(&met);
+            pthread_mutex_unlock(&lock);
+        }
+        return;
+    }
+    for (int i = 0; i < VL_SPINS; i++) {
+        if (__atomic_load_n(&barrier->round, __ATOMIC_ACQUIRE) != round)
+            return;
+        vl_pause();
+    }
+    pthread_mutex_lock(&lock);
+    __atomic_add_fetch(&barrier->sleepers, 1, __ATOMIC_SEQ_CST);
+    while (__atomic_load_n(&barrier->round, __ATOMIC_SEQ_CST) == round)
+        pthread_cond_wait(&met, &lock);
+    __atomic_sub_fetch(&barrier->sleepers, 1, __ATOMIC_SEQ_CST);
+    pthread_mutex_unlock(&lock);
+}
+
+int vl_take(int *counter) { return __atomic_fetch_add(counter, 1, __ATOMIC_RELAXED); }
+
+/* ---- scratch memory -------------------------------------------------------------------------- */
+
+static __thread void *scratch;
+static __thread size_t scratch_size;
+static pthread_key_t scratch_key;
+static pthread_once_t scratch_once = PTHREAD_ONCE_INIT;
+
+static void make_key(void) { pthread_key_create(&scratch_key, free); }
+
+void *vl_scratch(size_t bytes)
+{
+    if (bytes <= scratch_size)
+        return scratch;
+    pthread_once(&scratch_once, make_key);
+    free(scratch);
+    scratch = NULL;
+    scratch_size = 0;
+    if (posix_memalign(&scratch, 64, bytes))
+        scratch = NULL;
+    else
+        scratch_size = bytes;
+    pthread_setspecific(scratch_key, scratch); /* freed when the thread ends */
+    return scratch;
+}
+
+void vl_scratch_trim(size_t keep)
+{
+    if (scratch_size > keep) {
+        free(scratch);
+        scratch = NULL;
+        scratch_size = 0;
+        pthread_setspecific(scratch_key, NULL);
+    }
+}

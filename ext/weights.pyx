@@ -1,0 +1,224 @@
+"""The weights of one direction of one recurrent layer, laid out for the kernels once, at load.
+
+A matrix ``[G*H, K]`` in torch's layout (G gates of H rows) is cut into vectors of L rows of one
+gate, zero-padded at the end of H; vectors are ordered by hidden block, then gate. Neighbouring
+vectors form the panels that a tile works on, and a panel is stored in the order the k loop reads
+it::
+
+    packed[panel][k][vector in panel][L]
+
+The input projection's panels hold the gates of one hidden block (four of them for a cell with one
+gate). Packing moves values and changes none, so torch's arrays come back bit for bit.
+"""
+
+import numpy as np
+
+from vledge._ext.isa cimport kernels_for
+
+GATES = {"lstm": 4, "gru": 3, "gru_reset_before": 3, "rnn_tanh": 1, "rnn_relu": 1}
+CELLS = {
+    "lstm": LSTM, "gru": GRU, "gru_reset_before": GRU_RESET_BEFORE,
+    "rnn_tanh": RNN_TANH, "rnn_relu": RNN_RELU,
+}
+
+
+def aligned_empty(shape, dtype):
+    """An uninitialised C-contiguous array that begins at a multiple of 64 bytes."""
+    dtype = np.dtype(dtype)
+    size = int(np.prod(shape, dtype=object)) * dtype.itemsize
+    memory = np.empty(size + 64, np.uint8)
+    start = -memory.ctypes.data % 64
+    return memory[start:start + size].view(dtype).reshape(shape)
+
+
+def to_vectors(matrix, gates, lanes):
+    """``[gates*H, ...]`` -> ``[hidden block * gates, lanes, ...]``, zero-padded."""
+    hidden_size = matrix.shape[0] // gates
+    blocks = -(-hidden_size // lanes)
+    padded = np.zeros((gates, blocks * lanes, *matrix.shape[1:]), matrix.dtype)
+    padded[:, :hidden_size] = matrix.reshape(gates, hidden_size, *matrix.shape[1:])
+    padded = padded.reshape(gates, blocks, lanes, *matrix.shape[1:])
+    return padded.swapaxes(0, 1).reshape(blocks * gates, lanes, *matrix.shape[1:])
+
+
+def from_vectors(vectors, gates, hidden_size):
+    """The inverse of :func:`to_vectors`."""
+    blocks, lanes, rest = vectors.shape[0] // gates, vectors.shape[1], vectors.shape[2:]
+    padded = vectors.reshape(blocks, gates, lanes, *rest).swapaxes(0, 1)
+    padded = padded.reshape(gates, blocks * lanes, *rest)
+    return np.ascontiguousarray(padded[:, :hidden_size]).reshape(gates * hidden_size, *rest)
+
+
+def pack(matrix, gates, lanes, group):
+    """``[gates*H, K]`` -> flat packed array, panels of ``group`` vectors, the last may be narrower."""
+    vectors = to_vectors(matrix, gates, lanes)
+    count, depth = vectors.shape[0], matrix.shape[1]
+    full = count // group * group
+    packed = aligned_empty((count * lanes * depth,), matrix.dtype)
+    head = packed[:full * lanes * depth].reshape(full // group, depth, group, lanes)
+    head[...] = vectors[:full].reshape(full // group, group, lanes, depth).transpose(0, 3, 1, 2)
+    tail = packed[full * lanes * depth:].reshape(depth, count - full, lanes)
+    tail[...] = vectors[full:].transpose(2, 0, 1)
+    return packed
+
+
+def unpack(packed, gates, hidden_size, depth, lanes, group):
+    """The inverse of :func:`pack`."""
+    count = -(-hidden_size // lanes) * gates
+    full = count // group * group
+    vectors = np.empty((count, lanes, depth), packed.dtype)
+    head = packed[:full * lanes * depth].reshape(full // group, depth, group, lanes)
+    vectors[:full] = head.transpose(0, 2, 3, 1).reshape(full, lanes, depth)
+    tail = packed[full * lanes * depth:].reshape(depth, count - full, lanes)
+    vectors[full:] = tail.transpose(1, 2, 0)
+    return from_vectors(vectors, gates, hidden_size)
+
+
+cdef const void *pointer(array) except? NULL:
+    if array is None:
+        return NULL
+    return <const void *><size_t>array.ctypes.data
+
+
+cdef class Direction:
+    """One direction of one layer.
+
+    Parameters
+    ----------
+    cell : {"lstm", "gru", "gru_reset_before", "rnn_tanh", "rnn_relu"}
+        Gates in torch's orders: lstm i, f, g, o; gru r, z, n. ``gru_reset_before`` is the ONNX
+        operator's ``linear_before_reset=0``.
+    weight_ih : ndarray [G*H, I]
+    weight_hh : ndarray [G*H, H], or [G*H, P] with a projection
+    bias_ih, bias_hh : ndarray [G*H] or None
+    weight_hr : ndarray [P, H] or None
+        LSTM's projection (``proj_size``).
+    reverse : bool
+        Walk each sequence from its own last step to its first.
+
+    All arrays are float32, or all float64. They are copied; ``nbytes`` is what the copies take.
+    """
+
+    def __init__(self, str cell, weight_ih, weight_hh, bias_ih=None, bias_hh=None, weight_hr=None,
+                 bint reverse=False):
+        if cell not in GATES:
+            raise ValueError(f"cell {cell!r} is not one of {', '.join(GATES)}")
+        gates = GATES[cell]
+        given = {"weight_ih": weight_ih, "weight_hh": weight_hh, "bias_ih": bias_ih,
+                 "bias_hh": bias_hh, "weight_hr": weight_hr}
+        dtype = weight_ih.dtype
+        if dtype != np.float32 and dtype != np.float64:
+            raise ValueError(f"weight_ih has dtype {dtype}, expected float32 or float64")
+        hidden_size = weight_ih.shape[0] // gates
+        depth = hidden_size if weight_hr is None else weight_hr.shape[0]
+        expected = {"weight_ih": (gates * hidden_size, weight_ih.shape[1]),
+                    "weight_hh": (gates * hidden_size, depth), "bias_ih": (gates * hidden_size,),
+                    "bias_hh": (gates * hidden_size,), "weight_hr": (depth, hidden_size)}
+        if weight_hr is not None and cell != "lstm":
+            raise ValueError(f"weight_hr goes with cell 'lstm' only, not {cell!r}")
+        if 0 in (hidden_size, depth):
+            raise ValueError("hidden_size and proj_size must be greater than 0")
+        for name, array in given.items():
+            if array is None:
+                continue
+            if array.shape != expected[name]:
+                raise ValueError(f"{name} has shape {array.shape}, expected {expected[name]}")
+            if array.dtype != dtype:
+                raise ValueError(f"{name} has dtype {array.dtype}, weight_ih has {dtype}")
+
+        cdef Weights *w = &self.weights
+        w.kernels = kernels_for(dtype == np.float64)
+        w.cell = CELLS[cell]
+        lanes = w.kernels.lanes
+        group = 3 if gates == 3 else 4
+        m = {"w_ih": pack(weight_ih, gates, lanes, group)}
+        bias = np.zeros(gates * hidden_size, dtype)
+        if bias_ih is not None:
+            bias += bias_ih
+        if bias_hh is not None:
+            bias += bias_hh
+        n = slice(2 * hidden_size, None)
+        if cell == "gru":
+            # r and z take both biases with the input; n's recurrent one is gated with R h
+            if bias_hh is not None:
+                bias[n] = 0 if bias_ih is None else bias_ih[n]
+                m["bias_candidate"] = aligned_copy(to_vectors(bias_hh[n], 1, lanes))
+            m["w_hh"] = pack(weight_hh, 3, lanes, 3)
+        elif cell == "gru_reset_before":
+            m["w_hh"] = pack(weight_hh[:2 * hidden_size], 2, lanes, 2)
+            m["w_candidate"] = pack(weight_hh[n], 1, lanes, 4)
+        else:
+            m["w_hh"] = pack(weight_hh, gates, lanes, 4)
+        m["bias"] = aligned_copy(to_vectors(bias, gates, lanes))
+        if weight_hr is not None:
+            m["w_hr"] = pack(weight_hr, 1, lanes, 4)
+
+        self.matrices = m
+        self.bias_parts = tuple(None if b is None else np.array(b) for b in (bias_ih, bias_hh))
+        self.cell, self.dtype, self.reverse = cell, dtype, reverse
+        self.input_size, self.hidden_size = weight_ih.shape[1], hidden_size
+        self.proj_size = 0 if weight_hr is None else depth
+
+        w.reverse = reverse
+        w.itemsize = dtype.itemsize
+        w.input_size = self.input_size
+        w.hidden_size = hidden_size
+        w.width = depth
+        w.panels = -(-hidden_size // lanes)
+        w.width_padded = -(-depth // lanes) * lanes
+        w.vectors = w.panels * gates
+        w.group = group
+        w.w_ih = pointer(m["w_ih"])
+        w.bias = pointer(m["bias"])
+        w.w_hh = pointer(m["w_hh"])
+        w.w_candidate = pointer(m.get("w_candidate"))
+        w.bias_candidate = pointer(m.get("bias_candidate"))
+        w.w_hr = pointer(m.get("w_hr"))
+
+    @property
+    def isa(self) -> str:
+        """The instruction set that the weights are laid out for."""
+        return self.weights.kernels.isa.decode()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the packed weights take, padding included."""
+        parts = [*self.matrices.values(), *(b for b in self.bias_parts if b is not None)]
+        return sum(a.nbytes for a in parts)
+
+    def weight_ih(self):
+        """``[G*H, I]`` in torch's layout, bit for bit as given."""
+        return unpack(self.matrices["w_ih"], GATES[self.cell], self.hidden_size, self.input_size,
+                      self.weights.kernels.lanes, self.weights.group)
+
+    def weight_hh(self):
+        """``[G*H, H or P]`` in torch's layout, bit for bit as given."""
+        lanes, hidden_size, depth = self.weights.kernels.lanes, self.hidden_size, self.weights.width
+        w_hh = self.matrices["w_hh"]
+        if self.cell == "gru_reset_before":
+            gated = unpack(w_hh, 2, hidden_size, depth, lanes, 2)
+            candidate = unpack(self.matrices["w_candidate"], 1, hidden_size, depth, lanes, 4)
+            return np.concatenate([gated, candidate])
+        gates = GATES[self.cell]
+        return unpack(w_hh, gates, hidden_size, depth, lanes, 3 if gates == 3 else 4)
+
+    def weight_hr(self):
+        """``[P, H]``, or None without a projection."""
+        if not self.proj_size:
+            return None
+        return unpack(self.matrices["w_hr"], 1, self.proj_size, self.hidden_size,
+                      self.weights.kernels.lanes, 4)
+
+    def bias_ih(self):
+        """``[G*H]`` or None."""
+        return None if self.bias_parts[0] is None else self.bias_parts[0].copy()
+
+    def bias_hh(self):
+        """``[G*H]`` or None."""
+        return None if self.bias_parts[1] is None else self.bias_parts[1].copy()
+
+
+def aligned_copy(array):
+    copy = aligned_empty(array.shape, array.dtype)
+    copy[...] = array
+    return copy

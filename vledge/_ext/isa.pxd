@@ -1,0 +1,45 @@
+cdef extern from "simd/kernels.h" nogil:
+    ctypedef struct vl_step:
+        ptrdiff_t rows, depth, first_panel, last_panel, hidden_size
+        const void *w
+        const void *w_candidate
+        const void *bias_candidate
+        const void *pre
+        ptrdiff_t ld_pre
+        const void *h
+        ptrdiff_t ld_h
+        void *h_next
+        ptrdiff_t ld_h_next
+        void *c
+        ptrdiff_t ld_c
+        void *gated
+        void *out
+        const ptrdiff_t *out_rows
+
+    ctypedef struct vl_product:
+        ptrdiff_t rows, depth, first, last, vectors
+        int group
+        const void *x
+        const ptrdiff_t *x_rows
+        const void *w
+        const void *bias
+        void *out
+        ptrdiff_t ld_out
+
+    ctypedef struct vl_kernels:
+        const char *isa
+        int lanes
+        int max_rows
+        void (*product)(const vl_product *) noexcept nogil
+        void (*lstm)(const vl_step *) noexcept nogil
+        void (*gru)(const vl_step *) noexcept nogil
+        void (*gru_gates)(const vl_step *) noexcept nogil
+        void (*gru_candidate)(const vl_step *) noexcept nogil
+        void (*rnn_tanh)(const vl_step *) noexcept nogil
+        void (*rnn_relu)(const vl_step *) noexcept nogil
+        void (*exp)(ptrdiff_t, const void *, void *) noexcept nogil
+        void (*tanh)(ptrdiff_t, const void *, void *) noexcept nogil
+        void (*sigmoid)(ptrdiff_t, const void *, void *) noexcept nogil
+
+
+cdef const vl_kernels *kernels_for(bint f64) except NULL

@@ -1,0 +1,37 @@
+from vledge._ext.isa cimport vl_kernels
+
+cpdef enum Cell:
+    LSTM
+    GRU
+    GRU_RESET_BEFORE
+    RNN_TANH
+    RNN_RELU
+
+# Everything that a kernel call needs to know of one direction of one layer.
+ctypedef struct Weights:
+    const vl_kernels *kernels
+    Cell cell
+    bint reverse
+    ptrdiff_t itemsize
+    ptrdiff_t input_size, hidden_size
+    ptrdiff_t width          # of the output and of h: proj_size, or hidden_size without projection
+    ptrdiff_t panels         # hidden blocks of `lanes` units
+    ptrdiff_t width_padded   # width in whole vectors
+    ptrdiff_t vectors        # of one row of projected input
+    int group                # vectors that one panel of the input projection holds
+    const void *w_ih
+    const void *bias
+    const void *w_hh
+    const void *w_candidate
+    const void *bias_candidate
+    const void *w_hr
+
+
+cdef class Direction:
+    cdef Weights weights
+    cdef dict matrices       # name -> the packed array that `weights` points into
+    cdef object bias_parts   # (bias_ih, bias_hh) as they were given, for unpacking
+    cdef readonly str cell
+    cdef readonly object dtype
+    cdef readonly Py_ssize_t input_size, hidden_size, proj_size
+    cdef readonly bint reverse

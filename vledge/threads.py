@@ -1,0 +1,77 @@
+"""How many threads the kernels may use: the one rule for all of vledge."""
+
+import os
+
+__all__ = ["get_num_threads", "set_num_threads"]
+
+_num_threads: int | None = None
+
+
+def get_num_threads() -> int:
+    """Threads that a call may use, the calling one included.
+
+    ``set_num_threads`` wins over the environment variable ``VLEDGE_NUM_THREADS``, which wins over
+    the number of physical cores that this process may run on.
+    """
+    global _num_threads
+    if _num_threads is None:
+        given = os.environ.get("VLEDGE_NUM_THREADS")
+        if given:
+            if not given.isdecimal() or int(given) < 1:
+                raise ValueError(
+                    f"environment variable VLEDGE_NUM_THREADS is {given!r}, "
+                    "expected a whole number from 1"
+                )
+            _num_threads = int(given)
+        else:
+            _num_threads = usable_cores()
+    return _num_threads
+
+
+def set_num_threads(num_threads: int) -> None:
+    """Set the threads that a call may use, the calling one included.
+
+    Results do not depend on it, bit for bit.
+    """
+    global _num_threads
+    if isinstance(num_threads, bool) or not isinstance(num_threads, int) or num_threads < 1:
+        raise ValueError(f"num_threads must be a whole number from 1, got {num_threads!r}")
+    _num_threads = num_threads
+
+
+def usable_cores() -> int:
+    """Physical cores within this process's affinity and its cgroup's CPU quota, at least 1."""
+    if hasattr(os, "sched_getaffinity"):
+        cpus = os.sched_getaffinity(0)
+    else:
+        cpus = set(range(os.cpu_count() or 1))
+    cores = {_core_of(cpu) for cpu in cpus}
+    return max(1, min(len(cores), _cgroup_quota()))
+
+
+def _core_of(cpu: int) -> str:
+    """A name that the hardware threads of one core share."""
+    try:
+        with open(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list") as file:
+            return file.read().strip()
+    except OSError:
+        return str(cpu)
+
+
+def _cgroup_quota() -> int:
+    """Whole CPUs that the cgroup (v2, else v1) lets this process use at a time."""
+    quota, period = "max", "100000"
+    try:
+        with open("/sys/fs/cgroup/cpu.max") as file:
+            quota, period = file.read().split()
+    except (OSError, ValueError):
+        try:
+            with open("/sys/fs/cgroup/cpu/cpu.cfs_quota_us") as file:
+                quota = file.read().strip()
+            with open("/sys/fs/cgroup/cpu/cpu.cfs_period_us") as file:
+                period = file.read().strip()
+        except OSError:
+            pass
+    if quota in ("max", "-1"):
+        return os.cpu_count() or 1
+    return max(1, -(-int(quota) // int(period)))
