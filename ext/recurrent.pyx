@@ -129,15 +129,15 @@ cdef size_t lay_out(const Weights *w, ptrdiff_t rows, ptrdiff_t chunk, char *mem
 
 # ---- one direction of some sequences -----------------------------------------------------------
 
-cdef void load_rows(char *target, ptrdiff_t row_bytes, const char *source, ptrdiff_t source_bytes,
-                    ptrdiff_t rows) noexcept nogil:
-    """rows of source_bytes, or zeros when source is NULL, to rows padded with zeros."""
+cdef void load_rows(char *target, ptrdiff_t row_bytes, const char *source, ptrdiff_t first,
+                    ptrdiff_t source_bytes, ptrdiff_t rows) noexcept nogil:
+    """source's rows from `first` on, or zeros when it is NULL, to rows padded with zeros."""
     cdef ptrdiff_t r
     if source == NULL or source_bytes < row_bytes:
         memset(target, 0, rows * row_bytes)
     if source != NULL:
         for r in range(rows):
-            memcpy(target + r * row_bytes, source + r * source_bytes, source_bytes)
+            memcpy(target + r * row_bytes, source + (first + r) * source_bytes, source_bytes)
 
 
 cdef void project(const Job *job, const Weights *w, Scratch *s, ptrdiff_t count, int member,
@@ -169,10 +169,8 @@ cdef void panel_share(const Weights *w, int member, int members, ptrdiff_t *firs
     last[0] = min(4 * (groups * (member + 1) // members), w.panels)
 
 
-cdef void step(const Weights *w, vl_step *k, Scratch *s, vl_barrier *barrier,
-               int members) noexcept nogil:
+cdef void step(const Weights *w, vl_step *k, vl_barrier *barrier, int members) noexcept nogil:
     """One time step of one member's panels: the only place that chooses a cell's kernel."""
-    cdef const char *w_hh = <const char *>w.w_hh
     if w.cell == LSTM:
         w.kernels.lstm(k)
     elif w.cell == GRU:
@@ -238,12 +236,9 @@ cdef bint walk(Job *job, int d, ptrdiff_t first_row, ptrdiff_t last_row, int mem
     if member == 0:
         r = d * job.sequences + first_row
         for i in range(2):
-            load_rows(s.h[i], w.width_padded * size,
-                      NULL if job.h_0 == NULL else job.h_0 + r * w.width * size, w.width * size, rows)
+            load_rows(s.h[i], w.width_padded * size, job.h_0, r, w.width * size, rows)
         if w.cell == LSTM:
-            load_rows(s.c, hidden_padded * size,
-                      NULL if job.c_0 == NULL else job.c_0 + r * w.hidden_size * size,
-                      w.hidden_size * size, rows)
+            load_rows(s.c, hidden_padded * size, job.c_0, r, w.hidden_size * size, rows)
         if w.w_hr != NULL:
             for r in range(rows):
                 s.state_offsets[r] = r * hidden_padded
@@ -301,7 +296,7 @@ cdef bint walk(Job *job, int d, ptrdiff_t first_row, ptrdiff_t last_row, int mem
                 k.h_next = h_next
                 k.ld_h_next = w.width_padded
                 k.out = out
-            step(w, &k, &s, &job.barrier, members)
+            step(w, &k, &job.barrier, members)
             if w.w_hr != NULL:
                 vl_wait(&job.barrier, members)
                 if member == 0:
@@ -447,7 +442,7 @@ cdef int typenum(Direction direction):
     return cnp.NPY_FLOAT64 if direction.weights.itemsize == 8 else cnp.NPY_FLOAT32
 
 
-cdef const char *rows_of(object array, str name, int type_number, tuple shape) except? NULL:
+cdef char *data_of(object array, str name, int type_number, tuple shape) except? NULL:
     """Data pointer of an array that must be C-contiguous, of that type and shape; None is NULL."""
     if array is None:
         return NULL
@@ -455,7 +450,80 @@ cdef const char *rows_of(object array, str name, int type_number, tuple shape) e
         raise ValueError(f"{name} must be an array of the weights' dtype")
     if (<object>array).shape != shape or not cnp.PyArray_IS_C_CONTIGUOUS(array):
         raise ValueError(f"{name} must be C-contiguous with shape {shape}, got {array.shape}")
-    return <const char *>cnp.PyArray_DATA(array)
+    return <char *>cnp.PyArray_DATA(array)
+
+
+cdef object empty(tuple shape, int type_number, bint zero=False):
+    cdef cnp.npy_intp sizes[3]
+    cdef int i
+    for i in range(len(shape)):
+        sizes[i] = shape[i]
+    if zero:
+        return cnp.PyArray_ZEROS(len(shape), sizes, type_number, False)
+    return cnp.PyArray_EMPTY(len(shape), sizes, type_number, False)
+
+
+cdef int set_directions(Job *job, list directions) except -1:
+    """Checks that the directions are one layer's."""
+    cdef Direction first = directions[0], other
+    cdef int d
+    job.direction_count = len(directions)
+    if job.direction_count > 2:
+        raise ValueError("a layer has one direction or two")
+    for d in range(job.direction_count):
+        other = directions[d]
+        if (other.weights.cell != first.weights.cell or typenum(other) != typenum(first)
+                or other.weights.width != first.weights.width
+                or other.weights.input_size != first.weights.input_size
+                or other.weights.hidden_size != first.weights.hidden_size):
+            raise ValueError("the directions of a layer must have one cell, size and dtype")
+        job.directions[d] = &other.weights
+    return 0
+
+
+cdef ptrdiff_t set_lengths(Job *job, object batch_sizes, ptrdiff_t sequences) except -1:
+    """Checks batch_sizes; returns their sum."""
+    cdef ptrdiff_t t, total = 0
+    if not (isinstance(batch_sizes, cnp.ndarray) and cnp.PyArray_TYPE(batch_sizes) == cnp.NPY_INT64
+            and cnp.PyArray_NDIM(batch_sizes) == 1 and cnp.PyArray_IS_C_CONTIGUOUS(batch_sizes)):
+        raise ValueError("batch_sizes must be a contiguous one-dimensional int64 array")
+    job.batch_sizes = <const int64_t *>cnp.PyArray_DATA(batch_sizes)
+    job.steps = cnp.PyArray_DIM(batch_sizes, 0)
+    for t in range(job.steps):
+        if job.batch_sizes[t] < 1 or (t > 0 and job.batch_sizes[t] > job.batch_sizes[t - 1]):
+            raise ValueError("batch_sizes must be positive and non-increasing")
+        total += job.batch_sizes[t]
+    job.sequences = max(sequences, job.batch_sizes[0] if job.steps else 0)
+    return total
+
+
+cdef tuple set_states(Job *job, int number, h_0, c_0):
+    """Checks the initial states and makes the final ones: (h_n, c_n)."""
+    cdef const Weights *w = job.directions[0]
+    h_shape = (job.direction_count, job.sequences, w.width)
+    c_shape = (job.direction_count, job.sequences, w.hidden_size)
+    if c_0 is not None and w.cell != LSTM:
+        raise ValueError("c_0 goes with an LSTM only")
+    job.h_0 = data_of(h_0, "h_0", number, h_shape)
+    job.c_0 = data_of(c_0, "c_0", number, c_shape)
+    h_n = empty(h_shape, number)
+    c_n = empty(c_shape, number) if w.cell == LSTM else None
+    job.h_n = <char *>cnp.PyArray_DATA(h_n)
+    job.c_n = <char *>cnp.PyArray_DATA(c_n) if c_n is not None else NULL
+    return h_n, c_n
+
+
+cdef ptrdiff_t *set_offsets(Job *job) except NULL:
+    """Memory for the four tables of offsets; the caller fills and frees it."""
+    cdef ptrdiff_t *offsets = <ptrdiff_t *>PyMem_Malloc(
+        2 * (job.steps + job.sequences) * sizeof(ptrdiff_t))
+    if offsets == NULL:
+        raise MemoryError
+    job.x_time = offsets
+    job.y_time = offsets + job.steps
+    job.x_rows = offsets + 2 * job.steps
+    job.y_rows = job.x_rows + job.sequences
+    return offsets
 
 
 def run(list directions, data, batch_sizes, h_0=None, c_0=None, threads=None):
@@ -466,7 +534,7 @@ def run(list directions, data, batch_sizes, h_0=None, c_0=None, threads=None):
     directions : list of one or two Direction
         All of one cell, size and dtype.
     data : ndarray [sum(batch_sizes), input_size]
-    batch_sizes : ndarray of int64 [T], non-increasing
+    batch_sizes : ndarray of int64 [T], positive, non-increasing
     h_0 : ndarray [D, B, proj_size or hidden_size], or None for zeros
         Rows in the packed (sorted) order; B may exceed ``batch_sizes[0]``: sequences of length 0,
         whose final state is their initial one.
@@ -479,76 +547,176 @@ def run(list directions, data, batch_sizes, h_0=None, c_0=None, threads=None):
     output : ndarray [sum(batch_sizes), D * (proj_size or hidden_size)]
     h_n, c_n : ndarrays shaped as h_0 and c_0; c_n is None for cells other than LSTM
     """
-    cdef Direction first = directions[0], other
-    cdef const Weights *w = &first.weights
     cdef Job job
-    cdef int d, number = typenum(first)
-    cdef cnp.npy_intp shape[3]
-    cdef ptrdiff_t t, r, total = 0
+    set_directions(&job, directions)
+    cdef const Weights *w = job.directions[0]
+    cdef int number = typenum(directions[0])
+    cdef ptrdiff_t t, r, in_row = w.input_size, out_row = job.direction_count * w.width
+    cdef ptrdiff_t total = set_lengths(&job, batch_sizes, 0 if h_0 is None else h_0.shape[1])
     cdef ptrdiff_t *offsets
-
-    job.direction_count = len(directions)
-    if job.direction_count > 2:
-        raise ValueError("a layer has one direction or two")
-    for d in range(job.direction_count):
-        other = directions[d]
-        if (other.weights.width != w.width or other.weights.input_size != w.input_size
-                or other.weights.cell != w.cell or typenum(other) != number
-                or other.weights.hidden_size != w.hidden_size):
-            raise ValueError("the directions of a layer must have one cell, size and dtype")
-        job.directions[d] = &other.weights
-    if not (isinstance(batch_sizes, cnp.ndarray) and cnp.PyArray_TYPE(batch_sizes) == cnp.NPY_INT64
-            and batch_sizes.ndim == 1 and cnp.PyArray_IS_C_CONTIGUOUS(batch_sizes)):
-        raise ValueError("batch_sizes must be a contiguous one-dimensional int64 array")
-    job.batch_sizes = <const int64_t *>cnp.PyArray_DATA(batch_sizes)
-    job.steps = cnp.PyArray_DIM(batch_sizes, 0)
-    for t in range(job.steps):
-        if job.batch_sizes[t] < 1 or (t > 0 and job.batch_sizes[t] > job.batch_sizes[t - 1]):
-            raise ValueError("batch_sizes must be positive and non-increasing")
-        total += job.batch_sizes[t]
-    job.sequences = job.batch_sizes[0] if job.steps else 0
-    if h_0 is not None:
-        job.sequences = max(job.sequences, <ptrdiff_t>h_0.shape[1])
-    job.x = rows_of(data, "data", number, (total, w.input_size))
-    job.h_0 = rows_of(h_0, "h_0", number, (job.direction_count, job.sequences, w.width))
-    job.c_0 = rows_of(c_0, "c_0", number, (job.direction_count, job.sequences, w.hidden_size))
-    if c_0 is not None and w.cell != LSTM:
-        raise ValueError("c_0 goes with an LSTM only")
-
-    shape[0] = total
-    shape[1] = job.direction_count * w.width
-    output = cnp.PyArray_EMPTY(2, shape, number, False)
-    shape[0] = job.direction_count
-    shape[1] = job.sequences
-    shape[2] = w.width
-    h_n = cnp.PyArray_EMPTY(3, shape, number, False)
-    c_n = None
-    job.c_n = NULL
-    if w.cell == LSTM:
-        shape[2] = w.hidden_size
-        c_n = cnp.PyArray_EMPTY(3, shape, number, False)
-        job.c_n = <char *>cnp.PyArray_DATA(c_n)
-    job.h_n = <char *>cnp.PyArray_DATA(h_n)
+    job.x = data_of(data, "data", number, (total, in_row))
+    h_n, c_n = set_states(&job, number, h_0, c_0)
+    output = empty((total, out_row), number)
     job.y = <char *>cnp.PyArray_DATA(output)
     if job.sequences == 0:
         return output, h_n, c_n
-
-    offsets = <ptrdiff_t *>PyMem_Malloc(2 * (job.steps + job.sequences) * sizeof(ptrdiff_t))
-    if offsets == NULL:
-        raise MemoryError
+    offsets = set_offsets(&job)
     try:
-        job.x_time, job.y_time = offsets, offsets + job.steps
-        job.x_rows = offsets + 2 * job.steps
-        job.y_rows = job.x_rows + job.sequences
         total = 0
         for t in range(job.steps):
-            (<ptrdiff_t *>job.x_time)[t] = total * w.input_size
-            (<ptrdiff_t *>job.y_time)[t] = total * job.direction_count * w.width
+            offsets[t] = total * in_row
+            offsets[job.steps + t] = total * out_row
             total += job.batch_sizes[t]
         for r in range(job.sequences):
-            (<ptrdiff_t *>job.x_rows)[r] = r * w.input_size
-            (<ptrdiff_t *>job.y_rows)[r] = r * job.direction_count * w.width
+            offsets[2 * job.steps + r] = r * in_row
+            offsets[2 * job.steps + job.sequences + r] = r * out_row
         execute(&job, thread_settings.get_num_threads() if threads is None else threads)
     finally:
         PyMem_Free(offsets)
     return output, h_n, c_n
+
+
+def run_padded(list directions, data, batch_sizes, order=None, h_0=None, c_0=None,
+               bint batch_first=False, threads=None):
+    """Run one layer over a padded batch, without packing it and without working on the padding.
+
+    Parameters
+    ----------
+    data : ndarray [T, B, input_size], or [B, T, input_size] with batch_first
+    batch_sizes : ndarray of int64 [at most T]
+        Live sequences at each step, as ``run`` takes them.
+    order : ndarray of int64 [B], or None where the batch is already sorted by falling length
+        A permutation: ``order[r]`` is the place in the batch of the r-th longest sequence.
+    h_0, c_0, directions, threads : as for ``run``; the states' rows follow ``order``.
+
+    Returns
+    -------
+    output : ndarray [T, B, D * (proj_size or hidden_size)], axes as in data; zeros past each length
+    h_n, c_n : as ``run``, their rows following ``order``
+    """
+    cdef Job job
+    set_directions(&job, directions)
+    cdef const Weights *w = job.directions[0]
+    cdef int number = typenum(directions[0])
+    cdef ptrdiff_t t, r, place, in_row = w.input_size, out_row = job.direction_count * w.width
+    cdef ptrdiff_t steps, sequences
+    cdef ptrdiff_t *offsets
+    cdef const int64_t *places = NULL
+    if data.ndim != 3:
+        raise ValueError(f"data must have three axes, got {data.ndim}")
+    sequences, steps = data.shape[:2] if batch_first else data.shape[1::-1]
+    cdef ptrdiff_t total = set_lengths(&job, batch_sizes, sequences)
+    if job.sequences != sequences or job.steps > steps:
+        raise ValueError(f"batch_sizes asks for more than the {steps} steps of {sequences} sequences")
+    job.x = data_of(data, "data", number, (*data.shape[:2], in_row))
+    if order is not None:
+        if not (isinstance(order, cnp.ndarray) and cnp.PyArray_TYPE(order) == cnp.NPY_INT64
+                and cnp.PyArray_IS_C_CONTIGUOUS(order) and (<object>order).shape == (sequences,)):
+            raise ValueError("order must be a contiguous int64 array, one place for each sequence")
+        places = <const int64_t *>cnp.PyArray_DATA(order)
+        for r in range(sequences):
+            if places[r] < 0 or places[r] >= sequences:
+                raise ValueError(f"order[{r}] is {places[r]}, the batch has {sequences} sequences")
+    h_n, c_n = set_states(&job, number, h_0, c_0)
+    output = empty((*data.shape[:2], out_row), number, total < steps * sequences)
+    job.y = <char *>cnp.PyArray_DATA(output)
+    if sequences == 0:
+        return output, h_n, c_n
+    offsets = set_offsets(&job)
+    try:
+        for t in range(job.steps):
+            offsets[t] = t * in_row if batch_first else t * sequences * in_row
+            offsets[job.steps + t] = t * out_row if batch_first else t * sequences * out_row
+        for r in range(sequences):
+            place = r if places == NULL else places[r]
+            if batch_first:
+                place *= steps
+            offsets[2 * job.steps + r] = place * in_row
+            offsets[2 * job.steps + sequences + r] = place * out_row
+        execute(&job, thread_settings.get_num_threads() if threads is None else threads)
+    finally:
+        PyMem_Free(offsets)
+    return output, h_n, c_n
+
+
+cdef class Stepper:
+    """One time step through stacked layers of one direction: what streaming calls, so everything
+    that can be is done once, here. Safe to call from several threads at a time."""
+
+    cdef list layers
+    cdef ptrdiff_t input_size, hidden_size, width
+    cdef int number
+    cdef bint lstm
+
+    def __init__(self, list layers):
+        cdef Direction first = layers[0]
+        self.layers = layers
+        self.input_size = first.weights.input_size
+        self.hidden_size = first.weights.hidden_size
+        self.width = first.weights.width
+        self.number = typenum(first)
+        self.lstm = first.weights.cell == LSTM
+
+    def step(self, x, h, c=None):
+        """``x [B, input_size]``, ``h [layers, B, width]``, ``c [layers, B, hidden_size]`` (LSTM), or
+        None for zeros -> ``(y [B, width], h, c)`` in new arrays."""
+        cdef Job job
+        cdef Direction direction
+        cdef ptrdiff_t count = len(self.layers), layer, sequences, r, zero = 0
+        cdef int64_t batch_size
+        cdef ptrdiff_t *rows
+        cdef ptrdiff_t size
+        cdef const char *h_0
+        cdef const char *c_0
+        cdef int threads = thread_settings.get_num_threads()
+        if not isinstance(x, cnp.ndarray) or cnp.PyArray_NDIM(x) != 2:
+            raise ValueError("x must be an array [batch, input_size]")
+        sequences = cnp.PyArray_DIM(x, 0)
+        job.x = data_of(x, "x", self.number, (sequences, self.input_size))
+        h_shape = (count, sequences, self.width)
+        h_0 = data_of(h, "h", self.number, h_shape)
+        y = empty((sequences, self.width), self.number)
+        h_n = empty(h_shape, self.number)
+        c_n = None
+        c_0 = NULL
+        job.c_n = NULL
+        if self.lstm:
+            c_shape = (count, sequences, self.hidden_size)
+            c_0 = data_of(c, "c", self.number, c_shape)
+            c_n = empty(c_shape, self.number)
+            job.c_n = <char *>cnp.PyArray_DATA(c_n)
+        elif c is not None:
+            raise ValueError("c goes with an LSTM only")
+        if sequences == 0:
+            return y, h_n, c_n
+        rows = <ptrdiff_t *>PyMem_Malloc(2 * sequences * sizeof(ptrdiff_t))
+        if rows == NULL:
+            raise MemoryError
+        try:
+            batch_size = sequences
+            job.direction_count = 1
+            job.steps = 1
+            job.sequences = sequences
+            job.batch_sizes = &batch_size
+            job.x_time = job.y_time = &zero
+            job.x_rows, job.y_rows = rows, rows + sequences
+            job.h_n = <char *>cnp.PyArray_DATA(h_n)
+            for r in range(sequences):
+                rows[sequences + r] = r * self.width
+            for layer in range(count):
+                direction = self.layers[layer]
+                size = direction.weights.itemsize
+                job.directions[0] = &direction.weights
+                for r in range(sequences):
+                    rows[r] = r * direction.weights.input_size
+                job.h_0 = NULL if h_0 == NULL else h_0 + layer * sequences * self.width * size
+                job.c_0 = NULL if c_0 == NULL else c_0 + layer * sequences * self.hidden_size * size
+                job.y = <char *>cnp.PyArray_DATA(y) if layer == count - 1 else NULL
+                execute(&job, threads)
+                job.x = job.h_n
+                job.h_n += sequences * self.width * size
+                if self.lstm:
+                    job.c_n += sequences * self.hidden_size * size
+        finally:
+            PyMem_Free(rows)
+        return y, h_n, c_n

@@ -175,6 +175,10 @@ cdef class Direction:
         w.bias_candidate = pointer(m.get("bias_candidate"))
         w.w_hr = pointer(m.get("w_hr"))
 
+    def __reduce__(self):
+        parts = (self.weight_ih(), self.weight_hh(), *self.bias_parts, self.weight_hr(), self.reverse)
+        return Direction, (self.cell, *parts)
+
     @property
     def isa(self) -> str:
         """The instruction set that the weights are laid out for."""
