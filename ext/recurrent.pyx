@@ -60,6 +60,21 @@ cdef ptrdiff_t STEP_OVERHEAD = 2
 # Weights of one step below which sharing a step between threads costs more than it saves.
 cdef ptrdiff_t SHARED_STEP_BYTES = 256 * 1024
 
+
+def limits(**changes) -> dict:
+    """The thresholds above by name, after changing those given: tests force the paths that their
+    small sizes would not take, benchmarks look for better values."""
+    global CHUNK_BYTES, STEP_OVERHEAD, SHARED_STEP_BYTES
+    unknown = set(changes) - {"chunk_bytes", "step_overhead", "shared_step_bytes"}
+    if unknown:
+        raise ValueError(f"no limit named {', '.join(sorted(unknown))}")
+    CHUNK_BYTES = changes.get("chunk_bytes", CHUNK_BYTES)
+    STEP_OVERHEAD = changes.get("step_overhead", STEP_OVERHEAD)
+    SHARED_STEP_BYTES = changes.get("shared_step_bytes", SHARED_STEP_BYTES)
+    return {"chunk_bytes": CHUNK_BYTES, "step_overhead": STEP_OVERHEAD,
+            "shared_step_bytes": SHARED_STEP_BYTES}
+
+
 cdef struct Job:
     const Weights *directions[2]
     int direction_count
@@ -666,8 +681,8 @@ cdef class Stepper:
         cdef int64_t batch_size
         cdef ptrdiff_t *rows
         cdef ptrdiff_t size
-        cdef const char *h_0
-        cdef const char *c_0
+        cdef char *h_0
+        cdef char *c_0
         cdef int threads = thread_settings.get_num_threads()
         if not isinstance(x, cnp.ndarray) or cnp.PyArray_NDIM(x) != 2:
             raise ValueError("x must be an array [batch, input_size]")

@@ -2,6 +2,7 @@ import numpy as np
 
 from vledge._ext.weights import Direction
 
+def limits(**changes: int) -> dict[str, int]: ...
 def run(
     directions: list[Direction],
     data: np.ndarray,

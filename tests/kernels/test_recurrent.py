@@ -1,0 +1,230 @@
+"""The time loops and tiles against the float64 definition, on every path that the CPU can run."""
+
+import pickle
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests import reference
+from vledge._ext import isa
+from vledge._ext.recurrent import Stepper, run, run_padded
+from vledge._ext.weights import Direction
+
+CELLS = list(reference.GATES)
+TOLERANCE = {np.float32: 2e-6, np.float64: 1e-13}
+
+
+def case(kind, input_size, hidden_size, lengths, dtype, proj_size=0, reverses=(False,), seed=0):
+    """(directions, data, batch_sizes, h_0, c_0, expected (output, h_n, c_n))"""
+    rng = np.random.default_rng(seed)
+    lengths = sorted(lengths, reverse=True)
+    batch_sizes = reference.batch_sizes_of(lengths)
+    width = proj_size or hidden_size
+    shape = (len(reverses), len(lengths))
+    data = rng.standard_normal((int(batch_sizes.sum()), input_size)).astype(dtype)
+    h_0 = rng.uniform(-1, 1, (*shape, width)).astype(dtype)
+    c_0 = rng.uniform(-1, 1, (*shape, hidden_size)).astype(dtype)
+    directions, expected = [], []
+    for d, reverse in enumerate(reverses):
+        params = reference.random_params(rng, kind, input_size, hidden_size, proj_size)
+        params = {name: a.astype(dtype) for name, a in params.items()}
+        directions.append(Direction(kind, **params, reverse=reverse))
+        expected.append(
+            reference.run(kind, params, data, batch_sizes, h_0[d], c_0[d], reverse)
+        )
+    outputs, h_n, c_n = zip(*expected, strict=True)
+    expected = np.concatenate(outputs, axis=1), np.stack(h_n), np.stack(c_n)
+    return directions, data, batch_sizes, h_0, c_0 if kind == "lstm" else None, expected
+
+
+def assert_close(result, expected, dtype):
+    for got, want in zip(result, expected, strict=True):
+        if got is not None:
+            assert got.dtype == dtype
+            np.testing.assert_allclose(got, want, rtol=0, atol=TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("hidden_size", [1, 3, 7, 17, 64, 100])
+@pytest.mark.parametrize("kind", CELLS)
+def test_cells_sizes_and_directions(instruction_set, kind, hidden_size, dtype):
+    for input_size, reverses in ((1, (False,)), (5, (True,)), (33, (False, True))):
+        for lengths in ([1], [6], [5, 2], [4, 4, 4, 4, 4], [9, 8, 8, 3, 3, 3, 1, 1]):
+            *arguments, expected = case(
+                kind, input_size, hidden_size, lengths, dtype, reverses=reverses
+            )
+            assert_close(run(*arguments), expected, dtype)
+
+
+@pytest.mark.parametrize("kind", CELLS)
+def test_every_tile_height(instruction_set, kind):
+    for rows in range(1, 2 * isa.tile_rows() + 6):
+        *arguments, expected = case(kind, 9, 20, [3] * rows, np.float32, seed=rows)
+        assert_close(run(*arguments), expected, np.float32)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("hidden_size", "proj_size"), [(4, 1), (17, 5), (40, 33), (64, 16)])
+def test_projection(instruction_set, hidden_size, proj_size, dtype):
+    for reverses in ((False,), (False, True)):
+        *arguments, expected = case(
+            "lstm", 6, hidden_size, [7, 7, 4, 1], dtype, proj_size, reverses=reverses
+        )
+        assert_close(run(*arguments), expected, dtype)
+
+
+@pytest.mark.parametrize("kind", CELLS)
+def test_zero_initial_state_is_the_default(kind):
+    directions, data, batch_sizes, h_0, c_0, _ = case(kind, 3, 5, [4, 2], np.float32)
+    zeros = run(
+        directions, data, batch_sizes, 0 * h_0, None if c_0 is None else 0 * c_0
+    )
+    for got, want in zip(run(directions, data, batch_sizes), zeros, strict=True):
+        assert got is want is None or np.array_equal(got, want)
+
+
+@pytest.mark.parametrize("kind", CELLS)
+def test_results_do_not_depend_on_threads(instruction_set, kind):
+    lengths = [60, 31, 30, 12, 12, 9, 5, 5, 2, 1, 1]
+    *arguments, expected = case(kind, 7, 24, lengths, np.float32, reverses=(False, True))
+    single = run(*arguments, threads=1)
+    assert_close(single, expected, np.float32)
+    for threads in (2, 3, 4, 7, 64, 1000):
+        for got, want in zip(run(*arguments, threads=threads), single, strict=True):
+            assert got is want is None or np.array_equal(got, want)
+
+
+@pytest.mark.parametrize(("kind", "proj_size"), [*((kind, 0) for kind in CELLS), ("lstm", 30)])
+def test_shared_steps(instruction_set, limits, kind, proj_size):
+    """One long sequence: threads share the hidden blocks and meet at every step."""
+    *arguments, expected = case(
+        kind, 7, 100, [50], np.float32, proj_size, reverses=(True,)
+    )
+    single = run(*arguments, threads=1)
+    limits(shared_step_bytes=0, chunk_bytes=4096)
+    for threads in (2, 3):
+        shared = run(*arguments, threads=threads)
+        assert_close(shared, expected, np.float32)
+        for got, want in zip(shared, single, strict=True):
+            assert got is want is None or np.array_equal(got, want)
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 5000, 10**9])
+def test_results_do_not_depend_on_chunks(limits, chunk_bytes):
+    *arguments, _ = case(
+        "lstm", 7, 24, [30, 9, 9, 2], np.float32, reverses=(False, True)
+    )
+    before = run(*arguments)
+    limits(chunk_bytes=chunk_bytes)
+    for got, want in zip(run(*arguments), before, strict=True):
+        assert np.array_equal(got, want)
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("kind", CELLS)
+def test_padded_agrees_with_packed(kind, batch_first):
+    lengths = [6, 5, 5, 2, 0]
+    order = np.array([3, 0, 4, 1, 2])
+    directions, data, batch_sizes, h_0, c_0, _ = case(
+        kind, 4, 9, lengths[:4], np.float32, reverses=(False, True)
+    )
+    pad = lambda s: None if s is None else np.concatenate([s, s[:, :1]], axis=1)  # noqa: E731
+    h_0, c_0 = pad(h_0), pad(c_0)
+    packed, h_n, c_n = run(directions, data, batch_sizes, h_0, c_0)
+    steps = 8
+    padded = np.full((steps, 5, 4), np.nan, np.float32)
+    expected = np.zeros((steps, 5, packed.shape[1]), np.float32)
+    starts = np.concatenate([[0], np.cumsum(batch_sizes)])
+    for t, live in enumerate(batch_sizes):
+        padded[t, order[:live]] = data[starts[t] : starts[t + 1]]
+        expected[t, order[:live]] = packed[starts[t] : starts[t + 1]]
+    if batch_first:
+        padded, expected = (np.ascontiguousarray(a.swapaxes(0, 1)) for a in (padded, expected))
+    output, h_p, c_p = run_padded(
+        directions, padded, batch_sizes, order, h_0, c_0, batch_first=batch_first
+    )
+    assert np.array_equal(output, expected)
+    assert np.array_equal(h_p, h_n)
+    assert c_p is c_n is None or np.array_equal(c_p, c_n)
+    assert np.array_equal(h_p[:, 4], h_0[:, 4])  # length 0: the initial state
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("kind", CELLS)
+def test_steps_agree_with_the_whole(instruction_set, kind, dtype):
+    rng = np.random.default_rng(1)
+    layers = [
+        Direction(
+            kind,
+            **{
+                n: a.astype(dtype)
+                for n, a in reference.random_params(rng, kind, size, 18).items()
+            },
+        )
+        for size in (5, 18, 18)
+    ]
+    x = rng.standard_normal((9, 2, 5)).astype(dtype)
+    data, sizes = x.reshape(18, 5), np.full(9, 2)
+    for layer in layers:
+        data, _, _ = run([layer], data, sizes)
+    stepper, h, c = Stepper(layers), None, None
+    for t in range(9):
+        y, h, c = stepper.step(x[t], h, c)
+        np.testing.assert_allclose(y, data[2 * t : 2 * t + 2], rtol=0, atol=TOLERANCE[dtype])
+        assert np.array_equal(h[-1], y)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    kind=st.sampled_from(CELLS),
+    input_size=st.integers(1, 20),
+    hidden_size=st.integers(1, 40),
+    lengths=st.lists(st.integers(1, 25), min_size=1, max_size=12),
+    reverse=st.booleans(),
+    threads=st.integers(1, 4),
+)
+def test_random_shapes(kind, input_size, hidden_size, lengths, reverse, threads):
+    *arguments, expected = case(
+        kind, input_size, hidden_size, lengths, np.float32, reverses=(reverse,)
+    )
+    assert_close(run(*arguments, threads=threads), expected, np.float32)
+
+
+def test_saturated_gates_and_nan(instruction_set):
+    """Huge pre-activations saturate, NaN stays NaN in its own row and nowhere else."""
+    rng = np.random.default_rng(0)
+    for kind in CELLS:
+        params = {n: a * 1e4 for n, a in reference.random_params(rng, kind, 3, 20).items()}
+        params = {n: a.astype(np.float32) for n, a in params.items()}
+        data = rng.standard_normal((12, 3)).astype(np.float32)
+        data[0, 1] = np.nan
+        sizes = np.array([3, 3, 3, 3])
+        output, h_n, _ = run([Direction(kind, **params)], data, sizes)
+        assert np.isnan(h_n[0, 0]).any()
+        assert not np.isnan(output[[1, 2]]).any()
+        if kind != "rnn_relu":
+            assert np.nanmax(np.abs(output)) <= 1 + 1e-6
+
+
+def test_packed_weights_come_back_bit_for_bit(instruction_set):
+    rng = np.random.default_rng(0)
+    for kind in CELLS:
+        for hidden_size, proj_size in ((1, 0), (17, 0), (64, 0), (20, 7)):
+            if proj_size and kind != "lstm":
+                continue
+            params = reference.random_params(rng, kind, 5, hidden_size, proj_size)
+            params = {n: a.astype(np.float32) for n, a in params.items()}
+            direction = Direction(kind, **params, reverse=True)
+            copy = pickle.loads(pickle.dumps(direction))
+            for one in (direction, copy):
+                assert one.isa == instruction_set
+                assert one.reverse
+                for name, array in params.items():
+                    assert np.array_equal(getattr(one, name)(), array)
+            # held once: the weights padded to whole vectors, twice the biases, nothing else
+            padded = -(-hidden_size // isa.lanes(np.float32)) * isa.lanes(np.float32)
+            depth = sum(a.shape[1] for n, a in params.items() if n.startswith("weight"))
+            rows = reference.GATES[kind] * padded
+            assert direction.nbytes <= 4 * rows * (depth + 4)

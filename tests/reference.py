@@ -1,0 +1,90 @@
+"""The cells' equations in float64 NumPy, written as the definitions stand: what kernels answer to.
+
+Packed layout as in ``vledge.packing``: ``data [sum(batch_sizes), I]`` time-major, the live sequences
+at step t being rows 0 to ``batch_sizes[t]``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+GATES = {"lstm": 4, "gru": 3, "gru_reset_before": 3, "rnn_tanh": 1, "rnn_relu": 1}
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    return np.exp(-np.logaddexp(0, -x))
+
+
+def cell(
+    kind: str, p: dict[str, np.ndarray], x: np.ndarray, h: np.ndarray, c: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """One step of x [B, I], h [B, P or H], c [B, H] -> (h, c). Gates in torch's order."""
+    inputs = x @ p["weight_ih"].T + p["bias_ih"]
+    recurrent = h @ p["weight_hh"].T + p["bias_hh"]
+    if kind == "lstm":
+        i, f, g, o = np.split(inputs + recurrent, 4, axis=1)
+        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+        h = sigmoid(o) * np.tanh(c)
+        if "weight_hr" in p:
+            h = h @ p["weight_hr"].T
+        return h, c
+    if kind in ("gru", "gru_reset_before"):
+        xr, xz, xn = np.split(inputs, 3, axis=1)
+        hr, hz, hn = np.split(recurrent, 3, axis=1)
+        r, z = sigmoid(xr + hr), sigmoid(xz + hz)
+        if kind == "gru_reset_before":
+            hidden_size = h.shape[1]
+            candidate = p["weight_hh"][2 * hidden_size :]
+            n = np.tanh(xn + (r * h) @ candidate.T + p["bias_hh"][2 * hidden_size :])
+        else:
+            n = np.tanh(xn + r * hn)
+        return (1 - z) * n + z * h, c
+    summed = inputs + recurrent
+    return (np.tanh(summed) if kind == "rnn_tanh" else np.maximum(summed, 0)), c
+
+
+def run(
+    kind: str,
+    params: dict[str, np.ndarray],
+    data: np.ndarray,
+    batch_sizes: np.ndarray,
+    h_0: np.ndarray,
+    c_0: np.ndarray,
+    reverse: bool = False,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """One direction over packed rows; h_0 [B, P or H], c_0 [B, H] -> (output, h_n, c_n)."""
+    params = {name: np.asarray(a, np.float64) for name, a in params.items()}
+    offsets = np.concatenate([[0], np.cumsum(batch_sizes)])
+    h, c = np.array(h_0, np.float64), np.array(c_0, np.float64)
+    output = np.empty((offsets[-1], h.shape[1]))
+    steps = range(len(batch_sizes))
+    for t in reversed(steps) if reverse else steps:
+        live = slice(0, int(batch_sizes[t]))
+        rows = slice(offsets[t], offsets[t + 1])
+        h[live], c[live] = cell(kind, params, data[rows].astype(np.float64), h[live], c[live])
+        output[rows] = h[live]
+    return output, h, c
+
+
+def random_params(
+    rng: np.random.Generator, kind: str, input_size: int, hidden_size: int, proj_size: int = 0
+) -> dict[str, np.ndarray]:
+    """float64 weights of one direction, of the size that torch initialises with."""
+    rows, bound = GATES[kind] * hidden_size, 1 / np.sqrt(hidden_size)
+    shapes: dict[str, Any] = {
+        "weight_ih": (rows, input_size),
+        "weight_hh": (rows, proj_size or hidden_size),
+        "bias_ih": (rows,),
+        "bias_hh": (rows,),
+    }
+    if proj_size:
+        shapes["weight_hr"] = (proj_size, hidden_size)
+    return {name: rng.uniform(-bound, bound, shape) for name, shape in shapes.items()}
+
+
+def batch_sizes_of(lengths: Any) -> np.ndarray:
+    """Live sequences at each step."""
+    lengths = np.asarray(lengths)
+    return np.array([(lengths > t).sum() for t in range(lengths.max())], np.int64)

@@ -1,0 +1,212 @@
+"""RNNCell, LSTMCell and GRUCell: one time step of one layer, for loops that users write."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from vledge._ext.recurrent import Stepper
+from vledge._ext.weights import GATES, Direction
+from vledge.nn.dtype import float_dtype, require_cpu, wrong_dtype
+from vledge.nn.module import Module
+from vledge.nn.recognize import read_cell
+
+__all__ = ["GRUCell", "LSTMCell", "RNNCell"]
+
+
+class CellBase(Module):
+    """What the cells share: weights without a layer suffix. Source: torch.nn.RNNCellBase."""
+
+    def __init__(
+        self,
+        cell: str,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__()
+        require_cpu(device)
+        if hidden_size <= 0:
+            raise ValueError("hidden_size must be greater than zero")
+        self.input_size = input_size
+        self.hidden_size = hidden_size
+        self.bias = bias
+        self._cell = cell
+        self._dtype = float_dtype(dtype)
+        self._direction: Direction | None = None
+        self._stepper: Stepper | None = None
+        rows = GATES[cell] * hidden_size
+        self.declare("weight_ih", (rows, input_size), self._dtype)
+        self.declare("weight_hh", (rows, hidden_size), self._dtype)
+        if bias:
+            self.declare("bias_ih", (rows,), self._dtype)
+            self.declare("bias_hh", (rows,), self._dtype)
+
+    def _array(self, name: str) -> np.ndarray:
+        if self._direction is None:
+            raise RuntimeError(self._unloaded())
+        return getattr(self._direction, name)()
+
+    def _own_state(self) -> dict[str, np.ndarray]:
+        if self._direction is None:
+            return {}
+        return {name: self._array(name) for name in self._declared}
+
+    def _load_own(self, arrays: dict[str, np.ndarray]) -> None:
+        if len(arrays) < len(self._declared):
+            if self._direction is None:
+                raise RuntimeError(f"a {type(self).__name__} needs all of its weights at once")
+            arrays = {**self._own_state(), **arrays}
+        self._direction = Direction(self._cell, **arrays)
+        self._dtype = self._direction.dtype
+        self._stepper = Stepper([self._direction])
+
+    @classmethod
+    def _from_weights(
+        cls, cell: str, weights: Mapping[str, np.ndarray], prefix: str, options: dict[str, Any]
+    ) -> Any:
+        stack = read_cell(weights, prefix, GATES[cell], cls.__name__)
+        if options.get("dtype") is None:
+            options["dtype"] = stack.dtype
+        module = cls(**stack.sizes, **options)
+        module.load_state_dict({name: weights[prefix + name] for name in module._declared})
+        return module
+
+    def _run(self, input: Any, h: Any, c: Any) -> tuple[np.ndarray, np.ndarray | None]:
+        if self._stepper is None:
+            raise RuntimeError(self._unloaded())
+        input = np.asarray(input)
+        name = type(self).__name__
+        if input.ndim not in (1, 2):
+            raise ValueError(f"{name}: Expected input to be 1D or 2D, got {input.ndim}D instead")
+        if input.shape[-1] != self.input_size:
+            raise RuntimeError(
+                f"input has inconsistent input_size: got {input.shape[-1]} expected "
+                f"{self.input_size}"
+            )
+        if input.dtype != self._dtype:
+            raise ValueError(wrong_dtype("input", input.dtype, self._dtype))
+        shape = (*input.shape[:-1], self.hidden_size)
+        rows = np.ascontiguousarray(input.reshape(-1, self.input_size))
+        states = [self._state(s, n, shape) for s, n in ((h, "hidden"), (c, "cell state"))]
+        y, _, c_n = self._stepper.step(rows, *states)
+        return y.reshape(shape), None if c_n is None else c_n.reshape(shape)
+
+    def _state(self, state: Any, name: str, shape: tuple[int, ...]) -> np.ndarray | None:
+        if state is None:
+            return None
+        state = np.asarray(state)
+        if state.shape != shape:
+            raise RuntimeError(
+                f"{type(self).__name__}: Expected {name} of shape {shape}, got {state.shape}"
+            )
+        if state.dtype != self._dtype:
+            raise ValueError(wrong_dtype(name, state.dtype, self._dtype))
+        return np.ascontiguousarray(state).reshape(1, -1, self.hidden_size)
+
+    def extra_repr(self) -> str:
+        parts = [str(self.input_size), str(self.hidden_size)]
+        if not self.bias:
+            parts.append("bias=False")
+        if self._cell == "rnn_relu":
+            parts.append("nonlinearity=relu")
+        return ", ".join(parts)
+
+
+class RNNCell(CellBase):
+    """``h' = tanh(W_ih x + b_ih + W_hh h + b_hh)``, or relu. Source: torch.nn.RNNCell."""
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        nonlinearity: str = "tanh",
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        if nonlinearity not in ("tanh", "relu"):
+            raise ValueError(
+                f"Unknown nonlinearity '{nonlinearity}'. Select from 'tanh' or 'relu'."
+            )
+        self.nonlinearity = nonlinearity
+        super().__init__(f"rnn_{nonlinearity}", input_size, hidden_size, bias, device, dtype)
+
+    @classmethod
+    def from_weights(
+        cls,
+        weights: Mapping[str, np.ndarray],
+        prefix: str = "",
+        *,
+        nonlinearity: str = "tanh",
+        dtype: Any = None,
+    ) -> RNNCell:
+        """Build the cell from ``weight_ih``, ``weight_hh`` and biases under ``prefix``."""
+        options = {"nonlinearity": nonlinearity, "dtype": dtype}
+        return cls._from_weights("rnn_tanh", weights, prefix, options)
+
+    def forward(self, input: Any, hx: Any = None) -> np.ndarray:
+        """``input [B, input_size]`` or ``[input_size]``, ``hx`` as the result or None for zeros ->
+        ``h' [B, hidden_size]`` or ``[hidden_size]``."""
+        return self._run(input, hx, None)[0]
+
+
+class GRUCell(CellBase):
+    """One step of :class:`vledge.nn.GRU`. Source: torch.nn.GRUCell."""
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__("gru", input_size, hidden_size, bias, device, dtype)
+
+    @classmethod
+    def from_weights(
+        cls, weights: Mapping[str, np.ndarray], prefix: str = "", *, dtype: Any = None
+    ) -> GRUCell:
+        """Build the cell from ``weight_ih``, ``weight_hh`` and biases under ``prefix``."""
+        return cls._from_weights("gru", weights, prefix, {"dtype": dtype})
+
+    def forward(self, input: Any, hx: Any = None) -> np.ndarray:
+        """``input [B, input_size]`` or ``[input_size]``, ``hx`` as the result or None for zeros ->
+        ``h' [B, hidden_size]`` or ``[hidden_size]``."""
+        return self._run(input, hx, None)[0]
+
+
+class LSTMCell(CellBase):
+    """One step of :class:`vledge.nn.LSTM`. Source: torch.nn.LSTMCell."""
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__("lstm", input_size, hidden_size, bias, device, dtype)
+
+    @classmethod
+    def from_weights(
+        cls, weights: Mapping[str, np.ndarray], prefix: str = "", *, dtype: Any = None
+    ) -> LSTMCell:
+        """Build the cell from ``weight_ih``, ``weight_hh`` and biases under ``prefix``."""
+        return cls._from_weights("lstm", weights, prefix, {"dtype": dtype})
+
+    def forward(
+        self, input: Any, hx: tuple[Any, Any] | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """``input [B, input_size]`` or ``[input_size]``, ``hx (h, c)`` as the result or None for
+        zeros -> ``(h', c')``, each ``[B, hidden_size]`` or ``[hidden_size]``."""
+        h, c = hx if hx is not None else (None, None)
+        h_n, c_n = self._run(input, h, c)
+        assert c_n is not None
+        return h_n, c_n

@@ -1,0 +1,135 @@
+"""Conv1d: a strided view of the input's windows, then one matrix product a group."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from vledge.nn.dtype import checked_input, float_dtype, require_cpu
+from vledge.nn.module import Module
+
+__all__ = ["Conv1d"]
+
+_PAD_MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
+
+
+class Conv1d(Module):
+    """Cross-correlation over time; weight ``[out_channels, in_channels / groups, kernel_size]``.
+
+    Source: torch.nn.Conv1d.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int],
+        stride: int | tuple[int] = 1,
+        padding: int | tuple[int] | str = 0,
+        dilation: int | tuple[int] = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__()
+        require_cpu(device)
+        dtype = float_dtype(dtype)
+        if groups <= 0 or in_channels % groups or out_channels % groups:
+            raise ValueError("in_channels and out_channels must be divisible by groups")
+        if padding_mode not in _PAD_MODES:
+            raise ValueError(f"padding_mode must be one of {sorted(_PAD_MODES)}")
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.kernel_size = _single(kernel_size)
+        self.stride = _single(stride)
+        self.dilation = _single(dilation)
+        self.groups = groups
+        self.padding = padding if isinstance(padding, str) else _single(padding)
+        self.padding_mode = padding_mode
+        self._pad = self._padding_sides()
+        shape = (out_channels, in_channels // groups, self.kernel_size[0])
+        self.declare("weight", shape, dtype)
+        if bias:
+            self.declare("bias", (out_channels,), dtype)
+        else:
+            self.bias = None
+
+    def _padding_sides(self) -> tuple[int, int]:
+        if self.padding == "valid":
+            return 0, 0
+        if self.padding == "same":
+            if self.stride != (1,):
+                raise ValueError("padding='same' is not supported for strided convolutions")
+            total = self.dilation[0] * (self.kernel_size[0] - 1)
+            return total // 2, total - total // 2
+        if isinstance(self.padding, str):
+            raise ValueError(
+                f"Invalid padding string {self.padding!r}, should be one of 'valid', 'same'"
+            )
+        return self.padding[0], self.padding[0]
+
+    @classmethod
+    def from_weights(
+        cls, weights: Mapping[str, np.ndarray], prefix: str = "", **options: Any
+    ) -> Conv1d:
+        """Build the layer from ``weight`` and, if it is there, ``bias`` under ``prefix``; what does
+        not show in the shapes (stride, padding, dilation, groups) is given in ``options``."""
+        weight = weights[prefix + "weight"]
+        options.setdefault("dtype", np.float64 if weight.dtype == np.float64 else np.float32)
+        bias = prefix + "bias" in weights
+        in_channels = weight.shape[1] * options.get("groups", 1)
+        layer = cls(in_channels, weight.shape[0], weight.shape[2], bias=bias, **options)
+        layer.load_state_dict({n: weights[prefix + n] for n in layer._declared})
+        return layer
+
+    def forward(self, input: Any) -> np.ndarray:
+        """``input [B, in_channels, T]`` or ``[in_channels, T]`` -> the same with out_channels and
+        ``(T + padding - dilation * (kernel_size - 1) - 1) // stride + 1`` steps."""
+        weight = self._array("weight")
+        input = checked_input(input, weight.dtype)
+        if input.ndim not in (2, 3) or input.shape[-2] != self.in_channels:
+            raise RuntimeError(
+                f"Conv1d: input has shape {input.shape}, expected [B, {self.in_channels}, T] or "
+                f"[{self.in_channels}, T]"
+            )
+        x = input if input.ndim == 3 else input[None]
+        if any(self._pad):
+            mode: Any = _PAD_MODES[self.padding_mode]
+            x = np.pad(x, ((0, 0), (0, 0), self._pad), mode=mode)
+        (kernel,), (stride,), (dilation,) = self.kernel_size, self.stride, self.dilation
+        span = dilation * (kernel - 1) + 1
+        if x.shape[2] < span:
+            raise RuntimeError(
+                f"Calculated padded input size per channel: ({x.shape[2]}). Kernel size: ({span}). "
+                "Kernel size can't be greater than actual input size"
+            )
+        # [B, groups, in/groups, steps, kernel] -> [B, groups, in/groups * kernel, steps]
+        windows = np.lib.stride_tricks.sliding_window_view(x, span, axis=2)
+        windows = windows[:, :, ::stride, ::dilation]
+        batch, _, steps, _ = windows.shape
+        windows = windows.reshape(batch, self.groups, -1, steps, kernel)
+        columns = windows.swapaxes(3, 4).reshape(batch, self.groups, -1, steps)
+        grouped = weight.reshape(self.groups, self.out_channels // self.groups, -1)
+        output = (grouped @ columns).reshape(batch, self.out_channels, steps)
+        if self.bias is not None:
+            output += self.bias[:, None]
+        return output if input.ndim == 3 else output[0]
+
+    def extra_repr(self) -> str:
+        parts = [f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}"]
+        parts.append(f"stride={self.stride}")
+        if any(self._pad):
+            parts.append(f"padding={self.padding!r}")
+        if self.dilation != (1,):
+            parts.append(f"dilation={self.dilation}")
+        if self.groups != 1:
+            parts.append(f"groups={self.groups}")
+        return ", ".join(parts)
+
+
+def _single(value: int | tuple[int]) -> tuple[int]:
+    return (int(value),) if isinstance(value, (int, np.integer)) else (int(value[0]),)

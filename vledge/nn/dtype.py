@@ -1,0 +1,40 @@
+"""Which dtypes and devices layers accept, and what is said of the others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+def float_dtype(dtype: Any) -> np.dtype:
+    """float32 for None, else the dtype if layers can run in it."""
+    dtype = np.dtype(np.float32 if dtype is None else dtype)
+    if dtype not in (np.float32, np.float64):
+        raise ValueError(f"layers run in float32 or float64, not {dtype}")
+    return dtype
+
+
+def require_cpu(device: Any) -> None:
+    """Raise unless torch's ``device=`` argument means the CPU."""
+    if device is not None and str(device) != "cpu":
+        raise ValueError(f"vledge runs on the CPU only, not on device {str(device)!r}")
+
+
+def wrong_dtype(name: str, got: np.dtype, expected: np.dtype) -> str:
+    """The sentence for an array of another floating type than the layer's weights."""
+    return (
+        f"{name} is {got} but the layer's weights are {expected}: pass "
+        f"{name}.astype(np.{expected}), or build the layer with dtype=np.{got}"
+        if got in (np.float32, np.float64)
+        else f"{name} is {got} but the layer's weights are {expected}: pass "
+        f"{name}.astype(np.{expected})"
+    )
+
+
+def checked_input(input: Any, dtype: np.dtype) -> np.ndarray:
+    """The input as an array, if it has the weights' dtype."""
+    input = np.asarray(input)
+    if input.dtype != dtype:
+        raise ValueError(wrong_dtype("input", input.dtype, dtype))
+    return input

@@ -1,0 +1,79 @@
+"""Linear and Identity."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from vledge.nn.dtype import checked_input, float_dtype, require_cpu
+from vledge.nn.module import Module
+
+__all__ = ["Identity", "Linear"]
+
+
+class Linear(Module):
+    """``y = x W^T + b``; weight ``[out_features, in_features]``. Source: torch.nn.Linear."""
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__()
+        require_cpu(device)
+        dtype = float_dtype(dtype)
+        self.in_features = in_features
+        self.out_features = out_features
+        self.declare("weight", (out_features, in_features), dtype)
+        if bias:
+            self.declare("bias", (out_features,), dtype)
+        else:
+            self.bias = None
+
+    @classmethod
+    def from_weights(
+        cls, weights: Mapping[str, np.ndarray], prefix: str = "", *, dtype: Any = None
+    ) -> Linear:
+        """Build the layer from ``weight`` and, if it is there, ``bias`` under ``prefix``."""
+        weight = weights[prefix + "weight"]
+        bias = prefix + "bias" in weights
+        if dtype is None:
+            dtype = np.float64 if weight.dtype == np.float64 else np.float32
+        layer = cls(weight.shape[1], weight.shape[0], bias, dtype=dtype)
+        layer.load_state_dict({n: weights[prefix + n] for n in layer._declared})
+        return layer
+
+    def forward(self, input: Any) -> np.ndarray:
+        """``input [*, in_features]`` -> ``[*, out_features]``."""
+        weight = self._array("weight")
+        input = checked_input(input, weight.dtype)
+        if input.shape[-1:] != (self.in_features,):
+            raise RuntimeError(
+                f"Linear: input has shape {input.shape}, expected [*, {self.in_features}]"
+            )
+        output = input @ weight.T
+        if self.bias is not None:
+            output += self.bias
+        return output
+
+    def extra_repr(self) -> str:
+        return (
+            f"in_features={self.in_features}, out_features={self.out_features}, "
+            f"bias={'bias' in self._declared}"
+        )
+
+
+class Identity(Module):
+    """The input itself; arguments are accepted and ignored. Source: torch.nn.Identity."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__()
+
+    def forward(self, input: Any) -> Any:
+        """The input, unchanged."""
+        return input

@@ -1,0 +1,383 @@
+"""Module: a tree of layers with named weights, as torch.nn.Module names and nests them.
+
+What a module declares (names, shapes, dtypes) exists from construction; its arrays only once they
+are loaded. A layer without weights refuses to run: vledge runs trained models, it never makes up
+numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+__all__ = ["LoadResult", "Module", "Parameter"]
+
+# Prefixes that training wrappers put before every name: DataParallel's and torch.compile's.
+_WRAPPERS = ("module.", "_orig_mod.")
+
+
+class Parameter(np.ndarray):
+    """An array that a Module registers as a weight of its own when it becomes an attribute.
+
+    ``Parameter(data)`` views ``data``; results of arithmetic on it are plain arrays.
+    Source: torch.nn.Parameter.
+    """
+
+    def __new__(cls, data: Any) -> Parameter:
+        return np.asarray(data).view(cls)
+
+    def __array_wrap__(self, array: Any, context: Any = None, return_scalar: bool = False) -> Any:
+        array = np.asarray(array)
+        return array[()] if return_scalar else array
+
+
+class Declared(NamedTuple):
+    """What is known of a weight before it is loaded."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    buffer: bool = False
+    optional: bool = False
+
+
+class LoadResult(NamedTuple):
+    """The names that ``load_state_dict(strict=False)`` left alone."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
+class Module:
+    """Base class of all layers and models.
+
+    Sub-modules and :class:`Parameter` arrays assigned to attributes are registered under the
+    attribute's name, so a model written for torch keeps its weight names when it is written again
+    with ``from vledge import nn``. Source: torch.nn.Module, in ``eval()`` mode only.
+    """
+
+    training = False
+
+    def __init__(self) -> None:
+        self.__dict__["_declared"] = {}
+        self.__dict__["_arrays"] = {}
+        self.__dict__["_modules"] = {}
+
+    # ---- registration
+
+    def declare(
+        self,
+        name: str,
+        shape: tuple[int, ...],
+        dtype: Any = np.float32,
+        *,
+        buffer: bool = False,
+        optional: bool = False,
+    ) -> None:
+        """Announce a weight that load_state_dict is to bring; for layers and for user modules."""
+        self._declared[name] = Declared(tuple(shape), np.dtype(dtype), buffer, optional)
+
+    def register_parameter(self, name: str, param: np.ndarray | None) -> None:
+        """Register an array as a weight; None takes the name and holds nothing."""
+        if param is None:
+            self.__dict__[name] = None
+            return
+        param = np.asarray(param)
+        self.declare(name, param.shape, param.dtype)
+        self._arrays[name] = param
+
+    def register_buffer(
+        self, name: str, tensor: np.ndarray | None, persistent: bool = True
+    ) -> None:
+        """Register an array that is part of the state but was not trained."""
+        if tensor is None or not persistent:
+            self.__dict__[name] = tensor
+            return
+        tensor = np.asarray(tensor)
+        self.declare(name, tensor.shape, tensor.dtype, buffer=True)
+        self._arrays[name] = tensor
+
+    def register_module(self, name: str, module: Module | None) -> None:
+        """Register a sub-module under a name."""
+        self.add_module(name, module)
+
+    def add_module(self, name: str, module: Module | None) -> None:
+        """Register a sub-module under a name."""
+        if module is not None and not isinstance(module, Module):
+            raise TypeError(f"{type(module).__name__} is not a Module")
+        if module is None:
+            self.__dict__[name] = None
+        else:
+            self.__dict__.pop(name, None)
+            self._modules[name] = module
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if "_modules" not in self.__dict__:
+            if isinstance(value, (Module, Parameter)):
+                raise AttributeError(
+                    f"cannot assign {type(value).__name__} before Module.__init__() call"
+                )
+            self.__dict__[name] = value
+        elif isinstance(value, Module):
+            self.add_module(name, value)
+        elif isinstance(value, Parameter):
+            self.register_parameter(name, np.asarray(value))
+        elif name in self._declared and isinstance(value, np.ndarray):
+            self._load_own({name: _checked(name, value, self._declared[name])})
+        else:
+            self._modules.pop(name, None)
+            self.__dict__[name] = value
+
+    def __getattr__(self, name: str) -> Any:
+        own = self.__dict__
+        if name in own.get("_modules", ()):
+            return own["_modules"][name]
+        if name in own.get("_declared", ()):
+            return self._array(name)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def _array(self, name: str) -> np.ndarray:
+        try:
+            return self._arrays[name]
+        except KeyError:
+            raise RuntimeError(self._unloaded()) from None
+
+    def _unloaded(self) -> str:
+        return (
+            f"{type(self).__name__} has no weights yet: load them with load_state_dict() "
+            "or build it with from_weights()"
+        )
+
+    # ---- what a layer with a storage of its own overrides
+
+    def _own_state(self) -> dict[str, np.ndarray]:
+        """This module's loaded arrays by local name, without its children's."""
+        return dict(self._arrays)
+
+    def _load_own(self, arrays: dict[str, np.ndarray]) -> None:
+        """Take arrays of declared names, already of the declared shapes and dtypes."""
+        self._arrays.update(arrays)
+
+    # ---- the tree
+
+    def children(self) -> Iterator[Module]:
+        """The direct sub-modules."""
+        yield from self._modules.values()
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """The direct sub-modules with their names."""
+        yield from self._modules.items()
+
+    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
+        """This module and all below it with their dotted names."""
+        seen: set[int] = set()
+        stack = [(prefix, self)]
+        while stack:
+            path, module = stack.pop()
+            if id(module) in seen:
+                continue
+            seen.add(id(module))
+            yield path, module
+            dot = "." if path else ""
+            stack.extend((f"{path}{dot}{n}", m) for n, m in reversed(module._modules.items()))
+
+    def modules(self) -> Iterator[Module]:
+        """This module and all below it."""
+        for _, module in self.named_modules():
+            yield module
+
+    def get_submodule(self, target: str) -> Module:
+        """The module of a dotted name."""
+        module = self
+        for part in target.split(".") if target else ():
+            if part not in module._modules:
+                raise AttributeError(f"{type(module).__name__} has no sub-module {part!r}")
+            module = module._modules[part]
+        return module
+
+    def _named_declared(self, prefix: str = "") -> Iterator[tuple[str, Module, str, Declared]]:
+        """(full name, module, local name, declaration); a shared module under each of its names."""
+        for name, declared in self._declared.items():
+            yield prefix + name, self, name, declared
+        for name, module in self._modules.items():
+            yield from module._named_declared(f"{prefix}{name}.")
+
+    def named_parameters(
+        self, prefix: str = "", recurse: bool = True
+    ) -> Iterator[tuple[str, np.ndarray]]:
+        """Trained arrays with their dotted names; those not loaded yet are left out."""
+        yield from self._named_state(prefix, recurse, buffers=False)
+
+    def parameters(self, recurse: bool = True) -> Iterator[np.ndarray]:
+        """Trained arrays."""
+        for _, array in self.named_parameters(recurse=recurse):
+            yield array
+
+    def named_buffers(
+        self, prefix: str = "", recurse: bool = True
+    ) -> Iterator[tuple[str, np.ndarray]]:
+        """Arrays of the state that were not trained, with their dotted names."""
+        yield from self._named_state(prefix, recurse, buffers=True)
+
+    def _named_state(
+        self, prefix: str, recurse: bool, buffers: bool
+    ) -> Iterator[tuple[str, np.ndarray]]:
+        for path, module in self.named_modules(prefix) if recurse else ((prefix, self),):
+            dot = "." if path else ""
+            for name, array in module._own_state().items():
+                if module._declared[name].buffer == buffers:
+                    yield f"{path}{dot}{name}", array
+
+    # ---- state
+
+    def state_dict(self, prefix: str = "") -> dict[str, np.ndarray]:
+        """All loaded arrays by dotted name, as torch's state_dict names them."""
+        state = {prefix + name: array for name, array in self._own_state().items()}
+        for name, module in self._modules.items():
+            state.update(module.state_dict(f"{prefix}{name}."))
+        return state
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, np.ndarray], strict: bool = True
+    ) -> LoadResult:
+        """Load weights by name; nothing is changed unless everything fits.
+
+        Parameters
+        ----------
+        state_dict : mapping of str to ndarray
+            For example of :func:`vledge.load_weights`. A ``module.`` or ``_orig_mod.`` prefix on
+            every name (DataParallel, torch.compile) is taken off. Values are converted to the
+            module's dtype.
+        strict : bool
+            Whether missing and unexpected names are errors.
+
+        Raises
+        ------
+        RuntimeError
+            One error that lists every missing, unexpected and mis-shaped name.
+        """
+        state = _without_wrapper_prefix(state_dict, set(self._modules))
+        expected = list(self._named_declared())
+        names = {full for full, *_ in expected}
+        missing = [full for full, _, _, d in expected if full not in state and not d.optional]
+        unexpected = [name for name in state if name not in names]
+        problems = []
+        if strict and unexpected:
+            problems.append("Unexpected key(s) in state_dict: " + _quoted(unexpected))
+        if strict and missing:
+            problems.append("Missing key(s) in state_dict: " + _quoted(missing))
+        loads: dict[int, tuple[Module, dict[str, np.ndarray]]] = {}
+        for full, module, local, declared in expected:
+            if full in state:
+                try:
+                    array = _checked(full, state[full], declared)
+                except ValueError as error:
+                    problems.append(str(error))
+                else:
+                    loads.setdefault(id(module), (module, {}))[1][local] = array
+        if problems:
+            raise RuntimeError(
+                f"Error(s) in loading state_dict for {type(self).__name__}:\n\t"
+                + "\n\t".join(problems)
+            )
+        for module, arrays in loads.values():
+            module._load_own(arrays)
+        return LoadResult(missing, unexpected)
+
+    def to(self, dtype: Any) -> Module:
+        """Convert the floating-point weights, those loaded and those to come."""
+        dtype = np.dtype(dtype)
+        if dtype not in (np.float32, np.float64):
+            raise ValueError(f"layers run in float32 or float64, not {dtype}")
+        for module in self.modules():
+            for name, declared in module._declared.items():
+                if declared.dtype.kind == "f":
+                    module._declared[name] = declared._replace(dtype=dtype)
+            state = module._own_state()
+            if state:
+                module._load_own(
+                    {n: np.asarray(a, module._declared[n].dtype) for n, a in state.items()}
+                )
+        return self
+
+    def float(self) -> Module:
+        """Convert to float32."""
+        return self.to(np.float32)
+
+    def double(self) -> Module:
+        """Convert to float64."""
+        return self.to(np.float64)
+
+    def eval(self) -> Module:
+        """Nothing to do: modules always run as in torch's evaluation mode."""
+        return self
+
+    def train(self, mode: bool = True) -> Module:
+        """Only ``train(False)`` is possible.
+
+        Raises
+        ------
+        ValueError
+            vledge runs trained models and trains none.
+        """
+        if mode:
+            raise ValueError("vledge runs trained models only; train with PyTorch")
+        return self
+
+    # ---- calling
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What the module computes; sub-classes define it."""
+        raise NotImplementedError(f"{type(self).__name__} defines no forward()")
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.forward(*args, **kwargs)
+
+    # ---- text
+
+    def extra_repr(self) -> str:
+        """What stands between the brackets of this module's line in ``repr``."""
+        return ""
+
+    def __repr__(self) -> str:
+        name = type(self).__name__
+        children = [
+            f"({key}): " + repr(module).replace("\n", "\n  ")
+            for key, module in self._modules.items()
+        ]
+        if not children:
+            return f"{name}({self.extra_repr()})"
+        lines = [self.extra_repr()] if self.extra_repr() else []
+        return f"{name}(\n  " + "\n  ".join(lines + children) + "\n)"
+
+
+def _checked(name: str, array: Any, declared: Declared) -> np.ndarray:
+    """The array in the declared dtype, if its shape and kind fit."""
+    array = np.asarray(array)
+    if array.shape != declared.shape:
+        raise ValueError(
+            f"size mismatch for {name}: copying a param with shape {array.shape} from checkpoint, "
+            f"the shape in current model is {declared.shape}."
+        )
+    if array.dtype.kind not in "fiub":
+        raise ValueError(f"{name} has dtype {array.dtype}, expected a real number type")
+    return np.ascontiguousarray(array, declared.dtype)
+
+
+def _without_wrapper_prefix(
+    state: Mapping[str, np.ndarray], children: set[str]
+) -> dict[str, np.ndarray]:
+    state = dict(state)
+    found = True
+    while found and state:
+        found = False
+        for prefix in _WRAPPERS:
+            if prefix[:-1] not in children and all(name.startswith(prefix) for name in state):
+                state = {name[len(prefix) :]: array for name, array in state.items()}
+                found = True
+    return state
+
+
+def _quoted(names: list[str]) -> str:
+    return ", ".join(f'"{name}"' for name in names) + "."

@@ -1,0 +1,180 @@
+"""Recurrent layers found in a bare ``{name: array}``, their sizes read off names and shapes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+__all__ = ["RecurrentLayer", "recognize"]
+
+_NAME = re.compile(r"(?P<prefix>(?:.*\.)?)weight_hh(?:_l(?P<layer>\d+)(?P<reverse>_reverse)?)?")
+_KINDS = {1: "RNN", 3: "GRU", 4: "LSTM"}
+
+
+@dataclass(frozen=True)
+class RecurrentLayer:
+    """One stack of recurrent layers, or one cell, as torch names its weights."""
+
+    kind: str  #: RNN, GRU, LSTM, RNNCell, GRUCell or LSTMCell
+    prefix: str  #: what stands before ``weight_ih_l0``, with its dot
+    input_size: int
+    hidden_size: int
+    num_layers: int
+    bidirectional: bool
+    bias: bool
+    proj_size: int
+    nbytes: int
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The constructor arguments that a stack's shapes tell, and its dtype."""
+
+    sizes: dict[str, Any]
+    dtype: np.dtype
+
+
+def recognize(weights: Mapping[str, np.ndarray]) -> list[RecurrentLayer]:
+    """Find the recurrent layers in a state_dict.
+
+    A name ending in ``weight_hh_l0`` begins a stack, one ending in ``weight_hh`` is a cell; the
+    kind follows from the number of gates, rows of weight_hh by its columns (or by weight_hr's with
+    a projection). Weights that only look alike (shapes that do not fit together) are left out.
+    """
+    found = []
+    for name in weights:
+        match = _NAME.fullmatch(name)
+        if not match or match["layer"] not in (None, "0") or match["reverse"]:
+            continue
+        prefix, is_cell = match["prefix"], match["layer"] is None
+        for gates, kind in _KINDS.items():
+            try:
+                stack = (
+                    read_cell(weights, prefix, gates, kind + "Cell")
+                    if is_cell
+                    else read_stack(weights, prefix, gates, kind)
+                )
+            except (KeyError, ValueError):
+                continue
+            own = [n for n in weights if n.startswith(prefix) and _is_part(n[len(prefix) :])]
+            sizes = {"num_layers": 1, "bidirectional": False, "proj_size": 0, **stack.sizes}
+            found.append(
+                RecurrentLayer(
+                    kind=kind + ("Cell" if is_cell else ""),
+                    prefix=prefix,
+                    nbytes=sum(weights[n].nbytes for n in own),
+                    **sizes,
+                )
+            )
+    return found
+
+
+def _is_part(local: str) -> bool:
+    return re.fullmatch(r"(weight|bias)_(ih|hh|hr)(_l\d+(_reverse)?)?", local) is not None
+
+
+def read_stack(weights: Mapping[str, np.ndarray], prefix: str, gates: int, kind: str) -> Stack:
+    """Sizes of torch.nn.RNN's, GRU's or LSTM's weights.
+
+    Raises
+    ------
+    KeyError
+        There is no ``weight_ih_l0`` under the prefix; the message lists what there is.
+    ValueError
+        Names or shapes do not make a stack of this kind.
+    """
+    names = {n[len(prefix) :] for n in weights if n.startswith(prefix)}
+    first = _required(weights, prefix, "weight_ih_l0", kind)
+    recurrent = _required(weights, prefix, "weight_hh_l0", kind)
+    hidden_size = _hidden_size(first, gates, prefix + "weight_ih_l0", kind)
+    proj_size = 0
+    if "weight_hr_l0" in names and kind == "LSTM":
+        proj_size = int(weights[prefix + "weight_hr_l0"].shape[0])
+    num_layers = 1
+    while f"weight_ih_l{num_layers}" in names:
+        num_layers += 1
+    bidirectional = "weight_ih_l0_reverse" in names
+    bias = "bias_ih_l0" in names
+    width = proj_size or hidden_size
+    rows = gates * hidden_size
+    expected: dict[str, tuple[int, ...]] = {}
+    for layer in range(num_layers):
+        inputs = int(first.shape[1]) if layer == 0 else width * (2 if bidirectional else 1)
+        for suffix in ("", "_reverse") if bidirectional else ("",):
+            end = f"_l{layer}{suffix}"
+            expected["weight_ih" + end] = (rows, inputs)
+            expected["weight_hh" + end] = (rows, width)
+            if bias:
+                expected["bias_ih" + end] = expected["bias_hh" + end] = (rows,)
+            if proj_size:
+                expected["weight_hr" + end] = (proj_size, hidden_size)
+    problems = [f"no {prefix}{n}" for n in expected if n not in names]
+    problems += [
+        f"{prefix}{n} has shape {weights[prefix + n].shape}, expected {shape}"
+        for n, shape in expected.items()
+        if n in names and weights[prefix + n].shape != shape
+    ]
+    problems += [
+        f"{prefix}{n} belongs to no layer of it" for n in names if _is_part(n) and n not in expected
+    ]
+    if problems:
+        raise ValueError(
+            f"the weights under {prefix!r} do not make a {kind} of {num_layers} layer(s) with "
+            f"input_size {first.shape[1]} and hidden_size {hidden_size}: " + "; ".join(problems)
+        )
+    return Stack(
+        {
+            "input_size": int(first.shape[1]),
+            "hidden_size": hidden_size,
+            "num_layers": num_layers,
+            "bias": bias,
+            "bidirectional": bidirectional,
+            **({"proj_size": proj_size} if proj_size else {}),
+        },
+        _dtype(recurrent),
+    )
+
+
+def read_cell(weights: Mapping[str, np.ndarray], prefix: str, gates: int, kind: str) -> Stack:
+    """Sizes of torch.nn.RNNCell's, GRUCell's or LSTMCell's weights; raises as :func:`read_stack`."""
+    weight_ih = _required(weights, prefix, "weight_ih", kind)
+    weight_hh = _required(weights, prefix, "weight_hh", kind)
+    hidden_size = _hidden_size(weight_ih, gates, prefix + "weight_ih", kind)
+    rows = gates * hidden_size
+    bias = prefix + "bias_ih" in weights
+    expected = {"weight_hh": (rows, hidden_size)}
+    if bias:
+        expected.update(bias_ih=(rows,), bias_hh=(rows,))
+    for name, shape in expected.items():
+        array = _required(weights, prefix, name, kind)
+        if array.shape != shape:
+            raise ValueError(f"{prefix}{name} has shape {array.shape}, expected {shape} of a {kind}")
+    sizes = {"input_size": int(weight_ih.shape[1]), "hidden_size": hidden_size, "bias": bias}
+    return Stack(sizes, _dtype(weight_hh))
+
+
+def _required(
+    weights: Mapping[str, np.ndarray], prefix: str, name: str, kind: str
+) -> np.ndarray:
+    if prefix + name not in weights:
+        present = [n for n in weights if n.startswith(prefix)] or list(weights)
+        shown = ", ".join(present[:8]) + (", ..." if len(present) > 8 else "")
+        raise KeyError(f"no {prefix}{name}, which a {kind} has; there is {shown or 'nothing'}")
+    return weights[prefix + name]
+
+
+def _hidden_size(weight_ih: np.ndarray, gates: int, name: str, kind: str) -> int:
+    if weight_ih.ndim != 2 or weight_ih.shape[0] % gates or not weight_ih.shape[0]:
+        raise ValueError(
+            f"{name} has shape {weight_ih.shape}, expected [{gates} * hidden_size, input_size] "
+            f"of a {kind}"
+        )
+    return int(weight_ih.shape[0]) // gates
+
+
+def _dtype(array: np.ndarray) -> np.dtype:
+    return np.dtype(np.float64 if array.dtype == np.float64 else np.float32)

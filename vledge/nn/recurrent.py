@@ -1,0 +1,550 @@
+"""RNN, LSTM and GRU: stacked layers over padded or packed sequences, as in torch.
+
+This module checks arguments and orders states; the numbers come from ``vledge._ext.recurrent``.
+Weights are held once, packed for the kernels; ``state_dict()`` and attributes unpack them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from vledge._ext.recurrent import Stepper, run, run_padded
+from vledge._ext.weights import GATES, Direction
+from vledge.nn.dtype import float_dtype, require_cpu, wrong_dtype
+from vledge.nn.module import Module
+from vledge.nn.recognize import read_stack
+from vledge.packing import PackedSequence
+
+__all__ = ["GRU", "LSTM", "RNN"]
+
+
+class RecurrentBase(Module):
+    """What RNN, LSTM and GRU share. Source: torch.nn.modules.rnn.RNNBase."""
+
+    def __init__(
+        self,
+        cell: str,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__()
+        for name, size in (("input_size", input_size), ("hidden_size", hidden_size)):
+            if not isinstance(size, (int, np.integer)):
+                raise TypeError(f"{name} should be of type int, got: {type(size).__name__}")
+        if hidden_size <= 0:
+            raise ValueError("hidden_size must be greater than zero")
+        if num_layers <= 0:
+            raise ValueError("num_layers must be greater than zero")
+        if not 0 <= dropout <= 1:
+            raise ValueError("dropout should be a number in range [0, 1]")
+        if proj_size < 0:
+            raise ValueError("proj_size should be a positive integer or zero to disable projections")
+        if proj_size >= hidden_size:
+            raise ValueError("proj_size has to be smaller than hidden_size")
+        require_cpu(device)
+        self.input_size = int(input_size)
+        self.hidden_size = int(hidden_size)
+        self.num_layers = num_layers
+        self.bias = bias
+        self.batch_first = batch_first
+        self.dropout = dropout
+        self.bidirectional = bidirectional
+        self.proj_size = proj_size
+        self._cell = cell
+        self._width = proj_size or hidden_size
+        self._dtype = float_dtype(dtype)
+        self._layers: list[list[Direction]] | None = None
+        self._stepper: Stepper | None = None
+        for suffix, layer_input in self._suffixes():
+            for name, shape in self._shapes(layer_input).items():
+                self.declare(f"{name}_{suffix}", shape, self._dtype)
+
+    # ---- weights
+
+    def _suffixes(self) -> Iterator[tuple[str, int]]:
+        """(``l0``, ``l0_reverse``, ``l1``, …) with the input size of each."""
+        directions = 2 if self.bidirectional else 1
+        for layer in range(self.num_layers):
+            layer_input = self.input_size if layer == 0 else directions * self._width
+            for reverse in ("", "_reverse")[:directions]:
+                yield f"l{layer}{reverse}", layer_input
+
+    def _shapes(self, layer_input: int) -> dict[str, tuple[int, ...]]:
+        rows = GATES[self._cell] * self.hidden_size
+        shapes: dict[str, tuple[int, ...]] = {
+            "weight_ih": (rows, layer_input),
+            "weight_hh": (rows, self._width),
+        }
+        if self.bias:
+            shapes.update(bias_ih=(rows,), bias_hh=(rows,))
+        if self.proj_size:
+            shapes["weight_hr"] = (self.proj_size, self.hidden_size)
+        return shapes
+
+    def _own_state(self) -> dict[str, np.ndarray]:
+        if self._layers is None:
+            return {}
+        return {name: self._array(name) for name in self._declared}
+
+    def _array(self, name: str) -> np.ndarray:
+        if self._layers is None:
+            raise RuntimeError(self._unloaded())
+        kind, _, suffix = name.rpartition("_l")
+        layer, _, reverse = suffix.partition("_")
+        return getattr(self._layers[int(layer)][1 if reverse else 0], kind)()
+
+    def _load_own(self, arrays: dict[str, np.ndarray]) -> None:
+        if len(arrays) < len(self._declared):
+            missing = [name for name in self._declared if name not in arrays]
+            if self._layers is None:
+                raise RuntimeError(
+                    f"a {type(self).__name__} needs all of its weights at once; without "
+                    + ", ".join(missing)
+                )
+            arrays = {**self._own_state(), **arrays}
+        directions = []
+        for suffix, layer_input in self._suffixes():
+            parts = {name: arrays[f"{name}_{suffix}"] for name in self._shapes(layer_input)}
+            directions.append(Direction(self._cell, **parts, reverse=suffix.endswith("_reverse")))
+        count = 2 if self.bidirectional else 1
+        self._layers = [directions[i : i + count] for i in range(0, len(directions), count)]
+        self._dtype = directions[0].dtype
+        self._stepper = None if self.bidirectional else Stepper(directions)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the weights take, laid out for the kernels; 0 before they are loaded."""
+        return sum(d.nbytes for layer in self._layers or () for d in layer)
+
+    @classmethod
+    def _from_weights(
+        cls, cell: str, weights: Mapping[str, np.ndarray], prefix: str, options: dict[str, Any]
+    ) -> Any:
+        stack = read_stack(weights, prefix, GATES[cell], cls.__name__)
+        if options.get("dtype") is None:
+            options["dtype"] = stack.dtype
+        layer = cls(**stack.sizes, **options)
+        layer.load_state_dict({name: weights[prefix + name] for name in layer._declared})
+        return layer
+
+    # ---- running
+
+    def _run(self, input: Any, h_0: Any, c_0: Any) -> tuple[Any, np.ndarray, np.ndarray | None]:
+        """(output, h_n, c_n) for any form of input; states given and returned in its order."""
+        if self._layers is None:
+            raise RuntimeError(self._unloaded())
+        if isinstance(input, PackedSequence):
+            return self._run_packed(input, h_0, c_0)
+        input = self._checked_input(np.asarray(input), "input")
+        if input.ndim not in (2, 3):
+            raise ValueError(
+                f"{type(self).__name__}: Expected input to be 2D or 3D, got {input.ndim}D instead"
+            )
+        if input.ndim == 2:
+            time_axis = 0
+            h_0, c_0 = (self._batched_state(s, n) for s, n in ((h_0, "h_0"), (c_0, "c_0")))
+            batch_first, rows = False, input[:, None]
+        else:
+            batch_first, rows = self.batch_first, input
+            time_axis = 1 if batch_first else 0
+            for state, name in ((h_0, "hx"), (c_0, "cx")):
+                if state is not None and np.ndim(state) != 3:
+                    raise RuntimeError(
+                        f"For batched 3-D input, {name} should also be 3-D but got "
+                        f"{np.ndim(state)}-D tensor"
+                    )
+        steps, sequences = rows.shape[time_axis], rows.shape[1 - time_axis]
+        if steps == 0:
+            raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
+        states = self._checked_states(h_0, c_0, sequences)
+        if sequences == 0:
+            shape = (*rows.shape[:2], (2 if self.bidirectional else 1) * self._width)
+            return np.empty(shape, self._dtype), *self._initial_as_final(*states)
+        batch_sizes = np.full(steps, sequences, np.int64)
+        output: np.ndarray = np.ascontiguousarray(rows)
+
+        def one(directions: list[Direction], data: np.ndarray, h: Any, c: Any) -> Any:
+            return run_padded(directions, data, batch_sizes, None, h, c, batch_first)
+
+        output, h_n, c_n = self._run_layers(one, output, *states)
+        if input.ndim == 2:
+            return output[:, 0], h_n[:, 0], None if c_n is None else c_n[:, 0]
+        return output, h_n, c_n
+
+    def _run_packed(
+        self, packed: PackedSequence, h_0: Any, c_0: Any
+    ) -> tuple[PackedSequence, np.ndarray, np.ndarray | None]:
+        data = np.asarray(packed.data)
+        if data.ndim != 2:
+            raise RuntimeError(
+                f"input must have 2 dimensions, got {data.ndim}: a PackedSequence of "
+                "[sum of lengths, features]"
+            )
+        data = np.ascontiguousarray(self._checked_input(data, "input"))
+        batch_sizes = np.ascontiguousarray(packed.batch_sizes, np.int64)
+        sequences = int(batch_sizes[0]) if len(batch_sizes) else 0
+        if sequences == 0:
+            raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
+        h_0, c_0 = self._checked_states(h_0, c_0, sequences)
+        if packed.sorted_indices is not None:
+            order = packed.sorted_indices
+            h_0 = None if h_0 is None else np.ascontiguousarray(h_0[:, order])
+            c_0 = None if c_0 is None else np.ascontiguousarray(c_0[:, order])
+
+        def one(directions: list[Direction], data: np.ndarray, h: Any, c: Any) -> Any:
+            return run(directions, data, batch_sizes, h, c)
+
+        data, h_n, c_n = self._run_layers(one, data, h_0, c_0)
+        if packed.unsorted_indices is not None:
+            order = packed.unsorted_indices
+            h_n = h_n[:, order]
+            c_n = None if c_n is None else c_n[:, order]
+        return packed._replace(data=data), h_n, c_n
+
+    def _run_layers(
+        self, one: Any, data: np.ndarray, h_0: Any, c_0: Any
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        layers = self._layers
+        assert layers is not None
+        if len(layers) == 1:
+            return one(layers[0], data, h_0, c_0)
+        h_n: list[np.ndarray] = []
+        c_n: list[np.ndarray] = []
+        count = len(layers[0])
+        for i, directions in enumerate(layers):
+            part = slice(i * count, (i + 1) * count)
+            data, h, c = one(
+                directions,
+                data,
+                None if h_0 is None else h_0[part],
+                None if c_0 is None else c_0[part],
+            )
+            h_n.append(h)
+            c_n.append(c)
+        return data, np.concatenate(h_n), None if c_n[0] is None else np.concatenate(c_n)
+
+    def _step(self, x: np.ndarray, h: Any, c: Any) -> Any:
+        if self._stepper is None:
+            if self._layers is None:
+                raise RuntimeError(self._unloaded())
+            raise ValueError(
+                f"a bidirectional {type(self).__name__} needs the whole sequence; "
+                "step() runs layers of one direction"
+            )
+        return self._stepper.step(x, h, c)
+
+    # ---- arguments
+
+    def _checked_input(self, input: np.ndarray, name: str) -> np.ndarray:
+        if input.dtype != self._dtype:
+            raise ValueError(wrong_dtype(name, input.dtype, self._dtype))
+        if input.ndim and input.shape[-1] != self.input_size:
+            raise RuntimeError(
+                f"input.size(-1) must be equal to input_size. Expected {self.input_size}, "
+                f"got {input.shape[-1]}"
+            )
+        return input
+
+    def _batched_state(self, state: Any, name: str) -> Any:
+        if state is None:
+            return None
+        if np.ndim(state) != 2:
+            raise RuntimeError(
+                f"For unbatched 2-D input, {name} should also be 2-D but got "
+                f"{np.ndim(state)}-D tensor"
+            )
+        return np.asarray(state)[:, None]
+
+    def _checked_states(self, h_0: Any, c_0: Any, sequences: int) -> tuple[Any, Any]:
+        if h_0 is not None:
+            h_0 = self._checked_state(h_0, "h_0", "hidden[0]", sequences, self._width)
+        if c_0 is not None:
+            c_0 = self._checked_state(c_0, "c_0", "hidden[1]", sequences, self.hidden_size)
+        return h_0, c_0
+
+    def _checked_state(
+        self, state: Any, name: str, label: str, sequences: int, width: int
+    ) -> np.ndarray:
+        state = np.asarray(state)
+        expected = (self.num_layers * (2 if self.bidirectional else 1), sequences, width)
+        if state.shape != expected:
+            if self._cell != "lstm":
+                label = "hidden"
+            raise RuntimeError(f"Expected {label} size {expected}, got {list(state.shape)}")
+        if state.dtype != self._dtype:
+            raise ValueError(wrong_dtype(name, state.dtype, self._dtype))
+        return np.ascontiguousarray(state)
+
+    def _initial_as_final(self, h_0: Any, c_0: Any) -> tuple[np.ndarray, np.ndarray | None]:
+        count = self.num_layers * (2 if self.bidirectional else 1)
+        h_n = np.zeros((count, 0, self._width), self._dtype)
+        return h_n, (
+            np.zeros((count, 0, self.hidden_size), self._dtype) if self._cell == "lstm" else None
+        )
+
+    def extra_repr(self) -> str:
+        parts = [str(self.input_size), str(self.hidden_size)]
+        if self.proj_size:
+            parts.append(f"proj_size={self.proj_size}")
+        if self.num_layers != 1:
+            parts.append(f"num_layers={self.num_layers}")
+        if not self.bias:
+            parts.append("bias=False")
+        if self.batch_first:
+            parts.append("batch_first=True")
+        if self.bidirectional:
+            parts.append("bidirectional=True")
+        if self._cell == "rnn_relu":
+            parts.append("nonlinearity='relu'")
+        if self._layers is None:
+            parts.append("no weights")
+        else:
+            parts.append(f"{self.nbytes:,} bytes")
+        return ", ".join(parts)
+
+
+class _OneState(RecurrentBase):
+    """RNN and GRU: the state is h alone."""
+
+    def forward(self, input: Any, hx: Any = None) -> tuple[Any, np.ndarray]:
+        """Run whole sequences.
+
+        Parameters
+        ----------
+        input : ndarray [T, B, input_size], or [B, T, input_size] with batch_first,
+                or [T, input_size] unbatched, or PackedSequence
+        hx : ndarray [num_layers * D, B, hidden_size], or [num_layers * D, hidden_size] unbatched,
+             or None for zeros; in the caller's order of sequences
+
+        Returns
+        -------
+        output : as input, with D * hidden_size features (a PackedSequence for a PackedSequence)
+        h_n : ndarray, as hx
+        """
+        output, h_n, _ = self._run(input, hx, None)
+        return output, h_n
+
+    def step(self, x: np.ndarray, state: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """One time step: ``x [B, input_size]``, ``state [num_layers, B, hidden_size]`` or None for
+        zeros -> ``(y [B, hidden_size], state)``. Arrays must be C-contiguous and of the layer's
+        dtype; the state given is not changed."""
+        y, h, _ = self._step(x, state, None)
+        return y, h
+
+
+class RNN(_OneState):
+    """Elman network: ``h_t = tanh(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh)``, or relu.
+
+    Weights ``weight_ih_l{k}{_reverse} [H, I]``, ``weight_hh_… [H, H]``, ``bias_ih_… [H]``,
+    ``bias_hh_… [H]``. ``dropout`` is accepted and does nothing, as in ``eval()``.
+    Source: torch.nn.RNN.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        nonlinearity: str = "tanh",
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        if nonlinearity not in ("tanh", "relu"):
+            raise ValueError(
+                f"Unknown nonlinearity '{nonlinearity}'. Select from 'tanh' or 'relu'."
+            )
+        self.nonlinearity = nonlinearity
+        super().__init__(
+            f"rnn_{nonlinearity}",
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            device=device,
+            dtype=dtype,
+        )
+
+    @classmethod
+    def from_weights(
+        cls,
+        weights: Mapping[str, np.ndarray],
+        prefix: str = "",
+        *,
+        nonlinearity: str = "tanh",
+        batch_first: bool = False,
+        dtype: Any = None,
+    ) -> RNN:
+        """Build the layer from torch's weights under ``prefix``, sizes read off their shapes.
+
+        The nonlinearity does not show in the weights and must be said where it is not tanh.
+        float64 weights make a float64 layer unless ``dtype`` says otherwise.
+        """
+        return cls._from_weights(
+            "rnn_tanh",
+            weights,
+            prefix,
+            {"nonlinearity": nonlinearity, "batch_first": batch_first, "dtype": dtype},
+        )
+
+
+class GRU(_OneState):
+    """Gated recurrent unit in torch's form, with the reset gate after the product::
+
+        r, z = sigmoid(W_ir x + b_ir + W_hr h + b_hr), sigmoid(W_iz x + b_iz + W_hz h + b_hz)
+        n = tanh(W_in x + b_in + r * (W_hn h + b_hn))
+        h' = (1 - z) * n + z * h
+
+    Weights as RNN's, of 3H rows in the order r, z, n. ``dropout`` is accepted and does nothing.
+    Source: torch.nn.GRU.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(
+            "gru",
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            device=device,
+            dtype=dtype,
+        )
+
+    @classmethod
+    def from_weights(
+        cls,
+        weights: Mapping[str, np.ndarray],
+        prefix: str = "",
+        *,
+        batch_first: bool = False,
+        dtype: Any = None,
+    ) -> GRU:
+        """Build the layer from torch's weights under ``prefix``, sizes read off their shapes."""
+        return cls._from_weights(
+            "gru", weights, prefix, {"batch_first": batch_first, "dtype": dtype}
+        )
+
+
+class LSTM(RecurrentBase):
+    """Long short-term memory, with an optional projection of the output::
+
+        i, f, o = sigmoid(W_i. x + b_i. + W_h. h + b_h.)
+        g = tanh(W_ig x + b_ig + W_hg h + b_hg)
+        c' = f * c + i * g
+        h' = o * tanh(c')          with proj_size: h' = W_hr (o * tanh(c'))
+
+    Weights as RNN's, of 4H rows in the order i, f, g, o; ``weight_hr_l{k} [proj_size, H]``.
+    ``dropout`` is accepted and does nothing. Source: torch.nn.LSTM.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(
+            "lstm",
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            proj_size,
+            device,
+            dtype,
+        )
+
+    @classmethod
+    def from_weights(
+        cls,
+        weights: Mapping[str, np.ndarray],
+        prefix: str = "",
+        *,
+        batch_first: bool = False,
+        dtype: Any = None,
+    ) -> LSTM:
+        """Build the layer from torch's weights under ``prefix``, sizes read off their shapes."""
+        return cls._from_weights(
+            "lstm", weights, prefix, {"batch_first": batch_first, "dtype": dtype}
+        )
+
+    def forward(self, input: Any, hx: Any = None) -> tuple[Any, tuple[np.ndarray, np.ndarray]]:
+        """Run whole sequences.
+
+        Parameters
+        ----------
+        input : as GRU's
+        hx : tuple (h_0 [num_layers * D, B, proj_size or hidden_size],
+             c_0 [num_layers * D, B, hidden_size]), or None for zeros; in the caller's order
+
+        Returns
+        -------
+        output : as input, with D * (proj_size or hidden_size) features
+        (h_n, c_n) : as hx
+        """
+        if hx is None:
+            h_0 = c_0 = None
+        else:
+            h_0, c_0 = _pair(hx)
+        output, h_n, c_n = self._run(input, h_0, c_0)
+        assert c_n is not None
+        return output, (h_n, c_n)
+
+    def step(
+        self, x: np.ndarray, state: tuple[np.ndarray, np.ndarray] | None = None
+    ) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
+        """One time step: ``x [B, input_size]``, ``state (h [num_layers, B, width],
+        c [num_layers, B, hidden_size])`` or None for zeros -> ``(y [B, width], state)``. Arrays
+        must be C-contiguous and of the layer's dtype; the state given is not changed."""
+        if state is None:
+            y, h, c = self._step(x, None, None)
+        else:
+            y, h, c = self._step(x, state[0], state[1])
+        return y, (h, c)
+
+
+def _pair(hx: Any) -> tuple[Any, Any]:
+    if not isinstance(hx, (tuple, list)) or len(hx) != 2:
+        raise TypeError("LSTM: hx must be a tuple (h_0, c_0)")
+    return hx[0], hx[1]
