@@ -1,0 +1,81 @@
+"""Weights out of files, as plain arrays: the readers' front door, and the writer's.
+
+A file's format is told by its bytes, and nothing in a file is trusted: no name that it gives is
+imported or called, and every size is checked before memory is taken. Graphs are not read here.
+"""
+
+import importlib
+import os
+import warnings
+from collections.abc import Mapping
+
+import numpy as np
+
+from vledge.errors import FormatError
+from vledge.formats.checkpoint import Checkpoint
+from vledge.formats.source import identified, open_source
+
+__all__ = ["Checkpoint", "load_weights", "read_checkpoint", "save_weights"]
+
+
+def load_weights(path: str | os.PathLike[str], key: str | None = None) -> dict[str, np.ndarray]:
+    """The weights in a file, by name.
+
+    Reads ``torch.save`` files (.pt, .pth, .bin; state dicts, training checkpoints and whole pickled
+    modules, in the archive and the legacy layout), TorchScript and ``torch.export`` archives,
+    safetensors and .npz. The file's name says nothing: its bytes do.
+
+    ``key`` picks a part of a checkpoint, by a dotted path such as ``"model_state"``; ``""`` is the
+    whole file. Without it, the one part that looks like weights is taken.
+
+    The arrays have the file's shapes and dtypes, but bfloat16 is widened to float32. They are
+    read-only, and where the file allows they are views of it, mapped into memory: copy one to
+    change it, and do not overwrite the file in place while they live (`save_weights` does not).
+
+    Raises FormatError when the file is damaged, hostile, of no known format, or holds no weights or
+    several candidates; OSError when it cannot be opened. Warns of what belongs to the weights but
+    has no NumPy equivalent; `read_checkpoint` returns that too.
+
+    >>> weights = load_weights("model.pt")  # doctest: +SKIP
+    >>> weights["lstm.weight_ih_l0"].shape  # doctest: +SKIP
+    (512, 64)
+    """
+    checkpoint = read_checkpoint(path, key)
+    if checkpoint.skipped:
+        listed = "; ".join(
+            f"{name!r}: {why}" for name, why in list(checkpoint.skipped.items())[:10]
+        )
+        warnings.warn(f"{os.fspath(path)}: left out {listed}", stacklevel=2)
+    return checkpoint.weights
+
+
+def read_checkpoint(path: str | os.PathLike[str], key: str | None = None) -> Checkpoint:
+    """The weights in a file as `load_weights` gives them, and what was left out or not looked at.
+
+    >>> read_checkpoint("training.pt").elsewhere  # doctest: +SKIP
+    {'optimizer_state': 'the state of an optimizer'}
+    """
+    try:
+        source, module = identified(open_source(path))
+        reader = importlib.import_module(f"vledge.formats.{module}")
+        checkpoint: Checkpoint = reader.read(source, key)
+        if not checkpoint.weights:
+            listed = "; ".join(f"{name!r}: {why}" for name, why in checkpoint.skipped.items())
+            raise FormatError(f"the file holds no weights{listed and f', only {listed}'}")
+    except FormatError as error:
+        raise FormatError(f"{os.fspath(path)}: {error}") from None
+    return checkpoint
+
+
+def save_weights(path: str | os.PathLike[str], weights: Mapping[str, np.ndarray]) -> None:
+    """Write arrays by name to a safetensors file, whatever the name's ending.
+
+    The file appears whole or not at all: it is written beside ``path``, flushed to the disk and
+    renamed over it. Dtypes: bool, integers, float16, float32, float64, complex64; other ones raise
+    TypeError, and an empty ``weights`` ValueError.
+
+    >>> save_weights("model.safetensors", {"weight": np.zeros((2, 3), "f4")})  # doctest: +SKIP
+    """
+    from vledge.formats import safetensors_file
+
+    safetensors_file.write(path, weights)
