@@ -1,0 +1,63 @@
+# Everyday commands. `make` shows them; CONTRIBUTING.md says more.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+SOURCES := setup.py pyproject.toml $(wildcard ext/*.pyx ext/*.c ext/*.h ext/simd/* vledge/_ext/*.pxd)
+# What the live comparisons need; CI installs it, a board need not.
+PEERS := torch==2.13.0 onnxruntime==1.32.0 onnxscript==0.7.2
+
+help:
+	@echo "make demo       set up and run the demo: 370 real series through a trained LSTM"
+	@echo "make test       set up and run the tests"
+	@echo "make check      what CI runs: lint, types, all tests with torch and onnxruntime, the wheel"
+	@echo "make lint       ruff and mypy"
+	@echo "make wheel      build sdist and wheel; run the demo from the wheel in an empty environment"
+	@echo "make sanitize   kernel tests under the address and undefined-behaviour sanitizers"
+	@echo "make bench      the benchmark against every installed peer"
+	@echo "make clean      remove what was built"
+
+demo: $(VENV)/.demo
+	$(BIN)/vledge demo
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: $(BIN)/python $(SOURCES)
+	$(BIN)/python -m pip install --quiet -e .
+	touch $@
+
+$(VENV)/.test: $(BIN)/python $(SOURCES)
+	$(BIN)/python -m pip install --quiet -e '.[test]'
+	touch $@ $(VENV)/.demo
+
+$(VENV)/.check: $(VENV)/.test
+	$(BIN)/python -m pip install --quiet -e '.[dev]' $(PEERS)
+	touch $@
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest $(TESTS)
+
+lint: $(VENV)/.check
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# The same test command with every peer there: a live comparison that would be skipped fails.
+check: lint
+	VLEDGE_REQUIRE_PEERS=1 $(MAKE) test
+	$(MAKE) wheel
+
+wheel: $(VENV)/.check
+	sh tools/check_wheel.sh $(BIN)/python
+
+sanitize: $(VENV)/.test
+	sh tools/sanitize.sh $(BIN)/python
+
+bench: $(VENV)/.test
+	$(BIN)/python -m pip install --quiet -e '.[bench]' torch==2.13.0
+	$(BIN)/python -m benchmarks --write-readme
+
+clean:
+	rm -rf build dist *.egg-info ext/isa.c ext/packing.c ext/recurrent.c ext/weights.c vledge/_ext/*.so
+
+.PHONY: help demo test lint check wheel sanitize bench clean
