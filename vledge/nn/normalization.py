@@ -85,7 +85,7 @@ class LayerNorm(Module):
     ) -> None:
         super().__init__()
         require_cpu(device)
-        self._dtype = float_dtype(dtype)
+        dtype = float_dtype(dtype)
         shape = (
             (int(normalized_shape),)
             if isinstance(normalized_shape, (int, np.integer))
@@ -96,14 +96,17 @@ class LayerNorm(Module):
         self.elementwise_affine = elementwise_affine
         self.has_bias = elementwise_affine and bias
         if elementwise_affine:
-            self.declare("weight", shape, self._dtype)
+            self.declare("weight", shape, dtype)
         if self.has_bias:
-            self.declare("bias", shape, self._dtype)
+            self.declare("bias", shape, dtype)
 
     def forward(self, input: Any) -> np.ndarray:
         """``input [*, *normalized_shape]`` -> the same shape."""
-        dtype = self._array("weight").dtype if self.elementwise_affine else self._dtype
-        input = checked_input(input, dtype)
+        if self.elementwise_affine:
+            input = checked_input(input, self._array("weight").dtype)
+        else:
+            input = np.asarray(input)
+            float_dtype(input.dtype)
         if input.shape[-len(self.normalized_shape) :] != self.normalized_shape:
             raise RuntimeError(
                 f"LayerNorm: input has shape {input.shape}, expected [*, "
@@ -112,7 +115,7 @@ class LayerNorm(Module):
         axes = tuple(range(-len(self.normalized_shape), 0))
         centred = input - input.mean(axes, keepdims=True)
         variance = np.square(centred).mean(axes, keepdims=True)
-        output = centred / np.sqrt(variance + dtype.type(self.eps))
+        output = centred / np.sqrt(variance + input.dtype.type(self.eps))
         if self.elementwise_affine:
             output *= self._array("weight")
         if self.has_bias:
