@@ -265,7 +265,7 @@ class PickleReader:
 
 def _plain_key(key: object) -> object:
     """Scalars stand for themselves; integers only to 64 bits, as larger ones could all collide."""
-    if key is None or isinstance(key, str | bytes | bool | float):
+    if key is None or isinstance(key, str | bool | float):
         return key
     if isinstance(key, int) and key.bit_length() <= 64:
         return key

@@ -13,7 +13,14 @@ import numpy as np
 
 from vledge.errors import FormatError
 
-__all__ = ["DTYPES", "MAX_DIMENSIONS", "checked_name", "item_size", "tensor_view"]
+__all__ = [
+    "DTYPES",
+    "MAX_DIMENSIONS",
+    "MAX_NAME_LENGTH",
+    "checked_name",
+    "item_size",
+    "tensor_view",
+]
 
 MAX_DIMENSIONS: Final = 32  # NumPy 1's limit
 MAX_NAME_LENGTH: Final = 1_000

@@ -10,13 +10,13 @@ from typing import Final, NamedTuple
 from vledge.errors import FormatError
 from vledge.formats.checkpoint import Checkpoint
 from vledge.formats.pickle_records import Call, OddKey
-from vledge.formats.tensor_view import checked_name
+from vledge.formats.tensor_view import MAX_NAME_LENGTH, checked_name
 from vledge.formats.torch_tensors import Tensor, TensorReader, as_tensor, called
 
 __all__ = ["read_weights"]
 
 MAX_DEPTH: Final = 64
-MAX_VISITED: Final = 1_000_000
+MAX_VISITED: Final = 300_000
 MAX_WEIGHTS: Final = 100_000
 MAX_REPORTED: Final = 100
 
@@ -46,7 +46,8 @@ def read_weights(root: object, key: str | None, reader: TensorReader, format: st
     FormatError where there is none or several, saying what there is instead.
     """
     survey = _Survey()
-    survey.look_at(root)
+    if isinstance(root, dict | list | tuple | Call):
+        survey.look_at(root)
     if key is not None:
         path, value = key, _follow(root, key)
     else:
@@ -67,7 +68,7 @@ def read_weights(root: object, key: str | None, reader: TensorReader, format: st
     elsewhere = {
         other: what
         for other, what in elsewhere.items()
-        if other != path and not _inside(other, path)
+        if other not in ("", path) and not _inside(other, path) and not _inside(path, other)
     }
     return Checkpoint(format, path, weights, collected.skipped, elsewhere)
 
@@ -134,7 +135,8 @@ def _children(value: object) -> Iterator[tuple[str, object]]:
         return
     for key, child in pairs:
         if not isinstance(key, OddKey):
-            yield str(key)[:80] if not isinstance(key, str) else key, child
+            name = key if isinstance(key, str) else repr(key)
+            yield name[: MAX_NAME_LENGTH + 1], child  # too long by one is noticed as too long
 
 
 def _module_children(state: Mapping[object, object]) -> Iterator[tuple[object, object]]:
@@ -167,6 +169,14 @@ def _follow(root: object, key: str) -> object:
     return value
 
 
+def _tensor_at(path: str, name: str, value: object) -> Tensor | str | None:
+    """`as_tensor`, with an error that says where in the file."""
+    try:
+        return as_tensor(value)
+    except FormatError as error:
+        raise FormatError(f"tensor {_joined(path, name)!r}: {error}") from None
+
+
 def _is_optimizer(entries: Mapping[object, object]) -> bool:
     return "param_groups" in entries and "state" in entries
 
@@ -182,12 +192,12 @@ class _Survey:
         self._visited = 0
 
     def look_at(self, value: object, path: str = "", depth: int = 0) -> None:
-        if id(value) in self._seen or not isinstance(value, dict | list | tuple | Call):
+        if id(value) in self._seen:
             return
         self._step()
         self._seen.add(id(value))
-        if depth > MAX_DEPTH:
-            self._note(path, f"nested more than {MAX_DEPTH} deep")
+        if depth > MAX_DEPTH or len(path) > MAX_NAME_LENGTH:
+            self._note(path[:MAX_NAME_LENGTH], f"nested more than {MAX_DEPTH} deep, or overlong")
             return
         entries = _entries(value)
         state = _module_state(value)
@@ -202,14 +212,17 @@ class _Survey:
             self._note(path, f"an object of {called(value)}")
 
     def _look_into(self, value: object, path: str, depth: int, is_dict: bool) -> None:
-        tensors = [found for _, child in _children(value) if (found := as_tensor(child))]
+        tensors = [
+            found for name, child in _children(value) if (found := _tensor_at(path, name, child))
+        ]
         # Counters, losses and random generators' states are tensors too, but no weights.
         if any(isinstance(found, Tensor) and _is_weight(found) for found in tensors) and is_dict:
             self.parts.append(_Part(path, value, f"{len(tensors)} tensors"))
         elif tensors:
             self._lesser.append(_Part(path, value, f"{len(tensors)} tensors"))
         for name, child in _children(value):
-            self.look_at(child, _joined(path, name), depth + 1)
+            if isinstance(child, dict | list | tuple | Call):
+                self.look_at(child, _joined(path, name), depth + 1)
 
     def _holds_tensor(self, module: object) -> bool:
         """Whether a module has any: a loss function has none, and is no candidate for weights."""
@@ -275,10 +288,7 @@ class _Collection:
             if self._visited > MAX_VISITED or len(self.tensors) > MAX_WEIGHTS:
                 raise FormatError(f"a module tree with more than {MAX_WEIGHTS:,} tensors")
             path = checked_name(_joined(prefix, name))
-            try:
-                tensor = as_tensor(child)
-            except FormatError as error:
-                raise FormatError(f"tensor {path!r}: {error}") from None
+            tensor = _tensor_at(prefix, name, child)
             if isinstance(tensor, Tensor):
                 self.tensors[path] = tensor
             elif tensor is not None:
