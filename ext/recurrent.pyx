@@ -55,24 +55,29 @@ cnp.import_array()
 cdef size_t CHUNK_BYTES = 256 * 1024
 # What a thread keeps of its scratch memory between calls.
 cdef size_t KEEP_BYTES = 4 * 1024 * 1024
-# What a step costs before its first row, in rows: reading the panel's weights.
-cdef ptrdiff_t STEP_OVERHEAD = 2
-# Weights of one step below which sharing a step between threads costs more than it saves.
+# What a step costs besides its rows, in quarters of a row: a single row is bound by reading the
+# weights and takes 1.8 times a row of a full tile, two take 2.4, six take 6 (benchmarks/kernels.py).
+cdef ptrdiff_t STEP_OVERHEAD = 3
+# Recurrent weights of one step below which sharing it between threads costs more than it saves, and
+# how many bytes of them a call must read in all to be worth waking a thread.
 cdef ptrdiff_t SHARED_STEP_BYTES = 256 * 1024
+cdef ptrdiff_t SHARED_CALL_BYTES = 4 * 1024 * 1024
 
 
 def limits(**changes) -> dict:
     """The thresholds above by name, after changing those given: tests force the paths that their
     small sizes would not take, benchmarks look for better values."""
-    global CHUNK_BYTES, STEP_OVERHEAD, SHARED_STEP_BYTES
-    unknown = set(changes) - {"chunk_bytes", "step_overhead", "shared_step_bytes"}
+    global CHUNK_BYTES, STEP_OVERHEAD, SHARED_STEP_BYTES, SHARED_CALL_BYTES
+    names = {"chunk_bytes", "step_overhead", "shared_step_bytes", "shared_call_bytes"}
+    unknown = set(changes) - names
     if unknown:
         raise ValueError(f"no limit named {', '.join(sorted(unknown))}")
     CHUNK_BYTES = changes.get("chunk_bytes", CHUNK_BYTES)
     STEP_OVERHEAD = changes.get("step_overhead", STEP_OVERHEAD)
     SHARED_STEP_BYTES = changes.get("shared_step_bytes", SHARED_STEP_BYTES)
+    SHARED_CALL_BYTES = changes.get("shared_call_bytes", SHARED_CALL_BYTES)
     return {"chunk_bytes": CHUNK_BYTES, "step_overhead": STEP_OVERHEAD,
-            "shared_step_bytes": SHARED_STEP_BYTES}
+            "shared_step_bytes": SHARED_STEP_BYTES, "shared_call_bytes": SHARED_CALL_BYTES}
 
 
 cdef struct Job:
@@ -361,22 +366,23 @@ cdef void run_tasks(void *context, int member, int members) noexcept nogil:
 
 
 cdef void slice_sequences(Job *job, const ptrdiff_t *lengths, int slices) noexcept nogil:
-    """Cuts the sequences into slices of equal real work: their steps, and an overhead for each time
-    step that the slice takes part in (the length of its first sequence)."""
+    """Cuts the sequences into slices of equal real work, in quarters of a row: four for each step of
+    a sequence, and the overhead for each time step that the slice takes part in, of which there are
+    as many as its first sequence is long."""
     cdef ptrdiff_t low = 0, high = 0, middle, cost, r
     cdef int used
     for r in range(job.sequences):
-        high += lengths[r]
+        high += 4 * lengths[r]
     high += STEP_OVERHEAD * lengths[0]
     while low < high:                      # the smallest largest slice, by bisection
         middle = (low + high) // 2
         used = 0
         cost = middle + 1
         for r in range(job.sequences):
-            if cost + lengths[r] > middle:
+            if cost + 4 * lengths[r] > middle:
                 used += 1
                 cost = STEP_OVERHEAD * lengths[r]
-            cost += lengths[r]
+            cost += 4 * lengths[r]
             if cost > middle:
                 used = slices + 1
             if used > slices:
@@ -388,11 +394,11 @@ cdef void slice_sequences(Job *job, const ptrdiff_t *lengths, int slices) noexce
     used = 0
     cost = high + 1
     for r in range(job.sequences):
-        if used == 0 or (cost + lengths[r] > high and used < slices):
+        if used == 0 or (cost + 4 * lengths[r] > high and used < slices):
             job.first_row[used] = r
             used += 1
             cost = STEP_OVERHEAD * lengths[r]
-        cost += lengths[r]
+        cost += 4 * lengths[r]
     job.slices = used
     job.first_row[used] = job.sequences
 
@@ -429,7 +435,8 @@ cdef int execute(Job *job, int threads) except -1:
                             threads // job.direction_count)
             PyMem_Free(lengths)
         elif (job.sequences == 1 and threads > job.direction_count
-              and step_bytes >= SHARED_STEP_BYTES):
+              and step_bytes >= SHARED_STEP_BYTES
+              and step_bytes * job.steps >= SHARED_CALL_BYTES):
             job.share_steps = True
         else:
             threads = min(threads, job.direction_count)

@@ -1,7 +1,9 @@
 #include "threads.h"
 
 #include <pthread.h>
+#include <stdint.h>
 #include <stdlib.h>
+#include <time.h>
 
 #if defined(__x86_64__)
 #define vl_pause() __builtin_ia32_pause()
@@ -11,8 +13,30 @@
 #define vl_pause() ((void)0)
 #endif
 
-/* Some ten microseconds: as long as two threads of one call may differ, not as long as a nap. */
-enum { VL_SPINS = 1000 };
+/* How long a thread spins before it sleeps: what waking one costs, so that never more than twice the
+ * best choice is spent. */
+enum { VL_SPIN_NANOSECONDS = 50000 };
+
+static int64_t nanoseconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
+}
+
+/* Spins until *value is no longer (equal = 1) or at last (equal = 0) `than`; false when time is up. */
+static int spin_while(const int *value, int equal, int than)
+{
+    int64_t end = nanoseconds() + VL_SPIN_NANOSECONDS;
+    do {
+        for (int i = 0; i < 32; i++) {
+            if ((__atomic_load_n(value, __ATOMIC_ACQUIRE) == than) != equal)
+                return 1;
+            vl_pause();
+        }
+    } while (nanoseconds() < end);
+    return 0;
+}
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t work = PTHREAD_COND_INITIALIZER, finished = PTHREAD_COND_INITIALIZER,
@@ -20,6 +44,7 @@ static pthread_cond_t work = PTHREAD_COND_INITIALIZER, finished = PTHREAD_COND_I
 static int workers;              /* threads that exist beside the callers */
 static int busy;                 /* a call holds the pool */
 static int round_number;         /* counts calls; workers wait for it to change */
+static int round_at_start[VL_MOST_THREADS]; /* the last call before each worker was made */
 static int pending;              /* members that have not finished the current call */
 static int current_members;
 static vl_task *current_task;
@@ -36,17 +61,16 @@ static void reset_in_child(void)
 
 static void *worker(void *argument)
 {
-    int member = (int)(size_t)argument >> 16, seen = (int)(size_t)argument & 0xffff;
+    int member = (int)(size_t)argument;
+    pthread_mutex_lock(&lock);
+    int seen = round_at_start[member];
+    pthread_mutex_unlock(&lock);
     for (;;) {
-        for (int i = 0; i < VL_SPINS; i++) {
-            if ((__atomic_load_n(&round_number, __ATOMIC_ACQUIRE) & 0xffff) != seen)
-                break;
-            vl_pause();
-        }
+        spin_while(&round_number, 1, seen);
         pthread_mutex_lock(&lock);
-        while ((round_number & 0xffff) == seen)
+        while (round_number == seen)
             pthread_cond_wait(&work, &lock);
-        seen = round_number & 0xffff;
+        seen = round_number;
         vl_task *task = member < current_members ? current_task : NULL;
         void *context = current_context;
         int members = current_members;
@@ -74,10 +98,11 @@ static int grow(int threads)
     while (workers < threads - 1) {
         pthread_t thread;
         pthread_attr_t detached;
-        size_t argument = (size_t)(workers + 1) << 16 | (size_t)(round_number & 0xffff);
+        size_t member = (size_t)workers + 1;
+        round_at_start[member] = round_number;
         pthread_attr_init(&detached);
         pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
-        int failed = pthread_create(&thread, &detached, worker, (void *)argument);
+        int failed = pthread_create(&thread, &detached, worker, (void *)member);
         pthread_attr_destroy(&detached);
         if (failed)
             break;
@@ -111,8 +136,7 @@ void vl_parallel(int threads, vl_task *task, void *context)
 
     task(context, 0, threads);
 
-    for (int i = 0; i < VL_SPINS && __atomic_load_n(&pending, __ATOMIC_ACQUIRE); i++)
-        vl_pause();
+    spin_while(&pending, 0, 0);
     pthread_mutex_lock(&lock);
     while (__atomic_load_n(&pending, __ATOMIC_ACQUIRE))
         pthread_cond_wait(&finished, &lock);
@@ -135,11 +159,8 @@ void vl_wait(vl_barrier *barrier, int members)
         }
         return;
     }
-    for (int i = 0; i < VL_SPINS; i++) {
-        if (__atomic_load_n(&barrier->round, __ATOMIC_ACQUIRE) != round)
-            return;
-        vl_pause();
-    }
+    if (spin_while(&barrier->round, 1, round))
+        return;
     pthread_mutex_lock(&lock);
     __atomic_add_fetch(&barrier->sleepers, 1, __ATOMIC_SEQ_CST);
     while (__atomic_load_n(&barrier->round, __ATOMIC_SEQ_CST) == round)

@@ -103,7 +103,7 @@ def test_shared_steps(instruction_set, limits, kind, proj_size):
         kind, 7, 100, [50], np.float32, proj_size, reverses=(True,)
     )
     single = run(*arguments, threads=1)
-    limits(shared_step_bytes=0, chunk_bytes=4096)
+    limits(shared_step_bytes=0, shared_call_bytes=0, chunk_bytes=4096)
     for threads in (2, 3):
         shared = run(*arguments, threads=threads)
         assert_close(shared, expected, np.float32)
