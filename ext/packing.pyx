@@ -1,69 +1,86 @@
-"""Moving whole rows between padded and packed layouts; values are bytes here, never numbers.
+"""Rows moved between a packed batch and the sequences it was made of.
 
-A padded batch is addressed by a byte offset for each step and one for each sequence, so time-major
-and batch-first arrays, contiguous or not in those two axes, take the same loop. Packed rows follow
-one another: the live sequences of step 0, then those of step 1, ...
-
-The caller has checked everything: batch_sizes do not increase, indices are a permutation.
+Whether a sequence is a column of a ``[T, B, *]`` array, a row of ``[B, T, *]`` or an array of its
+own, its step t lies at ``address + t * stride``; so one loop serves all of them, and no transposed
+copy is ever made. Arguments have been checked in ``vledge.packing``; nothing here checks them.
 """
 
+import numpy as np
+
 from libc.stdint cimport int64_t
+from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
-cimport numpy as cnp
-
-cnp.import_array()
-
-
-cdef void move_rows(char *padded, ptrdiff_t step_bytes, ptrdiff_t sequence_bytes, char *packed,
-                    ptrdiff_t row_bytes, const int64_t *batch_sizes, ptrdiff_t steps,
-                    const int64_t *order, bint gather) noexcept nogil:
-    cdef ptrdiff_t t, r
-    cdef char *row
-    for t in range(steps):
-        for r in range(batch_sizes[t]):
-            row = padded + t * step_bytes + (order[r] if order != NULL else r) * sequence_bytes
-            if gather:
-                memcpy(packed, row, row_bytes)
-            else:
-                memcpy(row, packed, row_bytes)
-            packed += row_bytes
+cdef extern from "introsort.h" nogil:
+    ctypedef struct vl_entry:
+        int64_t length
+        int64_t index
+    void vl_sort_descending(vl_entry *entries, Py_ssize_t count)
 
 
-cdef const int64_t *indices(cnp.ndarray array) except? NULL:
-    if cnp.PyArray_TYPE(array) != cnp.NPY_INT64 or not cnp.PyArray_IS_C_CONTIGUOUS(array):
-        raise TypeError("indices must be contiguous int64")
-    return <const int64_t *>cnp.PyArray_DATA(array)
+cdef inline void move(char *target, const char *source, size_t nbytes) noexcept nogil:
+    # constant sizes become single moves: labels and token ids are rows of one element
+    if nbytes == 4:
+        memcpy(target, source, 4)
+    elif nbytes == 8:
+        memcpy(target, source, 8)
+    else:
+        memcpy(target, source, nbytes)
 
 
-cdef move(cnp.ndarray padded, cnp.ndarray packed, cnp.ndarray batch_sizes, cnp.ndarray order,
-          bint batch_first, bint gather):
-    cdef int time_axis = 1 if batch_first else 0
-    cdef ptrdiff_t step_bytes = cnp.PyArray_STRIDE(padded, time_axis)
-    cdef ptrdiff_t sequence_bytes = cnp.PyArray_STRIDE(padded, 1 - time_axis)
-    cdef ptrdiff_t row_bytes = cnp.PyArray_ITEMSIZE(packed), steps = len(batch_sizes)
-    cdef char *padded_data = <char *>cnp.PyArray_DATA(padded)
-    cdef char *packed_data = <char *>cnp.PyArray_DATA(packed)
-    cdef const int64_t *sizes = indices(batch_sizes)
-    cdef const int64_t *rows = NULL if order is None else indices(order)
-    cdef int axis
-    for axis in range(1, cnp.PyArray_NDIM(packed)):
-        row_bytes *= cnp.PyArray_DIM(packed, axis)
-    with nogil:
-        move_rows(padded_data, step_bytes, sequence_bytes, packed_data, row_bytes, sizes, steps,
-                  rows, gather)
+def gather(size_t packed, const int64_t[::1] addresses, Py_ssize_t stride,
+           const int64_t[::1] batch_sizes, size_t row_nbytes):
+    """Write the packed rows at ``packed``: step by step, the sequences that are still running.
 
-
-def gather(cnp.ndarray padded, cnp.ndarray packed, cnp.ndarray batch_sizes, cnp.ndarray order,
-           bint batch_first):
-    """padded [T, B, *] or [B, T, *], its trailing axes contiguous -> packed [sum(batch_sizes), *].
-
-    order[r] is the place in the batch of packed sequence r, or None for the same order.
+    ``addresses`` are the first rows of the sequences, longest first; ``stride`` is the distance in
+    bytes from one step to the next.
     """
-    move(padded, packed, batch_sizes, order, batch_first, True)
+    cdef Py_ssize_t t, b, n
+    cdef char *target = <char *>packed
+    cdef const int64_t *sequences = &addresses[0]
+    with nogil:
+        for t in range(batch_sizes.shape[0]):
+            n = batch_sizes[t]
+            for b in range(n):
+                move(target, <const char *><size_t>(sequences[b] + t * stride), row_nbytes)
+                target += row_nbytes
 
 
-def scatter(cnp.ndarray packed, cnp.ndarray padded, cnp.ndarray batch_sizes, cnp.ndarray order,
-            bint batch_first):
-    """The way back; what lies past a sequence's end is left as it is."""
-    move(padded, packed, batch_sizes, order, batch_first, False)
+def scatter(size_t packed, const int64_t[::1] addresses, Py_ssize_t stride,
+            const int64_t[::1] batch_sizes, size_t row_nbytes, Py_ssize_t steps, size_t padding):
+    """Write the packed rows back to their sequences, and ``padding``'s row behind their ends.
+
+    The inverse of :func:`gather`; every sequence gets ``steps`` rows, or its own number where
+    ``padding`` is 0.
+    """
+    cdef Py_ssize_t t, b, n, batch = addresses.shape[0]
+    cdef const char *source = <const char *>packed
+    cdef const int64_t *sequences = &addresses[0]
+    with nogil:
+        for t in range(steps):
+            n = batch_sizes[t] if t < batch_sizes.shape[0] else 0
+            for b in range(n):
+                move(<char *><size_t>(sequences[b] + t * stride), source, row_nbytes)
+                source += row_nbytes
+            if padding:
+                for b in range(n, batch):
+                    move(<char *><size_t>(sequences[b] + t * stride), <const char *>padding, row_nbytes)
+
+
+def sort_descending(const int64_t[::1] lengths):
+    """Indices that sort lengths from the longest, equal ones in the order that torch gives them."""
+    cdef Py_ssize_t i, count = lengths.shape[0]
+    cdef vl_entry *entries = <vl_entry *>malloc(max(count, 1) * sizeof(vl_entry))
+    if entries == NULL:
+        raise MemoryError(f"no memory to sort {count} lengths")
+    order = np.empty(count, np.int64)
+    cdef int64_t[::1] indices = order
+    with nogil:
+        for i in range(count):
+            entries[i].length = lengths[i]
+            entries[i].index = i
+        vl_sort_descending(entries, count)
+        for i in range(count):
+            indices[i] = entries[i].index
+        free(entries)
+    return order

@@ -1,21 +1,21 @@
-"""Packed sequences: torch.nn.utils.rnn's functions on NumPy arrays.
+"""Packed sequences: ``torch.nn.utils.rnn``'s class and functions on NumPy arrays.
 
-Results are torch's bit for bit. Sequences of equal length keep their order, which is what torch
-does for up to 16 sequences and, without its vectorised sort, for any number; beyond that torch
-leaves the order of equal lengths open and it differs between CPUs.
+Arguments are checked here, once; the rows are moved by ``vledge._ext.packing``. The layers that run
+on packed sequences are in ``vledge.nn``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from vledge._ext.packing import gather, scatter
+from vledge._ext.packing import gather, scatter, sort_descending
 
 __all__ = [
     "PackedSequence",
+    "PackingError",
     "invert_permutation",
     "pack_padded_sequence",
     "pack_sequence",
@@ -23,11 +23,14 @@ __all__ = [
     "pad_sequence",
     "unpack_sequence",
     "unpad_sequence",
+    "validated",
 ]
+
+_INT64_MAX = 2**63 - 1
 
 
 class PackingError(ValueError, RuntimeError):
-    """A wrong argument: torch raises RuntimeError for most of them, Python code expects ValueError."""
+    """Arguments that do not make a packed sequence: a ValueError, and torch's RuntimeError too."""
 
 
 class _Fields(NamedTuple):
@@ -38,20 +41,27 @@ class _Fields(NamedTuple):
 
 
 class PackedSequence(_Fields):
-    """Sequences of different lengths without padding, all their steps in one array.
+    """Sequences of different lengths, interleaved step by step, without padding.
 
-    Fields
-    ------
-    data : ndarray [sum of lengths, *], time-major: step 0 of all sequences, then step 1, ...
-    batch_sizes : ndarray of int64 [longest length], sequences still alive at each step
-    sorted_indices : ndarray of int64 [B] or None; place in the batch of the r-th longest sequence
-    unsorted_indices : ndarray of int64 [B] or None; the inverse permutation
+    Parameters
+    ----------
+    data : ndarray [sum(lengths), *]
+        Step 0 of every sequence, longest sequence first, then step 1 of those that are still
+        running, and so on. Any numeric dtype.
+    batch_sizes : ndarray of int64 [max(lengths)]
+        How many sequences are running at each step; never increases.
+    sorted_indices, unsorted_indices : ndarray of int64 [B], or None
+        The order from longest to shortest, and the way back (worked out if not given). None: the
+        sequences were in that order already.
 
-    Build one with :func:`pack_padded_sequence` or :func:`pack_sequence`. One of the index arrays is
-    enough; the other is derived. Source: torch.nn.utils.rnn.PackedSequence.
+    Instead of ``data, batch_sizes`` one pair of them is accepted, as in torch. The fields are
+    taken as they are; the functions that use a PackedSequence check it with :func:`validated`.
 
-    >>> pack_sequence([np.array([1, 2, 3]), np.array([4])]).data
-    array([1, 4, 2, 3])
+    Source: ``torch.nn.utils.rnn.PackedSequence``.
+
+    >>> pack_sequence([np.array([1, 2, 3]), np.array([4, 5])])
+    PackedSequence(data=array([1, 4, 2, 5, 3]), batch_sizes=array([2, 2, 1]), \
+sorted_indices=None, unsorted_indices=None)
     """
 
     __slots__ = ()
@@ -64,69 +74,132 @@ class PackedSequence(_Fields):
         unsorted_indices: Any = None,
     ) -> PackedSequence:
         if batch_sizes is None:
-            if not isinstance(data, (tuple, list)) or len(data) != 2:
-                raise PackingError("PackedSequence needs batch_sizes, or a pair (data, batch_sizes)")
+            if not isinstance(data, (list, tuple)) or len(data) != 2:
+                raise PackingError(
+                    "PackedSequence needs batch_sizes, or data as a pair (data, batch_sizes)"
+                )
             data, batch_sizes = data
-        if sorted_indices is None and unsorted_indices is not None:
-            sorted_indices = invert_permutation(unsorted_indices)
-        if unsorted_indices is None and sorted_indices is not None:
-            unsorted_indices = invert_permutation(sorted_indices)
-        return super().__new__(cls, data, batch_sizes, sorted_indices, unsorted_indices)
+        if sorted_indices is not None:
+            sorted_indices = _integers(sorted_indices, "sorted_indices")
+        if unsorted_indices is not None:
+            unsorted_indices = _integers(unsorted_indices, "unsorted_indices")
+        elif sorted_indices is not None:
+            unsorted_indices = invert_permutation(sorted_indices, name="sorted_indices")
+        return super().__new__(
+            cls,
+            _numeric(data, "data"),
+            _integers(batch_sizes, "batch_sizes"),
+            sorted_indices,
+            unsorted_indices,
+        )
 
+    # A tuple's == would ask for the truth of an array, and its hash for an array's
     def __eq__(self, other: object) -> bool:
         return self is other
+
+    def __ne__(self, other: object) -> bool:
+        return self is not other
 
     def __hash__(self) -> int:
         return id(self)
 
 
 def validated(sequence: Any) -> PackedSequence:
-    """The sequence with its fields as arrays of the right types, if they fit together.
+    """The PackedSequence, if its fields fit together: the one door for all who use one.
 
     Raises
     ------
     TypeError
-        It is no PackedSequence.
-    ValueError
-        batch_sizes is not positive and non-increasing, does not add up to the rows of data, or the
-        indices are no permutation of the batch.
+        It is no PackedSequence, or a field is no array.
+    PackingError
+        A field has the wrong dtype or number of dimensions; ``batch_sizes`` is empty, increases,
+        holds a value below 1 or does not sum up to ``len(data)``; an index array is not a
+        permutation, not the inverse of the other one, or given without it.
     """
     if not isinstance(sequence, PackedSequence):
         raise TypeError(f"expected a PackedSequence, got {type(sequence).__name__}")
-    data = np.asarray(sequence.data)
-    sizes = _int64(sequence.batch_sizes, "batch_sizes")
-    if data.ndim == 0 or sizes.ndim != 1 or not len(sizes):
-        raise PackingError("a PackedSequence has rows of data and batch_sizes for each step")
-    if sizes[-1] < 1 or np.any(sizes[1:] > sizes[:-1]):
-        raise PackingError("batch_sizes must be positive and must not increase")
-    # Python's integers: hostile sizes must not wrap around on their way to the right sum
-    if sum(sizes.tolist()) != len(data):
+    data, batch_sizes, sorted_indices, unsorted_indices = sequence
+    for name, field in zip(sequence._fields, sequence, strict=True):
+        if not isinstance(field, np.ndarray) and not (field is None and name.endswith("indices")):
+            raise TypeError(f"PackedSequence.{name} is no ndarray but {type(field).__name__}")
+        if name != "data" and field is not None and (field.dtype != np.int64 or field.ndim != 1):
+            raise PackingError(
+                f"PackedSequence.{name} must be 1-D int64, got {field.ndim}-D {field.dtype}"
+            )
+    if data.ndim < 1:
+        raise PackingError("PackedSequence.data has no dimensions, expected [sum(lengths), *]")
+    if not len(batch_sizes):
+        raise PackingError("batch_sizes can not be empty")
+    rising = np.flatnonzero(batch_sizes[1:] > batch_sizes[:-1])
+    if len(rising):
+        t = int(rising[0])
         raise PackingError(
-            f"batch_sizes add up to {sum(sizes.tolist())} steps but data has {len(data)} rows"
+            f"batch_sizes must not increase, but batch_sizes[{t + 1}] is {batch_sizes[t + 1]} "
+            f"after {batch_sizes[t]}"
         )
-    indices = []
-    for name in ("sorted_indices", "unsorted_indices"):
-        given = getattr(sequence, name)
-        if given is not None:
-            given = _int64(given, name)
-            if given.shape != (sizes[0],) or not np.array_equal(
-                np.sort(given), np.arange(sizes[0])
-            ):
-                raise PackingError(f"{name} is not a permutation of the {sizes[0]} sequences")
-        indices.append(given)
-    if indices[0] is not None and not np.array_equal(indices[1], invert_permutation(indices[0])):
-        raise PackingError("unsorted_indices is not the inverse of sorted_indices")
-    return PackedSequence(data, sizes, *indices)
+    if batch_sizes[-1] < 1:
+        t = int(np.argmax(batch_sizes < 1))
+        raise PackingError(f"batch_sizes[{t}] is {batch_sizes[t]}, expected at least 1")
+    batch, steps = int(batch_sizes[0]), len(batch_sizes)
+    if batch * steps > _INT64_MAX or int(batch_sizes.sum()) != len(data):
+        raise PackingError(
+            f"batch_sizes sum up to {sum(batch_sizes.tolist())}, but data has {len(data)} rows"
+        )
+    if (sorted_indices is None) != (unsorted_indices is None):
+        missing = "sorted_indices" if sorted_indices is None else "unsorted_indices"
+        raise PackingError(f"{missing} is None but its counterpart is not: give both or neither")
+    if sorted_indices is not None and unsorted_indices is not None:
+        for name, indices in (
+            ("sorted_indices", sorted_indices),
+            ("unsorted_indices", unsorted_indices),
+        ):
+            if len(indices) != batch:
+                raise PackingError(
+                    f"{name} has {len(indices)} elements, but batch_sizes[0] is {batch}"
+                )
+        inverse = invert_permutation(sorted_indices, name="sorted_indices")
+        if not np.array_equal(inverse, unsorted_indices):
+            raise PackingError("unsorted_indices is not the inverse of sorted_indices")
+    return sequence
 
 
-def invert_permutation(permutation: Any) -> np.ndarray | None:
-    """``output[permutation[i]] = i``; None for None. Source: torch.nn.utils.rnn."""
+def invert_permutation(permutation: Any, *, name: str = "permutation") -> np.ndarray | None:
+    """The inverse of a permutation, or None for None.
+
+    Parameters
+    ----------
+    permutation : int64 [B] or None
+        Each of 0 ... B-1 once.
+    name : str
+        What error messages call it.
+
+    Returns
+    -------
+    ndarray of int64 [B], or None
+
+    Source: ``torch.nn.utils.rnn.invert_permutation``, which does not notice repeated indices;
+    here they are an error.
+
+    >>> invert_permutation(np.array([2, 0, 1]))
+    array([1, 2, 0])
+    """
     if permutation is None:
         return None
-    permutation = np.asarray(permutation)
-    output = np.empty_like(permutation)
-    output[permutation] = np.arange(len(permutation))
-    return output
+    permutation = _integers(permutation, name)
+    if permutation.ndim != 1:
+        raise PackingError(f"{name} must be 1-D, got {permutation.ndim}-D")
+    count = len(permutation)
+    outside = (permutation < 0) | (permutation >= count)
+    if outside.any():
+        i = int(np.argmax(outside))
+        raise PackingError(
+            f"{name}[{i}] is {permutation[i]}, expected an index from 0 to {count - 1}"
+        )
+    inverse = np.full(count, -1, np.int64)
+    inverse[permutation] = np.arange(count)
+    if (inverse < 0).any():
+        raise PackingError(f"{name} is not a permutation: {int(np.argmin(inverse))} is missing")
+    return inverse
 
 
 def pack_padded_sequence(
@@ -136,76 +209,99 @@ def pack_padded_sequence(
 
     Parameters
     ----------
-    input : ndarray [T, B, *], or [B, T, *] with batch_first; any dtype
-    lengths : integers [B], each from 1 to T
+    input : ndarray [T, B, *], or [B, T, *] with ``batch_first``
+        Any numeric dtype, any strides.
+    lengths : integers [B]
+        From 1 to T. Fractions are cut off, as in torch.
+    batch_first : bool
     enforce_sorted : bool
-        Require lengths to fall, and keep no indices; otherwise sort, and remember the order.
+        Require the lengths in decreasing order; False sorts the sequences.
+
+    Returns
+    -------
+    PackedSequence
+        Equal lengths are in the order that ``torch.sort`` leaves them in.
 
     Raises
     ------
-    ValueError, RuntimeError
-        (One class that is both.) Lengths that are wrong in number, order or size, or an input
-        without time and batch axes.
+    PackingError
+        A ValueError and a RuntimeError: wrong dimensions, nothing to pack, a length below 1 or
+        above T, not one length per sequence, or not sorted. torch 2.13 raises no error for a
+        length above T or, with ``enforce_sorted=False``, for too few lengths: it returns a
+        PackedSequence that does not hold the sequences.
 
-    Source: torch.nn.utils.rnn.pack_padded_sequence. torch lets a length exceed T and reads past the
-    end; here it is an error.
+    Source: ``torch.nn.utils.rnn.pack_padded_sequence``.
 
-    >>> packed = pack_padded_sequence(np.array([[1, 2, 0], [3, 4, 5]]), [2, 3], True, False)
+    >>> batch = np.array([[1, 2, 0], [3, 0, 0], [4, 5, 6]])
+    >>> packed = pack_padded_sequence(batch, [2, 1, 3], batch_first=True, enforce_sorted=False)
     >>> packed.data, packed.batch_sizes, packed.sorted_indices
-    (array([3, 1, 4, 2, 5]), array([2, 2, 1]), array([1, 0]))
+    (array([4, 1, 3, 5, 2, 6]), array([3, 2, 1]), array([2, 0, 1]))
     """
-    input = np.asarray(input)
+    input = _numeric(input, "input")
+    layout = "[B, T, *]" if batch_first else "[T, B, *]"
     if input.ndim < 2:
-        raise PackingError(
-            f"input must have time and batch axes, [T, B, *] or [B, T, *] with batch_first; "
-            f"got {input.ndim} axes"
-        )
+        raise PackingError(f"input has {input.ndim} dimension(s), expected {layout}")
+    batch, steps = input.shape[:2] if batch_first else input.shape[1::-1]
     lengths = _lengths(lengths)
-    time_axis = 1 if batch_first else 0
-    steps, sequences = input.shape[time_axis], input.shape[1 - time_axis]
-    if input.size == 0:
-        raise PackingError("Cannot pack empty tensors.")
-    if len(lengths) != sequences:
+    if not input.size:
+        raise PackingError(f"Cannot pack empty tensors: input {layout} has shape {input.shape}")
+    if len(lengths) != batch:
         raise PackingError(
             f"Expected `len(lengths)` to be equal to batch_size, but got {len(lengths)} "
-            f"(batch_size={sequences})"
+            f"(batch_size={batch})"
         )
-    order = None
-    if enforce_sorted:
-        if np.any(lengths[1:] > lengths[:-1]):
-            raise PackingError(
-                "`lengths` array must be sorted in decreasing order when `enforce_sorted` is True. "
-                "You can pass `enforce_sorted=False` to pack_padded_sequence and/or pack_sequence "
-                "to sidestep this requirement."
-            )
-    else:
-        order = np.argsort(-lengths, kind="stable")
-    _check_lengths(lengths, steps)
-    falling = lengths if order is None else lengths[order]
-    sizes = _batch_sizes(falling)
-    data = np.empty((int(lengths.sum()), *input.shape[2:]), input.dtype)
-    gather(_rows_contiguous(input), data, sizes, order, batch_first)
-    return PackedSequence(data, sizes, order, None)
+    too_long = np.flatnonzero(lengths > steps)
+    if len(too_long):
+        b = int(too_long[0])
+        raise PackingError(
+            f"lengths[{b}] is {lengths[b]} but the input has only {steps} time steps"
+        )
+    time_stride, batch_stride = input.strides[1::-1] if batch_first else input.strides[:2]
+    row = input[0, 0]
+    if not row.flags.c_contiguous:
+        input = np.ascontiguousarray(input)
+        time_stride, batch_stride = input.strides[1::-1] if batch_first else input.strides[:2]
+    addresses = input.ctypes.data + np.arange(batch, dtype=np.int64) * batch_stride
+    return _pack(input, addresses, time_stride, input.shape[2:], lengths, enforce_sorted)
 
 
 def pad_packed_sequence(
     sequence: PackedSequence,
     batch_first: bool = False,
-    padding_value: float = 0.0,
+    padding_value: Any = 0.0,
     total_length: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Unpack to a padded batch.
+    """The padded batch of a packed one, in the order in which its sequences were given.
+
+    Parameters
+    ----------
+    sequence : PackedSequence
+    batch_first : bool
+    padding_value : number
+        What stands behind the end of a sequence; converted to the dtype of the data.
+    total_length : int, optional
+        T of the result, at least the longest length, which it is if not given.
 
     Returns
     -------
-    padded : ndarray [T, B, *], or [B, T, *] with batch_first; T is the longest length, or
-        ``total_length`` if that is given (at least the longest, else ValueError)
-    lengths : ndarray of int64 [B], in the batch's original order
+    padded : ndarray [T, B, *], or [B, T, *] with ``batch_first``
+    lengths : ndarray of int64 [B]
 
-    Source: torch.nn.utils.rnn.pad_packed_sequence.
+    Raises
+    ------
+    PackingError
+        A ValueError and a RuntimeError: the fields do not fit together, ``total_length`` is too
+        small, or the data's dtype cannot hold ``padding_value``.
+
+    Source: ``torch.nn.utils.rnn.pad_packed_sequence``.
+
+    >>> packed = pack_sequence([np.array([1]), np.array([2, 3])], enforce_sorted=False)
+    >>> pad_packed_sequence(packed, batch_first=True, padding_value=-1)
+    (array([[ 1, -1],
+           [ 2,  3]]), array([1, 2]))
     """
-    data, sizes, order, unsorted = validated(sequence)
-    steps, sequences = len(sizes), int(sizes[0])
+    batch_sizes = validated(sequence).batch_sizes
+    steps = len(batch_sizes)
     if total_length is not None:
         if total_length < steps:
             raise PackingError(
@@ -213,140 +309,308 @@ def pad_packed_sequence(
                 f"but got total_length={total_length} and max sequence length being {steps}"
             )
         steps = int(total_length)
-    shape = (sequences, steps) if batch_first else (steps, sequences)
-    padded = _padded((*shape, *data.shape[1:]), padding_value, data.dtype)
-    scatter(np.ascontiguousarray(data), padded, sizes, order, batch_first)
-    lengths = _lengths_of(sizes)
-    return padded, lengths if unsorted is None else lengths[unsorted]
+    data = _native(sequence.data)
+    padding = _padding(padding_value, data, wrap=True)
+    batch = int(batch_sizes[0])
+    shape = (batch, steps) if batch_first else (steps, batch)
+    padded = np.empty((*shape, *data.shape[1:]), data.dtype)
+    time_stride, batch_stride = padded.strides[1::-1] if batch_first else padded.strides[:2]
+    addresses = padded.ctypes.data + np.arange(batch, dtype=np.int64) * batch_stride
+    if sequence.sorted_indices is not None:
+        addresses = addresses[sequence.sorted_indices]
+    _unpack(data, batch_sizes, addresses, time_stride, steps, padding)
+    return padded, _lengths_of(sequence)
 
 
-def pack_sequence(sequences: Sequence[Any], enforce_sorted: bool = True) -> PackedSequence:
-    """Pack arrays ``[length, *]``. Source: torch.nn.utils.rnn.pack_sequence."""
-    arrays = [np.asarray(s) for s in sequences]
-    lengths = [len(a) if a.ndim else 0 for a in arrays]
-    return pack_padded_sequence(pad_sequence(arrays), lengths, enforce_sorted=enforce_sorted)
+def pack_sequence(sequences: Iterable[Any], enforce_sorted: bool = True) -> PackedSequence:
+    """Pack arrays of different lengths.
+
+    Parameters
+    ----------
+    sequences : iterable of ndarray [L, *]
+        At least one, each with L > 0 and the same ``*``. The first one's dtype is the result's.
+    enforce_sorted : bool
+        Require the lengths in decreasing order; False sorts the sequences.
+
+    Raises
+    ------
+    PackingError
+        As :func:`pack_padded_sequence` and :func:`pad_sequence`.
+
+    Source: ``torch.nn.utils.rnn.pack_sequence``; no padded batch is made on the way.
+    """
+    arrays = _alike(sequences)
+    lengths = np.array([len(a) for a in arrays], np.int64)
+    shape = arrays[0].shape[1:]
+    if 0 in shape:
+        raise PackingError(f"Cannot pack empty tensors: sequences[0] has shape {arrays[0].shape}")
+    arrays = [np.ascontiguousarray(a) for a in arrays]
+    addresses = np.array([a.ctypes.data for a in arrays], np.int64)
+    stride = int(np.prod(shape, dtype=np.int64)) * arrays[0].itemsize
+    return _pack(arrays, addresses, stride, shape, lengths, enforce_sorted)
 
 
 def unpack_sequence(packed_sequences: PackedSequence) -> list[np.ndarray]:
-    """The arrays ``[length, *]`` of each sequence, in the original order.
+    """The sequences of a packed batch, ``[L, *]`` each, in the order in which they were given.
 
-    Source: torch.nn.utils.rnn.unpack_sequence.
+    Raises
+    ------
+    PackingError
+        The fields do not fit together.
+
+    Source: ``torch.nn.utils.rnn.unpack_sequence``; no padded batch is made on the way.
+
+    >>> unpack_sequence(pack_sequence([np.array([1]), np.array([2, 3])], enforce_sorted=False))
+    [array([1]), array([2, 3])]
     """
-    padded, lengths = pad_packed_sequence(packed_sequences, batch_first=True)
-    return unpad_sequence(padded, lengths, batch_first=True)
+    data = _native(validated(packed_sequences).data)
+    shape = data.shape[1:]
+    arrays = [np.empty((n, *shape), data.dtype) for n in _lengths_of(packed_sequences).tolist()]
+    addresses = np.array([a.ctypes.data for a in arrays], np.int64)
+    if packed_sequences.sorted_indices is not None:
+        addresses = addresses[packed_sequences.sorted_indices]
+    batch_sizes = packed_sequences.batch_sizes
+    row_nbytes = arrays[0].strides[0]
+    _unpack(data, batch_sizes, addresses, row_nbytes, len(batch_sizes), None)
+    return arrays
 
 
 def pad_sequence(
-    sequences: Sequence[Any],
+    sequences: Iterable[Any],
     batch_first: bool = False,
-    padding_value: float = 0.0,
+    padding_value: Any = 0.0,
     padding_side: str = "right",
 ) -> np.ndarray:
-    """Stack arrays ``[length, *]`` into ``[T, B, *]``, or ``[B, T, *]`` with batch_first.
+    """A padded batch of arrays of different lengths.
 
-    The dtype is the first sequence's. Source: torch.nn.utils.rnn.pad_sequence.
+    Parameters
+    ----------
+    sequences : iterable of ndarray [L, *]
+        At least one, each with the same ``*``. The first one's dtype is the result's.
+    batch_first : bool
+    padding_value : number
+    padding_side : {"right", "left"}
+
+    Returns
+    -------
+    ndarray [T, B, *], or [B, T, *] with ``batch_first``
+        T is the greatest L.
+
+    Raises
+    ------
+    PackingError
+        A ValueError and a RuntimeError: no sequences, shapes that differ in more than the length,
+        an unknown side, or a ``padding_value`` that the dtype cannot hold.
+
+    Source: ``torch.nn.utils.rnn.pad_sequence``; torch broadcasts a trailing 1 in the second
+    and later sequences, here every shape must be the same.
+
+    >>> pad_sequence([np.array([1, 2]), np.array([3])], batch_first=True)
+    array([[1, 2],
+           [3, 0]])
     """
+    arrays = _alike(sequences)
     if padding_side not in ("left", "right"):
         raise PackingError(
             f"Expected padding_side to be one of left or right, but got {padding_side}."
         )
-    arrays = [np.asarray(s) for s in sequences]
-    if not arrays:
-        raise PackingError("received an empty list of sequences")
-    trailing = arrays[0].shape[1:]
-    for i, array in enumerate(arrays):
-        if array.ndim == 0:
-            raise PackingError(f"sequences[{i}] has no time axis, expected [length, *]")
-        if array.shape[1:] != trailing:
-            raise PackingError(
-                f"sequences[{i}] has shape {array.shape}, expected [length, "
-                f"{', '.join(map(str, trailing))}] as the first sequence"
-            )
     steps = max(len(a) for a in arrays)
     shape = (len(arrays), steps) if batch_first else (steps, len(arrays))
-    padded = _padded((*shape, *trailing), padding_value, arrays[0].dtype)
+    padded = np.empty((*shape, *arrays[0].shape[1:]), arrays[0].dtype)
+    padding = _padding(padding_value, arrays[0], wrap=False)
     by_sequence = padded if batch_first else padded.swapaxes(0, 1)
     for row, array in zip(by_sequence, arrays, strict=True):
         if padding_side == "right":
-            row[: len(array)] = array
+            row[: len(array)], row[len(array) :] = array, padding
         else:
-            row[steps - len(array) :] = array
+            start = steps - len(array)
+            row[:start], row[start:] = padding, array
     return padded
 
 
 def unpad_sequence(
     padded_sequences: Any, lengths: Any, batch_first: bool = False
 ) -> list[np.ndarray]:
-    """The first ``lengths[i]`` steps of each sequence of a padded batch.
+    """The sequences of a padded batch, each a copy ``[L, *]``.
 
-    Source: torch.nn.utils.rnn.unpad_sequence.
+    Parameters
+    ----------
+    padded_sequences : ndarray [T, B, *], or [B, T, *] with ``batch_first``
+    lengths : integers [B]
+        One above T gives T steps and one below 0 none, as in torch.
+
+    Raises
+    ------
+    PackingError
+        Fewer than two dimensions, or not one length per sequence.
+
+    Source: ``torch.nn.utils.rnn.unpad_sequence``, which also transposes its argument in place;
+    here the argument stays as it is.
     """
-    padded = np.asarray(padded_sequences)
+    padded = _numeric(padded_sequences, "padded_sequences")
     if padded.ndim < 2:
-        raise PackingError(f"padded_sequences must have two axes at least, got {padded.ndim}")
-    if not batch_first:
-        padded = padded.swapaxes(0, 1)
-    lengths = _lengths(lengths)
-    if len(lengths) != len(padded):
+        layout = "[B, T, *]" if batch_first else "[T, B, *]"
+        raise PackingError(f"padded_sequences has {padded.ndim} dimension(s), expected {layout}")
+    by_sequence = padded if batch_first else padded.swapaxes(0, 1)
+    ends = np.clip(_lengths(lengths), 0, by_sequence.shape[1])
+    if len(ends) != len(by_sequence):
         raise PackingError(
-            f"Expected `len(lengths)` to be equal to batch_size, but got {len(lengths)} "
-            f"(batch_size={len(padded)})"
+            f"Expected `len(lengths)` to be equal to batch_size, but got {len(ends)} "
+            f"(batch_size={len(by_sequence)})"
         )
-    if lengths.size and (lengths.min() < 0 or lengths.max() > padded.shape[1]):
-        _check_lengths(np.maximum(lengths, 1), padded.shape[1])
-        raise PackingError("lengths must not be negative")
-    return [row[:length].copy() for row, length in zip(padded, lengths.tolist(), strict=True)]
+    return [row[:end].copy() for row, end in zip(by_sequence, ends.tolist(), strict=True)]
+
+
+def _pack(
+    source: np.ndarray | list[np.ndarray],
+    addresses: np.ndarray,
+    stride: int,
+    shape: tuple[int, ...],
+    lengths: np.ndarray,
+    enforce_sorted: bool,
+) -> PackedSequence:
+    """Pack sequences of rows ``shape`` that begin at the addresses, which lie in ``source``."""
+    order = None
+    if not enforce_sorted:
+        order = sort_descending(lengths)
+        lengths, addresses = lengths[order], addresses[order]
+    elif (lengths[1:] > lengths[:-1]).any():
+        raise PackingError(
+            "`lengths` array must be sorted in decreasing order when `enforce_sorted` is True. "
+            "You can pass `enforce_sorted=False` to pack_padded_sequence and/or pack_sequence to "
+            "sidestep this requirement."
+        )
+    if lengths[-1] <= 0:
+        raise PackingError(
+            "Length of all samples has to be greater than 0, but found an element in 'lengths' "
+            f"that is <= 0: {lengths[-1]}"
+        )
+    running = np.searchsorted(lengths[::-1], np.arange(lengths[0]), side="right")
+    batch_sizes = len(lengths) - running.astype(np.int64)
+    # the sum of checked lengths: each is at most the T of an array that exists
+    dtype = (source[0] if isinstance(source, list) else source).dtype
+    data = np.empty((sum(lengths.tolist()), *shape), dtype)
+    gather(data.ctypes.data, addresses, stride, batch_sizes, data.strides[0])
+    return PackedSequence(data, batch_sizes, order)
+
+
+def _unpack(
+    data: np.ndarray,
+    batch_sizes: np.ndarray,
+    addresses: np.ndarray,
+    stride: int,
+    steps: int,
+    padding: np.ndarray | None,
+) -> None:
+    """Write packed rows to the sequences at the addresses, and the padding behind their ends."""
+    data = np.ascontiguousarray(data)
+    batch_sizes = np.ascontiguousarray(batch_sizes)
+    row_nbytes = int(np.prod(data.shape[1:], dtype=np.int64)) * data.itemsize
+    row = None if padding is None else np.full(data.shape[1:], padding, data.dtype)
+    pointer = 0 if row is None or not row.size else row.ctypes.data
+    scatter(data.ctypes.data, addresses, stride, batch_sizes, row_nbytes, steps, pointer)
+
+
+def _lengths_of(sequence: PackedSequence) -> np.ndarray:
+    """int64 [B], in the order in which the sequences were given."""
+    batch_sizes = sequence.batch_sizes
+    running = np.searchsorted(batch_sizes[::-1], np.arange(batch_sizes[0]), side="right")
+    lengths = len(batch_sizes) - running.astype(np.int64)
+    return lengths if sequence.unsorted_indices is None else lengths[sequence.unsorted_indices]
+
+
+def _native(array: np.ndarray) -> np.ndarray:
+    """The array in this machine's byte order."""
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def _numeric(array: Any, name: str) -> np.ndarray:
+    array = np.asarray(array)
+    if array.dtype.kind not in "biufc":
+        raise TypeError(f"{name} must be an array of numbers, got dtype {array.dtype}")
+    return _native(array)
+
+
+def _integers(array: Any, name: str) -> np.ndarray:
+    array = np.asarray(array)
+    if array.size and array.dtype.kind not in "iu":
+        raise PackingError(f"{name} must hold integers, got dtype {array.dtype}")
+    if array.size and array.dtype.kind == "u" and int(array.max()) > _INT64_MAX:
+        raise PackingError(f"{name} holds {int(array.max())}, which is no int64")
+    return array.astype(np.int64, copy=False)
 
 
 def _lengths(lengths: Any) -> np.ndarray:
-    array = np.asarray(lengths)
-    if array.ndim != 1:
+    """int64 [B]; fractions are cut off."""
+    lengths = np.asarray(lengths)
+    if lengths.ndim != 1:
         raise PackingError(
-            f"'lengths' argument should be a 1D CPU int64 tensor, but got {array.ndim}D"
+            f"'lengths' argument should be a 1D CPU int64 tensor, but got {lengths.ndim}D "
+            f"{lengths.dtype}"
         )
-    return _int64(array, "lengths") if array.size else array.astype(np.int64)
+    if lengths.size and lengths.dtype.kind not in "biuf":
+        raise TypeError(f"lengths must be integers, got dtype {lengths.dtype}")
+    beyond = ~(np.abs(lengths.astype(np.float64)) < 2.0**63)
+    if beyond.any():
+        b = int(np.argmax(beyond))
+        raise PackingError(f"lengths[{b}] is {lengths[b]}, which is no int64")
+    return lengths.astype(np.int64)
 
 
-def _check_lengths(lengths: np.ndarray, steps: int) -> None:
-    if lengths.min() < 1:
-        at = int(lengths.argmin())
+def _alike(sequences: Iterable[Any]) -> list[np.ndarray]:
+    """The sequences as arrays of the first one's dtype and trailing shape."""
+    if not isinstance(sequences, Iterable):
         raise PackingError(
-            "Length of all samples has to be greater than 0, but found an element in 'lengths' "
-            f"that is <= 0: lengths[{at}] is {lengths[at]}"
+            f"Expected iterable for input sequences, but got arg of type: {type(sequences)}"
         )
-    if lengths.max() > steps:
-        at = int(lengths.argmax())
-        raise PackingError(
-            f"lengths[{at}] is {lengths[at]} but the input has only {steps} time steps"
-        )
+    arrays = [_numeric(s, f"sequences[{i}]") for i, s in enumerate(sequences)]
+    if not arrays:
+        raise PackingError("received an empty list of sequences")
+    for i, array in enumerate(arrays):
+        if array.ndim < 1:
+            raise PackingError(f"sequences[{i}] has no dimensions, expected [L, *]")
+        if array.shape[1:] != arrays[0].shape[1:]:
+            raise PackingError(
+                f"sequences[{i}] has shape {array.shape}, which differs from sequences[0]'s "
+                f"{arrays[0].shape} in more than the length"
+            )
+    dtype = arrays[0].dtype
+    return [a if a.dtype == dtype else a.astype(dtype) for a in arrays]
 
 
-def _int64(array: Any, name: str) -> np.ndarray:
-    array = np.asarray(array)
-    if array.dtype.kind not in "iu":
-        raise PackingError(f"{name} must be integers, got dtype {array.dtype}")
-    return np.ascontiguousarray(array, np.int64)
+def _padding(value: Any, like: np.ndarray, wrap: bool) -> np.ndarray:
+    """The padding value in the array's dtype, by torch's rules for numbers.
 
-
-def _batch_sizes(falling: np.ndarray) -> np.ndarray:
-    """Live sequences at each step, from lengths that do not increase."""
-    steps = np.arange(falling[0])
-    return len(falling) - np.searchsorted(falling[::-1], steps, side="right")
-
-
-def _lengths_of(sizes: np.ndarray) -> np.ndarray:
-    """The inverse of :func:`_batch_sizes`."""
-    return len(sizes) - np.searchsorted(sizes[::-1], np.arange(sizes[0]), side="right")
-
-
-def _padded(shape: tuple[int, ...], padding_value: Any, dtype: np.dtype) -> np.ndarray:
-    """An array of nothing but padding, whose value is converted to the dtype as torch does."""
-    if not padding_value:
-        return np.zeros(shape, dtype)
-    return np.full(shape, np.asarray(padding_value).astype(dtype), dtype)
-
-
-def _rows_contiguous(array: np.ndarray) -> np.ndarray:
-    """The array, copied only where the bytes of one row [*] do not stand together."""
-    row = array[0, 0]
-    return array if row.flags.c_contiguous else np.ascontiguousarray(array)
+    A fraction is cut off for integers; what the dtype cannot hold is an error, except that (with
+    ``wrap``) a negative integer wraps around in an unsigned dtype.
+    """
+    dtype = like.dtype
+    if isinstance(value, np.generic):
+        value = value.item()
+    if not isinstance(value, (int, float, complex)):
+        raise TypeError(f"padding_value must be a number, got {type(value).__name__}")
+    overflow = PackingError(f"padding_value {value!r} cannot be converted to {dtype}")
+    if dtype.kind == "b":
+        return np.array(bool(value))
+    if isinstance(value, complex):
+        if dtype.kind == "c":
+            parts = (value.real, value.imag)
+        elif value.imag:
+            raise overflow
+        else:
+            value = value.real
+    if dtype.kind in "iu":
+        if value != value or value in (np.inf, -np.inf):
+            raise overflow
+        low, high = int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
+        if dtype.kind == "u" and wrap and isinstance(value, int):
+            low = -high
+        if not low <= value <= high:
+            raise overflow
+        return np.array(int(value) % 2**64, np.uint64).astype(dtype)
+    if not isinstance(value, complex):
+        parts = (value, 0)
+    limit = float(np.finfo(dtype).max)
+    if any(abs(part) > limit and abs(part) != np.inf for part in parts):
+        raise overflow
+    return np.array(complex(*parts) if dtype.kind == "c" else parts[0], dtype)

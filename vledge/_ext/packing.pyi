@@ -1,16 +1,19 @@
 import numpy as np
 
 def gather(
-    padded: np.ndarray,
-    packed: np.ndarray,
+    packed: int,
+    addresses: np.ndarray,
+    stride: int,
     batch_sizes: np.ndarray,
-    order: np.ndarray | None,
-    batch_first: bool,
+    row_nbytes: int,
 ) -> None: ...
 def scatter(
-    packed: np.ndarray,
-    padded: np.ndarray,
+    packed: int,
+    addresses: np.ndarray,
+    stride: int,
     batch_sizes: np.ndarray,
-    order: np.ndarray | None,
-    batch_first: bool,
+    row_nbytes: int,
+    steps: int,
+    padding: int,
 ) -> None: ...
+def sort_descending(lengths: np.ndarray) -> np.ndarray: ...
