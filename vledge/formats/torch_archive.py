@@ -12,12 +12,11 @@ from vledge.errors import FormatError
 from vledge.formats.checkpoint import Checkpoint
 from vledge.formats.pickle_records import MAX_PICKLE_BYTES, PickleReader
 from vledge.formats.source import Source
-from vledge.formats.tensor_view import item_size
 from vledge.formats.torch_parts import read_weights
-from vledge.formats.torch_tensors import UNTYPED, Storage, TensorReader
+from vledge.formats.torch_tensors import Storage, TensorReader
 from vledge.formats.zip_archive import ZipArchive
 
-__all__ = ["archive_byte_order", "opened", "read", "storage_size"]
+__all__ = ["archive_byte_order", "opened", "read"]
 
 _BYTE_ORDERS: Final[dict[bytes, Literal["<", ">"]]] = {b"little": "<", b"big": ">"}
 
@@ -32,7 +31,7 @@ def read(source: Source, key: str | None) -> Checkpoint:
     root = PickleReader(bytes(archive.read(name))).read()
 
     def read_storage(storage: Storage) -> memoryview:
-        expected = storage_size(storage)
+        expected = storage.nbytes
         member = f"{archive.folder}data/{storage.key}"
         if expected == 0 and member not in archive.members:
             return memoryview(b"")
@@ -63,8 +62,3 @@ def archive_byte_order(archive: ZipArchive) -> Literal["<", ">"]:
     if content not in _BYTE_ORDERS:
         raise FormatError(f"the archive is of the unknown byte order {content[:20]!r}")
     return _BYTE_ORDERS[content]
-
-
-def storage_size(storage: Storage) -> int:
-    """How many bytes a storage claims to have."""
-    return storage.length * (1 if storage.dtype == UNTYPED else item_size(storage.dtype))

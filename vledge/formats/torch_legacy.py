@@ -10,7 +10,6 @@ from vledge.errors import FormatError
 from vledge.formats.checkpoint import Checkpoint
 from vledge.formats.pickle_records import PickleReader
 from vledge.formats.source import LEGACY_MAGIC, Source
-from vledge.formats.torch_archive import storage_size
 from vledge.formats.torch_parts import read_weights
 from vledge.formats.torch_tensors import Storage, TensorReader, as_storage
 
@@ -59,7 +58,7 @@ def _locate(
         if position + 8 > len(whole):
             raise FormatError(f"the file is truncated before storage {key!r}")
         (count,) = struct.unpack_from("<q", whole, position)
-        end = position + 8 + storage_size(storage)
+        end = position + 8 + storage.nbytes
         if count != storage.length:
             raise FormatError(f"storage {key!r} has {count} elements, not {storage.length}")
         if end > len(whole):

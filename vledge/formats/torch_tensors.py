@@ -39,6 +39,7 @@ _STORAGE_DTYPES: Final = {
     "ShortStorage": "int16",
     "UntypedStorage": UNTYPED,
 }
+_OTHER_SIZES: Final = {UNTYPED: 1, "qint8": 1, "quint8": 1, "qint32": 4}
 _TENSOR: Final = "torch._utils._rebuild_tensor"
 _WRAPPERS: Final = {
     "torch._tensor._rebuild_from_type_v2",
@@ -65,6 +66,12 @@ class Storage(NamedTuple):
     key: str
     dtype: str
     length: int
+
+    @property
+    def nbytes(self) -> int:
+        """How many bytes the storage claims to have."""
+        size = _OTHER_SIZES.get(self.dtype)
+        return self.length * (item_size(self.dtype) if size is None else size)
 
 
 class Tensor(NamedTuple):
