@@ -98,3 +98,10 @@ def test_example_tells_the_two_voices_apart(speaker, encoder):
     same_voice = min(cosines[0, 1], cosines[2, 3])
     other_voice = cosines[:2, 2:].max()
     assert same_voice > other_voice + 0.1, cosines
+
+
+def test_example_runs_from_the_command_line(run_example, checkpoint):
+    lines = run_example("speaker_embedding", "--model", checkpoint)
+    assert [line.split("  ")[0] for line in lines] == [
+        f"{name}, {half} half" for name in ("station", "weather") for half in ("1st", "2nd")
+    ]

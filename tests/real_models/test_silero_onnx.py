@@ -2,7 +2,6 @@
 
 import io
 import subprocess
-import sys
 import wave
 from pathlib import Path
 
@@ -12,7 +11,6 @@ from scipy.io import wavfile
 from scipy.signal import resample_poly
 
 import vledge
-from tests.real_models.conftest import EXAMPLES
 from tests.real_models.speech import RECORDINGS, read_recording, spoken_minute
 from tests.registry import registry_file
 
@@ -162,13 +160,11 @@ def test_example_finds_segments_by_hysteresis(voice_activity):
     np.testing.assert_allclose(segments, [(0.32, 1.28), (2.88, 3.2)])
 
 
-def test_example_runs_from_the_command_line(tmp_path):
+def test_example_runs_from_the_command_line(run_example, tmp_path):
     pytest.importorskip("matplotlib")
     picture = tmp_path / "speech.png"
-    command = [sys.executable, str(EXAMPLES / "voice_activity.py"), "--plot", str(picture)]
-    command += ["--model", str(silero_file("silero_vad.onnx"))]
-    result = subprocess.run(command, capture_output=True, text=True, check=True)
-    lines = result.stdout.splitlines()
-    assert len(lines) >= 3
-    assert lines[-1].endswith(f"{len(lines) - 1} segments")
+    model = silero_file("silero_vad.onnx")
+    *segments, summary = run_example("voice_activity", "--model", model, "--plot", picture)
+    assert len(segments) >= 2
+    assert summary.endswith(f"{len(segments)} segments")
     assert picture.read_bytes().startswith(b"\x89PNG")
