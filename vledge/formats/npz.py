@@ -1,4 +1,6 @@
-"""NumPy's ``.npz``: a zip archive of ``.npy`` members, read without pickle and without copies.
+"""NumPy's ``.npz``: a zip archive of ``.npy`` members, read without pickle.
+
+NumPy does not align what it stores, so that most arrays are copied once, out of the mapped file.
 
 Source: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
 """

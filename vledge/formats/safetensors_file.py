@@ -6,6 +6,7 @@ Source: https://huggingface.co/docs/safetensors, "Format".
 
 import json
 import os
+import stat
 import threading
 from collections.abc import Mapping
 from typing import Final
@@ -91,12 +92,15 @@ def write(path: str | os.PathLike[str], weights: Mapping[str, np.ndarray]) -> No
     target = os.path.realpath(os.fspath(path))  # a link stays one
     folder, name = os.path.split(target)
     scratch = os.path.join(folder, f".{name}.{os.getpid()}-{threading.get_ident()}.tmp")
-    os.close(os.open(scratch, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    descriptor = os.open(scratch, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
+    os.close(descriptor)
     try:
         try:
             safetensors.numpy.save_file(arrays, scratch)
         except safetensors.SafetensorError as error:
             raise OSError(f"{target}: could not be written: {error}") from error
+        os.chmod(scratch, mode)  # the library gives its files to the owner alone
         _flush(scratch)
         os.replace(scratch, target)
     except BaseException:

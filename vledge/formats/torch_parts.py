@@ -50,6 +50,8 @@ def read_weights(root: object, key: str | None, reader: TensorReader, format: st
         survey.look_at(root)
     if key is not None:
         path, value = key, _follow(root, key)
+    elif as_tensor(root) is not None:
+        path, value = "", root
     else:
         part = survey.only_part()
         path, value = part.path, part.value

@@ -1,0 +1,232 @@
+"""safetensors: written so that no half file is ever seen, read without copies, lies refused."""
+
+import json
+import os
+import stat
+import struct
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from vledge.errors import FormatError
+from vledge.formats import load_weights, read_checkpoint, save_weights
+
+DTYPES = [
+    *("float32", "float64", "float16", "bool", "uint8", "int8", "complex64"),
+    *("int16", "int32", "int64", "uint16", "uint32", "uint64"),
+]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(), (0,), (5,), (3, 4), (2, 0, 3), (2, 3, 4)])
+def test_round_trip(dtype: str, shape: tuple[int, ...], tmp_path: Path) -> None:
+    path = tmp_path / "weights"
+    array = np.arange(np.prod(shape, dtype=int)).reshape(shape).astype(dtype)
+    given = {
+        "plain": array,
+        "transposed": array.T,
+        "swapped": array.astype(array.dtype.newbyteorder(">")),
+        "read-only": np.broadcast_to(array, (2, *shape)),
+    }
+    save_weights(path, given)
+    weights = load_weights(path)
+    assert weights.keys() == given.keys()
+    for name, expected in given.items():
+        assert weights[name].dtype == array.dtype
+        assert weights[name].shape == expected.shape
+        np.testing.assert_array_equal(weights[name], expected)
+    assert safetensors.numpy.load_file(path).keys() == given.keys()
+
+
+def test_any_mapping_and_path_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_weights("model.safetensors", {"w": [[1.0, 2.0]]})  # type: ignore[dict-item]
+    np.testing.assert_array_equal(load_weights("model.safetensors")["w"], [[1, 2]])
+
+
+def test_bfloat16_is_widened(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    bits = np.array([0x3F80, 0xC049, 0x7F80, 0x7FC1, 0x0001], "<u2")
+    header = {"w": {"dtype": "BF16", "shape": [5], "data_offsets": [0, 10]}}
+    path.write_bytes(encoded(header, bits.tobytes()))
+    weights = load_weights(path)
+    assert weights["w"].dtype == np.float32
+    np.testing.assert_array_equal(weights["w"].view("u4"), bits.astype("u4") << 16)
+
+
+def test_unaligned_header_of_older_writers(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    text = json.dumps({"w": {"dtype": "F64", "shape": [2], "data_offsets": [0, 16]}}).encode()
+    text += b" " * (3 - len(text) % 8)
+    path.write_bytes(struct.pack("<Q", len(text)) + text + np.array([1.5, 2.5]).tobytes())
+    array = load_weights(path)["w"]
+    assert array.flags.aligned
+    np.testing.assert_array_equal(array, [1.5, 2.5])
+
+
+def test_reading_takes_no_memory(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    save_weights(path, {"w": np.zeros((1_000, 1_000))})
+    tracemalloc.start()
+    weights = load_weights(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1 << 20
+    assert not weights["w"].flags.owndata
+
+
+def encoded(header: object, data: bytes = b"") -> bytes:
+    text = header.encode() if isinstance(header, str) else json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text + data
+
+
+def entry(shape: list[int], begin: int, end: int, dtype: str = "F32") -> dict:
+    return {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
+
+
+LYING = {
+    "header of 2**63 bytes": b"\xff" * 7 + b"\x7f{}",
+    "header of 90 MB": struct.pack("<Q", 90 << 20) + b"{" + b" " * (90 << 20),
+    "header cut short": encoded({"w": entry([2], 0, 8)}, bytes(8))[:40],
+    "no JSON": encoded("{w}"),
+    "deep JSON": encoded('{"w":' + "[" * 100_000),
+    "a name twice": encoded(
+        '{"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},'
+        '"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}',
+        bytes(8),
+    ),
+    "more data": encoded({"w": entry([2], 0, 8)}, bytes(9)),
+    "less data": encoded({"w": entry([2], 0, 8)}, bytes(7)),
+    "a hole": encoded({"w": entry([2], 4, 12)}, bytes(12)),
+    "an overlap": encoded({"w": entry([2], 0, 8), "v": entry([2], 4, 12)}, bytes(12)),
+    "another size": encoded({"w": entry([3], 0, 8)}, bytes(8)),
+    "overflow": encoded({"w": entry([2**62, 2**62], 0, 8)}, bytes(8)),
+    "negative": encoded({"w": entry([-2], 0, 8)}, bytes(8)),
+    "unknown dtype": encoded({"w": entry([2], 0, 8, "F99")}, bytes(8)),
+    "no dtype": encoded({"w": {"shape": [2], "data_offsets": [0, 8]}}, bytes(8)),
+    "bools of 2": encoded({"w": entry([2], 0, 2, "BOOL")}, b"\x02\x00"),
+    "control characters": encoded({"\x1b[2J": entry([2], 0, 8)}, bytes(8)),
+    "no tensors": encoded({}),
+    "40 dimensions": encoded({"w": entry([1] * 40, 0, 4)}, bytes(4)),
+}
+
+
+@pytest.mark.parametrize("case", LYING)
+def test_lying_file(case: str, tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(LYING[case])
+    tracemalloc.start()
+    with pytest.raises(FormatError, match=r"model\.safetensors: "):
+        load_weights(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 64 << 20
+
+
+def test_dtypes_that_numpy_lacks_are_left_out_and_reported(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    header = {"w": entry([2], 0, 8), "f": entry([4], 8, 12, "F8_E4M3")}
+    path.write_bytes(encoded(header, bytes(12)))
+    checkpoint = read_checkpoint(path)
+    assert list(checkpoint.weights) == ["w"]
+    assert "F8_E4M3" in checkpoint.skipped["f"]
+
+
+def test_key_is_refused(tmp_path: Path) -> None:
+    save_weights(tmp_path / "m", {"w": np.ones(3)})
+    with pytest.raises(FormatError, match="key='w' names no part"):
+        load_weights(tmp_path / "m", key="w")
+
+
+@pytest.mark.parametrize(
+    ("weights", "error", "message"),
+    [
+        ({}, ValueError, "no weights to save"),
+        ({"w": np.array(["text"])}, TypeError, "weight 'w' is of dtype <U4"),
+        ({"w": np.array([{}], object)}, TypeError, "weight 'w' is of dtype object"),
+        ({"w": np.ones(2, "c16")}, TypeError, "weight 'w' is of dtype complex128"),
+        ({3: np.ones(2)}, TypeError, "must be a string, got 3"),
+        ({"__metadata__": np.ones(2)}, ValueError, "__metadata__"),
+    ],
+)
+def test_what_cannot_be_saved_leaves_the_old_file(
+    weights: dict, error: type, message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "model.safetensors"
+    save_weights(path, {"old": np.ones(3)})
+    with pytest.raises(error, match=message):
+        save_weights(path, weights)
+    assert list(load_weights(path)) == ["old"]
+    assert os.listdir(tmp_path) == ["model.safetensors"]
+
+
+@pytest.mark.parametrize("step", ["save_file", "fsync", "replace"])
+def test_interrupted_save_leaves_the_old_file(
+    step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "model.safetensors"
+    save_weights(path, {"old": np.ones(3)})
+
+    def fail(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    target = safetensors.numpy if step == "save_file" else os
+    monkeypatch.setattr(target, step, fail)
+    with pytest.raises(OSError, match="No space left"):
+        save_weights(path, {"new": np.ones(3)})
+    monkeypatch.undo()
+    assert list(load_weights(path)) == ["old"]
+    assert os.listdir(tmp_path) == ["model.safetensors"]
+
+
+def test_the_file_is_flushed_before_it_appears_and_its_folder_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+    fsync, replace = os.fsync, os.replace
+
+    def traced_fsync(descriptor: int) -> None:
+        kind = os.fstat(descriptor).st_mode
+        steps.append("flush folder" if stat.S_ISDIR(kind) else "flush file")
+        fsync(descriptor)
+
+    def traced_replace(source: str, target: str) -> None:
+        assert os.path.dirname(source) == str(tmp_path)
+        steps.append("rename")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", traced_fsync)
+    monkeypatch.setattr(os, "replace", traced_replace)
+    save_weights(tmp_path / "model.safetensors", {"w": np.ones(3)})
+    assert steps == ["flush file", "rename", "flush folder"]
+
+
+def test_saving_over_a_file_that_is_mapped_leaves_the_arrays_alone(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    save_weights(path, {"w": np.arange(1_000.0)})
+    weights = load_weights(path)
+    save_weights(path, {"w": weights["w"][:5] + 1})
+    np.testing.assert_array_equal(weights["w"], np.arange(1_000.0))
+    np.testing.assert_array_equal(load_weights(path)["w"], [1, 2, 3, 4, 5])
+
+
+def test_saved_file_has_ordinary_permissions_and_a_link_stays_one(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    link = tmp_path / "model.safetensors"
+    link.symlink_to("real/weights")
+    previous = os.umask(0o022)
+    try:
+        save_weights(link, {"w": np.ones(3)})
+    finally:
+        os.umask(previous)
+    assert link.is_symlink()
+    assert stat.S_IMODE((tmp_path / "real" / "weights").stat().st_mode) == 0o644
+
+
+def test_missing_folder_is_an_ordinary_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        save_weights(tmp_path / "nowhere" / "model.safetensors", {"w": np.ones(3)})
