@@ -103,13 +103,13 @@ def export(spec: Spec, path: Path, dynamo: bool) -> None:
         warnings.simplefilter("ignore")
         if dynamo:
             sizes = {"batch": torch.export.Dim("batch"), "time": torch.export.Dim("time")}
-            first, *more = [{a: sizes[n] for a, n in named.items()} for named in axes.values()]
+            x, *more = [{a: sizes[n] for a, n in named.items()} for named in axes.values()]
             torch.onnx.export(
                 network,
                 arguments,
                 str(path),
                 input_names=list(sample),
-                dynamic_shapes=(first, tuple(more)),
+                dynamic_shapes=(x, tuple(more)) if more else (x,),
                 dynamo=True,
                 verbose=False,
             )
