@@ -68,7 +68,8 @@ def speech_segments(
     second = RATE / FRAME
     segments: list[tuple[float, float]] = []
     start = quiet_since = None
-    for i, probability in enumerate([*probabilities, *[0.0] * (1 + int(min_silence * second) + 1)]):
+    silence = [0.0] * (2 + int(min_silence * second))  # after the end: it closes the last segment
+    for i, probability in enumerate([*probabilities, *silence]):
         if probability >= threshold:
             start = i if start is None else start
             quiet_since = None

@@ -9,6 +9,7 @@ import sys
 import warnings
 from dataclasses import astuple, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -45,7 +46,7 @@ class Network(torch.nn.Module):
 
     def __init__(self, spec: Spec):
         super().__init__()
-        options = {"proj_size": spec.proj_size} if spec.proj_size else {}
+        options: dict[str, Any] = {"proj_size": spec.proj_size} if spec.proj_size else {}
         if spec.cell == "RNN_RELU":
             options["nonlinearity"] = "relu"
         torch.manual_seed(0)
