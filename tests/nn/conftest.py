@@ -5,7 +5,7 @@ import os
 import pytest
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def torch():
     try:
         import torch
@@ -13,6 +13,6 @@ def torch():
         if os.environ.get("VLEDGE_REQUIRE_PEERS") == "1":
             raise
         pytest.skip("torch is not installed: golden files stand in")
-    torch.set_grad_enabled(False)
     torch.set_num_threads(1)
-    return torch
+    with torch.no_grad():
+        yield torch
