@@ -213,7 +213,7 @@ def test_modules_that_contain_themselves_or_double_are_bounded(
     load: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch_parts, "MAX_WEIGHTS", torch_parts.MAX_WEIGHTS // 10)
-    empty = {"_parameters": {}, "_buffers": {}, "_modules": {}}
+    empty: dict[str, object] = {"_parameters": {}, "_buffers": {}, "_modules": {}}
     head = named("m", "M") + b")\x81q\x00" + assemble({"_parameters": {"w": tensor()}})[:-1]
     looped = head + assemble("_buffers") + b"}" + assemble("_modules")
     looped += b"}" + assemble("a") + b"h\x00s" + b"ub"

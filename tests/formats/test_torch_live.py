@@ -13,13 +13,13 @@ import pytest
 from vledge.errors import FormatError
 from vledge.formats import load_weights, read_checkpoint
 
-torch = pytest.importorskip("torch")
+torch: Any = pytest.importorskip("torch")
 
 DTYPES = [
     *("float32", "float64", "float16", "bfloat16", "complex64", "complex128", "bool"),
     *("uint8", "int8", "int16", "int32", "int64", "uint16", "uint32", "uint64"),
 ]
-LAYOUTS = {
+LAYOUTS: dict[str, dict[str, Any]] = {
     "archive": {},
     "archive, protocol 4": {"pickle_protocol": 4},
     "archive, protocol 5": {"pickle_protocol": 5},
