@@ -71,7 +71,7 @@ def save_weights(path: str | os.PathLike[str], weights: Mapping[str, np.ndarray]
     """Write arrays by name to a safetensors file, whatever the name's ending.
 
     The file appears whole or not at all: it is written beside ``path``, flushed to the disk and
-    renamed over it. Dtypes: bool, integers, float16, float32, float64, complex64; other ones raise
+    renamed over it. Dtypes: bool, integers, float16, float32 and float64; other ones raise
     TypeError, and an empty ``weights`` ValueError.
 
     >>> save_weights("model.safetensors", {"weight": np.zeros((2, 3), "f4")})  # doctest: +SKIP

@@ -116,7 +116,8 @@ def _writable(name: str, array: np.ndarray) -> np.ndarray:
     if name == _METADATA:
         raise ValueError(f"a weight cannot be named {name!r}: the format keeps that name to itself")
     array = np.asarray(array)
-    if array.dtype.name not in _DTYPES.values():
+    # Complex tensors came to the format late: not every reader knows them.
+    if array.dtype.name not in _DTYPES.values() or array.dtype.kind == "c":
         raise TypeError(f"weight {name!r} is of dtype {array.dtype}, which safetensors cannot hold")
     return array.astype(array.dtype.newbyteorder("<"), order="C", copy=False)
 

@@ -115,9 +115,13 @@ def main() -> None:
     torch.export.save(program, HERE / "exported.pt2")
     expected["exported.pt2"] = as_arrays(dict(program.state_dict))
 
-    plain = {name: value.contiguous().clone() for name, value in weights.items()}
+    plain = {  # without complex numbers, which older versions of the library do not know
+        name: value.contiguous().clone()
+        for name, value in weights.items()
+        if not value.is_complex()
+    }
     safetensors.torch.save_file(plain, HERE / "weights.safetensors")
-    expected["weights.safetensors"] = as_arrays(weights)
+    expected["weights.safetensors"] = as_arrays(plain)
     arrays = {name: array for name, array in as_arrays(weights).items() if name != "bfloat16"}
     arrays["fortran"] = np.asfortranarray(arrays["float64"])
     arrays["swapped"] = arrays["shared_a"].astype(">f4")
