@@ -58,6 +58,6 @@ bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks --write-readme
 
 clean:
-	rm -rf build dist *.egg-info ext/isa.c ext/packing.c ext/recurrent.c ext/weights.c vledge/_ext/*.so
+	rm -rf build dist *.egg-info $(patsubst %.pyx,%.c,$(wildcard ext/*.pyx)) vledge/_ext/*.so
 
 .PHONY: help demo test lint check wheel sanitize bench clean

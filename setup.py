@@ -1,10 +1,12 @@
 """Build of the compiled core; everything declarative is in pyproject.toml."""
 
 from glob import glob
+from pathlib import Path
 
 import numpy
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+from setuptools.command.build_py import build_py
 
 # Contraction is off so that a product and a sum become one FMA exactly where the kernels say so:
 # every tile height then gives the same bits. No -march: one build runs on every CPU of its
@@ -26,11 +28,27 @@ def extension(name: str, *c_sources: str) -> Extension:
     )
 
 
+class BuildWithModels(build_py):
+    """A wheel carries the shipped models' data as package data, so that the demo runs from it."""
+
+    def run(self) -> None:
+        super().run()
+        if self.editable_mode:
+            return  # the source tree's models/ serves
+        for suffix in ("pt", "safetensors", "onnx", "npz", "md"):
+            for path in Path("models").glob(f"*/*.{suffix}"):
+                target = Path(self.build_lib) / "vledge" / path
+                self.mkpath(str(target.parent))
+                self.copy_file(str(path), str(target))
+
+
 setup(
+    cmdclass={"build_py": BuildWithModels},
     ext_modules=cythonize(
         [
             extension("packing"),
             extension("isa", *sorted(glob("ext/simd/*.c"))),
+            extension("blas"),
             extension("weights"),
             extension("recurrent", "ext/threads.c"),
         ],

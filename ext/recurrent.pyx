@@ -43,7 +43,8 @@ cdef extern from "threads.h" nogil:
         pass
     int VL_MOST_THREADS
     void vl_parallel(int threads, void (*task)(void *, int, int) noexcept nogil, void *context)
-    void vl_wait(vl_barrier *barrier, int members)
+    int vl_wait(vl_barrier *barrier, int members)
+    int64_t vl_nanoseconds()
     int vl_take(int *counter)
     void *vl_scratch(size_t bytes)
     void vl_scratch_trim(size_t keep)
@@ -62,22 +63,27 @@ cdef ptrdiff_t STEP_OVERHEAD = 3
 # how many bytes of them a call must read in all to be worth waking a thread.
 cdef ptrdiff_t SHARED_STEP_BYTES = 256 * 1024
 cdef ptrdiff_t SHARED_CALL_BYTES = 4 * 1024 * 1024
+# Naps at the barrier of a shared step after which the caller goes on alone, and for how long no step
+# is shared after that: the other threads' cores are busy with something else.
+cdef int MOST_NAPS = 4
+cdef int64_t REST_NANOSECONDS = 100_000_000
+cdef int64_t rest_until = 0
 
 
 def limits(**changes) -> dict:
     """The thresholds above by name, after changing those given: tests force the paths that their
     small sizes would not take, benchmarks look for better values."""
-    global CHUNK_BYTES, STEP_OVERHEAD, SHARED_STEP_BYTES, SHARED_CALL_BYTES
-    names = {"chunk_bytes", "step_overhead", "shared_step_bytes", "shared_call_bytes"}
-    unknown = set(changes) - names
-    if unknown:
-        raise ValueError(f"no limit named {', '.join(sorted(unknown))}")
-    CHUNK_BYTES = changes.get("chunk_bytes", CHUNK_BYTES)
-    STEP_OVERHEAD = changes.get("step_overhead", STEP_OVERHEAD)
-    SHARED_STEP_BYTES = changes.get("shared_step_bytes", SHARED_STEP_BYTES)
-    SHARED_CALL_BYTES = changes.get("shared_call_bytes", SHARED_CALL_BYTES)
-    return {"chunk_bytes": CHUNK_BYTES, "step_overhead": STEP_OVERHEAD,
-            "shared_step_bytes": SHARED_STEP_BYTES, "shared_call_bytes": SHARED_CALL_BYTES}
+    global CHUNK_BYTES, STEP_OVERHEAD, SHARED_STEP_BYTES, SHARED_CALL_BYTES, MOST_NAPS, rest_until
+    rest_until = 0
+    now = {"chunk_bytes": CHUNK_BYTES, "step_overhead": STEP_OVERHEAD, "most_naps": MOST_NAPS,
+           "shared_step_bytes": SHARED_STEP_BYTES, "shared_call_bytes": SHARED_CALL_BYTES}
+    if not changes.keys() <= now.keys():
+        raise ValueError(f"no limit named {', '.join(changes.keys() - now.keys())}")
+    now.update(changes)
+    CHUNK_BYTES, STEP_OVERHEAD = now["chunk_bytes"], now["step_overhead"]
+    SHARED_STEP_BYTES, SHARED_CALL_BYTES = now["shared_step_bytes"], now["shared_call_bytes"]
+    MOST_NAPS = now["most_naps"]
+    return now
 
 
 cdef struct Job:
@@ -101,6 +107,7 @@ cdef struct Job:
     int next_task
     int out_of_memory
     bint share_steps             # one task for all threads instead of one thread a task
+    bint alone                   # ... until the others turned out to have no core
     char *shared
     vl_barrier barrier
 
@@ -114,6 +121,7 @@ cdef struct Scratch:
     ptrdiff_t *state_offsets     # of the rows of `gated`
     char *pre                    # [chunk rows, vectors * lanes]
     ptrdiff_t *pre_inputs        # offsets of the chunk's input rows
+    char *gathered               # those rows side by side, where BLAS projects them
 
 
 cdef inline size_t rounded(size_t bytes) noexcept nogil:
@@ -144,7 +152,9 @@ cdef size_t lay_out(const Weights *w, ptrdiff_t rows, ptrdiff_t chunk, char *mem
         s.state_offsets = <ptrdiff_t *>(s.gated + gated)
         s.pre = s.gated + gated + offsets
         s.pre_inputs = <ptrdiff_t *>(s.pre + pre)
-    return 2 * h + c + gated + offsets + pre + rounded(chunk * sizeof(ptrdiff_t))
+        s.gathered = <char *>s.pre_inputs + rounded(chunk * sizeof(ptrdiff_t))
+    return (2 * h + c + gated + offsets + pre + rounded(chunk * sizeof(ptrdiff_t))
+            + (chunk * w.input_size * w.itemsize if w.gemm != NULL else 0))
 
 
 # ---- one direction of some sequences -----------------------------------------------------------
@@ -160,9 +170,43 @@ cdef void load_rows(char *target, ptrdiff_t row_bytes, const char *source, ptrdi
             memcpy(target + r * row_bytes, source + (first + r) * source_bytes, source_bytes)
 
 
-cdef void project(const Job *job, const Weights *w, Scratch *s, ptrdiff_t count, int member,
+ctypedef void (*gemm_f32)(char *, char *, int *, int *, int *, float *, const float *, int *,
+                          const float *, int *, float *, float *, int *) noexcept nogil
+ctypedef void (*gemm_f64)(char *, char *, int *, int *, int *, double *, const double *, int *,
+                          const double *, int *, double *, double *, int *) noexcept nogil
+
+
+cdef void project_by_blas(const Job *job, const Weights *w, Scratch *s,
+                          ptrdiff_t count) noexcept nogil:
+    """pre = bias + W_ih x in one product: BLAS wants the chunk's rows side by side."""
+    cdef int columns = w.vectors * w.kernels.lanes, rows = count, depth = w.input_size
+    cdef int ld_x = max(depth, 1)
+    cdef float one_f32 = 1
+    cdef double one_f64 = 1
+    cdef ptrdiff_t r, row_bytes = depth * w.itemsize
+    cdef char *no_transpose = b"N"
+    for r in range(count):
+        memcpy(s.pre + r * columns * w.itemsize, w.bias, columns * w.itemsize)
+        memcpy(s.gathered + r * row_bytes, job.x + s.pre_inputs[r] * w.itemsize, row_bytes)
+    # row-major pre = x w is column-major pre^T = w^T x^T
+    if w.itemsize == 4:
+        (<gemm_f32>w.gemm)(no_transpose, no_transpose, &columns, &rows, &depth, &one_f32,
+                           <const float *>w.w_ih, &columns, <const float *>s.gathered, &ld_x,
+                           &one_f32, <float *>s.pre, &columns)
+    else:
+        (<gemm_f64>w.gemm)(no_transpose, no_transpose, &columns, &rows, &depth, &one_f64,
+                           <const double *>w.w_ih, &columns, <const double *>s.gathered, &ld_x,
+                           &one_f64, <double *>s.pre, &columns)
+
+
+cdef void project(Job *job, const Weights *w, Scratch *s, ptrdiff_t count, int member,
                   int members) noexcept nogil:
     """pre = bias + W_ih x for the chunk's rows; of shared steps, this member's panels."""
+    if w.gemm != NULL:
+        if member == 0:
+            project_by_blas(job, w, s, count)
+        vl_wait(&job.barrier, members)
+        return
     cdef vl_product p
     cdef ptrdiff_t first, last
     panel_share(w, member, members, &first, &last)
@@ -236,7 +280,7 @@ cdef bint walk(Job *job, int d, ptrdiff_t first_row, ptrdiff_t last_row, int mem
     cdef ptrdiff_t hidden_padded = w.panels * w.kernels.lanes
     cdef ptrdiff_t pre_row = w.vectors * w.kernels.lanes
     cdef ptrdiff_t steps = 0, total = 0, t, r, live, walked, chunk_end, filled, i, chunk
-    cdef int current = 0
+    cdef int current = 0, naps = 0
     cdef Scratch s
     cdef vl_step k
     cdef char *memory
@@ -283,6 +327,14 @@ cdef bint walk(Job *job, int d, ptrdiff_t first_row, ptrdiff_t last_row, int mem
         filled = 0
         if members > 1:
             vl_wait(&job.barrier, members)   # everyone has done with the last chunk's inputs
+            if member == 0 and naps > MOST_NAPS:
+                job.alone = True
+            vl_wait(&job.barrier, members)
+            if job.alone:
+                if member != 0:
+                    return True
+                members = 1
+                panel_share(w, 0, 1, &k.first_panel, &k.last_panel)
         while chunk_end < steps:
             t = steps - 1 - chunk_end if w.reverse else chunk_end
             live = min(<ptrdiff_t>job.batch_sizes[t], last_row) - first_row
@@ -321,7 +373,7 @@ cdef bint walk(Job *job, int d, ptrdiff_t first_row, ptrdiff_t last_row, int mem
                 vl_wait(&job.barrier, members)
                 if member == 0:
                     project_state(w, &s, h_next, out, k.out_rows, live)
-            vl_wait(&job.barrier, members)
+            naps += vl_wait(&job.barrier, members)
             k.pre = <const char *>k.pre + live * pre_row * size
             current = 1 - current
             walked += 1
@@ -350,7 +402,10 @@ cdef void run_tasks(void *context, int member, int members) noexcept nogil:
     cdef int task, d
     if job.share_steps and members > 1:
         for d in range(job.direction_count):
-            walk(job, d, 0, job.sequences, member, members)
+            if not job.alone:
+                walk(job, d, 0, job.sequences, member, members)
+            elif member == 0 and not walk(job, d, 0, job.sequences, 0, 1):
+                job.out_of_memory = True
             vl_wait(&job.barrier, members)
     else:
         task = vl_take(&job.next_task)
@@ -409,13 +464,14 @@ cdef int execute(Job *job, int threads) except -1:
     cdef Scratch s
     cdef ptrdiff_t t, r, total = 0
     cdef ptrdiff_t *lengths = NULL
+    global rest_until
     cdef ptrdiff_t step_bytes = w.vectors * w.kernels.lanes * w.width * w.itemsize
     job.slices = 1
     job.first_row[0] = 0
     job.first_row[1] = job.sequences
     job.next_task = 0
     job.out_of_memory = False
-    job.share_steps = False
+    job.share_steps = job.alone = False
     job.shared = NULL
     memset(&job.barrier, 0, sizeof(vl_barrier))
     if threads > VL_MOST_THREADS:
@@ -436,7 +492,8 @@ cdef int execute(Job *job, int threads) except -1:
             PyMem_Free(lengths)
         elif (job.sequences == 1 and threads > job.direction_count
               and step_bytes >= SHARED_STEP_BYTES
-              and step_bytes * job.steps >= SHARED_CALL_BYTES):
+              and step_bytes * job.steps >= SHARED_CALL_BYTES
+              and vl_nanoseconds() >= rest_until):
             job.share_steps = True
         else:
             threads = min(threads, job.direction_count)
@@ -453,6 +510,8 @@ cdef int execute(Job *job, int threads) except -1:
     with nogil:
         vl_parallel(threads if job.share_steps else min(threads, job.slices * job.direction_count),
                     run_tasks, job)
+    if job.alone:
+        rest_until = vl_nanoseconds() + REST_NANOSECONDS
     if job.out_of_memory:
         raise MemoryError("no memory for the working buffers of a recurrent layer")
     return 0

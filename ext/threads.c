@@ -17,7 +17,7 @@
  * best choice is spent. */
 enum { VL_SPIN_NANOSECONDS = 50000 };
 
-static int64_t nanoseconds(void)
+int64_t vl_nanoseconds(void)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
@@ -27,14 +27,14 @@ static int64_t nanoseconds(void)
 /* Spins until *value is no longer (equal = 1) or at last (equal = 0) `than`; false when time is up. */
 static int spin_while(const int *value, int equal, int than)
 {
-    int64_t end = nanoseconds() + VL_SPIN_NANOSECONDS;
+    int64_t end = vl_nanoseconds() + VL_SPIN_NANOSECONDS;
     do {
         for (int i = 0; i < 32; i++) {
             if ((__atomic_load_n(value, __ATOMIC_ACQUIRE) == than) != equal)
                 return 1;
             vl_pause();
         }
-    } while (nanoseconds() < end);
+    } while (vl_nanoseconds() < end);
     return 0;
 }
 
@@ -144,10 +144,10 @@ void vl_parallel(int threads, vl_task *task, void *context)
     pthread_mutex_unlock(&lock);
 }
 
-void vl_wait(vl_barrier *barrier, int members)
+int vl_wait(vl_barrier *barrier, int members)
 {
     if (members == 1)
-        return;
+        return 0;
     int round = __atomic_load_n(&barrier->round, __ATOMIC_ACQUIRE);
     if (__atomic_add_fetch(&barrier->arrived, 1, __ATOMIC_ACQ_REL) == members) {
         __atomic_store_n(&barrier->arrived, 0, __ATOMIC_RELAXED);
@@ -157,16 +157,17 @@ void vl_wait(vl_barrier *barrier, int members)
             pthread_cond_broadcast(&met);
             pthread_mutex_unlock(&lock);
         }
-        return;
+        return 0;
     }
     if (spin_while(&barrier->round, 1, round))
-        return;
+        return 0;
     pthread_mutex_lock(&lock);
     __atomic_add_fetch(&barrier->sleepers, 1, __ATOMIC_SEQ_CST);
     while (__atomic_load_n(&barrier->round, __ATOMIC_SEQ_CST) == round)
         pthread_cond_wait(&met, &lock);
     __atomic_sub_fetch(&barrier->sleepers, 1, __ATOMIC_SEQ_CST);
     pthread_mutex_unlock(&lock);
+    return 1;
 }
 
 int vl_take(int *counter) { return __atomic_fetch_add(counter, 1, __ATOMIC_RELAXED); }

@@ -8,6 +8,7 @@
 #define VLEDGE_THREADS_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #define VL_MOST_THREADS 64
 
@@ -22,8 +23,12 @@ typedef struct {
     int arrived, round, sleepers;
 } vl_barrier;
 
-/* All `members` of a running task call it; it returns when the last has. */
-void vl_wait(vl_barrier *barrier, int members);
+/* All `members` of a running task call it; it returns when the last has: 1 if this thread had to sleep
+ * for it, which means that another has no core to itself, else 0. */
+int vl_wait(vl_barrier *barrier, int members);
+
+/* The monotonic clock. */
+int64_t vl_nanoseconds(void);
 
 /* Takes the next number of a shared counter: 0, 1, 2, ... */
 int vl_take(int *counter);

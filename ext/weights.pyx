@@ -8,11 +8,12 @@ it::
     packed[panel][k][vector in panel][L]
 
 The input projection's panels hold the gates of one hidden block (four of them for a cell with one
-gate). Packing moves values and changes none, so torch's arrays come back bit for bit.
+gate); where BLAS computes it, one panel holds all vectors, which is a plain row-major matrix. Packing moves values and changes none, so torch's arrays come back bit for bit.
 """
 
 import numpy as np
 
+from vledge._ext.blas cimport gemm_for_projection
 from vledge._ext.isa cimport kernels_for
 
 GATES = {"lstm": 4, "gru": 3, "gru_reset_before": 3, "rnn_tanh": 1, "rnn_relu": 1}
@@ -130,7 +131,9 @@ cdef class Direction:
         w.kernels = kernels_for(dtype == np.float64)
         w.cell = CELLS[cell]
         lanes = w.kernels.lanes
-        group = 3 if gates == 3 else 4
+        vectors = -(-hidden_size // lanes) * gates
+        w.gemm = gemm_for_projection(dtype == np.float64)
+        group = vectors if w.gemm != NULL else 3 if gates == 3 else 4
         m = {"w_ih": pack(weight_ih, gates, lanes, group)}
         bias = np.zeros(gates * hidden_size, dtype)
         if bias_ih is not None:
@@ -166,7 +169,7 @@ cdef class Direction:
         w.width = depth
         w.panels = -(-hidden_size // lanes)
         w.width_padded = -(-depth // lanes) * lanes
-        w.vectors = w.panels * gates
+        w.vectors = vectors
         w.group = group
         w.w_ih = pointer(m["w_ih"])
         w.bias = pointer(m["bias"])

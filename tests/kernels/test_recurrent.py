@@ -97,14 +97,18 @@ def test_results_do_not_depend_on_threads(instruction_set, kind):
 
 
 @pytest.mark.parametrize(("kind", "proj_size"), [*((kind, 0) for kind in CELLS), ("lstm", 30)])
-def test_shared_steps(instruction_set, limits, kind, proj_size):
-    """One long sequence: threads share the hidden blocks and meet at every step."""
+@pytest.mark.parametrize("most_naps", [10**9, -1])
+def test_shared_steps(instruction_set, limits, kind, proj_size, most_naps):
+    """One long sequence: threads share the hidden blocks and meet at every step, until they turn
+    out to have no cores (most_naps=-1: at once) and the caller goes on alone."""
     *arguments, expected = case(
-        kind, 7, 100, [50], np.float32, proj_size, reverses=(True,)
+        kind, 7, 100, [50], np.float32, proj_size, reverses=(False, True)
     )
     single = run(*arguments, threads=1)
-    limits(shared_step_bytes=0, shared_call_bytes=0, chunk_bytes=4096)
-    for threads in (2, 3):
+    limits(
+        shared_step_bytes=0, shared_call_bytes=0, chunk_bytes=4096, most_naps=most_naps
+    )
+    for threads in (3, 5):
         shared = run(*arguments, threads=threads)
         assert_close(shared, expected, np.float32)
         for got, want in zip(shared, single, strict=True):

@@ -19,6 +19,7 @@ ctypedef struct Weights:
     ptrdiff_t width_padded   # width in whole vectors
     ptrdiff_t vectors        # of one row of projected input
     int group                # vectors that one panel of the input projection holds
+    void *gemm               # BLAS's product for the input projection, or NULL for the tiles
     const void *w_ih
     const void *bias
     const void *w_hh

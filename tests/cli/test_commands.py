@@ -1,0 +1,152 @@
+"""The command line as its user meets it: output, exit status, one line for an error."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import vledge
+from vledge.cli import main
+from vledge.cli.table import size
+from vledge.shipped import japanese_vowels
+
+
+def run(capsys, *arguments):
+    status = main(arguments)
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+def test_demo_passes_and_says_its_numbers(capsys):
+    status, out, _ = run(capsys, "demo", "--repeats", "2")
+    assert status == 0
+    assert "370 of 370" in out
+    assert "97.30% (at least 97%)" in out or "accuracy" in out
+    assert "padding avoided       47.0% of 10,730 steps" in out
+    assert out.endswith("passed\n")
+    assert out.isascii()
+
+
+def test_demo_fails_when_a_number_is_out_of_tolerance(capsys, monkeypatch, tmp_path):
+    weights = dict(vledge.load_weights(japanese_vowels.folder() / "model.pt"))
+    weights["out.bias"] = weights["out.bias"] + np.float32(0.001)
+    vledge.save_weights(tmp_path / "other.safetensors", weights)
+    real_load = japanese_vowels.load
+    monkeypatch.setattr(
+        japanese_vowels, "load", lambda path: real_load(tmp_path / "other.safetensors")
+    )
+    status, out, _ = run(capsys, "demo", "--repeats", "1")
+    assert status == 1
+    assert "FAILED: a number is out of tolerance" in out
+
+
+@pytest.mark.parametrize("name", ["model.pt", "model.safetensors"])
+def test_shipped_weights_are_the_same_in_every_format(name):
+    test = japanese_vowels.load_test_set()
+    logits = japanese_vowels.load(japanese_vowels.folder() / name)(test.packed())
+    np.testing.assert_allclose(logits, test.logits, atol=1e-5)
+    assert (logits.argmax(1) == test.labels).mean() >= 0.97
+    assert len(test.series) == len(test.labels) == 370
+
+
+def test_shipped_onnx_file_is_the_same_model():
+    onnxruntime = pytest.importorskip("onnxruntime")
+    test = japanese_vowels.load_test_set()
+    lengths = np.array([len(s) for s in test.series])
+    session = onnxruntime.InferenceSession(
+        japanese_vowels.folder() / "model.onnx", providers=["CPUExecutionProvider"]
+    )
+    feed = {"x": vledge.pad_sequence(test.series, batch_first=True), "lengths": lengths}
+    np.testing.assert_allclose(session.run(None, feed)[0], test.logits, atol=1e-5)
+
+
+def test_inspect_lists_tensors_and_layers(capsys):
+    path = str(japanese_vowels.folder() / "model.pt")
+    status, out, _ = run(capsys, "inspect", path)
+    assert status == 0
+    assert "10 tensors, 99 kB" in out
+    assert "rnn.weight_ih_l0          192x12  float32" in out
+    assert "rnn.: LSTM 12 -> 48, bidirectional" in out
+    status, out, _ = run(capsys, "inspect", "--json", path)
+    report = json.loads(out)
+    assert status == 0
+    assert report["tensors"][0]["shape"] == [192, 12]
+    assert report["recurrent_layers"][0]["hidden_size"] == 48
+
+
+def test_inspect_says_what_it_left_out(capsys, tmp_path):
+    torch = pytest.importorskip("torch")
+    model = torch.nn.LSTM(3, 4)
+    state = {"model": model.state_dict(), "step": 7}
+    torch.save(state, tmp_path / "training.pt")
+    status, out, _ = run(capsys, "inspect", str(tmp_path / "training.pt"))
+    assert status == 0
+    assert "LSTM 3 -> 4" in out
+    assert "not read: step" in out
+
+
+def test_info_says_what_was_chosen(capsys):
+    status, out, _ = run(capsys, "info")
+    assert status == 0
+    for word in ("instruction sets", "chosen", "threads", "blas"):
+        assert word in out
+    status, out, _ = run(capsys, "info", "--json")
+    assert json.loads(out)["vledge"] == vledge.__version__
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "No such file"), (b"hello, this is not a model", "vledge: error: ")],
+)
+def test_an_error_is_one_line_and_status_1(capsys, tmp_path, content, message):
+    path = tmp_path / "model.pt"
+    if content is not None:
+        path.write_bytes(content)
+    status, out, err = run(capsys, "inspect", str(path))
+    assert (status, out) == (1, "")
+    assert err.startswith("vledge: error: ")
+    assert message in err
+    assert "model.pt" in err
+    assert err.count("\n") == 1
+    with pytest.raises((OSError, vledge.VledgeError)):
+        main(["--debug", "inspect", str(path)])
+
+
+@pytest.mark.parametrize(("arguments", "status"), [([], 2), (["nothing"], 2), (["--help"], 0)])
+def test_wrong_command_lines(capsys, arguments, status):
+    assert main(arguments) == status
+
+
+def test_a_closed_pipe_is_no_error():
+    path = str(japanese_vowels.folder() / "model.pt")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "vledge", "inspect", path],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    process.stdout.close()
+    errors = process.stderr.read()
+    assert process.wait() == 0
+    assert errors == b""
+
+
+def test_sub_commands_are_imported_when_asked_for():
+    code = (
+        "import sys; from vledge.cli import main; main(['--version']);"
+        "assert 'vledge.cli.demo' not in sys.modules and 'vledge.formats' not in sys.modules"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"vledge {vledge.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 B"), (999, "999 B"), (1500, "1.5 kB"), (102_053, "102 kB")]
+)
+def test_sizes(count, text):
+    assert size(count) == text

@@ -1,0 +1,61 @@
+"""The command line: finds the sub-command, turns errors into one line and an exit status.
+
+Built on argparse, which every Python has: no byte to install, a few milliseconds to import. Each
+sub-command is a module of its name with ``add_arguments`` and ``run``, imported when it is asked for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from vledge._version import __version__
+from vledge.errors import VledgeError
+
+__all__ = ["main"]
+
+COMMANDS = {
+    "demo": "classify 370 real series of different lengths and compare with torch's results",
+    "inspect": "list the tensors in a file and the recurrent layers among them",
+    "info": "show versions, CPU features, the instruction set chosen, threads",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line (by default this process's) and return its exit status.
+
+    0 is success, 1 a failure that is told in one line on stderr, 2 a wrong command line.
+    """
+    parser = argparse.ArgumentParser(
+        prog="vledge", description="Run trained recurrent networks on small CPUs."
+    )
+    parser.add_argument("--version", action="version", version=f"vledge {__version__}")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    for name, description in COMMANDS.items():
+        command = commands.add_parser(name, help=description, description=description)
+        if name in arguments:
+            import_module(f"vledge.cli.{name}").add_arguments(command)
+    try:
+        parsed = parser.parse_args(arguments)
+    except SystemExit as exit:
+        return int(exit.code or 0)
+    try:
+        status = import_module(f"vledge.cli.{parsed.command}").run(parsed)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        # the reader has gone (`| head`): nothing is wrong, and nothing more can be said
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return 130
+    except (VledgeError, OSError, ValueError, RuntimeError) as error:
+        if parsed.debug:
+            raise
+        print(f"vledge: error: {error}", file=sys.stderr)
+        return 1

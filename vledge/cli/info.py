@@ -1,0 +1,21 @@
+"""``vledge info``: what vledge found on this machine and what it chose."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from vledge.cli.table import rows
+from vledge.system import describe
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``vledge info``."""
+    parser.add_argument("--json", action="store_true", help="print JSON for programs")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the table."""
+    found = describe()
+    print(json.dumps(found, indent=1) if arguments.json else rows(found.items(), indent=""))
+    return 0

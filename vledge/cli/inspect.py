@@ -1,0 +1,66 @@
+"""``vledge inspect FILE``: what tensors a file holds, and what layers they make."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from dataclasses import asdict
+
+from vledge.cli.table import rows, size
+from vledge.formats import read_checkpoint
+from vledge.nn import recognize
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``vledge inspect``."""
+    parser.add_argument("file", help=".pt .pth .bin .jit .pt2 .safetensors .npz")
+    parser.add_argument("--key", help="the part of a checkpoint to read, for example model_state")
+    parser.add_argument("--json", action="store_true", help="print JSON for programs")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the lists."""
+    checkpoint = read_checkpoint(arguments.file, arguments.key)
+    weights = checkpoint.weights
+    layers = recognize(weights)
+    if arguments.json:
+        report = {
+            "file": os.fspath(arguments.file),
+            "tensors": [
+                {"name": n, "shape": list(a.shape), "dtype": str(a.dtype), "nbytes": a.nbytes}
+                for n, a in weights.items()
+            ],
+            "recurrent_layers": [asdict(layer) for layer in layers],
+            "skipped": checkpoint.skipped,
+            "elsewhere": checkpoint.elsewhere,
+        }
+        print(json.dumps(report, indent=1))
+        return 0
+    total = sum(a.nbytes for a in weights.values())
+    print(f"{arguments.file}: {len(weights)} tensors, {size(total)}")
+    print(
+        rows(
+            (
+                (name, "x".join(map(str, array.shape)) or "scalar", array.dtype, size(array.nbytes))
+                for name, array in weights.items()
+            ),
+            right=(3,),
+        )
+    )
+    print("recurrent layers:" if layers else "no recurrent layers recognised")
+    for layer in layers:
+        words = [f"{layer.kind} {layer.input_size} -> {layer.hidden_size}"]
+        if layer.proj_size:
+            words.append(f"projected to {layer.proj_size}")
+        if layer.num_layers > 1:
+            words.append(f"{layer.num_layers} layers")
+        if layer.bidirectional:
+            words.append("bidirectional")
+        if not layer.bias:
+            words.append("no bias")
+        print(f"  {layer.prefix or '(top)'}: {', '.join(words)}, {size(layer.nbytes)}")
+    for title, found in (("left out", checkpoint.skipped), ("not read", checkpoint.elsewhere)):
+        for name, why in found.items():
+            print(f"{title}: {name}: {why}")
+    return 0

@@ -1,0 +1,1 @@
+"""Models that come with vledge, their data files in the top-level folder ``models/``."""
