@@ -84,7 +84,7 @@ sorted_indices=None, unsorted_indices=None)
         if unsorted_indices is not None:
             unsorted_indices = _integers(unsorted_indices, "unsorted_indices")
         elif sorted_indices is not None:
-            unsorted_indices = invert_permutation(sorted_indices, name="sorted_indices")
+            unsorted_indices = _inverse(sorted_indices, "sorted_indices")
         return super().__new__(
             cls,
             _numeric(data, "data"),
@@ -157,21 +157,18 @@ def validated(sequence: Any) -> PackedSequence:
                 raise PackingError(
                     f"{name} has {len(indices)} elements, but batch_sizes[0] is {batch}"
                 )
-        inverse = invert_permutation(sorted_indices, name="sorted_indices")
-        if not np.array_equal(inverse, unsorted_indices):
+        if not np.array_equal(_inverse(sorted_indices, "sorted_indices"), unsorted_indices):
             raise PackingError("unsorted_indices is not the inverse of sorted_indices")
     return sequence
 
 
-def invert_permutation(permutation: Any, *, name: str = "permutation") -> np.ndarray | None:
+def invert_permutation(permutation: Any) -> np.ndarray | None:
     """The inverse of a permutation, or None for None.
 
     Parameters
     ----------
     permutation : int64 [B] or None
         Each of 0 ... B-1 once.
-    name : str
-        What error messages call it.
 
     Returns
     -------
@@ -183,23 +180,7 @@ def invert_permutation(permutation: Any, *, name: str = "permutation") -> np.nda
     >>> invert_permutation(np.array([2, 0, 1]))
     array([1, 2, 0])
     """
-    if permutation is None:
-        return None
-    permutation = _integers(permutation, name)
-    if permutation.ndim != 1:
-        raise PackingError(f"{name} must be 1-D, got {permutation.ndim}-D")
-    count = len(permutation)
-    outside = (permutation < 0) | (permutation >= count)
-    if outside.any():
-        i = int(np.argmax(outside))
-        raise PackingError(
-            f"{name}[{i}] is {permutation[i]}, expected an index from 0 to {count - 1}"
-        )
-    inverse = np.full(count, -1, np.int64)
-    inverse[permutation] = np.arange(count)
-    if (inverse < 0).any():
-        raise PackingError(f"{name} is not a permutation: {int(np.argmin(inverse))} is missing")
-    return inverse
+    return None if permutation is None else _inverse(_integers(permutation, "permutation"))
 
 
 def pack_padded_sequence(
@@ -517,6 +498,21 @@ def _lengths_of(sequence: PackedSequence) -> np.ndarray:
     running = np.searchsorted(batch_sizes[::-1], np.arange(batch_sizes[0]), side="right")
     lengths = len(batch_sizes) - running.astype(np.int64)
     return lengths if sequence.unsorted_indices is None else lengths[sequence.unsorted_indices]
+
+
+def _inverse(permutation: np.ndarray, name: str = "permutation") -> np.ndarray:
+    if permutation.ndim != 1:
+        raise PackingError(f"{name} must be 1-D, got {permutation.ndim}-D")
+    count = len(permutation)
+    outside = (permutation < 0) | (permutation >= count)
+    if outside.any():
+        i = int(np.argmax(outside))
+        raise PackingError(f"{name}[{i}] is {permutation[i]}, expected 0 to {count - 1}")
+    inverse = np.full(count, -1, np.int64)
+    inverse[permutation] = np.arange(count)
+    if (inverse < 0).any():
+        raise PackingError(f"{name} is not a permutation: {int(np.argmin(inverse))} is missing")
+    return inverse
 
 
 def _native(array: np.ndarray) -> np.ndarray:

@@ -20,17 +20,17 @@ CHANNELS, HIDDEN_SIZE, SPEAKERS = 12, 48, 9
 
 
 class SpeakerClassifier(nn.Module):
-    """A bidirectional LSTM's final states, both directions, to one logit for each speaker."""
+    """A bidirectional GRU's final states, both directions, to one logit for each speaker."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.rnn = nn.LSTM(CHANNELS, HIDDEN_SIZE, batch_first=True, bidirectional=True)
+        self.rnn = nn.GRU(CHANNELS, HIDDEN_SIZE, batch_first=True, bidirectional=True)
         self.dropout = nn.Dropout(0.3)
         self.out = nn.Linear(2 * HIDDEN_SIZE, SPEAKERS)
 
     def forward(self, series: PackedSequence | np.ndarray) -> np.ndarray:
         """Packed series, or padded ones of equal length ``[B, T, 12]`` -> logits ``[B, 9]``."""
-        _, (h_n, _) = self.rnn(series)
+        _, h_n = self.rnn(series)
         return self.out(self.dropout(np.concatenate((h_n[0], h_n[1]), axis=1)))
 
 
