@@ -1,0 +1,67 @@
+"""Look for vector registers that the compiler spills inside the k loops of the kernels.
+
+    python tools/spills.py        (x86-64, gcc and objdump)
+
+Compiles ext/simd/table_*_f32.c as setup.py does, finds the innermost loops of products and sums in the
+disassembly, and lists each loop that touches the stack with a vector register. Exit status 1 if any does.
+"""
+
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+FLAGS = "-O3 -std=gnu11 -fno-math-errno -fno-trapping-math -ffp-contract=off -fPIC".split()
+SOURCES = Path(__file__).resolve().parent.parent / "ext" / "simd"
+
+
+def loops(text: str):
+    """(function, instructions) of every innermost backward jump's body."""
+    for function in re.split(r"\n(?=[0-9a-f]+ <)", text):
+        head = re.match(r"[0-9a-f]+ <(\w+)>:", function)
+        lines = [re.match(r"\s*([0-9a-f]+):\s+(.*)", line) for line in function.splitlines()]
+        code = [(int(m[1], 16), m[2]) for m in lines if m]
+        place = {address: i for i, (address, _) in enumerate(code)}
+        jumps = []
+        for i, (_, instruction) in enumerate(code):
+            jump = re.match(r"j\w+\s+([0-9a-f]+)", instruction)
+            if jump and place.get(int(jump[1], 16), i) < i:
+                jumps.append((place[int(jump[1], 16)], i))
+        for start, end in jumps:
+            if not any(start <= s and e <= end and (s, e) != (start, end) for s, e in jumps):
+                yield head[1] if head else "?", [text for _, text in code[start : end + 1]]
+
+
+def is_k_loop(body: list[str]) -> bool:
+    """Products and sums from memory, no division: the epilogues divide."""
+    products = sum("fmadd" in i or "mulp" in i for i in body)
+    return products >= 2 and not any("div" in i or "call" in i for i in body)
+
+
+def main() -> int:
+    spilled = checked = 0
+    with tempfile.TemporaryDirectory() as folder:
+        for isa in ("baseline", "avx2", "avx512"):
+            target = Path(folder) / f"{isa}.o"
+            source = SOURCES / f"table_{isa}_f32.c"
+            subprocess.run(["gcc", *FLAGS, "-c", source, "-o", target], check=True)
+            text = subprocess.run(
+                ["objdump", "-d", "--no-show-raw-insn", target], capture_output=True, text=True
+            ).stdout
+            for function, body in loops(text):
+                if function.startswith("vl_kernel_") and is_k_loop(body):
+                    # vl_kernel_exp & co. are loops over an array, not over k
+                    if function.removeprefix("vl_kernel_") in ("exp", "tanh", "sigmoid"):
+                        continue
+                    checked += 1
+                    stack = [i for i in body if "mm" in i and "(%rsp" in i]
+                    if stack:
+                        spilled += 1
+                        print(f"{isa} {function}: {len(stack)} of {len(body)}: {stack[0]}")
+    print(f"{checked} k loops, {spilled} with vector spills")
+    return 1 if spilled or not checked else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
