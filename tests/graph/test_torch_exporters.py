@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("onnxscript", reason="torch's dynamo exporter needs onnxscript")
+from tests.peers import peer
+
+torch = peer("torch")
+peer("onnxscript")  # torch's dynamo exporter needs it
 
 import vledge  # noqa: E402
 from tests.graph.torch_export import (  # noqa: E402

@@ -11,11 +11,12 @@ import pytest
 from scipy.signal import resample_poly
 
 import vledge
+from tests.peers import peer
 from tests.real_models.deepfilternet_features import deepfilternet_features, erb_widths
 from tests.real_models.speech import RECORDING_RATE, RECORDINGS, read_recording
 from tests.registry import registry_file
 
-onnxruntime = pytest.importorskip("onnxruntime")
+onnxruntime = peer("onnxruntime")
 
 SECONDS = 2
 GRAPHS = ("enc", "erb_dec", "df_dec")

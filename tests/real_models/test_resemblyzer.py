@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 import vledge
+from tests.peers import peer
 from tests.real_models.speech import RECORDINGS, read_recording
 from tests.registry import registry_file
 
-torch = pytest.importorskip("torch")
+torch = peer("torch")
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,11 @@ from scipy.io import wavfile
 from scipy.signal import resample_poly
 
 import vledge
+from tests.peers import peer
 from tests.real_models.speech import RECORDINGS, read_recording, spoken_minute
 from tests.registry import registry_file
 
-onnxruntime = pytest.importorskip("onnxruntime")
+onnxruntime = peer("onnxruntime")
 
 PACKAGE = "silero-vad==6.2.3"
 TOLERANCE = 1e-4
@@ -161,7 +162,7 @@ def test_example_finds_segments_by_hysteresis(voice_activity):
 
 
 def test_example_runs_from_the_command_line(run_example, tmp_path):
-    pytest.importorskip("matplotlib")
+    peer("matplotlib")
     picture = tmp_path / "speech.png"
     model = silero_file("silero_vad.onnx")
     *segments, summary = run_example("voice_activity", "--model", model, "--plot", picture)

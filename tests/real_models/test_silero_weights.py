@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 import vledge
+from tests.peers import peer
 from tests.real_models.speech import spoken_minute
 from tests.registry import registry_file
 from vledge import nn
 
-torch = pytest.importorskip("torch")
+torch = peer("torch")
 
 PACKAGE = "silero-vad==6.2.3"
 FRAME = {16_000: 512, 8_000: 256}  # samples; the context in front of a frame is an eighth
