@@ -84,3 +84,39 @@ def sort_descending(const int64_t[::1] lengths):
             indices[i] = entries[i].index
         free(entries)
     return order
+
+
+def are_batch_sizes(const int64_t[:] batch_sizes, Py_ssize_t rows):
+    """Whether these are positive, never increase and sum up to ``rows``."""
+    cdef Py_ssize_t t
+    cdef int64_t left = rows, before = rows
+    for t in range(batch_sizes.shape[0]):
+        if batch_sizes[t] < 1 or batch_sizes[t] > before or batch_sizes[t] > left:
+            return False
+        before = batch_sizes[t]
+        left -= before
+    return left == 0
+
+
+def are_inverse(const int64_t[:] permutation, const int64_t[:] inverse):
+    """Whether two arrays of one length are permutations, the inverse of each other."""
+    cdef Py_ssize_t i, count = permutation.shape[0]
+    for i in range(count):
+        if permutation[i] < 0 or permutation[i] >= count or inverse[permutation[i]] != i:
+            return False
+    return True
+
+
+def running_out(const int64_t[:] falling, Py_ssize_t size):
+    """How many of ``falling``, which never increase, are above 0, above 1, ... above size - 1.
+
+    Turns lengths, longest first, into batch sizes, and batch sizes into lengths.
+    """
+    counts = np.empty(size, np.int64)
+    cdef int64_t[::1] above = counts
+    cdef Py_ssize_t i, left = falling.shape[0]
+    for i in range(size):
+        while left and falling[left - 1] <= i:
+            left -= 1
+        above[i] = left
+    return counts

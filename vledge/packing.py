@@ -6,12 +6,20 @@ on packed sequences are in ``vledge.nn``.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from vledge._ext.packing import gather, scatter, sort_descending
+from vledge._ext.packing import (
+    are_batch_sizes,
+    are_inverse,
+    gather,
+    running_out,
+    scatter,
+    sort_descending,
+)
 
 __all__ = [
     "PackedSequence",
@@ -130,25 +138,13 @@ def validated(sequence: Any) -> PackedSequence:
         raise PackingError("PackedSequence.data has no dimensions, expected [sum(lengths), *]")
     if not len(batch_sizes):
         raise PackingError("batch_sizes can not be empty")
-    rising = np.flatnonzero(batch_sizes[1:] > batch_sizes[:-1])
-    if len(rising):
-        t = int(rising[0])
-        raise PackingError(
-            f"batch_sizes must not increase, but batch_sizes[{t + 1}] is {batch_sizes[t + 1]} "
-            f"after {batch_sizes[t]}"
-        )
-    if batch_sizes[-1] < 1:
-        t = int(np.argmax(batch_sizes < 1))
-        raise PackingError(f"batch_sizes[{t}] is {batch_sizes[t]}, expected at least 1")
-    batch, steps = int(batch_sizes[0]), len(batch_sizes)
-    if batch * steps > _INT64_MAX or int(batch_sizes.sum()) != len(data):
-        raise PackingError(
-            f"batch_sizes sum up to {sum(batch_sizes.tolist())}, but data has {len(data)} rows"
-        )
+    if not are_batch_sizes(batch_sizes, len(data)):
+        raise PackingError(_misfit(batch_sizes, len(data)))
     if (sorted_indices is None) != (unsorted_indices is None):
         missing = "sorted_indices" if sorted_indices is None else "unsorted_indices"
         raise PackingError(f"{missing} is None but its counterpart is not: give both or neither")
     if sorted_indices is not None and unsorted_indices is not None:
+        batch = int(batch_sizes[0])
         for name, indices in (
             ("sorted_indices", sorted_indices),
             ("unsorted_indices", unsorted_indices),
@@ -157,7 +153,8 @@ def validated(sequence: Any) -> PackedSequence:
                 raise PackingError(
                     f"{name} has {len(indices)} elements, but batch_sizes[0] is {batch}"
                 )
-        if not np.array_equal(_inverse(sorted_indices, "sorted_indices"), unsorted_indices):
+        if not are_inverse(sorted_indices, unsorted_indices):
+            _inverse(sorted_indices, "sorted_indices")
             raise PackingError("unsorted_indices is not the inverse of sorted_indices")
     return sequence
 
@@ -284,12 +281,13 @@ def pad_packed_sequence(
     batch_sizes = validated(sequence).batch_sizes
     steps = len(batch_sizes)
     if total_length is not None:
+        total_length = operator.index(total_length)
         if total_length < steps:
             raise PackingError(
                 "Expected total_length to be at least the length of the longest sequence in input, "
                 f"but got total_length={total_length} and max sequence length being {steps}"
             )
-        steps = int(total_length)
+        steps = total_length
     data = _native(sequence.data)
     padding = _padding(padding_value, data, wrap=True)
     batch = int(batch_sizes[0])
@@ -466,8 +464,7 @@ def _pack(
             "Length of all samples has to be greater than 0, but found an element in 'lengths' "
             f"that is <= 0: {lengths[-1]}"
         )
-    running = np.searchsorted(lengths[::-1], np.arange(lengths[0]), side="right")
-    batch_sizes = len(lengths) - running.astype(np.int64)
+    batch_sizes = running_out(lengths, int(lengths[0]))
     # the sum of checked lengths: each is at most the T of an array that exists
     dtype = (source[0] if isinstance(source, list) else source).dtype
     data = np.empty((sum(lengths.tolist()), *shape), dtype)
@@ -484,20 +481,35 @@ def _unpack(
     padding: np.ndarray | None,
 ) -> None:
     """Write packed rows to the sequences at the addresses, and the padding behind their ends."""
+    if not data.size:  # rows of no bytes: nothing to move, in however many steps
+        return
     data = np.ascontiguousarray(data)
     batch_sizes = np.ascontiguousarray(batch_sizes)
     row_nbytes = int(np.prod(data.shape[1:], dtype=np.int64)) * data.itemsize
     row = None if padding is None else np.full(data.shape[1:], padding, data.dtype)
-    pointer = 0 if row is None or not row.size else row.ctypes.data
+    pointer = 0 if row is None else row.ctypes.data
     scatter(data.ctypes.data, addresses, stride, batch_sizes, row_nbytes, steps, pointer)
 
 
 def _lengths_of(sequence: PackedSequence) -> np.ndarray:
     """int64 [B], in the order in which the sequences were given."""
     batch_sizes = sequence.batch_sizes
-    running = np.searchsorted(batch_sizes[::-1], np.arange(batch_sizes[0]), side="right")
-    lengths = len(batch_sizes) - running.astype(np.int64)
+    lengths = running_out(batch_sizes, int(batch_sizes[0]))
     return lengths if sequence.unsorted_indices is None else lengths[sequence.unsorted_indices]
+
+
+def _misfit(batch_sizes: np.ndarray, rows: int) -> str:
+    """Why these are no batch sizes of so many rows."""
+    sizes = batch_sizes.tolist()
+    for t, size in enumerate(sizes):
+        if size < 1:
+            return f"batch_sizes[{t}] is {size}, expected at least 1"
+        if t and size > sizes[t - 1]:
+            return (
+                f"batch_sizes must not increase, but batch_sizes[{t}] is {size} "
+                f"after {sizes[t - 1]}"
+            )
+    return f"batch_sizes sum up to {sum(sizes)}, but data has {rows} rows"
 
 
 def _inverse(permutation: np.ndarray, name: str = "permutation") -> np.ndarray:
@@ -510,7 +522,7 @@ def _inverse(permutation: np.ndarray, name: str = "permutation") -> np.ndarray:
         raise PackingError(f"{name}[{i}] is {permutation[i]}, expected 0 to {count - 1}")
     inverse = np.full(count, -1, np.int64)
     inverse[permutation] = np.arange(count)
-    if (inverse < 0).any():
+    if count and inverse.min() < 0:
         raise PackingError(f"{name} is not a permutation: {int(np.argmin(inverse))} is missing")
     return inverse
 
@@ -575,38 +587,40 @@ def _alike(sequences: Iterable[Any]) -> list[np.ndarray]:
 
 
 def _padding(value: Any, like: np.ndarray, wrap: bool) -> np.ndarray:
-    """The padding value in the array's dtype, by torch's rules for numbers.
-
-    A fraction is cut off for integers; what the dtype cannot hold is an error, except that (with
-    ``wrap``) a negative integer wraps around in an unsigned dtype.
-    """
-    dtype = like.dtype
+    """The padding value as a 0-d array of the array's dtype."""
     if isinstance(value, np.generic):
         value = value.item()
     if not isinstance(value, (int, float, complex)):
         raise TypeError(f"padding_value must be a number, got {type(value).__name__}")
-    overflow = PackingError(f"padding_value {value!r} cannot be converted to {dtype}")
+    padding = _converted(value, like.dtype, wrap)
+    if padding is None:
+        raise PackingError(f"padding_value {value!r} cannot be converted to {like.dtype}")
+    return padding
+
+
+def _converted(value: Any, dtype: np.dtype, wrap: bool) -> np.ndarray | None:
+    """The value in a dtype by torch's rules for numbers, None if the dtype cannot hold it.
+
+    A fraction is cut off for integers; with ``wrap`` a negative integer wraps around in an
+    unsigned dtype.
+    """
     if dtype.kind == "b":
         return np.array(bool(value))
-    if isinstance(value, complex):
-        if dtype.kind == "c":
-            parts = (value.real, value.imag)
-        elif value.imag:
-            raise overflow
-        else:
-            value = value.real
+    if isinstance(value, complex) and dtype.kind != "c":
+        if value.imag:
+            return None
+        value = value.real
     if dtype.kind in "iu":
         if value != value or value in (np.inf, -np.inf):
-            raise overflow
+            return None
         low, high = int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
         if dtype.kind == "u" and wrap and isinstance(value, int):
             low = -high
         if not low <= value <= high:
-            raise overflow
+            return None
         return np.array(int(value) % 2**64, np.uint64).astype(dtype)
-    if not isinstance(value, complex):
-        parts = (value, 0)
     limit = float(np.finfo(dtype).max)
+    parts = (value.real, value.imag)
     if any(abs(part) > limit and abs(part) != np.inf for part in parts):
-        raise overflow
-    return np.array(complex(*parts) if dtype.kind == "c" else parts[0], dtype)
+        return None
+    return np.array(value, dtype)

@@ -134,6 +134,18 @@ def test_a_closed_pipe_is_no_error():
     assert errors == b""
 
 
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_any_name_is_shown_on_an_ascii_terminal(tmp_path, options):
+    vledge.save_weights(tmp_path / "model.safetensors", {"schl\u00fcssel": np.zeros(3, "f4")})
+    done = subprocess.run(
+        [sys.executable, "-m", "vledge", "inspect", *options, tmp_path / "model.safetensors"],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert (b"schl\\u00fcssel" if options else b"schl\\xfcssel") in done.stdout
+
+
 def test_sub_commands_are_imported_when_asked_for():
     code = (
         "import sys; from vledge.cli import main; main(['--version']);"

@@ -1,12 +1,13 @@
 """The command line: finds the sub-command, turns errors into one line and an exit status.
 
 Built on argparse, which every Python has: no byte to install, a few milliseconds to import. Each
-sub-command is a module of its name with ``add_arguments`` and ``run``, imported when it is asked for.
+sub-command is a module of its name with ``add_arguments`` and ``run``, imported when asked for.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -44,6 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         parsed = parser.parse_args(arguments)
     except SystemExit as exit:
         return int(exit.code or 0)
+    # names in files may hold what an ASCII terminal has no character for: show their code instead
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         status = import_module(f"vledge.cli.{parsed.command}").run(parsed)
         sys.stdout.flush()

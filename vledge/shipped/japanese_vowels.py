@@ -37,8 +37,6 @@ class SpeakerClassifier(nn.Module):
 class TestSet(NamedTuple):
     """The set's 370 test series and what torch computed for them."""
 
-    __test__ = False  # no pytest class
-
     series: list[np.ndarray]  #: each [7 to 29 frames, 12 LPC cepstrum channels] float32
     labels: np.ndarray  #: [370] int64, the speaker, 0 to 8
     logits: np.ndarray  #: [370, 9] float32, torch's
