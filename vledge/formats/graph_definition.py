@@ -11,15 +11,15 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Graph", "Model", "Node", "ValueInfo"]
+__all__ = ["Graph", "Model", "Node", "Opaque", "ValueInfo"]
 
 
 @dataclass(slots=True)
 class ValueInfo:
     """An input or output of a graph, as declared.
 
-    ``type`` is an element type's name as in ``element_types`` ("float", "int64", …), or "" where
-    the file does not say. ``shape`` has an int, a symbol's name or None for each axis, or is None
+    ``type`` is an element type's name as in ``element_types`` ("float", "int64", …), "" where the
+    file does not say, and "sequence", "optional" or "map" for what is no tensor. ``shape`` has an int, a symbol's name or None for each axis, or is None
     where the file does not say how many there are.
     """
 
@@ -28,11 +28,18 @@ class ValueInfo:
     shape: tuple[int | str | None, ...] | None
 
 
+@dataclass(frozen=True, slots=True)
+class Opaque:
+    """An attribute value of a kind that no operator here takes: a sparse tensor, a type."""
+
+    kind: str
+
+
 @dataclass(slots=True)
 class Node:
     """One application of an operator. An input or output named ``""`` is absent.
 
-    Attribute values are int, float, str, ndarray, Graph, or a list of one of these.
+    Attribute values are int, float, str, ndarray, Graph, a list of one of these, or Opaque.
     ``domain`` is "" for ONNX's own operators (never "ai.onnx").
     """
 

@@ -53,7 +53,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from vledge.errors import FormatError, UnsupportedError
-from vledge.formats.graph_definition import Graph, Node
+from vledge.formats.graph_definition import Graph, Node, Opaque
 
 __all__ = [
     "Context",
@@ -110,6 +110,11 @@ class Operator:
                 f"attribute {unknown[0]}={_shown(node.attributes[unknown[0]])} is not supported "
                 f"(known: {known})"
             )
+        for name, value in node.attributes.items():
+            if isinstance(value, Opaque):
+                raise UnsupportedError(
+                    f"attribute {name} is a {value.kind}, which is not supported"
+                )
         for name, default in self.attributes.items():
             if default is inspect.Parameter.empty and name not in node.attributes:
                 raise FormatError(f"the attribute {name} is missing")
