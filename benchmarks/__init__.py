@@ -1,0 +1,1 @@
+"""The same recurrent work through vledge and every installed peer, timed side by side."""

@@ -1,0 +1,116 @@
+"""``python -m benchmarks``: the same work through vledge and every installed peer, side by side.
+
+Each number of threads has a process of its own, for most runtimes can be told it only once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+from benchmarks import report
+from benchmarks.peers import PEERS, load
+from benchmarks.workloads import matrix, quick_matrix
+
+HERE = Path(__file__).resolve().parent
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a few rows of each group")
+    parser.add_argument("--filter", default="", metavar="REGEX", help="works whose name matches")
+    parser.add_argument("--threads", default="1,2", help="numbers of threads (1,2)")
+    parser.add_argument("--peers", default=",".join(PEERS), help=f"({','.join(PEERS)})")
+    parser.add_argument("--rounds", type=int, default=7, help="interleaved rounds (7)")
+    parser.add_argument("--json", type=Path, help="write the record to this file")
+    parser.add_argument("--write-readme", action="store_true", help="renew benchmarks/README.md")
+    parser.add_argument("--list", action="store_true", help="list the works and stop")
+    parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    works = quick_matrix() if arguments.quick else matrix()
+    works = [work for work in works if re.search(arguments.filter, work.name)]
+    if arguments.list:
+        for work in works:
+            print(f"{work.group:<30} {work.name}")
+        return 0
+    names = [name for name in arguments.peers.split(",") if name and load(name).version()]
+    if arguments.worker:
+        return worker(works, names, arguments)
+    records = []
+    for threads in map(int, arguments.threads.split(",")):
+        with tempfile.NamedTemporaryFile(suffix=".json") as file:
+            command = [sys.executable, "-m", "benchmarks", *sys.argv[1:], "--worker", str(threads)]
+            limits = {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)}
+            done = subprocess.run(
+                [*command, "--json", file.name], env={**os.environ, **limits}, check=False
+            )
+            if done.returncode:
+                return done.returncode
+            records += json.loads(Path(file.name).read_text())
+    result = {"machine": machine(names), "records": records}
+    if arguments.json:
+        arguments.json.write_text(json.dumps(result, indent=1))
+    if arguments.write_readme:
+        report.write_readme(HERE / "README.md", report.markdown(records, result["machine"]))
+        from benchmarks.picture import draw
+
+        draw(records, HERE / "ratios.png")
+    return 0
+
+
+def worker(works: list[Any], names: list[str], arguments: argparse.Namespace) -> int:
+    """One number of threads: measure, print as it goes, leave the record in --json."""
+    from benchmarks.measure import run_workload
+
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+    records = []
+    for work in works:
+        record = run_workload(work, names, arguments.worker, arguments.rounds)
+        records.append(record)
+        print(report.text_row(report.row_of(record)), flush=True)
+        for name, why in record["failures"].items():
+            print(f"   left out: {name}: {why}", flush=True)
+    arguments.json.write_text(json.dumps(records))
+    return 0
+
+
+def machine(names: list[str]) -> dict[str, Any]:
+    """What the figures were measured on and with."""
+    cpu = platform.processor() or platform.machine()
+    try:
+        info = Path("/proc/cpuinfo").read_text()
+        cpu = re.search(r"model name\s*: (.*)", info)[1]  # type: ignore[index]
+    except (OSError, TypeError):
+        pass
+    caches = []
+    for index in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
+        level, kind, size = ((index / f).read_text().strip() for f in ("level", "type", "size"))
+        if kind != "Instruction":
+            caches.append(f"L{level} {size}")
+    from vledge.system import describe
+
+    ours = describe()
+    return {
+        "CPU": f"{cpu}, {os.cpu_count()} CPUs, {', '.join(caches)}",
+        "vledge": f"{ours['vledge']}, instruction set {ours['chosen']}",
+        "peers": ", ".join(f"{name} {load(name).version()}" for name in names),
+        "python": platform.python_version(),
+        **{f"note {i}": note for i, note in enumerate(_notes(names), 1)},
+    }
+
+
+def _notes(names: list[str]) -> list[str]:
+    return [note for name in ("vledge", *names) for note in load(name).notes()]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

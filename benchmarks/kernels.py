@@ -1,0 +1,171 @@
+"""``python -m benchmarks.kernels``: the kernels by themselves, against the machine's limits.
+
+Prints, for one thread: the FMA peak and the read bandwidth of this machine (a C loop compiled here and
+now), the recurrent part of packed batches as a share of the peak for each instruction set, batch 1 as a
+share of the fastest read of the same number of bytes, our product tile against numpy's BLAS, and what a
+step costs by its number of rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from vledge._ext import isa
+from vledge._ext.recurrent import run
+from vledge._ext.weights import Direction
+
+LIMITS = r"""
+#include <stddef.h>
+typedef float vec __attribute__((vector_size(64)));
+/* 16 independent chains of a = a*b + c */
+__attribute__((target_clones("avx512f", "arch=haswell", "default"))) float peak(long n)
+{
+    vec a[16], b, c;
+    for (int i = 0; i < 16; i++) for (int j = 0; j < 16; j++) a[i][j] = 1e-3f * (i + j);
+    for (int j = 0; j < 16; j++) { b[j] = 0.999f; c[j] = 1e-3f; }
+    while (n--) for (int i = 0; i < 16; i++) a[i] = a[i] * b + c;
+    float s = 0; for (int i = 0; i < 16; i++) s += a[i][0];
+    return s;
+}
+/* reads everything once, two streams of eight vectors */
+__attribute__((target_clones("avx512f", "arch=haswell", "default"))) float sweep(const char *p, size_t n)
+{
+    vec a[8] = {{0}}; float s = 0; size_t half = n / 2 / 512 * 512;
+    for (size_t i = 0; i < half; i += 256)
+        for (int j = 0; j < 4; j++) {
+            a[j] += *(const vec *)(p + i + 64 * j);
+            a[j + 4] += *(const vec *)(p + half + i + 64 * j);
+        }
+    for (int j = 0; j < 8; j++) for (int k = 0; k < 16; k++) s += a[j][k];
+    return s;
+}
+"""
+
+
+def best(ways: Sequence[Callable[[], object]], rounds: int = 15) -> list[float]:
+    """Median seconds of each way, in turns."""
+    for way in ways:
+        way()
+    samples: list[list[float]] = [[] for _ in ways]
+    for _ in range(rounds):
+        for way, taken in zip(ways, samples, strict=True):
+            start = time.perf_counter()
+            way()
+            taken.append(time.perf_counter() - start)
+    return [statistics.median(taken) for taken in samples]
+
+
+def limits_library() -> ctypes.CDLL:
+    """The C loops above, compiled by this machine's compiler."""
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "limits.c"
+        source.write_text(LIMITS)
+        library = Path(folder) / "limits.so"
+        flags = ["-O3", "-ffast-math", "-ffp-contract=fast", "-shared", "-fPIC"]
+        subprocess.run(["cc", *flags, "-o", library, source], check=True)
+        loaded = ctypes.CDLL(str(library))
+    loaded.peak.argtypes, loaded.peak.restype = [ctypes.c_long], ctypes.c_float
+    loaded.sweep.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+    loaded.sweep.restype = ctypes.c_float
+    return loaded
+
+
+def layer(cell: str, hidden_size: int, input_size: int = 1) -> Direction:
+    """A layer whose input projection is next to nothing."""
+    rng = np.random.default_rng(0)
+    rows = {"lstm": 4, "gru": 3}[cell] * hidden_size
+    shapes = ((rows, input_size), (rows, hidden_size), (rows,), (rows,))
+    return Direction(cell, *(rng.uniform(-0.05, 0.05, s).astype(np.float32) for s in shapes))
+
+
+def recurrent_seconds(direction: Direction, rows: int, steps: int) -> float:
+    """One run over equal lengths."""
+    data = np.zeros((rows * steps, direction.input_size), np.float32)
+    sizes = np.full(steps, rows)
+    return best([lambda: run([direction], data, sizes, threads=1)])[0]
+
+
+def main() -> None:
+    argparse.ArgumentParser(prog="python -m benchmarks.kernels", description=__doc__).parse_args()
+    library = limits_library()
+    (seconds,) = best([lambda: library.peak(1_000_000)])
+    peak = 1e6 * 16 * 16 * 2 / seconds / 1e9
+    print(f"FMA peak {peak:.0f} GFLOP/s")
+
+    print("\nrecurrent part of packed batches, GFLOP/s (share of the peak)")
+    best_isa = isa.selected()
+    for name in isa.runnable():
+        isa.select(name)
+        for cell, hidden_size, rows in (
+            ("lstm", 128, 6), ("lstm", 128, 32), ("lstm", 256, 6), ("lstm", 256, 32),
+            ("lstm", 512, 64), ("gru", 128, 32), ("gru", 256, 32), ("gru", 512, 64),
+        ):  # fmt: skip
+            direction = layer(cell, hidden_size)
+            gates = {"lstm": 4, "gru": 3}[cell]
+            flops = 2 * gates * hidden_size * (hidden_size + 1) * rows * 40
+            speed = flops / recurrent_seconds(direction, rows, 40) / 1e9
+            print(f"  {name:7} {cell} H{hidden_size} B{rows}: {speed:6.1f} ({speed / peak:.0%})")
+    isa.select(best_isa)
+
+    print("\nbatch 1, GB/s of weights (share of the fastest read of as many bytes)")
+    for cell in ("lstm", "gru"):
+        for hidden_size in (64, 128, 192, 256, 512):
+            direction = layer(cell, hidden_size)
+            count = {"lstm": 4, "gru": 3}[cell] * hidden_size**2 * 4
+            memory = np.zeros(count + 64, np.uint8)
+            start = memory.ctypes.data + -memory.ctypes.data % 64
+            data, sizes = np.zeros((100, 1), np.float32), np.ones(100, np.int64)
+
+            def sweep(start: int = start, count: int = count) -> None:
+                for _ in range(100):
+                    library.sweep(start, count)
+
+            ours, fastest = best(
+                [lambda d=direction, x=data, s=sizes: run([d], x, s, threads=1), sweep]
+            )
+            print(
+                f"  {cell} H{hidden_size}: {count * 100 / ours / 1e9:6.1f} of "
+                f"{count * 100 / fastest / 1e9:6.1f} ({fastest / ours:.0%}), {count // 1024} KB"
+            )
+
+    print("\ninput projection of 2,048 rows, our tile against numpy's BLAS, GFLOP/s")
+    for input_size, hidden_size in ((12, 64), (40, 128), (128, 256), (256, 256), (512, 512)):
+        direction = layer("lstm", hidden_size, input_size)
+        rng = np.random.default_rng(0)
+        x = rng.standard_normal((2048, input_size)).astype(np.float32)
+        w = rng.standard_normal((input_size, 4 * hidden_size)).astype(np.float32)
+        # one step of 2,048 rows, less the same step without an input
+        none = layer("lstm", hidden_size, 1)
+        sizes = np.array([2048])
+        whole, rest, blas = best(
+            [
+                lambda d=direction, x=x, s=sizes: run([d], x, s, threads=1),
+                lambda d=none, x=x, s=sizes: run([d], np.ascontiguousarray(x[:, :1]), s, threads=1),
+                lambda x=x, w=w: x @ w,
+            ]
+        )
+        flops = 2 * 2048 * 4 * hidden_size * input_size
+        print(
+            f"  I{input_size} H{hidden_size}: ours {flops / max(whole - rest, 1e-9) / 1e9:6.1f}, "
+            f"BLAS {flops / blas / 1e9:6.1f}"
+        )
+
+    print("\none step by its rows, in rows of a batch of 24")
+    for cell in ("lstm", "gru"):
+        direction = layer(cell, 128)
+        row = recurrent_seconds(direction, 24, 40) / 24
+        costs = (f"{n}: {recurrent_seconds(direction, n, 40) / row:.1f}" for n in range(1, 13))
+        print(f"  {cell} H128  " + "  ".join(costs))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""Times contestants side by side: agreement first, then interleaved rounds, then medians."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from benchmarks import agreement
+from benchmarks.peers import Contestant, load
+from benchmarks.workloads import Workload
+
+__all__ = ["SAMPLE_SECONDS", "measured", "run_workload"]
+
+# A sample repeats its work until it takes this long, so that the clock's grain does not matter.
+SAMPLE_SECONDS = 0.005
+
+
+def run_workload(
+    workload: Workload, names: Sequence[str], threads: int, rounds: int
+) -> dict[str, Any]:
+    """One row of the report: every contestant's times in microseconds, and what failed why."""
+    weights, inputs = workload.weights(), workload.inputs()
+    expected = agreement.reference(workload, inputs)
+    contestants: list[Contestant] = []
+    failures: dict[str, str] = {}
+    errors: dict[str, float] = {}
+    for name in ("vledge", *names):
+        try:
+            found = load(name).prepare(workload, weights, inputs, threads)
+        except Exception as error:
+            if name == "vledge":
+                raise
+            failures[name] = f"{type(error).__name__}: {error}".splitlines()[0]
+            continue
+        for contestant in found:
+            try:
+                outputs = contestant.outputs(contestant.run())
+                errors[contestant.name] = agreement.largest_error(
+                    contestant.name, outputs, expected, inputs
+                )
+            except Exception as error:
+                if name == "vledge":
+                    raise
+                failures[contestant.name] = f"{type(error).__name__}: {error}".splitlines()[0]
+            else:
+                contestants.append(contestant)
+    times = measured({c.name: c.run for c in contestants}, rounds)
+    calls = workload.time_steps if workload.kind == "loop" else 1
+    return {
+        "name": workload.name,
+        "group": workload.group,
+        "threads": threads,
+        "flops": workload.flops,
+        "weight_bytes": workload.weight_bytes,
+        "flops_per_weight_byte": workload.flops_per_weight_byte,
+        "calls": calls,
+        "real_steps": workload.real_steps,
+        "all_steps": workload.batch * workload.time_steps,
+        "microseconds": {name: [t * 1e6 for t in samples] for name, samples in times.items()},
+        "counted": [c.name for c in contestants if c.counted],
+        "largest_error": errors,
+        "failures": failures,
+    }
+
+
+def measured(ways: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each way in every round; in a round each way has its turn."""
+    repeats = {name: _repeats(run) for name, run in ways.items()}
+    samples: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, run in ways.items():
+            run()  # what stood between two turns has the caches: this one brings them back
+            start = time.perf_counter()
+            for _ in range(repeats[name]):
+                run()
+            samples[name].append((time.perf_counter() - start) / repeats[name])
+    return samples
+
+
+def _repeats(run: Callable[[], Any]) -> int:
+    run()
+    count = 1
+    while True:
+        start = time.perf_counter()
+        for _ in range(count):
+            run()
+        taken = time.perf_counter() - start
+        if taken >= SAMPLE_SECONDS:
+            return count
+        count = max(count + 1, int(count * min(10.0, 1.2 * SAMPLE_SECONDS / max(taken, 1e-7))))
+
+
+def median(samples: Sequence[float]) -> float:
+    """The middle sample."""
+    return statistics.median(samples)

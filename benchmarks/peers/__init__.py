@@ -1,0 +1,19 @@
+"""One module per runtime, each a ``Peer``; this file finds those that are installed."""
+
+import importlib
+from types import ModuleType
+from typing import cast
+
+from benchmarks.peers.contestant import Contestant, Outputs, Peer
+
+__all__ = ["PEERS", "Contestant", "Outputs", "Peer", "load"]
+
+PEERS = ("torch", "onnxruntime", "openvino", "ncnn", "numpy")
+
+
+def load(name: str) -> Peer:
+    """The peer's module; the runtime itself is imported only by ``version()`` and later."""
+    if name not in (*PEERS, "vledge"):
+        raise ValueError(f"no peer named {name!r}; there are {', '.join(PEERS)}")
+    module: ModuleType = importlib.import_module(f"benchmarks.peers.{name}_peer")
+    return cast(Peer, module)
