@@ -1,9 +1,9 @@
 """``python -m benchmarks.kernels``: the kernels by themselves, against the machine's limits.
 
-Prints, for one thread: the FMA peak and the read bandwidth of this machine (a C loop compiled here and
-now), the recurrent part of packed batches as a share of the peak for each instruction set, batch 1 as a
-share of the fastest read of the same number of bytes, our product tile against numpy's BLAS, and what a
-step costs by its number of rows.
+Prints, for one thread: the FMA peak and the read bandwidth of this machine (a C loop compiled here
+and now), the recurrent part of packed batches as a share of the peak for each instruction set,
+batch 1 as a share of the fastest read of the same number of bytes, our product tile against numpy's
+BLAS, and what a step costs by its number of rows.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ __attribute__((target_clones("avx512f", "arch=haswell", "default"))) float peak(
     return s;
 }
 /* reads everything once, two streams of eight vectors */
-__attribute__((target_clones("avx512f", "arch=haswell", "default"))) float sweep(const char *p, size_t n)
+__attribute__((target_clones("avx512f", "arch=haswell", "default")))
+float sweep(const char *p, size_t n)
 {
     vec a[8] = {{0}}; float s = 0; size_t half = n / 2 / 512 * 512;
     for (size_t i = 0; i < half; i += 256)

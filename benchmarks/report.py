@@ -40,7 +40,13 @@ def text_row(row: dict[str, Any]) -> str:
     """One line of the terminal table."""
     ratio = f"{row['ratio']:6.2f}" if row["ratio"] else "     -"
     target = f"{row['target']:4.2f}" if row["target"] else "   -"
-    verdict = " " if not row["target"] or not row["ratio"] else "<" if row["ratio"] < row["target"] else " "
+    verdict = (
+        " "
+        if not row["target"] or not row["ratio"]
+        else "<"
+        if row["ratio"] < row["target"]
+        else " "
+    )
     return (
         f"{row['threads']}t {row['name']:<44} {row['ours']:>10.1f} us {row['gflops']:>6.1f} GF/s "
         f"{ratio} of {row['best'] or '-':<22} target {target} {verdict}"
@@ -59,11 +65,11 @@ def markdown(records: Iterable[dict[str, Any]], machine: dict[str, Any]) -> str:
         lines += [
             f"### {threads} thread{'s' if threads > 1 else ''}",
             "",
-            f"{met} of {aimed} rows with a target reach it; {behind} of {len(here)} rows are slower "
-            "than the best peer.",
+            f"{met} of {aimed} rows with a target reach it; {behind} of {len(here)} rows are "
+            "slower than the best peer.",
             "",
-            "| work | vledge, us | GFLOP/s | best peer | its time, us | ratio | target | torch packed "
-            "| onnxruntime | openvino | ncnn |",
+            "| work | vledge, us | GFLOP/s | best peer | its time, us | ratio | target "
+            "| torch packed | onnxruntime | openvino | ncnn |",
             "|---|---|---|---|---|---|---|---|---|---|---|",
         ]
         for row in here:

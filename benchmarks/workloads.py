@@ -178,9 +178,7 @@ def _rows() -> list[Workload]:
             name += " bidirectional"
         if note:
             name += f" {note}"
-        rows.append(
-            Workload(name, group, kind, "LSTM", *sizes, lengths, num_layers, bidirectional)
-        )
+        rows.append(Workload(name, group, kind, "LSTM", *sizes, lengths, num_layers, bidirectional))
 
     add("other", "step", (32, 32), (1,))
     for sizes in ((64, 64), (64, 100), (64, 128), (256, 256)):

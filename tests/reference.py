@@ -1,7 +1,7 @@
 """The cells' equations in float64 NumPy, written as the definitions stand: what kernels answer to.
 
-Packed layout as in ``vledge.packing``: ``data [sum(batch_sizes), I]`` time-major, the live sequences
-at step t being rows 0 to ``batch_sizes[t]``.
+Packed layout as in ``vledge.packing``: ``data [sum(batch_sizes), I]`` time-major, the live
+sequences at step t being rows 0 to ``batch_sizes[t]``.
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 
     python tools/spills.py        (x86-64, gcc and objdump)
 
-Compiles ext/simd/table_*_f32.c as setup.py does, finds the innermost loops of products and sums in the
-disassembly, and lists each loop that touches the stack with a vector register. Exit status 1 if any does.
+Compiles ext/simd/table_*_f32.c as setup.py does, finds the innermost loops of products and sums in
+the disassembly, and lists each loop that touches the stack with a vector register. Exit status 1 if
+any does.
 """
 
 import re
@@ -12,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-FLAGS = "-O3 -std=gnu11 -fno-math-errno -fno-trapping-math -ffp-contract=off -fPIC".split()
+FLAGS = ["-O3", "-std=gnu11", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off", "-fPIC"]
 SOURCES = Path(__file__).resolve().parent.parent / "ext" / "simd"
 
 

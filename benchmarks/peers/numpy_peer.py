@@ -44,7 +44,9 @@ def _run(workload: Workload, weights: dict[str, Array], inputs: Inputs) -> Outpu
             steps = range(workload.time_steps)
             h, c = h_n[state], c_n[state]
             outputs.append(
-                _direction(workload, weights, suffix, x, live, h, c, steps[::-1] if direction else steps)
+                _direction(
+                    workload, weights, suffix, x, live, h, c, steps[::-1] if direction else steps
+                )
             )
         x = outputs[0] if len(outputs) == 1 else np.concatenate(outputs, axis=2)
     y, h, c = np.empty_like(x), np.empty_like(h_n), np.empty_like(c_n)

@@ -12,7 +12,8 @@ GATES = {"LSTM": (0, 3, 1, 2), "GRU": (1, 0, 2)}
 
 
 def build(workload: Workload, weights: dict[str, Array]) -> bytes:
-    """Inputs x [T, B, I] (T is 1 for a stream), sequence_lens [B] (var), h_0_l0 … and c_0_l0 … [D, B, H] (streaming).
+    """Inputs x [T, B, I] (T is 1 for a stream), sequence_lens [B] (var), and h_0_l0 … and
+    c_0_l0 … [D, B, H] (streaming).
 
     Outputs y [T, B, D * H], h_n_l0 …, and c_n_l0 … for an LSTM. All shapes are static, which
     lets a runtime plan its memory ahead.

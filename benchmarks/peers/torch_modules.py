@@ -2,7 +2,6 @@
 itself, whose ``forward`` is overloaded). Importing this imports torch.
 """
 
-import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 

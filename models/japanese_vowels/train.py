@@ -118,7 +118,7 @@ def logits_of(model: SpeakerClassifier, series: list[np.ndarray]) -> np.ndarray:
 
 
 def select(series: list[np.ndarray], labels: np.ndarray) -> None:
-    """Print the accuracy of 5-fold cross-validation for each setting tried; the test set stays out."""
+    """Print 5-fold cross-validated accuracy of each setting; the test set stays out of it."""
     folds = np.empty(len(labels), int)
     shuffle = np.random.default_rng(0)
     for speaker in range(SPEAKERS):

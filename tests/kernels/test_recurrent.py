@@ -31,9 +31,7 @@ def case(kind, input_size, hidden_size, lengths, dtype, proj_size=0, reverses=(F
         params = reference.random_params(rng, kind, input_size, hidden_size, proj_size)
         params = {name: a.astype(dtype) for name, a in params.items()}
         directions.append(Direction(kind, **params, reverse=reverse))
-        expected.append(
-            reference.run(kind, params, data, batch_sizes, h_0[d], c_0[d], reverse)
-        )
+        expected.append(reference.run(kind, params, data, batch_sizes, h_0[d], c_0[d], reverse))
     outputs, h_n, c_n = zip(*expected, strict=True)
     expected = np.concatenate(outputs, axis=1), np.stack(h_n), np.stack(c_n)
     return directions, data, batch_sizes, h_0, c_0 if kind == "lstm" else None, expected
@@ -78,9 +76,7 @@ def test_projection(instruction_set, hidden_size, proj_size, dtype):
 @pytest.mark.parametrize("kind", CELLS)
 def test_zero_initial_state_is_the_default(kind):
     directions, data, batch_sizes, h_0, c_0, _ = case(kind, 3, 5, [4, 2], np.float32)
-    zeros = run(
-        directions, data, batch_sizes, 0 * h_0, None if c_0 is None else 0 * c_0
-    )
+    zeros = run(directions, data, batch_sizes, 0 * h_0, None if c_0 is None else 0 * c_0)
     for got, want in zip(run(directions, data, batch_sizes), zeros, strict=True):
         assert got is want is None or np.array_equal(got, want)
 
@@ -101,13 +97,9 @@ def test_results_do_not_depend_on_threads(instruction_set, kind):
 def test_shared_steps(instruction_set, limits, kind, proj_size, most_naps):
     """One long sequence: threads share the hidden blocks and meet at every step, until they turn
     out to have no cores (most_naps=-1: at once) and the caller goes on alone."""
-    *arguments, expected = case(
-        kind, 7, 100, [50], np.float32, proj_size, reverses=(False, True)
-    )
+    *arguments, expected = case(kind, 7, 100, [50], np.float32, proj_size, reverses=(False, True))
     single = run(*arguments, threads=1)
-    limits(
-        shared_step_bytes=0, shared_call_bytes=0, chunk_bytes=4096, most_naps=most_naps
-    )
+    limits(shared_step_bytes=0, shared_call_bytes=0, chunk_bytes=4096, most_naps=most_naps)
     for threads in (3, 5):
         shared = run(*arguments, threads=threads)
         assert_close(shared, expected, np.float32)
@@ -117,9 +109,7 @@ def test_shared_steps(instruction_set, limits, kind, proj_size, most_naps):
 
 @pytest.mark.parametrize("chunk_bytes", [1, 5000, 10**9])
 def test_results_do_not_depend_on_chunks(limits, chunk_bytes):
-    *arguments, _ = case(
-        "lstm", 7, 24, [30, 9, 9, 2], np.float32, reverses=(False, True)
-    )
+    *arguments, _ = case("lstm", 7, 24, [30, 9, 9, 2], np.float32, reverses=(False, True))
     before = run(*arguments)
     limits(chunk_bytes=chunk_bytes)
     for got, want in zip(run(*arguments), before, strict=True):
@@ -162,10 +152,7 @@ def test_steps_agree_with_the_whole(instruction_set, kind, dtype):
     layers = [
         Direction(
             kind,
-            **{
-                n: a.astype(dtype)
-                for n, a in reference.random_params(rng, kind, size, 18).items()
-            },
+            **{n: a.astype(dtype) for n, a in reference.random_params(rng, kind, size, 18).items()},
         )
         for size in (5, 18, 18)
     ]

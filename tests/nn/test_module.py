@@ -173,7 +173,7 @@ def test_assignment_before_init_is_an_error():
         def __init__(self):
             self.layer = nn.Identity()
 
-    with pytest.raises(AttributeError, match="before Module.__init__"):
+    with pytest.raises(AttributeError, match=r"before Module\.__init__"):
         Broken()
 
 
@@ -190,7 +190,7 @@ def test_containers():
     named = nn.Sequential({"a": first, "b": second})
     assert set(named.state_dict()) == {"a.weight", "a.bias", "b.weight", "b.bias"}
     many = nn.ModuleList([first]).append(second)
-    assert [m for m in many] == [first, second]
+    assert list(many) == [first, second]
     assert set(many.state_dict()) == {"0.weight", "0.bias", "1.weight", "1.bias"}
     table = nn.ModuleDict({"x": first})
     table["y"] = second

@@ -168,9 +168,7 @@ def test_packed_is_each_sequence_alone(
         hidden_size,
         **options_of(kind, num_layers=num_layers, bidirectional=bidirectional),
     )
-    layer.load_state_dict(
-        {n: rng.uniform(-0.7, 0.7, d.shape) for n, d in layer._declared.items()}
-    )
+    layer.load_state_dict({n: rng.uniform(-0.7, 0.7, d.shape) for n, d in layer._declared.items()})
     sequences = [rng.standard_normal((n, input_size)).astype(np.float32) for n in lengths]
     output, state = layer(vledge.pack_sequence(sequences, enforce_sorted=False))
     for i, (sequence, got) in enumerate(
@@ -232,9 +230,7 @@ def test_step_is_one_step_of_the_whole(kind):
     for t in range(5):
         y, carried = layer.step(x[t], carried)
         np.testing.assert_allclose(y, whole[t], rtol=0, atol=1e-6)
-    both_states = zip(
-        *(s if isinstance(s, tuple) else (s,) for s in (carried, last)), strict=True
-    )
+    both_states = zip(*(s if isinstance(s, tuple) else (s,) for s in (carried, last)), strict=True)
     for got, want in both_states:
         np.testing.assert_allclose(got, want, rtol=0, atol=1e-6)
 
@@ -419,8 +415,8 @@ def test_cells(torch, cell, dtype):
     x = np.zeros((2, 6), dtype)
     with pytest.raises(RuntimeError, match="got 5 expected 6"):
         ours(x[:, :5])
+    wrong = np.zeros((3, 11), dtype)
     with pytest.raises(RuntimeError, match="hidden of shape"):
-        wrong = np.zeros((3, 11), dtype)
         ours(x, (wrong, wrong) if cell == "LSTMCell" else wrong)
     with pytest.raises(RuntimeError, match="no weights yet"):
         getattr(nn, cell)(6, 11)(np.zeros((2, 6), np.float32))

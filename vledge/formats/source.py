@@ -124,5 +124,5 @@ def _what_it_is(source: Source) -> str:
         return "a bare pickle, which torch.save did not write"
     # ModelProto: field 1, ir_version, as a varint; then a field that is a message or a string.
     if source.starts_with(b"\x08") and len(source.data) > 2 and source.data[2] & 7 == 2:
-        return "it looks like an ONNX model: run it by vledge.InferenceSession(path)"
+        return "it looks like an ONNX model, which this version does not read: save the state_dict"
     return f"a file of an unknown format, beginning with the bytes {source.data[:8]!r}"

@@ -219,7 +219,10 @@ class LogSoftmax(_Elementwise):
 
 
 class PReLU(Module):
-    """x where x > 0, else weight x, one weight or one a channel (axis 1). Source: torch.nn.PReLU."""
+    """x where x > 0, else weight x; one weight, or one a channel (axis 1).
+
+    Source: torch.nn.PReLU.
+    """
 
     def __init__(
         self, num_parameters: int = 1, init: float = 0.25, device: Any = None, dtype: Any = None

@@ -61,7 +61,8 @@ class CellBase(Module):
             if self._direction is None:
                 raise RuntimeError(f"a {type(self).__name__} needs all of its weights at once")
             arrays = {**self._own_state(), **arrays}
-        self._direction = Direction(self._cell, **arrays)
+        parts: dict[str, Any] = arrays
+        self._direction = Direction(self._cell, **parts)
         self._dtype = self._direction.dtype
         self._stepper = Stepper([self._direction])
 

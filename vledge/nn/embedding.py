@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -99,7 +100,9 @@ class EmbeddingBag(Module):
         super().__init__()
         require_cpu(device)
         if max_norm is not None:
-            raise ValueError("EmbeddingBag: max_norm is not supported; apply it to the weights once")
+            raise ValueError(
+                "EmbeddingBag: max_norm is not supported; apply it to the weights once"
+            )
         if mode not in ("sum", "mean", "max"):
             raise ValueError(f"mode has to be one of sum, mean or max, got {mode!r}")
         self.num_embeddings = num_embeddings
@@ -112,8 +115,8 @@ class EmbeddingBag(Module):
     def forward(
         self, input: Any, offsets: Any = None, per_sample_weights: Any = None
     ) -> np.ndarray:
-        """``input [B, N]``, or ``[total]`` with ``offsets [B]`` where each bag begins; optional
-        ``per_sample_weights`` as input, with mode sum -> ``[B, embedding_dim]``. An empty bag is 0."""
+        """``input [B, N]``, or ``[total]`` with ``offsets [B]`` where each bag begins; with mode sum
+        optional ``per_sample_weights`` as input -> ``[B, embedding_dim]``. An empty bag is 0."""
         weight = self._array("weight")
         input = _looked_up(self, input, self.num_embeddings)
         if per_sample_weights is not None and self.mode != "sum":
@@ -138,9 +141,9 @@ class EmbeddingBag(Module):
         counted = np.ones(input.size, bool)
         if self.padding_idx is not None:
             counted = input.reshape(-1) != self.padding_idx
-        reduce = {"sum": np.sum, "mean": np.mean, "max": np.max}[self.mode]
+        reduce: Any = {"sum": np.sum, "mean": np.mean, "max": np.max}[self.mode]
         output = np.zeros((len(bounds) - 1, self.embedding_dim), weight.dtype)
-        for bag, (start, stop) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
+        for bag, (start, stop) in enumerate(pairwise(bounds)):
             chosen = rows[start:stop][counted[start:stop]]
             if len(chosen):
                 output[bag] = reduce(chosen, axis=0)

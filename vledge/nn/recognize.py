@@ -140,26 +140,26 @@ def read_stack(weights: Mapping[str, np.ndarray], prefix: str, gates: int, kind:
 
 
 def read_cell(weights: Mapping[str, np.ndarray], prefix: str, gates: int, kind: str) -> Stack:
-    """Sizes of torch.nn.RNNCell's, GRUCell's or LSTMCell's weights; raises as :func:`read_stack`."""
+    """Sizes of a torch RNNCell's, GRUCell's or LSTMCell's weights; raises as :func:`read_stack`."""
     weight_ih = _required(weights, prefix, "weight_ih", kind)
     weight_hh = _required(weights, prefix, "weight_hh", kind)
     hidden_size = _hidden_size(weight_ih, gates, prefix + "weight_ih", kind)
     rows = gates * hidden_size
     bias = prefix + "bias_ih" in weights
-    expected = {"weight_hh": (rows, hidden_size)}
+    expected: dict[str, tuple[int, ...]] = {"weight_hh": (rows, hidden_size)}
     if bias:
         expected.update(bias_ih=(rows,), bias_hh=(rows,))
     for name, shape in expected.items():
         array = _required(weights, prefix, name, kind)
         if array.shape != shape:
-            raise ValueError(f"{prefix}{name} has shape {array.shape}, expected {shape} of a {kind}")
+            raise ValueError(
+                f"{prefix}{name} has shape {array.shape}, expected {shape} of a {kind}"
+            )
     sizes = {"input_size": int(weight_ih.shape[1]), "hidden_size": hidden_size, "bias": bias}
     return Stack(sizes, _dtype(weight_hh))
 
 
-def _required(
-    weights: Mapping[str, np.ndarray], prefix: str, name: str, kind: str
-) -> np.ndarray:
+def _required(weights: Mapping[str, np.ndarray], prefix: str, name: str, kind: str) -> np.ndarray:
     if prefix + name not in weights:
         present = [n for n in weights if n.startswith(prefix)] or list(weights)
         shown = ", ".join(present[:8]) + (", ..." if len(present) > 8 else "")

@@ -1,1 +1,0 @@
-"""Whole models: the session that runs a graph, its plan, and the operators by family."""

@@ -1,1 +1,0 @@
-"""The operators, one module a family; the registry imports every module here."""
