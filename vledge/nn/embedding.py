@@ -115,8 +115,8 @@ class EmbeddingBag(Module):
     def forward(
         self, input: Any, offsets: Any = None, per_sample_weights: Any = None
     ) -> np.ndarray:
-        """``input [B, N]``, or ``[total]`` with ``offsets [B]`` where each bag begins; mode sum takes
-        ``per_sample_weights`` as input, too -> ``[B, embedding_dim]``. An empty bag is 0."""
+        """``input [B, N]``, or ``[total]`` with ``offsets [B]`` where each bag begins -> ``[B,
+        embedding_dim]``. Mode sum takes ``per_sample_weights`` shaped as input. An empty bag is 0."""
         weight = self._array("weight")
         input = _looked_up(self, input, self.num_embeddings)
         if per_sample_weights is not None and self.mode != "sum":
