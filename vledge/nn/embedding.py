@@ -115,8 +115,11 @@ class EmbeddingBag(Module):
     def forward(
         self, input: Any, offsets: Any = None, per_sample_weights: Any = None
     ) -> np.ndarray:
-        """``input [B, N]``, or ``[total]`` with ``offsets [B]`` where each bag begins -> ``[B,
-        embedding_dim]``. Mode sum takes ``per_sample_weights`` shaped as input. An empty bag is 0."""
+        """The reduced rows of each bag, ``[B, embedding_dim]``; an empty bag is 0.
+
+        ``input [B, N]`` holds a bag a row; ``input [total]`` with ``offsets [B]`` has them end to
+        end. Mode sum takes ``per_sample_weights`` of the input's shape.
+        """
         weight = self._array("weight")
         input = _looked_up(self, input, self.num_embeddings)
         if per_sample_weights is not None and self.mode != "sum":
