@@ -11,7 +11,7 @@ from setuptools.command.build_py import build_py
 # Contraction is off so that a product and a sum become one FMA exactly where the kernels say so:
 # every tile height then gives the same bits. No -march: one build runs on every CPU of its
 # architecture, the instruction sets are chosen inside the C sources.
-C_FLAGS = ["-O3", "-std=gnu11", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off"]
+C_FLAGS = ["-O3", "-g0", "-std=gnu11", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off"]
 
 
 def extension(name: str, *c_sources: str) -> Extension:
