@@ -1,6 +1,10 @@
+#ifdef __linux__
+#define _GNU_SOURCE /* for CPU sets */
+#endif
 #include "threads.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <time.h>
@@ -44,6 +48,8 @@ static pthread_cond_t work = PTHREAD_COND_INITIALIZER, finished = PTHREAD_COND_I
 static int workers;              /* threads that exist beside the callers */
 static int busy;                 /* a call holds the pool */
 static int round_number;         /* counts calls; workers wait for it to change */
+static pthread_t handles[VL_MOST_THREADS];
+static int roomed_cpu = -1, roomed_workers; /* whom make_room made room for, and by moving how many */
 static int round_at_start[VL_MOST_THREADS]; /* the last call before each worker was made */
 static int pending;              /* members that have not finished the current call */
 static int current_members;
@@ -56,7 +62,7 @@ static void reset_in_child(void)
     pthread_cond_init(&work, NULL);
     pthread_cond_init(&finished, NULL);
     pthread_cond_init(&met, NULL);
-    workers = busy = pending = 0;
+    workers = busy = pending = roomed_workers = 0;
 }
 
 static void *worker(void *argument)
@@ -87,6 +93,25 @@ static void *worker(void *argument)
     return NULL;
 }
 
+/* With the lock held: keeps the workers off the caller's CPU. A scheduler that wakes them there, beside
+ * an idle one, leaves them behind the caller for most of a short call. */
+static void make_room(void)
+{
+#ifdef __linux__
+    int cpu = sched_getcpu();
+    cpu_set_t allowed;
+    if (cpu < 0 || (cpu == roomed_cpu && workers == roomed_workers))
+        return;
+    if (sched_getaffinity(0, sizeof allowed, &allowed) || CPU_COUNT(&allowed) < 2)
+        return;
+    CPU_CLR(cpu, &allowed);
+    for (int member = 1; member <= workers; member++)
+        pthread_setaffinity_np(handles[member], sizeof allowed, &allowed);
+    roomed_cpu = cpu;
+    roomed_workers = workers;
+#endif
+}
+
 /* With the lock held. Returns how many members can run. */
 static int grow(int threads)
 {
@@ -106,6 +131,7 @@ static int grow(int threads)
         pthread_attr_destroy(&detached);
         if (failed)
             break;
+        handles[member] = thread;
         workers++;
     }
     return workers + 1 < threads ? workers + 1 : threads;
@@ -126,6 +152,7 @@ void vl_parallel(int threads, vl_task *task, void *context)
         return;
     }
     busy = 1;
+    make_room();
     current_task = task;
     current_context = context;
     current_members = threads;
