@@ -15,6 +15,9 @@ __all__ = ["SAMPLE_SECONDS", "measured", "run_workload"]
 
 # A sample repeats its work until it takes this long, so that the clock's grain does not matter.
 SAMPLE_SECONDS = 0.005
+# Threads of OpenBLAS, OpenMP and onnxruntime go on spinning for some 30 ms after a call, on the cores
+# that the next contestant wants.
+REST_SECONDS = 0.05
 
 
 def run_workload(
@@ -71,6 +74,7 @@ def measured(ways: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[
     samples: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(rounds):
         for name, run in ways.items():
+            time.sleep(REST_SECONDS)
             run()  # what stood between two turns has the caches: this one brings them back
             start = time.perf_counter()
             for _ in range(repeats[name]):
