@@ -15,7 +15,7 @@ __all__ = ["SAMPLE_SECONDS", "measured", "run_workload"]
 
 # A sample repeats its work until it takes this long, so that the clock's grain does not matter.
 SAMPLE_SECONDS = 0.005
-# Threads of OpenBLAS, OpenMP and onnxruntime go on spinning for some 30 ms after a call, on the cores
+# Threads of OpenBLAS, OpenMP and onnxruntime spin on for some 30 ms after a call, on the cores
 # that the next contestant wants.
 REST_SECONDS = 0.05
 
