@@ -7,7 +7,7 @@ SOURCES := setup.py pyproject.toml ext/threads.c $(wildcard ext/*.pyx ext/*.h ex
 PEERS := torch==2.13.0 onnxruntime==1.32.0 onnx==1.23.2
 
 help:
-	@echo "make demo       set up and run the demo: 370 real series through a trained LSTM"
+	@echo "make demo       set up and run the demo: 370 real series through a trained GRU"
 	@echo "make test       set up and run the tests"
 	@echo "make check      what CI runs: lint, types, all tests with torch and onnxruntime, the wheel"
 	@echo "make lint       ruff and mypy"

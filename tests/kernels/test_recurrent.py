@@ -41,7 +41,9 @@ def assert_close(result, expected, dtype):
     for got, want in zip(result, expected, strict=True):
         if got is not None:
             assert got.dtype == dtype
-            np.testing.assert_allclose(got, want, rtol=0, atol=TOLERANCE[dtype])
+            # relu's states are not bounded: sums round in proportion to the largest of them
+            size = max(1.0, np.abs(want).max(initial=0.0))
+            np.testing.assert_allclose(got, want, rtol=0, atol=TOLERANCE[dtype] * size)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
