@@ -4,7 +4,13 @@ from typing import Any
 
 from vledge import nn, packing
 from vledge._version import __version__
-from vledge.errors import FormatError, MissingDependencyError, UnsupportedError, VledgeError
+from vledge.errors import (
+    FormatError,
+    MissingDependencyError,
+    ModelWarning,
+    UnsupportedError,
+    VledgeError,
+)
 from vledge.packing import (
     PackedSequence,
     invert_permutation,
@@ -19,7 +25,9 @@ from vledge.threads import get_num_threads, set_num_threads
 
 __all__ = [
     "FormatError",
+    "InferenceSession",
     "MissingDependencyError",
+    "ModelWarning",
     "PackedSequence",
     "UnsupportedError",
     "VledgeError",
@@ -40,7 +48,11 @@ __all__ = [
 ]
 
 # Readers of files are imported when they are first used: a stream on a board needs none.
-_LAZY = {"load_weights": "vledge.formats", "save_weights": "vledge.formats"}
+_LAZY = {
+    "InferenceSession": "vledge.graph.session",
+    "load_weights": "vledge.formats",
+    "save_weights": "vledge.formats",
+}
 
 
 def __getattr__(name: str) -> Any:

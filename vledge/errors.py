@@ -4,7 +4,13 @@ Wrong arguments raise the ordinary ``ValueError`` and ``TypeError``, with torch'
 torch has one. What is here is for files, models and the installation.
 """
 
-__all__ = ["FormatError", "MissingDependencyError", "UnsupportedError", "VledgeError"]
+__all__ = [
+    "FormatError",
+    "MissingDependencyError",
+    "ModelWarning",
+    "UnsupportedError",
+    "VledgeError",
+]
 
 
 class VledgeError(Exception):
@@ -21,3 +27,7 @@ class UnsupportedError(VledgeError, NotImplementedError):
 
 class MissingDependencyError(VledgeError, ImportError):
     """An optional package is needed; the message holds the ``pip install`` line to run."""
+
+
+class ModelWarning(UserWarning):
+    """A model runs, but is known to have been written wrongly by the tool that made it."""

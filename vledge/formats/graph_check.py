@@ -1,0 +1,46 @@
+"""What must hold of any graph before it is planned: names, whichever file it came from."""
+
+from collections.abc import Iterable
+
+from vledge.errors import FormatError
+from vledge.formats.graph_definition import Graph
+
+__all__ = ["MAX_DEPTH", "check_graph"]
+
+MAX_DEPTH = 32  # graphs inside of graphs; real files nest four deep
+
+
+def check_graph(graph: Graph, outer: Iterable[str] = (), depth: int = 0) -> None:
+    """FormatError unless each name is made once, before it is used, and each output is made.
+
+    ``outer`` are the names that the graphs around this one have made at this point.
+    """
+    if depth > MAX_DEPTH:
+        raise FormatError(f"graph {graph.name!r} is nested deeper than {MAX_DEPTH} graphs")
+    own = set(graph.initializers)
+    for info in graph.inputs:
+        if info.name in own and info.name not in graph.initializers:
+            raise FormatError(f"graph {graph.name!r} has two inputs named {info.name!r}")
+        own.add(info.name)
+    outer = set(outer)
+    later = {output for node in graph.nodes for output in node.outputs}
+    for node in graph.nodes:
+        for name in node.inputs:
+            if name and name not in own and name not in outer:
+                where = (
+                    "is made by a later node: the nodes are not in an order in which they can run"
+                    if name in later
+                    else "is made by no node, and is neither input nor initializer"
+                )
+                raise FormatError(f"{node}: its input {name!r} {where}")
+        for subgraph in node.subgraphs():
+            check_graph(subgraph, outer | own, depth + 1)
+        for name in node.outputs:
+            if not name:
+                continue
+            if name in own:
+                raise FormatError(f"{node}: its output {name!r} has been made before")
+            own.add(name)
+    for info in graph.outputs:
+        if info.name not in own and info.name not in outer:
+            raise FormatError(f"graph {graph.name!r}: no node makes its output {info.name!r}")

@@ -1,0 +1,98 @@
+"""A model's graph as plain data, whatever file it came from: what readers make and sessions run.
+
+Names and structure are ONNX's; nothing here depends on the onnx package, and nothing is executed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Graph", "Model", "Node", "Opaque", "ValueInfo"]
+
+
+@dataclass(slots=True)
+class ValueInfo:
+    """An input or output of a graph, as declared.
+
+    ``type`` is an element type's name as in ``element_types`` ("float", "int64", …), "" where the
+    file does not say, and "sequence", "optional" or "map" for what is no tensor. ``shape`` has an
+    int, a symbol's name or None for each axis, or is None where the file does not say how many
+    there are.
+    """
+
+    name: str
+    type: str
+    shape: tuple[int | str | None, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Opaque:
+    """An attribute value of a kind that no operator here takes: a sparse tensor, a type."""
+
+    kind: str
+
+
+@dataclass(slots=True)
+class Node:
+    """One application of an operator. An input or output named ``""`` is absent.
+
+    Attribute values are int, float, str, ndarray, Graph, a list of one of these, or Opaque.
+    ``domain`` is "" for ONNX's own operators (never "ai.onnx").
+    """
+
+    op_type: str
+    inputs: list[str]
+    outputs: list[str]
+    attributes: dict[str, Any] = field(default_factory=dict)
+    name: str = ""
+    domain: str = ""
+
+    def __str__(self) -> str:
+        """How messages name the node: ``node 'lstm_2' (LSTM)``; by its output if it has no name."""
+        domain = f"{self.domain}." if self.domain else ""
+        if self.name:
+            return f"node {self.name!r} ({domain}{self.op_type})"
+        made = next((output for output in self.outputs if output), "nothing")
+        return f"the {domain}{self.op_type} node that makes {made!r}"
+
+    def subgraphs(self) -> Iterator[Graph]:
+        """The graphs among the attributes: an If's branches, a Loop's body."""
+        for value in self.attributes.values():
+            if isinstance(value, Graph):
+                yield value
+            elif isinstance(value, list):
+                yield from (item for item in value if isinstance(item, Graph))
+
+
+@dataclass(slots=True)
+class Graph:
+    """Nodes in an order in which they can run, between inputs and outputs.
+
+    ``initializers`` are constants by name; one that is also named among ``inputs`` is that input's
+    default. A subgraph may name values of the graphs around it.
+    """
+
+    nodes: list[Node]
+    inputs: list[ValueInfo]
+    outputs: list[ValueInfo]
+    initializers: dict[str, np.ndarray] = field(default_factory=dict)
+    name: str = ""
+
+
+@dataclass(slots=True)
+class Model:
+    """A graph, and which version of each operator set it is written in (``{"": 18}``)."""
+
+    graph: Graph
+    opset_imports: dict[str, int]
+    ir_version: int = 0
+    producer_name: str = ""
+    producer_version: str = ""
+    domain: str = ""
+    model_version: int = 0
+    doc_string: str = ""
+    metadata: dict[str, str] = field(default_factory=dict)

@@ -1,0 +1,353 @@
+"""ONNX's RNN, GRU and LSTM, every attribute: on the packed kernels, or on the generic path.
+
+Nodes of the usual form (default activations; no clip, peepholes or input_forget) run on
+``vledge._ext.recurrent``; what else the specification allows runs on ``recurrent_generic``. Both do
+no work past a sequence's length.
+
+Layouts cost no copies where views do: the kernels write ``[T, B, D*H]`` or, when X is the transpose
+of a batch-first array, ``[B, T, D*H]``; Y is a view of it in ONNX's order of axes, so that the
+Transpose, Squeeze and Reshape nodes that exporters put around a recurrent node lead back to the
+kernel's own array, which the next recurrent node recognises in its turn.
+
+Where the specification is silent: Y is zero past a sequence's length and Y_h, Y_c are the states at
+its end; a sequence of length 0 has the final state that ``empty_state`` says.
+Source: Operators.md, opsets 1 to 28.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vledge._ext.recurrent import Stepper, run_padded
+from vledge._ext.weights import Direction
+from vledge.errors import FormatError
+from vledge.graph.operators.recurrent_generic import Cell, GenericDirection, run_generic
+from vledge.graph.registry import Context, prepared_operator
+
+__all__ = ["RecurrentNode"]
+
+GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
+INPUTS = ("X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P")
+
+# rows of ONNX's gates in torch's order, which the kernels have: iofc → ifgo, zrh → rzn
+TORCH_ORDER = {"RNN": (0,), "GRU": (1, 0, 2), "LSTM": (0, 2, 3, 1)}
+_DIRECTIONS = {"forward": 1, "reverse": 1, "bidirectional": 2}
+
+
+# One definition for every opset: what later ones added (linear_before_reset, layout) means by its
+# default what was before, and output_sequence, which went, only said that Y may be absent.
+
+
+@prepared_operator("RNN", since=1)
+def rnn(
+    context: Context,
+    *,
+    hidden_size: int | None = None,
+    direction: str = "forward",
+    activations: list[str] | None = None,
+    activation_alpha: list[float] | None = None,
+    activation_beta: list[float] | None = None,
+    clip: float | None = None,
+    layout: int = 0,
+    output_sequence: int = 0,
+) -> RecurrentNode:
+    cell = Cell("RNN", activations, activation_alpha, activation_beta, clip, direction)
+    return RecurrentNode(context, cell, direction, hidden_size, layout)
+
+
+@prepared_operator("GRU", since=1)
+def gru(
+    context: Context,
+    *,
+    hidden_size: int | None = None,
+    direction: str = "forward",
+    activations: list[str] | None = None,
+    activation_alpha: list[float] | None = None,
+    activation_beta: list[float] | None = None,
+    clip: float | None = None,
+    linear_before_reset: int = 0,
+    layout: int = 0,
+    output_sequence: int = 0,
+) -> RecurrentNode:
+    cell = Cell("GRU", activations, activation_alpha, activation_beta, clip, direction)
+    cell.linear_before_reset = bool(linear_before_reset)
+    return RecurrentNode(context, cell, direction, hidden_size, layout)
+
+
+@prepared_operator("LSTM", since=1)
+def lstm(
+    context: Context,
+    *,
+    hidden_size: int | None = None,
+    direction: str = "forward",
+    activations: list[str] | None = None,
+    activation_alpha: list[float] | None = None,
+    activation_beta: list[float] | None = None,
+    clip: float | None = None,
+    input_forget: int = 0,
+    layout: int = 0,
+    output_sequence: int = 0,
+) -> RecurrentNode:
+    cell = Cell("LSTM", activations, activation_alpha, activation_beta, clip, direction)
+    cell.input_forget = bool(input_forget)
+    return RecurrentNode(context, cell, direction, hidden_size, layout)
+
+
+class RecurrentNode:
+    """One node: its weights, laid out once if they are constant, and how a call goes through.
+
+    Calling it with ``X, W, R, B, sequence_lens, initial_h, initial_c, P`` returns ``Y, Y_h`` and,
+    for an LSTM, ``Y_c``, in the node's layout.
+    """
+
+    def __init__(
+        self, context: Context, cell: Cell, direction: str, hidden_size: int | None, layout: int
+    ) -> None:
+        if direction not in _DIRECTIONS:
+            raise FormatError(f"direction is {direction!r}, expected one of {list(_DIRECTIONS)}")
+        if layout not in (0, 1):
+            raise FormatError(f"layout is {layout}, expected 0 or 1")
+        if len(context.node.inputs) > (8 if cell.kind == "LSTM" else 6):
+            raise FormatError(f"{len(context.node.inputs)} inputs are too many")
+        self.cell = cell
+        self.direction = direction
+        self.hidden_size = hidden_size
+        self.layout = layout
+        self.empty_state = context.options.get("empty_state", "zero")
+        self.wants_output = context.wants(0)
+        self.weights: Weights | None = None
+        inputs = context.node.inputs
+        constants = dict(zip(INPUTS, context.constants, strict=False))
+        given = {name for name, value in zip(INPUTS, inputs, strict=False) if value}
+        own = given & {"W", "R", "B", "P"}
+        if {"X", "W", "R"} - given:
+            raise FormatError("X, W and R cannot be absent")
+        if all(constants[name] is not None for name in own):
+            w, r, b, p = (constants.get(name) for name in ("W", "R", "B", "P"))
+            assert w is not None
+            assert r is not None
+            self.weights = Weights(cell, direction, hidden_size, w, r, b, p)
+            for name in own:
+                context.release(INPUTS.index(name))
+
+    def __call__(
+        self,
+        x: np.ndarray,
+        w: np.ndarray | None,
+        r: np.ndarray | None,
+        b: np.ndarray | None = None,
+        sequence_lens: np.ndarray | None = None,
+        initial_h: np.ndarray | None = None,
+        initial_c: np.ndarray | None = None,
+        p: np.ndarray | None = None,
+    ) -> tuple[np.ndarray | None, ...]:
+        weights = self.weights
+        if weights is None:
+            assert w is not None
+            assert r is not None
+            weights = Weights(self.cell, self.direction, self.hidden_size, w, r, b, p)
+        if x.ndim != 3 or x.shape[2] != weights.input_size:
+            axes = "[B, T, I]" if self.layout else "[T, B, I]"
+            raise ValueError(
+                f"X has the shape {x.shape}, expected {axes} with {weights.input_size} features"
+            )
+        if x.dtype != weights.outer_dtype:
+            raise ValueError(f"X is {x.dtype}, W and R are {weights.outer_dtype}")
+        if self.layout:
+            x = x.transpose(1, 0, 2)
+        steps, sequences = x.shape[:2]
+        states = [
+            self._state(state, name, weights, sequences)
+            for state, name in ((initial_h, "initial_h"), (initial_c, "initial_c"))
+        ]
+        x = x.astype(weights.dtype, copy=False)
+        if sequence_lens is not None and steps:
+            lengths = _checked_lengths(sequence_lens, steps, sequences)
+            if (lengths != steps).any():
+                return self._finished(weights, *self._run_lengths(weights, x, lengths, *states))
+        if steps == 0 or sequences == 0:
+            lengths = np.zeros(sequences, np.int64)
+            return self._finished(weights, *self._run_lengths(weights, x, lengths, *states))
+        if steps == 1 and weights.stepper is not None:
+            y, h, c = weights.stepper.step(np.ascontiguousarray(x[0]), *states)
+            return self._finished(weights, y[None], h, c)
+        batch_sizes = np.full(steps, sequences, np.int64)
+        return self._finished(weights, *weights.run_padded(x, batch_sizes, None, *states))
+
+    def _state(
+        self, state: np.ndarray | None, name: str, weights: Weights, sequences: int
+    ) -> np.ndarray | None:
+        if state is None:
+            return None
+        if self.layout and state.ndim == 3:
+            state = state.transpose(1, 0, 2)
+        expected = (weights.count, sequences, weights.hidden_size)
+        if state.shape != expected:
+            raise ValueError(
+                f"{name} has the shape {state.shape}, expected {expected}, which is "
+                "[directions, sequences, hidden_size]"
+            )
+        return np.ascontiguousarray(state, weights.dtype)
+
+    def _run_lengths(
+        self,
+        weights: Weights,
+        x: np.ndarray,
+        lengths: np.ndarray,
+        h_0: np.ndarray | None,
+        c_0: np.ndarray | None,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """Sequences of different lengths: the longest first for the kernels, and put back after."""
+        steps, sequences = x.shape[:2]
+        order = np.argsort(-lengths, kind="stable")
+        falling = lengths[order]
+        live = int(np.count_nonzero(falling))
+        everyone = live == sequences
+        shape = (weights.count, sequences, weights.hidden_size)
+        h_n, c_n = np.zeros(shape, weights.dtype), None
+        if self.cell.kind == "LSTM":
+            c_n = np.zeros(shape, weights.dtype)
+        if self.empty_state == "initial" and not everyone:
+            for final, initial in ((h_n, h_0), (c_n, c_0)):
+                if final is not None and initial is not None:
+                    final[:] = initial
+        if live == 0:
+            width = weights.count * weights.hidden_size
+            return np.zeros((steps, sequences, width), weights.dtype), h_n, c_n
+        batch_sizes = np.searchsorted(-falling[:live], -np.arange(falling[0]), side="left")
+        batch_sizes = np.ascontiguousarray(batch_sizes, np.int64)
+        rows = order[:live]
+        h_0, c_0 = (s if s is None else np.ascontiguousarray(s[:, rows]) for s in (h_0, c_0))
+        if everyone:
+            output, h, c = weights.run_padded(x, batch_sizes, order, h_0, c_0)
+        else:
+            part, h, c = weights.run_padded(
+                np.ascontiguousarray(x[:, rows]), batch_sizes, None, h_0, c_0
+            )
+            output = np.zeros((steps, sequences, part.shape[2]), weights.dtype)
+            output[:, rows] = part
+        h_n[:, rows] = h
+        if c_n is not None:
+            c_n[:, rows] = c
+        return output, h_n, c_n
+
+    def _finished(
+        self, weights: Weights, output: np.ndarray, h_n: np.ndarray, c_n: np.ndarray | None
+    ) -> tuple[np.ndarray | None, ...]:
+        """Results in ONNX's order of axes, from ``output [T, B, D*H]``; views, not copies."""
+        steps, sequences = output.shape[:2]
+        y = output.reshape(steps, sequences, weights.count, weights.hidden_size)
+        if self.layout:
+            y = y.transpose(1, 0, 2, 3)
+            h_n = h_n.transpose(1, 0, 2)
+            c_n = None if c_n is None else c_n.transpose(1, 0, 2)
+        else:
+            y = y.transpose(0, 2, 1, 3)
+        results = (y, h_n) if c_n is None else (y, h_n, c_n)
+        if weights.outer_dtype != weights.dtype:
+            return tuple(array.astype(weights.outer_dtype) for array in results)
+        return results
+
+
+class Weights:
+    """W, R, B and P of a node, checked and laid out for the path that runs them."""
+
+    def __init__(
+        self,
+        cell: Cell,
+        direction: str,
+        hidden_size: int | None,
+        w: np.ndarray,
+        r: np.ndarray,
+        b: np.ndarray | None,
+        p: np.ndarray | None,
+    ) -> None:
+        gates = GATES[cell.kind]
+        self.count = count = _DIRECTIONS[direction]
+        if w.ndim != 3 or r.ndim != 3:
+            raise FormatError(f"W and R have {w.ndim} and {r.ndim} axes, expected 3")
+        self.input_size = w.shape[2]
+        self.hidden_size = size = r.shape[2]
+        if hidden_size is not None and hidden_size != size:
+            raise FormatError(f"hidden_size is {hidden_size}, R has the shape {r.shape}")
+        expected = {
+            "W": (w, (count, gates * size, self.input_size)),
+            "R": (r, (count, gates * size, size)),
+            "B": (b, (count, 2 * gates * size)),
+            "P": (p, (count, 3 * size)),
+        }
+        for name, (array, shape) in expected.items():
+            if array is None:
+                continue
+            if array.shape != shape:
+                raise FormatError(
+                    f"{name} has the shape {array.shape}, expected {shape} with direction "
+                    f"{direction!r} and hidden_size {size}"
+                )
+            if array.dtype != w.dtype:
+                raise FormatError(f"{name} is {array.dtype}, W is {w.dtype}")
+        if w.dtype not in (np.float16, np.float32, np.float64):
+            raise FormatError(f"W is {w.dtype}, expected a floating-point type")
+        self.outer_dtype = w.dtype
+        # half precision is computed in single: half the rounding, and the only kernels there are
+        self.dtype = np.dtype(np.float64 if w.dtype == np.float64 else np.float32)
+        w, r = (a.astype(self.dtype, copy=False) for a in (w, r))
+        b, p = (None if a is None else a.astype(self.dtype, copy=False) for a in (b, p))
+        self.stepper: Stepper | None = None
+        self.packed: list[Direction] = []
+        self.generic: list[GenericDirection] = []
+        kernel = cell.kernel(count) if p is None else None
+        for index in range(count):
+            reverse = direction == "reverse" or index == 1
+            wb, rb = (None, None) if b is None else np.split(b[index], 2)
+            if kernel is None:
+                peepholes = None if p is None else p[index]
+                self.generic.append(
+                    GenericDirection(cell, index, w[index], r[index], wb, rb, peepholes, reverse)
+                )
+            else:
+                w_d, r_d = (_in_torch_order(a[index], cell.kind) for a in (w, r))
+                wb, rb = (None if a is None else _in_torch_order(a, cell.kind) for a in (wb, rb))
+                self.packed.append(Direction(kernel, w_d, r_d, wb, rb, reverse=reverse))
+        if len(self.packed) == 1:
+            self.stepper = Stepper(self.packed)
+
+    def run_padded(
+        self,
+        x: np.ndarray,
+        batch_sizes: np.ndarray,
+        order: np.ndarray | None,
+        h_0: np.ndarray | None,
+        c_0: np.ndarray | None,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """x [T, B, I] of any strides → output [T, B, D*H], zeros past each length; h_n, c_n.
+
+        Sequence ``order[r]`` is the r-th longest, None says that they are in this order; the
+        states' rows follow it.
+        """
+        if not self.packed:
+            return run_generic(self.generic, x, batch_sizes, order, h_0, c_0)
+        swapped = x.transpose(1, 0, 2)
+        if not x.flags.c_contiguous and swapped.flags.c_contiguous:
+            output, h_n, c_n = run_padded(self.packed, swapped, batch_sizes, order, h_0, c_0, True)
+            return output.transpose(1, 0, 2), h_n, c_n
+        x = np.ascontiguousarray(x)
+        return run_padded(self.packed, x, batch_sizes, order, h_0, c_0)
+
+
+def _in_torch_order(array: np.ndarray, kind: str) -> np.ndarray:
+    gates = array.reshape(GATES[kind], -1, *array.shape[1:])
+    return np.ascontiguousarray(gates[list(TORCH_ORDER[kind])].reshape(array.shape))
+
+
+def _checked_lengths(lengths: np.ndarray, steps: int, sequences: int) -> np.ndarray:
+    if lengths.shape != (sequences,):
+        raise ValueError(f"sequence_lens has the shape {lengths.shape}, expected ({sequences},)")
+    if lengths.dtype.kind not in "iu":
+        raise ValueError(f"sequence_lens is {lengths.dtype}, expected int32")
+    wrong = np.flatnonzero((lengths < 0) | (lengths > steps))
+    if wrong.size:
+        raise ValueError(
+            f"sequence_lens[{wrong[0]}] is {lengths[wrong[0]]} but X has only {steps} time steps"
+        )
+    return lengths.astype(np.int64)

@@ -1,0 +1,243 @@
+"""The recurrent cells as the specification writes them, in NumPy: any activation, clip, peepholes.
+
+One step of the live sequences at a time; what the kernels run faster does not come here.
+Gates are in ONNX's order: z, r, h and i, o, f, c. Source: Operators.md, RNN, GRU, LSTM.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+
+from vledge.errors import FormatError
+
+__all__ = ["Cell", "GenericDirection", "activation", "run_generic"]
+
+Activation = Callable[[np.ndarray], np.ndarray]
+
+_DEFAULTS: Final = {
+    "RNN": ["Tanh"],
+    "GRU": ["Sigmoid", "Tanh"],
+    "LSTM": ["Sigmoid", "Tanh", "Tanh"],
+}
+
+# activation → its parameters with the defaults of the operator of its name; None: must be given
+_PARAMETERS: Final[dict[str, dict[str, float | None]]] = {
+    "relu": {},
+    "tanh": {},
+    "sigmoid": {},
+    "softsign": {},
+    "softplus": {},
+    "affine": {"alpha": 1.0, "beta": 0.0},
+    "leakyrelu": {"alpha": 0.01},
+    "thresholdedrelu": {"alpha": 1.0},
+    "scaledtanh": {"alpha": None, "beta": None},
+    "hardsigmoid": {"alpha": 0.2, "beta": 0.5},
+    "elu": {"alpha": 1.0},
+}
+
+
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+    return 0.5 * np.tanh(0.5 * x) + 0.5
+
+
+def activation(name: str, alpha: float, beta: float) -> Activation:
+    """An activation by its name in lower case."""
+    match name:
+        case "relu":
+            return lambda x: np.maximum(x, 0)
+        case "tanh":
+            return np.tanh
+        case "sigmoid":
+            return _sigmoid
+        case "softsign":
+            return lambda x: x / (1 + np.abs(x))
+        case "softplus":
+            return lambda x: np.logaddexp(x, x.dtype.type(0))
+        case "affine":
+            return lambda x: alpha * x + beta
+        case "leakyrelu":
+            return lambda x: np.where(x >= 0, x, alpha * x)
+        case "thresholdedrelu":
+            return lambda x: np.where(x >= alpha, x, x.dtype.type(0))
+        case "scaledtanh":
+            return lambda x: alpha * np.tanh(beta * x)
+        case "hardsigmoid":
+            return lambda x: np.clip(alpha * x + beta, 0, 1)
+        case "elu":
+            return lambda x: np.where(x >= 0, x, alpha * np.expm1(np.minimum(x, 0)))
+    raise FormatError(f"{name!r} is not one of the specification's activations")
+
+
+class Cell:
+    """What a recurrent node's attributes say of its equations.
+
+    Activations' parameters are taken in turn by the functions that have them, as onnxruntime does;
+    where the list is used up, the default of the operator of that name holds.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        activations: list[str] | None,
+        alphas: list[float] | None,
+        betas: list[float] | None,
+        clip: float | None,
+        direction: str,
+    ) -> None:
+        self.kind = kind
+        self.clip = clip
+        self.linear_before_reset = False
+        self.input_forget = False
+        count = 2 if direction == "bidirectional" else 1
+        default = _DEFAULTS[kind]
+        names = [name.lower() for name in activations or default * count]
+        if kind == "RNN" and count == 1:
+            names = names[:1]  # the specification's own default lists two
+        if len(names) != len(default) * count:
+            raise FormatError(
+                f"activations has {len(names)} names, expected {len(default) * count} with "
+                f"direction {direction!r}"
+            )
+        if clip is not None and not clip > 0:
+            raise FormatError(f"clip is {clip}, expected more than 0")
+        given = {"alpha": list(alphas or ()), "beta": list(betas or ())}
+        self.names = names
+        self.functions: list[Activation] = []
+        for name in names:
+            if name not in _PARAMETERS:
+                raise FormatError(f"{name!r} is not one of the specification's activations")
+            values = {"alpha": 0.0, "beta": 0.0}
+            for key, preset in _PARAMETERS[name].items():
+                value = given[key].pop(0) if given[key] else preset
+                if value is None:
+                    raise FormatError(f"the activation {name} needs activation_{key}")
+                values[key] = value
+            self.functions.append(activation(name, **values))
+
+    def kernel(self, directions: int) -> str | None:
+        """The compiled cell that computes this, or None."""
+        if self.clip is not None or self.input_forget:
+            return None
+        if self.kind == "RNN":
+            if self.names in (["tanh"] * directions, ["relu"] * directions):
+                return f"rnn_{self.names[0]}"
+            return None
+        if self.names != [name.lower() for name in _DEFAULTS[self.kind]] * directions:
+            return None
+        if self.kind == "GRU":
+            return "gru" if self.linear_before_reset else "gru_reset_before"
+        return "lstm"
+
+    def clipped(self, x: np.ndarray) -> np.ndarray:
+        """An activation's input within the node's bounds; NaN stays NaN."""
+        return x if self.clip is None else np.clip(x, -self.clip, self.clip)
+
+
+class GenericDirection:
+    """One direction of a node: weights as in the file, without the axis of directions."""
+
+    def __init__(
+        self,
+        cell: Cell,
+        index: int,
+        w: np.ndarray,
+        r: np.ndarray,
+        wb: np.ndarray | None,
+        rb: np.ndarray | None,
+        p: np.ndarray | None,
+        reverse: bool,
+    ) -> None:
+        self.cell = cell
+        self.w, self.r, self.wb, self.rb = w, r, wb, rb
+        self.hidden_size = r.shape[1]
+        self.peepholes = None if p is None else np.split(p, 3)
+        self.reverse = reverse
+        per_direction = len(_DEFAULTS[cell.kind])
+        self.functions = cell.functions[index * per_direction : (index + 1) * per_direction]
+        self.step = {"RNN": self._rnn, "GRU": self._gru, "LSTM": self._lstm}[cell.kind]
+
+    def input_part(self, x: np.ndarray) -> np.ndarray:
+        """What the inputs add to the gates, for any number of rows."""
+        gates = x @ self.w.T
+        if self.wb is not None:
+            gates += self.wb
+        return gates
+
+    def _rnn(self, gates: np.ndarray, h: np.ndarray, c: Any) -> tuple[np.ndarray, Any]:
+        gates = gates + h @ self.r.T
+        if self.rb is not None:
+            gates += self.rb
+        return self.functions[0](self.cell.clipped(gates)), c
+
+    def _gru(self, gates: np.ndarray, h: np.ndarray, c: Any) -> tuple[np.ndarray, Any]:
+        f, g = self.functions
+        clipped, size = self.cell.clipped, self.hidden_size
+        rb = np.zeros(3 * size, h.dtype) if self.rb is None else self.rb
+        zr = gates[:, : 2 * size] + (h @ self.r[: 2 * size].T + rb[: 2 * size])
+        z, r = np.split(f(clipped(zr)), 2, axis=1)
+        r_h, rb_h = self.r[2 * size :], rb[2 * size :]
+        if self.cell.linear_before_reset:
+            candidate = r * (h @ r_h.T + rb_h)
+        else:
+            candidate = (r * h) @ r_h.T + rb_h
+        n = g(clipped(gates[:, 2 * size :] + candidate))
+        return (1 - z) * n + z * h, c
+
+    def _lstm(
+        self, gates: np.ndarray, h: np.ndarray, c: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        f, g, last = self.functions
+        clipped = self.cell.clipped
+        gates = gates + h @ self.r.T
+        if self.rb is not None:
+            gates += self.rb
+        i, o, forget, candidate = np.split(gates, 4, axis=1)
+        if self.peepholes is not None:
+            i = i + self.peepholes[0] * c
+            forget = forget + self.peepholes[2] * c
+        i = f(clipped(i))
+        forget = 1 - i if self.cell.input_forget else f(clipped(forget))
+        c = forget * c + i * g(clipped(candidate))
+        if self.peepholes is not None:
+            o = o + self.peepholes[1] * c
+        return f(clipped(o)) * last(c), c
+
+
+def run_generic(
+    directions: list[GenericDirection],
+    x: np.ndarray,
+    batch_sizes: np.ndarray,
+    order: np.ndarray | None,
+    h_0: np.ndarray | None,
+    c_0: np.ndarray | None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """x [T, B, I] → output [T, B, D*H], h_n, c_n [D, B, H]: as the kernels' ``run_padded``."""
+    steps, sequences = x.shape[:2]
+    size, has_cell = directions[0].hidden_size, directions[0].cell.kind == "LSTM"
+    rows = np.arange(sequences) if order is None else order
+    shape = (len(directions), sequences, size)
+    h_n = np.zeros(shape, x.dtype) if h_0 is None else h_0.copy()
+    c_n = np.zeros(shape, x.dtype) if c_0 is None else c_0.copy()
+    # packed rows: those of the sequences that are still there, step after step
+    live = np.arange(sequences) < batch_sizes[:, None]
+    place_t, place_b = np.nonzero(live)
+    place_b = rows[place_b]
+    data = x[place_t, place_b]
+    ends = np.cumsum(batch_sizes)
+    output = np.zeros((steps, sequences, len(directions) * size), x.dtype)
+    for index, direction in enumerate(directions):
+        gates = direction.input_part(data)
+        h, c = h_n[index], c_n[index]
+        hidden = np.empty((len(data), size), x.dtype)
+        for t in (
+            reversed(range(len(batch_sizes))) if direction.reverse else range(len(batch_sizes))
+        ):
+            n = batch_sizes[t]
+            part = slice(ends[t] - n, ends[t])
+            h[:n], c[:n] = direction.step(gates[part], h[:n], c[:n])
+            hidden[part] = h[:n]
+        output[place_t, place_b, index * size : (index + 1) * size] = hidden
+    return output, h_n, c_n if has_cell else None

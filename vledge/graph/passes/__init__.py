@@ -1,0 +1,20 @@
+"""What is done to a graph before it is compiled: each pass in its module, and their order here.
+
+Passes work on one mutable `Program`, in which every value has a name of its own, so that a pass
+needs no scopes: constants, types and aliases are each one dictionary for all nested graphs.
+"""
+
+from vledge.graph.passes.cells import recognize_cells
+from vledge.graph.passes.dead_nodes import remove_dead_nodes
+from vledge.graph.passes.folding import fold
+from vledge.graph.passes.program import Program
+
+__all__ = ["Program", "simplify"]
+
+
+def simplify(program: Program) -> None:
+    """Run every pass, in place."""
+    fold(program)
+    remove_dead_nodes(program)
+    if recognize_cells(program):
+        remove_dead_nodes(program)

@@ -1,0 +1,5 @@
+"""placeholder"""
+
+
+def recognize_cells(program):
+    return False

@@ -1,0 +1,162 @@
+"""One walk forward that computes what is constant and skips what does nothing.
+
+Nodes with constant inputs are run once, an If with a constant condition becomes the branch it
+takes, and Identity, Dropout and casts to the type a value has anyway give way to their input.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+import numpy as np
+
+from vledge.errors import FormatError, UnsupportedError
+from vledge.formats.element_types import NUMBERS, dtype_of
+from vledge.formats.graph_definition import Graph, Node, ValueInfo
+from vledge.graph.passes.program import Program, captured
+
+__all__ = ["fold"]
+
+# A result beyond this size is made at each run rather than held: an Expand of a scalar, a Range.
+MAX_GROWTH_BYTES: Final = 1 << 20
+
+# Operators whose first output has the dtype of their first input, at every opset.
+_SAME_DTYPE: Final = frozenset(
+    """
+    Abs Add AveragePool BatchNormalization Clip Concat Conv ConvTranspose Div Elu Exp Expand Flatten
+    GRU Gather Gemm Identity InstanceNormalization LSTM LayerNormalization LeakyRelu Log LogSoftmax
+    MatMul MaxPool Mul Neg Pad Pow RNN ReduceMax ReduceMean ReduceSum Relu Reshape Sigmoid Slice
+    Softmax Split Sqrt Squeeze Sub Tanh Tile Transpose Unsqueeze
+    """.split()  # noqa: SIM905
+)
+_DTYPES_OF: Final = {"Shape": np.dtype(np.int64), "Size": np.dtype(np.int64)}
+
+
+def fold(program: Program) -> None:
+    """Fold the program's graph and every graph inside of it, in place."""
+    _Folder(program).graph(program.graph, top=True)
+
+
+class _Folder:
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.aliases: dict[str, str] = {}  # value → the value that it equals
+
+    def graph(self, graph: Graph, top: bool) -> None:
+        kept = []
+        outputs = {info.name for info in graph.outputs} if top else set()
+        waiting = deque(graph.nodes)
+        while waiting:
+            node = waiting.popleft()
+            node.inputs = [self.aliases.get(name, name) for name in node.inputs]
+            branch = self.branch_taken(node)
+            if branch is not None:
+                waiting.extendleft(reversed(_spliced(node, branch)))
+            elif self.is_no_op(node) and self.bypassed(node, outputs):
+                pass
+            elif not self.computed(node, top):
+                for inner in node.subgraphs():
+                    self.graph(inner, top=False)
+                self.note_dtype(node)
+                kept.append(node)
+        graph.nodes = kept
+        if not top:
+            graph.outputs = [
+                ValueInfo(self.aliases.get(info.name, info.name), info.type, info.shape)
+                for info in graph.outputs
+            ]
+
+    def branch_taken(self, node: Node) -> Graph | None:
+        if node.op_type != "If" or node.domain or len(node.inputs) != 1:
+            return None
+        condition = self.program.constants.get(node.inputs[0])
+        if condition is None or condition.size != 1:
+            return None
+        branch = node.attributes.get("then_branch" if condition.item() else "else_branch")
+        if not isinstance(branch, Graph) or len(branch.outputs) < len(node.outputs):
+            return None  # wrong, which preparing the node will say
+        return branch
+
+    def is_no_op(self, node: Node) -> bool:
+        if node.domain or not node.inputs:
+            return False
+        if node.op_type == "Identity":
+            return True
+        if node.op_type == "Dropout":
+            training = node.inputs[2] if len(node.inputs) > 2 else ""
+            known = self.program.constants.get(training) if training else None
+            unused_mask = len(node.outputs) < 2 or not node.outputs[1]
+            inference = not training or (known is not None and not known.any())
+            return unused_mask and inference and node.attributes.get("is_test", 1) == 1
+        if node.op_type == "Cast":
+            to = node.attributes.get("to", 0)
+            known_dtype = self.program.dtype_of(node.inputs[0])
+            return (
+                known_dtype is not None
+                and known_dtype == dtype_of(to)
+                and to != NUMBERS["bfloat16"]  # which rounds, though it is held as float32
+            )
+        return False
+
+    def bypassed(self, node: Node, graph_outputs: set[str]) -> bool:
+        """Make the node's output another name of its input, unless the caller asks for the name."""
+        source, output = node.inputs[0], node.outputs[0]
+        if output in graph_outputs:
+            return False
+        self.aliases[output] = source
+        return True
+
+    def computed(self, node: Node, top: bool) -> bool:
+        """Run the node now, if all that it needs is known."""
+        constants = self.program.constants
+        needed = [name for name in node.inputs if name]
+        inner = [name for graph in node.subgraphs() for name in captured(graph)]
+        if inner or any(node.subgraphs()) or any(name not in constants for name in needed):
+            return False
+        arguments = [constants[name] if name else None for name in node.inputs]
+        try:
+            prepared = self.program.prepared(node)
+            if not prepared.foldable:
+                return False
+            results = prepared.call(*arguments)
+        except UnsupportedError:
+            return False  # reported with every other such node
+        except MemoryError:
+            raise
+        except Exception as error:
+            if not top:
+                return False  # in a branch that may never be taken
+            if isinstance(error, FormatError):
+                raise
+            raise FormatError(f"{node}: {error}") from error
+        given = sum(array.nbytes for array in arguments if array is not None)
+        if sum(array.nbytes for array in results if array is not None) > given + MAX_GROWTH_BYTES:
+            return False
+        for name, array in zip(node.outputs, results, strict=True):
+            if name:
+                self.program.set_constant(name, array)
+        return True
+
+    def note_dtype(self, node: Node) -> None:
+        if node.domain or not node.outputs:
+            return
+        dtype: np.dtype | None = None
+        if node.op_type == "Cast":
+            dtype = dtype_of(node.attributes.get("to", 0))
+        elif node.op_type in _SAME_DTYPE and node.inputs:
+            dtype = self.program.dtype_of(node.inputs[0])
+        else:
+            dtype = _DTYPES_OF.get(node.op_type)
+        if dtype is not None:
+            self.program.dtypes[node.outputs[0]] = dtype
+
+
+def _spliced(node: Node, branch: Graph) -> list[Node]:
+    """The branch's nodes, and what gives its outputs the names that the If gave them."""
+    ends = [
+        Node("Identity", [info.name], [output], {}, node.name)
+        for info, output in zip(branch.outputs, node.outputs, strict=False)
+        if output
+    ]
+    return branch.nodes + ends

@@ -1,0 +1,235 @@
+"""A graph made ready to run: every node prepared once, and all of them compiled into one function.
+
+The function is Python text made here and compiled, one statement a node, values as its local
+variables: that is the least that a node can cost in Python, drops each array at its last use, and
+has no state, so that threads share it. Nothing of the file's text gets into it, only numbers.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Sequence
+from types import TracebackType
+from typing import Any, Final
+
+import numpy as np
+
+from vledge.errors import UnsupportedError
+from vledge.formats.graph_definition import Graph, Model, Node
+from vledge.graph.passes import Program, simplify
+from vledge.graph.passes.program import captured
+from vledge.graph.prepared import Fallback, Prepared, prepare, several
+
+__all__ = ["NEWEST_OPSET", "OLDEST_OPSET", "Plan", "failed_node", "simplified"]
+
+OLDEST_OPSET: Final = 7  # before it, elementwise operators broadcast by rules of their own
+NEWEST_OPSET: Final = 28  # of onnx 1.23
+
+_FILE: Final = "<vledge plan>"
+_Run = Callable[..., list[np.ndarray]]
+
+
+class Plan:
+    """One model, ready to run: ``plan.run(*arrays of plan.inputs)`` gives those of its outputs.
+
+    ``variable`` names initializers that are inputs of this plan rather than constants.
+    ``options`` are handed to the operators (`Context.options`); ``fallback`` makes a node runnable
+    that no operator here is for, or is None.
+
+    Raises UnsupportedError that lists every node that cannot run, FormatError for a broken one.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        options: dict[str, Any],
+        fallback: Fallback | None = None,
+        variable: Iterable[str] = (),
+    ) -> None:
+        program = simplified(model, options, fallback, variable)
+        self.inputs = [info.name for info in program.graph.inputs]
+        problems: list[str] = []
+        with np.errstate(all="ignore"):
+            self.run: _Run = _Compiler(program, problems).compiled(program.graph)
+        problems.extend(_not_tensors(program.graph))
+        if problems:
+            raise UnsupportedError(_listed(problems, model))
+
+
+def simplified(
+    model: Model,
+    options: dict[str, Any] | None = None,
+    fallback: Fallback | None = None,
+    variable: Iterable[str] = (),
+) -> Program:
+    """The model after every pass."""
+    for domain, opset in model.opset_imports.items():
+        if domain == "" and opset > NEWEST_OPSET:
+            raise UnsupportedError(
+                f"the model is written in operator set {opset}; the newest that is known here is "
+                f"{NEWEST_OPSET}. Export it with opset_version={NEWEST_OPSET} or older"
+            )
+    preparing = functools.partial(prepare, options=options or {}, fallback=fallback)
+    program = Program(model, preparing, variable)
+    with np.errstate(all="ignore"):
+        simplify(program)
+    return program
+
+
+def _listed(problems: Sequence[str], model: Model) -> str:
+    lines = "".join(f"\n  {problem}" for problem in dict.fromkeys(problems))
+    hint = ""
+    opset = model.opset_imports.get("", NEWEST_OPSET)
+    if opset < OLDEST_OPSET:
+        hint = (
+            f"\nThe model is written in operator set {opset}; convert it to {OLDEST_OPSET} or "
+            "newer with onnx.version_converter"
+        )
+    return f"the model cannot run here:{lines}{hint}"
+
+
+def _not_tensors(graph: Graph) -> list[str]:
+    return [
+        f"{name!r} is a {info.type}: only tensors go in and out"
+        for info in (*graph.inputs, *graph.outputs)
+        if (name := info.name) and info.type in ("sequence", "optional", "map", "sparse_tensor")
+    ]
+
+
+class _Compiler:
+    """Writes and compiles the function of a graph, and of every graph inside of it."""
+
+    def __init__(self, program: Program, problems: list[str]) -> None:
+        self.program = program
+        self.problems = problems
+
+    def compiled(self, graph: Graph) -> _Run:
+        """The function of a graph: what it captures, then its inputs, to its outputs."""
+        writer = _Writer(self.program.constants)
+        parameters = [n for n in captured(graph) if n not in self.program.constants]
+        parameters += [info.name for info in graph.inputs]
+        writer.begin(parameters)
+        last_use = _last_uses(graph)
+        for index, node in enumerate(graph.nodes):
+            try:
+                prepared = self.program.prepared(node)
+            except UnsupportedError as error:
+                self.problems.append(str(error))
+                for inner in node.subgraphs():
+                    self.compiled(inner)
+                continue
+            bodies = {
+                key: (self.compiled(value), [n for n in captured(value) if n in writer.variables])
+                for key, value in node.attributes.items()
+                if isinstance(value, Graph)
+            }
+            writer.step(node, prepared, bodies)
+            writer.drop(name for name in last_use.get(index, ()) if name in writer.variables)
+        if self.problems:
+            return lambda *arguments: []  # never run: the plan is refused
+        return writer.end([info.name for info in graph.outputs])
+
+
+class _Writer:
+    """The text of one function, line by line, and the objects that it refers to by number."""
+
+    def __init__(self, constants: dict[str, np.ndarray]) -> None:
+        self.constants = constants
+        self.variables: dict[str, str] = {}
+        self.lines: list[str] = []
+        self.nodes: dict[int, Node] = {}  # line → the node that it runs
+        self.scope: dict[str, Any] = {
+            "Array": np.ndarray,
+            "one": _one,
+            "several": several,
+            "partial": functools.partial,
+            "nodes": self.nodes,
+        }
+
+    def begin(self, parameters: Iterable[str]) -> None:
+        names = [self.variable(name) for name in parameters]
+        self.lines.append(f"def run({', '.join(names)}):")
+
+    def variable(self, name: str) -> str:
+        return self.variables.setdefault(name, f"v{len(self.variables)}")
+
+    def object(self, value: Any) -> str:
+        name = f"o{len(self.scope)}"
+        self.scope[name] = value
+        return name
+
+    def value(self, name: str) -> str:
+        if not name:
+            return "None"
+        if name in self.variables:
+            return self.variables[name]
+        return self.object(self.constants[name])
+
+    def step(
+        self, node: Node, prepared: Prepared, bodies: dict[str, tuple[_Run, list[str]]]
+    ) -> None:
+        arguments = [
+            "None" if index in prepared.released else self.value(name)
+            for index, name in enumerate(node.inputs)
+        ]
+        for key, (body, names) in bodies.items():
+            bound = ", ".join([self.object(body), *(self.variables[name] for name in names)])
+            arguments.append(f"{key}=partial({bound})" if names else f"{key}={bound}")
+        call = f"{self.object(prepared.function)}({', '.join(arguments)})"
+        targets = [self.variable(name) if name else "_" for name in node.outputs]
+        if len(targets) == 1:
+            target = targets[0]
+            self.line(f"{target} = {call}", node)
+            self.line(f"if type({target}) is not Array: {target} = one({target})", node)
+        else:
+            self.line(f"{', '.join(targets)} = several({call}, {len(targets)})", node)
+
+    def line(self, text: str, node: Node | None = None) -> None:
+        self.lines.append(f"    {text}")
+        if node is not None:
+            self.nodes[len(self.lines)] = node
+
+    def drop(self, names: Iterable[str]) -> None:
+        targets = [self.variables[name] for name in names]
+        if targets:
+            self.line(" = ".join(targets) + " = None")
+
+    def end(self, outputs: Iterable[str]) -> _Run:
+        self.line(f"return [{', '.join(self.value(name) for name in outputs)}]")
+        exec(compile("\n".join(self.lines), _FILE, "exec"), self.scope)
+        run: _Run = self.scope.pop("run")
+        return run
+
+
+def _last_uses(graph: Graph) -> dict[int, list[str]]:
+    """Node index → the values that no later node and no output uses."""
+    last: dict[str, int] = {}
+    for index, node in enumerate(graph.nodes):
+        inner = (name for body in node.subgraphs() for name in captured(body))
+        for name in (*node.inputs, *node.outputs, *inner):
+            if name:
+                last[name] = index
+    for info in graph.outputs:
+        last.pop(info.name, None)
+    uses: dict[int, list[str]] = {}
+    for name, index in last.items():
+        uses.setdefault(index, []).append(name)
+    return uses
+
+
+def _one(result: Any) -> np.ndarray:
+    """The array that an operator returned in another guise."""
+    if isinstance(result, (tuple, list)):
+        result = result[0]
+    return np.asarray(result)
+
+
+def failed_node(traceback: TracebackType | None) -> Node | None:
+    """The innermost node of a plan that was running when an exception was raised."""
+    found = None
+    while traceback is not None:
+        frame = traceback.tb_frame
+        if frame.f_code.co_filename == _FILE:
+            found = frame.f_globals["nodes"].get(traceback.tb_lineno, found)
+        traceback = traceback.tb_next
+    return found

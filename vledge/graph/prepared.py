@@ -1,0 +1,86 @@
+"""A node made runnable: its operator found, its attributes bound, its constant inputs taken."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from vledge.errors import FormatError, UnsupportedError
+from vledge.formats.graph_definition import Graph, Node
+from vledge.graph.registry import Context, find, known_operators
+
+__all__ = ["Fallback", "Prepared", "prepare", "several"]
+
+Fallback = Callable[[Node, int], Callable[..., Any]]  # (node, opset) -> a function that runs it
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A node's function, and the inputs of which it has kept what it needs."""
+
+    function: Callable[..., Any]
+    foldable: bool
+    released: frozenset[int]
+    output_count: int
+
+    def call(self, *arguments: np.ndarray | None) -> list[Any]:
+        """Run it: one array for each output that the node has."""
+        return several(self.function(*arguments), self.output_count)
+
+
+def prepare(
+    node: Node,
+    opsets: Mapping[str, int],
+    constants: Mapping[str, np.ndarray],
+    *,
+    options: dict[str, Any],
+    fallback: Fallback | None = None,
+) -> Prepared:
+    """Make a node runnable; UnsupportedError or FormatError naming the node where it is not."""
+    opset = opsets.get(node.domain, 1)
+    known = tuple(constants.get(name) if name else None for name in node.inputs)
+    context = Context(node, opset, known, options)
+    try:
+        if node.domain not in opsets and node.domain != "vledge":
+            raise FormatError(f"the model imports no operator set {node.domain or 'ai.onnx'!r}")
+        entry = find(node.op_type, node.domain, opset)
+        if entry is None:
+            raise UnsupportedError(_why_not(node, opset))
+        attributes = {k: v for k, v in entry.bind(node).items() if not isinstance(v, Graph)}
+        function = entry.function
+        if entry.is_factory:
+            function = function(context, **attributes)
+        else:
+            if entry.wants_context:
+                attributes["context"] = context
+            if attributes:
+                function = functools.partial(function, **attributes)
+    except UnsupportedError as error:
+        if fallback is None or any(node.subgraphs()):
+            raise UnsupportedError(f"{node}: {error}") from None
+        return Prepared(fallback(node, opset), False, frozenset(), len(node.outputs))
+    except FormatError as error:
+        raise FormatError(f"{node}: {error}") from None
+    return Prepared(function, entry.foldable, frozenset(context.released), len(node.outputs))
+
+
+def several(result: Any, count: int) -> list[Any]:
+    """As many arrays as a node has outputs; an operator may have made more of them."""
+    if not isinstance(result, (tuple, list)):
+        result = (result,)
+    if len(result) < count:
+        raise ValueError(f"{count} outputs are asked for, the operator has {len(result)}")
+    # None stands for an output that the node does not name
+    return [item if item is None else np.asarray(item) for item in result[:count]]
+
+
+def _why_not(node: Node, opset: int) -> str:
+    versions = known_operators().get((node.domain, node.op_type))
+    if versions is None:
+        return "the operator is not supported"
+    ranges = ", ".join(f"{v.since} to {v.until}" if v.until else f"{v.since} up" for v in versions)
+    return f"the operator is not supported in operator set {opset} (but in {ranges})"

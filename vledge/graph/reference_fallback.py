@@ -1,0 +1,63 @@
+"""Nodes that vledge has no operator for, run one by one by onnx's reference evaluator.
+
+Right and slow; used only where the user asks for it. Source: onnx.reference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from vledge.errors import MissingDependencyError, UnsupportedError
+from vledge.formats.graph_definition import Node
+
+__all__ = ["reference_function"]
+
+
+def reference_function(node: Node, opset: int) -> Callable[..., list[Any]]:
+    """A function that runs this node; UnsupportedError if onnx's evaluator has none for it."""
+    try:
+        from onnx import TensorProto, ValueInfoProto, helper, numpy_helper
+        from onnx.reference import ReferenceEvaluator
+    except ImportError:
+        raise MissingDependencyError(
+            'fallback="reference" needs the onnx package: pip install vledge[onnx]'
+        ) from None
+    attributes = {
+        name: numpy_helper.from_array(value) if isinstance(value, np.ndarray) else value
+        for name, value in node.attributes.items()
+    }
+    proto = helper.make_node(
+        node.op_type,
+        [f"i{index}" if name else "" for index, name in enumerate(node.inputs)],
+        [f"o{index}" if name else "" for index, name in enumerate(node.outputs)],
+        domain=node.domain,
+        **attributes,
+    )
+    names = [name for name in proto.input if name]
+    graph = helper.make_graph(
+        [proto],
+        "node",
+        [ValueInfoProto(name=name) for name in names],
+        [
+            helper.make_tensor_value_info(name, TensorProto.UNDEFINED, None)
+            for name in proto.output
+            if name
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid(node.domain, opset)])
+    try:
+        evaluator = ReferenceEvaluator(model)
+    except Exception as error:  # it raises whatever a lookup meets
+        raise UnsupportedError(
+            f"{node}: neither vledge nor onnx's reference evaluator runs it: {error}"
+        ) from None
+
+    def run(*arrays: np.ndarray | None) -> list[Any]:
+        given = dict(zip(names, (a for a in arrays if a is not None), strict=True))
+        results = iter(evaluator.run(None, given))
+        return [next(results) if name else None for name in proto.output]
+
+    return run

@@ -1,0 +1,223 @@
+"""Which function runs which operator: the decorators that register one, and the lookup by version.
+
+An operator is a function over arrays. Its positional parameters are ONNX's inputs in their order
+(one that may be absent has ``None`` as its default, a variadic one is ``*args``), its keyword-only
+parameters are ONNX's attributes with the defaults of the specification (one without a default is
+required); it returns an array, or a tuple of arrays for several outputs::
+
+    @operator("Add", since=7)
+    def add(a, b):
+        return a + b
+
+    @operator("Softmax", since=13)
+    def softmax(x, *, axis=-1): ...
+
+    @operator("Squeeze", since=1, until=12)        # axes as an attribute
+    def squeeze_by_attribute(x, *, axes=None): ...
+
+    @operator("Squeeze", since=13)                 # axes as an input
+    def squeeze(x, axes=None): ...
+
+Inputs are ndarrays (0-d for scalars) that must not be changed in place; an output may be a view of
+an input, and a NumPy scalar is taken for a 0-d array. Attributes come as int, float, str, ndarray
+or a list of these. A graph attribute (``then_branch``, ``body``) comes as a function that runs the
+graph: called with the arrays of its inputs it returns the list of its outputs.
+
+A keyword-only parameter named ``context`` is no attribute: it receives the node's `Context` (its
+opset, how many outputs are wanted, which inputs are constant).
+
+An operator that gains from work at load time is registered by its factory, which gets the context
+and the attributes once and returns the function that runs the node::
+
+    @prepared_operator("Conv", since=1)
+    def conv(context, *, group=1, ...):
+        weight = context.constants[1]              # None where it is not a constant
+        ...
+        def run(x, w, b=None): ...
+        return run
+
+A factory raises UnsupportedError for attribute values that it does not run and FormatError for
+ones that are wrong; messages need not name the node, which the caller adds.
+"""
+
+from __future__ import annotations
+
+import inspect
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib import import_module
+from typing import Any, TypeVar
+
+import numpy as np
+
+from vledge.errors import FormatError, UnsupportedError
+from vledge.formats.graph_definition import Graph, Node, Opaque
+
+__all__ = [
+    "Context",
+    "Operator",
+    "find",
+    "known_operators",
+    "operator",
+    "prepared_operator",
+]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Context:
+    """What an operator may know about the node that it runs."""
+
+    node: Node
+    opset: int
+    constants: tuple[np.ndarray | None, ...] = ()
+    options: dict[str, Any] = field(default_factory=dict)  #: the session's, for example empty_state
+    released: set[int] = field(default_factory=set)
+
+    def release(self, index: int) -> None:
+        """Say that a factory has taken what it needs of a constant input: runs get None for it."""
+        self.released.add(index)
+
+    @property
+    def outputs_wanted(self) -> int:
+        """Outputs up to the last one that the node names."""
+        return max((i + 1 for i, name in enumerate(self.node.outputs) if name), default=0)
+
+    def wants(self, index: int) -> bool:
+        """Whether the node names its output of this index."""
+        return index < len(self.node.outputs) and self.node.outputs[index] != ""
+
+
+@dataclass(frozen=True)
+class Operator:
+    """A registered operator, for the opsets from ``since`` to ``until``."""
+
+    op_type: str
+    domain: str
+    since: int
+    until: int | None
+    function: Callable[..., Any]
+    is_factory: bool
+    foldable: bool  #: the same inputs give the same outputs
+    wants_context: bool
+    attributes: dict[str, Any]  #: name → default, inspect.Parameter.empty where it is required
+    inputs: tuple[int, int | None]  #: fewest and most
+
+    def bind(self, node: Node) -> dict[str, Any]:
+        """The node's attributes, checked: UnsupportedError or FormatError for what does not fit."""
+        unknown = [name for name in node.attributes if name not in self.attributes]
+        if unknown:
+            known = ", ".join(self.attributes) or "none"
+            raise UnsupportedError(
+                f"attribute {unknown[0]}={_shown(node.attributes[unknown[0]])} is not supported "
+                f"(known: {known})"
+            )
+        for name, value in node.attributes.items():
+            if isinstance(value, Opaque):
+                raise UnsupportedError(
+                    f"attribute {name} is a {value.kind}, which is not supported"
+                )
+        for name, default in self.attributes.items():
+            if default is inspect.Parameter.empty and name not in node.attributes:
+                raise FormatError(f"the attribute {name} is missing")
+        fewest, most = self.inputs
+        count = len(node.inputs)
+        if count < fewest or (most is not None and count > most):
+            wanted = f"{fewest}" if fewest == most else f"{fewest} to {most}" if most else "more"
+            raise FormatError(f"{count} inputs, expected {wanted}")
+        return dict(node.attributes)
+
+
+_registry: dict[tuple[str, str], list[Operator]] = {}
+
+
+def operator(
+    op_type: str,
+    *,
+    since: int,
+    until: int | None = None,
+    domain: str = "",
+    foldable: bool = True,
+) -> Callable[[F], F]:
+    """Register a function as an operator for opsets ``since`` to ``until``; may be stacked.
+
+    ``foldable=False`` says that the result is not a function of the inputs (random numbers).
+    """
+    return _registering(op_type, domain, since, until, foldable, is_factory=False)
+
+
+def prepared_operator(
+    op_type: str,
+    *,
+    since: int,
+    until: int | None = None,
+    domain: str = "",
+    foldable: bool = True,
+) -> Callable[[F], F]:
+    """Register a factory ``(context, *, attributes) -> function of inputs``; may be stacked."""
+    return _registering(op_type, domain, since, until, foldable, is_factory=True)
+
+
+def _registering(
+    op_type: str, domain: str, since: int, until: int | None, foldable: bool, is_factory: bool
+) -> Callable[[F], F]:
+    def register(function: F) -> F:
+        parameters = list(inspect.signature(function).parameters.values())
+        attributes = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+        wants_context = not is_factory and attributes.pop("context", parameters) is not parameters
+        positional = [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+        variadic = is_factory or any(p.kind is p.VAR_POSITIONAL for p in parameters)
+        fewest = 0 if is_factory else sum(p.default is p.empty for p in positional)
+        entry = Operator(
+            op_type,
+            domain,
+            since,
+            until,
+            function,
+            is_factory,
+            foldable,
+            wants_context,
+            attributes,
+            (fewest, None if variadic else len(positional)),
+        )
+        versions = _registry.setdefault((domain, op_type), [])
+        if any(other.since == since for other in versions):
+            raise ValueError(f"{domain}.{op_type} since {since} is registered twice")
+        versions.append(entry)
+        versions.sort(key=lambda o: o.since)
+        return function
+
+    return register
+
+
+def find(op_type: str, domain: str, opset: int) -> Operator | None:
+    """The newest registration that began at or before ``opset`` and still holds; None if none."""
+    _import_families()
+    for entry in reversed(_registry.get((domain, op_type), ())):
+        if entry.since <= opset:
+            return entry if entry.until is None or opset <= entry.until else None
+    return None
+
+
+def known_operators() -> dict[tuple[str, str], list[Operator]]:
+    """Every registration by (domain, op_type), oldest first."""
+    _import_families()
+    return dict(_registry)
+
+
+@lru_cache(maxsize=1)
+def _import_families() -> None:
+    from vledge.graph import operators
+
+    for module in pkgutil.iter_modules(operators.__path__):
+        import_module(f"{operators.__name__}.{module.name}")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, (Graph, np.ndarray)):
+        return f"<{type(value).__name__}>"
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,335 @@
+"""`InferenceSession`: a whole model, loaded once and run many times, with onnxruntime's habits.
+
+Arguments are checked here; the plan below trusts them.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from vledge.errors import FormatError, ModelWarning, UnsupportedError, VledgeError
+from vledge.formats.element_types import DTYPES
+from vledge.formats.graph_definition import Graph, Model, Node, ValueInfo
+from vledge.graph.plan import Plan, failed_node
+
+__all__ = ["InferenceSession", "ModelMetadata", "NodeArg", "read_model"]
+
+
+@dataclass(frozen=True)
+class NodeArg:
+    """An input or output: its name, its type as ``tensor(float)``, and its shape.
+
+    An axis of the shape is an int, the name of a symbol, or None where the file does not say.
+    """
+
+    name: str
+    type: str
+    shape: list[int | str | None]
+
+
+@dataclass(frozen=True)
+class ModelMetadata:
+    """What the file says of itself."""
+
+    producer_name: str
+    producer_version: str
+    graph_name: str
+    domain: str
+    description: str
+    version: int
+    opset_imports: dict[str, int]
+    custom_metadata_map: dict[str, str] = field(default_factory=dict)
+
+
+class InferenceSession:
+    """Runs an ONNX model, or one that ``vledge convert`` wrote.
+
+    Parameters
+    ----------
+    path_or_bytes : str, PathLike or bytes
+        A file, told by its content, or the content itself. ONNX files need the onnx package, files
+        by ``vledge convert`` do not.
+    fallback : None or "reference"
+        With "reference", nodes that vledge has no operator for are run by onnx's own reference
+        evaluator, slowly; without it, a model that has such nodes is refused.
+    empty_state : "zero" or "initial"
+        The final state of a sequence of length 0 in a recurrent node, which ONNX leaves open: zeros
+        as onnxruntime has it, or its initial state.
+    providers : sequence of str, optional
+        Only there so that onnxruntime's calls work; must name "CPUExecutionProvider" if given.
+
+    Raises
+    ------
+    FormatError
+        The file is damaged or contradicts itself; the message names the node or tensor.
+    UnsupportedError
+        Nodes cannot run here: the message lists all of them. No run ever stops at such a node.
+    MissingDependencyError
+        The onnx package is needed and not there.
+
+    A session may be used by several threads at a time. Arrays given to `run` are not changed, and
+    arrays that it returns are the caller's.
+
+    >>> session = InferenceSession("model.onnx")  # doctest: +SKIP
+    >>> (logits,) = session.run(None, {"x": x, "lengths": lengths})  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        path_or_bytes: str | os.PathLike[str] | bytes,
+        sess_options: None = None,
+        providers: Sequence[str] | None = None,
+        *,
+        fallback: str | None = None,
+        empty_state: str = "zero",
+    ) -> None:
+        if sess_options is not None:
+            raise TypeError(
+                "vledge has no session options: set threads by vledge.set_num_threads, and leave "
+                "sess_options out"
+            )
+        if providers is not None and "CPUExecutionProvider" not in providers:
+            raise ValueError(
+                f"providers is {list(providers)}: vledge has only CPUExecutionProvider"
+            )
+        if fallback not in (None, "reference"):
+            raise ValueError(f"fallback must be None or 'reference', got {fallback!r}")
+        if empty_state not in ("zero", "initial"):
+            raise ValueError(f"empty_state must be 'zero' or 'initial', got {empty_state!r}")
+        self._where = "" if isinstance(path_or_bytes, bytes) else f"{os.fspath(path_or_bytes)}: "
+        self._options = {"empty_state": empty_state}
+        self._fallback = _reference_fallback() if fallback else None
+        self._model = read_model(path_or_bytes)
+        graph = self._model.graph
+        defaults = graph.initializers
+        self._inputs = {i.name: i for i in graph.inputs if i.name not in defaults}
+        self._overridable = {}
+        if self._model.ir_version >= 4:  # before, initializers had to be among the inputs
+            self._overridable = {i.name: i for i in graph.inputs if i.name in defaults}
+        self._outputs = {info.name: index for index, info in enumerate(graph.outputs)}
+        self._checks = [(name, *_expected(info)) for name, info in self._inputs.items()]
+        self._warn_of_wrong_grus()
+        self._plan = self._planned(())
+        self._lock = threading.Lock()
+        self._overriding: dict[frozenset[str], Plan] = {}
+        if not self._overridable:
+            graph.initializers = {}  # the plan has what it needs of them
+
+    # ---- what the model says
+
+    def get_inputs(self) -> list[NodeArg]:
+        """The inputs that a run needs."""
+        return [_node_arg(info) for info in self._inputs.values()]
+
+    def get_outputs(self) -> list[NodeArg]:
+        """The outputs that a run can give."""
+        return [_node_arg(info) for info in self._model.graph.outputs]
+
+    def get_overridable_initializers(self) -> list[NodeArg]:
+        """The inputs that have a default, which a run may replace."""
+        return [_node_arg(info) for info in self._overridable.values()]
+
+    def get_modelmeta(self) -> ModelMetadata:
+        """Who made the model, with which tools and operator sets."""
+        model = self._model
+        return ModelMetadata(
+            model.producer_name,
+            model.producer_version,
+            model.graph.name,
+            model.domain,
+            model.doc_string,
+            model.model_version,
+            dict(model.opset_imports),
+            dict(model.metadata),
+        )
+
+    def get_providers(self) -> list[str]:
+        """Always ``["CPUExecutionProvider"]``."""
+        return ["CPUExecutionProvider"]
+
+    # ---- running
+
+    def run(
+        self, output_names: Sequence[str] | None, input_feed: Mapping[str, Any]
+    ) -> list[np.ndarray]:
+        """Run the model once.
+
+        Parameters
+        ----------
+        output_names : names of outputs in the order wanted, or None for all
+        input_feed : an array for each input, of its dtype, its number of axes and its fixed sizes
+
+        Raises ValueError for an input that is missing, unknown or not as declared, and, naming the
+        node, for inputs whose sizes do not go together.
+        """
+        plan = self._plan
+        arrays = []
+        for name, type_, dtype, shape in self._checks:
+            if name not in input_feed:
+                raise ValueError(self._missing(input_feed))
+            arrays.append(_checked(input_feed[name], name, type_, dtype, shape))
+        if len(input_feed) != len(arrays):
+            plan, arrays = self._override(input_feed, arrays)
+        try:
+            with np.errstate(all="ignore"):
+                results = plan.run(*arrays)
+        except MemoryError:
+            raise
+        except Exception as error:
+            node = failed_node(error.__traceback__)
+            if node is None:
+                raise
+            kind = type(error) if isinstance(error, VledgeError) else ValueError
+            raise kind(f"{self._where}{node}: {error}") from error
+        if output_names is not None:
+            unknown = [name for name in output_names if name not in self._outputs]
+            if unknown:
+                raise ValueError(f"no output named {unknown[0]!r}: there are {list(self._outputs)}")
+            results = [results[self._outputs[name]] for name in output_names]
+        return _owned(results)
+
+    def _missing(self, input_feed: Mapping[str, Any]) -> str:
+        missing = [name for name in self._inputs if name not in input_feed]
+        return f"Required inputs ({missing}) are missing from input feed ({list(input_feed)})."
+
+    def _override(
+        self, input_feed: Mapping[str, Any], arrays: list[np.ndarray]
+    ) -> tuple[Plan, list[np.ndarray]]:
+        """The plan in which the initializers that the feed replaces are inputs, and its arrays."""
+        extra = [name for name in input_feed if name not in self._inputs]
+        for name in extra:
+            if name not in self._overridable:
+                raise ValueError(
+                    f"the model has no input named {name!r}: there are {list(self._inputs)}"
+                )
+        with self._lock:
+            key = frozenset(extra)
+            if key not in self._overriding:
+                self._overriding[key] = self._planned(key)
+            plan = self._overriding[key]
+        given = dict(zip(self._inputs, arrays, strict=True))
+        for name in extra:
+            info = self._overridable[name]
+            given[name] = _checked(input_feed[name], name, *_expected(info))
+        return plan, [given[name] for name in plan.inputs]
+
+    def _planned(self, variable: Sequence[str] | frozenset[str]) -> Plan:
+        try:
+            return Plan(self._model, self._options, self._fallback, variable)
+        except (FormatError, UnsupportedError) as error:
+            raise type(error)(f"{self._where}{error}") from error.__cause__
+
+    def _warn_of_wrong_grus(self) -> None:
+        if self._model.producer_name != "pytorch":
+            return
+        for node in _nodes(self._model.graph):
+            if node.op_type == "GRU" and not node.attributes.get("linear_before_reset", 0):
+                warnings.warn(
+                    f"{self._where}{node} has linear_before_reset=0, which torch's GRU never "
+                    "means: onnxscript 0.5.7 to 0.7.0 wrote it by mistake, and results are wrong "
+                    "by about 0.1. Export the model again with a newer onnxscript (the file is by "
+                    f"torch {self._model.producer_version or 'of an unknown version'})",
+                    ModelWarning,
+                    stacklevel=3,
+                )
+                return
+
+
+def read_model(source: str | os.PathLike[str] | bytes) -> Model:
+    """Read a model from an ONNX file or one that ``vledge convert`` wrote, told by its bytes."""
+    where = "" if isinstance(source, bytes) else f"{os.fspath(source)}: "
+    if isinstance(source, (bytearray, memoryview)):
+        source = bytes(source)
+    if isinstance(source, bytes):
+        start = source[:9]
+    else:
+        with open(source, "rb") as file:
+            start = file.read(9)
+    try:
+        if start[8:9] == b"{":
+            from vledge.formats import vledge_model
+
+            return vledge_model.read(source)
+        from vledge.formats import onnx_model
+
+        return onnx_model.read(source)
+    except (FormatError, UnsupportedError) as error:
+        raise type(error)(f"{where}{error}") from error.__cause__
+
+
+def _reference_fallback() -> Callable[[Node, int], Callable[..., Any]]:
+    from vledge.graph.reference_fallback import reference_function
+
+    return reference_function
+
+
+def _nodes(graph: Graph) -> list[Node]:
+    inner = (n for node in graph.nodes for body in node.subgraphs() for n in _nodes(body))
+    return [*graph.nodes, *inner]
+
+
+def _node_arg(info: ValueInfo) -> NodeArg:
+    kind = f"tensor({info.type})" if info.type in DTYPES else info.type
+    return NodeArg(info.name, kind, list(info.shape or ()))
+
+
+_Shape = tuple[int | str | None, ...] | None
+
+
+def _expected(info: ValueInfo) -> tuple[str, np.dtype | None, _Shape]:
+    return info.type, DTYPES.get(info.type), info.shape
+
+
+def _checked(
+    value: Any, name: str, type_: str, dtype: np.dtype | None, shape: _Shape
+) -> np.ndarray:
+    """A read-only view of an input, or ValueError if it is not as the model declares it."""
+    if not isinstance(value, np.ndarray):
+        value = np.asarray(value, dtype)
+    array: np.ndarray = value.view()
+    if dtype is not None and array.dtype != dtype:
+        if dtype.kind == "O" and array.dtype.kind in "SU":
+            array = array.astype(object)
+        elif array.dtype.newbyteorder("=") == dtype:
+            array = array.astype(dtype)
+        else:
+            raise ValueError(
+                f"input {name!r} has the dtype {array.dtype}, expected tensor({type_}), "
+                f"which is {dtype}"
+            )
+    if shape is not None:
+        if array.ndim != len(shape):
+            raise ValueError(
+                f"input {name!r} has the shape {array.shape}, expected {len(shape)} axes: "
+                f"{_shown(shape)}"
+            )
+        for axis, wanted in enumerate(shape):
+            if type(wanted) is int and array.shape[axis] != wanted:
+                raise ValueError(
+                    f"input {name!r} has the shape {array.shape}, expected {wanted} on axis "
+                    f"{axis}: {_shown(shape)}"
+                )
+    array.flags.writeable = False
+    return array
+
+
+def _shown(shape: Sequence[int | str | None]) -> str:
+    return "[" + ", ".join("?" if size is None else str(size) for size in shape) + "]"
+
+
+def _owned(results: list[np.ndarray]) -> list[np.ndarray]:
+    """Results that the caller may change: no view of an input, of a constant or of one another."""
+    seen: set[int] = set()
+    for index, array in enumerate(results):
+        base = id(array if array.base is None else array.base)
+        if not array.flags.writeable or base in seen:
+            results[index] = array.copy()
+        seen.add(base)
+    return results
