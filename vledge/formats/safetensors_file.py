@@ -18,7 +18,7 @@ from vledge.formats.checkpoint import Checkpoint
 from vledge.formats.source import Source
 from vledge.formats.tensor_view import checked_name, tensor_view
 
-__all__ = ["read", "write"]
+__all__ = ["METADATA", "read", "read_all", "write"]
 
 MAX_HEADER_BYTES: Final = 8 << 20  # the format allows 100 MB, which parsed is too much for a board
 
@@ -38,26 +38,38 @@ _DTYPES: Final = {
     "U64": "uint64",
     "U8": "uint8",
 }
-_METADATA: Final = "__metadata__"
+METADATA: Final = "__metadata__"
 
 
 def read(source: Source, key: str | None) -> Checkpoint:
     """Read every tensor of the file; it has no parts that a ``key`` could name."""
-    import safetensors
-
     if key is not None:
         raise FormatError(f"key={key!r} names no part: a safetensors file has only one")
+    weights, skipped, _ = read_all(source)
+    return Checkpoint(source.format, "", weights, skipped, {})
+
+
+def read_all(
+    source: Source,
+) -> tuple[dict[str, np.ndarray], dict[str, str], dict[str, str]]:
+    """The file's tensors; those left out, with the reason; and its metadata."""
+    import safetensors
+
     size = int.from_bytes(source.data[:8], "little")
     if size > MAX_HEADER_BYTES:
         raise FormatError(f"a header of {size:,} bytes; at most {MAX_HEADER_BYTES:,} are read")
     try:
-        with safetensors.safe_open(source.path, framework="numpy"):
-            pass  # opening checks the header: sizes, offsets, overlaps, holes, the file's length
+        # opening checks the header: sizes, offsets, overlaps, holes, the file's length
+        if source.path:
+            with safetensors.safe_open(source.path, framework="numpy"):
+                pass
+        else:
+            safetensors.deserialize(bytes(source.data))
         header = json.loads(source.data[8 : 8 + size], object_pairs_hook=_distinct)
     except (safetensors.SafetensorError, ValueError, RecursionError) as error:
         raise FormatError(f"not a valid safetensors file: {error}") from None
     contents = memoryview(source.data)[8 + size :]
-    header.pop(_METADATA, None)
+    metadata = header.pop(METADATA, {})
     weights: dict[str, np.ndarray] = {}
     skipped: dict[str, str] = {}
     for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
@@ -71,7 +83,7 @@ def read(source: Source, key: str | None) -> Checkpoint:
             weights[name] = tensor_view(contents[begin:end], dtype, entry["shape"])
         except FormatError as error:
             raise FormatError(f"tensor {name!r}: {error}") from None
-    return Checkpoint(source.format, "", weights, skipped, {})
+    return weights, skipped, metadata
 
 
 def _distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -81,7 +93,11 @@ def _distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return entries
 
 
-def write(path: str | os.PathLike[str], weights: Mapping[str, np.ndarray]) -> None:
+def write(
+    path: str | os.PathLike[str],
+    weights: Mapping[str, np.ndarray],
+    metadata: Mapping[str, str] | None = None,
+) -> None:
     """Write ``weights`` to ``path`` so that the file is there whole, old or new, at any moment."""
     import safetensors
     import safetensors.numpy
@@ -97,7 +113,7 @@ def write(path: str | os.PathLike[str], weights: Mapping[str, np.ndarray]) -> No
     os.close(descriptor)
     try:
         try:
-            safetensors.numpy.save_file(arrays, scratch)
+            safetensors.numpy.save_file(arrays, scratch, dict(metadata) if metadata else None)
         except safetensors.SafetensorError as error:
             raise OSError(f"{target}: could not be written: {error}") from error
         os.chmod(scratch, mode)  # the library gives its files to the owner alone
@@ -113,7 +129,7 @@ def _writable(name: str, array: np.ndarray) -> np.ndarray:
     """The array as the library wants it: C-ordered, little-endian, of a dtype that is read back."""
     if not isinstance(name, str):
         raise TypeError(f"the name of a weight must be a string, got {name!r}")
-    if name == _METADATA:
+    if name == METADATA:
         raise ValueError(f"a weight cannot be named {name!r}: the format keeps that name to itself")
     array = np.asarray(array)
     # Complex tensors came to the format late: not every reader knows them.
