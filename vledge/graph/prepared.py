@@ -15,6 +15,7 @@ from vledge.graph.registry import Context, find, known_operators
 
 __all__ = ["Fallback", "Prepared", "prepare", "several"]
 
+_RANDOM = ("Bernoulli", "Multinomial")
 Fallback = Callable[[Node, int], Callable[..., Any]]  # (node, opset) -> a function that runs it
 
 
@@ -62,7 +63,8 @@ def prepare(
     except UnsupportedError as error:
         if fallback is None or any(node.subgraphs()):
             raise UnsupportedError(f"{node}: {error}") from None
-        return Prepared(fallback(node, opset), False, frozenset(), len(node.outputs))
+        foldable = not node.op_type.startswith("Random") and node.op_type not in _RANDOM
+        return Prepared(fallback(node, opset), foldable, frozenset(), len(node.outputs))
     except FormatError as error:
         raise FormatError(f"{node}: {error}") from None
     return Prepared(function, entry.foldable, frozenset(context.released), len(node.outputs))

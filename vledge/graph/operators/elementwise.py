@@ -1,8 +1,36 @@
-"""Operators that work element by element, with NumPy's broadcasting."""
+"""Arithmetic and functions of one number, element by element, with NumPy's broadcasting.
+
+Comparisons are in ``comparison``, activations in ``activation``, sines in ``trigonometry``.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
 
 import numpy as np
 
-from vledge.graph.registry import operator
+from vledge.graph.registry import Context, operator, prepared_operator
+
+__all__ = ["divided"]
+
+
+def _unary(op_type: str, since: int, ufunc: Callable[[np.ndarray], np.ndarray]) -> None:
+    @operator(op_type, since=since)
+    def run(x: np.ndarray) -> np.ndarray:
+        return ufunc(x)
+
+
+_unary("Abs", 6, np.abs)
+_unary("Ceil", 6, np.ceil)
+_unary("Exp", 6, np.exp)
+_unary("Floor", 6, np.floor)
+_unary("Log", 6, np.log)
+_unary("Neg", 6, np.negative)
+_unary("Reciprocal", 6, np.reciprocal)
+_unary("Round", 11, np.rint)  # halves to even
+_unary("Sign", 9, np.sign)
+_unary("Sqrt", 6, np.sqrt)
 
 
 @operator("Add", since=7)
@@ -22,8 +50,77 @@ def mul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 @operator("Div", since=7)
 def div(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Integers are divided towards zero, as C does and ONNX means."""
-    if a.dtype.kind not in "iu":
-        return np.divide(a, b)
+    return np.divide(a, b) if a.dtype.kind in "fc" else divided(a, b)
+
+
+def divided(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Integers divided towards zero, as C does and ONNX means."""
     quotient = np.floor_divide(a, b)
+    if a.dtype.kind == "u":
+        return quotient
     return quotient + ((quotient < 0) & (quotient * b != a)).astype(a.dtype)
+
+
+@operator("Mod", since=10)
+def mod(a: np.ndarray, b: np.ndarray, *, fmod: int = 0) -> np.ndarray:
+    """The sign is the divisor's, or with ``fmod`` the dividend's."""
+    return np.fmod(a, b) if fmod else np.mod(a, b)
+
+
+@prepared_operator("Pow", since=7)
+def pow_(context: Context) -> Callable[..., np.ndarray]:
+    exponent = context.constants[1] if len(context.constants) == 2 else None
+    if exponent is not None and exponent.ndim == 0 and exponent == 2:
+        context.release(1)
+        return lambda base, _: np.square(base)
+    return power
+
+
+def power(base: np.ndarray, exponent: np.ndarray) -> np.ndarray:
+    """Of the base's dtype, whatever the exponent's."""
+    if base.dtype == exponent.dtype and base.dtype.kind == "f":
+        return np.power(base, exponent)
+    if base.dtype.kind == "f":
+        return np.power(base, exponent.astype(base.dtype))
+    if exponent.dtype.kind == "f" or (exponent < 0).any():
+        return np.power(base.astype(np.float64), exponent).astype(base.dtype)
+    return np.power(base, exponent.astype(base.dtype))
+
+
+@operator("Max", since=6)
+def max_(first: np.ndarray, *rest: np.ndarray) -> np.ndarray:
+    return functools.reduce(np.maximum, rest, first)
+
+
+@operator("Min", since=6)
+def min_(first: np.ndarray, *rest: np.ndarray) -> np.ndarray:
+    return functools.reduce(np.minimum, rest, first)
+
+
+@operator("Sum", since=6)
+def sum_(first: np.ndarray, *rest: np.ndarray) -> np.ndarray:
+    return functools.reduce(np.add, rest, first)
+
+
+@operator("Mean", since=6)
+def mean(first: np.ndarray, *rest: np.ndarray) -> np.ndarray:
+    return np.divide(functools.reduce(np.add, rest, first), first.dtype.type(1 + len(rest)))
+
+
+@operator("Clip", since=6, until=10)
+def clip_by_attributes(
+    x: np.ndarray,
+    *,
+    min: float = float(np.finfo(np.float32).min),
+    max: float = float(np.finfo(np.float32).max),
+) -> np.ndarray:
+    return np.minimum(np.maximum(x, x.dtype.type(min)), x.dtype.type(max))
+
+
+@operator("Clip", since=11)
+def clip(
+    x: np.ndarray, min: np.ndarray | None = None, max: np.ndarray | None = None
+) -> np.ndarray:
+    if min is not None:
+        x = np.maximum(x, min)
+    return x if max is None else np.minimum(x, max)

@@ -16,6 +16,9 @@ Source: Operators.md, opsets 1 to 28.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 import numpy as np
 
 from vledge._ext.recurrent import Stepper, run_padded
@@ -27,7 +30,7 @@ from vledge.graph.registry import Context, prepared_operator
 __all__ = ["RecurrentNode"]
 
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
-INPUTS = ("X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P")
+WEIGHTS = (1, 2, 3, 7, 8, 9, 10, 11)  # the inputs that are weights: W, R, B, P, and scales
 
 # rows of ONNX's gates in torch's order, which the kernels have: iofc → ifgo, zrh → rzn
 TORCH_ORDER = {"RNN": (0,), "GRU": (1, 0, 2), "LSTM": (0, 2, 3, 1)}
@@ -101,34 +104,33 @@ class RecurrentNode:
     """
 
     def __init__(
-        self, context: Context, cell: Cell, direction: str, hidden_size: int | None, layout: int
+        self,
+        context: Context,
+        cell: Cell,
+        direction: str,
+        hidden_size: int | None,
+        layout: int,
+        lay_out: Callable[..., Weights] | None = None,
     ) -> None:
+        lay_out = lay_out or Weights
         if direction not in _DIRECTIONS:
             raise FormatError(f"direction is {direction!r}, expected one of {list(_DIRECTIONS)}")
         if layout not in (0, 1):
             raise FormatError(f"layout is {layout}, expected 0 or 1")
-        if len(context.node.inputs) > (8 if cell.kind == "LSTM" else 6):
-            raise FormatError(f"{len(context.node.inputs)} inputs are too many")
-        self.cell = cell
-        self.direction = direction
-        self.hidden_size = hidden_size
+        self.has_cell_state = cell.kind == "LSTM"
         self.layout = layout
         self.empty_state = context.options.get("empty_state", "zero")
-        self.wants_output = context.wants(0)
+        self.lay_out = functools.partial(lay_out, cell, direction, hidden_size)
         self.weights: Weights | None = None
         inputs = context.node.inputs
-        constants = dict(zip(INPUTS, context.constants, strict=False))
-        given = {name for name, value in zip(INPUTS, inputs, strict=False) if value}
-        own = given & {"W", "R", "B", "P"}
-        if {"X", "W", "R"} - given:
+        if len(inputs) < 3 or not all(inputs[:3]):
             raise FormatError("X, W and R cannot be absent")
-        if all(constants[name] is not None for name in own):
-            w, r, b, p = (constants.get(name) for name in ("W", "R", "B", "P"))
-            assert w is not None
-            assert r is not None
-            self.weights = Weights(cell, direction, hidden_size, w, r, b, p)
-            for name in own:
-                context.release(INPUTS.index(name))
+        own = [index for index in WEIGHTS if index < len(inputs) and inputs[index]]
+        if all(context.constants[index] is not None for index in own):
+            constants = [*context.constants, *[None] * (12 - len(inputs))]
+            self.weights = self.lay_out(*(constants[index] for index in WEIGHTS))
+            for index in own:
+                context.release(index)
 
     def __call__(
         self,
@@ -140,12 +142,9 @@ class RecurrentNode:
         initial_h: np.ndarray | None = None,
         initial_c: np.ndarray | None = None,
         p: np.ndarray | None = None,
+        *scales: np.ndarray | None,
     ) -> tuple[np.ndarray | None, ...]:
-        weights = self.weights
-        if weights is None:
-            assert w is not None
-            assert r is not None
-            weights = Weights(self.cell, self.direction, self.hidden_size, w, r, b, p)
+        weights = self.weights or self.lay_out(w, r, b, p, *scales)
         if x.ndim != 3 or x.shape[2] != weights.input_size:
             axes = "[B, T, I]" if self.layout else "[T, B, I]"
             raise ValueError(
@@ -205,7 +204,7 @@ class RecurrentNode:
         everyone = live == sequences
         shape = (weights.count, sequences, weights.hidden_size)
         h_n, c_n = np.zeros(shape, weights.dtype), None
-        if self.cell.kind == "LSTM":
+        if self.has_cell_state:
             c_n = np.zeros(shape, weights.dtype)
         if self.empty_state == "initial" and not everyone:
             for final, initial in ((h_n, h_0), (c_n, c_0)):
@@ -259,45 +258,26 @@ class Weights:
         hidden_size: int | None,
         w: np.ndarray,
         r: np.ndarray,
-        b: np.ndarray | None,
-        p: np.ndarray | None,
+        b: np.ndarray | None = None,
+        p: np.ndarray | None = None,
+        *scales: None,
     ) -> None:
-        gates = GATES[cell.kind]
-        self.count = count = _DIRECTIONS[direction]
-        if w.ndim != 3 or r.ndim != 3:
-            raise FormatError(f"W and R have {w.ndim} and {r.ndim} axes, expected 3")
-        self.input_size = w.shape[2]
-        self.hidden_size = size = r.shape[2]
-        if hidden_size is not None and hidden_size != size:
-            raise FormatError(f"hidden_size is {hidden_size}, R has the shape {r.shape}")
-        expected = {
-            "W": (w, (count, gates * size, self.input_size)),
-            "R": (r, (count, gates * size, size)),
-            "B": (b, (count, 2 * gates * size)),
-            "P": (p, (count, 3 * size)),
-        }
-        for name, (array, shape) in expected.items():
-            if array is None:
-                continue
-            if array.shape != shape:
-                raise FormatError(
-                    f"{name} has the shape {array.shape}, expected {shape} with direction "
-                    f"{direction!r} and hidden_size {size}"
-                )
-            if array.dtype != w.dtype:
+        self._check_shapes(cell, direction, hidden_size, w, r, b, p)
+        for name, array in (("R", r), ("B", b), ("P", p)):
+            if array is not None and array.dtype != w.dtype:
                 raise FormatError(f"{name} is {array.dtype}, W is {w.dtype}")
         if w.dtype not in (np.float16, np.float32, np.float64):
             raise FormatError(f"W is {w.dtype}, expected a floating-point type")
-        self.outer_dtype = w.dtype
+        self.outer_dtype: np.dtype = w.dtype
         # half precision is computed in single: half the rounding, and the only kernels there are
-        self.dtype = np.dtype(np.float64 if w.dtype == np.float64 else np.float32)
+        self.dtype: np.dtype = np.dtype(np.float64 if w.dtype == np.float64 else np.float32)
         w, r = (a.astype(self.dtype, copy=False) for a in (w, r))
         b, p = (None if a is None else a.astype(self.dtype, copy=False) for a in (b, p))
         self.stepper: Stepper | None = None
         self.packed: list[Direction] = []
         self.generic: list[GenericDirection] = []
-        kernel = cell.kernel(count) if p is None else None
-        for index in range(count):
+        kernel = cell.kernel(self.count) if p is None else None
+        for index in range(self.count):
             reverse = direction == "reverse" or index == 1
             wb, rb = (None, None) if b is None else np.split(b[index], 2)
             if kernel is None:
@@ -311,6 +291,38 @@ class Weights:
                 self.packed.append(Direction(kernel, w_d, r_d, wb, rb, reverse=reverse))
         if len(self.packed) == 1:
             self.stepper = Stepper(self.packed)
+
+    def _check_shapes(
+        self,
+        cell: Cell,
+        direction: str,
+        hidden_size: int | None,
+        w: np.ndarray,
+        r: np.ndarray,
+        b: np.ndarray | None,
+        p: np.ndarray | None,
+    ) -> None:
+        """Take the sizes off ``w [D, gates * H, I]`` and ``r [D, gates * H, H]``, and check all."""
+        if w.ndim != 3 or r.ndim != 3:
+            raise FormatError(f"W and R have {w.ndim} and {r.ndim} axes, expected 3")
+        self.count = count = _DIRECTIONS[direction]
+        self.input_size = w.shape[2]
+        self.hidden_size = size = r.shape[2]
+        rows = GATES[cell.kind] * size
+        if hidden_size is not None and hidden_size != size:
+            raise FormatError(f"hidden_size is {hidden_size}, R has the shape {r.shape}")
+        expected = {
+            "W": (w, (count, rows, self.input_size)),
+            "R": (r, (count, rows, size)),
+            "B": (b, (count, 2 * rows)),
+            "P": (p, (count, 3 * size)),
+        }
+        for name, (array, shape) in expected.items():
+            if array is not None and array.shape != shape:
+                raise FormatError(
+                    f"{name} has the shape {array.shape}, expected {shape} with direction "
+                    f"{direction!r} and hidden_size {size}"
+                )
 
     def run_padded(
         self,

@@ -159,22 +159,24 @@ class GenericDirection:
         self.functions = cell.functions[index * per_direction : (index + 1) * per_direction]
         self.step = {"RNN": self._rnn, "GRU": self._gru, "LSTM": self._lstm}[cell.kind]
 
-    def input_part(self, x: np.ndarray) -> np.ndarray:
-        """What the inputs add to the gates, for any number of rows."""
-        gates = x @ self.w.T
-        if self.wb is not None:
-            gates += self.wb
-        return gates
+    def input_part(self, rows: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """What the inputs add to the gates: ``rows`` of ``x [T, B, I]``, which has padding too."""
+        gates = rows @ self.w.T
+        return gates if self.wb is None else gates + self.wb
+
+    def recurrent_part(self, h: np.ndarray, count: int) -> np.ndarray:
+        """What the states add to the gates of the first ``count`` sequences, which run on, of those
+        that ran in the step before, ``h``."""
+        gates = h[:count] @ self.r.T
+        return gates if self.rb is None else gates + self.rb
 
     def _rnn(self, gates: np.ndarray, h: np.ndarray, c: Any) -> tuple[np.ndarray, Any]:
-        gates = gates + h @ self.r.T
-        if self.rb is not None:
-            gates += self.rb
-        return self.functions[0](self.cell.clipped(gates)), c
+        return self.functions[0](self.cell.clipped(gates + self.recurrent_part(h, len(gates)))), c
 
     def _gru(self, gates: np.ndarray, h: np.ndarray, c: Any) -> tuple[np.ndarray, Any]:
         f, g = self.functions
         clipped, size = self.cell.clipped, self.hidden_size
+        h = h[: len(gates)]
         rb = np.zeros(3 * size, h.dtype) if self.rb is None else self.rb
         zr = gates[:, : 2 * size] + (h @ self.r[: 2 * size].T + rb[: 2 * size])
         z, r = np.split(f(clipped(zr)), 2, axis=1)
@@ -191,10 +193,7 @@ class GenericDirection:
     ) -> tuple[np.ndarray, np.ndarray]:
         f, g, last = self.functions
         clipped = self.cell.clipped
-        gates = gates + h @ self.r.T
-        if self.rb is not None:
-            gates += self.rb
-        i, o, forget, candidate = np.split(gates, 4, axis=1)
+        i, o, forget, candidate = np.split(gates + self.recurrent_part(h, len(gates)), 4, axis=1)
         if self.peepholes is not None:
             i = i + self.peepholes[0] * c
             forget = forget + self.peepholes[2] * c
@@ -223,21 +222,21 @@ def run_generic(
     c_n = np.zeros(shape, x.dtype) if c_0 is None else c_0.copy()
     # packed rows: those of the sequences that are still there, step after step
     live = np.arange(sequences) < batch_sizes[:, None]
-    place_t, place_b = np.nonzero(live)
-    place_b = rows[place_b]
-    data = x[place_t, place_b]
+    lengths = live.sum(axis=0)
+    forward, ranks = np.nonzero(live)
+    places = rows[ranks]
     ends = np.cumsum(batch_sizes)
     output = np.zeros((steps, sequences, len(directions) * size), x.dtype)
     for index, direction in enumerate(directions):
-        gates = direction.input_part(data)
+        # backwards, each sequence begins at its own end
+        times = lengths[ranks] - 1 - forward if direction.reverse else forward
+        gates = direction.input_part(x[times, places], x[: len(batch_sizes)])
         h, c = h_n[index], c_n[index]
-        hidden = np.empty((len(data), size), x.dtype)
-        for t in (
-            reversed(range(len(batch_sizes))) if direction.reverse else range(len(batch_sizes))
-        ):
-            n = batch_sizes[t]
-            part = slice(ends[t] - n, ends[t])
-            h[:n], c[:n] = direction.step(gates[part], h[:n], c[:n])
-            hidden[part] = h[:n]
-        output[place_t, place_b, index * size : (index + 1) * size] = hidden
+        hidden = np.empty((len(gates), size), x.dtype)
+        ran = sequences
+        for n, end in zip(batch_sizes, ends, strict=True):
+            h[:n], c[:n] = direction.step(gates[end - n : end], h[:ran], c[:n])
+            hidden[end - n : end] = h[:n]
+            ran = n
+        output[times, places, index * size : (index + 1) * size] = hidden
     return output, h_n, c_n if has_cell else None
