@@ -504,7 +504,7 @@ OTHER_FILES = {
     "bare pickle": (pickled({"w": [1.0]}), "bare pickle"),
     "ONNX": (
         b"\x08\x08\x12\x07pytorch\x1a\x052.13",
-        r"ONNX model, which this version does not read",
+        r"ONNX.*InferenceSession",
     ),
     "7z": (b"7z\xbc\xaf\x27\x1c" + bytes(100), "unknown format"),
     "text": (b"weights = [1, 2, 3]\n", "unknown format"),

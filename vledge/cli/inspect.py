@@ -1,4 +1,7 @@
-"""``vledge inspect FILE``: what tensors a file holds, and what layers they make."""
+"""``vledge inspect FILE``: what tensors a file holds, and what layers they make.
+
+Files that hold a graph are described by ``inspect_graph``.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +11,23 @@ import os
 from dataclasses import asdict
 
 from vledge.cli.table import rows, size
-from vledge.formats import read_checkpoint
+from vledge.formats import holds_graph, read_checkpoint
 from vledge.nn import recognize
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``vledge inspect``."""
-    parser.add_argument("file", help=".pt .pth .bin .jit .pt2 .safetensors .npz")
+    parser.add_argument("file", help=".pt .pth .bin .jit .pt2 .safetensors .npz .onnx")
     parser.add_argument("--key", help="the part of a checkpoint to read, for example model_state")
     parser.add_argument("--json", action="store_true", help="print JSON for programs")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the lists."""
+    if arguments.key is None and holds_graph(arguments.file):
+        from vledge.cli.inspect_graph import inspect_graph
+
+        return inspect_graph(arguments.file, arguments.json)
     checkpoint = read_checkpoint(arguments.file, arguments.key)
     weights = checkpoint.weights
     layers = recognize(weights)

@@ -13,9 +13,9 @@ import numpy as np
 
 from vledge.errors import FormatError
 from vledge.formats.checkpoint import Checkpoint
-from vledge.formats.source import identified, open_source
+from vledge.formats.source import identified, looks_like_onnx, open_source
 
-__all__ = ["Checkpoint", "load_weights", "read_checkpoint", "save_weights"]
+__all__ = ["Checkpoint", "holds_graph", "load_weights", "read_checkpoint", "save_weights"]
 
 
 def load_weights(path: str | os.PathLike[str], key: str | None = None) -> dict[str, np.ndarray]:
@@ -65,6 +65,15 @@ def read_checkpoint(path: str | os.PathLike[str], key: str | None = None) -> Che
     except FormatError as error:
         raise FormatError(f"{os.fspath(path)}: {error}") from None
     return checkpoint
+
+
+def holds_graph(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is a whole model: ONNX, or written by ``vledge convert``. A guess by bytes."""
+    source = open_source(path)
+    if looks_like_onnx(source):
+        return True
+    # the metadata come first in a safetensors header, for whoever looks only there
+    return source.starts_with(b"{", at=8) and b'"vledge.model"' in source.data[8 : 8 + 256]
 
 
 def save_weights(path: str | os.PathLike[str], weights: Mapping[str, np.ndarray]) -> None:

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from vledge.errors import FormatError
 from vledge.formats.zip_archive import ZipArchive
 
-__all__ = ["FORMATS", "Format", "Source", "identified", "open_source"]
+__all__ = ["FORMATS", "Format", "Source", "identified", "looks_like_onnx", "open_source"]
 
 # The first pickle of a legacy file holds torch's magic number, behind an optional FRAME opcode.
 LEGACY_MAGIC: Final = 0x1950A86A20F9469CFC6C
@@ -106,6 +106,11 @@ def identified(source: Source) -> tuple[Source, str]:
     raise FormatError(f"{_what_it_is(source)}. Weights are read from: {known}")
 
 
+def looks_like_onnx(source: Source) -> bool:
+    """ModelProto: field 1, ir_version, as a varint; then a field that is a message or a string."""
+    return source.starts_with(b"\x08") and len(source.data) > 2 and source.data[2] & 7 == 2
+
+
 def _what_it_is(source: Source) -> str:
     """A sentence on a file that is not read, naming what it is where that can be told."""
     if source.archive is not None:
@@ -122,7 +127,6 @@ def _what_it_is(source: Source) -> str:
         return "a .npy file, one array without a name: save it by numpy.savez(path, name=array)"
     if source.starts_with(b"\x80", b"(dp", b"(lp", b"ctorch", b"ccollections"):
         return "a bare pickle, which torch.save did not write"
-    # ModelProto: field 1, ir_version, as a varint; then a field that is a message or a string.
-    if source.starts_with(b"\x08") and len(source.data) > 2 and source.data[2] & 7 == 2:
-        return "it looks like an ONNX model, which this version does not read: save the state_dict"
+    if looks_like_onnx(source):
+        return "it looks like an ONNX model: run it by vledge.InferenceSession(path)"
     return f"a file of an unknown format, beginning with the bytes {source.data[:8]!r}"

@@ -20,7 +20,7 @@ from vledge.graph.passes import Program, simplify
 from vledge.graph.passes.program import captured
 from vledge.graph.prepared import Fallback, Prepared, prepare, several
 
-__all__ = ["NEWEST_OPSET", "OLDEST_OPSET", "Plan", "failed_node", "simplified"]
+__all__ = ["NEWEST_OPSET", "OLDEST_OPSET", "Plan", "failed_node", "simplified", "unsupported"]
 
 OLDEST_OPSET: Final = 7  # before it, elementwise operators broadcast by rules of their own
 NEWEST_OPSET: Final = 28  # of onnx 1.23
@@ -48,10 +48,9 @@ class Plan:
     ) -> None:
         program = simplified(model, options, fallback, variable)
         self.inputs = [info.name for info in program.graph.inputs]
-        problems: list[str] = []
+        problems = _not_tensors(program.graph)
         with np.errstate(all="ignore"):
             self.run: _Run = _Compiler(program, problems).compiled(program.graph)
-        problems.extend(_not_tensors(program.graph))
         if problems:
             raise UnsupportedError(_listed(problems, model))
 
@@ -74,6 +73,13 @@ def simplified(
     with np.errstate(all="ignore"):
         simplify(program)
     return program
+
+
+def unsupported(program: Program) -> list[str]:
+    """What keeps a program from running, by node; empty if nothing does."""
+    problems: list[str] = []
+    _Compiler(program, problems).compiled(program.graph)
+    return list(dict.fromkeys([*problems, *_not_tensors(program.graph)]))
 
 
 def _listed(problems: Sequence[str], model: Model) -> str:

@@ -19,7 +19,7 @@ from vledge.formats.element_types import DTYPES
 from vledge.formats.graph_definition import Graph, Model, Node, ValueInfo
 from vledge.graph.plan import Plan, failed_node
 
-__all__ = ["InferenceSession", "ModelMetadata", "NodeArg", "read_model"]
+__all__ = ["InferenceSession", "ModelMetadata", "NodeArg", "describe_input", "read_model"]
 
 
 @dataclass(frozen=True)
@@ -126,15 +126,15 @@ class InferenceSession:
 
     def get_inputs(self) -> list[NodeArg]:
         """The inputs that a run needs."""
-        return [_node_arg(info) for info in self._inputs.values()]
+        return [describe_input(info) for info in self._inputs.values()]
 
     def get_outputs(self) -> list[NodeArg]:
         """The outputs that a run can give."""
-        return [_node_arg(info) for info in self._model.graph.outputs]
+        return [describe_input(info) for info in self._model.graph.outputs]
 
     def get_overridable_initializers(self) -> list[NodeArg]:
         """The inputs that have a default, which a run may replace."""
-        return [_node_arg(info) for info in self._overridable.values()]
+        return [describe_input(info) for info in self._overridable.values()]
 
     def get_modelmeta(self) -> ModelMetadata:
         """Who made the model, with which tools and operator sets."""
@@ -275,7 +275,8 @@ def _nodes(graph: Graph) -> list[Node]:
     return [*graph.nodes, *inner]
 
 
-def _node_arg(info: ValueInfo) -> NodeArg:
+def describe_input(info: ValueInfo) -> NodeArg:
+    """An input or output as onnxruntime describes it."""
     kind = f"tensor({info.type})" if info.type in DTYPES else info.type
     return NodeArg(info.name, kind, list(info.shape or ()))
 

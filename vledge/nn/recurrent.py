@@ -6,7 +6,8 @@ Weights are held once, packed for the kernels; ``state_dict()`` and attributes u
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -128,6 +129,26 @@ class RecurrentBase(Module):
     def nbytes(self) -> int:
         """Bytes that the weights take, laid out for the kernels; 0 before they are loaded."""
         return sum(d.nbytes for layer in self._layers or () for d in layer)
+
+    @classmethod
+    def from_onnx(
+        cls, path: str | os.PathLike[str] | bytes, node: str | Sequence[str] | None = None
+    ) -> Any:
+        """Build the layer from a recurrent node of an ONNX model, without the rest of its graph.
+
+        ``node`` is the node's name or one of its outputs', or a list of them for a stack of layers
+        (exporters write one node a layer), or None if the graph has only one of this kind. Weights
+        that the graph puts together from constants are found. Shapes are torch's: ``layout=1``
+        makes a ``batch_first`` layer, whose states stay layer-first.
+
+        Raises ValueError if there is no such node, UnsupportedError if torch's layer cannot be it:
+        only reverse, clip, peepholes, other activations, linear_before_reset=0.
+        """
+        # The graph stands above the layers and is imported only by who has one.
+        from vledge.graph.layers import layer_weights
+
+        weights, options = layer_weights(path, cls.__name__, node)
+        return cls.from_weights(weights, **options)  # type: ignore[attr-defined]
 
     @classmethod
     def _from_weights(

@@ -117,6 +117,8 @@ class RecurrentNode:
             raise FormatError(f"direction is {direction!r}, expected one of {list(_DIRECTIONS)}")
         if layout not in (0, 1):
             raise FormatError(f"layout is {layout}, expected 0 or 1")
+        self.cell = cell
+        self.count = _DIRECTIONS[direction]
         self.has_cell_state = cell.kind == "LSTM"
         self.layout = layout
         self.empty_state = context.options.get("empty_state", "zero")

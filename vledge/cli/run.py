@@ -1,0 +1,112 @@
+"""``vledge run MODEL --input x=x.npy --output y.npy``: run a whole model once, on .npy files."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+
+import numpy as np
+
+from vledge.cli.table import rows
+from vledge.formats.element_types import DTYPES
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``vledge run``."""
+    parser.add_argument("model", help="an ONNX file, or one by `vledge convert`")
+    parser.add_argument(
+        "--input",
+        action="append",
+        default=[],
+        metavar="NAME=FILE",
+        help="an input's array from a .npy file, or a number: sr=16000; once for each input",
+    )
+    parser.add_argument(
+        "--output",
+        action="append",
+        default=[],
+        metavar="[NAME=]FILE",
+        help="where to write an output, .npy; without a name, outputs are taken in turn",
+    )
+    parser.add_argument(
+        "--fallback",
+        choices=["reference"],
+        help="run operators that vledge does not have by onnx's reference evaluator",
+    )
+    parser.add_argument("--repeats", type=int, default=1, help="run so often and print the times")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Load, run, write, and print what came out."""
+    from vledge.graph.session import InferenceSession
+
+    if arguments.repeats < 1:
+        raise ValueError(f"--repeats must be at least 1, got {arguments.repeats}")
+    session = InferenceSession(arguments.model, fallback=arguments.fallback)
+    declared = {info.name: info.type for info in session.get_inputs()}
+    declared |= {info.name: info.type for info in session.get_overridable_initializers()}
+    feed = {}
+    for text in arguments.input:
+        name, separator, value = text.partition("=")
+        if not separator or name not in declared:
+            raise ValueError(f"--input {text}: expected NAME=FILE with a name of {list(declared)}")
+        feed[name] = _array(value, declared[name], text)
+    names = [info.name for info in session.get_outputs()]
+    targets = _targets(arguments.output, names)
+    times = []
+    for _ in range(arguments.repeats):
+        start = time.perf_counter()
+        results = session.run(None, feed)
+        times.append(time.perf_counter() - start)
+    lines = []
+    for name, array in zip(names, results, strict=True):
+        target = targets.get(name, "")
+        if target:
+            with open(target, "wb") as file:
+                np.save(file, array, allow_pickle=False)
+        shape = "x".join(map(str, array.shape)) or "scalar"
+        lines.append((name, shape, array.dtype, _range(array), target))
+    print(rows(lines))
+    if arguments.repeats > 1:
+        best, middle = min(times), sorted(times)[len(times) // 2]
+        print(f"{len(times)} runs: best {best * 1e3:.3f} ms, median {middle * 1e3:.3f} ms")
+    return 0
+
+
+def _array(value: str, declared: str, text: str) -> np.ndarray:
+    """An array out of a file; or a number, of the type that the model declares."""
+    if not os.path.exists(value):
+        try:
+            number = float(value) if "float" in declared or "double" in declared else int(value)
+        except ValueError:
+            raise ValueError(f"--input {text}: there is no file {value}") from None
+        return np.asarray(number, DTYPES.get(declared.removeprefix("tensor(").removesuffix(")")))
+    loaded = np.load(value, allow_pickle=False)
+    if not isinstance(loaded, np.ndarray):
+        raise ValueError(f"--input {text}: expected a .npy file with one array")
+    return loaded
+
+
+def _targets(outputs: list[str], names: list[str]) -> dict[str, str]:
+    """Output name → file."""
+    targets: dict[str, str] = {}
+    for text in outputs:
+        name, separator, path = text.partition("=")
+        if not separator:
+            free = [candidate for candidate in names if candidate not in targets]
+            if not free:
+                raise ValueError(f"--output {text}: the model has only {len(names)} outputs")
+            name, path = free[0], text
+        elif name not in names:
+            raise ValueError(f"--output {text}: no output named {name!r}: there are {names}")
+        targets[name] = path
+    return targets
+
+
+def _range(array: np.ndarray) -> str:
+    if not array.size or array.dtype.kind not in "fiub":
+        return ""
+    if array.size == 1:
+        return f"{array.item():.6g}"
+    return f"{array.min():.6g} to {array.max():.6g}"
