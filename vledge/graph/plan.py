@@ -121,6 +121,8 @@ class _Compiler:
                 prepared = self.program.prepared(node)
             except UnsupportedError as error:
                 self.problems.append(str(error))
+                for name in node.outputs:
+                    writer.variable(name)  # later nodes are looked at, too
                 for inner in node.subgraphs():
                     self.compiled(inner)
                 continue
