@@ -1,4 +1,4 @@
-"""Cells that exporters take apart: found in any order of their parts, and only if they are cells."""
+"""Cells that exporters take apart: found in any order of their parts, and only where they are."""
 
 import numpy as np
 import pytest
