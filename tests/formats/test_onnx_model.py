@@ -232,7 +232,7 @@ UNSUPPORTED = {
         lambda model: model.graph.input.append(
             helper.make_tensor_sequence_value_info("list", TensorProto.FLOAT, None)
         ),
-        "'list' is a sequence: only tensors",
+        "'list' is of the type sequence",
     ),
 }
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 
 from vledge.errors import UnsupportedError
+from vledge.formats.element_types import DTYPES
 from vledge.formats.graph_definition import Graph, Model, Node
 from vledge.graph.passes import Program, simplify
 from vledge.graph.passes.program import captured
@@ -95,10 +96,11 @@ def _listed(problems: Sequence[str], model: Model) -> str:
 
 
 def _not_tensors(graph: Graph) -> list[str]:
+    """Inputs and outputs that no array here can hold."""
     return [
-        f"{name!r} is a {info.type}: only tensors go in and out"
+        f"{info.name!r} is of the type {info.type}, which is not supported"
         for info in (*graph.inputs, *graph.outputs)
-        if (name := info.name) and info.type in ("sequence", "optional", "map", "sparse_tensor")
+        if info.type and info.type not in DTYPES
     ]
 
 
