@@ -5,12 +5,12 @@ float16 is computed in float16 by NumPy's own loops, which round each step from 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 
 from vledge._ext import isa
-from vledge.errors import FormatError
 from vledge.graph.registry import Context, operator, prepared_operator
 
 __all__ = ["sigmoid", "softplus"]
@@ -70,7 +70,10 @@ def celu(x: np.ndarray, *, alpha: float = 1.0) -> np.ndarray:
 
 @operator("Selu", since=6)
 def selu(
-    x: np.ndarray, *, alpha: float = 1.67326319217681884765625, gamma: float = 1.05070102214813232421875
+    x: np.ndarray,
+    *,
+    alpha: float = 1.67326319217681884765625,
+    gamma: float = 1.05070102214813232421875,
 ) -> np.ndarray:
     return np.multiply(elu(x, alpha=alpha), x.dtype.type(gamma))
 
@@ -104,6 +107,13 @@ def mish(x: np.ndarray) -> np.ndarray:
 @operator("Swish", since=24)
 def swish(x: np.ndarray, *, alpha: float = 1.0) -> np.ndarray:
     return x * sigmoid(np.asarray(x * x.dtype.type(alpha)))
+
+
+@operator("SwiGLU", since=28)
+def swiglu(gate: np.ndarray, value: np.ndarray, *, alpha: float = 1.0) -> np.ndarray:
+    if gate.shape != value.shape:
+        raise ValueError(f"A has the shape {gate.shape}, B has {value.shape}, expected the same")
+    return swish(gate, alpha=alpha) * value
 
 
 @operator("ThresholdedRelu", since=10)
@@ -154,9 +164,8 @@ def _over_axis(op_type: str, function: Callable[[np.ndarray, int], np.ndarray]) 
 
         def run(x: np.ndarray) -> np.ndarray:
             start = axis + x.ndim if axis < 0 else axis
-            rows = int(np.prod(x.shape[:start], dtype=np.int64))
-            columns = int(np.prod(x.shape[start:], dtype=np.int64))
-            return function(x.reshape(rows, columns), 1).reshape(x.shape)
+            rows = x.reshape(math.prod(x.shape[:start]), math.prod(x.shape[start:]))
+            return function(rows, 1).reshape(x.shape)
 
         return run
 
@@ -168,8 +177,3 @@ def _over_axis(op_type: str, function: Callable[[np.ndarray, int], np.ndarray]) 
 _over_axis("Softmax", _softmax)
 _over_axis("LogSoftmax", _log_softmax)
 _over_axis("Hardmax", _hardmax)
-
-
-@prepared_operator("SwiGLU", since=28)
-def swiglu(context: Context, *, axis: int = -1) -> Callable[..., np.ndarray]:
-    raise FormatError("placeholder")

@@ -118,9 +118,7 @@ def clip_by_attributes(
 
 
 @operator("Clip", since=11)
-def clip(
-    x: np.ndarray, min: np.ndarray | None = None, max: np.ndarray | None = None
-) -> np.ndarray:
+def clip(x: np.ndarray, min: np.ndarray | None = None, max: np.ndarray | None = None) -> np.ndarray:
     if min is not None:
         x = np.maximum(x, min)
     return x if max is None else np.minimum(x, max)

@@ -1,0 +1,38 @@
+"""Dropout, which does nothing at inference; in training mode, which a model may ask for, it drops."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vledge.errors import UnsupportedError
+from vledge.graph.registry import operator
+
+
+@operator("Dropout", since=6, until=6)
+def dropout_by_attribute(
+    x: np.ndarray, *, ratio: float = 0.5, is_test: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    if not is_test:
+        raise UnsupportedError("is_test=0 is not supported")
+    return x, np.ones_like(x)
+
+
+@operator("Dropout", since=7, until=11)
+def dropout_at_inference(x: np.ndarray, *, ratio: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
+    return x, np.ones(x.shape, np.bool_)
+
+
+@operator("Dropout", since=12, foldable=False)
+def dropout(
+    x: np.ndarray,
+    ratio: np.ndarray | None = None,
+    training_mode: np.ndarray | None = None,
+    *,
+    seed: int | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """In training mode by NumPy's generator of 1999, as onnx's own evaluator does it."""
+    share = 0.5 if ratio is None else float(ratio)
+    if training_mode is None or not training_mode or share == 0:
+        return x, np.ones(x.shape, np.bool_)
+    kept = np.random.RandomState(seed).uniform(0, 1, x.shape) >= share
+    return np.where(kept, x * x.dtype.type(1 / (1 - share)), x.dtype.type(0)), kept

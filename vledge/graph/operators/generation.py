@@ -1,0 +1,122 @@
+"""Arrays from nothing or from a few numbers: constants, ranges, windows, identity matrices.
+
+Random numbers are not made here: no result of theirs could be checked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from vledge.errors import FormatError, UnsupportedError
+from vledge.formats.element_types import NAMES, dtype_of
+from vledge.graph.registry import Context, operator, prepared_operator
+
+__all__ = ["target_dtype"]
+
+
+def target_dtype(number: int, attribute: str) -> np.dtype:
+    """The dtype for an element type given by an attribute; UnsupportedError where NumPy has none."""
+    if number not in NAMES:
+        raise FormatError(f"{attribute} is {number}, which is no element type")
+    dtype = dtype_of(number)
+    if dtype is None or dtype.kind == "O":
+        raise UnsupportedError(f"{attribute}={NAMES[number]} is not supported")
+    return dtype
+
+
+@prepared_operator("Constant", since=1)
+def constant(
+    context: Context,
+    *,
+    value: np.ndarray | None = None,
+    value_float: float | None = None,
+    value_floats: list[float] | None = None,
+    value_int: int | None = None,
+    value_ints: list[int] | None = None,
+    value_string: str | None = None,
+    value_strings: list[str] | None = None,
+    sparse_value: None = None,  # which the registry refuses
+) -> Callable[..., np.ndarray]:
+    """One attribute of the seven, of any name."""
+    made = [
+        np.asarray(given, dtype)
+        for given, dtype in (
+            (value, None),
+            (value_float, np.float32),
+            (value_floats, np.float32),
+            (value_int, np.int64),
+            (value_ints, np.int64),
+            (value_string, object),
+            (value_strings, object),
+        )
+        if given is not None
+    ]
+    if len(made) != 1:
+        raise FormatError(f"it has {len(made)} values, expected one")
+    return lambda: made[0]
+
+
+@prepared_operator("ConstantOfShape", since=9)
+def constant_of_shape(
+    context: Context, *, value: np.ndarray | None = None
+) -> Callable[..., np.ndarray]:
+    fill = np.zeros((), np.float32) if value is None else value.reshape(-1)
+    if fill.size != 1:
+        raise FormatError(f"value has {fill.size} elements, expected one")
+    fill = fill.reshape(())
+    if not fill:
+        return lambda shape: np.zeros(shape.tolist(), fill.dtype)
+    return lambda shape: np.full(shape.tolist(), fill)
+
+
+@operator("Range", since=11)
+def range_(
+    start: np.ndarray, limit: np.ndarray, delta: np.ndarray, *, stash_type: int = 1
+) -> np.ndarray:
+    first, last, step = start.item(), limit.item(), delta.item()
+    if step == 0:
+        raise ValueError("delta is 0")
+    if start.dtype.kind in "iu":
+        return np.arange(first, last, step, start.dtype)
+    count = max(int(np.ceil((last - first) / step)), 0)
+    wide = np.dtype(np.float32) if start.dtype == np.float16 else start.dtype
+    values = wide.type(first) + np.arange(count, dtype=wide) * wide.type(step)
+    return values.astype(start.dtype, copy=False)
+
+
+@prepared_operator("EyeLike", since=9)
+def eye_like(
+    context: Context, *, dtype: int | None = None, k: int = 0
+) -> Callable[..., np.ndarray]:
+    wanted = None if dtype is None else target_dtype(dtype, "dtype")
+
+    def run(x: np.ndarray) -> np.ndarray:
+        rows, columns = x.shape
+        return np.eye(rows, columns, k, wanted or x.dtype)
+
+    return run
+
+
+def _window(op_type: str, cosines: tuple[float, ...]) -> None:
+    """Sum of ``cosines[i] cos(2 pi i n / N)``."""
+
+    @prepared_operator(op_type, since=17)
+    def window(
+        context: Context, *, output_datatype: int = 1, periodic: int = 1
+    ) -> Callable[..., np.ndarray]:
+        dtype = target_dtype(output_datatype, "output_datatype")
+
+        def run(size: np.ndarray) -> np.ndarray:
+            count = int(size.item())
+            turn = 2 * np.pi * np.arange(count) / max(count if periodic else count - 1, 1)
+            terms = [weight * np.cos(i * turn) for i, weight in enumerate(cosines)]
+            return np.sum(terms, axis=0).astype(dtype)
+
+        return run
+
+
+_window("BlackmanWindow", (0.42, -0.5, 0.08))
+_window("HammingWindow", (25 / 46, -21 / 46))
+_window("HannWindow", (0.5, -0.5))

@@ -1,0 +1,120 @@
+"""Matrix products, all on BLAS: MatMul, Gemm, Einsum; and Det.
+
+float16 is multiplied in single precision and rounded once: NumPy would sum in half.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from vledge.graph.registry import Context, operator, prepared_operator
+
+__all__ = ["matmul"]
+
+
+@operator("MatMul", since=1)
+def matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    if a.dtype == np.float16:
+        return np.matmul(a.astype(np.float32), b.astype(np.float32)).astype(np.float16)
+    return np.matmul(a, b)
+
+
+@prepared_operator("Gemm", since=7)
+def gemm(
+    context: Context, *, alpha: float = 1.0, beta: float = 1.0, transA: int = 0, transB: int = 0
+) -> Callable[..., np.ndarray]:
+    """alpha A B + beta C."""
+    known = (*context.constants, None, None, None)
+    b_constant, c_constant = known[1], known[2]
+    if b_constant is not None and b_constant.ndim == 2:
+        b_constant = b_constant.T if transB else b_constant
+        if alpha != 1:
+            b_constant = b_constant * b_constant.dtype.type(alpha)
+        context.release(1)
+    if c_constant is not None and beta != 1:
+        c_constant = c_constant * c_constant.dtype.type(beta)
+        context.release(2)
+
+    def run(a: np.ndarray, b: np.ndarray | None, c: np.ndarray | None = None) -> np.ndarray:
+        if transA:
+            a = a.T
+        if b_constant is not None:
+            result = matmul(a, b_constant)
+        else:
+            assert b is not None
+            result = matmul(a, b.T if transB else b)
+            if alpha != 1:
+                result = result * result.dtype.type(alpha)
+        if c_constant is not None:
+            c = c_constant
+        elif c is not None and beta != 1:
+            c = c * c.dtype.type(beta)
+        if c is not None:
+            result += c
+        return result
+
+    return run
+
+
+@operator("Det", since=11)
+def det(x: np.ndarray) -> np.ndarray:
+    return np.asarray(np.linalg.det(x), x.dtype)
+
+
+# ---- Einsum
+
+
+@prepared_operator("Einsum", since=12)
+def einsum(context: Context, *, equation: str) -> Callable[..., np.ndarray]:
+    """NumPy's, but a product of two operands is one batched matrix product where it can be."""
+    equation = equation.replace(" ", "")
+    product = _as_matrix_product(equation)
+    if product is not None:
+        return product
+
+    def run(*operands: np.ndarray) -> np.ndarray:
+        if operands[0].dtype == np.float16:
+            singles = [operand.astype(np.float32) for operand in operands]
+            return np.asarray(np.einsum(equation, *singles, optimize=True)).astype(np.float16)
+        return np.einsum(equation, *operands, optimize=len(operands) > 2)
+
+    return run
+
+
+def _as_matrix_product(equation: str) -> Callable[..., np.ndarray] | None:
+    """The function of a two-operand equation without diagonals, sums of one operand and ellipses."""
+    left, arrow, out = equation.partition("->")
+    a, comma, b = left.partition(",")
+    if not comma or "," in b or "." in equation:
+        return None
+    if not arrow:  # the letters that appear once, in the alphabet's order
+        out = "".join(sorted(letter for letter in set(a + b) if (a + b).count(letter) == 1))
+    if any(len(set(term)) != len(term) for term in (a, b, out)):
+        return None
+    if set(out) - set(a + b) or set(a) - set(b + out) or set(b) - set(a + out):
+        return None
+    batch = [letter for letter in out if letter in a and letter in b]
+    summed = [letter for letter in a if letter in b and letter not in out]
+    rows = [letter for letter in out if letter not in b]
+    columns = [letter for letter in out if letter not in a]
+    a_order = [a.index(letter) for letter in (*batch, *rows, *summed)]
+    b_order = [b.index(letter) for letter in (*batch, *summed, *columns)]
+    made = [*batch, *rows, *columns]
+    out_order = [made.index(letter) for letter in out]
+    batches, row_count, sums = len(batch), len(rows), len(summed)
+
+    def run(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        operands = x, y
+        x, y = x.transpose(a_order), y.transpose(b_order)
+        shared, kept = x.shape[:batches], x.shape[batches : batches + row_count]
+        along, wide = x.shape[batches + row_count :], y.shape[batches + sums :]
+        if y.shape[: batches + sums] != shared + along:
+            return np.einsum(equation, *operands)  # an axis of 1 is broadcast, or the sizes clash
+        rows, inner, columns = (math.prod(sizes) for sizes in (kept, along, wide))
+        result = matmul(x.reshape(*shared, rows, inner), y.reshape(*shared, inner, columns))
+        return result.reshape(shared + kept + wide).transpose(out_order)
+
+    return run

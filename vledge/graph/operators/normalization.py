@@ -1,0 +1,244 @@
+"""Normalisations: Batch, Instance, Layer, Group, RMS, Lp, LRN and mean-variance.
+
+Means and variances of float16 are computed in single precision, as ``stash_type`` has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from vledge.errors import FormatError, UnsupportedError
+from vledge.graph.registry import Context, operator, prepared_operator
+
+_Axes = tuple[int, ...]
+
+
+def _wide(x: np.ndarray) -> np.ndarray:
+    return x.astype(np.float32) if x.dtype == np.float16 else x
+
+
+def _standardised(
+    x: np.ndarray, axes: _Axes, epsilon: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(x - mean) / sqrt(variance + epsilon), the mean, and one over the root."""
+    mean = np.mean(x, axes, keepdims=True)
+    centred = x - mean
+    variance = np.mean(np.square(centred), axes, keepdims=True)
+    inverse = np.reciprocal(np.sqrt(variance + x.dtype.type(epsilon)))
+    centred *= inverse
+    return centred, mean, inverse
+
+
+def _by_channel(parameter: np.ndarray, rank: int) -> np.ndarray:
+    """[C] → [C, 1, …], which broadcasts over [N, C, *spatial]."""
+    return parameter.reshape(-1, *(1,) * (rank - 2))
+
+
+# ---- BatchNormalization
+
+
+@prepared_operator("BatchNormalization", since=7, until=8)
+def batch_normalization_7(
+    context: Context, *, epsilon: float = 1e-5, momentum: float = 0.9, spatial: int = 1
+) -> Callable[..., Any]:
+    if spatial != 1:
+        raise UnsupportedError("spatial=0 is not supported")
+    return _batch_normalization(context, epsilon, momentum, 0)
+
+
+@prepared_operator("BatchNormalization", since=9, until=13)
+def batch_normalization_9(
+    context: Context, *, epsilon: float = 1e-5, momentum: float = 0.9
+) -> Callable[..., Any]:
+    return _batch_normalization(context, epsilon, momentum, 0)
+
+
+@prepared_operator("BatchNormalization", since=14)
+def batch_normalization(
+    context: Context, *, epsilon: float = 1e-5, momentum: float = 0.9, training_mode: int = 0
+) -> Callable[..., Any]:
+    return _batch_normalization(context, epsilon, momentum, training_mode)
+
+
+def _batch_normalization(
+    context: Context, epsilon: float, momentum: float, training_mode: int
+) -> Callable[..., Any]:
+    def factors(
+        scale: np.ndarray, bias: np.ndarray, mean: np.ndarray, variance: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The normalisation is x times one and plus the other; computed in double precision."""
+        root = np.sqrt(variance.astype(np.float64) + epsilon)
+        factor = scale / root
+        return factor, bias - mean * factor
+
+    known = context.constants[1:5]
+    constant = None
+    if len(known) == 4 and not training_mode:
+        scale, bias, mean, variance = known
+        if scale is not None and bias is not None and mean is not None and variance is not None:
+            constant = factors(scale, bias, mean, variance)
+
+    typed: dict[tuple[int, np.dtype], tuple[np.ndarray, np.ndarray]] = {}
+
+    def run(x: np.ndarray, *parameters: np.ndarray) -> Any:
+        if training_mode:
+            return _trained(x, *parameters, epsilon=epsilon, momentum=momentum)
+        shaped = typed.get((x.ndim, x.dtype))
+        if shaped is None:
+            pair = constant or factors(*parameters)
+            factor, offset = (
+                _by_channel(part, x.ndim).astype(_wide_dtype(x.dtype)) for part in pair
+            )
+            shaped = factor, offset
+            if constant is not None:
+                typed[x.ndim, x.dtype] = shaped
+        result = np.multiply(x, shaped[0])
+        result += shaped[1]
+        return result.astype(x.dtype, copy=False)
+
+    return run
+
+
+def _wide_dtype(dtype: np.dtype) -> np.dtype:
+    return np.dtype(np.float32) if dtype == np.float16 else dtype
+
+
+def _trained(
+    x: np.ndarray,
+    scale: np.ndarray,
+    bias: np.ndarray,
+    mean: np.ndarray,
+    variance: np.ndarray,
+    *,
+    epsilon: float,
+    momentum: float,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """By the batch's own mean and variance, which are mixed into the given ones."""
+    axes = (0, *range(2, x.ndim))
+    wide = _wide(x)
+    y, _, _ = _standardised(wide, axes, epsilon)
+    y = y * _by_channel(scale, x.ndim) + _by_channel(bias, x.ndim)
+    own = np.mean(wide, axes), np.var(wide, axes)
+    running = (
+        (given * momentum + batch * (1 - momentum)).astype(given.dtype)
+        for given, batch in zip((mean, variance), own, strict=True)
+    )
+    return (y.astype(x.dtype, copy=False), *running)  # type: ignore[return-value]
+
+
+# ---- Instance, Group, Layer, RMS
+
+
+@operator("InstanceNormalization", since=6)
+def instance_normalization(
+    x: np.ndarray, scale: np.ndarray, bias: np.ndarray, *, epsilon: float = 1e-5
+) -> np.ndarray:
+    y, _, _ = _standardised(_wide(x), tuple(range(2, x.ndim)), epsilon)
+    y = y * _by_channel(scale, x.ndim) + _by_channel(bias, x.ndim)
+    return y.astype(x.dtype, copy=False)
+
+
+@operator("GroupNormalization", since=18, until=20)
+def group_normalization_18(
+    x: np.ndarray, scale: np.ndarray, bias: np.ndarray, *, num_groups: int, epsilon: float = 1e-5
+) -> np.ndarray:
+    """Scale and bias have one element a group."""
+    each = x.shape[1] // num_groups
+    return group_normalization(
+        x, np.repeat(scale, each), np.repeat(bias, each), num_groups=num_groups, epsilon=epsilon
+    )
+
+
+@operator("GroupNormalization", since=21)
+def group_normalization(
+    x: np.ndarray,
+    scale: np.ndarray,
+    bias: np.ndarray,
+    *,
+    num_groups: int,
+    epsilon: float = 1e-5,
+    stash_type: int = 1,
+) -> np.ndarray:
+    groups = _wide(x).reshape(len(x), num_groups, x.shape[1] // num_groups, *x.shape[2:])
+    y, _, _ = _standardised(groups, tuple(range(2, groups.ndim)), epsilon)
+    y = y.reshape(x.shape) * _by_channel(scale, x.ndim) + _by_channel(bias, x.ndim)
+    return y.astype(x.dtype, copy=False)
+
+
+def _from_axis(x: np.ndarray, axis: int) -> _Axes:
+    return tuple(range(axis + x.ndim if axis < 0 else axis, x.ndim))
+
+
+@operator("LayerNormalization", since=17)
+def layer_normalization(
+    x: np.ndarray,
+    scale: np.ndarray,
+    bias: np.ndarray | None = None,
+    *,
+    axis: int = -1,
+    epsilon: float = 1e-5,
+    stash_type: int = 1,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    y, mean, inverse = _standardised(_wide(x), _from_axis(x, axis), epsilon)
+    y = y.astype(x.dtype, copy=False) * scale
+    return y if bias is None else y + bias, mean, inverse
+
+
+@operator("RMSNormalization", since=23)
+def rms_normalization(
+    x: np.ndarray,
+    scale: np.ndarray,
+    *,
+    axis: int = -1,
+    epsilon: float = 1e-5,
+    stash_type: int = 1,
+) -> np.ndarray:
+    wide = _wide(x)
+    mean_square = np.mean(np.square(wide), _from_axis(x, axis), keepdims=True)
+    y = wide / np.sqrt(mean_square + wide.dtype.type(epsilon))
+    return y.astype(x.dtype, copy=False) * scale
+
+
+# ---- without parameters
+
+
+@operator("MeanVarianceNormalization", since=9)
+def mean_variance_normalization(
+    x: np.ndarray, *, axes: tuple[int, ...] | list[int] = (0, 2, 3)
+) -> np.ndarray:
+    # what the specification's own definition adds to the deviation
+    over = tuple(axes)
+    wide = _wide(x)
+    centred = wide - np.mean(wide, over, keepdims=True)
+    deviation = np.sqrt(np.mean(np.square(centred), over, keepdims=True))
+    return (centred / (deviation + wide.dtype.type(1e-9))).astype(x.dtype, copy=False)
+
+
+@operator("LpNormalization", since=1)
+def lp_normalization(x: np.ndarray, *, axis: int = -1, p: int = 2) -> np.ndarray:
+    if p == 1:
+        norm = np.add.reduce(np.abs(x), axis, keepdims=True)
+    elif p == 2:
+        norm = np.sqrt(np.add.reduce(np.square(x), axis, keepdims=True))
+    else:
+        raise FormatError(f"p is {p}, expected 1 or 2")
+    return np.where(norm == 0, x.dtype.type(0), x / norm)
+
+
+@operator("LRN", since=1)
+def lrn(
+    x: np.ndarray, *, size: int, alpha: float = 1e-4, beta: float = 0.75, bias: float = 1.0
+) -> np.ndarray:
+    """Each element by those of the ``size`` channels around it."""
+    of = x.dtype.type
+    squares = np.square(x)
+    total = np.zeros_like(squares)
+    channels = x.shape[1]
+    for offset in range(-((size - 1) // 2), size // 2 + 1):
+        low, high = max(offset, 0), min(channels + offset, channels)
+        if low < high:
+            total[:, low - offset : high - offset] += squares[:, low:high]
+    return x / np.power(of(bias) + of(alpha / size) * total, of(beta))

@@ -1,0 +1,203 @@
+"""MaxPool, AveragePool and LpPool, over windows or over everything.
+
+A window's maximum or sum is taken along one axis after the other.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from vledge.graph.operators.padding import padded
+from vledge.graph.operators.reduction import extreme
+from vledge.graph.registry import Context, operator, prepared_operator
+from vledge.graph.windows import Pads, Window, window_of
+
+
+def _placed(window: Window, sizes: Sequence[int], ceil_mode: bool) -> tuple[tuple[int, ...], Pads]:
+    """The number of the window's places on each spatial axis, and the pads that they reach over.
+
+    With ``ceil_mode`` the last place may reach past the pads, but not begin past the input.
+    """
+    pads = window.pads(sizes)
+    if not ceil_mode or window.auto_pad in ("SAME_UPPER", "SAME_LOWER"):
+        steps = window.steps([size + sum(pair) for size, pair in zip(sizes, pads, strict=True)])
+        return steps, pads
+    steps_: list[int] = []
+    for axis, (size, (before, after)) in enumerate(zip(sizes, pads, strict=True)):
+        span, stride = window.spans[axis], window.strides[axis]
+        count = -(-(size + before + after - span) // stride) + 1
+        if (count - 1) * stride >= size + before:
+            count -= 1
+        steps_.append(count)
+        pads[axis] = (before, max((count - 1) * stride + span - size - before, after))
+    return tuple(steps_), pads
+
+
+def _reduced(x: np.ndarray, window: Window, steps: Sequence[int], ufunc: np.ufunc) -> np.ndarray:
+    """x [N, C, *padded spatial] → [N, C, *steps]."""
+    for axis, count in enumerate(steps):
+        before = (slice(None),) * (2 + axis)
+        result: Any = x[(*before, window.tap(axis, 0, count))]
+        if window.kernel[axis] > 1:
+            result = ufunc(result, x[(*before, window.tap(axis, 1, count))])
+        for k in range(2, window.kernel[axis]):
+            ufunc(result, x[(*before, window.tap(axis, k, count))], result)
+        x = result
+    return x
+
+
+def _spatial_pads(x: np.ndarray, pads: Pads, value: Any = 0) -> np.ndarray:
+    if any(before or after for before, after in pads):
+        return padded(x, [(0, 0), (0, 0), *pads], value)
+    return x
+
+
+# ---- MaxPool
+
+
+@prepared_operator("MaxPool", since=1)
+def max_pool(
+    context: Context,
+    *,
+    kernel_shape: list[int],
+    auto_pad: str = "NOTSET",
+    ceil_mode: int = 0,
+    dilations: list[int] | None = None,
+    pads: list[int] | None = None,
+    storage_order: int = 0,
+    strides: list[int] | None = None,
+) -> Callable[..., tuple[np.ndarray, np.ndarray | None]]:
+    window = window_of(kernel_shape, strides, dilations, pads, auto_pad)
+
+    def run(x: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        steps, around = _placed(window, x.shape[2:], bool(ceil_mode))
+        surrounded = _spatial_pads(x, around, extreme(x.dtype, greatest=False))
+        if context.wants(1):
+            return _max_with_indices(surrounded, x.shape[2:], window, steps, around, storage_order)
+        return _reduced(surrounded, window, steps, np.maximum), None
+
+    return run
+
+
+def _max_with_indices(
+    x: np.ndarray,
+    sizes: tuple[int, ...],
+    window: Window,
+    steps: tuple[int, ...],
+    pads: Pads,
+    column_major: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The maxima, and where in the whole input, before it was padded, each one is."""
+    rank = len(sizes)
+    view = window.view(np.ascontiguousarray(x), steps)
+    flat = view.reshape(*x.shape[:2], -1, *steps)
+    best = flat.argmax(2)
+    maxima = np.take_along_axis(flat, best[:, :, None], 2)[:, :, 0]
+    places = np.unravel_index(best, window.kernel)
+    weights = [
+        math.prod(sizes[:axis] if column_major else sizes[axis + 1 :]) for axis in range(rank)
+    ]
+    samples, channels = x.shape[:2]
+    indices = np.arange(samples * channels).reshape(samples, channels, *(1,) * rank)
+    indices = indices * math.prod(sizes)
+    for axis in range(rank):
+        start = np.arange(steps[axis]) * window.strides[axis] - pads[axis][0]
+        start = start.reshape(-1, *(1,) * (rank - 1 - axis))
+        indices = indices + (places[axis] * window.dilations[axis] + start) * weights[axis]
+    return maxima, indices.astype(np.int64, copy=False)
+
+
+# ---- AveragePool, LpPool
+
+
+@prepared_operator("AveragePool", since=1)
+def average_pool(
+    context: Context,
+    *,
+    kernel_shape: list[int],
+    auto_pad: str = "NOTSET",
+    ceil_mode: int = 0,
+    count_include_pad: int = 0,
+    dilations: list[int] | None = None,
+    pads: list[int] | None = None,
+    strides: list[int] | None = None,
+) -> Callable[..., np.ndarray]:
+    window = window_of(kernel_shape, strides, dilations, pads, auto_pad)
+
+    def run(x: np.ndarray) -> np.ndarray:
+        wide = x.astype(np.float32) if x.dtype == np.float16 else x
+        sizes = x.shape[2:]
+        steps, around = _placed(window, sizes, bool(ceil_mode))
+        totals = _reduced(_spatial_pads(wide, around), window, steps, np.add)
+        counts = _counts(window, sizes, steps, bool(count_include_pad))
+        return np.divide(totals, counts.astype(wide.dtype)).astype(x.dtype, copy=False)
+
+    return run
+
+
+@functools.lru_cache(maxsize=64)
+def _counts(
+    window: Window, sizes: tuple[int, ...], steps: tuple[int, ...], with_pads: bool
+) -> np.ndarray:
+    """How many elements each place of a window averages; what ceil_mode adds never counts."""
+    counts = np.ones((), np.int64)
+    for axis, (size, count, pair) in enumerate(zip(sizes, steps, window.pads(sizes), strict=True)):
+        before, after = pair
+        low, high = (-before, size + after) if with_pads else (0, size)
+        starts = np.arange(count)[:, None] * window.strides[axis] - before
+        places = starts + np.arange(window.kernel[axis]) * window.dilations[axis]
+        inside = ((places >= low) & (places < high)).sum(1)
+        counts = counts[..., None] * inside
+    return counts
+
+
+@prepared_operator("LpPool", since=2)
+def lp_pool(
+    context: Context,
+    *,
+    kernel_shape: list[int],
+    auto_pad: str = "NOTSET",
+    ceil_mode: int = 0,
+    dilations: list[int] | None = None,
+    p: int = 2,
+    pads: list[int] | None = None,
+    strides: list[int] | None = None,
+) -> Callable[..., np.ndarray]:
+    window = window_of(kernel_shape, strides, dilations, pads, auto_pad)
+
+    def run(x: np.ndarray) -> np.ndarray:
+        steps, around = _placed(window, x.shape[2:], bool(ceil_mode))
+        powers = np.power(np.abs(x), x.dtype.type(p))
+        totals = _reduced(_spatial_pads(powers, around), window, steps, np.add)
+        return np.power(totals, x.dtype.type(1 / p))
+
+    return run
+
+
+# ---- over everything
+
+
+def _spatial(x: np.ndarray) -> tuple[int, ...]:
+    return tuple(range(2, x.ndim))
+
+
+@operator("GlobalAveragePool", since=1)
+def global_average_pool(x: np.ndarray) -> np.ndarray:
+    return np.mean(x, _spatial(x), keepdims=True)
+
+
+@operator("GlobalMaxPool", since=1)
+def global_max_pool(x: np.ndarray) -> np.ndarray:
+    return np.maximum.reduce(x, _spatial(x), keepdims=True)
+
+
+@operator("GlobalLpPool", since=2)
+def global_lp_pool(x: np.ndarray, *, p: int = 2) -> np.ndarray:
+    of = x.dtype.type
+    powers = np.power(np.abs(x), of(p))
+    return np.power(np.add.reduce(powers, _spatial(x), keepdims=True), of(1 / p))

@@ -1,0 +1,320 @@
+"""Quantised arithmetic: QuantizeLinear and back, and integer products and convolutions.
+
+Integer products run on BLAS in floating point, which is exact while every partial sum is a whole
+number below 2^24 (float32) or 2^53 (float64); constant weights say which of the two will do.
+Types below a byte and float8 are refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from vledge.errors import UnsupportedError
+from vledge.formats.element_types import NAMES
+from vledge.graph.operators.convolution import Kernel
+from vledge.graph.operators.generation import target_dtype
+from vledge.graph.registry import Context, operator, prepared_operator
+from vledge.graph.windows import window_of
+
+_LARGEST = 255  # what an 8-bit number can be away from its zero point
+
+
+# ---- between real numbers and integers
+
+
+def _spread(parameter: np.ndarray, x: np.ndarray, axis: int, block_size: int) -> np.ndarray:
+    """A scale or zero point so that it broadcasts over x: of all, of an axis, or of blocks."""
+    if parameter.size == 1 and parameter.ndim <= 1:
+        return parameter.reshape(())
+    if block_size:
+        repeated = np.repeat(parameter, block_size, axis)
+        return repeated[(slice(None),) * (axis % x.ndim) + (slice(x.shape[axis]),)]
+    if parameter.ndim == 1:
+        return parameter.reshape(-1, *(1,) * (x.ndim - 1 - axis % x.ndim))
+    return parameter
+
+
+def _quantised(
+    x: np.ndarray, scale: np.ndarray, zero_point: np.ndarray, precision: np.dtype
+) -> np.ndarray:
+    """round(x / scale) + zero_point, saturated; of the zero point's dtype."""
+    steps = np.rint(np.divide(x, scale, dtype=precision, casting="unsafe"))
+    steps = steps.astype(np.float64 if steps.dtype == np.float64 else np.float32, copy=False)
+    limits = np.iinfo(zero_point.dtype)
+    steps = steps + zero_point.astype(steps.dtype)
+    return np.clip(steps, limits.min, limits.max).astype(zero_point.dtype)
+
+
+@prepared_operator("QuantizeLinear", since=10)
+def quantize_linear(
+    context: Context,
+    *,
+    axis: int = 1,
+    block_size: int = 0,
+    output_dtype: int = 0,
+    precision: int = 0,
+    saturate: int = 1,
+) -> Callable[..., np.ndarray]:
+    dtype = _integer_dtype(output_dtype) if output_dtype else np.dtype(np.uint8)
+    exact = target_dtype(precision, "precision") if precision else None
+
+    def run(x: np.ndarray, scale: np.ndarray, zero_point: np.ndarray | None = None) -> np.ndarray:
+        divided_in = exact or scale.dtype
+        scale = _spread(scale, x, axis, block_size)
+        if zero_point is None:
+            zero = np.zeros((), dtype)
+        else:
+            zero = _spread(zero_point, x, axis, block_size)
+        return _quantised(x, scale, zero, divided_in)
+
+    return run
+
+
+def _integer_dtype(number: int) -> np.dtype:
+    dtype = target_dtype(number, "output_dtype")
+    if dtype.kind not in "iu":
+        raise UnsupportedError(f"output_dtype={NAMES[number]} is not supported")
+    return dtype
+
+
+@prepared_operator("DequantizeLinear", since=10)
+def dequantize_linear(
+    context: Context, *, axis: int = 1, block_size: int = 0, output_dtype: int = 0
+) -> Callable[..., np.ndarray]:
+    wanted = target_dtype(output_dtype, "output_dtype") if output_dtype else None
+
+    def run(x: np.ndarray, scale: np.ndarray, zero_point: np.ndarray | None = None) -> np.ndarray:
+        dtype = wanted or scale.dtype
+        steps = x.astype(np.int32)
+        if zero_point is not None:
+            steps = steps - _spread(zero_point, x, axis, block_size).astype(np.int32)
+        inner = np.float32 if dtype == np.float16 else dtype
+        scale = _spread(scale, x, axis, block_size).astype(inner)
+        return (steps.astype(inner) * scale).astype(dtype, copy=False)
+
+    return run
+
+
+@operator("DynamicQuantizeLinear", since=11)
+def dynamic_quantize_linear(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """uint8 over the range of x and 0; a scale of 1 where all of x is 0, as onnxruntime has it."""
+    of = x.dtype.type
+    low = np.minimum(x.min(initial=0), of(0))
+    high = np.maximum(x.max(initial=0), of(0))
+    scale = (high - low) / of(255) if high > low else of(1)
+    zero_point = np.clip(np.rint(-low / scale), 0, 255).astype(np.uint8)
+    zero = np.asarray(zero_point)
+    return _quantised(x, np.asarray(scale), zero, x.dtype), np.asarray(scale), zero
+
+
+# ---- integer products
+
+
+def _centred(x: np.ndarray, zero_point: np.ndarray | None) -> np.ndarray:
+    x = x.astype(np.int32)
+    return x if zero_point is None else x - zero_point.astype(np.int32)
+
+
+def _exact(weights: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+    """Centred weights in the smallest floating-point type that sums over axes exactly."""
+    largest = np.abs(weights).sum(axes, dtype=np.int64).max(initial=0) * _LARGEST
+    return weights.astype(np.float32 if largest < 1 << 24 else np.float64)
+
+
+def _rows(zero_point: np.ndarray | None) -> np.ndarray | None:
+    """One zero point for each row, so that it broadcasts over them."""
+    if zero_point is None or zero_point.ndim != 1:
+        return zero_point
+    return zero_point[:, None]
+
+
+def _integer_product(context: Context, b_index: int, zero_index: int) -> Callable[..., np.ndarray]:
+    """A function (a, a_zero_point, b, b_zero_point) → int32; b is prepared if it is constant."""
+
+    def prepared(b: np.ndarray, zero_point: np.ndarray | None) -> np.ndarray:
+        return _exact(_centred(b, zero_point), (-2,) if b.ndim > 1 else (0,))
+
+    constant = None
+    b = context.constants[b_index]
+    if b is not None and _known(context, zero_index):
+        constant = prepared(b, _constant(context, zero_index))
+        context.release(b_index)
+
+    def run(
+        a: np.ndarray,
+        a_zero_point: np.ndarray | None,
+        b: np.ndarray | None,
+        b_zero_point: np.ndarray | None,
+    ) -> np.ndarray:
+        if constant is not None:
+            right = constant
+        else:
+            assert b is not None
+            right = prepared(b, b_zero_point)
+        left = a.astype(right.dtype)
+        if a_zero_point is not None:
+            left -= _rows(a_zero_point).astype(right.dtype)  # type: ignore[union-attr]
+        return np.matmul(left, right).astype(np.int32)
+
+    return run
+
+
+def _constant(context: Context, index: int) -> np.ndarray | None:
+    return context.constants[index] if index < len(context.constants) else None
+
+
+def _known(context: Context, index: int) -> bool:
+    """Whether an input is absent or constant."""
+    names = context.node.inputs
+    return index >= len(names) or not names[index] or context.constants[index] is not None
+
+
+@prepared_operator("MatMulInteger", since=10)
+def matmul_integer(context: Context) -> Callable[..., np.ndarray]:
+    product = _integer_product(context, 1, 3)
+
+    def run(
+        a: np.ndarray,
+        b: np.ndarray | None,
+        a_zero_point: np.ndarray | None = None,
+        b_zero_point: np.ndarray | None = None,
+    ) -> np.ndarray:
+        return product(a, a_zero_point, b, b_zero_point)
+
+    return run
+
+
+@prepared_operator("QLinearMatMul", since=10)
+def qlinear_matmul(context: Context) -> Callable[..., np.ndarray]:
+    product = _integer_product(context, 3, 5)
+
+    def run(
+        a: np.ndarray,
+        a_scale: np.ndarray,
+        a_zero_point: np.ndarray,
+        b: np.ndarray | None,
+        b_scale: np.ndarray,
+        b_zero_point: np.ndarray,
+        y_scale: np.ndarray,
+        y_zero_point: np.ndarray,
+    ) -> np.ndarray:
+        total = product(a, a_zero_point, b, b_zero_point)
+        scales = [_rows(a_scale), b_scale, _rows(y_scale)]
+        return _rescaled(total, scales, _rows(y_zero_point))
+
+    return run
+
+
+def _rescaled(total: np.ndarray, scales: list[Any], zero_point: Any) -> np.ndarray:
+    """int32 sums in units of the two inputs' scales, in units of the output's scale."""
+    first, second, target = (np.asarray(scale, np.float32) for scale in scales)
+    step = first * second / target
+    steps = np.rint(total * step.astype(np.float64)) + zero_point
+    limits = np.iinfo(zero_point.dtype)
+    return np.clip(steps, limits.min, limits.max).astype(zero_point.dtype)
+
+
+# ---- integer convolutions
+
+
+def _integer_convolution(
+    context: Context, w_index: int, zero_index: int, attributes: dict[str, Any]
+) -> Callable[..., np.ndarray]:
+    """A function (x, x_zero_point, w, w_zero_point) → int32; pads are the input's zero point."""
+    group, kernel_shape = attributes.pop("group"), attributes.pop("kernel_shape")
+
+    def prepared(w: np.ndarray, zero_point: np.ndarray | None) -> Kernel:
+        if zero_point is not None and zero_point.ndim == 1:
+            zero_point = zero_point.reshape(-1, *(1,) * (w.ndim - 1))
+        weights = _exact(_centred(w, zero_point), tuple(range(1, w.ndim)))
+        return Kernel(weights, window_of(kernel_shape or w.shape[2:], **attributes), group)
+
+    constant = None
+    w = context.constants[w_index]
+    if w is not None and _known(context, zero_index):
+        constant = prepared(w, _constant(context, zero_index))
+        context.release(w_index)
+
+    def run(
+        x: np.ndarray,
+        x_zero_point: np.ndarray | None,
+        w: np.ndarray | None,
+        w_zero_point: np.ndarray | None,
+    ) -> np.ndarray:
+        if constant is not None:
+            kernel = constant
+        else:
+            assert w is not None
+            kernel = prepared(w, w_zero_point)
+        centred = x.astype(kernel.matrix.dtype)
+        if x_zero_point is not None:
+            centred -= x_zero_point.astype(centred.dtype)
+        return kernel.convolved(centred).astype(np.int32)
+
+    return run
+
+
+@prepared_operator("ConvInteger", since=10)
+def conv_integer(
+    context: Context,
+    *,
+    auto_pad: str = "NOTSET",
+    dilations: list[int] | None = None,
+    group: int = 1,
+    kernel_shape: list[int] | None = None,
+    pads: list[int] | None = None,
+    strides: list[int] | None = None,
+) -> Callable[..., np.ndarray]:
+    attributes = {"auto_pad": auto_pad, "dilations": dilations, "pads": pads, "strides": strides}
+    attributes |= {"group": group, "kernel_shape": kernel_shape}
+    convolution = _integer_convolution(context, 1, 3, attributes)
+
+    def run(
+        x: np.ndarray,
+        w: np.ndarray | None,
+        x_zero_point: np.ndarray | None = None,
+        w_zero_point: np.ndarray | None = None,
+    ) -> np.ndarray:
+        return convolution(x, x_zero_point, w, w_zero_point)
+
+    return run
+
+
+@prepared_operator("QLinearConv", since=10)
+def qlinear_conv(
+    context: Context,
+    *,
+    auto_pad: str = "NOTSET",
+    dilations: list[int] | None = None,
+    group: int = 1,
+    kernel_shape: list[int] | None = None,
+    pads: list[int] | None = None,
+    strides: list[int] | None = None,
+) -> Callable[..., np.ndarray]:
+    attributes = {"auto_pad": auto_pad, "dilations": dilations, "pads": pads, "strides": strides}
+    attributes |= {"group": group, "kernel_shape": kernel_shape}
+    convolution = _integer_convolution(context, 3, 5, attributes)
+
+    def run(
+        x: np.ndarray,
+        x_scale: np.ndarray,
+        x_zero_point: np.ndarray,
+        w: np.ndarray | None,
+        w_scale: np.ndarray,
+        w_zero_point: np.ndarray,
+        y_scale: np.ndarray,
+        y_zero_point: np.ndarray,
+        b: np.ndarray | None = None,
+    ) -> np.ndarray:
+        total = convolution(x, x_zero_point, w, w_zero_point)
+        over_channels = (-1, *(1,) * (x.ndim - 2))
+        if b is not None:
+            total += b.reshape(over_channels)
+        if w_scale.ndim == 1:
+            w_scale = w_scale.reshape(over_channels)
+        return _rescaled(total, [x_scale, w_scale, y_scale], y_zero_point)
+
+    return run

@@ -1,0 +1,93 @@
+"""Choosing elements by their values or places: TopK, NonZero, Unique, OneHot, Trilu and others."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vledge.graph.registry import operator
+
+
+def _top_k(x: np.ndarray, k: int, axis: int, largest: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Sorted; of equal elements the one with the lower index comes first."""
+    size = x.shape[axis]
+    if not 0 <= k <= size:
+        raise ValueError(f"K is {k}, the axis has {size} elements")
+    if largest:
+        backwards = np.argsort(np.flip(x, axis), axis, kind="stable")
+        order = size - 1 - np.flip(backwards, axis)
+    else:
+        order = np.argsort(x, axis, kind="stable")
+    order = order.take(np.arange(k), axis)
+    return np.take_along_axis(x, order, axis), order.astype(np.int64, copy=False)
+
+
+@operator("TopK", since=1, until=9)
+def top_k_by_attribute(x: np.ndarray, *, k: int, axis: int = -1) -> tuple[np.ndarray, np.ndarray]:
+    return _top_k(x, k, axis, True)
+
+
+@operator("TopK", since=10)
+def top_k(
+    x: np.ndarray, k: np.ndarray, *, axis: int = -1, largest: int = 1, sorted: int = 1
+) -> tuple[np.ndarray, np.ndarray]:
+    return _top_k(x, int(k.item()), axis, bool(largest))
+
+
+@operator("NonZero", since=9)
+def non_zero(x: np.ndarray) -> np.ndarray:
+    return np.array(np.nonzero(np.atleast_1d(x)), np.int64)
+
+
+@operator("Compress", since=9)
+def compress(x: np.ndarray, condition: np.ndarray, *, axis: int | None = None) -> np.ndarray:
+    return np.compress(condition, x, axis)
+
+
+@operator("Unique", since=11)
+def unique(
+    x: np.ndarray, *, axis: int | None = None, sorted: int = 1
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    values, first, inverse, counts = np.unique(x, True, True, True, axis)
+    inverse = inverse.reshape(-1)
+    if not sorted:  # in the order of first appearance
+        order = np.argsort(first)
+        rank = np.empty_like(order)
+        rank[order] = np.arange(len(order))
+        values = values.take(order, 0 if axis is None else axis)
+        first, inverse, counts = first[order], rank[inverse], counts[order]
+    places = (places.astype(np.int64, copy=False) for places in (first, inverse, counts))
+    return (values, *places)
+
+
+@operator("OneHot", since=9)
+def one_hot(
+    indices: np.ndarray, depth: np.ndarray, values: np.ndarray, *, axis: int = -1
+) -> np.ndarray:
+    """Indices outside of [-depth, depth) are nowhere hot."""
+    size = int(depth.item())
+    indices = np.where(indices < 0, indices + size, indices)
+    hot = np.expand_dims(indices, axis) == np.expand_dims(
+        np.arange(size), [a for a in range(indices.ndim + 1) if a != axis % (indices.ndim + 1)]
+    )
+    return np.where(hot, values[1], values[0])
+
+
+@operator("Trilu", since=14)
+def trilu(x: np.ndarray, k: np.ndarray | None = None, *, upper: int = 1) -> np.ndarray:
+    offset = 0 if k is None else int(k.item())
+    return np.triu(x, offset) if upper else np.tril(x, offset)
+
+
+@operator("ReverseSequence", since=10)
+def reverse_sequence(
+    x: np.ndarray, sequence_lens: np.ndarray, *, batch_axis: int = 1, time_axis: int = 0
+) -> np.ndarray:
+    """Each sequence backwards up to its own length, the rest as it is."""
+    steps = np.arange(x.shape[time_axis])
+    lengths = sequence_lens[:, None]
+    if ((lengths < 0) | (lengths > len(steps))).any():
+        raise ValueError(f"sequence_lens is not within 0 to the {len(steps)} time steps")
+    places = np.where(steps < lengths, lengths - 1 - steps, steps)
+    moved = np.moveaxis(x, (batch_axis, time_axis), (0, 1))
+    reversed_ = moved[np.arange(len(places))[:, None], places]
+    return np.moveaxis(reversed_, (0, 1), (batch_axis, time_axis))

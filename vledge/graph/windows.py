@@ -1,0 +1,116 @@
+"""Windows that slide over spatial axes, as convolutions and pools share them: sizes, pads, views."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from vledge.errors import FormatError
+
+__all__ = ["Window", "window_of"]
+
+_AUTO_PADS: Final = ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER")
+
+Sizes = tuple[int, ...]
+Pads = list[tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Window:
+    """A kernel's sizes and how it moves, one number for each spatial axis."""
+
+    kernel: Sizes
+    strides: Sizes
+    dilations: Sizes
+    before: Sizes
+    after: Sizes
+    auto_pad: str
+
+    @property
+    def spans(self) -> Sizes:
+        """From a kernel's first element to past its last, dilated."""
+        return tuple(d * (k - 1) + 1 for k, d in zip(self.kernel, self.dilations, strict=True))
+
+    @property
+    def is_pointwise(self) -> bool:
+        """One element at a time, in place."""
+        return math.prod(self.kernel) == 1 == max(self.strides)
+
+    def pads(self, sizes: Sequence[int]) -> Pads:
+        """Before and after each spatial axis of these sizes."""
+        if self.auto_pad == "NOTSET":
+            return list(zip(self.before, self.after, strict=True))
+        if self.auto_pad == "VALID":
+            return [(0, 0)] * len(sizes)
+        pads = []
+        for size, stride, span in zip(sizes, self.strides, self.spans, strict=True):
+            total = max((-(-size // stride) - 1) * stride + span - size, 0)
+            less, more = total // 2, total - total // 2
+            pads.append((less, more) if self.auto_pad == "SAME_UPPER" else (more, less))
+        return pads
+
+    def steps(self, padded: Sequence[int]) -> Sizes:
+        """How many places the window has on each axis of these sizes, pads included."""
+        for size, span in zip(padded, self.spans, strict=True):
+            if size < span:
+                raise ValueError(f"the padded input has {size} steps, the kernel spans {span}")
+        return tuple(
+            (size - span) // stride + 1
+            for size, span, stride in zip(padded, self.spans, self.strides, strict=True)
+        )
+
+    def view(self, x: np.ndarray, steps: Sizes, first: int = 0) -> np.ndarray:
+        """x [N, C, *spatial], C-contiguous → [N, C, *kernel, *steps], no copy.
+
+        On the first spatial axis the places start at ``first``.
+        """
+        n, c = x.strides[:2]
+        spatial = x.strides[2:]
+        return np.ndarray(
+            (*x.shape[:2], *self.kernel, *steps),
+            x.dtype,
+            x,
+            first * self.strides[0] * spatial[0] if x.size else 0,
+            (
+                n,
+                c,
+                *(s * d for s, d in zip(spatial, self.dilations, strict=True)),
+                *(s * d for s, d in zip(spatial, self.strides, strict=True)),
+            ),
+        )
+
+    def tap(self, axis: int, k: int, steps: int) -> slice:
+        """Where the kernel's element k is on a spatial axis, for each place of the window."""
+        start, stride = k * self.dilations[axis], self.strides[axis]
+        return slice(start, start + (steps - 1) * stride + 1, stride)
+
+
+def window_of(
+    kernel: Sequence[int],
+    strides: Sequence[int] | None = None,
+    dilations: Sequence[int] | None = None,
+    pads: Sequence[int] | None = None,
+    auto_pad: str = "NOTSET",
+) -> Window:
+    """A node's attributes, checked: FormatError where they contradict one another."""
+    rank = len(kernel)
+    ones = (1,) * rank
+    strides = tuple(strides or ones)
+    dilations = tuple(dilations or ones)
+    pads = tuple(pads or (0,) * 2 * rank)
+    if rank == 0 or min(kernel) < 1:
+        raise FormatError(f"the kernel has the shape {list(kernel)}")
+    if len(strides) != rank or len(dilations) != rank or len(pads) != 2 * rank:
+        raise FormatError(
+            f"the kernel has {rank} axes; strides, dilations and pads have {len(strides)}, "
+            f"{len(dilations)} and {len(pads)} items, expected {rank}, {rank} and {2 * rank}"
+        )
+    if min(strides) < 1 or min(dilations) < 1 or min(pads) < 0:
+        raise FormatError(f"strides {strides}, dilations {dilations} or pads {pads} too small")
+    if auto_pad not in _AUTO_PADS:
+        raise FormatError(f"auto_pad is {auto_pad!r}, expected one of {', '.join(_AUTO_PADS)}")
+    return Window(tuple(kernel), strides, dilations, pads[:rank], pads[rank:], auto_pad)
