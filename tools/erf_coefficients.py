@@ -18,7 +18,7 @@ ROUNDS = 14
 
 
 def fit(p_degree: int, q_degree: int, top: int) -> tuple[Any, list[Any], list[Any]]:
-    """The largest relative error on u in [0, top], and the coefficients of P and Q, lowest first."""
+    """The largest relative error on u in [0, top]; the coefficients of P and Q, lowest first."""
     count = 2 * (p_degree + q_degree + 2)
     nodes = [(1 - cos(pi * (2 * k + 1) / (2 * count))) / 2 for k in range(count)]
     wanted = [erf(sqrt(t * top)) / sqrt(t * top) for t in nodes]

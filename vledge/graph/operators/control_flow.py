@@ -90,7 +90,7 @@ def scan_of_batches(
     directions: list[int] | None = None,
     context: Context,
 ) -> list[np.ndarray]:
-    """Every input has a batch axis before the axis that is scanned; outputs are zero past a length."""
+    """Inputs have a batch axis before the axis that is scanned; outputs are zero past a length."""
     count = len(inputs) - num_scan_inputs
     steps = inputs[count].shape[1]
     lengths = [steps] * len(inputs[0]) if sequence_lens is None else sequence_lens.tolist()

@@ -1,4 +1,4 @@
-"""Dropout, which does nothing at inference; in training mode, which a model may ask for, it drops."""
+"""Dropout, which does nothing at inference, and drops in training mode if a model asks for it."""
 
 from __future__ import annotations
 

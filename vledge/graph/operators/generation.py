@@ -17,7 +17,7 @@ __all__ = ["target_dtype"]
 
 
 def target_dtype(number: int, attribute: str) -> np.dtype:
-    """The dtype for an element type given by an attribute; UnsupportedError where NumPy has none."""
+    """The dtype of an element type that an attribute gives; UnsupportedError if NumPy has none."""
     if number not in NAMES:
         raise FormatError(f"{attribute} is {number}, which is no element type")
     dtype = dtype_of(number)
@@ -79,7 +79,7 @@ def range_(
     if step == 0:
         raise ValueError("delta is 0")
     if start.dtype.kind in "iu":
-        return np.arange(first, last, step, start.dtype)
+        return np.arange(first, last, step, dtype=start.dtype)
     count = max(int(np.ceil((last - first) / step)), 0)
     wide = np.dtype(np.float32) if start.dtype == np.float16 else start.dtype
     values = wide.type(first) + np.arange(count, dtype=wide) * wide.type(step)

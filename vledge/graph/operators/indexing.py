@@ -125,7 +125,8 @@ def gather_nd(x: np.ndarray, indices: np.ndarray, *, batch_dims: int = 0) -> np.
     own = np.ogrid[tuple(slice(size) for size in indices.shape[:batch_dims])] if batch_dims else []
     extra = indices.ndim - 1 - batch_dims
     batch = [place.reshape(place.shape + (1,) * extra) for place in own]
-    return x[(*batch, *np.moveaxis(indices, -1, 0))]
+    place = (*batch, *np.moveaxis(indices, -1, 0))
+    return x[place]
 
 
 # ---- Scatter

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -51,7 +52,7 @@ def split(
         total = x.shape[axis]
         chunk = -(-total // count)
         ends = [min(chunk * i, total) for i in range(count + 1)]
-        return _parts(x, axis, [b - a for a, b in zip(ends, ends[1:], strict=False)])
+        return _parts(x, axis, [b - a for a, b in itertools.pairwise(ends)])
 
     return run
 
@@ -74,6 +75,7 @@ def _parts(x: np.ndarray, axis: int, sizes: list[int]) -> tuple[np.ndarray, ...]
     before = (slice(None),) * axis
     parts, start = [], 0
     for size in sizes:
-        parts.append(x[(*before, slice(start, start + size))])
+        place = (*before, slice(start, start + size))
+        parts.append(x[place])
         start += size
     return tuple(parts)

@@ -85,7 +85,7 @@ def einsum(context: Context, *, equation: str) -> Callable[..., np.ndarray]:
 
 
 def _as_matrix_product(equation: str) -> Callable[..., np.ndarray] | None:
-    """The function of a two-operand equation without diagonals, sums of one operand and ellipses."""
+    """The function of an equation of two operands without diagonals, lone sums and ellipses."""
     left, arrow, out = equation.partition("->")
     a, comma, b = left.partition(",")
     if not comma or "," in b or "." in equation:

@@ -126,7 +126,7 @@ def _trained(
         (given * momentum + batch * (1 - momentum)).astype(given.dtype)
         for given, batch in zip((mean, variance), own, strict=True)
     )
-    return (y.astype(x.dtype, copy=False), *running)  # type: ignore[return-value]
+    return (y.astype(x.dtype, copy=False), *running)
 
 
 # ---- Instance, Group, Layer, RMS

@@ -42,11 +42,12 @@ def _reduced(x: np.ndarray, window: Window, steps: Sequence[int], ufunc: np.ufun
     """x [N, C, *padded spatial] → [N, C, *steps]."""
     for axis, count in enumerate(steps):
         before = (slice(None),) * (2 + axis)
-        result: Any = x[(*before, window.tap(axis, 0, count))]
-        if window.kernel[axis] > 1:
-            result = ufunc(result, x[(*before, window.tap(axis, 1, count))])
-        for k in range(2, window.kernel[axis]):
-            ufunc(result, x[(*before, window.tap(axis, k, count))], result)
+        first, *others = (
+            x[before + (window.tap(axis, k, count),)] for k in range(window.kernel[axis])
+        )
+        result: Any = ufunc(first, others[0]) if others else first
+        for other in others[1:]:
+            ufunc(result, other, result)
         x = result
     return x
 

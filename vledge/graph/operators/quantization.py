@@ -221,16 +221,20 @@ def _rescaled(total: np.ndarray, scales: list[Any], zero_point: Any) -> np.ndarr
 
 
 def _integer_convolution(
-    context: Context, w_index: int, zero_index: int, attributes: dict[str, Any]
+    context: Context,
+    w_index: int,
+    zero_index: int,
+    group: int,
+    kernel_shape: list[int] | None,
+    window: dict[str, Any],
 ) -> Callable[..., np.ndarray]:
     """A function (x, x_zero_point, w, w_zero_point) → int32; pads are the input's zero point."""
-    group, kernel_shape = attributes.pop("group"), attributes.pop("kernel_shape")
 
     def prepared(w: np.ndarray, zero_point: np.ndarray | None) -> Kernel:
         if zero_point is not None and zero_point.ndim == 1:
             zero_point = zero_point.reshape(-1, *(1,) * (w.ndim - 1))
         weights = _exact(_centred(w, zero_point), tuple(range(1, w.ndim)))
-        return Kernel(weights, window_of(kernel_shape or w.shape[2:], **attributes), group)
+        return Kernel(weights, window_of(kernel_shape or w.shape[2:], **window), group)
 
     constant = None
     w = context.constants[w_index]
@@ -268,9 +272,8 @@ def conv_integer(
     pads: list[int] | None = None,
     strides: list[int] | None = None,
 ) -> Callable[..., np.ndarray]:
-    attributes = {"auto_pad": auto_pad, "dilations": dilations, "pads": pads, "strides": strides}
-    attributes |= {"group": group, "kernel_shape": kernel_shape}
-    convolution = _integer_convolution(context, 1, 3, attributes)
+    window = {"strides": strides, "dilations": dilations, "pads": pads, "auto_pad": auto_pad}
+    convolution = _integer_convolution(context, 1, 3, group, kernel_shape, window)
 
     def run(
         x: np.ndarray,
@@ -294,9 +297,8 @@ def qlinear_conv(
     pads: list[int] | None = None,
     strides: list[int] | None = None,
 ) -> Callable[..., np.ndarray]:
-    attributes = {"auto_pad": auto_pad, "dilations": dilations, "pads": pads, "strides": strides}
-    attributes |= {"group": group, "kernel_shape": kernel_shape}
-    convolution = _integer_convolution(context, 3, 5, attributes)
+    window = {"strides": strides, "dilations": dilations, "pads": pads, "auto_pad": auto_pad}
+    convolution = _integer_convolution(context, 3, 5, group, kernel_shape, window)
 
     def run(
         x: np.ndarray,

@@ -7,7 +7,7 @@ greatest number for Max and Min.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -19,13 +19,19 @@ __all__ = ["extreme"]
 _Axes = tuple[int, ...] | None
 _Reduce = Callable[[np.ndarray, _Axes, bool], np.ndarray]
 
+# NumPy's type stubs know no keepdims that is only known at run time.
+_add: Final[Callable[..., np.ndarray]] = np.add.reduce
+_multiply: Final[Callable[..., np.ndarray]] = np.multiply.reduce
+_greatest: Final[Callable[..., np.ndarray]] = np.maximum.reduce
+_least: Final[Callable[..., np.ndarray]] = np.minimum.reduce
+
 
 def _sum(x: np.ndarray, axes: _Axes, keepdims: bool) -> np.ndarray:
-    return np.add.reduce(x, axis=axes, dtype=x.dtype, keepdims=keepdims)
+    return _add(x, axis=axes, dtype=x.dtype, keepdims=keepdims)
 
 
 def _product(x: np.ndarray, axes: _Axes, keepdims: bool) -> np.ndarray:
-    return np.multiply.reduce(x, axis=axes, dtype=x.dtype, keepdims=keepdims)
+    return _multiply(x, axis=axes, dtype=x.dtype, keepdims=keepdims)
 
 
 def _mean(x: np.ndarray, axes: _Axes, keepdims: bool) -> np.ndarray:
@@ -47,16 +53,16 @@ def extreme(dtype: np.dtype, greatest: bool) -> Any:
 
 def _max(x: np.ndarray, axes: _Axes, keepdims: bool) -> np.ndarray:
     if x.size:
-        return np.maximum.reduce(x, axis=axes, keepdims=keepdims)
+        return _greatest(x, axis=axes, keepdims=keepdims)
     lowest = extreme(x.dtype, greatest=False)
-    return np.maximum.reduce(x, axis=axes, keepdims=keepdims, initial=lowest)
+    return _greatest(x, axis=axes, keepdims=keepdims, initial=lowest)
 
 
 def _min(x: np.ndarray, axes: _Axes, keepdims: bool) -> np.ndarray:
     if x.size:
-        return np.minimum.reduce(x, axis=axes, keepdims=keepdims)
+        return _least(x, axis=axes, keepdims=keepdims)
     highest = extreme(x.dtype, greatest=True)
-    return np.minimum.reduce(x, axis=axes, keepdims=keepdims, initial=highest)
+    return _least(x, axis=axes, keepdims=keepdims, initial=highest)
 
 
 def _l1(x: np.ndarray, axes: _Axes, keepdims: bool) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Resize and Upsample: nearest, linear and cubic, one axis after the other, as taps with weights."""
+"""Resize and Upsample: nearest, linear and cubic, axis by axis, as taps with weights."""
 
 from __future__ import annotations
 

@@ -55,8 +55,8 @@ def unique(
         rank[order] = np.arange(len(order))
         values = values.take(order, 0 if axis is None else axis)
         first, inverse, counts = first[order], rank[inverse], counts[order]
-    places = (places.astype(np.int64, copy=False) for places in (first, inverse, counts))
-    return (values, *places)
+    first, inverse, counts = (a.astype(np.int64, copy=False) for a in (first, inverse, counts))
+    return values, first, inverse, counts
 
 
 @operator("OneHot", since=9)

@@ -1,4 +1,4 @@
-"""ConvTranspose and Col2Im: what each window makes of an element is added up where windows overlap."""
+"""ConvTranspose and Col2Im: what windows make of each element is added up where they overlap."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vledge.graph.windows import Pads, Window, window_of
 
 def _overlaid(columns: np.ndarray, window: Window, sizes: Sequence[int], pads: Pads) -> np.ndarray:
     """columns [N, C, *kernel, *steps] → [N, C, *sizes]; pads are cut off of the windows' sum."""
-    rank = len(window.kernel)
+    rank, both = len(window.kernel), (slice(None), slice(None))
     steps = columns.shape[2 + rank :]
     extents = [
         max((count - 1) * stride + span, before + size)
@@ -26,11 +26,10 @@ def _overlaid(columns: np.ndarray, window: Window, sizes: Sequence[int], pads: P
     result = np.zeros((*columns.shape[:2], *extents), columns.dtype)
     if columns.size:
         for place in itertools.product(*(range(k) for k in window.kernel)):
-            index = tuple(window.tap(axis, k, steps[axis]) for axis, k in enumerate(place))
-            result[(..., *index)] += columns[(slice(None), slice(None), *place)]
-    return result[
-        (..., *(slice(before, before + n) for (before, _), n in zip(pads, sizes, strict=True)))
-    ]
+            taps = (window.tap(axis, k, steps[axis]) for axis, k in enumerate(place))
+            result[both + tuple(taps)] += columns[both + place]
+    inner = (*both, *(slice(p, p + size) for (p, _), size in zip(pads, sizes, strict=True)))
+    return result[inner]
 
 
 @prepared_operator("ConvTranspose", since=1)
