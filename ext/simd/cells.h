@@ -28,6 +28,15 @@ VL_INLINE void vl_emit(const vl_step *s, ptrdiff_t row, ptrdiff_t panel, vec h)
 
 /* ---- product: out = bias + x . w ---------------------------------------------------------- */
 
+VL_INLINE void vl_product_store(const vl_product *p, ptrdiff_t row, ptrdiff_t vector, vec value)
+{
+    real *out = (real *)p->out + row * p->ld_out + vector * L;
+    ptrdiff_t left = p->columns - vector * L;
+    if (p->relu)
+        value = VL_MAX(VL_SPLAT(0), value);
+    vl_store_first(out, value, left < L ? left : L);
+}
+
 VL_INLINE void vl_product_tile(int rows, int vectors, const vl_product *p, ptrdiff_t row,
                                ptrdiff_t vector)
 {
@@ -46,7 +55,7 @@ VL_INLINE void vl_product_tile(int rows, int vectors, const vl_product *p, ptrdi
     for (int r = 0; r < rows; r++)
 #pragma GCC unroll 4
         for (int v = 0; v < vectors; v++)
-            vl_store((real *)p->out + (row + r) * p->ld_out + (vector + v) * L, acc[r][v]);
+            vl_product_store(p, row + r, vector + v, acc[r][v]);
 }
 
 VL_INLINE void vl_product_pair(int vectors, const vl_product *p, ptrdiff_t row, ptrdiff_t vector)
@@ -60,8 +69,7 @@ VL_INLINE void vl_product_pair(int vectors, const vl_product *p, ptrdiff_t row, 
                      w + vectors * p->depth * L, p->depth);
 #pragma GCC unroll 8
     for (int i = 0; i < 2 * vectors; i++)
-        vl_store((real *)p->out + row * p->ld_out + (vector + i) * L,
-                 acc[i / vectors][i % vectors]);
+        vl_product_store(p, row, vector + i, acc[i / vectors][i % vectors]);
 }
 
 VL_INLINE void vl_product_group(int vectors, const vl_product *p, ptrdiff_t vector)

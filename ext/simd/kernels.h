@@ -35,12 +35,14 @@ typedef struct {
     const ptrdiff_t *out_rows;          /* row r goes to out + out_rows[r], unpadded */
 } vl_step;
 
-/* out[r][0 : vectors*L] = bias + x[r] . w,  w[group][k][vector in group][L]. Row r of x starts at
- * x + x_rows[r]. Vectors [first, last) are computed; both are multiples of `group` or the end. */
+/* out[r][0 : columns] = bias + x[r] . w,  w[group][k][vector in group][L]. Row r of x starts at
+ * x + x_rows[r]. Vectors [first, last) are computed; both are multiples of `group` or the end.
+ * columns is vectors*L, or up to L - 1 fewer: what is past it is not written. */
 typedef struct {
     ptrdiff_t rows, depth;
-    ptrdiff_t first, last, vectors;
+    ptrdiff_t first, last, vectors, columns;
     int group;                          /* 3 or 4; with 3 every group is full */
+    int relu;                           /* out = max(out, 0), NaN stays NaN */
     const void *x;
     const ptrdiff_t *x_rows;
     const void *w;

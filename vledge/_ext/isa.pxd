@@ -17,8 +17,8 @@ cdef extern from "simd/kernels.h" nogil:
         const ptrdiff_t *out_rows
 
     ctypedef struct vl_product:
-        ptrdiff_t rows, depth, first, last, vectors
-        int group
+        ptrdiff_t rows, depth, first, last, vectors, columns
+        int group, relu
         const void *x
         const ptrdiff_t *x_rows
         const void *w
