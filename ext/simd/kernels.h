@@ -50,11 +50,24 @@ typedef struct {
     void *out;  ptrdiff_t ld_out;
 } vl_product;
 
+/* out[r][c] = bias[c] + sum of x[r][tap][c] w[tap][c] over the taps: every channel by itself. Element c
+ * of a row's tap is at x + x_rows[r] + x_taps[tap] + c; w, out and bias have no gaps. */
+typedef struct {
+    ptrdiff_t rows, taps, channels;
+    int relu;
+    const void *x;
+    const ptrdiff_t *x_rows, *x_taps;
+    const void *w;
+    const void *bias;                   /* or NULL */
+    void *out;
+} vl_taps;
+
 typedef struct {
     const char *isa;                    /* the name that VLEDGE_ISA takes */
     int lanes;
     int max_rows;                       /* tallest tile of a four-vector panel */
     void (*product)(const vl_product *);
+    void (*taps)(const vl_taps *);
     void (*lstm)(const vl_step *);
     void (*gru)(const vl_step *);
     void (*gru_gates)(const vl_step *);     /* reset_before: z and r*h ... */

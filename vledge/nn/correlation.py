@@ -8,13 +8,12 @@ the next convolution takes as they are.
 
 from __future__ import annotations
 
-import itertools
 import math
 from typing import Final
 
 import numpy as np
 
-from vledge._ext.product import Product
+from vledge._ext.product import Product, Taps
 from vledge.errors import FormatError
 from vledge.nn.windows import Window
 
@@ -39,13 +38,11 @@ class Kernel:
             raise FormatError(f"group is {groups}, W has {w.shape[0]} output channels")
         self.window, self.groups, self.dtype = window, groups, w.dtype
         self.out_channels, self.in_channels = w.shape[0], w.shape[1] * groups
-        self._taps: np.ndarray | None = None
-        self._bias: np.ndarray | None = None
+        self._taps: Taps | None = None
         self._products: list[Product] = []
         self._fits: dict[tuple[int, ...], _Fit] = {}
-        if groups > 1 and w.shape[1] == 1:
-            self._taps = np.ascontiguousarray(np.moveaxis(w[:, 0], 0, -1))  # [*kernel, M]
-            self._bias = b
+        if groups > 1 and w.shape[1] == 1 and w.shape[0] == groups:
+            self._taps = Taps(np.moveaxis(w[:, 0], 0, -1), b)
             return
         wide = w.shape[0] // groups
         for first in range(0, w.shape[0], wide):
@@ -56,7 +53,7 @@ class Kernel:
     def weight(self) -> np.ndarray:
         """``[M, C / groups, *kernel]``, bit for bit as given."""
         if self._taps is not None:
-            return np.ascontiguousarray(np.moveaxis(self._taps, -1, 0)[:, None])
+            return np.ascontiguousarray(np.moveaxis(self._taps.weight, -1, 0)[:, None])
         matrix = np.concatenate([product.weight() for product in self._products])
         shape = (self.out_channels, *self.window.kernel, self.in_channels // self.groups)
         return np.ascontiguousarray(np.moveaxis(matrix.reshape(shape), -1, 1))
@@ -64,7 +61,7 @@ class Kernel:
     def bias(self) -> np.ndarray | None:
         """``[M]`` or None."""
         if self._taps is not None:
-            return self._bias
+            return self._taps.bias
         parts = [product.bias() for product in self._products]
         return None if parts[0] is None else np.concatenate(parts)
 
@@ -83,7 +80,7 @@ class Kernel:
             rows: np.ndarray = np.ndarray(fit.run_shape, x.dtype, x, 0, fit.run_strides)
             result = self._products[0](rows, relu)
         elif self._taps is not None:
-            result = self._by_taps(x, fit.steps, relu)
+            result = self._taps(self.window.view(x, fit.steps), relu)
         elif self.groups > 1:
             result = self._by_groups(x, fit.steps, relu)
         else:
@@ -116,36 +113,18 @@ class Kernel:
             for first in range(0, steps[0], height):
                 block = (min(height, steps[0] - first), *steps[1:])
                 rows = self.window.view(x[n : n + 1], block, first).reshape(*block, -1)
-                result[n, first : first + height] = product(rows, relu)
+                product(rows, relu, result[n, first : first + height])
         return result
 
     def _by_groups(self, x: np.ndarray, steps: tuple[int, ...], relu: bool) -> np.ndarray:
-        width = self.in_channels // self.groups
+        """Each group's channels are copied out of the windows."""
+        inside, outside = self.in_channels // self.groups, self.out_channels // self.groups
         windows = self.window.view(x, steps)  # [N, *steps, *kernel, C]
-        parts = [
-            product(windows[..., g * width : (g + 1) * width].reshape(len(x), *steps, -1), relu)
-            for g, product in enumerate(self._products)
-        ]
-        return np.concatenate(parts, axis=-1)
-
-    def _by_taps(self, x: np.ndarray, steps: tuple[int, ...], relu: bool) -> np.ndarray:
-        """One input channel a group: element by element, one element of the kernel at a time."""
-        taps = self._taps
-        assert taps is not None
-        if self.out_channels != self.in_channels:
-            x = np.repeat(x, self.out_channels // self.in_channels, axis=-1)
         result = np.empty((len(x), *steps, self.out_channels), x.dtype)
-        term = np.empty_like(result)
-        for i, place in enumerate(itertools.product(*map(range, self.window.kernel))):
-            index = tuple(self.window.tap(axis, k, steps[axis]) for axis, k in enumerate(place))
-            if i == 0:
-                np.multiply(x[(slice(None), *index)], taps[place], out=result)
-            else:
-                np.multiply(x[(slice(None), *index)], taps[place], out=term)
-                result += term
-        if self._bias is not None:
-            result += self._bias
-        return np.maximum(result, 0, out=result) if relu else result
+        for g, product in enumerate(self._products):
+            own = windows[..., g * inside : (g + 1) * inside].reshape(len(x), *steps, -1)
+            product(own, relu, result[..., g * outside : (g + 1) * outside])
+        return result
 
 
 class _Fit:

@@ -11,6 +11,7 @@ from vledge.nn.correlation import Kernel
 from vledge.nn.windows import window_of
 
 
+@prepared_operator("ConvRelu", since=1, domain="vledge")
 @prepared_operator("Conv", since=1)
 def conv(
     context: Context,
@@ -22,6 +23,7 @@ def conv(
     pads: list[int] | None = None,
     strides: list[int] | None = None,
 ) -> Callable[..., np.ndarray]:
+    relu = context.node.op_type == "ConvRelu"  # which the pass "fusion" makes
     _, known_w, known_b = (*context.constants, None, None)[:3]
     has_bias = len(context.node.inputs) > 2 and context.node.inputs[2] != ""
 
@@ -34,7 +36,7 @@ def conv(
         def run_with_weights(
             x: np.ndarray, w: np.ndarray, b: np.ndarray | None = None
         ) -> np.ndarray:
-            return prepared(w, b).convolved(_single(x)).astype(x.dtype, copy=False)
+            return prepared(w, b).convolved(_single(x), relu).astype(x.dtype, copy=False)
 
         return run_with_weights
 
@@ -42,8 +44,8 @@ def conv(
     context.release(1)
     context.release(2)
     if known_w.dtype == np.float16:
-        return lambda x, *_: kernel.convolved(_single(x)).astype(np.float16)
-    return lambda x, *_: kernel.convolved(x)
+        return lambda x, *_: kernel.convolved(_single(x), relu).astype(np.float16)
+    return lambda x, *_: kernel.convolved(x, relu)
 
 
 def _single(x: np.ndarray) -> np.ndarray:
