@@ -1,7 +1,7 @@
 """What convolutions of any number of axes are made of: a kernel's weights, ready to slide.
 
 Channels stand last inside, so that a window's elements of one row are neighbours in memory: the
-windows are rows of a matrix that is multiplied by packed weights, and along one axis without dilation
+windows are rows of a matrix that is multiplied by packed weights, and along one axis, undilated,
 they are not even copied. Results are views with the channels moved back to the second axis, which
 the next convolution takes as they are.
 """
@@ -88,7 +88,7 @@ class Kernel:
         return result.transpose(fit.channels_second)
 
     def _fitted(self, shape: tuple[int, ...]) -> _Fit:
-        """How inputs of this shape are laid out; worked out once, for a step in a stream is short."""
+        """How inputs of this shape are laid out: worked out once, for a stream's step is short."""
         rank = len(self.window.kernel)
         if len(shape) != 2 + rank or shape[1] != self.in_channels:
             raise ValueError(

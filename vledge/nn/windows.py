@@ -1,4 +1,4 @@
-"""Windows that slide over spatial axes, as convolutions and pools share them: sizes, pads, views."""
+"""Windows that slide over spatial axes, as convolutions and pools share them: sizes, pads."""
 
 from __future__ import annotations
 
