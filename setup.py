@@ -51,6 +51,7 @@ setup(
             extension("blas"),
             extension("weights"),
             extension("recurrent", "ext/threads.c"),
+            extension("product"),
         ],
         language_level=3,
         compiler_directives={

@@ -6,7 +6,10 @@ every path the CPU can run is tested. Layers keep the set that was selected when
 
 import os
 
+cimport numpy as cnp
 import numpy as np
+
+cnp.import_array()
 
 cdef extern from "simd/dispatch.h" nogil:
     const vl_kernels *vl_runnable(int i, int f64)
@@ -77,20 +80,38 @@ def tile_rows() -> int:
 
 
 def apply(str function, x):
-    """``exp``, ``tanh`` or ``sigmoid`` of a float32 or float64 array, by the selected kernels."""
-    x = np.ascontiguousarray(x)
-    if x.dtype != np.float32 and x.dtype != np.float64:
-        raise ValueError(f"x has dtype {x.dtype}, expected float32 or float64")
-    y = np.empty_like(x)
-    cdef const vl_kernels *k = kernels_for(x.dtype == np.float64)
-    cdef size_t source = x.ctypes.data, target = y.ctypes.data
-    cdef ptrdiff_t n = x.size
+    """``exp``, ``tanh`` or ``sigmoid`` of a float32 or float64 array, by the selected kernels.
+
+    The result is laid out in memory as x is."""
+    cdef cnp.ndarray source = cnp.PyArray_FROM_O(x), target
+    cdef int number = cnp.PyArray_TYPE(source)
+    if number != cnp.NPY_FLOAT32 and number != cnp.NPY_FLOAT64:
+        raise ValueError(f"x has dtype {source.dtype}, expected float32 or float64")
+    target = np.empty_like(source)
+    if not same_strides(source, target):    # the result has no gaps, so x has
+        source = cnp.PyArray_GETCONTIGUOUS(source)
+        target = np.empty_like(source)
+    cdef const vl_kernels *k = kernels_for(number == cnp.NPY_FLOAT64)
+    cdef ptrdiff_t n = cnp.PyArray_SIZE(source)
+    cdef const void *read = cnp.PyArray_DATA(source)
+    cdef void *write = cnp.PyArray_DATA(target)
     if function == "exp":
-        k.exp(n, <const void *>source, <void *>target)
+        k.exp(n, read, write)
     elif function == "tanh":
-        k.tanh(n, <const void *>source, <void *>target)
+        k.tanh(n, read, write)
     elif function == "sigmoid":
-        k.sigmoid(n, <const void *>source, <void *>target)
+        k.sigmoid(n, read, write)
     else:
         raise ValueError(f"no vector function {function!r}; there are exp, tanh and sigmoid")
-    return y
+    return target
+
+
+cdef bint same_strides(cnp.ndarray a, cnp.ndarray b):
+    cdef int axis
+    if not (cnp.PyArray_ISALIGNED(a) and cnp.PyArray_ISNOTSWAPPED(a)):
+        return False
+    for axis in range(cnp.PyArray_NDIM(a)):
+        if (cnp.PyArray_STRIDE(a, axis) != cnp.PyArray_STRIDE(b, axis)
+                and cnp.PyArray_DIM(a, axis) != 1):
+            return False
+    return True

@@ -215,7 +215,9 @@ cdef void project(Job *job, const Weights *w, Scratch *s, ptrdiff_t count, int m
     p.vectors = w.vectors
     p.first = first * (w.vectors // w.panels)
     p.last = last * (w.vectors // w.panels)
+    p.columns = w.vectors * w.kernels.lanes
     p.group = w.group
+    p.relu = False
     p.x = job.x
     p.x_rows = s.pre_inputs
     p.w = w.w_ih
@@ -258,7 +260,9 @@ cdef void project_state(const Weights *w, Scratch *s, char *h_next, char *out,
     p.depth = w.hidden_size
     p.first = 0
     p.last = p.vectors = w.width_padded // w.kernels.lanes
+    p.columns = w.width_padded
     p.group = 4
+    p.relu = False
     p.x = s.gated
     p.x_rows = s.state_offsets
     p.w = w.w_hr
@@ -515,6 +519,10 @@ cdef int execute(Job *job, int threads) except -1:
     if job.out_of_memory:
         raise MemoryError("no memory for the working buffers of a recurrent layer")
     return 0
+
+
+cdef void parallel(int threads, task work, void *context) noexcept nogil:
+    vl_parallel(threads, work, context)
 
 
 # ---- from Python -------------------------------------------------------------------------------

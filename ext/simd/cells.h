@@ -26,75 +26,6 @@ VL_INLINE void vl_emit(const vl_step *s, ptrdiff_t row, ptrdiff_t panel, vec h)
     }
 }
 
-/* ---- product: out = bias + x . w ---------------------------------------------------------- */
-
-VL_INLINE void vl_product_tile(int rows, int vectors, const vl_product *p, ptrdiff_t row,
-                               ptrdiff_t vector)
-{
-    vec acc[VL_MOST_ROWS][VL_MOST_VECTORS];
-    const real *x[VL_MOST_ROWS];
-    const real *bias = p->bias;
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; r++) {
-        x[r] = (const real *)p->x + p->x_rows[row + r];
-#pragma GCC unroll 4
-        for (int v = 0; v < vectors; v++)
-            acc[r][v] = bias ? vl_load(bias + (vector + v) * L) : VL_SPLAT(0);
-    }
-    vl_tile(rows, vectors, acc, x, (const real *)p->w + vector * p->depth * L, p->depth);
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; r++)
-#pragma GCC unroll 4
-        for (int v = 0; v < vectors; v++)
-            vl_store((real *)p->out + (row + r) * p->ld_out + (vector + v) * L, acc[r][v]);
-}
-
-VL_INLINE void vl_product_pair(int vectors, const vl_product *p, ptrdiff_t row, ptrdiff_t vector)
-{
-    vec acc[2][VL_MOST_VECTORS];
-    const real *bias = p->bias, *w = (const real *)p->w + vector * p->depth * L;
-#pragma GCC unroll 8
-    for (int i = 0; i < 2 * vectors; i++)
-        acc[i / vectors][i % vectors] = bias ? vl_load(bias + (vector + i) * L) : VL_SPLAT(0);
-    vl_tile_row_pair(vectors, acc[0], acc[1], (const real *)p->x + p->x_rows[row], w,
-                     w + vectors * p->depth * L, p->depth);
-#pragma GCC unroll 8
-    for (int i = 0; i < 2 * vectors; i++)
-        vl_store((real *)p->out + row * p->ld_out + (vector + i) * L,
-                 acc[i / vectors][i % vectors]);
-}
-
-VL_INLINE void vl_product_group(int vectors, const vl_product *p, ptrdiff_t vector)
-{
-    for (ptrdiff_t row = 0, height; row < p->rows; row += height) {
-        height = vl_next_height(p->rows - row, VL_TALLEST(vectors));
-#define BODY(n) if (n <= VL_TALLEST(vectors)) vl_product_tile(n, vectors, p, row, vector)
-        VL_FOR_HEIGHT(height, BODY)
-#undef BODY
-    }
-}
-
-static void vl_kernel_product(const vl_product *p)
-{
-    ptrdiff_t vector = p->first;
-    if (p->rows == 1) {
-        for (; vector + 2 * p->group <= p->last; vector += 2 * p->group)
-            if (p->group == 3)
-                vl_product_pair(3, p, 0, vector);
-            else
-                vl_product_pair(4, p, 0, vector);
-    }
-    for (; vector < p->last; vector += p->group) {
-        ptrdiff_t width = p->vectors - vector;
-        switch (width < p->group ? width : p->group) {
-        case 1: vl_product_group(1, p, vector); break;
-        case 2: vl_product_group(2, p, vector); break;
-        case 3: vl_product_group(3, p, vector); break;
-        default: vl_product_group(4, p, vector); break;
-        }
-    }
-}
-
 /* ---- the loop that every gated cell shares ------------------------------------------------- */
 
 typedef void vl_finish(const vl_step *, ptrdiff_t row, ptrdiff_t panel, const real *pre,
@@ -333,6 +264,7 @@ const vl_kernels VL_TABLE = {
     .lanes = L,
     .max_rows = VL_TALLEST(4),
     .product = vl_kernel_product,
+    .taps = vl_kernel_taps,
     .lstm = vl_kernel_lstm,
     .gru = vl_kernel_gru,
     .gru_gates = vl_kernel_gru_gates,

@@ -7,6 +7,7 @@
 #include "vec.h"
 #include "vecmath.h"
 #include "tile.h"
+#include "products.h"
 #include "cells.h"
 
 #ifdef VL_CLANG_TARGET

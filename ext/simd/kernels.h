@@ -35,12 +35,14 @@ typedef struct {
     const ptrdiff_t *out_rows;          /* row r goes to out + out_rows[r], unpadded */
 } vl_step;
 
-/* out[r][0 : vectors*L] = bias + x[r] . w,  w[group][k][vector in group][L]. Row r of x starts at
- * x + x_rows[r]. Vectors [first, last) are computed; both are multiples of `group` or the end. */
+/* out[r][0 : columns] = bias + x[r] . w,  w[group][k][vector in group][L]. Row r of x starts at
+ * x + x_rows[r]. Vectors [first, last) are computed; both are multiples of `group` or the end.
+ * columns is vectors*L, or up to L - 1 fewer: what is past it is not written. */
 typedef struct {
     ptrdiff_t rows, depth;
-    ptrdiff_t first, last, vectors;
+    ptrdiff_t first, last, vectors, columns;
     int group;                          /* 3 or 4; with 3 every group is full */
+    int relu;                           /* out = max(out, 0), NaN stays NaN */
     const void *x;
     const ptrdiff_t *x_rows;
     const void *w;
@@ -48,11 +50,24 @@ typedef struct {
     void *out;  ptrdiff_t ld_out;
 } vl_product;
 
+/* out[r][c] = bias[c] + sum of x[r][tap][c] w[tap][c] over the taps: every channel by itself. Element c
+ * of a row's tap is at x + x_rows[r] + x_taps[tap] + c; w, out and bias have no gaps. */
+typedef struct {
+    ptrdiff_t rows, taps, channels;
+    int relu;
+    const void *x;
+    const ptrdiff_t *x_rows, *x_taps;
+    const void *w;
+    const void *bias;                   /* or NULL */
+    void *out;
+} vl_taps;
+
 typedef struct {
     const char *isa;                    /* the name that VLEDGE_ISA takes */
     int lanes;
     int max_rows;                       /* tallest tile of a four-vector panel */
     void (*product)(const vl_product *);
+    void (*taps)(const vl_taps *);
     void (*lstm)(const vl_step *);
     void (*gru)(const vl_step *);
     void (*gru_gates)(const vl_step *);     /* reset_before: z and r*h ... */

@@ -17,8 +17,8 @@ cdef extern from "simd/kernels.h" nogil:
         const ptrdiff_t *out_rows
 
     ctypedef struct vl_product:
-        ptrdiff_t rows, depth, first, last, vectors
-        int group
+        ptrdiff_t rows, depth, first, last, vectors, columns
+        int group, relu
         const void *x
         const ptrdiff_t *x_rows
         const void *w
@@ -26,11 +26,22 @@ cdef extern from "simd/kernels.h" nogil:
         void *out
         ptrdiff_t ld_out
 
+    ctypedef struct vl_taps:
+        ptrdiff_t rows, taps, channels
+        int relu
+        const void *x
+        const ptrdiff_t *x_rows
+        const ptrdiff_t *x_taps
+        const void *w
+        const void *bias
+        void *out
+
     ctypedef struct vl_kernels:
         const char *isa
         int lanes
         int max_rows
         void (*product)(const vl_product *) noexcept nogil
+        void (*taps)(const vl_taps *) noexcept nogil
         void (*lstm)(const vl_step *) noexcept nogil
         void (*gru)(const vl_step *) noexcept nogil
         void (*gru_gates)(const vl_step *) noexcept nogil

@@ -10,13 +10,13 @@ import numpy as np
 from vledge._ext.recurrent import Stepper
 from vledge._ext.weights import GATES, Direction
 from vledge.nn.dtype import float_dtype, require_cpu, wrong_dtype
-from vledge.nn.module import Module
+from vledge.nn.packed import PackedModule
 from vledge.nn.recognize import read_cell
 
 __all__ = ["GRUCell", "LSTMCell", "RNNCell"]
 
 
-class CellBase(Module):
+class CellBase(PackedModule):
     """What the cells share: weights without a layer suffix. Source: torch.nn.RNNCellBase."""
 
     def __init__(
@@ -37,7 +37,6 @@ class CellBase(Module):
         self.bias = bias
         self._cell = cell
         self._dtype = float_dtype(dtype)
-        self._direction: Direction | None = None
         self._stepper: Stepper | None = None
         rows = GATES[cell] * hidden_size
         self.declare("weight_ih", (rows, input_size), self._dtype)
@@ -46,25 +45,11 @@ class CellBase(Module):
             self.declare("bias_ih", (rows,), self._dtype)
             self.declare("bias_hh", (rows,), self._dtype)
 
-    def _array(self, name: str) -> np.ndarray:
-        if self._direction is None:
-            raise RuntimeError(self._unloaded())
-        return getattr(self._direction, name)()
-
-    def _own_state(self) -> dict[str, np.ndarray]:
-        if self._direction is None:
-            return {}
-        return {name: self._array(name) for name in self._declared}
-
-    def _load_own(self, arrays: dict[str, np.ndarray]) -> None:
-        if len(arrays) < len(self._declared):
-            if self._direction is None:
-                raise RuntimeError(f"a {type(self).__name__} needs all of its weights at once")
-            arrays = {**self._own_state(), **arrays}
-        parts: dict[str, Any] = arrays
-        self._direction = Direction(self._cell, **parts)
-        self._dtype = self._direction.dtype
-        self._stepper = Stepper([self._direction])
+    def _pack(self, arrays: dict[str, Any]) -> Direction:
+        direction = Direction(self._cell, **arrays)
+        self._dtype = direction.dtype
+        self._stepper = Stepper([direction])
+        return direction
 
     @classmethod
     def _from_weights(

@@ -1,4 +1,4 @@
-"""Conv1d: a strided view of the input's windows, then one matrix product a group."""
+"""Conv1d: a kernel that slides over time."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ from typing import Any
 
 import numpy as np
 
+from vledge.nn.correlation import Kernel
 from vledge.nn.dtype import checked_input, float_dtype, require_cpu
-from vledge.nn.module import Module
+from vledge.nn.packed import PackedModule
+from vledge.nn.windows import window_of
 
 __all__ = ["Conv1d"]
 
 _PAD_MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 
 
-class Conv1d(Module):
+class Conv1d(PackedModule):
     """Cross-correlation over time; weight ``[out_channels, in_channels / groups, kernel_size]``.
 
     Source: torch.nn.Conv1d.
@@ -72,6 +74,11 @@ class Conv1d(Module):
             )
         return self.padding[0], self.padding[0]
 
+    def _pack(self, arrays: dict[str, np.ndarray]) -> Kernel:
+        pads = self._pad if self.padding_mode == "zeros" else (0, 0)
+        window = window_of(self.kernel_size, self.stride, self.dilation, pads)
+        return Kernel(arrays["weight"], arrays.get("bias"), window, self.groups)
+
     @classmethod
     def from_weights(
         cls, weights: Mapping[str, np.ndarray], prefix: str = "", **options: Any
@@ -89,34 +96,26 @@ class Conv1d(Module):
     def forward(self, input: Any) -> np.ndarray:
         """``input [B, in_channels, T]`` or ``[in_channels, T]`` -> the same with out_channels and
         ``(T + padding - dilation * (kernel_size - 1) - 1) // stride + 1`` steps."""
-        weight = self._array("weight")
-        input = checked_input(input, weight.dtype)
+        kernel = self._loaded()
+        input = checked_input(input, kernel.dtype)
         if input.ndim not in (2, 3) or input.shape[-2] != self.in_channels:
             raise RuntimeError(
                 f"Conv1d: input has shape {input.shape}, expected [B, {self.in_channels}, T] or "
                 f"[{self.in_channels}, T]"
             )
         x = input if input.ndim == 3 else input[None]
-        if any(self._pad):
+        if any(self._pad) and self.padding_mode != "zeros":
             mode: Any = _PAD_MODES[self.padding_mode]
             x = np.pad(x, ((0, 0), (0, 0), self._pad), mode=mode)
-        (kernel,), (stride,), (dilation,) = self.kernel_size, self.stride, self.dilation
-        span = dilation * (kernel - 1) + 1
-        if x.shape[2] < span:
+        (size,), (dilation,) = self.kernel_size, self.dilation
+        length = x.shape[2] + (sum(self._pad) if self.padding_mode == "zeros" else 0)
+        span = dilation * (size - 1) + 1
+        if length < span:
             raise RuntimeError(
-                f"Calculated padded input size per channel: ({x.shape[2]}). Kernel size: ({span}). "
+                f"Calculated padded input size per channel: ({length}). Kernel size: ({span}). "
                 "Kernel size can't be greater than actual input size"
             )
-        # [B, groups, in/groups, steps, kernel] -> [B, groups, in/groups * kernel, steps]
-        windows = np.lib.stride_tricks.sliding_window_view(x, span, axis=2)
-        windows = windows[:, :, ::stride, ::dilation]
-        batch, _, steps, _ = windows.shape
-        windows = windows.reshape(batch, self.groups, -1, steps, kernel)
-        columns = windows.swapaxes(3, 4).reshape(batch, self.groups, -1, steps)
-        grouped = weight.reshape(self.groups, self.out_channels // self.groups, -1)
-        output = (grouped @ columns).reshape(batch, self.out_channels, steps)
-        if self.bias is not None:
-            output += self.bias[:, None]
+        output: np.ndarray = kernel.convolved(x)
         return output if input.ndim == 3 else output[0]
 
     def extra_repr(self) -> str:

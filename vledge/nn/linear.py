@@ -7,13 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from vledge._ext.product import Product
 from vledge.nn.dtype import checked_input, float_dtype, require_cpu
 from vledge.nn.module import Module
+from vledge.nn.packed import PackedModule
 
 __all__ = ["Identity", "Linear"]
 
 
-class Linear(Module):
+class Linear(PackedModule):
     """``y = x W^T + b``; weight ``[out_features, in_features]``. Source: torch.nn.Linear."""
 
     def __init__(
@@ -35,6 +37,9 @@ class Linear(Module):
         else:
             self.bias = None
 
+    def _pack(self, arrays: dict[str, np.ndarray]) -> Product:
+        return Product(arrays["weight"], arrays.get("bias"))
+
     @classmethod
     def from_weights(
         cls, weights: Mapping[str, np.ndarray], prefix: str = "", *, dtype: Any = None
@@ -50,16 +55,13 @@ class Linear(Module):
 
     def forward(self, input: Any) -> np.ndarray:
         """``input [*, in_features]`` -> ``[*, out_features]``."""
-        weight = self._array("weight")
-        input = checked_input(input, weight.dtype)
+        product = self._loaded()
+        input = checked_input(input, product.dtype)
         if input.shape[-1:] != (self.in_features,):
             raise RuntimeError(
                 f"Linear: input has shape {input.shape}, expected [*, {self.in_features}]"
             )
-        output = input @ weight.T
-        if self.bias is not None:
-            output += self.bias
-        return output
+        return product(input)
 
     def extra_repr(self) -> str:
         return (

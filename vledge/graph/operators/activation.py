@@ -15,25 +15,17 @@ from vledge.graph.registry import Context, operator, prepared_operator
 
 __all__ = ["sigmoid", "softplus"]
 
-# From this size on the kernels' vector functions are quicker than NumPy, whose calls cost less.
-_KERNEL_SIZE = 8192
-
 
 @operator("Sigmoid", since=6)
 def sigmoid(x: np.ndarray) -> np.ndarray:
-    if x.size >= _KERNEL_SIZE and x.dtype.itemsize >= 4:
+    if x.dtype != np.float16:
         return isa.apply("sigmoid", x)
-    y = np.negative(x)
-    if y.ndim == 0:
-        return np.reciprocal(np.add(np.exp(y), x.dtype.type(1)))
-    np.exp(y, y)
-    y += 1
-    return np.reciprocal(y, y)
+    return np.reciprocal(np.exp(np.negative(x)) + np.float16(1))
 
 
 @operator("Tanh", since=6)
 def tanh(x: np.ndarray) -> np.ndarray:
-    return np.tanh(x)
+    return np.tanh(x) if x.dtype == np.float16 else isa.apply("tanh", x)
 
 
 @operator("Relu", since=6)

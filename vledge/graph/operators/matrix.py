@@ -1,4 +1,6 @@
-"""Matrix products, all on BLAS: MatMul, Gemm, Einsum; and Det.
+"""Matrix products: MatMul, Gemm, Einsum; and Det.
+
+A matrix that is known at load is packed and multiplied by vledge's own tiles, others by BLAS.
 
 float16 is multiplied in single precision and rounded once: NumPy would sum in half.
 """
@@ -10,16 +12,30 @@ from collections.abc import Callable
 
 import numpy as np
 
+from vledge._ext.product import Product
 from vledge.graph.registry import Context, operator, prepared_operator
 
 __all__ = ["matmul"]
 
 
-@operator("MatMul", since=1)
 def matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     if a.dtype == np.float16:
         return np.matmul(a.astype(np.float32), b.astype(np.float32)).astype(np.float16)
     return np.matmul(a, b)
+
+
+@prepared_operator("MatMul", since=1)
+def matmul_(context: Context) -> Callable[..., np.ndarray]:
+    known = context.constants[1]
+    if known is None or not _packs(known):
+        return matmul
+    product = Product(known.T)
+    context.release(1)
+    return lambda a, _: product(a)
+
+
+def _packs(b: np.ndarray) -> bool:
+    return b.ndim == 2 and b.dtype in (np.float32, np.float64)
 
 
 @prepared_operator("Gemm", since=7)
@@ -27,36 +43,35 @@ def gemm(
     context: Context, *, alpha: float = 1.0, beta: float = 1.0, transA: int = 0, transB: int = 0
 ) -> Callable[..., np.ndarray]:
     """alpha A B + beta C."""
-    known = (*context.constants, None, None, None)
-    b_constant, c_constant = known[1], known[2]
-    if b_constant is not None and b_constant.ndim == 2:
-        b_constant = b_constant.T if transB else b_constant
-        if alpha != 1:
-            b_constant = b_constant * b_constant.dtype.type(alpha)
-        context.release(1)
-    if c_constant is not None and beta != 1:
-        c_constant = c_constant * c_constant.dtype.type(beta)
-        context.release(2)
+    _, known_b, known_c = (*context.constants, None)[:3]
 
-    def run(a: np.ndarray, b: np.ndarray | None, c: np.ndarray | None = None) -> np.ndarray:
-        if transA:
-            a = a.T
-        if b_constant is not None:
-            result = matmul(a, b_constant)
-        else:
-            assert b is not None
-            result = matmul(a, b.T if transB else b)
-            if alpha != 1:
-                result = result * result.dtype.type(alpha)
-        if c_constant is not None:
-            c = c_constant
-        elif c is not None and beta != 1:
-            c = c * c.dtype.type(beta)
-        if c is not None:
-            result += c
-        return result
+    def scaled(b: np.ndarray) -> np.ndarray:
+        b = b.T if transB else b
+        return b if alpha == 1 else b * b.dtype.type(alpha)
+
+    def shift(c: np.ndarray) -> np.ndarray:
+        return c if beta == 1 else c * c.dtype.type(beta)
+
+    if known_b is not None and _packs(known_b):
+        b_t = scaled(known_b).T
+        context.release(1)
+        if known_c is not None and known_c.size in (1, len(b_t)) and known_c.ndim <= 1:
+            product = Product(b_t, np.broadcast_to(shift(known_c), len(b_t)))
+            context.release(2)
+            return lambda a, *_: product(a.T if transA else a)
+        without_c = Product(b_t)
+        return lambda a, _, c=None: _added(without_c(a.T if transA else a), c, shift)
+
+    def run(a: np.ndarray, b: np.ndarray, c: np.ndarray | None = None) -> np.ndarray:
+        return _added(matmul(a.T if transA else a, scaled(b)), c, shift)
 
     return run
+
+
+def _added(
+    total: np.ndarray, c: np.ndarray | None, shift: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray:
+    return total if c is None else total + shift(c)
 
 
 @operator("Det", since=11)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Final
 
@@ -34,19 +35,22 @@ def _mirrored(x: np.ndarray, pads: Pads, mode: str) -> np.ndarray:
     for axis, (before, after) in enumerate(pads):
         if before == 0 and after == 0:
             continue
-        size = x.shape[axis]
-        places = np.arange(-before, size + after)
-        if size == 0 and len(places):
-            raise ValueError(f"axis {axis} has no elements to pad with in mode {mode!r}")
-        if mode == "edge":
-            places = places.clip(0, size - 1)
-        elif mode == "wrap":
-            places %= max(size, 1)
-        else:
-            places %= max(2 * size - 2, 1)
-            places = np.minimum(places, max(2 * size - 2, 0) - places)
-        x = x.take(places, axis)
+        x = x.take(_mirror_places(x.shape[axis], before, after, mode), axis)
     return x
+
+
+@functools.lru_cache(maxsize=64)
+def _mirror_places(size: int, before: int, after: int, mode: str) -> np.ndarray:
+    """Which element of an axis stands at each place of the padded one."""
+    places = np.arange(-before, size + after)
+    if size == 0 and len(places):
+        raise ValueError(f"an axis has no elements to pad with in mode {mode!r}")
+    if mode == "edge":
+        return places.clip(0, size - 1)
+    if mode == "wrap":
+        return places % max(size, 1)
+    places %= max(2 * size - 2, 1)
+    return np.minimum(places, max(2 * size - 2, 0) - places)
 
 
 def _check_mode(mode: str) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from vledge.graph.operators.padding import padded
 from vledge.graph.operators.reduction import extreme
 from vledge.graph.registry import Context, operator, prepared_operator
-from vledge.graph.windows import Pads, Window, window_of
+from vledge.nn.windows import Pads, Window, window_of
 
 
 def _placed(window: Window, sizes: Sequence[int], ceil_mode: bool) -> tuple[tuple[int, ...], Pads]:
@@ -95,10 +95,10 @@ def _max_with_indices(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The maxima, and where in the whole input, before it was padded, each one is."""
     rank = len(sizes)
-    view = window.view(np.ascontiguousarray(x), steps)
-    flat = view.reshape(*x.shape[:2], -1, *steps)
-    best = flat.argmax(2)
-    maxima = np.take_along_axis(flat, best[:, :, None], 2)[:, :, 0]
+    view = window.view(np.ascontiguousarray(np.moveaxis(x, 1, -1)), steps)
+    flat = np.moveaxis(view, -1, 1).reshape(*x.shape[:2], *steps, -1)
+    best = flat.argmax(-1)
+    maxima = np.take_along_axis(flat, best[..., None], -1)[..., 0]
     places = np.unravel_index(best, window.kernel)
     weights = [
         math.prod(sizes[:axis] if column_major else sizes[axis + 1 :]) for axis in range(rank)

@@ -14,10 +14,10 @@ import numpy as np
 
 from vledge.errors import UnsupportedError
 from vledge.formats.element_types import NAMES
-from vledge.graph.operators.convolution import Kernel
 from vledge.graph.operators.generation import target_dtype
 from vledge.graph.registry import Context, operator, prepared_operator
-from vledge.graph.windows import window_of
+from vledge.nn.correlation import Kernel
+from vledge.nn.windows import window_of
 
 _LARGEST = 255  # what an 8-bit number can be away from its zero point
 
@@ -234,7 +234,7 @@ def _integer_convolution(
         if zero_point is not None and zero_point.ndim == 1:
             zero_point = zero_point.reshape(-1, *(1,) * (w.ndim - 1))
         weights = _exact(_centred(w, zero_point), tuple(range(1, w.ndim)))
-        return Kernel(weights, window_of(kernel_shape or w.shape[2:], **window), group)
+        return Kernel(weights, None, window_of(kernel_shape or w.shape[2:], **window), group)
 
     constant = None
     w = context.constants[w_index]
@@ -253,7 +253,7 @@ def _integer_convolution(
         else:
             assert w is not None
             kernel = prepared(w, w_zero_point)
-        centred = x.astype(kernel.matrix.dtype)
+        centred = x.astype(kernel.dtype)
         if x_zero_point is not None:
             centred -= x_zero_point.astype(centred.dtype)
         return kernel.convolved(centred).astype(np.int32)

@@ -103,18 +103,24 @@ def _reduction(op_type: str, reduce: _Reduce, axes_input_since: int) -> None:
 
         return run
 
-    @operator(op_type, since=axes_input_since)
+    @prepared_operator(op_type, since=axes_input_since)
     def by_input(
-        x: np.ndarray,
-        axes: np.ndarray | None = None,
-        *,
-        keepdims: int = 1,
-        noop_with_empty_axes: int = 0,
-    ) -> np.ndarray:
-        if axes is not None and axes.size:
-            return reduce(x, tuple(axes.tolist()), bool(keepdims))
+        context: Context, *, keepdims: int = 1, noop_with_empty_axes: int = 0
+    ) -> Callable[..., np.ndarray]:
+        keep = bool(keepdims)
         # with no axes to reduce over, what happens to each element still does
-        return reduce(x, () if noop_with_empty_axes else None, bool(keepdims))
+        without: _Axes = () if noop_with_empty_axes else None
+        constant = context.constants[1] if len(context.constants) > 1 else None
+        if constant is not None:
+            over = tuple(constant.tolist()) or without
+            return lambda x, _: reduce(x, over, keep)
+
+        def run(x: np.ndarray, axes: np.ndarray | None = None) -> np.ndarray:
+            if axes is None or not axes.size:
+                return reduce(x, without, keep)
+            return reduce(x, tuple(axes.tolist()), keep)
+
+        return run
 
 
 _reduction("ReduceL1", _l1, 18)

@@ -6,7 +6,7 @@ Joining and splitting are in ``joining``; choosing elements is in ``indexing``.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -76,28 +76,57 @@ def squeeze_by_attribute(
     return lambda x: x.squeeze(away)
 
 
-@operator("Squeeze", since=13)
-def squeeze(x: np.ndarray, axes: np.ndarray | None = None) -> np.ndarray:
-    return x.squeeze(None if axes is None else tuple(axes.reshape(-1).tolist()))
+@prepared_operator("Squeeze", since=13)
+def squeeze(context: Context) -> Callable[..., np.ndarray]:
+    away = _known_axes(context)
+    if away is not None:
+        return lambda x, _: x.squeeze(away)
+
+    def run(x: np.ndarray, axes: np.ndarray | None = None) -> np.ndarray:
+        return x.squeeze(None if axes is None else tuple(axes.reshape(-1).tolist()))
+
+    return run
 
 
 @prepared_operator("Unsqueeze", since=1, until=12)
 def unsqueeze_by_attribute(context: Context, *, axes: list[int]) -> Callable[..., np.ndarray]:
-    return lambda x: _unsqueezed(x, axes)
+    return _unsqueezing(axes)
 
 
-@operator("Unsqueeze", since=13)
-def unsqueeze(x: np.ndarray, axes: np.ndarray) -> np.ndarray:
-    return _unsqueezed(x, axes.reshape(-1).tolist())
+@prepared_operator("Unsqueeze", since=13)
+def unsqueeze(context: Context) -> Callable[..., np.ndarray]:
+    known = _known_axes(context)
+    if known is None:
+        return lambda x, axes: _unsqueezing(axes.reshape(-1).tolist())(x)
+    unsqueezed = _unsqueezing(known)
+    return lambda x, _: unsqueezed(x)
 
 
-def _unsqueezed(x: np.ndarray, axes: list[int]) -> np.ndarray:
-    rank = x.ndim + len(axes)
-    places = {axis + rank if axis < 0 else axis for axis in axes}
-    if len(places) != len(axes) or not all(0 <= axis < rank for axis in places):
-        raise ValueError(f"axes is {axes}, expected different axes of {rank}")
-    sizes = iter(x.shape)
-    return x.reshape([1 if axis in places else next(sizes) for axis in range(rank)])
+def _known_axes(context: Context) -> tuple[int, ...] | None:
+    """The second input, where it is constant; it is taken, then."""
+    axes = context.constants[1] if len(context.constants) > 1 else None
+    if axes is None:
+        return None
+    context.release(1)
+    return tuple(axes.reshape(-1).tolist())
+
+
+def _unsqueezing(axes: Sequence[int]) -> Callable[[np.ndarray], np.ndarray]:
+    """New axes by indexing: the least that NumPy asks for a view."""
+    indices: dict[int, tuple[slice | None, ...]] = {}  # by the input's number of axes
+
+    def run(x: np.ndarray) -> np.ndarray:
+        index = indices.get(x.ndim)
+        if index is None:
+            rank = x.ndim + len(axes)
+            places = {axis + rank if axis < 0 else axis for axis in axes}
+            if len(places) != len(axes) or not all(0 <= axis < rank for axis in places):
+                raise ValueError(f"axes is {list(axes)}, expected different axes of {rank}")
+            index = tuple(None if axis in places else slice(None) for axis in range(rank))
+            indices[x.ndim] = index
+        return x[index]
+
+    return run
 
 
 @operator("Expand", since=8)

@@ -10,7 +10,7 @@ import numpy as np
 
 from vledge.errors import FormatError
 from vledge.graph.registry import Context, prepared_operator
-from vledge.graph.windows import Pads, Window, window_of
+from vledge.nn.windows import Pads, Window, window_of
 
 
 def _overlaid(columns: np.ndarray, window: Window, sizes: Sequence[int], pads: Pads) -> np.ndarray:

@@ -7,6 +7,7 @@ needs no scopes: constants, types and aliases are each one dictionary for all ne
 from vledge.graph.passes.cells import recognize_cells
 from vledge.graph.passes.dead_nodes import remove_dead_nodes
 from vledge.graph.passes.folding import fold
+from vledge.graph.passes.fusion import fuse
 from vledge.graph.passes.program import Program
 
 __all__ = ["Program", "simplify"]
@@ -18,3 +19,4 @@ def simplify(program: Program) -> None:
     remove_dead_nodes(program)
     if recognize_cells(program):
         remove_dead_nodes(program)
+    fuse(program)

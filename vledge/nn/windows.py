@@ -64,22 +64,21 @@ class Window:
         )
 
     def view(self, x: np.ndarray, steps: Sizes, first: int = 0) -> np.ndarray:
-        """x [N, C, *spatial], C-contiguous → [N, C, *kernel, *steps], no copy.
+        """x [N, *spatial, C], C-contiguous → [N, *steps, *kernel, C], no copy.
 
         On the first spatial axis the places start at ``first``.
         """
-        n, c = x.strides[:2]
-        spatial = x.strides[2:]
+        spatial = x.strides[1:-1]
         return np.ndarray(
-            (*x.shape[:2], *self.kernel, *steps),
+            (len(x), *steps, *self.kernel, x.shape[-1]),
             x.dtype,
             x,
             first * self.strides[0] * spatial[0] if x.size else 0,
             (
-                n,
-                c,
-                *(s * d for s, d in zip(spatial, self.dilations, strict=True)),
+                x.strides[0],
                 *(s * d for s, d in zip(spatial, self.strides, strict=True)),
+                *(s * d for s, d in zip(spatial, self.dilations, strict=True)),
+                x.strides[-1],
             ),
         )
 

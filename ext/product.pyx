@@ -1,0 +1,308 @@
+"""Products with weights that are known beforehand: with a matrix, ``x W^T + b``, packed once and
+multiplied by the same tiles as a layer's input projection; and channel by channel, over taps.
+
+Each element is summed in one order whatever the number of rows and threads, so results do not
+depend on them.
+"""
+
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
+
+cimport numpy as cnp
+import numpy as np
+
+from vledge import threads as thread_settings
+from vledge._ext.isa cimport kernels_for, vl_kernels, vl_product, vl_taps
+from vledge._ext.recurrent cimport parallel
+
+from vledge._ext.weights import aligned_copy, pack, to_vectors, unpack
+
+cnp.import_array()
+
+cdef enum:
+    GROUP = 4   # vectors of a panel
+
+# Rows of x that are multiplied with all weights before the next: they stay in the second-level cache.
+cdef ptrdiff_t BLOCK_BYTES = 128 * 1024
+# Multiply-adds that are worth waking a thread for.
+cdef ptrdiff_t THREAD_WORK = 1 << 20
+
+
+cdef struct Job:
+    const vl_kernels *kernels
+    const vl_product *product
+    const vl_taps *taps
+    ptrdiff_t itemsize, block
+
+
+cdef void multiply(void *context, int member, int members) noexcept nogil:
+    """One member's rows, in blocks; a single row is shared by its columns."""
+    cdef Job *job = <Job *>context
+    cdef vl_product p = job.product[0]
+    cdef ptrdiff_t rows = p.rows, row, last, groups
+    if rows < members:
+        groups = (p.vectors + GROUP - 1) // GROUP
+        p.first = GROUP * (groups * member // members)
+        p.last = min(GROUP * (groups * (member + 1) // members), p.vectors)
+        job.kernels.product(&p)
+        return
+    row = rows * member // members
+    last = rows * (member + 1) // members
+    while row < last:
+        p.rows = min(job.block, last - row)
+        p.x_rows = job.product.x_rows + row
+        p.out = <char *>job.product.out + row * p.ld_out * job.itemsize
+        job.kernels.product(&p)
+        row += p.rows
+
+
+cdef void weigh(void *context, int member, int members) noexcept nogil:
+    """One member's rows."""
+    cdef Job *job = <Job *>context
+    cdef vl_taps p = job.taps[0]
+    cdef ptrdiff_t first = p.rows * member // members
+    p.rows = p.rows * (member + 1) // members - first
+    p.x_rows += first
+    p.out = <char *>p.out + first * p.channels * job.itemsize
+    job.kernels.taps(&p)
+
+
+cdef ptrdiff_t *places(cnp.ndarray x, int first, int last, ptrdiff_t *count) except NULL:
+    """Offsets, in elements, of x's items over axes [first, last); the caller frees them."""
+    cdef cnp.npy_intp at[32]
+    cdef int axis
+    cdef ptrdiff_t i, offset = 0, itemsize = cnp.PyArray_ITEMSIZE(x)
+    count[0] = 1
+    for axis in range(first, last):
+        count[0] *= cnp.PyArray_DIM(x, axis)
+        at[axis] = 0
+    cdef ptrdiff_t *offsets = <ptrdiff_t *>PyMem_Malloc(max(count[0], 1) * sizeof(ptrdiff_t))
+    if offsets == NULL:
+        raise MemoryError
+    for i in range(count[0]):
+        offsets[i] = offset
+        axis = last - 1
+        while axis >= first:        # the last axis first
+            offset += cnp.PyArray_STRIDE(x, axis) // itemsize
+            at[axis] += 1
+            if at[axis] < cnp.PyArray_DIM(x, axis):
+                break
+            offset -= at[axis] * (cnp.PyArray_STRIDE(x, axis) // itemsize)
+            at[axis] = 0
+            axis -= 1
+    return offsets
+
+
+cdef cnp.ndarray addressable(cnp.ndarray x):
+    """x if its last axis is contiguous and all strides are whole elements, else a copy."""
+    cdef int axis, ndim = cnp.PyArray_NDIM(x)
+    cdef ptrdiff_t itemsize = cnp.PyArray_ITEMSIZE(x)
+    if (cnp.PyArray_STRIDE(x, ndim - 1) != itemsize and cnp.PyArray_DIM(x, ndim - 1) > 1
+            or not cnp.PyArray_ISALIGNED(x)):
+        return np.ascontiguousarray(x)
+    for axis in range(ndim):
+        if cnp.PyArray_STRIDE(x, axis) % itemsize:
+            return np.ascontiguousarray(x)
+    return x
+
+
+cdef int members_for(threads, ptrdiff_t work):
+    cdef int most = thread_settings.get_num_threads() if threads is None else threads
+    return <int>max(1, min(most, work // THREAD_WORK + 1))
+
+
+cdef int number_of(dtype, str name) except -1:
+    if dtype == np.float32:
+        return cnp.NPY_FLOAT32
+    if dtype == np.float64:
+        return cnp.NPY_FLOAT64
+    raise ValueError(f"{name} has dtype {dtype}, expected float32 or float64")
+
+
+cdef class Product:
+    """A matrix to multiply with.
+
+    Parameters
+    ----------
+    weight : ndarray [N, K], float32 or float64
+        As torch.nn.Linear holds it. Copied; ``weight()`` gives it back bit for bit.
+    bias : ndarray [N] of the same dtype, or None
+    """
+
+    cdef const vl_kernels *kernels
+    cdef readonly object dtype
+    cdef readonly Py_ssize_t columns, depth
+    cdef object packed, bias_vectors
+    cdef int number
+    cdef ptrdiff_t vectors
+
+    def __init__(self, weight, bias=None):
+        self.number = number_of(weight.dtype, "weight")
+        if weight.ndim != 2 or (bias is not None and
+                                (bias.shape != weight.shape[:1] or bias.dtype != weight.dtype)):
+            raise ValueError("weight must be [N, K] and bias [N], of one dtype")
+        self.dtype = weight.dtype
+        self.columns, self.depth = weight.shape
+        self.kernels = kernels_for(self.dtype == np.float64)
+        lanes = self.kernels.lanes
+        self.vectors = -(-self.columns // lanes)
+        self.packed = pack(weight, 1, lanes, GROUP)
+        self.bias_vectors = None if bias is None else aligned_copy(to_vectors(bias, 1, lanes))
+
+    def __reduce__(self):
+        return Product, (self.weight(), self.bias())
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the packed weights take, padding included."""
+        return self.packed.nbytes + (0 if self.bias_vectors is None else self.bias_vectors.nbytes)
+
+    def weight(self):
+        """``[N, K]``, bit for bit as given."""
+        return unpack(self.packed, 1, self.columns, self.depth, self.kernels.lanes, GROUP)
+
+    def bias(self):
+        """``[N]`` or None."""
+        return None if self.bias_vectors is None else self.bias_vectors.reshape(-1)[:self.columns].copy()
+
+    def __call__(self, cnp.ndarray x, bint relu=False, out=None, threads=None):
+        """``x [..., K] -> [..., N]``: ``x W^T + b``, or with ``relu`` its positive part.
+
+        x may have any strides; only where those of the last axis are not contiguous it is copied.
+        The result is a new array, or ``out``, which may be columns ``[..., i : i + N]`` of a
+        C-contiguous array.
+        """
+        cdef int ndim = cnp.PyArray_NDIM(x), axis
+        cdef cnp.npy_intp shape[32]
+        cdef ptrdiff_t *x_rows
+        cdef vl_product p
+        cdef Job job
+        cdef cnp.ndarray target
+        cdef ptrdiff_t itemsize = cnp.PyArray_ITEMSIZE(x)
+        cdef int members
+        if cnp.PyArray_TYPE(x) != self.number:
+            raise ValueError(f"x has dtype {x.dtype}, the weights have {self.dtype}")
+        if ndim < 1 or ndim > 32 or cnp.PyArray_DIM(x, ndim - 1) != self.depth:
+            raise ValueError(f"x has shape {(<object>x).shape}, expected [..., {self.depth}]")
+        x = addressable(x)
+        p.ld_out = self.columns
+        if out is None:
+            for axis in range(ndim - 1):
+                shape[axis] = cnp.PyArray_DIM(x, axis)
+            shape[ndim - 1] = self.columns
+            target = cnp.PyArray_EMPTY(ndim, shape, self.number, False)
+        else:
+            target = out
+            p.ld_out = self.distance_of_rows(target, x)
+        x_rows = places(x, 0, ndim - 1, &p.rows)
+        try:
+            if p.rows == 0 or self.columns == 0:
+                return target
+            p.depth = self.depth
+            p.first = 0
+            p.last = p.vectors = self.vectors
+            p.columns = self.columns
+            p.group = GROUP
+            p.relu = relu
+            p.x = cnp.PyArray_DATA(x)
+            p.x_rows = x_rows
+            p.w = cnp.PyArray_DATA(self.packed)
+            p.bias = NULL if self.bias_vectors is None else cnp.PyArray_DATA(self.bias_vectors)
+            p.out = cnp.PyArray_DATA(target)
+            job.kernels = self.kernels
+            job.product = &p
+            job.itemsize = itemsize
+            job.block = max(BLOCK_BYTES // (itemsize * max(self.depth, 1)), 48)
+            members = members_for(threads, p.rows * self.columns * self.depth)
+            with nogil:
+                if members == 1:
+                    multiply(&job, 0, 1)
+                else:
+                    parallel(members, multiply, &job)
+        finally:
+            PyMem_Free(x_rows)
+        return target
+
+    cdef ptrdiff_t distance_of_rows(self, cnp.ndarray out, cnp.ndarray x) except -1:
+        """Elements from row to row of the array that the result goes to."""
+        cdef int axis, ndim = cnp.PyArray_NDIM(x)
+        cdef ptrdiff_t itemsize = cnp.PyArray_ITEMSIZE(out), stride = -1, distance = self.columns
+        if ((<object>out).shape != (*(<object>x).shape[:ndim - 1], self.columns)
+                or cnp.PyArray_TYPE(out) != self.number or not cnp.PyArray_ISWRITEABLE(out)
+                or cnp.PyArray_STRIDE(out, ndim - 1) != itemsize and self.columns > 1):
+            raise ValueError("out does not have the result's shape and dtype, or cannot be written")
+        for axis in range(ndim - 2, -1, -1):
+            if cnp.PyArray_DIM(out, axis) == 1:
+                continue
+            if stride == -1:
+                stride = cnp.PyArray_STRIDE(out, axis)
+                distance = stride // itemsize
+            if cnp.PyArray_STRIDE(out, axis) != stride or stride % itemsize or stride < 0:
+                raise ValueError("out must have rows at equal distances")
+            stride *= cnp.PyArray_DIM(out, axis)
+        return distance
+
+
+cdef class Taps:
+    """Weights that slide over channels, each channel by itself: a depthwise convolution's.
+
+    Parameters
+    ----------
+    weight : ndarray [*kernel, C], float32 or float64; kept, not copied, if it is C-contiguous
+    bias : ndarray [C] of the same dtype, or None
+    """
+
+    cdef const vl_kernels *kernels
+    cdef readonly object weight, bias
+    cdef int number
+
+    def __init__(self, weight, bias=None):
+        self.number = number_of(weight.dtype, "weight")
+        if bias is not None and (bias.shape != (weight.shape[weight.ndim - 1],) or bias.dtype != weight.dtype):
+            raise ValueError("bias must be [C], of the weight's dtype")
+        self.weight = np.ascontiguousarray(weight)
+        self.bias = None if bias is None else np.ascontiguousarray(bias)
+        self.kernels = kernels_for(weight.dtype == np.float64)
+
+    def __call__(self, cnp.ndarray x, bint relu=False, threads=None):
+        """``x [*rows, *kernel, C] -> [*rows, C]``, a new array: the windows' elements times the
+        weights, summed over the kernel, plus the bias; with ``relu`` the positive part."""
+        cdef int ndim = cnp.PyArray_NDIM(x), rank = self.weight.ndim - 1, axis
+        cdef cnp.npy_intp shape[32]
+        cdef vl_taps p
+        cdef Job job
+        cdef int members
+        cdef ptrdiff_t *x_rows
+        cdef ptrdiff_t *x_taps = NULL
+        if cnp.PyArray_TYPE(x) != self.number:
+            raise ValueError(f"x has dtype {x.dtype}, the weights have {self.weight.dtype}")
+        if ndim <= rank or ndim > 32 or (<object>x).shape[ndim - rank - 1:] != self.weight.shape:
+            raise ValueError(
+                f"x has shape {(<object>x).shape}, expected [..., *{self.weight.shape}]")
+        x = addressable(x)
+        for axis in range(ndim - rank - 1):
+            shape[axis] = cnp.PyArray_DIM(x, axis)
+        p.channels = shape[ndim - rank - 1] = cnp.PyArray_DIM(x, ndim - 1)
+        target = cnp.PyArray_EMPTY(ndim - rank, shape, self.number, False)
+        x_rows = places(x, 0, ndim - rank - 1, &p.rows)
+        try:
+            x_taps = places(x, ndim - rank - 1, ndim - 1, &p.taps)
+            p.relu = relu
+            p.x = cnp.PyArray_DATA(x)
+            p.x_rows = x_rows
+            p.x_taps = x_taps
+            p.w = cnp.PyArray_DATA(self.weight)
+            p.bias = NULL if self.bias is None else cnp.PyArray_DATA(self.bias)
+            p.out = cnp.PyArray_DATA(target)
+            job.kernels = self.kernels
+            job.taps = &p
+            job.itemsize = cnp.PyArray_ITEMSIZE(x)
+            members = members_for(threads, 4 * p.rows * p.taps * p.channels)
+            with nogil:
+                if members == 1:
+                    weigh(&job, 0, 1)
+                else:
+                    parallel(members, weigh, &job)
+        finally:
+            PyMem_Free(x_rows)
+            PyMem_Free(x_taps)
+        return target

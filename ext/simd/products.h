@@ -1,0 +1,112 @@
+/* Products that are not recurrent: rows times packed weights, and rows times one weight a channel. */
+
+/* ---- product: out = bias + x . w ---------------------------------------------------------- */
+
+VL_INLINE void vl_product_store(const vl_product *p, ptrdiff_t row, ptrdiff_t vector, vec value)
+{
+    real *out = (real *)p->out + row * p->ld_out + vector * L;
+    ptrdiff_t left = p->columns - vector * L;
+    if (p->relu)
+        value = VL_MAX(VL_SPLAT(0), value);
+    vl_store_first(out, value, left < L ? left : L);
+}
+
+VL_INLINE void vl_product_tile(int rows, int vectors, const vl_product *p, ptrdiff_t row,
+                               ptrdiff_t vector)
+{
+    vec acc[VL_MOST_ROWS][VL_MOST_VECTORS];
+    const real *x[VL_MOST_ROWS];
+    const real *bias = p->bias;
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++) {
+        x[r] = (const real *)p->x + p->x_rows[row + r];
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; v++)
+            acc[r][v] = bias ? vl_load(bias + (vector + v) * L) : VL_SPLAT(0);
+    }
+    vl_tile(rows, vectors, acc, x, (const real *)p->w + vector * p->depth * L, p->depth);
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; v++)
+            vl_product_store(p, row + r, vector + v, acc[r][v]);
+}
+
+VL_INLINE void vl_product_pair(int vectors, const vl_product *p, ptrdiff_t row, ptrdiff_t vector)
+{
+    vec acc[2][VL_MOST_VECTORS];
+    const real *bias = p->bias, *w = (const real *)p->w + vector * p->depth * L;
+#pragma GCC unroll 8
+    for (int i = 0; i < 2 * vectors; i++)
+        acc[i / vectors][i % vectors] = bias ? vl_load(bias + (vector + i) * L) : VL_SPLAT(0);
+    vl_tile_row_pair(vectors, acc[0], acc[1], (const real *)p->x + p->x_rows[row], w,
+                     w + vectors * p->depth * L, p->depth);
+#pragma GCC unroll 8
+    for (int i = 0; i < 2 * vectors; i++)
+        vl_product_store(p, row, vector + i, acc[i / vectors][i % vectors]);
+}
+
+VL_INLINE void vl_product_group(int vectors, const vl_product *p, ptrdiff_t vector)
+{
+    for (ptrdiff_t row = 0, height; row < p->rows; row += height) {
+        height = vl_next_height(p->rows - row, VL_TALLEST(vectors));
+#define BODY(n) if (n <= VL_TALLEST(vectors)) vl_product_tile(n, vectors, p, row, vector)
+        VL_FOR_HEIGHT(height, BODY)
+#undef BODY
+    }
+}
+
+static void vl_kernel_product(const vl_product *p)
+{
+    ptrdiff_t vector = p->first;
+    if (p->rows == 1) {
+        for (; vector + 2 * p->group <= p->last; vector += 2 * p->group)
+            if (p->group == 3)
+                vl_product_pair(3, p, 0, vector);
+            else
+                vl_product_pair(4, p, 0, vector);
+    }
+    for (; vector < p->last; vector += p->group) {
+        ptrdiff_t width = p->vectors - vector;
+        switch (width < p->group ? width : p->group) {
+        case 1: vl_product_group(1, p, vector); break;
+        case 2: vl_product_group(2, p, vector); break;
+        case 3: vl_product_group(3, p, vector); break;
+        default: vl_product_group(4, p, vector); break;
+        }
+    }
+}
+
+/* ---- taps: out = bias + sum of x w, each channel by itself ------------------------------------ */
+
+/* The first n of L elements; the rest are zeros. */
+VL_INLINE vec vl_load_first(const real *p, ptrdiff_t n)
+{
+    if (n >= L)
+        return vl_load(p);
+    real lanes[L] = {0};
+    for (ptrdiff_t i = 0; i < n; i++)
+        lanes[i] = p[i];
+    return vl_load(lanes);
+}
+
+static void vl_kernel_taps(const vl_taps *p)
+{
+    const real *w = p->w, *bias = p->bias;
+    for (ptrdiff_t row = 0; row < p->rows; row++) {
+        const real *x = (const real *)p->x + p->x_rows[row];
+        real *out = (real *)p->out + row * p->channels;
+        for (ptrdiff_t c = 0; c < p->channels; c += L) {
+            ptrdiff_t n = p->channels - c < L ? p->channels - c : L;
+            vec acc = bias ? vl_load_first(bias + c, n) : VL_SPLAT(0);
+            if (n == L)
+                for (ptrdiff_t t = 0; t < p->taps; t++)
+                    acc = VL_FMA(vl_load(x + p->x_taps[t] + c), vl_load(w + t * p->channels + c), acc);
+            else
+                for (ptrdiff_t t = 0; t < p->taps; t++)
+                    acc = VL_FMA(vl_load_first(x + p->x_taps[t] + c, n),
+                                 vl_load_first(w + t * p->channels + c, n), acc);
+            vl_store_first(out + c, p->relu ? VL_MAX(VL_SPLAT(0), acc) : acc, n);
+        }
+    }
+}

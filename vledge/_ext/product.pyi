@@ -1,0 +1,26 @@
+import numpy as np
+
+class Product:
+    columns: int
+    depth: int
+    dtype: np.dtype
+    def __init__(self, weight: np.ndarray, bias: np.ndarray | None = None) -> None: ...
+    def __call__(
+        self,
+        x: np.ndarray,
+        relu: bool = False,
+        out: np.ndarray | None = None,
+        threads: int | None = None,
+    ) -> np.ndarray: ...
+    def weight(self) -> np.ndarray: ...
+    def bias(self) -> np.ndarray | None: ...
+    @property
+    def nbytes(self) -> int: ...
+
+class Taps:
+    weight: np.ndarray
+    bias: np.ndarray | None
+    def __init__(self, weight: np.ndarray, bias: np.ndarray | None = None) -> None: ...
+    def __call__(
+        self, x: np.ndarray, relu: bool = False, threads: int | None = None
+    ) -> np.ndarray: ...

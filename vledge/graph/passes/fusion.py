@@ -1,0 +1,38 @@
+"""A Conv whose only reader is a Relu becomes one node: its tiles take the positive part."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from vledge.formats.graph_definition import Graph, Node
+from vledge.graph.passes.program import Program, captured
+
+__all__ = ["fuse"]
+
+
+def fuse(program: Program) -> None:
+    """Fuse in the program's graph and every graph inside of it, in place."""
+    _fuse(program.graph)
+
+
+def _fuse(graph: Graph) -> None:
+    readers = Counter(name for node in graph.nodes for name in node.inputs if name)
+    readers.update(info.name for info in graph.outputs)
+    producers: dict[str, int] = {}  # value -> place of the Conv that makes it
+    kept: list[Node] = []
+    for node in graph.nodes:
+        for inner in node.subgraphs():
+            readers.update(captured(inner))
+            _fuse(inner)
+    for node in graph.nodes:
+        if node.op_type == "Relu" and not node.domain and node.inputs[0] in producers:
+            place = producers[node.inputs[0]]
+            conv = kept[place]
+            kept[place] = Node(
+                "ConvRelu", conv.inputs, node.outputs, conv.attributes, conv.name, "vledge"
+            )
+            continue
+        if node.op_type == "Conv" and not node.domain and readers[node.outputs[0]] == 1:
+            producers[node.outputs[0]] = len(kept)
+        kept.append(node)
+    graph.nodes = kept
