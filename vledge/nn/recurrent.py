@@ -142,13 +142,51 @@ class RecurrentBase(Module):
         makes a ``batch_first`` layer, whose states stay layer-first.
 
         Raises ValueError if there is no such node, UnsupportedError if torch's layer cannot be it:
-        only reverse, clip, peepholes, other activations, linear_before_reset=0.
+        only reverse, clip, peepholes, other activations. ``linear_before_reset=0`` makes a GRU with
+        ``reset_after=False``.
         """
         # The graph stands above the layers and is imported only by who has one.
         from vledge.graph.layers import layer_weights
 
         weights, options = layer_weights(path, cls.__name__, node)
         return cls.from_weights(weights, **options)  # type: ignore[attr-defined]
+
+    @classmethod
+    def from_keras(
+        cls,
+        path: str | os.PathLike[str],
+        layer: str | Sequence[str] | None = None,
+        **options: Any,
+    ) -> Any:
+        """Build the layer from a recurrent layer of Keras' ``.keras``, ``.weights.h5`` or ``.h5``.
+
+        ``layer`` is the layer's name in Keras (or its group in the file), or a list of them for a
+        stack of layers, or None if the file has only one of this kind. ``Bidirectional`` around it
+        makes a bidirectional layer. The result gives the whole output and the final states,
+        whatever ``return_sequences`` and ``return_state`` say.
+
+        ``options`` are `from_weights`'s: ``batch_first`` (True if not given, as in Keras),
+        ``dtype``, and what a file of weights alone does not tell: RNN's ``nonlinearity``, and
+        ``reset_after`` of a GRU without bias. Other than by these, such a layer is taken to have
+        Keras' defaults (activations tanh and sigmoid, ``merge_mode="concat"``); where the file
+        describes the layer, that is checked.
+
+        Raises FormatError for a broken or other file, ValueError if there is no such layer or an
+        option is missing or contradicts the file, UnsupportedError for what is not run:
+        ``go_backwards``, other activations or merge modes, stacked cells, classes of the author's
+        own. Needs h5py (MissingDependencyError).
+        """
+        from vledge.formats.keras_recurrent import layer_weights
+
+        weights, told = layer_weights(path, cls.__name__, layer)
+        for name, value in told.items():
+            if value is None and name not in options:
+                raise ValueError(f"{os.fspath(path)} does not tell {name}: say {name}=")
+            if value is not None and options.get(name, value) != value:
+                raise ValueError(f"{os.fspath(path)} says {name}={value}, not {options[name]}")
+        return cls.from_weights(  # type: ignore[attr-defined]
+            weights, **{"batch_first": True, **told, **options}
+        )
 
     @classmethod
     def _from_weights(
@@ -330,6 +368,8 @@ class RecurrentBase(Module):
             parts.append("bidirectional=True")
         if self._cell == "rnn_relu":
             parts.append("nonlinearity='relu'")
+        if self._cell == "gru_reset_before":
+            parts.append("reset_after=False")
         if self._layers is None:
             parts.append("no weights")
         else:
@@ -436,6 +476,8 @@ class GRU(_OneState):
         h' = (1 - z) * n + z * h
 
     Weights as RNN's, of 3H rows in the order r, z, n. ``dropout`` is accepted and does nothing.
+    ``reset_after=False`` is not torch's but Keras' and ONNX's (``linear_before_reset=0``) other
+    form, the paper's: ``n = tanh(W_in x + b_in + W_hn (r * h) + b_hn)``.
     Source: torch.nn.GRU.
     """
 
@@ -450,9 +492,12 @@ class GRU(_OneState):
         bidirectional: bool = False,
         device: Any = None,
         dtype: Any = None,
+        *,
+        reset_after: bool = True,
     ) -> None:
+        self.reset_after = reset_after
         super().__init__(
-            "gru",
+            "gru" if reset_after else "gru_reset_before",
             input_size,
             hidden_size,
             num_layers,
@@ -472,10 +517,17 @@ class GRU(_OneState):
         *,
         batch_first: bool = False,
         dtype: Any = None,
+        reset_after: bool = True,
     ) -> GRU:
-        """Build the layer from torch's weights under ``prefix``, sizes read off their shapes."""
+        """Build the layer from torch's weights under ``prefix``, sizes read off their shapes.
+
+        ``reset_after`` does not show in the weights and must be said where it is False.
+        """
         return cls._from_weights(
-            "gru", weights, prefix, {"batch_first": batch_first, "dtype": dtype}
+            "gru",
+            weights,
+            prefix,
+            {"batch_first": batch_first, "dtype": dtype, "reset_after": reset_after},
         )
 
 
