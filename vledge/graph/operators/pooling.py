@@ -47,7 +47,7 @@ def _reduced(x: np.ndarray, window: Window, steps: Sequence[int], ufunc: np.ufun
         )
         result: Any = ufunc(first, others[0]) if others else first
         for other in others[1:]:
-            ufunc(result, other, result)
+            ufunc(result, other, out=result)
         x = result
     return x
 
