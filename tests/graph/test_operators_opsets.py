@@ -14,7 +14,7 @@ import pytest
 
 from tests.graph.models import model_bytes, node, onnx
 from tests.peers import peer
-from vledge import FormatError, InferenceSession, UnsupportedError
+from vledge import InferenceSession
 
 ort = peer("onnxruntime")
 
@@ -29,6 +29,10 @@ def ints(*values: int) -> np.ndarray:
 
 def floats(*values: float) -> np.ndarray:
     return np.array(values, np.float32)
+
+
+def texts(*values: str) -> np.ndarray:
+    return np.array(values, object)
 
 
 def scalar(value: float) -> np.ndarray:
@@ -174,7 +178,7 @@ LIMITED = [
     Case("Clip", (11, 13), (X, scalar(0.1))),
     Case("Clip", (12, 13), (WHOLE, np.array(-3), np.array(2))),
     Case("Clip", (13,), (X, scalar(1), scalar(-1))),
-    Case("Dropout", (7, 10), (X,), {"ratio": 0.3}),
+    Case("Dropout", (7, 9, 10, 11), (X,), {"ratio": 0.3}, 2),
     Case("Dropout", (12, 13, 22), (X,)),
     Case("Dropout", (12, 13), (X, scalar(0.3)), {}, 2),
     Case("Dropout", (13,), (X, scalar(0.3), np.array(False)), {}, 2),
@@ -366,6 +370,16 @@ ARITHMETIC = [
     Case("IsInf", (10, 20), (floats(1, np.inf, -np.inf, np.nan),), {"detect_negative": 0}),
     Case("Cast", (7, 9, 13, 19, 21), (X * 3,), {"to": 7}),
     Case("Cast", (9, 13), (X,), {"to": 9}),
+    Case("Cast", (9, 13), (floats(0.1, 1 / 3, 1e7, 123456789, -0.0, np.inf, np.nan),), {"to": 8}),
+    Case("Cast", (9, 13), (np.array([0.1, 1 / 3, 1e17, -np.inf]),), {"to": 8}),
+    Case("Cast", (9, 13), (X > 0,), {"to": 8}),
+    Case("Cast", (9, 13), (WHOLE,), {"to": 8}),
+    Case("Cast", (9, 13), (texts("1.5", "+INF", "-inf", "NaN", "1e-3", " 2"),), {"to": 1}),
+    Case("Cast", (9, 13), (texts("1.5", "1e300"),), {"to": 11}),
+    Case("Cast", (9, 13), (texts("15", "-3", "+4", "2.9"),), {"to": 7}),
+    Case("Cast", (9, 13), (texts("1", "0", "7"),), {"to": 9}),
+    Case("CastLike", (15, 19), (X, np.array(["a"], object))),
+    Case("CastLike", (15, 19), (X * 9, np.array(1, np.int8))),
     Case("NonZero", (9, 13), (np.round(X[0]),)),
     Case("Where", (9, 16), (X > 0, X, scalar(0))),
     Case("Range", (11,), (scalar(1), scalar(4), scalar(0.7))),
@@ -405,7 +419,10 @@ def compared(case: Case, opset: int, constant: bool) -> None:
         for output, wanted in zip(outputs, expected, strict=True):
             assert output.dtype == wanted.dtype
             assert output.shape == wanted.shape
-            np.testing.assert_allclose(output, wanted, case.rtol, case.rtol)
+            if output.dtype == object:
+                np.testing.assert_array_equal(output, wanted)
+            else:
+                np.testing.assert_allclose(output, wanted, case.rtol, case.rtol)
 
 
 @pytest.mark.parametrize(
@@ -414,3 +431,20 @@ def compared(case: Case, opset: int, constant: bool) -> None:
 )
 def test_every_form_is_as_onnxruntime_has_it(case, opset, constant):
     compared(case, opset, constant)
+
+
+@pytest.mark.parametrize(
+    ("op_type", "opset"), [("Squeeze", 11), ("ReduceSum", 11), ("ReduceMax", 17)]
+)
+def test_an_empty_list_of_axes_means_all(op_type, opset):
+    made = node(op_type, ["x"], ["y"])
+    ints_kind = onnx.AttributeProto.INTS
+    made.attribute.append(onnx.helper.make_attribute("axes", [], attr_type=ints_kind))
+    model, feed = model_bytes([made], {"x": THIN}, ["y"], opset=opset), {"x": THIN}
+    (wanted,) = ort.InferenceSession(model).run(None, feed)
+    (output,) = InferenceSession(model).run(None, feed)
+    np.testing.assert_allclose(output, wanted, 1e-6)
+
+
+def test_squeeze_with_no_axes_in_its_input():
+    compared(Case("Squeeze", (13,), (THIN, ints())), 13, True)
