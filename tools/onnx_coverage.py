@@ -1,4 +1,6 @@
-"""Runs onnx's own node tests on vledge, prints the counts, and writes docs/onnx-operators.md.
+"""Runs onnx's own backend tests on vledge, prints the counts, writes docs/onnx-operators.md.
+
+These are its tests of single nodes, made by its code, and of small models, which lie in its files.
 
 A test is not claimed if its model is refused when it is loaded (UnsupportedError); every other one
 has to pass. tests/graph/test_onnx_backend.py holds the document to what is run here.
@@ -12,6 +14,7 @@ import re
 import sys
 import warnings
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
@@ -24,20 +27,40 @@ from onnx.backend.test.runner import Runner, _normalize_tensor
 from vledge import onnx_backend
 from vledge.errors import UnsupportedError
 from vledge.graph.plan import NEWEST_OPSET, OLDEST_OPSET
-from vledge.graph.registry import Operator, known_operators
+from vledge.graph.registry import Operator, find, known_operators
 
 __all__ = ["DOCUMENT", "cases", "document", "listed", "refusal", "run"]
 
 DOCUMENT: Final = Path(__file__).parents[1] / "docs" / "onnx-operators.md"
+_KINDS: Final = ("simple", "pytorch-converted", "pytorch-operator")
 _OURS: Final = "vledge"  # the domain of what passes put in place of nodes
 
 
 @lru_cache(maxsize=1)
 def cases() -> dict[str, Any]:
-    """onnx's node tests by name."""
+    """onnx's tests by name, those of nodes first."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of overflows while onnx computes what it expects
-        return {case.name: case for case in load_model_tests(kind="node")}
+        nodes = load_model_tests(kind="node")
+    models = (_from_files(case) for kind in _KINDS for case in load_model_tests(kind=kind))
+    return {case.name: case for case in (*nodes, *models)}
+
+
+def _from_files(case: Any) -> Any:
+    """The test with its model and data, which its folder holds."""
+    folder = Path(case.model_dir)
+    data_sets = [
+        tuple(
+            [onnx.load_tensor(str(data / f"{kind}_{i}.pb")) for i in range(_count(data, kind))]
+            for kind in ("input", "output")
+        )
+        for data in sorted(folder.glob("test_data_set_*"))
+    ]
+    return replace(case, model=onnx.load(str(folder / "model.onnx")), data_sets=data_sets)
+
+
+def _count(data: Path, kind: str) -> int:
+    return len(list(data.glob(f"{kind}_*.pb")))
 
 
 def run(case: Any) -> None:
@@ -65,16 +88,21 @@ def listed() -> set[str]:
 
 def document(refusals: Collection[str]) -> str:
     """The document's text; ``refusals`` are the names of the tests that are not claimed."""
-    total = len(cases())
+    counts = {True: [0, 0], False: [0, 0]}  # of nodes or not → all, not claimed
+    for name, case in cases().items():
+        counts[case.kind == "node"][0] += 1
+        counts[case.kind == "node"][1] += name in refusals
+    (nodes, refused_nodes), (models, refused_models) = counts[True], counts[False]
     lines = [
         "# ONNX operators",
         "",
         "Written by `python tools/onnx_coverage.py`; don't edit.",
         "",
-        f"Of the {total:,} node tests of onnx {onnx.__version__}, {total - len(refusals):,} pass "
-        f"and 0 fail. {len(refusals)} are not claimed: their models are refused when they are "
-        "loaded, naming every node that cannot run. `tests/graph/test_onnx_backend.py` runs all "
-        "of them.",
+        f"Of the {nodes:,} node tests of onnx {onnx.__version__}, {nodes - refused_nodes:,} pass, "
+        f"{refused_nodes} are not claimed and 0 fail. Of its {models} small models in files, many "
+        f"of them of operator set 6, {models - refused_models} pass, {refused_models} are not "
+        "claimed and 0 fail. A test is not claimed if its model is refused when it is loaded, "
+        "naming every node that cannot run. `tests/graph/test_onnx_backend.py` runs all of them.",
         "",
         '`vledge.InferenceSession(..., fallback="reference")` hands nodes that are not in the '
         "table to onnx's reference evaluator, if the onnx package is installed.",
@@ -145,9 +173,13 @@ def _by_operator(refusals: Iterable[str]) -> tuple[dict[str, list[str]], dict[st
     absent: dict[str, list[str]] = {}
     types: dict[str, list[str]] = {}
     for name in sorted(refusals):
-        used = set(_operators(cases()[name].model.graph))
-        missing = used - known_operators().keys()
+        model = cases()[name].model
+        opsets = {entry.domain: entry.version for entry in model.opset_import}
+        used = set(_operators(model.graph))
+        missing = {o for o in used if find(o[1], o[0], opsets.get(o[0], 1)) is None}
         title = ", ".join(sorted(_full_name(*operator) for operator in missing or used))
+        if missing & known_operators().keys():
+            title += f" in operator set {opsets['']}"
         (absent if missing else types).setdefault(title, []).append(name)
     return absent, types
 

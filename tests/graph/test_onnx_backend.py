@@ -1,10 +1,11 @@
-"""onnx's own backend tests of single nodes, all of them, with its data and tolerances.
+"""onnx's own backend tests of nodes and small models, all, with its data and tolerances.
 
 A test whose model is refused is not claimed and stands by name in docs/onnx-operators.md, so that
 what runs cannot shrink unseen; every other test has to pass.
 """
 
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -23,11 +24,12 @@ if f"of onnx {onnx.__version__}," not in onnx_coverage.DOCUMENT.read_text():
     pytest.skip("docs/onnx-operators.md is of another onnx", allow_module_level=True)
 
 CASES = onnx_coverage.cases()
+NODES = {name for name, case in CASES.items() if case.kind == "node"}
 NOT_CLAIMED = onnx_coverage.listed()
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_node(name):
+def test_case(name):
     if name in NOT_CLAIMED:
         with pytest.raises(UnsupportedError, match="cannot run here"):
             onnx_backend.prepare(CASES[name].model)
@@ -35,16 +37,39 @@ def test_node(name):
         onnx_coverage.run(CASES[name])
 
 
+@pytest.mark.parametrize(
+    ("name", "first"),
+    [
+        (name, first)
+        for name in sorted(NODES - NOT_CLAIMED)
+        for first in range(min(len(CASES[name].model.graph.input), 2))
+    ],
+)
+def test_what_is_known_at_load_changes_nothing(name, first):
+    """The test with its inputs from ``first`` on as constants."""
+    case = CASES[name]
+    inputs, outputs = case.data_sets[0]
+    model = onnx.ModelProto.FromString(case.model.SerializeToString())
+    infos = list(model.graph.input)[first:]
+    del model.graph.input[first:]
+    for info, given in zip(infos, inputs[first:], strict=True):
+        is_proto = isinstance(given, onnx.TensorProto)
+        array = onnx.numpy_helper.to_array(given) if is_proto else np.asarray(given)
+        model.graph.initializer.append(onnx.numpy_helper.from_array(array, info.name))
+    onnx_coverage.run(replace(case, model=model, data_sets=[(inputs[:first], outputs)]))
+
+
 def test_every_recurrent_test_is_claimed():
-    recurrent = {name for name in CASES if name.startswith(("test_gru", "test_lstm", "test_rnn"))}
-    recurrent |= {name for name in CASES if name.startswith("test_simple_rnn")}
+    prefixes = ("test_gru", "test_lstm", "test_rnn", "test_simple_rnn")
+    recurrent = {name for name in NODES if name.startswith(prefixes)}
     assert len(recurrent) == 18
     assert not recurrent & NOT_CLAIMED
 
 
 def test_most_tests_are_claimed():
     assert CASES.keys() >= NOT_CLAIMED
-    assert len(CASES) - len(NOT_CLAIMED) >= 1363
+    assert len(NODES - NOT_CLAIMED) >= 1363
+    assert len(CASES.keys() - NODES - NOT_CLAIMED) >= 97
 
 
 def test_the_document_is_current():
@@ -56,7 +81,7 @@ def test_the_document_is_current():
 def test_a_wrong_result_fails():
     case = CASES["test_relu"]
     inputs, outputs = case.data_sets[0]
-    wrong = type(case)(**{**vars(case), "data_sets": [(inputs, [outputs[0] + np.float32(0.01)])]})
+    wrong = replace(case, data_sets=[(inputs, [outputs[0] + np.float32(0.01)])])
     onnx_coverage.run(case)
     with pytest.raises(AssertionError):
         onnx_coverage.run(wrong)
