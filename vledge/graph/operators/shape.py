@@ -85,8 +85,9 @@ def squeeze(context: Context) -> Callable[..., np.ndarray]:
         return lambda x, _: x.squeeze(away)
 
     def run(x: np.ndarray, axes: np.ndarray | None = None) -> np.ndarray:
-        empty = axes is None or not axes.size
-        return x.squeeze(None if empty else tuple(axes.reshape(-1).tolist()))
+        if axes is None or not axes.size:
+            return x.squeeze()
+        return x.squeeze(tuple(axes.reshape(-1).tolist()))
 
     return run
 
