@@ -188,10 +188,10 @@ class _Work:
         changes: list[list[tuple[Node, Variant]]] = []
         for key in keys:
             having = [(n, own[key]) for n, own in zip(nodes, options, strict=True) if key in own]
-            changes.append(having)
+            changes += [[one] for one in having]
             if len(having) > 1:
-                changes += [[one] for one in having]
-        changes.sort(key=lambda change: len(change) == 1 and len(nodes) > 1)
+                changes.append(having)
+        changes.sort(key=len)  # what explains it by one layer says more
         case = [self._smallest(self.trial, self.model, names)]
         winner = self._best(self.model, self.trial, changes, names, case)
         finding = Finding("", "", names[0], self._absolute(names))

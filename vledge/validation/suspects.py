@@ -45,7 +45,7 @@ class Layer:
     r: np.ndarray  # [D, gates * H, H]
     b: np.ndarray | None  # [D, 2 * gates * H]
     lengths: str = ""  #: the name of an input with the reference's lengths
-    spare: dict[str, tuple[int, ...]] = field(default_factory=dict)  #: inputs nobody uses → shape
+    spare: dict[str, tuple[int, ...]] = field(default_factory=dict)  #: the model's inputs → shape
     sequences: int = 0
     position: int = 0  #: among the model's recurrent nodes, for states stacked by layer
 
@@ -183,19 +183,29 @@ def _transposed(layer: Layer) -> Iterator[Variant]:
         blocks = array.reshape(directions, count, size, -1)
         return blocks.transpose(0, 1, 3, 2).reshape(array.shape)
 
-    def reshaped(array: np.ndarray) -> np.ndarray:
-        """Rows and columns exchanged without moving the numbers, as in a wrong reshape."""
-        return array.reshape(directions, array.shape[2], rows).transpose(0, 2, 1)
+    name = "transposed weights"
+    r = each_gate(layer.r)
+    yield reweighted(layer, name, "the recurrent weights R are transposed, gate by gate", r=r)
+    if features == size:
+        w = each_gate(layer.w)
+        yield reweighted(layer, name, "the input weights W are transposed, gate by gate", w=w)
+        yield reweighted(layer, name, "W and R are transposed, gate by gate", w=w, r=r)
+    for maker, letters in (_ORDERS[layer.kind] or {"": layer.gates}).items():
+        # the reshape came first, with the gates in that framework's order, then the reordering
+        to_theirs = tuple(layer.gates.index(gate) for gate in letters)
+        back = tuple(letters.index(gate) for gate in layer.gates)
 
-    for how, change in (("each gate's matrix", each_gate), ("the matrix, reshaped", reshaped)):
-        square = features == size or how != "each gate's matrix"
-        r = change(layer.r)
-        name = "transposed weights"
-        yield reweighted(layer, name, f"the recurrent weights R are transposed: {how}", r=r)
-        if square:
-            w = change(layer.w)
-            yield reweighted(layer, name, f"the input weights W are transposed: {how}", w=w)
-            yield reweighted(layer, name, f"W and R are transposed: {how}", w=w, r=r)
+        def reshaped(array: np.ndarray, there: tuple = to_theirs, back: tuple = back) -> np.ndarray:
+            theirs = _permuted(array, there)
+            turned = theirs.reshape(directions, array.shape[2], rows).transpose(0, 2, 1)
+            return _permuted(turned, back)
+
+        how = "transposed: reshaped where rows and columns should have been exchanged"
+        how += f" (with the gates in {maker} order)" if maker else ""
+        w, r = reshaped(layer.w), reshaped(layer.r)
+        yield reweighted(layer, name, f"the recurrent weights R are {how}", r=r)
+        yield reweighted(layer, name, f"the input weights W are {how}", w=w)
+        yield reweighted(layer, name, f"W and R are {how}", w=w, r=r)
 
 
 def _direction(layer: Layer) -> Iterator[Variant]:

@@ -128,8 +128,7 @@ def layer_of(model: Model, node: Node, feed: Arrays) -> Layer | None:
     w, r, b = weights
     if w is None or r is None or (len(node.inputs) > 3 and node.inputs[3] and b is None):
         return None
-    used = {name for other in model.graph.nodes for name in other.inputs}
-    spare = {name: a.shape for name, a in feed.items() if name not in used and a.dtype.kind == "f"}
+    spare = {name: a.shape for name, a in feed.items() if a.dtype.kind == "f" and a.ndim == 3}
     found = Layer(node, w, r, b, LENGTHS if LENGTHS in feed else "", spare)
     found.position = [n is node for n in model.graph.nodes if is_recurrent(n)].index(True)
     return found
