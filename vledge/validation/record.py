@@ -164,8 +164,9 @@ def record(
         "onnxruntime": _module("onnxruntime").__version__,
         "vledge": __version__,
         "python": platform.python_version(),
-        "model": f"{model.producer_name} {model.producer_version}".strip(),
     }
+    if model.producer_name:
+        versions[model.producer_name] = model.producer_version
     return Reference(cases, versions, seed, inside, found, carry, by, loss)
 
 

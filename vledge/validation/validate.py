@@ -160,7 +160,7 @@ def validate(
         reference = bundle.read(reference)
     graph_model = model if isinstance(model, Model) else read_any_model(model_name, reference)
     reference, notes = _fitted(graph_model, reference)
-    names = list(reference.cases[0].outputs)
+    names = [*reference.outputs(), *reference.layers]
     tolerances = {name: tolerance_of(reference, name, tolerance) for name in names}
     paths = available_paths(graph_model, reference)
     report = Report(
