@@ -43,9 +43,9 @@ def markdown(
     lines = [
         "# Fidelity",
         "",
-        "What float32 costs: the error of vledge, PyTorch and ONNX Runtime on the same weights and",
-        "inputs, against the cell's definition in float64. Made by `python -m benchmarks.fidelity`;",
-        "edits are lost.",
+        "What float32 costs: the error of vledge, PyTorch and ONNX Runtime on the same weights",
+        "and inputs, against the cell's definition in float64.",
+        "Made by `python -m benchmarks.fidelity`; edits are lost.",
         "",
         f"Goal: ours at most {goal} × the better of the two, median and worst, in every row.",
         f"**{len(records) - len(failing)} of {len(records)} rows reach it.**",
@@ -58,8 +58,8 @@ def markdown(
     lines += [
         "- One layer, one direction, input_size = hidden_size = H, zero initial state, one thread.",
         "- Errors are absolute, over all steps, sequences and units of `y`, or of `c_n` after the",
-        "  last step. 16 sequences at H = 16, 8 at 64, 4 at 256, 1 at 1024. Each figure is the median",
-        "  of five draws of weights and inputs, as one worst error is an accident.",
+        "  last step. 16 sequences at H = 16, 8 at 64, 4 at 256, 1 at 1024. Each figure is the",
+        "  median of five draws of weights and inputs, as one worst error is an accident.",
         "- The ratio is ours over the smaller of the other two, separately for median and worst.",
         "",
         *[f"- **{name}**: {said}." for name, said in families.items()],

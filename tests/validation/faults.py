@@ -9,11 +9,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import numpy as np
 import torch
 
+from tests.validation import spoiling as sp
+from tests.validation.spoiling import Weights
 from vledge.cli.table import rows
 from vledge.formats.graph_definition import Model, Node
 from vledge.integrations.torch import recorded
@@ -26,9 +27,7 @@ from vledge.validation.trial import Trial, prepared
 __all__ = ["FAULTS", "NAMED_AT_LEAST", "Fault", "Outcome", "Subject", "outcomes", "subjects"]
 
 NAMED_AT_LEAST = 0.95
-RNN_KINDS = ("recurrent",)
-GATES = {"LSTM": "ifgo", "GRU": "rzn", "RNN": "h"}
-Weights = dict[str, np.ndarray]
+LSTM, GRU = ("LSTM",), ("GRU",)
 
 
 @dataclass(frozen=True)
@@ -79,9 +78,7 @@ class Subject:
         names |= {"h_0", "c_0"} if self.states and self.kind == "LSTM" else set()
         names |= {"h_0"} if self.states else set()
         model = layer_model(weights, self.batch_first, names)
-        reference = recorded(
-            module, (x, *states), model if self.layers else None, seed=self.seed
-        )
+        reference = recorded(module, (x, *states), model if self.layers else None, seed=self.seed)
         return weights, names, reference
 
 
@@ -98,134 +95,142 @@ class Fault:
     words: str = ""  # that the sentence must have
 
 
-def _reordered(true: str, believed: str, parts: str = "weight_ih weight_hh bias_ih bias_hh"):
-    """Weights that stand in the order ``true`` are taken to stand in ``believed``."""
-
-    def spoil(subject: Subject, weights: Weights, suffixes: list[str]) -> None:
-        torch_order = GATES[subject.kind]
-        for suffix in suffixes:
-            for part in parts.split():
-                name = f"{part}_{suffix}"
-                blocks = dict(zip(torch_order, np.split(weights[name], len(torch_order)), strict=True))
-                file = [blocks[gate] for gate in true]  # as the other framework writes it
-                read = dict(zip(believed, file, strict=True))
-                weights[name] = np.concatenate([read[gate] for gate in torch_order])
-
-    return spoil
+ONNX_AS_TORCH = "ONNX order (i,o,f,c) read as PyTorch's (i,f,g,o)"
+TORCH_AS_ONNX = "PyTorch order (i,f,g,o) read as ONNX's (i,o,f,c)"
+GRU_AS_TORCH = "ONNX order (z,r,h) read as PyTorch's (r,z,n)"
 
 
-def _zeroed(*parts: str):
-    def spoil(subject: Subject, weights: Weights, suffixes: list[str]) -> None:
-        for suffix in suffixes:
-            for part in parts:
-                weights[f"{part}_{suffix}"][:] = 0
-
-    return spoil
-
-
-def _swap_biases(subject: Subject, weights: Weights, suffixes: list[str]) -> None:
-    for s in suffixes:
-        a, b = f"bias_ih_{s}", f"bias_hh_{s}"
-        weights[a], weights[b] = weights[b], weights[a]
-
-
-def _transpose(*parts: str):
-    def spoil(subject: Subject, weights: Weights, suffixes: list[str]) -> None:
-        gates = len(GATES[subject.kind])
-        for suffix in suffixes:
-            for part in parts:
-                name = f"{part}_{suffix}"
-                weights[name] = np.concatenate([m.T for m in np.split(weights[name], gates)])
-
-    return spoil
-
-
-def _reshaped(part: str):
-    """[features, rows] as Keras writes it, reshaped where it should have been transposed."""
-
-    def spoil(subject: Subject, weights: Weights, suffixes: list[str]) -> None:
-        for suffix in suffixes:
-            name = f"{part}_{suffix}"
-            weights[name] = np.ascontiguousarray(weights[name].T).reshape(weights[name].shape)
-
-    return spoil
-
-
-def _swap_directions(subject: Subject, weights: Weights, suffixes: list[str]) -> None:
-    for suffix in suffixes:
-        if suffix.endswith("_reverse"):
-            continue
-        for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
-            a, b = f"{part}_{suffix}", f"{part}_{suffix}_reverse"
-            weights[a], weights[b] = weights[b], weights[a]
-
-
-def _on_nodes(change: Callable[[Node], Node]):
-    def spoil(subject: Subject, model: Model, nodes: list[Node]) -> Model:
-        chosen = {id(node) for node in nodes}
-        graph = model.graph
-        changed = [change(n) if id(n) in chosen else n for n in graph.nodes]
-        return replace(model, graph=replace(graph, nodes=changed))
-
-    return spoil
-
-
-def _with_inputs(node: Node, **by_index: str) -> Node:
-    inputs = [*node.inputs, *[""] * (7 - len(node.inputs))]
-    for index, name in by_index.items():
-        inputs[int(index[1:])] = name
-    return replace(node, inputs=inputs)
-
-
-def _attributes(node: Node, **changed: object) -> Node:
-    return replace(node, attributes={**node.attributes, **changed})
-
-
-def _without_transposes(subject: Subject, model: Model, nodes: list[Node]) -> Model:
-    """The layer is given [B, T, I] and takes it for [T, B, I]; and gives back as much."""
-    swapped = {"perm": [0, 1, 2]}
-    changed = [
-        replace(node, attributes=swapped)
-        if node.op_type == "Transpose" and node.attributes["perm"] == [1, 0, 2]
-        else node
-        for node in model.graph.nodes
-    ]
-    return replace(model, graph=replace(model.graph, nodes=changed))
-
-
-def _swap_outputs(node: Node) -> Node:
-    return replace(node, outputs=[node.outputs[0], node.outputs[2], node.outputs[1]])
-
-
-def _one_layer(subject: Subject) -> bool:
-    return subject.num_layers == 1
+def _fits(fault: Fault, subject: Subject) -> bool:
+    return subject.kind in fault.kinds and fault.applies(subject)
 
 
 FAULTS = [
-    Fault("ONNX order read as PyTorch's", "gate order", ("LSTM",), _reordered("iofg", "ifgo"), words="ONNX order (i,o,f,c) read as PyTorch's (i,f,g,o)"),
-    Fault("PyTorch order read as ONNX's", "gate order", ("LSTM",), _reordered("ifgo", "iofg"), words="PyTorch order (i,f,g,o) read as ONNX's (i,o,f,c)"),
-    Fault("TensorFlow order read as PyTorch's", "gate order", ("LSTM",), _reordered("igfo", "ifgo")),
-    Fault("ONNX order read as PyTorch's", "gate order", ("GRU",), _reordered("zrn", "rzn"), words="ONNX order (z,r,h) read as PyTorch's (r,z,n)"),
-    Fault("gates rotated", "gate order", ("GRU",), _reordered("znr", "rzn")),
-    Fault("gate order in the weights alone", "gate order", ("LSTM", "GRU"), lambda s, w, x: _reordered(*{"LSTM": ("iofg", "ifgo"), "GRU": ("zrn", "rzn")}[s.kind], "weight_ih weight_hh")(s, w, x)),
-    Fault("gate order in the biases alone", "gate order", ("LSTM", "GRU"), lambda s, w, x: _reordered(*{"LSTM": ("iofg", "ifgo"), "GRU": ("zrn", "rzn")}[s.kind], "bias_ih bias_hh")(s, w, x)),
-    Fault("biases swapped", "biases swapped", ("GRU",), _swap_biases),
-    Fault("all biases missing", "biases missing", weights=_zeroed("bias_ih", "bias_hh"), applies=lambda s: s.layers),
-    Fault("input biases missing", "biases missing", weights=_zeroed("bias_ih"), words="input biases", applies=lambda s: s.layers),
-    Fault("recurrent biases missing", "biases missing", weights=_zeroed("bias_hh"), words="recurrent biases", applies=lambda s: s.layers),
-    Fault("linear_before_reset", "linear_before_reset", ("GRU",), graph=_on_nodes(lambda n: _attributes(n, linear_before_reset=0))),
-    Fault("R transposed", "transposed weights", weights=_transpose("weight_hh"), words="recurrent weights R"),
-    Fault("R reshaped for transposed", "transposed weights", weights=_reshaped("weight_hh"), words="recurrent weights R"),
-    Fault("W transposed", "transposed weights", weights=_transpose("weight_ih"), applies=lambda s: s.num_layers == 1 and s.input_size == s.hidden_size, words="input weights W"),
-    Fault("W reshaped for transposed", "transposed weights", weights=_reshaped("weight_ih"), words="input weights W"),
-    Fault("runs backwards", "reverse direction", graph=_on_nodes(lambda n: _attributes(n, direction="reverse")), applies=lambda s: not s.bidirectional),
-    Fault("directions' weights swapped", "reverse direction", weights=_swap_directions, applies=lambda s: s.bidirectional),
-    Fault("batch_first not heeded", "batch_first", graph=_without_transposes, applies=lambda s: s.batch_first and _one_layer(s) and not s.packed and not s.states and s.layers),
-    Fault("h_0 and c_0 swapped", "h and c swapped", ("LSTM",), graph=_on_nodes(lambda n: _with_inputs(n, i5=n.inputs[6], i6=n.inputs[5])), applies=lambda s: s.states),
-    Fault("h_n and c_n swapped", "h and c swapped", ("LSTM",), graph=_on_nodes(_swap_outputs)),
-    Fault("initial state not used", "initial state", graph=_on_nodes(lambda n: _with_inputs(n, i5="", i6="")), applies=lambda s: s.states),
-    Fault("padding run through", "padding run through", graph=_on_nodes(lambda n: _with_inputs(n, i4="")), applies=lambda s: s.packed),
-]  # fmt: skip
+    Fault(
+        "ONNX order read as PyTorch's",
+        "gate order",
+        LSTM,
+        sp.reordered("iofg", "ifgo"),
+        words=ONNX_AS_TORCH,
+    ),
+    Fault(
+        "PyTorch order read as ONNX's",
+        "gate order",
+        LSTM,
+        sp.reordered("ifgo", "iofg"),
+        words=TORCH_AS_ONNX,
+    ),
+    Fault("TensorFlow's read as PyTorch's", "gate order", LSTM, sp.reordered("igfo", "ifgo")),
+    Fault(
+        "ONNX order read as PyTorch's",
+        "gate order",
+        GRU,
+        sp.reordered("zrn", "rzn"),
+        words=GRU_AS_TORCH,
+    ),
+    Fault("gates rotated", "gate order", GRU, sp.reordered("znr", "rzn")),
+    Fault(
+        "order wrong in the weights alone",
+        "gate order",
+        LSTM + GRU,
+        sp.onnx_order("weight_ih weight_hh"),
+    ),
+    Fault(
+        "order wrong in the biases alone",
+        "gate order",
+        LSTM + GRU,
+        sp.onnx_order("bias_ih bias_hh"),
+    ),
+    Fault("biases swapped", "biases swapped", GRU, sp.swap_biases),
+    Fault(
+        "all biases missing",
+        "biases missing",
+        weights=sp.zeroed("bias_ih", "bias_hh"),
+        applies=lambda s: s.layers,
+    ),
+    Fault(
+        "input biases missing",
+        "biases missing",
+        weights=sp.zeroed("bias_ih"),
+        applies=lambda s: s.layers,
+        words="input biases",
+    ),
+    Fault(
+        "recurrent biases missing",
+        "biases missing",
+        weights=sp.zeroed("bias_hh"),
+        applies=lambda s: s.layers,
+        words="recurrent biases",
+    ),
+    Fault(
+        "linear_before_reset",
+        "linear_before_reset",
+        GRU,
+        graph=sp.on_nodes(lambda n: sp.attributes(n, linear_before_reset=0)),
+    ),
+    Fault(
+        "R transposed",
+        "transposed weights",
+        weights=sp.transpose("weight_hh"),
+        words="weights R",
+    ),
+    Fault(
+        "R reshaped for transposed",
+        "transposed weights",
+        weights=sp.reshaped("weight_hh"),
+        words="weights R",
+    ),
+    Fault(
+        "W transposed",
+        "transposed weights",
+        weights=sp.transpose("weight_ih"),
+        applies=lambda s: s.num_layers == 1 and s.input_size == s.hidden_size,
+        words="weights W",
+    ),
+    Fault(
+        "W reshaped for transposed",
+        "transposed weights",
+        weights=sp.reshaped("weight_ih"),
+        words="weights W",
+    ),
+    Fault(
+        "runs backwards",
+        "reverse direction",
+        graph=sp.on_nodes(lambda n: sp.attributes(n, direction="reverse")),
+        applies=lambda s: not s.bidirectional,
+    ),
+    Fault(
+        "directions' weights swapped",
+        "reverse direction",
+        weights=sp.swap_directions,
+        applies=lambda s: s.bidirectional,
+    ),
+    Fault(
+        "batch_first not heeded",
+        "batch_first",
+        graph=sp.without_transposes,
+        applies=lambda s: s.batch_first and not s.packed and s.num_layers == 1,
+    ),
+    Fault(
+        "h_0 and c_0 swapped",
+        "h and c swapped",
+        LSTM,
+        graph=sp.on_nodes(lambda n: sp.with_inputs(n, i5=n.inputs[6], i6=n.inputs[5])),
+        applies=lambda s: s.states,
+    ),
+    Fault("h_n and c_n swapped", "h and c swapped", LSTM, graph=sp.on_nodes(sp.swap_outputs)),
+    Fault(
+        "initial state not used",
+        "initial state",
+        graph=sp.on_nodes(lambda n: sp.with_inputs(n, i5="", i6="")),
+        applies=lambda s: s.states,
+    ),
+    Fault(
+        "padding run through",
+        "padding run through",
+        graph=sp.on_nodes(lambda n: sp.with_inputs(n, i4="")),
+        applies=lambda s: s.packed,
+    ),
+]
 
 
 @dataclass
@@ -270,7 +275,7 @@ def outcomes(subject: Subject) -> Iterator[Outcome]:
     directions = ["", "_reverse"][: 1 + subject.bidirectional]
     tolerances = {name: tolerance_of(reference, name) for name in reference.cases[0].outputs}
     for fault in FAULTS:
-        if subject.kind not in fault.kinds or not fault.applies(subject):
+        if not _fits(fault, subject):
             continue
         last = subject.num_layers - 1
         for layer in ["all"] + ([str(last)] if last else []):

@@ -84,8 +84,7 @@ def live_reference(arguments: argparse.Namespace, framework: str, layers: bool) 
         fixed[name] = _number(number, DTYPES[infos[name].type], text)
     wanted = [parse_random(text) for text in arguments.random]
     wanted += _usual(model, {random.name for random in wanted} | set(fixed))
-    runs = len(carry) and max(arguments.runs, 2) or arguments.runs
-    inputs, axes = random_inputs(model, wanted, fixed, runs, arguments.seed)
+    inputs, axes = random_inputs(model, wanted, fixed, arguments.runs, arguments.seed)
     return record(path, inputs, layers=layers, axes=axes, carry=carry, seed=arguments.seed)
 
 

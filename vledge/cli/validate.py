@@ -102,7 +102,9 @@ def _paths(report: Report) -> str:
 
 
 def _table(report: Report) -> list[tuple[str, ...]]:
-    lines = [("output", "abs", "rel", "ULP", "x ref", "tolerance", "worst at", "same answer", "")]
+    lines: list[tuple[str, ...]] = [
+        ("output", "abs", "rel", "ULP", "x ref", "tolerance", "worst at", "same answer", "")
+    ]
     for found, _ in report.worst():
         own = found.of_own_error
         place = " ".join(f"{key} {value}" for key, value in found.worst.items())

@@ -236,9 +236,7 @@ class _Flat(torch.nn.Module):
         return ["output", *(f"output_{i}" for i in range(1, count))]
 
 
-def _input_axes(
-    flat: _Flat, given: Mapping[str, Mapping[int, str]] | None
-) -> dict[str, Axes]:
+def _input_axes(flat: _Flat, given: Mapping[str, Mapping[int, str]] | None) -> dict[str, Axes]:
     """Batch and time of each input: as given, or as they usually are."""
     if given is not None:
         unknown = [name for name in given if name not in flat.examples]
@@ -291,9 +289,7 @@ def _lengths_name(flat: _Flat) -> str:
     return vectors[0] if vectors else ""
 
 
-def _cases(
-    flat: _Flat, axes: dict[str, Axes], dynamic_lengths: bool, seed: int
-) -> list[_Sized]:
+def _cases(flat: _Flat, axes: dict[str, Axes], dynamic_lengths: bool, seed: int) -> list[_Sized]:
     """The examples, and random inputs of other sizes."""
     generator = torch.Generator().manual_seed(seed)
     lengths_name = _lengths_name(flat)
@@ -328,9 +324,7 @@ def _cases(
     return cases
 
 
-def _observed(
-    flat: _Flat, cases: list[_Sized], axes: dict[str, Axes], seed: int
-) -> Reference:
+def _observed(flat: _Flat, cases: list[_Sized], axes: dict[str, Axes], seed: int) -> Reference:
     """What the module computes, in float32 and float64."""
     single = [_run(flat, case.inputs) for case in cases]
     loss = ""
@@ -383,9 +377,7 @@ def _doubled(inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {n: t.double() if t.is_floating_point() else t for n, t in inputs.items()}
 
 
-def _converted(
-    flat: _Flat, case: _Sized, axes: dict[str, Axes], dynamic_lengths: bool
-) -> Model:
+def _converted(flat: _Flat, case: _Sized, axes: dict[str, Axes], dynamic_lengths: bool) -> Model:
     """The module's graph, by torch's exporter."""
     names = list(case.inputs)
     outputs = [name for name in axes if name not in names]
@@ -407,7 +399,8 @@ def _converted(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            torch.onnx.export(
+            write: Any = torch.onnx.export  # its types know files by their path alone
+            write(
                 flat,
                 tuple(inputs.values()),
                 file,
@@ -485,14 +478,13 @@ def _layers(
     return found
 
 
-def _one_layer(
-    module: torch.nn.RNNBase, hx: Any, number: int
-) -> tuple[torch.nn.RNNBase, Any]:
+def _one_layer(module: torch.nn.RNNBase, hx: Any, number: int) -> tuple[torch.nn.RNNBase, Any]:
     """One layer of a stack as a module of its own, and its rows of the initial state."""
     directions = 2 if module.bidirectional else 1
     width = module.input_size if number == 0 else directions * module.hidden_size
     options = {"nonlinearity": module.nonlinearity} if isinstance(module, torch.nn.RNN) else {}
-    layer = type(module)(
+    kind: Any = type(module)
+    layer = kind(
         width,
         module.hidden_size,
         bias=module.bias,

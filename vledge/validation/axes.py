@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-import numpy as np
-
 from vledge.formats.graph_definition import Model, ValueInfo
 from vledge.validation.bundle import Axes
 from vledge.validation.layers import is_recurrent
@@ -49,7 +47,7 @@ def axes_from_shapes(
 
 
 def lengths_input(model: Model) -> str | None:
-    """The input of the model that holds the sequences' lengths: a recurrent node's, but for casts."""
+    """The input that holds the sequences' lengths: a recurrent node's, but for casts."""
     makers = {name: node for node in model.graph.nodes for name in node.outputs}
     inputs = {info.name for info in model.graph.inputs}
     for node in filter(is_recurrent, model.graph.nodes):
@@ -59,8 +57,3 @@ def lengths_input(model: Model) -> str | None:
         if name in inputs:
             return name
     return None
-
-
-def lengths_of(array: np.ndarray) -> np.ndarray:
-    """Lengths as a bundle holds them."""
-    return np.asarray(array, np.int64).reshape(-1)

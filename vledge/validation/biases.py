@@ -5,16 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from vledge.formats.graph_definition import Model
-from vledge.validation.fit import SEQUENCES, STEPS, Observations, UNKNOWNS, fitted
+from vledge.validation.fit import SEQUENCES, STEPS, UNKNOWNS, Observations, fitted
 from vledge.validation.suspects import Layer, Variant, reweighted
 from vledge.validation.trial import Trial
 
 __all__ = ["explained_by_biases", "likely_gate"]
 
 
-def explained_by_biases(
-    layer: Layer, alone: Model, trial: Trial, y: str
-) -> Variant | None:
+def explained_by_biases(layer: Layer, alone: Model, trial: Trial, y: str) -> Variant | None:
     """The layer with the biases that fit the reference best, or None where no fit can be made."""
     count, size = len(layer.gates), layer.hidden_size
     had = np.zeros((len(layer.w), 2 * count * size)) if layer.b is None else layer.b
@@ -27,9 +25,16 @@ def explained_by_biases(
         biases, _ = fitted(seen, names, _sums(layer.kind, had[index], size))
         new[index] = _as_bias(layer.kind, biases, size)
     halves = np.split(had, 2, axis=1)
-    which = [word for word, half in zip(("input", "recurrent"), halves, strict=True) if not half.any()]
+    which = [
+        word for word, half in zip(("input", "recurrent"), halves, strict=True) if not half.any()
+    ]
     change = np.abs(
-        np.stack([_sums(layer.kind, a, size) - _sums(layer.kind, b, size) for a, b in zip(new, had, strict=True)])
+        np.stack(
+            [
+                _sums(layer.kind, a, size) - _sums(layer.kind, b, size)
+                for a, b in zip(new, had, strict=True)
+            ]
+        )
     )
     gates = _gates_of(layer, change.max(axis=(0, 2)))
     if len(which) == 2:
@@ -81,9 +86,7 @@ def _gates_of(layer: Layer, change: np.ndarray) -> str:
     return "" if changed == set(names) else "".join(n for n in layer.gates if n in changed)
 
 
-def _observed(
-    layer: Layer, alone: Model, trial: Trial, y: str, index: int
-) -> Observations | None:
+def _observed(layer: Layer, alone: Model, trial: Trial, y: str, index: int) -> Observations | None:
     """What one direction was given and what the reference made of it, its time running forward."""
     node = layer.node
     default = not {"activations", "clip", "input_forget"} & node.attributes.keys()

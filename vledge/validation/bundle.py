@@ -72,7 +72,7 @@ class Reference:
 
 
 def reference_path(model: str | os.PathLike[str]) -> str:
-    """Where the bundle of a model is looked for: ``a.safetensors`` → ``a.reference.safetensors``."""
+    """Where a model's bundle is looked for: ``a.onnx`` → ``a.reference.safetensors``."""
     return os.path.splitext(os.fspath(model))[0] + ".reference.safetensors"
 
 

@@ -69,9 +69,7 @@ class Diagnosis:
     tried: int = 0  #: variants that were run
 
 
-def diagnose(
-    model: Model, reference: Reference, tolerances: dict[str, Tolerance]
-) -> Diagnosis:
+def diagnose(model: Model, reference: Reference, tolerances: dict[str, Tolerance]) -> Diagnosis:
     """Explain why the model's outputs are not the reference's."""
     work = _Work(prepared(model, reference), reference, tolerances)
     try:
@@ -283,9 +281,7 @@ class _Work:
         both = node.attributes.get("direction", "forward") == "bidirectional"
         backwards = node.attributes.get("direction", "forward") == "reverse"
         for name in names:
-            found = compare(
-                self.reference, name, [r[name] for r in results], self.tolerances[name]
-            )
+            found = compare(self.reference, name, [r[name] for r in results], self.tolerances[name])
             if not found.passed:
                 finding.value, finding.error, finding.worst = name, found.absolute, found.worst
                 if found.problem:

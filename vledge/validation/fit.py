@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Observations", "UNKNOWNS", "fitted"]
+__all__ = ["UNKNOWNS", "Observations", "fitted"]
 
 ITERATIONS = 40
 STEPS = 64  # of time that are looked at

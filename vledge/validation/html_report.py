@@ -28,6 +28,7 @@ p { margin: .3rem 0; }
 .verdict.bad { background: var(--bad); }
 .diagnosis { border-left: 4px solid var(--bad); padding: .6rem 1rem; background: #fdf3f2; }
 .scroll { overflow-x: auto; }
+td:last-child { white-space: normal; min-width: 14rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; width: 100%; }
 th, td { text-align: right; padding: .25rem .6rem; border-bottom: 1px solid var(--line);
   white-space: nowrap; }
@@ -56,8 +57,8 @@ def html(report: Report) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         f"<title>{_text(report.model)}: {verdict}</title><style>{_STYLE}</style></head><body>",
         f"<h1>{_text(report.model)}</h1>",
-        f'<p><span class="verdict{"" if passed else " bad"}">{verdict}</span> in '
-        f"{len(report.runs) - failed} of {len(report.runs)} ways of running</p>",
+        f'<p><span class="verdict{"" if passed else " bad"}">{verdict}</span>: '
+        f"{failed or 'none'} of {len(report.runs)} ways of running failed</p>",
         f'<p class="soft">against {_text(report.reference)}, made by {_text(made_by)}</p>',
         *(f'<p class="soft">{_text(note)}</p>' for note in report.notes),
     ]
@@ -72,8 +73,8 @@ def html(report: Report) -> str:
 
 
 def _outputs(report: Report) -> str:
-    heads = ["output", "largest error", "relative", "ULP", "× reference's own", "tolerance"]
-    heads += ["worst at", "same answer", ""]
+    heads = ["output", "", "largest error", "tolerance", "relative", "ULP", "× reference's own"]
+    heads += ["same answer", "worst at"]
     table = []
     for found, path in report.worst():
         own = found.of_own_error
@@ -82,14 +83,14 @@ def _outputs(report: Report) -> str:
         table.append(
             [
                 found.name,
-                f"{found.absolute:.2e}",
-                f"{found.relative:.2e}",
-                f"{found.ulp:.3g}",
-                "" if own is None else f"{own:.2f}",
-                f"{found.tolerance.absolute:.2e}",
-                found.problem or f"{place} ({path})",
-                f"{answers[0]} of {answers[1]}" if answers else "",
                 "passed" if found.passed else "failed",
+                f"{found.absolute:.2e}",
+                f"{found.tolerance.absolute:.2e}",
+                f"{found.relative:.1e}",
+                f"{found.ulp:.3g}",
+                "" if own is None else f"{own:.3g}",
+                f"{answers[0]} of {answers[1]}" if answers else "",
+                found.problem or f"{place} ({path})",
             ]
         )
     rules = dict.fromkeys(
@@ -119,10 +120,13 @@ def _drawings(report: Report) -> list[str]:
         caption = f"{name}: {errors.size:,} values, first way of running; 0 stands for exact."
         parts.append(_figure(bars(counts, labels, "values"), caption))
     if report.lengths:
-        counts, edges = np.histogram(report.lengths, bins=min(12, len(set(report.lengths))))
+        how_many, edges = np.histogram(report.lengths, bins=min(12, len(set(report.lengths))))
         labels = [f"{int(np.ceil(low))}" for low in edges[:-1]]
         caption = f"{len(report.lengths)} sequences, by their steps."
-        parts += ["<h2>Lengths</h2>", _figure(bars(counts.tolist(), labels, "sequences"), caption)]
+        parts += [
+            "<h2>Lengths</h2>",
+            _figure(bars(how_many.tolist(), labels, "sequences"), caption),
+        ]
     times = [(str(one.path), one.seconds * 1e3) for one in report.runs]
     caption = "Milliseconds for all cases, in the order of the table below; not a benchmark."
     labels = [str(number + 1) for number in range(len(times))]
@@ -155,12 +159,12 @@ def _runs(report: Report) -> str:
             str(one.path.threads),
             one.path.projection,
             f"{one.seconds * 1e3:.1f} ms",
-            one.error or max((f"{c.absolute:.1e}" for c in one.comparisons), key=float),
             "passed" if one.passed else "failed",
+            one.error or f"{max(c.absolute for c in one.comparisons):.1e}",
         ]
         for number, one in enumerate(report.runs)
     ]
-    heads = ["", "strategy", "instructions", "threads", "products", "time", "largest error", ""]
+    heads = ["", "strategy", "instructions", "threads", "products", "time", "", "largest error"]
     return _table(heads, table)
 
 

@@ -139,7 +139,7 @@ def _alone(once: _Run, case: Case, reference: Reference) -> Arrays:
             for name, array in case.inputs.items()
         }
         for name, array in once(inputs).items():
-            target = results[name][_index(array, reference, name, place, length, results[name])]
+            target = results[name][_index(array, reference, name, place, length)]
             target[...] = array[_index(array, reference, name, slice(None), length)]
     return results
 
@@ -150,10 +150,9 @@ def _index(
     name: str,
     sequences: slice,
     length: int | None,
-    within: np.ndarray | None = None,
 ) -> tuple[slice, ...]:
     """The index of some sequences' real steps in a value."""
-    index = [slice(None)] * array.ndim
+    index: list[slice] = [slice(None)] * array.ndim
     axes = reference.axes.get(name, {})
     if "batch" in axes:
         index[axes["batch"]] = sequences
@@ -195,7 +194,9 @@ def _longer(once: _Run, case: Case, reference: Reference) -> Arrays:
 
 
 def _chunks(once: _Run, case: Case, reference: Reference) -> Arrays:
-    timed = {n: reference.axes[n]["time"] for n in case.inputs if "time" in reference.axes.get(n, {})}
+    timed = {
+        n: reference.axes[n]["time"] for n in case.inputs if "time" in reference.axes.get(n, {})
+    }
     steps = min(case.inputs[name].shape[axis] for name, axis in timed.items())
     if steps < 2:
         return once(case.inputs)
@@ -205,12 +206,13 @@ def _chunks(once: _Run, case: Case, reference: Reference) -> Arrays:
             inputs[name] = np.take(case.inputs[name], piece, axis)
         pieces.append(once(inputs))
         inputs |= {state: pieces[-1][source] for state, source in reference.carry.items()}
-    return {
-        name: np.concatenate([piece[name] for piece in pieces], axis)
-        if (axis := reference.axes.get(name, {}).get("time")) is not None
-        else last
-        for name, last in pieces[-1].items()
-    }
+    results = pieces[-1]
+    for name in results:
+        if "time" in reference.axes.get(name, {}):
+            results[name] = np.concatenate(
+                [piece[name] for piece in pieces], reference.axes[name]["time"]
+            )
+    return results
 
 
 def _sequences(case: Case, reference: Reference) -> int:

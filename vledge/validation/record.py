@@ -2,8 +2,8 @@
 
 The float32 values are onnxruntime's. It has no float64 recurrent operators, so that the float64
 values are vledge's own: the same graph with every number doubled (``precision``). That is sound as
-a yardstick of rounding, and no more: it is only used where it agrees with onnxruntime to a hundredth
-of the largest value, and refused otherwise, as one of the two must then be wrong.
+a yardstick of rounding, and no more: it is only used where it agrees with onnxruntime to one in a
+hundred of the largest value, and refused otherwise, as one of the two must then be wrong.
 """
 
 from __future__ import annotations

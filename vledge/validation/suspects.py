@@ -1,8 +1,8 @@
 """The usual ways in which a recurrent layer goes wrong on its way from one framework to another.
 
-Each suspect looks at a recurrent node and offers variants of it: nodes to put in its place, in which
-one particular mistake is undone. Whoever made the mistake is the one whose variant agrees with the
-reference. Gates stand in ONNX's order in a node: z, r, h and i, o, f, c; here by torch's letters.
+Each suspect looks at a recurrent node and offers variants of it: nodes to put in its place, in
+which one particular mistake is undone. Whichever variant agrees with the reference tells what the
+mistake was. Gates stand in ONNX's order in a node: z, r, h and i, o, f, c; here by torch's letters.
 """
 
 from __future__ import annotations
@@ -364,12 +364,12 @@ def _other_equations(layer: Layer) -> Iterator[Variant]:
         )
     elif layer.b is not None:
         size = layer.hidden_size
-        for sign, text in (
-            (1, "the forget gate's bias lacks 1 (TensorFlow's forget_bias)"),
-            (-1, "the forget gate's bias has 1 too much (TensorFlow's forget_bias)"),
+        for more, text in (
+            (1.0, "the forget gate's bias lacks 1 (TensorFlow's forget_bias)"),
+            (-1.0, "the forget gate's bias has 1 too much (TensorFlow's forget_bias)"),
         ):
             b = layer.b.copy()
-            b[:, 2 * size : 3 * size] += sign
+            b[:, 2 * size : 3 * size] += more
             yield reweighted(layer, "forget bias", text, b=b, gates="f")
 
 

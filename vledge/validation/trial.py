@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -28,10 +29,8 @@ def prepared(model: Model, reference: Reference) -> Model:
     What the reference gives beyond the model's inputs is an input too, so that variants can use it.
     """
     model = exposed(model)
-    try:
+    with contextlib.suppress(UnsupportedError):  # quantized: it is looked at as it is
         model = doubled(model)
-    except UnsupportedError:
-        pass  # quantized: it is looked at as it is
     program = simplified(model)
     graph = replace(program.graph, initializers=dict(program.constants))
     known = {info.name for info in graph.inputs}

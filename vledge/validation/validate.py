@@ -1,5 +1,4 @@
-"""Run a model in every way against its reference, and say whether it is the model that was trained.
-"""
+"""Run a model in every way against its reference: is it the model that was trained?"""
 
 from __future__ import annotations
 
@@ -16,7 +15,7 @@ from vledge.graph.session import InferenceSession
 from vledge.system import describe
 from vledge.validation import bundle
 from vledge.validation.bundle import Reference
-from vledge.validation.compare import Comparison, Tolerance, compare, tolerance_of
+from vledge.validation.compare import Comparison, Tolerance, compare, real, tolerance_of
 from vledge.validation.diagnose import Diagnosis, diagnose
 from vledge.validation.layers import exposed, layer_outputs
 from vledge.validation.model_file import read_any_model
@@ -274,7 +273,8 @@ def _errors(reference: Reference, results: dict[str, list[np.ndarray]]) -> dict[
         for case, array in zip(reference.cases, arrays, strict=True):
             expected = case.exact.get(name, case.outputs[name])
             if expected.dtype.kind == "f" and array.shape == expected.shape:
-                parts.append(np.abs(array.astype(np.float64) - expected).ravel())
+                error = np.abs(array.astype(np.float64) - expected)
+                parts.append(error[real(case, reference, name)])
         if parts:
             found[name] = np.concatenate(parts)
     return found
