@@ -9,7 +9,7 @@ import numpy as np
 
 from vledge.formats import holds_graph
 from vledge.formats.element_types import DTYPES
-from vledge.formats.graph_definition import Model
+from vledge.formats.graph_definition import Model, ValueInfo
 from vledge.graph.session import read_model
 from vledge.validation.axes import axes_from_symbols, lengths_input
 from vledge.validation.bundle import Reference
@@ -83,6 +83,10 @@ def live_reference(arguments: argparse.Namespace, framework: str, layers: bool) 
             raise ValueError(f"the model has no input {name!r}: it has {list(infos)}")
         fixed[name] = _number(number, DTYPES[infos[name].type], text)
     wanted = [parse_random(text) for text in arguments.random]
+    for state in carry.keys() - fixed.keys() - {random.name for random in wanted}:
+        if state not in infos:
+            raise ValueError(f"the model has no input {state!r}: it has {list(infos)}")
+        fixed[state] = _zeros(infos[state], wanted, infos)
     wanted += _usual(model, {random.name for random in wanted} | set(fixed))
     inputs, axes = random_inputs(model, wanted, fixed, arguments.runs, arguments.seed)
     return record(path, inputs, layers=layers, axes=axes, carry=carry, seed=arguments.seed)
@@ -117,6 +121,19 @@ def _usual(model: Model, given: set[str]) -> list[Random]:
             )
         found.append(Random(info.name, tuple(sizes)))
     return found
+
+
+def _zeros(
+    info: ValueInfo, wanted: list[Random], infos: dict[str, ValueInfo]
+) -> np.ndarray:
+    """A state to begin with; its open axes are as long as the batch of the random inputs."""
+    batch = 1
+    for random in wanted:
+        axes = axes_from_symbols(infos[random.name]) if random.name in infos else {}
+        if "batch" in axes:
+            batch = random.shape[axes["batch"]] or batch
+    shape = [size if isinstance(size, int) else batch for size in info.shape or ()]
+    return np.zeros(shape, DTYPES[info.type])
 
 
 def _arrays(path: str) -> dict[str, np.ndarray]:

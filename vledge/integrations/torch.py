@@ -23,6 +23,7 @@ from vledge._version import __version__
 from vledge.errors import MissingDependencyError, UnsupportedError, VledgeError
 from vledge.formats import onnx_model, vledge_model
 from vledge.formats.graph_definition import Model
+from vledge.graph.passes.program import captured
 from vledge.validation import bundle
 from vledge.validation.axes import axes_from_shapes
 from vledge.validation.bundle import Axes, Case, Reference
@@ -153,6 +154,7 @@ class _Flat(torch.nn.Module):
                     f"{len(self.examples)} tensors: {list(self.examples)}"
                 )
             self.examples = dict(zip(input_names, self.examples.values(), strict=True))
+        self.kept: list[packing.PackedSequence] = []
         self.lengths_name = list(self.examples)[self._lengths_place()] if self.packed else ""
         self.output_names = None if output_names is None else list(output_names)
 
@@ -206,7 +208,10 @@ class _Flat(torch.nn.Module):
                 arguments.append(tuple(left.pop(0) for _ in argument))
             else:
                 arguments.append(left.pop(0))
-        return tuple(self._tensors(self.module(*arguments), steps))
+        results = self._tensors(self.module(*arguments), steps)
+        # the exporter trips over packed sequences that nobody uses: they are outputs, for a while
+        kept = [self._tensors(packed, steps)[0] for packed in self.kept]
+        return *results, *kept
 
     def _tensors(self, result: Any, steps: int | None) -> list[torch.Tensor]:
         if isinstance(result, packing.PackedSequence):
@@ -396,6 +401,12 @@ def _converted(flat: _Flat, case: _Sized, axes: dict[str, Axes], dynamic_lengths
             for name, tensor in inputs.items()
         }
     file = io.BytesIO()
+
+    def keep(module: Any, arguments: Any, result: Any) -> None:
+        if isinstance(result[0], packing.PackedSequence):
+            flat.kept.append(result[0])
+
+    hooks = [module.register_forward_hook(keep) for module in flat.recurrent]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -415,7 +426,26 @@ def _converted(flat: _Flat, case: _Sized, axes: dict[str, Axes], dynamic_lengths
         # the exporter has no common class for what it refuses
         told = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UnsupportedError(f"torch's exporter cannot write this module: {told}") from error
-    return onnx_model.read(file.getvalue())
+    finally:
+        for hook in hooks:
+            hook.remove()
+        flat.kept = []
+    model = onnx_model.read(file.getvalue())
+    _keep_only(model, outputs)
+    return model
+
+
+def _keep_only(model: Model, outputs: list[str]) -> None:
+    """Leave of the graph what these outputs need."""
+    graph = model.graph
+    graph.outputs = [info for info in graph.outputs if info.name in outputs]
+    needed = set(outputs)
+    for node in reversed(graph.nodes):
+        if needed & set(node.outputs):
+            needed |= {name for name in node.inputs if name}
+            needed |= {name for inner in node.subgraphs() for name in captured(inner)}
+    graph.nodes = [node for node in graph.nodes if needed & set(node.outputs)]
+    graph.initializers = {n: a for n, a in graph.initializers.items() if n in needed}
 
 
 def _add_layers(flat: _Flat, model: Model, cases: list[_Sized], reference: Reference) -> None:

@@ -17,6 +17,7 @@ from vledge.formats.graph_definition import Model
 from vledge.graph.session import InferenceSession
 from vledge.threads import get_num_threads, set_num_threads, usable_cores
 from vledge.validation.bundle import Case, Reference
+from vledge.validation.layers import is_recurrent
 
 __all__ = ["STRATEGIES", "Path", "available_paths", "selected"]
 
@@ -31,6 +32,10 @@ STRATEGIES = {
     "chunks": "in two pieces of time, the state carried over",
 }
 MORE_PADDING = 5
+_POINTWISE = frozenset(
+    "Add Cast Concat Constant Div Elu Gather Gemm Identity LeakyRelu MatMul Mul PRelu Relu Reshape "
+    "Selu Shape Sigmoid Slice Softplus Split Squeeze Sub Tanh Transpose Unsqueeze".split()
+)
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,8 @@ def _applies(strategy: str, model: Model, reference: Reference) -> bool:
     known = {key for own in axes.values() for key in own}
     outputs = [reference.axes.get(name, {}) for name in reference.cases[0].outputs]
     if strategy == "chunks":
-        return bool(reference.carry) and "time" in known and not _looks_back(model)
+        timed = "time" in known and any("time" in own for own in outputs)
+        return bool(reference.carry) and timed and _goes_step_by_step(model)
     if "batch" not in known or not all("batch" in own for own in outputs):
         return False
     if strategy == "reordered":
@@ -90,9 +96,13 @@ def _applies(strategy: str, model: Model, reference: Reference) -> bool:
     return has_lengths or strategy == "alone"
 
 
-def _looks_back(model: Model) -> bool:
-    directions = {node.attributes.get("direction", "forward") for node in model.graph.nodes}
-    return directions != {"forward"}
+def _goes_step_by_step(model: Model) -> bool:
+    """Whether nothing but recurrent nodes, all forward, can look from one time step to another."""
+    return all(
+        node.op_type in _POINTWISE
+        or (is_recurrent(node) and node.attributes.get("direction", "forward") == "forward")
+        for node in model.graph.nodes
+    )
 
 
 @contextlib.contextmanager
