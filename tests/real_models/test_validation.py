@@ -35,7 +35,9 @@ sys.exit(main(sys.argv[1:]))
 def validated_without_frameworks(model: Path, *options: str) -> dict:
     """`vledge validate --json` in a process that has no framework."""
     command = [sys.executable, "-c", WITHOUT, "validate", str(model), "--json", *options]
-    path = os.pathsep.join([str(Path(vledge.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    path = os.pathsep.join(
+        [str(Path(vledge.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    )
     done = subprocess.run(
         command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path}
     )

@@ -13,7 +13,7 @@ from vledge.formats.graph_definition import Model, ValueInfo
 from vledge.graph.session import read_model
 from vledge.validation.axes import axes_from_symbols, lengths_input
 from vledge.validation.bundle import Reference
-from vledge.validation.record import Random, parse_random, random_inputs, record
+from vledge.validation.record import Random, check_carry, parse_random, random_inputs, record
 
 __all__ = ["add_input_arguments", "live_reference"]
 
@@ -69,6 +69,7 @@ def live_reference(arguments: argparse.Namespace, framework: str, layers: bool) 
             raise ValueError(f"{path} is vledge's own file: onnxruntime needs the ONNX file")
     model = read_model(path)
     carry = dict(_pair(text, "INPUT=OUTPUT") for text in arguments.carry)
+    check_carry(model, carry)
     if arguments.inputs:
         if arguments.random or arguments.set:
             raise ValueError("--inputs and --random are two ways to say the same: take one")
@@ -84,8 +85,6 @@ def live_reference(arguments: argparse.Namespace, framework: str, layers: bool) 
         fixed[name] = _number(number, DTYPES[infos[name].type], text)
     wanted = [parse_random(text) for text in arguments.random]
     for state in carry.keys() - fixed.keys() - {random.name for random in wanted}:
-        if state not in infos:
-            raise ValueError(f"the model has no input {state!r}: it has {list(infos)}")
         fixed[state] = _zeros(infos[state], wanted, infos)
     wanted += _usual(model, {random.name for random in wanted} | set(fixed))
     inputs, axes = random_inputs(model, wanted, fixed, arguments.runs, arguments.seed)
@@ -123,9 +122,7 @@ def _usual(model: Model, given: set[str]) -> list[Random]:
     return found
 
 
-def _zeros(
-    info: ValueInfo, wanted: list[Random], infos: dict[str, ValueInfo]
-) -> np.ndarray:
+def _zeros(info: ValueInfo, wanted: list[Random], infos: dict[str, ValueInfo]) -> np.ndarray:
     """A state to begin with; its open axes are as long as the batch of the random inputs."""
     batch = 1
     for random in wanted:

@@ -16,6 +16,7 @@ from vledge._ext import blas, isa
 from vledge.formats.graph_definition import Model
 from vledge.graph.session import InferenceSession
 from vledge.threads import get_num_threads, set_num_threads, usable_cores
+from vledge.validation.axes import lengths_input
 from vledge.validation.bundle import Case, Reference
 from vledge.validation.layers import is_recurrent
 
@@ -85,7 +86,8 @@ def _applies(strategy: str, model: Model, reference: Reference) -> bool:
     outputs = [reference.axes.get(name, {}) for name in reference.cases[0].outputs]
     if strategy == "chunks":
         timed = "time" in known and any("time" in own for own in outputs)
-        return bool(reference.carry) and timed and _goes_step_by_step(model)
+        whole = lengths_input(model) is None and _goes_step_by_step(model)
+        return bool(reference.carry) and timed and whole
     if "batch" not in known or not all("batch" in own for own in outputs):
         return False
     if strategy == "reordered":

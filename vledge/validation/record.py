@@ -28,7 +28,7 @@ from vledge.validation.bundle import Axes, Case, Reference
 from vledge.validation.layers import KINDS, exposed, layer_axes, layer_outputs, named_outputs
 from vledge.validation.precision import doubled
 
-__all__ = ["Random", "parse_random", "random_inputs", "record"]
+__all__ = ["Random", "check_carry", "parse_random", "random_inputs", "record"]
 
 AGREEMENT = 1e-2
 LENGTHS = (7, 40)  # of axes that a random input leaves open
@@ -131,9 +131,7 @@ def record(
     session = _session(path, layers)
     carry = dict(carry or {})
     names = [info.name for info in model.graph.outputs]
-    for state, source in carry.items():
-        if state not in _required(model) or source not in names:
-            raise ValueError(f"carry: there is no input {state!r} with an output {source!r}")
+    check_carry(model, carry)
     inside = [name for name in layer_outputs(model) if name not in names] if layers else []
     own = {n: axes_from_symbols(info) for n, info in _required(model).items()}
     own |= axes or {}
@@ -168,6 +166,14 @@ def record(
     if model.producer_name:
         versions[model.producer_name] = model.producer_version
     return Reference(cases, versions, seed, inside, found, carry, by, loss)
+
+
+def check_carry(model: Model, carry: Mapping[str, str]) -> None:
+    """ValueError where a state to carry is no input of the model, or its source no output."""
+    outputs = [info.name for info in model.graph.outputs]
+    for state, source in carry.items():
+        if state not in _required(model) or source not in outputs:
+            raise ValueError(f"carry: there is no input {state!r} with an output {source!r}")
 
 
 def _required(model: Model) -> dict[str, ValueInfo]:
