@@ -132,7 +132,7 @@ def test_lies_are_told(path, lie):
 @pytest.mark.parametrize("text", ["", "[]", "{", '"a"', "[" * 100_000])
 def test_a_description_that_is_none(path, text):
     safetensors_file.write(path, {"0/output/y": np.zeros(1)}, {KEY: text})
-    with pytest.raises(FormatError, match="description|header"):
+    with pytest.raises(FormatError, match=r"description|header"):
         read(path)
 
 
