@@ -33,7 +33,35 @@ STRATEGIES = {
     "chunks": "in two pieces of time, the state carried over",
 }
 MORE_PADDING = 5
-_POINTWISE = frozenset({"Add", "Cast", "Concat", "Constant", "Div", "Elu", "Gather", "Gemm", "Identity", "LeakyRelu", "MatMul", "Mul", "PRelu", "Relu", "Reshape", "Selu", "Shape", "Sigmoid", "Slice", "Softplus", "Split", "Squeeze", "Sub", "Tanh", "Transpose", "Unsqueeze"})
+_POINTWISE = frozenset(
+    {
+        "Add",
+        "Cast",
+        "Concat",
+        "Constant",
+        "Div",
+        "Elu",
+        "Gather",
+        "Gemm",
+        "Identity",
+        "LeakyRelu",
+        "MatMul",
+        "Mul",
+        "PRelu",
+        "Relu",
+        "Reshape",
+        "Selu",
+        "Shape",
+        "Sigmoid",
+        "Slice",
+        "Softplus",
+        "Split",
+        "Squeeze",
+        "Sub",
+        "Tanh",
+        "Transpose",
+        "Unsqueeze",
+    }
 )
 
 
