@@ -16,7 +16,6 @@ import warnings
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from functools import lru_cache
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
@@ -137,11 +136,13 @@ def _groups(groups: dict[str, list[str]]) -> list[str]:
 
 
 def _families() -> dict[str, list[str]]:
-    """Title of a family's module → its operators with their ranges of operator sets."""
+    """A family with a link to its module → its operators with their ranges of operator sets."""
     families: dict[str, list[str]] = {}
     for (domain, op_type), entries in sorted(known_operators().items()):
         if domain != _OURS:
-            title = _title(entries[0].function.__module__)
+            module = entries[0].function.__module__
+            family = module.rpartition(".")[2].replace("_", " ")
+            title = f"[{family}](../{module.replace('.', '/')}.py)"
             name = f"**{_full_name(domain, op_type)}** {_ranges(entries)}"
             families.setdefault(title, []).append(name)
     return dict(sorted(families.items()))
@@ -149,12 +150,6 @@ def _families() -> dict[str, list[str]]:
 
 def _full_name(domain: str, op_type: str) -> str:
     return f"{domain}.{op_type}" if domain else op_type
-
-
-def _title(module: str) -> str:
-    """The first sentence of a module's docstring, which says what is in it."""
-    documentation = import_module(module).__doc__ or module
-    return documentation.partition("\n")[0].rstrip(".").replace("``", "`")
 
 
 def _ranges(entries: Iterable[Operator]) -> str:
