@@ -130,6 +130,8 @@ SHAPES = [
     Case("Slice", (10, 13), (X, ints(0), ints(1))),
     Case("Slice", (10, 13), (X, ints(-1), ints(-(2**63) + 1), ints(3), ints(-2))),
     Case("Slice", (13,), (X, ints(4), ints(0), ints(-1), ints(-1))),
+    Case("Slice", (13,), (X, ints(-9), ints(-(2**63)), ints(1), ints(-1))),
+    Case("Slice", (13,), (X, ints(9, -9), ints(-9, 9), ints(1, 2), ints(-2, 1))),
     Case("Slice", (13,), (X, ints(1), ints(4), None, ints(2))),
     Case("Split", (7, 11), (X,), {"axis": 2}, 2),
     Case("Split", (7, 11), (X,), {"axis": 3, "split": [1, 4]}, 2),
@@ -286,6 +288,7 @@ NORMALISING = [
     Case("Resize", (10,), (PICTURE, floats(1, 1, 0.5, 0.6))),
     Case("Resize", (10,), (PICTURE, floats(1, 1, 0.5, 1.5)), {"mode": "linear"}, rtol=1e-5),
     Case("Resize", (11, 13, 18, 19), (PICTURE, floats(), floats(1, 1, 2, 3))),
+    Case("Resize", (11, 13, 19), (PICTURE, floats(), floats(1, 1, 0.7, 0.3))),
     Case(
         "Resize",
         (11, 13, 19),
