@@ -62,9 +62,12 @@ def _count(data: Path, kind: str) -> int:
     return len(list(data.glob(f"{kind}_*.pb")))
 
 
-def run(case: Any) -> None:
-    """Run one test as onnx's runner does; AssertionError if an output is not as it should be."""
-    loaded = onnx_backend.prepare(case.model)
+def run(case: Any, **options: Any) -> None:
+    """Run one test as onnx's runner does; AssertionError if an output is not as it should be.
+
+    ``options`` are `InferenceSession`'s.
+    """
+    loaded = onnx_backend.prepare(case.model, **options)
     for inputs, wanted in case.data_sets:
         outputs = loaded.run([_normalize_tensor(item) for item in inputs])
         expected = [_normalize_tensor(item) for item in wanted]
