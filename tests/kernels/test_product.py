@@ -49,7 +49,7 @@ def test_a_large_bias_costs_no_precision(instruction_set):
 
 
 def test_long_sums_are_made_in_parts(instruction_set):
-    """Terms of one sign, where a single chain's error is the largest: below a third of one chain's."""
+    """Terms of one sign, where a chain errs most: below a third of a single chain's error."""
     w = np.random.default_rng(3).uniform(0.5, 1, (16, 8192)).astype(np.float32)
     exact = w.sum(axis=1, dtype=np.float64)
     chain = np.abs(np.cumsum(w, axis=1, dtype=np.float32)[:, -1] - exact).max()
