@@ -82,7 +82,8 @@ def main() -> None:
         name = f"I{input_size} H{hidden_size} B{batch} T{time_steps}"
         print(
             f"{name:28}{ours:8.0f} us {plain:7.0f} {plain / ours:4.1f}x"
-            f" {script:7.0f} {script / ours:4.1f}x   {source.nbytes / ours / 1e3:5.1f} GB/s, {limit / ours:.0%}"
+            f" {script:7.0f} {script / ours:4.1f}x"
+            f"   {source.nbytes / ours / 1e3:5.1f} GB/s, {limit / ours:.0%}"
         )
 
 

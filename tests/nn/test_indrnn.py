@@ -257,7 +257,7 @@ def test_refusals():
     with pytest.raises(KeyError, match=r"no weight_hh_l0, .* there is weight"):
         nn.IndRNN.from_weights({"weight": np.zeros(3)})
     good = arrays(StefOe((2, 3, 2)))
-    with pytest.raises(ValueError, match="have no cells.1.0.weight_ih"):
+    with pytest.raises(ValueError, match=r"have no cells.1.0.weight_ih"):
         nn.IndRNN.from_weights({n: a for n, a in good.items() if n != "cells.1.0.weight_ih"})
     with pytest.raises(ValueError, match=r"weight_hh_l1 has shape \(4,\), expected \(3,\)"):
         nn.IndRNN.from_weights({**good, "cells.1.0.weight_hh": np.zeros(4, np.float32)})
