@@ -32,6 +32,7 @@ __all__ = [
     "UnsupportedError",
     "VledgeError",
     "__version__",
+    "export",
     "get_num_threads",
     "invert_permutation",
     "load_weights",
@@ -50,6 +51,7 @@ __all__ = [
 # Readers of files are imported when they are first used: a stream on a board needs none.
 _LAZY = {
     "InferenceSession": "vledge.graph.session",
+    "export": "vledge.integrations.torch",
     "load_weights": "vledge.formats",
     "save_weights": "vledge.formats",
 }

@@ -1,8 +1,6 @@
 """Keras' files: committed ones against what Keras held, and hostile ones; wants h5py, not Keras."""
 
 import io
-import json
-import random
 import struct
 import subprocess
 import sys
@@ -15,10 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.golden.keras.make import FILES, LAYERS
+from tests.golden.keras.make import FILES
 from tests.peers import peer
 from vledge.errors import FormatError
-from vledge.formats import hdf5_file, load_weights, read_checkpoint
+from vledge.formats import load_weights, read_checkpoint
 
 h5py: Any = peer("h5py")
 
@@ -51,10 +49,10 @@ def test_names_are_paths_in_the_file() -> None:
     assert "both/both/forward_lstm/lstm_cell/kernel" in load_weights(GOLDEN / FILES[2])
 
 
-@pytest.mark.parametrize(("file", "format"), zip(FILES, ("Keras archive", "HDF5", "HDF5")))
-def test_format_is_told_by_bytes_whatever_the_name(
-    file: str, format: str, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize(
+    ("file", "format"), [*zip(FILES, ("Keras archive", "HDF5", "HDF5"), strict=True)]
+)
+def test_format_is_told_by_bytes_whatever_the_name(file: str, format: str, tmp_path: Path) -> None:
     renamed = tmp_path / "weights.pt"
     renamed.write_bytes((GOLDEN / file).read_bytes())
     assert read_checkpoint(renamed).format.startswith(format)
@@ -178,7 +176,8 @@ def virtual(file: Any) -> None:
 
 
 def loop(file: Any) -> None:
-    file.create_group("a/b")["up"] = file["a"]
+    file.create_group("a/b")
+    file["a/b/up"] = file["a"]
 
 
 def twice(file: Any) -> None:
@@ -261,8 +260,18 @@ def test_a_shape_that_grew_in_the_file(load: Callable) -> None:
             load(patched)
 
 
+def test_a_string_that_says_it_is_gigabytes(load: Callable) -> None:
+    """The library would reserve what the length says; the string is cut out of the file instead."""
+    text = "the text of a model"
+    content = hdf5(lambda file: file.attrs.__setitem__("model_config", text))
+    at = content.index(struct.pack("<I", len(text)), content.index(b"model_config"))
+    patched = content[:at] + struct.pack("<I", 0xFFFFFFF0) + content[at + 4 :]
+    with pytest.raises(FormatError, match=r"group '/': .* bytes at 0, of 19"):
+        load(patched)
+
+
 def test_datasets_may_not_share_their_bytes(load: Callable) -> None:
-    """A small file whose misaligned arrays, each of most of the file, would be copied many times."""
+    """A small file whose misaligned arrays, most of the file each, would be copied many times."""
     many = 40
 
     def fill(file: Any) -> None:
@@ -319,7 +328,8 @@ for seed in range(300):
     generator = random.Random(seed)
     damaged = bytearray(content)
     for _ in range(generator.choice((1, 4, 16))):
-        damaged[generator.randrange(len(damaged))] = generator.choice((0, 1, 255, generator.randrange(256)))
+        value = generator.choice((0, 1, 255, generator.randrange(256)))
+        damaged[generator.randrange(len(damaged))] = value
     open({str(tmp_path / "model.h5")!r}, "wb").write(damaged)
     try:
         vledge.load_weights({str(tmp_path / "model.h5")!r})

@@ -23,7 +23,9 @@ COMMANDS = {
     "demo": "classify 370 real series of different lengths and compare with torch's results",
     "inspect": "list the tensors or the graph in a file, and the recurrent layers among them",
     "info": "show versions, CPU features, the instruction set chosen, threads",
+    "record": "write what onnxruntime or torch computes, as the reference of `vledge validate`",
     "run": "run a model once on arrays in .npy files",
+    "validate": "prove that the model on this machine is the one that was trained",
 }
 
 

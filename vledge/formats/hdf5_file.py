@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 import numpy as np
 
 from vledge.errors import FormatError, MissingDependencyError
+from vledge.formats.hdf5_text import texts_of
 from vledge.formats.tensor_view import DTYPES, checked_name, tensor_view
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ __all__ = ["Hdf5Content", "read_hdf5"]
 
 MAX_OBJECTS: Final = 200_000
 MAX_DEPTH: Final = 64
-MAX_TEXT_BYTES: Final = 16 << 20
 # What h5py raises over files that are damaged in one way or another.
 _LIBRARY_ERRORS: Final = (
     OSError,
@@ -59,7 +59,7 @@ def read_hdf5(content: memoryview) -> Hdf5Content:
     with _opened(content) as file:
         for path, item in _objects(file):
             if not hasattr(item, "shape"):
-                found.texts[path] = _texts(path, item)
+                found.texts[path] = _texts(path, item, content)
                 continue
             try:
                 array = _array(item, content)
@@ -198,18 +198,10 @@ def _dtype_name(dataset: h5py.Dataset) -> str | None:
     return dtype.name if stored.equal(h5py.h5t.py_create(dtype, logical=True)) else None
 
 
-def _texts(path: str, group: h5py.Group) -> dict[str, str]:
+def _texts(path: str, group: h5py.Group, content: memoryview) -> dict[str, str]:
     import h5py
 
-    texts = {}
-    for name in group.attrs:
-        attribute = group.attrs.get_id(name)
-        if attribute.shape != () or h5py.check_string_dtype(attribute.dtype) is None:
-            continue
-        if attribute.get_storage_size() > MAX_TEXT_BYTES:
-            raise FormatError(
-                f"attribute {name!r} of {path or '/'!r} has {attribute.get_storage_size():,} bytes"
-            )
-        value = group.attrs[name]
-        texts[name] = value.decode("utf-8") if isinstance(value, bytes) else str(value)
-    return texts
+    try:
+        return texts_of(content, h5py.h5o.get_info(group.id).addr)
+    except FormatError as error:
+        raise FormatError(f"group {path or '/'!r}: {error}") from None

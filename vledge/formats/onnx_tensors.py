@@ -83,14 +83,15 @@ def array_of(tensor: Any, files: ExternalFiles) -> np.ndarray:
     else:
         array = _typed(tensor, type_name, dtype, shape)
     if type_name == "bfloat16":
-        array = (array.astype(np.uint32) << np.uint32(16)).view(np.float32)
+        bits = array.reshape(-1).astype(np.uint32) << np.uint32(16)
+        array = bits.view(np.float32).reshape(shape)
     return array
 
 
 def _view(content: Any, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
     if dtype.kind == "b":
         # any byte but 0 is true; NumPy wants exactly 1
-        return np.frombuffer(content, np.uint8).reshape(shape) != 0
+        return (np.frombuffer(content, np.uint8) != 0).reshape(shape)
     array = np.frombuffer(content, dtype.newbyteorder("<")).reshape(shape)
     if not array.flags.aligned or not array.dtype.isnative:
         array = array.astype(dtype)

@@ -48,7 +48,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import import_module
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
 
@@ -104,6 +104,7 @@ class Operator:
     foldable: bool  #: the same inputs give the same outputs
     wants_context: bool
     attributes: dict[str, Any]  #: name → default, inspect.Parameter.empty where it is required
+    kinds: dict[str, str]  #: name → the parameter's annotation without "| None"
     inputs: tuple[int, int | None]  #: fewest and most
 
     def bind(self, node: Node) -> dict[str, Any]:
@@ -119,6 +120,10 @@ class Operator:
             if isinstance(value, Opaque):
                 raise UnsupportedError(
                     f"attribute {name} is a {value.kind}, which is not supported"
+                )
+            if not _is_of_kind(value, self.kinds[name]):
+                raise FormatError(
+                    f"attribute {name} is {_shown(value)}, expected {self.kinds[name]}"
                 )
         for name, default in self.attributes.items():
             if default is inspect.Parameter.empty and name not in node.attributes:
@@ -168,6 +173,7 @@ def _registering(
         parameters = list(inspect.signature(function).parameters.values())
         attributes = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
         wants_context = not is_factory and attributes.pop("context", parameters) is not parameters
+        kinds = {p.name: str(p.annotation) for p in parameters if p.kind is p.KEYWORD_ONLY}
         positional = [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
         variadic = is_factory or any(p.kind is p.VAR_POSITIONAL for p in parameters)
         fewest = 0 if is_factory else sum(p.default is p.empty for p in positional)
@@ -181,6 +187,7 @@ def _registering(
             foldable,
             wants_context,
             attributes,
+            {name: kind.removesuffix(" | None") for name, kind in kinds.items()},
             (fewest, None if variadic else len(positional)),
         )
         versions = _registry.setdefault((domain, op_type), [])
@@ -214,6 +221,22 @@ def _import_families() -> None:
 
     for module in pkgutil.iter_modules(operators.__path__):
         import_module(f"{operators.__name__}.{module.name}")
+
+
+# What attributes may be, by annotation; the operator itself looks at those of other annotations.
+_KINDS: Final[dict[str, type | tuple[type, ...]]] = {
+    "int": int,
+    "float": (float, int),
+    "str": str,
+    "np.ndarray": np.ndarray,
+}
+
+
+def _is_of_kind(value: Any, kind: str) -> bool:
+    if kind.startswith("list["):
+        item = kind[len("list[") : -1]
+        return isinstance(value, list) and all(_is_of_kind(element, item) for element in value)
+    return kind not in _KINDS or isinstance(value, _KINDS[kind])
 
 
 def _shown(value: Any) -> str:

@@ -9,7 +9,7 @@ import os
 import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -53,7 +53,7 @@ class InferenceSession:
 
     Parameters
     ----------
-    path_or_bytes : str, PathLike or bytes
+    path_or_bytes : str, PathLike or bytes, or a Model that `read_model` read
         A file, told by its content, or the content itself. ONNX files need the onnx package, files
         by ``vledge convert`` do not.
     fallback : None or "reference"
@@ -83,7 +83,7 @@ class InferenceSession:
 
     def __init__(
         self,
-        path_or_bytes: str | os.PathLike[str] | bytes,
+        path_or_bytes: str | os.PathLike[str] | bytes | Model,
         sess_options: None = None,
         providers: Sequence[str] | None = None,
         *,
@@ -103,10 +103,16 @@ class InferenceSession:
             raise ValueError(f"fallback must be None or 'reference', got {fallback!r}")
         if empty_state not in ("zero", "initial"):
             raise ValueError(f"empty_state must be 'zero' or 'initial', got {empty_state!r}")
-        self._where = "" if isinstance(path_or_bytes, bytes) else f"{os.fspath(path_or_bytes)}: "
+        source = path_or_bytes
+        self._where = "" if isinstance(source, (bytes, Model)) else f"{os.fspath(source)}: "
         self._options = {"empty_state": empty_state}
         self._fallback = _reference_fallback() if fallback else None
-        self._model = read_model(path_or_bytes)
+        # a session lets go of its graph's constants: a Model given stays whole
+        self._model = (
+            replace(source, graph=replace(source.graph))
+            if isinstance(source, Model)
+            else read_model(source)
+        )
         graph = self._model.graph
         defaults = graph.initializers
         self._inputs = {i.name: i for i in graph.inputs if i.name not in defaults}

@@ -11,7 +11,7 @@ import numpy as np
 
 from vledge.errors import FormatError
 
-__all__ = ["Window", "window_of"]
+__all__ = ["Window", "check_auto_pad", "window_of"]
 
 _AUTO_PADS: Final = ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER")
 
@@ -88,6 +88,12 @@ class Window:
         return slice(start, start + (steps - 1) * stride + 1, stride)
 
 
+def check_auto_pad(auto_pad: str) -> None:
+    """FormatError if it is none of ONNX's ways of padding."""
+    if auto_pad not in _AUTO_PADS:
+        raise FormatError(f"auto_pad is {auto_pad!r}, expected one of {', '.join(_AUTO_PADS)}")
+
+
 def window_of(
     kernel: Sequence[int],
     strides: Sequence[int] | None = None,
@@ -110,6 +116,5 @@ def window_of(
         )
     if min(strides) < 1 or min(dilations) < 1 or min(pads) < 0:
         raise FormatError(f"strides {strides}, dilations {dilations} or pads {pads} too small")
-    if auto_pad not in _AUTO_PADS:
-        raise FormatError(f"auto_pad is {auto_pad!r}, expected one of {', '.join(_AUTO_PADS)}")
+    check_auto_pad(auto_pad)
     return Window(tuple(kernel), strides, dilations, pads[:rank], pads[rank:], auto_pad)

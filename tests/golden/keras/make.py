@@ -1,11 +1,12 @@
 """Make Keras files of every layout, with what Keras computes: for machines without Keras.
 
-python -m tests.golden.keras.make        (keras 3.15.1, KERAS_BACKEND=torch)
+python -m tests.golden.keras.make [FOLDER SEED]        (keras 3.15.1, KERAS_BACKEND=torch)
 
 One model: each recurrent layer sees the same input, and its output is an output of the model.
 """
 
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -24,11 +25,11 @@ LAYERS = {
 }
 
 
-def main() -> None:
+def main(folder: Path = HERE, seed: int = 5) -> None:
     os.environ.setdefault("KERAS_BACKEND", "torch")
     import keras
 
-    generator = np.random.default_rng(5)
+    generator = np.random.default_rng(seed)
     given = keras.Input((None, INPUT_SIZE), name="x")
     outputs = []
     for name, (kind, arguments, bidirectional) in LAYERS.items():
@@ -57,13 +58,13 @@ def main() -> None:
         arrays[f"output.{name}"] = keras.ops.convert_to_numpy(output)
     for variable in model.trainable_variables:
         arrays[f"weight.{variable.path}"] = keras.ops.convert_to_numpy(variable)
-    np.savez_compressed(HERE / "expected.npz", **arrays)
+    np.savez_compressed(folder / "expected.npz", **arrays)
     for file in FILES:
         if file.endswith(".weights.h5"):
-            model.save_weights(HERE / file)
+            model.save_weights(folder / file)
         else:
-            model.save(HERE / file)
+            model.save(folder / file)
 
 
 if __name__ == "__main__":
-    main()
+    main(*([Path(sys.argv[1]), int(sys.argv[2])] if sys.argv[1:] else []))

@@ -1,4 +1,4 @@
-"""Cast, CastLike and BitCast between the element types that NumPy has.
+"""Cast, CastLike and BitCast between the element types that NumPy has, and from and to text.
 
 bfloat16 is held as float32: a cast to it rounds to bfloat16's 8 bits of precision, and no more.
 """
@@ -6,13 +6,16 @@ bfloat16 is held as float32: a cast to it rounds to bfloat16's 8 bits of precisi
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 import numpy as np
 
 from vledge.errors import FormatError, UnsupportedError
 from vledge.formats.element_types import NUMBERS, dtype_of
 from vledge.graph.operators.generation import target_dtype
-from vledge.graph.registry import Context, operator, prepared_operator
+from vledge.graph.registry import Context, prepared_operator
+
+_ROUND_MODES: Final = ("up", "down", "nearest")
 
 
 @prepared_operator("Cast", since=6)
@@ -20,16 +23,53 @@ def cast(
     context: Context, *, to: int, saturate: int = 1, round_mode: str = "up"
 ) -> Callable[..., np.ndarray]:
     """``saturate`` and ``round_mode`` are for float8, which is refused."""
-    dtype = target_dtype(to, "to")
-
-    def run(x: np.ndarray) -> np.ndarray:
-        if x.dtype.kind == "O":
-            raise UnsupportedError("a cast from string is not supported")
-        return x.astype(dtype, copy=False)
-
+    _check_round_mode(round_mode)
+    dtype = np.dtype(object) if to == NUMBERS["string"] else target_dtype(to, "to")
     if to == NUMBERS["bfloat16"]:
-        return lambda x: _bfloat16(run(x))
-    return run
+        return lambda x: _bfloat16(_converted(x, dtype))
+    return lambda x: _converted(x, dtype)
+
+
+def _converted(x: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    if x.dtype == dtype:
+        return x
+    if dtype.kind == "O":
+        return _texts(x)
+    if x.dtype.kind == "O":
+        return _numbers(x, dtype)
+    return x.astype(dtype, copy=False)
+
+
+def _texts(x: np.ndarray) -> np.ndarray:
+    """Numbers as onnxruntime writes them: ``%.8g``, INF, NaN; of truth values 1 and 0."""
+    if x.dtype.kind == "f":
+        names = {"inf": "INF", "-inf": "-INF", "nan": "NaN"}
+        texts = (f"{number:.8g}" for number in x.ravel().tolist())
+        found = [names.get(text, text) for text in texts]
+    else:
+        found = [str(int(number)) for number in x.ravel().tolist()]
+    result = np.empty(x.shape, object)
+    result.reshape(-1)[:] = found
+    return result
+
+
+def _numbers(x: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """What Python reads as a number; of one that is to be whole, what is after the point is cut."""
+    found: list[int] | list[float]
+    if dtype.kind == "f":
+        found = [float(text) for text in x.ravel()]
+    else:
+        found = [_whole(text) for text in x.ravel()]
+    return (
+        np.array(found, np.float64 if dtype.kind == "f" else object).astype(dtype).reshape(x.shape)
+    )
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        return int(float(text))
 
 
 def _bfloat16(x: np.ndarray) -> np.ndarray:
@@ -40,13 +80,17 @@ def _bfloat16(x: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(x), x, rounded.view(np.float32))
 
 
-@operator("CastLike", since=15)
+@prepared_operator("CastLike", since=15)
 def cast_like(
-    x: np.ndarray, like: np.ndarray, *, saturate: int = 1, round_mode: str = "up"
-) -> np.ndarray:
-    if x.dtype != like.dtype and "O" in (x.dtype.kind, like.dtype.kind):
-        raise UnsupportedError("a cast from or to string is not supported")
-    return x.astype(like.dtype, copy=False)
+    context: Context, *, saturate: int = 1, round_mode: str = "up"
+) -> Callable[..., np.ndarray]:
+    _check_round_mode(round_mode)
+    return lambda x, like: _converted(x, like.dtype)
+
+
+def _check_round_mode(round_mode: str) -> None:
+    if round_mode not in _ROUND_MODES:
+        raise FormatError(f"round_mode is {round_mode!r}, expected one of {list(_ROUND_MODES)}")
 
 
 @prepared_operator("BitCast", since=26)

@@ -8,7 +8,7 @@ import numpy as np
 
 from vledge.graph.registry import Context, prepared_operator
 from vledge.nn.correlation import Kernel
-from vledge.nn.windows import window_of
+from vledge.nn.windows import check_auto_pad, window_of
 
 
 @prepared_operator("ConvRelu", since=1, domain="vledge")
@@ -23,6 +23,7 @@ def conv(
     pads: list[int] | None = None,
     strides: list[int] | None = None,
 ) -> Callable[..., np.ndarray]:
+    check_auto_pad(auto_pad)
     relu = context.node.op_type == "ConvRelu"  # which the pass "fusion" makes
     _, known_w, known_b = (*context.constants, None, None)[:3]
     has_bias = len(context.node.inputs) > 2 and context.node.inputs[2] != ""

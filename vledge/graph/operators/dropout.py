@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from vledge.errors import UnsupportedError
-from vledge.graph.registry import operator
+from vledge.graph.registry import Context, operator, prepared_operator
 
 
-@operator("Dropout", since=6, until=6)
+@prepared_operator("Dropout", since=6, until=6)
 def dropout_by_attribute(
-    x: np.ndarray, *, ratio: float = 0.5, is_test: int = 0
-) -> tuple[np.ndarray, np.ndarray]:
+    context: Context, *, ratio: float = 0.5, is_test: int = 0
+) -> Callable[..., tuple[np.ndarray, np.ndarray]]:
     if not is_test:
         raise UnsupportedError("is_test=0 is not supported")
-    return x, np.ones_like(x)
+    return lambda x: (x, np.zeros_like(x))
 
 
-@operator("Dropout", since=7, until=11)
-def dropout_at_inference(x: np.ndarray, *, ratio: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
-    return x, np.ones(x.shape, np.bool_)
+@operator("Dropout", since=7, until=9)
+def dropout_7(x: np.ndarray, *, ratio: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
+    """The mask means nothing before operator set 12; it is all 0, as onnxruntime has it."""
+    return x, np.zeros_like(x)
+
+
+@operator("Dropout", since=10, until=11)
+def dropout_10(x: np.ndarray, *, ratio: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
+    return x, np.zeros(x.shape, np.bool_)
 
 
 @operator("Dropout", since=12, foldable=False)

@@ -6,12 +6,13 @@ computed in double precision and rounded once (error ≤ 0.6 ulp); float64 has a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
 
 from vledge.errors import FormatError
-from vledge.graph.registry import operator
+from vledge.graph.registry import Context, operator, prepared_operator
 
 __all__ = ["erf"]
 
@@ -60,13 +61,19 @@ def erf_(x: np.ndarray) -> np.ndarray:
     return erf(x, x.dtype).astype(x.dtype)
 
 
-@operator("Gelu", since=20)
-def gelu(x: np.ndarray, *, approximate: str = "none") -> np.ndarray:
-    if approximate == "none":
-        half = x * np.float64(0.5)
-        return (half + half * erf(x * np.float64(np.sqrt(0.5)), x.dtype)).astype(x.dtype)
-    if approximate == "tanh":
-        of = x.dtype.type
-        inner = of(np.sqrt(2 / np.pi)) * (x + of(0.044715) * x * x * x)
-        return of(0.5) * x * (of(1) + np.tanh(inner))
-    raise FormatError(f"approximate is {approximate!r}, expected 'none' or 'tanh'")
+@prepared_operator("Gelu", since=20)
+def gelu(context: Context, *, approximate: str = "none") -> Callable[..., np.ndarray]:
+    if approximate not in ("none", "tanh"):
+        raise FormatError(f"approximate is {approximate!r}, expected 'none' or 'tanh'")
+    return _gelu if approximate == "none" else _gelu_by_tanh
+
+
+def _gelu(x: np.ndarray) -> np.ndarray:
+    half = x * np.float64(0.5)
+    return (half + half * erf(x * np.float64(np.sqrt(0.5)), x.dtype)).astype(x.dtype)
+
+
+def _gelu_by_tanh(x: np.ndarray) -> np.ndarray:
+    of = x.dtype.type
+    inner = of(np.sqrt(2 / np.pi)) * (x + of(0.044715) * x * x * x)
+    return of(0.5) * x * (of(1) + np.tanh(inner))

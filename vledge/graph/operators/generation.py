@@ -10,10 +10,10 @@ from collections.abc import Callable
 import numpy as np
 
 from vledge.errors import FormatError, UnsupportedError
-from vledge.formats.element_types import NAMES, dtype_of
-from vledge.graph.registry import Context, operator, prepared_operator
+from vledge.formats.element_types import NAMES, NUMBERS, dtype_of
+from vledge.graph.registry import Context, prepared_operator
 
-__all__ = ["target_dtype"]
+__all__ = ["check_stash_type", "target_dtype"]
 
 
 def target_dtype(number: int, attribute: str) -> np.dtype:
@@ -24,6 +24,13 @@ def target_dtype(number: int, attribute: str) -> np.dtype:
     if dtype is None or dtype.kind == "O":
         raise UnsupportedError(f"{attribute}={NAMES[number]} is not supported")
     return dtype
+
+
+def check_stash_type(stash_type: int) -> None:
+    """Only float: UnsupportedError for any other type of what is computed in between."""
+    if stash_type != NUMBERS["float"]:
+        name = NAMES.get(stash_type, stash_type)
+        raise UnsupportedError(f"stash_type={name} is not supported, only float (1) is")
 
 
 @prepared_operator("Constant", since=1)
@@ -71,10 +78,13 @@ def constant_of_shape(
     return lambda shape: np.full(shape.tolist(), fill)
 
 
-@operator("Range", since=11)
-def range_(
-    start: np.ndarray, limit: np.ndarray, delta: np.ndarray, *, stash_type: int = 1
-) -> np.ndarray:
+@prepared_operator("Range", since=11)
+def range_(context: Context, *, stash_type: int = 1) -> Callable[..., np.ndarray]:
+    check_stash_type(stash_type)
+    return _range
+
+
+def _range(start: np.ndarray, limit: np.ndarray, delta: np.ndarray) -> np.ndarray:
     first, last, step = start.item(), limit.item(), delta.item()
     if step == 0:
         raise ValueError("delta is 0")

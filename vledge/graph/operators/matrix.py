@@ -8,11 +8,14 @@ float16 is multiplied in single precision and rounded once: NumPy would sum in h
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
+from typing import Final
 
 import numpy as np
 
 from vledge._ext.product import Product
+from vledge.errors import FormatError
 from vledge.graph.registry import Context, operator, prepared_operator
 
 __all__ = ["matmul"]
@@ -81,11 +84,20 @@ def det(x: np.ndarray) -> np.ndarray:
 
 # ---- Einsum
 
+_TERM: Final = r"[A-Za-z]*(\.\.\.)?[A-Za-z]*"
+_EQUATION: Final = re.compile(rf"{_TERM}(,{_TERM})*(->{_TERM})?")
+
 
 @prepared_operator("Einsum", since=12)
 def einsum(context: Context, *, equation: str) -> Callable[..., np.ndarray]:
     """NumPy's, but a product of two operands is one batched matrix product where it can be."""
     equation = equation.replace(" ", "")
+    terms = equation.partition("->")[0].split(",")
+    if not _EQUATION.fullmatch(equation) or len(terms) != len(context.node.inputs):
+        raise FormatError(
+            f"equation is {equation!r}, expected letters for the axes of "
+            f"{len(context.node.inputs)} inputs"
+        )
     product = _as_matrix_product(equation)
     if product is not None:
         return product

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from vledge.errors import FormatError, UnsupportedError
+from vledge.graph.operators.generation import check_stash_type
 from vledge.graph.registry import Context, operator, prepared_operator
 
 _Axes = tuple[int, ...]
@@ -66,6 +67,9 @@ def batch_normalization(
 def _batch_normalization(
     context: Context, epsilon: float, momentum: float, training_mode: int
 ) -> Callable[..., Any]:
+    if context.outputs_wanted > 1 and not training_mode:
+        raise UnsupportedError("the statistics of training are not supported, only the output Y")
+
     def factors(
         scale: np.ndarray, bias: np.ndarray, mean: np.ndarray, variance: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -141,104 +145,117 @@ def instance_normalization(
     return y.astype(x.dtype, copy=False)
 
 
-@operator("GroupNormalization", since=18, until=20)
+@prepared_operator("GroupNormalization", since=18, until=20)
 def group_normalization_18(
-    x: np.ndarray, scale: np.ndarray, bias: np.ndarray, *, num_groups: int, epsilon: float = 1e-5
-) -> np.ndarray:
+    context: Context, *, num_groups: int, epsilon: float = 1e-5
+) -> Callable[..., np.ndarray]:
     """Scale and bias have one element a group."""
-    each = x.shape[1] // num_groups
-    return group_normalization(
-        x, np.repeat(scale, each), np.repeat(bias, each), num_groups=num_groups, epsilon=epsilon
-    )
+    normalise = group_normalization(context, num_groups=num_groups, epsilon=epsilon)
+
+    def run(x: np.ndarray, scale: np.ndarray, bias: np.ndarray) -> np.ndarray:
+        each = x.shape[1] // num_groups
+        return normalise(x, np.repeat(scale, each), np.repeat(bias, each))
+
+    return run
 
 
-@operator("GroupNormalization", since=21)
+@prepared_operator("GroupNormalization", since=21)
 def group_normalization(
-    x: np.ndarray,
-    scale: np.ndarray,
-    bias: np.ndarray,
-    *,
-    num_groups: int,
-    epsilon: float = 1e-5,
-    stash_type: int = 1,
-) -> np.ndarray:
-    groups = _wide(x).reshape(len(x), num_groups, x.shape[1] // num_groups, *x.shape[2:])
-    y, _, _ = _standardised(groups, tuple(range(2, groups.ndim)), epsilon)
-    y = y.reshape(x.shape) * _by_channel(scale, x.ndim) + _by_channel(bias, x.ndim)
-    return y.astype(x.dtype, copy=False)
+    context: Context, *, num_groups: int, epsilon: float = 1e-5, stash_type: int = 1
+) -> Callable[..., np.ndarray]:
+    check_stash_type(stash_type)
+    if num_groups < 1:
+        raise FormatError(f"num_groups is {num_groups}, expected 1 or more")
+
+    def run(x: np.ndarray, scale: np.ndarray, bias: np.ndarray) -> np.ndarray:
+        groups = _wide(x).reshape(len(x), num_groups, x.shape[1] // num_groups, *x.shape[2:])
+        y, _, _ = _standardised(groups, tuple(range(2, groups.ndim)), epsilon)
+        y = y.reshape(x.shape) * _by_channel(scale, x.ndim) + _by_channel(bias, x.ndim)
+        return y.astype(x.dtype, copy=False)
+
+    return run
 
 
 def _from_axis(x: np.ndarray, axis: int) -> _Axes:
     return tuple(range(axis + x.ndim if axis < 0 else axis, x.ndim))
 
 
-@operator("LayerNormalization", since=17)
+@prepared_operator("LayerNormalization", since=17)
 def layer_normalization(
-    x: np.ndarray,
-    scale: np.ndarray,
-    bias: np.ndarray | None = None,
-    *,
-    axis: int = -1,
-    epsilon: float = 1e-5,
-    stash_type: int = 1,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    y, mean, inverse = _standardised(_wide(x), _from_axis(x, axis), epsilon)
-    y = y.astype(x.dtype, copy=False) * scale
-    return y if bias is None else y + bias, mean, inverse
+    context: Context, *, axis: int = -1, epsilon: float = 1e-5, stash_type: int = 1
+) -> Callable[..., tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    check_stash_type(stash_type)
+
+    def run(
+        x: np.ndarray, scale: np.ndarray, bias: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        y, mean, inverse = _standardised(_wide(x), _from_axis(x, axis), epsilon)
+        y = y.astype(x.dtype, copy=False) * scale
+        return y if bias is None else y + bias, mean, inverse
+
+    return run
 
 
-@operator("RMSNormalization", since=23)
+@prepared_operator("RMSNormalization", since=23)
 def rms_normalization(
-    x: np.ndarray,
-    scale: np.ndarray,
-    *,
-    axis: int = -1,
-    epsilon: float = 1e-5,
-    stash_type: int = 1,
-) -> np.ndarray:
-    wide = _wide(x)
-    mean_square = np.mean(np.square(wide), _from_axis(x, axis), keepdims=True)
-    y = wide / np.sqrt(mean_square + wide.dtype.type(epsilon))
-    return y.astype(x.dtype, copy=False) * scale
+    context: Context, *, axis: int = -1, epsilon: float = 1e-5, stash_type: int = 1
+) -> Callable[..., np.ndarray]:
+    check_stash_type(stash_type)
+
+    def run(x: np.ndarray, scale: np.ndarray) -> np.ndarray:
+        wide = _wide(x)
+        mean_square = np.mean(np.square(wide), _from_axis(x, axis), keepdims=True)
+        y = wide / np.sqrt(mean_square + wide.dtype.type(epsilon))
+        return y.astype(x.dtype, copy=False) * scale
+
+    return run
 
 
 # ---- without parameters
 
 
 @operator("MeanVarianceNormalization", since=9)
-def mean_variance_normalization(
-    x: np.ndarray, *, axes: tuple[int, ...] | list[int] = (0, 2, 3)
-) -> np.ndarray:
-    # what the specification's own definition adds to the deviation
-    over = tuple(axes)
+def mean_variance_normalization(x: np.ndarray, *, axes: list[int] | None = None) -> np.ndarray:
+    over = (0, 2, 3) if axes is None else tuple(axes)
     wide = _wide(x)
     centred = wide - np.mean(wide, over, keepdims=True)
     deviation = np.sqrt(np.mean(np.square(centred), over, keepdims=True))
+    # what the specification's own definition adds to the deviation
     return (centred / (deviation + wide.dtype.type(1e-9))).astype(x.dtype, copy=False)
 
 
-@operator("LpNormalization", since=1)
-def lp_normalization(x: np.ndarray, *, axis: int = -1, p: int = 2) -> np.ndarray:
-    if p == 1:
-        norm = np.add.reduce(np.abs(x), axis, keepdims=True)
-    elif p == 2:
-        norm = np.sqrt(np.add.reduce(np.square(x), axis, keepdims=True))
-    else:
+@prepared_operator("LpNormalization", since=1)
+def lp_normalization(context: Context, *, axis: int = -1, p: int = 2) -> Callable[..., np.ndarray]:
+    if p not in (1, 2):
         raise FormatError(f"p is {p}, expected 1 or 2")
-    return np.where(norm == 0, x.dtype.type(0), x / norm)
+
+    def run(x: np.ndarray) -> np.ndarray:
+        if p == 1:
+            norm = np.add.reduce(np.abs(x), axis, keepdims=True)
+        else:
+            norm = np.sqrt(np.add.reduce(np.square(x), axis, keepdims=True))
+        return np.where(norm == 0, x.dtype.type(0), x / norm)
+
+    return run
 
 
-@operator("LRN", since=1)
+@prepared_operator("LRN", since=1)
 def lrn(
-    x: np.ndarray, *, size: int, alpha: float = 1e-4, beta: float = 0.75, bias: float = 1.0
-) -> np.ndarray:
+    context: Context, *, size: int, alpha: float = 1e-4, beta: float = 0.75, bias: float = 1.0
+) -> Callable[..., np.ndarray]:
     """Each element by those of the ``size`` channels around it."""
-    of = x.dtype.type
-    squares = np.square(x)
-    total = np.zeros_like(squares)
-    channels = x.shape[1]
-    for offset in range(-((size - 1) // 2), size // 2 + 1):
-        low, high = max(offset, 0), min(channels + offset, channels)
-        if low < high:
-            total[:, low - offset : high - offset] += squares[:, low:high]
-    return x / np.power(of(bias) + of(alpha / size) * total, of(beta))
+    if size < 1:
+        raise FormatError(f"size is {size}, expected 1 or more")
+
+    def run(x: np.ndarray) -> np.ndarray:
+        of = x.dtype.type
+        squares = np.square(x)
+        total = np.zeros_like(squares)
+        channels = x.shape[1]
+        for offset in range(-((size - 1) // 2), size // 2 + 1):
+            low, high = max(offset, 0), min(channels + offset, channels)
+            if low < high:
+                total[:, low - offset : high - offset] += squares[:, low:high]
+        return x / np.power(of(bias) + of(alpha / size) * total, of(beta))
+
+    return run

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from vledge.errors import FormatError
 from vledge.graph.operators.padding import padded
 from vledge.graph.operators.reduction import extreme
 from vledge.graph.registry import Context, operator, prepared_operator
@@ -47,7 +48,7 @@ def _reduced(x: np.ndarray, window: Window, steps: Sequence[int], ufunc: np.ufun
         )
         result: Any = ufunc(first, others[0]) if others else first
         for other in others[1:]:
-            ufunc(result, other, result)
+            ufunc(result, other, out=result)
         x = result
     return x
 
@@ -74,6 +75,8 @@ def max_pool(
     strides: list[int] | None = None,
 ) -> Callable[..., tuple[np.ndarray, np.ndarray | None]]:
     window = window_of(kernel_shape, strides, dilations, pads, auto_pad)
+    if storage_order not in (0, 1):
+        raise FormatError(f"storage_order is {storage_order}, expected 0 or 1")
 
     def run(x: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         steps, around = _placed(window, x.shape[2:], bool(ceil_mode))
@@ -170,6 +173,7 @@ def lp_pool(
     strides: list[int] | None = None,
 ) -> Callable[..., np.ndarray]:
     window = window_of(kernel_shape, strides, dilations, pads, auto_pad)
+    _check_power(p)
 
     def run(x: np.ndarray) -> np.ndarray:
         steps, around = _placed(window, x.shape[2:], bool(ceil_mode))
@@ -197,8 +201,18 @@ def global_max_pool(x: np.ndarray) -> np.ndarray:
     return np.maximum.reduce(x, _spatial(x), keepdims=True)
 
 
-@operator("GlobalLpPool", since=2)
-def global_lp_pool(x: np.ndarray, *, p: int = 2) -> np.ndarray:
-    of = x.dtype.type
-    powers = np.power(np.abs(x), of(p))
-    return np.power(np.add.reduce(powers, _spatial(x), keepdims=True), of(1 / p))
+@prepared_operator("GlobalLpPool", since=2)
+def global_lp_pool(context: Context, *, p: int = 2) -> Callable[..., np.ndarray]:
+    _check_power(p)
+
+    def run(x: np.ndarray) -> np.ndarray:
+        of = x.dtype.type
+        powers = np.power(np.abs(x), of(p))
+        return np.power(np.add.reduce(powers, _spatial(x), keepdims=True), of(1 / p))
+
+    return run
+
+
+def _check_power(p: int) -> None:
+    if p < 1:
+        raise FormatError(f"p is {p}, expected 1 or more")

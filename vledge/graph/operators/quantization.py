@@ -17,7 +17,7 @@ from vledge.formats.element_types import NAMES
 from vledge.graph.operators.generation import target_dtype
 from vledge.graph.registry import Context, operator, prepared_operator
 from vledge.nn.correlation import Kernel
-from vledge.nn.windows import window_of
+from vledge.nn.windows import check_auto_pad, window_of
 
 _LARGEST = 255  # what an 8-bit number can be away from its zero point
 
@@ -229,6 +229,7 @@ def _integer_convolution(
     window: dict[str, Any],
 ) -> Callable[..., np.ndarray]:
     """A function (x, x_zero_point, w, w_zero_point) → int32; pads are the input's zero point."""
+    check_auto_pad(window["auto_pad"])
 
     def prepared(w: np.ndarray, zero_point: np.ndarray | None) -> Kernel:
         if zero_point is not None and zero_point.ndim == 1:

@@ -95,7 +95,7 @@ def _reduction(op_type: str, reduce: _Reduce, axes_input_since: int) -> None:
     def by_attribute(
         context: Context, *, axes: list[int] | None = None, keepdims: int = 1
     ) -> Callable[..., np.ndarray]:
-        over = None if axes is None else tuple(axes)
+        over = tuple(axes) if axes else None
         keep = bool(keepdims)
 
         def run(x: np.ndarray) -> np.ndarray:

@@ -68,8 +68,12 @@ class _Interpolation:
         return result
 
     def _places(self, count: int, size: int, scale: float, roi: tuple[float, float]) -> np.ndarray:
-        """Where in the input each output element is."""
-        i = np.arange(size, dtype=np.float64)
+        """Where in the input each output element is.
+
+        In single precision, like onnxruntime: half way between two elements, a scale's rounding
+        decides, and decides alike.
+        """
+        i = np.arange(size, dtype=np.float32)
         start, end = roi
         # where scales are given, onnx's tests take the length before it is rounded down
         length = count * scale
@@ -143,19 +147,28 @@ class _Interpolation:
 def upsample_by_attribute(
     context: Context, *, scales: list[float], mode: str = "nearest"
 ) -> Callable[..., np.ndarray]:
-    interpolation = _Interpolation(mode, "asymmetric", "floor")
-    return lambda x: _scaled(x, np.asarray(scales), interpolation)
+    _check_old_mode(mode)
+    return lambda x: _scaled(x, scales, mode)
 
 
 @prepared_operator("Upsample", since=9, until=9)
 @prepared_operator("Resize", since=10, until=10)
 def resize_10(context: Context, *, mode: str = "nearest") -> Callable[..., np.ndarray]:
-    interpolation = _Interpolation(mode, "asymmetric", "floor")
-    return lambda x, scales: _scaled(x, scales, interpolation)
+    _check_old_mode(mode)
+    return lambda x, scales: _scaled(x, scales.tolist(), mode)
 
 
-def _scaled(x: np.ndarray, scales: np.ndarray, interpolation: _Interpolation) -> np.ndarray:
-    for axis, scale in enumerate(scales.tolist()):
+def _check_old_mode(mode: str) -> None:
+    if mode not in ("nearest", "linear"):
+        raise FormatError(f"mode is {mode!r}, expected 'nearest' or 'linear'")
+
+
+def _scaled(x: np.ndarray, scales: list[float], mode: str) -> np.ndarray:
+    """As before operator set 11, which left the rounding open; this is onnxruntime's."""
+    if len(scales) != x.ndim:
+        raise ValueError(f"scales has {len(scales)} items, the input has {x.ndim} axes")
+    for axis, scale in enumerate(scales):
+        interpolation = _Interpolation(mode, "asymmetric", "ceil" if scale < 1 else "floor")
         size = math.floor(x.shape[axis] * scale)
         x = interpolation.along(x, axis, size, scale, (0.0, 1.0))
     return x

@@ -72,18 +72,22 @@ def transpose(x: np.ndarray, *, perm: list[int] | None = None) -> np.ndarray:
 def squeeze_by_attribute(
     context: Context, *, axes: list[int] | None = None
 ) -> Callable[..., np.ndarray]:
-    away = None if axes is None else tuple(axes)
+    away = tuple(axes) if axes else None
     return lambda x: x.squeeze(away)
 
 
 @prepared_operator("Squeeze", since=13)
 def squeeze(context: Context) -> Callable[..., np.ndarray]:
-    away = _known_axes(context)
-    if away is not None:
+    """No axes at all and an empty list of them both mean every axis of size 1."""
+    known = _known_axes(context)
+    if known is not None:
+        away = known or None
         return lambda x, _: x.squeeze(away)
 
     def run(x: np.ndarray, axes: np.ndarray | None = None) -> np.ndarray:
-        return x.squeeze(None if axes is None else tuple(axes.reshape(-1).tolist()))
+        if axes is None or not axes.size:
+            return x.squeeze()
+        return x.squeeze(tuple(axes.reshape(-1).tolist()))
 
     return run
 
@@ -138,7 +142,7 @@ def expand(x: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 def depth_to_space(
     context: Context, *, blocksize: int, mode: str = "DCR"
 ) -> Callable[..., np.ndarray]:
-    _check_mode(mode)
+    _check_blocks(blocksize, mode)
 
     def run(x: np.ndarray) -> np.ndarray:
         n, c, h, w = x.shape
@@ -156,7 +160,7 @@ def depth_to_space(
 def space_to_depth(
     context: Context, *, blocksize: int, mode: str = "DCR"
 ) -> Callable[..., np.ndarray]:
-    _check_mode(mode)
+    _check_blocks(blocksize, mode)
 
     def run(x: np.ndarray) -> np.ndarray:
         n, c, h, w = x.shape
@@ -168,6 +172,8 @@ def space_to_depth(
     return run
 
 
-def _check_mode(mode: str) -> None:
+def _check_blocks(blocksize: int, mode: str) -> None:
+    if blocksize < 1:
+        raise FormatError(f"blocksize is {blocksize}, expected 1 or more")
     if mode not in ("DCR", "CRD"):
         raise FormatError(f"mode is {mode!r}, expected 'DCR' or 'CRD'")

@@ -10,7 +10,7 @@ import numpy as np
 
 from vledge.errors import FormatError
 from vledge.graph.registry import Context, prepared_operator
-from vledge.nn.windows import Pads, Window, window_of
+from vledge.nn.windows import Pads, Window, check_auto_pad, window_of
 
 
 def _overlaid(columns: np.ndarray, window: Window, sizes: Sequence[int], pads: Pads) -> np.ndarray:
@@ -45,6 +45,7 @@ def conv_transpose(
     pads: list[int] | None = None,
     strides: list[int] | None = None,
 ) -> Callable[..., np.ndarray]:
+    check_auto_pad(auto_pad)
     known = (*context.constants, None, None)
 
     def prepared(w: np.ndarray) -> tuple[Window, np.ndarray]:

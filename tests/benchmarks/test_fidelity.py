@@ -1,0 +1,56 @@
+"""The fidelity command: its judge is right, its rows fail when they should. No claim on kernels."""
+
+import numpy as np
+import pytest
+
+from benchmarks import fidelity
+from benchmarks.fidelity_report import markdown, passes, ratios, text_row
+from tests.peers import peer
+
+peer("torch")
+peer("onnxruntime")
+
+
+@pytest.mark.parametrize("cell", fidelity.GATES)
+@pytest.mark.parametrize("family", fidelity.FAMILIES)
+def test_all_runtimes_are_near_the_definition(cell, family):
+    case = fidelity.Case(cell, 8, family, (3, 9), draws=2)
+    records = fidelity.measure(case)
+    assert [(r["length"], r["part"]) for r in records] == [
+        (length, part) for length in (3, 9) for part in ("y", "c_n")[: 1 + (cell == "LSTM")]
+    ]
+    for record in records:
+        assert set(record["worst"]) == {"vledge", "torch", "onnxruntime"}
+        for error in record["worst"].values():
+            assert 0 <= error < 1e-4
+
+
+def record(ours, torch, onnxruntime):
+    errors = {"vledge": ours, "torch": torch, "onnxruntime": onnxruntime}
+    return {
+        "cell": "GRU",
+        "hidden_size": 16,
+        "length": 10,
+        "family": "usual",
+        "part": "y",
+        "median": dict.fromkeys(errors, 1.0),
+        "worst": errors,
+    }
+
+
+def test_rows_are_judged_against_the_better_peer():
+    assert ratios(record(3.0, 4.0, 2.0)) == {"median": 1.0, "worst": 1.5}
+    assert passes(record(3.0, 4.0, 2.0), 1.5)
+    assert not passes(record(3.1, 4.0, 2.0), 1.5)
+    assert passes(record(0.0, 0.0, 1.0), 1.5)
+    assert not passes(record(1e-9, 0.0, 1.0), 1.5)
+    assert not passes(record(np.nan, 4.0, 2.0), 1.5)
+
+
+def test_the_page_counts_and_lists_what_fails():
+    records = [record(3.0, 4.0, 2.0), record(9.0, 4.0, 2.0)]
+    page = markdown(records, {"CPU": "test"}, fidelity.FAMILIES, 1.5)
+    assert "**1 of 2 rows reach it.**" in page
+    assert page.index("Rows that do not:") < page.index("4.50") < page.index("## All rows")
+    assert text_row(records[1], 1.5).endswith("FAILS")
+    assert not text_row(records[0], 1.5).endswith("FAILS")

@@ -1,0 +1,209 @@
+"""vledge.export: torch modules of many kinds, checked on sizes that the example did not have."""
+
+import numpy as np
+import pytest
+
+import vledge
+from tests.peers import peer
+from vledge.errors import UnsupportedError, VledgeError
+from vledge.validation import read, reference_path, validate
+
+torch = peer("torch")
+peer("onnx")
+
+from torch.nn.utils import rnn as packing  # noqa: E402
+
+from vledge.integrations import torch as integration  # noqa: E402
+
+
+class Tagger(torch.nn.Module):
+    """Packs inside; whole numbers in, an output for each step."""
+
+    def __init__(self, enforce_sorted=False):
+        super().__init__()
+        self.embed = torch.nn.Embedding(20, 6)
+        self.rnn = torch.nn.LSTM(6, 8, 2, batch_first=True, bidirectional=True)
+        self.out = torch.nn.Linear(16, 3)
+        self.enforce_sorted = enforce_sorted
+
+    def forward(self, ids, lengths):
+        packed = packing.pack_padded_sequence(
+            self.embed(ids), lengths, True, enforce_sorted=self.enforce_sorted
+        )
+        output, _ = self.rnn(packed)
+        return self.out(packing.pad_packed_sequence(output, True)[0])
+
+
+class Stateful(torch.nn.Module):
+    """A stream: states in and out, in a dict."""
+
+    def __init__(self):
+        super().__init__()
+        self.rnn = torch.nn.GRU(4, 5)
+        self.out = torch.nn.Linear(5, 2)
+
+    def forward(self, frames, state):
+        output, state = self.rnn(frames, state)
+        return {"logits": self.out(output), "next": state}
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "model.safetensors"
+
+
+def axes_of(path):
+    session = vledge.InferenceSession(path)
+    return {info.name: info.shape for info in (*session.get_inputs(), *session.get_outputs())}
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_bare_layers(path, kind, batch_first):
+    module = getattr(torch.nn, kind)(3, 7, 2, batch_first=batch_first, bidirectional=True)
+    state = torch.randn(4, 2, 7)
+    state = (state, state + 1) if kind == "LSTM" else state
+    report = vledge.export(module, (torch.randn(2, 2, 3), state), path, layers=True)
+    assert report.passed
+    names = ["x", "h_0", "c_0", "output", "h_n", "c_n"]
+    if kind != "LSTM":
+        names = [name for name in names if name[0] != "c"]
+    assert list(axes_of(path)) == names
+    x = ["batch", "time", 3] if batch_first else ["time", "batch", 3]
+    assert axes_of(path)["x"] == x
+    assert axes_of(path)["h_0"][1] == "batch"
+    reference = read(reference_path(path))
+    assert len(reference.layers) == (6 if kind == "LSTM" else 4)
+    sizes = {case.inputs["x"].shape for case in reference.cases}
+    assert len(sizes) == 5  # four that the example did not have
+    assert reference.exact_by.startswith("torch")
+
+
+def test_a_module_that_packs(path):
+    ids, lengths = torch.randint(20, (3, 9)), torch.tensor([4, 9, 1])
+    report = vledge.export(Tagger(), (ids, lengths), path)
+    assert report.passed
+    assert report.layers == []
+    assert axes_of(path)["ids"] == ["batch", "time"]
+    with pytest.raises(UnsupportedError, match="enforce_sorted=False"):
+        vledge.export(Tagger(), (ids, lengths), path, layers=True)
+
+
+def test_a_packed_sequence_is_an_input(path):
+    module = torch.nn.LSTM(3, 4, 2, bidirectional=True)
+    packed = packing.pack_sequence([torch.randn(n, 3) for n in (2, 7, 4)], enforce_sorted=False)
+    report = vledge.export(module, packed, path, layers=True)
+    assert report.passed
+    session = vledge.InferenceSession(path)
+    assert [info.name for info in session.get_inputs()] == ["x", "lengths"]
+    x = np.random.default_rng(0).standard_normal((6, 5, 3)).astype(np.float32)
+    lengths = np.array([1, 6, 3, 6, 2])
+    output, h_n, _ = session.run(None, {"x": x, "lengths": lengths})
+    with torch.no_grad():
+        theirs, (h, _) = module(
+            packing.pack_padded_sequence(torch.from_numpy(x), lengths, enforce_sorted=False)
+        )
+    np.testing.assert_allclose(output, packing.pad_packed_sequence(theirs)[0], atol=1e-6, rtol=0)
+    np.testing.assert_allclose(h_n, h, atol=1e-6, rtol=0)
+
+
+def test_names_and_states(path):
+    report = vledge.export(
+        Stateful(),
+        (torch.randn(6, 2, 4), torch.zeros(1, 2, 5)),
+        path,
+        output_names=["logits", "state_n"],
+    )
+    assert report.passed
+    assert axes_of(path) == {
+        "frames": ["time", "batch", 4],
+        "state": [1, "batch", 5],
+        "logits": ["time", "batch", 2],
+        "state_n": [1, "batch", 5],
+    }
+
+
+def test_fixed_lengths(path):
+    module = torch.nn.GRU(3, 4, batch_first=True)
+    vledge.export(module, torch.randn(2, 6, 3), path, dynamic_lengths=False)
+    assert axes_of(path)["x"] == ["batch", 6, 3]
+    sizes = [case.inputs["x"].shape for case in read(reference_path(path)).cases]
+    assert {size[1] for size in sizes} == {6}
+    assert len({size[0] for size in sizes}) > 1
+
+
+def test_axes_can_be_given(path):
+    class Swapped(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rnn = torch.nn.GRU(3, 4)
+
+        def forward(self, x):
+            return self.rnn(x.permute(2, 0, 1))[0]
+
+    given = {"x": {0: "batch", 2: "time"}}
+    assert vledge.export(Swapped(), torch.randn(2, 3, 6), path, dynamic_axes=given).passed
+    assert axes_of(path)["x"] == ["batch", 3, "time"]
+    with pytest.raises(ValueError, match="dynamic_axes names 'y'"):
+        vledge.export(Swapped(), torch.randn(2, 3, 6), path, dynamic_axes={"y": {0: "batch"}})
+
+
+def test_a_length_that_the_module_has_baked_in_is_found(path):
+    """Reading a size as a number makes a graph for that length; nothing may be written."""
+
+    class Frozen(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rnn = torch.nn.GRU(3, 4, batch_first=True)
+
+        def forward(self, x):
+            output, _ = self.rnn(x)
+            return output / float(int(x.shape[1]))
+
+    with pytest.raises(VledgeError, match="does not compute what the module does"):
+        vledge.export(Frozen(), torch.randn(2, 6, 3), path)
+    assert not path.exists()
+    assert list(path.parent.iterdir()) == []
+
+
+def test_what_the_exporter_refuses(path):
+    with pytest.raises(UnsupportedError, match="torch's exporter cannot write this module"):
+        vledge.export(torch.nn.LSTM(3, 8, proj_size=4), torch.randn(5, 2, 3), path)
+    assert not path.exists()
+
+
+def test_what_is_no_example(path):
+    module = torch.nn.GRU(3, 4)
+    with pytest.raises(TypeError, match=r"example_inputs\[0\] is ndarray"):
+        vledge.export(module, (np.zeros((5, 2, 3), np.float32),), path)
+    with pytest.raises(ValueError, match="input_names has 2 names, the module takes 1"):
+        vledge.export(module, torch.randn(5, 2, 3), path, input_names=["a", "b"])
+    with pytest.raises(ValueError, match="output_names has 1 names, the module has 2"):
+        vledge.export(module, torch.randn(5, 2, 3), path, output_names=["y"])
+
+
+def test_an_exporter_that_is_wrong_is_caught(path, monkeypatch):
+    """onnxscript 0.5.7 to 0.7.0 wrote GRUs with linear_before_reset=0: the diagnosis names it."""
+    right = integration._converted
+
+    def wrong(*arguments):
+        model = right(*arguments)
+        for node in model.graph.nodes:
+            node.attributes.pop("linear_before_reset", None)
+        return model
+
+    monkeypatch.setattr(integration, "_converted", wrong)
+    with (
+        pytest.raises(VledgeError, match="looks like linear_before_reset is 0"),
+        pytest.warns(vledge.errors.ModelWarning),
+    ):
+        vledge.export(torch.nn.GRU(3, 4), torch.randn(5, 2, 3), path, layers=True)
+    assert not path.exists()
+
+
+def test_the_mode_is_put_back(path):
+    module = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Dropout(0.5))
+    module.train()
+    vledge.export(module, torch.randn(4, 3), path, dynamic_axes={"input": {0: "batch"}})
+    assert module.training
+    assert validate(path).passed

@@ -1,0 +1,38 @@
+"""``vledge record MODEL``: what onnxruntime or torch computes, as a reference for `validate`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from vledge.cli.given_inputs import add_input_arguments, live_reference
+from vledge.cli.table import size
+from vledge.formats import holds_graph
+from vledge.validation import bundle
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``vledge record``."""
+    parser.add_argument("model", help="an ONNX file; or the weights of one torch RNN, GRU or LSTM")
+    parser.add_argument("-o", "--output", help="the bundle (MODEL's name, .reference.safetensors)")
+    parser.add_argument("--layers", action="store_true", help="record each recurrent layer, too")
+    add_input_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the framework and write what it computed."""
+    framework = "onnxruntime" if holds_graph(arguments.model) else "torch"
+    reference = live_reference(arguments, framework, arguments.layers)
+    path = arguments.output or bundle.reference_path(arguments.model)
+    if os.path.exists(path) and os.path.samefile(path, arguments.model):
+        raise ValueError(f"{path} is the model itself")
+    bundle.write(path, reference)
+    made_by = ", ".join(f"{name} {version}" for name, version in reference.made_by.items())
+    print(
+        f"{path}: {len(reference.cases)} runs, {len(reference.outputs())} outputs, "
+        f"{len(reference.layers)} values of layers, {size(os.path.getsize(path))}"
+    )
+    print(f"  made by {made_by}")
+    exact = reference.exact_by or f"none: {reference.loss}"
+    print(f"  float64 values: {exact}")
+    return 0

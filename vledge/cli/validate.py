@@ -1,0 +1,147 @@
+"""``vledge validate MODEL``: is the model on this machine the one that was trained?"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+
+from vledge.cli.given_inputs import add_input_arguments, live_reference
+from vledge.cli.table import rows
+from vledge.validation.bundle import Reference
+from vledge.validation.compare import Comparison
+from vledge.validation.validate import Report, validate
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``vledge validate``."""
+    parser.add_argument("model", help="a graph (.onnx, .safetensors), or one layer's weights")
+    parser.add_argument("--reference", help="the bundle (the file beside the model)")
+    parser.add_argument(
+        "--against",
+        choices=["torch", "onnxruntime"],
+        help="compare with the framework itself, live, in place of a bundle",
+    )
+    parser.add_argument("--tolerance", type=float, help="largest absolute error that passes")
+    parser.add_argument("--json", action="store_true", help="print JSON for programs")
+    parser.add_argument("--html", metavar="FILE", help="write a report, one file without links")
+    parser.add_argument("--runs-table", action="store_true", help="list every way of running")
+    add_input_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Validate and print; 0 passed, 1 failed."""
+    reference: str | Reference | None = arguments.reference
+    if arguments.tolerance is not None and not arguments.tolerance >= 0:
+        raise ValueError(f"--tolerance must be a number from 0, got {arguments.tolerance}")
+    if arguments.against:
+        if reference:
+            raise ValueError("--reference and --against are two references: take one")
+        reference = live_reference(arguments, arguments.against, layers=True)
+    report = validate(
+        arguments.model,
+        reference,
+        tolerance=arguments.tolerance,
+        progress=_progress if sys.stderr.isatty() else None,
+    )
+    if arguments.html:
+        from vledge.validation.html_report import html
+
+        Path(arguments.html).write_text(html(report), encoding="utf-8")
+    if arguments.json:
+        print(json.dumps(report.as_json(), indent=1))
+    else:
+        print(text(report, arguments.runs_table))
+        if arguments.html:
+            print(f"report: {arguments.html}")
+    return 0 if report.passed else 1
+
+
+def text(report: Report, every_run: bool = False) -> str:
+    """The report for a terminal."""
+    made_by = ", ".join(f"{name} {version}" for name, version in report.made_by.items())
+    lengths = ""
+    if report.lengths:
+        lengths = f" of {min(report.lengths)} to {max(report.lengths)} steps"
+    lines = [
+        f"{report.model} against {report.reference}",
+        f"  reference  {made_by}; {report.cases} runs, {len(report.lengths)} sequences{lengths}",
+        f"  paths      {len(report.runs)}: {_paths(report)}",
+        *(f"  note       {note}" for note in report.notes),
+        "",
+        rows(_table(report), indent="", right=(1, 2, 3, 4, 5)),
+    ]
+    why = {c.tolerance.why: c.name for c, _ in report.worst()}
+    lines += ["", f"tolerance: {next(iter(why), 'none')}" + (", …" if len(why) > 1 else "")]
+    if every_run:
+        lines += ["", rows(_runs(report), right=(1,))]
+    failed = [one for one in report.runs if not one.passed]
+    if not failed:
+        return "\n".join([*lines, "passed"])
+    lines.append(f"FAILED in {len(failed)} of {len(report.runs)} paths")
+    errors = {one.error for one in failed if one.error}
+    lines += [f"  {error}" for error in sorted(errors)]
+    if len(failed) < len(report.runs):
+        lines += [f"  {one.path}" for one in failed]
+    if report.diagnosis:
+        lines += ["", *textwrap.wrap(report.diagnosis.summary, 96)]
+    return "\n".join(lines)
+
+
+def _paths(report: Report) -> str:
+    sets = [
+        dict.fromkeys(getattr(one.path, key) for one in report.runs)
+        for key in ("strategy", "isa", "threads", "projection")
+    ]
+    words = [", ".join(map(str, values)) for values in sets]
+    return f"{words[0]}; {words[1]}; {words[2]} threads; {words[3]}"
+
+
+def _table(report: Report) -> list[tuple[str, ...]]:
+    lines: list[tuple[str, ...]] = [
+        ("output", "abs", "rel", "ULP", "x ref", "tolerance", "worst at", "same answer", "")
+    ]
+    for found, _ in report.worst():
+        own = found.of_own_error
+        place = " ".join(f"{key} {value}" for key, value in found.worst.items())
+        lines.append(
+            (
+                found.name,
+                _short(found.absolute),
+                _short(found.relative),
+                f"{found.ulp:.3g}",
+                "" if own is None else f"{own:.3g}",
+                _short(found.tolerance.absolute),
+                found.problem or place,
+                _answers(found),
+                "" if found.passed else "FAILS",
+            )
+        )
+    return lines
+
+
+def _answers(found: Comparison) -> str:
+    return f"{found.same_answer[0]} of {found.same_answer[1]}" if found.same_answer else ""
+
+
+def _runs(report: Report) -> list[tuple[str, str, str]]:
+    return [
+        (str(one.path), f"{one.seconds * 1e3:.1f} ms", "" if one.passed else "FAILS")
+        for one in report.runs
+    ]
+
+
+def _short(value: float) -> str:
+    return f"{value:.1e}" if np.isfinite(value) else str(value)
+
+
+def _progress(done: int, total: int, label: str) -> None:
+    width = 30
+    filled = width * done // max(total, 1)
+    bar = "#" * filled + "." * (width - filled)
+    sys.stderr.write(f"\r\x1b[K[{bar}] {done}/{total} {label}" if label else "\r\x1b[K")
+    sys.stderr.flush()

@@ -1,0 +1,111 @@
+"""The outputs of every layer of a torch module's recurrent layers, as ONNX's nodes give them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn.utils import rnn as packing
+
+from vledge.errors import UnsupportedError
+from vledge.formats.graph_definition import Model
+from vledge.integrations.torch_module import Flat, Sized, doubled, in_double, run
+from vledge.validation.bundle import Reference
+from vledge.validation.layers import is_recurrent, layer_axes, named_outputs
+
+__all__ = ["add_layers"]
+
+
+def add_layers(flat: Flat, model: Model, cases: list[Sized], reference: Reference) -> None:
+    """Record every recurrent layer's outputs under the names that they have in the graph."""
+    nodes = [node for node in model.graph.nodes if is_recurrent(node)]
+    names = [named_outputs(node.outputs) for node in nodes]
+    for precise in (False, True):
+        if precise and reference.loss:
+            continue
+        runner = in_double(flat) if precise else flat
+        for case, recorded_case in zip(cases, reference.cases, strict=True):
+            inputs = doubled(case.inputs) if precise else case.inputs
+            made = _layers(runner, inputs, case.steps)
+            if len(made) != len(nodes):
+                raise UnsupportedError(
+                    f"the module runs {len(made)} recurrent layers, its graph has {len(nodes)} "
+                    "recurrent nodes: export without layers"
+                )
+            target = recorded_case.exact if precise else recorded_case.outputs
+            for outputs, values in zip(names, made, strict=True):
+                own = zip(outputs, values, strict=False)
+                target |= {name: array for name, array in own if name}
+    reference.layers = [name for outputs in names for name in outputs if name]
+    reference.axes |= layer_axes(model)
+
+
+def _layers(
+    flat: Flat, inputs: Mapping[str, torch.Tensor], steps: int
+) -> list[tuple[np.ndarray, ...]]:
+    """(Y [T, D, B, H], Y_h [D, B, H], Y_c) of each layer of each recurrent module, as they ran."""
+    calls: list[tuple[torch.nn.RNNBase, tuple[Any, ...], dict[str, Any]]] = []
+
+    def note(module: Any, arguments: Any, named: Any, result: Any) -> None:
+        calls.append((module, arguments, named))
+
+    hooks = [m.register_forward_hook(note, with_kwargs=True) for m in flat.recurrent]
+    try:
+        run(flat, inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    found = []
+    with torch.no_grad():
+        for module, arguments, named in calls:
+            x, hx, *_ = (*arguments, *named.values(), None)
+            if isinstance(x, torch.Tensor):
+                if x.ndim == 2:
+                    raise UnsupportedError("layers of a module that runs without a batch")
+                x = x.transpose(0, 1) if module.batch_first else x
+            elif x.sorted_indices is not None and not flat.packed:
+                raise UnsupportedError(
+                    "the module packs with enforce_sorted=False, so that its graph's layers have "
+                    "the sequences in another order: export without layers, or give a "
+                    "PackedSequence among example_inputs"
+                )
+            for number in range(module.num_layers):
+                layer, states = _one_layer(module, hx, number)
+                x, final = layer(x, states)
+                found.append(_in_onnx_layout(x, final, layer, steps))
+    return found
+
+
+def _one_layer(module: torch.nn.RNNBase, hx: Any, number: int) -> tuple[torch.nn.RNNBase, Any]:
+    """One layer of a stack as a module of its own, and its rows of the initial state."""
+    directions = 2 if module.bidirectional else 1
+    width = module.input_size if number == 0 else directions * module.hidden_size
+    options = {"nonlinearity": module.nonlinearity} if isinstance(module, torch.nn.RNN) else {}
+    kind: Any = type(module)
+    layer = kind(
+        width,
+        module.hidden_size,
+        bias=module.bias,
+        bidirectional=module.bidirectional,
+        dtype=module.weight_ih_l0.dtype,
+        **options,
+    ).eval()
+    for name in list(layer._parameters):
+        source = getattr(module, name.replace("_l0", f"_l{number}"))
+        getattr(layer, name).copy_(source)
+    if hx is None:
+        return layer, None
+    rows = slice(number * directions, (number + 1) * directions)
+    return layer, tuple(s[rows] for s in hx) if isinstance(hx, tuple) else hx[rows]
+
+
+def _in_onnx_layout(
+    x: Any, final: Any, layer: torch.nn.RNNBase, steps: int
+) -> tuple[np.ndarray, ...]:
+    if isinstance(x, packing.PackedSequence):
+        x, _ = packing.pad_packed_sequence(x, total_length=steps or None)
+    y = x.reshape(*x.shape[:2], -1, layer.hidden_size).permute(0, 2, 1, 3)
+    states = final if isinstance(final, tuple) else (final,)
+    return tuple(tensor.contiguous().numpy() for tensor in (y, *states))

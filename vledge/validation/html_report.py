@@ -1,0 +1,194 @@
+"""The report of a validation as one HTML file: tables and drawings inside, nothing loaded."""
+
+from __future__ import annotations
+
+import html as escaping
+from collections.abc import Sequence
+
+import numpy as np
+
+from vledge.validation.svg import bars, lines
+from vledge.validation.validate import Report
+
+__all__ = ["html"]
+
+MOST_CURVES = 8
+
+_STYLE = """
+:root { color-scheme: light; --ink: #1d2430; --soft: #5b6472; --line: #dde1e7; --good: #1a7f4b;
+  --bad: #b3261e; }
+body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); max-width: 62rem; margin: 2rem auto;
+  padding: 0 1.2rem; background: #fff; }
+h1 { font-size: 1.5rem; margin: 0 0 .2rem; overflow-wrap: anywhere; }
+h2 { font-size: 1.1rem; margin: 2.2rem 0 .6rem; }
+p { margin: .3rem 0; }
+.soft, figcaption { color: var(--soft); }
+.verdict { display: inline-block; padding: .15rem .7rem; border-radius: 1rem; color: #fff;
+  font-weight: 600; background: var(--good); }
+.verdict.bad { background: var(--bad); }
+.diagnosis { border-left: 4px solid var(--bad); padding: .6rem 1rem; background: #fdf3f2; }
+.scroll { overflow-x: auto; }
+td:last-child { white-space: normal; min-width: 14rem; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; width: 100%; }
+th, td { text-align: right; padding: .25rem .6rem; border-bottom: 1px solid var(--line);
+  white-space: nowrap; }
+th { color: var(--soft); font-weight: 500; }
+th:first-child, td:first-child { text-align: left; }
+td.bad { color: var(--bad); font-weight: 600; }
+td.good { color: var(--good); }
+figure { margin: .4rem 0; }
+svg { width: 100%; height: auto; display: block; }
+svg text { font: 11px system-ui, sans-serif; fill: var(--soft); }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: .1rem 1rem; }
+dt { color: var(--soft); }
+dd { margin: 0; overflow-wrap: anywhere; }
+"""
+
+
+def html(report: Report) -> str:
+    """The whole document."""
+    passed = report.passed
+    verdict = "passed" if passed else "failed"
+    made_by = ", ".join(f"{name} {version}" for name, version in report.made_by.items())
+    failed = sum(not one.passed for one in report.runs)
+    parts = [
+        "<!DOCTYPE html>",
+        '<html lang="en"><head><meta charset="utf-8">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        f"<title>{_text(report.model)}: {verdict}</title><style>{_STYLE}</style></head><body>",
+        f"<h1>{_text(report.model)}</h1>",
+        f'<p><span class="verdict{"" if passed else " bad"}">{verdict}</span>: '
+        f"{failed or 'none'} of {len(report.runs)} ways of running failed</p>",
+        f'<p class="soft">against {_text(report.reference)}, made by {_text(made_by)}</p>',
+        *(f'<p class="soft">{_text(note)}</p>' for note in report.notes),
+    ]
+    if report.diagnosis:
+        parts.append(f'<p class="diagnosis">{_text(report.diagnosis.summary)}</p>')
+    errors = sorted({one.error for one in report.runs if one.error})
+    parts += [f'<p class="diagnosis">{_text(error)}</p>' for error in errors]
+    parts += ["<h2>Outputs</h2>", _outputs(report)]
+    parts += _drawings(report)
+    parts += ["<h2>Ways of running</h2>", _runs(report), "<h2>Machine</h2>", _machine(report)]
+    return "\n".join([*parts, "</body></html>", ""])
+
+
+def _outputs(report: Report) -> str:
+    heads = ["output", "", "largest error", "tolerance", "relative", "ULP", "× reference's own"]
+    heads += ["same answer", "worst at"]
+    table = []
+    for found, path in report.worst():
+        own = found.of_own_error
+        place = ", ".join(f"{key} {value}" for key, value in found.worst.items())
+        answers = found.same_answer
+        table.append(
+            [
+                found.name,
+                "passed" if found.passed else "failed",
+                f"{found.absolute:.2e}",
+                f"{found.tolerance.absolute:.2e}",
+                f"{found.relative:.1e}",
+                f"{found.ulp:.3g}",
+                "" if own is None else f"{own:.3g}",
+                f"{answers[0]} of {answers[1]}" if answers else "",
+                found.problem or f"{place} ({path})",
+            ]
+        )
+    rules = dict.fromkeys(
+        f"{found.name}: {found.tolerance.absolute:.2e} = {found.tolerance.why}"
+        for found, _ in report.worst()
+    )
+    told = "<br>".join(map(_text, rules))
+    return f'{_table(heads, table)}<p class="soft">Tolerances. {told}</p>'
+
+
+def _drawings(report: Report) -> list[str]:
+    parts = []
+    worst = [found for found, _ in report.worst()]
+    curves = {c.name: c.over_time for c in worst if len(c.over_time) > 1}
+    if curves:
+        shown = dict(list(curves.items())[:MOST_CURVES])
+        limits = [c.tolerance.absolute for c in worst if c.name in shown]
+        caption = "Largest error at each time step, over all sequences; dashed: the tolerances."
+        parts += [
+            "<h2>Error over time</h2>",
+            _figure(lines(shown, limits, "time step", "error"), caption),
+        ]
+    for name, errors in list(report.errors.items())[:MOST_CURVES]:
+        counts, labels = _histogram(errors)
+        if not parts or "How errors" not in "".join(parts):
+            parts.append("<h2>How errors are distributed</h2>")
+        caption = f"{name}: {errors.size:,} values, first way of running; 0 stands for exact."
+        parts.append(_figure(bars(counts, labels, "values"), caption))
+    if report.lengths:
+        how_many, edges = np.histogram(report.lengths, bins=min(12, len(set(report.lengths))))
+        labels = [f"{int(np.ceil(low))}" for low in edges[:-1]]
+        caption = f"{len(report.lengths)} sequences, by their steps."
+        parts += [
+            "<h2>Lengths</h2>",
+            _figure(bars(how_many.tolist(), labels, "sequences"), caption),
+        ]
+    times = [(str(one.path), one.seconds * 1e3) for one in report.runs]
+    caption = "Milliseconds for all cases, in the order of the table below; not a benchmark."
+    labels = [str(number + 1) for number in range(len(times))]
+    parts += ["<h2>Time</h2>", _figure(bars([t for _, t in times], labels, "ms"), caption)]
+    return parts
+
+
+def _histogram(errors: np.ndarray) -> tuple[list[int], list[str]]:
+    """Counts by power of ten; the first is of those that are exact."""
+    finite = errors[np.isfinite(errors)]
+    some = finite[finite > 0]
+    labels, counts = ["0"], [int((finite == 0).sum())]
+    if some.size:
+        powers = np.floor(np.log10(some)).astype(int)
+        for power in range(max(int(powers.min()), int(powers.max()) - 12), int(powers.max()) + 1):
+            labels.append(f"1e{power}")
+            counts.append(int((powers == power).sum()))
+    if finite.size < errors.size:
+        labels.append("not finite")
+        counts.append(int(errors.size - finite.size))
+    return counts, labels
+
+
+def _runs(report: Report) -> str:
+    table = [
+        [
+            f"{number + 1}",
+            one.path.strategy,
+            one.path.isa,
+            str(one.path.threads),
+            one.path.projection,
+            f"{one.seconds * 1e3:.1f} ms",
+            "passed" if one.passed else "failed",
+            one.error or f"{max(c.absolute for c in one.comparisons):.1e}",
+        ]
+        for number, one in enumerate(report.runs)
+    ]
+    heads = ["", "strategy", "instructions", "threads", "products", "time", "", "largest error"]
+    return _table(heads, table)
+
+
+def _machine(report: Report) -> str:
+    items = "".join(f"<dt>{_text(k)}</dt><dd>{_text(v)}</dd>" for k, v in report.machine.items())
+    return f"<dl>{items}</dl>"
+
+
+def _table(heads: Sequence[str], table: Sequence[Sequence[str]]) -> str:
+    colours = {"passed": ' class="good"', "failed": ' class="bad"'}
+    head = "".join(f"<th>{_text(cell)}</th>" for cell in heads)
+    body = "".join(
+        "<tr>" + "".join(f"<td{colours.get(c, '')}>{_text(c)}</td>" for c in row) + "</tr>"
+        for row in table
+    )
+    return (
+        f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+        "</div>"
+    )
+
+
+def _figure(drawing: str, caption: str) -> str:
+    return f"<figure>{drawing}<figcaption>{_text(caption)}</figcaption></figure>"
+
+
+def _text(value: object) -> str:
+    return escaping.escape(str(value))

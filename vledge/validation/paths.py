@@ -1,0 +1,269 @@
+"""The ways in which a model can be run on this machine, all of which must give the same answer.
+
+A path is a strategy (how the sequences of a batch are given to the model), an instruction set, a
+number of threads, and what computes the products over the inputs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from vledge._ext import blas, isa
+from vledge.formats.graph_definition import Model
+from vledge.graph.session import InferenceSession
+from vledge.threads import get_num_threads, set_num_threads, usable_cores
+from vledge.validation.axes import lengths_input
+from vledge.validation.bundle import Case, Reference
+from vledge.validation.layers import is_recurrent
+
+__all__ = ["STRATEGIES", "Path", "available_paths", "selected"]
+
+Arrays = dict[str, np.ndarray]
+_Run = Callable[[Arrays], Arrays]
+
+STRATEGIES = {
+    "batch": "as recorded",
+    "alone": "each sequence by itself, cut to its length",
+    "reordered": "the batch's sequences in reverse order",
+    "longer": "more padding behind every sequence",
+    "chunks": "in two pieces of time, the state carried over",
+}
+MORE_PADDING = 5
+_POINTWISE = frozenset(
+    {
+        "Add",
+        "Cast",
+        "Concat",
+        "Constant",
+        "Div",
+        "Elu",
+        "Gather",
+        "Gemm",
+        "Identity",
+        "LeakyRelu",
+        "MatMul",
+        "Mul",
+        "PRelu",
+        "Relu",
+        "Reshape",
+        "Selu",
+        "Shape",
+        "Sigmoid",
+        "Slice",
+        "Softplus",
+        "Split",
+        "Squeeze",
+        "Sub",
+        "Tanh",
+        "Transpose",
+        "Unsqueeze",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Path:
+    """One way to run."""
+
+    strategy: str
+    isa: str
+    threads: int
+    projection: str
+
+    def __str__(self) -> str:
+        threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
+        return f"{self.strategy}, {self.isa}, {threads}, {self.projection} products"
+
+
+def available_paths(model: Model, reference: Reference) -> list[Path]:
+    """All paths that this machine, the model and the bundle allow, those of a kind together."""
+    several = max(2, min(usable_cores(), 4))
+    projections = ["tile"]
+    if blas.module_file() is not None:
+        projections.append("blas")
+    strategies = [name for name in STRATEGIES if _applies(name, model, reference)]
+    return [
+        Path(strategy, name, threads, projection)
+        for name in isa.runnable()
+        for projection in projections
+        for threads in (1, several)
+        for strategy in strategies
+        if projection == "tile" or strategy == "batch"
+    ]
+
+
+def _applies(strategy: str, model: Model, reference: Reference) -> bool:
+    """Whether batches can be taken apart that way: axes are known and not fixed by the model."""
+    if strategy == "batch":
+        return True
+    infos = {info.name: info for info in model.graph.inputs}
+    axes = {name: reference.axes.get(name, {}) for name in reference.cases[0].inputs}
+    changed = {"alone": ("batch", "time"), "reordered": (), "longer": ("time",)}
+    for name, own in axes.items():
+        shape = infos[name].shape if name in infos else None
+        for key in changed.get(strategy, ("time",)):
+            if shape and key in own and isinstance(shape[own[key]], int):
+                return False
+    known = {key for own in axes.values() for key in own}
+    outputs = [reference.axes.get(name, {}) for name in reference.cases[0].outputs]
+    if strategy == "chunks":
+        timed = "time" in known and any("time" in own for own in outputs)
+        whole = lengths_input(model) is None and _goes_step_by_step(model)
+        return bool(reference.carry) and timed and whole
+    if "batch" not in known or not all("batch" in own for own in outputs):
+        return False
+    if strategy == "reordered":
+        return True
+    if "time" not in known:
+        return strategy == "alone"
+    has_lengths = any(case.lengths is not None for case in reference.cases)
+    return has_lengths or strategy == "alone"
+
+
+def _goes_step_by_step(model: Model) -> bool:
+    """Whether nothing but recurrent nodes, all forward, can look from one time step to another."""
+    return all(
+        node.op_type in _POINTWISE
+        or (is_recurrent(node) and node.attributes.get("direction", "forward") == "forward")
+        for node in model.graph.nodes
+    )
+
+
+@contextlib.contextmanager
+def selected(path: Path) -> Iterator[None]:
+    """Have instruction set, threads and products as the path says, and as they were after."""
+    before = isa.selected(), blas.selected_projection(), get_num_threads()
+    try:
+        isa.select(path.isa)
+        blas.select_projection(path.projection)
+        set_num_threads(path.threads)
+        yield
+    finally:
+        isa.select(before[0])
+        blas.select_projection(before[1])
+        set_num_threads(before[2])
+
+
+def run(session: InferenceSession, strategy: str, case: Case, reference: Reference) -> Arrays:
+    """A case's outputs by name, in the reference's order and shapes whatever the strategy."""
+    names = list(case.outputs)
+    wanted = {info.name for info in session.get_inputs()}
+    wanted |= {info.name for info in session.get_overridable_initializers()}
+
+    def once(inputs: Arrays) -> Arrays:
+        given = {name: array for name, array in inputs.items() if name in wanted}
+        return dict(zip(names, session.run(names, given), strict=True))
+
+    return _BY_NAME[strategy](once, case, reference)
+
+
+def _batch(once: _Run, case: Case, reference: Reference) -> Arrays:
+    return once(case.inputs)
+
+
+def _alone(once: _Run, case: Case, reference: Reference) -> Arrays:
+    results = {name: np.zeros_like(array) for name, array in case.outputs.items()}
+    for sequence in range(_sequences(case, reference)):
+        place = slice(sequence, sequence + 1)
+        length = None if case.lengths is None else int(case.lengths[sequence])
+        if length == 0:  # a sequence of no steps cannot stand alone: as in the batch
+            return once(case.inputs)
+        inputs = {
+            name: array[_index(array, reference, name, place, length)]
+            for name, array in case.inputs.items()
+        }
+        for name, array in once(inputs).items():
+            target = results[name][_index(array, reference, name, place, length)]
+            target[...] = array[_index(array, reference, name, slice(None), length)]
+    return results
+
+
+def _index(
+    array: np.ndarray,
+    reference: Reference,
+    name: str,
+    sequences: slice,
+    length: int | None,
+) -> tuple[slice, ...]:
+    """The index of some sequences' real steps in a value."""
+    index: list[slice] = [slice(None)] * array.ndim
+    axes = reference.axes.get(name, {})
+    if "batch" in axes:
+        index[axes["batch"]] = sequences
+    if "time" in axes:
+        index[axes["time"]] = slice(length)
+    return tuple(index)
+
+
+def _reordered(once: _Run, case: Case, reference: Reference) -> Arrays:
+    return _reverse(once(_reverse(case.inputs, reference)), reference)
+
+
+def _reverse(arrays: Arrays, reference: Reference) -> Arrays:
+    return {
+        name: np.flip(array, axes["batch"]).copy()
+        if "batch" in (axes := reference.axes.get(name, {}))
+        else array
+        for name, array in arrays.items()
+    }
+
+
+def _longer(once: _Run, case: Case, reference: Reference) -> Arrays:
+    if case.lengths is None:
+        return once(case.inputs)
+    inputs = dict(case.inputs)
+    for name, array in inputs.items():
+        axis = reference.axes.get(name, {}).get("time")
+        if axis is not None:
+            # what stands in the padding must not matter: the first steps again
+            extra = np.take(array, np.arange(MORE_PADDING) % array.shape[axis], axis)
+            inputs[name] = np.concatenate([array, extra], axis)
+    results = once(inputs)
+    for name, array in results.items():
+        axis = reference.axes.get(name, {}).get("time")
+        if axis is not None:
+            steps = np.arange(min(case.outputs[name].shape[axis], array.shape[axis]))
+            results[name] = np.take(array, steps, axis)
+    return results
+
+
+def _chunks(once: _Run, case: Case, reference: Reference) -> Arrays:
+    timed = {
+        n: reference.axes[n]["time"] for n in case.inputs if "time" in reference.axes.get(n, {})
+    }
+    steps = min(case.inputs[name].shape[axis] for name, axis in timed.items())
+    if steps < 2:
+        return once(case.inputs)
+    inputs, pieces = dict(case.inputs), []
+    for piece in np.array_split(np.arange(steps), 2):
+        for name, axis in timed.items():
+            inputs[name] = np.take(case.inputs[name], piece, axis)
+        pieces.append(once(inputs))
+        inputs |= {state: pieces[-1][source] for state, source in reference.carry.items()}
+    results = pieces[-1]
+    for name in results:
+        if "time" in reference.axes.get(name, {}):
+            results[name] = np.concatenate(
+                [piece[name] for piece in pieces], reference.axes[name]["time"]
+            )
+    return results
+
+
+def _sequences(case: Case, reference: Reference) -> int:
+    for name, array in case.inputs.items():
+        if "batch" in reference.axes.get(name, {}):
+            return array.shape[reference.axes[name]["batch"]]
+    raise ValueError("no input has a batch axis")
+
+
+_BY_NAME: dict[str, Callable[[_Run, Case, Reference], Arrays]] = {
+    "batch": _batch,
+    "alone": _alone,
+    "reordered": _reordered,
+    "longer": _longer,
+    "chunks": _chunks,
+}

@@ -1,0 +1,275 @@
+"""A reference bundle for an ONNX file, by onnxruntime.
+
+The float32 values are onnxruntime's. It has no float64 recurrent operators, so that the float64
+values are vledge's own: the same graph with every number doubled (``precision``). That is sound as
+a yardstick of rounding, and no more: it is only used where it agrees with onnxruntime to one in a
+hundred of the largest value, and refused otherwise, as one of the two must then be wrong.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from vledge._version import __version__
+from vledge.errors import MissingDependencyError, UnsupportedError, VledgeError
+from vledge.formats.element_types import DTYPES
+from vledge.formats.graph_definition import Model, ValueInfo
+from vledge.graph.plan import Plan
+from vledge.graph.session import read_model
+from vledge.validation.axes import axes_from_shapes, axes_from_symbols, lengths_input
+from vledge.validation.bundle import Axes, Case, Reference
+from vledge.validation.layers import KINDS, exposed, layer_axes, layer_outputs, named_outputs
+from vledge.validation.precision import doubled
+
+__all__ = ["Random", "check_carry", "parse_random", "random_inputs", "record"]
+
+AGREEMENT = 1e-2
+LENGTHS = (7, 40)  # of axes that a random input leaves open
+_RANDOM = re.compile(r"(\?|\d+)(x(\?|\d+))*")
+
+Arrays = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Random:
+    """A random input's shape, None where time is open; and the range of whole numbers."""
+
+    name: str
+    shape: tuple[int | None, ...]
+    high: int = 0
+
+
+def parse_random(text: str) -> Random:
+    """``x=8x?x40``, or ``ids=8x?:5000`` for whole numbers from 0 to 4999."""
+    name, separator, rest = text.partition("=")
+    shape, _, high = rest.partition(":")
+    if not separator or not name or not _RANDOM.fullmatch(shape) or not (high or "0").isdecimal():
+        raise ValueError(f"{text!r}: expected NAME=SHAPE such as x=8x?x40, or ids=8x?:5000")
+    sizes = tuple(None if size == "?" else int(size) for size in shape.split("x"))
+    if sizes.count(None) > 1:
+        raise ValueError(f"{text!r}: only one axis, time's, can be open")
+    return Random(name, sizes, int(high or 0))
+
+
+def random_inputs(
+    model: Model, wanted: Sequence[Random], fixed: Mapping[str, np.ndarray], runs: int, seed: int
+) -> tuple[list[Arrays], dict[str, Axes]]:
+    """Inputs of several runs, each with another length on the open axes, and those axes.
+
+    The model's input of lengths, where it has one, is filled with lengths up to the run's.
+    """
+    rng = np.random.default_rng(seed)
+    infos = _required(model)
+    lengths = lengths_input(model)
+    given = {random.name for random in wanted} | set(fixed)
+    unknown = sorted(given - infos.keys())
+    if unknown:
+        raise ValueError(f"the model has no input {unknown[0]!r}: it has {list(infos)}")
+    missing = [name for name in infos if name not in given and name != lengths]
+    if missing:
+        raise ValueError(f"nothing is said of the model's input {missing[0]!r}")
+    axes = {name: axes_from_symbols(info) for name, info in infos.items()}
+    for random in wanted:
+        if None in random.shape:
+            axes[random.name]["time"] = random.shape.index(None)
+            if axes[random.name].get("batch") == axes[random.name]["time"]:
+                del axes[random.name]["batch"]
+    found = []
+    for number in range(runs):
+        longest = int(rng.integers(*LENGTHS)) + number
+        arrays = dict(fixed)
+        batch = None
+        for random in wanted:
+            dtype = DTYPES[infos[random.name].type]
+            shape = tuple(longest if size is None else size for size in random.shape)
+            if dtype.kind == "f":
+                arrays[random.name] = rng.standard_normal(shape).astype(dtype)
+            else:
+                high = random.high or 2
+                arrays[random.name] = rng.integers(0, high, shape).astype(dtype)
+            if "batch" in axes[random.name]:
+                batch = shape[axes[random.name]["batch"]]
+        if lengths and lengths not in arrays:
+            if batch is None:
+                raise ValueError(
+                    f"the input {lengths!r} holds lengths, but which axis of the others is the "
+                    "batch's the model does not say: give it by --inputs"
+                )
+            made = rng.integers(1, longest + 1, batch)
+            made[rng.integers(batch)] = longest
+            arrays[lengths] = made.astype(DTYPES[infos[lengths].type])
+            axes[lengths] = {"batch": 0}
+        found.append({name: arrays[name] for name in infos})
+    return found, axes
+
+
+def record(
+    path: str | os.PathLike[str],
+    inputs: Iterable[Arrays],
+    *,
+    layers: bool = False,
+    axes: Mapping[str, Axes] | None = None,
+    carry: Mapping[str, str] | None = None,
+    seed: int | None = None,
+) -> Reference:
+    """Run an ONNX file by onnxruntime on each set of inputs.
+
+    ``carry`` names states: the input of a run is the output of the run before. ``axes`` of inputs
+    are those that the model's symbols name unless they are given.
+
+    Raises MissingDependencyError without onnxruntime or onnx, VledgeError if onnxruntime and
+    vledge's float64 do not agree.
+    """
+    model = read_model(path)
+    session = _session(path, layers)
+    carry = dict(carry or {})
+    names = [info.name for info in model.graph.outputs]
+    check_carry(model, carry)
+    inside = [name for name in layer_outputs(model) if name not in names] if layers else []
+    own = {n: axes_from_symbols(info) for n, info in _required(model).items()}
+    own |= axes or {}
+    length_name = lengths_input(model)
+    cases: list[Case] = []
+    for arrays in inputs:
+        arrays = dict(arrays)
+        if cases:
+            arrays |= {state: cases[-1].outputs[source] for state, source in carry.items()}
+        try:
+            results = session.run([*names, *inside], arrays)
+        except Exception as error:
+            # onnxruntime's exceptions have no public base class
+            raise ValueError(f"onnxruntime: {str(error).strip().splitlines()[0]}") from error
+        lengths = None
+        if length_name is not None and "batch" in own.get(length_name, {}):
+            lengths = np.asarray(arrays[length_name], np.int64).reshape(-1)
+        outputs = dict(zip([*names, *inside], results, strict=True))
+        cases.append(Case(arrays, outputs, {}, lengths))
+    if not cases:
+        raise ValueError("there are no inputs to record")
+    found = {name: axes_ for name, axes_ in own.items() if axes_} | _output_axes(model, cases, own)
+    if layers:
+        found |= layer_axes(model)
+    loss = _add_exact(model, cases, layers)
+    by = "" if loss else f"vledge {__version__} in float64, which agrees with onnxruntime"
+    versions = {
+        "onnxruntime": _module("onnxruntime").__version__,
+        "vledge": __version__,
+        "python": platform.python_version(),
+    }
+    if model.producer_name:
+        versions[model.producer_name] = model.producer_version
+    return Reference(cases, versions, seed, inside, found, carry, by, loss)
+
+
+def check_carry(model: Model, carry: Mapping[str, str]) -> None:
+    """ValueError where a state to carry is no input of the model, or its source no output."""
+    outputs = [info.name for info in model.graph.outputs]
+    for state, source in carry.items():
+        if state not in _required(model) or source not in outputs:
+            raise ValueError(f"carry: there is no input {state!r} with an output {source!r}")
+
+
+def _required(model: Model) -> dict[str, ValueInfo]:
+    graph = model.graph
+    return {info.name: info for info in graph.inputs if info.name not in graph.initializers}
+
+
+def _module(name: str) -> Any:
+    from importlib import import_module
+
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise MissingDependencyError(f"recording needs {name}: pip install {name}") from error
+
+
+def _session(path: str | os.PathLike[str], layers: bool) -> Any:
+    """onnxruntime's session, with the recurrent nodes' values among its outputs if asked for."""
+    runtime, onnx = _module("onnxruntime"), _module("onnx")
+    options = runtime.SessionOptions()
+    # its idle threads spin, on the CPUs that the runs to compare with are given
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    providers = ["CPUExecutionProvider"]
+    if not layers:
+        return runtime.InferenceSession(os.fspath(path), options, providers=providers)
+    proto = onnx.load(os.fspath(path))
+    present = {info.name for info in proto.graph.output}
+    for node in proto.graph.node:
+        if node.op_type in KINDS and node.domain in ("", "ai.onnx"):
+            outputs = named_outputs(list(node.output))
+            del node.output[:]
+            node.output.extend(outputs)
+            for name in outputs:
+                if name and name not in present:
+                    proto.graph.output.append(onnx.ValueInfoProto(name=name))
+    return runtime.InferenceSession(proto.SerializeToString(), options, providers=providers)
+
+
+def _output_axes(model: Model, cases: list[Case], own: Mapping[str, Axes]) -> dict[str, Axes]:
+    """The outputs' axes: by their symbols, else by the sizes that the runs had."""
+
+    def size(case: Case, key: str) -> int:
+        sizes = (a.shape[own[n][key]] for n, a in case.inputs.items() if key in own.get(n, {}))
+        return next(sizes, -1)
+
+    batches, steps = ([size(case, key) for case in cases] for key in ("batch", "time"))
+    found = {}
+    for info in model.graph.outputs:
+        shapes = [case.outputs[info.name].shape for case in cases]
+        axes = axes_from_shapes(shapes, batches, steps)
+        for key, axis in axes_from_symbols(info).items():
+            sizes = {"batch": batches, "time": steps}[key]
+            if axis not in axes.values() and [shape[axis] for shape in shapes] == sizes:
+                axes.setdefault(key, axis)
+        if axes:
+            found[info.name] = axes
+    return found
+
+
+def _add_exact(model: Model, cases: list[Case], layers: bool) -> str:
+    """Fill in the float64 values; the reason if there can be none."""
+    try:
+        plan_model = doubled(exposed(model) if layers else model)
+        plan = Plan(plan_model, {})
+    except UnsupportedError as error:
+        return str(error).splitlines()[0]
+    names = [info.name for info in plan_model.graph.outputs]
+    for case in cases:
+        given = {
+            name: a.astype(np.float64) if a.dtype == np.float32 else np.asarray(a)
+            for name, a in case.inputs.items()
+        }
+        try:
+            with np.errstate(all="ignore"):
+                results = plan.run(*(given[name] for name in plan.inputs))
+        except (VledgeError, ValueError, TypeError) as error:
+            for one in cases:
+                one.exact = {}
+            return f"the graph does not run in float64: {error}"
+        for name, exact in zip(names, results, strict=True):
+            value = case.outputs.get(name)
+            if value is None or value.dtype != np.float32 or exact.dtype != np.float64:
+                continue
+            if exact.shape != value.shape or not _agree(value, exact):
+                raise VledgeError(
+                    f"onnxruntime's {name!r} and vledge's float64 values differ by more than "
+                    f"{AGREEMENT:.0%} of the largest: one of the two is wrong, and no reference "
+                    "is written"
+                )
+            case.exact[name] = exact
+    return ""
+
+
+def _agree(value: np.ndarray, exact: np.ndarray) -> bool:
+    finite = np.isfinite(exact)
+    if not np.array_equal(finite, np.isfinite(value)):
+        return False
+    error = np.abs(value[finite] - exact[finite]).max(initial=0)
+    return bool(error <= AGREEMENT * np.abs(exact[finite]).max(initial=0) + 1e-6)

@@ -1,0 +1,98 @@
+"""Two kinds of drawing as inline SVG: curves on a logarithmic scale, and bars."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Mapping, Sequence
+
+__all__ = ["bars", "lines"]
+
+WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 860, 240, 62, 34, 12, 12
+COLOURS = ("#2463a6", "#b85c00", "#1a7f4b", "#8a3ea8", "#b3261e", "#0c7c86", "#6b6200", "#555f6d")
+
+
+def lines(
+    curves: Mapping[str, Sequence[float]], limits: Sequence[float], across: str, up: str
+) -> str:
+    """Curves over 0, 1, 2, …, their values on a logarithmic scale, and dashed limits."""
+    finite = [v for c in curves.values() for v in c if math.isfinite(v) and v > 0]
+    finite += [limit for limit in limits if limit > 0]
+    low = math.floor(math.log10(min(finite, default=1e-9)))
+    low = max(low, math.ceil(math.log10(max(finite, default=1.0))) - 16)
+    high = max(low + 1, math.ceil(math.log10(max(finite, default=1.0))))
+    longest = max((len(c) for c in curves.values()), default=1)
+    legend = 18 * len(curves)
+
+    def x(step: float) -> float:
+        return LEFT + (WIDTH - LEFT - RIGHT) * step / max(longest - 1, 1)
+
+    def y(value: float) -> float:
+        power = high if value == math.inf else math.log10(value) if value > 0 else low
+        part = (min(max(power, low), high) - low) / (high - low)
+        return HEIGHT - BOTTOM - (HEIGHT - BOTTOM - TOP) * part
+
+    parts = []
+    for power in range(low, high + 1, max(1, (high - low) // 6)):
+        parts.append(_rule(y(10.0**power)))
+        parts.append(_label(LEFT - 6, y(10.0**power) + 4, f"1e{power}", "end"))
+    for step in _ticks(longest - 1):
+        parts.append(_label(x(step), HEIGHT - BOTTOM + 16, str(step), "middle"))
+    parts.append(_label(WIDTH - RIGHT, HEIGHT - 4, across, "end"))
+    parts.append(_label(4, TOP, up, "start"))
+    for number, (name, curve) in enumerate(curves.items()):
+        colour = COLOURS[number % len(COLOURS)]
+        points = " ".join(f"{x(i):.1f},{y(v):.1f}" for i, v in enumerate(curve))
+        parts.append(
+            f'<polyline fill="none" stroke="{colour}" stroke-width="1.6" points="{points}"/>'
+        )
+        if number < len(limits):
+            at = y(limits[number])
+            parts.append(
+                f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{at:.1f}" y2="{at:.1f}" '
+                f'stroke="{colour}" stroke-dasharray="5 4" opacity="0.6"/>'
+            )
+        below = HEIGHT + 14 + 18 * number
+        parts.append(f'<rect x="{LEFT}" y="{below - 9}" width="14" height="4" fill="{colour}"/>')
+        parts.append(_label(LEFT + 20, below - 3, name, "start"))
+    return _svg(HEIGHT + legend + 6, parts)
+
+
+def bars(values: Sequence[float], labels: Sequence[str], up: str) -> str:
+    """A bar for each value, its number above it and its label below."""
+    highest = max(values, default=0) or 1
+    height = 180
+    room = (WIDTH - LEFT - RIGHT) / max(len(values), 1)
+    parts = [_rule(height - BOTTOM), _label(4, TOP, up, "start")]
+    sparse = max(1, len(values) // 30)
+    for number, (value, label) in enumerate(zip(values, labels, strict=True)):
+        tall = (height - BOTTOM - TOP - 14) * value / highest
+        left = LEFT + room * number
+        middle = left + room / 2
+        parts.append(
+            f'<rect x="{left + room * 0.12:.1f}" y="{height - BOTTOM - tall:.1f}" '
+            f'width="{room * 0.76:.1f}" height="{tall:.1f}" fill="{COLOURS[0]}"/>'
+        )
+        if room >= 34 and value:
+            shown = f"{value:,}" if isinstance(value, int) else f"{value:.3g}"
+            parts.append(_label(middle, height - BOTTOM - tall - 4, shown, "middle"))
+        if number % sparse == 0:
+            parts.append(_label(middle, height - BOTTOM + 16, label, "middle"))
+    return _svg(height, parts)
+
+
+def _ticks(last: int) -> list[int]:
+    step = max(1, math.ceil(last / 8))
+    return list(range(0, last + 1, step))
+
+
+def _rule(y: float) -> str:
+    return f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="#dde1e7"/>'
+
+
+def _label(x: float, y: float, text: str, anchor: str) -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{html.escape(text)}</text>'
+
+
+def _svg(height: int, parts: Sequence[str]) -> str:
+    return f'<svg viewBox="0 0 {WIDTH} {height}" role="img">{"".join(parts)}</svg>'

@@ -1,0 +1,280 @@
+"""Run a model in every way against its reference: is it the model that was trained?"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from vledge.formats.graph_definition import Model
+from vledge.graph.session import InferenceSession
+from vledge.system import describe
+from vledge.validation import bundle
+from vledge.validation.bundle import Reference
+from vledge.validation.compare import Comparison, Tolerance, compare, real, tolerance_of
+from vledge.validation.diagnose import Diagnosis, diagnose
+from vledge.validation.layers import exposed, layer_outputs
+from vledge.validation.model_file import read_any_model
+from vledge.validation.paths import Path, available_paths, run, selected
+
+__all__ = ["Report", "Run", "validate"]
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass
+class Run:
+    """One path over all cases."""
+
+    path: Path
+    seconds: float
+    comparisons: list[Comparison]
+    error: str = ""  #: what the model raised
+
+    @property
+    def passed(self) -> bool:
+        return not self.error and all(found.passed for found in self.comparisons)
+
+
+@dataclass
+class Report:
+    """What was run, and how it came out."""
+
+    model: str
+    reference: str
+    made_by: dict[str, str]
+    machine: dict[str, str]
+    cases: int
+    lengths: list[int]
+    layers: list[str]
+    runs: list[Run]
+    notes: list[str] = field(default_factory=list)
+    diagnosis: Diagnosis | None = None
+    errors: dict[str, np.ndarray] = field(default_factory=dict)  #: of the first run, by output
+
+    @property
+    def passed(self) -> bool:
+        return all(run.passed for run in self.runs)
+
+    def worst(self) -> list[tuple[Comparison, Path]]:
+        """Each value's worst comparison over all runs, and where that was."""
+        found: dict[str, tuple[Comparison, Path]] = {}
+        for one in self.runs:
+            for comparison in one.comparisons:
+                before = found.get(comparison.name)
+                if before is None or _badness(comparison) > _badness(before[0]):
+                    found[comparison.name] = comparison, one.path
+        return list(found.values())
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain numbers and texts, for ``json.dumps``."""
+        return {
+            "model": self.model,
+            "reference": self.reference,
+            "passed": self.passed,
+            "made_by": self.made_by,
+            "machine": self.machine,
+            "cases": self.cases,
+            "notes": self.notes,
+            "outputs": [
+                {**_described(comparison), "worst_path": str(path)}
+                for comparison, path in self.worst()
+            ],
+            "runs": [
+                {
+                    **asdict(one.path),
+                    "seconds": one.seconds,
+                    "passed": one.passed,
+                    "error": one.error,
+                    "largest_error": {c.name: _finite(c.absolute) for c in one.comparisons},
+                }
+                for one in self.runs
+            ],
+            "diagnosis": None if self.diagnosis is None else asdict(self.diagnosis),
+        }
+
+
+def _badness(comparison: Comparison) -> tuple[bool, bool, float]:
+    return bool(comparison.problem), not comparison.passed, comparison.absolute
+
+
+def _described(comparison: Comparison) -> dict[str, Any]:
+    return {
+        "name": comparison.name,
+        "passed": comparison.passed,
+        "absolute": _finite(comparison.absolute),
+        "relative": _finite(comparison.relative),
+        "ulp": _finite(comparison.ulp),
+        "of_reference_error": _finite(comparison.of_own_error),
+        "tolerance": comparison.tolerance.absolute,
+        "why": comparison.tolerance.why,
+        "worst": comparison.worst,
+        "same_answer": comparison.same_answer,
+        "problem": comparison.problem,
+    }
+
+
+def _finite(value: float | None) -> float | str | None:
+    """JSON has no infinity."""
+    return value if value is None or np.isfinite(value) else str(value)
+
+
+def validate(
+    model: str | os.PathLike[str] | Model,
+    reference: str | os.PathLike[str] | Reference | None = None,
+    *,
+    tolerance: float | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Run a model in every way that this machine has, and compare with its reference.
+
+    Parameters
+    ----------
+    model : a file with a graph, or with the weights of a recurrent layer; or a graph that was read
+    reference : a bundle or its file; by default the file beside the model
+    tolerance : largest absolute error for every output, in place of the rule (`tolerance_of`)
+    progress : called with (runs done, runs in all, what runs next)
+
+    Raises FormatError and UnsupportedError for files that cannot be read or run, ValueError if the
+    bundle's inputs are not the model's.
+    """
+    named = isinstance(model, (str, os.PathLike))
+    model_name = os.fspath(model) if isinstance(model, (str, os.PathLike)) else "model"
+    where = "given"
+    if reference is None:
+        if not named:
+            raise ValueError("a model that is no file needs a reference")
+        reference = bundle.reference_path(model_name)
+        if not os.path.exists(reference):
+            raise FileNotFoundError(
+                f"there is no reference bundle {reference}: make it by `vledge record` or "
+                "vledge.export, or name it by --reference"
+            )
+    if not isinstance(reference, Reference):
+        where = os.fspath(reference)
+        reference = bundle.read(reference)
+    graph_model = model if isinstance(model, Model) else read_any_model(model_name, reference)
+    reference, notes = _fitted(graph_model, reference)
+    names = [*reference.outputs(), *reference.layers]
+    tolerances = {name: tolerance_of(reference, name, tolerance) for name in names}
+    paths = available_paths(graph_model, reference)
+    report = Report(
+        model_name,
+        where,
+        reference.made_by,
+        describe(),
+        len(reference.cases),
+        _lengths(reference),
+        reference.layers,
+        [],
+        notes,
+    )
+    sessions: dict[tuple[str, str], InferenceSession] = {}
+    for number, path in enumerate(paths):
+        if progress:
+            progress(number, len(paths), str(path))
+        with selected(path):
+            key = path.isa, path.projection
+            if key not in sessions:
+                sessions = {key: _session(graph_model)}  # one at a time: weights take memory
+            one, results = _run(sessions[key], path, reference, tolerances)
+        report.runs.append(one)
+        if not report.errors:
+            report.errors = _errors(reference, results)
+    if progress:
+        progress(len(paths), len(paths), "")
+    if not report.passed:
+        report.diagnosis = diagnose(graph_model, reference, tolerances)
+    return report
+
+
+def _session(model: Model) -> InferenceSession:
+    return InferenceSession(exposed(model))
+
+
+def _run(
+    session: InferenceSession,
+    path: Path,
+    reference: Reference,
+    tolerances: dict[str, Tolerance],
+) -> tuple[Run, dict[str, list[np.ndarray]]]:
+    results: dict[str, list[np.ndarray]] = {name: [] for name in tolerances}
+    start = time.perf_counter()
+    try:
+        for case in reference.cases:
+            for name, array in run(session, path.strategy, case, reference).items():
+                results[name].append(array)
+    except ValueError as error:
+        # sizes that do not go together deep in a graph: the model is another one
+        return Run(path, time.perf_counter() - start, [], str(error)), {}
+    seconds = time.perf_counter() - start
+    comparisons = [
+        compare(reference, name, results[name], tolerance) for name, tolerance in tolerances.items()
+    ]
+    return Run(path, seconds, comparisons), results
+
+
+def _fitted(model: Model, reference: Reference) -> tuple[Reference, list[str]]:
+    """The part of the bundle that the model has, and notes on what cannot be compared."""
+    notes = []
+    case = reference.cases[0]
+    known = {info.name for info in model.graph.inputs}
+    inputs = [name for name in known if name not in model.graph.initializers]
+    missing = sorted(name for name in inputs if name not in case.inputs)
+    if missing:
+        raise ValueError(
+            f"the model has the input {missing[0]!r}, which the reference does not have: "
+            f"it has {list(case.inputs)}"
+        )
+    unused = [name for name in case.inputs if name not in known]
+    if unused:
+        notes.append(f"the model has no input {', '.join(unused)}, which the reference gives")
+    outputs = {info.name for info in model.graph.outputs}
+    absent = [name for name in reference.outputs() if name not in outputs]
+    if absent:
+        raise ValueError(
+            f"the model has no output {absent[0]!r}, which the reference has: it has "
+            f"{sorted(outputs)}"
+        )
+    inside = set(layer_outputs(model)) | outputs
+    lost = [name for name in reference.layers if name not in inside]
+    if lost:
+        notes.append(f"layers of the reference that the model does not have: {', '.join(lost)}")
+        reference = reference.without(lost)
+    if reference.loss:
+        notes.append(f"no float64 values: {reference.loss}")
+    return reference, notes
+
+
+def _lengths(reference: Reference) -> list[int]:
+    found: list[int] = []
+    for case in reference.cases:
+        if case.lengths is not None:
+            found += case.lengths.tolist()
+            continue
+        for name, array in case.inputs.items():
+            axes = reference.axes.get(name, {})
+            if "time" in axes:
+                count = array.shape[axes["batch"]] if "batch" in axes else 1
+                found += [array.shape[axes["time"]]] * count
+                break
+    return found
+
+
+def _errors(reference: Reference, results: dict[str, list[np.ndarray]]) -> dict[str, np.ndarray]:
+    """All errors of the float outputs of one run, flat, for a histogram."""
+    found = {}
+    for name, arrays in results.items():
+        parts = []
+        for case, array in zip(reference.cases, arrays, strict=True):
+            expected = case.exact.get(name, case.outputs[name])
+            if expected.dtype.kind == "f" and array.shape == expected.shape:
+                error = np.abs(array.astype(np.float64) - expected)
+                parts.append(error[real(case, reference, name)])
+        if parts:
+            found[name] = np.concatenate(parts)
+    return found
