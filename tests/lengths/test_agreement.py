@@ -21,8 +21,18 @@ TOLERANCE = {"float32": 1e-6, "float64": 1e-14}
 BOTH_DIRECTIONS = {
     "padded": {},
     "packed": {},
+    "bucketed": {},
+    "bucketed, 2 rows": {"rows": 2},
+    "bucketed, little memory": {"memory_limit": 500},
 }
-FORWARDS = {}
+FORWARDS = {
+    "lanes": {},
+    "lanes, 1": {"lanes": 1},
+    "lanes, 3": {"lanes": 3},
+    "streaming, 1": {"window": 1},
+    "streaming, 4": {"window": 4},
+    "streaming, 1000": {"window": 1000},
+}
 
 
 def strategies(bidirectional):
@@ -50,13 +60,13 @@ def test_every_pair_agrees(kind, layers, bidirectional, lengths, dtype):
 
 
 @pytest.mark.parametrize("batch_first", [True, False])
-@pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("given_state", [False, True])
-@pytest.mark.parametrize("strategy", [*BOTH_DIRECTIONS, *FORWARDS])
+@pytest.mark.parametrize(
+    ("strategy", "bidirectional"),
+    [(name, two) for two in (False, True) for name in strategies(two)],
+)
 def test_forms_of_input(strategy, given_state, bidirectional, batch_first):
     """A rectangle with lengths or a mask, a PackedSequence and a list: the output in the same."""
-    if bidirectional and strategy in FORWARDS:
-        pytest.skip("forwards only: test_backward_direction_is_refused")
     options = {"strategy": strategy.split(",")[0], **strategies(False)[strategy]}
     layer = make_layer("lstm", 2, bidirectional, batch_first=batch_first)
     lengths = LENGTHS["drawn"]
@@ -92,3 +102,51 @@ def test_forms_of_input(strategy, given_state, bidirectional, batch_first):
     got, end = layer(sequences, hx, **options)
     assert_same(got, outputs, 1e-6)
     assert_same(end, state, 1e-6)
+
+
+@pytest.mark.parametrize("strategy", ["lanes", "streaming"])
+def test_backward_direction_is_refused(strategy):
+    layer = make_layer("gru", bidirectional=True)
+    options = {"window": 4} if strategy == "streaming" else {}
+    with pytest.raises(ValueError, match=f'"{strategy}".*cannot run the backward direction'):
+        layer(make_sequences((3, 2)), strategy=strategy, **options)
+
+
+def test_carried_windows_must_not_overlap():
+    layer, sequences = make_layer("gru"), make_sequences((9, 4))
+    with pytest.raises(ValueError, match="carry=False is for windows that overlap"):
+        layer(sequences, strategy="streaming", window=4, hop=2)
+    for window, hop in ((0, None), (4, 5), (4, 0)):
+        with pytest.raises(ValueError, match="expected 1 <= hop <= window"):
+            layer(sequences, strategy="streaming", window=window, hop=hop)
+
+
+@pytest.mark.parametrize(("window", "hop"), [(4, 4), (4, 1), (5, 3), (1, 1), (20, 7)])
+@pytest.mark.parametrize("kind", ["lstm", "gru"])
+def test_windows_that_begin_anew(kind, window, hop):
+    """Each step's output is that of the window that was the first to hold it."""
+    layer, lengths = make_layer(kind, 2), (13, 1, 4, 9, 5)
+    sequences, hx = make_sequences(lengths), make_state(layer, len(lengths))
+    outputs, states = [], []
+    for b, sequence in enumerate(sequences):
+        own = tuple(s[:, b : b + 1].copy() for s in hx) if kind == "lstm" else hx[:, b : b + 1]
+        parts, start, done = [], 0, 0
+        while done < len(sequence):
+            output, state = (
+                layer(sequence[None, start : start + window], np.ascontiguousarray(own))
+                if kind != "lstm"
+                else layer(sequence[None, start : start + window], own)
+            )
+            parts.append(output[0, done - start :])
+            done = min(start + window, len(sequence))
+            start += hop
+        outputs.append(np.concatenate(parts))
+        states.append(state)
+    want = (
+        tuple(np.concatenate(s, 1) for s in zip(*states, strict=True))
+        if kind == "lstm"
+        else np.concatenate(states, 1)
+    )
+    got, end = layer(sequences, hx, strategy="streaming", window=window, hop=hop, carry=False)
+    assert_same(got, outputs, 1e-6)
+    assert_same(end, want, 1e-6)

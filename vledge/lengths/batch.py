@@ -6,6 +6,7 @@ turns it into the form in which the caller gave the input.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -28,6 +29,7 @@ __all__ = ["Batch", "MaskedBatch", "PaddedBatch", "batch_of", "lengths_of_packed
 class Batch(Protocol):
     """Sequences in one form, and the ways from it and back to it."""
 
+    natural: str  #: the strategy that runs this form as it is
     lengths: np.ndarray  #: int64 [B], in the caller's order
 
     def padded(self) -> tuple[np.ndarray, bool]:
@@ -83,6 +85,8 @@ class _RectangleBatch:
 class PaddedBatch(_RectangleBatch):
     """An array with one row of steps for each sequence, and their lengths."""
 
+    natural = "padded"
+
     def __init__(self, data: np.ndarray, lengths: np.ndarray, batch_first: bool) -> None:
         self.data, self.lengths, self.batch_first = data, lengths, batch_first
 
@@ -120,6 +124,8 @@ class PaddedBatch(_RectangleBatch):
 class MaskedBatch(_RectangleBatch):
     """A padded array and a mask ``[B, T]`` with holes anywhere: what it leaves out never runs."""
 
+    natural = "masked"
+
     def __init__(self, data: np.ndarray, mask: np.ndarray, batch_first: bool) -> None:
         self.data, self.mask, self.batch_first = data, mask, batch_first
         self.lengths = mask.sum(axis=1, dtype=np.int64)
@@ -128,6 +134,7 @@ class MaskedBatch(_RectangleBatch):
         """bool [B, T]: where data are."""
         return self.mask
 
+    @cached_property
     def _places(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """(order, batch_sizes, rows, steps): the place in the mask of each packed row."""
         order = sort_descending(self.lengths)
@@ -139,7 +146,7 @@ class MaskedBatch(_RectangleBatch):
         return order, batch_sizes, rows, valid_first[rows, packed_steps]
 
     def packed(self) -> PackedSequence:
-        order, batch_sizes, rows, steps = self._places()
+        order, batch_sizes, rows, steps = self._places
         return PackedSequence(self._rows(self.data)[rows, steps], batch_sizes, order)
 
     def padded(self) -> tuple[np.ndarray, bool]:
@@ -149,7 +156,7 @@ class MaskedBatch(_RectangleBatch):
         return [row[valid] for row, valid in zip(self._rows(self.data), self.mask, strict=True)]
 
     def from_packed(self, output: PackedSequence) -> np.ndarray:
-        _, _, rows, steps = self._places()
+        _, _, rows, steps = self._places
         scattered = self._zeros(output.data.shape[1], output.data.dtype)
         self._rows(scattered)[rows, steps] = output.data
         return scattered
@@ -172,6 +179,8 @@ class MaskedBatch(_RectangleBatch):
 
 class _PackedBatch:
     """A PackedSequence; the output has its batch sizes and indices."""
+
+    natural = "packed"
 
     def __init__(self, data: PackedSequence) -> None:
         self.data, self.lengths = data, lengths_of_packed(data)
@@ -211,6 +220,8 @@ class _PackedBatch:
 
 class _ListBatch:
     """A list of arrays ``[L, *]``."""
+
+    natural = "packed"
 
     def __init__(self, data: list[np.ndarray]) -> None:
         self.data, self.lengths = data, np.array([len(s) for s in data], np.int64)

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
 
 from vledge.lengths.batch import Batch, MaskedBatch, PaddedBatch, batch_of
+from vledge.lengths.bucketed import bucketed
+from vledge.lengths.lanes import lanes
+from vledge.lengths.masked import masked
 from vledge.lengths.packed import packed
 from vledge.lengths.padded import padded
 from vledge.lengths.semantics import Semantics, fill_places, resolve
 from vledge.lengths.states import arrays_of, checked, take
+from vledge.lengths.streaming import streaming
 from vledge.nn.recurrent import RecurrentBase
 
 __all__ = ["STRATEGIES", "run"]
@@ -21,6 +26,10 @@ __all__ = ["STRATEGIES", "run"]
 STRATEGIES: Final[dict[str, Callable[..., tuple[Any, Any]]]] = {
     "padded": padded,
     "packed": packed,
+    "masked": masked,
+    "bucketed": bucketed,
+    "lanes": lanes,
+    "streaming": streaming,
 }
 
 
@@ -33,6 +42,7 @@ def run(
     mask: Any = None,
     strategy: str | None = None,
     semantics: str | Semantics | None = None,
+    zero_output_for_mask: bool = False,
     **options: Any,
 ) -> tuple[Any, Any]:
     """Run a layer over sequences of different lengths; ``layer(input, hx, …)`` calls this.
@@ -50,6 +60,8 @@ def run(
         list, padded for lengths, masked for a mask.
     semantics : "torch", "onnx", "tf1", "keras" or Semantics
         What stands where no data are. None: keras for a mask, else torch.
+    zero_output_for_mask : bool
+        Keras' name for ``Semantics.fill="zero"``, whatever the preset says.
     options : the strategy's own
 
     Returns
@@ -66,10 +78,12 @@ def run(
     batch = batch_of(input, lengths, mask, layer.batch_first)
     hx = checked(layer, hx, len(batch.lengths))
     rules = resolve(semantics or ("keras" if mask is not None else "torch"), layer.bidirectional)
+    if zero_output_for_mask:
+        rules = replace(rules, fill="zero")
     if mask is not None and rules.steps == "longest":
         raise ValueError('steps="longest" cuts off the padding of lengths; a mask has none')
     if strategy is None:
-        strategy = "padded" if isinstance(batch, PaddedBatch) else "packed"
+        strategy = batch.natural
     if strategy not in STRATEGIES:
         raise ValueError(
             f"strategy is {strategy!r}, expected one of " + ", ".join(map(repr, STRATEGIES))
