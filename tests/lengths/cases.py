@@ -65,14 +65,19 @@ def alone(layer, sequences, hx=None):
     """Each sequence in a batch of its own: (outputs, final state), the definition of all."""
     outputs, states = [], []
     for b, sequence in enumerate(sequences):
-        own = None if hx is None else each(hx, lambda s, b=b: np.ascontiguousarray(s[:, b : b + 1]))
+        own = None if hx is None else each(hx, lambda s, b=b: s[:, b : b + 1])
         x = sequence[None] if layer.batch_first else sequence[:, None]
         output, state = layer(x, own)
         outputs.append(output[0] if layer.batch_first else output[:, 0])
         states.append(state)
+    return outputs, joined(states)
+
+
+def joined(states):
+    """States of one sequence each as one."""
     if isinstance(states[0], tuple):
-        return outputs, tuple(np.concatenate(s, axis=1) for s in zip(*states, strict=True))
-    return outputs, np.concatenate(states, axis=1)
+        return tuple(np.concatenate(s, axis=1) for s in zip(*states, strict=True))
+    return np.concatenate(states, axis=1)
 
 
 def each(hx, function):

@@ -11,6 +11,8 @@ from tests.lengths.cases import (
     LENGTHS,
     alone,
     assert_same,
+    each,
+    joined,
     make_layer,
     make_sequences,
     make_state,
@@ -129,24 +131,16 @@ def test_windows_that_begin_anew(kind, window, hop):
     sequences, hx = make_sequences(lengths), make_state(layer, len(lengths))
     outputs, states = [], []
     for b, sequence in enumerate(sequences):
-        own = tuple(s[:, b : b + 1].copy() for s in hx) if kind == "lstm" else hx[:, b : b + 1]
+        own = each(hx, lambda s, b=b: s[:, b : b + 1])
         parts, start, done = [], 0, 0
         while done < len(sequence):
-            output, state = (
-                layer(sequence[None, start : start + window], np.ascontiguousarray(own))
-                if kind != "lstm"
-                else layer(sequence[None, start : start + window], own)
-            )
+            output, state = layer(sequence[None, start : start + window], own)
             parts.append(output[0, done - start :])
             done = min(start + window, len(sequence))
             start += hop
         outputs.append(np.concatenate(parts))
         states.append(state)
-    want = (
-        tuple(np.concatenate(s, 1) for s in zip(*states, strict=True))
-        if kind == "lstm"
-        else np.concatenate(states, 1)
-    )
+    want = joined(states)
     got, end = layer(sequences, hx, strategy="streaming", window=window, hop=hop, carry=False)
     assert_same(got, outputs, 1e-6)
     assert_same(end, want, 1e-6)

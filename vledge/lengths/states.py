@@ -31,7 +31,7 @@ def take(hx: Any, rows: Any) -> Any:
     """The state of some of the sequences, copied; None for None."""
     if hx is None:
         return None
-    return like(hx, [np.ascontiguousarray(array[:, rows]) for array in arrays_of(hx)])
+    return like(hx, [array[:, rows].copy() for array in arrays_of(hx)])
 
 
 def checked(layer: RecurrentBase, hx: Any, sequences: int) -> Any:

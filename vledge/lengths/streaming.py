@@ -53,8 +53,9 @@ def streaming(
         )
     data, batch_first = batch.padded()
     axis = 1 if batch_first else 0
-    state = layer.zero_state(len(batch.lengths)) if hx is None else take(hx, slice(None))
-    initial, lengths = state, batch.lengths
+    lengths = batch.lengths
+    initial = layer.zero_state(len(lengths)) if hx is None else hx
+    state = take(initial, slice(None))
     whole = None
     seen = window - hop  # steps of a window that the one before has had
     for start in range(0, max(int(lengths.max()) - seen, 1), hop):
