@@ -16,11 +16,11 @@ import numpy as np
 
 from vledge._ext.packing import gather, running_out, scatter, sort_descending
 from vledge.lengths.batch import Batch
-from vledge.lengths.states import arrays_of, like, take
+from vledge.lengths.states import side_by_side, take
 from vledge.nn.recurrent import RecurrentBase
 from vledge.packing import PackedSequence
 
-__all__ = ["Finished", "lanes", "run_lanes"]
+__all__ = ["Finished", "checked_sequence", "lanes", "refuse_backwards", "run_lanes"]
 
 DEFAULT_LANES = 32
 # Steps that the rows run together at most: bounds the memory of a round.
@@ -48,7 +48,7 @@ def lanes(
     states: list[Any] = [None] * len(sequences)
     for place, output, state in run_lanes(layer.forward, sequences, lanes, initial):
         outputs[place], states[place] = output, state
-    return batch.from_sequences(outputs), _side_by_side(states)
+    return batch.from_sequences(outputs), side_by_side(states, [1] * len(states))
 
 
 def refuse_backwards(layer: RecurrentBase, strategy: str) -> None:
@@ -74,7 +74,7 @@ class _Rows:
 
     def add(self, arrivals: list[tuple[int, np.ndarray]], states: list[Any]) -> None:
         """Let sequences start, from states or, where those are None, from zeros."""
-        self.state = _side_by_side([self.state, *states], [len(self.indices)] + [1] * len(states))
+        self.state = side_by_side([self.state, *states], [len(self.indices)] + [1] * len(states))
         self.indices += [index for index, _ in arrivals]
         arrays = [array for _, array in arrivals]
         self.inputs += arrays
@@ -151,7 +151,7 @@ def run_lanes(
         if more:
             free = lanes - len(rows.indices)
             for index, sequence in islice(source, free):
-                array, width = _checked_sequence(index, sequence, width)
+                array, width = checked_sequence(index, sequence, width)
                 arrivals.append((index, array))
             more = len(arrivals) == free
         if arrivals:
@@ -167,7 +167,7 @@ def run_lanes(
         yield from rows.pop_finished()
 
 
-def _checked_sequence(
+def checked_sequence(
     index: int, sequence: Any, expected: tuple[int, np.dtype] | None
 ) -> tuple[np.ndarray, tuple[int, np.dtype]]:
     """The sequence as a contiguous array ``[L, features]``, alike to those before."""
@@ -183,20 +183,3 @@ def _checked_sequence(
             f"{expected[0]} of {expected[1]}"
         )
     return array, found
-
-
-def _side_by_side(states: list[Any], rows: list[int] | None = None) -> Any:
-    """One state of many, None standing for zeros of so many rows; None where all are."""
-    example = next((state for state in states if state is not None), None)
-    if example is None:
-        return None
-    parts = []
-    for i, state in enumerate(states):
-        if state is None:
-            assert rows is not None
-            state = like(
-                example,
-                [np.zeros((a.shape[0], rows[i], a.shape[2]), a.dtype) for a in arrays_of(example)],
-            )
-        parts.append(arrays_of(state))
-    return like(example, [np.concatenate(same, axis=1) for same in zip(*parts, strict=True)])
