@@ -78,21 +78,25 @@ def test_a_row_that_is_free_is_taken_by_the_next_sequence():
 
 
 def test_rows_are_full():
-    """Of the steps that a model runs, few have less than seven rows in eight."""
+    """While sequences come, more than seven rows in eight are busy at every step."""
     layer = make_layer("gru")
     generator = np.random.default_rng(4)
     sequences = make_sequences(generator.integers(5, 400, 200))
-    sizes = []
+    sizes, full = [], []
 
     def model(packed, hx):
         sizes.extend(packed.batch_sizes.tolist())
         return layer(packed, hx)
 
-    done = list(vledge.run_many(model, sequences, lanes=16, strategy="lanes"))
+    def coming():
+        yield from sequences
+        full.extend(sizes)
+
+    done = list(vledge.run_many(model, coming(), lanes=16, strategy="lanes"))
     assert sum(sizes) == sum(map(len, sequences))
     assert len(done) == 200
-    full = sizes[: int(0.9 * len(sizes))]  # the last sequences find no followers
-    assert min(full) >= 14
+    assert len(full) > 0.8 * len(sizes)
+    assert min(full) > 14
 
 
 def test_a_module_of_whole_sequences():

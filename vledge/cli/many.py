@@ -10,6 +10,7 @@ import os
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -119,7 +120,7 @@ def _sources(paths: list[str]) -> Iterator[Source]:
         elif path.endswith(".npz"):
             archive = np.load(path, allow_pickle=False)
             for name in archive.files:
-                yield name, lambda archive=archive, name=name: archive[name]
+                yield name, partial(archive.__getitem__, name)
         else:
             name = os.path.basename(path).removesuffix(".npy")
-            yield name, lambda path=path: np.load(path, allow_pickle=False)
+            yield name, partial(np.load, path, allow_pickle=False)

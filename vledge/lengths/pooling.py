@@ -93,12 +93,12 @@ def truncate(output: Any, lengths: Any, *, batch_first: bool = False) -> Any:
     ValueError
         A length that is negative or more than the sequence has, or not one for each sequence.
     """
-    if isinstance(output, (PackedSequence, list, tuple)):
-        packed = isinstance(output, PackedSequence)
-        sequences = unpack_sequence(output) if packed else [np.asarray(s) for s in output]
+    if isinstance(output, PackedSequence):
+        return pack_sequence(truncate(unpack_sequence(output), lengths), enforce_sorted=False)
+    if isinstance(output, (list, tuple)):
+        sequences = [np.asarray(s) for s in output]
         ends = _checked_ends(lengths, [len(s) for s in sequences])
-        cut = [s[:end] for s, end in zip(sequences, ends, strict=True)]
-        return pack_sequence(cut, enforce_sorted=False) if packed else cut
+        return [s[:end] for s, end in zip(sequences, ends, strict=True)]
     data = np.asarray(output)
     rows = data if batch_first else data.swapaxes(0, 1)
     ends = _checked_ends(lengths, [rows.shape[1]] * len(rows))
