@@ -49,7 +49,7 @@ def run(
 
     Parameters
     ----------
-    layer : RNN, LSTM or GRU
+    layer : RNN, LSTM, GRU or IndRNN
     input : ndarray [T, B, input_size], or [B, T, input_size] if the layer is ``batch_first``, with
             ``lengths`` or ``mask``; or PackedSequence; or list of ndarray [L, input_size]
     hx : the initial state, in the caller's order of sequences, or None for zeros
