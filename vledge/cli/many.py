@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--nonlinearity", choices=["tanh", "relu"], default="tanh", help="of a plain RNN"
     )
-    parser.add_argument("--lanes", type=int, default=32, help="sequences that run at a time (32)")
+    parser.add_argument("--lanes", type=int, default=64, help="sequences that run at a time (64)")
     parser.add_argument(
         "--strategy",
         choices=["lanes", "bucketed"],

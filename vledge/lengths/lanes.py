@@ -9,20 +9,21 @@ sequences may come from an iterator that nobody knows the end of.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from vledge._ext.packing import gather, running_out, scatter, sort_descending
 from vledge.lengths.batch import Batch
-from vledge.lengths.states import side_by_side, take
+from vledge.lengths.states import arrays_of, like, side_by_side, take
 from vledge.nn.recurrent import RecurrentBase
 from vledge.packing import PackedSequence
 
 __all__ = ["Finished", "checked_sequence", "lanes", "refuse_backwards", "run_lanes"]
 
-DEFAULT_LANES = 32
+Model = Callable[[PackedSequence, Any], tuple[PackedSequence, Any]]
+
+DEFAULT_LANES = 64
 # Steps that the rows run together at most: bounds the memory of a round.
 MOST_STEPS = 256
 # The share of the rows that may be idle before they are refilled.
@@ -40,7 +41,7 @@ class Finished(NamedTuple):
 def lanes(
     layer: RecurrentBase, batch: Batch, hx: Any, *, lanes: int | None = None
 ) -> tuple[Any, Any]:
-    """Run all sequences in ``lanes`` rows (32), in the order in which they are given."""
+    """Run all sequences in ``lanes`` rows (64), in the order in which they are given."""
     refuse_backwards(layer, "lanes")
     sequences = batch.sequences()
     initial = None if hx is None else lambda index, _: take(hx, slice(index, index + 1))
@@ -61,75 +62,74 @@ def refuse_backwards(layer: RecurrentBase, strategy: str) -> None:
 
 
 class _Rows:
-    """The sequences in flight, one a row, and where in memory each of them has got to."""
+    """The rows: which sequence is in each, where in memory it has got to, and its state."""
 
-    def __init__(self) -> None:
-        self.indices: list[int] = []
-        self.inputs: list[np.ndarray] = []
-        self.outputs: list[np.ndarray] = []
-        self.remaining = np.zeros(0, np.int64)
-        self.source = np.zeros(0, np.int64)
-        self.target = np.zeros(0, np.int64)
-        self.state: Any = None
+    def __init__(self, count: int) -> None:
+        self.free = list(range(count))
+        self.places = [0] * count
+        self.inputs: list[Any] = [None] * count
+        self.outputs: list[Any] = [None] * count
+        self.remaining = np.zeros(count, np.int64)
+        self.source = np.zeros(count, np.int64)
+        self.target = np.zeros(count, np.int64)
+        self.state: Any = None  # None: all zeros, nobody knows yet of what shape
 
-    def add(self, arrivals: list[tuple[int, np.ndarray]], states: list[Any]) -> None:
-        """Let sequences start, from states or, where those are None, from zeros."""
-        self.state = side_by_side([self.state, *states], [len(self.indices)] + [1] * len(states))
-        self.indices += [index for index, _ in arrivals]
-        arrays = [array for _, array in arrivals]
-        self.inputs += arrays
-        ends = [len(array) for array in arrays]
-        self.remaining = np.concatenate((self.remaining, np.array(ends, np.int64)))
-        addresses = [array.ctypes.data for array in arrays]
-        self.source = np.concatenate((self.source, np.array(addresses, np.int64)))
+    def start(self, place: int, sequence: np.ndarray, state: Any) -> None:
+        """Let a sequence start in a free row, from its state or, where that is None, from zeros."""
+        row = self.free.pop()
+        self.places[row], self.inputs[row], self.outputs[row] = place, sequence, None
+        self.remaining[row], self.source[row] = len(sequence), sequence.ctypes.data
+        if state is not None:
+            self._write(slice(row, row + 1), state)
+        elif self.state is not None:
+            for array in arrays_of(self.state):
+                array[:, row] = 0
 
-    def take_steps(self, most: int) -> tuple[np.ndarray, PackedSequence]:
-        """The next steps of each row, at most so many: how many each has, and their packed data."""
+    def _write(self, rows: Any, state: Any) -> None:
+        if self.state is None:
+            count = len(self.places)
+            shapes = [(a.shape[0], count, a.shape[2]) for a in arrays_of(state)]
+            dtype = arrays_of(state)[0].dtype
+            self.state = like(state, [np.zeros(shape, dtype) for shape in shapes])
+        for mine, given in zip(arrays_of(self.state), arrays_of(state), strict=True):
+            mine[:, rows] = given
+
+    def run(self, model: Model, most: int) -> Iterator[Finished]:
+        """Run all rows for the next steps, at most so many, and give what has ended by then."""
         steps = np.minimum(self.remaining, most)
-        order = sort_descending(steps)
-        batch_sizes = running_out(steps[order], int(steps.max()))
-        like = self.inputs[0]
-        data = np.empty((int(batch_sizes.sum()), like.shape[1]), like.dtype)
-        row_nbytes = data.strides[0]
-        gather(data.ctypes.data, self.source[order], row_nbytes, batch_sizes, row_nbytes)
-        self.source += steps * row_nbytes
+        live = sort_descending(steps)[: np.count_nonzero(steps)]
+        batch_sizes = running_out(steps[live], int(steps[live[0]]))
+        example = self.inputs[live[0]]
+        data = np.empty((int(steps.sum()), example.shape[1]), example.dtype)
+        nbytes = data.strides[0]
+        gather(data.ctypes.data, self.source[live], nbytes, batch_sizes, nbytes)
+        self.source += steps * nbytes
         self.remaining -= steps
-        return steps, PackedSequence(data, batch_sizes, order)
 
-    def put(self, steps: np.ndarray, output: PackedSequence) -> None:
-        """Write a round's output behind what the rows have already."""
+        packed = PackedSequence(data, batch_sizes)
+        output, state = model(packed, None if self.state is None else take(self.state, live))
+        self._write(live, state)
+
         data = np.ascontiguousarray(output.data)
-        begun = [
-            np.empty((len(array), data.shape[1]), data.dtype)
-            for array in self.inputs[len(self.outputs) :]
-        ]
-        self.outputs += begun
-        addresses = [array.ctypes.data for array in begun]
-        self.target = np.concatenate((self.target, np.array(addresses, np.int64)))
-        row_nbytes = data.strides[0]
-        targets, sizes = self.target[output.sorted_indices], output.batch_sizes
-        scatter(data.ctypes.data, targets, row_nbytes, sizes, row_nbytes, len(sizes), 0)
-        self.target += steps * row_nbytes
+        for row in live.tolist():
+            if self.outputs[row] is None:
+                self.outputs[row] = np.empty((len(self.inputs[row]), data.shape[1]), data.dtype)
+                self.target[row] = self.outputs[row].ctypes.data
+        nbytes = data.strides[0]
+        scatter(
+            data.ctypes.data, self.target[live], nbytes, batch_sizes, nbytes, len(batch_sizes), 0
+        )
+        self.target += steps * nbytes
 
-    def pop_finished(self) -> list[Finished]:
-        """Take out the sequences that have ended."""
-        if self.remaining.all():
-            return []
-        ended, going = np.flatnonzero(self.remaining == 0), np.flatnonzero(self.remaining)
-        finished = [
-            Finished(self.indices[r], self.outputs[r], take(self.state, slice(r, r + 1)))
-            for r in ended
-        ]
-        self.indices = [self.indices[r] for r in going]
-        self.inputs = [self.inputs[r] for r in going]
-        self.outputs = [self.outputs[r] for r in going]
-        self.remaining, self.source = self.remaining[going], self.source[going]
-        self.target, self.state = self.target[going], take(self.state, going)
-        return finished
+        ended = live[self.remaining[live] == 0].tolist()
+        self.free += ended
+        for row in ended:
+            state = take(self.state, slice(row, row + 1))
+            yield Finished(self.places[row], self.outputs[row], state)
 
 
 def run_lanes(
-    model: Callable[[PackedSequence, Any], tuple[PackedSequence, Any]],
+    model: Model,
     sequences: Iterable[Any],
     lanes: int | None = None,
     initial_state: Callable[[int, np.ndarray], Any] | None = None,
@@ -143,28 +143,24 @@ def run_lanes(
     if lanes < 1:
         raise ValueError(f"lanes must be at least 1, got {lanes}")
     source = enumerate(sequences)
-    rows = _Rows()
-    width: tuple[int, np.dtype] | None = None
+    rows = _Rows(lanes)
+    kind: tuple[int, np.dtype] | None = None
     more = True
     while True:
-        arrivals = []
-        if more:
-            free = lanes - len(rows.indices)
-            for index, sequence in islice(source, free):
-                array, width = checked_sequence(index, sequence, width)
-                arrivals.append((index, array))
-            more = len(arrivals) == free
-        if arrivals:
-            states = [initial_state(*one) if initial_state else None for one in arrivals]
-            rows.add(arrivals, states)
-        if not rows.indices:
+        while more and rows.free:
+            following = next(source, None)
+            if following is None:
+                more = False
+                break
+            place, sequence = following
+            array, kind = checked_sequence(place, sequence, kind)
+            rows.start(place, array, initial_state(place, array) if initial_state else None)
+        busy = rows.remaining[rows.remaining > 0]
+        if not len(busy):
             return
-        idle = (len(rows.indices) - 1) // IDLE_SHARE if more else len(rows.indices) - 1
-        together = int(np.partition(rows.remaining, idle)[idle])
-        steps, packed = rows.take_steps(min(together, MOST_STEPS))
-        output, rows.state = model(packed, rows.state)
-        rows.put(steps, output)
-        yield from rows.pop_finished()
+        idle = (len(busy) - 1) // IDLE_SHARE if more else len(busy) - 1
+        together = int(np.partition(busy, idle)[idle])
+        yield from rows.run(model, min(together, MOST_STEPS))
 
 
 def checked_sequence(
