@@ -18,6 +18,7 @@ from tests.lengths.cases import (
     make_state,
     rectangle,
 )
+from vledge.lengths.bucketed import buckets, step_nbytes
 
 TOLERANCE = {"float32": 1e-6, "float64": 1e-14}
 BOTH_DIRECTIONS = {
@@ -144,3 +145,40 @@ def test_windows_that_begin_anew(kind, window, hop):
     got, end = layer(sequences, hx, strategy="streaming", window=window, hop=hop, carry=False)
     assert_same(got, outputs, 1e-6)
     assert_same(end, want, 1e-6)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_drawn_lengths_rows_and_windows(seed):
+    generator = np.random.default_rng(seed)
+    lengths = np.minimum(generator.lognormal(2, 1, generator.integers(1, 80)).astype(int) + 1, 300)
+    layer = make_layer(KINDS[seed % len(KINDS)], 2)
+    sequences, hx = make_sequences(lengths), make_state(layer, len(lengths))
+    want = layer(sequences, hx, strategy="packed")
+    for strategy, options in (
+        ("padded", {}),
+        ("bucketed", {"rows": int(generator.integers(1, 20))}),
+        ("bucketed", {"memory_limit": int(generator.integers(1, 20_000))}),
+        ("lanes", {"lanes": int(generator.integers(1, 20))}),
+        ("streaming", {"window": int(generator.integers(1, 100))}),
+    ):
+        assert_same(layer(sequences, hx, strategy=strategy, **options), want, 1e-6)
+
+
+def test_buckets_keep_their_budget():
+    layer, lengths = make_layer("gru", 2), np.array([5, 1, 9, 3, 9, 2, 7, 40])
+    nbytes = step_nbytes(layer)
+    assert nbytes == 4 * (7 + 7)
+    for rows, steps in ((2, None), (None, 12), (3, 20), (1, 100), (None, 1)):
+        limit = None if steps is None else steps * nbytes
+        found = list(buckets(lengths, rows, limit, nbytes))
+        assert sorted(np.concatenate(found)) == list(range(8))
+        for bucket in found:
+            assert len(bucket) == 1 or rows is None or len(bucket) <= rows
+            assert len(bucket) == 1 or steps is None or lengths[bucket].sum() <= steps
+        # similar lengths together: no bucket reaches into another one
+        ends = [(lengths[bucket].max(), lengths[bucket].min()) for bucket in found]
+        assert all(a[1] >= b[0] for a, b in itertools.pairwise(ends))
+    with pytest.raises(ValueError, match="rows must be at least 1"):
+        layer(make_sequences((3, 2)), strategy="bucketed", rows=0)
+    with pytest.raises(ValueError, match="memory_limit must be at least 1"):
+        layer(make_sequences((3, 2)), strategy="bucketed", memory_limit=0)

@@ -23,7 +23,7 @@ from vledge.packing import (
     validated,
 )
 
-__all__ = ["Batch", "MaskedBatch", "PaddedBatch", "batch_of", "lengths_of_packed"]
+__all__ = ["Batch", "MaskedBatch", "PackedBatch", "PaddedBatch", "batch_of", "lengths_of_packed"]
 
 
 class Batch(Protocol):
@@ -177,7 +177,7 @@ class MaskedBatch(_RectangleBatch):
         return MaskedBatch(data, self.mask[rows], self.batch_first)
 
 
-class _PackedBatch:
+class PackedBatch:
     """A PackedSequence; the output has its batch sizes and indices."""
 
     natural = "packed"
@@ -270,7 +270,7 @@ def batch_of(input: Any, lengths: Any, mask: Any, batch_first: bool) -> Batch:
                 "sequences have lengths of their own"
             )
         if isinstance(input, PackedSequence):
-            return _PackedBatch(validated(input))
+            return PackedBatch(validated(input))
         if not input:
             raise ValueError("received an empty list of sequences")
         return _ListBatch([np.asarray(s) for s in input])

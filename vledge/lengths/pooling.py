@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from vledge.lengths.batch import Batch, PaddedBatch, batch_of
+from vledge.lengths.batch import Batch, PackedBatch, PaddedBatch, batch_of
 from vledge.packing import PackedSequence, pack_sequence, unpack_sequence
 
 __all__ = ["last_output", "max_over_steps", "mean_over_steps", "truncate"]
@@ -130,12 +130,12 @@ def _rows_at(batch: Batch, steps: np.ndarray) -> np.ndarray:
     if isinstance(batch, PaddedBatch):
         rows = batch.data if batch.batch_first else batch.data.swapaxes(0, 1)
         return rows[np.arange(len(rows)), steps]
-    packed = batch.packed()
-    places = np.arange(len(steps))
-    if packed.unsorted_indices is not None:
-        places = packed.unsorted_indices
-    starts = np.cumsum(packed.batch_sizes) - packed.batch_sizes
-    return packed.data[starts[steps] + places]
+    if isinstance(batch, PackedBatch):
+        packed = batch.packed()
+        order = packed.unsorted_indices
+        starts = np.cumsum(packed.batch_sizes) - packed.batch_sizes
+        return packed.data[starts[steps] + (np.arange(len(steps)) if order is None else order)]
+    return np.stack([s[t] for s, t in zip(batch.sequences(), steps.tolist(), strict=True)])
 
 
 def _reduced(
