@@ -24,6 +24,7 @@ COMMANDS = {
     "inspect": "list the tensors or the graph in a file, and the recurrent layers among them",
     "info": "show versions, CPU features, the instruction set chosen, threads",
     "record": "write what onnxruntime or torch computes, as the reference of `vledge validate`",
+    "many": "run a recurrent layer over many sequences, a few rows at a time",
     "run": "run a model once on arrays in .npy files",
     "validate": "prove that the model on this machine is the one that was trained",
 }
