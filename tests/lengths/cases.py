@@ -4,7 +4,7 @@ import numpy as np
 
 from vledge import nn
 
-KINDS = ("lstm", "lstm_proj", "gru", "rnn_tanh", "rnn_relu", "indrnn")
+KINDS = ("lstm", "lstm_proj", "gru", "gru_reset_before", "rnn_tanh", "rnn_relu", "indrnn")
 
 LENGTHS = {
     "drawn": (5, 1, 9, 3, 9, 2, 7),
@@ -25,8 +25,8 @@ def make_layer(kind, num_layers=1, bidirectional=False, dtype="float32", batch_f
     }
     if kind.startswith("rnn"):
         layer = nn.RNN(5, 7, nonlinearity=kind[4:], **options)
-    elif kind == "gru":
-        layer = nn.GRU(5, 7, **options)
+    elif kind.startswith("gru"):
+        layer = nn.GRU(5, 7, reset_after=kind == "gru", **options)
     elif kind == "indrnn":
         layer = nn.IndRNN(5, 7, **options)
     else:
