@@ -58,7 +58,7 @@ def markdown(
     lines += [
         "- One layer, one direction, input_size = hidden_size = H, zero initial state, one thread.",
         "- Errors are absolute, over all steps, sequences and units of `y`, or of `c_n` after the",
-        "  last step. 16 sequences at H = 16, 8 at 64, 4 beyond. Each figure is the",
+        "  last step. 16 sequences at H = 16, 8 at 64, 4 at 256, 1 at 1024. Each figure is the",
         "  median of five draws of weights and inputs, as one worst error is an accident; 10,000",
         "  steps are drawn once.",
         "- The ratio is ours over the smaller of the other two, separately for median and worst.",

@@ -26,6 +26,7 @@ __all__ = ["Diagnosis", "Finding", "diagnose"]
 
 SECONDS = 120.0  # that may be spent on suspects
 MOST_FINDINGS = 8
+EXACT = 1e-6  # of the tolerance: float64 alone is left, and nothing can explain it better
 
 
 @dataclass
@@ -44,7 +45,7 @@ class Finding:
     remaining: float = 0.0  #: the error with the mistake undone, in units of the tolerance
 
     def __str__(self) -> str:
-        where = f"{self.kind} {self.layer}" if self.layer else "the recurrent layers"
+        where = f"{self.kind} {self.layer}" if self.layer else "the model"
         details = [f"{self.direction} direction"] if self.direction else []
         if self.gates:
             details.append(f"gate{'s' if len(self.gates) > 1 else ''} {', '.join(self.gates)}")
@@ -96,8 +97,10 @@ def diagnose(model: Model, reference: Reference, tolerances: dict[str, Tolerance
                 return work.told(f"{agree}; {', '.join(outputs)} part behind the last of them")
             if not work.try_whole(outputs):
                 return work.told(
-                    "no known mistake explains it. A bundle with layers (`--layers`, layers=True) "
-                    "tells where it begins"
+                    "a bundle with layers (`--layers`, layers=True) tells where it begins"
+                    if work.nodes()
+                    else "mistakes are looked for in RNN, GRU and LSTM nodes of the main graph, "
+                    "and there are none"
                 )
         elif not work.try_node(node):
             break
@@ -127,13 +130,14 @@ class _Work:
         }
         return {name: comparison for name, comparison in found.items() if not comparison.passed}
 
+    def nodes(self) -> list[Node]:
+        """The recurrent nodes of the main graph."""
+        return [node for node in self.model.graph.nodes if is_recurrent(node)]
+
     def first_node(self, failing: dict[str, Comparison]) -> Node | None:
         """The first recurrent node that makes a value of the reference's layers wrongly."""
         wrong = {name for name in failing if name in self.reference.layers}
-        for node in self.model.graph.nodes:
-            if is_recurrent(node) and wrong & set(node.outputs):
-                return node
-        return None
+        return next((node for node in self.nodes() if wrong & set(node.outputs)), None)
 
     def swapped_outputs(self) -> Finding | None:
         """Whether the model's outputs are right but bear each other's names."""
@@ -176,7 +180,7 @@ class _Work:
 
     def try_whole(self, names: list[str]) -> bool:
         """Run the whole model with every mistake undone in all layers, or in one."""
-        nodes = [node for node in self.model.graph.nodes if is_recurrent(node)]
+        nodes = self.nodes()
         layers = [self._layer(self.model, node, self.trial) for node in nodes]
         options = [
             {} if layer is None else {option.key: option for option in variants(layer)}
@@ -233,6 +237,8 @@ class _Work:
             error = trial.error(applied(model, change), names, case)
             if error <= 1:
                 found.append((error, change))
+            if error <= EXACT:
+                break
         least = min((error for error, _ in found), default=0.0)
         for error, change in found:
             # among those that are as good, the commonest mistake

@@ -15,7 +15,7 @@ from vledge.graph.session import read_model
 from vledge.nn import RecurrentLayer, recognize
 from vledge.validation.bundle import Reference
 
-__all__ = ["layer_model", "only_layer", "read_any_model"]
+__all__ = ["in_onnx_order", "layer_model", "only_layer", "read_any_model"]
 
 OPSET = 17
 
@@ -83,7 +83,7 @@ def layer_model(weights: Mapping[str, np.ndarray], batch_first: bool, inputs: se
                 [
                     np.concatenate(
                         [
-                            _in_onnx_order(
+                            in_onnx_order(
                                 layer.kind, weights[f"{layer.prefix}{part}_l{number}{suffix}"]
                             )
                             for part in parts
@@ -142,7 +142,7 @@ def layer_model(weights: Mapping[str, np.ndarray], batch_first: bool, inputs: se
 _BIASES = ["bias_ih", "bias_hh"]
 
 
-def _in_onnx_order(kind: str, array: np.ndarray) -> np.ndarray:
+def in_onnx_order(kind: str, array: np.ndarray) -> np.ndarray:
     """torch's blocks of gates in ONNX's order."""
     blocks = np.split(array, len(TORCH_ORDER[kind]))
     # TORCH_ORDER[k] is where torch's k-th gate stands in ONNX

@@ -193,9 +193,12 @@ def _module(name: str) -> Any:
 def _session(path: str | os.PathLike[str], layers: bool) -> Any:
     """onnxruntime's session, with the recurrent nodes' values among its outputs if asked for."""
     runtime, onnx = _module("onnxruntime"), _module("onnx")
+    options = runtime.SessionOptions()
+    # its idle threads spin, on the CPUs that the runs to compare with are given
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
     providers = ["CPUExecutionProvider"]
     if not layers:
-        return runtime.InferenceSession(os.fspath(path), providers=providers)
+        return runtime.InferenceSession(os.fspath(path), options, providers=providers)
     proto = onnx.load(os.fspath(path))
     present = {info.name for info in proto.graph.output}
     for node in proto.graph.node:
@@ -206,7 +209,7 @@ def _session(path: str | os.PathLike[str], layers: bool) -> Any:
             for name in outputs:
                 if name and name not in present:
                     proto.graph.output.append(onnx.ValueInfoProto(name=name))
-    return runtime.InferenceSession(proto.SerializeToString(), providers=providers)
+    return runtime.InferenceSession(proto.SerializeToString(), options, providers=providers)
 
 
 def _output_axes(model: Model, cases: list[Case], own: Mapping[str, Axes]) -> dict[str, Axes]:

@@ -12,6 +12,7 @@ from vledge.errors import UnsupportedError, VledgeError
 from vledge.formats.graph_definition import Graph, Model, Node, ValueInfo
 from vledge.graph.plan import Plan, simplified
 from vledge.validation.bundle import Case, Reference
+from vledge.validation.cells import cells_as_nodes
 from vledge.validation.compare import Tolerance, compare
 from vledge.validation.layers import exposed, is_recurrent
 from vledge.validation.precision import doubled
@@ -32,7 +33,8 @@ def prepared(model: Model, reference: Reference) -> Model:
     with contextlib.suppress(UnsupportedError):  # quantized: it is looked at as it is
         model = doubled(model)
     program = simplified(model)
-    graph = replace(program.graph, initializers=dict(program.constants))
+    nodes, constants = cells_as_nodes(program.graph.nodes, program.constants)
+    graph = replace(program.graph, nodes=nodes, initializers=constants)
     known = {info.name for info in graph.inputs}
     case = reference.cases[0]
     more = [name for name in case.inputs if name not in known]
