@@ -4,7 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SOURCES := setup.py pyproject.toml ext/threads.c $(wildcard ext/*.pyx ext/*.h ext/simd/* vledge/_ext/*.pxd)
 # What the live comparisons need; CI installs it, a board need not.
-PEERS := torch==2.13.0 onnxruntime==1.32.0 onnx==1.23.2
+PEERS := torch==2.13.0 onnxruntime==1.32.0 onnx==1.23.2 onnxscript==0.7.2 \
+	matplotlib==3.11.2 pillow==13.0.0
 
 help:
 	@echo "make demo       set up and run the demo: 370 real series through a trained GRU"
@@ -13,6 +14,7 @@ help:
 	@echo "make lint       ruff and mypy"
 	@echo "make wheel      build sdist and wheel; run the demo from the wheel in an empty environment"
 	@echo "make sanitize   kernel tests under the address and undefined-behaviour sanitizers"
+	@echo "make operators  onnx's backend tests, counted; rewrites docs/onnx-operators.md"
 	@echo "make bench      the benchmark against every installed peer"
 	@echo "make clean      remove what was built"
 
@@ -53,11 +55,15 @@ wheel: $(VENV)/.check
 sanitize: $(VENV)/.test
 	sh tools/sanitize.sh $(BIN)/python
 
+operators: $(VENV)/.check
+	$(BIN)/python tools/onnx_coverage.py
+
 bench: $(VENV)/.test
 	$(BIN)/python -m pip install --quiet -e '.[bench]' torch==2.13.0
 	$(BIN)/python -m benchmarks --write-readme
+	$(BIN)/python -m benchmarks.models
 
 clean:
 	rm -rf build dist *.egg-info $(patsubst %.pyx,%.c,$(wildcard ext/*.pyx)) vledge/_ext/*.so
 
-.PHONY: help demo test lint check wheel sanitize bench clean
+.PHONY: help demo test lint check wheel sanitize operators bench clean

@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import os
 import statistics
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # numpy's BLAS reads it once, at import
 
 import numpy as np
 

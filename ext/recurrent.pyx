@@ -27,6 +27,8 @@ from vledge._ext.isa cimport vl_product, vl_step
 from vledge._ext.weights cimport (
     GRU,
     GRU_RESET_BEFORE,
+    INDRNN_RELU,
+    INDRNN_TANH,
     LSTM,
     RNN_RELU,
     RNN_TANH,
@@ -245,6 +247,10 @@ cdef void step(const Weights *w, vl_step *k, vl_barrier *barrier, int members) n
         w.kernels.rnn_tanh(k)
     elif w.cell == RNN_RELU:
         w.kernels.rnn_relu(k)
+    elif w.cell == INDRNN_TANH:
+        w.kernels.indrnn_tanh(k)
+    elif w.cell == INDRNN_RELU:
+        w.kernels.indrnn_relu(k)
     else:
         w.kernels.gru_gates(k)
         vl_wait(barrier, members)
@@ -469,7 +475,8 @@ cdef int execute(Job *job, int threads) except -1:
     cdef ptrdiff_t t, r, total = 0
     cdef ptrdiff_t *lengths = NULL
     global rest_until
-    cdef ptrdiff_t step_bytes = w.vectors * w.kernels.lanes * w.width * w.itemsize
+    cdef ptrdiff_t depth = 1 if w.cell == INDRNN_TANH or w.cell == INDRNN_RELU else w.width
+    cdef ptrdiff_t step_bytes = w.vectors * w.kernels.lanes * depth * w.itemsize
     job.slices = 1
     job.first_row[0] = 0
     job.first_row[1] = job.sequences

@@ -16,10 +16,12 @@ import numpy as np
 from vledge._ext.blas cimport gemm_for_projection
 from vledge._ext.isa cimport kernels_for
 
-GATES = {"lstm": 4, "gru": 3, "gru_reset_before": 3, "rnn_tanh": 1, "rnn_relu": 1}
+GATES = {"lstm": 4, "gru": 3, "gru_reset_before": 3, "rnn_tanh": 1, "rnn_relu": 1,
+         "indrnn_tanh": 1, "indrnn_relu": 1}
 CELLS = {
     "lstm": LSTM, "gru": GRU, "gru_reset_before": GRU_RESET_BEFORE,
     "rnn_tanh": RNN_TANH, "rnn_relu": RNN_RELU,
+    "indrnn_tanh": INDRNN_TANH, "indrnn_relu": INDRNN_RELU,
 }
 
 
@@ -86,11 +88,11 @@ cdef class Direction:
 
     Parameters
     ----------
-    cell : {"lstm", "gru", "gru_reset_before", "rnn_tanh", "rnn_relu"}
+    cell : {"lstm", "gru", "gru_reset_before", "rnn_tanh", "rnn_relu", "indrnn_tanh", "indrnn_relu"}
         Gates in torch's orders: lstm i, f, g, o; gru r, z, n. ``gru_reset_before`` is the ONNX
         operator's ``linear_before_reset=0``.
     weight_ih : ndarray [G*H, I]
-    weight_hh : ndarray [G*H, H], or [G*H, P] with a projection
+    weight_hh : ndarray [G*H, H], or [G*H, P] with a projection, or an IndRNN's [H]
     bias_ih, bias_hh : ndarray [G*H] or None
     weight_hr : ndarray [P, H] or None
         LSTM's projection (``proj_size``).
@@ -112,8 +114,9 @@ cdef class Direction:
             raise ValueError(f"weight_ih has dtype {dtype}, expected float32 or float64")
         hidden_size = weight_ih.shape[0] // gates
         depth = hidden_size if weight_hr is None else weight_hr.shape[0]
+        independent = cell.startswith("indrnn")
         expected = {"weight_ih": (gates * hidden_size, weight_ih.shape[1]),
-                    "weight_hh": (gates * hidden_size, depth), "bias_ih": (gates * hidden_size,),
+                    "weight_hh": (hidden_size,) if independent else (gates * hidden_size, depth), "bias_ih": (gates * hidden_size,),
                     "bias_hh": (gates * hidden_size,), "weight_hr": (depth, hidden_size)}
         if weight_hr is not None and cell != "lstm":
             raise ValueError(f"weight_hr goes with cell 'lstm' only, not {cell!r}")
@@ -150,6 +153,8 @@ cdef class Direction:
         elif cell == "gru_reset_before":
             m["w_hh"] = pack(weight_hh[:2 * hidden_size], 2, lanes, 2)
             m["w_candidate"] = pack(weight_hh[n], 1, lanes, 4)
+        elif independent:
+            m["w_hh"] = aligned_copy(to_vectors(weight_hh, 1, lanes))
         else:
             m["w_hh"] = pack(weight_hh, gates, lanes, 4)
         m["bias"] = aligned_copy(to_vectors(bias, gates, lanes))
@@ -199,9 +204,11 @@ cdef class Direction:
                       self.weights.kernels.lanes, self.weights.group)
 
     def weight_hh(self):
-        """``[G*H, H or P]`` in torch's layout, bit for bit as given."""
+        """``[G*H, H or P]``, or an IndRNN's ``[H]``, in torch's layout, bit for bit as given."""
         lanes, hidden_size, depth = self.weights.kernels.lanes, self.hidden_size, self.weights.width
         w_hh = self.matrices["w_hh"]
+        if self.cell.startswith("indrnn"):
+            return from_vectors(w_hh, 1, hidden_size)
         if self.cell == "gru_reset_before":
             gated = unpack(w_hh, 2, hidden_size, depth, lanes, 2)
             candidate = unpack(self.matrices["w_candidate"], 1, hidden_size, depth, lanes, 4)

@@ -10,7 +10,15 @@ from typing import Any
 
 import numpy as np
 
-GATES = {"lstm": 4, "gru": 3, "gru_reset_before": 3, "rnn_tanh": 1, "rnn_relu": 1}
+GATES = {
+    "lstm": 4,
+    "gru": 3,
+    "gru_reset_before": 3,
+    "rnn_tanh": 1,
+    "rnn_relu": 1,
+    "indrnn_tanh": 1,
+    "indrnn_relu": 1,
+}
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
@@ -22,7 +30,10 @@ def cell(
 ) -> tuple[np.ndarray, np.ndarray]:
     """One step of x [B, I], h [B, P or H], c [B, H] -> (h, c). Gates in torch's order."""
     inputs = x @ p["weight_ih"].T + p["bias_ih"]
-    recurrent = h @ p["weight_hh"].T + p["bias_hh"]
+    if kind.startswith("indrnn"):
+        recurrent = h * p["weight_hh"] + p["bias_hh"]
+    else:
+        recurrent = h @ p["weight_hh"].T + p["bias_hh"]
     if kind == "lstm":
         i, f, g, o = np.split(inputs + recurrent, 4, axis=1)
         c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
@@ -42,7 +53,7 @@ def cell(
             n = np.tanh(xn + r * hn)
         return (1 - z) * n + z * h, c
     summed = inputs + recurrent
-    return (np.tanh(summed) if kind == "rnn_tanh" else np.maximum(summed, 0)), c
+    return (np.tanh(summed) if kind.endswith("tanh") else np.maximum(summed, 0)), c
 
 
 def run(
@@ -79,6 +90,8 @@ def random_params(
         "bias_ih": (rows,),
         "bias_hh": (rows,),
     }
+    if kind.startswith("indrnn"):
+        shapes["weight_hh"] = (hidden_size,)
     if proj_size:
         shapes["weight_hr"] = (proj_size, hidden_size)
     return {name: rng.uniform(-bound, bound, shape) for name, shape in shapes.items()}

@@ -16,7 +16,6 @@ import warnings
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from functools import lru_cache
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
@@ -63,9 +62,12 @@ def _count(data: Path, kind: str) -> int:
     return len(list(data.glob(f"{kind}_*.pb")))
 
 
-def run(case: Any) -> None:
-    """Run one test as onnx's runner does; AssertionError if an output is not as it should be."""
-    loaded = onnx_backend.prepare(case.model)
+def run(case: Any, **options: Any) -> None:
+    """Run one test as onnx's runner does; AssertionError if an output is not as it should be.
+
+    ``options`` are `InferenceSession`'s.
+    """
+    loaded = onnx_backend.prepare(case.model, **options)
     for inputs, wanted in case.data_sets:
         outputs = loaded.run([_normalize_tensor(item) for item in inputs])
         expected = [_normalize_tensor(item) for item in wanted]
@@ -137,11 +139,13 @@ def _groups(groups: dict[str, list[str]]) -> list[str]:
 
 
 def _families() -> dict[str, list[str]]:
-    """Title of a family's module → its operators with their ranges of operator sets."""
+    """A family with a link to its module → its operators with their ranges of operator sets."""
     families: dict[str, list[str]] = {}
     for (domain, op_type), entries in sorted(known_operators().items()):
         if domain != _OURS:
-            title = _title(entries[0].function.__module__)
+            module = entries[0].function.__module__
+            family = module.rpartition(".")[2].replace("_", " ")
+            title = f"[{family}](../{module.replace('.', '/')}.py)"
             name = f"**{_full_name(domain, op_type)}** {_ranges(entries)}"
             families.setdefault(title, []).append(name)
     return dict(sorted(families.items()))
@@ -149,12 +153,6 @@ def _families() -> dict[str, list[str]]:
 
 def _full_name(domain: str, op_type: str) -> str:
     return f"{domain}.{op_type}" if domain else op_type
-
-
-def _title(module: str) -> str:
-    """The first sentence of a module's docstring, which says what is in it."""
-    documentation = import_module(module).__doc__ or module
-    return documentation.partition("\n")[0].rstrip(".").replace("``", "`")
 
 
 def _ranges(entries: Iterable[Operator]) -> str:

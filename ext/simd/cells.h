@@ -237,6 +237,23 @@ static void vl_kernel_rnn_relu(const vl_step *s)
     vl_single_panels(1, s->h, s->w, vl_relu_finish, s);
 }
 
+/* ---- IndRNN: h' = act(pre + u h), each unit by itself --------------------------------------- */
+
+VL_INLINE void vl_each_unit(vl_finish_one *finish, const vl_step *s)
+{
+    const real *u = s->w;
+    for (ptrdiff_t row = 0; row < s->rows; row++) {
+        const real *pre = (const real *)s->pre + row * s->ld_pre;
+        const real *h = (const real *)s->h + row * s->ld_h;
+        for (ptrdiff_t panel = s->first_panel; panel < s->last_panel; panel++)
+            finish(s, row, panel,
+                   VL_FMA(vl_load(u + panel * L), vl_load(h + panel * L), vl_load(pre + panel * L)));
+    }
+}
+
+static void vl_kernel_indrnn_tanh(const vl_step *s) { vl_each_unit(vl_tanh_finish, s); }
+static void vl_kernel_indrnn_relu(const vl_step *s) { vl_each_unit(vl_relu_finish, s); }
+
 /* ---- the activations on arrays ------------------------------------------------------------- */
 
 #define VL_MAP(NAME)                                                                  \
@@ -271,6 +288,8 @@ const vl_kernels VL_TABLE = {
     .gru_candidate = vl_kernel_gru_candidate,
     .rnn_tanh = vl_kernel_rnn_tanh,
     .rnn_relu = vl_kernel_rnn_relu,
+    .indrnn_tanh = vl_kernel_indrnn_tanh,
+    .indrnn_relu = vl_kernel_indrnn_relu,
     .exp = vl_kernel_exp,
     .tanh = vl_kernel_tanh,
     .sigmoid = vl_kernel_sigmoid,

@@ -7,6 +7,8 @@
  *   projected input     pre[row][panel][gate][L]    bias included
  *   state               h[row][panel][L], c[row][panel][L], padded to whole vectors with zeros
  *
+ * An IndRNN's recurrent weights are a vector, w[panel][L].
+ *
  * gates: LSTM i,f,g,o; GRU r,z,n (torch's orders). A cell with one gate has its panels in groups of
  * up to four, w[group][k][panel in group][L], so that a tile is as wide as an LSTM's.
  */
@@ -74,6 +76,8 @@ typedef struct {
     void (*gru_candidate)(const vl_step *); /* ... then n and the new state */
     void (*rnn_tanh)(const vl_step *);
     void (*rnn_relu)(const vl_step *);
+    void (*indrnn_tanh)(const vl_step *);
+    void (*indrnn_relu)(const vl_step *);
     void (*exp)(ptrdiff_t n, const void *x, void *y);
     void (*tanh)(ptrdiff_t n, const void *x, void *y);
     void (*sigmoid)(ptrdiff_t n, const void *x, void *y);

@@ -6,7 +6,8 @@
  *     exp(x)     = 2^n expm1(r) + 2^n
  *     sigmoid(x) = 1 / (1 + exp(-x))
  *     tanh(x)    = m / (m + 1),  m = expm1(2x) / 2 = 2^n expm1(r)/2 + (2^n - 1)/2
- * which keeps tanh exact in the relative sense down to zero: there n = 0 and m = expm1(r)/2.
+ * which keeps tanh exact in the relative sense down to zero: there n = 0 and m = expm1(r)/2. That is
+ * the form for products; a tanh by itself has one that is twice as exact.
  * Errors are recorded over all exponents by tests/kernels/test_vector_math.py.
  *
  * The cells take tanh as numerator and denominator, so that a product of activations costs one
@@ -83,11 +84,18 @@ VL_INLINE void vl_tanh_ratio(vec x, vec *numerator, vec *denominator)
     *denominator = *numerator + 1.0f;
 }
 
+/* By itself, where its own errors show: 1 - 2 / (exp(2|x|) + 1), and up to 0.6 the odd polynomial whose
+ * relative error is least (3e-9). */
 VL_INLINE vec vl_tanh(vec x)
 {
-    vec numerator, denominator;
-    vl_tanh_ratio(x, &numerator, &denominator);
-    return numerator / denominator;
+    const veci sign = (veci)VL_SPLAT(-0.0f);
+    vec magnitude = (vec)((veci)x & ~sign), u = x * x;
+    vec far = 1.0f - 2.0f / (1.0f + vl_exp_negated(-2.0f * vl_clamp(magnitude, 9.2f)));
+    vec p = VL_FMA(VL_SPLAT(-0x1.825824p-8f), u, VL_SPLAT(0x1.54b896p-6f));
+    p = VL_FMA(p, u, VL_SPLAT(-0x1.b898dcp-5f));
+    p = VL_FMA(p, u, VL_SPLAT(0x1.1109aep-3f));
+    p = VL_FMA(p, u, VL_SPLAT(-0x1.55553ep-2f));
+    return vl_select(magnitude < 0.6f, VL_FMA(p * u, x, x), (vec)((veci)far | ((veci)x & sign)));
 }
 
 /* The whole range: 2^n is applied in two halves, so that results reach down into the subnormals

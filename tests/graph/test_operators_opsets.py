@@ -130,6 +130,8 @@ SHAPES = [
     Case("Slice", (10, 13), (X, ints(0), ints(1))),
     Case("Slice", (10, 13), (X, ints(-1), ints(-(2**63) + 1), ints(3), ints(-2))),
     Case("Slice", (13,), (X, ints(4), ints(0), ints(-1), ints(-1))),
+    Case("Slice", (13,), (X, ints(-9), ints(-(2**63)), ints(1), ints(-1))),
+    Case("Slice", (13,), (X, ints(9, -9), ints(-9, 9), ints(1, 2), ints(-2, 1))),
     Case("Slice", (13,), (X, ints(1), ints(4), None, ints(2))),
     Case("Split", (7, 11), (X,), {"axis": 2}, 2),
     Case("Split", (7, 11), (X,), {"axis": 3, "split": [1, 4]}, 2),
@@ -286,6 +288,7 @@ NORMALISING = [
     Case("Resize", (10,), (PICTURE, floats(1, 1, 0.5, 0.6))),
     Case("Resize", (10,), (PICTURE, floats(1, 1, 0.5, 1.5)), {"mode": "linear"}, rtol=1e-5),
     Case("Resize", (11, 13, 18, 19), (PICTURE, floats(), floats(1, 1, 2, 3))),
+    Case("Resize", (11, 13, 19), (PICTURE, floats(), floats(1, 1, 0.7, 0.3))),
     Case(
         "Resize",
         (11, 13, 19),
@@ -342,6 +345,8 @@ NORMALISING = [
 
 A, B = X[0, 0], X[0, 1].T
 GREY = np.arange(-8, 8, dtype=np.float32).reshape(2, 2, 4) / 3
+BYTES = RNG.integers(0, 256, (2, 3, 4)).astype(np.uint8)
+SOUND = RNG.normal(size=(2, 40, 1)).astype(np.float32)
 ARITHMETIC = [
     Case(
         "Gemm", (7, 9, 11, 13), (A, B, floats(1, 2, 3, 4)), {"alpha": 0.5, "beta": 2.0}, rtol=1e-5
@@ -402,6 +407,36 @@ ARITHMETIC = [
     ),
     Case("DequantizeLinear", (13, 21), (WHOLE.astype(np.int8), floats(1, 2, 3)), {"axis": -2}),
     Case("DynamicQuantizeLinear", (11,), (GREY,), {}, 3),
+    Case("DynamicQuantizeLinear", (11,), (GREY * 0,), {}, 3),
+    Case("MatMulInteger", (10,), (BYTES[0], BYTES[0].T.copy())),
+    Case("MatMulInteger", (10,), (BYTES, BYTES[0].T.copy(), np.array(9, np.uint8), BYTES[0, :, 0])),
+    Case("MatMulInteger", (10,), (BYTES[0], BYTES[0].T.astype(np.int8), np.array(9, np.uint8))),
+    Case("ConvInteger", (10,), (BYTES, BYTES[:, :, :2], np.array(9, np.uint8)), {"pads": [1, 0]}),
+    Case(
+        "QLinearMatMul",
+        (10, 21),
+        (
+            BYTES[0],
+            scalar(0.02),
+            np.array(100, np.uint8),
+            BYTES[0].T.copy(),
+            scalar(0.03),
+            np.array(120, np.uint8),
+            scalar(4),
+            np.array(128, np.uint8),
+        ),
+    ),
+    Case("STFT", (17,), (SOUND, np.array(8), np.hanning(16).astype(np.float32)), rtol=1e-4),
+    Case("STFT", (17,), (SOUND, np.array(5), None, np.array(12)), {"onesided": 0}, rtol=1e-4),
+    Case("HannWindow", (17,), (np.array(11),), rtol=1e-5),
+    Case("HammingWindow", (17,), (np.array(10),), {"periodic": 0}, rtol=1e-5),
+    Case("BlackmanWindow", (17,), (np.array(9),), rtol=1e-5),
+    Case(
+        "MelWeightMatrix",
+        (17,),
+        (np.array(8), np.array(64), np.array(8000), scalar(20), scalar(3900)),
+        rtol=1e-5,
+    ),
     Case("DFT", (17, 19), (X[..., :2], None), {"axis": 2}, rtol=1e-4),
     Case("DFT", (20,), (X[..., :2], None, np.array(2)), rtol=1e-4),
     Case("DFT", (20,), (X[..., :1], np.array(3), np.array(-2)), {"onesided": 1}, rtol=1e-4),

@@ -38,6 +38,26 @@ def test_rows_columns_and_threads(instruction_set, columns, dtype):
         assert np.array_equal(np.stack([product(row) for row in x]), product(x))
 
 
+def test_a_large_bias_costs_no_precision(instruction_set):
+    """Added to the finished sum, it rounds once or twice, not every term to its own grain."""
+    w, x = arrays(np.random.default_rng(2), np.float32, (64, 256), (7, 256))
+    bias = np.full(64, 1000, np.float32)
+    exact = x.astype(np.float64) @ w.T.astype(np.float64) + 1000
+    for rows in (1, 7):
+        got = Product(w, bias)(x[:rows])
+        assert np.abs(got - exact[:rows]).max() < 1.5 * np.spacing(np.float32(1000))
+
+
+def test_long_sums_are_made_in_parts(instruction_set):
+    """Terms of one sign, where a chain errs most: below a third of a single chain's error."""
+    w = np.random.default_rng(3).uniform(0.5, 1, (16, 8192)).astype(np.float32)
+    exact = w.sum(axis=1, dtype=np.float64)
+    chain = np.abs(np.cumsum(w, axis=1, dtype=np.float32)[:, -1] - exact).max()
+    for rows in (1, 7):
+        got = Product(w)(np.ones((rows, 8192), np.float32))
+        assert np.abs(got - exact).max() < chain / 3
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("rows", [1, 3, 500])
 def test_threads_change_no_bit(rows, dtype):

@@ -48,6 +48,8 @@ cdef extern from "simd/kernels.h" nogil:
         void (*gru_candidate)(const vl_step *) noexcept nogil
         void (*rnn_tanh)(const vl_step *) noexcept nogil
         void (*rnn_relu)(const vl_step *) noexcept nogil
+        void (*indrnn_tanh)(const vl_step *) noexcept nogil
+        void (*indrnn_relu)(const vl_step *) noexcept nogil
         void (*exp)(ptrdiff_t, const void *, void *) noexcept nogil
         void (*tanh)(ptrdiff_t, const void *, void *) noexcept nogil
         void (*sigmoid)(ptrdiff_t, const void *, void *) noexcept nogil

@@ -6,6 +6,8 @@ cpdef enum Cell:
     GRU_RESET_BEFORE
     RNN_TANH
     RNN_RELU
+    INDRNN_TANH
+    INDRNN_RELU
 
 # Everything that a kernel call needs to know of one direction of one layer.
 ctypedef struct Weights:

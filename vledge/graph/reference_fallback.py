@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from vledge.errors import MissingDependencyError, UnsupportedError
-from vledge.formats.graph_definition import Node
+from vledge.formats.graph_definition import Node, Opaque
 
 __all__ = ["reference_function"]
 
@@ -25,6 +25,8 @@ def reference_function(node: Node, opset: int) -> Callable[..., list[Any]]:
         raise MissingDependencyError(
             'fallback="reference" needs the onnx package: pip install vledge[onnx]'
         ) from None
+    _check_attributes(node)
+    _check_types(node, opset)
     attributes = {
         name: numpy_helper.from_array(value) if isinstance(value, np.ndarray) else value
         for name, value in node.attributes.items()
@@ -61,3 +63,27 @@ def reference_function(node: Node, opset: int) -> Callable[..., list[Any]]:
         return [next(results) if name else None for name in proto.output]
 
     return run
+
+
+def _check_attributes(node: Node) -> None:
+    for name, value in node.attributes.items():
+        if isinstance(value, Opaque):
+            raise UnsupportedError(
+                f"{node}: attribute {name} is a {value.kind}, which is not supported"
+            )
+
+
+def _check_types(node: Node, opset: int) -> None:
+    """UnsupportedError for an operator that takes or makes what is no tensor."""
+    from onnx import defs
+
+    try:
+        schema = defs.get_schema(node.op_type, opset, node.domain)
+    except defs.SchemaError:
+        return  # onnx does not know it, and nor does its evaluator
+    for parameter in (*schema.inputs, *schema.outputs):
+        if not any(kind.startswith("tensor(") for kind in parameter.types):
+            kind = min(parameter.types)
+            raise UnsupportedError(
+                f"{node}: {parameter.name} is of a type like {kind}, which is not supported"
+            )

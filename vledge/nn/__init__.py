@@ -22,6 +22,7 @@ from vledge.nn.containers import ModuleDict, ModuleList, Sequential
 from vledge.nn.convolution import Conv1d
 from vledge.nn.dropout import Dropout
 from vledge.nn.embedding import Embedding, EmbeddingBag
+from vledge.nn.indrnn import IndRNN
 from vledge.nn.linear import Identity, Linear
 from vledge.nn.module import Module, Parameter
 from vledge.nn.normalization import BatchNorm1d, LayerNorm
@@ -44,6 +45,7 @@ __all__ = [
     "Hardsigmoid",
     "Hardtanh",
     "Identity",
+    "IndRNN",
     "LSTMCell",
     "LayerNorm",
     "LeakyReLU",

@@ -19,7 +19,7 @@ from vledge.nn.module import Module
 from vledge.nn.recognize import read_stack
 from vledge.packing import PackedSequence
 
-__all__ = ["GRU", "LSTM", "RNN"]
+__all__ = ["GRU", "LSTM", "RNN", "OneState"]
 
 
 class RecurrentBase(Module):
@@ -328,8 +328,8 @@ class RecurrentBase(Module):
             parts.append("batch_first=True")
         if self.bidirectional:
             parts.append("bidirectional=True")
-        if self._cell == "rnn_relu":
-            parts.append("nonlinearity='relu'")
+        if self._cell in ("rnn_relu", "indrnn_tanh"):  # not the class's default
+            parts.append(f"nonlinearity='{self._cell.rpartition('_')[2]}'")
         if self._layers is None:
             parts.append("no weights")
         else:
@@ -337,8 +337,8 @@ class RecurrentBase(Module):
         return ", ".join(parts)
 
 
-class _OneState(RecurrentBase):
-    """RNN and GRU: the state is h alone."""
+class OneState(RecurrentBase):
+    """RNN, GRU and IndRNN: the state is h alone."""
 
     def forward(self, input: Any, hx: Any = None) -> tuple[Any, np.ndarray]:
         """Run whole sequences.
@@ -366,7 +366,7 @@ class _OneState(RecurrentBase):
         return y, h
 
 
-class RNN(_OneState):
+class RNN(OneState):
     """Elman network: ``h_t = tanh(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh)``, or relu.
 
     Weights ``weight_ih_l{k}{_reverse} [H, I]``, ``weight_hh_… [H, H]``, ``bias_ih_… [H]``,
@@ -428,7 +428,7 @@ class RNN(_OneState):
         )
 
 
-class GRU(_OneState):
+class GRU(OneState):
     """Gated recurrent unit in torch's form, with the reset gate after the product::
 
         r, z = sigmoid(W_ir x + b_ir + W_hr h + b_hr), sigmoid(W_iz x + b_iz + W_hz h + b_hz)

@@ -46,7 +46,7 @@ def slice_(context: Context) -> Callable[..., np.ndarray]:
     ) -> np.ndarray:
         over = None if axes is None else _ints(axes)
         by = None if steps is None else _ints(steps)
-        return x[_slices(_ints(starts), _ints(ends), over, by, x.ndim)]
+        return x[_slices(_ints(starts), _ints(ends), over, by, x.shape)]
 
     return run
 
@@ -56,20 +56,30 @@ def _slicing(
 ) -> Callable[..., np.ndarray]:
     """Slice by what is known at load time; the slices are made once for each number of axes."""
     by_rank: dict[int, tuple[slice, ...]] = {}
+    if steps and any(step < 0 and start < -1 for start, step in zip(starts, steps, strict=False)):
+        return lambda x, *_: x[_slices(starts, ends, axes, steps, x.shape)]
 
     def run(x: np.ndarray, *_: Any) -> np.ndarray:
         index = by_rank.get(x.ndim)
         if index is None:
-            index = by_rank[x.ndim] = _slices(starts, ends, axes, steps, x.ndim)
+            index = by_rank[x.ndim] = _slices(starts, ends, axes, steps, x.shape)
         return x[index]
 
     return run
 
 
 def _slices(
-    starts: list[int], ends: list[int], axes: list[int] | None, steps: list[int] | None, rank: int
+    starts: list[int],
+    ends: list[int],
+    axes: list[int] | None,
+    steps: list[int] | None,
+    shape: tuple[int, ...],
 ) -> tuple[slice, ...]:
-    """ONNX clamps starts and ends as Python does."""
+    """ONNX clamps starts and ends as Python does, but for a start before the first element.
+
+    Going backwards, such a one is the first element, where Python takes nothing.
+    """
+    rank = len(shape)
     axes = list(range(len(starts))) if axes is None else axes
     steps = [1] * len(starts) if steps is None else steps
     if not len(starts) == len(ends) == len(axes) == len(steps):
@@ -82,7 +92,7 @@ def _slices(
         if not -rank <= axis < rank:
             raise ValueError(f"axes has {axis}, the input has {rank} axes")
         # from the last element back to before the first: the smallest int64 means so, -1 does not
-        index[axis] = slice(start, end, step)
+        index[axis] = slice(max(start, -shape[axis]) if step < 0 else start, end, step)
     return tuple(index)
 
 

@@ -68,8 +68,12 @@ class _Interpolation:
         return result
 
     def _places(self, count: int, size: int, scale: float, roi: tuple[float, float]) -> np.ndarray:
-        """Where in the input each output element is."""
-        i = np.arange(size, dtype=np.float64)
+        """Where in the input each output element is.
+
+        In single precision, like onnxruntime: half way between two elements, a scale's rounding
+        decides, and decides alike.
+        """
+        i = np.arange(size, dtype=np.float32)
         start, end = roi
         # where scales are given, onnx's tests take the length before it is rounded down
         length = count * scale
