@@ -1,9 +1,8 @@
 """The whole path on three models: recorded with the framework, validated where there is none."""
 
 import json
-import os
 import subprocess
-import sys
+import venv
 from pathlib import Path
 
 import numpy as np
@@ -23,24 +22,29 @@ torch = peer("torch")
 peer("onnx")
 peer("onnxruntime")
 
-WITHOUT = """
-import sys
-for name in ("torch", "onnx", "onnxruntime", "google.protobuf", "scipy"):
-    sys.modules[name] = None
-from vledge.cli import main
-sys.exit(main(sys.argv[1:]))
-"""
+
+@pytest.fixture(scope="module")
+def clean_python(tmp_path_factory) -> Path:
+    """The Python of an environment that has vledge and what it needs, and nothing else."""
+    folder = tmp_path_factory.mktemp("clean")
+    venv.create(folder, symlinks=True, with_pip=False)
+    python = folder / "bin" / "python"
+    where = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    packages = Path(subprocess.check_output([python, "-c", where], text=True).strip())
+    installed = Path(np.__file__).parents[1]
+    needed = [installed / name for name in ("numpy", "numpy.libs", "safetensors")]
+    for package in (Path(vledge.__file__).parent, *filter(Path.exists, needed)):
+        (packages / package.name).symlink_to(package)
+    for absent in ("torch", "onnx", "onnxruntime", "google", "scipy"):
+        found = subprocess.run([python, "-c", f"import {absent}"], capture_output=True, env={})
+        assert b"No module named" in found.stderr
+    return python
 
 
-def validated_without_frameworks(model: Path, *options: str) -> dict:
-    """`vledge validate --json` in a process that has no framework."""
-    command = [sys.executable, "-c", WITHOUT, "validate", str(model), "--json", *options]
-    path = os.pathsep.join(
-        [str(Path(vledge.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
-    )
-    done = subprocess.run(
-        command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path}
-    )
+def validated(python: Path, model: Path) -> dict:
+    """What `vledge validate --json` says in a process of that environment."""
+    command = [python, "-m", "vledge", "validate", model, "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=model.parent, env={})
     assert done.returncode == 0, done.stderr + done.stdout
     report = json.loads(done.stdout)
     assert report["passed"]
@@ -51,7 +55,7 @@ def errors(report: dict) -> dict[str, float]:
     return {output["name"]: output["absolute"] for output in report["outputs"]}
 
 
-def test_japanese_vowels_by_export(tmp_path):
+def test_japanese_vowels_by_export(tmp_path, clean_python):
     class Classifier(torch.nn.Module):
         def __init__(self):
             super().__init__()
@@ -79,7 +83,7 @@ def test_japanese_vowels_by_export(tmp_path):
         "longer",
         "reordered",
     ]
-    found = validated_without_frameworks(model)
+    found = validated(clean_python, model)
     assert errors(found)["logits"] < 1e-5
     assert found["made_by"]["torch"] == torch.__version__
     # the exported graph answers as the shipped reference does
@@ -89,7 +93,7 @@ def test_japanese_vowels_by_export(tmp_path):
     np.testing.assert_allclose(ours[0], test.logits[0], rtol=0, atol=1e-5)
 
 
-def test_resemblyzer_by_export(tmp_path):
+def test_resemblyzer_by_export(tmp_path, clean_python):
     class Encoder(torch.nn.Module):
         def __init__(self):
             super().__init__()
@@ -108,7 +112,7 @@ def test_resemblyzer_by_export(tmp_path):
     model = tmp_path / "encoder.safetensors"
     mels = torch.rand(2, 20, 40, generator=torch.Generator().manual_seed(0))
     vledge.export(network, mels, model, layers=True, output_names=["embedding"])
-    found = validated_without_frameworks(model)
+    found = validated(clean_python, model)
     assert errors(found)["embedding"] < 1e-6
     assert len(found["outputs"]) == 1 + 3 * 3  # three layers, each with Y, h and c
 
@@ -116,7 +120,7 @@ def test_resemblyzer_by_export(tmp_path):
 @pytest.mark.parametrize(
     ("name", "layers"), [("silero_vad.onnx", False), ("silero_vad_16k_op15.onnx", True)]
 )
-def test_silero_by_record(tmp_path, name, layers):
+def test_silero_by_record(tmp_path, clean_python, name, layers):
     """A stream: each run's state is what the run before left."""
     source = registry_file("silero-vad==6.2.3", f"silero_vad/data/{name}")
     model = tmp_path / "silero.safetensors"
@@ -142,5 +146,5 @@ def test_silero_by_record(tmp_path, name, layers):
     assert np.ptp([case.outputs["output"] for case in reference.cases]) > 0.1
     assert not reference.loss
     bundle.write(bundle.reference_path(model), reference)
-    found = validated_without_frameworks(model)
+    found = validated(clean_python, model)
     assert errors(found)["output"] < 1e-5

@@ -227,6 +227,41 @@ def test_live_comparisons(tmp_path, vledge_command):
     assert "torch cannot run" in err
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_smaller_weights(tmp_path, vledge_command, dtype):
+    torch.manual_seed(0)
+    weights = torch.nn.LSTM(4, 6, bidirectional=True).state_dict()
+    path = tmp_path / "small.pt"
+    torch.save({name: array.to(getattr(torch, dtype)) for name, array in weights.items()}, path)
+    assert vledge_command("record", path, "--layers")[0] == 0
+    status, out, _ = vledge_command("validate", path)
+    assert status == 0, out
+    assert "passed" in out
+
+
+def test_dynamic_quantization_scales_with_the_batch(tmp_path, vledge_command):
+    """A sequence alone has another scale, in onnxruntime, too: that is no error of the model."""
+    quantization = pytest.importorskip("onnxruntime.quantization")
+    torch.manual_seed(0)
+    source, model = tmp_path / "lstm.onnx", tmp_path / "small.onnx"
+    axes = {"x": {0: "time", 1: "batch"}, "y": {0: "time", 1: "batch"}}
+    torch.onnx.export(
+        torch.nn.LSTM(4, 6),
+        (torch.zeros(7, 2, 4),),
+        source,
+        input_names=["x"],
+        output_names=["y"],
+        dynamic_axes=axes,
+        dynamo=False,
+    )
+    quantization.quantize_dynamic(source, model)
+    assert vledge_command("record", model)[0] == 0
+    status, out, _ = vledge_command("validate", model)
+    assert status == 0, out
+    assert re.search(r"paths +\d+: batch, reordered;", out)
+    assert "has no float64 form" in out
+
+
 def test_weights_of_more_than_one_layer_are_refused(tmp_path, vledge_command):
     weights = tmp_path / "w.safetensors"
     module = torch.nn.ModuleDict({"a": torch.nn.GRU(2, 3), "b": torch.nn.Linear(3, 4)})

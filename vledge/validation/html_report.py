@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vledge.validation.svg import bars, lines
+from vledge.validation.svg import HALF, bars, lines
 from vledge.validation.validate import Report
 
 __all__ = ["html"]
@@ -17,7 +17,7 @@ MOST_CURVES = 8
 _STYLE = """
 :root { color-scheme: light; --ink: #1d2430; --soft: #5b6472; --line: #dde1e7; --good: #1a7f4b;
   --bad: #b3261e; }
-body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); max-width: 62rem; margin: 2rem auto;
+body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); max-width: 76rem; margin: 2rem auto;
   padding: 0 1.2rem; background: #fff; }
 h1 { font-size: 1.5rem; margin: 0 0 .2rem; overflow-wrap: anywhere; }
 h2 { font-size: 1.1rem; margin: 2.2rem 0 .6rem; }
@@ -28,7 +28,6 @@ p { margin: .3rem 0; }
 .verdict.bad { background: var(--bad); }
 .diagnosis { border-left: 4px solid var(--bad); padding: .6rem 1rem; background: #fdf3f2; }
 .scroll { overflow-x: auto; }
-td:last-child { white-space: normal; min-width: 14rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; width: 100%; }
 th, td { text-align: right; padding: .25rem .6rem; border-bottom: 1px solid var(--line);
   white-space: nowrap; }
@@ -36,7 +35,9 @@ th { color: var(--soft); font-weight: 500; }
 th:first-child, td:first-child { text-align: left; }
 td.bad { color: var(--bad); font-weight: 600; }
 td.good { color: var(--good); }
+td.words, th.words { white-space: normal; text-align: left; }
 figure { margin: .4rem 0; }
+.side { display: grid; grid-template-columns: repeat(auto-fill, minmax(30rem, 1fr)); gap: 1rem; }
 svg { width: 100%; height: auto; display: block; }
 svg text { font: 11px system-ui, sans-serif; fill: var(--soft); }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .1rem 1rem; }
@@ -73,13 +74,16 @@ def html(report: Report) -> str:
 
 
 def _outputs(report: Report) -> str:
+    worst = report.worst()
+    classes = any(found.same_answer for found, _ in worst)
     heads = ["output", "", "largest error", "tolerance", "relative", "ULP", "× reference's own"]
-    heads += ["same answer", "worst at"]
+    heads += ["same answer"] * classes + ["worst at"]
     table = []
-    for found, path in report.worst():
+    for found, path in worst:
         own = found.of_own_error
         place = ", ".join(f"{key} {value}" for key, value in found.worst.items())
         answers = found.same_answer
+        same = f"{answers[0]} of {answers[1]}" if answers else ""
         table.append(
             [
                 found.name,
@@ -89,13 +93,13 @@ def _outputs(report: Report) -> str:
                 f"{found.relative:.1e}",
                 f"{found.ulp:.3g}",
                 "" if own is None else f"{own:.3g}",
-                f"{answers[0]} of {answers[1]}" if answers else "",
+                *[same] * classes,
                 found.problem or f"{place} ({path})",
             ]
         )
     rules = dict.fromkeys(
         f"{found.name}: {found.tolerance.absolute:.2e} = {found.tolerance.why}"
-        for found, _ in report.worst()
+        for found, _ in worst
     )
     told = "<br>".join(map(_text, rules))
     return f'{_table(heads, table)}<p class="soft">Tolerances. {told}</p>'
@@ -113,12 +117,13 @@ def _drawings(report: Report) -> list[str]:
             "<h2>Error over time</h2>",
             _figure(lines(shown, limits, "time step", "error"), caption),
         ]
-    for name, errors in list(report.errors.items())[:MOST_CURVES]:
-        counts, labels = _histogram(errors)
-        if not parts or "How errors" not in "".join(parts):
-            parts.append("<h2>How errors are distributed</h2>")
-        caption = f"{name}: {errors.size:,} values, first way of running; 0 stands for exact."
-        parts.append(_figure(bars(counts, labels, "values"), caption))
+    if report.errors:
+        parts += ["<h2>How errors are distributed</h2>", '<div class="side">']
+        for name, errors in list(report.errors.items())[:MOST_CURVES]:
+            counts, labels = _histogram(errors)
+            caption = f"{name}: {errors.size:,} values, first way of running; 0 stands for exact."
+            parts.append(_figure(bars(counts, labels, "values", HALF), caption))
+        parts.append("</div>")
     if report.lengths:
         how_many, edges = np.histogram(report.lengths, bins=min(12, len(set(report.lengths))))
         labels = [f"{int(np.ceil(low))}" for low in edges[:-1]]
@@ -175,9 +180,12 @@ def _machine(report: Report) -> str:
 
 def _table(heads: Sequence[str], table: Sequence[Sequence[str]]) -> str:
     colours = {"passed": ' class="good"', "failed": ' class="bad"'}
-    head = "".join(f"<th>{_text(cell)}</th>" for cell in heads)
+    head = "".join(f"<th>{_text(cell)}</th>" for cell in heads[:-1])
+    head += f'<th class="words">{_text(heads[-1])}</th>'
     body = "".join(
-        "<tr>" + "".join(f"<td{colours.get(c, '')}>{_text(c)}</td>" for c in row) + "</tr>"
+        "<tr>"
+        + "".join(f"<td{colours.get(c, '')}>{_text(c)}</td>" for c in row[:-1])
+        + f'<td class="words">{_text(row[-1])}</td></tr>'
         for row in table
     )
     return (

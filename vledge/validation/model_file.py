@@ -15,7 +15,7 @@ from vledge.graph.session import read_model
 from vledge.nn import RecurrentLayer, recognize
 from vledge.validation.bundle import Reference
 
-__all__ = ["in_onnx_order", "layer_model", "only_layer", "read_any_model"]
+__all__ = ["in_onnx_order", "layer_model", "layer_weights", "only_layer", "read_any_model"]
 
 OPSET = 17
 
@@ -28,13 +28,21 @@ def read_any_model(path: str | os.PathLike[str], reference: Reference | None = N
     """
     if holds_graph(path):
         return read_model(path)
-    weights = load_weights(path)
+    weights = layer_weights(path)
     batch_first = reference is not None and reference.axes.get("x", {}).get("batch") == 0
     inputs = set(reference.cases[0].inputs) if reference else {"x"}
     try:
         return layer_model(weights, batch_first, inputs)
     except UnsupportedError as error:
         raise UnsupportedError(f"{os.fspath(path)}: {error}") from None
+
+
+def layer_weights(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """A file's weights, float16 as the float32 that layers run in."""
+    return {
+        name: array.astype(np.float32) if array.dtype == np.float16 else array
+        for name, array in load_weights(path).items()
+    }
 
 
 def only_layer(weights: Mapping[str, np.ndarray]) -> RecurrentLayer:

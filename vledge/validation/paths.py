@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vledge._ext import blas, isa
-from vledge.formats.graph_definition import Model
+from vledge.formats.graph_definition import Graph, Model
 from vledge.graph.session import InferenceSession
 from vledge.threads import get_num_threads, set_num_threads, usable_cores
 from vledge.validation.axes import lengths_input
@@ -100,6 +100,8 @@ def _applies(strategy: str, model: Model, reference: Reference) -> bool:
     """Whether batches can be taken apart that way: axes are known and not fixed by the model."""
     if strategy == "batch":
         return True
+    if strategy != "reordered" and _scales_with_batch(model.graph):
+        return False
     infos = {info.name: info for info in model.graph.inputs}
     axes = {name: reference.axes.get(name, {}) for name in reference.cases[0].inputs}
     changed = {"alone": ("batch", "time"), "reordered": (), "longer": ("time",)}
@@ -122,6 +124,14 @@ def _applies(strategy: str, model: Model, reference: Reference) -> bool:
         return strategy == "alone"
     has_lengths = any(case.lengths is not None for case in reference.cases)
     return has_lengths or strategy == "alone"
+
+
+def _scales_with_batch(graph: Graph) -> bool:
+    """Whether a part of the graph quantizes by the largest value of all that it is given."""
+    return any(
+        node.op_type.startswith("DynamicQuantize") or any(map(_scales_with_batch, node.subgraphs()))
+        for node in graph.nodes
+    )
 
 
 def _goes_step_by_step(model: Model) -> bool:

@@ -6,9 +6,10 @@ import html
 import math
 from collections.abc import Mapping, Sequence
 
-__all__ = ["bars", "lines"]
+__all__ = ["HALF", "bars", "lines"]
 
-WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 860, 240, 62, 34, 12, 12
+WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 860, 240, 62, 34, 24, 12
+HALF = 430  # of two drawings side by side
 COLOURS = ("#2463a6", "#b85c00", "#1a7f4b", "#8a3ea8", "#b3261e", "#0c7c86", "#6b6200", "#555f6d")
 
 
@@ -34,12 +35,12 @@ def lines(
 
     parts = []
     for power in range(low, high + 1, max(1, (high - low) // 6)):
-        parts.append(_rule(y(10.0**power)))
+        parts.append(_rule(y(10.0**power), WIDTH))
         parts.append(_label(LEFT - 6, y(10.0**power) + 4, f"1e{power}", "end"))
     for step in _ticks(longest - 1):
         parts.append(_label(x(step), HEIGHT - BOTTOM + 16, str(step), "middle"))
     parts.append(_label(WIDTH - RIGHT, HEIGHT - 4, across, "end"))
-    parts.append(_label(4, TOP, up, "start"))
+    parts.append(_label(4, 12, up, "start"))
     for number, (name, curve) in enumerate(curves.items()):
         colour = COLOURS[number % len(COLOURS)]
         points = " ".join(f"{x(i):.1f},{y(v):.1f}" for i, v in enumerate(curve))
@@ -55,16 +56,16 @@ def lines(
         below = HEIGHT + 14 + 18 * number
         parts.append(f'<rect x="{LEFT}" y="{below - 9}" width="14" height="4" fill="{colour}"/>')
         parts.append(_label(LEFT + 20, below - 3, name, "start"))
-    return _svg(HEIGHT + legend + 6, parts)
+    return _svg(WIDTH, HEIGHT + legend + 6, parts)
 
 
-def bars(values: Sequence[float], labels: Sequence[str], up: str) -> str:
+def bars(values: Sequence[float], labels: Sequence[str], up: str, width: int = WIDTH) -> str:
     """A bar for each value, its number above it and its label below."""
     highest = max(values, default=0) or 1
     height = 180
-    room = (WIDTH - LEFT - RIGHT) / max(len(values), 1)
-    parts = [_rule(height - BOTTOM), _label(4, TOP, up, "start")]
-    sparse = max(1, len(values) // 30)
+    room = (width - LEFT - RIGHT) / max(len(values), 1)
+    parts = [_rule(height - BOTTOM, width), _label(4, 12, up, "start")]
+    sparse = math.ceil(34 / room)
     for number, (value, label) in enumerate(zip(values, labels, strict=True)):
         tall = (height - BOTTOM - TOP - 14) * value / highest
         left = LEFT + room * number
@@ -78,21 +79,23 @@ def bars(values: Sequence[float], labels: Sequence[str], up: str) -> str:
             parts.append(_label(middle, height - BOTTOM - tall - 4, shown, "middle"))
         if number % sparse == 0:
             parts.append(_label(middle, height - BOTTOM + 16, label, "middle"))
-    return _svg(height, parts)
+    return _svg(width, height, parts)
 
 
 def _ticks(last: int) -> list[int]:
-    step = max(1, math.ceil(last / 8))
+    """About eight numbers from 0, round ones."""
+    power = 10 ** math.floor(math.log10(max(last / 8, 1)))
+    step = next(power * part for part in (1, 2, 5, 10) if power * part >= last / 8)
     return list(range(0, last + 1, step))
 
 
-def _rule(y: float) -> str:
-    return f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="#dde1e7"/>'
+def _rule(y: float, width: int) -> str:
+    return f'<line x1="{LEFT}" x2="{width - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="#dde1e7"/>'
 
 
 def _label(x: float, y: float, text: str, anchor: str) -> str:
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{html.escape(text)}</text>'
 
 
-def _svg(height: int, parts: Sequence[str]) -> str:
-    return f'<svg viewBox="0 0 {WIDTH} {height}" role="img">{"".join(parts)}</svg>'
+def _svg(width: int, height: int, parts: Sequence[str]) -> str:
+    return f'<svg viewBox="0 0 {width} {height}" role="img">{"".join(parts)}</svg>'

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 
 from vledge.errors import MissingDependencyError
-from vledge.formats import load_weights
 from vledge.validation.bundle import Reference
-from vledge.validation.model_file import layer_model, only_layer
+from vledge.validation.model_file import layer_model, layer_weights, only_layer
 
 __all__ = ["recorded_layer"]
 
@@ -21,7 +20,7 @@ def recorded_layer(
 
     Inputs ``x`` and ``lengths``; outputs as torch's, and those of each layer.
     """
-    weights = dict(load_weights(path))
+    weights = layer_weights(path)
     layer = only_layer(weights)
     try:
         import torch
