@@ -67,11 +67,13 @@ class LayerShape:
 
 
 def shapes_of(model: Any) -> tuple[LayerShape, ...]:
-    """The recurrent layers of a layer, of a Module that holds some, or of what
-    :func:`vledge.nn.recognize` has found in a file.
+    """The recurrent layers of a layer, of a Module that holds some, of what
+    :func:`vledge.nn.recognize` has found in a file, or of a list of these.
 
     Raises ValueError where there is none, TypeError for anything else.
     """
+    if isinstance(model, list):
+        return tuple(shape for one in model for shape in shapes_of(one))
     if isinstance(model, LayerShape):
         return (model,)
     if isinstance(model, RecurrentLayer):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -89,9 +90,18 @@ def _padded(case: Case, shape: LayerShape) -> Work:
     done.move(f"{case.form}.padded", n, cells, cells * into)
     done.move("clear", n, cells - total, (cells - total) * out)
     done.move(f"{case.form}.from_padded", n, total, total * out)
-    back = case.rectangle if case.form == "masked" else total
-    done.peak = max(cells * (into + held), cells * (into + out) + back * out)
+    done.peak = max(cells * (into + held), cells * (into + out) + _back_nbytes(case, shape))
     return done
+
+
+def _back_nbytes(case: Case, shape: LayerShape) -> int:
+    """What a padded output takes on its way to the form, besides itself."""
+    out = shape.output_size * shape.itemsize
+    if case.form == "packed":  # sorted, then packed
+        return int(case.lengths[0]) * len(case.lengths) * out + case.total * out
+    if case.form == "masked":  # the valid steps, then where they belong
+        return (case.rectangle + case.total) * out
+    return case.total * out
 
 
 def _packed(case: Case, shape: LayerShape, via: str | None = None) -> Work:
@@ -115,34 +125,40 @@ def _masked(case: Case, shape: LayerShape) -> Work:
     return _packed(case, shape, "masked")
 
 
-def _sequences(case: Case, shape: LayerShape, done: Work) -> int:
-    """Adds the way to a list of sequences and back; bytes that the two take."""
+def _by_sequences(case: Case, shape: LayerShape, done: Work, most: int) -> Work:
+    """Adds the way to a list of sequences and back; ``most`` is what the strategy needs between the
+    two, its list of outputs included."""
     into, out, _ = _step_nbytes(shape)
     n, total = len(case.lengths), case.total
-    if case.form == "list":
-        return total * out
-    copied = 0 if case.form == "padded" else total * into
-    done.move(f"{case.form}.sequences", n, total, total * into)
-    back = total if case.form == "packed" else case.rectangle
-    done.move(f"{case.form}.from_sequences", n, back, back * out)
-    return total * out + max(copied, back * out)
+    done.peak = most
+    if case.form != "list":
+        copied = 0 if case.form == "padded" else total * into
+        done.move(f"{case.form}.sequences", n, total, total * into)
+        back = total if case.form == "packed" else case.rectangle
+        done.move(f"{case.form}.from_sequences", n, back, back * out)
+        # a packed batch is packed again from its sequences in order; a masked one from all in a row
+        twice = total * out if case.form == "masked" else 0
+        done.peak = copied + max(most, total * out + twice + back * out)
+    return done
 
 
 def _bucketed(case: Case, shape: LayerShape, rows: int) -> Work:
     into, out, held = _step_nbytes(shape)
     done = Work()
-    most = 0
-    places = list(buckets(case.lengths, rows, None, 1))
-    for place in places:
+    most = finished = before = 0
+    for place in buckets(case.lengths, rows, None, 1):
         lengths = case.lengths[place]
         steps = int(lengths.sum())
         done.runs.append(lengths)
         done.move("list.packed", len(lengths), steps, steps * into)
         done.move("list.from_packed", len(lengths), steps, steps * out)
-        most = max(most, steps)
-    # a bucket's data are the caller's variables until the next bucket's are there
-    done.peak = _sequences(case, shape, done) + most * (into + held + out)
-    return done
+        # the last bucket's output is there until this one's is
+        most = max(
+            most, finished + before + steps * (into + held), finished + steps * (into + 2 * out)
+        )
+        finished += steps * out
+        before = steps * out
+    return _by_sequences(case, shape, done, most)
 
 
 def _lanes(case: Case, shape: LayerShape, lanes: int) -> Work:
@@ -154,10 +170,9 @@ def _lanes(case: Case, shape: LayerShape, lanes: int) -> Work:
         most = max(most, int(steps.sum()))
     n, total = len(case.lengths), case.total
     done.move("lanes", n, total, total * (into + out), calls=len(done.runs))
-    done.peak = _sequences(case, shape, done) + most * (into + held)
-    state = shape.hidden_size * shape.itemsize * shape.num_layers
-    done.peak += 2 * n * state * (2 if shape.cell == "lstm" else 1)
-    return done
+    state = shape.hidden_size * shape.itemsize * shape.num_layers * (1 + (shape.cell == "lstm"))
+    # every sequence has a state of its own until they are put side by side
+    return _by_sequences(case, shape, done, total * out + most * (into + held) + 2 * n * state)
 
 
 def rounds(lengths: np.ndarray, lanes: int) -> list[np.ndarray]:
@@ -197,10 +212,16 @@ def _streaming(case: Case, shape: LayerShape, window: int) -> Work:
         done.runs.append(left[left > 0])
     walked = min(len(starts) * window, case.steps) * n
     done.move("window", n * len(starts), walked, walked * out, calls=len(starts))
-    done.peak = cells * out + min(window, case.steps) * n * (into + held)
+    # a window of a batch that has its sequences first is copied
+    into_copy = 0 if case.form in ("list", "packed") else into
+    sizes = [min(window, case.steps - start) * n for start in starts]
+    done.peak = max(sizes[0] * (into_copy + held), sizes[0] * out + cells * out)
+    for before, size in pairwise(sizes):  # the last output is there until this one's is
+        done.peak = max(done.peak, cells * out + before * out + size * (into_copy + held))
     if case.form != "padded":
-        back = case.rectangle if case.form == "masked" else total
-        done.peak = cells * into + max(done.peak, cells * out + back * out)
+        done.peak = cells * into + max(
+            done.peak, (cells + sizes[-1]) * out + _back_nbytes(case, shape)
+        )
     return done
 
 
