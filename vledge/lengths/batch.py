@@ -30,6 +30,7 @@ class Batch(Protocol):
     """Sequences in one form, and the ways from it and back to it."""
 
     natural: str  #: the strategy that runs this form as it is
+    form: str  #: list, padded, packed or masked
     lengths: np.ndarray  #: int64 [B], in the caller's order
 
     def padded(self) -> tuple[np.ndarray, bool]:
@@ -85,7 +86,7 @@ class _RectangleBatch:
 class PaddedBatch(_RectangleBatch):
     """An array with one row of steps for each sequence, and their lengths."""
 
-    natural = "padded"
+    natural = form = "padded"
 
     def __init__(self, data: np.ndarray, lengths: np.ndarray, batch_first: bool) -> None:
         self.data, self.lengths, self.batch_first = data, lengths, batch_first
@@ -124,7 +125,7 @@ class PaddedBatch(_RectangleBatch):
 class MaskedBatch(_RectangleBatch):
     """A padded array and a mask ``[B, T]`` with holes anywhere: what it leaves out never runs."""
 
-    natural = "masked"
+    natural = form = "masked"
 
     def __init__(self, data: np.ndarray, mask: np.ndarray, batch_first: bool) -> None:
         self.data, self.mask, self.batch_first = data, mask, batch_first
@@ -180,7 +181,7 @@ class MaskedBatch(_RectangleBatch):
 class PackedBatch:
     """A PackedSequence; the output has its batch sizes and indices."""
 
-    natural = "packed"
+    natural = form = "packed"
 
     def __init__(self, data: PackedSequence) -> None:
         self.data, self.lengths = data, lengths_of_packed(data)
@@ -221,7 +222,7 @@ class PackedBatch:
 class _ListBatch:
     """A list of arrays ``[L, *]``."""
 
-    natural = "packed"
+    natural, form = "packed", "list"
 
     def __init__(self, data: list[np.ndarray]) -> None:
         self.data, self.lengths = data, np.array([len(s) for s in data], np.int64)

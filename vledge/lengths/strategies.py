@@ -55,9 +55,10 @@ def run(
     hx : the initial state, in the caller's order of sequences, or None for zeros
     lengths : integers [B], each from 0 to T
     mask : ndarray of bool [B, T], True where data are; holes may be anywhere
-    strategy : a name in STRATEGIES
+    strategy : a name in STRATEGIES, or "auto"
         How it is computed; all give the same numbers. None: packed for a PackedSequence and a
-        list, padded for lengths, masked for a mask.
+        list, padded for lengths, masked for a mask. "auto": what :func:`vledge.plan` ranks first,
+        with its one option ``memory_limit``.
     semantics : "torch", "onnx", "tf1", "keras" or Semantics
         What stands where no data are. None: keras for a mask, else torch.
     zero_output_for_mask : bool
@@ -74,6 +75,8 @@ def run(
     ValueError
         An unknown strategy or preset, lengths that do not fit, an empty sequence where the
         semantics have none, or a bidirectional layer where the strategy runs forwards only.
+    MemoryError
+        "auto", and no strategy stays within its ``memory_limit``.
     """
     batch = batch_of(input, lengths, mask, layer.batch_first)
     hx = checked(layer, hx, len(batch.lengths))
@@ -84,9 +87,17 @@ def run(
         raise ValueError('steps="longest" cuts off the padding of lengths; a mask has none')
     if strategy is None:
         strategy = batch.natural
+    if strategy == "auto" and batch.lengths.any():
+        # Plans know the strategies, and are imported only by who wants one.
+        from vledge.planning.choice import choose
+
+        strategy, options = choose(layer, batch, **options)
+    elif strategy == "auto":
+        strategy, options = batch.natural, {}
     if strategy not in STRATEGIES:
         raise ValueError(
-            f"strategy is {strategy!r}, expected one of " + ", ".join(map(repr, STRATEGIES))
+            f"strategy is {strategy!r}, expected one of "
+            + ", ".join(map(repr, [*STRATEGIES, "auto"]))
         )
     output, state = _without_empty(layer, batch, hx, rules, STRATEGIES[strategy], options)
     if isinstance(batch, (PaddedBatch, MaskedBatch)):
