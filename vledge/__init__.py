@@ -29,6 +29,7 @@ __all__ = [
     "MissingDependencyError",
     "ModelWarning",
     "PackedSequence",
+    "Stream",
     "UnsupportedError",
     "VledgeError",
     "__version__",
@@ -50,6 +51,7 @@ __all__ = [
 # Readers of files are imported when they are first used: a stream on a board needs none.
 _LAZY = {
     "InferenceSession": "vledge.graph.session",
+    "Stream": "vledge.streaming",
     "load_weights": "vledge.formats",
     "save_weights": "vledge.formats",
 }
