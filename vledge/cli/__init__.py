@@ -19,11 +19,13 @@ from vledge.errors import VledgeError
 __all__ = ["main"]
 
 COMMANDS = {
+    "bench": "measure the time of single steps, next to other runtimes",
     "convert": "write an ONNX model as vledge's own file, which loads without onnx and protobuf",
     "demo": "classify 370 real series of different lengths and compare with torch's results",
     "inspect": "list the tensors or the graph in a file, and the recurrent layers among them",
     "info": "show versions, CPU features, the instruction set chosen, threads",
     "run": "run a model once on arrays in .npy files",
+    "stream": "run a model frame by frame on what comes in, with outputs as they come",
 }
 
 
