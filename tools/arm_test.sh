@@ -32,7 +32,7 @@ armhf)
     : "${ARM_CPU:=cortex-a15}"
     # no wheels of numpy exist for 32 bits: Debian's, as Raspberry Pi OS has them
     packages="python$version-minimal libpython$version-stdlib libpython$version-dev libstdc++6 dash
-        python3-numpy python3-scipy libopenblas0-pthread python3-onnx"
+        python3-numpy python3-scipy libopenblas0-pthread"
     wheels="safetensors"
     numpy="numpy==1.24.*"
     ;;

@@ -14,7 +14,7 @@ import numpy as np
 
 from vledge._ext.recurrent import Stepper, run, run_padded
 from vledge._ext.weights import GATES, Direction
-from vledge.nn.dtype import float_dtype, require_cpu, wrong_dtype
+from vledge.nn.dtype import contiguous, float_dtype, require_cpu, wrong_dtype
 from vledge.nn.module import Module
 from vledge.nn.recognize import read_stack
 from vledge.packing import PackedSequence
@@ -195,7 +195,7 @@ class RecurrentBase(Module):
             shape = (*rows.shape[:2], (2 if self.bidirectional else 1) * self._width)
             return np.empty(shape, self._dtype), *self._initial_as_final(*states)
         batch_sizes = np.full(steps, sequences, np.int64)
-        output: np.ndarray = np.ascontiguousarray(rows)
+        output = contiguous(rows)
 
         def one(directions: list[Direction], data: np.ndarray, h: Any, c: Any) -> Any:
             return run_padded(directions, data, batch_sizes, None, h, c, batch_first)
@@ -214,7 +214,7 @@ class RecurrentBase(Module):
                 f"input must have 2 dimensions, got {data.ndim}: a PackedSequence of "
                 "[sum of lengths, features]"
             )
-        data = np.ascontiguousarray(self._checked_input(data, "input"))
+        data = contiguous(self._checked_input(data, "input"))
         batch_sizes = np.ascontiguousarray(packed.batch_sizes, np.int64)
         sequences = int(batch_sizes[0]) if len(batch_sizes) else 0
         if sequences == 0:
@@ -307,7 +307,7 @@ class RecurrentBase(Module):
             raise RuntimeError(f"Expected {label} size {expected}, got {list(state.shape)}")
         if state.dtype != self._dtype:
             raise ValueError(wrong_dtype(name, state.dtype, self._dtype))
-        return np.ascontiguousarray(state)
+        return contiguous(state)
 
     def _initial_as_final(self, h_0: Any, c_0: Any) -> tuple[np.ndarray, np.ndarray | None]:
         count = self.num_layers * (2 if self.bidirectional else 1)
