@@ -16,7 +16,7 @@ same operations in the same order whatever the slices, so results do not depend 
 """
 
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport SIZE_MAX, int64_t, uint64_t
 from libc.string cimport memcpy, memset
 
 cimport numpy as cnp
@@ -124,8 +124,9 @@ cdef struct Scratch:
     char *gathered               # those rows side by side, where BLAS projects them
 
 
-cdef inline size_t rounded(size_t bytes) noexcept nogil:
-    return (bytes + 63) & ~<size_t>63
+# 64 bits wide on every machine: on a 32-bit one a large batch of a wide layer would wrap around.
+cdef inline uint64_t rounded(uint64_t bytes) noexcept nogil:
+    return (bytes + 63) & ~<uint64_t>63
 
 
 cdef ptrdiff_t chunk_rows(const Weights *w, ptrdiff_t rows, ptrdiff_t total) noexcept nogil:
@@ -135,15 +136,15 @@ cdef ptrdiff_t chunk_rows(const Weights *w, ptrdiff_t rows, ptrdiff_t total) noe
     return min(max(most, rows), total)
 
 
-cdef size_t lay_out(const Weights *w, ptrdiff_t rows, ptrdiff_t chunk, char *memory,
+cdef uint64_t lay_out(const Weights *w, ptrdiff_t rows, ptrdiff_t chunk, char *memory,
                     Scratch *s) noexcept nogil:
     """Bytes needed; with memory given, the pointers too."""
-    cdef size_t h = rounded(rows * w.width_padded * w.itemsize)
-    cdef size_t hidden = rounded(rows * w.panels * w.kernels.lanes * w.itemsize)
-    cdef size_t pre = rounded(chunk * w.vectors * w.kernels.lanes * w.itemsize)
-    cdef size_t c = hidden if w.cell == LSTM or w.cell == GRU_RESET_BEFORE else 0
-    cdef size_t gated = hidden if w.w_hr != NULL or w.cell == GRU_RESET_BEFORE else 0
-    cdef size_t offsets = rounded(rows * sizeof(ptrdiff_t)) if w.w_hr != NULL else 0
+    cdef uint64_t h = rounded(<uint64_t>rows * w.width_padded * w.itemsize)
+    cdef uint64_t hidden = rounded(<uint64_t>rows * w.panels * w.kernels.lanes * w.itemsize)
+    cdef uint64_t pre = rounded(<uint64_t>chunk * w.vectors * w.kernels.lanes * w.itemsize)
+    cdef uint64_t c = hidden if w.cell == LSTM or w.cell == GRU_RESET_BEFORE else 0
+    cdef uint64_t gated = hidden if w.w_hr != NULL or w.cell == GRU_RESET_BEFORE else 0
+    cdef uint64_t offsets = rounded(<uint64_t>rows * sizeof(ptrdiff_t)) if w.w_hr != NULL else 0
     if memory != NULL:
         s.h[0] = memory
         s.h[1] = memory + h
@@ -152,9 +153,9 @@ cdef size_t lay_out(const Weights *w, ptrdiff_t rows, ptrdiff_t chunk, char *mem
         s.state_offsets = <ptrdiff_t *>(s.gated + gated)
         s.pre = s.gated + gated + offsets
         s.pre_inputs = <ptrdiff_t *>(s.pre + pre)
-        s.gathered = <char *>s.pre_inputs + rounded(chunk * sizeof(ptrdiff_t))
-    return (2 * h + c + gated + offsets + pre + rounded(chunk * sizeof(ptrdiff_t))
-            + (chunk * w.input_size * w.itemsize if w.gemm != NULL else 0))
+        s.gathered = <char *>s.pre_inputs + rounded(<uint64_t>chunk * sizeof(ptrdiff_t))
+    return (2 * h + c + gated + offsets + pre + rounded(<uint64_t>chunk * sizeof(ptrdiff_t))
+            + (<uint64_t>chunk * w.input_size * w.itemsize if w.gemm != NULL else 0))
 
 
 # ---- one direction of some sequences -----------------------------------------------------------
@@ -291,6 +292,7 @@ cdef bint walk(Job *job, int d, ptrdiff_t first_row, ptrdiff_t last_row, int mem
     cdef int current = 0, naps = 0
     cdef Scratch s
     cdef vl_step k
+    cdef uint64_t needed
     cdef char *memory
     cdef char *out
     cdef char *h_next
@@ -300,7 +302,11 @@ cdef bint walk(Job *job, int d, ptrdiff_t first_row, ptrdiff_t last_row, int mem
         steps += 1
 
     chunk = chunk_rows(w, rows, max(total, 1))
-    memory = job.shared if members > 1 else <char *>vl_scratch(lay_out(w, rows, chunk, NULL, &s))
+    needed = lay_out(w, rows, chunk, NULL, &s)
+    if members > 1:
+        memory = job.shared
+    else:
+        memory = NULL if needed > SIZE_MAX // 2 else <char *>vl_scratch(needed)
     if memory == NULL:
         return False
     lay_out(w, rows, chunk, memory, &s)
@@ -432,7 +438,8 @@ cdef void slice_sequences(Job *job, const ptrdiff_t *lengths, int slices) noexce
     """Cuts the sequences into slices of equal real work, in quarters of a row: four for each step of
     a sequence, and the overhead for each time step that the slice takes part in, of which there are
     as many as its first sequence is long."""
-    cdef ptrdiff_t low = 0, high = 0, middle, cost, r
+    cdef int64_t low = 0, high = 0, middle, cost
+    cdef ptrdiff_t r
     cdef int used
     for r in range(job.sequences):
         high += 4 * lengths[r]
@@ -472,9 +479,10 @@ cdef int execute(Job *job, int threads) except -1:
     cdef Scratch s
     cdef ptrdiff_t t, r, total = 0
     cdef ptrdiff_t *lengths = NULL
+    cdef uint64_t needed
     global rest_until
     cdef ptrdiff_t depth = 1 if w.cell == INDRNN_TANH or w.cell == INDRNN_RELU else w.width
-    cdef ptrdiff_t step_bytes = w.vectors * w.kernels.lanes * depth * w.itemsize
+    cdef int64_t step_bytes = w.vectors * w.kernels.lanes * depth * w.itemsize
     job.slices = 1
     job.first_row[0] = 0
     job.first_row[1] = job.sequences
@@ -509,12 +517,12 @@ cdef int execute(Job *job, int threads) except -1:
     if job.share_steps:
         for t in range(job.steps):
             total += job.batch_sizes[t]
-        r = 0
+        needed = 0
         for t in range(job.direction_count):
-            r = max(r, <ptrdiff_t>lay_out(
+            needed = max(needed, lay_out(
                 job.directions[t], job.sequences,
                 chunk_rows(job.directions[t], job.sequences, max(total, 1)), NULL, &s))
-        memory = np.empty(r + 64, np.uint8)
+        memory = np.empty(needed + 64, np.uint8)
         job.shared = <char *><size_t>(memory.ctypes.data + -memory.ctypes.data % 64)
     with nogil:
         vl_parallel(threads if job.share_steps else min(threads, job.slices * job.direction_count),
@@ -544,6 +552,8 @@ cdef char *data_of(object array, str name, int type_number, tuple shape) except?
         raise ValueError(f"{name} must be an array of the weights' dtype")
     if (<object>array).shape != shape or not cnp.PyArray_IS_C_CONTIGUOUS(array):
         raise ValueError(f"{name} must be C-contiguous with shape {shape}, got {array.shape}")
+    if not cnp.PyArray_ISALIGNED(array):    # 32-bit Arm stops the process at such an address
+        raise ValueError(f"{name} is not aligned in memory: pass {name}.copy()")
     return <char *>cnp.PyArray_DATA(array)
 
 
