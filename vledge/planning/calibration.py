@@ -35,7 +35,8 @@ BATCHES = (
 
 
 def calibrate(seconds: float = 0.02) -> Costs:
-    """Measure; each figure is the least of the runs that fit into so many seconds (at least 3)."""
+    """Measure; each figure is the least of the runs that fit into so many seconds, three at
+    least, or of one for 0."""
     stopwatch = _Stopwatch(seconds)
     kernels = Costs(
         source=f"measured on {time.strftime('%Y-%m-%d %H:%M')}",
@@ -75,7 +76,8 @@ class _Stopwatch:
         for way in ways:
             way()
         count, end = 0, time.perf_counter() + self.seconds * len(ways)
-        while count < 3 or time.perf_counter() < end:
+        fewest = 3 if self.seconds else 1
+        while count < fewest or time.perf_counter() < end:
             for i, way in enumerate(ways):
                 for _ in range(2 if len(ways) > 1 else 1):  # the second finds its caches warm
                     start = time.perf_counter()
