@@ -8,8 +8,7 @@ typedef vec vl_activation(vec);
 
 VL_INLINE vec vl_relu(vec x) { return VL_MAX(VL_SPLAT(0), x); }
 
-/* Rows of a tile: with `vectors` they make at most eight accumulators. */
-#define VL_CHAINS(vectors) ((vectors) <= 2 ? 4 : 2)
+enum { VL_TALLEST_STATE = 4 };
 
 /* last_lanes: units of the last vector, the rest of which is padding */
 VL_INLINE void vl_independent_tile(int rows, int vectors, vl_activation *act,
@@ -21,8 +20,8 @@ VL_INLINE void vl_independent_tile(int rows, int vectors, vl_activation *act,
     real *state = (real *)s->h + row * s->ld_h + panel * L;
     const ptrdiff_t ld_pre = s->ld_pre, ld_h = s->ld_h;
     const ptrdiff_t *pre_steps = s->pre_steps, *out_steps = s->out_steps;
-    real *out[VL_CHAINS(1)];
-    vec h[VL_CHAINS(1)][VL_MOST_VECTORS], us[VL_MOST_VECTORS];
+    real *out[VL_TALLEST_STATE];
+    vec h[VL_TALLEST_STATE][VL_MOST_VECTORS], us[VL_MOST_VECTORS];
 #pragma GCC unroll 4
     for (int v = 0; v < vectors; v++)
         us[v] = vl_load(u + v * L);
@@ -52,12 +51,33 @@ VL_INLINE void vl_independent_tile(int rows, int vectors, vl_activation *act,
             vl_store(state + r * ld_h + v * L, h[r][v]);
 }
 
-VL_INLINE void vl_independent_rows(int vectors, vl_activation *act, const vl_independent *s,
-                                   ptrdiff_t panel)
+/* Rows outside: what is read and written next stands next to it. */
+VL_INLINE void vl_independent_row(int rows, vl_activation *act, const vl_independent *s,
+                                  ptrdiff_t row, ptrdiff_t first, ptrdiff_t last)
 {
-    ptrdiff_t row = 0, first = 0, last = s->steps, height;
-    ptrdiff_t left = s->hidden_size - (panel + vectors - 1) * L, last_lanes = left < L ? left : L;
-    for (; row < s->rows; row += height) {
+    for (ptrdiff_t panel = s->first_panel; panel < s->last_panel; panel += VL_MOST_VECTORS) {
+        ptrdiff_t vectors = s->last_panel - panel;
+        ptrdiff_t left = s->hidden_size - (panel + vectors - 1) * L;
+#define TILE(n, lanes) vl_independent_tile(rows, n, act, s, row, panel, first, last, lanes)
+        if (vectors > VL_MOST_VECTORS)
+            TILE(4, L);
+        else if (vectors == 1)
+            TILE(1, left < L ? left : L);
+        else if (vectors == 2)
+            TILE(2, left < L ? left : L);
+        else if (vectors == 3)
+            TILE(3, left < L ? left : L);
+        else
+            TILE(4, left < L ? left : L);
+#undef TILE
+    }
+}
+
+VL_INLINE void vl_independent_rows(vl_activation *act, const vl_independent *s)
+{
+    ptrdiff_t tallest = s->last_panel - s->first_panel <= 2 ? 4 : 2;
+    ptrdiff_t first = 0, last = s->steps;
+    for (ptrdiff_t row = 0, height; row < s->rows; row += height) {
         while (first < last && s->live[first] <= row)
             first++;
         while (first < last && s->live[last - 1] <= row)
@@ -65,28 +85,17 @@ VL_INLINE void vl_independent_rows(int vectors, vl_activation *act, const vl_ind
         if (first == last)
             return;
         /* the rows of a tile take part in the same steps */
-        height = VL_CHAINS(vectors);
-        if (s->live[first] >= row + height && s->live[last - 1] >= row + height) {
-            vl_independent_tile(VL_CHAINS(vectors), vectors, act, s, row, panel, first, last,
-                                last_lanes);
-        } else {
+        height = tallest;
+        if (s->live[first] < row + height || s->live[last - 1] < row + height)
             height = 1;
-            vl_independent_tile(1, vectors, act, s, row, panel, first, last, last_lanes);
-        }
+        if (height == 1)
+            vl_independent_row(1, act, s, row, first, last);
+        else if (height == 2)
+            vl_independent_row(2, act, s, row, first, last);
+        else
+            vl_independent_row(4, act, s, row, first, last);
     }
 }
 
-VL_INLINE void vl_independent_panels(vl_activation *act, const vl_independent *s)
-{
-    for (ptrdiff_t panel = s->first_panel; panel < s->last_panel; panel += VL_MOST_VECTORS) {
-        switch (s->last_panel - panel) {
-        case 1: vl_independent_rows(1, act, s, panel); break;
-        case 2: vl_independent_rows(2, act, s, panel); break;
-        case 3: vl_independent_rows(3, act, s, panel); break;
-        default: vl_independent_rows(4, act, s, panel); break;
-        }
-    }
-}
-
-static void vl_kernel_indrnn_tanh(const vl_independent *s) { vl_independent_panels(vl_tanh, s); }
-static void vl_kernel_indrnn_relu(const vl_independent *s) { vl_independent_panels(vl_relu, s); }
+static void vl_kernel_indrnn_tanh(const vl_independent *s) { vl_independent_rows(vl_tanh, s); }
+static void vl_kernel_indrnn_relu(const vl_independent *s) { vl_independent_rows(vl_relu, s); }
