@@ -110,13 +110,31 @@ def test_shared_steps(instruction_set, limits, kind, proj_size, most_naps):
             assert got is want is None or np.array_equal(got, want)
 
 
+@pytest.mark.parametrize("kind", ["lstm", "indrnn_relu"])
 @pytest.mark.parametrize("chunk_bytes", [1, 5000, 10**9])
-def test_results_do_not_depend_on_chunks(limits, chunk_bytes):
-    *arguments, _ = case("lstm", 7, 24, [30, 9, 9, 2], np.float32, reverses=(False, True))
+def test_results_do_not_depend_on_chunks(limits, chunk_bytes, kind):
+    *arguments, _ = case(kind, 7, 24, [30, 9, 9, 2], np.float32, reverses=(False, True))
     before = run(*arguments)
     limits(chunk_bytes=chunk_bytes)
     for got, want in zip(run(*arguments), before, strict=True):
-        assert np.array_equal(got, want)
+        assert got is want is None or np.array_equal(got, want)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("kind", ["indrnn_tanh", "indrnn_relu"])
+def test_independent_units_over_ragged_chunks(instruction_set, limits, kind, dtype):
+    """Every tile of the state (one to four vectors, whole and cut off), with rows that end or
+    begin within a chunk of steps."""
+    lengths = [40, 40, 39, 38, 38, 38, 38, 21, 20, 20, 20, 20, 20, 7, 1, 1]
+    lanes = isa.lanes(dtype)
+    for vectors in range(1, 7):
+        for hidden_size in (vectors * lanes, vectors * lanes - 1):
+            for chunk_bytes in (8 * hidden_size * 40, 10**9):
+                limits(chunk_bytes=chunk_bytes)
+                *arguments, expected = case(
+                    kind, 2, hidden_size, lengths, dtype, reverses=(False, True)
+                )
+                assert_close(run(*arguments, threads=1), expected, dtype)
 
 
 @pytest.mark.parametrize("batch_first", [False, True])
