@@ -41,8 +41,6 @@ cdef extern from "simd/cpu_mode.h" nogil:
     void vl_restore_mode(uint64_t mode)
 
 cdef extern from "threads.h" nogil:
-    ctypedef struct vl_barrier:
-        pass
     int VL_MOST_THREADS
     void vl_parallel(int threads, void (*task)(void *, int, int) noexcept nogil, void *context)
     int vl_wait(vl_barrier *barrier, int members)
