@@ -82,7 +82,8 @@ class ModuleMachine:
         chunk = np.expand_dims(np.asarray(x), self._time_axis)
         if self._out_axis is None:
             self._out_axis = self._found_out_axis(chunk)
-        return _delivered(self._run(chunk).take(0, self._out_axis), out)
+        before = self.get_state() if out is not None else {}
+        return self._delivered(self._run(chunk).take(0, self._out_axis), out, before)
 
     def push(self, chunk: Any, out: Any = None) -> Any:
         """Several frames, as ``forward`` takes them."""
@@ -93,10 +94,12 @@ class ModuleMachine:
             )
         if self._out_axis is None:
             self._out_axis = self._found_out_axis(chunk)
+        before = self.get_state()
         result = self._run(chunk)
         if result.shape[self._out_axis] != chunk.shape[self._time_axis]:
+            self.set_state(before)
             raise UnsupportedError(self._uneven(chunk.shape[self._time_axis], result.shape))
-        return _delivered(result, out)
+        return self._delivered(result, out, before)
 
     def _run(self, chunk: np.ndarray) -> np.ndarray:
         before = self.get_state()
@@ -143,6 +146,20 @@ class ModuleMachine:
             f"the shape {list(shape)}, which has no axis with one output for each frame"
         )
 
+    def _delivered(self, result: np.ndarray, out: Any, before: State) -> np.ndarray:
+        """The result in out; back to the state before if out is wrong."""
+        if out is None:
+            return result
+        if (
+            not isinstance(out, np.ndarray)
+            or out.shape != result.shape
+            or out.dtype != result.dtype
+        ):
+            self.set_state(before)
+            raise ValueError(f"out must be an array of {result.dtype} {list(result.shape)}")
+        out[...] = result
+        return out
+
     def get_state(self) -> State:
         """The layers' states under their dotted names."""
         return {
@@ -164,12 +181,3 @@ class ModuleMachine:
     def with_rows(self, rows: int) -> ModuleMachine:
         """The same module for another number of streams."""
         return ModuleMachine(self._module, rows, self._time_axis)
-
-
-def _delivered(result: np.ndarray, out: Any) -> np.ndarray:
-    if out is None:
-        return result
-    if not isinstance(out, np.ndarray) or out.shape != result.shape or out.dtype != result.dtype:
-        raise ValueError(f"out must be an array of {result.dtype} {list(result.shape)}")
-    out[...] = result
-    return out
