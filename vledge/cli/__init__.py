@@ -19,6 +19,7 @@ from vledge.errors import VledgeError
 __all__ = ["main"]
 
 COMMANDS = {
+    "bench": "measure the time of single steps, next to other runtimes",
     "calibrate": "measure this machine for `vledge plan`, a few seconds",
     "convert": "write an ONNX model as vledge's own file, which loads without onnx and protobuf",
     "demo": "classify 370 real series of different lengths and compare with torch's results",
@@ -28,6 +29,7 @@ COMMANDS = {
     "many": "run a recurrent layer over many sequences, a few rows at a time",
     "plan": "predict which strategy suits sequences of given lengths",
     "run": "run a model once on arrays in .npy files",
+    "stream": "run a model frame by frame on what comes in, with outputs as they come",
     "validate": "prove that the model on this machine is the one that was trained",
 }
 

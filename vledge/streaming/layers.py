@@ -26,6 +26,11 @@ class RecurrentMachine:
         self.row_axes = dict.fromkeys(("h", "c") if layer._cell == "lstm" else ("h",), 1)
 
     @property
+    def frames(self) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+        """Of ``x``."""
+        return {"x": ((self.rows, self._layer.input_size), self._layer._dtype)}
+
+    @property
     def step(self) -> Callable[..., np.ndarray]:
         """``x [rows, input_size]`` -> ``[rows, width]``: the compiled method itself."""
         return self._stack.step

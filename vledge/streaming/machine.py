@@ -17,6 +17,10 @@ class Machine(Protocol):
     rows: int
     row_axes: dict[str, int]  #: of each array of the state, the axis on which the streams lie
 
+    @property
+    def frames(self) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+        """Shape and dtype of a frame by the input's name; empty where only the user knows."""
+
     def step(self, x: Any, out: Any = None) -> Any:
         """One frame of every stream."""
 

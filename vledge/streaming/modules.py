@@ -77,6 +77,11 @@ class ModuleMachine:
         }
         return twin
 
+    @property
+    def frames(self) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+        """Nothing is known but by ``forward``."""
+        return {}
+
     def step(self, x: Any, out: Any = None) -> Any:
         """One frame, without its time axis."""
         chunk = np.expand_dims(np.asarray(x), self._time_axis)

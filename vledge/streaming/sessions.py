@@ -208,6 +208,16 @@ class SessionMachine:
         self._values = {state.input: results[place] for state, place in values}
         return [results[place] for place in self._output_places]
 
+    @property
+    def frames(self) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+        """Of the inputs that are neither states nor fixed."""
+        found = {}
+        for info in self._graph.frames:
+            shape = list(self._shapes[info.name])
+            del shape[self._graph.time_axes[info.name]]
+            found[info.name] = (tuple(shape), DTYPES[info.type])
+        return found
+
     def step(self, x: Any, out: Any = None) -> Any:
         """One frame, without its time axis; a dict for several inputs."""
         frames = {}

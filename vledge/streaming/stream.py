@@ -40,6 +40,14 @@ class Stream:
         """How many streams run side by side."""
         return self._machine.rows
 
+    @property
+    def frames(self) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+        """The shape and dtype of what `step` takes, by the input's name (a layer's is "x").
+
+        Empty for Modules, of whose input only ``forward`` knows.
+        """
+        return self._machine.frames
+
     def step(self, x: Any, out: Any = None) -> Any:
         """Feed one frame of every stream and return the output for it.
 
