@@ -3,11 +3,12 @@
     python examples/sensor_anomaly.py             # 60 seconds at 100 samples a second, live
     python examples/sensor_anomaly.py --fast      # the same at once
 
-The sensor is synthetic: three axes of an accelerometer on a motor whose speed wanders. It fails three
-times: a shock, a loose mount (one axis rings), a stuck axis. The model has seen good minutes only. It is
-an echo-state network, a GRU with random weights of which only a linear readout is fitted, here, to
-predict the next sample; the score is how far the sample is from the prediction, in units of what is
-usual. No file is needed, and any trained layer or model takes the GRU's place: `stream` is the same.
+The sensor is synthetic: three axes of an accelerometer on a motor whose speed wanders. It fails
+three times: a shock, a loose mount (one axis rings), a stuck axis. The model has seen good minutes
+only. It is an echo-state network, a GRU with random weights of which only a linear readout is
+fitted, here, to predict the next sample; the score is how far the sample is from the prediction, in
+units of what is usual. No file is needed, and any trained layer or model takes the GRU's place:
+`stream` is the same.
 """
 
 import argparse
