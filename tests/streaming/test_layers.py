@@ -32,6 +32,7 @@ LAYERS = {
     "gru": lambda **o: nn.GRU(5, 19, **o),
     "gru-2-no-bias": lambda **o: nn.GRU(5, 16, 2, bias=False, **o),
     "rnn": lambda **o: nn.RNN(5, 19, 2, **o),
+    "indrnn": lambda **o: nn.IndRNN(5, 19, 2, "tanh", **o),
     "rnn-relu": lambda **o: nn.RNN(5, 9, nonlinearity="relu", **o),
 }
 

@@ -135,6 +135,11 @@ REFUSED = {
         lambda layer, x: layer(x, np.zeros((1, x.shape[1], 4), np.float32))[0],
         "'layer' is given a state",
     ),
+    "lengths": (
+        lambda: nn.GRU(3, 4),
+        lambda layer, x: layer(x, lengths=[3, 3, 3])[0],
+        "'layer' is given lengths",
+    ),
     "twice": (lambda: nn.GRU(3, 3), lambda layer, x: layer(layer(x)[0])[0], "called twice"),
     "over time": (lambda: nn.GRU(3, 3), lambda layer, x: layer(x)[0].mean(0), "cannot be streamed"),
     "two results": (lambda: nn.GRU(3, 3), lambda layer, x: layer(x), "returns a tuple"),

@@ -44,8 +44,10 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError(f"--steps must be at least 1, got {arguments.steps}")
     layer = load_layer(arguments.model, arguments.prefix) if arguments.model else _random(arguments)
     unfit = layer.bidirectional or layer.proj_size or layer._dtype != np.float32
-    if unfit:
-        raise ValueError("steps are compared for float32 layers of one direction, not projected")
+    if unfit or not isinstance(layer, (nn.RNN, nn.GRU, nn.LSTM)):
+        raise ValueError(
+            "steps are compared for RNN, GRU and LSTM in float32, of one direction, not projected"
+        )
     x = np.random.default_rng(1).normal(size=(1, layer.input_size)).astype(np.float32)
     steps, missing = {}, {}
     for name in arguments.engines.split(","):

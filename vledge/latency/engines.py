@@ -145,7 +145,8 @@ def _onnx_model(layer: RecurrentBase, rows: int) -> bytes:
         if y != "y":
             x = f"x_{index + 1}"
             nodes.append(helper.make_node("Squeeze", [y, "axis"], [x]))
-    weights.append(numpy_helper.from_array(np.array([1], np.int64), "axis"))
+    if layer.num_layers > 1:
+        weights.append(numpy_helper.from_array(np.array([1], np.int64), "axis"))
     graph = helper.make_graph(nodes, "layer", inputs, outputs, weights)
     opsets = [helper.make_opsetid("", 17)]
     model: bytes = helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()

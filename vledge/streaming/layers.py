@@ -83,8 +83,13 @@ class StreamingRecurrent(Module):
         self.steps = steps
         self.served = False
 
-    def forward(self, input: Any, hx: Any = None) -> tuple[np.ndarray, Any]:
+    def forward(self, input: Any, hx: Any = None, **ways: Any) -> tuple[np.ndarray, Any]:
         """As the layer's; the state that is returned is the stream's."""
+        for name, value in ways.items():
+            if value is not None:
+                raise UnsupportedError(
+                    f"{self.name} is given {name}: in a stream every frame counts"
+                )
         if hx is not None:
             raise UnsupportedError(f"{self.name} is given a state by its module: a stream keeps it")
         if self.served:
