@@ -243,6 +243,32 @@ cdef void panel_share(const Weights *w, int member, int members, ptrdiff_t *firs
     last[0] = min(4 * (groups * (member + 1) // members), w.panels)
 
 
+cdef void run_independent(const Weights *w, const vl_independent *n) noexcept nogil:
+    if w.cell == INDRNN_TANH:
+        w.kernels.indrnn_tanh(n)
+    else:
+        w.kernels.indrnn_relu(n)
+
+
+cdef void step_independent(const Weights *w, const vl_step *k) noexcept nogil:
+    """One step of a stream, by the kernel that runs chunks of steps and has its state in place."""
+    cdef vl_independent n
+    cdef ptrdiff_t here = 0
+    memcpy(k.h_next, k.h, k.rows * k.ld_h * w.itemsize)
+    n.steps = 1
+    n.rows = k.rows
+    n.first_panel, n.last_panel = k.first_panel, k.last_panel
+    n.hidden_size = k.hidden_size
+    n.live = &k.rows
+    n.pre_steps = n.out_steps = &here
+    n.out_rows = k.out_rows
+    n.w = k.w
+    n.pre, n.ld_pre = k.pre, k.ld_pre
+    n.h, n.ld_h = k.h_next, k.ld_h
+    n.out = k.out
+    run_independent(w, &n)
+
+
 cdef void step(const Weights *w, vl_step *k, vl_barrier *barrier, int members) noexcept nogil:
     """One time step of one member's panels: the only place that chooses a cell's kernel."""
     if w.cell == LSTM:
@@ -253,6 +279,8 @@ cdef void step(const Weights *w, vl_step *k, vl_barrier *barrier, int members) n
         w.kernels.rnn_tanh(k)
     elif w.cell == RNN_RELU:
         w.kernels.rnn_relu(k)
+    elif w.independent:
+        step_independent(w, k)
     else:
         w.kernels.gru_gates(k)
         vl_wait(barrier, members)
@@ -384,10 +412,7 @@ cdef bint walk(Job *job, int d, ptrdiff_t first_row, ptrdiff_t last_row, int mem
         if w.independent:       # ... all at once: no unit waits for another
             n.steps = chunk_end - walked
             n.first_panel, n.last_panel = k.first_panel, k.last_panel
-            if w.cell == INDRNN_TANH:
-                w.kernels.indrnn_tanh(&n)
-            else:
-                w.kernels.indrnn_relu(&n)
+            run_independent(w, &n)
             walked = chunk_end
             naps += vl_wait(&job.barrier, members)
         k.pre = s.pre

@@ -106,7 +106,7 @@ class InferenceSession:
             raise ValueError(f"fallback must be None or 'reference', got {fallback!r}")
         if empty_state not in ("zero", "initial"):
             raise ValueError(f"empty_state must be 'zero' or 'initial', got {empty_state!r}")
-        source = self._source = path_or_bytes
+        source = path_or_bytes
         self._where = "" if isinstance(source, (bytes, Model)) else f"{os.fspath(source)}: "
         self._options = {"empty_state": empty_state}
         self._fallback = _reference_fallback() if fallback else None
