@@ -24,6 +24,7 @@ from vledge.graph.passes.program import captured
 from vledge.validation import bundle
 from vledge.validation.axes import axes_from_shapes
 from vledge.validation.bundle import Axes, Case, Reference
+from vledge.validation.spread import spread
 from vledge.validation.validate import Report, validate
 
 try:
@@ -32,7 +33,7 @@ try:
 except ImportError as error:
     raise MissingDependencyError("vledge.export needs torch: pip install torch") from error
 
-from vledge.integrations.torch_layers import add_layers
+from vledge.integrations.torch_layers import add_layers, layer_values
 from vledge.integrations.torch_module import (
     Flat,
     Sized,
@@ -90,8 +91,7 @@ def export(
         cases = sized_inputs(flat, axes, dynamic_lengths, seed)
         reference = _observed(flat, cases, axes, seed)
         model = _converted(flat, cases[0], reference.axes, dynamic_lengths)
-        if layers:
-            add_layers(flat, model, cases, reference)
+        _complete(flat, model if layers else None, cases, reference)
     finally:
         module.train(was_training)
     report = validate(model, reference)
@@ -127,11 +127,26 @@ def recorded(
         axes = input_axes(flat, dynamic_axes)
         cases = sized_inputs(flat, axes, dynamic_lengths, seed)
         reference = _observed(flat, cases, axes, seed)
-        if model is not None:
-            add_layers(flat, model, cases, reference)
+        _complete(flat, model, cases, reference)
     finally:
         module.train(was_training)
     return reference
+
+
+def _complete(flat: Flat, model: Model | None, cases: list[Sized], reference: Reference) -> None:
+    """Add the layers that the model names, and how far all values scatter."""
+    if model is not None:
+        add_layers(flat, model, cases, reference)
+
+    def again(number: int, case: Case) -> dict[str, np.ndarray]:
+        inputs = {name: torch.from_numpy(array) for name, array in case.inputs.items()}
+        made = run(flat, inputs)
+        values = dict(zip(flat.named_outputs(len(made)), made, strict=True))
+        if model is not None:
+            values |= layer_values(flat, model, inputs, cases[number].steps)
+        return values
+
+    reference.spread = spread(reference, again)
 
 
 def _observed(flat: Flat, cases: list[Sized], axes: dict[str, Axes], seed: int) -> Reference:
