@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import report
+from benchmarks.limits import LEVELS, measured_limits
 from benchmarks.peers import PEERS, load
 from benchmarks.workloads import matrix, quick_matrix
 
@@ -45,25 +46,32 @@ def main() -> int:
     names = [name for name in arguments.peers.split(",") if name and load(name).version()]
     if arguments.worker:
         return worker(works, names, arguments)
-    records = []
+    records, limits = [], [measured_limits()]  # before, and after: the machine is not always quiet
     for threads in map(int, arguments.threads.split(",")):
         with tempfile.NamedTemporaryFile(suffix=".json") as file:
             command = [sys.executable, "-m", "benchmarks", *sys.argv[1:], "--worker", str(threads)]
-            limits = {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)}
+            one_rule = {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)}
             done = subprocess.run(
-                [*command, "--json", file.name], env={**os.environ, **limits}, check=False
+                [*command, "--json", file.name], env={**os.environ, **one_rule}, check=False
             )
             if done.returncode:
                 return done.returncode
             records += json.loads(Path(file.name).read_text())
-    result = {"machine": machine(names), "records": records}
+    limits.append(measured_limits())
+    reached = {name: max(two[name] for two in limits) for name in limits[0]}
+    result = {"machine": machine(names), "limits": reached, "records": records}
+    result["machine"]["limits of one core"] = (
+        f"{reached['FMA peak']:.0f} GFLOP/s; reading "
+        + ", ".join(f"{level} {reached[level]:.0f} GB/s" for level in LEVELS)
+    )
     if arguments.json:
         arguments.json.write_text(json.dumps(result, indent=1))
     if arguments.write_readme:
         report.write_readme(HERE / "README.md", report.markdown(records, result["machine"]))
-        from benchmarks.picture import draw
+        from benchmarks.picture import draw, draw_roofline
 
         draw(records, HERE / "ratios.png")
+        draw_roofline(records, result["limits"], HERE / "roofline.png")
     return 0
 
 

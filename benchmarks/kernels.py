@@ -9,50 +9,19 @@ BLAS, and what a step costs by its number of rows.
 from __future__ import annotations
 
 import argparse
-import ctypes
 import os
 import statistics
-import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"  # numpy's BLAS reads it once, at import
 
 import numpy as np
 
+from benchmarks.limits import compiled, fma_peak
 from vledge._ext import isa
 from vledge._ext.recurrent import run
 from vledge._ext.weights import Direction
-
-LIMITS = r"""
-#include <stddef.h>
-typedef float vec __attribute__((vector_size(64)));
-/* 16 independent chains of a = a*b + c */
-__attribute__((target_clones("avx512f", "arch=haswell", "default"))) float peak(long n)
-{
-    vec a[16], b, c;
-    for (int i = 0; i < 16; i++) for (int j = 0; j < 16; j++) a[i][j] = 1e-3f * (i + j);
-    for (int j = 0; j < 16; j++) { b[j] = 0.999f; c[j] = 1e-3f; }
-    while (n--) for (int i = 0; i < 16; i++) a[i] = a[i] * b + c;
-    float s = 0; for (int i = 0; i < 16; i++) s += a[i][0];
-    return s;
-}
-/* reads everything once, two streams of eight vectors */
-__attribute__((target_clones("avx512f", "arch=haswell", "default")))
-float sweep(const char *p, size_t n)
-{
-    vec a[8] = {{0}}; float s = 0; size_t half = n / 2 / 512 * 512;
-    for (size_t i = 0; i < half; i += 256)
-        for (int j = 0; j < 4; j++) {
-            a[j] += *(const vec *)(p + i + 64 * j);
-            a[j + 4] += *(const vec *)(p + half + i + 64 * j);
-        }
-    for (int j = 0; j < 8; j++) for (int k = 0; k < 16; k++) s += a[j][k];
-    return s;
-}
-"""
 
 
 def best(ways: Sequence[Callable[[], object]], rounds: int = 15) -> list[float]:
@@ -66,21 +35,6 @@ def best(ways: Sequence[Callable[[], object]], rounds: int = 15) -> list[float]:
             way()
             taken.append(time.perf_counter() - start)
     return [statistics.median(taken) for taken in samples]
-
-
-def limits_library() -> ctypes.CDLL:
-    """The C loops above, compiled by this machine's compiler."""
-    with tempfile.TemporaryDirectory() as folder:
-        source = Path(folder) / "limits.c"
-        source.write_text(LIMITS)
-        library = Path(folder) / "limits.so"
-        flags = ["-O3", "-ffast-math", "-ffp-contract=fast", "-shared", "-fPIC"]
-        subprocess.run(["cc", *flags, "-o", library, source], check=True)
-        loaded = ctypes.CDLL(str(library))
-    loaded.peak.argtypes, loaded.peak.restype = [ctypes.c_long], ctypes.c_float
-    loaded.sweep.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
-    loaded.sweep.restype = ctypes.c_float
-    return loaded
 
 
 def layer(cell: str, hidden_size: int, input_size: int = 1) -> Direction:
@@ -100,9 +54,8 @@ def recurrent_seconds(direction: Direction, rows: int, steps: int) -> float:
 
 def main() -> None:
     argparse.ArgumentParser(prog="python -m benchmarks.kernels", description=__doc__).parse_args()
-    library = limits_library()
-    (seconds,) = best([lambda: library.peak(1_000_000)])
-    peak = 1e6 * 16 * 16 * 2 / seconds / 1e9
+    library = compiled()
+    peak = fma_peak()
     print(f"FMA peak {peak:.0f} GFLOP/s")
 
     print("\nrecurrent part of packed batches, GFLOP/s (share of the peak)")

@@ -34,26 +34,45 @@ __all__ = [
     "__version__",
     "export",
     "get_num_threads",
+    "initial_state",
     "invert_permutation",
+    "keep_states",
+    "last_output",
     "load_weights",
+    "max_over_steps",
+    "mean_over_steps",
     "nn",
     "pack_padded_sequence",
     "pack_sequence",
     "packing",
     "pad_packed_sequence",
     "pad_sequence",
+    "plan",
+    "run_many",
     "save_weights",
     "set_num_threads",
+    "truncate",
     "unpack_sequence",
     "unpad_sequence",
+    "windows",
 ]
 
-# Readers of files are imported when they are first used: a stream on a board needs none.
+# Readers of files and the ways to handle lengths are imported when they are first used: a stream on
+# a board needs none.
 _LAZY = {
     "InferenceSession": "vledge.graph.session",
     "export": "vledge.integrations.torch",
+    "initial_state": "vledge.lengths",
+    "keep_states": "vledge.lengths",
+    "last_output": "vledge.lengths",
     "load_weights": "vledge.formats",
+    "max_over_steps": "vledge.lengths",
+    "mean_over_steps": "vledge.lengths",
+    "plan": "vledge.planning",
+    "run_many": "vledge.lengths",
     "save_weights": "vledge.formats",
+    "truncate": "vledge.lengths",
+    "windows": "vledge.lengths",
 }
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks import agreement, report
+from benchmarks import agreement, lengths, report
 from benchmarks.measure import run_workload
 from benchmarks.peers import load
 from benchmarks.workloads import TARGETS, Workload, matrix, quick_matrix
@@ -61,3 +61,23 @@ def test_matrix_has_a_target_for_every_group():
     assert len({work.name for work in works}) == len(works)
     assert {work.group for work in works} == set(TARGETS)
     assert {work.name for work in quick_matrix()} < {work.name for work in works}
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_strategies_agree_before_they_are_timed(bidirectional):
+    layer, sequences = lengths.japanese_vowels_work(bidirectional)
+    taken = lengths.times(layer, sequences[:20], rounds=1)
+    assert list(taken) == lengths.ways_of(layer)
+    assert ("lanes, 32 rows" in taken) is not bidirectional
+    assert min(taken.values()) > 0
+
+
+def test_a_strategy_with_other_outputs_is_not_timed(monkeypatch):
+    layer, sequences = lengths.japanese_vowels_work(False)
+    monkeypatch.setitem(
+        lengths.WAYS,
+        "packed",
+        lambda layer, some: [s * 0.999 for s in lengths.WAYS["padded"](layer, some)],
+    )
+    with pytest.raises(ArithmeticError, match="packed: sequence 0 is off by"):
+        lengths.times(layer, sequences[:20], rounds=1)

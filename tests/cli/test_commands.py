@@ -10,6 +10,7 @@ import pytest
 
 import vledge
 from vledge.cli import main
+from vledge.cli.progress import Bar
 from vledge.cli.table import size
 from vledge.shipped import japanese_vowels
 
@@ -163,3 +164,66 @@ def test_sub_commands_are_imported_when_asked_for():
 )
 def test_sizes(count, text):
     assert size(count) == text
+
+
+@pytest.fixture
+def series(tmp_path):
+    """Some of the shipped test set's series as a .npz file and a folder of .npy files."""
+    chosen = japanese_vowels.load_test_set().series[:10]
+    np.savez(tmp_path / "some.npz", **{f"s{i}": s for i, s in enumerate(chosen[:6])})
+    (tmp_path / "folder").mkdir()
+    for i, s in enumerate(chosen[6:], 6):
+        np.save(tmp_path / "folder" / f"s{i}.npy", s)
+    return tmp_path, {f"s{i}": s for i, s in enumerate(chosen)}
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_many_runs_and_writes_each_sequence(capsys, series, last):
+    folder, sequences = series
+    weights = japanese_vowels.folder() / "model.safetensors"
+    options = ["--output", str(folder / "out.npz"), *(["--last"] if last else [])]
+    status, out, err = run(
+        capsys, "many", str(weights), str(folder / "some.npz"), str(folder / "folder"), *options
+    )
+    assert (status, err) == (0, "")
+    steps = sum(map(len, sequences.values()))
+    assert f"10 of {steps} steps" in out
+    layer = vledge.nn.GRU.from_weights(vledge.load_weights(weights), "rnn.")
+    with np.load(folder / "out.npz") as written:
+        assert sorted(written.files) == sorted(sequences)
+        for name, sequence in sequences.items():
+            output, h_n = layer(sequence)
+            want = h_n.reshape(-1) if last else output
+            np.testing.assert_allclose(written[name], want, rtol=0, atol=1e-6)
+
+
+def test_many_says_what_is_wrong(capsys, series):
+    folder, _ = series
+    weights, some = str(japanese_vowels.folder() / "model.pt"), str(folder / "some.npz")
+    status, _, err = run(capsys, "many", weights, some, "--layer", "encoder")
+    assert (status, err.count("\n")) == (1, 1)
+    assert "say which recurrent layer with --layer; there are: 'rnn.'" in err
+    assert run(capsys, "many", weights, some, "--layer", "rnn")[0] == 0
+    status, _, err = run(capsys, "many", weights, some, some)
+    assert (status, "two sequences are named s0" in err) == (1, True)
+    status, _, err = run(capsys, "many", weights, some, "--strategy", "lanes")
+    assert (status, "cannot run the backward direction" in err) == (1, True)
+    (folder / "nothing").mkdir()
+    status, _, err = run(capsys, "many", weights, str(folder / "nothing"))
+    assert (status, "no .npy or .npz files in" in err) == (1, True)
+
+
+def test_progress_bar(capsys, monkeypatch):
+    bar = Bar(40)
+    bar(1)
+    assert capsys.readouterr().err == ""
+    assert bar.text(0) == "[" + "." * 30 + "] 0 of 40"
+    assert bar.text(20) == "[" + "#" * 15 + "." * 15 + "] 20 of 40"
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    bar = Bar(1000)
+    for done in range(1, 1001):
+        bar(done)
+    bar.close()
+    text = capsys.readouterr().err
+    assert text.endswith("\r[" + "#" * 30 + "] 1,000 of 1,000\n")
+    assert text.count("\r") < 20

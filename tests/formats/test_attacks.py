@@ -499,7 +499,6 @@ def test_truncated_file(file: str, tmp_path: Path) -> None:
 OTHER_FILES = {
     "empty": (b"", "empty"),
     "tar": (b"storages".ljust(257, b"\0") + b"ustar\x0000".ljust(300, b"\0"), "tar file"),
-    "HDF5": (b"\x89HDF\r\n\x1a\n" + bytes(100), "HDF5"),
     "npy": (b"\x93NUMPY\x01\x00" + bytes(100), r"\.npy"),
     "bare pickle": (pickled({"w": [1.0]}), "bare pickle"),
     "ONNX": (

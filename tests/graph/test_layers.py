@@ -96,6 +96,19 @@ def test_torch_s_export(tmp_path):
         np.testing.assert_array_equal(layer.state_dict()[name], tensor.numpy())
 
 
+def test_the_gru_that_resets_before():
+    """linear_before_reset=0, the operator's default, which torch has not."""
+    model, feed = make_model(
+        "GRU", make_inputs("GRU", "bidirectional", states=True), {"direction": "bidirectional"}
+    )
+    expected = vledge.InferenceSession(model).run(None, feed)
+    layer = vledge.nn.GRU.from_onnx(model)
+    assert not layer.reset_after
+    output, h_n = layer(feed["X"], feed["initial_h"])
+    np.testing.assert_array_equal(output, np.concatenate([*expected[0].transpose(1, 0, 2, 3)], -1))
+    np.testing.assert_array_equal(h_n, expected[1])
+
+
 def test_which_node_is_meant():
     model, _ = stack()
     with pytest.raises(ValueError, match=r"2 LSTM nodes \('lstm1', 'lstm2'\): name one"):
@@ -113,7 +126,6 @@ def test_which_node_is_meant():
         ("LSTM", {"clip": 1.0}, "no clip"),
         ("LSTM", {"input_forget": 1}, "input_forget"),
         ("LSTM", {"activations": ["HardSigmoid", "Tanh", "Tanh"]}, "activations of its own"),
-        ("GRU", {}, "linear_before_reset=0 is another cell"),
     ],
 )
 def test_what_no_layer_can_be(op_type, attributes, match):

@@ -19,11 +19,14 @@ from vledge.errors import VledgeError
 __all__ = ["main"]
 
 COMMANDS = {
+    "calibrate": "measure this machine for `vledge plan`, a few seconds",
     "convert": "write an ONNX model as vledge's own file, which loads without onnx and protobuf",
     "demo": "classify 370 real series of different lengths and compare with torch's results",
     "inspect": "list the tensors or the graph in a file, and the recurrent layers among them",
     "info": "show versions, CPU features, the instruction set chosen, threads",
     "record": "write what onnxruntime or torch computes, as the reference of `vledge validate`",
+    "many": "run a recurrent layer over many sequences, a few rows at a time",
+    "plan": "predict which strategy suits sequences of given lengths",
     "run": "run a model once on arrays in .npy files",
     "validate": "prove that the model on this machine is the one that was trained",
 }

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from dataclasses import asdict
 
 from vledge.cli.table import rows, size
 from vledge.formats import holds_graph, read_checkpoint
@@ -38,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
                 {"name": n, "shape": list(a.shape), "dtype": str(a.dtype), "nbytes": a.nbytes}
                 for n, a in weights.items()
             ],
-            "recurrent_layers": [asdict(layer) for layer in layers],
+            "recurrent_layers": [layer._asdict() for layer in layers],
             "skipped": checkpoint.skipped,
             "elsewhere": checkpoint.elsewhere,
         }

@@ -12,6 +12,7 @@ __all__ = ["FORMATS", "Format", "Source", "identified", "looks_like_onnx", "open
 
 # The first pickle of a legacy file holds torch's magic number, behind an optional FRAME opcode.
 LEGACY_MAGIC: Final = 0x1950A86A20F9469CFC6C
+HDF5_MAGIC: Final = b"\x89HDF\r\n\x1a\n"
 _LEGACY_STARTS: Final = (
     b"\x8a\x0a" + LEGACY_MAGIC.to_bytes(10, "little") + b".",
     f"L{LEGACY_MAGIC}L\n.".encode(),
@@ -77,6 +78,16 @@ FORMATS: Final = (
             and all(name.endswith(".npy") for name in source.archive.members)
         ),
     ),
+    Format(
+        "Keras archive (.keras)",
+        "keras_file",
+        lambda source: source.has_member("model.weights.h5") and source.has_member("config.json"),
+    ),
+    Format(
+        "HDF5 as Keras writes it (.weights.h5, .h5)",
+        "keras_file",
+        lambda source: source.starts_with(HDF5_MAGIC),
+    ),
 )
 
 
@@ -121,8 +132,6 @@ def _what_it_is(source: Source) -> str:
             "a tar file, torch's layout before 0.1.10, which is an archive of bare pickles and not "
             "read: load it by torch and save it again"
         )
-    if source.starts_with(b"\x89HDF\r\n\x1a\n"):
-        return "an HDF5 file (Keras?): export the model to ONNX, or its weights to .npz"
     if source.starts_with(b"\x93NUMPY"):
         return "a .npy file, one array without a name: save it by numpy.savez(path, name=array)"
     if source.starts_with(b"\x80", b"(dp", b"(lp", b"ctorch", b"ccollections"):

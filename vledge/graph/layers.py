@@ -136,16 +136,13 @@ def _stack(
                 f"{node}: vledge.nn.{kind} has no clip, peepholes, input_forget or activations of "
                 "its own; run the node by vledge.InferenceSession"
             )
-        if cell == "gru_reset_before":
-            raise UnsupportedError(
-                f"{node}: linear_before_reset=0 is another cell than torch's GRU and "
-                "vledge.nn.GRU; run the node by vledge.InferenceSession"
-            )
         if weights.packed[0].reverse:
             raise UnsupportedError(f"{node}: vledge.nn.{kind} has no layer that is only reverse")
         own: dict[str, Any] = {"batch_first": bool(prepared.layout)}
         if kind == "RNN":
             own["nonlinearity"] = cell.removeprefix("rnn_")
+        if kind == "GRU":
+            own["reset_after"] = cell == "gru"
         if options not in ({}, own):
             raise UnsupportedError(f"{node}: it differs from the layer before it in {own}")
         options = own

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from vledge.nn.indrnn_weights import read_indrnn
 from vledge.nn.recurrent import OneState
 
 __all__ = ["IndRNN"]
@@ -88,6 +87,9 @@ class IndRNN(OneState):
         Raises KeyError where no naming fits, ValueError where shapes do not or where ``batch_norm``
         or ``last_norm`` is needed.
         """
+        # imported when asked for: most models have no IndRNN
+        from vledge.nn.indrnn_weights import read_indrnn
+
         found = read_indrnn(weights, prefix, batch_norm, last_norm, eps)
         if dtype is None:
             dtype = found.dtype

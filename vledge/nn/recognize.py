@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 __all__ = ["RecurrentLayer", "recognize"]
 
-_NAME = re.compile(r"(?P<prefix>(?:.*\.)?)weight_hh(?:_l(?P<layer>\d+)(?P<reverse>_reverse)?)?")
+_NAME = r"(?P<prefix>(?:.*\.)?)weight_hh(?:_l(?P<layer>\d+)(?P<reverse>_reverse)?)?"
 _KINDS = {1: "RNN", 3: "GRU", 4: "LSTM"}
 
 
-@dataclass(frozen=True)
-class RecurrentLayer:
+class RecurrentLayer(NamedTuple):
     """One stack of recurrent layers, or one cell, as torch names its weights."""
 
     kind: str  #: RNN, GRU, LSTM, RNNCell, GRUCell or LSTMCell
@@ -30,8 +28,7 @@ class RecurrentLayer:
     nbytes: int
 
 
-@dataclass(frozen=True)
-class Stack:
+class Stack(NamedTuple):
     """The constructor arguments that a stack's shapes tell, and its dtype."""
 
     sizes: dict[str, Any]
@@ -47,7 +44,7 @@ def recognize(weights: Mapping[str, np.ndarray]) -> list[RecurrentLayer]:
     """
     found = []
     for name in weights:
-        match = _NAME.fullmatch(name)
+        match = re.fullmatch(_NAME, name)
         if not match or match["layer"] not in (None, "0") or match["reverse"]:
             continue
         prefix, is_cell = match["prefix"], match["layer"] is None

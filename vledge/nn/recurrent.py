@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from vledge._ext.packing import running_out, sort_descending
 from vledge._ext.recurrent import Stepper, run, run_padded
 from vledge._ext.weights import GATES, Direction
 from vledge.nn.dtype import float_dtype, require_cpu, wrong_dtype
 from vledge.nn.module import Module
 from vledge.nn.recognize import read_stack
-from vledge.packing import PackedSequence
+from vledge.packing import PackedSequence, invert_permutation
 
 __all__ = ["GRU", "LSTM", "RNN", "OneState"]
 
@@ -142,13 +143,51 @@ class RecurrentBase(Module):
         makes a ``batch_first`` layer, whose states stay layer-first.
 
         Raises ValueError if there is no such node, UnsupportedError if torch's layer cannot be it:
-        only reverse, clip, peepholes, other activations, linear_before_reset=0.
+        only reverse, clip, peepholes, other activations. ``linear_before_reset=0`` makes a GRU with
+        ``reset_after=False``.
         """
         # The graph stands above the layers and is imported only by who has one.
         from vledge.graph.layers import layer_weights
 
         weights, options = layer_weights(path, cls.__name__, node)
         return cls.from_weights(weights, **options)  # type: ignore[attr-defined]
+
+    @classmethod
+    def from_keras(
+        cls,
+        path: str | os.PathLike[str],
+        layer: str | Sequence[str] | None = None,
+        **options: Any,
+    ) -> Any:
+        """Build the layer from a recurrent layer of Keras' ``.keras``, ``.weights.h5`` or ``.h5``.
+
+        ``layer`` is the layer's name in Keras (or its group in the file), or a list of them for a
+        stack of layers, or None if the file has only one of this kind. ``Bidirectional`` around it
+        makes a bidirectional layer. The result gives the whole output and the final states,
+        whatever ``return_sequences`` and ``return_state`` say.
+
+        ``options`` are `from_weights`'s: ``batch_first`` (True if not given, as in Keras),
+        ``dtype``, and what a file of weights alone does not tell: RNN's ``nonlinearity``, and
+        ``reset_after`` of a GRU without bias. Other than by these, such a layer is taken to have
+        Keras' defaults (activations tanh and sigmoid, ``merge_mode="concat"``); where the file
+        describes the layer, that is checked.
+
+        Raises FormatError for a broken or other file, ValueError if there is no such layer or an
+        option is missing or contradicts the file, UnsupportedError for what is not run:
+        ``go_backwards``, other activations or merge modes, stacked cells, classes of the author's
+        own. Needs h5py (MissingDependencyError).
+        """
+        from vledge.formats.keras_recurrent import layer_weights
+
+        weights, told = layer_weights(path, cls.__name__, layer)
+        for name, value in told.items():
+            if value is None and name not in options:
+                raise ValueError(f"{os.fspath(path)} does not tell {name}: say {name}=")
+            if value is not None and options.get(name, value) != value:
+                raise ValueError(f"{os.fspath(path)} says {name}={value}, not {options[name]}")
+        return cls.from_weights(  # type: ignore[attr-defined]
+            weights, **{"batch_first": True, **told, **options}
+        )
 
     @classmethod
     def _from_weights(
@@ -162,6 +201,81 @@ class RecurrentBase(Module):
         return layer
 
     # ---- running
+
+    def __call__(
+        self,
+        input: Any,
+        hx: Any = None,
+        *,
+        lengths: Any = None,
+        mask: Any = None,
+        strategy: str | None = None,
+        semantics: Any = None,
+        **options: Any,
+    ) -> Any:
+        """Run whole sequences: ``forward(input, hx)``, or by a strategy for their lengths.
+
+        With ``lengths`` [B], a ``mask`` [B, T] or a ``strategy`` this is
+        :func:`vledge.lengths.run`, which says what the keywords mean.
+        """
+        if lengths is None and mask is None and strategy is None:
+            if semantics is not None or options:
+                raise TypeError(
+                    f"{', '.join(['semantics', *options])}: these go with lengths, a mask or a "
+                    "strategy, and none is given"
+                )
+            return self.forward(input, hx)
+        # The strategies stand above the layers and are imported only by who wants one.
+        from vledge.lengths import run
+
+        return run(
+            self,
+            input,
+            hx,
+            lengths=lengths,
+            mask=mask,
+            strategy=strategy,
+            semantics=semantics,
+            **options,
+        )
+
+    def zero_state(self, sequences: int) -> Any:
+        """What ``hx=None`` stands for with so many sequences."""
+        count = self.num_layers * (2 if self.bidirectional else 1)
+        h = np.zeros((count, sequences, self._width), self._dtype)
+        lstm = self._cell == "lstm"
+        c = np.zeros((count, sequences, self.hidden_size), self._dtype) if lstm else None
+        return self._joined(h, c)
+
+    def run_padded(
+        self, input: np.ndarray, lengths: np.ndarray, hx: Any = None, batch_first: bool = False
+    ) -> tuple[np.ndarray, Any]:
+        """Run a padded batch as it lies in memory; rows that have ended are skipped.
+
+        Parameters
+        ----------
+        input : ndarray [T, B, input_size], or [B, T, input_size] with ``batch_first``
+        lengths : ndarray of int64 [B], each from 0 to T
+        hx : as the layer's
+
+        Returns
+        -------
+        output : ndarray, as input; zeros past each sequence's end
+        hx : the state at each sequence's own end; the initial state of one of length 0
+        """
+        if self._layers is None:
+            raise RuntimeError(self._unloaded())
+        rows = self._checked_input(np.asarray(input), "input")
+        states = self._checked_states(*self._split(hx), len(lengths))
+        longest = int(lengths.max(initial=0))
+        order = None
+        if (lengths[1:] > lengths[:-1]).any():
+            order = sort_descending(lengths)
+            lengths = lengths[order]
+        output, h_n, c_n = self._run_in_place(
+            rows, running_out(lengths, longest), order, *states, batch_first
+        )
+        return output, self._joined(h_n, c_n)
 
     def _run(self, input: Any, h_0: Any, c_0: Any) -> tuple[Any, np.ndarray, np.ndarray | None]:
         """(output, h_n, c_n) for any form of input; states given and returned in its order."""
@@ -193,17 +307,32 @@ class RecurrentBase(Module):
         states = self._checked_states(h_0, c_0, sequences)
         if sequences == 0:
             shape = (*rows.shape[:2], (2 if self.bidirectional else 1) * self._width)
-            return np.empty(shape, self._dtype), *self._initial_as_final(*states)
+            return np.empty(shape, self._dtype), *self._split(self.zero_state(0))
         batch_sizes = np.full(steps, sequences, np.int64)
-        output: np.ndarray = np.ascontiguousarray(rows)
-
-        def one(directions: list[Direction], data: np.ndarray, h: Any, c: Any) -> Any:
-            return run_padded(directions, data, batch_sizes, None, h, c, batch_first)
-
-        output, h_n, c_n = self._run_layers(one, output, *states)
+        output, h_n, c_n = self._run_in_place(rows, batch_sizes, None, *states, batch_first)
         if input.ndim == 2:
             return output[:, 0], h_n[:, 0], None if c_n is None else c_n[:, 0]
         return output, h_n, c_n
+
+    def _run_in_place(
+        self,
+        rows: np.ndarray,
+        batch_sizes: np.ndarray,
+        order: np.ndarray | None,
+        h_0: Any,
+        c_0: Any,
+        batch_first: bool,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """A padded batch, whose r-th longest sequence is ``order[r]``; states in its own order."""
+
+        def one(directions: list[Direction], data: np.ndarray, h: Any, c: Any) -> Any:
+            return run_padded(directions, data, batch_sizes, order, h, c, batch_first)
+
+        output, h_n, c_n = self._run_layers(
+            one, np.ascontiguousarray(rows), *(_rows(s, order) for s in (h_0, c_0))
+        )
+        back = None if order is None else invert_permutation(order)
+        return output, _rows(h_n, back), _rows(c_n, back)
 
     def _run_packed(
         self, packed: PackedSequence, h_0: Any, c_0: Any
@@ -220,19 +349,13 @@ class RecurrentBase(Module):
         if sequences == 0:
             raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
         h_0, c_0 = self._checked_states(h_0, c_0, sequences)
-        if packed.sorted_indices is not None:
-            order = packed.sorted_indices
-            h_0 = None if h_0 is None else np.ascontiguousarray(h_0[:, order])
-            c_0 = None if c_0 is None else np.ascontiguousarray(c_0[:, order])
+        h_0, c_0 = (_rows(s, packed.sorted_indices) for s in (h_0, c_0))
 
         def one(directions: list[Direction], data: np.ndarray, h: Any, c: Any) -> Any:
             return run(directions, data, batch_sizes, h, c)
 
         data, h_n, c_n = self._run_layers(one, data, h_0, c_0)
-        if packed.unsorted_indices is not None:
-            order = packed.unsorted_indices
-            h_n = h_n[:, order]
-            c_n = None if c_n is None else c_n[:, order]
+        h_n, c_n = (_rows(s, packed.unsorted_indices) for s in (h_n, c_n))
         return packed._replace(data=data), h_n, c_n
 
     def _run_layers(
@@ -256,6 +379,14 @@ class RecurrentBase(Module):
             h_n.append(h)
             c_n.append(c)
         return data, np.concatenate(h_n), None if c_n[0] is None else np.concatenate(c_n)
+
+    def _split(self, hx: Any) -> tuple[Any, Any]:
+        """(h_0, c_0) of the argument ``hx``."""
+        return hx, None
+
+    def _joined(self, h_n: np.ndarray, c_n: np.ndarray | None) -> Any:
+        """The other way round: a final state in the form of ``hx``."""
+        return h_n
 
     def _step(self, x: np.ndarray, h: Any, c: Any) -> Any:
         if self._stepper is None:
@@ -309,13 +440,6 @@ class RecurrentBase(Module):
             raise ValueError(wrong_dtype(name, state.dtype, self._dtype))
         return np.ascontiguousarray(state)
 
-    def _initial_as_final(self, h_0: Any, c_0: Any) -> tuple[np.ndarray, np.ndarray | None]:
-        count = self.num_layers * (2 if self.bidirectional else 1)
-        h_n = np.zeros((count, 0, self._width), self._dtype)
-        return h_n, (
-            np.zeros((count, 0, self.hidden_size), self._dtype) if self._cell == "lstm" else None
-        )
-
     def extra_repr(self) -> str:
         parts = [str(self.input_size), str(self.hidden_size)]
         if self.proj_size:
@@ -330,6 +454,8 @@ class RecurrentBase(Module):
             parts.append("bidirectional=True")
         if self._cell in ("rnn_relu", "indrnn_tanh"):  # not the class's default
             parts.append(f"nonlinearity='{self._cell.rpartition('_')[2]}'")
+        if self._cell == "gru_reset_before":
+            parts.append("reset_after=False")
         if self._layers is None:
             parts.append("no weights")
         else:
@@ -436,6 +562,8 @@ class GRU(OneState):
         h' = (1 - z) * n + z * h
 
     Weights as RNN's, of 3H rows in the order r, z, n. ``dropout`` is accepted and does nothing.
+    ``reset_after=False`` is not torch's but Keras' and ONNX's (``linear_before_reset=0``) other
+    form, the paper's: ``n = tanh(W_in x + b_in + W_hn (r * h) + b_hn)``.
     Source: torch.nn.GRU.
     """
 
@@ -450,9 +578,12 @@ class GRU(OneState):
         bidirectional: bool = False,
         device: Any = None,
         dtype: Any = None,
+        *,
+        reset_after: bool = True,
     ) -> None:
+        self.reset_after = reset_after
         super().__init__(
-            "gru",
+            "gru" if reset_after else "gru_reset_before",
             input_size,
             hidden_size,
             num_layers,
@@ -472,10 +603,17 @@ class GRU(OneState):
         *,
         batch_first: bool = False,
         dtype: Any = None,
+        reset_after: bool = True,
     ) -> GRU:
-        """Build the layer from torch's weights under ``prefix``, sizes read off their shapes."""
+        """Build the layer from torch's weights under ``prefix``, sizes read off their shapes.
+
+        ``reset_after`` does not show in the weights and must be said where it is False.
+        """
         return cls._from_weights(
-            "gru", weights, prefix, {"batch_first": batch_first, "dtype": dtype}
+            "gru",
+            weights,
+            prefix,
+            {"batch_first": batch_first, "dtype": dtype, "reset_after": reset_after},
         )
 
 
@@ -546,13 +684,15 @@ class LSTM(RecurrentBase):
         output : as input, with D * (proj_size or hidden_size) features
         (h_n, c_n) : as hx
         """
-        if hx is None:
-            h_0 = c_0 = None
-        else:
-            h_0, c_0 = _pair(hx)
-        output, h_n, c_n = self._run(input, h_0, c_0)
+        output, h_n, c_n = self._run(input, *self._split(hx))
         assert c_n is not None
         return output, (h_n, c_n)
+
+    def _split(self, hx: Any) -> tuple[Any, Any]:
+        return (None, None) if hx is None else _pair(hx)
+
+    def _joined(self, h_n: np.ndarray, c_n: np.ndarray | None) -> Any:
+        return h_n, c_n
 
     def step(
         self, x: np.ndarray, state: tuple[np.ndarray, np.ndarray] | None = None
@@ -565,6 +705,11 @@ class LSTM(RecurrentBase):
         else:
             y, h, c = self._step(x, state[0], state[1])
         return y, (h, c)
+
+
+def _rows(state: Any, order: np.ndarray | None) -> Any:
+    """A state ``[count, B, width]`` with its sequences in another order."""
+    return state if state is None or order is None else np.ascontiguousarray(state[:, order])
 
 
 def _pair(hx: Any) -> tuple[Any, Any]:

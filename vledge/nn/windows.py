@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -19,8 +18,7 @@ Sizes = tuple[int, ...]
 Pads = list[tuple[int, int]]
 
 
-@dataclass(frozen=True)
-class Window:
+class Window(NamedTuple):
     """A kernel's sizes and how it moves, one number for each spatial axis."""
 
     kernel: Sizes

@@ -1,0 +1,102 @@
+"""What one core of this machine can do at most: a C loop for the FMA peak, one for reading.
+
+Both are compiled here and now by ``cc``.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+__all__ = ["LEVELS", "compiled", "fma_peak", "measured_limits"]
+
+LIMITS = r"""
+#include <stddef.h>
+typedef float vec __attribute__((vector_size(64)));
+/* 16 independent chains of a = a*b + c */
+__attribute__((target_clones("avx512f", "arch=haswell", "default"))) float peak(long n)
+{
+    vec a[16], b, c;
+    for (int i = 0; i < 16; i++) for (int j = 0; j < 16; j++) a[i][j] = 1e-3f * (i + j);
+    for (int j = 0; j < 16; j++) { b[j] = 0.999f; c[j] = 1e-3f; }
+    while (n--) for (int i = 0; i < 16; i++) a[i] = a[i] * b + c;
+    float s = 0; for (int i = 0; i < 16; i++) s += a[i][0];
+    return s;
+}
+/* reads everything once, two streams of eight vectors */
+__attribute__((target_clones("avx512f", "arch=haswell", "default")))
+float sweep(const char *p, size_t n)
+{
+    vec a[8] = {{0}}; float s = 0; size_t half = n / 2 / 512 * 512;
+    for (size_t i = 0; i < half; i += 256)
+        for (int j = 0; j < 4; j++) {
+            a[j] += *(const vec *)(p + i + 64 * j);
+            a[j + 4] += *(const vec *)(p + half + i + 64 * j);
+        }
+    for (int j = 0; j < 8; j++) for (int k = 0; k < 16; k++) s += a[j][k];
+    return s;
+}
+"""
+
+# Sizes that stand for the levels of the memory: weights of at most the first fit in it.
+LEVELS = {"L1": 24 << 10, "L2": 512 << 10, "L3": 8 << 20}
+
+
+@cache
+def compiled() -> ctypes.CDLL:
+    """The C loops above, compiled by this machine's compiler."""
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "limits.c"
+        source.write_text(LIMITS)
+        library = Path(folder) / "limits.so"
+        flags = ["-O3", "-ffast-math", "-ffp-contract=fast", "-shared", "-fPIC"]
+        subprocess.run(["cc", *flags, "-o", library, source], check=True)
+        loaded = ctypes.CDLL(str(library))
+    loaded.peak.argtypes, loaded.peak.restype = [ctypes.c_long], ctypes.c_float
+    loaded.sweep.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+    loaded.sweep.restype = ctypes.c_float
+    return loaded
+
+
+def fma_peak() -> float:
+    """GFLOP/s of independent float32 FMAs."""
+    library = compiled()
+    return 1e6 * 16 * 16 * 2 / _seconds(lambda: library.peak(1_000_000)) / 1e9
+
+
+def measured_limits() -> dict[str, float]:
+    """GFLOP/s of FMAs as ``FMA peak``, and GB/s of reading by the level of the memory."""
+    return {"FMA peak": fma_peak(), **{level: read_speed(size) for level, size in LEVELS.items()}}
+
+
+def read_speed(size: int) -> float:
+    """GB/s of reading the same ``size`` bytes again and again."""
+    library = compiled()
+    memory = np.zeros(size + 64, np.uint8)
+    start = memory.ctypes.data + -memory.ctypes.data % 64
+    times = max(1, (32 << 20) // size)
+
+    def sweep() -> None:
+        for _ in range(times):
+            library.sweep(start, size)
+
+    return times * size / _seconds(sweep) / 1e9
+
+
+def _seconds(run: Callable[[], object], rounds: int = 9) -> float:
+    """Median of some runs."""
+    run()
+    samples = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        run()
+        samples.append(time.perf_counter() - start)
+    return statistics.median(samples)

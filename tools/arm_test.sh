@@ -1,0 +1,227 @@
+#!/usr/bin/env bash
+# Builds the extension for 64- or 32-bit Arm and runs the tests there, on an x86-64 Debian or Ubuntu
+# with apt and network, under QEMU's user-mode emulation.
+#
+#   tools/arm_test.sh arm64|armhf [--quick] [pytest's arguments]
+#
+# --quick runs the kernel and format tests only, for CI. The results are left in build/arm/: what
+# pytest wrote, and a line in results.txt.
+#
+# No image and no chroot: Debian packages of the other architecture are unpacked into a folder, which
+# the cross compiler and the emulator are pointed at. Tests that need torch skip; the committed
+# reference outputs stand in. Emulated time says nothing of a board's.
+#
+#   ARM_CPU      the CPU to emulate (cortex-a72; for armhf cortex-a15; qemu-aarch64 -cpu help)
+#   ARM_CACHE    where the unpacked packages are kept (~/.cache/vledge-arm, 700 MB)
+#   ARM_RUN      a command to run in place of the tests, by the emulated Python: "-m vledge info"
+#   PYTHON       a Python with venv, to run the build's tools (python3)
+set -euo pipefail
+shopt -s nullglob
+architecture=${1:-}
+case $architecture in
+arm64)
+    triple=aarch64-linux-gnu emulator=qemu-aarch64 machine=aarch64 suite=bookworm version=3.11
+    : "${ARM_CPU:=cortex-a72}"
+    # the newest wheels, as on a board
+    packages="python$version-minimal libpython$version-stdlib libpython$version-dev libstdc++6 dash"
+    wheels="numpy scipy safetensors onnx ml_dtypes protobuf"
+    numpy="numpy>=2.0,<3"
+    ;;
+armhf)
+    triple=arm-linux-gnueabihf emulator=qemu-arm machine=armv7l suite=bookworm version=3.11
+    : "${ARM_CPU:=cortex-a15}"
+    # no wheels of numpy exist for 32 bits: Debian's, as Raspberry Pi OS has them
+    packages="python$version-minimal libpython$version-stdlib libpython$version-dev libstdc++6 dash
+        python3-numpy python3-scipy libopenblas0-pthread python3-onnx"
+    wheels="safetensors"
+    numpy="numpy==1.24.*"
+    ;;
+*)
+    sed -n '2,20p' "$0"
+    exit 2
+    ;;
+esac
+shift
+quick=
+if [ "${1:-}" = --quick ]; then quick=1; shift; fi
+pure="pytest iniconfig pluggy packaging pygments hypothesis sortedcontainers attrs typing_extensions"
+: "${PYTHON:=python3}" "${ARM_CACHE:=$HOME/.cache/vledge-arm}"
+project=$(cd "$(dirname "$0")/.." && pwd)
+root=$ARM_CACHE/$architecture
+site=$root/site
+tree=$ARM_CACHE/tree-$architecture
+tools=$ARM_CACHE/tools-$architecture
+say() { printf 'arm_test %4ds: %s\n' "$SECONDS" "$*"; }
+
+host_tools() {
+    local missing=()
+    command -v $emulator >/dev/null || missing+=(qemu-user)
+    command -v $triple-gcc >/dev/null || missing+=(gcc-$triple "libc6-dev-$architecture-cross")
+    [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || missing+=(debian-archive-keyring)
+    if [ ${#missing[@]} -gt 0 ]; then
+        if [ "$(id -u)" != 0 ]; then
+            say "missing on this machine; run: sudo apt-get install ${missing[*]}" >&2
+            exit 1
+        fi
+        say "apt-get install ${missing[*]}"
+        apt-get -qq update || true # one broken index of many is no reason to stop: install tells
+        DEBIAN_FRONTEND=noninteractive apt-get -qq -y install --no-install-recommends \
+            "${missing[@]}" >"$ARM_CACHE/apt.log" 2>&1 || { tail "$ARM_CACHE/apt.log" >&2; exit 1; }
+    fi
+    if [ ! -e "$tools/.made" ]; then
+        "$PYTHON" -m venv "$tools"
+        "$tools/bin/python" -m pip install --quiet \
+            'setuptools>=77,<90' 'cython>=3.0.10,<4' "$numpy" wheel
+        touch "$tools/.made"
+    fi
+}
+
+# apt with lists, status and cache of its own, for the other architecture; no root needed
+unpack_packages() {
+    local apt=$root.apt package
+    rm -rf "$apt"
+    mkdir -p "$apt"/{lists/partial,archives/partial}
+    cat >"$apt/sources.list" <<END
+deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian $suite main
+END
+    # what an unpacked Python never needs counts as installed
+    for package in dpkg tar perl python3-pythran libc6-dev libc-dev-bin libcrypt-dev linux-libc-dev \
+        libexpat1-dev zlib1g-dev rpcsvc-proto media-types libtirpc-common libtirpc3 libtirpc3t64 \
+        libnsl2 readline-common netbase tzdata libjs-sphinxdoc python3-pkg-resources \
+        python3-more-itertools libopenblas-dev python3-numpy-dev; do
+        printf 'Package: %s\nStatus: install ok installed\nPriority: optional\nSection: misc\n' \
+            "$package"
+        printf 'Maintainer: x <x@x>\nArchitecture: %s\nMulti-Arch: foreign\n' "$architecture"
+        printf 'Version: 9999\nDescription: x\n\n'
+    done >"$apt/status"
+    # the headers of numpy's C interface are wanted where numpy comes from Debian
+    [ $architecture = arm64 ] || sed -i '/^Package: python3-numpy-dev$/,/^$/d' "$apt/status"
+    cat >"$apt/apt.conf" <<END
+APT::Architecture "$architecture"; #clear APT::Architectures;
+APT::Architectures { "$architecture"; };
+APT::Install-Recommends "false"; APT::Sandbox::User ""; Debug::NoLocking "true";
+Acquire::Retries "3";
+Dir::State "$apt"; Dir::State::lists "$apt/lists"; Dir::State::status "$apt/status";
+Dir::Cache "$apt"; Dir::Cache::archives "$apt/archives";
+Dir::Cache::pkgcache ""; Dir::Cache::srcpkgcache "";
+Dir::Etc::sourcelist "$apt/sources.list"; Dir::Etc::sourceparts "/dev/null/none";
+END
+    export APT_CONFIG=$apt/apt.conf
+    apt-get -qq update
+    # shellcheck disable=SC2086
+    apt-get -qq -y --download-only install $packages >"$apt/log" 2>&1 || { tail "$apt/log" >&2; exit 1; }
+    unset APT_CONFIG
+    for package in "$apt"/archives/*.deb; do
+        dpkg-deb --fsys-tarfile "$package" | tar -x -C "$root" --keep-directory-symlink \
+            --exclude='./usr/share/doc*' --exclude='./usr/share/man*' \
+            --exclude='./usr/share/locale*' --exclude='*.a' --exclude='*/tests/data/*'
+    done
+    # what ldconfig and update-alternatives would have done
+    local libraries=$root/usr/lib/$triple library
+    for library in libblas.so.3 liblapack.so.3 libopenblas.so.0; do
+        [ ! -e "$libraries/openblas-pthread/$library" ] ||
+            ln -sf "openblas-pthread/$library" "$libraries/$library"
+    done
+    [ -e "$root/lib" ] || ln -s usr/lib "$root/lib"
+    rm -rf "$apt"
+}
+
+# downloaded and unzipped: pip install would ask this machine's Python what fits
+unpack_wheels() {
+    local platforms=() glibc wheel
+    for glibc in 2_36 2_35 2_34 2_31 2_28 2_27 2_26 2_24 2_17; do
+        platforms+=(--platform "manylinux_${glibc}_$machine")
+    done
+    # shellcheck disable=SC2086
+    "$tools/bin/python" -m pip --quiet download --no-deps --only-binary=:all: "${platforms[@]}" \
+        --platform "manylinux2014_$machine" --python-version $version --implementation cp \
+        --abi "cp${version/./}" --abi abi3 --abi none --dest "$root/wheels" $wheels $pure
+    for wheel in "$root"/wheels/*.whl; do
+        "$tools/bin/python" -m zipfile -e "$wheel" "$site"
+    done
+    rm -rf "$root/wheels"
+}
+
+make_root() {
+    local recipe="$suite $version $packages $wheels $pure"
+    [ "$(cat "$root/.recipe" 2>/dev/null)" != "$recipe" ] || return 0
+    say "unpacking Debian $suite for $architecture into $root"
+    rm -rf "$root"
+    mkdir -p "$site"
+    unpack_packages
+    unpack_wheels
+    mkdir "$root/cross"
+    cp "$root/usr/lib/python$version/_sysconfigdata__$triple.py" "$root/cross/"
+    printf %s "$recipe" >"$root/.recipe"
+    say "$(du -sm "$root" | cut -f1) MB"
+}
+
+# so that a test that starts Python again starts the emulated one
+register_emulator() {
+    local registry=/proc/sys/fs/binfmt_misc class number
+    [ "$(id -u)" = 0 ] || return 0
+    [ -e $registry/register ] || mount -t binfmt_misc binfmt_misc $registry 2>/dev/null || return 0
+    [ ! -e $registry/$emulator ] || return 0
+    case $architecture in arm64) class='\x02' number='\xb7' ;; *) class='\x01' number='\x28' ;; esac
+    printf '%s' ":$emulator:M::\\x7fELF$class\\x01\\x01\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x02\\x00$number\\x00:\\xff\\xff\\xff\\xff\\xff\\xff\\xff\\x00\\xff\\xff\\xff\\xff\\xff\\xff\\xff\\xff\\xfe\\xff\\xff\\xff:$(command -v $emulator):OF" \
+        >$registry/register 2>/dev/null || true
+}
+
+# setuptools with the other architecture's sysconfig data, in a copy of the tree
+cross_build() {
+    local headers
+    rm -rf "$tree"
+    mkdir -p "$tree"
+    (cd "$project" && git ls-files -z --cached --others --exclude-standard |
+        tar -c --null --files-from=- --ignore-failed-read 2>/dev/null) | tar -x -C "$tree"
+    # numpy's headers hold the sizes of types: never this machine's
+    headers=$(find "$root" -path '*/core/include/numpy/arrayobject.h' -o \
+        -path '*/_core/include/numpy/arrayobject.h' | head -1)
+    headers=${headers%/numpy/arrayobject.h}
+    [ -n "$headers" ] || { say "no headers of numpy in $root" >&2; exit 1; }
+    (
+        cd "$tree"
+        export PYTHONPATH=$root/cross _PYTHON_SYSCONFIGDATA_NAME=_sysconfigdata__$triple
+        export _PYTHON_HOST_PLATFORM=linux-$machine CC=$triple-gcc LDSHARED="$triple-gcc -shared"
+        export CFLAGS="-I$headers -I$root/usr/include/python$version -I$root/usr/include -I$root/usr/include/$triple/python$version"
+        unset QEMU_LD_PREFIX QEMU_CPU
+        "$tools/bin/python" setup.py -q build_ext --inplace -j "$(nproc)"
+    )
+    say "built: $(cd "$tree" && echo vledge/_ext/*.so)"
+}
+
+# the emulated Python; .pyc files are kept, for starting takes a third with them
+emulated_python() {
+    env -u PYTHONDONTWRITEBYTECODE PYTHONPATH="$tree:$site" PYTHONPYCACHEPREFIX="$root/pyc" \
+        QEMU_LD_PREFIX="$root" QEMU_CPU="$ARM_CPU" OPENBLAS_NUM_THREADS=1 \
+        $emulator "$root/usr/bin/python$version" "$@"
+}
+
+run_tests() {
+    local results=$project/build/arm log status=0 what=whole
+    local tests=(tests)
+    mkdir -p "$results"
+    if [ -n "$quick" ]; then
+        what=quick
+        tests=(tests/kernels tests/formats)
+    fi
+    log=$results/$architecture-$ARM_CPU-$what.txt
+    CI=true emulated_python -m pytest -q -p no:cacheprovider --durations=15 "${tests[@]}" "$@" |
+        tee "$log" || status=$?
+    printf '%s %s %s: %s\n' "$architecture" "$ARM_CPU" "$what" \
+        "$(tail -1 "$log")" | tee -a "$results/results.txt"
+    return $status
+}
+
+mkdir -p "$ARM_CACHE"
+host_tools
+make_root
+cross_build
+register_emulator
+cd "$tree"
+if [ -n "${ARM_RUN:-}" ]; then
+    # shellcheck disable=SC2086
+    emulated_python $ARM_RUN "$@"
+else
+    run_tests "$@"
+fi

@@ -1,0 +1,126 @@
+"""``vledge many MODEL SEQUENCES… --output OUT.npz``: a recurrent layer over many sequences.
+
+They are read as rows become free and written as they end, so memory depends on the rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from vledge import nn
+from vledge.cli.progress import Bar
+from vledge.cli.table import rows
+from vledge.formats import load_weights
+from vledge.lengths import last_output, run_many
+
+Source = tuple[str, Callable[[], np.ndarray]]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``vledge many``."""
+    parser.add_argument("model", help="a file with the weights of a recurrent layer")
+    parser.add_argument(
+        "sequences",
+        nargs="+",
+        help=".npy files [steps, features], .npz files of such arrays, or folders of both",
+    )
+    parser.add_argument("--output", help="write a .npz file with one array for each sequence")
+    parser.add_argument(
+        "--last", action="store_true", help="write the last output only, not all steps"
+    )
+    parser.add_argument("--layer", help="the layer's prefix, where the file has several")
+    parser.add_argument(
+        "--nonlinearity", choices=["tanh", "relu"], default="tanh", help="of a plain RNN"
+    )
+    parser.add_argument("--lanes", type=int, default=64, help="sequences that run at a time (64)")
+    parser.add_argument(
+        "--strategy",
+        choices=["lanes", "bucketed"],
+        help="default: lanes, and bucketed for a bidirectional layer",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Load, run, write, and print how much there was."""
+    layer = _layer(arguments.model, arguments.layer, arguments.nonlinearity)
+    sources = list(_sources(arguments.sequences))
+    names = [name for name, _ in sources]
+    if repeated := {name for name in names if names.count(name) > 1}:
+        raise ValueError(f"two sequences are named {min(repeated)}: their outputs would be, too")
+    if not sources:
+        raise ValueError(f"no .npy or .npz files in {', '.join(arguments.sequences)}")
+    bar = Bar(len(sources))
+    results = run_many(
+        layer,
+        (read() for _, read in sources),
+        lanes=arguments.lanes,
+        strategy=arguments.strategy,
+        ordered=False,
+        progress=bar,
+    )
+    steps = 0
+    start = time.perf_counter()
+    archive = zipfile.ZipFile(arguments.output, "w") if arguments.output else None
+    try:
+        for place, output, _ in results:
+            steps += len(output)
+            if archive is not None:
+                if arguments.last:
+                    output = last_output([output], bidirectional=layer.bidirectional)[0]
+                with archive.open(names[place] + ".npy", "w", force_zip64=True) as file:
+                    np.lib.format.write_array(file, output, allow_pickle=False)
+    finally:
+        bar.close()
+        if archive is not None:
+            archive.close()
+    seconds = time.perf_counter() - start
+    print(
+        rows(
+            [
+                ("layer", repr(layer)),
+                ("sequences", f"{len(sources):,} of {steps:,} steps"),
+                ("time", f"{seconds:.3f} s, {steps / seconds:,.0f} steps/s, reading included"),
+                ("written", arguments.output or "nothing: no --output"),
+            ]
+        )
+    )
+    return 0
+
+
+def _layer(path: str, prefix: str | None, nonlinearity: str) -> Any:
+    """The recurrent layer in a file of weights."""
+    weights = load_weights(path)
+    found = {one.prefix: one for one in nn.recognize(weights) if not one.kind.endswith("Cell")}
+    if prefix is not None and prefix not in found and prefix + "." in found:
+        prefix += "."
+    if prefix is None and len(found) == 1:
+        prefix = next(iter(found))
+    if prefix not in found:
+        held = ", ".join(repr(name) for name in found) or "none"
+        raise ValueError(f"{path}: say which recurrent layer with --layer; there are: {held}")
+    assert prefix is not None
+    options = {"nonlinearity": nonlinearity} if found[prefix].kind == "RNN" else {}
+    return getattr(nn, found[prefix].kind).from_weights(weights, prefix, **options)
+
+
+def _sources(paths: list[str]) -> Iterator[Source]:
+    """(name, how to read it) of each sequence, nothing read yet."""
+    for path in paths:
+        if os.path.isdir(path):
+            inside = (os.path.join(path, name) for name in sorted(os.listdir(path)))
+            yield from _sources([name for name in inside if name.endswith((".npy", ".npz"))])
+        elif path.endswith(".npz"):
+            archive = np.load(path, allow_pickle=False)
+            for name in archive.files:
+                yield name, partial(archive.__getitem__, name)
+        else:
+            name = os.path.basename(path).removesuffix(".npy")
+            yield name, partial(np.load, path, allow_pickle=False)

@@ -1,0 +1,210 @@
+"""``vledge plan LENGTHS --model MODEL``: which strategy suits sequences of these lengths."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import re
+import sys
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from vledge.cli.table import rows, size
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``vledge plan``."""
+    parser.add_argument(
+        "lengths",
+        help="a file of whole numbers: text, .npy, .csv (see --column), or - for text on stdin",
+    )
+    parser.add_argument("--model", required=True, help="a file with a recurrent layer's weights")
+    parser.add_argument("--layer", help="the layer's prefix; default: all of the file's together")
+    parser.add_argument("--column", help="of a .csv file: its name, or its number from 1")
+    parser.add_argument("--threads", type=int, help="default: as many as vledge uses")
+    parser.add_argument(
+        "--memory-limit", metavar="BYTES", help="beyond the input: 64MB, 500kB, 2GB or bytes"
+    )
+    parser.add_argument(
+        "--form",
+        choices=["list", "padded", "packed", "masked"],
+        default="list",
+        help="how the batch comes and goes back (list)",
+    )
+    parser.add_argument("--plot", metavar="PNG", help="draw a picture; needs matplotlib")
+    parser.add_argument("--json", action="store_true", help="print JSON for programs")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the ranking; status 1 where no strategy stays within the limit."""
+    from vledge.planning import plan
+
+    if arguments.column is not None and not arguments.lengths.endswith(".csv"):
+        raise ValueError("--column goes with a .csv file")
+    made = plan(
+        read_lengths(arguments.lengths, arguments.column),
+        _model(arguments.model, arguments.layer),
+        threads=arguments.threads,
+        memory_limit=None if arguments.memory_limit is None else nbytes(arguments.memory_limit),
+        form=arguments.form,
+    )
+    if arguments.plot:
+        from vledge.planning.picture import draw
+
+        draw(made, arguments.plot)
+    if arguments.json:
+        print(json.dumps(_record(made), indent=1))
+    else:
+        print(_text(made))
+    return 0 if made.ranking[0].fits else 1
+
+
+def _text(made: Any) -> str:
+    steps, longest = int(made.lengths.sum()), int(made.lengths.max())
+    limit = "" if made.memory_limit is None else f", at most {size(made.memory_limit)}"
+    lines = [("strategy", "time", "peak memory", "real", "wasted", "why")]
+    for one in (*made.ranking, made.rectangle):
+        options = "".join(f", {name} {value}" for name, value in one.options.items())
+        lines.append(
+            (
+                one.strategy + options,
+                f"{one.seconds * 1e3:.3g} ms",
+                size(one.peak_bytes),
+                _count(one.real),
+                _count(one.wasted),
+                one.reason,
+            )
+        )
+    text = [
+        f"{len(made.lengths):,} sequences, {steps:,} steps, longest {longest:,}: "
+        f"{made.padding:.0%} of the padded batch is padding",
+        f"{'; '.join(map(str, made.shapes))}; {made.threads} thread(s), as {made.form}{limit}",
+        rows(lines, right=(1, 2, 3, 4)),
+    ]
+    text += [f"left out: {name}: {why}" for name, why in made.left_out.items()]
+    text.append(f"constants: {made.source}")
+    if not made.ranking[0].fits:
+        text.append("no strategy stays within the memory limit")
+    return "\n".join(text)
+
+
+def _count(multiply_adds: int) -> str:
+    value = float(multiply_adds)
+    for unit in ("", " k", " M", " G", " T"):
+        if value < 1000 or unit == " T":
+            return f"{value:.3g}{unit}"
+        value /= 1000
+    raise AssertionError
+
+
+def _record(made: Any) -> dict[str, Any]:
+    return {
+        "sequences": len(made.lengths),
+        "steps": int(made.lengths.sum()),
+        "padding": made.padding,
+        "layers": [asdict(shape) for shape in made.shapes],
+        "form": made.form,
+        "threads": made.threads,
+        "memory_limit": made.memory_limit,
+        "constants": made.source,
+        "ranking": [asdict(one) for one in made.ranking],
+        "rectangle": asdict(made.rectangle),
+        "left_out": made.left_out,
+    }
+
+
+def nbytes(text: str) -> int:
+    """A number of bytes as people write it, in steps of 1,000; ``KiB`` and the like of 1,024."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmg]?)(i?)b?", text.strip(), re.IGNORECASE)
+    if not match:
+        raise ValueError(f"{text!r} is no number of bytes: expected one like 64MB")
+    number, unit, binary = match.groups()
+    return int(float(number) * (1024 if binary else 1000) ** " kmg".index(unit.lower() or " "))
+
+
+def read_lengths(path: str, column: str | None = None) -> np.ndarray:
+    """int64 [B] out of text, .npy or a column of .csv.
+
+    Raises ValueError, with the place, for what is no whole number from 0.
+    """
+    if path.endswith(".npy"):
+        array = np.load(path, allow_pickle=False)
+        if array.ndim != 1 or array.dtype.kind not in "iu":
+            raise ValueError(
+                f"{path}: expected whole numbers in one dimension, got {array.ndim}-D {array.dtype}"
+            )
+        found = array.astype(np.int64)
+    elif path.endswith(".csv"):
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            found = _csv_column(path, list(csv.reader(file)), column)
+    else:
+        if path == "-":
+            text = sys.stdin.read()
+        else:
+            with open(path, encoding="utf-8") as file:
+                text = file.read()
+        lines = enumerate(text.splitlines(), 1)
+        words = [(number, word) for number, line in lines for word in re.split(r"[,;\s]+", line)]
+        found = np.array(
+            [_whole(word, f"{path}:{number}") for number, word in words if word], np.int64
+        )
+    if not len(found):
+        raise ValueError(f"{path} holds no lengths")
+    if found.min() < 0:
+        raise ValueError(f"{path}: a length is {found.min()}, expected none below 0")
+    return found
+
+
+def _csv_column(path: str, lines: list[list[str]], column: str | None) -> np.ndarray:
+    if not lines:
+        raise ValueError(f"{path} is empty")
+    header = None if all(_is_whole(cell) for cell in lines[0]) else [c.strip() for c in lines[0]]
+    width = len(lines[0])
+    if column is None and width == 1:
+        place = 0
+    elif column is not None and header is not None and column in header:
+        place = header.index(column)
+    elif column is not None and column.isdecimal() and 1 <= int(column) <= width:
+        place = int(column) - 1
+    else:
+        held = ", ".join(header) if header else f"1 to {width}"
+        raise ValueError(f"{path}: say which column with --column; there are: {held}")
+    first = 1 if header is None else 2
+    found = []
+    for number, line in enumerate(lines[first - 1 :], first):
+        if not line:
+            continue
+        if place >= len(line):
+            raise ValueError(f"{path}:{number}: has {len(line)} columns, expected {width}")
+        found.append(_whole(line[place].strip(), f"{path}:{number}"))
+    return np.array(found, np.int64)
+
+
+def _is_whole(word: str) -> bool:
+    return re.fullmatch(r"\s*[+-]?\d+\s*", word) is not None
+
+
+def _whole(word: str, place: str) -> int:
+    if not _is_whole(word) or len(word) > 18:
+        raise ValueError(f"{place}: {word!r} is no whole number")
+    return int(word)
+
+
+def _model(path: str, prefix: str | None) -> Any:
+    """The shapes of the recurrent layers in a file of weights."""
+    from vledge import nn
+    from vledge.formats import load_weights
+    from vledge.planning.shapes import shapes_of
+
+    found = {
+        one.prefix: one for one in nn.recognize(load_weights(path)) if not one.kind.endswith("Cell")
+    }
+    if prefix is not None and prefix not in found:
+        prefix += "."
+    if not found or (prefix is not None and prefix not in found):
+        held = ", ".join(repr(name) for name in found) or "none"
+        raise ValueError(f"{path}: recurrent layers that a plan is for: {held}")
+    return [shapes_of(one)[0] for name, one in found.items() if prefix in (None, name)]

@@ -1,0 +1,181 @@
+"""The lanes strategy: a fixed number of rows that are kept full.
+
+When a sequence ends, the next one starts in its row with its own initial state. The rows run
+together until one in eight of them has ended; those are then refilled. So a row is idle for a few
+steps at most, memory depends on the number of rows and not on the number of sequences, and the
+sequences may come from an iterator that nobody knows the end of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vledge._ext.packing import gather, running_out, scatter, sort_descending
+from vledge.lengths.batch import Batch
+from vledge.lengths.states import arrays_of, like, side_by_side, take
+from vledge.nn.recurrent import RecurrentBase
+from vledge.packing import PackedSequence
+
+__all__ = ["Finished", "checked_sequence", "lanes", "refuse_backwards", "run_lanes"]
+
+Model = Callable[[PackedSequence, Any], tuple[PackedSequence, Any]]
+
+DEFAULT_LANES = 64
+# Steps that the rows run together at most: bounds the memory of a round.
+MOST_STEPS = 256
+# The share of the rows that may be idle before they are refilled.
+IDLE_SHARE = 8
+
+
+class Finished(NamedTuple):
+    """One sequence's results."""
+
+    place: int  #: in the order in which the sequences came
+    output: Any  #: ndarray [L, features], or what the model gives for a sequence
+    state: Any  #: its final state, as ``hx`` for one sequence
+
+
+def lanes(
+    layer: RecurrentBase, batch: Batch, hx: Any, *, lanes: int | None = None
+) -> tuple[Any, Any]:
+    """Run all sequences in ``lanes`` rows (64), in the order in which they are given."""
+    refuse_backwards(layer, "lanes")
+    sequences = batch.sequences()
+    initial = None if hx is None else lambda index, _: take(hx, slice(index, index + 1))
+    outputs: list[Any] = [None] * len(sequences)
+    states: list[Any] = [None] * len(sequences)
+    for place, output, state in run_lanes(layer.forward, sequences, lanes, initial):
+        outputs[place], states[place] = output, state
+    return batch.from_sequences(outputs), side_by_side(states, [1] * len(states))
+
+
+def refuse_backwards(layer: RecurrentBase, strategy: str) -> None:
+    """Raise ValueError for a layer that needs whole sequences."""
+    if layer.bidirectional:
+        raise ValueError(
+            f'strategy="{strategy}" begins before it has seen a sequence\'s end and cannot run the '
+            "backward direction of a bidirectional layer: use packed, padded or bucketed"
+        )
+
+
+class _Rows:
+    """The rows: which sequence is in each, where in memory it has got to, and its state."""
+
+    def __init__(self, count: int) -> None:
+        self.free = list(range(count))
+        self.places = [0] * count
+        self.inputs: list[Any] = [None] * count
+        self.outputs: list[Any] = [None] * count
+        self.remaining = np.zeros(count, np.int64)
+        self.source = np.zeros(count, np.int64)
+        self.target = np.zeros(count, np.int64)
+        self.state: Any = None  # None: all zeros, nobody knows yet of what shape
+
+    def start(self, place: int, sequence: np.ndarray, state: Any) -> None:
+        """Let a sequence start in a free row, from its state or, where that is None, from zeros."""
+        row = self.free.pop()
+        self.places[row], self.inputs[row], self.outputs[row] = place, sequence, None
+        self.remaining[row], self.source[row] = len(sequence), sequence.ctypes.data
+        if state is not None:
+            self._write(slice(row, row + 1), state)
+        elif self.state is not None:
+            for array in arrays_of(self.state):
+                array[:, row] = 0
+
+    def _write(self, rows: Any, state: Any) -> None:
+        if self.state is None:
+            count = len(self.places)
+            shapes = [(a.shape[0], count, a.shape[2]) for a in arrays_of(state)]
+            dtype = arrays_of(state)[0].dtype
+            self.state = like(state, [np.zeros(shape, dtype) for shape in shapes])
+        for mine, given in zip(arrays_of(self.state), arrays_of(state), strict=True):
+            mine[:, rows] = given
+
+    def run(self, model: Model, most: int) -> Iterator[Finished]:
+        """Run all rows for the next steps, at most so many, and give what has ended by then."""
+        steps = np.minimum(self.remaining, most)
+        live = sort_descending(steps)[: np.count_nonzero(steps)]
+        batch_sizes = running_out(steps[live], int(steps[live[0]]))
+        example = self.inputs[live[0]]
+        data = np.empty((int(steps.sum()), example.shape[1]), example.dtype)
+        nbytes = data.strides[0]
+        gather(data.ctypes.data, self.source[live], nbytes, batch_sizes, nbytes)
+        self.source += steps * nbytes
+        self.remaining -= steps
+
+        packed = PackedSequence(data, batch_sizes)
+        output, state = model(packed, None if self.state is None else take(self.state, live))
+        self._write(live, state)
+
+        data = np.ascontiguousarray(output.data)
+        for row in live.tolist():
+            if self.outputs[row] is None:
+                self.outputs[row] = np.empty((len(self.inputs[row]), data.shape[1]), data.dtype)
+                self.target[row] = self.outputs[row].ctypes.data
+        nbytes = data.strides[0]
+        scatter(
+            data.ctypes.data, self.target[live], nbytes, batch_sizes, nbytes, len(batch_sizes), 0
+        )
+        self.target += steps * nbytes
+
+        ended = live[self.remaining[live] == 0].tolist()
+        self.free += ended
+        for row in ended:
+            state = take(self.state, slice(row, row + 1))
+            yield Finished(self.places[row], self.outputs[row], state)
+
+
+def run_lanes(
+    model: Model,
+    sequences: Iterable[Any],
+    lanes: int | None = None,
+    initial_state: Callable[[int, np.ndarray], Any] | None = None,
+) -> Iterator[Finished]:
+    """Results as the sequences end; sequences are asked for when a row is free.
+
+    ``model(packed, hx)`` gives the packed output and the state, one direction only.
+    ``initial_state(index, sequence)`` gives the state of one sequence, None for zeros.
+    """
+    lanes = DEFAULT_LANES if lanes is None else lanes
+    if lanes < 1:
+        raise ValueError(f"lanes must be at least 1, got {lanes}")
+    source = enumerate(sequences)
+    rows = _Rows(lanes)
+    kind: tuple[int, np.dtype] | None = None
+    more = True
+    while True:
+        while more and rows.free:
+            following = next(source, None)
+            if following is None:
+                more = False
+                break
+            place, sequence = following
+            array, kind = checked_sequence(place, sequence, kind)
+            rows.start(place, array, initial_state(place, array) if initial_state else None)
+        busy = rows.remaining[rows.remaining > 0]
+        if not len(busy):
+            return
+        idle = (len(busy) - 1) // IDLE_SHARE if more else len(busy) - 1
+        together = int(np.partition(busy, idle)[idle])
+        yield from rows.run(model, min(together, MOST_STEPS))
+
+
+def checked_sequence(
+    index: int, sequence: Any, expected: tuple[int, np.dtype] | None
+) -> tuple[np.ndarray, tuple[int, np.dtype]]:
+    """The sequence as a contiguous array ``[L, features]``, alike to those before."""
+    array = np.ascontiguousarray(sequence)
+    if array.ndim != 2 or not array.size:
+        raise ValueError(
+            f"sequence {index} has shape {list(array.shape)}, expected [L, features], neither 0"
+        )
+    found = (array.shape[1], array.dtype)
+    if expected is not None and found != expected:
+        raise ValueError(
+            f"sequence {index} has {found[0]} features of {found[1]}, those before it "
+            f"{expected[0]} of {expected[1]}"
+        )
+    return array, found

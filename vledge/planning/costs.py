@@ -1,0 +1,136 @@
+"""The cost model: seconds of kernels and conversions from a few constants of the machine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from vledge.planning.shapes import LayerShape
+
+__all__ = ["Conversion", "Costs", "Kernel"]
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """The recurrent part of one cell at one hidden size, float32, one thread: what a time step
+    costs however few its rows are, and each row of it, in seconds."""
+
+    hidden_size: int
+    step: float
+    row: float
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """Data brought from one form to another, in seconds."""
+
+    call: float
+    sequence: float
+    row: float
+    byte: float
+
+    def seconds(self, calls: float, sequences: float, rows: float, nbytes: float) -> float:
+        """Of so many."""
+        return calls * self.call + sequences * self.sequence + rows * self.row + nbytes * self.byte
+
+
+@dataclass(frozen=True)
+class Costs:
+    """All constants, and where they are from."""
+
+    source: str
+    kernels: dict[str, tuple[Kernel, ...]]  #: by cell, hidden sizes ascending
+    multiply_add: float  #: of the input projection, float32, one thread
+    double: float  #: float64's time over float32's
+    thread: float  #: what a thread beyond the first adds, in threads
+    conversions: dict[str, Conversion]
+
+    def run_seconds(self, shape: LayerShape, lengths: np.ndarray, threads: int) -> float:
+        """One call of a stack of layers on sequences of these lengths, longest first."""
+        step, row = self._kernel(shape.cell, shape.hidden_size)
+        if shape.itemsize == 8:
+            step, row = step * self.double, row * self.double
+        multiply_add = self.multiply_add * (self.double if shape.itemsize == 8 else 1)
+        steps = int(lengths.sum())
+        total = 0.0
+        for size in shape.layer_inputs:
+            each = row + multiply_add * shape.hidden_size * (shape.gates * size + shape.proj_size)
+            total += shape.directions * self._direction(
+                lengths, steps, step, each, threads, shape.directions
+            )
+        nbytes = steps * shape.output_size * shape.itemsize * shape.num_layers
+        return total + self.conversions["run"].seconds(
+            shape.num_layers, len(lengths) * shape.num_layers, 0, nbytes
+        )
+
+    def _direction(
+        self,
+        lengths: np.ndarray,
+        steps: int,
+        step: float,
+        row: float,
+        threads: int,
+        directions: int,
+    ) -> float:
+        alone = step * int(lengths[0]) + row * steps
+        if threads == 1:
+            return alone
+        speed = 1 + self.thread * (threads - 1)
+        slices = threads if threads % directions else threads // directions
+        if slices == 1 or len(lengths) == 1:
+            return alone / (1 + self.thread if directions == 2 else 1)
+        # Slices of equal work; each walks as many steps as its longest sequence has.
+        work = np.cumsum(lengths)
+        first = np.searchsorted(work, steps * np.arange(slices) / slices, "right")
+        walked = int(lengths[np.unique(first)].sum())
+        return max((step * walked + row * steps) / speed, (step + row) * int(lengths[0]))
+
+    def _kernel(self, cell: str, hidden_size: int) -> tuple[float, float]:
+        """Step and row, on straight lines between the measured sizes in logarithms."""
+        table = self.kernels[cell]
+        sizes = np.log([k.hidden_size for k in table])
+        at = float(np.log(hidden_size))
+        return _line(sizes, [k.step for k in table], at), _line(sizes, [k.row for k in table], at)
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> Costs:
+        """The other way round; raises KeyError, TypeError or ValueError for anything else."""
+        kernels = {
+            cell: tuple(Kernel(int(k["hidden_size"]), k["step"], k["row"]) for k in table)
+            for cell, table in fields["kernels"].items()
+        }
+        conversions = {name: Conversion(**one) for name, one in fields["conversions"].items()}
+        costs = cls(
+            str(fields["source"]),
+            kernels,
+            fields["multiply_add"],
+            fields["double"],
+            fields["thread"],
+            conversions,
+        )
+        constants = [costs.multiply_add, costs.double, costs.thread]
+        constants += [
+            value for table in kernels.values() for k in table for value in (k.step, k.row)
+        ]
+        if not all(len(table) > 1 for table in kernels.values()):
+            raise ValueError("a cell has fewer than two hidden sizes")
+        if not all(isinstance(value, float) and 0 < value < np.inf for value in constants):
+            raise ValueError("a constant is not a positive number")
+        moved = [value for one in conversions.values() for value in asdict(one).values()]
+        if not all(isinstance(value, float) and 0 <= value < np.inf for value in moved):
+            raise ValueError("a conversion's constant is not a number from 0")
+        return costs
+
+
+def _line(places: np.ndarray, values: Sequence[float], at: float) -> float:
+    i = int(np.clip(np.searchsorted(places, at) - 1, 0, len(places) - 2))
+    low, high = np.log(values[i]), np.log(values[i + 1])
+    share = (at - places[i]) / (places[i + 1] - places[i])
+    return float(np.exp(low + share * (high - low)))
