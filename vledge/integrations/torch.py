@@ -24,6 +24,7 @@ from vledge.graph.passes.program import captured
 from vledge.validation import bundle
 from vledge.validation.axes import axes_from_shapes
 from vledge.validation.bundle import Axes, Case, Reference
+from vledge.validation.record import check_carry
 from vledge.validation.spread import spread
 from vledge.validation.validate import Report, validate
 
@@ -57,6 +58,7 @@ def export(
     dynamic_axes: Mapping[str, Mapping[int, str]] | None = None,
     input_names: Sequence[str] | None = None,
     output_names: Sequence[str] | None = None,
+    carry: Mapping[str, str] | None = None,
     seed: int = 0,
 ) -> Report:
     """Write a torch module as a vledge model, and its reference bundle beside it.
@@ -76,6 +78,7 @@ def export(
         of ``batch_first`` for the first tensor, the second axis of states, a vector of lengths
     input_names, output_names : by default those of ``forward``'s parameters, and ``output``,
         ``output_1``, …; of a bare LSTM ``x``, ``h_0``, ``c_0``, ``output``, ``h_n``, ``c_n``
+    carry : state input → the output that it goes on from; the model is run in pieces of time, too
     seed : of the inputs that the examples did not have
 
     Returns the report of the validation that was run before anything was written.
@@ -90,7 +93,9 @@ def export(
         axes = input_axes(flat, dynamic_axes)
         cases = sized_inputs(flat, axes, dynamic_lengths, seed)
         reference = _observed(flat, cases, axes, seed)
+        reference.carry = dict(carry or {})
         model = _converted(flat, cases[0], reference.axes, dynamic_lengths)
+        check_carry(model, reference.carry)
         _complete(flat, model if layers else None, cases, reference)
     finally:
         module.train(was_training)
