@@ -52,6 +52,7 @@ setup(
             extension("weights"),
             extension("recurrent", "ext/threads.c"),
             extension("product"),
+            extension("streaming"),
         ],
         language_level=3,
         compiler_directives={

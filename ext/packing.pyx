@@ -7,7 +7,7 @@ copy is ever made. Arguments have been checked in ``vledge.packing``; nothing he
 
 import numpy as np
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport SIZE_MAX, int64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
@@ -70,7 +70,9 @@ def scatter(size_t packed, const int64_t[::1] addresses, Py_ssize_t stride,
 def sort_descending(const int64_t[::1] lengths):
     """Indices that sort lengths from the longest, equal ones in the order that torch gives them."""
     cdef Py_ssize_t i, count = lengths.shape[0]
-    cdef vl_entry *entries = <vl_entry *>malloc(max(count, 1) * sizeof(vl_entry))
+    cdef vl_entry *entries = NULL
+    if <size_t>count <= SIZE_MAX // sizeof(vl_entry):
+        entries = <vl_entry *>malloc(max(count, 1) * sizeof(vl_entry))
     if entries == NULL:
         raise MemoryError(f"no memory to sort {count} lengths")
     order = np.empty(count, np.int64)

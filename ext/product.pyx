@@ -6,6 +6,7 @@ depend on them.
 """
 
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from libc.stdint cimport int64_t
 
 cimport numpy as cnp
 import numpy as np
@@ -93,11 +94,12 @@ cdef ptrdiff_t *places(cnp.ndarray x, int first, int last, ptrdiff_t *count) exc
 
 
 cdef cnp.ndarray addressable(cnp.ndarray x):
-    """x if its last axis is contiguous and all strides are whole elements, else a copy."""
+    """x if it is aligned, its last axis contiguous and all strides whole elements, else a copy."""
     cdef int axis, ndim = cnp.PyArray_NDIM(x)
     cdef ptrdiff_t itemsize = cnp.PyArray_ITEMSIZE(x)
-    if (cnp.PyArray_STRIDE(x, ndim - 1) != itemsize and cnp.PyArray_DIM(x, ndim - 1) > 1
-            or not cnp.PyArray_ISALIGNED(x)):
+    if not cnp.PyArray_ISALIGNED(x):
+        return x.copy()     # ascontiguousarray keeps an array that only lacks alignment
+    if cnp.PyArray_STRIDE(x, ndim - 1) != itemsize and cnp.PyArray_DIM(x, ndim - 1) > 1:
         return np.ascontiguousarray(x)
     for axis in range(ndim):
         if cnp.PyArray_STRIDE(x, axis) % itemsize:
@@ -105,7 +107,7 @@ cdef cnp.ndarray addressable(cnp.ndarray x):
     return x
 
 
-cdef int members_for(threads, ptrdiff_t work):
+cdef int members_for(threads, int64_t work):
     cdef int most = thread_settings.get_num_threads() if threads is None else threads
     return <int>max(1, min(most, work // THREAD_WORK + 1))
 
@@ -212,7 +214,7 @@ cdef class Product:
             job.product = &p
             job.itemsize = itemsize
             job.block = max(BLOCK_BYTES // (itemsize * max(self.depth, 1)), 48)
-            members = members_for(threads, p.rows * self.columns * self.depth)
+            members = members_for(threads, <int64_t>p.rows * self.columns * self.depth)
             with nogil:
                 if members == 1:
                     multiply(&job, 0, 1)
@@ -259,8 +261,8 @@ cdef class Taps:
         self.number = number_of(weight.dtype, "weight")
         if bias is not None and (bias.shape != (weight.shape[weight.ndim - 1],) or bias.dtype != weight.dtype):
             raise ValueError("bias must be [C], of the weight's dtype")
-        self.weight = np.ascontiguousarray(weight)
-        self.bias = None if bias is None else np.ascontiguousarray(bias)
+        self.weight = np.require(weight, requirements="CA")
+        self.bias = None if bias is None else np.require(bias, requirements="CA")
         self.kernels = kernels_for(weight.dtype == np.float64)
 
     def __call__(self, cnp.ndarray x, bint relu=False, threads=None):
@@ -296,7 +298,7 @@ cdef class Taps:
             job.kernels = self.kernels
             job.taps = &p
             job.itemsize = cnp.PyArray_ITEMSIZE(x)
-            members = members_for(threads, 4 * p.rows * p.taps * p.channels)
+            members = members_for(threads, <int64_t>4 * p.rows * p.taps * p.channels)
             with nogil:
                 if members == 1:
                     weigh(&job, 0, 1)

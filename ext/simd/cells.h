@@ -224,7 +224,7 @@ VL_INLINE void vl_tanh_finish(const vl_step *s, ptrdiff_t row, ptrdiff_t panel, 
 
 VL_INLINE void vl_relu_finish(const vl_step *s, ptrdiff_t row, ptrdiff_t panel, vec acc)
 {
-    vl_emit(s, row, panel, VL_MAX(VL_SPLAT(0), acc));
+    vl_emit(s, row, panel, vl_relu(acc));
 }
 
 static void vl_kernel_rnn_tanh(const vl_step *s)
@@ -236,23 +236,6 @@ static void vl_kernel_rnn_relu(const vl_step *s)
 {
     vl_single_panels(1, s->h, s->w, vl_relu_finish, s);
 }
-
-/* ---- IndRNN: h' = act(pre + u h), each unit by itself --------------------------------------- */
-
-VL_INLINE void vl_each_unit(vl_finish_one *finish, const vl_step *s)
-{
-    const real *u = s->w;
-    for (ptrdiff_t row = 0; row < s->rows; row++) {
-        const real *pre = (const real *)s->pre + row * s->ld_pre;
-        const real *h = (const real *)s->h + row * s->ld_h;
-        for (ptrdiff_t panel = s->first_panel; panel < s->last_panel; panel++)
-            finish(s, row, panel,
-                   VL_FMA(vl_load(u + panel * L), vl_load(h + panel * L), vl_load(pre + panel * L)));
-    }
-}
-
-static void vl_kernel_indrnn_tanh(const vl_step *s) { vl_each_unit(vl_tanh_finish, s); }
-static void vl_kernel_indrnn_relu(const vl_step *s) { vl_each_unit(vl_relu_finish, s); }
 
 /* ---- the activations on arrays ------------------------------------------------------------- */
 

@@ -22,19 +22,25 @@ static int has_avx512(void)
     return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
            __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
 }
-#elif defined(__arm__)
-/* /proc/cpuinfo can describe another CPU than the one we run on (containers, emulation). */
-#define VL_HWCAP_NEON (1 << 12)
-#define VL_HWCAP_VFPV4 (1 << 16)
-static int has_neon(void)
+#elif defined(__aarch64__) || defined(__arm__)
+/* What the kernel says by its auxiliary vector: /proc/cpuinfo can describe another CPU than the one we
+ * run on (containers, emulation). A kernel too old to know a feature leaves its bit 0. */
+static int has_all(unsigned long wanted)
 {
 #ifdef __linux__
-    unsigned long caps = getauxval(AT_HWCAP);
-    return (caps & VL_HWCAP_NEON) && (caps & VL_HWCAP_VFPV4);
+    return (getauxval(AT_HWCAP) & wanted) == wanted;
 #else
-    return 0;
+    return !wanted;
 #endif
 }
+#ifdef __aarch64__
+#define VL_HWCAP_FP16 (1ul << 9 | 1ul << 10) /* scalar and vector */
+#define VL_HWCAP_DOTPROD (1ul << 20)
+#else
+#define VL_HWCAP_NEON (1ul << 12 | 1ul << 16) /* with VFPv4's FMA */
+#define VL_HWCAP_FP16 (1ul << 22 | 1ul << 23)
+#define VL_HWCAP_DOTPROD (1ul << 24)
+#endif
 #endif
 
 const vl_kernels *vl_runnable(int i, int f64)
@@ -49,7 +55,7 @@ const vl_kernels *vl_runnable(int i, int f64)
 #elif defined(__aarch64__)
     found[n++] = f64 ? &vl_table_neon_f64 : &vl_table_neon_f32;
 #elif defined(__arm__)
-    if (!f64 && has_neon())
+    if (!f64 && has_all(VL_HWCAP_NEON))
         found[n++] = &vl_table_neon_f32;
 #endif
     found[n++] = f64 ? &vl_table_baseline_f64 : &vl_table_baseline_f32;
@@ -67,18 +73,22 @@ const char *vl_cpu_features(void)
     VL_NAME("sse2") VL_NAME("avx") VL_NAME("avx2") VL_NAME("fma")
     VL_NAME("avx512f") VL_NAME("avx512bw") VL_NAME("avx512dq") VL_NAME("avx512vl")
     VL_NAME("avx512vnni")
-#elif defined(__aarch64__)
+#elif defined(__aarch64__) || defined(__arm__)
+#ifdef __aarch64__
     strcat(names, " neon");
-#ifdef __linux__
-    unsigned long caps = getauxval(AT_HWCAP);
-    if (caps & (1 << 9 | 1 << 10))
-        strcat(names, " fp16");
-    if (caps & (1 << 20))
-        strcat(names, " dotprod");
-#endif
-#elif defined(__arm__)
-    if (has_neon())
+#else
+    if (has_all(VL_HWCAP_NEON))
         strcat(names, " neon vfpv4");
+#endif
+#ifdef __linux__
+    if (has_all(VL_HWCAP_FP16))
+        strcat(names, " fp16");
+    if (has_all(VL_HWCAP_DOTPROD))
+        strcat(names, " dotprod");
+    const char *platform = (const char *)getauxval(AT_PLATFORM);
+    if (sizeof(void *) == 4 && platform && !strncmp(platform, "v8", 2))
+        strcat(names, " armv8");
+#endif
 #endif
     return names[0] ? names + 1 : "none";
 }

@@ -8,6 +8,7 @@
 #include "vecmath.h"
 #include "tile.h"
 #include "products.h"
+#include "independent.h"
 #include "cells.h"
 
 #ifdef VL_CLANG_TARGET

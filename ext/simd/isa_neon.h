@@ -2,9 +2,9 @@
  * The 32-bit unit has no double vectors: float64 stays with the baseline there. */
 #if defined(__arm__)
 /* GCC splits float vectors into scalars on 32-bit Arm unless it may flush subnormals, which the
- * unit does anyway. */
+ * unit does anyway. Sums stay in their order all the same: a row has the same bits in every tile. */
 #pragma GCC target("fpu=neon-vfpv4")
-#pragma GCC optimize("unsafe-math-optimizations")
+#pragma GCC optimize("unsafe-math-optimizations", "no-associative-math", "signed-zeros")
 #define VL_TALLEST(vectors) ((vectors) == 4 ? 2 : (vectors) == 3 ? 3 : 4)
 #else
 #define VL_TALLEST(vectors) ((vectors) == 4 ? 6 : 8)

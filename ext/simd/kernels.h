@@ -7,8 +7,6 @@
  *   projected input     pre[row][panel][gate][L]    bias included
  *   state               h[row][panel][L], c[row][panel][L], padded to whole vectors with zeros
  *
- * An IndRNN's recurrent weights are a vector, w[panel][L].
- *
  * gates: LSTM i,f,g,o; GRU r,z,n (torch's orders). A cell with one gate has its panels in groups of
  * up to four, w[group][k][panel in group][L], so that a tile is as wide as an LSTM's.
  */
@@ -64,6 +62,20 @@ typedef struct {
     void *out;
 } vl_taps;
 
+/* IndRNN: h = act(pre + w h), every unit by itself, over several steps at once. Step i takes rows
+ * [0, live[i]) of h; live only falls over the steps, or only rises. Row r of step i is at
+ * pre + pre_steps[i] + r * ld_pre and goes to out + out_steps[i] + out_rows[r], unpadded. */
+typedef struct {
+    ptrdiff_t steps, rows;
+    ptrdiff_t first_panel, last_panel;
+    ptrdiff_t hidden_size;
+    const ptrdiff_t *live, *pre_steps, *out_steps, *out_rows;
+    const void *w;                      /* [panel][L] */
+    const void *pre;  ptrdiff_t ld_pre;
+    void *h;          ptrdiff_t ld_h;   /* state, updated in place */
+    void *out;                          /* or NULL */
+} vl_independent;
+
 typedef struct {
     const char *isa;                    /* the name that VLEDGE_ISA takes */
     int lanes;
@@ -76,8 +88,8 @@ typedef struct {
     void (*gru_candidate)(const vl_step *); /* ... then n and the new state */
     void (*rnn_tanh)(const vl_step *);
     void (*rnn_relu)(const vl_step *);
-    void (*indrnn_tanh)(const vl_step *);
-    void (*indrnn_relu)(const vl_step *);
+    void (*indrnn_tanh)(const vl_independent *);
+    void (*indrnn_relu)(const vl_independent *);
     void (*exp)(ptrdiff_t n, const void *x, void *y);
     void (*tanh)(ptrdiff_t n, const void *x, void *y);
     void (*sigmoid)(ptrdiff_t n, const void *x, void *y);

@@ -1,6 +1,7 @@
 """The time loops and tiles against the float64 definition, on every path that the CPU can run."""
 
 import pickle
+import sys
 
 import numpy as np
 import pytest
@@ -109,20 +110,38 @@ def test_shared_steps(instruction_set, limits, kind, proj_size, most_naps):
             assert got is want is None or np.array_equal(got, want)
 
 
+@pytest.mark.parametrize("kind", ["lstm", "indrnn_relu"])
 @pytest.mark.parametrize("chunk_bytes", [1, 5000, 10**9])
-def test_results_do_not_depend_on_chunks(limits, chunk_bytes):
-    *arguments, _ = case("lstm", 7, 24, [30, 9, 9, 2], np.float32, reverses=(False, True))
+def test_results_do_not_depend_on_chunks(limits, chunk_bytes, kind):
+    *arguments, _ = case(kind, 7, 24, [30, 9, 9, 2], np.float32, reverses=(False, True))
     before = run(*arguments)
     limits(chunk_bytes=chunk_bytes)
     for got, want in zip(run(*arguments), before, strict=True):
-        assert np.array_equal(got, want)
+        assert got is want is None or np.array_equal(got, want)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("kind", ["indrnn_tanh", "indrnn_relu"])
+def test_independent_units_over_ragged_chunks(instruction_set, limits, kind, dtype):
+    """Every tile of the state (one to four vectors, whole and cut off), with rows that end or
+    begin within a chunk of steps."""
+    lengths = [40, 40, 39, 38, 38, 38, 38, 21, 20, 20, 20, 20, 20, 7, 1, 1]
+    lanes = isa.lanes(dtype)
+    for vectors in range(1, 7):
+        for hidden_size in (vectors * lanes, vectors * lanes - 1):
+            for chunk_bytes in (8 * hidden_size * 40, 10**9):
+                limits(chunk_bytes=chunk_bytes)
+                *arguments, expected = case(
+                    kind, 2, hidden_size, lengths, dtype, reverses=(False, True)
+                )
+                assert_close(run(*arguments, threads=1), expected, dtype)
 
 
 @pytest.mark.parametrize("batch_first", [False, True])
 @pytest.mark.parametrize("kind", CELLS)
 def test_padded_agrees_with_packed(kind, batch_first):
     lengths = [6, 5, 5, 2, 0]
-    order = np.array([3, 0, 4, 1, 2])
+    order = np.array([3, 0, 4, 1, 2], np.int64)
     directions, data, batch_sizes, h_0, c_0, _ = case(
         kind, 4, 9, lengths[:4], np.float32, reverses=(False, True)
     )
@@ -159,7 +178,7 @@ def test_steps_agree_with_the_whole(instruction_set, kind, dtype):
         for size in (5, 18, 18)
     ]
     x = rng.standard_normal((9, 2, 5)).astype(dtype)
-    data, sizes = x.reshape(18, 5), np.full(9, 2)
+    data, sizes = x.reshape(18, 5), np.full(9, 2, np.int64)
     for layer in layers:
         data, _, _ = run([layer], data, sizes)
     stepper, h, c = Stepper(layers), None, None
@@ -193,7 +212,7 @@ def test_saturated_gates_and_nan(instruction_set):
         params = {n: a.astype(np.float32) for n, a in params.items()}
         data = rng.standard_normal((12, 3)).astype(np.float32)
         data[0, 1] = np.nan
-        sizes = np.array([3, 3, 3, 3])
+        sizes = np.array([3, 3, 3, 3], np.int64)
         output, h_n, _ = run([Direction(kind, **params)], data, sizes)
         assert np.isnan(h_n[0, 0]).any()
         assert not np.isnan(output[[1, 2]]).any()
@@ -221,3 +240,22 @@ def test_packed_weights_come_back_bit_for_bit(instruction_set):
             depth = sum(a.size // len(a) for n, a in params.items() if n.startswith("weight"))
             rows = reference.GATES[kind] * padded
             assert direction.nbytes <= 4 * rows * (depth + 4)
+
+
+def test_unaligned_arrays_are_refused():
+    """At such an address 32-bit Arm would stop the process."""
+    rng = np.random.default_rng(0)
+    params = {n: a.astype(np.float32) for n, a in reference.random_params(rng, "gru", 3, 4).items()}
+    data, sizes = rng.standard_normal((6, 3)).astype(np.float32), np.full(3, 2, np.int64)
+    moved = np.frombuffer(b"\0" + data.tobytes(), np.uint8)[1:].view(np.float32).reshape(6, 3)
+    with pytest.raises(ValueError, match=r"data is not aligned in memory: pass data.copy\(\)"):
+        run([Direction("gru", **params)], moved, sizes)
+
+
+@pytest.mark.skipif(sys.maxsize > 2**32, reason="sizes of 32 bits only")
+def test_working_buffers_past_32_bits_are_refused():
+    """Their bytes, 6 x 4 x 43,700 x 4,096, would wrap around to a few megabytes."""
+    params = reference.random_params(np.random.default_rng(0), "lstm", 1, 4096, proj_size=1)
+    direction = Direction("lstm", **{n: a.astype(np.float32) for n, a in params.items()})
+    with pytest.raises(MemoryError, match="working buffers"):
+        run([direction], np.zeros((43_700, 1), np.float32), np.array([43_700], np.int64), threads=1)

@@ -1,5 +1,7 @@
 """exp, tanh and sigmoid over all float32 exponents and signs, in units in the last place."""
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,8 @@ from tests.reference import sigmoid
 from vledge._ext import isa
 
 DEFINITIONS = {"exp": np.exp, "tanh": np.tanh, "sigmoid": sigmoid}
-# Largest error in ulp. Below the smallest normal result an ulp is the subnormals' spacing.
+# Largest error in ulp. Below the smallest normal result an ulp is the subnormals' spacing, but the
+# vector unit of 32-bit Arm has none of them: there results below 2^-126 are zeros.
 BOUNDS = {"exp": 2, "tanh": 4, "sigmoid": 4}
 
 
@@ -32,6 +35,8 @@ def test_error_in_ulp(instruction_set, function, record_property):
     assert np.array_equal(got[~finite], rounded[~finite])
     spacing = np.maximum(np.spacing(np.abs(rounded[finite])), np.float32(2**-149))
     error = np.abs(got[finite] - exact[finite]) / spacing
+    if instruction_set == "neon" and sys.maxsize < 2**32:
+        error[(np.abs(exact[finite]) < 2.0**-126) & (got[finite] == 0)] = 0
     worst = error.argmax()
     record_property("worst", f"{function} {error[worst]:.3f} ulp at {x[finite][worst]!r}")
     print(f"{instruction_set} {function}: {error[worst]:.3f} ulp at {x[finite][worst]!r}")

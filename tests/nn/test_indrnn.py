@@ -6,6 +6,8 @@ import pytest
 import vledge
 from tests.peers import peer
 from vledge import nn
+from vledge.cli import main
+from vledge.validation.model_file import read_any_model
 
 torch = peer("torch")
 
@@ -195,6 +197,39 @@ def test_lengths(bidirectional):
         check(h_n[:, row], h[:, 0])
 
 
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_smallest_batches(bidirectional, dtype):
+    layer = nn.IndRNN(3, 5, 2, bidirectional=bidirectional, dtype=dtype)
+    rng = np.random.default_rng(0)
+    state = {n: rng.standard_normal(s).astype(dtype) for n, s in shapes(layer).items()}
+    layer.load_state_dict(state)
+    count = 2 if bidirectional else 1
+    output, h_n = layer(np.zeros((7, 0, 3), dtype))
+    assert (output.shape, h_n.shape) == ((7, 0, 5 * count), (2 * count, 0, 5))
+    x = rng.standard_normal((1, 1, 3)).astype(dtype)
+    h_0 = rng.standard_normal((2 * count, 1, 5)).astype(dtype)
+    output, h_n = layer(x, h_0)
+    rows = x[0]
+    for number in range(2):
+        ends = ["", "_reverse"][:count]
+        rows = np.concatenate(
+            [
+                np.maximum(
+                    rows @ state[f"weight_ih_l{number}{end}"].T
+                    + state[f"bias_ih_l{number}{end}"]
+                    + state[f"weight_hh_l{number}{end}"] * h_0[number * count + d],
+                    0,
+                )
+                for d, end in enumerate(ends)
+            ],
+            axis=1,
+        )
+    check(output[0], torch.from_numpy(rows))
+    unbatched, _ = layer(x[:, 0], h_0[:, 0])
+    np.testing.assert_array_equal(unbatched, output[:, 0])
+
+
 def shapes(layer):
     return {name: shape for name, (shape, *_) in layer._declared.items()}
 
@@ -249,6 +284,28 @@ def test_a_module_of_the_users_loads_and_saves_it():
     assert model(np.ones((5, 2, 4), np.float32)).shape == (5, 2, 3)
     for name, array in model.state_dict().items():
         np.testing.assert_array_equal(array, state[name])
+
+
+@pytest.mark.parametrize(("bidirectional", "bias"), [(False, True), (True, False)])
+def test_recognized_by_all_three_namings(capsys, tmp_path, bidirectional, bias):
+    stefoe = StefOe((4, 6, 3), bidirectional, bias=bias)
+    own = nn.IndRNN.from_weights(arrays(stefoe)).state_dict()
+    for weights in (arrays(stefoe), own):
+        named = {f"net.{name}": array for name, array in weights.items()}
+        (found,) = nn.recognize({**named, "out.weight": np.zeros((3, 6), np.float32)})
+        assert (found.kind, found.prefix) == ("IndRNN", "net.")
+        assert (found.input_size, found.hidden_size, found.num_layers) == (4, 6, 3)
+        assert (found.bidirectional, found.bias) == (bidirectional, bias)
+        assert found.nbytes == sum(array.nbytes for array in own.values())
+        vledge.save_weights(tmp_path / "m.safetensors", named)
+        assert main(["inspect", str(tmp_path / "m.safetensors")]) == 0
+        assert "  net.: IndRNN 4 -> 6, 3 layers" in capsys.readouterr().out
+        with pytest.raises(vledge.UnsupportedError, match="IndRNN"):
+            read_any_model(tmp_path / "m.safetensors")
+    for where in (None, "before", "after"):
+        (found,) = nn.recognize(arrays(Authors((4, 10, 2), where, cuda_names=False)))
+        assert (found.kind, found.prefix, found.num_layers) == ("IndRNN", "", 2)
+    assert nn.recognize({**own, "weight_hh_l1": np.zeros(4)}) == []
 
 
 def test_refusals():

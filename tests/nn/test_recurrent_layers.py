@@ -250,7 +250,8 @@ def test_inputs_of_any_memory_layout():
     strided[...] = x
     read_only = x.copy()
     read_only.flags.writeable = False
-    for same in (strided, read_only, np.asfortranarray(x)):
+    moved = np.frombuffer(b"\0" + x.tobytes(), np.uint8)[1:].view(np.float32).reshape(x.shape)
+    for same in (strided, read_only, np.asfortranarray(x), moved):
         assert np.array_equal(layer(same)[0], expected)
 
 

@@ -85,7 +85,7 @@ def test_the_key_holds_the_instruction_set_and_the_version(monkeypatch):
         lambda text: changed(text, "multiply_add", float("nan")),
         lambda text: changed(text, "kernels", {}),
         lambda text: changed(text, "kernels", {"lstm": [1]}),
-        lambda text: changed(text, "conversions", {}),
+        lambda text: changed(text, "overheads", {}),
     ],
 )
 def test_a_damaged_file_warns_and_the_built_in_constants_stand_in(damage):
@@ -121,7 +121,7 @@ def test_a_write_that_fails_leaves_the_old_file(monkeypatch):
 def test_calibration_measures_all_that_plans_need():
     measured = calibrate(seconds=0.0)
     assert set(measured.kernels) == set(DEFAULT.kernels)
-    assert set(measured.conversions) == set(DEFAULT.conversions)
+    assert set(measured.overheads) == set(DEFAULT.overheads)
     assert Costs.from_dict(json.loads(json.dumps(measured.as_dict()))) == measured
     for table in measured.kernels.values():
         assert table[-1].row > 3 * table[0].row, "512 hidden units take more than 16"
@@ -129,7 +129,7 @@ def test_calibration_measures_all_that_plans_need():
 
 def test_the_fit_finds_constants_and_drops_what_would_be_negative():
     terms = np.array([[1, 2, 5], [1, 40, 3], [1, 7, 90], [1, 300, 400], [1, 1, 1]], float)
-    np.testing.assert_allclose(_nonnegative(terms, terms @ [3, 0.5, 2]), [3, 0.5, 2])
-    fitted = _nonnegative(terms, terms @ [3, -0.01, 2])
+    np.testing.assert_allclose(_nonnegative(terms, terms @ [3, 0.5, 2], np.ones(5)), [3, 0.5, 2])
+    fitted = _nonnegative(terms, terms @ [3, -0.01, 2], np.ones(5))
     assert fitted[1] == 0
     np.testing.assert_allclose(fitted, [3, 0, 2], rtol=0.1)

@@ -115,3 +115,33 @@ def test_chained_graphs_match_onnxruntime(sessions, features):
             decoder.run(["m"], {info.name: encoded[info.name] for info in decoder.get_inputs()})[0]
         )
     np.testing.assert_allclose(masks[0], masks[1], rtol=0, atol=2e-4)
+
+
+CONTEXTS = {
+    "enc": {"/erb_conv0/0/Pad.context", "/df_conv0/0/Pad.context", "/emb_gru/GRU.h"},
+    "erb_dec": {"/emb_gru/GRU.h", "/emb_gru/GRU_1.h"},
+    "df_dec": {"/df_gru/gru/GRU.h", "/df_gru/gru/GRU_1.h", "/df_convp/df_convp.0/Pad.context"},
+}
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_frame_by_frame_is_the_whole_run(sessions, features, name):
+    """GRU states made from zeros inside, and the frames that the convolutions look back at."""
+    inputs = features
+    if name != "enc":
+        encoder = sessions["enc"][1]
+        inputs = named(encoder, encoder.run(None, features))
+    ours, theirs = sessions[name]
+    inputs = {info.name: inputs[info.name] for info in theirs.get_inputs()}
+    axes = {info.name: info.shape.index("S") for info in ours.get_inputs()}
+    expected = named(theirs, theirs.run(None, inputs))
+    stream = ours.stream(time_axis=axes)
+    assert stream.state.keys() == CONTEXTS[name]
+    steps = []
+    for t in range(SECONDS * 100):
+        result = stream.step({n: array.take(t, axes[n]) for n, array in inputs.items()})
+        steps.append(result if isinstance(result, dict) else {theirs.get_outputs()[0].name: result})
+    for output, reference in expected.items():
+        axis = reference.shape.index(SECONDS * 100)
+        got = np.stack([step[output] for step in steps], axis)
+        np.testing.assert_allclose(got, reference, rtol=1e-4, atol=1e-4, err_msg=output)

@@ -36,6 +36,19 @@ cdef extern from "simd/kernels.h" nogil:
         const void *bias
         void *out
 
+    ctypedef struct vl_independent:
+        ptrdiff_t steps, rows, first_panel, last_panel, hidden_size
+        const ptrdiff_t *live
+        const ptrdiff_t *pre_steps
+        const ptrdiff_t *out_steps
+        const ptrdiff_t *out_rows
+        const void *w
+        const void *pre
+        ptrdiff_t ld_pre
+        void *h
+        ptrdiff_t ld_h
+        void *out
+
     ctypedef struct vl_kernels:
         const char *isa
         int lanes
@@ -48,8 +61,8 @@ cdef extern from "simd/kernels.h" nogil:
         void (*gru_candidate)(const vl_step *) noexcept nogil
         void (*rnn_tanh)(const vl_step *) noexcept nogil
         void (*rnn_relu)(const vl_step *) noexcept nogil
-        void (*indrnn_tanh)(const vl_step *) noexcept nogil
-        void (*indrnn_relu)(const vl_step *) noexcept nogil
+        void (*indrnn_tanh)(const vl_independent *) noexcept nogil
+        void (*indrnn_relu)(const vl_independent *) noexcept nogil
         void (*exp)(ptrdiff_t, const void *, void *) noexcept nogil
         void (*tanh)(ptrdiff_t, const void *, void *) noexcept nogil
         void (*sigmoid)(ptrdiff_t, const void *, void *) noexcept nogil

@@ -1,4 +1,14 @@
+from vledge._ext.isa cimport vl_step
+from vledge._ext.weights cimport Weights
+
+cdef extern from "threads.h" nogil:
+    ctypedef struct vl_barrier:
+        pass
+
 # The pool of threads lives with the time loops; other kernels run on the same one.
 ctypedef void (*task)(void *context, int member, int members) noexcept nogil
 
 cdef void parallel(int threads, task work, void *context) noexcept nogil
+
+# One time step of a layer; with one member nobody waits at the barrier.
+cdef void step(const Weights *w, vl_step *k, vl_barrier *barrier, int members) noexcept nogil

@@ -14,6 +14,7 @@ ctypedef struct Weights:
     const vl_kernels *kernels
     Cell cell
     bint reverse
+    bint independent         # units see only their own past: w_hh is a vector
     ptrdiff_t itemsize
     ptrdiff_t input_size, hidden_size
     ptrdiff_t width          # of the output and of h: proj_size, or hidden_size without projection

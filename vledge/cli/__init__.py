@@ -19,15 +19,17 @@ from vledge.errors import VledgeError
 __all__ = ["main"]
 
 COMMANDS = {
+    "bench": "measure the time of single steps, next to other runtimes",
     "calibrate": "measure this machine for `vledge plan`, a few seconds",
     "convert": "write an ONNX model as vledge's own file, which loads without onnx and protobuf",
     "demo": "classify 370 real series of different lengths and compare with torch's results",
-    "inspect": "list the tensors or the graph in a file, and the recurrent layers among them",
     "info": "show versions, CPU features, the instruction set chosen, threads",
-    "record": "write what onnxruntime or torch computes, as the reference of `vledge validate`",
+    "inspect": "list the tensors or the graph in a file, and the recurrent layers among them",
     "many": "run a recurrent layer over many sequences, a few rows at a time",
     "plan": "predict which strategy suits sequences of given lengths",
+    "record": "write what onnxruntime or torch computes, as the reference of `vledge validate`",
     "run": "run a model once on arrays in .npy files",
+    "stream": "run a model frame by frame on what comes in, with outputs as they come",
     "validate": "prove that the model on this machine is the one that was trained",
 }
 

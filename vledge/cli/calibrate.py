@@ -13,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``vledge calibrate``."""
     parser.add_argument("--json", action="store_true", help="print the constants as JSON")
     parser.add_argument(
-        "--seconds", type=float, default=0.02, help="for each of the 210 figures (0.02)"
+        "--seconds", type=float, default=0.02, help="for each figure (0.02); 0: measure each once"
     )
 
 

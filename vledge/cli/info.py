@@ -1,4 +1,4 @@
-"""``vledge info``: what vledge found on this machine and what it chose."""
+"""``vledge info``: what vledge found on this machine, what it chose, whether it computes right."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import json
 
 from vledge.cli.table import rows
+from vledge.selftest import self_test
 from vledge.system import describe
 
 
@@ -15,7 +16,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the table."""
+    """Print the table; status 1 if the kernels do not compute what they should here."""
     found = describe()
+    passed, found["self-test"] = self_test()
     print(json.dumps(found, indent=1) if arguments.json else rows(found.items(), indent=""))
-    return 0
+    return 0 if passed else 1

@@ -10,7 +10,7 @@ import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from vledge.errors import FormatError, ModelWarning, UnsupportedError, VledgeErr
 from vledge.formats.element_types import DTYPES
 from vledge.formats.graph_definition import Graph, Model, Node, ValueInfo
 from vledge.graph.plan import Plan, failed_node
+
+if TYPE_CHECKING:
+    from vledge.streaming import Stream
 
 __all__ = ["InferenceSession", "ModelMetadata", "NodeArg", "describe_input", "read_model"]
 
@@ -103,16 +106,12 @@ class InferenceSession:
             raise ValueError(f"fallback must be None or 'reference', got {fallback!r}")
         if empty_state not in ("zero", "initial"):
             raise ValueError(f"empty_state must be 'zero' or 'initial', got {empty_state!r}")
-        source = path_or_bytes
+        source = self._source = path_or_bytes
         self._where = "" if isinstance(source, (bytes, Model)) else f"{os.fspath(source)}: "
         self._options = {"empty_state": empty_state}
         self._fallback = _reference_fallback() if fallback else None
-        # a session lets go of its graph's constants: a Model given stays whole
-        self._model = (
-            replace(source, graph=replace(source.graph))
-            if isinstance(source, Model)
-            else read_model(source)
-        )
+        self._source = source
+        self._model = self._read()
         graph = self._model.graph
         defaults = graph.initializers
         self._inputs = {i.name: i for i in graph.inputs if i.name not in defaults}
@@ -200,6 +199,50 @@ class InferenceSession:
                 raise ValueError(f"no output named {unknown[0]!r}: there are {list(self._outputs)}")
             results = [results[self._outputs[name]] for name in output_names]
         return _owned(results)
+
+    def stream(
+        self,
+        batch: int = 1,
+        *,
+        time_axis: int | Mapping[str, int] | None = None,
+        states: Mapping[str, str] | None = None,
+        fixed: Mapping[str, Any] | None = None,
+    ) -> Stream:
+        """Run the model frame by frame; what it remembers goes from call to call.
+
+        Recurrent layers whose initial state is made inside the graph, and zeros that the graph puts
+        in front of its causal convolutions, become the stream's state. A trial run at the start
+        compares frames with the whole run. The file is read again.
+
+        Parameters
+        ----------
+        batch : int
+            How many independent streams run side by side: the size of every free axis but time.
+        time_axis : int or dict of int by input name, optional
+            Not needed where an input has one axis whose size the file leaves open.
+        states : dict, optional
+            Inputs that are states already, each with the output that is its next value.
+        fixed : dict, optional
+            Inputs that are the same at every frame.
+
+        Raises
+        ------
+        UnsupportedError
+            The model looks ahead, or its frame-by-frame results are not those of the whole run.
+        """
+        # Streams stand above sessions and are imported only by who has one.
+        from vledge.streaming.sessions import stream
+
+        if self._fallback is not None:
+            raise UnsupportedError("a session with fallback='reference' cannot be streamed")
+        model = self._read()
+        return stream(model, self._where, self._options, batch, time_axis, states, fixed)
+
+    def _read(self) -> Model:
+        """The model, whole: a session lets go of its graph's constants, but not of the caller's."""
+        if isinstance(self._source, Model):
+            return replace(self._source, graph=replace(self._source.graph))
+        return read_model(self._source)
 
     def _missing(self, input_feed: Mapping[str, Any]) -> str:
         missing = [name for name in self._inputs if name not in input_feed]

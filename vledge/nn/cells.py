@@ -9,7 +9,7 @@ import numpy as np
 
 from vledge._ext.recurrent import Stepper
 from vledge._ext.weights import GATES, Direction
-from vledge.nn.dtype import float_dtype, require_cpu, wrong_dtype
+from vledge.nn.dtype import contiguous, float_dtype, require_cpu, wrong_dtype
 from vledge.nn.packed import PackedModule
 from vledge.nn.recognize import read_cell
 
@@ -77,7 +77,7 @@ class CellBase(PackedModule):
         if input.dtype != self._dtype:
             raise ValueError(wrong_dtype("input", input.dtype, self._dtype))
         shape = (*input.shape[:-1], self.hidden_size)
-        rows = np.ascontiguousarray(input.reshape(-1, self.input_size))
+        rows = contiguous(input.reshape(-1, self.input_size))
         states = [self._state(s, n, shape) for s, n in ((h, "hidden"), (c, "cell state"))]
         y, _, c_n = self._stepper.step(rows, *states)
         return y.reshape(shape), None if c_n is None else c_n.reshape(shape)
@@ -92,7 +92,7 @@ class CellBase(PackedModule):
             )
         if state.dtype != self._dtype:
             raise ValueError(wrong_dtype(name, state.dtype, self._dtype))
-        return np.ascontiguousarray(state).reshape(1, -1, self.hidden_size)
+        return contiguous(state).reshape(1, -1, self.hidden_size)
 
     def extra_repr(self) -> str:
         parts = [str(self.input_size), str(self.hidden_size)]

@@ -32,6 +32,12 @@ def wrong_dtype(name: str, got: np.dtype, expected: np.dtype) -> str:
     )
 
 
+def contiguous(array: np.ndarray) -> np.ndarray:
+    """The array, or a copy in C order at an aligned address, which 32-bit Arm insists on."""
+    array = np.ascontiguousarray(array)
+    return array if array.flags.aligned else array.copy()
+
+
 def checked_input(input: Any, dtype: np.dtype) -> np.ndarray:
     """The input as an array, if it has the weights' dtype."""
     input = np.asarray(input)

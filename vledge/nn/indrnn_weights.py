@@ -9,12 +9,16 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["IndRNNWeights", "read_indrnn"]
+__all__ = ["IndRNNWeights", "indrnn_prefixes", "read_indrnn"]
 
 # (layer, direction or none) of the recurrent weights that a naming begins with
 _OWN = re.compile(r"weight_hh_l(\d+)(_reverse)?")
 _STEFOE = re.compile(r"cells\.(\d+)\.([01])\.weight_hh")
 _AUTHORS = re.compile(r"RNNs\.(\d+)\.indrnn1\.(?:cells\.([01])\.)?weight_hh")
+_FIRST = re.compile(
+    r"(?P<prefix>(?:.*\.)?)"
+    r"(?:weight_hh_l0|cells\.0\.0\.weight_hh|RNNs\.0\.indrnn1\.(?:cells\.0\.)?weight_hh)"
+)
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,12 @@ class IndRNNWeights:
     sizes: dict[str, Any]
     weights: dict[str, np.ndarray]
     dtype: np.dtype
+
+
+def indrnn_prefixes(weights: Mapping[str, np.ndarray]) -> list[str]:
+    """What stands before each IndRNN's names; its recurrent weights are vectors, as no other's."""
+    matches = (_FIRST.fullmatch(name) for name, array in weights.items() if array.ndim == 1)
+    return [match["prefix"] for match in matches if match]
 
 
 def read_indrnn(

@@ -8,9 +8,12 @@ numbers.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from vledge.streaming import Stream
 
 __all__ = ["LoadResult", "Module", "Parameter"]
 
@@ -333,6 +336,27 @@ class Module:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.forward(*args, **kwargs)
+
+    def stream(self, batch: int = 1, **options: Any) -> Stream:
+        """Run the model frame by frame, its state carried from call to call.
+
+        Parameters
+        ----------
+        batch : int
+            How many independent streams run side by side.
+        time_axis : int, optional
+            For modules made of layers: the axis of forward()'s input that is time. By default that
+            of its first recurrent layer or convolution.
+
+        Raises
+        ------
+        UnsupportedError
+            An output needs frames that are still to come; the message says of which layer.
+        """
+        # Streams stand above the layers and are imported only by who has one.
+        from vledge.streaming.modules import stream
+
+        return stream(self, batch, **options)
 
     # ---- text
 

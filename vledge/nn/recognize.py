@@ -15,10 +15,10 @@ _KINDS = {1: "RNN", 3: "GRU", 4: "LSTM"}
 
 
 class RecurrentLayer(NamedTuple):
-    """One stack of recurrent layers, or one cell, as torch names its weights."""
+    """One stack of recurrent layers, or one cell, as torch names its weights; or an IndRNN."""
 
-    kind: str  #: RNN, GRU, LSTM, RNNCell, GRUCell or LSTMCell
-    prefix: str  #: what stands before ``weight_ih_l0``, with its dot
+    kind: str  #: RNN, GRU, LSTM, RNNCell, GRUCell, LSTMCell or IndRNN
+    prefix: str  #: what stands before ``weight_ih_l0``, or an IndRNN's first name, with its dot
     input_size: int
     hidden_size: int
     num_layers: int
@@ -41,8 +41,9 @@ def recognize(weights: Mapping[str, np.ndarray]) -> list[RecurrentLayer]:
     A name ending in ``weight_hh_l0`` begins a stack, one ending in ``weight_hh`` is a cell; the
     kind follows from the number of gates, rows of weight_hh by its columns (or by weight_hr's with
     a projection). Weights that only look alike (shapes that do not fit together) are left out.
+    IndRNNs are found by any of the names that :meth:`vledge.nn.IndRNN.from_weights` reads.
     """
-    found = []
+    found = _independent(weights)
     for name in weights:
         match = re.fullmatch(_NAME, name)
         if not match or match["layer"] not in (None, "0") or match["reverse"]:
@@ -67,6 +68,22 @@ def recognize(weights: Mapping[str, np.ndarray]) -> list[RecurrentLayer]:
                     **sizes,
                 )
             )
+    return found
+
+
+def _independent(weights: Mapping[str, np.ndarray]) -> list[RecurrentLayer]:
+    # imported by who looks for layers: its regular expressions and dataclasses take time
+    from vledge.nn.indrnn_weights import indrnn_prefixes, read_indrnn
+
+    found = []
+    for prefix in indrnn_prefixes(weights):
+        try:
+            # where batch norms stand changes numbers only
+            stack = read_indrnn(weights, prefix, "after", False, 0.0)
+        except ValueError:
+            continue
+        nbytes = sum(a.nbytes for a in stack.weights.values())
+        found.append(RecurrentLayer("IndRNN", prefix, **stack.sizes, proj_size=0, nbytes=nbytes))
     return found
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from vledge._ext.packing import running_out, sort_descending
 from vledge._ext.recurrent import Stepper, run, run_padded
 from vledge._ext.weights import GATES, Direction
-from vledge.nn.dtype import float_dtype, require_cpu, wrong_dtype
+from vledge.nn.dtype import contiguous, float_dtype, require_cpu, wrong_dtype
 from vledge.nn.module import Module
 from vledge.nn.recognize import read_stack
 from vledge.packing import PackedSequence, invert_permutation
@@ -329,7 +329,7 @@ class RecurrentBase(Module):
             return run_padded(directions, data, batch_sizes, order, h, c, batch_first)
 
         output, h_n, c_n = self._run_layers(
-            one, np.ascontiguousarray(rows), *(_rows(s, order) for s in (h_0, c_0))
+            one, contiguous(rows), *(_rows(s, order) for s in (h_0, c_0))
         )
         back = None if order is None else invert_permutation(order)
         return output, _rows(h_n, back), _rows(c_n, back)
@@ -343,7 +343,7 @@ class RecurrentBase(Module):
                 f"input must have 2 dimensions, got {data.ndim}: a PackedSequence of "
                 "[sum of lengths, features]"
             )
-        data = np.ascontiguousarray(self._checked_input(data, "input"))
+        data = contiguous(self._checked_input(data, "input"))
         batch_sizes = np.ascontiguousarray(packed.batch_sizes, np.int64)
         sequences = int(batch_sizes[0]) if len(batch_sizes) else 0
         if sequences == 0:
@@ -438,7 +438,7 @@ class RecurrentBase(Module):
             raise RuntimeError(f"Expected {label} size {expected}, got {list(state.shape)}")
         if state.dtype != self._dtype:
             raise ValueError(wrong_dtype(name, state.dtype, self._dtype))
-        return np.ascontiguousarray(state)
+        return contiguous(state)
 
     def extra_repr(self) -> str:
         parts = [str(self.input_size), str(self.hidden_size)]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -11,37 +13,54 @@ import numpy as np
 
 from vledge import nn, threads
 from vledge._ext.recurrent import run
-from vledge.lengths.batch import Batch, MaskedBatch, PaddedBatch, batch_of
-from vledge.lengths.lanes import run_lanes
-from vledge.packing import PackedSequence
-from vledge.planning.costs import Conversion, Costs, Kernel
+from vledge.lengths import STRATEGIES
+from vledge.packing import pack_sequence
+from vledge.planning.costs import Costs, Kernel, Overhead, overhead_counts
+from vledge.planning.shapes import shapes_of
+from vledge.planning.work import FORMS, OPTIONS, Case, left_out, work
 
 __all__ = ["calibrate"]
 
 HIDDEN_SIZES = (16, 32, 64, 128, 256, 512)
 ROWS = (1, 2, 6, 12, 24, 48)
-# (sequences, longest, features) of the batches whose conversions are timed.
+# (sequences, longest, (input size, hidden size), skew) of the batches that all strategies run;
+# lengths are drawn as longest * u ** skew: equal, uniform, or short with a few long ones.
 BATCHES = (
-    (1, 8, 16), (1, 200, 64), (8, 20, 16), (8, 100, 256), (64, 20, 64), (64, 100, 16),
-    (64, 100, 256), (256, 30, 16), (256, 60, 64), (512, 40, 128),
+    (1, 8, (16, 16), 0), (1, 200, (64, 64), 0), (4, 60, (16, 128), 1), (8, 20, (16, 16), 1),
+    (8, 200, (256, 16), 5), (16, 300, (32, 64), 5), (24, 100, (16, 64), 0), (48, 150, (64, 32), 5),
+    (64, 20, (64, 64), 0), (64, 100, (16, 16), 1), (64, 100, (16, 256), 0), (64, 60, (128, 16), 1),
+    (128, 120, (16, 64), 5), (256, 30, (16, 16), 1), (256, 40, (128, 16), 0),
+    (512, 20, (32, 64), 1),
 )  # fmt: skip
 
 
 def calibrate(seconds: float = 0.02) -> Costs:
-    """Measure; each figure is the least of the runs that fit into so many seconds (at least 3)."""
+    """Measure; each figure is the least of the runs that fit into so many seconds, three at
+    least, or of one for 0."""
     stopwatch = _Stopwatch(seconds)
-    kernels = {
-        cell: tuple(_kernel(stopwatch, cell, size) for size in HIDDEN_SIZES)
-        for cell in ("lstm", "gru", "rnn", "indrnn")
-    }
-    return Costs(
+    kernels = Costs(
         source=f"measured on {time.strftime('%Y-%m-%d %H:%M')}",
-        kernels=kernels,
+        kernels={
+            cell: tuple(_kernel(stopwatch, cell, size) for size in HIDDEN_SIZES)
+            for cell in ("lstm", "gru", "rnn", "indrnn")
+        },
         multiply_add=_multiply_add(stopwatch),
         double=_double(stopwatch),
         thread=_thread(stopwatch),
-        conversions=_conversions(stopwatch),
+        overheads={},
     )
+    with _one_thread():
+        return replace(kernels, overheads=_overheads(stopwatch, kernels))
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    before = threads.get_num_threads()
+    threads.set_num_threads(1)
+    try:
+        yield
+    finally:
+        threads.set_num_threads(before)
 
 
 class _Stopwatch:
@@ -49,14 +68,23 @@ class _Stopwatch:
         self.seconds = seconds
 
     def __call__(self, way: Callable[[], Any]) -> float:
-        way()
-        least, count, end = np.inf, 0, time.perf_counter() + self.seconds
-        while count < 3 or time.perf_counter() < end:
-            start = time.perf_counter()
+        return self.together([way])[0]
+
+    def together(self, ways: Sequence[Callable[[], Any]]) -> list[float]:
+        """Of ways in turns, so that each finds memory as the others leave it."""
+        least = [np.inf] * len(ways)
+        for way in ways:
             way()
-            least = min(least, time.perf_counter() - start)
+        count, end = 0, time.perf_counter() + self.seconds * len(ways)
+        fewest = 3 if self.seconds else 1
+        while count < fewest or time.perf_counter() < end:
+            for i, way in enumerate(ways):
+                for _ in range(2 if len(ways) > 1 else 1):  # the second finds its caches warm
+                    start = time.perf_counter()
+                    way()
+                    least[i] = min(least[i], time.perf_counter() - start)
             count += 1
-        return float(least)
+        return least
 
 
 def _layer(cell: str, input_size: int, hidden_size: int, dtype: str = "float32") -> Any:
@@ -81,7 +109,8 @@ def _kernel(stopwatch: _Stopwatch, cell: str, hidden_size: int) -> Kernel:
     layer = _layer(cell, 1, hidden_size)
     steps = 40
     taken = np.array([stopwatch(_run(layer, rows, steps)) / steps for rows in ROWS])
-    step, row = _nonnegative(np.stack([np.ones(len(ROWS)), np.array(ROWS, float)], 1), taken)
+    terms = np.stack([np.ones(len(ROWS)), np.array(ROWS, float)], 1)
+    step, row = _nonnegative(terms, taken, taken)
     least = taken[-1] / ROWS[-1] / 1000
     return Kernel(hidden_size, max(step, least), max(row, least))
 
@@ -108,95 +137,58 @@ def _thread(stopwatch: _Stopwatch) -> float:
     return float(np.clip(one / two - 1, 0.05, 1.0))
 
 
-def _conversions(stopwatch: _Stopwatch) -> dict[str, Conversion]:
-    samples: dict[str, list[tuple[tuple[float, ...], float]]] = {}
-    for sequences, longest, features in BATCHES:
-        for name, counts, way in _ways(sequences, longest, features):
-            samples.setdefault(name, []).append((counts, stopwatch(way)))
+def _overheads(stopwatch: _Stopwatch, kernels: Costs) -> dict[str, Overhead]:
+    """What every strategy takes for small layers, less what their kernels are known to take."""
+    samples: dict[str, list[tuple[tuple[float, ...], float, float]]] = {}
+    for sequences, longest, sizes, skew in BATCHES:
+        layer = _layer("indrnn", *sizes)
+        (shape,) = shapes_of(layer)
+        drawn = np.random.default_rng(longest).random(sequences) ** skew
+        lengths = np.maximum(1, (longest * drawn).astype(np.int64))
+        lengths[0] = longest
+        cases = {form: Case(np.sort(lengths)[::-1].copy(), form, longest) for form in FORMS}
+        names, ways = zip(*_ways(layer, lengths), strict=True)
+        for name, taken in zip(names, stopwatch.together(ways), strict=True):
+            form, strategy = name.split(".")
+            done = work(strategy, cases[form], shape, OPTIONS[strategy][0])
+            known = sum(kernels.run_seconds(shape, run, 1) for run in done.runs)
+            counts = overhead_counts(cases[form], shape, done)
+            samples.setdefault(name, []).append((counts, taken - known, taken))
     return {
-        name: Conversion(
-            *_nonnegative(np.array([c for c, _ in taken]), np.array([t for _, t in taken]))
-        )
+        name: Overhead(*_nonnegative(*(np.array(column) for column in zip(*taken, strict=True))))
         for name, taken in samples.items()
     }
 
 
-def _ways(
-    sequences: int, longest: int, features: int
-) -> Iterator[tuple[str, tuple[float, ...], Callable[[], Any]]]:
-    """(name, (calls, sequences, rows, bytes), what to time) of every conversion."""
-    lengths = np.random.default_rng(longest).integers(1, longest, sequences, endpoint=True)
-    lengths[0] = longest
-    data = np.zeros((longest, sequences, features), np.float32)
+def _ways(layer: Any, lengths: np.ndarray) -> Iterator[tuple[str, Callable[[], Any]]]:
+    """("form.strategy", what to time) of all that there are."""
+    longest = int(lengths.max())
+    data = np.zeros((longest, len(lengths), layer.input_size), np.float32)
     arrays = [data[:n, b].copy() for b, n in enumerate(lengths)]
-    total, cells = int(lengths.sum()), longest * sequences
-    forms: dict[str, Batch] = {
-        "list": batch_of(arrays, None, None, False),
-        "padded": PaddedBatch(data, lengths, False),
-        "masked": MaskedBatch(data, np.arange(longest) < lengths[:, None], False),
+    given: dict[str, tuple[Any, dict[str, Any]]] = {
+        "list": (arrays, {}),
+        "padded": (data, {"lengths": lengths}),
+        "packed": (pack_sequence(arrays, enforce_sorted=False), {}),
+        "masked": (data, {"mask": np.arange(longest) < lengths[:, None]}),
     }
-    packed = forms["list"].packed()
-    forms["packed"] = batch_of(packed, None, None, False)
-
-    def counts(rows: int, calls: int = 1, wide: int = 4 * features) -> tuple[float, ...]:
-        return calls, sequences, rows, rows * wide
-
-    for form, batch in forms.items():
-        back = total if form in ("list", "packed") else cells
-        if form != "packed":
-            yield f"{form}.packed", counts(total), batch.packed
-            yield f"{form}.from_packed", counts(back), partial(batch.from_packed, packed)
-        if form != "padded":
-            rectangle = batch.padded()[0]
-            yield f"{form}.padded", counts(cells), batch.padded
-            yield (
-                f"{form}.from_padded",
-                counts(total),
-                partial(batch.from_padded, rectangle),
-            )
-        if form != "list":
-            yield f"{form}.sequences", counts(total), batch.sequences
-            yield (
-                f"{form}.from_sequences",
-                counts(back),
-                partial(batch.from_sequences, arrays),
-            )
-    yield "clear", counts(cells), lambda: np.empty((cells, features), np.float32).fill(0)
-
-    calls = 0
-
-    def model(given: PackedSequence, _: Any) -> tuple[PackedSequence, np.ndarray]:
-        nonlocal calls
-        calls += 1
-        return given, np.zeros((1, int(given.batch_sizes[0]), features), np.float32)
-
-    list(run_lanes(model, arrays))
-    yield "lanes", counts(total, calls, 8 * features), lambda: list(run_lanes(model, arrays))
-
-    whole = np.zeros_like(data)
-
-    def window() -> None:
-        piece = np.ascontiguousarray(data[: longest // 2 + 1])
-        whole[: len(piece)] = piece
-
-    yield "window", counts((longest // 2 + 1) * sequences), window
-
-    # The least that a layer computes: what is left is the call's own.
-    layer = _layer("indrnn", 1, features)
-    ones = PackedSequence(np.zeros((total, 1), np.float32), *packed[1:])
-    yield "run", counts(total), lambda: layer.forward(ones)
+    for form in FORMS:
+        batch, keywords = given[form]
+        for strategy in STRATEGIES:
+            if strategy not in left_out(form):
+                options = {**keywords, **OPTIONS[strategy][0], "strategy": strategy}
+                yield f"{form}.{strategy}", partial(layer, batch, **options)
 
 
-def _nonnegative(terms: np.ndarray, seconds: np.ndarray) -> list[float]:
-    """Least squares of relative errors with no constant below zero: terms are dropped, the most
-    negative first, until none is."""
-    relative = terms / seconds[:, None]
-    kept = list(range(terms.shape[1]))
+def _nonnegative(terms: np.ndarray, values: np.ndarray, whole: np.ndarray) -> list[float]:
+    """Least squares with no constant below zero, errors counted relative to ``whole``: terms are
+    dropped, the most negative first, until none is."""
+    relative = terms / whole[:, None]
     found = np.zeros(terms.shape[1])
+    kept = [i for i in range(terms.shape[1]) if terms[:, i].any()]
     while kept:
         # columns of like size, or lstsq takes the small ones for zero
         scale = np.abs(relative[:, kept]).max(axis=0)
-        solved = np.linalg.lstsq(relative[:, kept] / scale, np.ones(len(seconds)), rcond=None)[0]
+        solved = np.linalg.lstsq(relative[:, kept] / scale, values / whole, rcond=None)[0]
         if solved.min() >= 0:
             found[kept] = solved / scale
             break

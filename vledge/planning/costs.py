@@ -1,4 +1,4 @@
-"""The cost model: seconds of kernels and conversions from a few constants of the machine."""
+"""The cost model: seconds of kernels and of what is around them, from a few constants."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from vledge.planning.shapes import LayerShape
+from vledge.planning.work import Case, Work
 
-__all__ = ["Conversion", "Costs", "Kernel"]
+__all__ = ["Costs", "Kernel", "Overhead", "overhead_counts"]
 
 
 @dataclass(frozen=True)
@@ -24,17 +25,30 @@ class Kernel:
 
 
 @dataclass(frozen=True)
-class Conversion:
-    """Data brought from one form to another, in seconds."""
+class Overhead:
+    """What a strategy takes besides the kernels, in seconds: Python, copies, memory."""
 
-    call: float
+    call: float  #: each call of the layer: a bucket, a round, a window
     sequence: float
-    row: float
-    byte: float
+    step: float  #: each real step of a sequence
+    byte: float  #: each byte of real steps, in and out
+    padding: float  #: each byte of padding, in and out
 
-    def seconds(self, calls: float, sequences: float, rows: float, nbytes: float) -> float:
-        """Of so many."""
-        return calls * self.call + sequences * self.sequence + rows * self.row + nbytes * self.byte
+    def seconds(self, *counts: float) -> float:
+        """Of so many calls, sequences, steps, bytes and bytes of padding."""
+        return sum(
+            count * each
+            for count, each in zip(
+                counts, (self.call, self.sequence, self.step, self.byte, self.padding), strict=True
+            )
+        )
+
+
+def overhead_counts(case: Case, shape: LayerShape, done: Work) -> tuple[float, ...]:
+    """What :meth:`Overhead.seconds` takes."""
+    nbytes = shape.itemsize * (shape.input_size + shape.num_layers * shape.output_size)
+    padding = case.rectangle - case.total
+    return len(done.runs), len(case.lengths), case.total, case.total * nbytes, padding * nbytes
 
 
 @dataclass(frozen=True)
@@ -46,7 +60,16 @@ class Costs:
     multiply_add: float  #: of the input projection, float32, one thread
     double: float  #: float64's time over float32's
     thread: float  #: what a thread beyond the first adds, in threads
-    conversions: dict[str, Conversion]
+    overheads: dict[str, Overhead]  #: by form and strategy: "list.packed"
+
+    def seconds(
+        self, strategy: str, case: Case, shape: LayerShape, done: Work, threads: int
+    ) -> float:
+        """What the strategy takes for the case."""
+        overhead = self.overheads[f"{case.form}.{strategy}"]
+        return sum(self.run_seconds(shape, run, threads) for run in done.runs) + overhead.seconds(
+            *overhead_counts(case, shape, done)
+        )
 
     def run_seconds(self, shape: LayerShape, lengths: np.ndarray, threads: int) -> float:
         """One call of a stack of layers on sequences of these lengths, longest first."""
@@ -61,10 +84,7 @@ class Costs:
             total += shape.directions * self._direction(
                 lengths, steps, step, each, threads, shape.directions
             )
-        nbytes = steps * shape.output_size * shape.itemsize * shape.num_layers
-        return total + self.conversions["run"].seconds(
-            shape.num_layers, len(lengths) * shape.num_layers, 0, nbytes
-        )
+        return total
 
     def _direction(
         self,
@@ -106,14 +126,14 @@ class Costs:
             cell: tuple(Kernel(int(k["hidden_size"]), k["step"], k["row"]) for k in table)
             for cell, table in fields["kernels"].items()
         }
-        conversions = {name: Conversion(**one) for name, one in fields["conversions"].items()}
+        overheads = {name: Overhead(**one) for name, one in fields["overheads"].items()}
         costs = cls(
             str(fields["source"]),
             kernels,
             fields["multiply_add"],
             fields["double"],
             fields["thread"],
-            conversions,
+            overheads,
         )
         constants = [costs.multiply_add, costs.double, costs.thread]
         constants += [
@@ -123,9 +143,9 @@ class Costs:
             raise ValueError("a cell has fewer than two hidden sizes")
         if not all(isinstance(value, float) and 0 < value < np.inf for value in constants):
             raise ValueError("a constant is not a positive number")
-        moved = [value for one in conversions.values() for value in asdict(one).values()]
+        moved = [value for one in overheads.values() for value in asdict(one).values()]
         if not all(isinstance(value, float) and 0 <= value < np.inf for value in moved):
-            raise ValueError("a conversion's constant is not a number from 0")
+            raise ValueError("an overhead's constant is not a number from 0")
         return costs
 
 

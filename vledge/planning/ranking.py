@@ -12,7 +12,7 @@ from vledge import threads as thread_settings
 from vledge.planning.costs import Costs
 from vledge.planning.shapes import LayerShape, shapes_of
 from vledge.planning.store import costs as current_costs
-from vledge.planning.work import FORMS, OPTIONS, Case, Work, work
+from vledge.planning.work import FORMS, OPTIONS, Case, Work, every_step, left_out, work
 
 __all__ = ["Plan", "Prediction", "plan"]
 
@@ -131,12 +131,12 @@ def plan(
     falling = np.sort(lengths[lengths > 0].astype(np.int64))[::-1].copy()
     case = Case(falling, form, longest if steps is None else steps)
     planner = _Planner(case, shapes, threads, memory_limit, costs or current_costs())
-    left_out = _left_out(form, shapes)
-    ranking = [planner.predict(name) for name in OPTIONS if name not in left_out]
+    missing = left_out(form, any(shape.bidirectional for shape in shapes))
+    ranking = [planner.predict(name) for name in OPTIONS if name not in missing]
     ranking.sort(key=lambda p: (not p.fits, p.seconds if p.fits else p.peak_bytes))
     return Plan(
         tuple(ranking),
-        left_out,
+        missing,
         planner.rectangle(),
         lengths,
         shapes,
@@ -145,16 +145,6 @@ def plan(
         memory_limit,
         planner.costs.source,
     )
-
-
-def _left_out(form: str, shapes: tuple[LayerShape, ...]) -> dict[str, str]:
-    left_out = {}
-    if form in ("list", "packed"):
-        left_out["masked"] = "sequences without padding have no masked steps"
-    if any(shape.bidirectional for shape in shapes):
-        for name in ("lanes", "streaming"):
-            left_out[name] = "begins before a sequence's end is known: forward layers only"
-    return left_out
 
 
 @dataclass
@@ -177,19 +167,28 @@ class _Planner:
         if not fits:
             reason = f"over the limit of {self.memory_limit:,} bytes; {reason}"
         real = self.case.total * sum(shape.multiply_adds for shape in self.shapes)
-        return Prediction(strategy, dict(options), real, 0, self.seconds(done), peak, fits, reason)
+        return Prediction(
+            strategy,
+            dict(options),
+            real,
+            0,
+            self.seconds(strategy, self.case, done),
+            peak,
+            fits,
+            reason,
+        )
 
-    def seconds(self, done: list[Work]) -> float:
+    def seconds(self, strategy: str, case: Case, done: list[Work]) -> float:
         """Of all layers."""
         return sum(
-            sum(self.costs.run_seconds(shape, run, self.threads) for run in one.runs)
-            + sum(self.costs.conversions[name].seconds(*counts) for name, *counts in one.moves)
+            self.costs.seconds(strategy, case, shape, one, self.threads)
             for shape, one in zip(self.shapes, done, strict=True)
         )
 
     def rectangle(self) -> Prediction:
         """The padded batch with every row run to its end."""
-        done = [work("rectangle", self.case, shape, {}) for shape in self.shapes]
+        whole = every_step(self.case)
+        done = [work("padded", whole, shape, {}) for shape in self.shapes]
         each = sum(shape.multiply_adds for shape in self.shapes)
         padding = self.case.rectangle - self.case.total
         return Prediction(
@@ -197,7 +196,7 @@ class _Planner:
             {},
             self.case.total * each,
             padding * each,
-            self.seconds(done),
+            self.seconds("padded", whole, done),
             max(one.peak for one in done),
             True,
             f"lengths unknown: {_share(self.case)} of the work is on padding",

@@ -80,7 +80,7 @@ def _read(path: Path) -> Costs:
         measured = Costs.from_dict(stored["costs"])
         for held, needed in (
             (measured.kernels, DEFAULT.kernels),
-            (measured.conversions, DEFAULT.conversions),
+            (measured.overheads, DEFAULT.overheads),
         ):
             if missing := sorted(set(needed) - set(held)):
                 raise ValueError(f"nothing on {', '.join(missing)}")

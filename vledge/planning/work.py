@@ -1,9 +1,9 @@
-"""What each strategy does with sequences of given lengths: runs, conversions, memory."""
+"""What each strategy does with sequences of given lengths: its runs and its memory."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ from vledge.lengths.bucketed import DEFAULT_ROWS, buckets
 from vledge.lengths.lanes import DEFAULT_LANES, IDLE_SHARE, MOST_STEPS
 from vledge.planning.shapes import LayerShape
 
-__all__ = ["FORMS", "OPTIONS", "Case", "Work", "work"]
+__all__ = ["FORMS", "OPTIONS", "Case", "Work", "every_step", "left_out", "rounds", "work"]
 
 #: The forms in which a batch comes and goes back.
 FORMS: Final = ("list", "padded", "packed", "masked")
@@ -51,17 +51,29 @@ class Case:
         return self.steps * len(self.lengths)
 
 
+def every_step(case: Case) -> Case:
+    """Padding where nobody tells the lengths: every row runs to the longest one's end."""
+    lengths = np.full(len(case.lengths), case.steps)
+    return Case(lengths, "list" if case.form == "list" else "padded", case.steps)
+
+
+def left_out(form: str, bidirectional: bool = False) -> dict[str, str]:
+    """The strategies that cannot run a form or a layer, and why."""
+    found = {}
+    if form in ("list", "packed"):
+        found["masked"] = "sequences without padding have no masked steps"
+    if bidirectional:
+        for name in ("lanes", "streaming"):
+            found[name] = "begins before a sequence's end is known: forward layers only"
+    return found
+
+
 @dataclass
 class Work:
     """What one strategy does with one layer."""
 
-    runs: list[np.ndarray] = field(default_factory=list)  #: the lengths of each call, falling
-    moves: list[tuple[str, float, float, float, float]] = field(default_factory=list)
-    peak: int = 0  #: bytes at the most beyond the input, the output included
-
-    def move(self, name: str, sequences: int, rows: int, nbytes: int, calls: int = 1) -> None:
-        """Add a conversion."""
-        self.moves.append((name, calls, sequences, rows, nbytes))
+    runs: list[np.ndarray]  #: the lengths in each call of the kernels, falling
+    peak: int  #: bytes at the most beyond the input, the output included
 
 
 def work(strategy: str, case: Case, shape: LayerShape, options: dict[str, Any]) -> Work:
@@ -80,18 +92,11 @@ def _step_nbytes(shape: LayerShape) -> tuple[int, int, int]:
 
 def _padded(case: Case, shape: LayerShape) -> Work:
     into, out, held = _step_nbytes(shape)
-    n, total, cells = len(case.lengths), case.total, case.rectangle
-    done = Work([case.lengths])
     if case.form == "padded":
-        done.move("clear", n, cells - total, (cells - total) * out)
-        done.peak = cells * held
-        return done
-    cells = int(case.lengths[0]) * n
-    done.move(f"{case.form}.padded", n, cells, cells * into)
-    done.move("clear", n, cells - total, (cells - total) * out)
-    done.move(f"{case.form}.from_padded", n, total, total * out)
-    done.peak = max(cells * (into + held), cells * (into + out) + _back_nbytes(case, shape))
-    return done
+        return Work([case.lengths], case.rectangle * held)
+    cells = int(case.lengths[0]) * len(case.lengths)
+    peak = max(cells * (into + held), cells * (into + out) + _back_nbytes(case, shape))
+    return Work([case.lengths], peak)
 
 
 def _back_nbytes(case: Case, shape: LayerShape) -> int:
@@ -104,75 +109,60 @@ def _back_nbytes(case: Case, shape: LayerShape) -> int:
     return case.total * out
 
 
-def _packed(case: Case, shape: LayerShape, via: str | None = None) -> Work:
+def _packed(case: Case, shape: LayerShape) -> Work:
     into, out, held = _step_nbytes(shape)
-    n, total = len(case.lengths), case.total
-    form = via or case.form
-    done = Work([case.lengths])
-    if form == "packed":
-        done.peak = total * held
-        return done
-    done.move(f"{form}.packed", n, total, total * into)
-    back = total if form == "list" else case.rectangle
-    done.move(f"{form}.from_packed", n, back, back * out)
-    done.peak = max(total * (into + held), (total + back) * out)
-    if form == "masked":  # where each packed row is from: three integers for it and the mask's sort
-        done.peak += case.total * 32 + case.rectangle * 8
-    return done
+    if case.form == "packed":
+        return Work([case.lengths], case.total * held)
+    back = case.total if case.form == "list" else case.rectangle
+    peak = max(case.total * (into + held), (case.total + back) * out)
+    return Work([case.lengths], peak + (_places_nbytes(case) if case.form == "masked" else 0))
 
 
 def _masked(case: Case, shape: LayerShape) -> Work:
-    return _packed(case, shape, "masked")
+    done = _packed(case, shape)
+    return done if case.form == "masked" else Work(done.runs, done.peak + _places_nbytes(case))
 
 
-def _by_sequences(case: Case, shape: LayerShape, done: Work, most: int) -> Work:
-    """Adds the way to a list of sequences and back; ``most`` is what the strategy needs between the
-    two, its list of outputs included."""
+def _places_nbytes(case: Case) -> int:
+    """Where each packed row of a mask is from: integers for each step, and the mask's sort."""
+    return case.total * 32 + case.rectangle * 8
+
+
+def _by_sequences(case: Case, shape: LayerShape, most: int) -> int:
+    """The peak with the way to a list of sequences and back; ``most`` is what the strategy needs
+    between the two, its list of outputs included."""
+    if case.form == "list":
+        return most
     into, out, _ = _step_nbytes(shape)
-    n, total = len(case.lengths), case.total
-    done.peak = most
-    if case.form != "list":
-        copied = 0 if case.form == "padded" else total * into
-        done.move(f"{case.form}.sequences", n, total, total * into)
-        back = total if case.form == "packed" else case.rectangle
-        done.move(f"{case.form}.from_sequences", n, back, back * out)
-        # a packed batch is packed again from its sequences in order; a masked one from all in a row
-        twice = total * out if case.form == "masked" else 0
-        done.peak = copied + max(most, total * out + twice + back * out)
-    return done
+    copied = 0 if case.form == "padded" else case.total * into
+    back = case.total if case.form == "packed" else case.rectangle
+    # the outputs, and a masked batch's in one row besides
+    lists = case.total * out * (2 if case.form == "masked" else 1)
+    return copied + max(most, lists + back * out)
 
 
 def _bucketed(case: Case, shape: LayerShape, rows: int) -> Work:
     into, out, held = _step_nbytes(shape)
-    done = Work()
+    runs = [case.lengths[place] for place in buckets(case.lengths, rows, None, 1)]
     most = finished = before = 0
-    for place in buckets(case.lengths, rows, None, 1):
-        lengths = case.lengths[place]
-        steps = int(lengths.sum())
-        done.runs.append(lengths)
-        done.move("list.packed", len(lengths), steps, steps * into)
-        done.move("list.from_packed", len(lengths), steps, steps * out)
+    for run in runs:
+        steps = int(run.sum())
         # the last bucket's output is there until this one's is
-        most = max(
-            most, finished + before + steps * (into + held), finished + steps * (into + 2 * out)
-        )
-        finished += steps * out
+        running = before + steps * (into + held)
+        most = max(most, finished + max(running, steps * (into + 2 * out)))
         before = steps * out
-    return _by_sequences(case, shape, done, most)
+        finished += before
+    return Work(runs, _by_sequences(case, shape, most))
 
 
 def _lanes(case: Case, shape: LayerShape, lanes: int) -> Work:
     into, out, held = _step_nbytes(shape)
-    done = Work()
-    most = 0
-    for steps in rounds(case.lengths, lanes):
-        done.runs.append(steps)
-        most = max(most, int(steps.sum()))
-    n, total = len(case.lengths), case.total
-    done.move("lanes", n, total, total * (into + out), calls=len(done.runs))
-    state = shape.hidden_size * shape.itemsize * shape.num_layers * (1 + (shape.cell == "lstm"))
+    runs = rounds(case.lengths, lanes)
+    most = max(int(run.sum()) for run in runs)
     # every sequence has a state of its own until they are put side by side
-    return _by_sequences(case, shape, done, total * out + most * (into + held) + 2 * n * state)
+    state = shape.hidden_size * shape.itemsize * shape.num_layers * (1 + (shape.cell == "lstm"))
+    held_to_the_end = case.total * out + 2 * len(case.lengths) * state
+    return Work(runs, _by_sequences(case, shape, held_to_the_end + most * (into + held)))
 
 
 def rounds(lengths: np.ndarray, lanes: int) -> list[np.ndarray]:
@@ -199,37 +189,21 @@ def rounds(lengths: np.ndarray, lanes: int) -> list[np.ndarray]:
 
 def _streaming(case: Case, shape: LayerShape, window: int) -> Work:
     into, out, held = _step_nbytes(shape)
-    n, total = len(case.lengths), case.total
-    done = Work()
-    cells = case.rectangle
-    if case.form != "padded":
-        cells = int(case.lengths[0]) * n
-        done.move(f"{case.form}.padded", n, cells, cells * into)
-        done.move(f"{case.form}.from_padded", n, total, total * out)
-    starts = range(0, int(case.lengths[0]), window)
-    for start in starts:
-        left = np.clip(case.lengths - start, 0, window)
-        done.runs.append(left[left > 0])
-    walked = min(len(starts) * window, case.steps) * n
-    done.move("window", n * len(starts), walked, walked * out, calls=len(starts))
+    n, longest = len(case.lengths), int(case.lengths[0])
+    starts = range(0, longest, window)
+    runs = [np.clip(case.lengths[case.lengths > start] - start, 0, window) for start in starts]
+    steps = case.steps if case.form == "padded" else longest
+    whole = steps * n * out
     # a window of a batch that has its sequences first is copied
     into_copy = 0 if case.form in ("list", "packed") else into
-    sizes = [min(window, case.steps - start) * n for start in starts]
-    done.peak = max(sizes[0] * (into_copy + held), sizes[0] * out + cells * out)
+    sizes = [min(window, steps - start) * n for start in starts]
+    peak = max(sizes[0] * (into_copy + held), sizes[0] * out + whole)
     for before, size in pairwise(sizes):  # the last output is there until this one's is
-        done.peak = max(done.peak, cells * out + before * out + size * (into_copy + held))
+        peak = max(peak, whole + before * out + size * (into_copy + held))
     if case.form != "padded":
-        done.peak = cells * into + max(
-            done.peak, (cells + sizes[-1]) * out + _back_nbytes(case, shape)
-        )
-    return done
-
-
-def _rectangle(case: Case, shape: LayerShape) -> Work:
-    """Padding where nobody tells the lengths: every row runs to the longest one's end."""
-    equal = np.full(len(case.lengths), case.steps)
-    whole = Case(equal, case.form if case.form == "list" else "padded", case.steps)
-    return _padded(whole, shape)
+        back = whole + sizes[-1] * out + _back_nbytes(case, shape)
+        peak = steps * n * into + max(peak, back)
+    return Work(runs, peak)
 
 
 _WORK: Final[dict[str, Callable[..., Work]]] = {
@@ -239,5 +213,4 @@ _WORK: Final[dict[str, Callable[..., Work]]] = {
     "bucketed": _bucketed,
     "lanes": _lanes,
     "streaming": _streaming,
-    "rectangle": _rectangle,
 }

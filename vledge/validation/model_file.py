@@ -18,6 +18,7 @@ from vledge.validation.bundle import Reference
 __all__ = ["in_onnx_order", "layer_model", "layer_weights", "only_layer", "read_any_model"]
 
 OPSET = 17
+_KINDS = ("RNN", "GRU", "LSTM")
 
 
 def read_any_model(path: str | os.PathLike[str], reference: Reference | None = None) -> Model:
@@ -50,7 +51,7 @@ def only_layer(weights: Mapping[str, np.ndarray]) -> RecurrentLayer:
     layers = recognize(weights)
     kinds = ", ".join(f"{layer.kind} {layer.prefix!r}" for layer in layers) or "none"
     others = [n for n in weights if not layers or not n.startswith(layers[0].prefix)]
-    if len(layers) != 1 or layers[0].kind.endswith("Cell") or layers[0].proj_size or others:
+    if len(layers) != 1 or layers[0].kind not in _KINDS or layers[0].proj_size or others:
         raise UnsupportedError(
             "the file holds weights but no graph, and they are not those of one RNN, GRU or LSTM "
             f"without a projection alone (recurrent layers: {kinds}). Write model and reference "

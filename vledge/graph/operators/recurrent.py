@@ -26,6 +26,7 @@ from vledge._ext.weights import Direction
 from vledge.errors import FormatError
 from vledge.graph.operators.recurrent_generic import Cell, GenericDirection, run_generic
 from vledge.graph.registry import Context, prepared_operator
+from vledge.nn.dtype import contiguous
 
 __all__ = ["RecurrentNode"]
 
@@ -170,7 +171,7 @@ class RecurrentNode:
             lengths = np.zeros(sequences, np.int64)
             return self._finished(weights, *self._run_lengths(weights, x, lengths, *states))
         if steps == 1 and weights.stepper is not None:
-            y, h, c = weights.stepper.step(np.ascontiguousarray(x[0]), *states)
+            y, h, c = weights.stepper.step(contiguous(x[0]), *states)
             return self._finished(weights, y[None], h, c)
         batch_sizes = np.full(steps, sequences, np.int64)
         return self._finished(weights, *weights.run_padded(x, batch_sizes, None, *states))
@@ -188,7 +189,7 @@ class RecurrentNode:
                 f"{name} has the shape {state.shape}, expected {expected}, which is "
                 "[directions, sequences, hidden_size]"
             )
-        return np.ascontiguousarray(state, weights.dtype)
+        return contiguous(state.astype(weights.dtype, copy=False))
 
     def _run_lengths(
         self,
@@ -200,7 +201,7 @@ class RecurrentNode:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """Sequences of different lengths: the longest first for the kernels, and put back after."""
         steps, sequences = x.shape[:2]
-        order = np.argsort(-lengths, kind="stable")
+        order = np.argsort(-lengths, kind="stable").astype(np.int64, copy=False)
         falling = lengths[order]
         live = int(np.count_nonzero(falling))
         everyone = live == sequences
@@ -342,11 +343,10 @@ class Weights:
         if not self.packed:
             return run_generic(self.generic, x, batch_sizes, order, h_0, c_0)
         swapped = x.transpose(1, 0, 2)
-        if not x.flags.c_contiguous and swapped.flags.c_contiguous:
+        if x.flags.aligned and not x.flags.c_contiguous and swapped.flags.c_contiguous:
             output, h_n, c_n = run_padded(self.packed, swapped, batch_sizes, order, h_0, c_0, True)
             return output.transpose(1, 0, 2), h_n, c_n
-        x = np.ascontiguousarray(x)
-        return run_padded(self.packed, x, batch_sizes, order, h_0, c_0)
+        return run_padded(self.packed, contiguous(x), batch_sizes, order, h_0, c_0)
 
 
 def _in_torch_order(array: np.ndarray, kind: str) -> np.ndarray:

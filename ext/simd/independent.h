@@ -1,0 +1,101 @@
+/* IndRNN's recurrence: no product, so what bounds it is reading `pre` and writing `out` once each.
+ *
+ * A tile of rows x vectors of the state stays in registers over all steps that its rows have in
+ * common; eight independent chains hide the latency of one.
+ */
+
+typedef vec vl_activation(vec);
+
+VL_INLINE vec vl_relu(vec x) { return VL_MAX(VL_SPLAT(0), x); }
+
+enum { VL_TALLEST_STATE = 4 };
+
+/* last_lanes: units of the last vector, the rest of which is padding */
+VL_INLINE void vl_independent_tile(int rows, int vectors, vl_activation *act,
+                                   const vl_independent *s, ptrdiff_t row, ptrdiff_t panel,
+                                   ptrdiff_t first, ptrdiff_t last, ptrdiff_t last_lanes)
+{
+    const real *u = (const real *)s->w + panel * L;
+    const real *pre = (const real *)s->pre + row * s->ld_pre + panel * L;
+    real *state = (real *)s->h + row * s->ld_h + panel * L;
+    const ptrdiff_t ld_pre = s->ld_pre, ld_h = s->ld_h;
+    const ptrdiff_t *pre_steps = s->pre_steps, *out_steps = s->out_steps;
+    real *out[VL_TALLEST_STATE];
+    vec h[VL_TALLEST_STATE][VL_MOST_VECTORS], us[VL_MOST_VECTORS];
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; v++)
+        us[v] = vl_load(u + v * L);
+#pragma GCC unroll 4
+    for (int r = 0; r < rows; r++) {
+        out[r] = s->out ? (real *)s->out + s->out_rows[row + r] + panel * L : NULL;
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; v++)
+            h[r][v] = vl_load(state + r * ld_h + v * L);
+    }
+    for (ptrdiff_t i = first; i < last; i++) {
+        const real *x = pre + pre_steps[i];
+        ptrdiff_t at = out_steps[i];
+#pragma GCC unroll 4
+        for (int r = 0; r < rows; r++)
+#pragma GCC unroll 4
+            for (int v = 0; v < vectors; v++) {
+                h[r][v] = act(VL_FMA(us[v], h[r][v], vl_load(x + r * ld_pre + v * L)));
+                if (out[0])
+                    vl_store_first(out[r] + at + v * L, h[r][v], v < vectors - 1 ? L : last_lanes);
+            }
+    }
+#pragma GCC unroll 4
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; v++)
+            vl_store(state + r * ld_h + v * L, h[r][v]);
+}
+
+/* Rows outside: what is read and written next stands next to it. */
+VL_INLINE void vl_independent_row(int rows, vl_activation *act, const vl_independent *s,
+                                  ptrdiff_t row, ptrdiff_t first, ptrdiff_t last)
+{
+    for (ptrdiff_t panel = s->first_panel; panel < s->last_panel; panel += VL_MOST_VECTORS) {
+        ptrdiff_t vectors = s->last_panel - panel;
+        ptrdiff_t left = s->hidden_size - (panel + vectors - 1) * L;
+#define TILE(n, lanes) vl_independent_tile(rows, n, act, s, row, panel, first, last, lanes)
+        if (vectors > VL_MOST_VECTORS)
+            TILE(4, L);
+        else if (vectors == 1)
+            TILE(1, left < L ? left : L);
+        else if (vectors == 2)
+            TILE(2, left < L ? left : L);
+        else if (vectors == 3)
+            TILE(3, left < L ? left : L);
+        else
+            TILE(4, left < L ? left : L);
+#undef TILE
+    }
+}
+
+VL_INLINE void vl_independent_rows(vl_activation *act, const vl_independent *s)
+{
+    ptrdiff_t tallest = s->last_panel - s->first_panel <= 2 ? 4 : 2;
+    ptrdiff_t first = 0, last = s->steps;
+    for (ptrdiff_t row = 0, height; row < s->rows; row += height) {
+        while (first < last && s->live[first] <= row)
+            first++;
+        while (first < last && s->live[last - 1] <= row)
+            last--;
+        if (first == last)
+            return;
+        /* the rows of a tile take part in the same steps */
+        height = tallest;
+        if (s->live[first] < row + height || s->live[last - 1] < row + height)
+            height = 1;
+        if (height == 1)
+            vl_independent_row(1, act, s, row, first, last);
+        else if (height == 2)
+            vl_independent_row(2, act, s, row, first, last);
+        else
+            vl_independent_row(4, act, s, row, first, last);
+    }
+}
+
+static void vl_kernel_indrnn_tanh(const vl_independent *s) { vl_independent_rows(vl_tanh, s); }
+static void vl_kernel_indrnn_relu(const vl_independent *s) { vl_independent_rows(vl_relu, s); }

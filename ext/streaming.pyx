@@ -1,0 +1,299 @@
+"""Stacked recurrent layers that keep their own state: what a stream calls for every frame.
+
+Everything that does not change from step to step is laid out once: the buffers, the tables of
+offsets, the kernels' arguments. A step then fills in two pointers a layer and calls the kernels. It
+allocates nothing, takes no lock (it holds the GIL, for the microseconds that it lasts) and runs on
+the caller's thread; `push` releases the GIL once for the whole chunk.
+
+The state alternates between two buffers, and a layer reads its input where the layer below has
+written its state: nothing is copied between layers.
+"""
+
+from libc.stdint cimport uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy, memset
+
+cimport numpy as cnp
+import numpy as np
+
+from vledge._ext.isa cimport vl_product, vl_step
+from vledge._ext.recurrent cimport step as step_cell
+from vledge._ext.recurrent cimport vl_barrier
+from vledge._ext.weights cimport GRU_RESET_BEFORE, LSTM, Direction, Weights
+
+from vledge._ext.weights import GATES, aligned_empty, pack
+
+cdef extern from "simd/cpu_mode.h" nogil:
+    uint64_t vl_flush_subnormals()
+    void vl_restore_mode(uint64_t mode)
+
+cnp.import_array()
+
+
+cdef struct Layer:
+    const Weights *w
+    vl_product input_product     # pre = bias + W_ih x
+    vl_step cell
+    vl_product projection        # h = W_hr gated, where there is one
+    char *h[2]                   # [rows, width_padded]
+    ptrdiff_t *x_rows            # offsets of the input's rows
+    ptrdiff_t *gated_rows
+
+
+cdef class StreamingStack:
+    """Layers of one direction with the state of ``rows`` independent streams, zeros at first.
+
+    Parameters
+    ----------
+    directions : list of Direction, the lowest layer first
+    rows : int
+        How many streams run side by side.
+    """
+
+    cdef Layer *layers
+    cdef int count, current, number
+    cdef bint has_cell_state
+    cdef ptrdiff_t rows, input_size, width, itemsize
+    cdef ptrdiff_t *out_rows
+    cdef object directions, memory
+    cdef vl_barrier barrier      # for nobody to wait at: one member
+
+    def __cinit__(self, list directions, ptrdiff_t rows):
+        cdef Direction first = directions[0]
+        cdef Direction direction
+        cdef ptrdiff_t below
+        if rows < 0:
+            raise ValueError(f"a stream has 0 or more rows, got {rows}")
+        self.directions = directions
+        self.count = len(directions)
+        self.rows = rows
+        self.itemsize = first.weights.itemsize
+        self.number = cnp.NPY_FLOAT64 if self.itemsize == 8 else cnp.NPY_FLOAT32
+        self.input_size = first.weights.input_size
+        self.width = first.weights.width
+        self.has_cell_state = first.weights.cell == LSTM
+        self.memory = []
+        memset(&self.barrier, 0, sizeof(vl_barrier))
+        self.layers = <Layer *>calloc(self.count, sizeof(Layer))
+        if self.layers == NULL:
+            raise MemoryError
+        below = self.input_size
+        for index in range(self.count):
+            direction = directions[index]
+            if direction.reverse:
+                raise ValueError("a layer that runs backwards needs the end of the sequence first")
+            if (direction.weights.cell != first.weights.cell or direction.dtype != first.dtype
+                    or direction.weights.input_size != below
+                    or direction.weights.width != self.width
+                    or direction.weights.hidden_size != first.weights.hidden_size):
+                raise ValueError("stacked layers must have one cell, size and dtype")
+            self.lay_out(&self.layers[index], direction)
+            below = self.width
+        self.out_rows = <ptrdiff_t *>self.keep(np.arange(rows, dtype=np.intp) * self.width)
+        self.layers[self.count - 1].cell.out_rows = self.out_rows
+        self.set_input_rows(self.input_size)
+        for index in range(1, self.count):
+            self.fill_rows(self.layers[index].x_rows, self.layers[index - 1].w.width_padded)
+
+    def __dealloc__(self):
+        free(self.layers)
+
+    cdef void *keep(self, array) except NULL:
+        """The address of an array that lives as long as this object."""
+        self.memory.append(array)
+        return <void *><size_t>array.ctypes.data
+
+    cdef void *zeros(self, ptrdiff_t elements) except NULL:
+        array = aligned_empty((max(elements, 1),), np.float64 if self.itemsize == 8 else np.float32)
+        array[:] = 0
+        return self.keep(array)
+
+    cdef ptrdiff_t *offsets(self) except NULL:
+        return <ptrdiff_t *>self.keep(np.zeros(max(self.rows, 1), np.intp))
+
+    cdef void fill_rows(self, ptrdiff_t *table, ptrdiff_t stride) noexcept:
+        cdef ptrdiff_t r
+        for r in range(self.rows):
+            table[r] = r * stride
+
+    cdef void set_input_rows(self, ptrdiff_t stride) noexcept:
+        self.fill_rows(self.layers[0].x_rows, stride)
+
+    cdef int lay_out(self, Layer *layer, Direction direction) except -1:
+        """Buffers and the kernels' arguments of one layer."""
+        cdef const Weights *w = &direction.weights
+        cdef ptrdiff_t lanes = w.kernels.lanes, hidden = w.panels * lanes
+        cdef vl_product *p = &layer.input_product
+        cdef vl_step *k = &layer.cell
+        cdef int group
+        layer.w = w
+        layer.h[0] = <char *>self.zeros(self.rows * w.width_padded)
+        layer.h[1] = <char *>self.zeros(self.rows * w.width_padded)
+        layer.x_rows = self.offsets()
+        p.rows = self.rows
+        p.depth = w.input_size
+        p.first = 0
+        p.last = p.vectors = w.vectors
+        p.columns = p.ld_out = w.vectors * lanes
+        p.group = w.group
+        p.relu = False
+        p.x_rows = layer.x_rows
+        p.w = w.w_ih
+        p.bias = w.bias
+        p.out = self.zeros(self.rows * w.vectors * lanes)
+        if w.gemm != NULL:  # laid out for BLAS: the tiles want panels
+            gates = GATES[direction.cell]
+            group = 3 if gates == 3 else 4
+            p.w = self.keep(pack(direction.weight_ih(), gates, lanes, group))
+            p.group = group
+        k.rows = self.rows
+        k.depth = w.width
+        k.first_panel = 0
+        k.last_panel = w.panels
+        k.hidden_size = w.hidden_size
+        k.w = w.w_hh
+        k.w_candidate = w.w_candidate
+        k.bias_candidate = w.bias_candidate
+        k.pre = p.out
+        k.ld_pre = w.vectors * lanes
+        k.ld_h = k.ld_h_next = w.width_padded
+        if w.cell == LSTM or w.cell == GRU_RESET_BEFORE:
+            k.c = self.zeros(self.rows * hidden)
+        k.ld_c = hidden
+        if w.w_hr != NULL or w.cell == GRU_RESET_BEFORE:
+            k.gated = self.zeros(self.rows * hidden)
+        if w.w_hr != NULL:
+            layer.gated_rows = self.offsets()
+            self.fill_rows(layer.gated_rows, hidden)
+            k.h_next = k.gated
+            k.ld_h_next = hidden
+            p = &layer.projection
+            p.rows = self.rows
+            p.depth = w.hidden_size
+            p.first = 0
+            p.last = p.vectors = w.width_padded // lanes
+            p.columns = p.ld_out = w.width_padded
+            p.group = 4
+            p.relu = False
+            p.x = k.gated
+            p.x_rows = layer.gated_rows
+            p.w = w.w_hr
+        return 0
+
+    cdef void advance(self, const char *x, char *out) noexcept nogil:
+        """One frame through every layer; ``out`` is NULL where only the state is wanted."""
+        cdef int index, following = 1 - self.current
+        cdef ptrdiff_t r
+        cdef Layer *layer
+        for index in range(self.count):
+            layer = &self.layers[index]
+            layer.input_product.x = x
+            layer.w.kernels.product(&layer.input_product)
+            layer.cell.h = layer.h[self.current]
+            if layer.w.w_hr == NULL:
+                layer.cell.h_next = layer.h[following]
+                layer.cell.out = out if index == self.count - 1 else NULL
+                step_cell(layer.w, &layer.cell, &self.barrier, 1)
+            else:
+                step_cell(layer.w, &layer.cell, &self.barrier, 1)
+                layer.projection.out = layer.h[following]
+                layer.w.kernels.product(&layer.projection)
+                if out != NULL and index == self.count - 1:
+                    for r in range(self.rows):
+                        memcpy(out + self.out_rows[r] * self.itemsize,
+                               layer.h[following] + r * layer.w.width_padded * self.itemsize,
+                               self.width * self.itemsize)
+            x = layer.h[following]
+        self.current = following
+
+    cdef char *frames(self, object array, str name, int axes, ptrdiff_t steps,
+                      ptrdiff_t features) except NULL:
+        """The address of an array ``[rows, features]`` or ``[steps, rows, features]``."""
+        cdef bint fits = isinstance(array, cnp.ndarray)
+        if fits:
+            fits = (cnp.PyArray_TYPE(array) == self.number and cnp.PyArray_NDIM(array) == axes
+                    and cnp.PyArray_IS_C_CONTIGUOUS(array)
+                    and cnp.PyArray_DIM(array, axes - 1) == features
+                    and cnp.PyArray_DIM(array, axes - 2) == self.rows
+                    and (axes == 2 or cnp.PyArray_DIM(array, 0) == steps))
+        if not fits:
+            leading = f"{steps}, " if axes == 3 else ""
+            got = (f"{array.dtype} [{', '.join(map(str, array.shape))}]"
+                   if isinstance(array, np.ndarray) else type(array).__name__)
+            raise ValueError(
+                f"{name} is {got}, expected a C-contiguous array of "
+                f"{'float64' if self.itemsize == 8 else 'float32'} "
+                f"[{leading}{self.rows}, {features}]")
+        return <char *>cnp.PyArray_DATA(array)
+
+    def step(self, x, out=None):
+        """``x [rows, input_size]`` -> ``[rows, width]``, in ``out`` if that is given."""
+        cdef char *source = self.frames(x, "x", 2, 1, self.input_size)
+        cdef cnp.npy_intp shape[2]
+        cdef uint64_t mode
+        if out is None:
+            shape[0], shape[1] = self.rows, self.width
+            out = cnp.PyArray_EMPTY(2, shape, self.number, False)
+        cdef char *target = self.frames(out, "out", 2, 1, self.width)
+        if not cnp.PyArray_ISWRITEABLE(out):
+            raise ValueError("out is read-only")
+        mode = vl_flush_subnormals()
+        self.advance(source, target)
+        vl_restore_mode(mode)
+        return out
+
+    def push(self, chunk, out=None):
+        """``chunk [T, rows, input_size]`` -> ``[T, rows, width]``, in ``out`` if that is given."""
+        cdef ptrdiff_t t, steps = 0
+        cdef ptrdiff_t x_step = self.rows * self.input_size * self.itemsize
+        cdef ptrdiff_t y_step = self.rows * self.width * self.itemsize
+        cdef cnp.npy_intp shape[3]
+        cdef uint64_t mode
+        if isinstance(chunk, cnp.ndarray) and cnp.PyArray_NDIM(chunk) == 3:
+            steps = cnp.PyArray_DIM(chunk, 0)
+        cdef char *source = self.frames(chunk, "chunk", 3, steps, self.input_size)
+        if out is None:
+            shape[0], shape[1], shape[2] = steps, self.rows, self.width
+            out = cnp.PyArray_EMPTY(3, shape, self.number, False)
+        cdef char *target = self.frames(out, "out", 3, steps, self.width)
+        if not cnp.PyArray_ISWRITEABLE(out):
+            raise ValueError("out is read-only")
+        with nogil:
+            mode = vl_flush_subnormals()
+            for t in range(steps):
+                self.advance(source + t * x_step, target + t * y_step)
+            vl_restore_mode(mode)
+        return out
+
+    def _views(self):
+        """(h, c): for each layer a view of its state now, ``[rows, width]`` and, for an LSTM, of its
+        cells, ``[rows, hidden_size]``."""
+        cdef int index
+        cdef const Weights *w
+        dtype = np.float64 if self.itemsize == 8 else np.float32
+        at = {array.ctypes.data: array for array in self.memory}
+        h, c = [], []
+        for index in range(self.count):
+            w = self.layers[index].w
+            array = at[<size_t>self.layers[index].h[self.current]]
+            array = array[:self.rows * w.width_padded].reshape(self.rows, w.width_padded)
+            h.append(array[:, :w.width])
+            if self.has_cell_state:
+                hidden = w.panels * w.kernels.lanes
+                array = at[<size_t>self.layers[index].cell.c]
+                array = array[:self.rows * hidden].reshape(self.rows, hidden)
+                c.append(array[:, :w.hidden_size])
+        return h, c
+
+    def get_state(self):
+        """``(h [layers, rows, width], c [layers, rows, hidden_size] or None)``, copies."""
+        h, c = self._views()
+        return np.stack(h), np.stack(c) if c else None
+
+    def set_state(self, h, c=None):
+        """Replace the state by arrays as ``get_state`` gives them; the caller checked them."""
+        mine_h, mine_c = self._views()
+        for index in range(self.count):
+            mine_h[index][:] = h[index]
+            if self.has_cell_state:
+                mine_c[index][:] = c[index]

@@ -1,0 +1,116 @@
+"""``vledge bench --latency``: how long single steps take, next to onnxruntime and torch."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from contextlib import nullcontext
+from dataclasses import asdict
+
+import numpy as np
+
+from vledge import nn
+from vledge.cli.recurrent_layer import load_layer
+from vledge.cli.table import rows
+from vledge.errors import MissingDependencyError
+from vledge.latency.engines import ENGINES
+from vledge.latency.measure import Latency, busy_cores, measure
+from vledge.nn.recurrent import RecurrentBase
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``vledge bench``."""
+    parser.add_argument(
+        "model", nargs="?", help="weights with a recurrent layer; without, random ones of --sizes"
+    )
+    parser.add_argument("--latency", action="store_true", required=True, help="of single steps")
+    parser.add_argument("--prefix", help="of the layer's weights, where a file has several")
+    parser.add_argument("--cell", choices=["LSTM", "GRU", "RNN"], default="LSTM", help="(LSTM)")
+    parser.add_argument("--input-size", type=int, default=40, help="(40)")
+    parser.add_argument("--hidden-size", type=int, default=128, help="(128)")
+    parser.add_argument("--layers", type=int, default=1, help="(1)")
+    parser.add_argument("--steps", type=int, default=100_000, help="for each row (100,000)")
+    parser.add_argument(
+        "--engines", default=",".join(ENGINES), help=f"those installed of {','.join(ENGINES)}"
+    )
+    parser.add_argument("--idle-only", action="store_true", help="leave the other cores alone")
+    parser.add_argument("--histogram", metavar="PNG", help="draw the times; needs matplotlib")
+    parser.add_argument("--json", action="store_true", help="print JSON for programs")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure each engine in each condition and print the table."""
+    if arguments.steps < 1:
+        raise ValueError(f"--steps must be at least 1, got {arguments.steps}")
+    layer = load_layer(arguments.model, arguments.prefix) if arguments.model else _random(arguments)
+    unfit = layer.bidirectional or layer.proj_size or layer._dtype != np.float32
+    if unfit or not isinstance(layer, (nn.RNN, nn.GRU, nn.LSTM)):
+        raise ValueError(
+            "steps are compared for RNN, GRU and LSTM in float32, of one direction, not projected"
+        )
+    x = np.random.default_rng(1).normal(size=(1, layer.input_size)).astype(np.float32)
+    steps, missing = {}, {}
+    for name in arguments.engines.split(","):
+        if name not in ENGINES:
+            raise ValueError(f"--engines: {name!r} is none of {', '.join(ENGINES)}")
+        try:
+            steps[name] = ENGINES[name](layer, x)
+        except MissingDependencyError as error:
+            missing[name] = str(error)
+    _agree({name: step() for name, step in steps.items()})
+    times: dict[str, dict[str, np.ndarray]] = {}
+    for loaded in (False,) if arguments.idle_only else (False, True):
+        with busy_cores() if loaded else nullcontext(0) as busy:
+            condition = f"{busy} other core{'s' * (busy != 1)} busy" if loaded else "idle"
+            times[condition] = {n: measure(step, arguments.steps) for n, step in steps.items()}
+    title = (
+        f"{type(layer).__name__} {layer.input_size} -> {layer.hidden_size}, {layer.num_layers} "
+        f"layer{'s' * (layer.num_layers != 1)}, batch 1, one thread, {arguments.steps:,} steps"
+    )
+    found = {
+        condition: {engine: Latency.of(t) for engine, t in engines.items()}
+        for condition, engines in times.items()
+    }
+    if arguments.json:
+        table = {c: {e: asdict(v) for e, v in engines.items()} for c, engines in found.items()}
+        print(json.dumps({"model": title, "microseconds": table, "missing": missing}, indent=1))
+    else:
+        _print(title, found, missing)
+    if arguments.histogram:
+        from vledge.latency.picture import draw
+
+        draw(arguments.histogram, times, title)
+    return 0
+
+
+def _random(arguments: argparse.Namespace) -> RecurrentBase:
+    layer: RecurrentBase = getattr(nn, arguments.cell)(
+        arguments.input_size, arguments.hidden_size, arguments.layers
+    )
+    rng, bound = np.random.default_rng(0), arguments.hidden_size**-0.5
+    layer.load_state_dict(
+        {n: rng.uniform(-bound, bound, d.shape) for n, d in layer._declared.items()}
+    )
+    return layer
+
+
+def _agree(outputs: dict[str, np.ndarray]) -> None:
+    """A comparison of times is only one if the engines do the same work."""
+    names = list(outputs)
+    for name in names[1:]:
+        difference = float(np.abs(outputs[name] - outputs[names[0]]).max())
+        if not difference < 1e-4:
+            raise RuntimeError(
+                f"{name} and {names[0]} differ by {difference:.1e} at the first step"
+            )
+
+
+def _print(title: str, found: dict[str, dict[str, Latency]], missing: dict[str, str]) -> None:
+    print(title)
+    lines: list[tuple[object, ...]] = [("", "microseconds:", "p50", "p99", "p99.9", "worst")]
+    for condition, engines in found.items():
+        for engine, latency in engines.items():
+            lines.append((condition, engine, *(f"{v:,.1f}" for v in asdict(latency).values())))
+    print(rows(lines, right=(2, 3, 4, 5)))
+    for name, reason in missing.items():
+        print(f"  {name} is not measured: {reason}")

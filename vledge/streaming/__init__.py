@@ -1,0 +1,5 @@
+"""Running a model frame by frame, its state carried from one call to the next."""
+
+from vledge.streaming.stream import Stream
+
+__all__ = ["Stream"]

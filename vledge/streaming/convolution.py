@@ -1,0 +1,95 @@
+"""Conv1d with its left context carried from call to call."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from vledge.errors import UnsupportedError
+from vledge.nn.convolution import Conv1d
+from vledge.nn.module import Module
+from vledge.streaming.machine import State
+
+__all__ = ["StreamingConv1d"]
+
+
+class StreamingConv1d(Module):
+    """Stands in a streaming module where the Conv1d stood.
+
+    The frames before the first one are zeros: a stream computes the causal convolution. A module
+    may get there in the three ways that people use: padding of ``dilation * (kernel_size - 1)``
+    whose outputs at the end it cuts off, zeros put in front of the input by itself, or none, where
+    the whole run has no outputs for the first frames.
+    """
+
+    time_axis = 2
+
+    def __init__(self, layer: Conv1d, rows: int, name: str) -> None:
+        super().__init__()
+        self.row_axes = {"context": 0}
+        self.name = f"Conv1d {name!r}" if name else "the Conv1d"
+        self.past = layer.dilation[0] * (layer.kernel_size[0] - 1)
+        self.after = self.past if any(layer._pad) else 0  # frames that the module cuts off
+        if layer.stride != (1,):
+            raise UnsupportedError(
+                f"{self.name} has stride {layer.stride[0]}: a stream has an output for each frame"
+            )
+        if any(layer._pad) and (
+            layer._pad != (self.past, self.past) or layer.padding_mode != "zeros"
+        ):
+            raise UnsupportedError(
+                f"{self.name} has padding={layer.padding!r} ({layer.padding_mode}): its outputs "
+                f"need frames that are still to come. A causal one has padding=0 or {self.past}"
+            )
+        self.valid = layer
+        if any(layer._pad):
+            self.valid = Conv1d.from_weights(
+                layer.state_dict(), dilation=layer.dilation, groups=layer.groups
+            )
+        dtype = layer._loaded().dtype
+        self.context = np.zeros((rows, layer.in_channels, self.past), dtype)
+        self.alone = not name
+        self.expect(0)
+
+    def expect(self, steps: int) -> None:
+        """So many frames are coming."""
+        self.steps = steps
+        self.served = False
+
+    def forward(self, input: Any) -> np.ndarray:
+        """``input [B, in_channels, T]`` -> ``[B, out_channels, T]``, and what is to be cut off."""
+        input = np.asarray(input)
+        if self.served:
+            raise UnsupportedError(f"{self.name} is called twice for one frame")
+        self.served = True
+        if input.shape[:2] != self.context.shape[:2] or input.ndim != 3:
+            raise ValueError(
+                f"{self.name}: input has the shape {list(input.shape)}, expected "
+                f"[{self.context.shape[0]}, {self.context.shape[1]}, T]"
+            )
+        steps, after = self.steps, 0 if self.alone else self.after
+        if not self.after and input.shape[2] == steps + self.past > steps:
+            if input[:, :, : self.past].any():
+                raise UnsupportedError(f"{self.name}: something other than zeros is put in front")
+            input = input[:, :, self.past :]
+        if input.shape[2] != steps:
+            raise UnsupportedError(
+                f"{self.name} gets {input.shape[2]} steps where {steps} frames were pushed: only "
+                f"padding by {self.past} zeros on the left can be streamed"
+            )
+        zeros = np.zeros((*input.shape[:2], after), input.dtype)
+        whole = np.concatenate([self.context, input, zeros], 2)
+        if steps == 0:
+            return np.zeros((len(input), self.valid.out_channels, after), input.dtype)
+        output: np.ndarray = self.valid(whole)
+        self.context = whole[:, :, steps : steps + self.past].copy()
+        return output
+
+    def get_state(self) -> State:
+        """``context [rows, in_channels, dilation * (kernel_size - 1)]``: the frames before."""
+        return {"context": self.context.copy()}
+
+    def set_state(self, state: State) -> None:
+        """Replace it."""
+        self.context = state["context"].copy()

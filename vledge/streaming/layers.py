@@ -1,0 +1,119 @@
+"""Recurrent layers as machines: a thin order of axes around the compiled stack."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from vledge._ext.streaming import StreamingStack
+from vledge.errors import UnsupportedError
+from vledge.nn.module import Module
+from vledge.nn.recurrent import RecurrentBase
+from vledge.streaming.machine import State
+
+__all__ = ["RecurrentMachine", "StreamingRecurrent"]
+
+
+class RecurrentMachine:
+    """An RNN, GRU or LSTM of one direction, any number of layers."""
+
+    def __init__(self, layer: RecurrentBase, rows: int, name: str = "") -> None:
+        self.rows = rows
+        self._layer = layer
+        self._stack = StreamingStack(_directions(layer, name), rows)
+        self.row_axes = dict.fromkeys(("h", "c") if layer._cell == "lstm" else ("h",), 1)
+
+    @property
+    def frames(self) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+        """Of ``x``."""
+        return {"x": ((self.rows, self._layer.input_size), self._layer._dtype)}
+
+    @property
+    def step(self) -> Callable[..., np.ndarray]:
+        """``x [rows, input_size]`` -> ``[rows, width]``: the compiled method itself."""
+        return self._stack.step
+
+    def push(self, chunk: Any, out: Any = None) -> Any:
+        """``chunk [T, rows, input_size]``, or ``[rows, T, input_size]`` with batch_first."""
+        if not self._layer.batch_first:
+            return self._stack.push(chunk, out)
+        chunk = np.asarray(chunk)
+        if chunk.ndim != 3:
+            raise ValueError(f"chunk has {chunk.ndim} axes, expected [batch, T, input_size]")
+        result = self._stack.push(np.ascontiguousarray(chunk.swapaxes(0, 1))).swapaxes(0, 1)
+        if out is None:
+            return np.ascontiguousarray(result)
+        out[...] = result
+        return out
+
+    def get_state(self) -> State:
+        """``h [layers, rows, width]`` and, for an LSTM, ``c [layers, rows, hidden_size]``."""
+        h, c = self._stack.get_state()
+        return {"h": h} if c is None else {"h": h, "c": c}
+
+    def set_state(self, state: State) -> None:
+        """Replace it."""
+        self._stack.set_state(**state)
+
+    def initial_state(self) -> State:
+        """Zeros."""
+        return {name: np.zeros_like(array) for name, array in self.get_state().items()}
+
+    def with_rows(self, rows: int) -> RecurrentMachine:
+        """The same layer for another number of streams."""
+        return RecurrentMachine(self._layer, rows)
+
+
+class StreamingRecurrent(Module):
+    """Stands in a streaming module where the layer stood: goes on from its last state."""
+
+    def __init__(self, layer: RecurrentBase, rows: int, name: str) -> None:
+        super().__init__()
+        self.machine = RecurrentMachine(layer, rows, name)
+        self.name = f"{type(layer).__name__} {name!r}"
+        self.time_axis = 1 if layer.batch_first else 0
+        self.row_axes = self.machine.row_axes
+        self.get_state, self.set_state = self.machine.get_state, self.machine.set_state
+        self.expect(0)
+
+    def expect(self, steps: int) -> None:
+        """So many frames are coming."""
+        self.steps = steps
+        self.served = False
+
+    def forward(self, input: Any, hx: Any = None, **ways: Any) -> tuple[np.ndarray, Any]:
+        """As the layer's; the state that is returned is the stream's."""
+        for name, value in ways.items():
+            if value is not None:
+                raise UnsupportedError(
+                    f"{self.name} is given {name}: in a stream every frame counts"
+                )
+        if hx is not None:
+            raise UnsupportedError(f"{self.name} is given a state by its module: a stream keeps it")
+        if self.served:
+            raise UnsupportedError(f"{self.name} is called twice for one frame")
+        self.served = True
+        if not isinstance(input, np.ndarray) or input.ndim != 3:
+            raise UnsupportedError(f"{self.name} gets no array of three axes")
+        if input.shape[self.time_axis] != self.steps:
+            raise UnsupportedError(
+                f"{self.name} gets {input.shape[self.time_axis]} steps where {self.steps} frames "
+                "were pushed"
+            )
+        output = self.machine.push(np.ascontiguousarray(input))
+        state = self.get_state()
+        return output, (state["h"], state["c"]) if "c" in state else state["h"]
+
+
+def _directions(layer: RecurrentBase, name: str) -> list[Any]:
+    kind = type(layer).__name__ + (f" {name!r}" if name else "")
+    if layer.bidirectional:
+        raise UnsupportedError(
+            f"a bidirectional {kind} cannot be streamed: its reverse direction begins at the end "
+            "of the sequence, which a stream has not seen"
+        )
+    if layer._layers is None:
+        raise RuntimeError(layer._unloaded())
+    return [direction for (direction,) in layer._layers]

@@ -1,0 +1,188 @@
+"""Modules as machines: a copy of the module whose layers with a memory of time keep their state.
+
+The copy shares every weight and runs the module's own ``forward`` on the frames of one call: a
+recurrent layer goes on from its last state, a convolution sees the frames before. Everything else
+in ``forward`` must treat each frame by itself.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+
+from vledge.errors import UnsupportedError
+from vledge.nn.convolution import Conv1d
+from vledge.nn.module import Module
+from vledge.nn.recurrent import RecurrentBase
+from vledge.streaming.convolution import StreamingConv1d
+from vledge.streaming.layers import RecurrentMachine, StreamingRecurrent
+from vledge.streaming.machine import State
+from vledge.streaming.stream import Stream
+
+__all__ = ["ModuleMachine", "stream"]
+
+_Leaf = StreamingRecurrent | StreamingConv1d
+
+
+def stream(module: Module, batch: int = 1, *, time_axis: int | None = None) -> Stream:
+    """A stream of any module; what ``Module.stream`` calls."""
+    if isinstance(module, RecurrentBase):
+        if time_axis is not None:
+            raise ValueError(
+                f"time_axis goes with modules; a {type(module).__name__} knows its own"
+            )
+        return Stream(RecurrentMachine(module, batch))
+    return Stream(ModuleMachine(module, batch, time_axis))
+
+
+class ModuleMachine:
+    """A module whose ``forward`` takes one array and returns one, a frame out for a frame in."""
+
+    def __init__(self, module: Module, rows: int, time_axis: int | None = None) -> None:
+        self.rows = rows
+        self._module = module
+        self._leaves: dict[str, _Leaf] = {}
+        self._copy = self._streaming(module, "", rows)
+        if not self._leaves:
+            raise UnsupportedError(
+                f"{type(module).__name__} has no recurrent layer and no convolution that could "
+                "carry a state: call it frame by frame"
+            )
+        first = next(iter(self._leaves.values()))
+        self._time_axis = first.time_axis if time_axis is None else time_axis
+        self._out_axis: int | None = None
+        self.row_axes = {
+            f"{name}.{part}" if name else part: axis
+            for name, leaf in self._leaves.items()
+            for part, axis in leaf.row_axes.items()
+        }
+
+    def _streaming(self, module: Module, name: str, rows: int) -> Module:
+        """The module's copy; layers that stream are noted by their dotted names."""
+        leaf: _Leaf
+        if isinstance(module, RecurrentBase):
+            leaf = self._leaves[name] = StreamingRecurrent(module, rows, name)
+            return leaf
+        if isinstance(module, Conv1d):
+            leaf = self._leaves[name] = StreamingConv1d(module, rows, name)
+            return leaf
+        twin = copy.copy(module)
+        twin.__dict__ = dict(module.__dict__)
+        dot = "." if name else ""
+        twin.__dict__["_modules"] = {
+            key: self._streaming(child, f"{name}{dot}{key}", rows)
+            for key, child in module._modules.items()
+        }
+        return twin
+
+    @property
+    def frames(self) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+        """Nothing is known but by ``forward``."""
+        return {}
+
+    def step(self, x: Any, out: Any = None) -> Any:
+        """One frame, without its time axis."""
+        chunk = np.expand_dims(np.asarray(x), self._time_axis)
+        if self._out_axis is None:
+            self._out_axis = self._found_out_axis(chunk)
+        before = self.get_state() if out is not None else {}
+        return self._delivered(self._run(chunk).take(0, self._out_axis), out, before)
+
+    def push(self, chunk: Any, out: Any = None) -> Any:
+        """Several frames, as ``forward`` takes them."""
+        chunk = np.asarray(chunk)
+        if chunk.ndim <= self._time_axis:
+            raise ValueError(
+                f"chunk has the shape {chunk.shape}, its time axis should be {self._time_axis}"
+            )
+        if self._out_axis is None:
+            self._out_axis = self._found_out_axis(chunk)
+        before = self.get_state()
+        result = self._run(chunk)
+        if result.shape[self._out_axis] != chunk.shape[self._time_axis]:
+            self.set_state(before)
+            raise UnsupportedError(self._uneven(chunk.shape[self._time_axis], result.shape))
+        return self._delivered(result, out, before)
+
+    def _run(self, chunk: np.ndarray) -> np.ndarray:
+        before = self.get_state()
+        for leaf in self._leaves.values():
+            leaf.expect(chunk.shape[self._time_axis])
+        try:
+            result = self._copy(chunk)
+        except BaseException:
+            self.set_state(before)
+            raise
+        if not isinstance(result, np.ndarray):
+            raise UnsupportedError(
+                f"{type(self._module).__name__}.forward returns a {type(result).__name__}; a "
+                "stream runs modules that return one array"
+            )
+        return result
+
+    def _found_out_axis(self, chunk: np.ndarray) -> int:
+        """The output's axis that grows with the number of frames; the state is left as it was.
+
+        The frames are noise where they may be: in zeros, a module's own padding that looks ahead
+        could not be told from frames.
+        """
+        before = self.get_state()
+        shape = list(chunk.shape)
+        shapes = []
+        try:
+            for shape[self._time_axis] in (1, 2):
+                probe = np.resize(chunk, shape)
+                if probe.dtype.kind == "f":
+                    noise = np.random.default_rng(0).normal(size=shape)
+                    probe = noise.astype(probe.dtype)
+                shapes.append(self._run(probe).shape)
+        finally:
+            self.set_state(before)
+        axes = [axis for axis, sizes in enumerate(zip(*shapes, strict=False)) if sizes == (1, 2)]
+        if len(shapes[0]) != len(shapes[1]) or len(axes) != 1:
+            raise UnsupportedError(self._uneven(2, shapes[1]))
+        return axes[0]
+
+    def _uneven(self, frames: int, shape: tuple[int, ...]) -> str:
+        return (
+            f"{type(self._module).__name__} cannot be streamed: {frames} frames make an output of "
+            f"the shape {list(shape)}, which has no axis with one output for each frame"
+        )
+
+    def _delivered(self, result: np.ndarray, out: Any, before: State) -> np.ndarray:
+        """The result in out; back to the state before if out is wrong."""
+        if out is None:
+            return result
+        if (
+            not isinstance(out, np.ndarray)
+            or out.shape != result.shape
+            or out.dtype != result.dtype
+        ):
+            self.set_state(before)
+            raise ValueError(f"out must be an array of {result.dtype} {list(result.shape)}")
+        out[...] = result
+        return out
+
+    def get_state(self) -> State:
+        """The layers' states under their dotted names."""
+        return {
+            f"{name}.{part}" if name else part: array
+            for name, leaf in self._leaves.items()
+            for part, array in leaf.get_state().items()
+        }
+
+    def set_state(self, state: State) -> None:
+        """Replace it."""
+        for name, leaf in self._leaves.items():
+            prefix = f"{name}." if name else ""
+            leaf.set_state({part: state[prefix + part] for part in leaf.row_axes})
+
+    def initial_state(self) -> State:
+        """Zeros."""
+        return {name: np.zeros_like(array) for name, array in self.get_state().items()}
+
+    def with_rows(self, rows: int) -> ModuleMachine:
+        """The same module for another number of streams."""
+        return ModuleMachine(self._module, rows, self._time_axis)

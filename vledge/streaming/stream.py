@@ -1,0 +1,177 @@
+"""`Stream`: a model that is fed frame by frame, for one live input or for many side by side."""
+
+from __future__ import annotations
+
+import operator
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from vledge.errors import FormatError
+from vledge.streaming.machine import Machine, State
+
+__all__ = ["Stream"]
+
+_KIND = "vledge stream state"
+
+
+class Stream:
+    """A running model; made by ``model.stream(batch=1)`` of a layer, a Module or a session.
+
+    Its streams are the rows of the batch. Each has a state of its own, so that streams may begin
+    (`join`), end (`leave`) and start over (`reset`) at any time without a trace in the others. A
+    stream belongs to one thread at a time; several streams of one model share its weights.
+
+    >>> stream = lstm.stream(batch=1)  # doctest: +SKIP
+    >>> y = stream.step(x)  # x [1, input_size] -> y [1, hidden_size]  # doctest: +SKIP
+    """
+
+    def __init__(self, machine: Machine) -> None:
+        self._use(machine)
+
+    def _use(self, machine: Machine) -> None:
+        self._machine = machine
+        self._step = machine.step
+
+    @property
+    def batch(self) -> int:
+        """How many streams run side by side."""
+        return self._machine.rows
+
+    @property
+    def frames(self) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+        """The shape and dtype of what `step` takes, by the input's name (a layer's is "x").
+
+        Empty for Modules, of whose input only ``forward`` knows.
+        """
+        return self._machine.frames
+
+    def step(self, x: Any, out: Any = None) -> Any:
+        """Feed one frame of every stream and return the output for it.
+
+        Parameters
+        ----------
+        x : ndarray [batch, features], of the model's dtype and C-contiguous for a layer
+            As the model takes it, without its time axis; for a session with several inputs a dict
+            of such arrays.
+        out : like the result, optional
+            Where to write it. A recurrent layer then allocates nothing.
+
+        Raises ValueError for arrays of another shape or dtype; the state is then as it was.
+        """
+        return self._step(x, out)
+
+    def push(self, chunk: Any, out: Any = None) -> Any:
+        """Feed several frames: an array as the model takes it whole, its time axis included.
+
+        The outputs are those of as many calls of `step`; a chunk of no frames gives none.
+        """
+        return self._machine.push(chunk, out)
+
+    # ---- state
+
+    @property
+    def state(self) -> State:
+        """The state by name, copies: plain arrays, to be kept, changed and set again.
+
+        A recurrent layer has ``h [num_layers, batch, width]`` and, for an LSTM, ``c``.
+        """
+        return self._machine.get_state()
+
+    @state.setter
+    def state(self, state: Mapping[str, Any]) -> None:
+        self._machine.set_state(self._checked(state))
+
+    def _checked(self, state: Mapping[str, Any]) -> State:
+        mine = self._machine.get_state()
+        if state.keys() != mine.keys():
+            raise ValueError(f"the state has {sorted(mine)}, got {sorted(state)}")
+        checked = {}
+        for name, array in mine.items():
+            given = np.asarray(state[name])
+            if given.shape != array.shape or given.dtype != array.dtype:
+                raise ValueError(
+                    f"state {name!r} is {given.dtype} {list(given.shape)}, expected "
+                    f"{array.dtype} {list(array.shape)}"
+                )
+            checked[name] = given
+        return checked
+
+    def reset(self, rows: Any = None) -> None:
+        """Take streams back to the start: all, or those whose row numbers are given."""
+        initial = self._machine.initial_state()
+        if rows is not None:
+            picked = self._rows(rows)
+            state = self._machine.get_state()
+            for name, axis in self._machine.row_axes.items():
+                moved = state[name].swapaxes(0, axis)
+                moved[picked] = initial[name].swapaxes(0, axis)[picked]
+            initial = state
+        self._machine.set_state(initial)
+
+    def join(self, count: int = 1) -> list[int]:
+        """Add streams at their initial state; their row numbers, which are the last ones."""
+        if count < 0:
+            raise ValueError(f"count must be 0 or more, got {count}")
+        before = self.batch
+        self._change(before + count, list(range(before)))
+        return list(range(before, before + count))
+
+    def leave(self, rows: Any) -> None:
+        """End streams by their row numbers; the rows behind them move up and keep their order."""
+        gone = set(self._rows(rows))
+        stay = [row for row in range(self.batch) if row not in gone]
+        self._change(len(stay), stay)
+
+    def _change(self, rows: int, kept: list[int]) -> None:
+        """Go on with another number of rows, of which the first are those kept."""
+        old = self._machine.get_state()
+        machine = self._machine.with_rows(rows)
+        state = machine.initial_state()
+        for name, axis in machine.row_axes.items():
+            state[name].swapaxes(0, axis)[: len(kept)] = old[name].swapaxes(0, axis)[kept]
+        machine.set_state(state)
+        self._use(machine)
+
+    def _rows(self, rows: Any) -> list[int]:
+        numbers: Iterable[Any] = rows if isinstance(rows, Iterable) else [rows]
+        checked = [operator.index(row) for row in numbers]
+        for row in checked:
+            if not 0 <= row < self.batch:
+                raise ValueError(f"there is no row {row}: the stream has {self.batch}")
+        return checked
+
+    # ---- files
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the state to a safetensors file, which is there whole, old or new, at all times."""
+        from vledge.formats import safetensors_file
+
+        metadata = {"kind": _KIND, "batch": str(self.batch)}
+        safetensors_file.write(path, self._machine.get_state(), metadata)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], model: Any, **options: Any) -> Stream:
+        """A stream of the model that goes on where the saved one stood.
+
+        ``options`` are those that ``model.stream`` was given, besides the batch.
+
+        Raises FormatError if the file holds no stream's state, ValueError if another model's.
+        """
+        from vledge.formats import safetensors_file
+        from vledge.formats.source import open_source
+
+        try:
+            state, _, metadata = safetensors_file.read_all(open_source(path))
+            if metadata.get("kind") != _KIND or not metadata.get("batch", "").isdecimal():
+                raise FormatError("holds no state of a stream")
+        except FormatError as error:
+            raise FormatError(f"{os.fspath(path)}: {error}") from None
+        stream: Stream = model.stream(batch=int(metadata["batch"]), **options)
+        try:
+            stream.state = state
+        except ValueError as error:
+            raise ValueError(f"{os.fspath(path)} is of another model: {error}") from None
+        return stream
