@@ -22,7 +22,8 @@ def made(lengths=(3, 5)):
         np.array(lengths, np.int64),
     )
     axes = {name: {"time": 0, "batch": 1} for name in ("x", "y", "inside/Y")}
-    return Reference([case, case], {"torch": "2"}, 7, ["inside/Y"], axes, {}, "torch in float64")
+    by = "torch in float64"
+    return Reference([case, case], {"torch": "2"}, 7, ["inside/Y"], axes, {}, by, "", {"y": 1e-7})
 
 
 @pytest.fixture
@@ -41,6 +42,7 @@ def test_it_comes_back(path):
         reference.axes,
     )
     assert back.outputs() == ["y"]
+    assert back.spread == {"y": 1e-7}
     assert len(back.cases) == 2
     for kind in ("inputs", "outputs", "exact"):
         ours, theirs = getattr(back.cases[1], kind), getattr(reference.cases[1], kind)
@@ -109,6 +111,10 @@ LIES = {
     "layer not there": ({"layers": ["z"]}, {}, (), "no layer 'z'"),
     "only layers": ({"layers": ["y", "inside/Y"]}, {}, (), "no outputs but layers"),
     "carry not there": ({"carry": {"x": "z"}}, {}, (), "no state 'x'"),
+    "spread is a list": ({"spread": [1]}, {}, (), "spread is"),
+    "spread negative": ({"spread": {"y": -1.0}}, {}, (), "spread of 'y' is -1"),
+    "spread infinite": ({"spread": {"y": float("inf")}}, {}, (), "spread of 'y' is inf"),
+    "spread no number": ({"spread": {"y": float("nan")}}, {}, (), "spread of 'y' is nan"),
     "foreign tensor": ({}, {"9/input/x": np.zeros(2)}, (), "belongs to no case"),
     "nameless tensor": ({}, {"weight": np.zeros(2)}, (), "belongs to no case"),
     "missing input": ({}, {}, ("1/input/x",), "other inputs than case 0"),

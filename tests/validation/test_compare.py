@@ -5,6 +5,7 @@ import pytest
 
 from vledge.validation import Case, Reference
 from vledge.validation.compare import compare, tolerance_of
+from vledge.validation.spread import spread
 
 
 def reference(y, exact=None, lengths=None, axes=None):
@@ -21,8 +22,8 @@ def test_the_tolerance_is_made_of_the_reference_s_own_error():
     single = exact.astype(np.float32) + np.float32(1e-3)
     tolerance = tolerance_of(reference(single, exact), "y")
     assert tolerance.own_error == pytest.approx(1e-3, rel=1e-3)
-    assert tolerance.absolute == pytest.approx(4e-3, rel=2e-3)
-    assert "4 x the reference's own float32 error 1.0e-03 + 16 ULP of 2" in tolerance.why
+    assert tolerance.absolute == pytest.approx(8e-3, rel=2e-3)
+    assert "8 x the reference's own float32 error 1.0e-03 + 16 ULP of 2" in tolerance.why
 
 
 def test_without_float64_values_it_is_wider_and_says_so():
@@ -97,3 +98,34 @@ def test_answers_of_a_classifier_are_counted():
     result[1] = [0.0, 1.0]
     found = compared(reference(exact.astype(np.float32), exact, axes={"batch": 0}), result)
     assert found.same_answer == (2, 3)
+
+
+def test_an_amplified_error_counts_as_the_reference_s_own():
+    """The recorded run is exact by accident; a run with moved inputs is off by a thousand ULP."""
+    x = np.linspace(0.5, 0.9, 8, dtype=np.float32).reshape(4, 2)
+    axes = {"time": 0, "batch": 1}
+    made = reference(x, x.astype(np.float64), np.array([2, 4]), axes)
+    made.cases[0].inputs["x"] = x
+    assert tolerance_of(made, "y").own_error == 0
+
+    def run(number, case):
+        moved = 1000 * (case.inputs["x"] - x)
+        moved[2:, 0] = 5  # past the first sequence's length
+        return {"y": x + moved}
+
+    made.spread = spread(made, run)
+    assert made.spread["y"] == pytest.approx(1000 * 2**-24, rel=0.01)
+    assert tolerance_of(made, "y").own_error == made.spread["y"]
+
+
+def test_what_is_no_float32_number_is_not_moved():
+    given = {"ids": np.array([3]), "zero": np.zeros(2, np.float32), "x": np.ones(2, np.float32)}
+    made = reference(np.ones(1, np.float32), np.ones(1))
+    made.cases[0].inputs = given
+    seen = []
+    spread(made, lambda number, case: seen.append(case.inputs) or {"y": np.ones(1, np.float32)})
+    for inputs in seen:
+        assert inputs["ids"] == 3
+        assert not inputs["zero"].any()
+        assert (inputs["x"] != 1).all()
+        np.testing.assert_allclose(inputs["x"], 1, atol=2e-7)

@@ -207,3 +207,14 @@ def test_the_mode_is_put_back(path):
     vledge.export(module, torch.randn(4, 3), path, dynamic_axes={"input": {0: "batch"}})
     assert module.training
     assert validate(path).passed
+
+
+def test_states_that_are_carried_are_run_in_pieces(tmp_path):
+    network = torch.nn.GRU(3, 5)
+    examples = (torch.randn(6, 2, 3), torch.randn(1, 2, 5))
+    path = tmp_path / "m.safetensors"
+    report = vledge.export(network, examples, path, carry={"h_0": "h_n"})
+    assert "chunks" in {run.path.strategy for run in report.runs}
+    assert "chunks" in {run.path.strategy for run in validate(path).runs}
+    with pytest.raises(ValueError, match="no input 'h' with an output 'h_n'"):
+        vledge.export(network, examples, path, carry={"h": "h_n"})

@@ -24,6 +24,8 @@ from vledge.graph.passes.program import captured
 from vledge.validation import bundle
 from vledge.validation.axes import axes_from_shapes
 from vledge.validation.bundle import Axes, Case, Reference
+from vledge.validation.record import check_carry
+from vledge.validation.spread import spread
 from vledge.validation.validate import Report, validate
 
 try:
@@ -32,7 +34,7 @@ try:
 except ImportError as error:
     raise MissingDependencyError("vledge.export needs torch: pip install torch") from error
 
-from vledge.integrations.torch_layers import add_layers
+from vledge.integrations.torch_layers import add_layers, layer_values
 from vledge.integrations.torch_module import (
     Flat,
     Sized,
@@ -56,6 +58,7 @@ def export(
     dynamic_axes: Mapping[str, Mapping[int, str]] | None = None,
     input_names: Sequence[str] | None = None,
     output_names: Sequence[str] | None = None,
+    carry: Mapping[str, str] | None = None,
     seed: int = 0,
 ) -> Report:
     """Write a torch module as a vledge model, and its reference bundle beside it.
@@ -75,6 +78,7 @@ def export(
         of ``batch_first`` for the first tensor, the second axis of states, a vector of lengths
     input_names, output_names : by default those of ``forward``'s parameters, and ``output``,
         ``output_1``, …; of a bare LSTM ``x``, ``h_0``, ``c_0``, ``output``, ``h_n``, ``c_n``
+    carry : state input → the output that it goes on from; the model is run in pieces of time, too
     seed : of the inputs that the examples did not have
 
     Returns the report of the validation that was run before anything was written.
@@ -89,9 +93,10 @@ def export(
         axes = input_axes(flat, dynamic_axes)
         cases = sized_inputs(flat, axes, dynamic_lengths, seed)
         reference = _observed(flat, cases, axes, seed)
+        reference.carry = dict(carry or {})
         model = _converted(flat, cases[0], reference.axes, dynamic_lengths)
-        if layers:
-            add_layers(flat, model, cases, reference)
+        check_carry(model, reference.carry)
+        _complete(flat, model if layers else None, cases, reference)
     finally:
         module.train(was_training)
     report = validate(model, reference)
@@ -127,11 +132,26 @@ def recorded(
         axes = input_axes(flat, dynamic_axes)
         cases = sized_inputs(flat, axes, dynamic_lengths, seed)
         reference = _observed(flat, cases, axes, seed)
-        if model is not None:
-            add_layers(flat, model, cases, reference)
+        _complete(flat, model, cases, reference)
     finally:
         module.train(was_training)
     return reference
+
+
+def _complete(flat: Flat, model: Model | None, cases: list[Sized], reference: Reference) -> None:
+    """Add the layers that the model names, and how far all values scatter."""
+    if model is not None:
+        add_layers(flat, model, cases, reference)
+
+    def again(number: int, case: Case) -> dict[str, np.ndarray]:
+        inputs = {name: torch.from_numpy(array) for name, array in case.inputs.items()}
+        made = run(flat, inputs)
+        values = dict(zip(flat.named_outputs(len(made)), made, strict=True))
+        if model is not None:
+            values |= layer_values(flat, model, inputs, cases[number].steps)
+        return values
+
+    reference.spread = spread(reference, again)
 
 
 def _observed(flat: Flat, cases: list[Sized], axes: dict[str, Axes], seed: int) -> Reference:

@@ -13,33 +13,41 @@ from vledge.errors import UnsupportedError
 from vledge.formats.graph_definition import Model
 from vledge.integrations.torch_module import Flat, Sized, doubled, in_double, run
 from vledge.validation.bundle import Reference
-from vledge.validation.layers import is_recurrent, layer_axes, named_outputs
+from vledge.validation.layers import is_recurrent, layer_axes, layer_outputs, named_outputs
 
-__all__ = ["add_layers"]
+__all__ = ["add_layers", "layer_values"]
 
 
 def add_layers(flat: Flat, model: Model, cases: list[Sized], reference: Reference) -> None:
     """Record every recurrent layer's outputs under the names that they have in the graph."""
-    nodes = [node for node in model.graph.nodes if is_recurrent(node)]
-    names = [named_outputs(node.outputs) for node in nodes]
     for precise in (False, True):
         if precise and reference.loss:
             continue
         runner = in_double(flat) if precise else flat
         for case, recorded_case in zip(cases, reference.cases, strict=True):
             inputs = doubled(case.inputs) if precise else case.inputs
-            made = _layers(runner, inputs, case.steps)
-            if len(made) != len(nodes):
-                raise UnsupportedError(
-                    f"the module runs {len(made)} recurrent layers, its graph has {len(nodes)} "
-                    "recurrent nodes: export without layers"
-                )
             target = recorded_case.exact if precise else recorded_case.outputs
-            for outputs, values in zip(names, made, strict=True):
-                own = zip(outputs, values, strict=False)
-                target |= {name: array for name, array in own if name}
-    reference.layers = [name for outputs in names for name in outputs if name]
+            target |= layer_values(runner, model, inputs, case.steps)
+    reference.layers = layer_outputs(model)
     reference.axes |= layer_axes(model)
+
+
+def layer_values(
+    flat: Flat, model: Model, inputs: Mapping[str, torch.Tensor], steps: int
+) -> dict[str, np.ndarray]:
+    """The outputs of every recurrent layer in one run, by their names in the graph."""
+    nodes = [node for node in model.graph.nodes if is_recurrent(node)]
+    names = [named_outputs(node.outputs) for node in nodes]
+    made = _layers(flat, inputs, steps)
+    if len(made) != len(names):
+        raise UnsupportedError(
+            f"the module runs {len(made)} recurrent layers, its graph has {len(names)} "
+            "recurrent nodes: export without layers"
+        )
+    found: dict[str, np.ndarray] = {}
+    for outputs, values in zip(names, made, strict=True):
+        found |= {name: a for name, a in zip(outputs, values, strict=False) if name}
+    return found
 
 
 def _layers(

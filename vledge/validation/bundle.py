@@ -53,6 +53,8 @@ class Reference:
     carry: dict[str, str] = field(default_factory=dict)  #: state input → the output it comes from
     exact_by: str = ""  #: what computed the float64 values
     loss: str = ""  #: why there are no float64 values, where there are none
+    #: value → its largest float32 error when inputs are moved by one unit in the last place
+    spread: dict[str, float] = field(default_factory=dict)
 
     def outputs(self) -> list[str]:
         """The model's own outputs, without its layers'."""
@@ -96,6 +98,7 @@ def write(path: str | os.PathLike[str], reference: Reference) -> None:
         "carry": reference.carry,
         "exact_by": reference.exact_by,
         "loss": reference.loss,
+        "spread": reference.spread,
     }
     text = json.dumps(description, ensure_ascii=True, separators=(",", ":"))
     safetensors_file.write(path, tensors, {KEY: text})
@@ -143,6 +146,7 @@ def _reference(tensors: dict[str, np.ndarray], text: str) -> Reference:
         _texts(fields.get("carry"), "carry"),
         _typed(fields.get("exact_by"), str, "exact_by"),
         _typed(fields.get("loss"), str, "loss"),
+        _errors(fields.get("spread")),
     )
     for name, array in tensors.items():
         found = _NAME.fullmatch(name)
@@ -207,6 +211,14 @@ def _axes(value: Any, name: str) -> Axes:
     if len(set(axes.values())) != len(axes):
         raise FormatError(f"the axes of {name!r} are the same: {axes!r}")
     return axes
+
+
+def _errors(value: Any) -> dict[str, float]:
+    found = _typed(value, dict, "spread")
+    for name, error in found.items():
+        if not 0 <= _typed(error, float, f"the spread of {name!r}") < float("inf"):
+            raise FormatError(f"the spread of {name!r} is {error}, expected a number from 0")
+    return found
 
 
 def _texts(value: Any, what: str) -> dict[str, str]:

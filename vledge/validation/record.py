@@ -27,6 +27,7 @@ from vledge.validation.axes import axes_from_shapes, axes_from_symbols, lengths_
 from vledge.validation.bundle import Axes, Case, Reference
 from vledge.validation.layers import KINDS, exposed, layer_axes, layer_outputs, named_outputs
 from vledge.validation.precision import doubled
+from vledge.validation.spread import spread
 
 __all__ = ["Random", "check_carry", "parse_random", "random_inputs", "record"]
 
@@ -165,7 +166,13 @@ def record(
     }
     if model.producer_name:
         versions[model.producer_name] = model.producer_version
-    return Reference(cases, versions, seed, inside, found, carry, by, loss)
+    reference = Reference(cases, versions, seed, inside, found, carry, by, loss)
+    everything = [*names, *inside]
+    reference.spread = spread(
+        reference,
+        lambda _, case: dict(zip(everything, session.run(everything, case.inputs), strict=True)),
+    )
+    return reference
 
 
 def check_carry(model: Model, carry: Mapping[str, str]) -> None:

@@ -185,10 +185,12 @@ def validate(
         report.runs.append(one)
         if not report.errors:
             report.errors = _errors(reference, results)
+    if not report.passed:
+        if progress:
+            progress(len(paths), len(paths), "looking for the mistake")
+        report.diagnosis = diagnose(graph_model, reference, tolerances)
     if progress:
         progress(len(paths), len(paths), "")
-    if not report.passed:
-        report.diagnosis = diagnose(graph_model, reference, tolerances)
     return report
 
 
