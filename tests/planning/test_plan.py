@@ -244,3 +244,24 @@ def test_every_strategy_has_options():
 def test_wrong_arguments(arguments, options, error, words):
     with pytest.raises(error, match=words):
         vledge.plan(*arguments, **options)
+
+
+def test_a_tie_goes_to_the_strategy_that_runs_the_form_as_it_is():
+    from dataclasses import replace
+
+    slow = replace(DEFAULT.overheads["list.packed"], call=0.0)
+    layer = nn.LSTM(64, 128)
+
+    def best(faster):
+        like = replace(slow, sequence=slow.sequence * (1 - faster))
+        costs = replace(DEFAULT, overheads=dict.fromkeys(DEFAULT.overheads, like))
+        costs.overheads["list.packed"] = slow
+        made = vledge.plan([30] * 10, layer, threads=1, costs=costs)
+        return made.best.strategy, made["packed"].seconds / made["padded"].seconds
+
+    assert best(0.01)[0] == "packed"
+    assert 1 < best(0.01)[1] < 1.05
+    slow = replace(slow, sequence=1.0)
+    name, ratio = best(0.5)
+    assert ratio > 1.5
+    assert name != "packed"

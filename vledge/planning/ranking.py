@@ -17,6 +17,11 @@ from vledge.planning.work import FORMS, OPTIONS, Case, Work, every_step, left_ou
 __all__ = ["Plan", "Prediction", "plan"]
 
 
+#: The share by which another strategy must be faster than the one that runs the form as it is:
+#: predictions are no better than that.
+TIE = 0.05
+
+
 @dataclass(frozen=True)
 class Prediction:
     """What a strategy is predicted to take."""
@@ -33,8 +38,8 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Plan:
-    """The strategies, best first: those within the memory limit by their time, then the others by
-    their memory."""
+    """The strategies, best first: those within the memory limit by their time, a tie going to the
+    one that runs the form as it is, then the others by their memory."""
 
     ranking: tuple[Prediction, ...]
     left_out: dict[str, str]  #: strategies that cannot run this, and why
@@ -133,7 +138,13 @@ def plan(
     planner = _Planner(case, shapes, threads, memory_limit, costs or current_costs())
     missing = left_out(form, any(shape.bidirectional for shape in shapes))
     ranking = [planner.predict(name) for name in OPTIONS if name not in missing]
-    ranking.sort(key=lambda p: (not p.fits, p.seconds if p.fits else p.peak_bytes))
+    natural = "packed" if form == "list" else form
+    ranking.sort(
+        key=lambda p: (
+            not p.fits,
+            p.seconds * (1 - TIE * (p.strategy == natural)) if p.fits else p.peak_bytes,
+        )
+    )
     return Plan(
         tuple(ranking),
         missing,
