@@ -14,6 +14,7 @@ help:
 	@echo "make lint       ruff and mypy"
 	@echo "make wheel      build sdist and wheel; run the demo from the wheel in an empty environment"
 	@echo "make sanitize   kernel tests under the address and undefined-behaviour sanitizers"
+	@echo "make arm        the tests on emulated 64- and 32-bit Arm, and an aarch64 wheel"
 	@echo "make operators  onnx's backend tests, counted; rewrites docs/onnx-operators.md"
 	@echo "make bench      the benchmark against every installed peer"
 	@echo "make clean      remove what was built"
@@ -55,6 +56,11 @@ wheel: $(VENV)/.check
 sanitize: $(VENV)/.test
 	sh tools/sanitize.sh $(BIN)/python
 
+arm:
+	PYTHON=$(PYTHON) tools/arm_test.sh arm64
+	PYTHON=$(PYTHON) tools/arm_test.sh armhf
+	PYTHON=$(PYTHON) tools/arm_test.sh arm64 --wheel
+
 operators: $(VENV)/.check
 	$(BIN)/python tools/onnx_coverage.py
 
@@ -66,4 +72,4 @@ bench: $(VENV)/.test
 clean:
 	rm -rf build dist *.egg-info $(patsubst %.pyx,%.c,$(wildcard ext/*.pyx)) vledge/_ext/*.so
 
-.PHONY: help demo test lint check wheel sanitize operators bench clean
+.PHONY: help demo test lint check wheel sanitize arm operators bench clean
