@@ -103,8 +103,10 @@ cdef class StreamingStack:
         self.memory.append(array)
         return <void *><size_t>array.ctypes.data
 
-    cdef void *zeros(self, ptrdiff_t elements) except NULL:
-        array = aligned_empty((max(elements, 1),), np.float64 if self.itemsize == 8 else np.float32)
+    cdef void *zeros(self, columns) except NULL:
+        """Memory for so many numbers a row; sizes are Python's, so that no product overflows."""
+        elements = max(int(self.rows) * int(columns), 1)
+        array = aligned_empty((elements,), np.float64 if self.itemsize == 8 else np.float32)
         array[:] = 0
         return self.keep(array)
 
@@ -127,8 +129,8 @@ cdef class StreamingStack:
         cdef vl_step *k = &layer.cell
         cdef int group
         layer.w = w
-        layer.h[0] = <char *>self.zeros(self.rows * w.width_padded)
-        layer.h[1] = <char *>self.zeros(self.rows * w.width_padded)
+        layer.h[0] = <char *>self.zeros(w.width_padded)
+        layer.h[1] = <char *>self.zeros(w.width_padded)
         layer.x_rows = self.offsets()
         p.rows = self.rows
         p.depth = w.input_size
@@ -140,7 +142,7 @@ cdef class StreamingStack:
         p.x_rows = layer.x_rows
         p.w = w.w_ih
         p.bias = w.bias
-        p.out = self.zeros(self.rows * w.vectors * lanes)
+        p.out = self.zeros(w.vectors * lanes)
         if w.gemm != NULL:  # laid out for BLAS: the tiles want panels
             gates = GATES[direction.cell]
             group = 3 if gates == 3 else 4
@@ -158,10 +160,10 @@ cdef class StreamingStack:
         k.ld_pre = w.vectors * lanes
         k.ld_h = k.ld_h_next = w.width_padded
         if w.cell == LSTM or w.cell == GRU_RESET_BEFORE:
-            k.c = self.zeros(self.rows * hidden)
+            k.c = self.zeros(hidden)
         k.ld_c = hidden
         if w.w_hr != NULL or w.cell == GRU_RESET_BEFORE:
-            k.gated = self.zeros(self.rows * hidden)
+            k.gated = self.zeros(hidden)
         if w.w_hr != NULL:
             layer.gated_rows = self.offsets()
             self.fill_rows(layer.gated_rows, hidden)
