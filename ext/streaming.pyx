@@ -16,10 +16,10 @@ from libc.string cimport memcpy, memset
 cimport numpy as cnp
 import numpy as np
 
-from vledge._ext.isa cimport vl_product, vl_step
+from vledge._ext.isa cimport vl_independent, vl_product, vl_step
 from vledge._ext.recurrent cimport step as step_cell
 from vledge._ext.recurrent cimport vl_barrier
-from vledge._ext.weights cimport GRU_RESET_BEFORE, LSTM, Direction, Weights
+from vledge._ext.weights cimport GRU_RESET_BEFORE, INDRNN_TANH, LSTM, Direction, Weights
 
 from vledge._ext.weights import GATES, aligned_empty, pack
 
@@ -34,8 +34,9 @@ cdef struct Layer:
     const Weights *w
     vl_product input_product     # pre = bias + W_ih x
     vl_step cell
+    vl_independent units         # instead of `cell`, where every unit is by itself
     vl_product projection        # h = W_hr gated, where there is one
-    char *h[2]                   # [rows, width_padded]
+    char *h[2]                   # [rows, width_padded]; one buffer for independent units
     ptrdiff_t *x_rows            # offsets of the input's rows
     ptrdiff_t *gated_rows
 
@@ -53,7 +54,7 @@ cdef class StreamingStack:
     cdef Layer *layers
     cdef int count, current, number
     cdef bint has_cell_state
-    cdef ptrdiff_t rows, input_size, width, itemsize
+    cdef ptrdiff_t rows, input_size, width, itemsize, zero
     cdef ptrdiff_t *out_rows
     cdef object directions, memory
     cdef vl_barrier barrier      # for nobody to wait at: one member
@@ -91,6 +92,7 @@ cdef class StreamingStack:
             below = self.width
         self.out_rows = <ptrdiff_t *>self.keep(np.arange(rows, dtype=np.intp) * self.width)
         self.layers[self.count - 1].cell.out_rows = self.out_rows
+        self.layers[self.count - 1].units.out_rows = self.out_rows
         self.set_input_rows(self.input_size)
         for index in range(1, self.count):
             self.fill_rows(self.layers[index].x_rows, self.layers[index - 1].w.width_padded)
@@ -103,8 +105,10 @@ cdef class StreamingStack:
         self.memory.append(array)
         return <void *><size_t>array.ctypes.data
 
-    cdef void *zeros(self, ptrdiff_t elements) except NULL:
-        array = aligned_empty((max(elements, 1),), np.float64 if self.itemsize == 8 else np.float32)
+    cdef void *zeros(self, columns) except NULL:
+        """Memory for so many numbers a row; sizes are Python's, so that no product overflows."""
+        elements = max(int(self.rows) * int(columns), 1)
+        array = aligned_empty((elements,), np.float64 if self.itemsize == 8 else np.float32)
         array[:] = 0
         return self.keep(array)
 
@@ -127,8 +131,8 @@ cdef class StreamingStack:
         cdef vl_step *k = &layer.cell
         cdef int group
         layer.w = w
-        layer.h[0] = <char *>self.zeros(self.rows * w.width_padded)
-        layer.h[1] = <char *>self.zeros(self.rows * w.width_padded)
+        layer.h[0] = <char *>self.zeros(w.width_padded)
+        layer.h[1] = layer.h[0] if w.independent else <char *>self.zeros(w.width_padded)
         layer.x_rows = self.offsets()
         p.rows = self.rows
         p.depth = w.input_size
@@ -140,12 +144,14 @@ cdef class StreamingStack:
         p.x_rows = layer.x_rows
         p.w = w.w_ih
         p.bias = w.bias
-        p.out = self.zeros(self.rows * w.vectors * lanes)
+        p.out = self.zeros(w.vectors * lanes)
         if w.gemm != NULL:  # laid out for BLAS: the tiles want panels
             gates = GATES[direction.cell]
             group = 3 if gates == 3 else 4
             p.w = self.keep(pack(direction.weight_ih(), gates, lanes, group))
             p.group = group
+        if w.independent:
+            self.lay_out_units(layer)
         k.rows = self.rows
         k.depth = w.width
         k.first_panel = 0
@@ -158,10 +164,10 @@ cdef class StreamingStack:
         k.ld_pre = w.vectors * lanes
         k.ld_h = k.ld_h_next = w.width_padded
         if w.cell == LSTM or w.cell == GRU_RESET_BEFORE:
-            k.c = self.zeros(self.rows * hidden)
+            k.c = self.zeros(hidden)
         k.ld_c = hidden
         if w.w_hr != NULL or w.cell == GRU_RESET_BEFORE:
-            k.gated = self.zeros(self.rows * hidden)
+            k.gated = self.zeros(hidden)
         if w.w_hr != NULL:
             layer.gated_rows = self.offsets()
             self.fill_rows(layer.gated_rows, hidden)
@@ -180,6 +186,22 @@ cdef class StreamingStack:
             p.w = w.w_hr
         return 0
 
+    cdef void lay_out_units(self, Layer *layer) noexcept:
+        """The kernel's arguments for one step of units that see only their own past."""
+        cdef vl_independent *n = &layer.units
+        n.steps = 1
+        n.rows = self.rows
+        n.first_panel = 0
+        n.last_panel = layer.w.panels
+        n.hidden_size = layer.w.hidden_size
+        n.live = &self.rows
+        n.pre_steps = n.out_steps = &self.zero
+        n.w = layer.w.w_hh
+        n.pre = layer.input_product.out
+        n.ld_pre = layer.input_product.ld_out
+        n.h = layer.h[0]
+        n.ld_h = layer.w.width_padded
+
     cdef void advance(self, const char *x, char *out) noexcept nogil:
         """One frame through every layer; ``out`` is NULL where only the state is wanted."""
         cdef int index, following = 1 - self.current
@@ -190,7 +212,13 @@ cdef class StreamingStack:
             layer.input_product.x = x
             layer.w.kernels.product(&layer.input_product)
             layer.cell.h = layer.h[self.current]
-            if layer.w.w_hr == NULL:
+            if layer.w.independent:
+                layer.units.out = out if index == self.count - 1 else NULL
+                if layer.w.cell == INDRNN_TANH:
+                    layer.w.kernels.indrnn_tanh(&layer.units)
+                else:
+                    layer.w.kernels.indrnn_relu(&layer.units)
+            elif layer.w.w_hr == NULL:
                 layer.cell.h_next = layer.h[following]
                 layer.cell.out = out if index == self.count - 1 else NULL
                 step_cell(layer.w, &layer.cell, &self.barrier, 1)

@@ -233,3 +233,64 @@ def test_frames_that_do_not_fit():
     with pytest.raises(ValueError, match="out for 'Y' must be"):
         stream.step(np.zeros((1, 3), np.float32), out=np.zeros((1, 3), np.float32))
     assert not stream.state["GRU_4.h"].any()
+
+
+def test_rows_that_come_and_go_are_streams_of_their_own():
+    model = hidden_state("LSTM")
+    x = frames((FRAMES, 4, FEATURES))
+    session = vledge.InferenceSession(model)
+    alone = [session.stream(time_axis=0) for _ in range(4)]
+    stream, live = session.stream(time_axis=0), [0]
+    for t in range(FRAMES):
+        if t == 3:
+            assert stream.join(3) == [1, 2, 3]
+            live = [0, 1, 2, 3]
+        if t == 8:
+            stream.leave([0, 2])
+            live = [1, 3]
+        if t == 12:
+            stream.leave([0, 1])
+            assert stream.join() == [0]
+            live = [2]
+            alone[2].reset()
+        got = stream.step(x[t, live])
+        for row, source in enumerate(live):
+            expected = alone[source].step(x[t, source : source + 1])
+            np.testing.assert_allclose(got[:, row], expected[:, 0], rtol=0, atol=1e-6)
+
+
+def test_a_fixed_batch_stays():
+    node, arrays = recurrent("GRU")
+    model = built([node], arrays, {"x": ["T", 1, FEATURES]}, {"Y": None})
+    stream = vledge.InferenceSession(model).stream()
+    with pytest.raises(
+        vledge.UnsupportedError, match="the model's batch is fixed, and cannot be 0"
+    ):
+        stream.leave(0)
+    with pytest.raises(
+        vledge.UnsupportedError, match="the model's batch is fixed, and cannot be 3"
+    ):
+        vledge.InferenceSession(model).stream(batch=3)
+
+
+def test_bands_side_by_side_are_one_stream():
+    """[1, BANDS, T, FEATURES] with the bands as a GRU's batch, as speech models have it."""
+    bands = 4
+    node, arrays = recurrent("GRU")
+    shaped = [
+        ("Transpose", ["s"], ["t"], {"perm": [0, 2, 1, 3]}),
+        ("Reshape", ["t", "flat"], ["x"], {}),
+    ]
+    arrays += constants(flat=np.array([-1, bands, FEATURES]))
+    model = built(
+        [*shaped, node], arrays, {"s": [1, bands, "T", FEATURES]}, {"Y": ["T", 1, bands, HIDDEN]}
+    )
+    s = frames((1, bands, FRAMES, FEATURES))
+    stream = vledge.InferenceSession(model).stream()
+    (expected,) = theirs(model, s=s)
+    for _ in range(2):
+        steps = np.stack([stream.step(s[:, :, t]) for t in range(FRAMES)])
+        np.testing.assert_allclose(steps, expected, rtol=0, atol=1e-5)
+        stream.reset(rows=[0])
+    with pytest.raises(vledge.UnsupportedError, match="cannot be 2"):
+        stream.join()

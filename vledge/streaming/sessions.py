@@ -7,6 +7,7 @@ refused.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -129,22 +130,25 @@ class SessionMachine:
     """A model that was rewritten so that its states are inputs and outputs."""
 
     def __init__(self, graph: _FrameGraph, rows: int) -> None:
-        self.rows = rows
+        if rows < 1:
+            raise ValueError(f"batch must be at least 1, got {rows}")
+        self.rows = self._tried_rows = rows
         self._graph = graph
         feeds = (graph.feed(rows, TRIAL_FRAMES), graph.feed(rows, TRIAL_FRAMES + 1))
         promotion = Promotion(graph.model, TRIAL_FRAMES, feeds, graph.options)
         own = [
             PromotedState(
-                info.name,
-                graph.pairs[info.name],
-                feeds[0][info.name],
-                next((a for a, n in enumerate(info.shape or ()) if not isinstance(n, int)), 0),
+                info.name, graph.pairs[info.name], feeds[0][info.name], _row_axis(info.shape or ())
             )
             for info in graph.state_inputs
         ]
         self._states = [*own, *promotion.states]
         if not self._states:
             raise UnsupportedError("the model keeps no state over time: run it frame by frame")
+        # a layer over time may run for the bands of a spectrum side by side: all are one stream's
+        self._divisible = all(s.initial.shape[s.row_axis] == rows for s in promotion.states)
+        if rows > 1 and not self._divisible:
+            raise UnsupportedError(f"the model's batch is fixed, and cannot be {rows}")
         self.row_axes = {state.input: state.row_axis for state in self._states}
         self._plan = Plan(promotion.model, graph.options)
         named = [info.name for info in promotion.model.graph.outputs]
@@ -295,8 +299,25 @@ class SessionMachine:
 
     def initial_state(self) -> State:
         """As the model begins: its own initial values, zeros for what was not there."""
-        return {state.input: state.initial.copy() for state in self._states}
+        if self.rows == self._tried_rows:
+            return {state.input: state.initial.copy() for state in self._states}
+        rows = [0] * self.rows
+        return {state.input: state.initial.take(rows, state.row_axis) for state in self._states}
 
     def with_rows(self, rows: int) -> SessionMachine:
-        """The same model for another number of streams."""
-        return SessionMachine(self._graph, rows)
+        """The same model for another number of streams; tried again only from one to several."""
+        if rows > 1 and self._tried_rows == 1:
+            return SessionMachine(self._graph, 2).with_rows(rows)
+        shapes = {info.name: self._graph.sizes(info, rows, 1) for info in self._graph.frames}
+        if rows != self.rows and (shapes == self._shapes or not self._divisible):
+            raise UnsupportedError(f"the model's batch is fixed, and cannot be {rows}")
+        machine = copy.copy(self)
+        machine.rows, machine._shapes = rows, shapes
+        machine._values = machine.initial_state()
+        return machine
+
+
+def _row_axis(shape: tuple[int | str | None, ...]) -> int:
+    """The axis of a state on which the streams lie: the first one that is free, or of size 1."""
+    free = [axis for axis, size in enumerate(shape) if not isinstance(size, int)]
+    return next(iter(free or [axis for axis, size in enumerate(shape) if size == 1]), 0)

@@ -102,8 +102,8 @@ class Stream:
     def reset(self, rows: Any = None) -> None:
         """Take streams back to the start: all, or those whose row numbers are given."""
         initial = self._machine.initial_state()
-        if rows is not None:
-            picked = self._rows(rows)
+        picked = range(self.batch) if rows is None else self._rows(rows)
+        if len(set(picked)) < self.batch:
             state = self._machine.get_state()
             for name, axis in self._machine.row_axes.items():
                 moved = state[name].swapaxes(0, axis)
