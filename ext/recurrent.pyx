@@ -244,29 +244,11 @@ cdef void panel_share(const Weights *w, int member, int members, ptrdiff_t *firs
 
 
 cdef void run_independent(const Weights *w, const vl_independent *n) noexcept nogil:
+    """Steps of independent units: the only place that chooses their kernel."""
     if w.cell == INDRNN_TANH:
         w.kernels.indrnn_tanh(n)
     else:
         w.kernels.indrnn_relu(n)
-
-
-cdef void step_independent(const Weights *w, const vl_step *k) noexcept nogil:
-    """One step of a stream, by the kernel that runs chunks of steps and has its state in place."""
-    cdef vl_independent n
-    cdef ptrdiff_t here = 0
-    memcpy(k.h_next, k.h, k.rows * k.ld_h * w.itemsize)
-    n.steps = 1
-    n.rows = k.rows
-    n.first_panel, n.last_panel = k.first_panel, k.last_panel
-    n.hidden_size = k.hidden_size
-    n.live = &k.rows
-    n.pre_steps = n.out_steps = &here
-    n.out_rows = k.out_rows
-    n.w = k.w
-    n.pre, n.ld_pre = k.pre, k.ld_pre
-    n.h, n.ld_h = k.h_next, k.ld_h
-    n.out = k.out
-    run_independent(w, &n)
 
 
 cdef void step(const Weights *w, vl_step *k, vl_barrier *barrier, int members) noexcept nogil:
@@ -279,8 +261,6 @@ cdef void step(const Weights *w, vl_step *k, vl_barrier *barrier, int members) n
         w.kernels.rnn_tanh(k)
     elif w.cell == RNN_RELU:
         w.kernels.rnn_relu(k)
-    elif w.independent:
-        step_independent(w, k)
     else:
         w.kernels.gru_gates(k)
         vl_wait(barrier, members)

@@ -17,9 +17,9 @@ cimport numpy as cnp
 import numpy as np
 
 from vledge._ext.isa cimport vl_independent, vl_product, vl_step
+from vledge._ext.recurrent cimport run_independent, vl_barrier
 from vledge._ext.recurrent cimport step as step_cell
-from vledge._ext.recurrent cimport vl_barrier
-from vledge._ext.weights cimport GRU_RESET_BEFORE, INDRNN_TANH, LSTM, Direction, Weights
+from vledge._ext.weights cimport GRU_RESET_BEFORE, LSTM, Direction, Weights
 
 from vledge._ext.weights import GATES, aligned_empty, pack
 
@@ -214,10 +214,7 @@ cdef class StreamingStack:
             layer.cell.h = layer.h[self.current]
             if layer.w.independent:
                 layer.units.out = out if index == self.count - 1 else NULL
-                if layer.w.cell == INDRNN_TANH:
-                    layer.w.kernels.indrnn_tanh(&layer.units)
-                else:
-                    layer.w.kernels.indrnn_relu(&layer.units)
+                run_independent(layer.w, &layer.units)
             elif layer.w.w_hr == NULL:
                 layer.cell.h_next = layer.h[following]
                 layer.cell.out = out if index == self.count - 1 else NULL

@@ -1,4 +1,4 @@
-from vledge._ext.isa cimport vl_step
+from vledge._ext.isa cimport vl_independent, vl_step
 from vledge._ext.weights cimport Weights
 
 cdef extern from "threads.h" nogil:
@@ -12,3 +12,6 @@ cdef void parallel(int threads, task work, void *context) noexcept nogil
 
 # One time step of a layer; with one member nobody waits at the barrier.
 cdef void step(const Weights *w, vl_step *k, vl_barrier *barrier, int members) noexcept nogil
+
+# The steps of a layer of independent units, with the state in place.
+cdef void run_independent(const Weights *w, const vl_independent *n) noexcept nogil
