@@ -33,6 +33,7 @@ LAYERS = {
     "gru-2-no-bias": lambda **o: nn.GRU(5, 16, 2, bias=False, **o),
     "rnn": lambda **o: nn.RNN(5, 19, 2, **o),
     "indrnn": lambda **o: nn.IndRNN(5, 19, 2, "tanh", **o),
+    "indrnn-relu": lambda **o: nn.IndRNN(5, 7, **o),
     "rnn-relu": lambda **o: nn.RNN(5, 9, nonlinearity="relu", **o),
 }
 
