@@ -231,7 +231,9 @@ run_tests() {
             tests/formats/test_{golden,npz,safetensors,vledge_model}.py)
     fi
     log=$results/$architecture-$ARM_CPU-$what.txt
-    CI=true emulated_python -m pytest -q -p no:cacheprovider --durations=15 "${tests[@]}" "$@" |
+    # a process with threads that forks is more than the emulator promises: it passes or fails by chance
+    CI=true emulated_python -m pytest -q -p no:cacheprovider --durations=15 "${tests[@]}" "$@" \
+        --deselect tests/kernels/test_threads.py::test_pool_survives_fork |
         tee "$log" || status=$?
     printf '%s %s %s: %s\n' "$architecture" "$ARM_CPU" "$what" \
         "$(tail -1 "$log")" | tee -a "$results/results.txt"
