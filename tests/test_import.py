@@ -44,4 +44,4 @@ def test_import_time_against_numpys_own(tmp_path):
     in_python(code, **kept)
     times = [in_python(code, **kept) for _ in range(5)]
     numpys, ours = (min(column) for column in zip(*times, strict=True))
-    assert ours < 0.3 * numpys, times
+    assert ours < 0.5 * numpys, times

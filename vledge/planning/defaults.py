@@ -6,8 +6,9 @@ from vledge.planning.costs import Costs, Kernel, Overhead
 
 __all__ = ["DEFAULT"]
 
-#: Measured by `vledge calibrate` on an EPYC with AVX-512. On another CPU all are off by
-#: much the same factor, which leaves the ranking as it is.
+#: Measured by `vledge calibrate` on an EPYC with AVX-512, but for what threads gain, which is an
+#: estimate. On another CPU all are assumed to be off by much the same factor, which leaves the
+#: ranking as it is.
 DEFAULT: Final = Costs(
     source="built in; `vledge calibrate` measures this machine",
     kernels={
