@@ -104,8 +104,11 @@ VL_INLINE void vl_lstm_finish(const vl_step *s, ptrdiff_t row, ptrdiff_t panel, 
     real *c_at = (real *)s->c + row * s->ld_c + panel * L;
     vec g, g_below, t, t_below;
     vl_tanh_ratio(acc[2], &g, &g_below);
-    vec c = vl_load(c_at) / (1 + vl_exp_negated(acc[1])) +
-            g / ((1 + vl_exp_negated(acc[0])) * g_below);
+    /* A gate f that is nearly open is 1 - e f, not 1 / (1 + e), whose sum loses what is small of e: over
+     * thousands of steps that would add up. */
+    vec e = vl_exp_negated(acc[1]), f = 1 / (1 + e);
+    f = vl_select(e < 1, VL_FMA(-e, f, VL_SPLAT(1)), f);
+    vec c = VL_FMA(f, vl_load(c_at), g / ((1 + vl_exp_negated(acc[0])) * g_below));
     vl_store(c_at, c);
     vl_tanh_ratio(c, &t, &t_below);
     vl_emit(s, row, panel, t / ((1 + vl_exp_negated(acc[3])) * t_below));
@@ -117,9 +120,12 @@ static void vl_kernel_lstm(const vl_step *s) { vl_step_panels(4, 4, 0, vl_lstm_f
 
 VL_INLINE vec vl_gru_blend(vec n, vec n_below, vec z, vec h)
 {
-    /* with e = exp(-z):  (n e + h) / (1 + e) */
+    /* with e = exp(-z):  (n e + h) / (1 + e),  and while the old state counts for more, where rounding
+     * would add up over the steps,  h + (n - h) e / (1 + e) */
     vec e = vl_exp_negated(z);
-    return VL_FMA(n, e, h * n_below) / (n_below * (1 + e));
+    vec whole = VL_FMA(n, e, h * n_below), change = VL_FMA(-h, n_below, n) * e;
+    return vl_select(e < 1, h, VL_SPLAT(0)) +
+           vl_select(e < 1, change, whole) / (n_below * (1 + e));
 }
 
 VL_INLINE void vl_gru_finish(const vl_step *s, ptrdiff_t row, ptrdiff_t panel, const real *pre,
