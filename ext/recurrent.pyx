@@ -59,7 +59,7 @@ cdef size_t KEEP_BYTES = 4 * 1024 * 1024
 # weights and takes 1.8 times a row of a full tile, two take 2.4, six take 6 (benchmarks/kernels.py).
 cdef ptrdiff_t STEP_OVERHEAD = 3
 # Recurrent weights of one step below which sharing it between threads costs more than it saves, and
-# how many bytes of them a call must read in all to be worth waking a thread.
+# how many bytes of weights a call must read in all to be worth waking a thread.
 cdef ptrdiff_t SHARED_STEP_BYTES = 256 * 1024
 cdef ptrdiff_t SHARED_CALL_BYTES = 4 * 1024 * 1024
 # Naps at the barrier of a shared step after which the caller goes on alone, and for how long no step
@@ -404,6 +404,7 @@ cdef bint walk(Job *job, int d, ptrdiff_t first_row, ptrdiff_t last_row, int mem
                 out = job.y + (job.y_time[t] + d * w.width) * size
             h_next = s.h[1 - current]
             k.rows = live
+            k.turned = walked & 1   # begin with the weights that the last step left in the cache
             k.h = s.h[current]
             if w.w_hr != NULL:
                 k.h_next = s.gated
@@ -516,6 +517,8 @@ cdef int execute(Job *job, int threads) except -1:
     # Independent units meet once a chunk, not at every step, and what they share is the projection.
     cdef ptrdiff_t depth = w.input_size if w.independent else w.width
     cdef int64_t step_bytes = w.vectors * w.kernels.lanes * depth * w.itemsize
+    cdef int64_t projection_bytes = (0 if w.independent
+                                     else w.vectors * w.kernels.lanes * w.input_size * w.itemsize)
     job.slices = 1
     job.first_row[0] = 0
     job.first_row[1] = job.sequences
@@ -542,7 +545,7 @@ cdef int execute(Job *job, int threads) except -1:
             PyMem_Free(lengths)
         elif (job.sequences == 1 and threads > job.direction_count
               and (w.panels > 4 if w.independent else step_bytes >= SHARED_STEP_BYTES)
-              and step_bytes * job.steps >= SHARED_CALL_BYTES
+              and step_bytes * job.steps + projection_bytes >= SHARED_CALL_BYTES
               and vl_nanoseconds() >= rest_until):
             job.share_steps = True
             if w.independent:

@@ -212,6 +212,7 @@ cdef class StreamingStack:
             layer.input_product.x = x
             layer.w.kernels.product(&layer.input_product)
             layer.cell.h = layer.h[self.current]
+            layer.cell.turned = self.current
             if layer.w.independent:
                 layer.units.out = out if index == self.count - 1 else NULL
                 run_independent(layer.w, &layer.units)

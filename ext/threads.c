@@ -17,9 +17,10 @@
 #define vl_pause() ((void)0)
 #endif
 
-/* How long a thread spins before it sleeps: what waking one costs, so that never more than twice the
- * best choice is spent. */
-enum { VL_SPIN_NANOSECONDS = 50000 };
+/* How long a thread spins before it sleeps. Between calls: what waking one costs, so that never more than
+ * twice the best choice is spent. At a barrier longer: a member that sleeps there is late at the next one,
+ * where the others then fall asleep in turn, and on a virtual machine waking takes longer than a step. */
+enum { VL_SPIN_NANOSECONDS = 50000, VL_BARRIER_NANOSECONDS = 300000 };
 
 int64_t vl_nanoseconds(void)
 {
@@ -29,9 +30,9 @@ int64_t vl_nanoseconds(void)
 }
 
 /* Spins until *value is no longer (equal = 1) or at last (equal = 0) `than`; false when time is up. */
-static int spin_while(const int *value, int equal, int than)
+static int spin_while(const int *value, int equal, int than, int64_t nanoseconds)
 {
-    int64_t end = vl_nanoseconds() + VL_SPIN_NANOSECONDS;
+    int64_t end = vl_nanoseconds() + nanoseconds;
     do {
         for (int i = 0; i < 32; i++) {
             if ((__atomic_load_n(value, __ATOMIC_ACQUIRE) == than) != equal)
@@ -72,7 +73,7 @@ static void *worker(void *argument)
     int seen = round_at_start[member];
     pthread_mutex_unlock(&lock);
     for (;;) {
-        spin_while(&round_number, 1, seen);
+        spin_while(&round_number, 1, seen, VL_SPIN_NANOSECONDS);
         pthread_mutex_lock(&lock);
         while (round_number == seen)
             pthread_cond_wait(&work, &lock);
@@ -163,7 +164,7 @@ void vl_parallel(int threads, vl_task *task, void *context)
 
     task(context, 0, threads);
 
-    spin_while(&pending, 0, 0);
+    spin_while(&pending, 0, 0, VL_SPIN_NANOSECONDS);
     pthread_mutex_lock(&lock);
     while (__atomic_load_n(&pending, __ATOMIC_ACQUIRE))
         pthread_cond_wait(&finished, &lock);
@@ -186,7 +187,7 @@ int vl_wait(vl_barrier *barrier, int members)
         }
         return 0;
     }
-    if (spin_while(&barrier->round, 1, round))
+    if (spin_while(&barrier->round, 1, round, VL_BARRIER_NANOSECONDS))
         return 0;
     pthread_mutex_lock(&lock);
     __atomic_add_fetch(&barrier->sleepers, 1, __ATOMIC_SEQ_CST);

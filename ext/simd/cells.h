@@ -80,19 +80,23 @@ VL_INLINE void vl_step_pair(int gates, int width, int own_candidate, vl_finish *
 VL_INLINE void vl_step_panels(int gates, int width, int own_candidate, vl_finish *finish,
                               const vl_step *s)
 {
-    ptrdiff_t panel = s->first_panel;
-    if (s->rows == 1)
-        for (; panel + 2 <= s->last_panel; panel += 2)
-            vl_step_pair(gates, width, own_candidate, finish, s, panel);
-    for (; panel < s->last_panel; panel++)
+    ptrdiff_t pairs = s->rows == 1 ? (s->last_panel - s->first_panel) / 2 : 0;
+    ptrdiff_t units = s->last_panel - s->first_panel - pairs;
+    for (ptrdiff_t i = 0; i < units; i++) {
+        ptrdiff_t unit = s->turned ? units - 1 - i : i;
+        if (unit < pairs) {
+            vl_step_pair(gates, width, own_candidate, finish, s, s->first_panel + 2 * unit);
+            continue;
+        }
         for (ptrdiff_t row = 0, height; row < s->rows; row += height) {
             height = vl_next_height(s->rows - row, VL_TALLEST(gates));
 #define BODY(n)                   \
     if (n <= VL_TALLEST(gates))   \
-    vl_step_tile(n, gates, width, own_candidate, finish, s, row, panel)
+    vl_step_tile(n, gates, width, own_candidate, finish, s, row, s->first_panel + pairs + unit)
             VL_FOR_HEIGHT(height, BODY)
 #undef BODY
         }
+    }
 }
 
 /* ---- LSTM: c' = s(f) c + s(i) tanh(g),  h = s(o) tanh(c') ---------------------------------- */

@@ -23,6 +23,7 @@ typedef struct {
     ptrdiff_t depth;                    /* length of the previous output: the k loop's trip count */
     ptrdiff_t first_panel, last_panel;
     ptrdiff_t hidden_size;
+    int turned;                         /* panels are computed from the last to the first */
     const void *w;                      /* recurrent weights */
     const void *w_candidate;            /* gru_reset_before: the n gate's weights, one-gate layout */
     const void *bias_candidate;         /* gru: bias_hh of the n gate, [panel][L], else NULL */

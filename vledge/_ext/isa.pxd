@@ -1,6 +1,7 @@
 cdef extern from "simd/kernels.h" nogil:
     ctypedef struct vl_step:
         ptrdiff_t rows, depth, first_panel, last_panel, hidden_size
+        int turned
         const void *w
         const void *w_candidate
         const void *bias_candidate
