@@ -15,9 +15,10 @@ __all__ = ["SAMPLE_SECONDS", "measured", "run_workload"]
 
 # A sample repeats its work until it takes this long, so that the clock's grain does not matter.
 SAMPLE_SECONDS = 0.005
-# Threads of OpenBLAS, OpenMP and onnxruntime spin on for some 30 ms after a call, on the cores
-# that the next contestant wants.
-REST_SECONDS = 0.05
+# Threads of OpenBLAS, OpenMP and onnxruntime spin on after a call (OpenBLAS's for up to 0.1 s), on the
+# cores that the next contestant wants: its turn begins when the process has used next to no CPU time
+# for three naps in a row, or at the latest after a hundred.
+NAP_SECONDS, QUIET_SECONDS = 0.01, 0.001
 
 
 def run_workload(
@@ -74,13 +75,23 @@ def measured(ways: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[
     samples: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(rounds):
         for name, run in ways.items():
-            time.sleep(REST_SECONDS)
+            _rest()
             run()  # what stood between two turns has the caches: this one brings them back
             start = time.perf_counter()
             for _ in range(repeats[name]):
                 run()
             samples[name].append((time.perf_counter() - start) / repeats[name])
     return samples
+
+
+def _rest() -> None:
+    quiet = 0
+    for _ in range(100):
+        used = time.process_time()
+        time.sleep(NAP_SECONDS)
+        quiet = quiet + 1 if time.process_time() - used < QUIET_SECONDS else 0
+        if quiet == 3:
+            return
 
 
 def _repeats(run: Callable[[], Any]) -> int:

@@ -19,8 +19,10 @@ def version() -> str | None:
 
 def notes() -> Sequence[str]:
     return [
-        "vledge in the ratio is layer.step for single steps, layer(x) for equal lengths, and for "
-        "different lengths pack_padded_sequence, layer and pad_packed_sequence together"
+        "vledge in the ratio is layer.stream(batch=1).step for single steps on one thread (streams run on "
+        "their caller's; on more it is layer.step), layer(x) for equal lengths, and "
+        "layer(x, lengths=lengths) for different ones, padded array to padded array. A stream's first "
+        "run begins at the initial state and is compared, later ones carry on."
     ]
 
 
@@ -33,18 +35,19 @@ def prepare(
     vledge.set_num_threads(threads)
     layer = getattr(nn, workload.cell).from_weights(weights)
     if workload.streaming:
-        return _streaming(workload, layer, inputs)
+        return _streaming(layer, inputs, threads)
     if workload.kind == "full":
         return [Contestant("vledge", lambda: layer(inputs.x), _outputs)]
 
-    def run() -> Any:
+    def pack_and_pad() -> Any:
         packed = vledge.pack_padded_sequence(inputs.x, inputs.lengths, enforce_sorted=False)
         output, state = layer(packed)
         return vledge.pad_packed_sequence(output)[0], state
 
     prepacked = vledge.pack_padded_sequence(inputs.x, inputs.lengths, enforce_sorted=False)
     return [
-        Contestant("vledge", run, _outputs),
+        Contestant("vledge", lambda: layer(inputs.x, lengths=inputs.lengths), _outputs),
+        Contestant("vledge packed", pack_and_pad, _outputs, counted=False),
         Contestant(
             "vledge prepacked",
             lambda: layer(prepacked),
@@ -54,10 +57,20 @@ def prepare(
     ]
 
 
-def _streaming(workload: Workload, layer: Any, inputs: Inputs) -> list[Contestant]:
+def _streaming(layer: Any, inputs: Inputs, threads: int) -> list[Contestant]:
     initial = inputs.h_0 if inputs.c_0 is None else (inputs.h_0, inputs.c_0)
     rows, steps = list(inputs.x), list(inputs.x[:, None])
     pre_bound = layer.step
+    stream = layer.stream(batch=inputs.x.shape[1])
+    stream.state = dict(zip(stream.state, (inputs.h_0, inputs.c_0), strict=False))
+    stream_step = stream.step
+
+    def run_stream() -> Any:
+        return [stream_step(x) for x in rows]
+
+    def stream_outputs(result: Any) -> Outputs:
+        state = stream.state
+        return outputs((result, (state["h"], state["c"]) if "c" in state else state["h"]))
 
     def run_step() -> Any:
         state, outputs = initial, []
@@ -77,7 +90,15 @@ def _streaming(workload: Workload, layer: Any, inputs: Inputs) -> list[Contestan
         return _outputs((np.stack(result[0]), result[1]))
 
     return [
-        Contestant("vledge", run_step, outputs),
+        Contestant(
+            "vledge" if threads == 1 else "vledge stream",
+            run_stream,
+            stream_outputs,
+            counted=threads == 1,
+        ),
+        Contestant(
+            "vledge step" if threads == 1 else "vledge", run_step, outputs, counted=threads > 1
+        ),
         Contestant("vledge call", run_call, outputs, counted=False),
     ]
 
