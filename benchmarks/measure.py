@@ -15,9 +15,9 @@ __all__ = ["SAMPLE_SECONDS", "measured", "run_workload"]
 
 # A sample repeats its work until it takes this long, so that the clock's grain does not matter.
 SAMPLE_SECONDS = 0.005
-# Threads of OpenBLAS, OpenMP and onnxruntime spin on after a call (OpenBLAS's for up to 0.1 s), on the
-# cores that the next contestant wants: its turn begins when the process has used next to no CPU time
-# for three naps in a row, or at the latest after a hundred.
+# Threads of OpenBLAS, OpenMP and onnxruntime spin on after a call (OpenBLAS's for up to 0.1 s), on
+# the cores that the next contestant wants: its turn begins when the process has used next to no CPU
+# time for three naps in a row, or at the latest after a hundred.
 NAP_SECONDS, QUIET_SECONDS = 0.01, 0.001
 
 

@@ -19,10 +19,10 @@ def version() -> str | None:
 
 def notes() -> Sequence[str]:
     return [
-        "vledge in the ratio is layer.stream(batch=1).step for single steps on one thread (streams run on "
-        "their caller's; on more it is layer.step), layer(x) for equal lengths, and "
-        "layer(x, lengths=lengths) for different ones, padded array to padded array. A stream's first "
-        "run begins at the initial state and is compared, later ones carry on."
+        "vledge in the ratio is layer.stream(batch=1).step for single steps on one thread (streams "
+        "run on their caller's; on more it is layer.step), layer(x) for equal lengths, and "
+        "layer(x, lengths=lengths) for different ones, padded array to padded array. A stream's "
+        "first run begins at the initial state and is compared, later ones carry on."
     ]
 
 
