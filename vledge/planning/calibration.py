@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from vledge import nn, threads
-from vledge._ext.recurrent import run
+from vledge._ext.recurrent import limits, run
 from vledge.lengths import STRATEGIES
 from vledge.packing import pack_sequence
 from vledge.planning.costs import Costs, Kernel, Overhead, overhead_counts
@@ -46,7 +46,8 @@ def calibrate(seconds: float = 0.02) -> Costs:
         },
         multiply_add=_multiply_add(stopwatch),
         double=_double(stopwatch),
-        thread=_thread(stopwatch),
+        thread=_thread(stopwatch, 128, 48, 60),
+        shared=_thread(stopwatch, 192, 1, 256),
         overheads={},
     )
     with _one_thread():
@@ -128,12 +129,18 @@ def _double(stopwatch: _Stopwatch) -> float:
     return double / single
 
 
-def _thread(stopwatch: _Stopwatch) -> float:
+def _thread(stopwatch: _Stopwatch, hidden_size: int, rows: int, steps: int) -> float:
     """What a second thread adds; a machine with one core is taken to add little."""
     if threads.usable_cores() == 1:
         return 0.05
-    layer = _layer("lstm", 64, 128)
-    one, two = (stopwatch(_run(layer, 48, 60, count)) for count in (1, 2))
+    layer = _layer("lstm", 64, hidden_size)
+
+    def way(count: int) -> Callable[[], Any]:
+        once = _run(layer, rows, steps, count)
+        # limits() ends the pause in sharing steps that a busy core has caused in the run before
+        return lambda: (limits(), once())
+
+    one, two = _Stopwatch(5 * stopwatch.seconds).together([way(1), way(2)])
     return float(np.clip(one / two - 1, 0.05, 1.0))
 
 

@@ -191,7 +191,8 @@ def _streaming(case: Case, shape: LayerShape, window: int) -> Work:
     into, out, held = _step_nbytes(shape)
     n, longest = len(case.lengths), int(case.lengths[0])
     starts = range(0, longest, window)
-    runs = [np.clip(case.lengths[case.lengths > start] - start, 0, window) for start in starts]
+    # the sequences that have ended stay in the batch: threads do not share one row's steps
+    runs = [np.clip(case.lengths - start, 0, window) for start in starts]
     steps = case.steps if case.form == "padded" else longest
     whole = steps * n * out
     # a window of a batch that has its sequences first is copied
