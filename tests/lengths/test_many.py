@@ -99,6 +99,22 @@ def test_rows_are_full():
     assert min(full) > 12
 
 
+def test_short_sequences_share_rounds():
+    """Python's work is for each call of the model: rows wait for eight steps before a refill."""
+    layer = make_layer("gru")
+    sequences = make_sequences(np.random.default_rng(4).integers(1, 30, 200))
+    steps = []
+
+    def model(packed, hx):
+        steps.append(len(packed.batch_sizes))
+        return layer(packed, hx)
+
+    results = list(vledge.run_many(model, sequences, lanes=16, strategy="lanes"))
+    assert min(steps[:-1]) >= 8
+    for (_, output, _), sequence in zip(results, sequences, strict=True):
+        assert_same(output, layer(sequence)[0], 1e-6)
+
+
 def test_a_module_of_whole_sequences():
     """The shipped classifier: bidirectional, a row of logits for each sequence."""
     model, test = japanese_vowels.load(), japanese_vowels.load_test_set()

@@ -1,10 +1,10 @@
 """The lanes strategy: a fixed number of rows that are kept full.
 
 When a sequence ends, the next one starts in its row with its own initial state. The rows run
-together until one in four of them has ended; those are then refilled, all at once, as Python's work
-for each round is what short sequences wait for. Only busy rows are computed. Memory depends on the
-number of rows and not on the number of sequences, and the sequences may come from an iterator that
-nobody knows the end of.
+together until one in four of them has ended, but for eight steps at least; the free rows are then
+refilled, all at once: Python's work for each round is what short sequences wait for. Only busy rows
+are computed. Memory depends on the number of rows and not on the number of sequences, and the
+sequences may come from an iterator that nobody knows the end of.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ __all__ = ["Finished", "checked_sequence", "lanes", "refuse_backwards", "run_lan
 Model = Callable[[PackedSequence, Any], tuple[PackedSequence, Any]]
 
 DEFAULT_LANES = 64
-# Steps that the rows run together at most: bounds the memory of a round.
+# Steps that the rows run together at least, as a round takes Python as long as a few steps take the
+# kernel, and at most: that bounds the memory of a round.
+FEWEST_STEPS = 8
 MOST_STEPS = 256
 # The share of the rows that may be idle before they are refilled.
 IDLE_SHARE = 4
@@ -200,7 +202,7 @@ def run_rounds(
         if not len(busy):
             return
         idle = (len(busy) - 1) // IDLE_SHARE if more else len(busy) - 1
-        together = int(np.partition(busy, idle)[idle])
+        together = max(int(np.partition(busy, idle)[idle]), FEWEST_STEPS)
         yield rows.run(model, min(together, MOST_STEPS))
 
 

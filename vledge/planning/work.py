@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from vledge.lengths.bucketed import DEFAULT_ROWS, buckets
-from vledge.lengths.lanes import DEFAULT_LANES, IDLE_SHARE, MOST_STEPS
+from vledge.lengths.lanes import DEFAULT_LANES, FEWEST_STEPS, IDLE_SHARE, MOST_STEPS
 from vledge.planning.shapes import LayerShape
 
 __all__ = ["FORMS", "OPTIONS", "Case", "Work", "every_step", "left_out", "rounds", "work"]
@@ -181,7 +181,8 @@ def rounds(lengths: np.ndarray, lanes: int) -> list[np.ndarray]:
         more = start + free <= len(waiting)
         start = min(start + free, len(waiting))
         idle = (len(remaining) - 1) // IDLE_SHARE if more else len(remaining) - 1
-        together = min(int(np.partition(remaining, idle)[idle]), MOST_STEPS)
+        together = max(int(np.partition(remaining, idle)[idle]), FEWEST_STEPS)
+        together = min(together, MOST_STEPS)
         done.append(np.sort(np.minimum(remaining, together))[::-1])
         remaining = remaining[remaining > together] - together
     return done
