@@ -91,6 +91,8 @@ WAYS: dict[str, Callable[[Any, list[np.ndarray]], Any]] = {
 }
 # A backward direction that does not know the lengths begins in the padding: other results.
 FORWARDS = ("rectangle", "lanes", "streaming", "run_many")
+# For which a work is measured at least: short ones have more rounds.
+SECONDS = 5.0
 # Of outputs below 1 that may come from tiles of other shapes.
 TOLERANCE = 2e-6
 
@@ -114,7 +116,9 @@ def times(layer: Any, sequences: list[np.ndarray], rounds: int) -> dict[str, flo
     expected = [layer(sequence)[0] for sequence in sequences]
     for way in samples:
         check(way, WAYS[way](layer, sequences), expected)
-    for _ in range(rounds):
+    done, end = 0, time.perf_counter() + SECONDS
+    while done < rounds or time.perf_counter() < end:
+        done += 1
         for way, taken in samples.items():
             start = time.perf_counter()
             WAYS[way](layer, sequences)

@@ -1,7 +1,7 @@
 """The lanes strategy: a fixed number of rows that are kept full.
 
 When a sequence ends, the next one starts in its row with its own initial state. The rows run
-together until one in four of them has ended, but for eight steps at least; the free rows are then
+together until one in four of them has ended, but for twelve steps at least; the free rows are then
 refilled, all at once: Python's work for each round is what short sequences wait for. Only busy rows
 are computed. Memory depends on the number of rows and not on the number of sequences, and the
 sequences may come from an iterator that nobody knows the end of.
@@ -28,7 +28,7 @@ Model = Callable[[PackedSequence, Any], tuple[PackedSequence, Any]]
 DEFAULT_LANES = 64
 # Steps that the rows run together at least, as a round takes Python as long as a few steps take the
 # kernel, and at most: that bounds the memory of a round.
-FEWEST_STEPS = 8
+FEWEST_STEPS = 12
 MOST_STEPS = 256
 # The share of the rows that may be idle before they are refilled.
 IDLE_SHARE = 4
