@@ -41,5 +41,6 @@ def run(arguments: argparse.Namespace) -> int:
         f"a second thread adds {measured.thread:.0%} of a thread, "
         f"{measured.shared:.0%} where it shares a single sequence's steps"
     )
+    print(f"memory is provided at {1e-9 / measured.memory:.1f} GB/s")
     print(f"measured in {time.perf_counter() - start:.1f} s, written to {path}")
     return 0

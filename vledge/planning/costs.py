@@ -14,6 +14,9 @@ from vledge.planning.work import Case, Work
 
 __all__ = ["Costs", "Kernel", "Overhead", "overhead_counts"]
 
+# Caches and the allocator keep about as much; what a call needs beyond it comes from afar or anew.
+KEPT_BYTES = 1024 * 1024
+
 
 @dataclass(frozen=True)
 class Kernel:
@@ -62,6 +65,7 @@ class Costs:
     double: float  #: float64's time over float32's
     thread: float  #: what a thread beyond the first adds, in threads
     shared: float  #: the same where threads share the steps of a single sequence
+    memory: float  #: each byte at the peak beyond what is kept from call to call
     overheads: dict[str, Overhead]  #: by form and strategy: "list.packed"
 
     def seconds(
@@ -69,9 +73,14 @@ class Costs:
     ) -> float:
         """What the strategy takes for the case."""
         overhead = self.overheads[f"{case.form}.{strategy}"]
-        return sum(self.run_seconds(shape, run, threads) for run in done.runs) + overhead.seconds(
-            *overhead_counts(case, shape, done)
-        )
+        known = self.known_seconds(shape, done, threads)
+        return known + overhead.seconds(*overhead_counts(case, shape, done))
+
+    def known_seconds(self, shape: LayerShape, done: Work, threads: int) -> float:
+        """The kernels' and the memory's, which no strategy's overhead contains."""
+        fresh = max(0, done.peak - KEPT_BYTES)
+        runs = sum(self.run_seconds(shape, run, threads) for run in done.runs)
+        return runs + self.memory * fresh
 
     def run_seconds(self, shape: LayerShape, lengths: np.ndarray, threads: int) -> float:
         """One call of a stack of layers on sequences of these lengths, longest first."""
@@ -130,9 +139,10 @@ class Costs:
             fields["double"],
             fields["thread"],
             fields["shared"],
+            fields["memory"],
             overheads,
         )
-        constants = [costs.multiply_add, costs.double, costs.thread, costs.shared]
+        constants = [costs.multiply_add, costs.double, costs.thread, costs.shared, costs.memory]
         constants += [
             value for table in kernels.values() for k in table for value in (k.step, k.row)
         ]
