@@ -43,6 +43,12 @@ def test_the_verdict(ratios, good):
     assert planner.holds([record(ratio) for ratio in ratios]) is good
 
 
+def test_two_passes_count_by_the_least_of_each_strategy():
+    first, second = record(1.3), record(1.1)
+    second["measured"]["padded"] = 1.2
+    assert planner.merged(first, second)["measured"] == {"packed": 1.1, "padded": 1.0}
+
+
 def test_the_table():
     text = planner.summary([record(1.0), record(1.3), record(1.05, "bimodal")])
     lines = text.splitlines()

@@ -1,6 +1,7 @@
 """Plans: what they predict, what they rank first, and what strategy="auto" makes of them."""
 
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 import vledge
 from tests.lengths.cases import assert_same, make_layer, make_sequences, rectangle
 from vledge import nn
+from vledge.planning.costs import KEPT_BYTES
 from vledge.planning.defaults import DEFAULT
 from vledge.planning.work import OPTIONS, Case, rounds
 
@@ -83,6 +85,31 @@ def test_time_grows_with_work_and_falls_with_threads():
         plan(MIXED, nn.LSTM(64, 128, dtype=d))["packed"].seconds for d in ("float32", "float64")
     )
     assert double > 1.3 * single
+
+
+def test_threads_share_the_steps_of_a_giant_that_lanes_leave_alone_at_the_end():
+    """Only where its weights are large: packed keeps the giant on one thread."""
+    lengths = [1500, 100, 90, 80]
+    for hidden_size, gains in ((64, False), (256, True)):
+        alone, shared = (plan(lengths, nn.LSTM(64, hidden_size), threads=n) for n in (1, 2))
+        assert alone["lanes"].seconds > alone["packed"].seconds
+        assert (shared["lanes"].seconds < 0.9 * shared["packed"].seconds) == gains
+        assert shared["streaming"].seconds > shared["packed"].seconds  # all rows stay in its batch
+
+
+def test_memory_that_is_not_kept_takes_time():
+    """Of the padded rectangle of one giant among many, above all."""
+    costly = replace(DEFAULT, memory=3 * DEFAULT.memory)
+    for name, large in (("packed", False), ("padded", True)):
+        cheap, dear = (
+            vledge.plan([5000] + [20] * 255, nn.LSTM(64, 64), threads=1, costs=costs)[name]
+            for costs in (DEFAULT, costly)
+        )
+        more = 2 * DEFAULT.memory * (cheap.peak_bytes - KEPT_BYTES)
+        assert dear.seconds - cheap.seconds == pytest.approx(more)
+        assert (more > 0.5 * cheap.seconds) == large
+    small = plan([3, 2], nn.LSTM(4, 4))["packed"]
+    assert vledge.plan([3, 2], nn.LSTM(4, 4), threads=1, costs=costly)["packed"] == small
 
 
 def test_a_memory_limit_puts_what_fits_first():

@@ -37,6 +37,10 @@ def run(arguments: argparse.Namespace) -> int:
     print(rows(lines, right=(1, 2, 3)))
     speed = 2e-9 / measured.multiply_add
     print(f"input projection {speed:.1f} GFLOP/s, float64 takes {measured.double:.1f} x float32")
-    print(f"a second thread adds {measured.thread:.0%} of a thread")
+    print(
+        f"a second thread adds {measured.thread:.0%} of a thread, "
+        f"{measured.shared:.0%} where it shares a single sequence's steps"
+    )
+    print(f"memory is provided at {1e-9 / measured.memory:.1f} GB/s")
     print(f"measured in {time.perf_counter() - start:.1f} s, written to {path}")
     return 0

@@ -9,7 +9,7 @@ import numpy as np
 
 from vledge._ext.packing import sort_descending
 from vledge.lengths.batch import Batch
-from vledge.lengths.states import arrays_of, like, take
+from vledge.lengths.states import arrays_of, put, take
 from vledge.nn.recurrent import RecurrentBase
 from vledge.packing import pack_sequence, unpack_sequence
 
@@ -38,23 +38,14 @@ def bucketed(
     """
     sequences = batch.sequences()
     outputs: list[Any] = [None] * len(sequences)
-    whole = None
+    final = layer.zero_state(len(sequences))
     for bucket in buckets(batch.lengths, rows, memory_limit, step_nbytes(layer)):
         part = pack_sequence([sequences[i] for i in bucket], enforce_sorted=True)
         output, state = layer.forward(part, take(hx, bucket))
         for i, one in zip(bucket, unpack_sequence(output), strict=True):
             outputs[i] = one
-        if whole is None:
-            whole = like(
-                state,
-                [
-                    np.empty((a.shape[0], len(sequences), a.shape[2]), a.dtype)
-                    for a in arrays_of(state)
-                ],
-            )
-        for everyone, some in zip(arrays_of(whole), arrays_of(state), strict=True):
-            everyone[:, bucket] = some
-    return batch.from_sequences(outputs), whole
+        put(final, bucket, state)
+    return batch.from_sequences(outputs), final
 
 
 def buckets(

@@ -1,21 +1,23 @@
 """The lanes strategy: a fixed number of rows that are kept full.
 
 When a sequence ends, the next one starts in its row with its own initial state. The rows run
-together until one in eight of them has ended; those are then refilled. So a row is idle for a few
-steps at most, memory depends on the number of rows and not on the number of sequences, and the
+together until one in four of them has ended, but for twelve steps at least; the free rows are then
+refilled, all at once: Python's work for each round is what short sequences wait for. Only busy rows
+are computed. Memory depends on the number of rows and not on the number of sequences, and the
 sequences may come from an iterator that nobody knows the end of.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from vledge._ext.packing import gather, running_out, scatter, sort_descending
 from vledge.lengths.batch import Batch
-from vledge.lengths.states import arrays_of, like, side_by_side, take
+from vledge.lengths.states import arrays_of, like, put, side_by_side, take
 from vledge.nn.recurrent import RecurrentBase
 from vledge.packing import PackedSequence
 
@@ -24,10 +26,20 @@ __all__ = ["Finished", "checked_sequence", "lanes", "refuse_backwards", "run_lan
 Model = Callable[[PackedSequence, Any], tuple[PackedSequence, Any]]
 
 DEFAULT_LANES = 64
-# Steps that the rows run together at most: bounds the memory of a round.
+# Steps that the rows run together at least, as a round takes Python as long as a few steps take the
+# kernel, and at most: that bounds the memory of a round.
+FEWEST_STEPS = 12
 MOST_STEPS = 256
 # The share of the rows that may be idle before they are refilled.
-IDLE_SHARE = 8
+IDLE_SHARE = 4
+
+
+class Round(NamedTuple):
+    """The sequences that have ended in one round of the rows."""
+
+    places: list[int]  #: in the order in which the sequences came
+    outputs: list[np.ndarray]  #: [L, features]
+    state: Any  #: their final states, side by side
 
 
 class Finished(NamedTuple):
@@ -44,12 +56,14 @@ def lanes(
     """Run all sequences in ``lanes`` rows (64), in the order in which they are given."""
     refuse_backwards(layer, "lanes")
     sequences = batch.sequences()
-    initial = None if hx is None else lambda index, _: take(hx, slice(index, index + 1))
     outputs: list[Any] = [None] * len(sequences)
-    states: list[Any] = [None] * len(sequences)
-    for place, output, state in run_lanes(layer.forward, sequences, lanes, initial):
-        outputs[place], states[place] = output, state
-    return batch.from_sequences(outputs), side_by_side(states, [1] * len(states))
+    final = layer.zero_state(len(sequences))
+    initial = None if hx is None else lambda places, _: take(hx, places)
+    for places, ended, state in run_rounds(layer.forward, sequences, lanes, initial):
+        for place, output in zip(places, ended, strict=True):
+            outputs[place] = output
+        put(final, places, state)
+    return batch.from_sequences(outputs), final
 
 
 def refuse_backwards(layer: RecurrentBase, strategy: str) -> None:
@@ -66,6 +80,7 @@ class _Rows:
 
     def __init__(self, count: int) -> None:
         self.free = list(range(count))
+        self.started: list[int] = []  # since the last run: no output yet
         self.places = [0] * count
         self.inputs: list[Any] = [None] * count
         self.outputs: list[Any] = [None] * count
@@ -74,16 +89,18 @@ class _Rows:
         self.target = np.zeros(count, np.int64)
         self.state: Any = None  # None: all zeros, nobody knows yet of what shape
 
-    def start(self, place: int, sequence: np.ndarray, state: Any) -> None:
-        """Let a sequence start in a free row, from its state or, where that is None, from zeros."""
-        row = self.free.pop()
-        self.places[row], self.inputs[row], self.outputs[row] = place, sequence, None
-        self.remaining[row], self.source[row] = len(sequence), sequence.ctypes.data
+    def start(self, places: list[int], sequences: list[np.ndarray], state: Any) -> None:
+        """Let sequences start in free rows, from a state or, where that is None, from zeros."""
+        rows = self.started = [self.free.pop() for _ in places]
+        for row, place, sequence in zip(rows, places, sequences, strict=True):
+            self.places[row], self.inputs[row], self.outputs[row] = place, sequence, None
+        self.remaining[rows] = [len(sequence) for sequence in sequences]
+        self.source[rows] = [sequence.ctypes.data for sequence in sequences]
         if state is not None:
-            self._write(slice(row, row + 1), state)
+            self._write(rows, state)
         elif self.state is not None:
             for array in arrays_of(self.state):
-                array[:, row] = 0
+                array[:, rows] = 0
 
     def _write(self, rows: Any, state: Any) -> None:
         if self.state is None:
@@ -91,10 +108,9 @@ class _Rows:
             shapes = [(a.shape[0], count, a.shape[2]) for a in arrays_of(state)]
             dtype = arrays_of(state)[0].dtype
             self.state = like(state, [np.zeros(shape, dtype) for shape in shapes])
-        for mine, given in zip(arrays_of(self.state), arrays_of(state), strict=True):
-            mine[:, rows] = given
+        put(self.state, rows, state)
 
-    def run(self, model: Model, most: int) -> Iterator[Finished]:
+    def run(self, model: Model, most: int) -> Round:
         """Run all rows for the next steps, at most so many, and give what has ended by then."""
         steps = np.minimum(self.remaining, most)
         live = sort_descending(steps)[: np.count_nonzero(steps)]
@@ -111,10 +127,9 @@ class _Rows:
         self._write(live, state)
 
         data = np.ascontiguousarray(output.data)
-        for row in live.tolist():
-            if self.outputs[row] is None:
-                self.outputs[row] = np.empty((len(self.inputs[row]), data.shape[1]), data.dtype)
-                self.target[row] = self.outputs[row].ctypes.data
+        for row in self.started:
+            self.outputs[row] = np.empty((len(self.inputs[row]), data.shape[1]), data.dtype)
+        self.target[self.started] = [self.outputs[row].ctypes.data for row in self.started]
         nbytes = data.strides[0]
         scatter(
             data.ctypes.data, self.target[live], nbytes, batch_sizes, nbytes, len(batch_sizes), 0
@@ -123,9 +138,12 @@ class _Rows:
 
         ended = live[self.remaining[live] == 0].tolist()
         self.free += ended
-        for row in ended:
-            state = take(self.state, slice(row, row + 1))
-            yield Finished(self.places[row], self.outputs[row], state)
+        self.started = []
+        return Round(
+            [self.places[row] for row in ended],
+            [self.outputs[row] for row in ended],
+            take(self.state, ended),
+        )
 
 
 def run_lanes(
@@ -134,10 +152,34 @@ def run_lanes(
     lanes: int | None = None,
     initial_state: Callable[[int, np.ndarray], Any] | None = None,
 ) -> Iterator[Finished]:
-    """Results as the sequences end; sequences are asked for when a row is free.
+    """Results as the sequences end, by :func:`run_rounds`.
+
+    ``initial_state(index, sequence)`` gives the state of one sequence, None for zeros.
+    """
+
+    def together(places: list[int], arrays: list[np.ndarray]) -> Any:
+        assert initial_state is not None
+        states = [initial_state(place, a) for place, a in zip(places, arrays, strict=True)]
+        return side_by_side(states, [1] * len(states))
+
+    initial = None if initial_state is None else together
+    for places, outputs, state in run_rounds(model, sequences, lanes, initial):
+        while outputs:  # an output that nobody keeps makes room before the next round
+            last = len(outputs) - 1
+            own = like(state, [array[:, last : last + 1] for array in arrays_of(state)])
+            yield Finished(places[last], outputs.pop(), own)
+
+
+def run_rounds(
+    model: Model,
+    sequences: Iterable[Any],
+    lanes: int | None = None,
+    initial_state: Callable[[list[int], list[np.ndarray]], Any] | None = None,
+) -> Iterator[Round]:
+    """What has ended in each round; sequences are asked for when a row is free.
 
     ``model(packed, hx)`` gives the packed output and the state, one direction only.
-    ``initial_state(index, sequence)`` gives the state of one sequence, None for zeros.
+    ``initial_state(places, sequences)`` gives the state of some sequences, None for zeros.
     """
     lanes = DEFAULT_LANES if lanes is None else lanes
     if lanes < 1:
@@ -147,20 +189,21 @@ def run_lanes(
     kind: tuple[int, np.dtype] | None = None
     more = True
     while True:
-        while more and rows.free:
-            following = next(source, None)
-            if following is None:
-                more = False
-                break
-            place, sequence = following
+        places: list[int] = []
+        arrays: list[np.ndarray] = []
+        for place, sequence in islice(source, len(rows.free) if more else 0):
             array, kind = checked_sequence(place, sequence, kind)
-            rows.start(place, array, initial_state(place, array) if initial_state else None)
+            places.append(place)
+            arrays.append(array)
+        if places:
+            rows.start(places, arrays, initial_state(places, arrays) if initial_state else None)
+        more = more and not rows.free
         busy = rows.remaining[rows.remaining > 0]
         if not len(busy):
             return
         idle = (len(busy) - 1) // IDLE_SHARE if more else len(busy) - 1
-        together = int(np.partition(busy, idle)[idle])
-        yield from rows.run(model, min(together, MOST_STEPS))
+        together = max(int(np.partition(busy, idle)[idle]), FEWEST_STEPS)
+        yield rows.run(model, min(together, MOST_STEPS))
 
 
 def checked_sequence(

@@ -14,7 +14,16 @@ import numpy as np
 from vledge.nn.dtype import wrong_dtype
 from vledge.nn.recurrent import RecurrentBase
 
-__all__ = ["arrays_of", "checked", "initial_state", "keep_states", "like", "side_by_side", "take"]
+__all__ = [
+    "arrays_of",
+    "checked",
+    "initial_state",
+    "keep_states",
+    "like",
+    "put",
+    "side_by_side",
+    "take",
+]
 
 
 def arrays_of(hx: Any) -> tuple[np.ndarray, ...]:
@@ -32,6 +41,12 @@ def take(hx: Any, rows: Any) -> Any:
     if hx is None:
         return None
     return like(hx, [array[:, rows].copy() for array in arrays_of(hx)])
+
+
+def put(hx: Any, rows: Any, part: Any) -> None:
+    """Write the state of some of the sequences into that of all."""
+    for everyone, some in zip(arrays_of(hx), arrays_of(part), strict=True):
+        everyone[:, rows] = some
 
 
 def checked(layer: RecurrentBase, hx: Any, sequences: int) -> Any:

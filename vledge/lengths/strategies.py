@@ -15,7 +15,7 @@ from vledge.lengths.masked import masked
 from vledge.lengths.packed import packed
 from vledge.lengths.padded import padded
 from vledge.lengths.semantics import Semantics, fill_places, resolve
-from vledge.lengths.states import arrays_of, checked, take
+from vledge.lengths.states import arrays_of, checked, put, take
 from vledge.lengths.streaming import streaming
 from vledge.nn.recurrent import RecurrentBase
 
@@ -131,8 +131,7 @@ def _without_empty(
     output = None
     if len(live):
         output, ran = strategy(layer, batch.select(live), take(hx, live), **options)
-        for everyone, some in zip(arrays_of(state), arrays_of(ran), strict=True):
-            everyone[:, live] = some
+        put(state, live, ran)
     width = h.shape[2] * (2 if layer.bidirectional else 1)
     return batch.expand(live, output, width, h.dtype), state
 

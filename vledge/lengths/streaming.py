@@ -8,7 +8,7 @@ import numpy as np
 
 from vledge.lengths.batch import Batch
 from vledge.lengths.lanes import refuse_backwards
-from vledge.lengths.states import arrays_of, take
+from vledge.lengths.states import put, take
 from vledge.nn.recurrent import RecurrentBase
 
 __all__ = ["streaming"]
@@ -71,7 +71,6 @@ def streaming(
             state = ended
         else:
             reached = left > skip
-            for everyone, some in zip(arrays_of(state), arrays_of(ended), strict=True):
-                everyone[:, reached] = some[:, reached]
+            put(state, reached, take(ended, reached))
     assert whole is not None
     return batch.from_padded(whole), state

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from vledge import nn, threads
-from vledge._ext.recurrent import run
+from vledge._ext.recurrent import limits, run
 from vledge.lengths import STRATEGIES
 from vledge.packing import pack_sequence
 from vledge.planning.costs import Costs, Kernel, Overhead, overhead_counts
@@ -38,6 +38,7 @@ def calibrate(seconds: float = 0.02) -> Costs:
     """Measure; each figure is the least of the runs that fit into so many seconds, three at
     least, or of one for 0."""
     stopwatch = _Stopwatch(seconds)
+    gains = _thread_gains(stopwatch)
     kernels = Costs(
         source=f"measured on {time.strftime('%Y-%m-%d %H:%M')}",
         kernels={
@@ -46,11 +47,16 @@ def calibrate(seconds: float = 0.02) -> Costs:
         },
         multiply_add=_multiply_add(stopwatch),
         double=_double(stopwatch),
-        thread=_thread(stopwatch),
+        thread=gains[0],
+        shared=gains[1],
+        memory=_memory(stopwatch),
         overheads={},
     )
     with _one_thread():
-        return replace(kernels, overheads=_overheads(stopwatch, kernels))
+        overheads = _overheads(stopwatch, kernels)
+    # Once more, seconds later: another program may have had the second core.
+    thread, shared = (max(pair) for pair in zip(gains, _thread_gains(stopwatch), strict=True))
+    return replace(kernels, thread=thread, shared=shared, overheads=overheads)
 
 
 @contextmanager
@@ -128,13 +134,30 @@ def _double(stopwatch: _Stopwatch) -> float:
     return double / single
 
 
-def _thread(stopwatch: _Stopwatch) -> float:
-    """What a second thread adds; a machine with one core is taken to add little."""
+def _thread_gains(stopwatch: _Stopwatch) -> tuple[float, float]:
+    """What a second thread adds, for many sequences and where it shares the steps of one; a
+    machine with one core is taken to add little."""
     if threads.usable_cores() == 1:
-        return 0.05
-    layer = _layer("lstm", 64, 128)
-    one, two = (stopwatch(_run(layer, 48, 60, count)) for count in (1, 2))
+        return 0.05, 0.05
+    return _gain(stopwatch, 128, 48, 60), _gain(stopwatch, 192, 1, 256)
+
+
+def _gain(stopwatch: _Stopwatch, hidden_size: int, rows: int, steps: int) -> float:
+    layer = _layer("lstm", 64, hidden_size)
+
+    def way(count: int) -> Callable[[], Any]:
+        once = _run(layer, rows, steps, count)
+        # limits() ends the pause in sharing steps that a busy core has caused in the run before
+        return lambda: (limits(), once())
+
+    one, two = _Stopwatch(5 * stopwatch.seconds).together([way(1), way(2)])
     return float(np.clip(one / two - 1, 0.05, 1.0))
+
+
+def _memory(stopwatch: _Stopwatch) -> float:
+    """To write memory that the system has to provide first."""
+    count = 64 * 1024 * 1024
+    return stopwatch(lambda: np.empty(count, np.uint8).fill(0)) / count
 
 
 def _overheads(stopwatch: _Stopwatch, kernels: Costs) -> dict[str, Overhead]:
@@ -151,7 +174,7 @@ def _overheads(stopwatch: _Stopwatch, kernels: Costs) -> dict[str, Overhead]:
         for name, taken in zip(names, stopwatch.together(ways), strict=True):
             form, strategy = name.split(".")
             done = work(strategy, cases[form], shape, OPTIONS[strategy][0])
-            known = sum(kernels.run_seconds(shape, run, 1) for run in done.runs)
+            known = kernels.known_seconds(shape, done, 1)
             counts = overhead_counts(cases[form], shape, done)
             samples.setdefault(name, []).append((counts, taken - known, taken))
     return {

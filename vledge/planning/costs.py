@@ -8,10 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from vledge._ext.recurrent import limits
 from vledge.planning.shapes import LayerShape
 from vledge.planning.work import Case, Work
 
 __all__ = ["Costs", "Kernel", "Overhead", "overhead_counts"]
+
+# Caches and the allocator keep about as much; what a call needs beyond it comes from afar or anew.
+KEPT_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,8 @@ class Costs:
     multiply_add: float  #: of the input projection, float32, one thread
     double: float  #: float64's time over float32's
     thread: float  #: what a thread beyond the first adds, in threads
+    shared: float  #: the same where threads share the steps of a single sequence
+    memory: float  #: each byte at the peak beyond what is kept from call to call
     overheads: dict[str, Overhead]  #: by form and strategy: "list.packed"
 
     def seconds(
@@ -67,9 +73,14 @@ class Costs:
     ) -> float:
         """What the strategy takes for the case."""
         overhead = self.overheads[f"{case.form}.{strategy}"]
-        return sum(self.run_seconds(shape, run, threads) for run in done.runs) + overhead.seconds(
-            *overhead_counts(case, shape, done)
-        )
+        known = self.known_seconds(shape, done, threads)
+        return known + overhead.seconds(*overhead_counts(case, shape, done))
+
+    def known_seconds(self, shape: LayerShape, done: Work, threads: int) -> float:
+        """The kernels' and the memory's, which no strategy's overhead contains."""
+        fresh = max(0, done.peak - KEPT_BYTES)
+        runs = sum(self.run_seconds(shape, run, threads) for run in done.runs)
+        return runs + self.memory * fresh
 
     def run_seconds(self, shape: LayerShape, lengths: np.ndarray, threads: int) -> float:
         """One call of a stack of layers on sequences of these lengths, longest first."""
@@ -77,29 +88,23 @@ class Costs:
         if shape.itemsize == 8:
             step, row = step * self.double, row * self.double
         multiply_add = self.multiply_add * (self.double if shape.itemsize == 8 else 1)
-        steps = int(lengths.sum())
         total = 0.0
         for size in shape.layer_inputs:
             each = row + multiply_add * shape.hidden_size * (shape.gates * size + shape.proj_size)
-            total += shape.directions * self._direction(
-                lengths, steps, step, each, threads, shape.directions
-            )
+            total += shape.directions * self._direction(lengths, step, each, threads, shape)
         return total
 
     def _direction(
-        self,
-        lengths: np.ndarray,
-        steps: int,
-        step: float,
-        row: float,
-        threads: int,
-        directions: int,
+        self, lengths: np.ndarray, step: float, row: float, threads: int, shape: LayerShape
     ) -> float:
+        directions, steps = shape.directions, int(lengths.sum())
         alone = step * int(lengths[0]) + row * steps
         if threads == 1:
             return alone
         speed = 1 + self.thread * (threads - 1)
         slices = threads if threads % directions else threads // directions
+        if threads > directions and len(lengths) == 1 and _shares_steps(shape, steps):
+            return alone / (1 + self.shared * (threads - 1))
         if slices == 1 or len(lengths) == 1:
             return alone / (1 + self.thread if directions == 2 else 1)
         # Slices of equal work; each walks as many steps as its longest sequence has.
@@ -133,9 +138,11 @@ class Costs:
             fields["multiply_add"],
             fields["double"],
             fields["thread"],
+            fields["shared"],
+            fields["memory"],
             overheads,
         )
-        constants = [costs.multiply_add, costs.double, costs.thread]
+        constants = [costs.multiply_add, costs.double, costs.thread, costs.shared, costs.memory]
         constants += [
             value for table in kernels.values() for k in table for value in (k.step, k.row)
         ]
@@ -147,6 +154,16 @@ class Costs:
         if not all(isinstance(value, float) and 0 <= value < np.inf for value in moved):
             raise ValueError("an overhead's constant is not a number from 0")
         return costs
+
+
+def _shares_steps(shape: LayerShape, steps: int) -> bool:
+    """Whether threads run a single sequence's steps together: not where its weights are small."""
+    if shape.cell == "indrnn":  # its steps take no product: what is shared is not worth a term
+        return False
+    least = limits()
+    width = shape.proj_size or shape.hidden_size
+    nbytes = shape.gates * shape.hidden_size * width * shape.itemsize
+    return nbytes >= least["shared_step_bytes"] and nbytes * steps >= least["shared_call_bytes"]
 
 
 def _line(places: np.ndarray, values: Sequence[float], at: float) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 from vledge.errors import MissingDependencyError
 from vledge.planning.ranking import Plan
 
-__all__ = ["draw"]
+__all__ = ["draw", "draw_shape"]
 
 REAL, PADDING, OVER = "#2a7f62", "#d9d4c7", "#b3403a"
 
@@ -31,7 +31,7 @@ def draw(plan: Plan, path: str | os.PathLike[str]) -> None:
     FigureCanvasAgg(figure)
     histogram, shape, times = figure.subplots(1, 3)
     _histogram(histogram, plan)
-    _shape(shape, plan)
+    draw_shape(shape, plan)
     _times(times, plan)
     figure.savefig(path, dpi=120)
 
@@ -43,7 +43,8 @@ def _histogram(axis: Any, plan: Plan) -> None:
     axis.set_title(f"{len(plan.lengths):,} sequences, {plan.lengths.sum():,} steps", fontsize=10)
 
 
-def _shape(axis: Any, plan: Plan) -> None:
+def draw_shape(axis: Any, plan: Plan) -> None:
+    """The padded rectangle and what is packed of it, on an axis of matplotlib's."""
     falling = np.sort(plan.lengths)[::-1]
     edges = np.arange(len(falling) + 1)
     axis.stairs(np.full(len(falling), falling[0]), edges, fill=True, color=PADDING, label="padding")

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from vledge.lengths.bucketed import DEFAULT_ROWS, buckets
-from vledge.lengths.lanes import DEFAULT_LANES, IDLE_SHARE, MOST_STEPS
+from vledge.lengths.lanes import DEFAULT_LANES, FEWEST_STEPS, IDLE_SHARE, MOST_STEPS
 from vledge.planning.shapes import LayerShape
 
 __all__ = ["FORMS", "OPTIONS", "Case", "Work", "every_step", "left_out", "rounds", "work"]
@@ -181,7 +181,8 @@ def rounds(lengths: np.ndarray, lanes: int) -> list[np.ndarray]:
         more = start + free <= len(waiting)
         start = min(start + free, len(waiting))
         idle = (len(remaining) - 1) // IDLE_SHARE if more else len(remaining) - 1
-        together = min(int(np.partition(remaining, idle)[idle]), MOST_STEPS)
+        together = max(int(np.partition(remaining, idle)[idle]), FEWEST_STEPS)
+        together = min(together, MOST_STEPS)
         done.append(np.sort(np.minimum(remaining, together))[::-1])
         remaining = remaining[remaining > together] - together
     return done
@@ -191,7 +192,8 @@ def _streaming(case: Case, shape: LayerShape, window: int) -> Work:
     into, out, held = _step_nbytes(shape)
     n, longest = len(case.lengths), int(case.lengths[0])
     starts = range(0, longest, window)
-    runs = [np.clip(case.lengths[case.lengths > start] - start, 0, window) for start in starts]
+    # the sequences that have ended stay in the batch: threads do not share one row's steps
+    runs = [np.clip(case.lengths - start, 0, window) for start in starts]
     steps = case.steps if case.form == "padded" else longest
     whole = steps * n * out
     # a window of a batch that has its sequences first is copied
