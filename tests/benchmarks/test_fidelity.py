@@ -33,9 +33,40 @@ def record(ours, torch, onnxruntime):
         "length": 10,
         "family": "usual",
         "part": "y",
+        "draws": 1,
         "median": dict.fromkeys(errors, 1.0),
         "worst": errors,
+        "interval": (0.5, 1.25),
     }
+
+
+def drawn(*worst):
+    names = ("vledge", "torch", "onnxruntime")
+    return [
+        {name: {"median": 1.0, "worst": error} for name, error in zip(names, row, strict=True)}
+        for row in worst
+    ]
+
+
+def test_worst_errors_are_averaged_by_their_logarithms():
+    found = fidelity.summary(drawn((1e-6, 1e-6, 1.0), (1e-2, 4e-2, 1.0)))
+    assert found["worst"] == pytest.approx({"vledge": 1e-4, "torch": 2e-4, "onnxruntime": 1.0})
+    assert found["median"] == dict.fromkeys(found["median"], 1.0)
+    assert fidelity.summary(drawn((0.0, 1.0, 1.0)))["worst"]["vledge"] == 0
+
+
+def test_the_interval_is_as_wide_as_the_draws_disagree():
+    agreeing = drawn(*[(10.0**-k, 10.0**-k, 1.0) for k in range(1, 8)])
+    assert fidelity.interval(agreeing) == pytest.approx((1, 1))
+    low, high = fidelity.interval(drawn(*[(1.0, 3.0, 9.0), (3.0, 1.0, 9.0)] * 6))
+    assert low < 0.8
+    assert high > 1.25
+    assert fidelity.interval(agreeing[:2]) is None
+
+
+def test_peers_are_judged_alike():
+    assert ratios(record(3.0, 4.0, 2.0), "onnxruntime")["worst"] == pytest.approx(2 / 3)
+    assert not passes(record(1.0, 4.0, 2.0), 1.5, "onnxruntime")
 
 
 def test_rows_are_judged_against_the_better_peer():
@@ -52,5 +83,6 @@ def test_the_page_counts_and_lists_what_fails():
     page = markdown(records, {"CPU": "test"}, fidelity.FAMILIES, 1.5)
     assert "**1 of 2 rows reach it.**" in page
     assert page.index("Rows that do not:") < page.index("4.50") < page.index("## All rows")
+    assert "torch reaches 0 of\n  2 rows, onnxruntime 2." in page
     assert text_row(records[1], 1.5).endswith("FAILS")
     assert not text_row(records[0], 1.5).endswith("FAILS")

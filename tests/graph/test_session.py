@@ -211,6 +211,25 @@ def test_fallback_runs_what_we_have_not():
         session(unknown, {"x": x}, ["y"], domains=["example"], options={"fallback": "reference"})
 
 
+def test_fallback_may_be_ones_own():
+    nodes = [node("Frobnicate", ["x"], ["y"], name="n", domain="example", by=3.0)]
+    given = []
+
+    def frobnicate(unknown, opset):
+        given.append((unknown.op_type, opset))
+        if unknown.op_type != "Frobnicate":
+            raise vledge.UnsupportedError(f"{unknown}: no such thing")
+        return lambda x: x * np.float32(unknown.attributes["by"])
+
+    options = {"fallback": frobnicate}
+    own = session(nodes, {"x": X}, ["y"], domains=["example"], options=options)
+    np.testing.assert_array_equal(own.run(None, {"x": X})[0], 3 * X)
+    assert ("Frobnicate", 1) in given
+    other = [node("Blur", ["x"], ["y"], name="n", domain="example")]
+    with pytest.raises(vledge.UnsupportedError, match="no such thing"):
+        session(other, {"x": X}, ["y"], domains=["example"], options=options)
+
+
 def test_threads_share_a_session():
     models = []
     for op_type in ("LSTM", "GRU"):

@@ -80,7 +80,11 @@ def test_japanese_vowels_by_export(tmp_path, clean_python):
     assert sorted({run.path.strategy for run in report.runs}) == [
         "alone",
         "batch",
+        "bucketed",
         "longer",
+        "masked",
+        "packed",
+        "padded",
         "reordered",
     ]
     found = validated(clean_python, model)

@@ -131,6 +131,7 @@ def test_validate_passes(vowels, vledge_command):
     assert out.splitlines()[-1] == "passed"
     assert re.search(r"logits +\S+e-0[678] .* 6 of 6", out)
     assert "tolerance: 8 x the reference's own float32 error" in out
+    assert "left out   lanes, streaming: layers of both directions need whole sequences" in out
 
 
 def test_validate_fails_and_says_why(vowels, tmp_path, vledge_command):
@@ -156,7 +157,10 @@ def test_json_is_for_programs(vowels, vledge_command):
     assert report["passed"] is True
     assert report["diagnosis"] is None
     assert {output["name"] for output in report["outputs"]} == {"logits", "h_n", "h_n.Y"}
-    assert {run["strategy"] for run in report["runs"]} == {"batch", "alone", "reordered", "longer"}
+    strategies = {run["strategy"] for run in report["runs"]}
+    assert strategies == {"batch", "alone", "reordered", "longer", "padded", "packed", "masked",
+                          "bucketed"}  # fmt: skip
+    assert set(report["left_out"]) == {"chunks", "lanes", "streaming"}
 
 
 class Page(HTMLParser):
@@ -193,6 +197,7 @@ def test_the_page_stands_alone(vowels, tmp_path, vledge_command):
     assert "http" not in text
     assert "@import" not in text
     assert parsed.tags.count("svg") == 1 + 3 + 1 + 1  # over time, three histograms, lengths, time
+    assert "Left out: lanes (layers of both directions" in text
     for heading in ("Outputs", "Error over time", "Lengths", "Time", "Ways of running", "Machine"):
         assert f"<h2>{heading}</h2>" in text
 

@@ -71,6 +71,7 @@ def text(report: Report, every_run: bool = False) -> str:
         f"{report.model} against {report.reference}",
         f"  reference  {made_by}; {report.cases} runs, {len(report.lengths)} sequences{lengths}",
         f"  paths      {len(report.runs)}: {_paths(report)}",
+        *_left_out(report),
         *(f"  note       {note}" for note in report.notes),
         "",
         rows(_table(report), indent="", right=(1, 2, 3, 4, 5)),
@@ -99,6 +100,13 @@ def _paths(report: Report) -> str:
     ]
     words = [", ".join(map(str, values)) for values in sets]
     return f"{words[0]}; {words[1]}; {words[2]} threads; {words[3]}"
+
+
+def _left_out(report: Report) -> list[str]:
+    """A line for each reason."""
+    reasons = dict.fromkeys(report.left_out.values())
+    names = {why: [n for n, own in report.left_out.items() if own == why] for why in reasons}
+    return [f"  left out   {', '.join(names[why])}: {why}" for why in reasons]
 
 
 def _table(report: Report) -> list[tuple[str, ...]]:

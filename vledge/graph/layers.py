@@ -16,7 +16,7 @@ from vledge.graph.passes.program import Program
 from vledge.graph.plan import simplified
 from vledge.graph.session import read_model
 
-__all__ = ["RecurrentSummary", "layer_weights", "recurrent_nodes", "summaries"]
+__all__ = ["RecurrentSummary", "layer_weights", "recurrent_nodes", "stack_weights", "summaries"]
 
 KINDS = ("LSTM", "GRU", "RNN")
 
@@ -93,7 +93,7 @@ def layer_weights(
     model = source if isinstance(source, Model) else read_model(source)
     try:
         program = simplified(model)
-        return _stack(program, kind, _chosen(program.graph, kind, node))
+        return stack_weights(program, kind, _chosen(program.graph, kind, node))
     except (FormatError, UnsupportedError) as error:
         raise type(error)(f"{where}{error}") from None
 
@@ -120,9 +120,10 @@ def _chosen(graph: Graph, kind: str, wanted: str | Sequence[str] | None) -> list
     return chosen
 
 
-def _stack(
+def stack_weights(
     program: Program, kind: str, nodes: list[Node]
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The same for nodes of a simplified program; UnsupportedError if no layer can be them."""
     arrays: dict[str, np.ndarray] = {}
     options: dict[str, Any] = {}
     for layer, node in enumerate(nodes):

@@ -18,6 +18,7 @@ from vledge.errors import FormatError, ModelWarning, UnsupportedError, VledgeErr
 from vledge.formats.element_types import DTYPES
 from vledge.formats.graph_definition import Graph, Model, Node, ValueInfo
 from vledge.graph.plan import Plan, failed_node
+from vledge.graph.prepared import Fallback
 
 if TYPE_CHECKING:
     from vledge.streaming import Stream
@@ -59,9 +60,11 @@ class InferenceSession:
     path_or_bytes : str, PathLike or bytes, or a Model that `read_model` read
         A file, told by its content, or the content itself. ONNX files need the onnx package, files
         by ``vledge convert`` do not.
-    fallback : None or "reference"
+    fallback : None, "reference" or a function
         With "reference", nodes that vledge has no operator for are run by onnx's own reference
-        evaluator, slowly; without it, a model that has such nodes is refused.
+        evaluator, slowly; without it, a model that has such nodes is refused. A function
+        ``fallback(node, opset)`` gives one that runs the node: it takes the node's inputs as
+        arrays and returns its outputs; UnsupportedError if there is none.
     empty_state : "zero" or "initial"
         The final state of a sequence of length 0 in a recurrent node, which ONNX leaves open: zeros
         as onnxruntime has it, or its initial state.
@@ -90,7 +93,7 @@ class InferenceSession:
         sess_options: None = None,
         providers: Sequence[str] | None = None,
         *,
-        fallback: str | None = None,
+        fallback: str | Fallback | None = None,
         empty_state: str = "zero",
     ) -> None:
         if sess_options is not None:
@@ -102,14 +105,16 @@ class InferenceSession:
             raise ValueError(
                 f"providers is {list(providers)}: vledge has only CPUExecutionProvider"
             )
-        if fallback not in (None, "reference"):
-            raise ValueError(f"fallback must be None or 'reference', got {fallback!r}")
+        if not callable(fallback) and fallback not in (None, "reference"):
+            raise ValueError(f"fallback must be None, 'reference' or a function, got {fallback!r}")
         if empty_state not in ("zero", "initial"):
             raise ValueError(f"empty_state must be 'zero' or 'initial', got {empty_state!r}")
         source = path_or_bytes
         self._where = "" if isinstance(source, (bytes, Model)) else f"{os.fspath(source)}: "
         self._options = {"empty_state": empty_state}
-        self._fallback = _reference_fallback() if fallback else None
+        self._fallback: Fallback | None = None
+        if fallback is not None:
+            self._fallback = fallback if callable(fallback) else _reference_fallback()
         self._source = source
         self._model = self._read()
         graph = self._model.graph

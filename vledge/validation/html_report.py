@@ -65,11 +65,14 @@ def html(report: Report) -> str:
     ]
     if report.diagnosis:
         parts.append(f'<p class="diagnosis">{_text(report.diagnosis.summary)}</p>')
+    left_out = report.left_out.items()
     errors = sorted({one.error for one in report.runs if one.error})
     parts += [f'<p class="diagnosis">{_text(error)}</p>' for error in errors]
     parts += ["<h2>Outputs</h2>", _outputs(report)]
     parts += _drawings(report)
-    parts += ["<h2>Ways of running</h2>", _runs(report), "<h2>Machine</h2>", _machine(report)]
+    parts += ["<h2>Ways of running</h2>", _runs(report)]
+    parts += [f'<p class="soft">Left out: {_text(n)} ({_text(w)})</p>' for n, w in left_out]
+    parts += ["<h2>Machine</h2>", _machine(report)]
     return "\n".join([*parts, "</body></html>", ""])
 
 

@@ -1,7 +1,7 @@
 """The ways in which a model can be run on this machine, all of which must give the same answer.
 
-A path is a strategy (how the sequences of a batch are given to the model), an instruction set, a
-number of threads, and what computes the products over the inputs.
+A path is a strategy (how the sequences of a batch are given to the model, or run in its recurrent
+layers), an instruction set, a number of threads, and what computes the products over the inputs.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from vledge.graph.session import InferenceSession
 from vledge.threads import get_num_threads, set_num_threads, usable_cores
 from vledge.validation.axes import lengths_input
 from vledge.validation.bundle import Case, Reference
-from vledge.validation.layers import is_recurrent
+from vledge.validation.layer_strategies import OPTIONS, layer_session, obstacles
+from vledge.validation.layers import exposed, is_recurrent
 
-__all__ = ["STRATEGIES", "Path", "available_paths", "selected"]
+__all__ = ["STRATEGIES", "Path", "available_paths", "selected", "session_for"]
 
 Arrays = dict[str, np.ndarray]
 _Run = Callable[[Arrays], Arrays]
@@ -31,6 +32,7 @@ STRATEGIES = {
     "reordered": "the batch's sequences in reverse order",
     "longer": "more padding behind every sequence",
     "chunks": "in two pieces of time, the state carried over",
+    **dict.fromkeys(OPTIONS, "the batch as recorded; recurrent layers by vledge.lengths"),
 }
 MORE_PADDING = 5
 _POINTWISE = frozenset(
@@ -79,29 +81,39 @@ class Path:
         return f"{self.strategy}, {self.isa}, {threads}, {self.projection} products"
 
 
-def available_paths(model: Model, reference: Reference) -> list[Path]:
-    """All paths that this machine, the model and the bundle allow, those of a kind together."""
+def available_paths(model: Model, reference: Reference) -> tuple[list[Path], dict[str, str]]:
+    """All paths that this machine, the model and the bundle allow, those of a session together.
+
+    And the strategies that they do not allow, with the reasons.
+    """
     several = max(2, min(usable_cores(), 4))
     projections = ["tile"]
     if blas.module_file() is not None:
         projections.append("blas")
-    strategies = [name for name in STRATEGIES if _applies(name, model, reference)]
-    return [
-        Path(strategy, name, threads, projection)
-        for name in isa.runnable()
-        for projection in projections
-        for threads in (1, several)
-        for strategy in strategies
-        if projection == "tile" or strategy == "batch"
-    ]
+    left_out = obstacles(model)
+    for name in STRATEGIES.keys() - OPTIONS.keys():
+        if why := _obstacle(name, model, reference):
+            left_out[name] = why
+    whole = [name for name in STRATEGIES if name not in left_out and name not in OPTIONS]
+    inside = [name for name in OPTIONS if name not in left_out]
+    paths = []
+    for name in isa.runnable():
+        for projection in projections:
+            tile = projection == "tile"
+            for threads in (1, several):
+                strategies = whole if tile else ["batch"]
+                paths += [Path(strategy, name, threads, projection) for strategy in strategies]
+            for strategy in inside if tile else []:
+                paths += [Path(strategy, name, threads, projection) for threads in (1, several)]
+    return paths, {name: left_out[name] for name in STRATEGIES if name in left_out}
 
 
-def _applies(strategy: str, model: Model, reference: Reference) -> bool:
-    """Whether batches can be taken apart that way: axes are known and not fixed by the model."""
+def _obstacle(strategy: str, model: Model, reference: Reference) -> str:
+    """Why batches cannot be taken apart that way; "" if they can."""
     if strategy == "batch":
-        return True
+        return ""
     if strategy != "reordered" and _scales_with_batch(model.graph):
-        return False
+        return "a quantized layer's scale is that of the whole batch"
     infos = {info.name: info for info in model.graph.inputs}
     axes = {name: reference.axes.get(name, {}) for name in reference.cases[0].inputs}
     changed = {"alone": ("batch", "time"), "reordered": (), "longer": ("time",)}
@@ -109,21 +121,24 @@ def _applies(strategy: str, model: Model, reference: Reference) -> bool:
         shape = infos[name].shape if name in infos else None
         for key in changed.get(strategy, ("time",)):
             if shape and key in own and isinstance(shape[own[key]], int):
-                return False
+                return f"the model fixes the {key} axis of {name}"
     known = {key for own in axes.values() for key in own}
     outputs = [reference.axes.get(name, {}) for name in reference.cases[0].outputs]
     if strategy == "chunks":
-        timed = "time" in known and any("time" in own for own in outputs)
-        whole = lengths_input(model) is None and _goes_step_by_step(model)
-        return bool(reference.carry) and timed and whole
+        if not reference.carry:
+            return "the reference carries no state"
+        if lengths_input(model) is not None:
+            return "the model takes lengths"
+        if "time" not in known or not any("time" in own for own in outputs):
+            return "the reference names no time axis"
+        return "" if _goes_step_by_step(model) else "a part of the model looks across time"
     if "batch" not in known or not all("batch" in own for own in outputs):
-        return False
-    if strategy == "reordered":
-        return True
-    if "time" not in known:
-        return strategy == "alone"
-    has_lengths = any(case.lengths is not None for case in reference.cases)
-    return has_lengths or strategy == "alone"
+        return "the reference does not name every batch axis"
+    if strategy == "longer" and "time" not in known:
+        return "the reference names no time axis"
+    if strategy == "longer" and all(case.lengths is None for case in reference.cases):
+        return "the reference has no lengths"
+    return ""
 
 
 def _scales_with_batch(graph: Graph) -> bool:
@@ -158,6 +173,13 @@ def selected(path: Path) -> Iterator[None]:
         set_num_threads(before[2])
 
 
+def session_for(path: Path, model: Model, reference: Reference) -> InferenceSession:
+    """What runs the path, in the instruction set and with the products that are selected now."""
+    if path.strategy in OPTIONS:
+        return layer_session(model, path.strategy, reference.cases[0].inputs)
+    return InferenceSession(exposed(model))
+
+
 def run(session: InferenceSession, strategy: str, case: Case, reference: Reference) -> Arrays:
     """A case's outputs by name, in the reference's order and shapes whatever the strategy."""
     names = list(case.outputs)
@@ -168,7 +190,7 @@ def run(session: InferenceSession, strategy: str, case: Case, reference: Referen
         given = {name: array for name, array in inputs.items() if name in wanted}
         return dict(zip(names, session.run(names, given), strict=True))
 
-    return _BY_NAME[strategy](once, case, reference)
+    return _BY_NAME.get(strategy, _batch)(once, case, reference)
 
 
 def _batch(once: _Run, case: Case, reference: Reference) -> Arrays:

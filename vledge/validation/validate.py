@@ -17,9 +17,10 @@ from vledge.validation import bundle
 from vledge.validation.bundle import Reference
 from vledge.validation.compare import Comparison, Tolerance, compare, real, tolerance_of
 from vledge.validation.diagnose import Diagnosis, diagnose
-from vledge.validation.layers import exposed, layer_outputs
+from vledge.validation.layer_strategies import OPTIONS
+from vledge.validation.layers import layer_outputs
 from vledge.validation.model_file import read_any_model
-from vledge.validation.paths import Path, available_paths, run, selected
+from vledge.validation.paths import Path, available_paths, run, selected, session_for
 
 __all__ = ["Report", "Run", "validate"]
 
@@ -53,6 +54,7 @@ class Report:
     layers: list[str]
     runs: list[Run]
     notes: list[str] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)  #: strategy → why it was not run
     diagnosis: Diagnosis | None = None
     errors: dict[str, np.ndarray] = field(default_factory=dict)  #: of the first run, by output
 
@@ -80,6 +82,7 @@ class Report:
             "machine": self.machine,
             "cases": self.cases,
             "notes": self.notes,
+            "left_out": self.left_out,
             "outputs": [
                 {**_described(comparison), "worst_path": str(path)}
                 for comparison, path in self.worst()
@@ -161,7 +164,7 @@ def validate(
     reference, notes = _fitted(graph_model, reference)
     names = [*reference.outputs(), *reference.layers]
     tolerances = {name: tolerance_of(reference, name, tolerance) for name in names}
-    paths = available_paths(graph_model, reference)
+    paths, left_out = available_paths(graph_model, reference)
     report = Report(
         model_name,
         where,
@@ -172,15 +175,16 @@ def validate(
         reference.layers,
         [],
         notes,
+        left_out,
     )
-    sessions: dict[tuple[str, str], InferenceSession] = {}
+    sessions: dict[tuple[str, str, str], InferenceSession] = {}
     for number, path in enumerate(paths):
         if progress:
             progress(number, len(paths), str(path))
         with selected(path):
-            key = path.isa, path.projection
-            if key not in sessions:
-                sessions = {key: _session(graph_model)}  # one at a time: weights take memory
+            key = path.isa, path.projection, path.strategy if path.strategy in OPTIONS else ""
+            if key not in sessions:  # one at a time: weights take memory
+                sessions = {key: session_for(path, graph_model, reference)}
             one, results = _run(sessions[key], path, reference, tolerances)
         report.runs.append(one)
         if not report.errors:
@@ -192,10 +196,6 @@ def validate(
     if progress:
         progress(len(paths), len(paths), "")
     return report
-
-
-def _session(model: Model) -> InferenceSession:
-    return InferenceSession(exposed(model))
 
 
 def _run(
