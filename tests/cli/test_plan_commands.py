@@ -105,13 +105,13 @@ def test_the_picture_shows_the_plan():
     pytest.importorskip("matplotlib")
     from matplotlib.figure import Figure
 
-    from vledge.planning.picture import _histogram, _shape, _times
+    from vledge.planning.picture import _histogram, _times, draw_shape
 
     made = vledge.plan(LENGTHS, japanese_vowels.load(), threads=1)
     histogram, shape, times = Figure().subplots(1, 3)
     _histogram(histogram, made)
     assert sum(bar.get_height() for bar in histogram.patches) == len(LENGTHS)
-    _shape(shape, made)
+    draw_shape(shape, made)
     heights = [stairs.get_data().values.tolist() for stairs in shape.patches]
     assert heights == [[400] * 6, sorted(LENGTHS, reverse=True)]
     _times(times, made)
