@@ -15,6 +15,7 @@ import numpy as np
 
 from vledge._ext.blas cimport gemm_for_projection
 from vledge._ext.isa cimport kernels_for
+from vledge.mapped_pages import pages_of
 
 GATES = {"lstm": 4, "gru": 3, "gru_reset_before": 3, "rnn_tanh": 1, "rnn_relu": 1,
          "indrnn_tanh": 1, "indrnn_relu": 1}
@@ -53,15 +54,25 @@ def from_vectors(vectors, gates, hidden_size):
 
 
 def pack(matrix, gates, lanes, group):
-    """``[gates*H, K]`` -> flat packed array, panels of ``group`` vectors, the last may be narrower."""
-    vectors = to_vectors(matrix, gates, lanes)
-    count, depth = vectors.shape[0], matrix.shape[1]
-    full = count // group * group
+    """``[gates*H, K]`` -> flat packed array, panels of ``group`` vectors, the last may be narrower.
+
+    Nothing else of the matrix's size is held: no copy in between, and of a mapped file only the
+    pages that a vector is made of.
+    """
+    hidden_size, depth = matrix.shape[0] // gates, matrix.shape[1]
+    count = -(-hidden_size // lanes) * gates
     packed = aligned_empty((count * lanes * depth,), matrix.dtype)
-    head = packed[:full * lanes * depth].reshape(full // group, depth, group, lanes)
-    head[...] = vectors[:full].reshape(full // group, group, lanes, depth).transpose(0, 3, 1, 2)
-    tail = packed[full * lanes * depth:].reshape(depth, count - full, lanes)
-    tail[...] = vectors[full:].transpose(2, 0, 1)
+    release = pages_of(matrix)
+    for start in range(0, count, group):
+        width = min(group, count - start)
+        panel = packed[start * lanes * depth:][:width * lanes * depth].reshape(depth, width, lanes)
+        for vector in range(width):
+            block, gate = divmod(start + vector, gates)
+            first, last = block * lanes, min((block + 1) * lanes, hidden_size)
+            rows = matrix[gate * hidden_size + first:gate * hidden_size + last]
+            panel[:, vector, :last - first] = rows.T
+            panel[:, vector, last - first:] = 0
+            release()
     return packed
 
 
