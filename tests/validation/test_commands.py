@@ -244,6 +244,29 @@ def test_smaller_weights(tmp_path, vledge_command, dtype):
     assert "passed" in out
 
 
+def test_graphs_of_half_precision(tmp_path, vledge_command):
+    """A whole graph in float16, and one that stores float16 and computes in float32."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((5, 2, 4)).astype(np.float16)
+    weights = {"W": (1, 24, 4), "R": (1, 24, 6), "B": (1, 48)}
+    small = {n: rng.uniform(-0.5, 0.5, s).astype(np.float16) for n, s in weights.items()}
+    casts = [node("Cast", [name], [f"{name}32"], to=1) for name in small]
+    layer = [node("LSTM", ["x", "W32", "R32", "B32"], ["y"], hidden_size=6)]
+    half = [node("LSTM", ["x", "W", "R", "B"], ["y"], hidden_size=6)]
+    for nodes, given, dtype in ((half, x, "float16"), (casts + layer, x.astype("f4"), "float32")):
+        source, model = tmp_path / f"{dtype}.onnx", tmp_path / f"{dtype}.safetensors"
+        source.write_bytes(model_bytes(nodes, {"x": given}, ["y"], small))
+        assert vledge_command("convert", source, model)[0] == 0
+        assert vledge.load_weights(model)["W"].dtype == np.float16
+        bundle = tmp_path / f"{dtype}.reference.safetensors"
+        status, out, err = vledge_command("record", source, "-o", bundle, "--random", "x=5x2x4")
+        assert status == 0, err
+        assert "in float64, which agrees with onnxruntime" in out
+        status, out, _ = vledge_command("validate", model)
+        assert status == 0, out
+        assert f"the reference's own {dtype} error" in out
+
+
 def test_dynamic_quantization_scales_with_the_batch(tmp_path, vledge_command):
     """A sequence alone has another scale, in onnxruntime, too: that is no error of the model."""
     quantization = pytest.importorskip("onnxruntime.quantization")

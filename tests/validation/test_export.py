@@ -107,6 +107,29 @@ def test_a_packed_sequence_is_an_input(path):
     np.testing.assert_allclose(h_n, h, atol=1e-6, rtol=0)
 
 
+def test_half_precision_has_its_own_yardstick(path):
+    torch.manual_seed(0)
+    module = torch.nn.GRU(4, 6, bidirectional=True).half()
+    report = vledge.export(module, torch.randn(6, 2, 4).half(), path, layers=True)
+    assert report.passed
+    reference = read(reference_path(path))
+    assert reference.cases[0].outputs["output"].dtype == np.float16
+    for found, _ in report.worst():
+        assert "the reference's own float16 error" in found.tolerance.why
+        assert 1e-5 < found.absolute < 1e-3
+        assert found.ulp < 2  # of float16
+    wrong = torch.nn.GRU(4, 6, bidirectional=True).half()
+    vledge.export(wrong, torch.randn(6, 2, 4).half(), path, layers=True)
+    assert not validate(path, reference).passed
+
+
+def test_bfloat16_is_refused(path):
+    module = torch.nn.GRU(4, 6).bfloat16()
+    with pytest.raises(UnsupportedError, match=r"module.float\(\)"):
+        vledge.export(module, torch.randn(6, 2, 4).bfloat16(), path)
+    assert not path.exists()
+
+
 def test_names_and_states(path):
     report = vledge.export(
         Stateful(),

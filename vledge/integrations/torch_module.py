@@ -38,6 +38,12 @@ class Flat(torch.nn.Module):
         self.bare = isinstance(module, torch.nn.RNNBase)
         self.packed = any(isinstance(a, packing.PackedSequence) for a in self.arguments)
         self.examples = self._named()
+        dtypes = {t.dtype for t in (*self.examples.values(), *module.parameters())}
+        if torch.bfloat16 in dtypes:
+            raise UnsupportedError(
+                "the module or its inputs are bfloat16, which neither ONNX Runtime's recurrent "
+                "operators nor NumPy have: module.float() and float32 inputs lose nothing"
+            )
         if input_names is not None:
             if len(input_names) != len(self.examples):
                 raise ValueError(

@@ -75,7 +75,10 @@ def tolerance_of(reference: Reference, name: str, given: float | None = None) ->
         why = f"{WITHOUT_EXACT:g} of the largest value: the bundle has no float64 values"
         return Tolerance(WITHOUT_EXACT * largest, why, None)
     floor = ULPS * float(np.finfo(np.float32).eps) * largest
-    why = f"{FACTOR} x the reference's own float32 error {own:.1e} + {ULPS} ULP of {largest:.2g}"
+    half = values.dtype == np.float16
+    own_error = f"the reference's own {'float16' if half else 'float32'} error {own:.1e}"
+    unit = "float32 ULP" if half else "ULP"
+    why = f"{FACTOR} x {own_error} + {ULPS} {unit} of {largest:.2g}"
     return Tolerance(FACTOR * own + floor, why, own)
 
 
@@ -141,7 +144,9 @@ def compare(
             if large.any():
                 found.relative = max(found.relative, float((error[large] / size[large]).max()))
             if size.max() > 0:
-                found.ulp = max(found.ulp, worst / float(np.spacing(np.float32(size.max()))))
+                half = case.outputs[name].dtype == np.float16
+                unit = np.spacing((np.float16 if half else np.float32)(size.max()))
+                found.ulp = max(found.ulp, worst / float(unit))
             if answers and "time" not in axes and expected.ndim == 2 and expected.shape[1] > 1:
                 same += int((result.argmax(1) == expected.argmax(1)).sum())
                 rows += len(expected)

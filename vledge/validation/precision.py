@@ -1,7 +1,7 @@
-"""A model in float64: every float32 number and type of its graph made double.
+"""A model in float64: every float32 and float16 number and type of its graph made double.
 
-The values stay those of the file, so that what a run gives is the model without float32's rounding:
-the truth that float32 results are measured against where the framework has no float64 itself.
+The values stay those of the file, so that what a run gives is the model without its rounding:
+the truth that its results are measured against where the framework has no float64 itself.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 
 from vledge.errors import UnsupportedError
-from vledge.formats.element_types import NUMBERS
+from vledge.formats.element_types import DTYPES, NUMBERS
 from vledge.formats.graph_definition import Graph, Model, Node, ValueInfo
 
-__all__ = ["doubled"]
+__all__ = ["doubled", "doubled_array"]
+
+_WIDENED = ("float", "float16")
 
 # what these make is float32 or quantized by definition, whatever the type of the rest
 _SINGLE = ("DequantizeLinear", "DynamicQuantizeLinear", "QuantizeLinear", "DynamicQuantizeLSTM")
@@ -32,17 +34,19 @@ def _graph(graph: Graph) -> Graph:
         [_node(node) for node in graph.nodes],
         [_info(info) for info in graph.inputs],
         [_info(info) for info in graph.outputs],
-        {name: _array(array) for name, array in graph.initializers.items()},
+        {name: doubled_array(array) for name, array in graph.initializers.items()},
         graph.name,
     )
 
 
 def _info(info: ValueInfo) -> ValueInfo:
-    return replace(info, type="double" if info.type == "float" else info.type)
+    return replace(info, type="double" if info.type in _WIDENED else info.type)
 
 
-def _array(array: np.ndarray) -> np.ndarray:
-    return array.astype(np.float64) if array.dtype == np.float32 else array
+def doubled_array(array: np.ndarray) -> np.ndarray:
+    """An array as such a model has it."""
+    widened = array.dtype in [DTYPES[name] for name in _WIDENED]
+    return array.astype(np.float64) if widened else array
 
 
 def _node(node: Node) -> Node:
@@ -53,10 +57,10 @@ def _node(node: Node) -> Node:
         if isinstance(value, Graph):
             value = _graph(value)
         elif isinstance(value, np.ndarray):
-            value = _array(value)
+            value = doubled_array(value)
         elif node.op_type == "Constant" and key in ("value_float", "value_floats"):
             key, value = "value", np.asarray(value, np.float32).astype(np.float64)
-        elif key == _TYPE_ATTRIBUTES.get(node.op_type) and value == NUMBERS["float"]:
+        elif key == _TYPE_ATTRIBUTES.get(node.op_type) and value in [NUMBERS[n] for n in _WIDENED]:
             value = NUMBERS["double"]
         attributes[key] = value
     if node.op_type == "ConstantOfShape" and "value" not in attributes:

@@ -39,8 +39,8 @@ def spread(
 
 
 def _moved(array: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Every float32 number up or down to the next one; all else as it is."""
-    if array.dtype != np.float32:
+    """Every float32 or float16 number up or down to the next one; all else as it is."""
+    if array.dtype not in (np.float32, np.float16):
         return array
-    towards = np.where(rng.random(array.shape) < 0.5, -np.inf, np.inf).astype(np.float32)
+    towards = np.where(rng.random(array.shape) < 0.5, -np.inf, np.inf).astype(array.dtype)
     return np.where(np.isfinite(array) & (array != 0), np.nextafter(array, towards), array)

@@ -15,7 +15,7 @@ from vledge.validation.bundle import Case, Reference
 from vledge.validation.cells import cells_as_nodes
 from vledge.validation.compare import Tolerance, compare
 from vledge.validation.layers import exposed, is_recurrent
-from vledge.validation.precision import doubled
+from vledge.validation.precision import doubled, doubled_array
 from vledge.validation.suspects import Layer, Variant
 
 __all__ = ["Trial", "layer_of", "prepared"]
@@ -110,10 +110,7 @@ class Trial:
 
 
 def _feed(case: Case, double: bool) -> Arrays:
-    feed = {
-        name: array.astype(np.float64) if double and array.dtype == np.float32 else array
-        for name, array in case.inputs.items()
-    }
+    feed = {name: doubled_array(array) if double else array for name, array in case.inputs.items()}
     if case.lengths is not None:
         feed[LENGTHS] = case.lengths
     return feed
