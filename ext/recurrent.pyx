@@ -114,11 +114,11 @@ cdef struct Job:
 # ---- memory of one walk ------------------------------------------------------------------------
 
 cdef struct Scratch:
-    char *h[2]                   # [rows, width_padded] each
-    char *c                      # [rows, panels * lanes]; z for gru_reset_before
-    char *gated                  # as h: r * h, or the LSTM's output before its projection
+    char *h[2]                   # [rows, ld_h] each
+    char *c                      # [rows, ld_c]; exp(-z) for gru_reset_before
+    char *gated                  # r * h, as h; or the LSTM's output before its projection, as c
     ptrdiff_t *state_offsets     # of the rows of `gated`
-    char *pre                    # [chunk rows, vectors * lanes]
+    char *pre                    # [chunk rows, ld_pre]
     ptrdiff_t *pre_inputs        # offsets of the chunk's input rows
     char *gathered               # those rows side by side, where BLAS projects them
     ptrdiff_t *live              # of the chunk's steps, for independent units: rows, ...
@@ -133,7 +133,7 @@ cdef inline uint64_t rounded(uint64_t bytes) noexcept nogil:
 
 cdef ptrdiff_t chunk_rows(const Weights *w, ptrdiff_t rows, ptrdiff_t total) noexcept nogil:
     """Rows that a chunk may hold; one whole step always fits."""
-    cdef ptrdiff_t row_bytes = w.vectors * w.kernels.lanes * w.itemsize
+    cdef ptrdiff_t row_bytes = w.ld_pre * w.itemsize
     cdef ptrdiff_t most = <ptrdiff_t>CHUNK_BYTES // row_bytes
     return min(max(most, rows), total)
 
@@ -141,9 +141,9 @@ cdef ptrdiff_t chunk_rows(const Weights *w, ptrdiff_t rows, ptrdiff_t total) noe
 cdef uint64_t lay_out(const Weights *w, ptrdiff_t rows, ptrdiff_t chunk, char *memory,
                     Scratch *s) noexcept nogil:
     """Bytes needed; with memory given, the pointers too."""
-    cdef uint64_t h = rounded(<uint64_t>rows * w.width_padded * w.itemsize)
-    cdef uint64_t hidden = rounded(<uint64_t>rows * w.panels * w.kernels.lanes * w.itemsize)
-    cdef uint64_t pre = rounded(<uint64_t>chunk * w.vectors * w.kernels.lanes * w.itemsize)
+    cdef uint64_t h = rounded(<uint64_t>rows * w.ld_h * w.itemsize)
+    cdef uint64_t hidden = rounded(<uint64_t>rows * max(w.ld_c, w.ld_h) * w.itemsize)
+    cdef uint64_t pre = rounded(<uint64_t>chunk * w.ld_pre * w.itemsize)
     cdef uint64_t c = hidden if w.cell == LSTM or w.cell == GRU_RESET_BEFORE else 0
     cdef uint64_t gated = hidden if w.w_hr != NULL or w.cell == GRU_RESET_BEFORE else 0
     cdef uint64_t offsets = rounded(<uint64_t>rows * sizeof(ptrdiff_t)) if w.w_hr != NULL else 0
@@ -188,23 +188,23 @@ cdef void project_by_blas(const Job *job, const Weights *w, Scratch *s,
                           ptrdiff_t count) noexcept nogil:
     """pre = bias + W_ih x in one product: BLAS wants the chunk's rows side by side."""
     cdef int columns = w.vectors * w.kernels.lanes, rows = count, depth = w.input_size
-    cdef int ld_x = max(depth, 1)
+    cdef int ld_x = max(depth, 1), ld_pre = w.ld_pre
     cdef float one_f32 = 1
     cdef double one_f64 = 1
     cdef ptrdiff_t r, row_bytes = depth * w.itemsize
     cdef char *no_transpose = b"N"
     for r in range(count):
-        memcpy(s.pre + r * columns * w.itemsize, w.bias, columns * w.itemsize)
+        memcpy(s.pre + r * w.ld_pre * w.itemsize, w.bias, columns * w.itemsize)
         memcpy(s.gathered + r * row_bytes, job.x + s.pre_inputs[r] * w.itemsize, row_bytes)
     # row-major pre = x w is column-major pre^T = w^T x^T
     if w.itemsize == 4:
         (<gemm_f32>w.gemm)(no_transpose, no_transpose, &columns, &rows, &depth, &one_f32,
                            <const float *>w.w_ih, &columns, <const float *>s.gathered, &ld_x,
-                           &one_f32, <float *>s.pre, &columns)
+                           &one_f32, <float *>s.pre, &ld_pre)
     else:
         (<gemm_f64>w.gemm)(no_transpose, no_transpose, &columns, &rows, &depth, &one_f64,
                            <const double *>w.w_ih, &columns, <const double *>s.gathered, &ld_x,
-                           &one_f64, <double *>s.pre, &columns)
+                           &one_f64, <double *>s.pre, &ld_pre)
 
 
 cdef void project(Job *job, const Weights *w, Scratch *s, ptrdiff_t count, int member,
@@ -231,7 +231,7 @@ cdef void project(Job *job, const Weights *w, Scratch *s, ptrdiff_t count, int m
     p.w = w.w_ih
     p.bias = w.bias
     p.out = s.pre
-    p.ld_out = w.vectors * w.kernels.lanes
+    p.ld_out = w.ld_pre
     w.kernels.product(&p)
 
 
@@ -275,8 +275,8 @@ cdef void project_state(const Weights *w, Scratch *s, char *h_next, char *out,
     p.rows = rows
     p.depth = w.hidden_size
     p.first = 0
-    p.last = p.vectors = w.width_padded // w.kernels.lanes
-    p.columns = w.width_padded
+    p.last = p.vectors = (w.width + w.kernels.lanes - 1) // w.kernels.lanes
+    p.columns = p.vectors * w.kernels.lanes
     p.group = 4
     p.relu = False
     p.x = s.gated
@@ -284,11 +284,11 @@ cdef void project_state(const Weights *w, Scratch *s, char *h_next, char *out,
     p.w = w.w_hr
     p.bias = NULL
     p.out = h_next
-    p.ld_out = w.width_padded
+    p.ld_out = w.ld_h
     w.kernels.product(&p)
     if out != NULL:
         for r in range(rows):
-            memcpy(out + out_rows[r] * w.itemsize, h_next + r * w.width_padded * w.itemsize,
+            memcpy(out + out_rows[r] * w.itemsize, h_next + r * w.ld_h * w.itemsize,
                    w.width * w.itemsize)
 
 
@@ -297,8 +297,6 @@ cdef bint walk(Job *job, int d, ptrdiff_t first_row, ptrdiff_t last_row, int mem
     """Runs direction d of sequences [first_row, last_row); False when memory is out."""
     cdef const Weights *w = job.directions[d]
     cdef ptrdiff_t rows = last_row - first_row, size = w.itemsize
-    cdef ptrdiff_t hidden_padded = w.panels * w.kernels.lanes
-    cdef ptrdiff_t pre_row = w.vectors * w.kernels.lanes
     cdef ptrdiff_t steps = 0, total = 0, t, r, live, walked, chunk_end, filled, i, chunk
     cdef int current = 0, naps = 0
     cdef Scratch s
@@ -326,22 +324,22 @@ cdef bint walk(Job *job, int d, ptrdiff_t first_row, ptrdiff_t last_row, int mem
     if member == 0:
         r = d * job.sequences + first_row
         for i in range(2):
-            load_rows(s.h[i], w.width_padded * size, job.h_0, r, w.width * size, rows)
+            load_rows(s.h[i], w.ld_h * size, job.h_0, r, w.width * size, rows)
         if w.cell == LSTM:
-            load_rows(s.c, hidden_padded * size, job.c_0, r, w.hidden_size * size, rows)
+            load_rows(s.c, w.ld_c * size, job.c_0, r, w.hidden_size * size, rows)
         if w.w_hr != NULL:
             for r in range(rows):
-                s.state_offsets[r] = r * hidden_padded
+                s.state_offsets[r] = r * w.ld_c
 
     k.depth = w.width
     k.hidden_size = w.hidden_size
     k.w = w.w_hh
     k.w_candidate = w.w_candidate
     k.bias_candidate = w.bias_candidate
-    k.ld_pre = pre_row
-    k.ld_h = w.width_padded
+    k.ld_pre = w.ld_pre
+    k.ld_h = w.ld_h
     k.c = s.c
-    k.ld_c = hidden_padded
+    k.ld_c = w.ld_c
     k.gated = s.gated
     k.out_rows = job.y_rows + first_row
     panel_share(w, member, members, &k.first_panel, &k.last_panel)
@@ -350,9 +348,9 @@ cdef bint walk(Job *job, int d, ptrdiff_t first_row, ptrdiff_t last_row, int mem
     n.live, n.pre_steps, n.out_steps, n.out_rows = s.live, s.pre_steps, s.out_steps, k.out_rows
     n.w = w.w_hh
     n.pre = s.pre
-    n.ld_pre = pre_row
+    n.ld_pre = w.ld_pre
     n.h = s.h[0]
-    n.ld_h = w.width_padded
+    n.ld_h = w.ld_h
     n.out = NULL if job.y == NULL else job.y + d * w.width * size
 
     walked = 0
@@ -380,7 +378,7 @@ cdef bint walk(Job *job, int d, ptrdiff_t first_row, ptrdiff_t last_row, int mem
                     s.pre_inputs[filled + r] = job.x_time[t] + job.x_rows[first_row + r]
                 if w.independent:
                     i = chunk_end - walked
-                    s.live[i], s.pre_steps[i] = live, filled * pre_row
+                    s.live[i], s.pre_steps[i] = live, filled * w.ld_pre
                     s.out_steps[i] = job.y_time[t]
             filled += live
             chunk_end += 1
@@ -408,11 +406,11 @@ cdef bint walk(Job *job, int d, ptrdiff_t first_row, ptrdiff_t last_row, int mem
             k.h = s.h[current]
             if w.w_hr != NULL:
                 k.h_next = s.gated
-                k.ld_h_next = hidden_padded
+                k.ld_h_next = w.ld_c
                 k.out = NULL
             else:
                 k.h_next = h_next
-                k.ld_h_next = w.width_padded
+                k.ld_h_next = w.ld_h
                 k.out = out
             step(w, &k, &job.barrier, members)
             if w.w_hr != NULL:
@@ -420,7 +418,7 @@ cdef bint walk(Job *job, int d, ptrdiff_t first_row, ptrdiff_t last_row, int mem
                 if member == 0:
                     project_state(w, &s, h_next, out, k.out_rows, live)
             naps += vl_wait(&job.barrier, members)
-            k.pre = <const char *>k.pre + live * pre_row * size
+            k.pre = <const char *>k.pre + live * w.ld_pre * size
             current = 1 - current
             walked += 1
 
@@ -432,10 +430,10 @@ cdef bint walk(Job *job, int d, ptrdiff_t first_row, ptrdiff_t last_row, int mem
             while not w.reverse and t > 0 and job.batch_sizes[t - 1] <= first_row + r:
                 t -= 1
             i = d * job.sequences + first_row + r
-            memcpy(job.h_n + i * w.width * size, s.h[0 if w.independent else t & 1] + r * w.width_padded * size,
-                   w.width * size)
+            memcpy(job.h_n + i * w.width * size,
+                   s.h[0 if w.independent else t & 1] + r * w.ld_h * size, w.width * size)
             if w.cell == LSTM:
-                memcpy(job.c_n + i * w.hidden_size * size, s.c + r * hidden_padded * size,
+                memcpy(job.c_n + i * w.hidden_size * size, s.c + r * w.ld_c * size,
                        w.hidden_size * size)
     return True
 

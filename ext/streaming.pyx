@@ -36,7 +36,7 @@ cdef struct Layer:
     vl_step cell
     vl_independent units         # instead of `cell`, where every unit is by itself
     vl_product projection        # h = W_hr gated, where there is one
-    char *h[2]                   # [rows, width_padded]; one buffer for independent units
+    char *h[2]                   # [rows, ld_h]; one buffer for independent units
     ptrdiff_t *x_rows            # offsets of the input's rows
     ptrdiff_t *gated_rows
 
@@ -95,7 +95,7 @@ cdef class StreamingStack:
         self.layers[self.count - 1].units.out_rows = self.out_rows
         self.set_input_rows(self.input_size)
         for index in range(1, self.count):
-            self.fill_rows(self.layers[index].x_rows, self.layers[index - 1].w.width_padded)
+            self.fill_rows(self.layers[index].x_rows, self.layers[index - 1].w.ld_h)
 
     def __dealloc__(self):
         free(self.layers)
@@ -126,25 +126,26 @@ cdef class StreamingStack:
     cdef int lay_out(self, Layer *layer, Direction direction) except -1:
         """Buffers and the kernels' arguments of one layer."""
         cdef const Weights *w = &direction.weights
-        cdef ptrdiff_t lanes = w.kernels.lanes, hidden = w.panels * lanes
+        cdef ptrdiff_t lanes = w.kernels.lanes
         cdef vl_product *p = &layer.input_product
         cdef vl_step *k = &layer.cell
         cdef int group
         layer.w = w
-        layer.h[0] = <char *>self.zeros(w.width_padded)
-        layer.h[1] = layer.h[0] if w.independent else <char *>self.zeros(w.width_padded)
+        layer.h[0] = <char *>self.zeros(w.ld_h)
+        layer.h[1] = layer.h[0] if w.independent else <char *>self.zeros(w.ld_h)
         layer.x_rows = self.offsets()
         p.rows = self.rows
         p.depth = w.input_size
         p.first = 0
         p.last = p.vectors = w.vectors
-        p.columns = p.ld_out = w.vectors * lanes
+        p.columns = w.vectors * lanes
+        p.ld_out = w.ld_pre
         p.group = w.group
         p.relu = False
         p.x_rows = layer.x_rows
         p.w = w.w_ih
         p.bias = w.bias
-        p.out = self.zeros(w.vectors * lanes)
+        p.out = self.zeros(w.ld_pre)
         if w.gemm != NULL:  # laid out for BLAS: the tiles want panels
             gates = GATES[direction.cell]
             group = 3 if gates == 3 else 4
@@ -161,24 +162,25 @@ cdef class StreamingStack:
         k.w_candidate = w.w_candidate
         k.bias_candidate = w.bias_candidate
         k.pre = p.out
-        k.ld_pre = w.vectors * lanes
-        k.ld_h = k.ld_h_next = w.width_padded
+        k.ld_pre = w.ld_pre
+        k.ld_h = k.ld_h_next = w.ld_h
         if w.cell == LSTM or w.cell == GRU_RESET_BEFORE:
-            k.c = self.zeros(hidden)
-        k.ld_c = hidden
+            k.c = self.zeros(w.ld_c)
+        k.ld_c = w.ld_c
         if w.w_hr != NULL or w.cell == GRU_RESET_BEFORE:
-            k.gated = self.zeros(hidden)
+            k.gated = self.zeros(max(w.ld_c, w.ld_h))
         if w.w_hr != NULL:
             layer.gated_rows = self.offsets()
-            self.fill_rows(layer.gated_rows, hidden)
+            self.fill_rows(layer.gated_rows, w.ld_c)
             k.h_next = k.gated
-            k.ld_h_next = hidden
+            k.ld_h_next = w.ld_c
             p = &layer.projection
             p.rows = self.rows
             p.depth = w.hidden_size
             p.first = 0
-            p.last = p.vectors = w.width_padded // lanes
-            p.columns = p.ld_out = w.width_padded
+            p.last = p.vectors = (w.width + lanes - 1) // lanes
+            p.columns = p.vectors * lanes
+            p.ld_out = w.ld_h
             p.group = 4
             p.relu = False
             p.x = k.gated
@@ -200,7 +202,7 @@ cdef class StreamingStack:
         n.pre = layer.input_product.out
         n.ld_pre = layer.input_product.ld_out
         n.h = layer.h[0]
-        n.ld_h = layer.w.width_padded
+        n.ld_h = layer.w.ld_h
 
     cdef void advance(self, const char *x, char *out) noexcept nogil:
         """One frame through every layer; ``out`` is NULL where only the state is wanted."""
@@ -227,7 +229,7 @@ cdef class StreamingStack:
                 if out != NULL and index == self.count - 1:
                     for r in range(self.rows):
                         memcpy(out + self.out_rows[r] * self.itemsize,
-                               layer.h[following] + r * layer.w.width_padded * self.itemsize,
+                               layer.h[following] + r * layer.w.ld_h * self.itemsize,
                                self.width * self.itemsize)
             x = layer.h[following]
         self.current = following
@@ -302,12 +304,11 @@ cdef class StreamingStack:
         for index in range(self.count):
             w = self.layers[index].w
             array = at[<size_t>self.layers[index].h[self.current]]
-            array = array[:self.rows * w.width_padded].reshape(self.rows, w.width_padded)
+            array = array[:self.rows * w.ld_h].reshape(self.rows, w.ld_h)
             h.append(array[:, :w.width])
             if self.has_cell_state:
-                hidden = w.panels * w.kernels.lanes
                 array = at[<size_t>self.layers[index].cell.c]
-                array = array[:self.rows * hidden].reshape(self.rows, hidden)
+                array = array[:self.rows * w.ld_c].reshape(self.rows, w.ld_c)
                 c.append(array[:, :w.hidden_size])
         return h, c
 

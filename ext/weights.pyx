@@ -88,6 +88,13 @@ def unpack(packed, gates, hidden_size, depth, lanes, group):
     return from_vectors(vectors, gates, hidden_size)
 
 
+cdef ptrdiff_t row_stride(ptrdiff_t vectors, ptrdiff_t lanes, ptrdiff_t itemsize):
+    """Elements from row to row of a buffer: whole vectors, and a cache line more where the rows would
+    begin in the same few sets of the nearest cache, which holds only some lines of a set at a time."""
+    cdef ptrdiff_t elements = vectors * lanes
+    return elements if elements * itemsize % 1024 else elements + 64 // itemsize
+
+
 cdef const void *pointer(array) except? NULL:
     if array is None:
         return NULL
@@ -186,8 +193,10 @@ cdef class Direction:
         w.hidden_size = hidden_size
         w.width = depth
         w.panels = -(-hidden_size // lanes)
-        w.width_padded = -(-depth // lanes) * lanes
         w.vectors = vectors
+        w.ld_h = row_stride(-(-depth // lanes), lanes, w.itemsize)
+        w.ld_c = row_stride(w.panels, lanes, w.itemsize)
+        w.ld_pre = row_stride(vectors, lanes, w.itemsize)
         w.group = group
         w.w_ih = pointer(m["w_ih"])
         w.bias = pointer(m["bias"])

@@ -1,20 +1,25 @@
-/* The kernels of kernels.h for one vector type: loops over panels outside and row tiles inside, so
- * that a panel's weights stay in the nearest cache while all rows pass by.
+/* The kernels of kernels.h for one vector type: loops over panels outside and blocks of rows inside, so
+ * that a panel's weights stay in the nearest caches while all rows pass by.
  *
- * A function NAME_tile(rows, ...) computes one tile: accumulators from the projected input, the k
- * loop, then the cell's equations in registers; only the new state and the output are written.
+ * A block's sums begin with the projected input and take the k loop (tile.h); then a function NAME_finish
+ * applies the cell's equations to them. It does so in stages, each for all units of the block before the
+ * next: the stages of one unit wait for one another, and what a core can look ahead holds hardly more than
+ * one unit's equations.
  */
 
-/* The heights of row tiles by how many vectors wide a panel is; see tile.h for the register count. */
-#ifndef VL_TALLEST
-#define VL_TALLEST(vectors) ((vectors) == 4 ? 3 : (vectors) == 3 ? 4 : 6)
-#endif
+/* The units that a block computes: rows of one panel, or panels of one row. */
+typedef struct {
+    int count;
+    ptrdiff_t row, panel;
+    int row_step, panel_step;
+} vl_units;
 
-VL_INLINE void vl_state_rows(const real **x, int rows, const vl_step *s, ptrdiff_t row)
+VL_INLINE ptrdiff_t vl_row(const vl_units *u, int i) { return u->row + i * u->row_step; }
+VL_INLINE ptrdiff_t vl_panel(const vl_units *u, int i) { return u->panel + i * u->panel_step; }
+
+VL_INLINE const real *vl_state(const vl_step *s, ptrdiff_t row, ptrdiff_t panel)
 {
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; r++)
-        x[r] = (const real *)s->h + (row + r) * s->ld_h;
+    return (const real *)s->h + row * s->ld_h + panel * L;
 }
 
 VL_INLINE void vl_emit(const vl_step *s, ptrdiff_t row, ptrdiff_t panel, vec h)
@@ -28,8 +33,9 @@ VL_INLINE void vl_emit(const vl_step *s, ptrdiff_t row, ptrdiff_t panel, vec h)
 
 /* ---- the loop that every gated cell shares ------------------------------------------------- */
 
-typedef void vl_finish(const vl_step *, ptrdiff_t row, ptrdiff_t panel, const real *pre,
-                       const vec *acc);
+/* pre: the projected input of the first unit's row and panel is at pre, of unit i at pre + i * ld_pre */
+typedef void vl_finish(const vl_step *, const vl_units *, const real *pre, ptrdiff_t ld_pre,
+                       vl_sums *acc);
 
 /* What the k loop starts from: the projected input, except a gate whose recurrent part is needed by
  * itself (GRU's n), which starts from its own bias. */
@@ -46,35 +52,33 @@ VL_INLINE void vl_start(int gates, int own_candidate, const vl_step *s, ptrdiff_
     }
 }
 
-/* gates: accumulators; width: gates in a row of `pre`, which can hold one more (reset_before) */
-VL_INLINE void vl_step_tile(int rows, int gates, int width, int own_candidate, vl_finish *finish,
-                            const vl_step *s, ptrdiff_t row, ptrdiff_t panel)
+/* gates: sums a unit; width: gates in a row of `pre`, which can hold one more (reset_before) */
+VL_INLINE void vl_step_block(int gates, int width, int own_candidate, vl_finish *finish,
+                             const vl_step *s, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t panel)
 {
-    vec acc[VL_MOST_ROWS][VL_MOST_VECTORS];
-    const real *x[VL_MOST_ROWS];
+    vl_sums acc[VL_BLOCK_ROWS];
+    const real *x[VL_BLOCK_ROWS];
     const real *pre = (const real *)s->pre + row * s->ld_pre + panel * width * L;
-    vl_state_rows(x, rows, s, row);
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; r++)
+    vl_units units = {(int)rows, row, panel, 1, 0};
+    for (ptrdiff_t r = 0; r < rows; r++) {
+        x[r] = vl_state(s, row + r, 0);
         vl_start(gates, own_candidate, s, panel, pre + r * s->ld_pre, acc[r]);
-    vl_tile(rows, gates, acc, x, (const real *)s->w + panel * s->depth * gates * L, s->depth);
-#pragma GCC unroll 1 /* the accumulators go through the stack: one copy of the equations a tile */
-    for (int r = 0; r < rows; r++)
-        finish(s, row + r, panel, pre + r * s->ld_pre, acc[r]);
+    }
+    vl_block(rows, gates, acc, x, (const real *)s->w + panel * s->depth * gates * L, s->depth);
+    finish(s, &units, pre, s->ld_pre, acc);
 }
 
 VL_INLINE void vl_step_pair(int gates, int width, int own_candidate, vl_finish *finish,
                             const vl_step *s, ptrdiff_t panel)
 {
-    vec acc[2][VL_MOST_VECTORS];
+    vl_sums acc[2];
     const real *pre = (const real *)s->pre + panel * width * L;
     const real *w = (const real *)s->w + panel * s->depth * gates * L;
+    vl_units units = {2, 0, panel, 0, 1};
     vl_start(gates, own_candidate, s, panel, pre, acc[0]);
     vl_start(gates, own_candidate, s, panel + 1, pre + width * L, acc[1]);
-    vl_tile_row_pair(gates, acc[0], acc[1], s->h, w, w + s->depth * gates * L, s->depth);
-#pragma GCC unroll 1
-    for (int i = 0; i < 2; i++)
-        finish(s, 0, panel + i, pre + i * width * L, acc[i]);
+    vl_row_pair_of[gates - 1](acc[0], acc[1], s->h, w, w + s->depth * gates * L, s->depth);
+    finish(s, &units, pre, width * L, acc);
 }
 
 VL_INLINE void vl_step_panels(int gates, int width, int own_candidate, vl_finish *finish,
@@ -88,70 +92,93 @@ VL_INLINE void vl_step_panels(int gates, int width, int own_candidate, vl_finish
             vl_step_pair(gates, width, own_candidate, finish, s, s->first_panel + 2 * unit);
             continue;
         }
-        for (ptrdiff_t row = 0, height; row < s->rows; row += height) {
-            height = vl_next_height(s->rows - row, VL_TALLEST(gates));
-#define BODY(n)                   \
-    if (n <= VL_TALLEST(gates))   \
-    vl_step_tile(n, gates, width, own_candidate, finish, s, row, s->first_panel + pairs + unit)
-            VL_FOR_HEIGHT(height, BODY)
-#undef BODY
+        for (ptrdiff_t row = 0, rows; row < s->rows; row += rows) {
+            rows = vl_block_rows(s->rows - row, gates);
+            vl_step_block(gates, width, own_candidate, finish, s, row, rows,
+                          s->first_panel + pairs + unit);
         }
     }
 }
 
 /* ---- LSTM: c' = s(f) c + s(i) tanh(g),  h = s(o) tanh(c') ---------------------------------- */
 
-VL_INLINE void vl_lstm_finish(const vl_step *s, ptrdiff_t row, ptrdiff_t panel, const real *pre,
-                              const vec *acc)
+VL_INLINE void vl_lstm_finish(const vl_step *s, const vl_units *u, const real *pre, ptrdiff_t ld_pre,
+                              vl_sums *acc)
 {
-    (void)pre;
-    real *c_at = (real *)s->c + row * s->ld_c + panel * L;
-    vec g, g_below, t, t_below;
-    vl_tanh_ratio(acc[2], &g, &g_below);
-    /* A gate f that is nearly open is 1 - e f, not 1 / (1 + e), whose sum loses what is small of e: over
-     * thousands of steps that would add up. */
-    vec e = vl_exp_negated(acc[1]), f = 1 / (1 + e);
-    f = vl_select(e < 1, VL_FMA(-e, f, VL_SPLAT(1)), f);
-    vec c = VL_FMA(f, vl_load(c_at), g / ((1 + vl_exp_negated(acc[0])) * g_below));
-    vl_store(c_at, c);
-    vl_tanh_ratio(c, &t, &t_below);
-    vl_emit(s, row, panel, t / ((1 + vl_exp_negated(acc[3])) * t_below));
+    (void)pre, (void)ld_pre;
+#pragma GCC unroll 1
+    for (int i = 0; i < u->count; i++) { /* i's denominator with g's, e of f, g, o's denominator */
+        vec g, g_below;
+        vl_tanh_ratio(acc[i][2], &g, &g_below);
+        acc[i][0] = (1 + vl_exp_negated(acc[i][0])) * g_below;
+        acc[i][1] = vl_exp_negated(acc[i][1]);
+        acc[i][2] = g;
+        acc[i][3] = 1 + vl_exp_negated(acc[i][3]);
+    }
+#pragma GCC unroll 1
+    for (int i = 0; i < u->count; i++) {
+        real *c_at = (real *)s->c + vl_row(u, i) * s->ld_c + vl_panel(u, i) * L;
+        /* A gate f that is nearly open is 1 - e f, not 1 / (1 + e), whose sum loses what is small of e:
+         * over thousands of steps that would add up. */
+        vec e = acc[i][1], f = 1 / (1 + e);
+        f = vl_select(e < 1, VL_FMA(-e, f, VL_SPLAT(1)), f);
+        acc[i][1] = VL_FMA(f, vl_load(c_at), acc[i][2] / acc[i][0]);
+        vl_store(c_at, acc[i][1]);
+    }
+#pragma GCC unroll 1
+    for (int i = 0; i < u->count; i++) {
+        vec t, t_below;
+        vl_tanh_ratio(acc[i][1], &t, &t_below);
+        vl_emit(s, vl_row(u, i), vl_panel(u, i), t / (acc[i][3] * t_below));
+    }
 }
 
 static void vl_kernel_lstm(const vl_step *s) { vl_step_panels(4, 4, 0, vl_lstm_finish, s); }
 
 /* ---- GRU, reset_after: n = tanh(x_n + s(r) (R h + b)),  h' = (1 - s(z)) n + s(z) h ---------- */
 
-VL_INLINE vec vl_gru_blend(vec n, vec n_below, vec z, vec h)
+/* e = exp(-z) */
+VL_INLINE vec vl_gru_blend(vec n, vec n_below, vec e, vec h)
 {
-    /* with e = exp(-z):  (n e + h) / (1 + e),  and while the old state counts for more, where rounding
-     * would add up over the steps,  h + (n - h) e / (1 + e) */
-    vec e = vl_exp_negated(z);
+    /* (n e + h) / (1 + e),  and while the old state counts for more, where rounding would add up over
+     * the steps,  h + (n - h) e / (1 + e) */
     vec whole = VL_FMA(n, e, h * n_below), change = VL_FMA(-h, n_below, n) * e;
     return vl_select(e < 1, h, VL_SPLAT(0)) +
            vl_select(e < 1, change, whole) / (n_below * (1 + e));
 }
 
-VL_INLINE void vl_gru_finish(const vl_step *s, ptrdiff_t row, ptrdiff_t panel, const real *pre,
-                             const vec *acc)
+VL_INLINE void vl_gru_finish(const vl_step *s, const vl_units *u, const real *pre, ptrdiff_t ld_pre,
+                             vl_sums *acc)
 {
-    vec h = vl_load((const real *)s->h + row * s->ld_h + panel * L);
-    vec n, n_below;
-    vl_tanh_ratio(vl_load(pre + 2 * L) + acc[2] / (1 + vl_exp_negated(acc[0])), &n, &n_below);
-    vl_emit(s, row, panel, vl_gru_blend(n, n_below, acc[1], h));
+#pragma GCC unroll 1
+    for (int i = 0; i < u->count; i++) {
+        vec below = 1 + vl_exp_negated(acc[i][0]);
+        acc[i][1] = vl_exp_negated(acc[i][1]);
+        acc[i][2] = vl_load(pre + i * ld_pre + 2 * L) + acc[i][2] / below;
+    }
+#pragma GCC unroll 1
+    for (int i = 0; i < u->count; i++) {
+        vec n, n_below, h = vl_load(vl_state(s, vl_row(u, i), vl_panel(u, i)));
+        vl_tanh_ratio(acc[i][2], &n, &n_below);
+        vl_emit(s, vl_row(u, i), vl_panel(u, i), vl_gru_blend(n, n_below, acc[i][1], h));
+    }
 }
 
 static void vl_kernel_gru(const vl_step *s) { vl_step_panels(3, 3, 1, vl_gru_finish, s); }
 
 /* ---- GRU, reset_before: n = tanh(x_n + R (s(r) h)), in two products ------------------------- */
 
-VL_INLINE void vl_gru_gates_finish(const vl_step *s, ptrdiff_t row, ptrdiff_t panel,
-                                   const real *pre, const vec *acc)
+VL_INLINE void vl_gru_gates_finish(const vl_step *s, const vl_units *u, const real *pre,
+                                   ptrdiff_t ld_pre, vl_sums *acc)
 {
-    (void)pre;
-    vec h = vl_load((const real *)s->h + row * s->ld_h + panel * L);
-    vl_store((real *)s->gated + row * s->ld_h + panel * L, h / (1 + vl_exp_negated(acc[0])));
-    vl_store((real *)s->c + row * s->ld_c + panel * L, acc[1]);
+    (void)pre, (void)ld_pre;
+#pragma GCC unroll 1
+    for (int i = 0; i < u->count; i++) {
+        ptrdiff_t row = vl_row(u, i), panel = vl_panel(u, i);
+        vec h = vl_load(vl_state(s, row, panel));
+        vl_store((real *)s->gated + row * s->ld_h + panel * L, h / (1 + vl_exp_negated(acc[i][0])));
+        vl_store((real *)s->c + row * s->ld_c + panel * L, vl_exp_negated(acc[i][1]));
+    }
 }
 
 static void vl_kernel_gru_gates(const vl_step *s)
@@ -164,38 +191,26 @@ static void vl_kernel_gru_gates(const vl_step *s)
 typedef void vl_finish_one(const vl_step *, ptrdiff_t row, ptrdiff_t panel, vec acc);
 
 /* pre holds `width` gates a panel; the one that is wanted is the last. */
-VL_INLINE void vl_single_tile(int rows, int panels, int width, const real *input, const real *w,
-                              vl_finish_one *finish, const vl_step *s, ptrdiff_t row,
-                              ptrdiff_t panel)
-{
-    vec acc[VL_MOST_ROWS][VL_MOST_VECTORS];
-    const real *x[VL_MOST_ROWS];
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; r++) {
-        const real *pre = (const real *)s->pre + (row + r) * s->ld_pre;
-        x[r] = input + (row + r) * s->ld_h;
-#pragma GCC unroll 4
-        for (int p = 0; p < panels; p++)
-            acc[r][p] = vl_load(pre + ((panel + p) * width + width - 1) * L);
-    }
-    vl_tile(rows, panels, acc, x, w + panel * s->depth * L, s->depth);
-#pragma GCC unroll 1
-    for (int r = 0; r < rows; r++)
-#pragma GCC unroll 1
-        for (int p = 0; p < panels; p++)
-            finish(s, row + r, panel + p, acc[r][p]);
-}
-
 VL_INLINE void vl_single_group(int panels, int width, const real *input, const real *w,
                                vl_finish_one *finish, const vl_step *s, ptrdiff_t panel)
 {
-    for (ptrdiff_t row = 0, height; row < s->rows; row += height) {
-        height = vl_next_height(s->rows - row, VL_TALLEST(panels));
-#define BODY(n)                  \
-    if (n <= VL_TALLEST(panels)) \
-    vl_single_tile(n, panels, width, input, w, finish, s, row, panel)
-        VL_FOR_HEIGHT(height, BODY)
-#undef BODY
+    vl_sums acc[VL_BLOCK_ROWS];
+    const real *x[VL_BLOCK_ROWS];
+    for (ptrdiff_t row = 0, rows; row < s->rows; row += rows) {
+        rows = vl_block_rows(s->rows - row, panels);
+        for (ptrdiff_t r = 0; r < rows; r++) {
+            const real *pre = (const real *)s->pre + (row + r) * s->ld_pre;
+            x[r] = input + (row + r) * s->ld_h;
+#pragma GCC unroll 4
+            for (int p = 0; p < panels; p++)
+                acc[r][p] = vl_load(pre + ((panel + p) * width + width - 1) * L);
+        }
+        vl_block(rows, panels, acc, x, w + panel * s->depth * L, s->depth);
+#pragma GCC unroll 1
+        for (ptrdiff_t r = 0; r < rows; r++)
+#pragma GCC unroll 1
+            for (int p = 0; p < panels; p++)
+                finish(s, row + r, panel + p, acc[r][p]);
     }
 }
 
@@ -215,11 +230,9 @@ VL_INLINE void vl_single_panels(int width, const real *input, const real *w,
 
 VL_INLINE void vl_gru_candidate_finish(const vl_step *s, ptrdiff_t row, ptrdiff_t panel, vec acc)
 {
-    vec h = vl_load((const real *)s->h + row * s->ld_h + panel * L);
-    vec z = vl_load((const real *)s->c + row * s->ld_c + panel * L);
-    vec n, n_below;
+    vec n, n_below, e = vl_load((const real *)s->c + row * s->ld_c + panel * L);
     vl_tanh_ratio(acc, &n, &n_below);
-    vl_emit(s, row, panel, vl_gru_blend(n, n_below, z, h));
+    vl_emit(s, row, panel, vl_gru_blend(n, n_below, e, vl_load(vl_state(s, row, panel))));
 }
 
 static void vl_kernel_gru_candidate(const vl_step *s)

@@ -8,7 +8,7 @@ typedef vec vl_activation(vec);
 
 VL_INLINE vec vl_relu(vec x) { return VL_MAX(VL_SPLAT(0), x); }
 
-enum { VL_TALLEST_STATE = 4 };
+enum { VL_TALLEST_STATE = 4, VL_MOST_STATE = 8 }; /* rows, and vectors in registers, of a tile */
 
 /* last_lanes: units of the last vector, the rest of which is padding */
 VL_INLINE void vl_independent_tile(int rows, int vectors, vl_activation *act,
@@ -51,24 +51,25 @@ VL_INLINE void vl_independent_tile(int rows, int vectors, vl_activation *act,
             vl_store(state + r * ld_h + v * L, h[r][v]);
 }
 
-/* Rows outside: what is read and written next stands next to it. */
+/* Rows outside: what is read and written next stands next to it. A vector that is not full goes by
+ * itself: its mask would take registers that a wide tile has not got. */
 VL_INLINE void vl_independent_row(int rows, vl_activation *act, const vl_independent *s,
                                   ptrdiff_t row, ptrdiff_t first, ptrdiff_t last)
 {
-    for (ptrdiff_t panel = s->first_panel; panel < s->last_panel; panel += VL_MOST_VECTORS) {
-        ptrdiff_t vectors = s->last_panel - panel;
-        ptrdiff_t left = s->hidden_size - (panel + vectors - 1) * L;
-#define TILE(n, lanes) vl_independent_tile(rows, n, act, s, row, panel, first, last, lanes)
-        if (vectors > VL_MOST_VECTORS)
-            TILE(4, L);
-        else if (vectors == 1)
-            TILE(1, left < L ? left : L);
-        else if (vectors == 2)
-            TILE(2, left < L ? left : L);
-        else if (vectors == 3)
-            TILE(3, left < L ? left : L);
-        else
-            TILE(4, left < L ? left : L);
+    for (ptrdiff_t panel = s->first_panel, vectors; panel < s->last_panel; panel += vectors) {
+        ptrdiff_t full = s->hidden_size / L - panel;
+        vectors = s->last_panel - panel < VL_MOST_VECTORS ? s->last_panel - panel : VL_MOST_VECTORS;
+        if (vectors > full)
+            vectors = full ? full : 1;
+#define TILE(n, lanes)                                                                            \
+    if (rows * n <= VL_MOST_STATE)                                                                \
+    vl_independent_tile(rows, n, act, s, row, panel, first, last, lanes)
+        switch (vectors) {
+        case 1: TILE(1, full ? L : s->hidden_size - panel * L); break;
+        case 2: TILE(2, L); break;
+        case 3: TILE(3, L); break;
+        default: TILE(4, L); break;
+        }
 #undef TILE
     }
 }

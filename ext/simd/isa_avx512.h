@@ -16,9 +16,11 @@
 #define VL_FMA(a, b, c) ((vec)_mm512_fmadd_pd((__m512d)(a), (__m512d)(b), (__m512d)(c)))
 #define VL_MIN(bound, x) ((vec)_mm512_min_pd((__m512d)(bound), (__m512d)(x)))
 #define VL_MAX(bound, x) ((vec)_mm512_max_pd((__m512d)(bound), (__m512d)(x)))
+#define VL_STORE_FIRST(p, v, n) _mm512_mask_storeu_pd(p, (__mmask8)((1u << (n)) - 1), (__m512d)(v))
 #else
 #define VL_SPLAT(s) ((vec)_mm512_set1_ps(s))
 #define VL_FMA(a, b, c) ((vec)_mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c)))
 #define VL_MIN(bound, x) ((vec)_mm512_min_ps((__m512)(bound), (__m512)(x)))
 #define VL_MAX(bound, x) ((vec)_mm512_max_ps((__m512)(bound), (__m512)(x)))
+#define VL_STORE_FIRST(p, v, n) _mm512_mask_storeu_ps(p, (__mmask16)((1u << (n)) - 1), (__m512)(v))
 #endif

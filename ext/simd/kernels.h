@@ -30,7 +30,7 @@ typedef struct {
     const void *pre;  ptrdiff_t ld_pre; /* projected input, elements from row to row */
     const void *h;    ptrdiff_t ld_h;   /* previous output */
     void *h_next;     ptrdiff_t ld_h_next;
-    void *c;          ptrdiff_t ld_c;   /* lstm: cell state, updated in place; gru_reset_before: z */
+    void *c;          ptrdiff_t ld_c;   /* lstm: cell state, updated in place; gru_reset_before: exp(-z) */
     void *gated;                        /* gru_reset_before: r * h, laid out as h */
     void *out;                          /* the layer's output of this step, or NULL */
     const ptrdiff_t *out_rows;          /* row r goes to out + out_rows[r], unpadded */

@@ -11,36 +11,15 @@ VL_INLINE void vl_product_store(const vl_product *p, ptrdiff_t row, ptrdiff_t ve
     vl_store_first(out, value, left < L ? left : L);
 }
 
-VL_INLINE void vl_product_tile(int rows, int vectors, const vl_product *p, ptrdiff_t row,
-                               ptrdiff_t vector)
-{
-    vec acc[VL_MOST_ROWS][VL_MOST_VECTORS];
-    const real *x[VL_MOST_ROWS];
-    const real *bias = p->bias;
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; r++) {
-        x[r] = (const real *)p->x + p->x_rows[row + r];
-#pragma GCC unroll 4
-        for (int v = 0; v < vectors; v++)
-            acc[r][v] = bias ? vl_load(bias + (vector + v) * L) : VL_SPLAT(0);
-    }
-    vl_tile(rows, vectors, acc, x, (const real *)p->w + vector * p->depth * L, p->depth);
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; r++)
-#pragma GCC unroll 4
-        for (int v = 0; v < vectors; v++)
-            vl_product_store(p, row + r, vector + v, acc[r][v]);
-}
-
 VL_INLINE void vl_product_pair(int vectors, const vl_product *p, ptrdiff_t row, ptrdiff_t vector)
 {
-    vec acc[2][VL_MOST_VECTORS];
+    vl_sums acc[2];
     const real *bias = p->bias, *w = (const real *)p->w + vector * p->depth * L;
 #pragma GCC unroll 8
     for (int i = 0; i < 2 * vectors; i++)
         acc[i / vectors][i % vectors] = bias ? vl_load(bias + (vector + i) * L) : VL_SPLAT(0);
-    vl_tile_row_pair(vectors, acc[0], acc[1], (const real *)p->x + p->x_rows[row], w,
-                     w + vectors * p->depth * L, p->depth);
+    vl_row_pair_of[vectors - 1](acc[0], acc[1], (const real *)p->x + p->x_rows[row], w,
+                                w + vectors * p->depth * L, p->depth);
 #pragma GCC unroll 8
     for (int i = 0; i < 2 * vectors; i++)
         vl_product_store(p, row, vector + i, acc[i / vectors][i % vectors]);
@@ -48,11 +27,21 @@ VL_INLINE void vl_product_pair(int vectors, const vl_product *p, ptrdiff_t row, 
 
 VL_INLINE void vl_product_group(int vectors, const vl_product *p, ptrdiff_t vector)
 {
-    for (ptrdiff_t row = 0, height; row < p->rows; row += height) {
-        height = vl_next_height(p->rows - row, VL_TALLEST(vectors));
-#define BODY(n) if (n <= VL_TALLEST(vectors)) vl_product_tile(n, vectors, p, row, vector)
-        VL_FOR_HEIGHT(height, BODY)
-#undef BODY
+    vl_sums acc[VL_BLOCK_ROWS];
+    const real *x[VL_BLOCK_ROWS], *bias = p->bias;
+    for (ptrdiff_t row = 0, rows; row < p->rows; row += rows) {
+        rows = vl_block_rows(p->rows - row, vectors);
+        for (ptrdiff_t r = 0; r < rows; r++) {
+            x[r] = (const real *)p->x + p->x_rows[row + r];
+#pragma GCC unroll 4
+            for (int v = 0; v < vectors; v++)
+                acc[r][v] = bias ? vl_load(bias + (vector + v) * L) : VL_SPLAT(0);
+        }
+        vl_block(rows, vectors, acc, x, (const real *)p->w + vector * p->depth * L, p->depth);
+        for (ptrdiff_t r = 0; r < rows; r++)
+#pragma GCC unroll 4
+            for (int v = 0; v < vectors; v++)
+                vl_product_store(p, row + r, vector + v, acc[r][v]);
     }
 }
 

@@ -1,4 +1,93 @@
-/* The register tile: rows x vectors accumulators, kept in registers over the whole k loop.
+/* The register tile: rows x vectors sums, kept in registers over the whole k loop.
+ *
+ *     acc[r][v] += sum of x[r][k] * w[k][v] over k        r < rows, v < vectors, k < terms
+ *
+ * Registers: rows*vectors sums plus the smaller operand plus one. With 32 registers 6x4 or 8x3 leave
+ * room; with 16, 3x4 (three broadcasts and one weight) or 4x3 (three weights and one broadcast) take
+ * exactly all. Bound by FMA once rows >= 2; a single row is bound by reading w.
+ */
+enum { VL_MOST_ROWS = 8, VL_MOST_VECTORS = 4, VL_TERMS = 128, VL_TILES = 4 };
+enum { VL_BLOCK_ROWS = VL_TILES * VL_MOST_ROWS };
+
+typedef vec vl_sums[VL_MOST_VECTORS]; /* of one row */
+
+VL_INLINE void vl_tile(int rows, int vectors, vl_sums *acc, const real *const *x, ptrdiff_t k,
+                       const real *w, ptrdiff_t terms)
+{
+    vec sum[VL_MOST_ROWS][VL_MOST_VECTORS];
+#pragma GCC unroll 32
+    for (int i = 0; i < rows * vectors; i++)
+        sum[i / vectors][i % vectors] = VL_SPLAT(0);
+    for (ptrdiff_t end = k + terms; k < end; k++, w += vectors * L) {
+        if (rows < vectors) {
+            vec xs[VL_MOST_ROWS];
+#pragma GCC unroll 8
+            for (int r = 0; r < rows; r++)
+                xs[r] = VL_SPLAT(x[r][k]);
+#pragma GCC unroll 4
+            for (int v = 0; v < vectors; v++) {
+                vec wv = vl_load(w + v * L);
+#pragma GCC unroll 8
+                for (int r = 0; r < rows; r++)
+                    sum[r][v] = VL_FMA(xs[r], wv, sum[r][v]);
+            }
+        } else {
+            vec ws[VL_MOST_VECTORS];
+#pragma GCC unroll 4
+            for (int v = 0; v < vectors; v++)
+                ws[v] = vl_load(w + v * L);
+#pragma GCC unroll 8
+            for (int r = 0; r < rows; r++) {
+                vec xr = VL_SPLAT(x[r][k]);
+#pragma GCC unroll 4
+                for (int v = 0; v < vectors; v++)
+                    sum[r][v] = VL_FMA(xr, ws[v], sum[r][v]);
+            }
+        }
+    }
+#pragma GCC unroll 32
+    for (int i = 0; i < rows * vectors; i++)
+        acc[i / vectors][i % vectors] += sum[i / vectors][i % vectors];
+}
+
+/* The heights of row tiles by how many vectors wide a panel is. */
+#ifndef VL_TALLEST
+#define VL_TALLEST(vectors) ((vectors) == 4 ? 3 : (vectors) == 3 ? 4 : 6)
+#endif
+
+/* Splits rows into the fewest parts of at most `tallest`, as equal as can be: 7 rows are 4 + 3, not
+ * 6 + 1, for a low tile waits on the FMA's latency. */
+VL_INLINE ptrdiff_t vl_next_height(ptrdiff_t rows_left, ptrdiff_t tallest)
+{
+    ptrdiff_t tiles = (rows_left + tallest - 1) / tallest;
+    return (rows_left + tiles - 1) / tiles;
+}
+
+/* A function for each shape, called and not inlined: what surrounds a tile has no say in what the
+ * compiler keeps in registers over the k loop. */
+typedef void vl_tile_function(vl_sums *acc, const real *const *x, ptrdiff_t k, const real *w,
+                              ptrdiff_t terms);
+#define VL_TILE(rows, vectors)                                                                    \
+    static __attribute__((noinline)) void vl_tile_##rows##x##vectors(                             \
+        vl_sums *acc, const real *const *x, ptrdiff_t k, const real *w, ptrdiff_t terms)          \
+    {                                                                                             \
+        if (rows <= VL_TALLEST(vectors))                                                          \
+            vl_tile(rows, vectors, acc, x, k, w, terms);                                          \
+    }
+#define VL_TILES_OF(vectors)                                                                      \
+    VL_TILE(1, vectors) VL_TILE(2, vectors) VL_TILE(3, vectors) VL_TILE(4, vectors)               \
+    VL_TILE(5, vectors) VL_TILE(6, vectors) VL_TILE(7, vectors) VL_TILE(8, vectors)
+VL_TILES_OF(1)
+VL_TILES_OF(2)
+VL_TILES_OF(3)
+VL_TILES_OF(4)
+#define VL_TILE_ROW(v)                                                                            \
+    {vl_tile_1x##v, vl_tile_2x##v, vl_tile_3x##v, vl_tile_4x##v,                                  \
+     vl_tile_5x##v, vl_tile_6x##v, vl_tile_7x##v, vl_tile_8x##v}
+static vl_tile_function *const vl_tile_of[VL_MOST_VECTORS][VL_MOST_ROWS] = {
+    VL_TILE_ROW(1), VL_TILE_ROW(2), VL_TILE_ROW(3), VL_TILE_ROW(4)};
+
+/* A block of rows, VL_TILES tiles at most, against one panel:
  *
  *     acc[r][v] += sum of x[r][k] * w[k][v] over k        r < rows, v < vectors, k < depth
  *
@@ -6,60 +95,34 @@
  * are added to acc one after another: a long chain's rounding errors grow with its length, and one that
  * starts from a large bias rounds every term to the bias's grain (python -m benchmarks.fidelity). All
  * of that is the same whatever the tile's height, so a row's result does not depend on which rows it
- * is computed with.
- *
- * Registers: rows*vectors sums plus the smaller operand plus one. With 32 registers 6x4 or 8x3 leave
- * room; with 16, 3x4 (three broadcasts and one weight) or 4x3 (three weights and one broadcast) take
- * exactly all. Bound by FMA once rows >= 2; a single row is bound by reading w.
+ * is computed with. Tiles pass by a part's weights before the next part: those stay in the nearest
+ * cache, where the whole panel of a large layer has no room.
  */
-enum { VL_MOST_ROWS = 8, VL_MOST_VECTORS = 4, VL_TERMS = 128 };
-
-VL_INLINE void vl_tile(int rows, int vectors, vec (*acc)[VL_MOST_VECTORS], const real *const *x,
-                       const real *w, ptrdiff_t depth)
+VL_INLINE void vl_block(ptrdiff_t rows, int vectors, vl_sums *acc, const real *const *x, const real *w,
+                        ptrdiff_t depth)
 {
-    for (ptrdiff_t k = 0, end; k < depth; k = end) {
-        vec sum[VL_MOST_ROWS][VL_MOST_VECTORS];
-        end = depth - k < VL_TERMS ? depth : k + VL_TERMS;
-#pragma GCC unroll 32
-        for (int i = 0; i < rows * vectors; i++)
-            sum[i / vectors][i % vectors] = VL_SPLAT(0);
-        for (ptrdiff_t j = k; j < end; j++, w += vectors * L) {
-            if (rows < vectors) {
-                vec xs[VL_MOST_ROWS];
-#pragma GCC unroll 8
-                for (int r = 0; r < rows; r++)
-                    xs[r] = VL_SPLAT(x[r][j]);
-#pragma GCC unroll 4
-                for (int v = 0; v < vectors; v++) {
-                    vec wv = vl_load(w + v * L);
-#pragma GCC unroll 8
-                    for (int r = 0; r < rows; r++)
-                        sum[r][v] = VL_FMA(xs[r], wv, sum[r][v]);
-                }
-            } else {
-                vec ws[VL_MOST_VECTORS];
-#pragma GCC unroll 4
-                for (int v = 0; v < vectors; v++)
-                    ws[v] = vl_load(w + v * L);
-#pragma GCC unroll 8
-                for (int r = 0; r < rows; r++) {
-                    vec xr = VL_SPLAT(x[r][j]);
-#pragma GCC unroll 4
-                    for (int v = 0; v < vectors; v++)
-                        sum[r][v] = VL_FMA(xr, ws[v], sum[r][v]);
-                }
-            }
+    for (ptrdiff_t k = 0, terms; k < depth; k += terms, w += terms * vectors * L) {
+        terms = depth - k < VL_TERMS ? depth - k : VL_TERMS;
+        for (ptrdiff_t row = 0, height; row < rows; row += height) {
+            height = vl_next_height(rows - row, VL_TALLEST(vectors));
+            vl_tile_of[vectors - 1][height - 1](acc + row, x + row, k, w, terms);
         }
-#pragma GCC unroll 32
-        for (int i = 0; i < rows * vectors; i++)
-            acc[i / vectors][i % vectors] += sum[i / vectors][i % vectors];
     }
+}
+
+/* The rows of the next block: the next VL_TILES tiles of those that all rows are split into. */
+VL_INLINE ptrdiff_t vl_block_rows(ptrdiff_t rows_left, int vectors)
+{
+    ptrdiff_t rows = 0;
+    for (int tile = 0; tile < VL_TILES && rows < rows_left; tile++)
+        rows += vl_next_height(rows_left - rows, VL_TALLEST(vectors));
+    return rows;
 }
 
 /* One row against two neighbouring panels: twice the chains hide the FMA's latency, and the loop is
  * bound by reading w alone. The explicit prefetch is worth a sixth where the weights come from the third
  * level; half a kilobyte ahead measured best, two kilobytes worse than none. */
-VL_INLINE void vl_tile_row_pair(int vectors, vec *first, vec *second, const real *x, const real *w,
+VL_INLINE void vl_row_pair(int vectors, vec *first, vec *second, const real *x, const real *w,
                                 const real *w2, ptrdiff_t depth)
 {
     const ptrdiff_t ahead = 512 / sizeof(real);
@@ -93,23 +156,17 @@ VL_INLINE void vl_tile_row_pair(int vectors, vec *first, vec *second, const real
     }
 }
 
-/* Calls BODY(rows) with rows a constant, for a height only known at run time. */
-#define VL_FOR_HEIGHT(height, BODY) \
-    switch (height) {               \
-    case 1: BODY(1); break;         \
-    case 2: BODY(2); break;         \
-    case 3: BODY(3); break;         \
-    case 4: BODY(4); break;         \
-    case 5: BODY(5); break;         \
-    case 6: BODY(6); break;         \
-    case 7: BODY(7); break;         \
-    default: BODY(8); break;        \
+#define VL_ROW_PAIR(vectors)                                                                      \
+    static __attribute__((noinline)) void vl_row_pair_##vectors(                                  \
+        vec *first, vec *second, const real *x, const real *w, const real *w2, ptrdiff_t depth)   \
+    {                                                                                             \
+        vl_row_pair(vectors, first, second, x, w, w2, depth);                                     \
     }
+VL_ROW_PAIR(2)
+VL_ROW_PAIR(3)
+VL_ROW_PAIR(4)
 
-/* Splits rows into the fewest tiles of at most `tallest`, as equal as can be: 7 rows are 4 + 3, not
- * 6 + 1, for a low tile waits on the FMA's latency. */
-VL_INLINE ptrdiff_t vl_next_height(ptrdiff_t rows_left, ptrdiff_t tallest)
-{
-    ptrdiff_t tiles = (rows_left + tallest - 1) / tallest;
-    return (rows_left + tiles - 1) / tiles;
-}
+typedef void vl_row_pair_function(vec *first, vec *second, const real *x, const real *w,
+                                  const real *w2, ptrdiff_t depth);
+static vl_row_pair_function *const vl_row_pair_of[VL_MOST_VECTORS] = {
+    NULL, vl_row_pair_2, vl_row_pair_3, vl_row_pair_4};

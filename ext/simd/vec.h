@@ -2,8 +2,9 @@
  * that GCC's and Clang's vector extensions do not spell.
  *
  * The includer defines VL_BYTES (vector size), VL_F64 (0 or 1), VL_SPLAT(s) and, where the
- * instruction set has them, VL_FMA(a, b, c) = a*b + c rounded once, and VL_MIN / VL_MAX(bound, x)
- * that give NaN when x is NaN. What it leaves out is defined here in terms that every CPU runs.
+ * instruction set has them, VL_FMA(a, b, c) = a*b + c rounded once, VL_MIN / VL_MAX(bound, x)
+ * that give NaN when x is NaN, and VL_STORE_FIRST(p, v, n) that stores the first n < L lanes. What it
+ * leaves out is defined here in terms that every CPU runs.
  */
 #if VL_F64
 typedef double real;
@@ -39,11 +40,19 @@ VL_INLINE vec vl_load(const real *p) { return *(const vec_unaligned *)p; }
 VL_INLINE void vl_store(real *p, vec v) { *(vec_unaligned *)p = v; }
 
 /* The first n lanes, 0 < n <= L: what lies behind p + n belongs to someone else. */
+#ifndef VL_STORE_FIRST
+#define VL_STORE_FIRST(p, v, n)          \
+    _Pragma("GCC unroll 8")              \
+    for (int i = 0; i < L - 1; i++)      \
+        if (i < (n))                     \
+            (p)[i] = (v)[i]
+#endif
+
 VL_INLINE void vl_store_first(real *p, vec v, ptrdiff_t n)
 {
     if (n == L)
         vl_store(p, v);
-    else
-        for (ptrdiff_t i = 0; i < n; i++)
-            p[i] = v[i];
+    else {
+        VL_STORE_FIRST(p, v, n);
+    }
 }

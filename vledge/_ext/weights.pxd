@@ -19,8 +19,8 @@ ctypedef struct Weights:
     ptrdiff_t input_size, hidden_size
     ptrdiff_t width          # of the output and of h: proj_size, or hidden_size without projection
     ptrdiff_t panels         # hidden blocks of `lanes` units
-    ptrdiff_t width_padded   # width in whole vectors
     ptrdiff_t vectors        # of one row of projected input
+    ptrdiff_t ld_h, ld_c, ld_pre  # elements from row to row of h, of c and of projected input
     int group                # vectors that one panel of the input projection holds
     void *gemm               # BLAS's product for the input projection, or NULL for the tiles
     const void *w_ih
