@@ -124,7 +124,7 @@ def test_without_matplotlib_the_error_names_it(capsys, text, tmp_path, monkeypat
     target = tmp_path / "out.png"
     status, _, err = run(capsys, "plan", text, "--model", MODEL, "--plot", str(target))
     assert status == 1
-    assert "pip install matplotlib" in err
+    assert "pip install vledge[plot]" in err
     assert not target.exists()
 
 

@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="list",
         help="how the batch comes and goes back (list)",
     )
-    parser.add_argument("--plot", metavar="PNG", help="draw a picture; needs matplotlib")
+    parser.add_argument("--plot", metavar="PNG", help="draw a picture; needs vledge[plot]")
     parser.add_argument("--json", action="store_true", help="print JSON for programs")
 
 

@@ -57,12 +57,12 @@ def every_step(case: Case) -> Case:
     return Case(lengths, "list" if case.form == "list" else "padded", case.steps)
 
 
-def left_out(form: str, bidirectional: bool = False) -> dict[str, str]:
+def left_out(form: str, backwards: bool = False) -> dict[str, str]:
     """The strategies that cannot run a form or a layer, and why."""
     found = {}
     if form in ("list", "packed"):
         found["masked"] = "sequences without padding have no masked steps"
-    if bidirectional:
+    if backwards:
         for name in ("lanes", "streaming"):
             found[name] = "begins before a sequence's end is known: forward layers only"
     return found

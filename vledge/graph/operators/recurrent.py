@@ -25,8 +25,11 @@ from vledge._ext.recurrent import Stepper, run_padded
 from vledge._ext.weights import Direction
 from vledge.errors import FormatError
 from vledge.graph.operators.recurrent_generic import Cell, GenericDirection, run_generic
+from vledge.graph.operators.recurrent_strategy import layer_of, run_by_strategy
 from vledge.graph.registry import Context, prepared_operator
 from vledge.nn.dtype import contiguous
+from vledge.nn.model_strategy import MODEL_STRATEGY, ModelStrategy
+from vledge.nn.recurrent import RecurrentBase
 
 __all__ = ["RecurrentNode"]
 
@@ -165,6 +168,11 @@ class RecurrentNode:
         x = x.astype(weights.dtype, copy=False)
         if sequence_lens is not None and steps:
             lengths = _checked_lengths(sequence_lens, steps, sequences)
+            asked = MODEL_STRATEGY.get()
+            if asked is not None and sequences:
+                return self._finished(
+                    weights, *self._run_by_strategy(asked, weights, x, lengths, *states)
+                )
             if (lengths != steps).any():
                 return self._finished(weights, *self._run_lengths(weights, x, lengths, *states))
         if steps == 0 or sequences == 0:
@@ -190,6 +198,24 @@ class RecurrentNode:
                 "[directions, sequences, hidden_size]"
             )
         return contiguous(state.astype(weights.dtype, copy=False))
+
+    def _run_by_strategy(
+        self,
+        asked: ModelStrategy,
+        weights: Weights,
+        x: np.ndarray,
+        lengths: np.ndarray,
+        *states: np.ndarray | None,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        if weights.packed:
+            return run_by_strategy(asked, weights.layer, x, lengths, states, self.empty_state)
+        if asked.strategy in ("auto", "padded"):  # the only way there is
+            return self._run_lengths(weights, x, lengths, *states)
+        raise ValueError(
+            f"strategy={asked.strategy!r} runs LSTM, GRU and RNN as vledge.nn has them; this node "
+            "is quantized, or has clip, peepholes, input_forget or activations of its own, and "
+            'runs by "padded" or "auto" only'
+        )
 
     def _run_lengths(
         self,
@@ -279,7 +305,7 @@ class Weights:
         self.stepper: Stepper | None = None
         self.packed: list[Direction] = []
         self.generic: list[GenericDirection] = []
-        kernel = cell.kernel(self.count) if p is None else None
+        kernel = self.kernel = cell.kernel(self.count) if p is None else None
         for index in range(self.count):
             reverse = direction == "reverse" or index == 1
             wb, rb = (None, None) if b is None else np.split(b[index], 2)
@@ -294,6 +320,12 @@ class Weights:
                 self.packed.append(Direction(kernel, w_d, r_d, wb, rb, reverse=reverse))
         if len(self.packed) == 1:
             self.stepper = Stepper(self.packed)
+
+    @functools.cached_property
+    def layer(self) -> RecurrentBase:
+        """The packed weights as a layer, which shares them."""
+        assert self.kernel is not None
+        return layer_of(self, self.kernel)
 
     def _check_shapes(
         self,
