@@ -214,9 +214,7 @@ def test_other_equations_run_padded_only(tmp_path, variant):
     want = session.run(None, feed)
     for strategy in ("auto", "padded"):
         same(session.run(None, feed, strategy=strategy), want, 0)
-    with pytest.raises(
-        ValueError, match=r"node .*\(.*LSTM\): strategy='packed' runs"
-    ):
+    with pytest.raises(ValueError, match=r"node .*\(.*LSTM\): strategy='packed' runs"):
         session.run(None, feed, strategy="packed")
 
 
