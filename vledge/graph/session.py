@@ -5,7 +5,6 @@ Arguments are checked here; the plan below trusts them.
 
 from __future__ import annotations
 
-import functools
 import os
 import threading
 import warnings
@@ -20,7 +19,7 @@ from vledge.formats.element_types import DTYPES
 from vledge.formats.graph_definition import Graph, Model, Node, ValueInfo
 from vledge.graph.plan import Plan, failed_node
 from vledge.graph.prepared import Fallback
-from vledge.nn.model_strategy import ModelStrategy
+from vledge.graph.strategy import with_strategy
 
 if TYPE_CHECKING:
     from vledge.streaming import Stream
@@ -188,12 +187,11 @@ class InferenceSession:
             padded.
         options : the strategy's own, for example ``rows=32`` or ``memory_limit=64_000_000``
 
-        Raises ValueError for an input that is missing, unknown or not as declared; for an unknown
-        strategy, or one in a model none of whose nodes is given sequence_lens; and, naming the
-        node, for inputs whose sizes do not go together and for a strategy that the node cannot run
-        by: one that runs forwards only for another direction, or any but padded for equations that
-        no `vledge.nn` layer has. TypeError for options that the strategy has not. MemoryError for
-        "auto" where nothing stays within its ``memory_limit``.
+        Raises ValueError for an input that is missing, unknown or not as declared, for a strategy
+        that is unknown or has no node to run, and, naming the node, for inputs whose sizes do not
+        go together and for a strategy that cannot run the node (lanes and streaming: a backward
+        direction; all but padded: equations that no `vledge.nn` layer has). TypeError for options
+        that are not the strategy's, MemoryError where "auto" finds none within ``memory_limit``.
         """
         plan = self._plan
         arrays = []
@@ -203,8 +201,10 @@ class InferenceSession:
             arrays.append(_checked(input_feed[name], name, type_, dtype, shape))
         if len(input_feed) != len(arrays):
             plan, arrays = self._override(input_feed, arrays)
-        run = plan.run if strategy is None else self._by_strategy(plan.run, strategy, options)
-        if options and strategy is None:
+        run = plan.run
+        if strategy is not None:
+            run = with_strategy(run, self._model.graph, strategy, options)
+        elif options:
             raise TypeError(f"{', '.join(options)}: options go with a strategy, and none is given")
         try:
             with np.errstate(all="ignore"):
@@ -223,24 +223,6 @@ class InferenceSession:
                 raise ValueError(f"no output named {unknown[0]!r}: there are {list(self._outputs)}")
             results = [results[self._outputs[name]] for name in output_names]
         return _owned(results)
-
-    def _by_strategy(
-        self, run: Callable[..., Any], strategy: str, options: dict[str, Any]
-    ) -> Callable[..., Any]:
-        # Strategies, and what looks into graphs, are imported only by who wants them.
-        from vledge.graph.layers import recurrent_nodes
-        from vledge.lengths.strategies import check_options
-
-        check_options(strategy, options)
-        recurrent = list(recurrent_nodes(self._model.graph))
-        if not any(node.inputs[4:5] not in ([], [""]) for node in recurrent):
-            found = f"none of its {len(recurrent)} recurrent nodes is given sequence_lens"
-            if not recurrent:
-                found = "it has no RNN, GRU or LSTM node"
-            raise ValueError(
-                f"{self._where}strategy={strategy!r} has nothing to run in this model: {found}"
-            )
-        return functools.partial(ModelStrategy(strategy, options).call, run)
 
     def stream(
         self,

@@ -20,7 +20,7 @@ from vledge.lengths.states import arrays_of, checked, put, take
 from vledge.lengths.streaming import streaming
 from vledge.nn.recurrent import RecurrentBase
 
-__all__ = ["STRATEGIES", "check_options", "options_of", "run"]
+__all__ = ["FORWARD_ONLY", "STRATEGIES", "check_options", "options_of", "run"]
 
 Strategy = Callable[..., tuple[Any, Any]]
 
@@ -34,6 +34,9 @@ STRATEGIES: Final[dict[str, Strategy]] = {
     "lanes": lanes,
     "streaming": streaming,
 }
+
+#: Those that begin before they have seen a sequence's end.
+FORWARD_ONLY: Final = ("lanes", "streaming")
 
 
 def run(

@@ -21,11 +21,18 @@ class ModelStrategy:
     """A strategy with its options, during one call of a model."""
 
     def __init__(
-        self, strategy: str, options: Mapping[str, Any], model: Module | None = None
+        self,
+        strategy: str,
+        options: Mapping[str, Any],
+        model: Module | None = None,
+        *,
+        wherever_possible: bool = False,
     ) -> None:
         self.strategy = strategy
         self.options = options
-        self.model = model
+        self.model = model  #: whose layers errors are to name
+        #: for a graph's nodes: those without lengths, too, and no error for those that cannot
+        self.wherever_possible = wherever_possible
         self.reached = False  #: whether a layer has been run by it
 
     def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

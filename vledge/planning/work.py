@@ -11,6 +11,7 @@ import numpy as np
 
 from vledge.lengths.bucketed import DEFAULT_ROWS, buckets
 from vledge.lengths.lanes import DEFAULT_LANES, FEWEST_STEPS, IDLE_SHARE, MOST_STEPS
+from vledge.lengths.strategies import FORWARD_ONLY
 from vledge.planning.shapes import LayerShape
 
 __all__ = ["FORMS", "OPTIONS", "Case", "Work", "every_step", "left_out", "rounds", "work"]
@@ -63,7 +64,7 @@ def left_out(form: str, backwards: bool = False) -> dict[str, str]:
     if form in ("list", "packed"):
         found["masked"] = "sequences without padding have no masked steps"
     if backwards:
-        for name in ("lanes", "streaming"):
+        for name in FORWARD_ONLY:
             found[name] = "begins before a sequence's end is known: forward layers only"
     return found
 

@@ -25,10 +25,10 @@ from vledge._ext.recurrent import Stepper, run_padded
 from vledge._ext.weights import Direction
 from vledge.errors import FormatError
 from vledge.graph.operators.recurrent_generic import Cell, GenericDirection, run_generic
-from vledge.graph.operators.recurrent_strategy import layer_of, run_by_strategy
 from vledge.graph.registry import Context, prepared_operator
+from vledge.graph.strategy import layer_of, run_by_strategy
 from vledge.nn.dtype import contiguous
-from vledge.nn.model_strategy import MODEL_STRATEGY, ModelStrategy
+from vledge.nn.model_strategy import MODEL_STRATEGY
 from vledge.nn.recurrent import RecurrentBase
 
 __all__ = ["RecurrentNode"]
@@ -166,15 +166,16 @@ class RecurrentNode:
             for state, name in ((initial_h, "initial_h"), (initial_c, "initial_c"))
         ]
         x = x.astype(weights.dtype, copy=False)
+        lengths = None
         if sequence_lens is not None and steps:
             lengths = _checked_lengths(sequence_lens, steps, sequences)
-            asked = MODEL_STRATEGY.get()
-            if asked is not None and sequences:
-                return self._finished(
-                    weights, *self._run_by_strategy(asked, weights, x, lengths, *states)
-                )
-            if (lengths != steps).any():
-                return self._finished(weights, *self._run_lengths(weights, x, lengths, *states))
+        asked = MODEL_STRATEGY.get()
+        if asked is not None and steps and sequences:
+            found = run_by_strategy(asked, weights, x, lengths, states, self.empty_state)
+            if found is not None:
+                return self._finished(weights, *found)
+        if lengths is not None and (lengths != steps).any():
+            return self._finished(weights, *self._run_lengths(weights, x, lengths, *states))
         if steps == 0 or sequences == 0:
             lengths = np.zeros(sequences, np.int64)
             return self._finished(weights, *self._run_lengths(weights, x, lengths, *states))
@@ -198,24 +199,6 @@ class RecurrentNode:
                 "[directions, sequences, hidden_size]"
             )
         return contiguous(state.astype(weights.dtype, copy=False))
-
-    def _run_by_strategy(
-        self,
-        asked: ModelStrategy,
-        weights: Weights,
-        x: np.ndarray,
-        lengths: np.ndarray,
-        *states: np.ndarray | None,
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        if weights.packed:
-            return run_by_strategy(asked, weights.layer, x, lengths, states, self.empty_state)
-        if asked.strategy in ("auto", "padded"):  # the only way there is
-            return self._run_lengths(weights, x, lengths, *states)
-        raise ValueError(
-            f"strategy={asked.strategy!r} runs LSTM, GRU and RNN as vledge.nn has them; this node "
-            "is quantized, or has clip, peepholes, input_forget or activations of its own, and "
-            'runs by "padded" or "auto" only'
-        )
 
     def _run_lengths(
         self,
