@@ -272,3 +272,21 @@ def test_a_node_keeps_its_weights_once():
         if hasattr(value, "weights")
     ]
     assert held.layer._layers[0] == held.packed
+
+
+@pytest.mark.parametrize("op_type", OPS)
+def test_auto_leaves_out_what_a_reverse_node_cannot(op_type, monkeypatch):
+    inputs = make_inputs(op_type, "reverse", lengths=UNSORTED)
+    model, feed = make_model(op_type, inputs, {"direction": "reverse"})
+    made = []
+
+    def plan(*arguments, **named):
+        made.append(vledge.plan(*arguments, **named))
+        return made[-1]
+
+    monkeypatch.setattr("vledge.planning.choice.plan", plan)
+    monkeypatch.setattr("vledge.planning.choice._best", vledge.planning.choice._best.__wrapped__)
+    session = vledge.InferenceSession(model)
+    same(session.run(None, feed, strategy="auto"), session.run(None, feed))
+    assert {"lanes", "streaming"} == set(made[0].left_out)
+    assert str(made[0].shapes[0]) == f"{op_type} 6 to 9, reverse"
