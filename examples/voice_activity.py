@@ -4,7 +4,7 @@
     python examples/voice_activity.py       # a short recording from this repository
     python examples/voice_activity.py meeting.wav --plot meeting.png
 
-Needs vledge[onnx]; --plot also needs matplotlib. The WAV may have any sample rate and number of
+Needs vledge[onnx], --plot also vledge[plot]. The WAV may have any sample rate and number of
 channels; it is mixed down and resampled to the model's 16 kHz. The model sees 32 ms at a time and
 carries its LSTM's state from frame to frame, so the same loop works on a live microphone.
 """
@@ -89,7 +89,7 @@ def plot(
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        sys.exit("--plot needs matplotlib: pip install matplotlib")
+        sys.exit("--plot needs matplotlib: pip install vledge[plot]")
     figure = Figure(figsize=(12, 4), layout="constrained")
     wave, probability = figure.subplots(2, sharex=True, height_ratios=[3, 1])
     wave.plot(np.arange(len(audio)) / RATE, audio, linewidth=0.5, color="0.3")

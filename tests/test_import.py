@@ -5,6 +5,20 @@ import os
 import subprocess
 import sys
 
+import pytest
+
+# Package → what stands above or beside it, which importing all of it must not bring along.
+ABOVE = ["cli", "validation", "streaming", "planning", "lengths", "graph"]
+ARROWS = {
+    "formats": ABOVE,  # tests/formats/test_imports.py has more
+    "nn": ABOVE,
+    "lengths": [name for name in ABOVE if name != "lengths"],
+    "graph": [name for name in ABOVE if name != "graph"],
+    "planning": ["cli", "validation", "streaming", "graph"],
+    "streaming": ["cli", "validation", "planning", "lengths"],
+    "validation": ["cli"],
+}
+
 UNWANTED = (
     "torch", "onnx", "scipy", "safetensors", "matplotlib", "argparse", "google",
     "onnxruntime", "importlib.metadata", "urllib", "http", "multiprocessing", "dataclasses",
@@ -29,6 +43,20 @@ def test_no_unwanted_module():
     )
     roots = {name.split(".")[0] for name in loaded} | set(loaded)
     assert not roots & set(UNWANTED), sorted(roots & set(UNWANTED))
+
+
+@pytest.mark.parametrize("package", ARROWS)
+def test_arrows_go_one_way(package):
+    loaded = in_python(
+        "import json, pkgutil, sys, importlib, vledge\n"
+        f"found = importlib.import_module('vledge.{package}')\n"
+        "for one in pkgutil.walk_packages(found.__path__, found.__name__ + '.'):\n"
+        "    importlib.import_module(one.name)\n"
+        "print(json.dumps([name for name in sys.modules if name.startswith('vledge.')]))"
+    )
+    ours = {name.split(".")[1] for name in loaded}
+    assert package in ours
+    assert not ours & set(ARROWS[package]), sorted(ours & set(ARROWS[package]))
 
 
 def test_import_time_against_numpys_own(tmp_path):

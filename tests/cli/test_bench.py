@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import time
 
 import numpy as np
@@ -43,6 +44,14 @@ def test_weights_from_a_file_and_a_picture(capsys, tmp_path):
     assert "GRU 3 -> 8, 2 layers" in out
     assert "p99.9" in out
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_without_matplotlib_the_error_names_the_extra(capsys, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    options = ["--engines", "vledge", "--idle-only", "--hidden-size", 8]
+    status, _, err = bench(capsys, *options, "--histogram", tmp_path / "latency.png")
+    assert status == 1
+    assert "pip install vledge[plot]" in err
 
 
 @pytest.mark.parametrize("engine", ["onnxruntime", "torch"])

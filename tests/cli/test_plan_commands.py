@@ -73,6 +73,27 @@ def test_every_source_gives_the_same_plan(form, capsys, text, tmp_path, monkeypa
     assert want["steps"] == sum(LENGTHS)
 
 
+@pytest.mark.parametrize("converted", [False, True])
+def test_the_nodes_of_a_graph(converted, capsys, text, tmp_path):
+    pytest.importorskip("onnx")
+    from tests.graph.test_session_strategy import two_nodes
+
+    path = str(tmp_path / "model.onnx")
+    (tmp_path / "model.onnx").write_bytes(two_nodes()[0])
+    if converted:
+        assert run(capsys, "convert", path, str(tmp_path / "model.safetensors"))[0] == 0
+        path = str(tmp_path / "model.safetensors")
+    _, out, err = run(capsys, "plan", text, "--model", path, "--threads", "1")
+    assert err == ""
+    assert out.splitlines()[1].startswith("LSTM 6 to 9, bidirectional; GRU 9 to 9; 1 thread(s)")
+    _, out, _ = run(capsys, "plan", text, "--model", path, "--layer", "two", "--json")
+    (layer,) = json.loads(out)["layers"]
+    assert (layer["cell"], layer["hidden_size"], layer["bidirectional"]) == ("gru", 9, False)
+    status, _, err = run(capsys, "plan", text, "--model", path, "--layer", "three")
+    assert (status, err.count("\n")) == (1, 1)
+    assert "recurrent layers that a plan is for: 'one', 'two'" in err
+
+
 def test_json_has_what_the_plan_has(capsys, text):
     found = planned(capsys, text, "--threads", "2", "--form", "padded")
     made = vledge.plan(LENGTHS, japanese_vowels.load(), threads=2, form="padded")
@@ -124,7 +145,7 @@ def test_without_matplotlib_the_error_names_it(capsys, text, tmp_path, monkeypat
     target = tmp_path / "out.png"
     status, _, err = run(capsys, "plan", text, "--model", MODEL, "--plot", str(target))
     assert status == 1
-    assert "pip install matplotlib" in err
+    assert "pip install vledge[plot]" in err
     assert not target.exists()
 
 

@@ -38,6 +38,19 @@ FORWARDS = {
 }
 
 
+def masked(layer, sequences, hx):
+    """The sequences' steps at drawn places of an array, with what must not matter between them."""
+    generator = np.random.default_rng(3)
+    steps = 2 * max(map(len, sequences))
+    mask = np.zeros((len(sequences), steps), bool)
+    for row, sequence in zip(mask, sequences, strict=True):
+        row[generator.choice(steps, len(sequence), replace=False)] = True
+    x = np.full((*mask.shape, 5), np.nan, sequences[0].dtype)
+    x[mask] = np.concatenate(sequences)
+    output, state = layer(x, hx, mask=mask, strategy="masked")
+    return [row[valid] for row, valid in zip(output, mask, strict=True)], state
+
+
 def strategies(bidirectional):
     return BOTH_DIRECTIONS if bidirectional else BOTH_DIRECTIONS | FORWARDS
 
@@ -55,6 +68,7 @@ def test_every_pair_agrees(kind, layers, bidirectional, lengths, dtype):
     results = {"alone": alone(layer, sequences, hx)}
     for name, options in strategies(bidirectional).items():
         results[name] = layer(sequences, hx, strategy=name.split(",")[0], **options)
+    results["masked"] = masked(layer, sequences, hx)
     for (one, got), (other, want) in itertools.combinations(results.items(), 2):
         try:
             assert_same(got, want, TOLERANCE[dtype])

@@ -33,8 +33,10 @@ def test_a_learned_vector_begins_every_sequence(bidirectional):
     learned = make_state(layer, 1)[:, 0]
     outputs, states = alone(layer, sequences, np.repeat(learned[:, None], 3, axis=1))
     hx = vledge.initial_state(layer, 3, learned=learned)
-    for strategy in ("padded", "packed", "bucketed"):
-        got, end = layer(sequences, hx, strategy=strategy)
+    whole = {"padded": {}, "packed": {}, "bucketed": {"rows": 2}}
+    forwards = {} if bidirectional else {"lanes": {"lanes": 2}, "streaming": {"window": 3}}
+    for strategy, options in (whole | forwards).items():
+        got, end = layer(sequences, hx, strategy=strategy, **options)
         assert_same(got, outputs, 1e-6)
         assert_same(end, states, 1e-6)
     one = vledge.initial_state(make_layer("gru"), 2, learned=learned[0])
@@ -51,6 +53,9 @@ def test_from_the_length():
         layer, from_length=lambda n: None if n == 2 else np.full(7, n), lengths=[3, 2, 8]
     )
     assert_same(state[0, :, 0], np.array([3, 0, 8], "f4"), 0)
+    sequences = make_sequences([3, 2, 8])  # in the caller's order, though the longest runs first
+    outputs, _ = alone(layer, sequences, state)
+    assert_same(layer(sequences, state, strategy="packed")[0], outputs, 1e-6)
 
 
 @pytest.mark.parametrize("strategy", ["padded", "packed", "bucketed", "lanes"])

@@ -11,6 +11,7 @@ from tests.lengths.cases import assert_same, make_layer, make_sequences, rectang
 from vledge import nn
 from vledge.planning.costs import KEPT_BYTES
 from vledge.planning.defaults import DEFAULT
+from vledge.planning.shapes import LayerShape
 from vledge.planning.work import OPTIONS, Case, rounds
 
 MIXED = [400, 3, 17, 90, 5, 5, 44] * 30
@@ -230,6 +231,13 @@ def test_auto_runs_a_batch_of_empty_sequences():
     )
     assert not output.any()
     assert not state.any()
+
+
+def test_a_layer_that_is_only_reverse_needs_whole_sequences():
+    shape = LayerShape("gru", 5, 7, reverse=True)
+    made = vledge.plan([9, 3, 1], shape, threads=1)
+    assert {"lanes", "streaming"} < set(made.left_out)
+    assert str(made.shapes[0]) == "GRU 5 to 7, reverse"
 
 
 def test_auto_takes_no_other_option():

@@ -131,7 +131,7 @@ def test_validate_passes(vowels, vledge_command):
     assert out.splitlines()[-1] == "passed"
     assert re.search(r"logits +\S+e-0[678] .* 6 of 6", out)
     assert "tolerance: 8 x the reference's own float32 error" in out
-    assert "left out   lanes, streaming: layers of both directions need whole sequences" in out
+    assert "left out   lanes, streaming: a backward direction needs whole sequences" in out
 
 
 def test_validate_fails_and_says_why(vowels, tmp_path, vledge_command):
@@ -197,7 +197,7 @@ def test_the_page_stands_alone(vowels, tmp_path, vledge_command):
     assert "http" not in text
     assert "@import" not in text
     assert parsed.tags.count("svg") == 1 + 3 + 1 + 1  # over time, three histograms, lengths, time
-    assert "Left out: lanes (layers of both directions" in text
+    assert "Left out: lanes (a backward direction" in text
     for heading in ("Outputs", "Error over time", "Lengths", "Time", "Ways of running", "Machine"):
         assert f"<h2>{heading}</h2>" in text
 

@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--engines", default=",".join(ENGINES), help=f"those installed of {','.join(ENGINES)}"
     )
     parser.add_argument("--idle-only", action="store_true", help="leave the other cores alone")
-    parser.add_argument("--histogram", metavar="PNG", help="draw the times; needs matplotlib")
+    parser.add_argument("--histogram", metavar="PNG", help="draw the times; needs vledge[plot]")
     parser.add_argument("--json", action="store_true", help="print JSON for programs")
 
 

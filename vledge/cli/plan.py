@@ -21,8 +21,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "lengths",
         help="a file of whole numbers: text, .npy, .csv (see --column), or - for text on stdin",
     )
-    parser.add_argument("--model", required=True, help="a file with a recurrent layer's weights")
-    parser.add_argument("--layer", help="the layer's prefix; default: all of the file's together")
+    parser.add_argument(
+        "--model",
+        required=True,
+        help="a file with a recurrent layer's weights, or a whole model: .onnx",
+    )
+    parser.add_argument(
+        "--layer", help="the layer's prefix, or node; default: all of the file's together"
+    )
     parser.add_argument("--column", help="of a .csv file: its name, or its number from 1")
     parser.add_argument("--threads", type=int, help="default: as many as vledge uses")
     parser.add_argument(
@@ -34,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="list",
         help="how the batch comes and goes back (list)",
     )
-    parser.add_argument("--plot", metavar="PNG", help="draw a picture; needs matplotlib")
+    parser.add_argument("--plot", metavar="PNG", help="draw a picture; needs vledge[plot]")
     parser.add_argument("--json", action="store_true", help="print JSON for programs")
 
 
@@ -193,18 +199,44 @@ def _whole(word: str, place: str) -> int:
     return int(word)
 
 
-def _model(path: str, prefix: str | None) -> Any:
-    """The shapes of the recurrent layers in a file of weights."""
+def _model(path: str, name: str | None) -> Any:
+    """The shapes of the recurrent layers in a file of weights, or of the nodes of a graph."""
+    from vledge.formats import holds_graph
+
+    found = _nodes(path) if holds_graph(path) else _layers(path)
+    if name is not None and name not in found:
+        name += "."
+    if not found or (name is not None and name not in found):
+        held = ", ".join(map(repr, found)) or "none"
+        raise ValueError(f"{path}: recurrent layers that a plan is for: {held}")
+    return [shape for own, shape in found.items() if name in (None, own)]
+
+
+def _layers(path: str) -> dict[str, Any]:
+    """Shapes by the prefix of the weights' names."""
     from vledge import nn
     from vledge.formats import load_weights
     from vledge.planning.shapes import shapes_of
 
-    found = {
-        one.prefix: one for one in nn.recognize(load_weights(path)) if not one.kind.endswith("Cell")
+    layers = nn.recognize(load_weights(path))
+    return {one.prefix: shapes_of(one)[0] for one in layers if not one.kind.endswith("Cell")}
+
+
+def _nodes(path: str) -> dict[str, Any]:
+    """Shapes by node, of those that a layer of vledge.nn can be."""
+    from vledge.graph.layers import KINDS, summaries
+    from vledge.graph.plan import simplified
+    from vledge.graph.session import read_model
+    from vledge.planning.shapes import LayerShape
+
+    return {
+        node.name: LayerShape(
+            node.kind.lower(),
+            node.input_size,
+            node.hidden_size,
+            bidirectional=node.direction == "bidirectional",
+            reverse=node.direction == "reverse",
+        )
+        for node in summaries(simplified(read_model(path)))
+        if node.kind in KINDS and node.path == "kernel" and node.input_size and node.hidden_size
     }
-    if prefix is not None and prefix not in found:
-        prefix += "."
-    if not found or (prefix is not None and prefix not in found):
-        held = ", ".join(repr(name) for name in found) or "none"
-        raise ValueError(f"{path}: recurrent layers that a plan is for: {held}")
-    return [shapes_of(one)[0] for name, one in found.items() if prefix in (None, name)]

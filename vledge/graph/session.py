@@ -19,6 +19,7 @@ from vledge.formats.element_types import DTYPES
 from vledge.formats.graph_definition import Graph, Model, Node, ValueInfo
 from vledge.graph.plan import Plan, failed_node
 from vledge.graph.prepared import Fallback
+from vledge.graph.strategy import with_strategy
 
 if TYPE_CHECKING:
     from vledge.streaming import Stream
@@ -167,7 +168,12 @@ class InferenceSession:
     # ---- running
 
     def run(
-        self, output_names: Sequence[str] | None, input_feed: Mapping[str, Any]
+        self,
+        output_names: Sequence[str] | None,
+        input_feed: Mapping[str, Any],
+        *,
+        strategy: str | None = None,
+        **options: Any,
     ) -> list[np.ndarray]:
         """Run the model once.
 
@@ -175,9 +181,17 @@ class InferenceSession:
         ----------
         output_names : names of outputs in the order wanted, or None for all
         input_feed : an array for each input, of its dtype, its number of axes and its fixed sizes
+        strategy : "auto", or a name in ``vledge.lengths.STRATEGIES``, optional
+            How RNN, GRU and LSTM nodes that are given sequence_lens run; all give the same numbers.
+            "auto" makes a plan for each. Nodes without sequence_lens run as they always do. None:
+            padded.
+        options : the strategy's own, for example ``rows=32`` or ``memory_limit=64_000_000``
 
-        Raises ValueError for an input that is missing, unknown or not as declared, and, naming the
-        node, for inputs whose sizes do not go together.
+        Raises ValueError for an input that is missing, unknown or not as declared, for a strategy
+        that is unknown or has no node to run, and, naming the node, for inputs whose sizes do not
+        go together and for a strategy that cannot run the node (lanes and streaming: a backward
+        direction; all but padded: equations that no `vledge.nn` layer has). TypeError for options
+        that are not the strategy's, MemoryError where "auto" finds none within ``memory_limit``.
         """
         plan = self._plan
         arrays = []
@@ -187,9 +201,14 @@ class InferenceSession:
             arrays.append(_checked(input_feed[name], name, type_, dtype, shape))
         if len(input_feed) != len(arrays):
             plan, arrays = self._override(input_feed, arrays)
+        run = plan.run
+        if strategy is not None:
+            run = with_strategy(run, self._model.graph, strategy, options)
+        elif options:
+            raise TypeError(f"{', '.join(options)}: options go with a strategy, and none is given")
         try:
             with np.errstate(all="ignore"):
-                results = plan.run(*arrays)
+                results = run(*arrays)
         except MemoryError:
             raise
         except Exception as error:

@@ -20,7 +20,7 @@ def draw(
         from matplotlib.figure import Figure
     except ImportError:
         raise MissingDependencyError(
-            "--histogram needs matplotlib: pip install matplotlib"
+            "--histogram needs matplotlib: pip install vledge[plot]"
         ) from None
     figure = Figure(figsize=(9, 2.6 * len(times) + 0.6), layout="constrained")
     panels = figure.subplots(len(times), sharex=True, squeeze=False)[:, 0]

@@ -68,10 +68,10 @@ def lanes(
 
 def refuse_backwards(layer: RecurrentBase, strategy: str) -> None:
     """Raise ValueError for a layer that needs whole sequences."""
-    if layer.bidirectional:
+    if layer.backwards:
         raise ValueError(
             f'strategy="{strategy}" begins before it has seen a sequence\'s end and cannot run the '
-            "backward direction of a bidirectional layer: use packed, padded or bucketed"
+            "backward direction of a layer: use packed, padded or bucketed"
         )
 
 

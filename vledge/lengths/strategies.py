@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from inspect import Parameter, signature
 from typing import Any, Final
 
 import numpy as np
@@ -19,11 +20,13 @@ from vledge.lengths.states import arrays_of, checked, put, take
 from vledge.lengths.streaming import streaming
 from vledge.nn.recurrent import RecurrentBase
 
-__all__ = ["STRATEGIES", "run"]
+__all__ = ["FORWARD_ONLY", "STRATEGIES", "check_options", "options_of", "run"]
+
+Strategy = Callable[..., tuple[Any, Any]]
 
 #: Each takes (layer, batch, hx, **options), where no sequence is empty, and gives the output in the
 #: batch's form and the final state, both in the caller's order.
-STRATEGIES: Final[dict[str, Callable[..., tuple[Any, Any]]]] = {
+STRATEGIES: Final[dict[str, Strategy]] = {
     "padded": padded,
     "packed": packed,
     "masked": masked,
@@ -31,6 +34,9 @@ STRATEGIES: Final[dict[str, Callable[..., tuple[Any, Any]]]] = {
     "lanes": lanes,
     "streaming": streaming,
 }
+
+#: Those that begin before they have seen a sequence's end.
+FORWARD_ONLY: Final = ("lanes", "streaming")
 
 
 def run(
@@ -85,24 +91,47 @@ def run(
         rules = replace(rules, fill="zero")
     if mask is not None and rules.steps == "longest":
         raise ValueError('steps="longest" cuts off the padding of lengths; a mask has none')
-    if strategy is None:
-        strategy = batch.natural
-    if strategy == "auto" and batch.lengths.any():
-        # Plans know the strategies, and are imported only by who wants one.
-        from vledge.planning.choice import choose
+    named = _named(batch.natural if strategy is None else strategy)
+    output, state = _without_empty(layer, batch, hx, rules, named, options)
+    if isinstance(batch, (PaddedBatch, MaskedBatch)):
+        output = _filled(layer, batch, hx, rules, output)
+    return output, state
 
-        strategy, options = choose(layer, batch, **options)
-    elif strategy == "auto":
-        strategy, options = batch.natural, {}
+
+def options_of(strategy: str) -> list[str]:
+    """The names of a strategy's options; ValueError for an unknown strategy."""
+    parameters = signature(_named(strategy)).parameters.values()
+    return [one.name for one in parameters if one.kind is Parameter.KEYWORD_ONLY]
+
+
+def check_options(strategy: str, options: Mapping[str, Any]) -> None:
+    """Raise TypeError for options that the strategy has not, or lacks; ValueError as above."""
+    try:
+        signature(_named(strategy)).bind(None, None, None, **options)
+    except TypeError as error:
+        raise TypeError(f"strategy={strategy!r}: {error}") from None
+
+
+def _named(strategy: str) -> Strategy:
+    if strategy == "auto":
+        return auto
     if strategy not in STRATEGIES:
         raise ValueError(
             f"strategy is {strategy!r}, expected one of "
             + ", ".join(map(repr, [*STRATEGIES, "auto"]))
         )
-    output, state = _without_empty(layer, batch, hx, rules, STRATEGIES[strategy], options)
-    if isinstance(batch, (PaddedBatch, MaskedBatch)):
-        output = _filled(layer, batch, hx, rules, output)
-    return output, state
+    return STRATEGIES[strategy]
+
+
+def auto(
+    layer: RecurrentBase, batch: Batch, hx: Any, *, memory_limit: int | None = None
+) -> tuple[Any, Any]:
+    """Run by what a plan ranks first."""
+    # Plans know the strategies, and are imported only by who wants one.
+    from vledge.planning.choice import choose
+
+    strategy, options = choose(layer, batch, memory_limit=memory_limit)
+    return STRATEGIES[strategy](layer, batch, hx, **options)
 
 
 def _without_empty(
@@ -110,7 +139,7 @@ def _without_empty(
     batch: Batch,
     hx: Any,
     rules: Semantics,
-    strategy: Callable[..., tuple[Any, Any]],
+    strategy: Strategy,
     options: dict[str, Any],
 ) -> tuple[Any, Any]:
     """Run the sequences that have steps; the others' final states are as the rules say."""

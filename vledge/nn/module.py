@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from vledge.nn.model_strategy import call_by_strategy
+
 if TYPE_CHECKING:
     from vledge.streaming import Stream
 
@@ -335,6 +337,19 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} defines no forward()")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """``forward(*args, **kwargs)``, its recurrent layers by a strategy where one is named.
+
+        With ``strategy=`` ("auto", or a name in ``vledge.lengths.STRATEGIES``) and its options,
+        ``model(x, lengths, strategy="bucketed", rows=32)``, every recurrent layer that forward()
+        calls with lengths, a mask, a PackedSequence or a list of sequences runs by it; "auto" makes
+        a plan for each. A layer that is called with a strategy of its own keeps that, and keywords
+        that forward() has as parameters stay its own. Threads that forward() starts do not see it.
+
+        Raises ValueError for an unknown strategy, naming the layer for one that it cannot run by,
+        and where there was no layer to run; TypeError for options that the strategy has not.
+        """
+        if "strategy" in kwargs:
+            return call_by_strategy(self, args, kwargs)
         return self.forward(*args, **kwargs)
 
     def stream(self, batch: int = 1, **options: Any) -> Stream:

@@ -16,6 +16,7 @@ from vledge._ext.packing import running_out, sort_descending
 from vledge._ext.recurrent import Stepper, run, run_padded
 from vledge._ext.weights import GATES, Direction
 from vledge.nn.dtype import contiguous, float_dtype, require_cpu, wrong_dtype
+from vledge.nn.model_strategy import MODEL_STRATEGY
 from vledge.nn.module import Module
 from vledge.nn.recognize import read_stack
 from vledge.packing import PackedSequence, invert_permutation
@@ -121,10 +122,20 @@ class RecurrentBase(Module):
         for suffix, layer_input in self._suffixes():
             parts = {name: arrays[f"{name}_{suffix}"] for name in self._shapes(layer_input)}
             directions.append(Direction(self._cell, **parts, reverse=suffix.endswith("_reverse")))
+        self.share(directions)
+
+    def share(self, directions: list[Direction]) -> None:
+        """Take weights that are laid out for the kernels already, for each layer one or two."""
         count = 2 if self.bidirectional else 1
         self._layers = [directions[i : i + count] for i in range(0, len(directions), count)]
         self._dtype = directions[0].dtype
         self._stepper = None if self.bidirectional else Stepper(directions)
+
+    @property
+    def backwards(self) -> bool:
+        """Whether one of the directions begins at a sequence's end: bidirectional layers, and ONNX
+        nodes that are only reverse."""
+        return self.bidirectional or bool(self._layers and self._layers[0][0].reverse)
 
     @property
     def nbytes(self) -> int:
@@ -216,8 +227,17 @@ class RecurrentBase(Module):
         """Run whole sequences: ``forward(input, hx)``, or by a strategy for their lengths.
 
         With ``lengths`` [B], a ``mask`` [B, T] or a ``strategy`` this is
-        :func:`vledge.lengths.run`, which says what the keywords mean.
+        :func:`vledge.lengths.run`, which says what the keywords mean. Inside of a model that was
+        called with a strategy, that one holds where none is given here.
         """
+        if strategy is None:
+            asked = MODEL_STRATEGY.get()
+            if asked is not None and (
+                lengths is not None or mask is not None or isinstance(input, (list, tuple))
+            ):
+                return asked.run(
+                    self, input, hx, lengths=lengths, mask=mask, semantics=semantics, **options
+                )
         if lengths is None and mask is None and strategy is None:
             if semantics is not None or options:
                 raise TypeError(

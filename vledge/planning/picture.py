@@ -25,7 +25,7 @@ def draw(plan: Plan, path: str | os.PathLike[str]) -> None:
         from matplotlib.figure import Figure
     except ImportError:
         raise MissingDependencyError(
-            "a picture of a plan needs matplotlib: pip install matplotlib"
+            "a picture of a plan needs matplotlib: pip install vledge[plot]"
         ) from None
     figure = Figure(figsize=(12, 3.6), layout="constrained")
     FigureCanvasAgg(figure)

@@ -136,7 +136,7 @@ def plan(
     falling = np.sort(lengths[lengths > 0].astype(np.int64))[::-1].copy()
     case = Case(falling, form, longest if steps is None else steps)
     planner = _Planner(case, shapes, threads, memory_limit, costs or current_costs())
-    missing = left_out(form, any(shape.bidirectional for shape in shapes))
+    missing = left_out(form, any(shape.bidirectional or shape.reverse for shape in shapes))
     ranking = [planner.predict(name) for name in OPTIONS if name not in missing]
     natural = "packed" if form == "list" else form
     ranking.sort(

@@ -24,6 +24,7 @@ class LayerShape:
     bidirectional: bool = False
     proj_size: int = 0
     itemsize: int = 4
+    reverse: bool = False  #: one direction, from a sequence's end to its start
 
     @property
     def directions(self) -> int:
@@ -63,6 +64,8 @@ class LayerShape:
             words.append(f"{self.num_layers} layers")
         if self.bidirectional:
             words.append("bidirectional")
+        if self.reverse:
+            words.append("reverse")
         return ", ".join(words)
 
 
@@ -98,6 +101,7 @@ def _built(layer: RecurrentBase) -> LayerShape:
         layer.bidirectional,
         layer.proj_size,
         layer._dtype.itemsize,
+        layer.backwards and not layer.bidirectional,
     )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from vledge.lengths.bucketed import DEFAULT_ROWS, buckets
 from vledge.lengths.lanes import DEFAULT_LANES, FEWEST_STEPS, IDLE_SHARE, MOST_STEPS
+from vledge.lengths.strategies import FORWARD_ONLY
 from vledge.planning.shapes import LayerShape
 
 __all__ = ["FORMS", "OPTIONS", "Case", "Work", "every_step", "left_out", "rounds", "work"]
@@ -57,13 +58,13 @@ def every_step(case: Case) -> Case:
     return Case(lengths, "list" if case.form == "list" else "padded", case.steps)
 
 
-def left_out(form: str, bidirectional: bool = False) -> dict[str, str]:
+def left_out(form: str, backwards: bool = False) -> dict[str, str]:
     """The strategies that cannot run a form or a layer, and why."""
     found = {}
     if form in ("list", "packed"):
         found["masked"] = "sequences without padding have no masked steps"
-    if bidirectional:
-        for name in ("lanes", "streaming"):
+    if backwards:
+        for name in FORWARD_ONLY:
             found[name] = "begins before a sequence's end is known: forward layers only"
     return found
 

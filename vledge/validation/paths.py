@@ -18,10 +18,10 @@ from vledge.graph.session import InferenceSession
 from vledge.threads import get_num_threads, set_num_threads, usable_cores
 from vledge.validation.axes import lengths_input
 from vledge.validation.bundle import Case, Reference
-from vledge.validation.layer_strategies import OPTIONS, layer_session, obstacles
-from vledge.validation.layers import exposed, is_recurrent
+from vledge.validation.layer_strategies import OPTIONS, obstacles, run_layers_by
+from vledge.validation.layers import is_recurrent
 
-__all__ = ["STRATEGIES", "Path", "available_paths", "selected", "session_for"]
+__all__ = ["STRATEGIES", "Path", "available_paths", "run", "selected"]
 
 Arrays = dict[str, np.ndarray]
 _Run = Callable[[Arrays], Arrays]
@@ -173,13 +173,6 @@ def selected(path: Path) -> Iterator[None]:
         set_num_threads(before[2])
 
 
-def session_for(path: Path, model: Model, reference: Reference) -> InferenceSession:
-    """What runs the path, in the instruction set and with the products that are selected now."""
-    if path.strategy in OPTIONS:
-        return layer_session(model, path.strategy, reference.cases[0].inputs)
-    return InferenceSession(exposed(model))
-
-
 def run(session: InferenceSession, strategy: str, case: Case, reference: Reference) -> Arrays:
     """A case's outputs by name, in the reference's order and shapes whatever the strategy."""
     names = list(case.outputs)
@@ -188,6 +181,8 @@ def run(session: InferenceSession, strategy: str, case: Case, reference: Referen
 
     def once(inputs: Arrays) -> Arrays:
         given = {name: array for name, array in inputs.items() if name in wanted}
+        if strategy in OPTIONS:
+            return dict(zip(names, run_layers_by(strategy, session, names, given), strict=True))
         return dict(zip(names, session.run(names, given), strict=True))
 
     return _BY_NAME.get(strategy, _batch)(once, case, reference)

@@ -17,10 +17,9 @@ from vledge.validation import bundle
 from vledge.validation.bundle import Reference
 from vledge.validation.compare import Comparison, Tolerance, compare, real, tolerance_of
 from vledge.validation.diagnose import Diagnosis, diagnose
-from vledge.validation.layer_strategies import OPTIONS
-from vledge.validation.layers import layer_outputs
+from vledge.validation.layers import exposed, layer_outputs
 from vledge.validation.model_file import read_any_model
-from vledge.validation.paths import Path, available_paths, run, selected, session_for
+from vledge.validation.paths import Path, available_paths, run, selected
 
 __all__ = ["Report", "Run", "validate"]
 
@@ -177,14 +176,14 @@ def validate(
         notes,
         left_out,
     )
-    sessions: dict[tuple[str, str, str], InferenceSession] = {}
+    sessions: dict[tuple[str, str], InferenceSession] = {}
     for number, path in enumerate(paths):
         if progress:
             progress(number, len(paths), str(path))
         with selected(path):
-            key = path.isa, path.projection, path.strategy if path.strategy in OPTIONS else ""
+            key = path.isa, path.projection
             if key not in sessions:  # one at a time: weights take memory
-                sessions = {key: session_for(path, graph_model, reference)}
+                sessions = {key: InferenceSession(exposed(graph_model))}
             one, results = _run(sessions[key], path, reference, tolerances)
         report.runs.append(one)
         if not report.errors:

@@ -26,7 +26,10 @@ from vledge._ext.weights import Direction
 from vledge.errors import FormatError
 from vledge.graph.operators.recurrent_generic import Cell, GenericDirection, run_generic
 from vledge.graph.registry import Context, prepared_operator
+from vledge.graph.strategy import layer_of, run_by_strategy
 from vledge.nn.dtype import contiguous
+from vledge.nn.model_strategy import MODEL_STRATEGY
+from vledge.nn.recurrent import RecurrentBase
 
 __all__ = ["RecurrentNode"]
 
@@ -163,10 +166,16 @@ class RecurrentNode:
             for state, name in ((initial_h, "initial_h"), (initial_c, "initial_c"))
         ]
         x = x.astype(weights.dtype, copy=False)
+        lengths = None
         if sequence_lens is not None and steps:
             lengths = _checked_lengths(sequence_lens, steps, sequences)
-            if (lengths != steps).any():
-                return self._finished(weights, *self._run_lengths(weights, x, lengths, *states))
+        asked = MODEL_STRATEGY.get()
+        if asked is not None and steps and sequences:
+            found = run_by_strategy(asked, weights, x, lengths, states, self.empty_state)
+            if found is not None:
+                return self._finished(weights, *found)
+        if lengths is not None and (lengths != steps).any():
+            return self._finished(weights, *self._run_lengths(weights, x, lengths, *states))
         if steps == 0 or sequences == 0:
             lengths = np.zeros(sequences, np.int64)
             return self._finished(weights, *self._run_lengths(weights, x, lengths, *states))
@@ -279,7 +288,7 @@ class Weights:
         self.stepper: Stepper | None = None
         self.packed: list[Direction] = []
         self.generic: list[GenericDirection] = []
-        kernel = cell.kernel(self.count) if p is None else None
+        kernel = self.kernel = cell.kernel(self.count) if p is None else None
         for index in range(self.count):
             reverse = direction == "reverse" or index == 1
             wb, rb = (None, None) if b is None else np.split(b[index], 2)
@@ -294,6 +303,12 @@ class Weights:
                 self.packed.append(Direction(kernel, w_d, r_d, wb, rb, reverse=reverse))
         if len(self.packed) == 1:
             self.stepper = Stepper(self.packed)
+
+    @functools.cached_property
+    def layer(self) -> RecurrentBase:
+        """The packed weights as a layer, which shares them."""
+        assert self.kernel is not None
+        return layer_of(self, self.kernel)
 
     def _check_shapes(
         self,
