@@ -79,6 +79,36 @@ def test_state_is_kept_between_calls(lstm, command, tmp_path):
     np.testing.assert_allclose(got, expected, rtol=0, atol=2e-6)
 
 
+@pytest.fixture
+def both_ways(tmp_path):
+    """(weights in a file, frames, the outputs of each call with 3 frames ahead)."""
+    layer = loaded(nn.GRU(3, 4, 2, bidirectional=True))
+    path = tmp_path / "gru.safetensors"
+    vledge.save_weights(path, layer.state_dict())
+    x = frames((FRAMES, 1, 3))
+    stream = layer.stream(lookahead=3)
+    return path, x[:, 0], [*(stream.push(frame[None])[:, 0] for frame in x), stream.flush()[:, 0]]
+
+
+def test_lookahead(both_ways, command):
+    path, x, parts = both_ways
+    status, out, err = command(csv(x), path, "--lookahead", 3)
+    assert (status, err) == (0, "")
+    np.testing.assert_allclose(numbers(out), np.concatenate(parts), rtol=0, atol=2e-6)
+    status, _, err = command(csv(x), path)
+    assert status == 1
+    assert "lookahead=N" in err
+
+
+def test_lookahead_goes_on_with_a_state(both_ways, command, tmp_path):
+    path, x, parts = both_ways
+    options = [path, "--lookahead", 3, "--state", tmp_path / "state.safetensors"]
+    outs = [command(csv(part), *options)[1] for part in (x[:2], x[2:6], x[6:])]
+    assert [len(out.split()) for out in outs] == [0, 3, 3]
+    got = np.concatenate([numbers(out) for out in outs[1:]])
+    np.testing.assert_allclose(got, np.concatenate(parts[:-1]), rtol=0, atol=2e-6)
+
+
 def test_files_in_and_out(lstm, command, tmp_path):
     path, x, expected = lstm
     (tmp_path / "x.csv").write_bytes(csv(x))

@@ -18,7 +18,7 @@ import numpy as np
 
 from vledge.cli.recurrent_layer import load_layer
 from vledge.formats import holds_graph
-from vledge.streaming import Stream
+from vledge.streaming import LookaheadStream, Stream
 
 _RAW: dict[str, np.dtype] = {"float32": np.dtype("<f4"), "int16": np.dtype("<i2")}
 
@@ -52,11 +52,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--state", metavar="FILE", help="go on from this file if it is there; write it at the end"
     )
+    parser.add_argument(
+        "--lookahead",
+        type=int,
+        metavar="N",
+        help="run a bidirectional layer, each output N frames late; those of the last frames come "
+        "at the end of the input, or with --state in the next call",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Read a frame, step, write, until the input ends."""
     model, options = _model(arguments)
+    if arguments.lookahead is not None:
+        options["lookahead"] = arguments.lookahead
     if arguments.state and os.path.exists(arguments.state):
         stream = Stream.load(arguments.state, model, **options)
     else:
@@ -69,13 +78,11 @@ def run(arguments: argparse.Namespace) -> int:
         target = _opened(arguments.output, "wb", files)
         for frame in _frames(source, arguments.format, int(np.prod(shape))):
             result = stream.step(frame.reshape(shape).astype(dtype))
-            outputs = result.values() if isinstance(result, dict) else [result]
-            numbers = np.concatenate([np.ravel(output) for output in outputs])
-            if arguments.output_format == "csv":
-                target.write(",".join(f"{number:.7g}" for number in numbers).encode() + b"\n")
-            else:
-                target.write(numbers.astype("<f4").tobytes())
-            target.flush()
+            if result is not None:  # with lookahead, the first ones come late
+                _write(result, target, arguments.output_format)
+        if isinstance(stream, LookaheadStream) and not arguments.state:
+            for result in stream.flush():
+                _write(result, target, arguments.output_format)
     if arguments.state:
         stream.save(arguments.state)
     return 0
@@ -93,6 +100,17 @@ def _model(arguments: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
     session = InferenceSession(arguments.model)
     states = {name: output for name, _, output in pairs}
     return session, {"time_axis": arguments.time_axis, "states": states}
+
+
+def _write(result: Any, target: IO[bytes], form: str) -> None:
+    """One frame's outputs, a line or as many numbers, sent off at once."""
+    outputs = result.values() if isinstance(result, dict) else [result]
+    numbers = np.concatenate([np.ravel(output) for output in outputs])
+    if form == "csv":
+        target.write(",".join(f"{number:.7g}" for number in numbers).encode() + b"\n")
+    else:
+        target.write(numbers.astype("<f4").tobytes())
+    target.flush()
 
 
 def _opened(path: str, mode: str, files: ExitStack) -> IO[bytes]:

@@ -231,6 +231,7 @@ class InferenceSession:
         time_axis: int | Mapping[str, int] | None = None,
         states: Mapping[str, str] | None = None,
         fixed: Mapping[str, Any] | None = None,
+        lookahead: int | None = None,
     ) -> Stream:
         """Run the model frame by frame; what it remembers goes from call to call.
 
@@ -248,6 +249,8 @@ class InferenceSession:
             Inputs that are states already, each with the output that is its next value.
         fixed : dict, optional
             Inputs that are the same at every frame.
+        lookahead : int, optional
+            As layers and Modules take it, and always refused: the message says why, and what to do.
 
         Raises
         ------
@@ -259,6 +262,12 @@ class InferenceSession:
 
         if self._fallback is not None:
             raise UnsupportedError("a session with fallback='reference' cannot be streamed")
+        if lookahead is not None:
+            raise UnsupportedError(
+                f"{self._where}lookahead= is for layers and Modules: a recurrent node tells its "
+                "state at the end of what it has run, not where the frames ahead begin. "
+                "nn.LSTM.from_onnx (GRU, RNN) takes a layer out of a graph"
+            )
         model = self._read()
         return stream(model, self._where, self._options, batch, time_axis, states, fixed)
 

@@ -362,11 +362,16 @@ class Module:
         time_axis : int, optional
             For modules made of layers: the axis of forward()'s input that is time. By default that
             of its first recurrent layer or convolution.
+        lookahead : int, optional
+            For models that look ahead (bidirectional layers, convolutions with padding "same"): run
+            all the same, each output when so many frames have come after its own. The stream is a
+            :class:`vledge.streaming.LookaheadStream`, which says what is computed.
 
         Raises
         ------
         UnsupportedError
-            An output needs frames that are still to come; the message says of which layer.
+            An output needs frames that are still to come, and no ``lookahead`` is given; or it is,
+            and nothing looks ahead. The message says of which layer.
         """
         # Streams stand above the layers and are imported only by who has one.
         from vledge.streaming.modules import stream

@@ -11,6 +11,7 @@ from vledge._ext.streaming import StreamingStack
 from vledge.errors import UnsupportedError
 from vledge.nn.module import Module
 from vledge.nn.recurrent import RecurrentBase
+from vledge.streaming.bidirectional import BidirectionalMachine
 from vledge.streaming.machine import State
 
 __all__ = ["RecurrentMachine", "StreamingRecurrent"]
@@ -48,6 +49,18 @@ class RecurrentMachine:
         out[...] = result
         return out
 
+    def run(self, frames: np.ndarray, kept: int) -> tuple[np.ndarray, Any]:
+        """The outputs of all frames, and the state after the first ``kept``, which is kept."""
+        axis = 1 if self._layer.batch_first else 0
+        if kept == frames.shape[axis]:
+            output, state = self.push(frames), self.get_state()
+        else:
+            chunk, ahead = np.split(frames, [kept], axis)
+            output, state = self.push(chunk), self.get_state()
+            output = np.concatenate([output, self.push(ahead)], axis)
+            self.set_state(state)
+        return output, self._layer._joined(state["h"], state.get("c"))
+
     def get_state(self) -> State:
         """``h [layers, rows, width]`` and, for an LSTM, ``c [layers, rows, hidden_size]``."""
         h, c = self._stack.get_state()
@@ -69,18 +82,24 @@ class RecurrentMachine:
 class StreamingRecurrent(Module):
     """Stands in a streaming module where the layer stood: goes on from its last state."""
 
-    def __init__(self, layer: RecurrentBase, rows: int, name: str) -> None:
+    machine: RecurrentMachine | BidirectionalMachine
+
+    def __init__(self, layer: RecurrentBase, rows: int, name: str, lookahead: bool) -> None:
         super().__init__()
-        self.machine = RecurrentMachine(layer, rows, name)
+        self.looks_ahead = lookahead and layer.bidirectional
+        if self.looks_ahead:
+            self.machine = BidirectionalMachine(layer, rows)
+        else:
+            self.machine = RecurrentMachine(layer, rows, name)
         self.name = f"{type(layer).__name__} {name!r}"
         self.time_axis = 1 if layer.batch_first else 0
         self.row_axes = self.machine.row_axes
         self.get_state, self.set_state = self.machine.get_state, self.machine.set_state
-        self.expect(0)
+        self.expect(0, 0)
 
-    def expect(self, steps: int) -> None:
-        """So many frames are coming."""
-        self.steps = steps
+    def expect(self, steps: int, kept: int) -> None:
+        """So many frames are coming; the state is to be that after the first ``kept``."""
+        self.steps, self.kept = steps, kept
         self.served = False
 
     def forward(self, input: Any, hx: Any = None, **ways: Any) -> tuple[np.ndarray, Any]:
@@ -102,9 +121,7 @@ class StreamingRecurrent(Module):
                 f"{self.name} gets {input.shape[self.time_axis]} steps where {self.steps} frames "
                 "were pushed"
             )
-        output = self.machine.push(np.ascontiguousarray(input))
-        state = self.get_state()
-        return output, (state["h"], state["c"]) if "c" in state else state["h"]
+        return self.machine.run(np.ascontiguousarray(input), self.kept)
 
 
 def _directions(layer: RecurrentBase, name: str) -> list[Any]:
@@ -112,7 +129,8 @@ def _directions(layer: RecurrentBase, name: str) -> list[Any]:
     if layer.bidirectional:
         raise UnsupportedError(
             f"a bidirectional {kind} cannot be streamed: its reverse direction begins at the end "
-            "of the sequence, which a stream has not seen"
+            "of the sequence, which a stream has not seen; with lookahead=N it begins N frames "
+            "ahead, and the outputs come N frames late"
         )
     if layer._layers is None:
         raise RuntimeError(layer._unloaded())

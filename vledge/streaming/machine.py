@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-__all__ = ["Machine", "State"]
+__all__ = ["FrameMachine", "Machine", "State", "WindowMachine", "fitting"]
 
 State = dict[str, np.ndarray]
 
@@ -21,12 +21,6 @@ class Machine(Protocol):
     def frames(self) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
         """Shape and dtype of a frame by the input's name; empty where only the user knows."""
 
-    def step(self, x: Any, out: Any = None) -> Any:
-        """One frame of every stream."""
-
-    def push(self, chunk: Any, out: Any = None) -> Any:
-        """Several frames of every stream."""
-
     def get_state(self) -> State:
         """Copies of the state."""
 
@@ -38,3 +32,35 @@ class Machine(Protocol):
 
     def with_rows(self, rows: int) -> Machine:
         """The same model for another number of streams, at its initial state."""
+
+
+class FrameMachine(Machine, Protocol):
+    """One whose output for a frame needs no later frame."""
+
+    def step(self, x: Any, out: Any = None) -> Any:
+        """One frame of every stream."""
+
+    def push(self, chunk: Any, out: Any = None) -> Any:
+        """Several frames of every stream."""
+
+
+class WindowMachine(Machine, Protocol):
+    """One that looks ahead, as far as the frames that it is given go."""
+
+    @property
+    def time_axis(self) -> int:
+        """Of the frames."""
+
+    @property
+    def output_axis(self) -> int:
+        """The axis of the outputs that is time; known once a window has run."""
+
+    def window(self, frames: np.ndarray, kept: int) -> np.ndarray:
+        """Run all frames; the outputs of the first ``kept``, after which the state now stands."""
+
+
+def fitting(out: Any, result: np.ndarray) -> np.ndarray:
+    """``out``, if it can take the result; ValueError if not."""
+    if not isinstance(out, np.ndarray) or out.shape != result.shape or out.dtype != result.dtype:
+        raise ValueError(f"out must be an array of {result.dtype} {list(result.shape)}")
+    return out

@@ -8,6 +8,7 @@ in ``forward`` must treat each frame by itself.
 from __future__ import annotations
 
 import copy
+import operator
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,11 @@ from vledge.errors import UnsupportedError
 from vledge.nn.convolution import Conv1d
 from vledge.nn.module import Module
 from vledge.nn.recurrent import RecurrentBase
+from vledge.streaming.bidirectional import BidirectionalMachine
 from vledge.streaming.convolution import StreamingConv1d
 from vledge.streaming.layers import RecurrentMachine, StreamingRecurrent
-from vledge.streaming.machine import State
+from vledge.streaming.lookahead import LookaheadStream
+from vledge.streaming.machine import State, fitting
 from vledge.streaming.stream import Stream
 
 __all__ = ["ModuleMachine", "stream"]
@@ -26,23 +29,40 @@ __all__ = ["ModuleMachine", "stream"]
 _Leaf = StreamingRecurrent | StreamingConv1d
 
 
-def stream(module: Module, batch: int = 1, *, time_axis: int | None = None) -> Stream:
+def stream(
+    module: Module,
+    batch: int = 1,
+    *,
+    time_axis: int | None = None,
+    lookahead: int | None = None,
+) -> Stream:
     """A stream of any module; what ``Module.stream`` calls."""
+    if lookahead is not None:
+        lookahead = operator.index(lookahead)
+        if lookahead < 0:
+            raise ValueError(f"lookahead is a number of frames from 0, got {lookahead}")
     if isinstance(module, RecurrentBase):
         if time_axis is not None:
             raise ValueError(
                 f"time_axis goes with modules; a {type(module).__name__} knows its own"
             )
-        return Stream(RecurrentMachine(module, batch))
-    return Stream(ModuleMachine(module, batch, time_axis))
+        if lookahead is None:
+            return Stream(RecurrentMachine(module, batch))
+        return LookaheadStream(BidirectionalMachine(module, batch), lookahead)
+    if lookahead is None:
+        return Stream(ModuleMachine(module, batch, time_axis))
+    return LookaheadStream(ModuleMachine(module, batch, time_axis, True), lookahead)
 
 
 class ModuleMachine:
     """A module whose ``forward`` takes one array and returns one, a frame out for a frame in."""
 
-    def __init__(self, module: Module, rows: int, time_axis: int | None = None) -> None:
+    def __init__(
+        self, module: Module, rows: int, time_axis: int | None = None, lookahead: bool = False
+    ) -> None:
         self.rows = rows
         self._module = module
+        self._lookahead = lookahead
         self._leaves: dict[str, _Leaf] = {}
         self._copy = self._streaming(module, "", rows)
         if not self._leaves:
@@ -50,8 +70,12 @@ class ModuleMachine:
                 f"{type(module).__name__} has no recurrent layer and no convolution that could "
                 "carry a state: call it frame by frame"
             )
+        if lookahead and not any(leaf.looks_ahead for leaf in self._leaves.values()):
+            raise UnsupportedError(
+                f"no layer of {type(module).__name__} looks ahead: stream it without lookahead="
+            )
         first = next(iter(self._leaves.values()))
-        self._time_axis = first.time_axis if time_axis is None else time_axis
+        self.time_axis = first.time_axis if time_axis is None else time_axis
         self._out_axis: int | None = None
         self.row_axes = {
             f"{name}.{part}" if name else part: axis
@@ -63,10 +87,10 @@ class ModuleMachine:
         """The module's copy; layers that stream are noted by their dotted names."""
         leaf: _Leaf
         if isinstance(module, RecurrentBase):
-            leaf = self._leaves[name] = StreamingRecurrent(module, rows, name)
+            leaf = self._leaves[name] = StreamingRecurrent(module, rows, name, self._lookahead)
             return leaf
         if isinstance(module, Conv1d):
-            leaf = self._leaves[name] = StreamingConv1d(module, rows, name)
+            leaf = self._leaves[name] = StreamingConv1d(module, rows, name, self._lookahead)
             return leaf
         twin = copy.copy(module)
         twin.__dict__ = dict(module.__dict__)
@@ -82,34 +106,50 @@ class ModuleMachine:
         """Nothing is known but by ``forward``."""
         return {}
 
+    @property
+    def output_axis(self) -> int:
+        """The outputs' axis that is time; known once frames have come."""
+        assert self._out_axis is not None
+        return self._out_axis
+
     def step(self, x: Any, out: Any = None) -> Any:
         """One frame, without its time axis."""
-        chunk = np.expand_dims(np.asarray(x), self._time_axis)
+        chunk = np.expand_dims(np.asarray(x), self.time_axis)
         if self._out_axis is None:
             self._out_axis = self._found_out_axis(chunk)
         before = self.get_state() if out is not None else {}
-        return self._delivered(self._run(chunk).take(0, self._out_axis), out, before)
+        return self._delivered(self._run(chunk, 1).take(0, self._out_axis), out, before)
 
     def push(self, chunk: Any, out: Any = None) -> Any:
         """Several frames, as ``forward`` takes them."""
         chunk = np.asarray(chunk)
-        if chunk.ndim <= self._time_axis:
+        if chunk.ndim <= self.time_axis:
             raise ValueError(
-                f"chunk has the shape {chunk.shape}, its time axis should be {self._time_axis}"
+                f"chunk has the shape {chunk.shape}, its time axis should be {self.time_axis}"
             )
+        before = self.get_state()
+        return self._delivered(self._outputs(chunk, chunk.shape[self.time_axis]), out, before)
+
+    def window(self, frames: np.ndarray, kept: int) -> np.ndarray:
+        """``frames`` as ``forward`` takes them; of its outputs the first ``kept``."""
+        result = self._outputs(frames, kept)
+        return np.ascontiguousarray(np.split(result, [kept], self.output_axis)[0])
+
+    def _outputs(self, chunk: np.ndarray, kept: int) -> np.ndarray:
+        """One for each frame; the state is then that after the first ``kept``."""
         if self._out_axis is None:
             self._out_axis = self._found_out_axis(chunk)
         before = self.get_state()
-        result = self._run(chunk)
-        if result.shape[self._out_axis] != chunk.shape[self._time_axis]:
+        result = self._run(chunk, kept)
+        if result.shape[self._out_axis] != chunk.shape[self.time_axis]:
             self.set_state(before)
-            raise UnsupportedError(self._uneven(chunk.shape[self._time_axis], result.shape))
-        return self._delivered(result, out, before)
+            raise UnsupportedError(self._uneven(chunk.shape[self.time_axis], result.shape))
+        return result
 
-    def _run(self, chunk: np.ndarray) -> np.ndarray:
+    def _run(self, chunk: np.ndarray, kept: int) -> np.ndarray:
         before = self.get_state()
         for leaf in self._leaves.values():
-            leaf.expect(chunk.shape[self._time_axis])
+            leaf.expect(chunk.shape[self.time_axis], kept)
         try:
             result = self._copy(chunk)
         except BaseException:
@@ -132,12 +172,12 @@ class ModuleMachine:
         shape = list(chunk.shape)
         shapes = []
         try:
-            for shape[self._time_axis] in (1, 2):
+            for shape[self.time_axis] in (1, 2):
                 probe = np.resize(chunk, shape)
                 if probe.dtype.kind == "f":
                     noise = np.random.default_rng(0).normal(size=shape)
                     probe = noise.astype(probe.dtype)
-                shapes.append(self._run(probe).shape)
+                shapes.append(self._run(probe, probe.shape[self.time_axis]).shape)
         finally:
             self.set_state(before)
         axes = [axis for axis, sizes in enumerate(zip(*shapes, strict=False)) if sizes == (1, 2)]
@@ -155,14 +195,11 @@ class ModuleMachine:
         """The result in out; back to the state before if out is wrong."""
         if out is None:
             return result
-        if (
-            not isinstance(out, np.ndarray)
-            or out.shape != result.shape
-            or out.dtype != result.dtype
-        ):
+        try:
+            fitting(out, result)[...] = result
+        except ValueError:
             self.set_state(before)
-            raise ValueError(f"out must be an array of {result.dtype} {list(result.shape)}")
-        out[...] = result
+            raise
         return out
 
     def get_state(self) -> State:
@@ -185,4 +222,4 @@ class ModuleMachine:
 
     def with_rows(self, rows: int) -> ModuleMachine:
         """The same module for another number of streams."""
-        return ModuleMachine(self._module, rows, self._time_axis)
+        return ModuleMachine(self._module, rows, self.time_axis, self._lookahead)

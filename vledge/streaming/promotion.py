@@ -140,7 +140,8 @@ class Promotion:
         if direction != "forward":
             raise UnsupportedError(
                 f"{node} has direction={direction!r}: its reverse direction begins at the end of "
-                "the sequence, which a stream has not seen"
+                "the sequence, which a stream has not seen; taken out of the graph "
+                f"(nn.{node.op_type}.from_onnx), the layer can run with lookahead="
             )
         inputs = [*node.inputs, *[""] * (7 - len(node.inputs))]
         outputs = [*node.outputs, *[""] * (3 - len(node.outputs))]

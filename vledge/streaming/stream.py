@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from vledge.errors import FormatError
-from vledge.streaming.machine import Machine, State
+from vledge.streaming.machine import FrameMachine, Machine, State
 
 __all__ = ["Stream"]
 
@@ -28,12 +28,14 @@ class Stream:
     >>> y = stream.step(x)  # x [1, input_size] -> y [1, hidden_size]  # doctest: +SKIP
     """
 
-    def __init__(self, machine: Machine) -> None:
+    _machine: Machine
+
+    def __init__(self, machine: FrameMachine) -> None:
         self._use(machine)
 
-    def _use(self, machine: Machine) -> None:
+    def _use(self, machine: Any) -> None:
         self._machine = machine
-        self._step = machine.step
+        self._step, self._push = machine.step, machine.push
 
     @property
     def batch(self) -> int:
@@ -68,7 +70,7 @@ class Stream:
 
         The outputs are those of as many calls of `step`; a chunk of no frames gives none.
         """
-        return self._machine.push(chunk, out)
+        return self._push(chunk, out)
 
     # ---- state
 
@@ -150,7 +152,7 @@ class Stream:
         from vledge.formats import safetensors_file
 
         metadata = {"kind": _KIND, "batch": str(self.batch)}
-        safetensors_file.write(path, self._machine.get_state(), metadata)
+        safetensors_file.write(path, self.state, metadata)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], model: Any, **options: Any) -> Stream:

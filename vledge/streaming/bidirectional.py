@@ -1,0 +1,111 @@
+"""Bidirectional layers over a window: a chunk whose outputs are wanted, and frames ahead of it.
+
+Both directions of every layer run over the whole window. The forward ones go on from the state that
+they had at the end of the last chunk, and keep the one at the end of this chunk. The reverse ones
+begin with zeros at the window's last frame. Source: Zhang et al. 2016, "Highway long short-term
+memory RNNs for distant speech recognition" (latency-controlled BLSTM).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from vledge._ext.recurrent import run_padded
+from vledge._ext.weights import Direction
+from vledge.errors import UnsupportedError
+from vledge.nn.recurrent import RecurrentBase
+from vledge.streaming.machine import State
+
+__all__ = ["BidirectionalMachine"]
+
+
+class BidirectionalMachine:
+    """An RNN, GRU or LSTM of two directions; the state is that of the forward ones."""
+
+    def __init__(self, layer: RecurrentBase, rows: int) -> None:
+        if not layer.bidirectional:
+            raise UnsupportedError(
+                f"{type(layer).__name__} has one direction and looks at nothing ahead: stream it "
+                "without lookahead="
+            )
+        if layer._layers is None:
+            raise RuntimeError(layer._unloaded())
+        if rows < 0:
+            raise ValueError(f"a stream has 0 or more rows, got {rows}")
+        self.rows = rows
+        self.time_axis = self.output_axis = 1 if layer.batch_first else 0
+        self._layer = layer
+        self._layers = layer._layers
+        self.row_axes = dict.fromkeys(("h", "c") if layer._cell == "lstm" else ("h",), 1)
+        self._state = self.initial_state()
+
+    @property
+    def frames(self) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+        """Of ``x``."""
+        return {"x": ((self.rows, self._layer.input_size), self._layer._dtype)}
+
+    def window(self, frames: np.ndarray, kept: int) -> np.ndarray:
+        """``frames [T, rows, input_size]`` -> ``[kept, rows, 2 * width]``; or batch first."""
+        if kept == 0:
+            shape = [0, self.rows] if self.time_axis == 0 else [self.rows, 0]
+            return np.empty((*shape, 2 * self._layer._width), self._layer._dtype)
+        return self._run(frames, kept, kept)[0]
+
+    def run(self, frames: np.ndarray, kept: int) -> tuple[np.ndarray, Any]:
+        """The outputs of all frames and the states, as the layer's ``forward`` returns them."""
+        return self._run(frames, kept, frames.shape[self.time_axis])
+
+    def _run(self, frames: np.ndarray, kept: int, wanted: int) -> tuple[np.ndarray, Any]:
+        data = np.ascontiguousarray(frames.swapaxes(0, self.time_axis))
+        zeros = self._zeros()
+        finals: dict[str, list[np.ndarray]] = {name: [] for name in self._state}
+        for index, (forward, reverse) in enumerate(self._layers):
+            # nobody reads what the last layer's forward direction makes of the frames ahead
+            end = wanted if index + 1 == len(self._layers) else len(data)
+            state = {name: array[index : index + 1] for name, array in self._state.items()}
+            chunk, state = _direction(forward, data[:kept], state)
+            ahead, _ = _direction(forward, data[kept:end], state)
+            back, first = _direction(reverse, data, zeros)
+            data = np.concatenate([np.concatenate([chunk, ahead]), back[:end]], 2)
+            for name, states in finals.items():
+                states += [state[name], first[name]]
+        joined = {name: np.concatenate(states) for name, states in finals.items()}
+        self._state = {name: array[::2].copy() for name, array in joined.items()}
+        output = np.ascontiguousarray(data.swapaxes(0, self.time_axis))
+        return output, self._layer._joined(joined["h"], joined.get("c"))
+
+    def _zeros(self) -> State:
+        """A direction's initial state."""
+        sizes = {"h": self._layer._width, "c": self._layer.hidden_size}
+        return {
+            name: np.zeros((1, self.rows, sizes[name]), self._layer._dtype)
+            for name in self.row_axes
+        }
+
+    def get_state(self) -> State:
+        """``h [layers, rows, width]`` and, for an LSTM, ``c [layers, rows, hidden_size]``."""
+        return {name: array.copy() for name, array in self._state.items()}
+
+    def set_state(self, state: State) -> None:
+        """Replace it."""
+        self._state = {name: np.array(array, order="C") for name, array in state.items()}
+
+    def initial_state(self) -> State:
+        """Zeros."""
+        return {name: array.repeat(len(self._layers), 0) for name, array in self._zeros().items()}
+
+    def with_rows(self, rows: int) -> BidirectionalMachine:
+        """The same layer for another number of streams."""
+        return BidirectionalMachine(self._layer, rows)
+
+
+def _direction(direction: Direction, data: np.ndarray, state: State) -> tuple[np.ndarray, State]:
+    """One direction over ``data [T, rows, features]`` from the state given: outputs, last state."""
+    steps, rows = data.shape[:2]
+    if steps == 0 or rows == 0:
+        return np.empty((steps, rows, state["h"].shape[2]), data.dtype), state
+    batch_sizes = np.full(steps, rows, np.int64)
+    output, h, c = run_padded([direction], data, batch_sizes, None, state["h"], state.get("c"))
+    return output, {"h": h} if c is None else {"h": h, "c": c}
