@@ -133,7 +133,7 @@ cdef inline uint64_t rounded(uint64_t bytes) noexcept nogil:
 
 cdef ptrdiff_t chunk_rows(const Weights *w, ptrdiff_t rows, ptrdiff_t total) noexcept nogil:
     """Rows that a chunk may hold; one whole step always fits."""
-    cdef ptrdiff_t row_bytes = w.ld_pre * w.itemsize
+    cdef ptrdiff_t row_bytes = w.vectors * w.kernels.lanes * w.itemsize
     cdef ptrdiff_t most = <ptrdiff_t>CHUNK_BYTES // row_bytes
     return min(max(most, rows), total)
 

@@ -39,17 +39,10 @@ typedef void vl_finish(const vl_step *, const vl_units *, const real *pre, ptrdi
 
 /* What the k loop starts from: the projected input, except a gate whose recurrent part is needed by
  * itself (GRU's n), which starts from its own bias. */
-VL_INLINE void vl_start(int gates, int own_candidate, const vl_step *s, ptrdiff_t panel,
-                        const real *pre, vec *acc)
+VL_INLINE vl_start vl_step_start(int own_candidate, const vl_step *s, ptrdiff_t panel, const real *pre)
 {
     const real *bias = s->bias_candidate;
-#pragma GCC unroll 4
-    for (int g = 0; g < gates; g++) {
-        if (own_candidate && g == gates - 1)
-            acc[g] = bias ? vl_load(bias + panel * L) : VL_SPLAT(0);
-        else
-            acc[g] = vl_load(pre + g * L);
-    }
+    return (vl_start){pre, s->ld_pre, !own_candidate ? NULL : bias ? bias + panel * L : vl_zeros};
 }
 
 /* gates: sums a unit; width: gates in a row of `pre`, which can hold one more (reset_before) */
@@ -60,11 +53,10 @@ VL_INLINE void vl_step_block(int gates, int width, int own_candidate, vl_finish 
     const real *x[VL_BLOCK_ROWS];
     const real *pre = (const real *)s->pre + row * s->ld_pre + panel * width * L;
     vl_units units = {(int)rows, row, panel, 1, 0};
-    for (ptrdiff_t r = 0; r < rows; r++) {
+    for (ptrdiff_t r = 0; r < rows; r++)
         x[r] = vl_state(s, row + r, 0);
-        vl_start(gates, own_candidate, s, panel, pre + r * s->ld_pre, acc[r]);
-    }
-    vl_block(rows, gates, acc, x, (const real *)s->w + panel * s->depth * gates * L, s->depth);
+    vl_block(rows, gates, (real *)acc, VL_MOST_VECTORS * L, vl_step_start(own_candidate, s, panel, pre),
+             x, (const real *)s->w + panel * s->depth * gates * L, s->depth);
     finish(s, &units, pre, s->ld_pre, acc);
 }
 
@@ -75,9 +67,9 @@ VL_INLINE void vl_step_pair(int gates, int width, int own_candidate, vl_finish *
     const real *pre = (const real *)s->pre + panel * width * L;
     const real *w = (const real *)s->w + panel * s->depth * gates * L;
     vl_units units = {2, 0, panel, 0, 1};
-    vl_start(gates, own_candidate, s, panel, pre, acc[0]);
-    vl_start(gates, own_candidate, s, panel + 1, pre + width * L, acc[1]);
-    vl_row_pair_of[gates - 1](acc[0], acc[1], s->h, w, w + s->depth * gates * L, s->depth);
+    vl_start start = vl_step_start(own_candidate, s, panel, pre);
+    vl_start start2 = vl_step_start(own_candidate, s, panel + 1, pre + width * L);
+    vl_row_pair_of[gates - 1](acc, &start, &start2, s->h, w, w + s->depth * gates * L, s->depth);
     finish(s, &units, pre, width * L, acc);
 }
 
@@ -205,7 +197,9 @@ VL_INLINE void vl_single_group(int panels, int width, const real *input, const r
             for (int p = 0; p < panels; p++)
                 acc[r][p] = vl_load(pre + ((panel + p) * width + width - 1) * L);
         }
-        vl_block(rows, panels, acc, x, w + panel * s->depth * L, s->depth);
+        vl_block(rows, panels, (real *)acc, VL_MOST_VECTORS * L,
+                 (vl_start){(const real *)acc, VL_MOST_VECTORS * L, NULL}, x,
+                 w + panel * s->depth * L, s->depth);
 #pragma GCC unroll 1
         for (ptrdiff_t r = 0; r < rows; r++)
 #pragma GCC unroll 1

@@ -11,14 +11,17 @@ VL_INLINE void vl_product_store(const vl_product *p, ptrdiff_t row, ptrdiff_t ve
     vl_store_first(out, value, left < L ? left : L);
 }
 
+VL_INLINE vl_start vl_product_start(const vl_product *p, ptrdiff_t vector)
+{
+    return (vl_start){p->bias ? (const real *)p->bias + vector * L : vl_zeros, 0, NULL};
+}
+
 VL_INLINE void vl_product_pair(int vectors, const vl_product *p, ptrdiff_t row, ptrdiff_t vector)
 {
     vl_sums acc[2];
-    const real *bias = p->bias, *w = (const real *)p->w + vector * p->depth * L;
-#pragma GCC unroll 8
-    for (int i = 0; i < 2 * vectors; i++)
-        acc[i / vectors][i % vectors] = bias ? vl_load(bias + (vector + i) * L) : VL_SPLAT(0);
-    vl_row_pair_of[vectors - 1](acc[0], acc[1], (const real *)p->x + p->x_rows[row], w,
+    const real *w = (const real *)p->w + vector * p->depth * L;
+    vl_start start = vl_product_start(p, vector), start2 = vl_product_start(p, vector + vectors);
+    vl_row_pair_of[vectors - 1](acc, &start, &start2, (const real *)p->x + p->x_rows[row], w,
                                 w + vectors * p->depth * L, p->depth);
 #pragma GCC unroll 8
     for (int i = 0; i < 2 * vectors; i++)
@@ -28,16 +31,19 @@ VL_INLINE void vl_product_pair(int vectors, const vl_product *p, ptrdiff_t row, 
 VL_INLINE void vl_product_group(int vectors, const vl_product *p, ptrdiff_t vector)
 {
     vl_sums acc[VL_BLOCK_ROWS];
-    const real *x[VL_BLOCK_ROWS], *bias = p->bias;
+    const real *x[VL_BLOCK_ROWS], *w = (const real *)p->w + vector * p->depth * L;
+    vl_start start = vl_product_start(p, vector);
+    int as_it_is = !p->relu && (vector + vectors) * L <= p->columns;
     for (ptrdiff_t row = 0, rows; row < p->rows; row += rows) {
         rows = vl_block_rows(p->rows - row, vectors);
-        for (ptrdiff_t r = 0; r < rows; r++) {
+        for (ptrdiff_t r = 0; r < rows; r++)
             x[r] = (const real *)p->x + p->x_rows[row + r];
-#pragma GCC unroll 4
-            for (int v = 0; v < vectors; v++)
-                acc[r][v] = bias ? vl_load(bias + (vector + v) * L) : VL_SPLAT(0);
+        if (as_it_is) {
+            real *out = (real *)p->out + row * p->ld_out + vector * L;
+            vl_block(rows, vectors, out, p->ld_out, start, x, w, p->depth);
+            continue;
         }
-        vl_block(rows, vectors, acc, x, (const real *)p->w + vector * p->depth * L, p->depth);
+        vl_block(rows, vectors, (real *)acc, VL_MOST_VECTORS * L, start, x, w, p->depth);
         for (ptrdiff_t r = 0; r < rows; r++)
 #pragma GCC unroll 4
             for (int v = 0; v < vectors; v++)

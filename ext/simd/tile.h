@@ -1,53 +1,81 @@
-/* The register tile: rows x vectors sums, kept in registers over the whole k loop.
+/* The register tile: rows x vectors sums, kept in registers over the k loop.
  *
- *     acc[r][v] += sum of x[r][k] * w[k][v] over k        r < rows, v < vectors, k < terms
+ *     out[r][v] = start[r][v] + sum of x[r][k] * w[k][v] over k        r < rows, v < vectors, k < depth
+ *
+ * The sum is made in parts of VL_TERMS terms, each in order of k by single FMAs from zero, and the parts
+ * are added to start one after another: a long chain's rounding errors grow with its length, and one that
+ * starts from a large bias rounds every term to the bias's grain (python -m benchmarks.fidelity). All
+ * of that is the same whatever the tile's height, so a row's result does not depend on which rows it
+ * is computed with.
  *
  * Registers: rows*vectors sums plus the smaller operand plus one. With 32 registers 6x4 or 8x3 leave
  * room; with 16, 3x4 (three broadcasts and one weight) or 4x3 (three weights and one broadcast) take
  * exactly all. Bound by FMA once rows >= 2; a single row is bound by reading w.
  */
-enum { VL_MOST_ROWS = 8, VL_MOST_VECTORS = 4, VL_TERMS = 128, VL_TILES = 4 };
-enum { VL_BLOCK_ROWS = VL_TILES * VL_MOST_ROWS };
+enum { VL_MOST_ROWS = 8, VL_MOST_VECTORS = 4, VL_TERMS = 128 };
 
 typedef vec vl_sums[VL_MOST_VECTORS]; /* of one row */
 
-VL_INLINE void vl_tile(int rows, int vectors, vl_sums *acc, const real *const *x, ptrdiff_t k,
-                       const real *w, ptrdiff_t terms)
+/* What the sums of a tile or block begin with: rows at an address, ld elements apart (0: all the same),
+ * but where `last` is given, the last vector of every row there. */
+typedef struct {
+    const real *rows;
+    ptrdiff_t ld;
+    const real *last;
+} vl_start;
+
+VL_INLINE const real *vl_from(const vl_start *start, int row, int v, int vectors)
 {
-    vec sum[VL_MOST_ROWS][VL_MOST_VECTORS];
+    return start->last && v == vectors - 1 ? start->last : start->rows + row * start->ld + v * L;
+}
+
+static const real vl_zeros[VL_MOST_VECTORS * L] __attribute__((aligned(VL_BYTES)));
+
+VL_INLINE void vl_tile(int rows, int vectors, real *out, ptrdiff_t ld_out, vl_start start,
+                       const real *const *x, const real *w, ptrdiff_t depth)
+{
+    ptrdiff_t k = 0, end;
+    do {
+        vec sum[VL_MOST_ROWS][VL_MOST_VECTORS];
+        end = depth - k < VL_TERMS ? depth : k + VL_TERMS;
 #pragma GCC unroll 32
-    for (int i = 0; i < rows * vectors; i++)
-        sum[i / vectors][i % vectors] = VL_SPLAT(0);
-    for (ptrdiff_t end = k + terms; k < end; k++, w += vectors * L) {
-        if (rows < vectors) {
-            vec xs[VL_MOST_ROWS];
-#pragma GCC unroll 8
-            for (int r = 0; r < rows; r++)
-                xs[r] = VL_SPLAT(x[r][k]);
-#pragma GCC unroll 4
-            for (int v = 0; v < vectors; v++) {
-                vec wv = vl_load(w + v * L);
+        for (int i = 0; i < rows * vectors; i++)
+            sum[i / vectors][i % vectors] = VL_SPLAT(0);
+        for (ptrdiff_t j = k; j < end; j++, w += vectors * L) {
+            if (rows < vectors) {
+                vec xs[VL_MOST_ROWS];
 #pragma GCC unroll 8
                 for (int r = 0; r < rows; r++)
-                    sum[r][v] = VL_FMA(xs[r], wv, sum[r][v]);
-            }
-        } else {
-            vec ws[VL_MOST_VECTORS];
+                    xs[r] = VL_SPLAT(x[r][j]);
 #pragma GCC unroll 4
-            for (int v = 0; v < vectors; v++)
-                ws[v] = vl_load(w + v * L);
+                for (int v = 0; v < vectors; v++) {
+                    vec wv = vl_load(w + v * L);
 #pragma GCC unroll 8
-            for (int r = 0; r < rows; r++) {
-                vec xr = VL_SPLAT(x[r][k]);
+                    for (int r = 0; r < rows; r++)
+                        sum[r][v] = VL_FMA(xs[r], wv, sum[r][v]);
+                }
+            } else {
+                vec ws[VL_MOST_VECTORS];
 #pragma GCC unroll 4
                 for (int v = 0; v < vectors; v++)
-                    sum[r][v] = VL_FMA(xr, ws[v], sum[r][v]);
+                    ws[v] = vl_load(w + v * L);
+#pragma GCC unroll 8
+                for (int r = 0; r < rows; r++) {
+                    vec xr = VL_SPLAT(x[r][j]);
+#pragma GCC unroll 4
+                    for (int v = 0; v < vectors; v++)
+                        sum[r][v] = VL_FMA(xr, ws[v], sum[r][v]);
+                }
             }
         }
-    }
 #pragma GCC unroll 32
-    for (int i = 0; i < rows * vectors; i++)
-        acc[i / vectors][i % vectors] += sum[i / vectors][i % vectors];
+        for (int i = 0; i < rows * vectors; i++) {
+            int r = i / vectors, v = i % vectors;
+            vl_store(out + r * ld_out + v * L, vl_load(vl_from(&start, r, v, vectors)) + sum[r][v]);
+        }
+        start = (vl_start){out, ld_out, NULL};
+        k = end;
+    } while (k < depth);
 }
 
 /* The heights of row tiles by how many vectors wide a panel is. */
@@ -65,14 +93,15 @@ VL_INLINE ptrdiff_t vl_next_height(ptrdiff_t rows_left, ptrdiff_t tallest)
 
 /* A function for each shape, called and not inlined: what surrounds a tile has no say in what the
  * compiler keeps in registers over the k loop. */
-typedef void vl_tile_function(vl_sums *acc, const real *const *x, ptrdiff_t k, const real *w,
-                              ptrdiff_t terms);
+typedef void vl_tile_function(real *out, ptrdiff_t ld_out, const vl_start *start,
+                              const real *const *x, const real *w, ptrdiff_t depth);
 #define VL_TILE(rows, vectors)                                                                    \
     static __attribute__((noinline)) void vl_tile_##rows##x##vectors(                             \
-        vl_sums *acc, const real *const *x, ptrdiff_t k, const real *w, ptrdiff_t terms)          \
+        real *out, ptrdiff_t ld_out, const vl_start *start, const real *const *x, const real *w,  \
+        ptrdiff_t depth)                                                                          \
     {                                                                                             \
         if (rows <= VL_TALLEST(vectors))                                                          \
-            vl_tile(rows, vectors, acc, x, k, w, terms);                                          \
+            vl_tile(rows, vectors, out, ld_out, *start, x, w, depth);                             \
     }
 #define VL_TILES_OF(vectors)                                                                      \
     VL_TILE(1, vectors) VL_TILE(2, vectors) VL_TILE(3, vectors) VL_TILE(4, vectors)               \
@@ -87,34 +116,27 @@ VL_TILES_OF(4)
 static vl_tile_function *const vl_tile_of[VL_MOST_VECTORS][VL_MOST_ROWS] = {
     VL_TILE_ROW(1), VL_TILE_ROW(2), VL_TILE_ROW(3), VL_TILE_ROW(4)};
 
-/* A block of rows, VL_TILES tiles at most, against one panel:
- *
- *     acc[r][v] += sum of x[r][k] * w[k][v] over k        r < rows, v < vectors, k < depth
- *
- * The sum is made in parts of VL_TERMS terms, each in order of k by single FMAs from zero, and the parts
- * are added to acc one after another: a long chain's rounding errors grow with its length, and one that
- * starts from a large bias rounds every term to the bias's grain (python -m benchmarks.fidelity). All
- * of that is the same whatever the tile's height, so a row's result does not depend on which rows it
- * is computed with. Tiles pass by a part's weights before the next part: those stay in the nearest
- * cache, where the whole panel of a large layer has no room.
- */
-VL_INLINE void vl_block(ptrdiff_t rows, int vectors, vl_sums *acc, const real *const *x, const real *w,
-                        ptrdiff_t depth)
+/* A block of rows, a few tiles, against one panel: as a tile, of any height. Tiles pass by a panel one
+ * after another: parts of it that stay in the nearest cache while all tiles pass by measured no
+ * faster, for reading the panel from the second level is not what bounds a tile. */
+enum { VL_BLOCK_TILES = 4, VL_BLOCK_ROWS = VL_BLOCK_TILES * VL_MOST_ROWS };
+
+VL_INLINE void vl_block(ptrdiff_t rows, int vectors, real *out, ptrdiff_t ld_out, vl_start start,
+                        const real *const *x, const real *w, ptrdiff_t depth)
 {
-    for (ptrdiff_t k = 0, terms; k < depth; k += terms, w += terms * vectors * L) {
-        terms = depth - k < VL_TERMS ? depth - k : VL_TERMS;
-        for (ptrdiff_t row = 0, height; row < rows; row += height) {
-            height = vl_next_height(rows - row, VL_TALLEST(vectors));
-            vl_tile_of[vectors - 1][height - 1](acc + row, x + row, k, w, terms);
-        }
+    for (ptrdiff_t row = 0, height; row < rows; row += height) {
+        height = vl_next_height(rows - row, VL_TALLEST(vectors));
+        vl_tile_of[vectors - 1][height - 1](out, ld_out, &start, x + row, w, depth);
+        out += height * ld_out;
+        start.rows += height * start.ld;
     }
 }
 
-/* The rows of the next block: the next VL_TILES tiles of those that all rows are split into. */
+/* The rows of the next block: the next tiles of those that all rows are split into. */
 VL_INLINE ptrdiff_t vl_block_rows(ptrdiff_t rows_left, int vectors)
 {
     ptrdiff_t rows = 0;
-    for (int tile = 0; tile < VL_TILES && rows < rows_left; tile++)
+    for (int tile = 0; tile < VL_BLOCK_TILES && rows < rows_left; tile++)
         rows += vl_next_height(rows_left - rows, VL_TALLEST(vectors));
     return rows;
 }
@@ -122,11 +144,12 @@ VL_INLINE ptrdiff_t vl_block_rows(ptrdiff_t rows_left, int vectors)
 /* One row against two neighbouring panels: twice the chains hide the FMA's latency, and the loop is
  * bound by reading w alone. The explicit prefetch is worth a sixth where the weights come from the third
  * level; half a kilobyte ahead measured best, two kilobytes worse than none. */
-VL_INLINE void vl_row_pair(int vectors, vec *first, vec *second, const real *x, const real *w,
-                                const real *w2, ptrdiff_t depth)
+VL_INLINE void vl_row_pair(int vectors, vl_sums *out, vl_start start, vl_start start2, const real *x,
+                           const real *w, const real *w2, ptrdiff_t depth)
 {
     const ptrdiff_t ahead = 512 / sizeof(real);
-    for (ptrdiff_t k = 0, end; k < depth; k = end) {
+    ptrdiff_t k = 0, end;
+    do {
         vec sum[VL_MOST_VECTORS], sum2[VL_MOST_VECTORS];
         end = depth - k < VL_TERMS ? depth : k + VL_TERMS;
 #pragma GCC unroll 4
@@ -150,23 +173,26 @@ VL_INLINE void vl_row_pair(int vectors, vec *first, vec *second, const real *x, 
         }
 #pragma GCC unroll 4
         for (int v = 0; v < vectors; v++) {
-            first[v] += sum[v];
-            second[v] += sum2[v];
+            out[0][v] = vl_load(vl_from(&start, 0, v, vectors)) + sum[v];
+            out[1][v] = vl_load(vl_from(&start2, 0, v, vectors)) + sum2[v];
         }
-    }
+        start = (vl_start){(const real *)out[0], 0, NULL};
+        start2 = (vl_start){(const real *)out[1], 0, NULL};
+        k = end;
+    } while (k < depth);
 }
 
+typedef void vl_row_pair_function(vl_sums *out, const vl_start *start, const vl_start *start2,
+                                  const real *x, const real *w, const real *w2, ptrdiff_t depth);
 #define VL_ROW_PAIR(vectors)                                                                      \
     static __attribute__((noinline)) void vl_row_pair_##vectors(                                  \
-        vec *first, vec *second, const real *x, const real *w, const real *w2, ptrdiff_t depth)   \
+        vl_sums *out, const vl_start *start, const vl_start *start2, const real *x,               \
+        const real *w, const real *w2, ptrdiff_t depth)                                           \
     {                                                                                             \
-        vl_row_pair(vectors, first, second, x, w, w2, depth);                                     \
+        vl_row_pair(vectors, out, *start, *start2, x, w, w2, depth);                              \
     }
 VL_ROW_PAIR(2)
 VL_ROW_PAIR(3)
 VL_ROW_PAIR(4)
-
-typedef void vl_row_pair_function(vec *first, vec *second, const real *x, const real *w,
-                                  const real *w2, ptrdiff_t depth);
 static vl_row_pair_function *const vl_row_pair_of[VL_MOST_VECTORS] = {
     NULL, vl_row_pair_2, vl_row_pair_3, vl_row_pair_4};
