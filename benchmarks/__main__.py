@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import report
+from benchmarks.bounds import bytes_read
 from benchmarks.limits import LEVELS, measured_limits
 from benchmarks.peers import PEERS, load
 from benchmarks.workloads import matrix, quick_matrix
@@ -46,8 +47,11 @@ def main() -> int:
     names = [name for name in arguments.peers.split(",") if name and load(name).version()]
     if arguments.worker:
         return worker(works, names, arguments)
-    records, limits = [], [measured_limits()]  # before, and after: the machine is not always quiet
-    for threads in map(int, arguments.threads.split(",")):
+    counts = [int(count) for count in arguments.threads.split(",")]
+    sizes = sorted({bytes_read(work, count) for work in works for count in counts})
+    # before, and after: the machine is not always quiet
+    records, limits = [], [measured_limits(sizes)]
+    for threads in counts:
         with tempfile.NamedTemporaryFile(suffix=".json") as file:
             command = [sys.executable, "-m", "benchmarks", *sys.argv[1:], "--worker", str(threads)]
             one_rule = {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)}
@@ -57,7 +61,7 @@ def main() -> int:
             if done.returncode:
                 return done.returncode
             records += json.loads(Path(file.name).read_text())
-    limits.append(measured_limits())
+    limits.append(measured_limits(sizes))
     reached = {name: max(two[name] for two in limits) for name in limits[0]}
     result = {"machine": machine(names), "limits": reached, "records": records}
     result["machine"]["limits of one core"] = (
@@ -67,7 +71,9 @@ def main() -> int:
     if arguments.json:
         arguments.json.write_text(json.dumps(result, indent=1))
     if arguments.write_readme:
-        report.write_readme(HERE / "README.md", report.markdown(records, result["machine"]))
+        report.write_readme(
+            HERE / "README.md", report.markdown(records, result["machine"], reached)
+        )
         from benchmarks.picture import draw, draw_roofline
 
         draw(records, HERE / "ratios.png")

@@ -10,13 +10,13 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 
-__all__ = ["LEVELS", "compiled", "fma_peak", "measured_limits"]
+__all__ = ["LEVELS", "compiled", "fma_peak", "measured_limits", "read_speed"]
 
 LIMITS = r"""
 #include <stddef.h>
@@ -31,19 +31,29 @@ __attribute__((target_clones("avx512f", "arch=haswell", "default"))) float peak(
     float s = 0; for (int i = 0; i < 16; i++) s += a[i][0];
     return s;
 }
-/* reads everything once, two streams of eight vectors */
-__attribute__((target_clones("avx512f", "arch=haswell", "default")))
-float sweep(const char *p, size_t n)
-{
-    vec a[8] = {{0}}; float s = 0; size_t half = n / 2 / 512 * 512;
-    for (size_t i = 0; i < half; i += 256)
-        for (int j = 0; j < 4; j++) {
-            a[j] += *(const vec *)(p + i + 64 * j);
-            a[j + 4] += *(const vec *)(p + half + i + 64 * j);
-        }
-    for (int j = 0; j < 8; j++) for (int k = 0; k < 16; k++) s += a[j][k];
-    return s;
-}
+/* reads everything, again and again: two streams of four vectors, with and without fetching ahead */
+#define SWEEP(NAME, AHEAD)                                                                        \
+    __attribute__((target_clones("avx512f", "arch=haswell", "default")))                          \
+    float NAME(const char *p, size_t n, long times)                                               \
+    {                                                                                             \
+        vec a[8] = {{0}};                                                                         \
+        float s = 0;                                                                              \
+        size_t half = n / 2 / 256 * 256;                                                          \
+        while (times--) {                                                                         \
+            for (size_t i = 0; i < half; i += 256)                                                \
+                for (int j = 0; j < 4; j++) {                                                     \
+                    if (AHEAD) __builtin_prefetch(p + i + 64 * j + AHEAD);                        \
+                    a[j] += *(const vec *)(p + i + 64 * j);                                       \
+                    if (AHEAD) __builtin_prefetch(p + half + i + 64 * j + AHEAD);                 \
+                    a[j + 4] += *(const vec *)(p + half + i + 64 * j);                            \
+                }                                                                                 \
+            __asm__ volatile("" : : : "memory");                                                  \
+        }                                                                                         \
+        for (int j = 0; j < 8; j++) for (int k = 0; k < 16; k++) s += a[j][k];                    \
+        return s;                                                                                 \
+    }
+SWEEP(sweep, 0)
+SWEEP(sweep_ahead, 512)
 """
 
 # Sizes that stand for the levels of the memory: weights of at most the first fit in it.
@@ -61,8 +71,9 @@ def compiled() -> ctypes.CDLL:
         subprocess.run(["cc", *flags, "-o", library, source], check=True)
         loaded = ctypes.CDLL(str(library))
     loaded.peak.argtypes, loaded.peak.restype = [ctypes.c_long], ctypes.c_float
-    loaded.sweep.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
-    loaded.sweep.restype = ctypes.c_float
+    for sweep in (loaded.sweep, loaded.sweep_ahead):
+        sweep.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_long]
+        sweep.restype = ctypes.c_float
     return loaded
 
 
@@ -72,23 +83,23 @@ def fma_peak() -> float:
     return 1e6 * 16 * 16 * 2 / _seconds(lambda: library.peak(1_000_000)) / 1e9
 
 
-def measured_limits() -> dict[str, float]:
-    """GFLOP/s of FMAs as ``FMA peak``, and GB/s of reading by the level of the memory."""
-    return {"FMA peak": fma_peak(), **{level: read_speed(size) for level, size in LEVELS.items()}}
+def measured_limits(sizes: Iterable[int] = ()) -> dict[str, float]:
+    """GFLOP/s of FMAs as ``FMA peak``, and GB/s of reading by the level of the memory, and by the
+    number of bytes (as text) for those asked for."""
+    by_level = {level: read_speed(size) for level, size in LEVELS.items()}
+    return {"FMA peak": fma_peak(), **by_level, **{str(size): read_speed(size) for size in sizes}}
 
 
 def read_speed(size: int) -> float:
-    """GB/s of reading the same ``size`` bytes again and again."""
+    """GB/s of reading the same ``size`` bytes again and again, the faster of two ways."""
     library = compiled()
     memory = np.zeros(size + 64, np.uint8)
     start = memory.ctypes.data + -memory.ctypes.data % 64
     times = max(1, (32 << 20) // size)
-
-    def sweep() -> None:
-        for _ in range(times):
-            library.sweep(start, size)
-
-    return times * size / _seconds(sweep) / 1e9
+    ways = (library.sweep, library.sweep_ahead)
+    return (
+        times * size / min(_seconds(lambda way=way: way(start, size, times)) for way in ways) / 1e9
+    )
 
 
 def _seconds(run: Callable[[], object], rounds: int = 9) -> float:

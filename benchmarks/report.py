@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.workloads import TARGETS
+from benchmarks.bounds import least_seconds
+from benchmarks.workloads import TARGETS, matrix
 
 __all__ = ["markdown", "row_of", "text_row", "write_readme"]
 
@@ -53,24 +54,30 @@ def text_row(row: dict[str, Any]) -> str:
     )
 
 
-def markdown(records: Iterable[dict[str, Any]], machine: dict[str, Any]) -> str:
+def markdown(
+    records: Iterable[dict[str, Any]], machine: dict[str, Any], limits: Mapping[str, float]
+) -> str:
     """The generated part: the machine, then a table for each number of threads."""
     rows = [row_of(record) for record in records]
+    works = {work.name: work for work in matrix()}
+    for row in rows:
+        row["least"] = 1e6 * least_seconds(works[row["name"]], limits, row["threads"])
     lines = ["### The machine", "", *(f"- {k}: {v}" for k, v in machine.items()), ""]
     for threads in sorted({row["threads"] for row in rows}):
         here = [row for row in rows if row["threads"] == threads]
         met = sum(1 for r in here if r["target"] and r["ratio"] and r["ratio"] >= r["target"])
         aimed = sum(1 for r in here if r["target"] and r["ratio"])
         behind = sum(1 for r in here if r["ratio"] and r["ratio"] < 1)
+        beyond = sum(1 for r in here if _out_of_reach(r))
         lines += [
             f"### {threads} thread{'s' if threads > 1 else ''}",
             "",
             f"{met} of {aimed} rows with a target reach it; {behind} of {len(here)} rows are "
-            "slower than the best peer.",
+            f"slower than the best peer; {beyond} targets are more than this machine's limits allow.",
             "",
             "| work | vledge, us | GFLOP/s | best peer | its time, us | ratio | target "
-            "| torch packed | onnxruntime | openvino | ncnn |",
-            "|---|---|---|---|---|---|---|---|---|---|---|",
+            "| at the limits | of the limits | torch packed | onnxruntime | openvino | ncnn |",
+            "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
         ]
         for row in here:
             others = [
@@ -86,12 +93,23 @@ def markdown(records: Iterable[dict[str, Any]], machine: dict[str, Any]) -> str:
                 verdict, best_time = "-", "-"
             else:
                 mark = "" if not row["target"] or row["ratio"] >= row["target"] else " (short)"
+                if _out_of_reach(row):
+                    mark = " (out of reach)"
                 verdict, best_time = f"**{row['ratio']:.2f}**{mark}", f"{row['best_time']:.1f}"
             target = f"{row['target']:.2f}" if row["target"] else "-"
             cells = [row["name"], f"{row['ours']:.1f}", f"{row['gflops']:.1f}", row["best"] or "-"]
-            lines.append("| " + " | ".join([*cells, best_time, verdict, target, *others]) + " |")
+            limit = f"{row['best_time'] / row['least']:.2f}" if row["ratio"] else "-"
+            bound = [limit, f"{row['least'] / row['ours']:.0%}"]
+            lines.append(
+                "| " + " | ".join([*cells, best_time, verdict, target, *bound, *others]) + " |"
+            )
         lines.append("")
     return "\n".join(lines)
+
+
+def _out_of_reach(row: dict[str, Any]) -> bool:
+    """Whether the target asks for less time than the machine's limits allow."""
+    return bool(row["target"] and row["ratio"]) and row["best_time"] < row["target"] * row["least"]
 
 
 def write_readme(path: Path, text: str) -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks import agreement, lengths, report
+from benchmarks.bounds import bytes_read, least_seconds
 from benchmarks.measure import run_workload
 from benchmarks.peers import load
 from benchmarks.workloads import TARGETS, Workload, matrix, quick_matrix
@@ -26,7 +27,6 @@ def test_vledge_and_numpy_agree_and_are_reported(workload, monkeypatch):
     row = report.row_of(record)
     assert row["ours"] > 0
     assert workload.name in report.text_row(row)
-    assert workload.name in report.markdown([record], {"CPU": "test"})
 
 
 @pytest.mark.parametrize("name", ["torch", "onnxruntime"])
@@ -54,6 +54,37 @@ def test_a_wrong_contestant_is_not_timed(monkeypatch):
     (contestant,) = load("vledge").prepare(workload, weights, inputs, 1)
     with pytest.raises(agreement.Disagreement, match="vledge: y is off by"):
         agreement.largest_error("vledge", contestant.outputs(contestant.run()), expected, inputs)
+
+
+def test_a_target_that_the_machine_does_not_allow_is_called_out_of_reach():
+    workload = next(work for work in matrix() if work.name == "LSTM I256 H256 B1 T1")
+    record = {
+        "name": workload.name,
+        "group": workload.group,
+        "threads": 1,
+        "flops": workload.flops,
+        "microseconds": {"vledge": [25.0], "ncnn": [60.0]},
+        "counted": ["vledge", "ncnn"],
+    }
+    size = bytes_read(workload, 1)
+    assert size == workload.weight_bytes == 2 << 20
+    limits = {"FMA peak": 100.0, str(size): 100.0}
+    # 2 MB at 100 GB/s take 21 us, their arithmetic at 100 GFLOP/s half of that
+    assert least_seconds(workload, limits, 1) == pytest.approx((2 << 20) / 100e9)
+    page = report.markdown([record], {"CPU": "test"}, limits)
+    assert "1 targets are more than this machine's limits allow" in page
+    assert "| **2.40** (out of reach) | 4.00 | 2.86 | 84% |" in page
+    fast = {"FMA peak": 1000.0, str(size): 1000.0}
+    assert "| **2.40** (short) | 4.00 | 28.61 | 8% |" in report.markdown([record], {}, fast)
+
+
+def test_least_time_counts_real_steps_only():
+    limits = {"FMA peak": 1.0, str(4 * 4 * 8 * 8): 1e9}
+    workload = Workload("", "other", "var", "LSTM", 4, 8, (3, 1))
+    assert least_seconds(workload, limits, 1) == pytest.approx(workload.flops / 1e9)
+    # a step of one row is bound by reading the recurrent weights where memory is slow
+    slow = {"FMA peak": 1e9, str(4 * 4 * 8 * 8): 1.0}
+    assert least_seconds(workload, slow, 1) == pytest.approx(3 * 4 * 4 * 8 * 8 / 1e9)
 
 
 def test_matrix_has_a_target_for_every_group():
