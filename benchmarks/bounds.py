@@ -1,5 +1,5 @@
-"""The least time that a work can take on this machine: its arithmetic at the FMA peak, its weights at
-the speed of reading as many bytes. It shows what a ratio could be at most.
+"""The least time that a work can take on this machine: its arithmetic at the FMA peak, its weights
+at the speed of reading as many bytes. It shows what a ratio could be at most.
 
 A layer's input projection can be done for all steps at once, so only its arithmetic counts; the
 recurrent weights must be read anew at every step, and in a single step all weights are read.

@@ -6,7 +6,9 @@ over its 370 test series (not ncnn, which takes no lengths, nor OpenVINO 2026.4.
 others than torch's as soon as lengths differ). Megabytes on disk without and with what
 pip installs beside; milliseconds to import beyond numpy, with the files in the page cache and
 without; peak memory beyond Python with numpy, also in times the weights' bytes; milliseconds from
-the process's start to its first output.
+the process's start to its first output. The same LSTM with 16 and with 512 units tells which part
+of the peak is fixed (code, and objects of the interpreter) and how the rest grows with the
+weights.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ from benchmarks.report import write_readme
 from benchmarks.workloads import Workload
 from vledge.shipped import japanese_vowels
 
-WORK = Workload("footprint", "other", "full", "LSTM", 64, 256, (50,), num_layers=3)
+HIDDEN_SIZES = {"lstm": 256, "small": 16, "large": 512}
 
 # engine: how it is imported, how it loads each of the models in this folder and runs x
 ENGINES = {
@@ -53,8 +55,9 @@ ENGINES = {
     "torch": (
         "import torch",
         {
-            "lstm": "layer = torch.nn.LSTM(64, 256, 3)\n"
-            "layer.load_state_dict(torch.load('lstm.pt'))\n"
+            "lstm": "weights = torch.load('lstm.pt')\n"
+            "layer = torch.nn.LSTM(64, weights['weight_hh_l0'].shape[1], 3)\n"
+            "layer.load_state_dict(weights)\n"
             "y = layer(torch.from_numpy(x))[0].detach().numpy()",
             "vowels": "weights = torch.load('vowels.pt')\n"
             "gru = torch.nn.GRU(12, 48, batch_first=True, bidirectional=True)\n"
@@ -95,11 +98,11 @@ ENGINES = {
         },
     ),
 }
-MODELS = {"lstm": "LSTM", "vowels": "JapaneseVowels"}
+MODELS = ("lstm", "vowels")  #: whose first output is shown
 PROBE = """
 import json, time
 import numpy as np
-x, lengths = np.load('{model}-x.npy'), np.load('{model}-lengths.npy')
+x, lengths = np.load('x.npy'), np.load('lengths.npy')
 begin = time.perf_counter()
 {imports}
 imported = time.perf_counter() - begin
@@ -107,7 +110,8 @@ imported = time.perf_counter() - begin
 done = time.perf_counter()
 status = open('/proc/self/status').read()
 np.save('y.npy', y)
-print(json.dumps([imported, done, int(status.split('VmHWM:')[1].split()[0]) * 1024]))
+memory = [int(status.split(name)[1].split()[0]) * 1024 for name in ('VmHWM:', 'RssFile:')]
+print(json.dumps([imported, done, *memory]))
 """
 
 
@@ -117,62 +121,74 @@ class Sample(NamedTuple):
     imported: float  #: seconds
     output: float  #: seconds from the start of the process
     peak: float  #: bytes
+    mapped: float  #: bytes of it that are pages of files, at the end
 
 
 def write_models(folder: Path) -> dict[str, int]:
-    """Both models in every engine's format, and their inputs; the bytes of their weights."""
+    """All models in every engine's format, each in a folder of its name, with their inputs; the
+    bytes of their weights."""
+    sizes = {}
+    for name, hidden_size in HIDDEN_SIZES.items():
+        (folder / name).mkdir()
+        sizes[name] = write_lstm(folder / name, hidden_size)
+    target = folder / "vowels"
+    target.mkdir()
+    for suffix in ("pt", "onnx"):
+        shutil.copy(japanese_vowels.folder() / f"model.{suffix}", target / f"vowels.{suffix}")
+    x, lengths = vledge.pad_packed_sequence(japanese_vowels.load_test_set().packed(), True)
+    np.save(target / "x.npy", x)
+    np.save(target / "lengths.npy", lengths)
+    vowels = vledge.load_weights(target / "vowels.pt")
+    return sizes | {"vowels": sum(array.nbytes for array in vowels.values())}
+
+
+def write_lstm(folder: Path, hidden_size: int) -> int:
+    """Three layers, and an input of 50 steps; the bytes of the weights."""
+    work = Workload("footprint", "other", "full", "LSTM", 64, hidden_size, (50,), num_layers=3)
     rng = np.random.default_rng(0)
+    bound = hidden_size**-0.5
     weights = {
-        f"{name}_l{layer}": rng.uniform(-0.06, 0.06, shape).astype(np.float32)
-        for layer in range(WORK.num_layers)
+        f"{name}_l{layer}": rng.uniform(-bound, bound, shape).astype(np.float32)
+        for layer in range(work.num_layers)
         for name, shape in (
-            ("weight_ih", (1024, 256 if layer else 64)),
-            ("weight_hh", (1024, 256)),
-            ("bias_ih", (1024,)),
-            ("bias_hh", (1024,)),
+            ("weight_ih", (4 * hidden_size, hidden_size if layer else 64)),
+            ("weight_hh", (4 * hidden_size, hidden_size)),
+            ("bias_ih", (4 * hidden_size,)),
+            ("bias_hh", (4 * hidden_size,)),
         )
     }
-    np.save(folder / "lstm-x.npy", rng.standard_normal((50, 1, 64)).astype(np.float32))
-    np.save(folder / "lstm-lengths.npy", np.array([50]))
+    np.save(folder / "x.npy", rng.standard_normal((50, 1, 64)).astype(np.float32))
+    np.save(folder / "lengths.npy", np.array([50]))
     vledge.save_weights(folder / "lstm.safetensors", weights)
     if importlib.util.find_spec("onnx"):
-        (folder / "lstm.onnx").write_bytes(onnx_model.build(WORK, weights))
-    param, model = ncnn_peer._files(WORK, weights)
+        (folder / "lstm.onnx").write_bytes(onnx_model.build(work, weights))
+    param, model = ncnn_peer._files(work, weights)
     (folder / "lstm.param").write_text(param)
     (folder / "lstm.bin").write_bytes(model)
     if importlib.util.find_spec("torch"):
         import torch
 
         torch.save({n: torch.from_numpy(a) for n, a in weights.items()}, folder / "lstm.pt")
-    for suffix in ("pt", "onnx"):
-        shutil.copy(japanese_vowels.folder() / f"model.{suffix}", folder / f"vowels.{suffix}")
-    x, lengths = vledge.pad_packed_sequence(japanese_vowels.load_test_set().packed(), True)
-    np.save(folder / "vowels-x.npy", x)
-    np.save(folder / "vowels-lengths.npy", lengths)
-    vowels = vledge.load_weights(folder / "vowels.pt")
-    return {
-        "lstm": sum(array.nbytes for array in weights.values()),
-        "vowels": sum(array.nbytes for array in vowels.values()),
-    }
+    return sum(array.nbytes for array in weights.values())
 
 
-def probe(imports: str, code: str, model: str, folder: Path) -> tuple[Sample, np.ndarray]:
+def probe(imports: str, code: str, folder: Path) -> tuple[Sample, np.ndarray]:
     """What one process took, and its output."""
     source = Path(__file__).resolve().parent.parent
     # modules stay compiled, as in an installed package
-    kept = {"PYTHONPYCACHEPREFIX": str(folder / "pyc"), "PYTHONDONTWRITEBYTECODE": ""}
+    kept = {"PYTHONPYCACHEPREFIX": str(folder.parent / "pyc"), "PYTHONDONTWRITEBYTECODE": ""}
     begin = time.perf_counter()
     done = subprocess.run(
-        [sys.executable, "-c", PROBE.format(imports=imports, code=code, model=model)],
+        [sys.executable, "-c", PROBE.format(imports=imports, code=code)],
         cwd=folder,
         env=os.environ | kept | {"PYTHONPATH": str(source)},
         capture_output=True,
         text=True,
     )
     if done.returncode:
-        raise RuntimeError(f"{imports} on {model} failed:\n{done.stderr}")
-    imported, end, peak = json.loads(done.stdout.splitlines()[-1])
-    return Sample(imported, end - begin, peak), np.load(folder / "y.npy")
+        raise RuntimeError(f"{imports} on {folder.name} failed:\n{done.stderr}")
+    imported, end, *memory = json.loads(done.stdout.splitlines()[-1])
+    return Sample(imported, end - begin, *memory), np.load(folder / "y.npy")
 
 
 def package_files(engine: str) -> list[Path]:
@@ -214,13 +230,14 @@ def forget(files: Iterable[Path]) -> None:
 def measure(folder: Path, rounds: int) -> tuple[dict[tuple[str, str], Sample], dict[str, float]]:
     """Medians by model and engine; seconds to import from a cold page cache, by engine."""
     works = {
-        (model, engine): (imports, codes[model], model)
-        for model in MODELS
+        (model, engine): (imports, codes[code], folder / model)
+        for model in (*HIDDEN_SIZES, "vowels")
         for engine, (imports, codes) in ENGINES.items()
-        if model in codes and importlib.util.find_spec(engine)
+        if (code := "lstm" if model in HIDDEN_SIZES else model) in codes
+        and importlib.util.find_spec(engine)
     }
     # The first run compiles the modules, and is the one whose results are compared.
-    first = {key: probe(*work, folder)[1] for key, work in works.items()}
+    first = {key: probe(*work)[1] for key, work in works.items()}
     for (model, engine), y in first.items():
         if engine != "numpy":
             expected = first[model, "vledge"]
@@ -230,11 +247,11 @@ def measure(folder: Path, rounds: int) -> tuple[dict[tuple[str, str], Sample], d
     cold: dict[str, list[float]] = {}
     for turn in range(rounds):
         for key, work in works.items():
-            warm[key].append(probe(*work, folder)[0])
+            warm[key].append(probe(*work)[0])
         for (model, engine), work in works.items():
             if turn < 3 and model == "lstm" and engine != "numpy":
                 forget([*package_files(engine), *(folder / "pyc").rglob("*.pyc")])
-                cold.setdefault(engine, []).append(probe(*work, folder)[0].imported)
+                cold.setdefault(engine, []).append(probe(*work)[0].imported)
     medians = {
         key: Sample(*(statistics.median(values) for values in zip(*samples, strict=True)))
         for key, samples in warm.items()
@@ -248,30 +265,42 @@ def markdown(
     """The table and what it was measured on."""
     lines = [
         "| engine | MB | with what it needs | import, ms | from a cold cache "
-        "| peak MB: LSTM | JapaneseVowels | first output, ms: LSTM | JapaneseVowels |",
-        "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
+        "| peak MB: LSTM | fixed | growth | JapaneseVowels "
+        "| first output, ms: LSTM | JapaneseVowels |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for engine, colder in cold.items():
         own = sum(f.stat().st_size for f in package_files(engine)) / 1e6
         whole = installed_bytes(engine, set()) / 1e6
-        cells = [engine, f"{own:.1f}", f"{whole:.0f}"]
-        cells += [f"{medians['lstm', engine].imported * 1e3:.1f}", f"{colder * 1e3:.0f}"]
-        found = [medians.get((model, engine)) for model in MODELS]
-        for model, sample in zip(MODELS, found, strict=True):
-            beyond = sample and (sample.peak - medians[model, "numpy"].peak) / 1e6
-            times = (
-                f" ({beyond * 1e6 / weights[model]:.1f} ×)" if sample and model == "lstm" else ""
-            )
-            cells.append("" if beyond is None else f"{beyond:.1f}{times}")
-        cells += ["" if s is None else f"{s.output * 1e3:.0f}" for s in found]
+        samples = {model: sample for (model, of), sample in medians.items() if of == engine}
+        peaks = {model: s.peak - medians[model, "numpy"].peak for model, s in samples.items()}
+        growth = (peaks["large"] - peaks["small"]) / (weights["large"] - weights["small"])
+        cells = [
+            engine,
+            f"{own:.1f}",
+            f"{whole:.0f}",
+            f"{samples['lstm'].imported * 1e3:.1f}",
+            f"{colder * 1e3:.0f}",
+            f"{peaks['lstm'] / 1e6:.1f} ({peaks['lstm'] / weights['lstm']:.1f} ×)",
+            f"{peaks['small'] / 1e6:.1f}",
+            f"{growth:.2f} ×",
+            f"{peaks['vowels'] / 1e6:.1f}" if "vowels" in peaks else "",
+        ]
+        cells += [f"{samples[m].output * 1e3:.0f}" if m in samples else "" for m in MODELS]
         lines.append("| " + " | ".join(cells) + " |")
     floor = medians["lstm", "numpy"]
+    mapped = medians["small", "vledge"].mapped - medians["small", "numpy"].mapped
     lines.append(
         f"""
 Medians, by `python -m benchmarks.footprint`. Import and peak are beyond Python with numpy, which
 takes {floor.peak / 1e6:.0f} MB and {floor.output * 1e3:.0f} ms; × is of the weights,
 {weights["lstm"] / 1e6:.1f} MB for the LSTM (3 layers of 256 units) and
-{weights["vowels"] / 1e6:.2f} MB for JapaneseVowels (370 series at once). ncnn takes no lengths,
+{weights["vowels"] / 1e6:.2f} MB for JapaneseVowels (370 series at once). Fixed is the peak of the
+same LSTM with 16 units, {weights["small"] / 1e6:.2f} MB; growth, by how much it rises for each byte
+of weights from there to 512 units, {weights["large"] / 1e6:.1f} MB. Of vledge's fixed part
+{mapped / 1e6:.1f} MB are pages of shared libraries, which the system can drop again; what
+it grows by beyond the weights are pages of the weights' file, which Linux maps in large pieces
+around the row that is read. ncnn takes no lengths,
 and OpenVINO's answers differ from torch's as soon as lengths do. scipy,
 which only x86-64 installs and nothing needs, would add
 {installed_bytes("scipy", {"numpy"}) / 1e6:.0f} MB to vledge's."""

@@ -31,7 +31,7 @@ __attribute__((target_clones("avx512f", "arch=haswell", "default"))) float peak(
     float s = 0; for (int i = 0; i < 16; i++) s += a[i][0];
     return s;
 }
-/* reads everything, again and again: two streams of four vectors, with and without fetching ahead */
+/* reads everything, again and again: two streams of four vectors, fetching ahead or not */
 #define SWEEP(NAME, AHEAD)                                                                        \
     __attribute__((target_clones("avx512f", "arch=haswell", "default")))                          \
     float NAME(const char *p, size_t n, long times)                                               \

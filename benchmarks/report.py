@@ -73,7 +73,8 @@ def markdown(
             f"### {threads} thread{'s' if threads > 1 else ''}",
             "",
             f"{met} of {aimed} rows with a target reach it; {behind} of {len(here)} rows are "
-            f"slower than the best peer; {beyond} targets are more than this machine's limits allow.",
+            f"slower than the best peer; {beyond} targets are more than this machine's limits "
+            "allow.",
             "",
             "| work | vledge, us | GFLOP/s | best peer | its time, us | ratio | target "
             "| at the limits | of the limits | torch packed | onnxruntime | openvino | ncnn |",

@@ -26,6 +26,11 @@ CELLS = {
 }
 
 
+ctypedef fused real:
+    float
+    double
+
+
 def aligned_empty(shape, dtype):
     """An uninitialised C-contiguous array that begins at a multiple of 64 bytes."""
     dtype = np.dtype(dtype)
@@ -53,26 +58,48 @@ def from_vectors(vectors, gates, hidden_size):
     return np.ascontiguousarray(padded[:, :hidden_size]).reshape(gates * hidden_size, *rest)
 
 
+cdef void place(real *rows, Py_ssize_t row_stride, Py_ssize_t stride, Py_ssize_t height,
+                Py_ssize_t depth, real *vector, Py_ssize_t step, Py_ssize_t lanes) noexcept:
+    """rows ``[height, depth]``, one a lane -> a vector every ``step`` elements, zero-padded."""
+    cdef Py_ssize_t k, lane
+    for k in range(depth):
+        for lane in range(height):
+            vector[lane] = rows[lane * row_stride + k * stride]
+        for lane in range(height, lanes):
+            vector[lane] = 0
+        vector += step
+
+
 def pack(matrix, gates, lanes, group):
     """``[gates*H, K]`` -> flat packed array, panels of ``group`` vectors, the last may be narrower.
 
     Nothing else of the matrix's size is held: no copy in between, and of a mapped file only the
-    pages that a vector is made of.
+    pages that a panel is made of.
     """
     hidden_size, depth = matrix.shape[0] // gates, matrix.shape[1]
     count = -(-hidden_size // lanes) * gates
+    matrix = np.require(matrix, requirements="A")
+    row_stride, stride = (s // matrix.itemsize for s in matrix.strides)
     packed = aligned_empty((count * lanes * depth,), matrix.dtype)
     release = pages_of(matrix)
+    cdef char *source = <char *><size_t>matrix.ctypes.data
+    cdef char *target = <char *><size_t>packed.ctypes.data
+    cdef Py_ssize_t row, vector, itemsize = matrix.itemsize
     for start in range(0, count, group):
         width = min(group, count - start)
-        panel = packed[start * lanes * depth:][:width * lanes * depth].reshape(depth, width, lanes)
-        for vector in range(width):
-            block, gate = divmod(start + vector, gates)
-            first, last = block * lanes, min((block + 1) * lanes, hidden_size)
-            rows = matrix[gate * hidden_size + first:gate * hidden_size + last]
-            panel[:, vector, :last - first] = rows.T
-            panel[:, vector, last - first:] = 0
-            release()
+        step = width * lanes
+        for i in range(width):
+            block, gate = divmod(start + i, gates)
+            height = min(lanes, hidden_size - block * lanes)
+            row = (gate * hidden_size + block * lanes) * matrix.strides[0]
+            vector = (start * depth + i) * lanes * itemsize
+            if itemsize == sizeof(float):
+                place[float](<float *>(source + row), row_stride, stride, height, depth,
+                             <float *>(target + vector), step, lanes)
+            else:
+                place[double](<double *>(source + row), row_stride, stride, height, depth,
+                              <double *>(target + vector), step, lanes)
+        release()
     return packed
 
 
@@ -182,6 +209,7 @@ cdef class Direction:
 
         self.matrices = m
         self.bias_parts = tuple(None if b is None else np.array(b) for b in (bias_ih, bias_hh))
+        pages_of(weight_hh)()  # those that the biases brought
         self.cell, self.dtype, self.reverse = cell, dtype, reverse
         self.input_size, self.hidden_size = weight_ih.shape[1], hidden_size
         self.proj_size = 0 if weight_hr is None else depth

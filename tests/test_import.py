@@ -5,7 +5,10 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+
+import vledge
 
 # Package → what stands above or beside it, which importing all of it must not bring along.
 ABOVE = ["cli", "validation", "streaming", "planning", "lengths", "graph"]
@@ -73,3 +76,23 @@ def test_import_time_against_numpys_own(tmp_path):
     times = [in_python(code, **kept) for _ in range(5)]
     numpys, ours = (min(column) for column in zip(*times, strict=True))
     assert ours < 0.5 * numpys, times
+
+
+def test_a_layer_runs_where_only_numpy_and_safetensors_are(tmp_path):
+    """The installation without scipy: the same bits, and the BLAS path says that it is absent."""
+    path = tmp_path / "lstm.safetensors"
+    rng = np.random.default_rng(0)
+    shapes = {"weight_ih_l0": (32, 4), "weight_hh_l0": (32, 8)}
+    weights = {n: rng.standard_normal(shape, np.float32) for n, shape in shapes.items()}
+    vledge.save_weights(path, weights)
+    expected = vledge.nn.LSTM.from_weights(weights)(np.ones((5, 1, 4), np.float32))[0]
+    output, said = in_python(
+        f"import sys, json; sys.modules.update(dict.fromkeys({[*UNWANTED[:3], 'h5py']}))\n"
+        "import numpy as np, vledge\n"
+        "from vledge._ext import blas\n"
+        f"lstm = vledge.nn.LSTM.from_weights(vledge.load_weights({str(path)!r}))\n"
+        "y = lstm(np.ones((5, 1, 4), np.float32))[0]\n"
+        "print(json.dumps([y.tolist(), blas.describe()]))"
+    )
+    assert np.array_equal(np.array(output, np.float32), expected)
+    assert "not installed" in said

@@ -12,19 +12,16 @@ __all__ = ["pages_of"]
 
 
 def pages_of(array: np.ndarray) -> Callable[[], None]:
-    """A function that drops the pages under an array from this process's memory.
+    """A function that drops the mapped file under an array from this process's memory.
 
-    The array stays: pages come back from the file when they are touched. Nothing happens unless
-    the array is one piece of a read-only mapping, for a writable one's pages would come back
-    without what was written.
+    The array stays: pages come back from the file when they are touched. The whole mapping goes,
+    for the system maps many pages around the one that is touched. Nothing happens unless the
+    mapping is read-only: a writable one's pages would come back without what was written.
     """
     owner: Any = array
     while isinstance(owner, (np.ndarray, memoryview)):
         owner = owner.base if isinstance(owner, np.ndarray) else owner.obj
     mapped = isinstance(owner, mmap.mmap) and memoryview(owner).readonly
-    if not mapped or not array.flags.c_contiguous or not hasattr(mmap, "MADV_DONTNEED"):
+    if not mapped or not hasattr(mmap, "MADV_DONTNEED"):
         return lambda: None
-    start = np.frombuffer(memoryview(owner), np.uint8).ctypes.data
-    offset = array.ctypes.data - start
-    begin = offset // mmap.PAGESIZE * mmap.PAGESIZE
-    return lambda: owner.madvise(mmap.MADV_DONTNEED, begin, offset + array.nbytes - begin)
+    return lambda: owner.madvise(mmap.MADV_DONTNEED)

@@ -59,6 +59,17 @@ def test_long_sums_are_made_in_parts(instruction_set):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+def test_weights_in_any_layout_of_memory(instruction_set, dtype):
+    w, x = arrays(np.random.default_rng(4), dtype, (67, 9), (5, 9))
+    unaligned = np.frombuffer(b"\0" + w.tobytes(), np.uint8)[1:].view(dtype).reshape(w.shape)
+    expected = Product(w)(x)
+    for same in (np.asfortranarray(w), np.repeat(w, 2, 1)[:, ::2], w[::-1].copy()[::-1], unaligned):
+        product = Product(same)
+        assert np.array_equal(product(x), expected)
+        assert np.array_equal(product.weight(), w)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("rows", [1, 3, 500])
 def test_threads_change_no_bit(rows, dtype):
     w, b, x = arrays(np.random.default_rng(0), dtype, (1030, 520), 1030, (rows, 520))

@@ -1,6 +1,6 @@
 from vledge._ext.isa cimport vl_kernels
 
-cpdef enum Cell:
+cdef enum Cell:
     LSTM
     GRU
     GRU_RESET_BEFORE

@@ -1,12 +1,16 @@
 """A file opened for reading, and the table by which its format is told: by bytes, not by name."""
 
+from __future__ import annotations
+
 import mmap
 import os
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from vledge.errors import FormatError
-from vledge.formats.zip_archive import ZipArchive
+
+if TYPE_CHECKING:
+    from vledge.formats.zip_archive import ZipArchive
 
 __all__ = ["FORMATS", "Format", "Source", "identified", "looks_like_onnx", "open_source"]
 
@@ -109,6 +113,9 @@ def identified(source: Source) -> tuple[Source, str]:
     if not source.data:
         raise FormatError("the file is empty")
     if source.starts_with(b"PK\x03\x04", b"PK\x05\x06"):
+        # imported with zlib by who has an archive
+        from vledge.formats.zip_archive import ZipArchive
+
         source = source._replace(archive=ZipArchive(source.data))
     for format in FORMATS:
         if format.matches(source):
