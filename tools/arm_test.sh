@@ -67,7 +67,7 @@ host_tools() {
         fi
         say "apt-get install ${missing[*]}"
         apt-get -qq update || true # one broken index of many is no reason to stop: install tells
-        DEBIAN_FRONTEND=noninteractive apt-get -qq -y install --no-install-recommends \
+        DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o DPkg::Lock::Timeout=300 install --no-install-recommends \
             "${missing[@]}" >"$ARM_CACHE/apt.log" 2>&1 || { tail "$ARM_CACHE/apt.log" >&2; exit 1; }
     fi
     if [ ! -e "$tools/.made" ]; then

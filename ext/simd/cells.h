@@ -10,6 +10,11 @@
 #define VL_TALLEST(vectors) ((vectors) == 4 ? 3 : (vectors) == 3 ? 4 : 6)
 #endif
 
+/* A cell's equations: part of each tile that ends in them, unless one copy has to serve all. */
+#ifndef VL_FINISH
+#define VL_FINISH VL_INLINE
+#endif
+
 VL_INLINE void vl_state_rows(const real **x, int rows, const vl_step *s, ptrdiff_t row)
 {
 #pragma GCC unroll 8
@@ -101,7 +106,7 @@ VL_INLINE void vl_step_panels(int gates, int width, int own_candidate, vl_finish
 
 /* ---- LSTM: c' = s(f) c + s(i) tanh(g),  h = s(o) tanh(c') ---------------------------------- */
 
-VL_INLINE void vl_lstm_finish(const vl_step *s, ptrdiff_t row, ptrdiff_t panel, const real *pre,
+VL_FINISH void vl_lstm_finish(const vl_step *s, ptrdiff_t row, ptrdiff_t panel, const real *pre,
                               const vec *acc)
 {
     (void)pre;
@@ -132,7 +137,7 @@ VL_INLINE vec vl_gru_blend(vec n, vec n_below, vec z, vec h)
            vl_select(e < 1, change, whole) / (n_below * (1 + e));
 }
 
-VL_INLINE void vl_gru_finish(const vl_step *s, ptrdiff_t row, ptrdiff_t panel, const real *pre,
+VL_FINISH void vl_gru_finish(const vl_step *s, ptrdiff_t row, ptrdiff_t panel, const real *pre,
                              const vec *acc)
 {
     vec h = vl_load((const real *)s->h + row * s->ld_h + panel * L);
@@ -145,7 +150,7 @@ static void vl_kernel_gru(const vl_step *s) { vl_step_panels(3, 3, 1, vl_gru_fin
 
 /* ---- GRU, reset_before: n = tanh(x_n + R (s(r) h)), in two products ------------------------- */
 
-VL_INLINE void vl_gru_gates_finish(const vl_step *s, ptrdiff_t row, ptrdiff_t panel,
+VL_FINISH void vl_gru_gates_finish(const vl_step *s, ptrdiff_t row, ptrdiff_t panel,
                                    const real *pre, const vec *acc)
 {
     (void)pre;
@@ -213,7 +218,7 @@ VL_INLINE void vl_single_panels(int width, const real *input, const real *w,
     }
 }
 
-VL_INLINE void vl_gru_candidate_finish(const vl_step *s, ptrdiff_t row, ptrdiff_t panel, vec acc)
+VL_FINISH void vl_gru_candidate_finish(const vl_step *s, ptrdiff_t row, ptrdiff_t panel, vec acc)
 {
     vec h = vl_load((const real *)s->h + row * s->ld_h + panel * L);
     vec z = vl_load((const real *)s->c + row * s->ld_c + panel * L);
@@ -227,12 +232,12 @@ static void vl_kernel_gru_candidate(const vl_step *s)
     vl_single_panels(3, s->gated, s->w_candidate, vl_gru_candidate_finish, s);
 }
 
-VL_INLINE void vl_tanh_finish(const vl_step *s, ptrdiff_t row, ptrdiff_t panel, vec acc)
+VL_FINISH void vl_tanh_finish(const vl_step *s, ptrdiff_t row, ptrdiff_t panel, vec acc)
 {
     vl_emit(s, row, panel, vl_tanh(acc));
 }
 
-VL_INLINE void vl_relu_finish(const vl_step *s, ptrdiff_t row, ptrdiff_t panel, vec acc)
+VL_FINISH void vl_relu_finish(const vl_step *s, ptrdiff_t row, ptrdiff_t panel, vec acc)
 {
     vl_emit(s, row, panel, vl_relu(acc));
 }

@@ -5,6 +5,9 @@
  * unit does anyway. Sums stay in their order all the same: a row has the same bits in every tile. */
 #pragma GCC target("fpu=neon-vfpv4")
 #pragma GCC optimize("unsafe-math-optimizations", "no-associative-math", "signed-zeros")
+/* It may still turn (1 + a) (1 + b) into (1 + a) + b (1 + a) in one copy and (1 + b) + a (1 + b) in
+ * another, so all tiles call one copy of a cell's equations. */
+#define VL_FINISH static __attribute__((noinline, noclone))
 #define VL_TALLEST(vectors) ((vectors) == 4 ? 2 : (vectors) == 3 ? 3 : 4)
 #else
 #define VL_TALLEST(vectors) ((vectors) == 4 ? 6 : 8)
