@@ -215,9 +215,10 @@ check_wheel() {
     tree=$place/installed emulated_python -m vledge demo
 }
 
-# the emulated Python, for a bounded time; .pyc files are kept, for starting takes a third with them
+# the emulated Python, for a bounded time; CC is for a test that compiles; .pyc files are kept, for
+# starting takes a third with them
 emulated_python() {
-    env -u PYTHONDONTWRITEBYTECODE PYTHONPATH="$tree:$site" PYTHONPYCACHEPREFIX="$root/pyc" \
+    env -u PYTHONDONTWRITEBYTECODE CC="$triple-gcc" PYTHONPATH="$tree:$site" PYTHONPYCACHEPREFIX="$root/pyc" \
         QEMU_LD_PREFIX="$root" QEMU_CPU="$ARM_CPU" OPENBLAS_NUM_THREADS=1 \
         timeout "$ARM_SECONDS" $emulator "$root/usr/bin/python$version" "$@"
 }
