@@ -40,7 +40,7 @@ armhf)
     numpy="numpy==1.24.*"
     ;;
 *)
-    sed -n '2,21p' "$0"
+    sed -n '2,20p' "$0"
     exit 2
     ;;
 esac
