@@ -302,7 +302,7 @@ def test_total_length():
 
 def test_rows_of_no_bytes_cost_no_steps():
     packed = PackedSequence(np.zeros((5, 0)), [3, 2])
-    steps = 2**40 if sys.maxsize > 2**32 else 2**27
+    steps = 2**40 if sys.maxsize > 2**32 else 2**26
     padded, lengths = pad_packed_sequence(packed, total_length=steps)  # would loop for hours
     assert padded.shape == (steps, 3, 0)
     assert lengths.tolist() == [2, 2, 1]

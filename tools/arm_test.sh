@@ -5,15 +5,16 @@
 #   tools/arm_test.sh arm64|armhf [--quick] [pytest's arguments]
 #   tools/arm_test.sh arm64|armhf --wheel
 #
-# --quick runs the kernel tests and those of the main formats, for CI. --wheel builds a wheel, has auditwheel give it
-# its tags, unpacks it into a folder of its own and runs the demo from there. The results are left in build/arm/: what
-# pytest wrote, and a line in results.txt.
+# --quick runs the kernel tests and those of the main formats, for CI. --wheel builds a wheel from the sdist, has
+# auditwheel give it its tags, unpacks it into a folder of its own and runs the demo from there. The results are
+# left in build/arm/: what pytest wrote, and a line in results.txt.
 #
 # No image and no chroot: Debian packages of the other architecture are unpacked into a folder, which
 # the cross compiler and the emulator are pointed at. Tests that need torch skip; the committed
 # reference outputs stand in. Emulated time says nothing of a board's.
 #
 #   ARM_CPU      the CPU to emulate (cortex-a53; for armhf cortex-a15; qemu-aarch64 -cpu help)
+#   ARM_SECONDS  after how long a folder of tests is cut off, which is a failure (3600)
 #   ARM_CACHE    where the unpacked packages are kept (~/.cache/vledge-arm, 700 MB)
 #   ARM_RUN      a command to run in place of the tests, by the emulated Python: "-m vledge info"
 #   PYTHON       a Python with venv, to run the build's tools (python3)
@@ -47,7 +48,7 @@ shift
 quick= wheel=
 case ${1:-} in --quick) quick=1; shift ;; --wheel) wheel=1; shift ;; esac
 pure="pytest iniconfig pluggy packaging pygments hypothesis sortedcontainers attrs typing_extensions"
-: "${PYTHON:=python3}" "${ARM_CACHE:=$HOME/.cache/vledge-arm}"
+: "${PYTHON:=python3}" "${ARM_CACHE:=$HOME/.cache/vledge-arm}" "${ARM_SECONDS:=3600}"
 project=$(cd "$(dirname "$0")/.." && pwd)
 root=$ARM_CACHE/$architecture
 site=$root/site
@@ -67,7 +68,7 @@ host_tools() {
         fi
         say "apt-get install ${missing[*]}"
         apt-get -qq update || true # one broken index of many is no reason to stop: install tells
-        DEBIAN_FRONTEND=noninteractive apt-get -qq -y install --no-install-recommends \
+        DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o DPkg::Lock::Timeout=300 install --no-install-recommends \
             "${missing[@]}" >"$ARM_CACHE/apt.log" 2>&1 || { tail "$ARM_CACHE/apt.log" >&2; exit 1; }
     fi
     if [ ! -e "$tools/.made" ]; then
@@ -199,7 +200,8 @@ cross_build() {
 check_wheel() {
     local place=$ARM_CACHE/wheel-$architecture found
     rm -rf "$place"
-    cross -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir "$place/built" .
+    cross setup.py -q sdist --dist-dir "$place/sdist"
+    cross -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir "$place/built" "$place"/sdist/*.tar.gz
     for found in "$place"/built/*.whl; do
         "$tools/bin/python" -m auditwheel show "$found"
         PATH=$tools/bin:$PATH "$tools/bin/python" -m auditwheel repair --wheel-dir "$place" "$found"
@@ -213,31 +215,55 @@ check_wheel() {
     tree=$place/installed emulated_python -m vledge demo
 }
 
-# the emulated Python; .pyc files are kept, for starting takes a third with them
+# the emulated Python, for a bounded time; CC is for a test that compiles; .pyc files are kept, for
+# starting takes a third with them
 emulated_python() {
-    env -u PYTHONDONTWRITEBYTECODE PYTHONPATH="$tree:$site" PYTHONPYCACHEPREFIX="$root/pyc" \
+    env -u PYTHONDONTWRITEBYTECODE CC="$triple-gcc" PYTHONPATH="$tree:$site" PYTHONPYCACHEPREFIX="$root/pyc" \
         QEMU_LD_PREFIX="$root" QEMU_CPU="$ARM_CPU" OPENBLAS_NUM_THREADS=1 \
-        $emulator "$root/usr/bin/python$version" "$@"
+        timeout "$ARM_SECONDS" $emulator "$root/usr/bin/python$version" "$@"
 }
 
+# folder by folder, so that one which crashes or hangs costs its own results only
 run_tests() {
-    local results=$project/build/arm log status=0 what=whole
-    local tests=(tests)
+    local results=$project/build/arm log status=0 what=whole folder files part code
+    local parts=()
     mkdir -p "$results"
     if [ -n "$quick" ]; then
         what=quick
         # the rest of the formats' tests, fuzzing and crafted files, would take a quarter of an hour
-        tests=(tests/kernels tests/cli/test_info.py
-            tests/formats/test_{golden,npz,safetensors,vledge_model}.py)
+        files=(tests/formats/test_{golden,npz,safetensors,vledge_model}.py)
+        parts=("tests/kernels tests/cli/test_info.py ${files[*]}")
+    else
+        for folder in tests tests/*/; do
+            files=("${folder%/}"/test_*.py)
+            [ ${#files[@]} = 0 ] || parts+=("${files[*]}")
+        done
     fi
     log=$results/$architecture-$ARM_CPU-$what.txt
-    # a process with threads that forks is more than the emulator promises: it passes or fails by chance
-    CI=true emulated_python -m pytest -q -p no:cacheprovider --durations=15 "${tests[@]}" "$@" \
-        --deselect tests/kernels/test_threads.py::test_pool_survives_fork |
-        tee "$log" || status=$?
-    printf '%s %s %s: %s\n' "$architecture" "$ARM_CPU" "$what" \
-        "$(tail -1 "$log")" | tee -a "$results/results.txt"
+    : >"$log"
+    for part in "${parts[@]}"; do
+        code=0
+        # a process with threads that forks is more than the emulator promises: it passes or fails by chance
+        # shellcheck disable=SC2086
+        CI=true emulated_python -m pytest -q -p no:cacheprovider --durations=15 $part "$@" \
+            --deselect tests/kernels/test_threads.py::test_pool_survives_fork |
+            tee -a "$log" || code=$?
+        case $code in 0 | 5) ;; *) status=1 ;; esac # 5: none of the part's tests was selected
+        [ $code -lt 124 ] || echo "cut off (exit status $code): $part" | tee -a "$log"
+    done
+    printf '%s %s %s: %s\n' "$architecture" "$ARM_CPU" "$what" "$(outcomes "$log")" |
+        tee -a "$results/results.txt"
     return $status
+}
+
+# the sums of what each part's last line counts
+outcomes() {
+    awk '/^[0-9]+ (passed|failed|skipped|error|deselected|xfailed).* in [0-9.]+s/ {
+            gsub(/,/, "")
+            for (i = 1; $i != "in"; i += 2) count[$(i + 1)] += $i
+        }
+        /^cut off/ { count["parts cut off"]++ }
+        END { for (what in count) printf "%s%d %s", comma++ ? ", " : "", count[what], what }' "$1"
 }
 
 mkdir -p "$ARM_CACHE"

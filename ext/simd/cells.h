@@ -4,8 +4,16 @@
  * A block's sums begin with the projected input and take the k loop (tile.h); then a function NAME_finish
  * applies the cell's equations to them. It does so in stages, each for all units of the block before the
  * next: the stages of one unit wait for one another, and what a core can look ahead holds hardly more than
- * one unit's equations.
+ * one unit's equations. One compiled copy of it serves all shapes of blocks, so that a row's bits do not
+ * depend on them: on 32-bit Arm, GCC turns (1 + a) (1 + b) into (1 + a) + b (1 + a) in one place and
+ * (1 + b) + a (1 + b) in another.
  */
+
+#ifdef __clang__
+#define VL_ONE_COPY static __attribute__((noinline))
+#else
+#define VL_ONE_COPY static __attribute__((noinline, noclone))
+#endif
 
 /* The units that a block computes: rows of one panel, or panels of one row. */
 typedef struct {
@@ -94,8 +102,8 @@ VL_INLINE void vl_step_panels(int gates, int width, int own_candidate, vl_finish
 
 /* ---- LSTM: c' = s(f) c + s(i) tanh(g),  h = s(o) tanh(c') ---------------------------------- */
 
-VL_INLINE void vl_lstm_finish(const vl_step *s, const vl_units *u, const real *pre, ptrdiff_t ld_pre,
-                              vl_sums *acc)
+VL_ONE_COPY void vl_lstm_finish(const vl_step *s, const vl_units *u, const real *pre,
+                                ptrdiff_t ld_pre, vl_sums *acc)
 {
     (void)pre, (void)ld_pre;
 #pragma GCC unroll 1
@@ -139,8 +147,8 @@ VL_INLINE vec vl_gru_blend(vec n, vec n_below, vec e, vec h)
            vl_select(e < 1, change, whole) / (n_below * (1 + e));
 }
 
-VL_INLINE void vl_gru_finish(const vl_step *s, const vl_units *u, const real *pre, ptrdiff_t ld_pre,
-                             vl_sums *acc)
+VL_ONE_COPY void vl_gru_finish(const vl_step *s, const vl_units *u, const real *pre,
+                               ptrdiff_t ld_pre, vl_sums *acc)
 {
 #pragma GCC unroll 1
     for (int i = 0; i < u->count; i++) {
@@ -160,8 +168,8 @@ static void vl_kernel_gru(const vl_step *s) { vl_step_panels(3, 3, 1, vl_gru_fin
 
 /* ---- GRU, reset_before: n = tanh(x_n + R (s(r) h)), in two products ------------------------- */
 
-VL_INLINE void vl_gru_gates_finish(const vl_step *s, const vl_units *u, const real *pre,
-                                   ptrdiff_t ld_pre, vl_sums *acc)
+VL_ONE_COPY void vl_gru_gates_finish(const vl_step *s, const vl_units *u, const real *pre,
+                                     ptrdiff_t ld_pre, vl_sums *acc)
 {
     (void)pre, (void)ld_pre;
 #pragma GCC unroll 1
@@ -180,11 +188,12 @@ static void vl_kernel_gru_gates(const vl_step *s)
 
 /* ---- cells with one gate: panels in groups of four ----------------------------------------- */
 
-typedef void vl_finish_one(const vl_step *, ptrdiff_t row, ptrdiff_t panel, vec acc);
+typedef void vl_finish_single(const vl_step *, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t panel,
+                              int panels, const vl_sums *acc);
 
 /* pre holds `width` gates a panel; the one that is wanted is the last. */
 VL_INLINE void vl_single_group(int panels, int width, const real *input, const real *w,
-                               vl_finish_one *finish, const vl_step *s, ptrdiff_t panel)
+                               vl_finish_single *finish, const vl_step *s, ptrdiff_t panel)
 {
     vl_sums acc[VL_BLOCK_ROWS];
     const real *x[VL_BLOCK_ROWS];
@@ -200,16 +209,12 @@ VL_INLINE void vl_single_group(int panels, int width, const real *input, const r
         vl_block(rows, panels, (real *)acc, VL_MOST_VECTORS * L,
                  (vl_start){(const real *)acc, VL_MOST_VECTORS * L, NULL}, x,
                  w + panel * s->depth * L, s->depth);
-#pragma GCC unroll 1
-        for (ptrdiff_t r = 0; r < rows; r++)
-#pragma GCC unroll 1
-            for (int p = 0; p < panels; p++)
-                finish(s, row + r, panel + p, acc[r][p]);
+        finish(s, row, rows, panel, panels, acc);
     }
 }
 
 VL_INLINE void vl_single_panels(int width, const real *input, const real *w,
-                                vl_finish_one *finish, const vl_step *s)
+                                vl_finish_single *finish, const vl_step *s)
 {
     ptrdiff_t last = (s->hidden_size + L - 1) / L;
     for (ptrdiff_t panel = s->first_panel; panel < s->last_panel; panel += 4) {
@@ -222,11 +227,16 @@ VL_INLINE void vl_single_panels(int width, const real *input, const real *w,
     }
 }
 
-VL_INLINE void vl_gru_candidate_finish(const vl_step *s, ptrdiff_t row, ptrdiff_t panel, vec acc)
+VL_ONE_COPY void vl_gru_candidate_finish(const vl_step *s, ptrdiff_t row, ptrdiff_t rows,
+                                         ptrdiff_t panel, int panels, const vl_sums *acc)
 {
-    vec n, n_below, e = vl_load((const real *)s->c + row * s->ld_c + panel * L);
-    vl_tanh_ratio(acc, &n, &n_below);
-    vl_emit(s, row, panel, vl_gru_blend(n, n_below, e, vl_load(vl_state(s, row, panel))));
+    for (ptrdiff_t r = row; r < row + rows; r++, acc++)
+        for (int p = 0; p < panels; p++) {
+            vec n, n_below, e = vl_load((const real *)s->c + r * s->ld_c + (panel + p) * L);
+            vl_tanh_ratio(acc[0][p], &n, &n_below);
+            vl_emit(s, r, panel + p,
+                    vl_gru_blend(n, n_below, e, vl_load(vl_state(s, r, panel + p))));
+        }
 }
 
 static void vl_kernel_gru_candidate(const vl_step *s)
@@ -234,14 +244,20 @@ static void vl_kernel_gru_candidate(const vl_step *s)
     vl_single_panels(3, s->gated, s->w_candidate, vl_gru_candidate_finish, s);
 }
 
-VL_INLINE void vl_tanh_finish(const vl_step *s, ptrdiff_t row, ptrdiff_t panel, vec acc)
+VL_ONE_COPY void vl_tanh_finish(const vl_step *s, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t panel,
+                                int panels, const vl_sums *acc)
 {
-    vl_emit(s, row, panel, vl_tanh(acc));
+    for (ptrdiff_t r = 0; r < rows; r++)
+        for (int p = 0; p < panels; p++)
+            vl_emit(s, row + r, panel + p, vl_tanh(acc[r][p]));
 }
 
-VL_INLINE void vl_relu_finish(const vl_step *s, ptrdiff_t row, ptrdiff_t panel, vec acc)
+VL_ONE_COPY void vl_relu_finish(const vl_step *s, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t panel,
+                                int panels, const vl_sums *acc)
 {
-    vl_emit(s, row, panel, vl_relu(acc));
+    for (ptrdiff_t r = 0; r < rows; r++)
+        for (int p = 0; p < panels; p++)
+            vl_emit(s, row + r, panel + p, vl_relu(acc[r][p]));
 }
 
 static void vl_kernel_rnn_tanh(const vl_step *s)

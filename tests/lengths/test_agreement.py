@@ -179,7 +179,7 @@ def test_drawn_lengths_rows_and_windows(seed):
 
 
 def test_buckets_keep_their_budget():
-    layer, lengths = make_layer("gru", 2), np.array([5, 1, 9, 3, 9, 2, 7, 40])
+    layer, lengths = make_layer("gru", 2), np.array([5, 1, 9, 3, 9, 2, 7, 40], np.int64)
     nbytes = step_nbytes(layer)
     assert nbytes == 4 * (7 + 7)
     for rows, steps in ((2, None), (None, 12), (3, 20), (1, 100), (None, 1)):

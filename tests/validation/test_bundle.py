@@ -120,9 +120,9 @@ LIES = {
     "missing input": ({}, {}, ("1/input/x",), "other inputs than case 0"),
     "exact not float64": ({}, {"0/exact/y": np.zeros((5, 2, 4), "f4")}, (), "not the output in"),
     "exact of another shape": ({}, {"0/exact/y": np.zeros((5, 2, 3))}, (), "not the output in"),
-    "lengths too long": ({}, {"0/lengths": np.array([3, 6])}, (), "lengths to 6"),
-    "lengths negative": ({}, {"0/lengths": np.array([3, -1])}, (), "whole numbers from 0"),
-    "lengths too many": ({}, {"0/lengths": np.array([3, 1, 1])}, (), "there are 3 lengths"),
+    "lengths too long": ({}, {"0/lengths": np.array([3, 6], "i8")}, (), "lengths to 6"),
+    "lengths negative": ({}, {"0/lengths": np.array([3, -1], "i8")}, (), "whole numbers from 0"),
+    "lengths too many": ({}, {"0/lengths": np.array([3, 1, 1], "i8")}, (), "there are 3 lengths"),
     "lengths of floats": ({}, {"0/lengths": np.zeros(2)}, (), "whole numbers from 0"),
 }
 

@@ -140,7 +140,7 @@ class MaskedBatch(_RectangleBatch):
         """(order, batch_sizes, rows, steps): the place in the mask of each packed row."""
         order = sort_descending(self.lengths)
         batch_sizes = running_out(self.lengths[order], int(self.lengths.max()))
-        packed_steps = np.repeat(np.arange(len(batch_sizes)), batch_sizes)
+        packed_steps = np.repeat(np.arange(len(batch_sizes)), batch_sizes.astype(np.intp))
         starts = np.cumsum(batch_sizes) - batch_sizes
         rows = order[np.arange(len(packed_steps)) - starts[packed_steps]]
         valid_first = np.argsort(~self.mask, axis=1, kind="stable")

@@ -106,7 +106,7 @@ def _layer(cell: str, input_size: int, hidden_size: int, dtype: str = "float32")
 
 def _run(layer: Any, rows: int, steps: int, threads: int = 1) -> Callable[[], Any]:
     data = np.zeros((rows * steps, layer.input_size), layer._dtype)
-    sizes = np.full(steps, rows)
+    sizes = np.full(steps, rows, np.int64)
     return lambda: run(layer._layers[0], data, sizes, threads=threads)
 
 

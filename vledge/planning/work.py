@@ -54,7 +54,7 @@ class Case:
 
 def every_step(case: Case) -> Case:
     """Padding where nobody tells the lengths: every row runs to the longest one's end."""
-    lengths = np.full(len(case.lengths), case.steps)
+    lengths = np.full(len(case.lengths), case.steps, np.int64)
     return Case(lengths, "list" if case.form == "list" else "padded", case.steps)
 
 
