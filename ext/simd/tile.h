@@ -50,6 +50,8 @@ VL_INLINE void vl_tile(int rows, int vectors, real *out, ptrdiff_t ld_out, vl_st
 #pragma GCC unroll 4
                 for (int v = 0; v < vectors; v++) {
                     vec wv = vl_load(w + v * L);
+                    if (rows > 1)
+                        VL_KEEP(wv);
 #pragma GCC unroll 8
                     for (int r = 0; r < rows; r++)
                         sum[r][v] = VL_FMA(xs[r], wv, sum[r][v]);
@@ -57,8 +59,11 @@ VL_INLINE void vl_tile(int rows, int vectors, real *out, ptrdiff_t ld_out, vl_st
             } else {
                 vec ws[VL_MOST_VECTORS];
 #pragma GCC unroll 4
-                for (int v = 0; v < vectors; v++)
+                for (int v = 0; v < vectors; v++) {
                     ws[v] = vl_load(w + v * L);
+                    if (rows > 1)
+                        VL_KEEP(ws[v]);
+                }
 #pragma GCC unroll 8
                 for (int r = 0; r < rows; r++) {
                     vec xr = VL_SPLAT(x[r][j]);
