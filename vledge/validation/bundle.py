@@ -20,7 +20,7 @@ from vledge.errors import FormatError
 from vledge.formats import safetensors_file
 from vledge.formats.source import open_source
 
-__all__ = ["Axes", "Case", "Reference", "read", "reference_path", "write"]
+__all__ = ["Axes", "Case", "Reference", "read", "reference_path", "versions", "write"]
 
 VERSION: Final = 1
 KEY: Final = "vledge.reference"
@@ -60,6 +60,10 @@ class Reference:
         """The model's own outputs, without its layers'."""
         return [name for name in self.cases[0].outputs if name not in self.layers]
 
+    def step_by_step(self) -> bool:
+        """Whether each case is one step of a stream: states carried, no axis of time."""
+        return bool(self.carry) and not any("time" in axes for axes in self.axes.values())
+
     def without(self, layers: list[str]) -> Reference:
         """The same without some of its layers."""
         cases = [
@@ -71,6 +75,11 @@ class Reference:
             for case in self.cases
         ]
         return replace(self, cases=cases, layers=[n for n in self.layers if n not in layers])
+
+
+def versions(made_by: dict[str, str]) -> str:
+    """What made a reference, as people read it."""
+    return ", ".join(f"{name} {version}".strip() for name, version in made_by.items())
 
 
 def reference_path(model: str | os.PathLike[str]) -> str:

@@ -43,7 +43,7 @@ class Comparison:
     worst: dict[str, int] = field(default_factory=dict)  #: case, sequence, time of it
     same_answer: tuple[int, int] | None = None  #: rows with the reference's argmax, of how many
     problem: str = ""  #: another shape or dtype
-    over_time: list[float] = field(default_factory=list)  #: largest error at each time step
+    over_time: list[float] = field(default_factory=list)  #: largest error at each step
 
     @property
     def passed(self) -> bool:
@@ -134,8 +134,10 @@ def compare(
             error[np.isnan(expected) & np.isnan(result)] = 0
             error = np.where(chosen, error, 0)
             error[np.isnan(error)] = np.inf
-        _over_time(found.over_time, error, axes)
         worst = float(error.max())
+        if reference.step_by_step():
+            found.over_time.append(worst)
+        _over_time(found.over_time, error, axes)
         if worst > found.absolute or not found.worst:
             found.absolute = worst
             place = np.unravel_index(int(error.argmax()), error.shape)

@@ -56,6 +56,7 @@ class Report:
     left_out: dict[str, str] = field(default_factory=dict)  #: strategy → why it was not run
     diagnosis: Diagnosis | None = None
     errors: dict[str, np.ndarray] = field(default_factory=dict)  #: of the first run, by output
+    step: str = "time step"  #: what errors over time are counted by
 
     @property
     def passed(self) -> bool:
@@ -181,6 +182,7 @@ def validate(
         [],
         notes,
         left_out,
+        step="run of the stream" if reference.step_by_step() else "time step",
     )
     sessions: dict[tuple[str, str], InferenceSession] = {}
     for number, path in enumerate(paths):
