@@ -111,6 +111,19 @@ def test_answers_of_a_classifier_are_counted():
     assert found.same_answer == (2, 3)
 
 
+def test_answers_at_each_step_are_counted_without_padding():
+    rng = np.random.default_rng(0)
+    exact = rng.standard_normal((4, 2, 3))  # [T, B, classes]
+    result = exact.astype(np.float32)
+    result[1, 0] = np.roll(result[1, 0], 1)
+    result[3, 0] = np.roll(result[3, 0], 1)  # past the first sequence's length
+    axes = {"time": 0, "batch": 1}
+    tagger = reference(exact.astype(np.float32), exact, np.array([2, 4]), axes)
+    assert compared(tagger, result).same_answer == (5, 6)
+    state = reference(exact.astype(np.float32), exact, axes={"batch": 1})
+    assert compared(state, result).same_answer is None
+
+
 def test_an_amplified_error_counts_as_the_reference_s_own():
     """The recorded run is exact by accident; a run with moved inputs is off by a thousand ULP."""
     x = np.linspace(0.5, 0.9, 8, dtype=np.float32).reshape(4, 2)

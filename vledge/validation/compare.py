@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from vledge.validation.bundle import Case, Reference
+from vledge.validation.bundle import Axes, Case, Reference
 
 __all__ = ["Comparison", "Tolerance", "compare", "real", "tolerance_of"]
 
@@ -41,7 +41,7 @@ class Comparison:
     relative: float = 0.0  #: largest relative error of values above 1 % of the largest
     ulp: float = 0.0  #: largest error in units in the last place of the largest value
     worst: dict[str, int] = field(default_factory=dict)  #: case, sequence, time of it
-    same_answer: tuple[int, int] | None = None  #: rows with the reference's argmax, of how many
+    same_answer: tuple[int, int] | None = None  #: argmax the same, of how many
     problem: str = ""  #: another shape or dtype
     over_time: list[float] = field(default_factory=list)  #: largest error at each step
 
@@ -155,15 +155,23 @@ def compare(
                 half = case.outputs[name].dtype == np.float16
                 unit = np.spacing((np.float16 if half else np.float32)(size.max()))
                 found.ulp = max(found.ulp, worst / float(unit))
-            if answers and "time" not in axes and expected.ndim == 2 and expected.shape[1] > 1:
-                same += int((result.argmax(1) == expected.argmax(1)).sum())
-                rows += len(expected)
+            if answers and _has_classes(expected, axes):
+                agree = result.argmax(-1) == expected.argmax(-1)
+                same += int(agree[chosen[..., 0]].sum())
+                rows += int(chosen[..., 0].sum())
     if rows:
         found.same_answer = same, rows
     return found
 
 
-def _over_time(steps: list[float], error: np.ndarray, axes: dict[str, int]) -> None:
+def _has_classes(array: np.ndarray, axes: Axes) -> bool:
+    """Whether its last axis may be that of classes: of each sequence, or of each of its steps."""
+    if array.ndim < 2 or array.shape[-1] < 2:
+        return False
+    return (array.ndim == 2 and "time" not in axes) or {*axes.values()} == {*range(array.ndim - 1)}
+
+
+def _over_time(steps: list[float], error: np.ndarray, axes: Axes) -> None:
     """The largest error at each time step, over all cases."""
     if "time" not in axes:
         return
