@@ -97,6 +97,14 @@ def test_what_is_not_finite_fails(bad):
     assert not compared(found, result).passed  # the finite values count as ever
 
 
+def test_an_overflow_of_the_reference_is_what_is_expected():
+    exact = np.array([[1.0, 1e5]])
+    half = np.array([[1.0, np.inf]], np.float16)
+    found = reference(half, exact)
+    assert compared(found, half).passed
+    assert not compared(found, np.array([[1.0, 1e4]], np.float16)).passed
+
+
 def test_another_shape_is_a_problem():
     found = compared(reference(np.ones((2, 3), np.float32)), np.ones((3, 2), np.float32))
     assert not found.passed
