@@ -4,8 +4,10 @@ import numpy as np
 
 from vledge.validation import Case, Reference
 from vledge.validation.compare import compare, tolerance_of
-from vledge.validation.html_report import _by_length, _histogram
+from vledge.validation.html_report import _by_length, _histogram, html
+from vledge.validation.paths import Path
 from vledge.validation.svg import bars
+from vledge.validation.validate import Report, Run
 
 
 def test_every_error_is_in_a_bar():
@@ -33,6 +35,23 @@ def test_bars_too_narrow_for_numbers_have_a_scale():
     assert ">10<" not in many.replace('text-anchor="middle">10<', "")
     assert ">way<" in many
     assert ">586k<" in bars([585_832], ["1e-8"], "error, from", "values")
+
+
+def test_what_fails_is_drawn_first_and_what_is_not_drawn_is_told():
+    names = [f"value{n:02}" for n in range(12)]
+    right = {name: np.zeros((4, 1, 2), np.float32) for name in names}
+    axes = {name: {"time": 0, "batch": 1} for name in names}
+    made = Reference([Case({}, right)], {}, axes=axes)
+    wrong = {**right, names[-1]: right[names[-1]] + 1}
+    found = [compare(made, n, [wrong[n]], tolerance_of(made, n)) for n in names]
+    errors = {name: np.abs(array).ravel() for name, array in wrong.items()}
+    run = Run(Path("batch", "avx2", 1, "tile"), 0.01, found)
+    report = Report("m", "r", {"torch": "2"}, {}, 1, [4], [], [run], errors=errors)
+    page = html(report)
+    assert page.count("8 of 12 are drawn.") == 2
+    drawings = page[page.index("Error over time") : page.index("Lengths")]
+    assert names[-1] in drawings
+    assert names[-2] not in drawings
 
 
 def test_a_stream_s_errors_are_laid_out_run_by_run():

@@ -13,7 +13,7 @@ from vledge.validation.validate import Report
 
 __all__ = ["html"]
 
-MOST_CURVES = 8
+MOST_DRAWN = 8  # values, those that fail before the others
 MOST_BARS = 12  # of lengths
 MOST_POWERS = 8  # of ten, so that each bar has room for its number
 
@@ -116,23 +116,28 @@ def _outputs(report: Report) -> str:
 
 def _drawings(report: Report) -> list[str]:
     parts = []
-    worst = [found for found, _ in report.worst()]
-    curves = {c.name: c.over_time for c in worst if len(c.over_time) > 1}
+    worst = sorted((found for found, _ in report.worst()), key=lambda found: found.passed)
+    curves = [found for found in worst if len(found.over_time) > 1]
     if curves:
-        shown = dict(list(curves.items())[:MOST_CURVES])
-        limits = [c.tolerance.absolute for c in worst if c.name in shown]
-        caption = f"Largest error at each {report.step}, over all sequences; dashed: tolerances."
+        shown = {found.name: found.over_time for found in curves[:MOST_DRAWN]}
+        limits = [found.tolerance.absolute for found in curves[:MOST_DRAWN]]
+        caption = (
+            f"Largest error at each {report.step}, over all sequences, in the worst way of "
+            f"running; dashed: tolerances.{_part(curves)}"
+        )
         parts += [
             "<h2>Error over time</h2>",
             _figure(lines(shown, limits, report.step, "error"), caption),
         ]
-    if report.errors:
+    drawn = [found.name for found in worst if found.name in report.errors]
+    if drawn:
         parts += ["<h2>How errors are distributed</h2>", '<div class="side">']
-        for name, errors in list(report.errors.items())[:MOST_CURVES]:
+        for name in drawn[:MOST_DRAWN]:
+            errors = report.errors[name]
             counts, labels = _histogram(errors)
             caption = f"{name}: {errors.size:,} values, way 1; under 0 those that are exact."
             parts.append(_figure(bars(counts, labels, "error, from", "values", HALF), caption))
-        parts.append("</div>")
+        parts.append(f'</div><p class="soft">{_part(drawn)}</p>')
     if report.lengths:
         counts, labels = _by_length(report.lengths)
         parts += [
@@ -146,6 +151,11 @@ def _drawings(report: Report) -> list[str]:
     labels = [str(number) for number in range(1, len(times) + 1)]
     parts += ["<h2>Time</h2>", _figure(bars(times, labels, "way of running", "ms"), caption)]
     return parts
+
+
+def _part(drawn: Sequence[object]) -> str:
+    """That not all of them are shown, if so."""
+    return f" {MOST_DRAWN} of {len(drawn)} are drawn." if len(drawn) > MOST_DRAWN else ""
 
 
 def _by_length(lengths: Sequence[int]) -> tuple[list[int], list[str]]:
