@@ -10,9 +10,11 @@ PEERS := torch==2.13.0 onnxruntime==1.32.0 onnx==1.23.2 onnxscript==0.7.2 \
 help:
 	@echo "make demo       set up and run the demo: 370 real series through a trained GRU"
 	@echo "make test       set up and run the tests"
-	@echo "make check      what CI runs: lint, types, all tests with torch and onnxruntime, the wheel"
+	@echo "make check      what CI runs: lint, types, all tests with torch and onnxruntime, the wheel,"
+	@echo "                three models recorded by them and validated from the wheel without"
 	@echo "make lint       ruff and mypy"
 	@echo "make wheel      build sdist and wheel; run the demo from the wheel in an empty environment"
+	@echo "make validation the wheel; three models recorded by torch and onnxruntime, validated without"
 	@echo "make sanitize   kernel tests under the address and undefined-behaviour sanitizers"
 	@echo "make arm        the tests on emulated 64- and 32-bit Arm, and an aarch64 wheel"
 	@echo "make operators  onnx's backend tests, counted; rewrites docs/onnx-operators.md"
@@ -48,10 +50,13 @@ lint: $(VENV)/.check
 # The same test command with every peer there: a live comparison that would be skipped fails.
 check: lint
 	VLEDGE_REQUIRE_PEERS=1 $(MAKE) test
-	$(MAKE) wheel
+	$(MAKE) validation
 
 wheel: $(VENV)/.check
 	sh tools/check_wheel.sh $(BIN)/python
+
+validation: wheel
+	$(BIN)/python -m tests.real_models.whole_path dist/*.whl
 
 sanitize: $(VENV)/.test
 	sh tools/sanitize.sh $(BIN)/python
@@ -72,4 +77,4 @@ bench: $(VENV)/.test
 clean:
 	rm -rf build dist *.egg-info $(patsubst %.pyx,%.c,$(wildcard ext/*.pyx)) vledge/_ext/*.so
 
-.PHONY: help demo test lint check wheel sanitize arm operators bench clean
+.PHONY: help demo test lint check wheel validation sanitize arm operators bench clean

@@ -76,6 +76,14 @@ def test_record_tells_what_it_made(tmp_path, vledge_command):
         assert case.lengths.max() == case.inputs["x"].shape[1]
 
 
+def test_record_takes_random_inputs_of_open_length(tmp_path, vledge_command):
+    bundle = tmp_path / "b.safetensors"
+    assert vledge_command("record", VOWELS, "-o", bundle, "--random", "x=8x?x12")[0] == 0
+    shapes = [case.inputs["x"].shape for case in read(bundle).cases]
+    assert {(shape[0], shape[2]) for shape in shapes} == {(8, 12)}
+    assert len({shape[1] for shape in shapes}) == len(shapes)
+
+
 def test_record_takes_arrays(tmp_path, vledge_command):
     x = np.random.default_rng(0).standard_normal((2, 4, 12)).astype(np.float32)
     files = []

@@ -26,6 +26,15 @@ def test_the_tolerance_is_made_of_the_reference_s_own_error():
     assert "8 x the reference's own float32 error 1.0e-03 + 16 ULP of 2" in tolerance.why
 
 
+def test_a_tolerance_that_proves_little_is_loose():
+    exact = np.array([[1.0, 2.0]])
+    for error, loose in ((1e-3, False), (1e-2, True)):
+        single = exact.astype(np.float32) + np.float32(error)
+        assert tolerance_of(reference(single, exact), "y").loose is loose
+    assert not tolerance_of(reference(single, exact), "y", 1.0).loose  # as was asked for
+    assert not tolerance_of(reference(np.zeros(2, np.float32), np.zeros(2)), "y").loose
+
+
 def test_without_float64_values_it_is_wider_and_says_so():
     tolerance = tolerance_of(reference(np.array([0, -3], np.float32)), "y")
     assert tolerance.absolute == pytest.approx(3e-4)
@@ -84,6 +93,16 @@ def test_what_is_not_finite_fails(bad):
     exact[0, 1] = bad
     found = reference(exact.astype(np.float32), exact)
     assert compared(found, result).passed  # as the reference has it
+    result[0, 0] = 1.5
+    assert not compared(found, result).passed  # the finite values count as ever
+
+
+def test_an_overflow_of_the_reference_is_what_is_expected():
+    exact = np.array([[1.0, 1e5]])
+    half = np.array([[1.0, np.inf]], np.float16)
+    found = reference(half, exact)
+    assert compared(found, half).passed
+    assert not compared(found, np.array([[1.0, 1e4]], np.float16)).passed
 
 
 def test_another_shape_is_a_problem():
@@ -98,6 +117,19 @@ def test_answers_of_a_classifier_are_counted():
     result[1] = [0.0, 1.0]
     found = compared(reference(exact.astype(np.float32), exact, axes={"batch": 0}), result)
     assert found.same_answer == (2, 3)
+
+
+def test_answers_at_each_step_are_counted_without_padding():
+    rng = np.random.default_rng(0)
+    exact = rng.standard_normal((4, 2, 3))  # [T, B, classes]
+    result = exact.astype(np.float32)
+    result[1, 0] = np.roll(result[1, 0], 1)
+    result[3, 0] = np.roll(result[3, 0], 1)  # past the first sequence's length
+    axes = {"time": 0, "batch": 1}
+    tagger = reference(exact.astype(np.float32), exact, np.array([2, 4]), axes)
+    assert compared(tagger, result).same_answer == (5, 6)
+    state = reference(exact.astype(np.float32), exact, axes={"batch": 1})
+    assert compared(state, result).same_answer is None
 
 
 def test_an_amplified_error_counts_as_the_reference_s_own():

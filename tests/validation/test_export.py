@@ -224,12 +224,35 @@ def test_an_exporter_that_is_wrong_is_caught(path, monkeypatch):
     assert not path.exists()
 
 
-def test_the_mode_is_put_back(path):
-    module = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Dropout(0.5))
+def test_every_mode_is_put_back(path):
+    module = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Dropout(0.5), torch.nn.Dropout())
     module.train()
+    module[2].eval()
     vledge.export(module, torch.randn(4, 3), path, dynamic_axes={"input": {0: "batch"}})
-    assert module.training
+    assert [part.training for part in module.modules()] == [True, True, True, False]
     assert validate(path).passed
+
+
+def test_dropout_is_off_in_all_that_is_recorded(path):
+    """The exporter puts modes as it found them: the yardstick was once taken with dropout on."""
+    module = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Dropout(0.5)).train()
+    report = vledge.export(module, torch.randn(4, 3), path, dynamic_axes={"input": {0: "batch"}})
+    assert read(reference_path(path)).spread["output"] < 1e-6
+    assert not report.notes
+
+
+def test_noise_that_cannot_be_switched_off_is_noted(path):
+    class Noisy(torch.nn.Module):
+        def forward(self, x):
+            return torch.nn.functional.dropout(x, 0.5, training=True)
+
+    example = torch.randn(4, 3)
+    reference = integration.recorded(Noisy(), example, dynamic_axes={"x": {0: "batch"}})
+    vledge.export(
+        torch.nn.Identity(), example, path, input_names=["x"], dynamic_axes={"x": {0: "batch"}}
+    )
+    (note,) = validate(path, reference).notes
+    assert "output: the reference's own results scatter so widely" in note
 
 
 def test_states_that_are_carried_are_run_in_pieces(tmp_path):

@@ -9,6 +9,7 @@ import pytest
 from tests.peers import peer
 from vledge._ext import blas, isa
 from vledge.formats import vledge_model
+from vledge.formats.graph_definition import Node, ValueInfo
 from vledge.threads import get_num_threads
 from vledge.validation import reference_path, validate, write
 from vledge.validation.layers import layer_outputs
@@ -167,6 +168,44 @@ def test_two_mistakes_in_two_layers(made):
         ("LSTM_l1", "initial state"),
     ]
     assert "; then LSTM LSTM_l1" in diagnosis.summary
+
+
+@pytest.mark.parametrize("rates", [(16, 16), (16, 8)])
+def test_layers_in_a_branch_that_is_always_taken_are_looked_at(rates):
+    """As in models of two sampling rates. Where the reference takes both, nothing can be told."""
+    weights, names, reference = Subject("LSTM", 5, 8, layers=False).made()
+    good = layer_model(weights, False, names)
+    nodes = [
+        replace(n, inputs=[*n.inputs[:4], "", *n.inputs[5:]]) if n.op_type == "LSTM" else n
+        for n in good.graph.nodes
+    ]
+    outputs = good.graph.outputs
+    branch = replace(good.graph, nodes=nodes, inputs=[], initializers={})
+    choice = [
+        Node("Equal", ["rate", "sixteen"], ["wide"]),
+        Node(
+            "If",
+            ["wide"],
+            [info.name for info in outputs],
+            {"then_branch": branch, "else_branch": copy.deepcopy(branch)},
+        ),
+    ]
+    graph = replace(
+        good.graph,
+        nodes=choice,
+        inputs=[*good.graph.inputs, ValueInfo("rate", "int64", ())],
+        initializers={**good.graph.initializers, "sixteen": np.array(16)},
+    )
+    cases = [
+        replace(case, inputs={**case.inputs, "rate": np.array(rates[number % 2])})
+        for number, case in enumerate(reference.cases)
+    ]
+    diagnosis = validate(replace(good, graph=graph), replace(reference, cases=cases)).diagnosis
+    if rates[0] == rates[1]:
+        (finding,) = diagnosis.findings
+        assert (finding.layer, finding.suspect) == ("LSTM_l0", "padding run through")
+    else:
+        assert "nodes of the main graph, and there are none" in diagnosis.summary
 
 
 def test_an_error_behind_the_layers_is_placed_there(made):

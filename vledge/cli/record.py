@@ -27,12 +27,11 @@ def run(arguments: argparse.Namespace) -> int:
     if os.path.exists(path) and os.path.samefile(path, arguments.model):
         raise ValueError(f"{path} is the model itself")
     bundle.write(path, reference)
-    made_by = ", ".join(f"{name} {version}" for name, version in reference.made_by.items())
     print(
         f"{path}: {len(reference.cases)} runs, {len(reference.outputs())} outputs, "
         f"{len(reference.layers)} values of layers, {size(os.path.getsize(path))}"
     )
-    print(f"  made by {made_by}")
+    print(f"  made by {bundle.versions(reference.made_by)}")
     exact = reference.exact_by or f"none: {reference.loss}"
     print(f"  float64 values: {exact}")
     return 0

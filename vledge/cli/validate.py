@@ -12,7 +12,7 @@ import numpy as np
 
 from vledge.cli.given_inputs import add_input_arguments, live_reference
 from vledge.cli.table import rows
-from vledge.validation.bundle import Reference
+from vledge.validation.bundle import Reference, versions
 from vledge.validation.compare import Comparison
 from vledge.validation.validate import Report, validate
 
@@ -63,13 +63,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 def text(report: Report, every_run: bool = False) -> str:
     """The report for a terminal."""
-    made_by = ", ".join(f"{name} {version}" for name, version in report.made_by.items())
-    lengths = ""
+    runs = f"{report.cases} runs"
     if report.lengths:
-        lengths = f" of {min(report.lengths)} to {max(report.lengths)} steps"
+        steps = f"{min(report.lengths)} to {max(report.lengths)} steps"
+        runs += f", {len(report.lengths)} sequences of {steps}"
     lines = [
         f"{report.model} against {report.reference}",
-        f"  reference  {made_by}; {report.cases} runs, {len(report.lengths)} sequences{lengths}",
+        f"  reference  {versions(report.made_by)}; {runs}",
         f"  paths      {len(report.runs)}: {_paths(report)}",
         *_left_out(report),
         *(f"  note       {note}" for note in report.notes),

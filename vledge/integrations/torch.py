@@ -39,6 +39,7 @@ from vledge.integrations.torch_module import (
     Flat,
     Sized,
     doubled,
+    evaluating,
     in_double,
     input_axes,
     run,
@@ -65,7 +66,7 @@ def export(
 
     Parameters
     ----------
-    module : run in ``eval()``, on the CPU; its mode is put back
+    module : run in ``eval()``, on the CPU; the modes of all its parts are put back
     example_inputs : what ``module(*example_inputs)`` takes: a tensor or a tuple of tensors, of
         tuples of tensors such as ``(h_0, c_0)``, and of PackedSequences. A PackedSequence becomes
         two inputs of the model: padded data, in the layout of the module's recurrent layers, and
@@ -87,9 +88,7 @@ def export(
     that no graph can hold), VledgeError with the diagnosis if the model is not the module.
     """
     flat = Flat(module, example_inputs, input_names, output_names)
-    was_training = module.training
-    module.eval()
-    try:
+    with evaluating(flat):
         axes = input_axes(flat, dynamic_axes)
         cases = sized_inputs(flat, axes, dynamic_lengths, seed)
         reference = _observed(flat, cases, axes, seed)
@@ -97,8 +96,6 @@ def export(
         model = _converted(flat, cases[0], reference.axes, dynamic_lengths)
         check_carry(model, reference.carry)
         _complete(flat, model if layers else None, cases, reference)
-    finally:
-        module.train(was_training)
     report = validate(model, reference)
     if not report.passed:
         why = report.diagnosis.summary if report.diagnosis else ""
@@ -126,15 +123,11 @@ def recorded(
     With ``model``, the outputs of each of its recurrent layers are recorded, too.
     """
     flat = Flat(module, example_inputs, input_names, output_names)
-    was_training = module.training
-    module.eval()
-    try:
+    with evaluating(flat):
         axes = input_axes(flat, dynamic_axes)
         cases = sized_inputs(flat, axes, dynamic_lengths, seed)
         reference = _observed(flat, cases, axes, seed)
         _complete(flat, model, cases, reference)
-    finally:
-        module.train(was_training)
     return reference
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,16 @@ from torch.nn.utils import rnn as packing
 from vledge.errors import UnsupportedError
 from vledge.validation.bundle import Axes
 
-__all__ = ["Flat", "Sized", "doubled", "in_double", "input_axes", "run", "sized_inputs"]
+__all__ = [
+    "Flat",
+    "Sized",
+    "doubled",
+    "evaluating",
+    "in_double",
+    "input_axes",
+    "run",
+    "sized_inputs",
+]
 
 
 class Flat(torch.nn.Module):
@@ -225,6 +235,21 @@ def _lengths_name(flat: Flat) -> str:
         if tensor.ndim == 1 and not tensor.is_floating_point() and "len" in name.lower()
     ]
     return vectors[0] if vectors else ""
+
+
+@contextlib.contextmanager
+def evaluating(flat: Flat) -> Iterator[None]:
+    """Have all parts of the module in ``eval()``, and each in its own mode after.
+
+    ``flat`` itself, too: torch's exporter puts its mode, once done, upon all that is inside.
+    """
+    modes = {part: part.training for part in flat.module.modules()}
+    flat.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes.items():
+            part.training = mode
 
 
 def run(flat: Flat, inputs: Mapping[str, torch.Tensor]) -> list[np.ndarray]:

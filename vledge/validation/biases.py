@@ -99,7 +99,7 @@ def _observed(layer: Layer, alone: Model, trial: Trial, y: str, index: int) -> O
     parts = []
     for case, feed in zip(trial.reference.cases, trial.feeds, strict=True):
         x = feed[node.inputs[0]]
-        made = case.exact.get(y, case.outputs[y]).astype(np.float64)
+        made = case.truth(y).astype(np.float64)
         x = x.transpose(1, 0, 2) if batch_first else x
         made = made[:, :, index].transpose(1, 0, 2) if batch_first else made[:, index]
         if made.shape[:2] != x.shape[:2]:

@@ -20,7 +20,7 @@ from vledge.errors import FormatError
 from vledge.formats import safetensors_file
 from vledge.formats.source import open_source
 
-__all__ = ["Axes", "Case", "Reference", "read", "reference_path", "write"]
+__all__ = ["Axes", "Case", "Reference", "read", "reference_path", "versions", "write"]
 
 VERSION: Final = 1
 KEY: Final = "vledge.reference"
@@ -39,6 +39,11 @@ class Case:
     outputs: dict[str, np.ndarray]  #: of the model, and of its layers
     exact: dict[str, np.ndarray] = field(default_factory=dict)  #: outputs in float64; some or none
     lengths: np.ndarray | None = None  #: [B] int64, where sequences have padding behind them
+
+    def truth(self, name: str) -> np.ndarray:
+        """An output in float64 if there is one, but where the framework itself overflowed."""
+        value, exact = self.outputs[name], self.exact.get(name)
+        return value if exact is None else np.where(np.isfinite(value), exact, value)
 
 
 @dataclass
@@ -60,6 +65,10 @@ class Reference:
         """The model's own outputs, without its layers'."""
         return [name for name in self.cases[0].outputs if name not in self.layers]
 
+    def step_by_step(self) -> bool:
+        """Whether each case is one step of a stream: states carried, no axis of time."""
+        return bool(self.carry) and not any("time" in axes for axes in self.axes.values())
+
     def without(self, layers: list[str]) -> Reference:
         """The same without some of its layers."""
         cases = [
@@ -71,6 +80,11 @@ class Reference:
             for case in self.cases
         ]
         return replace(self, cases=cases, layers=[n for n in self.layers if n not in layers])
+
+
+def versions(made_by: dict[str, str]) -> str:
+    """What made a reference, as people read it."""
+    return ", ".join(f"{name} {version}".strip() for name, version in made_by.items())
 
 
 def reference_path(model: str | os.PathLike[str]) -> str:

@@ -7,12 +7,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from vledge.validation.bundle import versions
 from vledge.validation.svg import HALF, bars, lines
 from vledge.validation.validate import Report
 
 __all__ = ["html"]
 
-MOST_CURVES = 8
+MOST_DRAWN = 8  # values, those that fail before the others
+MOST_BARS = 12  # of lengths
+MOST_POWERS = 8  # of ten, so that each bar has room for its number
 
 _STYLE = """
 :root { color-scheme: light; --ink: #1d2430; --soft: #5b6472; --line: #dde1e7; --good: #1a7f4b;
@@ -29,16 +32,17 @@ p { margin: .3rem 0; }
 .diagnosis { border-left: 4px solid var(--bad); padding: .6rem 1rem; background: #fdf3f2; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; width: 100%; }
-th, td { text-align: right; padding: .25rem .6rem; border-bottom: 1px solid var(--line);
+th, td { text-align: left; padding: .25rem .6rem; border-bottom: 1px solid var(--line);
   white-space: nowrap; }
 th { color: var(--soft); font-weight: 500; }
-th:first-child, td:first-child { text-align: left; }
 td.bad { color: var(--bad); font-weight: 600; }
 td.good { color: var(--good); }
-td.words, th.words { white-space: normal; text-align: left; }
-figure { margin: .4rem 0; }
-.side { display: grid; grid-template-columns: repeat(auto-fill, minmax(30rem, 1fr)); gap: 1rem; }
-svg { width: 100%; height: auto; display: block; }
+td.number, th.number { text-align: right; }
+td:last-child { white-space: normal; min-width: 8rem; }
+figure { margin: .4rem 0; overflow-x: auto; }
+.side { display: grid; gap: 1rem;
+  grid-template-columns: repeat(auto-fill, minmax(min(30rem, 100%), 1fr)); }
+svg { width: 100%; min-width: 26rem; height: auto; display: block; }
 svg text { font: 11px system-ui, sans-serif; fill: var(--soft); }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .1rem 1rem; }
 dt { color: var(--soft); }
@@ -50,7 +54,7 @@ def html(report: Report) -> str:
     """The whole document."""
     passed = report.passed
     verdict = "passed" if passed else "failed"
-    made_by = ", ".join(f"{name} {version}" for name, version in report.made_by.items())
+    made_by = versions(report.made_by)
     failed = sum(not one.passed for one in report.runs)
     parts = [
         "<!DOCTYPE html>",
@@ -78,13 +82,14 @@ def html(report: Report) -> str:
 
 def _outputs(report: Report) -> str:
     worst = report.worst()
+    ways = {one.path: number for number, one in enumerate(report.runs, 1)}
     classes = any(found.same_answer for found, _ in worst)
     heads = ["output", "", "largest error", "tolerance", "relative", "ULP", "× reference's own"]
-    heads += ["same answer"] * classes + ["worst at"]
+    heads += ["same answer"] * classes + ["in way", "worst at"]
     table = []
     for found, path in worst:
         own = found.of_own_error
-        place = ", ".join(f"{key} {value}" for key, value in found.worst.items())
+        place = ", ".join(f"{key}\u00a0{value}" for key, value in found.worst.items())
         answers = found.same_answer
         same = f"{answers[0]} of {answers[1]}" if answers else ""
         table.append(
@@ -97,7 +102,8 @@ def _outputs(report: Report) -> str:
                 f"{found.ulp:.3g}",
                 "" if own is None else f"{own:.3g}",
                 *[same] * classes,
-                found.problem or f"{place} ({path})",
+                str(ways[path]),
+                found.problem or place,
             ]
         )
     rules = dict.fromkeys(
@@ -105,52 +111,78 @@ def _outputs(report: Report) -> str:
         for found, _ in worst
     )
     told = "<br>".join(map(_text, rules))
-    return f'{_table(heads, table)}<p class="soft">Tolerances. {told}</p>'
+    return f'{_table(heads, table, range(2, len(heads) - 1))}<p class="soft">Tolerances. {told}</p>'
 
 
 def _drawings(report: Report) -> list[str]:
     parts = []
-    worst = [found for found, _ in report.worst()]
-    curves = {c.name: c.over_time for c in worst if len(c.over_time) > 1}
+    worst = sorted((found for found, _ in report.worst()), key=lambda found: found.passed)
+    curves = [found for found in worst if len(found.over_time) > 1]
     if curves:
-        shown = dict(list(curves.items())[:MOST_CURVES])
-        limits = [c.tolerance.absolute for c in worst if c.name in shown]
-        caption = "Largest error at each time step, over all sequences; dashed: the tolerances."
+        shown = {found.name: found.over_time for found in curves[:MOST_DRAWN]}
+        limits = [found.tolerance.absolute for found in curves[:MOST_DRAWN]]
+        caption = (
+            f"Largest error at each {report.step}, over all sequences, in the worst way of "
+            f"running; dashed: tolerances.{_part(curves)}"
+        )
         parts += [
             "<h2>Error over time</h2>",
-            _figure(lines(shown, limits, "time step", "error"), caption),
+            _figure(lines(shown, limits, report.step, "error"), caption),
         ]
-    if report.errors:
+    drawn = [found.name for found in worst if found.name in report.errors]
+    if drawn:
         parts += ["<h2>How errors are distributed</h2>", '<div class="side">']
-        for name, errors in list(report.errors.items())[:MOST_CURVES]:
+        for name in drawn[:MOST_DRAWN]:
+            errors = report.errors[name]
             counts, labels = _histogram(errors)
-            caption = f"{name}: {errors.size:,} values, first way of running; 0 stands for exact."
-            parts.append(_figure(bars(counts, labels, "values", HALF), caption))
-        parts.append("</div>")
+            caption = f"{name}: {errors.size:,} values, way 1; under 0 those that are exact."
+            parts.append(_figure(bars(counts, labels, "error, from", "values", HALF), caption))
+        parts.append(f'</div><p class="soft">{_part(drawn)}</p>')
     if report.lengths:
-        how_many, edges = np.histogram(report.lengths, bins=min(12, len(set(report.lengths))))
-        labels = [f"{int(np.ceil(low))}" for low in edges[:-1]]
-        caption = f"{len(report.lengths)} sequences, by their steps."
+        counts, labels = _by_length(report.lengths)
         parts += [
             "<h2>Lengths</h2>",
-            _figure(bars(how_many.tolist(), labels, "sequences"), caption),
+            _figure(
+                bars(counts, labels, "steps", "sequences"), f"{len(report.lengths)} sequences."
+            ),
         ]
-    times = [(str(one.path), one.seconds * 1e3) for one in report.runs]
+    times = [one.seconds * 1e3 for one in report.runs]
     caption = "Milliseconds for all cases, in the order of the table below; not a benchmark."
-    labels = [str(number + 1) for number in range(len(times))]
-    parts += ["<h2>Time</h2>", _figure(bars([t for _, t in times], labels, "ms"), caption)]
+    labels = [str(number) for number in range(1, len(times) + 1)]
+    parts += ["<h2>Time</h2>", _figure(bars(times, labels, "way of running", "ms"), caption)]
     return parts
 
 
+def _part(drawn: Sequence[object]) -> str:
+    """That not all of them are shown, if so."""
+    return f" {MOST_DRAWN} of {len(drawn)} are drawn." if len(drawn) > MOST_DRAWN else ""
+
+
+def _by_length(lengths: Sequence[int]) -> tuple[list[int], list[str]]:
+    """How many sequences have each length, or one of each range of lengths."""
+    lowest, highest = min(lengths), max(lengths)
+    if len(set(lengths)) <= MOST_BARS:
+        values = sorted(set(lengths))
+        return [lengths.count(value) for value in values], [str(value) for value in values]
+    wide = -(-(highest - lowest + 1) // MOST_BARS)
+    starts = range(lowest, highest + 1, wide)
+    counts = np.bincount((np.array(lengths) - lowest) // wide, minlength=len(starts))
+    labels = [f"{start}–{start + wide - 1}" if wide > 1 else str(start) for start in starts]
+    return counts.tolist(), labels
+
+
 def _histogram(errors: np.ndarray) -> tuple[list[int], list[str]]:
-    """Counts by power of ten; the first is of those that are exact."""
+    """Counts by power of ten; the first is of those that are exact, the second of all smaller."""
     finite = errors[np.isfinite(errors)]
     some = finite[finite > 0]
     labels, counts = ["0"], [int((finite == 0).sum())]
     if some.size:
         powers = np.floor(np.log10(some)).astype(int)
-        for power in range(max(int(powers.min()), int(powers.max()) - 12), int(powers.max()) + 1):
-            labels.append(f"1e{power}")
+        lowest = max(int(powers.min()), int(powers.max()) + 1 - MOST_POWERS)
+        smaller = "≤" if powers.min() < lowest else ""
+        powers = np.maximum(powers, lowest)
+        for power in range(lowest, int(powers.max()) + 1):
+            labels.append(f"{smaller if power == lowest else ''}1e{power}")
             counts.append(int((powers == power).sum()))
     if finite.size < errors.size:
         labels.append("not finite")
@@ -172,8 +204,8 @@ def _runs(report: Report) -> str:
         ]
         for number, one in enumerate(report.runs)
     ]
-    heads = ["", "strategy", "instructions", "threads", "products", "time", "", "largest error"]
-    return _table(heads, table)
+    heads = ["way", "strategy", "instructions", "threads", "products", "time", "", "largest error"]
+    return _table(heads, table, (0, 3, 5))
 
 
 def _machine(report: Report) -> str:
@@ -181,20 +213,24 @@ def _machine(report: Report) -> str:
     return f"<dl>{items}</dl>"
 
 
-def _table(heads: Sequence[str], table: Sequence[Sequence[str]]) -> str:
-    colours = {"passed": ' class="good"', "failed": ' class="bad"'}
-    head = "".join(f"<th>{_text(cell)}</th>" for cell in heads[:-1])
-    head += f'<th class="words">{_text(heads[-1])}</th>'
-    body = "".join(
-        "<tr>"
-        + "".join(f"<td{colours.get(c, '')}>{_text(c)}</td>" for c in row[:-1])
-        + f'<td class="words">{_text(row[-1])}</td></tr>'
-        for row in table
-    )
-    return (
-        f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
-        "</div>"
-    )
+def _table(heads: Sequence[str], table: Sequence[Sequence[str]], numbers: Sequence[int]) -> str:
+    """A table whose columns of ``numbers`` are set to the right."""
+    colours = {"passed": "good", "failed": "bad"}
+
+    def row(tag: str, cells: Sequence[str]) -> str:
+        kinds = [
+            "number" if place in numbers else colours.get(cell, "")
+            for place, cell in enumerate(cells)
+        ]
+        told = [
+            f"<{tag}{f' class={kind!r}' if kind else ''}>{_text(cell)}</{tag}>"
+            for kind, cell in zip(kinds, cells, strict=True)
+        ]
+        return f"<tr>{''.join(told)}</tr>"
+
+    head = row("th", heads)
+    body = "".join(row("td", cells) for cells in table)
+    return f'<div class="scroll"><table><thead>{head}</thead><tbody>{body}</tbody></table></div>'
 
 
 def _figure(drawing: str, caption: str) -> str:

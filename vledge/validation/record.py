@@ -32,7 +32,7 @@ from vledge.validation.spread import spread
 __all__ = ["Random", "check_carry", "parse_random", "random_inputs", "record"]
 
 AGREEMENT = 1e-2
-LENGTHS = (7, 40)  # of axes that a random input leaves open
+LENGTHS = (7, 40)  # of axes that a random input leaves open; more where there are more runs
 _RANDOM = re.compile(r"(\?|\d+)(x(\?|\d+))*")
 
 Arrays = dict[str, np.ndarray]
@@ -83,8 +83,8 @@ def random_inputs(
             if axes[random.name].get("batch") == axes[random.name]["time"]:
                 del axes[random.name]["batch"]
     found = []
-    for number in range(runs):
-        longest = int(rng.integers(*LENGTHS)) + number
+    shortest, end = LENGTHS
+    for longest in (shortest + rng.permutation(max(end - shortest, runs))[:runs]).tolist():
         arrays = dict(fixed)
         batch = None
         for random in wanted:

@@ -59,27 +59,42 @@ def lines(
     return _svg(WIDTH, HEIGHT + legend + 6, parts)
 
 
-def bars(values: Sequence[float], labels: Sequence[str], up: str, width: int = WIDTH) -> str:
-    """A bar for each value, its number above it and its label below."""
+def bars(
+    values: Sequence[float], labels: Sequence[str], across: str, up: str, width: int = WIDTH
+) -> str:
+    """A bar for each value, its label below, its number above or, of many, the scale beside."""
     highest = max(values, default=0) or 1
-    height = 180
+    height = 190
+    top, bottom = TOP + 14, height - BOTTOM - 10
     room = (width - LEFT - RIGHT) / max(len(values), 1)
-    parts = [_rule(height - BOTTOM, width), _label(4, 12, up, "start")]
+    parts = [_rule(bottom, width), _label(4, 12, up, "start")]
+    parts.append(_label(width - RIGHT, height - 4, across, "end"))
     sparse = math.ceil(34 / room)
+    if room < 34:
+        parts += [_rule(top, width), _label(LEFT - 6, top + 4, _number(highest), "end")]
+        parts.append(_label(LEFT - 6, bottom + 4, "0", "end"))
     for number, (value, label) in enumerate(zip(values, labels, strict=True)):
-        tall = (height - BOTTOM - TOP - 14) * value / highest
+        tall = (bottom - top) * value / highest
         left = LEFT + room * number
         middle = left + room / 2
         parts.append(
-            f'<rect x="{left + room * 0.12:.1f}" y="{height - BOTTOM - tall:.1f}" '
+            f'<rect x="{left + room * 0.12:.1f}" y="{bottom - tall:.1f}" '
             f'width="{room * 0.76:.1f}" height="{tall:.1f}" fill="{COLOURS[0]}"/>'
         )
         if room >= 34 and value:
-            shown = f"{value:,}" if isinstance(value, int) else f"{value:.3g}"
-            parts.append(_label(middle, height - BOTTOM - tall - 4, shown, "middle"))
+            parts.append(_label(middle, bottom - tall - 4, _number(value), "middle"))
         if number % sparse == 0:
-            parts.append(_label(middle, height - BOTTOM + 16, label, "middle"))
+            parts.append(_label(middle, bottom + 16, label, "middle"))
     return _svg(width, height, parts)
+
+
+def _number(value: float) -> str:
+    """In at most five letters, but for what is very large."""
+    if isinstance(value, int):
+        if value < 10_000:
+            return str(value)
+        return f"{value / 1e3:.0f}k" if value < 999_500 else f"{value / 1e6:.1f}M"
+    return f"{value:.3g}"
 
 
 def _ticks(last: int) -> list[int]:

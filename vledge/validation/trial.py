@@ -11,6 +11,7 @@ import numpy as np
 from vledge.errors import UnsupportedError, VledgeError
 from vledge.formats.graph_definition import Graph, Model, Node, ValueInfo
 from vledge.graph.plan import Plan, simplified
+from vledge.validation.branches import simplified_as_taken
 from vledge.validation.bundle import Case, Reference
 from vledge.validation.cells import cells_as_nodes
 from vledge.validation.compare import Tolerance, compare
@@ -27,12 +28,17 @@ Arrays = dict[str, np.ndarray]
 def prepared(model: Model, reference: Reference) -> Model:
     """The model with its layers visible, in float64 where it can be, and every constant folded.
 
+    Ifs that go one way in all of the reference's cases give way to the branch that they take.
+
     What the reference gives beyond the model's inputs is an input too, so that variants can use it.
     """
     model = exposed(model)
     with contextlib.suppress(UnsupportedError):  # quantized: it is looked at as it is
         model = doubled(model)
-    program = simplified(model)
+    try:
+        program = simplified_as_taken(model, _feeds(model, reference))
+    except (VledgeError, ValueError):  # it does not run, which is looked into as it is
+        program = simplified(model)
     nodes, constants = cells_as_nodes(program.graph.nodes, program.constants)
     graph = replace(program.graph, nodes=nodes, initializers=constants)
     known = {info.name for info in graph.inputs}
@@ -57,10 +63,7 @@ class Trial:
         cls, model: Model, reference: Reference, tolerances: dict[str, Tolerance]
     ) -> Trial:
         """On the reference's inputs, in the model's precision."""
-        double = any(info.type == "double" for info in model.graph.inputs) or any(
-            array.dtype == np.float64 for array in model.graph.initializers.values()
-        )
-        return cls(reference, tolerances, [_feed(case, double) for case in reference.cases])
+        return cls(reference, tolerances, _feeds(model, reference))
 
     def run(self, model: Model, cases: Iterable[int] | None = None) -> list[Arrays]:
         """The outputs of each case by name."""
@@ -107,6 +110,13 @@ class Trial:
             constants,
         )
         return replace(model, graph=alone), replace(self, feeds=feeds)
+
+
+def _feeds(model: Model, reference: Reference) -> list[Arrays]:
+    double = any(info.type == "double" for info in model.graph.inputs) or any(
+        array.dtype == np.float64 for array in model.graph.initializers.values()
+    )
+    return [_feed(case, double) for case in reference.cases]
 
 
 def _feed(case: Case, double: bool) -> Arrays:

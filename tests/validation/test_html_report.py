@@ -1,0 +1,65 @@
+"""What the drawings of a report count, and how a stream's errors are laid out."""
+
+import numpy as np
+
+from vledge.validation import Case, Reference
+from vledge.validation.compare import compare, tolerance_of
+from vledge.validation.html_report import _by_length, _histogram, html
+from vledge.validation.paths import Path
+from vledge.validation.svg import bars
+from vledge.validation.validate import Report, Run
+
+
+def test_every_error_is_in_a_bar():
+    errors = np.array([0, 0, 3e-20, 2e-13, 5e-8, 9e-7, 1e-6, np.inf])
+    counts, labels = _histogram(errors)
+    assert sum(counts) == errors.size
+    assert labels == ["0", "≤1e-13", *(f"1e{power}" for power in range(-12, -5)), "not finite"]
+    assert counts[1] == 2
+    assert _histogram(np.zeros(3)) == ([3], ["0"])
+
+
+def test_every_length_is_in_a_bar():
+    assert _by_length([10, 61, 10, 27]) == ([2, 1, 1], ["10", "27", "61"])
+    lengths = list(range(1, 89))
+    counts, labels = _by_length(lengths)
+    assert sum(counts) == len(lengths)
+    assert labels[0] == "1–8"
+    assert labels[-1] == "81–88"
+
+
+def test_bars_too_narrow_for_numbers_have_a_scale():
+    assert ">30<" in bars([10.0, 30.0], ["1", "2"], "way", "ms")
+    many = bars([30.0, *[10.0] * 49], [str(n) for n in range(50)], "way", "ms")
+    assert ">30<" in many
+    assert ">10<" not in many.replace('text-anchor="middle">10<', "")
+    assert ">way<" in many
+    assert ">586k<" in bars([585_832], ["1e-8"], "error, from", "values")
+
+
+def test_what_fails_is_drawn_first_and_what_is_not_drawn_is_told():
+    names = [f"value{n:02}" for n in range(12)]
+    right = {name: np.zeros((4, 1, 2), np.float32) for name in names}
+    axes = {name: {"time": 0, "batch": 1} for name in names}
+    made = Reference([Case({}, right)], {}, axes=axes)
+    wrong = {**right, names[-1]: right[names[-1]] + 1}
+    found = [compare(made, n, [wrong[n]], tolerance_of(made, n)) for n in names]
+    errors = {name: np.abs(array).ravel() for name, array in wrong.items()}
+    run = Run(Path("batch", "avx2", 1, "tile"), 0.01, found)
+    report = Report("m", "r", {"torch": "2"}, {}, 1, [4], [], [run], errors=errors)
+    page = html(report)
+    assert page.count("8 of 12 are drawn.") == 2
+    drawings = page[page.index("Error over time") : page.index("Lengths")]
+    assert names[-1] in drawings
+    assert names[-2] not in drawings
+
+
+def test_a_stream_s_errors_are_laid_out_run_by_run():
+    cases = [Case({"s": np.zeros(1)}, {"y": np.ones((1, 2), np.float32)}) for _ in range(3)]
+    stream = Reference(cases, {}, carry={"s": "y"})
+    results = [case.outputs["y"] + np.float32(n / 4) for n, case in enumerate(cases)]
+    assert stream.step_by_step()
+    assert compare(stream, "y", results, tolerance_of(stream, "y")).over_time == [0, 0.25, 0.5]
+    stream.axes = {"y": {"time": 1}}  # pieces of a stream: time is in them
+    assert not stream.step_by_step()
+    assert compare(stream, "y", results, tolerance_of(stream, "y")).over_time == [0.5, 0.5]
