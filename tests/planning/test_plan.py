@@ -9,7 +9,7 @@ import pytest
 import vledge
 from tests.lengths.cases import assert_same, make_layer, make_sequences, rectangle
 from vledge import nn
-from vledge.planning.costs import KEPT_BYTES
+from vledge.planning.costs import KEPT_BYTES, Overhead
 from vledge.planning.defaults import DEFAULT
 from vledge.planning.shapes import LayerShape
 from vledge.planning.work import OPTIONS, Case, rounds
@@ -63,6 +63,18 @@ def test_reasons_are_in_words():
     assert made["bucketed"].reason == "1 batch of at most 10 sequences of like length"
     assert "72 % of the work is on padding" in made.rectangle.reason
     assert plan([4, 4], nn.LSTM(5, 7))["padded"].reason.startswith("all lengths are equal")
+
+
+def test_one_window_of_all_steps_is_never_predicted_quicker_than_padded():
+    free = {
+        name: Overhead(0, 0, 0, 0, 0) for name in DEFAULT.overheads if name.endswith(".streaming")
+    }
+    costs = replace(DEFAULT, overheads={**DEFAULT.overheads, **free})
+    short, long = (vledge.plan([n] * 40, nn.GRU(8, 16), threads=1, costs=costs) for n in (11, 2000))
+    assert short["streaming"].options["window"] >= 11
+    assert short.best.strategy != "streaming"
+    assert short["streaming"].seconds == short["padded"].seconds
+    assert long["streaming"].seconds < long["padded"].seconds
 
 
 def test_strategies_that_cannot_run_it_are_named():
