@@ -83,11 +83,6 @@ VL_INLINE void vl_tile(int rows, int vectors, real *out, ptrdiff_t ld_out, vl_st
     } while (k < depth);
 }
 
-/* The heights of row tiles by how many vectors wide a panel is. */
-#ifndef VL_TALLEST
-#define VL_TALLEST(vectors) ((vectors) == 4 ? 3 : (vectors) == 3 ? 4 : 6)
-#endif
-
 /* Splits rows into the fewest parts of at most `tallest`, as equal as can be: 7 rows are 4 + 3, not
  * 6 + 1, for a low tile waits on the FMA's latency. */
 VL_INLINE ptrdiff_t vl_next_height(ptrdiff_t rows_left, ptrdiff_t tallest)

@@ -1,7 +1,8 @@
 /* The vector type of one instruction set and element type: loads, stores, and the few operations
  * that GCC's and Clang's vector extensions do not spell.
  *
- * The includer defines VL_BYTES (vector size), VL_F64 (0 or 1), VL_SPLAT(s) and, where the
+ * The includer defines VL_BYTES (vector size), VL_F64 (0 or 1), VL_TALLEST(vectors), the height of row
+ * tiles for panels so many vectors wide (tile.h counts the registers), VL_SPLAT(s) and, where the
  * instruction set has them, VL_FMA(a, b, c) = a*b + c rounded once, VL_MIN / VL_MAX(bound, x)
  * that give NaN when x is NaN, and VL_STORE_FIRST(p, v, n) that stores the first n < L lanes. What it
  * leaves out is defined here in terms that every CPU runs.
