@@ -31,8 +31,8 @@ __attribute__((target_clones("avx512f", "arch=haswell", "default"))) float peak(
     float s = 0; for (int i = 0; i < 16; i++) s += a[i][0];
     return s;
 }
-/* reads everything, again and again: two streams of four vectors, fetching ahead or not */
-#define SWEEP(NAME, AHEAD)                                                                        \
+/* reads everything, again and again, two streams of four vectors: always forth, or back too */
+#define SWEEP(NAME, BACK)                                                                         \
     __attribute__((target_clones("avx512f", "arch=haswell", "default")))                          \
     float NAME(const char *p, size_t n, long times)                                               \
     {                                                                                             \
@@ -40,20 +40,20 @@ __attribute__((target_clones("avx512f", "arch=haswell", "default"))) float peak(
         float s = 0;                                                                              \
         size_t half = n / 2 / 256 * 256;                                                          \
         while (times--) {                                                                         \
-            for (size_t i = 0; i < half; i += 256)                                                \
+            for (size_t i = 0; i < half; i += 256) {                                              \
+                const char *q = BACK && times & 1 ? p + half - 256 - i : p + i;                   \
                 for (int j = 0; j < 4; j++) {                                                     \
-                    if (AHEAD) __builtin_prefetch(p + i + 64 * j + AHEAD);                        \
-                    a[j] += *(const vec *)(p + i + 64 * j);                                       \
-                    if (AHEAD) __builtin_prefetch(p + half + i + 64 * j + AHEAD);                 \
-                    a[j + 4] += *(const vec *)(p + half + i + 64 * j);                            \
+                    a[j] += *(const vec *)(q + 64 * j);                                           \
+                    a[j + 4] += *(const vec *)(q + half + 64 * j);                                \
                 }                                                                                 \
+            }                                                                                     \
             __asm__ volatile("" : : : "memory");                                                  \
         }                                                                                         \
         for (int j = 0; j < 8; j++) for (int k = 0; k < 16; k++) s += a[j][k];                    \
         return s;                                                                                 \
     }
 SWEEP(sweep, 0)
-SWEEP(sweep_ahead, 512)
+SWEEP(sweep_back, 1)
 """
 
 # Sizes that stand for the levels of the memory: weights of at most the first fit in it.
@@ -71,7 +71,7 @@ def compiled() -> ctypes.CDLL:
         subprocess.run(["cc", *flags, "-o", library, source], check=True)
         loaded = ctypes.CDLL(str(library))
     loaded.peak.argtypes, loaded.peak.restype = [ctypes.c_long], ctypes.c_float
-    for sweep in (loaded.sweep, loaded.sweep_ahead):
+    for sweep in (loaded.sweep, loaded.sweep_back):
         sweep.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_long]
         sweep.restype = ctypes.c_float
     return loaded
@@ -93,10 +93,10 @@ def measured_limits(sizes: Iterable[int] = ()) -> dict[str, float]:
 def read_speed(size: int) -> float:
     """GB/s of reading the same ``size`` bytes again and again, the faster of two ways."""
     library = compiled()
-    memory = np.zeros(size + 64, np.uint8)
+    memory = np.ones(size + 64, np.uint8)  # untouched zeros are all one page, which L1 holds
     start = memory.ctypes.data + -memory.ctypes.data % 64
     times = max(1, (32 << 20) // size)
-    ways = (library.sweep, library.sweep_ahead)
+    ways = (library.sweep, library.sweep_back)
     return (
         times * size / min(_seconds(lambda way=way: way(start, size, times)) for way in ways) / 1e9
     )

@@ -1,4 +1,8 @@
-"""Times contestants side by side: agreement first, then interleaved rounds, then medians."""
+"""Times contestants side by side: agreement first, then interleaved rounds, then medians.
+
+A machine that others use changes its speed by half within seconds, so a peer's turn and one of ours
+stand next to each other, and a ratio is the median of what such pairs say.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +15,14 @@ from benchmarks import agreement
 from benchmarks.peers import Contestant, load
 from benchmarks.workloads import Workload
 
-__all__ = ["SAMPLE_SECONDS", "measured", "run_workload"]
+__all__ = ["SAMPLE_SECONDS", "measured", "pairs", "run_workload"]
 
 # A sample repeats its work until it takes this long, so that the clock's grain does not matter.
 SAMPLE_SECONDS = 0.005
 # Threads of OpenBLAS, OpenMP and onnxruntime spin on after a call (OpenBLAS's for up to 0.1 s), on
 # the cores that the next contestant wants: its turn begins when the process has used next to no CPU
 # time for three naps in a row, or at the latest after a hundred.
-NAP_SECONDS, QUIET_SECONDS = 0.01, 0.001
+NAP_SECONDS, QUIET_SECONDS = 0.004, 0.0004
 
 
 def run_workload(
@@ -50,7 +54,10 @@ def run_workload(
                 failures[contestant.name] = f"{type(error).__name__}: {error}".splitlines()[0]
             else:
                 contestants.append(contestant)
-    times = measured({c.name: c.run for c in contestants}, rounds)
+    ours, *others = contestants
+    times, beside = pairs(ours.run, {c.name: c.run for c in others}, rounds)
+    if not others:
+        beside = measured({ours.name: ours.run}, rounds)
     calls = workload.time_steps if workload.kind == "loop" else 1
     return {
         "name": workload.name,
@@ -62,7 +69,14 @@ def run_workload(
         "calls": calls,
         "real_steps": workload.real_steps,
         "all_steps": workload.batch * workload.time_steps,
-        "microseconds": {name: [t * 1e6 for t in samples] for name, samples in times.items()},
+        "microseconds": {
+            ours.name: [t * 1e6 for samples in beside.values() for t in samples],
+            **{name: [t * 1e6 for t in samples] for name, samples in times.items()},
+        },
+        "ratios": {
+            name: [peer / own for peer, own in zip(samples, beside[name], strict=True)]
+            for name, samples in times.items()
+        },
         "counted": [c.name for c in contestants if c.counted],
         "largest_error": errors,
         "failures": failures,
@@ -75,13 +89,36 @@ def measured(ways: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[
     samples: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(rounds):
         for name, run in ways.items():
-            _rest()
-            run()  # what stood between two turns has the caches: this one brings them back
-            start = time.perf_counter()
-            for _ in range(repeats[name]):
-                run()
-            samples[name].append((time.perf_counter() - start) / repeats[name])
+            samples[name].append(_turn(run, repeats[name]))
     return samples
+
+
+def pairs(
+    ours: Callable[[], Any], others: dict[str, Callable[[], Any]], rounds: int
+) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """Seconds of each other way in every round, and of ours next to it: before it and after it by
+    turns."""
+    repeats, own = {name: _repeats(run) for name, run in others.items()}, _repeats(ours)
+    times: dict[str, list[float]] = {name: [] for name in others}
+    beside: dict[str, list[float]] = {name: [] for name in others}
+    for turn in range(rounds):
+        for name, run in others.items():
+            if turn % 2:
+                times[name].append(_turn(run, repeats[name]))
+            beside[name].append(_turn(ours, own))
+            if not turn % 2:
+                times[name].append(_turn(run, repeats[name]))
+    return times, beside
+
+
+def _turn(run: Callable[[], Any], repeats: int) -> float:
+    """Seconds of one run."""
+    _rest()
+    run()  # what stood between two turns has the caches: this one brings them back
+    start = time.perf_counter()
+    for _ in range(repeats):
+        run()
+    return (time.perf_counter() - start) / repeats
 
 
 def _rest() -> None:

@@ -18,8 +18,8 @@ BEGIN, END = "<!-- generated: begin -->", "<!-- generated: end -->"
 def row_of(record: dict[str, Any]) -> dict[str, Any]:
     """What a table shows of one measured work."""
     medians = {n: statistics.median(s) for n, s in record["microseconds"].items()}
-    peers = {n: medians[n] for n in record["counted"] if n != "vledge"}
-    best = min(peers, key=lambda n: peers[n]) if peers else None
+    ratios = {n: statistics.median(record["ratios"][n]) for n in record["counted"] if n != "vledge"}
+    best = min(ratios, key=lambda n: ratios[n]) if ratios else None
     ours = medians["vledge"]
     samples = record["microseconds"]["vledge"]
     return {
@@ -29,8 +29,8 @@ def row_of(record: dict[str, Any]) -> dict[str, Any]:
         "ours": ours,
         "spread": (max(samples) - min(samples)) / ours,
         "best": best,
-        "best_time": peers[best] if best else None,
-        "ratio": peers[best] / ours if best else None,
+        "best_time": medians[best] if best else None,
+        "ratio": ratios[best] if best else None,
         "target": TARGETS[record["group"]].get(record["threads"]),
         "gflops": record["flops"] / ours / 1e3,
         "medians": medians,
@@ -99,7 +99,7 @@ def markdown(
                 verdict, best_time = f"**{row['ratio']:.2f}**{mark}", f"{row['best_time']:.1f}"
             target = f"{row['target']:.2f}" if row["target"] else "-"
             cells = [row["name"], f"{row['ours']:.1f}", f"{row['gflops']:.1f}", row["best"] or "-"]
-            limit = f"{row['best_time'] / row['least']:.2f}" if row["ratio"] else "-"
+            limit = f"{_at_the_limits(row):.2f}" if row["ratio"] else "-"
             bound = [limit, f"{row['least'] / row['ours']:.0%}"]
             lines.append(
                 "| " + " | ".join([*cells, best_time, verdict, target, *bound, *others]) + " |"
@@ -108,9 +108,14 @@ def markdown(
     return "\n".join(lines)
 
 
+def _at_the_limits(row: dict[str, Any]) -> float:
+    """The ratio of somebody who needs the least time that the machine's limits allow."""
+    return float(row["ratio"] * row["ours"] / row["least"])
+
+
 def _out_of_reach(row: dict[str, Any]) -> bool:
     """Whether the target asks for less time than the machine's limits allow."""
-    return bool(row["target"] and row["ratio"]) and row["best_time"] < row["target"] * row["least"]
+    return bool(row["target"] and row["ratio"]) and _at_the_limits(row) < row["target"]
 
 
 def write_readme(path: Path, text: str) -> None:

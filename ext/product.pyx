@@ -204,6 +204,7 @@ cdef class Product:
             p.last = p.vectors = self.vectors
             p.columns = self.columns
             p.group = GROUP
+            p.turned = False
             p.relu = relu
             p.x = cnp.PyArray_DATA(x)
             p.x_rows = x_rows

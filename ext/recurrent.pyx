@@ -67,6 +67,7 @@ cdef ptrdiff_t SHARED_CALL_BYTES = 4 * 1024 * 1024
 cdef int MOST_NAPS = 4
 cdef int64_t REST_NANOSECONDS = 100_000_000
 cdef int64_t rest_until = 0
+cdef bint turn = False
 
 
 def limits(**changes) -> dict:
@@ -105,6 +106,7 @@ cdef struct Job:
     ptrdiff_t first_row[65]
     int next_task
     int out_of_memory
+    bint turned                  # weights are read from the last to the first; every other time
     bint share_steps             # one task for all threads instead of one thread a task
     bint alone                   # ... until the others turned out to have no core
     char *shared
@@ -207,7 +209,7 @@ cdef void project_by_blas(const Job *job, const Weights *w, Scratch *s,
                            &one_f64, <double *>s.pre, &ld_pre)
 
 
-cdef void project(Job *job, const Weights *w, Scratch *s, ptrdiff_t count, int member,
+cdef void project(Job *job, const Weights *w, Scratch *s, ptrdiff_t count, bint turned, int member,
                   int members) noexcept nogil:
     """pre = bias + W_ih x for the chunk's rows; of shared steps, this member's panels."""
     if w.gemm != NULL:
@@ -225,6 +227,7 @@ cdef void project(Job *job, const Weights *w, Scratch *s, ptrdiff_t count, int m
     p.last = last * (w.vectors // w.panels)
     p.columns = w.vectors * w.kernels.lanes
     p.group = w.group
+    p.turned = turned
     p.relu = False
     p.x = job.x
     p.x_rows = s.pre_inputs
@@ -268,7 +271,7 @@ cdef void step(const Weights *w, vl_step *k, vl_barrier *barrier, int members) n
 
 
 cdef void project_state(const Weights *w, Scratch *s, char *h_next, char *out,
-                        const ptrdiff_t *out_rows, ptrdiff_t rows) noexcept nogil:
+                        const ptrdiff_t *out_rows, ptrdiff_t rows, bint turned) noexcept nogil:
     """h = W_hr (o tanh(c)): from `gated` to the next state and the output."""
     cdef vl_product p
     cdef ptrdiff_t r
@@ -278,6 +281,7 @@ cdef void project_state(const Weights *w, Scratch *s, char *h_next, char *out,
     p.last = p.vectors = (w.width + w.kernels.lanes - 1) // w.kernels.lanes
     p.columns = p.vectors * w.kernels.lanes
     p.group = 4
+    p.turned = turned
     p.relu = False
     p.x = s.gated
     p.x_rows = s.state_offsets
@@ -299,6 +303,7 @@ cdef bint walk(Job *job, int d, ptrdiff_t first_row, ptrdiff_t last_row, int mem
     cdef ptrdiff_t rows = last_row - first_row, size = w.itemsize
     cdef ptrdiff_t steps = 0, total = 0, t, r, live, walked, chunk_end, filled, i, chunk
     cdef int current = 0, naps = 0
+    cdef bint turned = job.turned
     cdef Scratch s
     cdef vl_step k
     cdef uint64_t needed
@@ -384,7 +389,8 @@ cdef bint walk(Job *job, int d, ptrdiff_t first_row, ptrdiff_t last_row, int mem
             chunk_end += 1
         if members > 1:
             vl_wait(&job.barrier, members)
-        project(job, w, &s, filled, member, members)
+        project(job, w, &s, filled, turned, member, members)
+        turned = not turned
 
         # ---- run its steps
         if w.independent:       # ... all at once: no unit waits for another
@@ -402,7 +408,7 @@ cdef bint walk(Job *job, int d, ptrdiff_t first_row, ptrdiff_t last_row, int mem
                 out = job.y + (job.y_time[t] + d * w.width) * size
             h_next = s.h[1 - current]
             k.rows = live
-            k.turned = walked & 1   # begin with the weights that the last step left in the cache
+            k.turned = (job.turned + walked) & 1
             k.h = s.h[current]
             if w.w_hr != NULL:
                 k.h_next = s.gated
@@ -416,7 +422,7 @@ cdef bint walk(Job *job, int d, ptrdiff_t first_row, ptrdiff_t last_row, int mem
             if w.w_hr != NULL:
                 vl_wait(&job.barrier, members)
                 if member == 0:
-                    project_state(w, &s, h_next, out, k.out_rows, live)
+                    project_state(w, &s, h_next, out, k.out_rows, live, k.turned)
             naps += vl_wait(&job.barrier, members)
             k.pre = <const char *>k.pre + live * w.ld_pre * size
             current = 1 - current
@@ -603,10 +609,18 @@ cdef object empty(tuple shape, int type_number, bint zero=False):
     return cnp.PyArray_EMPTY(len(shape), sizes, type_number, False)
 
 
+cdef bint next_turn():
+    """Every other call begins with the weights that the last one read last: the cache may hold them."""
+    global turn
+    turn = not turn
+    return turn
+
+
 cdef int set_directions(Job *job, list directions) except -1:
     """Checks that the directions are one layer's."""
     cdef Direction first = directions[0], other
     cdef int d
+    job.turned = next_turn()
     job.direction_count = len(directions)
     if job.direction_count > 2:
         raise ValueError("a layer has one direction or two")
@@ -834,6 +848,7 @@ cdef class Stepper:
             raise MemoryError
         try:
             batch_size = sequences
+            job.turned = next_turn()
             job.direction_count = 1
             job.steps = 1
             job.sequences = sequences

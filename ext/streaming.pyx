@@ -212,6 +212,7 @@ cdef class StreamingStack:
         for index in range(self.count):
             layer = &self.layers[index]
             layer.input_product.x = x
+            layer.input_product.turned = layer.projection.turned = self.current
             layer.w.kernels.product(&layer.input_product)
             layer.cell.h = layer.h[self.current]
             layer.cell.turned = self.current

@@ -77,7 +77,8 @@ VL_INLINE void vl_step_pair(int gates, int width, int own_candidate, vl_finish *
     vl_units units = {2, 0, panel, 0, 1};
     vl_start start = vl_step_start(own_candidate, s, panel, pre);
     vl_start start2 = vl_step_start(own_candidate, s, panel + 1, pre + width * L);
-    vl_row_pair_of[gates - 1](acc, &start, &start2, s->h, w, w + s->depth * gates * L, s->depth);
+    vl_row_pair_of(gates, (s->last_panel - s->first_panel) * s->depth * gates * L)(
+        acc, &start, &start2, s->h, w, w + s->depth * gates * L, s->depth);
     finish(s, &units, pre, width * L, acc);
 }
 

@@ -43,6 +43,7 @@ typedef struct {
     ptrdiff_t rows, depth;
     ptrdiff_t first, last, vectors, columns;
     int group;                          /* 3 or 4; with 3 every group is full */
+    int turned;                         /* groups are computed from the last to the first */
     int relu;                           /* out = max(out, 0), NaN stays NaN */
     const void *x;
     const ptrdiff_t *x_rows;

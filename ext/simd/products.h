@@ -21,8 +21,9 @@ VL_INLINE void vl_product_pair(int vectors, const vl_product *p, ptrdiff_t row, 
     vl_sums acc[2];
     const real *w = (const real *)p->w + vector * p->depth * L;
     vl_start start = vl_product_start(p, vector), start2 = vl_product_start(p, vector + vectors);
-    vl_row_pair_of[vectors - 1](acc, &start, &start2, (const real *)p->x + p->x_rows[row], w,
-                                w + vectors * p->depth * L, p->depth);
+    vl_row_pair_of(vectors, (p->last - p->first) * p->depth * L)(
+        acc, &start, &start2, (const real *)p->x + p->x_rows[row], w,
+        w + vectors * p->depth * L, p->depth);
 #pragma GCC unroll 8
     for (int i = 0; i < 2 * vectors; i++)
         vl_product_store(p, row, vector + i, acc[i / vectors][i % vectors]);
@@ -53,16 +54,20 @@ VL_INLINE void vl_product_group(int vectors, const vl_product *p, ptrdiff_t vect
 
 static void vl_kernel_product(const vl_product *p)
 {
-    ptrdiff_t vector = p->first;
-    if (p->rows == 1) {
-        for (; vector + 2 * p->group <= p->last; vector += 2 * p->group)
+    const ptrdiff_t groups = (p->last - p->first + p->group - 1) / p->group;
+    const ptrdiff_t pairs = p->rows == 1 ? (p->last - p->first) / (2 * p->group) : 0;
+    const ptrdiff_t units = groups - pairs;
+    for (ptrdiff_t i = 0; i < units; i++) {
+        ptrdiff_t unit = p->turned ? units - 1 - i : i;
+        if (unit < pairs) {
+            ptrdiff_t vector = p->first + unit * 2 * p->group;
             if (p->group == 3)
                 vl_product_pair(3, p, 0, vector);
             else
                 vl_product_pair(4, p, 0, vector);
-    }
-    for (; vector < p->last; vector += p->group) {
-        ptrdiff_t width = p->vectors - vector;
+            continue;
+        }
+        ptrdiff_t vector = p->first + (pairs + unit) * p->group, width = p->vectors - vector;
         switch (width < p->group ? width : p->group) {
         case 1: vl_product_group(1, p, vector); break;
         case 2: vl_product_group(2, p, vector); break;

@@ -31,56 +31,51 @@ VL_INLINE const real *vl_from(const vl_start *start, int row, int v, int vectors
 
 static const real vl_zeros[VL_MOST_VECTORS * L] __attribute__((aligned(VL_BYTES)));
 
+/* The terms of [k, end), which is one part. */
 VL_INLINE void vl_tile(int rows, int vectors, real *out, ptrdiff_t ld_out, vl_start start,
-                       const real *const *x, const real *w, ptrdiff_t depth)
+                       const real *const *x, const real *w, ptrdiff_t k, ptrdiff_t end)
 {
-    ptrdiff_t k = 0, end;
-    do {
-        vec sum[VL_MOST_ROWS][VL_MOST_VECTORS];
-        end = depth - k < VL_TERMS ? depth : k + VL_TERMS;
+    vec sum[VL_MOST_ROWS][VL_MOST_VECTORS];
 #pragma GCC unroll 32
-        for (int i = 0; i < rows * vectors; i++)
-            sum[i / vectors][i % vectors] = VL_SPLAT(0);
-        for (ptrdiff_t j = k; j < end; j++, w += vectors * L) {
-            if (rows < vectors) {
-                vec xs[VL_MOST_ROWS];
+    for (int i = 0; i < rows * vectors; i++)
+        sum[i / vectors][i % vectors] = VL_SPLAT(0);
+    for (; k < end; k++, w += vectors * L) {
+        if (rows < vectors) {
+            vec xs[VL_MOST_ROWS];
+#pragma GCC unroll 8
+            for (int r = 0; r < rows; r++)
+                xs[r] = VL_SPLAT(x[r][k]);
+#pragma GCC unroll 4
+            for (int v = 0; v < vectors; v++) {
+                vec wv = vl_load(w + v * L);
+                if (rows > 1)
+                    VL_KEEP(wv);
 #pragma GCC unroll 8
                 for (int r = 0; r < rows; r++)
-                    xs[r] = VL_SPLAT(x[r][j]);
+                    sum[r][v] = VL_FMA(xs[r], wv, sum[r][v]);
+            }
+        } else {
+            vec ws[VL_MOST_VECTORS];
 #pragma GCC unroll 4
-                for (int v = 0; v < vectors; v++) {
-                    vec wv = vl_load(w + v * L);
-                    if (rows > 1)
-                        VL_KEEP(wv);
+            for (int v = 0; v < vectors; v++) {
+                ws[v] = vl_load(w + v * L);
+                if (rows > 1)
+                    VL_KEEP(ws[v]);
+            }
 #pragma GCC unroll 8
-                    for (int r = 0; r < rows; r++)
-                        sum[r][v] = VL_FMA(xs[r], wv, sum[r][v]);
-                }
-            } else {
-                vec ws[VL_MOST_VECTORS];
+            for (int r = 0; r < rows; r++) {
+                vec xr = VL_SPLAT(x[r][k]);
 #pragma GCC unroll 4
-                for (int v = 0; v < vectors; v++) {
-                    ws[v] = vl_load(w + v * L);
-                    if (rows > 1)
-                        VL_KEEP(ws[v]);
-                }
-#pragma GCC unroll 8
-                for (int r = 0; r < rows; r++) {
-                    vec xr = VL_SPLAT(x[r][j]);
-#pragma GCC unroll 4
-                    for (int v = 0; v < vectors; v++)
-                        sum[r][v] = VL_FMA(xr, ws[v], sum[r][v]);
-                }
+                for (int v = 0; v < vectors; v++)
+                    sum[r][v] = VL_FMA(xr, ws[v], sum[r][v]);
             }
         }
+    }
 #pragma GCC unroll 32
-        for (int i = 0; i < rows * vectors; i++) {
-            int r = i / vectors, v = i % vectors;
-            vl_store(out + r * ld_out + v * L, vl_load(vl_from(&start, r, v, vectors)) + sum[r][v]);
-        }
-        start = (vl_start){out, ld_out, NULL};
-        k = end;
-    } while (k < depth);
+    for (int i = 0; i < rows * vectors; i++) {
+        int r = i / vectors, v = i % vectors;
+        vl_store(out + r * ld_out + v * L, vl_load(vl_from(&start, r, v, vectors)) + sum[r][v]);
+    }
 }
 
 /* Splits rows into the fewest parts of at most `tallest`, as equal as can be: 7 rows are 4 + 3, not
@@ -94,14 +89,14 @@ VL_INLINE ptrdiff_t vl_next_height(ptrdiff_t rows_left, ptrdiff_t tallest)
 /* A function for each shape, called and not inlined: what surrounds a tile has no say in what the
  * compiler keeps in registers over the k loop. */
 typedef void vl_tile_function(real *out, ptrdiff_t ld_out, const vl_start *start,
-                              const real *const *x, const real *w, ptrdiff_t depth);
+                              const real *const *x, const real *w, ptrdiff_t k, ptrdiff_t end);
 #define VL_TILE(rows, vectors)                                                                    \
     static __attribute__((noinline)) void vl_tile_##rows##x##vectors(                             \
         real *out, ptrdiff_t ld_out, const vl_start *start, const real *const *x, const real *w,  \
-        ptrdiff_t depth)                                                                          \
+        ptrdiff_t k, ptrdiff_t end)                                                               \
     {                                                                                             \
         if (rows <= VL_TALLEST(vectors))                                                          \
-            vl_tile(rows, vectors, out, ld_out, *start, x, w, depth);                             \
+            vl_tile(rows, vectors, out, ld_out, *start, x, w, k, end);                            \
     }
 #define VL_TILES_OF(vectors)                                                                      \
     VL_TILE(1, vectors) VL_TILE(2, vectors) VL_TILE(3, vectors) VL_TILE(4, vectors)               \
@@ -116,20 +111,26 @@ VL_TILES_OF(4)
 static vl_tile_function *const vl_tile_of[VL_MOST_VECTORS][VL_MOST_ROWS] = {
     VL_TILE_ROW(1), VL_TILE_ROW(2), VL_TILE_ROW(3), VL_TILE_ROW(4)};
 
-/* A block of rows, a few tiles, against one panel: as a tile, of any height. Tiles pass by a panel one
- * after another: parts of it that stay in the nearest cache while all tiles pass by measured no
- * faster, for reading the panel from the second level is not what bounds a tile. */
+/* A block of rows, a few tiles, against one panel: as a tile, of any height and depth. All tiles pass by
+ * a part of the panel, which stays in the nearest cache meanwhile, before the next part. */
 enum { VL_BLOCK_TILES = 4, VL_BLOCK_ROWS = VL_BLOCK_TILES * VL_MOST_ROWS };
 
 VL_INLINE void vl_block(ptrdiff_t rows, int vectors, real *out, ptrdiff_t ld_out, vl_start start,
                         const real *const *x, const real *w, ptrdiff_t depth)
 {
-    for (ptrdiff_t row = 0, height; row < rows; row += height) {
-        height = vl_next_height(rows - row, VL_TALLEST(vectors));
-        vl_tile_of[vectors - 1][height - 1](out, ld_out, &start, x + row, w, depth);
-        out += height * ld_out;
-        start.rows += height * start.ld;
-    }
+    ptrdiff_t k = 0, end;
+    do {
+        end = depth - k < VL_TERMS ? depth : k + VL_TERMS;
+        for (ptrdiff_t row = 0, height; row < rows; row += height) {
+            vl_start first = start;
+            first.rows += row * start.ld;
+            height = vl_next_height(rows - row, VL_TALLEST(vectors));
+            vl_tile_of[vectors - 1][height - 1](out + row * ld_out, ld_out, &first, x + row,
+                                                w + k * vectors * L, k, end);
+        }
+        start = (vl_start){out, ld_out, NULL};
+        k = end;
+    } while (k < depth);
 }
 
 /* The rows of the next block: the next tiles of those that all rows are split into. */
@@ -142,9 +143,10 @@ VL_INLINE ptrdiff_t vl_block_rows(ptrdiff_t rows_left, int vectors)
 }
 
 /* One row against two neighbouring panels: twice the chains hide the FMA's latency, and the loop is
- * bound by reading w alone. The explicit prefetch is worth a sixth where the weights come from the third
- * level; half a kilobyte ahead measured best, two kilobytes worse than none. */
-VL_INLINE void vl_row_pair(int vectors, vl_sums *out, vl_start start, vl_start start2, const real *x,
+ * bound by reading w alone. Weights that the second-level cache does not hold are fetched ahead, which measured
+ * a sixth on an EPYC (nothing on a Xeon; half a kilobyte was best, two kilobytes worse than none). Those
+ * that it holds are not: the CPU fetches them by itself, and 8 to 20 % faster. */
+VL_INLINE void vl_row_pair(int vectors, int far, vl_sums *out, vl_start start, vl_start start2, const real *x,
                            const real *w, const real *w2, ptrdiff_t depth)
 {
     const ptrdiff_t ahead = 512 / sizeof(real);
@@ -160,13 +162,13 @@ VL_INLINE void vl_row_pair(int vectors, vl_sums *out, vl_start start, vl_start s
             vec xs = VL_SPLAT(x[j]);
 #pragma GCC unroll 4
             for (int v = 0; v < vectors; v++) {
-                if (v * VL_BYTES % 64 == 0)
+                if (far && v * VL_BYTES % 64 == 0)
                     __builtin_prefetch(w + v * L + ahead);
                 sum[v] = VL_FMA(xs, vl_load(w + v * L), sum[v]);
             }
 #pragma GCC unroll 4
             for (int v = 0; v < vectors; v++) {
-                if (v * VL_BYTES % 64 == 0)
+                if (far && v * VL_BYTES % 64 == 0)
                     __builtin_prefetch(w2 + v * L + ahead);
                 sum2[v] = VL_FMA(xs, vl_load(w2 + v * L), sum2[v]);
             }
@@ -184,15 +186,27 @@ VL_INLINE void vl_row_pair(int vectors, vl_sums *out, vl_start start, vl_start s
 
 typedef void vl_row_pair_function(vl_sums *out, const vl_start *start, const vl_start *start2,
                                   const real *x, const real *w, const real *w2, ptrdiff_t depth);
-#define VL_ROW_PAIR(vectors)                                                                      \
-    static __attribute__((noinline)) void vl_row_pair_##vectors(                                  \
+#define VL_ROW_PAIR(name, vectors, far)                                                           \
+    static __attribute__((noinline)) void name(                                                   \
         vl_sums *out, const vl_start *start, const vl_start *start2, const real *x,               \
         const real *w, const real *w2, ptrdiff_t depth)                                           \
     {                                                                                             \
-        vl_row_pair(vectors, out, *start, *start2, x, w, w2, depth);                              \
+        vl_row_pair(vectors, far, out, *start, *start2, x, w, w2, depth);                         \
     }
-VL_ROW_PAIR(2)
-VL_ROW_PAIR(3)
-VL_ROW_PAIR(4)
-static vl_row_pair_function *const vl_row_pair_of[VL_MOST_VECTORS] = {
-    NULL, vl_row_pair_2, vl_row_pair_3, vl_row_pair_4};
+VL_ROW_PAIR(vl_near_pair_2, 2, 0)
+VL_ROW_PAIR(vl_near_pair_3, 3, 0)
+VL_ROW_PAIR(vl_near_pair_4, 4, 0)
+VL_ROW_PAIR(vl_far_pair_2, 2, 1)
+VL_ROW_PAIR(vl_far_pair_3, 3, 1)
+VL_ROW_PAIR(vl_far_pair_4, 4, 1)
+
+/* Bytes of weights that a call reads, beyond which few cores' second-level cache holds them. */
+enum { VL_NEAR_BYTES = 1 << 20 };
+
+VL_INLINE vl_row_pair_function *vl_row_pair_of(int vectors, ptrdiff_t weights)
+{
+    static vl_row_pair_function *const pairs[2][VL_MOST_VECTORS] = {
+        {NULL, vl_near_pair_2, vl_near_pair_3, vl_near_pair_4},
+        {NULL, vl_far_pair_2, vl_far_pair_3, vl_far_pair_4}};
+    return pairs[weights > (ptrdiff_t)(VL_NEAR_BYTES / sizeof(real))][vectors - 1];
+}

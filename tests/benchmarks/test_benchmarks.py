@@ -64,6 +64,7 @@ def test_a_target_that_the_machine_does_not_allow_is_called_out_of_reach():
         "threads": 1,
         "flops": workload.flops,
         "microseconds": {"vledge": [25.0], "ncnn": [60.0]},
+        "ratios": {"ncnn": [2.4]},
         "counted": ["vledge", "ncnn"],
     }
     size = bytes_read(workload, 1)

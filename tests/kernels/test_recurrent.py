@@ -76,6 +76,17 @@ def test_projection(instruction_set, hidden_size, proj_size, dtype):
         assert_close(run(*arguments), expected, dtype)
 
 
+@pytest.mark.parametrize("kind", ["lstm", "gru", "gru_reset_before"])
+def test_one_row_with_weights_larger_than_a_cache(instruction_set, kind):
+    """Past VL_NEAR_BYTES they are fetched ahead; every other call begins with the last panel."""
+    hidden_size = 368 if kind != "lstm" else 272  # the smallest product: two of three gates
+    *arguments, expected = case(kind, 300, hidden_size, [2], np.float32)
+    first = run(*arguments, threads=1)
+    assert_close(first, expected, np.float32)
+    for got, want in zip(run(*arguments, threads=1), first, strict=True):
+        assert got is want is None or np.array_equal(got, want)
+
+
 @pytest.mark.parametrize("kind", CELLS)
 def test_zero_initial_state_is_the_default(kind):
     directions, data, batch_sizes, h_0, c_0, _ = case(kind, 3, 5, [4, 2], np.float32)

@@ -19,7 +19,7 @@ cdef extern from "simd/kernels.h" nogil:
 
     ctypedef struct vl_product:
         ptrdiff_t rows, depth, first, last, vectors, columns
-        int group, relu
+        int group, turned, relu
         const void *x
         const ptrdiff_t *x_rows
         const void *w
