@@ -16,7 +16,7 @@ same operations in the same order whatever the slices, so results do not depend 
 """
 
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
-from libc.stdint cimport SIZE_MAX, int64_t, uint64_t
+from libc.stdint cimport INT64_MAX, SIZE_MAX, int64_t, uint64_t
 from libc.string cimport memcpy, memset
 
 cimport numpy as cnp
@@ -55,9 +55,17 @@ cnp.import_array()
 cdef size_t CHUNK_BYTES = 256 * 1024
 # What a thread keeps of its scratch memory between calls.
 cdef size_t KEEP_BYTES = 4 * 1024 * 1024
-# What a step costs besides its rows, in quarters of a row: a single row is bound by reading the
-# weights and takes 1.8 times a row of a full tile, two take 2.4, six take 6 (benchmarks/kernels.py).
-cdef ptrdiff_t STEP_OVERHEAD = 3
+# What the first, the next three and any further rows of a step cost, in quarters of a row of a full tile:
+# a single row is bound by reading the weights (benchmarks/kernels.py).
+cdef enum:
+    FIRST_ROW = 10
+    NEXT_ROWS = 2
+    ROW = 4
+# What meeting at every step costs: as much as a quarter of a row, times this, by the step's bytes of weights.
+cdef ptrdiff_t BARRIER_BYTES = 1024 * 1024
+# Recurrent weights of one step beyond which few cores' second-level cache holds them: threads that share a
+# step read a part of them each.
+cdef ptrdiff_t NEAR_STEP_BYTES = 1024 * 1024
 # Recurrent weights of one step below which sharing it between threads costs more than it saves, and
 # how many bytes of weights a call must read in all to be worth waking a thread.
 cdef ptrdiff_t SHARED_STEP_BYTES = 256 * 1024
@@ -73,14 +81,14 @@ cdef bint turn = False
 def limits(**changes) -> dict:
     """The thresholds above by name, after changing those given: tests force the paths that their
     small sizes would not take, benchmarks look for better values."""
-    global CHUNK_BYTES, STEP_OVERHEAD, SHARED_STEP_BYTES, SHARED_CALL_BYTES, MOST_NAPS, rest_until
+    global CHUNK_BYTES, BARRIER_BYTES, SHARED_STEP_BYTES, SHARED_CALL_BYTES, MOST_NAPS, rest_until
     rest_until = 0
-    now = {"chunk_bytes": CHUNK_BYTES, "step_overhead": STEP_OVERHEAD, "most_naps": MOST_NAPS,
+    now = {"chunk_bytes": CHUNK_BYTES, "barrier_bytes": BARRIER_BYTES, "most_naps": MOST_NAPS,
            "shared_step_bytes": SHARED_STEP_BYTES, "shared_call_bytes": SHARED_CALL_BYTES}
     if not changes.keys() <= now.keys():
         raise ValueError(f"no limit named {', '.join(changes.keys() - now.keys())}")
     now.update(changes)
-    CHUNK_BYTES, STEP_OVERHEAD = now["chunk_bytes"], now["step_overhead"]
+    CHUNK_BYTES, BARRIER_BYTES = now["chunk_bytes"], now["barrier_bytes"]
     SHARED_STEP_BYTES, SHARED_CALL_BYTES = now["shared_step_bytes"], now["shared_call_bytes"]
     MOST_NAPS = now["most_naps"]
     return now
@@ -471,43 +479,55 @@ cdef void run_tasks(void *context, int member, int members) noexcept nogil:
     vl_restore_mode(mode)
 
 
-cdef void slice_sequences(Job *job, const ptrdiff_t *lengths, int slices) noexcept nogil:
-    """Cuts the sequences into slices of equal real work, in quarters of a row: four for each step of
-    a sequence, and the overhead for each time step that the slice takes part in, of which there are
-    as many as its first sequence is long."""
+cdef inline int64_t row_cost(ptrdiff_t place) noexcept nogil:
+    """Of the place-th row of a slice, for every step that it takes part in."""
+    return FIRST_ROW if place == 0 else NEXT_ROWS if place < 4 else ROW
+
+
+cdef int64_t slice_sequences(Job *job, const ptrdiff_t *lengths, int slices) noexcept nogil:
+    """Cuts the sequences into slices of equal real work; returns the largest one's cost."""
     cdef int64_t low = 0, high = 0, middle, cost
-    cdef ptrdiff_t r
+    cdef ptrdiff_t r, first
     cdef int used
     for r in range(job.sequences):
-        high += 4 * lengths[r]
-    high += STEP_OVERHEAD * lengths[0]
+        high += row_cost(r) * lengths[r]
     while low < high:                      # the smallest largest slice, by bisection
         middle = (low + high) // 2
-        used = 0
-        cost = middle + 1
-        for r in range(job.sequences):
-            if cost + 4 * lengths[r] > middle:
-                used += 1
-                cost = STEP_OVERHEAD * lengths[r]
-            cost += 4 * lengths[r]
-            if cost > middle:
-                used = slices + 1
-            if used > slices:
-                break
-        if used <= slices:
+        if cut(job, lengths, middle) <= slices:
             high = middle
         else:
             low = middle + 1
-    used = 0
-    cost = high + 1
+    job.slices = cut(job, lengths, high)
+    return high
+
+
+cdef int cut(Job *job, const ptrdiff_t *lengths, int64_t most) noexcept nogil:
+    """Slices of at most that cost, from the longest sequence on; returns their number, or one more than
+    there may be."""
+    cdef int64_t cost = 0
+    cdef ptrdiff_t r, first = 0
+    cdef int used = 1
+    job.first_row[0] = 0
     for r in range(job.sequences):
-        if used == 0 or (cost + 4 * lengths[r] > high and used < slices):
-            job.first_row[used] = r
+        if cost + row_cost(r - first) * lengths[r] > most and r > first:
+            if used == VL_MOST_THREADS:
+                return used + 1
+            job.first_row[used] = first = r
             used += 1
-            cost = STEP_OVERHEAD * lengths[r]
-        cost += 4 * lengths[r]
-    job.slices = used
+            cost = 0
+        cost += row_cost(r - first) * lengths[r]
+        if cost > most:
+            return VL_MOST_THREADS + 1
     job.first_row[used] = job.sequences
+    return used
+
+
+cdef bint worth_sharing(int64_t step_bytes, int64_t shared, int64_t sliced) noexcept nogil:
+    """Whether the threads should share every step of several sequences: slices are the surer way, for a
+    thread that is late holds up nobody."""
+    if step_bytes > NEAR_STEP_BYTES:
+        return shared < sliced
+    return shared < sliced // 5 * 4
 
 
 cdef int execute(Job *job, int threads) except -1:
@@ -517,6 +537,7 @@ cdef int execute(Job *job, int threads) except -1:
     cdef ptrdiff_t t, r, total = 0
     cdef ptrdiff_t *lengths = NULL
     cdef uint64_t needed
+    cdef int64_t whole = 0, sliced = 0, shared = INT64_MAX
     global rest_until
     # Independent units meet once a chunk, not at every step, and what they share is the projection.
     cdef ptrdiff_t depth = w.input_size if w.independent else w.width
@@ -543,18 +564,23 @@ cdef int execute(Job *job, int threads) except -1:
                 while t > 0 and job.batch_sizes[t - 1] <= r:
                     t -= 1
                 lengths[r] = t
-            slice_sequences(job, lengths,
-                            threads if threads % job.direction_count else
-                            threads // job.direction_count)
+            sliced = slice_sequences(job, lengths,
+                                     threads if threads % job.direction_count else
+                                     threads // job.direction_count)
+            for r in range(job.sequences):
+                whole += row_cost(r) * lengths[r]
             PyMem_Free(lengths)
-        elif (job.sequences == 1 and threads > job.direction_count
-              and (w.panels > 4 if w.independent else step_bytes >= SHARED_STEP_BYTES)
-              and step_bytes * job.steps + projection_bytes >= SHARED_CALL_BYTES
-              and vl_nanoseconds() >= rest_until):
+            if not w.independent:
+                shared = whole // threads + job.steps * BARRIER_BYTES // step_bytes
+        if (threads > job.direction_count
+                and (w.panels > 4 if w.independent else step_bytes >= SHARED_STEP_BYTES)
+                and step_bytes * job.steps + projection_bytes >= SHARED_CALL_BYTES
+                and (job.sequences == 1 or worth_sharing(step_bytes, shared, sliced))
+                and vl_nanoseconds() >= rest_until):
             job.share_steps = True
             if w.independent:
                 threads = min(threads, <int>((w.panels + 3) // 4))
-        else:
+        elif job.sequences == 1:
             threads = min(threads, job.direction_count)
     if job.share_steps:
         for t in range(job.steps):

@@ -107,13 +107,16 @@ def test_results_do_not_depend_on_threads(instruction_set, kind):
 
 
 @pytest.mark.parametrize(("kind", "proj_size"), [*((kind, 0) for kind in CELLS), ("lstm", 30)])
+@pytest.mark.parametrize("lengths", [[50], [50, 31, 31, 4, 1]])
 @pytest.mark.parametrize("most_naps", [10**9, -1])
-def test_shared_steps(instruction_set, limits, kind, proj_size, most_naps):
-    """One long sequence: threads share the hidden blocks and meet at every step, until they turn
-    out to have no cores (most_naps=-1: at once) and the caller goes on alone."""
-    *arguments, expected = case(kind, 7, 100, [50], np.float32, proj_size, reverses=(False, True))
+def test_shared_steps(instruction_set, limits, kind, proj_size, lengths, most_naps):
+    """One long sequence, or one and some shorter: threads share the hidden blocks and meet at every
+    step, until they turn out to have no cores (most_naps=-1: at once) and one goes on alone."""
+    reverses = (False, True)
+    *arguments, expected = case(kind, 7, 100, lengths, np.float32, proj_size, reverses=reverses)
     single = run(*arguments, threads=1)
-    limits(shared_step_bytes=0, shared_call_bytes=0, chunk_bytes=4096, most_naps=most_naps)
+    limits(shared_step_bytes=0, shared_call_bytes=0, barrier_bytes=0, chunk_bytes=4096)
+    limits(most_naps=most_naps)
     for threads in (3, 5):
         shared = run(*arguments, threads=threads)
         assert_close(shared, expected, np.float32)

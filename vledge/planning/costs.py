@@ -103,15 +103,19 @@ class Costs:
             return alone
         speed = 1 + self.thread * (threads - 1)
         slices = threads if threads % directions else threads // directions
-        if threads > directions and len(lengths) == 1 and _shares_steps(shape, steps):
-            return alone / (1 + self.shared * (threads - 1))
+        shared = np.inf
+        if threads > directions and _shares_steps(shape, steps):
+            shared = alone / (1 + self.shared * (threads - 1))
+            if len(lengths) == 1:
+                return shared
         if slices == 1 or len(lengths) == 1:
             return alone / (1 + self.thread if directions == 2 else 1)
         # Slices of equal work; each walks as many steps as its longest sequence has.
         work = np.cumsum(lengths)
         first = np.searchsorted(work, steps * np.arange(slices) / slices, "right")
         walked = int(lengths[np.unique(first)].sum())
-        return max((step * walked + row * steps) / speed, (step + row) * int(lengths[0]))
+        sliced = max((step * walked + row * steps) / speed, (step + row) * int(lengths[0]))
+        return float(min(sliced, shared))
 
     def _kernel(self, cell: str, hidden_size: int) -> tuple[float, float]:
         """Step and row, on straight lines between the measured sizes in logarithms."""
@@ -157,7 +161,7 @@ class Costs:
 
 
 def _shares_steps(shape: LayerShape, steps: int) -> bool:
-    """Whether threads run a single sequence's steps together: not where its weights are small."""
+    """Whether threads may run every step together: not where its weights are small."""
     if shape.cell == "indrnn":  # its steps take no product: what is shared is not worth a term
         return False
     least = limits()
