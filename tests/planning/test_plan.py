@@ -100,14 +100,12 @@ def test_time_grows_with_work_and_falls_with_threads():
     assert double > 1.3 * single
 
 
-def test_threads_share_the_steps_of_a_giant_that_lanes_leave_alone_at_the_end():
-    """Only where its weights are large: packed keeps the giant on one thread."""
+def test_threads_share_the_steps_of_a_giant():
+    """Only where its weights are large: else one thread has the giant, and hardly anything is won."""
     lengths = [1500, 100, 90, 80]
     for hidden_size, gains in ((64, False), (256, True)):
         alone, shared = (plan(lengths, nn.LSTM(64, hidden_size), threads=n) for n in (1, 2))
-        assert alone["lanes"].seconds > alone["packed"].seconds
-        assert (shared["lanes"].seconds < 0.9 * shared["packed"].seconds) == gains
-        assert shared["streaming"].seconds > shared["packed"].seconds  # all rows stay in its batch
+        assert (shared["packed"].seconds < 0.8 * alone["packed"].seconds) == gains
 
 
 def test_memory_that_is_not_kept_takes_time():
