@@ -51,8 +51,10 @@ cdef extern from "threads.h" nogil:
 cnp.import_array()
 
 # Bytes of projected input that a chunk holds: small enough to stay in the second-level cache
-# beside the weights, large enough that W_ih is seldom read anew (benchmarks/kernels.py --chunk).
-cdef size_t CHUNK_BYTES = 256 * 1024
+# beside the weights, large enough that W_ih is seldom read anew (benchmarks/kernels.py --chunk). Where
+# W_ih is large, half as many as it has: from 1 MB on it comes from beyond that cache.
+cdef ptrdiff_t CHUNK_BYTES = 256 * 1024
+cdef ptrdiff_t MOST_CHUNK_BYTES = 2 * 1024 * 1024
 # What a thread keeps of its scratch memory between calls.
 cdef size_t KEEP_BYTES = 4 * 1024 * 1024
 # What the first, the next three and any further rows of a step cost, in quarters of a row of a full tile:
@@ -144,8 +146,9 @@ cdef inline uint64_t rounded(uint64_t bytes) noexcept nogil:
 cdef ptrdiff_t chunk_rows(const Weights *w, ptrdiff_t rows, ptrdiff_t total) noexcept nogil:
     """Rows that a chunk may hold; one whole step always fits."""
     cdef ptrdiff_t row_bytes = w.vectors * w.kernels.lanes * w.itemsize
-    cdef ptrdiff_t most = <ptrdiff_t>CHUNK_BYTES // row_bytes
-    return min(max(most, rows), total)
+    cdef ptrdiff_t half = row_bytes * w.input_size // 2
+    cdef ptrdiff_t most = max(CHUNK_BYTES, min(half, MOST_CHUNK_BYTES))
+    return min(max(most // row_bytes, rows), total)
 
 
 cdef uint64_t lay_out(const Weights *w, ptrdiff_t rows, ptrdiff_t chunk, char *memory,

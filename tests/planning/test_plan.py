@@ -101,7 +101,7 @@ def test_time_grows_with_work_and_falls_with_threads():
 
 
 def test_threads_share_the_steps_of_a_giant():
-    """Only where its weights are large: else one thread has the giant, and hardly anything is won."""
+    """Only where its weights are large: else one thread has the giant and hardly gains."""
     lengths = [1500, 100, 90, 80]
     for hidden_size, gains in ((64, False), (256, True)):
         alone, shared = (plan(lengths, nn.LSTM(64, hidden_size), threads=n) for n in (1, 2))
