@@ -13,10 +13,11 @@ import time
 from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["LEVELS", "compiled", "fma_peak", "measured_limits", "read_speed"]
+__all__ = ["LEVELS", "Limit", "compiled", "fma_limit", "measured_limits", "read_limit"]
 
 LIMITS = r"""
 #include <stddef.h>
@@ -77,29 +78,39 @@ def compiled() -> ctypes.CDLL:
     return loaded
 
 
-def fma_peak() -> float:
-    """GFLOP/s of independent float32 FMAs."""
+class Limit(NamedTuple):
+    """What nobody does faster, to be run beside the work that is compared with it."""
+
+    run: Callable[[], object]
+    amount: float  #: floating-point operations or bytes of one run
+
+
+def fma_limit() -> Limit:
+    """Independent float32 FMAs."""
     library = compiled()
-    return 1e6 * 16 * 16 * 2 / _seconds(lambda: library.peak(1_000_000)) / 1e9
+    return Limit(lambda: library.peak(200_000), 200_000 * 16 * 16 * 2)
+
+
+def read_limit(size: int) -> Limit:
+    """Reading the same ``size`` bytes again and again, the faster of two ways."""
+    library = compiled()
+    memory = np.ones(size + 64, np.uint8)  # untouched zeros are all one page, which L1 holds
+    start = -memory.ctypes.data % 64
+    times = max(2, (32 << 20) // size)
+    ways = [
+        lambda sweep=sweep: sweep(memory.ctypes.data + start, size, times)
+        for sweep in (library.sweep, library.sweep_back)
+    ]
+    return Limit(min(ways, key=_seconds), times * size)
 
 
 def measured_limits(sizes: Iterable[int] = ()) -> dict[str, float]:
     """GFLOP/s of FMAs as ``FMA peak``, and GB/s of reading by the level of the memory, and by the
     number of bytes (as text) for those asked for."""
-    by_level = {level: read_speed(size) for level, size in LEVELS.items()}
-    return {"FMA peak": fma_peak(), **by_level, **{str(size): read_speed(size) for size in sizes}}
-
-
-def read_speed(size: int) -> float:
-    """GB/s of reading the same ``size`` bytes again and again, the faster of two ways."""
-    library = compiled()
-    memory = np.ones(size + 64, np.uint8)  # untouched zeros are all one page, which L1 holds
-    start = memory.ctypes.data + -memory.ctypes.data % 64
-    times = max(1, (32 << 20) // size)
-    ways = (library.sweep, library.sweep_back)
-    return (
-        times * size / min(_seconds(lambda way=way: way(start, size, times)) for way in ways) / 1e9
-    )
+    limits = {"FMA peak": fma_limit()}
+    limits |= {level: read_limit(size) for level, size in LEVELS.items()}
+    limits |= {str(size): read_limit(size) for size in sizes}
+    return {name: limit.amount / _seconds(limit.run) / 1e9 for name, limit in limits.items()}
 
 
 def _seconds(run: Callable[[], object], rounds: int = 9) -> float:

@@ -108,23 +108,18 @@ VL_ONE_COPY void vl_lstm_finish(const vl_step *s, const vl_units *u, const real 
 {
     (void)pre, (void)ld_pre;
 #pragma GCC unroll 1
-    for (int i = 0; i < u->count; i++) { /* i's denominator with g's, e of f, g, o's denominator */
+    for (int i = 0; i < u->count; i++) { /* c', and o's denominator */
+        real *c_at = (real *)s->c + vl_row(u, i) * s->ld_c + vl_panel(u, i) * L;
         vec g, g_below;
         vl_tanh_ratio(acc[i][2], &g, &g_below);
-        acc[i][0] = (1 + vl_exp_negated(acc[i][0])) * g_below;
-        acc[i][1] = vl_exp_negated(acc[i][1]);
-        acc[i][2] = g;
-        acc[i][3] = 1 + vl_exp_negated(acc[i][3]);
-    }
-#pragma GCC unroll 1
-    for (int i = 0; i < u->count; i++) {
-        real *c_at = (real *)s->c + vl_row(u, i) * s->ld_c + vl_panel(u, i) * L;
+        vec below = (1 + vl_exp_negated(acc[i][0])) * g_below;
         /* A gate f that is nearly open is 1 - e f, not 1 / (1 + e), whose sum loses what is small of e:
          * over thousands of steps that would add up. */
-        vec e = acc[i][1], f = 1 / (1 + e);
-        f = vl_select(e < 1, VL_FMA(-e, f, VL_SPLAT(1)), f);
-        acc[i][1] = VL_FMA(f, vl_load(c_at), acc[i][2] / acc[i][0]);
+        vec e = vl_exp_negated(acc[i][1]), f = 1 / (1 + e);
+        f = VL_IF_LESS(e, VL_SPLAT(1), VL_FMA(-e, f, VL_SPLAT(1)), f);
+        acc[i][1] = VL_FMA(f, vl_load(c_at), g / below);
         vl_store(c_at, acc[i][1]);
+        acc[i][3] = 1 + vl_exp_negated(acc[i][3]);
     }
 #pragma GCC unroll 1
     for (int i = 0; i < u->count; i++) {
@@ -144,8 +139,8 @@ VL_INLINE vec vl_gru_blend(vec n, vec n_below, vec e, vec h)
     /* (n e + h) / (1 + e),  and while the old state counts for more, where rounding would add up over
      * the steps,  h + (n - h) e / (1 + e) */
     vec whole = VL_FMA(n, e, h * n_below), change = VL_FMA(-h, n_below, n) * e;
-    return vl_select(e < 1, h, VL_SPLAT(0)) +
-           vl_select(e < 1, change, whole) / (n_below * (1 + e));
+    return VL_IF_LESS(e, VL_SPLAT(1), h, VL_SPLAT(0)) +
+           VL_IF_LESS(e, VL_SPLAT(1), change, whole) / (n_below * (1 + e));
 }
 
 VL_ONE_COPY void vl_gru_finish(const vl_step *s, const vl_units *u, const real *pre,

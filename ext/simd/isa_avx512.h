@@ -16,11 +16,17 @@
 #define VL_FMA(a, b, c) ((vec)_mm512_fmadd_pd((__m512d)(a), (__m512d)(b), (__m512d)(c)))
 #define VL_MIN(bound, x) ((vec)_mm512_min_pd((__m512d)(bound), (__m512d)(x)))
 #define VL_MAX(bound, x) ((vec)_mm512_max_pd((__m512d)(bound), (__m512d)(x)))
+#define VL_IF_LESS(a, b, yes, no)                                                            \
+    ((vec)_mm512_mask_blend_pd(                                                              \
+        _mm512_cmp_pd_mask((__m512d)(a), (__m512d)(b), _CMP_LT_OQ), (__m512d)(no), (__m512d)(yes)))
 #define VL_STORE_FIRST(p, v, n) _mm512_mask_storeu_pd(p, (__mmask8)((1u << (n)) - 1), (__m512d)(v))
 #else
 #define VL_SPLAT(s) ((vec)_mm512_set1_ps(s))
 #define VL_FMA(a, b, c) ((vec)_mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c)))
 #define VL_MIN(bound, x) ((vec)_mm512_min_ps((__m512)(bound), (__m512)(x)))
 #define VL_MAX(bound, x) ((vec)_mm512_max_ps((__m512)(bound), (__m512)(x)))
+#define VL_IF_LESS(a, b, yes, no)                                                            \
+    ((vec)_mm512_mask_blend_ps(                                                              \
+        _mm512_cmp_ps_mask((__m512)(a), (__m512)(b), _CMP_LT_OQ), (__m512)(no), (__m512)(yes)))
 #define VL_STORE_FIRST(p, v, n) _mm512_mask_storeu_ps(p, (__mmask16)((1u << (n)) - 1), (__m512)(v))
 #endif

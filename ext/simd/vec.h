@@ -4,7 +4,7 @@
  * The includer defines VL_BYTES (vector size), VL_F64 (0 or 1), VL_TALLEST(vectors), the height of row
  * tiles for panels so many vectors wide (tile.h counts the registers), VL_SPLAT(s) and, where the
  * instruction set has them, VL_FMA(a, b, c) = a*b + c rounded once, VL_MIN / VL_MAX(bound, x)
- * that give NaN when x is NaN, and VL_STORE_FIRST(p, v, n) that stores the first n < L lanes. What it
+ * that give NaN when x is NaN, VL_IF_LESS(a, b, yes, no), and VL_STORE_FIRST(p, v, n) that stores the first n < L lanes. What it
  * leaves out is defined here in terms that every CPU runs.
  */
 #if VL_F64
@@ -35,6 +35,10 @@ VL_INLINE vec vl_select(veci mask, vec yes, vec no)
 #ifndef VL_MIN
 #define VL_MIN(bound, x) vl_select((x) > (bound), bound, x)
 #define VL_MAX(bound, x) vl_select((x) < (bound), bound, x)
+#endif
+
+#ifndef VL_IF_LESS
+#define VL_IF_LESS(a, b, yes, no) vl_select((a) < (b), yes, no)
 #endif
 
 /* Makes v come from a register from here on: left to itself, GCC loads a vector that is used two or three

@@ -34,7 +34,8 @@ VL_INLINE vec vl_sigmoid(vec x) { return 1 / (1 + vl_exp_negated(x)); }
 
 #else
 
-/* Adding 1.5 * 2^23 leaves the nearest integer in the low bits of the sum. */
+/* Adding 1.5 * 2^23 leaves the nearest integer in the low bits of the sum; and 127 more, the exponent's bias,
+ * that power of two once the sum's bits are shifted to where an exponent stands. */
 #define VL_ROUNDER 12582912.0f
 #define VL_LN2_HI 0.693359375f /* few enough bits that n * LN2_HI is exact without FMA too */
 #define VL_LN2_LO -2.12194440e-4f
@@ -49,14 +50,15 @@ VL_INLINE vec vl_expm1_q(vec r)
     return VL_FMA(q, r, VL_SPLAT(0x1.fffffep-2f));
 }
 
-/* x in [-87, 87]: 2^n = *scale, expm1(r) returned */
-VL_INLINE vec vl_reduce(vec x, vec *scale)
+/* x in [-87, 87], sign 1 or -1: expm1(r) of sign * x returned, 2^(n + more) = *scale */
+VL_INLINE vec vl_reduce(vec x, int sign, int more, vec *scale)
 {
-    vec shifted = VL_FMA(x, VL_SPLAT(0x1.715476p+0f), VL_SPLAT(VL_ROUNDER));
-    vec n = shifted - VL_SPLAT(VL_ROUNDER);
-    vec r = VL_FMA(n, VL_SPLAT(-VL_LN2_HI), x);
+    const float rounder = VL_ROUNDER + 127 + more;
+    vec shifted = VL_FMA(x, VL_SPLAT(sign * 0x1.715476p+0f), VL_SPLAT(rounder));
+    vec n = shifted - VL_SPLAT(rounder);
+    vec r = VL_FMA(n, VL_SPLAT(-VL_LN2_HI), sign < 0 ? -x : x);
     r = VL_FMA(n, VL_SPLAT(-VL_LN2_LO), r);
-    *scale = (vec)(((veci)shifted << 23) + (veci)VL_SPLAT(1.0f));
+    *scale = (vec)((veci)shifted << 23);
     return VL_FMA(r * r, vl_expm1_q(r), r);
 }
 
@@ -69,7 +71,7 @@ VL_INLINE vec vl_clamp(vec x, float bound)
  * to multiply two such denominators. */
 VL_INLINE vec vl_exp_negated(vec x)
 {
-    vec scale, p = vl_reduce(vl_clamp(-x, 60.0f), &scale);
+    vec scale, p = vl_reduce(vl_clamp(x, 60.0f), -1, 0, &scale);
     return VL_FMA(scale, p, scale);
 }
 
@@ -78,8 +80,7 @@ VL_INLINE void vl_tanh_ratio(vec x, vec *numerator, vec *denominator)
 {
     vec scale, p;
     x = vl_clamp(x, 9.2f); /* tanh(9.02) rounds to 1 */
-    p = vl_reduce(x + x, &scale);
-    scale *= 0.5f;
+    p = vl_reduce(x + x, 1, -1, &scale);
     *numerator = VL_FMA(scale, p, scale - 0.5f);
     *denominator = *numerator + 1.0f;
 }
@@ -95,7 +96,8 @@ VL_INLINE vec vl_tanh(vec x)
     p = VL_FMA(p, u, VL_SPLAT(-0x1.b898dcp-5f));
     p = VL_FMA(p, u, VL_SPLAT(0x1.1109aep-3f));
     p = VL_FMA(p, u, VL_SPLAT(-0x1.55553ep-2f));
-    return vl_select(magnitude < 0.6f, VL_FMA(p * u, x, x), (vec)((veci)far | ((veci)x & sign)));
+    return VL_IF_LESS(magnitude, VL_SPLAT(0.6f), VL_FMA(p * u, x, x),
+                      (vec)((veci)far | ((veci)x & sign)));
 }
 
 /* The whole range: 2^n is applied in two halves, so that results reach down into the subnormals
@@ -120,7 +122,7 @@ VL_INLINE vec vl_sigmoid(vec x)
 {
     vec magnitude = (vec)((veci)x & 0x7fffffff);
     vec e = vl_exp(-magnitude);
-    return vl_select(x < 0, e, VL_SPLAT(1.0f)) / (1.0f + e);
+    return VL_IF_LESS(x, VL_SPLAT(0), e, VL_SPLAT(1.0f)) / (1.0f + e);
 }
 
 #endif
