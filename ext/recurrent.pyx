@@ -220,18 +220,12 @@ cdef void project_by_blas(const Job *job, const Weights *w, Scratch *s,
                            &one_f64, <double *>s.pre, &ld_pre)
 
 
-cdef void project(Job *job, const Weights *w, Scratch *s, ptrdiff_t count, bint turned, int member,
-                  int members) noexcept nogil:
+cdef void lay_out_projection(const Job *job, const Weights *w, const Scratch *s, ptrdiff_t rows,
+                             bint turned, int member, int members, vl_product *p) noexcept nogil:
     """pre = bias + W_ih x for the chunk's rows; of shared steps, this member's panels."""
-    if w.gemm != NULL:
-        if member == 0:
-            project_by_blas(job, w, s, count)
-        vl_wait(&job.barrier, members)
-        return
-    cdef vl_product p
     cdef ptrdiff_t first, last
     panel_share(w, member, members, &first, &last)
-    p.rows = count
+    p.rows = rows
     p.depth = w.input_size
     p.vectors = w.vectors
     p.first = first * (w.vectors // w.panels)
@@ -246,7 +240,6 @@ cdef void project(Job *job, const Weights *w, Scratch *s, ptrdiff_t count, bint 
     p.bias = w.bias
     p.out = s.pre
     p.ld_out = w.ld_pre
-    w.kernels.product(&p)
 
 
 cdef void panel_share(const Weights *w, int member, int members, ptrdiff_t *first,
@@ -279,6 +272,26 @@ cdef void step(const Weights *w, vl_step *k, vl_barrier *barrier, int members) n
         w.kernels.gru_gates(k)
         vl_wait(barrier, members)
         w.kernels.gru_candidate(k)
+
+
+cdef void step_from_input(const Weights *w, vl_product *p, vl_step *k, vl_barrier *barrier,
+                          int members) noexcept nogil:
+    """The input's projection and the step, a few panels at a time: so both matrices are read as one, forth
+    and back by turns, which begins with what the last step has left in the cache."""
+    cdef ptrdiff_t first = k.first_panel, last = k.last_panel, vectors = w.vectors // w.panels
+    cdef ptrdiff_t runs = (last - first + 3) // 4, i
+    if w.cell == GRU_RESET_BEFORE:  # all of a row's gates come before its first candidate
+        w.kernels.product(p)
+        step(w, k, barrier, members)
+        return
+    for i in range(runs):
+        k.first_panel = first + 4 * (runs - 1 - i if k.turned else i)
+        k.last_panel = min(k.first_panel + 4, last)
+        p.first = k.first_panel * vectors
+        p.last = k.last_panel * vectors
+        w.kernels.product(p)
+        step(w, k, barrier, members)
+    k.first_panel, k.last_panel = first, last
 
 
 cdef void project_state(const Weights *w, Scratch *s, char *h_next, char *out,
@@ -314,8 +327,9 @@ cdef bint walk(Job *job, int d, ptrdiff_t first_row, ptrdiff_t last_row, int mem
     cdef ptrdiff_t rows = last_row - first_row, size = w.itemsize
     cdef ptrdiff_t steps = 0, total = 0, t, r, live, walked, chunk_end, filled, i, chunk
     cdef int current = 0, naps = 0
-    cdef bint turned = job.turned
+    cdef bint turned = job.turned, at_once
     cdef Scratch s
+    cdef vl_product p
     cdef vl_step k
     cdef uint64_t needed
     cdef vl_independent n
@@ -400,8 +414,15 @@ cdef bint walk(Job *job, int d, ptrdiff_t first_row, ptrdiff_t last_row, int mem
             chunk_end += 1
         if members > 1:
             vl_wait(&job.barrier, members)
-        project(job, w, &s, filled, turned, member, members)
+        lay_out_projection(job, w, &s, filled, turned, member, members, &p)
         turned = not turned
+        at_once = steps == 1 and w.gemm == NULL and not w.independent
+        if w.gemm != NULL:
+            if member == 0:
+                project_by_blas(job, w, &s, filled)
+            vl_wait(&job.barrier, members)
+        elif not at_once:
+            w.kernels.product(&p)
 
         # ---- run its steps
         if w.independent:       # ... all at once: no unit waits for another
@@ -429,7 +450,10 @@ cdef bint walk(Job *job, int d, ptrdiff_t first_row, ptrdiff_t last_row, int mem
                 k.h_next = h_next
                 k.ld_h_next = w.ld_h
                 k.out = out
-            step(w, &k, &job.barrier, members)
+            if at_once:
+                step_from_input(w, &p, &k, &job.barrier, members)
+            else:
+                step(w, &k, &job.barrier, members)
             if w.w_hr != NULL:
                 vl_wait(&job.barrier, members)
                 if member == 0:

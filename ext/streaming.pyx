@@ -17,8 +17,7 @@ cimport numpy as cnp
 import numpy as np
 
 from vledge._ext.isa cimport vl_independent, vl_product, vl_step
-from vledge._ext.recurrent cimport run_independent, vl_barrier
-from vledge._ext.recurrent cimport step as step_cell
+from vledge._ext.recurrent cimport run_independent, step_from_input, vl_barrier
 from vledge._ext.weights cimport GRU_RESET_BEFORE, LSTM, Direction, Weights
 
 from vledge._ext.weights import GATES, aligned_empty, pack
@@ -213,18 +212,18 @@ cdef class StreamingStack:
             layer = &self.layers[index]
             layer.input_product.x = x
             layer.input_product.turned = layer.projection.turned = self.current
-            layer.w.kernels.product(&layer.input_product)
             layer.cell.h = layer.h[self.current]
             layer.cell.turned = self.current
             if layer.w.independent:
+                layer.w.kernels.product(&layer.input_product)
                 layer.units.out = out if index == self.count - 1 else NULL
                 run_independent(layer.w, &layer.units)
             elif layer.w.w_hr == NULL:
                 layer.cell.h_next = layer.h[following]
                 layer.cell.out = out if index == self.count - 1 else NULL
-                step_cell(layer.w, &layer.cell, &self.barrier, 1)
+                step_from_input(layer.w, &layer.input_product, &layer.cell, &self.barrier, 1)
             else:
-                step_cell(layer.w, &layer.cell, &self.barrier, 1)
+                step_from_input(layer.w, &layer.input_product, &layer.cell, &self.barrier, 1)
                 layer.projection.out = layer.h[following]
                 layer.w.kernels.product(&layer.projection)
                 if out != NULL and index == self.count - 1:

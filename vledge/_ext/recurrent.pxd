@@ -1,4 +1,4 @@
-from vledge._ext.isa cimport vl_independent, vl_step
+from vledge._ext.isa cimport vl_independent, vl_product, vl_step
 from vledge._ext.weights cimport Weights
 
 cdef extern from "threads.h" nogil:
@@ -10,8 +10,9 @@ ctypedef void (*task)(void *context, int member, int members) noexcept nogil
 
 cdef void parallel(int threads, task work, void *context) noexcept nogil
 
-# One time step of a layer; with one member nobody waits at the barrier.
-cdef void step(const Weights *w, vl_step *k, vl_barrier *barrier, int members) noexcept nogil
+# One time step of a layer from its input; with one member nobody waits at the barrier.
+cdef void step_from_input(const Weights *w, vl_product *p, vl_step *k, vl_barrier *barrier,
+                          int members) noexcept nogil
 
 # The steps of a layer of independent units, with the state in place.
 cdef void run_independent(const Weights *w, const vl_independent *n) noexcept nogil
