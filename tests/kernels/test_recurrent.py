@@ -110,8 +110,8 @@ def test_results_do_not_depend_on_threads(instruction_set, kind):
 @pytest.mark.parametrize("lengths", [[1], [50], [50, 31, 31, 4, 1]])
 @pytest.mark.parametrize("most_naps", [10**9, -1])
 def test_shared_steps(instruction_set, limits, kind, proj_size, lengths, most_naps):
-    """A step, one long sequence, or one and some shorter: threads share the hidden blocks and meet at
-    every step, until they turn out to have no cores (most_naps=-1: at once) and one goes on alone."""
+    """A step, one long sequence, one and some shorter: threads share the hidden blocks and meet at
+    each step, until they turn out to have no cores (most_naps=-1: at once); one goes on alone."""
     reverses = (False, True)
     *arguments, expected = case(kind, 7, 100, lengths, np.float32, proj_size, reverses=reverses)
     single = run(*arguments, threads=1)
