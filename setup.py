@@ -48,7 +48,6 @@ setup(
         [
             extension("packing"),
             extension("isa", *sorted(glob("ext/simd/*.c"))),
-            extension("blas"),
             extension("weights"),
             extension("recurrent", "ext/threads.c"),
             extension("product"),

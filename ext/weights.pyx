@@ -15,7 +15,7 @@ import math
 
 import numpy as np
 
-from vledge._ext.blas cimport gemm_for_projection
+from vledge import projection
 from vledge._ext.isa cimport kernels_for
 from vledge.mapped_file import in_memory, release
 
@@ -129,6 +129,15 @@ cdef const void *pointer(array) except? NULL:
     if array is None:
         return NULL
     return <const void *><size_t>array.ctypes.data
+
+
+cdef void *gemm_for_projection(bint f64) except? NULL:
+    """sgemm's or dgemm's Fortran interface where BLAS is to compute the projection, else NULL."""
+    if projection.selected() == "tile":
+        return NULL
+    from vledge.blas import gemm    # imported by who wants it
+
+    return <void *><size_t>gemm(f64)
 
 
 cdef class Direction:
