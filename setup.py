@@ -1,5 +1,6 @@
 """Build of the compiled core; everything declarative is in pyproject.toml."""
 
+from collections.abc import Sequence
 from glob import glob
 from pathlib import Path
 
@@ -12,9 +13,10 @@ from setuptools.command.build_py import build_py
 # every tile height then gives the same bits. No -march: one build runs on every CPU of its
 # architecture, the instruction sets are chosen inside the C sources.
 C_FLAGS = ["-O3", "-g0", "-std=gnu11", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off"]
+SMALL = ["-Os"]  # for what runs at load only: code is memory, too
 
 
-def extension(name: str, *c_sources: str) -> Extension:
+def extension(name: str, *c_sources: str, flags: Sequence[str] = ()) -> Extension:
     return Extension(
         f"vledge._ext.{name}",
         [f"ext/{name}.pyx", *c_sources],
@@ -24,7 +26,7 @@ def extension(name: str, *c_sources: str) -> Extension:
             ("CYTHON_CLINE_IN_TRACEBACK", "0"),
             ("NPY_NO_DEPRECATED_API", "NPY_1_23_API_VERSION"),
         ],
-        extra_compile_args=C_FLAGS,
+        extra_compile_args=[*C_FLAGS, *flags],
     )
 
 
@@ -48,8 +50,7 @@ setup(
         [
             extension("packing"),
             extension("isa", *sorted(glob("ext/simd/*.c"))),
-            extension("blas"),
-            extension("weights"),
+            extension("weights", flags=SMALL),
             extension("recurrent", "ext/threads.c"),
             extension("product"),
             extension("streaming"),
@@ -61,6 +62,7 @@ setup(
             "initializedcheck": False,
             "cdivision": True,
             "embedsignature": True,
+            "binding": False,  # functions that do not pretend to be Python's: a sixth less code
         },
     ),
 )

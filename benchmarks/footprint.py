@@ -290,6 +290,9 @@ def markdown(
         lines.append("| " + " | ".join(cells) + " |")
     floor = medians["lstm", "numpy"]
     mapped = medians["small", "vledge"].mapped - medians["small", "numpy"].mapped
+    # both directions of the classifier's layer, in float32
+    steps = len(japanese_vowels.load_test_set().packed().data)
+    output = steps * 2 * japanese_vowels.HIDDEN_SIZE * 4
     lines.append(
         f"""
 Medians, by `python -m benchmarks.footprint`. Import and peak are beyond Python with numpy, which
@@ -299,8 +302,8 @@ takes {floor.peak / 1e6:.0f} MB and {floor.output * 1e3:.0f} ms; × is of the we
 same LSTM with 16 units, {weights["small"] / 1e6:.2f} MB; growth, by how much it rises for each byte
 of weights from there to 512 units, {weights["large"] / 1e6:.1f} MB. Of vledge's fixed part
 {mapped / 1e6:.1f} MB are pages of shared libraries, which the system can drop again; what
-it grows by beyond the weights are pages of the weights' file, which Linux maps in large pieces
-around the row that is read. ncnn takes no lengths,
+it grows by beyond the weights are the arrays of 50 steps. Of JapaneseVowels'
+{output / 1e6:.1f} MB are the layer's output. ncnn takes no lengths,
 and OpenVINO's answers differ from torch's as soon as lengths do. scipy,
 which only x86-64 installs and nothing needs, would add
 {installed_bytes("scipy", {"numpy"}) / 1e6:.0f} MB to vledge's."""

@@ -5,6 +5,7 @@ own, its step t lies at ``address + t * stride``; so one loop serves all of them
 copy is ever made. Arguments have been checked in ``vledge.packing``; nothing here checks them.
 """
 
+cimport numpy as cnp
 import numpy as np
 
 from libc.stdint cimport SIZE_MAX, int64_t
@@ -28,8 +29,8 @@ cdef inline void move(char *target, const char *source, size_t nbytes) noexcept 
         memcpy(target, source, nbytes)
 
 
-def gather(size_t packed, const int64_t[::1] addresses, Py_ssize_t stride,
-           const int64_t[::1] batch_sizes, size_t row_nbytes):
+def gather(size_t packed, cnp.ndarray[int64_t, mode="c"] addresses, Py_ssize_t stride,
+           cnp.ndarray[int64_t, mode="c"] batch_sizes, size_t row_nbytes):
     """Write the packed rows at ``packed``: step by step, the sequences that are still running.
 
     ``addresses`` are the first rows of the sequences, longest first; ``stride`` is the distance in
@@ -46,8 +47,8 @@ def gather(size_t packed, const int64_t[::1] addresses, Py_ssize_t stride,
                 target += row_nbytes
 
 
-def scatter(size_t packed, const int64_t[::1] addresses, Py_ssize_t stride,
-            const int64_t[::1] batch_sizes, size_t row_nbytes, Py_ssize_t steps, size_t padding):
+def scatter(size_t packed, cnp.ndarray[int64_t, mode="c"] addresses, Py_ssize_t stride,
+            cnp.ndarray[int64_t, mode="c"] batch_sizes, size_t row_nbytes, Py_ssize_t steps, size_t padding):
     """Write the packed rows back to their sequences, and ``padding``'s row behind their ends.
 
     The inverse of :func:`gather`; every sequence gets ``steps`` rows, or its own number where
@@ -67,7 +68,7 @@ def scatter(size_t packed, const int64_t[::1] addresses, Py_ssize_t stride,
                     move(<char *><size_t>(sequences[b] + t * stride), <const char *>padding, row_nbytes)
 
 
-def sort_descending(const int64_t[::1] lengths):
+def sort_descending(cnp.ndarray[int64_t, mode="c"] lengths):
     """Indices that sort lengths from the longest, equal ones in the order that torch gives them."""
     cdef Py_ssize_t i, count = lengths.shape[0]
     cdef vl_entry *entries = NULL
@@ -76,7 +77,7 @@ def sort_descending(const int64_t[::1] lengths):
     if entries == NULL:
         raise MemoryError(f"no memory to sort {count} lengths")
     order = np.empty(count, np.int64)
-    cdef int64_t[::1] indices = order
+    cdef cnp.ndarray[int64_t, mode="c"] indices = order
     with nogil:
         for i in range(count):
             entries[i].length = lengths[i]
@@ -88,7 +89,7 @@ def sort_descending(const int64_t[::1] lengths):
     return order
 
 
-def are_batch_sizes(const int64_t[:] batch_sizes, Py_ssize_t rows):
+def are_batch_sizes(cnp.ndarray[int64_t] batch_sizes, Py_ssize_t rows):
     """Whether these are positive, never increase and sum up to ``rows``."""
     cdef Py_ssize_t t
     cdef int64_t left = rows, before = rows
@@ -100,7 +101,7 @@ def are_batch_sizes(const int64_t[:] batch_sizes, Py_ssize_t rows):
     return left == 0
 
 
-def are_inverse(const int64_t[:] permutation, const int64_t[:] inverse):
+def are_inverse(cnp.ndarray[int64_t] permutation, cnp.ndarray[int64_t] inverse):
     """Whether two arrays of one length are permutations, the inverse of each other."""
     cdef Py_ssize_t i, count = permutation.shape[0]
     for i in range(count):
@@ -109,13 +110,13 @@ def are_inverse(const int64_t[:] permutation, const int64_t[:] inverse):
     return True
 
 
-def running_out(const int64_t[:] falling, Py_ssize_t size):
+def running_out(cnp.ndarray[int64_t] falling, Py_ssize_t size):
     """How many of ``falling``, which never increase, are above 0, above 1, ... above size - 1.
 
     Turns lengths, longest first, into batch sizes, and batch sizes into lengths.
     """
     counts = np.empty(size, np.int64)
-    cdef int64_t[::1] above = counts
+    cdef cnp.ndarray[int64_t, mode="c"] above = counts
     cdef Py_ssize_t i, left = falling.shape[0]
     for i in range(size):
         while left and falling[left - 1] <= i:

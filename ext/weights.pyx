@@ -11,11 +11,13 @@ The input projection's panels hold the gates of one hidden block (four of them f
 gate); where BLAS computes it, one panel holds all vectors, which is a plain row-major matrix. Packing moves values and changes none, so torch's arrays come back bit for bit.
 """
 
+import math
+
 import numpy as np
 
-from vledge._ext.blas cimport gemm_for_projection
+from vledge import projection
 from vledge._ext.isa cimport kernels_for
-from vledge.mapped_pages import pages_of
+from vledge.mapped_file import in_memory, release
 
 GATES = {"lstm": 4, "gru": 3, "gru_reset_before": 3, "rnn_tanh": 1, "rnn_relu": 1,
          "indrnn_tanh": 1, "indrnn_relu": 1}
@@ -34,7 +36,7 @@ ctypedef fused real:
 def aligned_empty(shape, dtype):
     """An uninitialised C-contiguous array that begins at a multiple of 64 bytes."""
     dtype = np.dtype(dtype)
-    size = int(np.prod(shape, dtype=object)) * dtype.itemsize
+    size = math.prod(shape) * dtype.itemsize
     memory = np.empty(size + 64, np.uint8)
     start = -memory.ctypes.data % 64
     return memory[start:start + size].view(dtype).reshape(shape)
@@ -73,33 +75,34 @@ cdef void place(real *rows, Py_ssize_t row_stride, Py_ssize_t stride, Py_ssize_t
 def pack(matrix, gates, lanes, group):
     """``[gates*H, K]`` -> flat packed array, panels of ``group`` vectors, the last may be narrower.
 
-    Nothing else of the matrix's size is held: no copy in between, and of a mapped file only the
-    pages that a panel is made of.
+    Nothing else of the matrix's size is held: no copy in between, and no pages of a mapped file
+    that has the matrix in one piece.
     """
     hidden_size, depth = matrix.shape[0] // gates, matrix.shape[1]
     count = -(-hidden_size // lanes) * gates
     matrix = np.require(matrix, requirements="A")
-    row_stride, stride = (s // matrix.itemsize for s in matrix.strides)
+    row_stride, stride = [s // matrix.itemsize for s in matrix.strides]
     packed = aligned_empty((count * lanes * depth,), matrix.dtype)
-    release = pages_of(matrix)
-    cdef char *source = <char *><size_t>matrix.ctypes.data
+    release(matrix)     # whoever looked at it before brought some
+    cdef const void *source
     cdef char *target = <char *><size_t>packed.ctypes.data
-    cdef Py_ssize_t row, vector, itemsize = matrix.itemsize
+    cdef Py_ssize_t vector, itemsize = matrix.itemsize
     for start in range(0, count, group):
         width = min(group, count - start)
         step = width * lanes
         for i in range(width):
             block, gate = divmod(start + i, gates)
             height = min(lanes, hidden_size - block * lanes)
-            row = (gate * hidden_size + block * lanes) * matrix.strides[0]
+            first = gate * hidden_size + block * lanes
+            rows = in_memory(matrix[first:first + height])
+            source = pointer(rows)
             vector = (start * depth + i) * lanes * itemsize
             if itemsize == sizeof(float):
-                place[float](<float *>(source + row), row_stride, stride, height, depth,
+                place[float](<float *>source, row_stride, stride, height, depth,
                              <float *>(target + vector), step, lanes)
             else:
-                place[double](<double *>(source + row), row_stride, stride, height, depth,
+                place[double](<double *>source, row_stride, stride, height, depth,
                               <double *>(target + vector), step, lanes)
-        release()
     return packed
 
 
@@ -126,6 +129,15 @@ cdef const void *pointer(array) except? NULL:
     if array is None:
         return NULL
     return <const void *><size_t>array.ctypes.data
+
+
+cdef void *gemm_for_projection(bint f64) except? NULL:
+    """sgemm's or dgemm's Fortran interface where BLAS is to compute the projection, else NULL."""
+    if projection.selected() == "tile":
+        return NULL
+    from vledge.blas import gemm    # imported by who wants it
+
+    return <void *><size_t>gemm(f64)
 
 
 cdef class Direction:
@@ -184,6 +196,7 @@ cdef class Direction:
         w.gemm = gemm_for_projection(dtype == np.float64)
         group = vectors if w.gemm != NULL else 3 if gates == 3 else 4
         m = {"w_ih": pack(weight_ih, gates, lanes, group)}
+        bias_ih, bias_hh = [None if b is None else in_memory(b) for b in (bias_ih, bias_hh)]
         bias = np.zeros(gates * hidden_size, dtype)
         if bias_ih is not None:
             bias += bias_ih
@@ -200,7 +213,7 @@ cdef class Direction:
             m["w_hh"] = pack(weight_hh[:2 * hidden_size], 2, lanes, 2)
             m["w_candidate"] = pack(weight_hh[n], 1, lanes, 4)
         elif independent:
-            m["w_hh"] = aligned_copy(to_vectors(weight_hh, 1, lanes))
+            m["w_hh"] = aligned_copy(to_vectors(in_memory(weight_hh), 1, lanes))
         else:
             m["w_hh"] = pack(weight_hh, gates, lanes, 4)
         m["bias"] = aligned_copy(to_vectors(bias, gates, lanes))
@@ -208,8 +221,7 @@ cdef class Direction:
             m["w_hr"] = pack(weight_hr, 1, lanes, 4)
 
         self.matrices = m
-        self.bias_parts = tuple(None if b is None else np.array(b) for b in (bias_ih, bias_hh))
-        pages_of(weight_hh)()  # those that the biases brought
+        self.bias_parts = [None if b is None else np.array(b) for b in (bias_ih, bias_hh)]
         self.cell, self.dtype, self.reverse = cell, dtype, reverse
         self.input_size, self.hidden_size = weight_ih.shape[1], hidden_size
         self.proj_size = 0 if weight_hr is None else depth
@@ -245,8 +257,8 @@ cdef class Direction:
     @property
     def nbytes(self) -> int:
         """Bytes that the packed weights take, padding included."""
-        parts = [*self.matrices.values(), *(b for b in self.bias_parts if b is not None)]
-        return sum(a.nbytes for a in parts)
+        parts = [*self.matrices.values(), *self.bias_parts]
+        return sum([a.nbytes for a in parts if a is not None])
 
     def weight_ih(self):
         """``[G*H, I]`` in torch's layout, bit for bit as given."""

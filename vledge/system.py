@@ -8,8 +8,8 @@ import struct
 
 import numpy as np
 
-from vledge import threads
-from vledge._ext import blas, isa
+from vledge import blas, threads
+from vledge._ext import isa
 from vledge._version import __version__
 
 __all__ = ["describe"]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -91,6 +92,8 @@ def test_changed_file(
         assert isinstance(array, np.ndarray)
         assert array.dtype.isnative
         np.array(array)  # every element can be read
+    if weights is not None and file.endswith(".safetensors"):
+        safetensors.deserialize(path.read_bytes())  # takes it, too
 
 
 @pytest.mark.parametrize("file", FILES)

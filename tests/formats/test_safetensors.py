@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import stat
 import struct
 import tracemalloc
@@ -9,7 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors
 import safetensors.numpy
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from vledge.errors import FormatError
 from vledge.formats import load_weights, read_checkpoint, save_weights
@@ -58,7 +62,6 @@ def test_bfloat16_is_widened(tmp_path: Path) -> None:
 
 
 def test_complex_numbers_of_newer_libraries(tmp_path: Path) -> None:
-    pytest.importorskip("safetensors", minversion="0.8", reason="safetensors before 0.8: no C64")
     path = tmp_path / "model.safetensors"
     values = np.array([1 + 2j, -3j], "c8")
     path.write_bytes(encoded({"w": entry([2], 0, 16, "C64")}, values.tobytes()))
@@ -92,8 +95,12 @@ def encoded(header: object, data: bytes = b"") -> bytes:
     return struct.pack("<Q", len(text)) + text + data
 
 
-def entry(shape: list[int], begin: int, end: int, dtype: str = "F32") -> dict:
+def entry(shape: list, begin: int, end: int, dtype: str | None = "F32") -> dict:
     return {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
+
+
+def with_metadata(metadata: object) -> bytes:
+    return encoded({"__metadata__": metadata, "w": entry([2], 0, 8)}, bytes(8))
 
 
 LYING = {
@@ -120,6 +127,45 @@ LYING = {
     "control characters": encoded({"\x1b[2J": entry([2], 0, 8)}, bytes(8)),
     "no tensors": encoded({}),
     "40 dimensions": encoded({"w": entry([1] * 40, 0, 4)}, bytes(4)),
+    "400,000 dimensions": encoded({"w": entry([10**17] * 400_000, 0, 4)}, bytes(4)),
+    "no file": b"\x02\0\0\0{",
+    "a header of 0 bytes": bytes(8) + b"{}",
+    "header longer than the file": struct.pack("<Q", 100) + b"{}",
+    "JSON after JSON": encoded("{}{}"),
+    "no end of JSON": encoded('{"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}', bytes(8)),
+    "a mark of byte order": encoded(f"\ufeff{json.dumps({'w': entry([2], 0, 8)})}", bytes(8)),
+    "UTF-16": encoded("".join(f"{c}\0" for c in json.dumps({"w": entry([2], 0, 8)})), bytes(8)),
+    "no UTF-8": struct.pack("<Q", 8) + b'{"\xff":1}',
+    "half a character as a name": encoded({"\ud800": entry([2], 0, 8)}, bytes(8)),
+    "half a character in the metadata": with_metadata({"a": "\udc00\ud800"}),
+    "a number in the metadata": with_metadata({"a": 1}),
+    "metadata that are a list": with_metadata(["a"]),
+    "no metadata": with_metadata(None),
+    "a name twice in the metadata": with_metadata({}).replace(b"{}", b'{"a":"b","a":"c"}'),
+    "an entry that is a list": encoded({"w": ["F32", [2], [0, 8]]}, bytes(8)),
+    "an entry with more": encoded({"w": entry([2], 0, 8) | {"strides": [1]}}, bytes(8)),
+    "an entry with less": encoded({"w": {"dtype": "F32", "shape": [2]}}, bytes(8)),
+    "a third offset": encoded({"w": entry([2], 0, 8) | {"data_offsets": [0, 8, 8]}}, bytes(8)),
+    "offsets in the wrong order": encoded({"w": entry([0], 8, 0)}, bytes(8)),
+    "a hole before the end": encoded({"v": entry([], 0, 4), "w": entry([], 8, 12)}, bytes(12)),
+    "tensors in one place": encoded({"v": entry([], 0, 4), "w": entry([], 0, 4)}, bytes(4)),
+    "a true size": encoded({"w": entry([True], 0, 4)}, bytes(4)),
+    "a size as text": encoded({"w": entry(["1"], 0, 4)}, bytes(4)),
+    "a dtype that is none": encoded({"w": entry([1], 0, 4, None)}, bytes(4)),
+    "half a byte": encoded({"w": entry([3], 0, 1, "F4")}, bytes(1)),
+    "more float8 than there are": encoded({"w": entry([2**40], 0, 1, "F8_E4M3")}, bytes(1)),
+    **{
+        f"the size {size}": encoded(
+            f'{{"w":{{"dtype":"F32","shape":[0,{size}],"data_offsets":[0,0]}}}}'
+        )
+        for size in ("-0", "-1", "1.0", "1e0", "01", "+1", "NaN", "Infinity", "1e999", str(2**64))
+    },
+    **{
+        f"the offset {offset}": encoded(
+            f'{{"w":{{"dtype":"F32","shape":[0],"data_offsets":[{offset},0]}}}}'
+        )
+        for offset in ("-0", "0.0", "false", "null", '"0"', "0e0", "00")
+    },
 }
 
 
@@ -133,6 +179,80 @@ def test_lying_file(case: str, tmp_path: Path) -> None:
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 64 << 20
+
+
+@pytest.mark.parametrize("shape", [[0, 10**17, 10**17], [10**17, 10**17, 0]])
+@pytest.mark.parametrize("dtype", ["F32", "F8_E4M3"])
+def test_shape_whose_product_overflows_before_it_is_nothing(
+    shape: list[int], dtype: str, tmp_path: Path
+) -> None:
+    """The library's product stops at a 0 that comes early, and overflows at one that comes late."""
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(encoded({"v": entry([], 0, 4), "w": entry(shape, 4, 4, dtype)}, bytes(4)))
+    with pytest.raises(FormatError, match=r"tensor 'w': shape .* is too large"):
+        load_weights(path)
+
+
+# What stands in a header, and what looks like it.
+TOKENS = [
+    *"{}[],: ",
+    *(
+        "0",
+        "1",
+        "2",
+        "4",
+        "8",
+        "16",
+        "-0",
+        "01",
+        "1e0",
+        "1.0",
+        "1E400",
+        "-1",
+        str(2**63),
+        str(2**64),
+    ),
+    *("true", "null", "NaN", "[0,4]", "[4,8]", "[2]", "[]", "{}", "\n", "\ufeff", "\0"),
+    *('"F32"', '"U8"', '"F4"', '"F9"', '"w"', '"v"', '"\\ud800"', '"\\u0076"', '"\t"', '"\xe9"'),
+    *('"dtype"', '"shape"', '"data_offsets"', '"__metadata__"', '"strides":1', '"dtype":"F32"'),
+]
+HEADERS = [
+    {"w": entry([2], 0, 8)},
+    {"w": entry([1], 4, 8), "v": entry([4], 0, 4, "U8"), "__metadata__": {"a": "b"}},
+    {"w": entry([2, 0], 8, 8), "v": entry([16], 0, 8, "F4"), "u": entry([], 8, 8 + 2, "BF16")},
+]
+
+
+@settings(max_examples=1_000, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    header=st.sampled_from([json.dumps(header, separators=(",", ":")) for header in HEADERS]),
+    changes=st.lists(
+        st.tuples(st.floats(0, 1, exclude_max=True), st.sampled_from(["", *TOKENS]), st.booleans()),
+        max_size=3,
+    ),
+    size=st.sampled_from([0, 4, 8, 8, 8, 10, 16]),
+)
+def test_no_file_is_read_that_the_library_refuses(
+    header: str, changes: list[tuple[float, str, bool]], size: int, tmp_path: Path
+) -> None:
+    tokens = re.findall(r'"[^"]*"|[^"\w]|\w+', header)
+    for where, token, insert in changes:
+        at = int(where * len(tokens))
+        tokens[at : at + (not insert)] = [token]
+    data = bytes(range(1, 1 + size))
+    content = encoded("".join(tokens), data)
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(content)
+    try:
+        checkpoint = read_checkpoint(path)
+    except FormatError:
+        return
+    expected = dict(safetensors.deserialize(content))
+    assert {*checkpoint.weights, *checkpoint.skipped} == expected.keys()
+    for name, array in checkpoint.weights.items():
+        assert list(array.shape) == expected[name]["shape"]
+        if expected[name]["dtype"] != "BF16":
+            assert array.tobytes() == bytes(expected[name]["data"])
 
 
 def test_dtypes_that_numpy_lacks_are_left_out_and_reported(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from tests import reference
 from tests.kernels.test_recurrent import TOLERANCE, assert_close, case
-from vledge._ext import blas
+from vledge import projection
 from vledge._ext.recurrent import run
 
 pytest.importorskip("scipy", reason="scipy is not installed: the lean way, tiles only")
@@ -17,10 +17,10 @@ pytest.importorskip("scipy", reason="scipy is not installed: the lean way, tiles
 
 @pytest.fixture
 def blas_projection():
-    before = blas.selected_projection()
-    blas.select_projection("blas")
+    before = projection.selected()
+    projection.select("blas")
     yield
-    blas.select_projection(before)
+    projection.select(before)
 
 
 @pytest.mark.parametrize("dtype", list(TOLERANCE))
@@ -56,7 +56,7 @@ def in_python(code):
 def test_both_ways_of_loading(way):
     """By the file alone, nothing of scipy's package is imported."""
     loaded, modules = in_python(
-        "import json, sys; from vledge._ext import blas;"
+        "import json, sys; from vledge import blas;"
         f"way = blas.load((blas.{way},));"
         "print(json.dumps([way, [m for m in sys.modules if m.startswith('scipy')]]))"
     )
@@ -66,7 +66,7 @@ def test_both_ways_of_loading(way):
 
 def test_scipy_imports_as_usual_afterwards():
     in_python(
-        "from vledge._ext import blas; blas.load(); import numpy as np, scipy.linalg;"
+        "from vledge import blas; blas.load(); import numpy as np, scipy.linalg;"
         "assert scipy.linalg.blas.dgemm(1, np.eye(2), np.eye(2))[0, 0] == 1; print(1)"
     )
 
@@ -74,7 +74,7 @@ def test_scipy_imports_as_usual_afterwards():
 def test_missing_scipy_is_named():
     done = in_python(
         "import sys, json; sys.modules['scipy'] = None\n"
-        "from vledge._ext import blas\n"
+        "from vledge import blas\n"
         "import vledge\n"
         "try: blas.load((lambda: blas.from_package(),))\n"
         "except vledge.MissingDependencyError as error: print(json.dumps(str(error)))"
@@ -84,4 +84,4 @@ def test_missing_scipy_is_named():
 
 def test_unknown_projection():
     with pytest.raises(ValueError, match="'gpu' is not one of tile, blas"):
-        blas.select_projection("gpu")
+        projection.select("gpu")

@@ -77,15 +77,15 @@ def test_chunks_equal_steps_bit_for_bit(make, batch_first, with_out):
 
 
 def test_weights_laid_out_for_blas(make):
-    from vledge._ext.blas import select_projection, selected_projection
+    from vledge import projection
 
     pytest.importorskip("scipy")
-    before = selected_projection()
+    before = projection.selected()
     try:
-        select_projection("blas")
+        projection.select("blas")
         layer = loaded(make())
     finally:
-        select_projection(before)
+        projection.select(before)
     x = frames((FRAMES, BATCH, 5))
     stream = layer.stream(batch=BATCH)
     np.testing.assert_allclose(stream.push(x), layer(x)[0], rtol=0, atol=2e-6)

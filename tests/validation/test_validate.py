@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from tests.peers import peer
-from vledge._ext import blas, isa
+from vledge import projection
+from vledge._ext import isa
 from vledge.formats import vledge_model
 from vledge.formats.graph_definition import Node, ValueInfo
 from vledge.threads import get_num_threads
@@ -40,11 +41,11 @@ def noisy(array):
 
 
 def test_every_way_of_running_is_run(made):
-    before = isa.selected(), blas.selected_projection(), get_num_threads()
+    before = isa.selected(), projection.selected(), get_num_threads()
     seen = []
     report = validate(*made, progress=lambda done, total, label: seen.append((done, total)))
     assert report.passed
-    assert (isa.selected(), blas.selected_projection(), get_num_threads()) == before
+    assert (isa.selected(), projection.selected(), get_num_threads()) == before
     assert {run.path.isa for run in report.runs} == set(isa.runnable())
     assert {run.path.threads for run in report.runs} >= {1, 2}
     assert {run.path.strategy for run in report.runs} == STRATEGIES.keys() - {"chunks"}

@@ -6,13 +6,13 @@ Source: onnx's ExternalData.md. CVE-2022-25882, CVE-2024-27318 and CVE-2026-2748
 """
 
 import hashlib
-import mmap
 import os
 import stat
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 
 from vledge.errors import FormatError
+from vledge.mapped_file import MappedFile
 
 __all__ = ["ExternalFiles"]
 
@@ -85,7 +85,7 @@ class ExternalFiles:
                 raise FormatError(f"its data are in {location!r}, which is not a regular file")
             if status.st_size == 0:
                 return memoryview(b"")
-            return memoryview(mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ))
+            return memoryview(MappedFile(descriptor))
         finally:
             os.close(descriptor)
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from vledge.errors import FormatError
+from vledge.mapped_file import MappedFile
 
 if TYPE_CHECKING:
     from vledge.formats.zip_archive import ZipArchive
@@ -27,7 +27,7 @@ class Source(NamedTuple):
     """The bytes of a file, mapped rather than read; ``archive`` when they are a zip archive."""
 
     path: str
-    data: bytes | mmap.mmap
+    data: bytes | MappedFile
     archive: ZipArchive | None = None
     format: str = ""
 
@@ -98,10 +98,10 @@ FORMATS: Final = (
 def open_source(path: str | os.PathLike[str]) -> Source:
     """Map a file into memory; OSError as ``open`` raises it where that is not possible."""
     name = os.fspath(path)
-    data: bytes | mmap.mmap = b""
+    data: bytes | MappedFile = b""
     with open(name, "rb") as file:
         if os.fstat(file.fileno()).st_size:
-            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            data = MappedFile(file.fileno())
     return Source(name, data)
 
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vledge._ext import blas, isa
+from vledge import blas, projection
+from vledge._ext import isa
 from vledge.formats.graph_definition import Graph, Model
 from vledge.graph.session import InferenceSession
 from vledge.threads import get_num_threads, set_num_threads, usable_cores
@@ -98,13 +99,13 @@ def available_paths(model: Model, reference: Reference) -> tuple[list[Path], dic
     inside = [name for name in OPTIONS if name not in left_out]
     paths = []
     for name in isa.runnable():
-        for projection in projections:
-            tile = projection == "tile"
+        for product in projections:
+            tile = product == "tile"
             for threads in (1, several):
                 strategies = whole if tile else ["batch"]
-                paths += [Path(strategy, name, threads, projection) for strategy in strategies]
+                paths += [Path(strategy, name, threads, product) for strategy in strategies]
             for strategy in inside if tile else []:
-                paths += [Path(strategy, name, threads, projection) for threads in (1, several)]
+                paths += [Path(strategy, name, threads, product) for threads in (1, several)]
     return paths, {name: left_out[name] for name in STRATEGIES if name in left_out}
 
 
@@ -161,15 +162,15 @@ def _goes_step_by_step(model: Model) -> bool:
 @contextlib.contextmanager
 def selected(path: Path) -> Iterator[None]:
     """Have instruction set, threads and products as the path says, and as they were after."""
-    before = isa.selected(), blas.selected_projection(), get_num_threads()
+    before = isa.selected(), projection.selected(), get_num_threads()
     try:
         isa.select(path.isa)
-        blas.select_projection(path.projection)
+        projection.select(path.projection)
         set_num_threads(path.threads)
         yield
     finally:
         isa.select(before[0])
-        blas.select_projection(before[1])
+        projection.select(before[1])
         set_num_threads(before[2])
 
 

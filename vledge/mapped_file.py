@@ -1,0 +1,63 @@
+"""Files mapped into memory, and how to copy out of one without its pages staying.
+
+A touched page of a mapping brings many around it, 64 KB of them or all that Linux keeps together,
+and each counts as memory of this process. What is copied anyway is therefore read from the file.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from typing import Any
+
+import numpy as np
+
+from vledge.errors import FormatError
+
+__all__ = ["MappedFile", "in_memory", "release"]
+
+
+class MappedFile(mmap.mmap):
+    """All of a file that is not empty, mapped to be read."""
+
+    descriptor: int
+    address: int
+
+    def __new__(cls, descriptor: int) -> MappedFile:
+        self = super().__new__(cls, descriptor, 0, access=mmap.ACCESS_READ)
+        self.descriptor = os.dup(descriptor)
+        self.address = np.frombuffer(self, np.uint8).ctypes.data
+        return self
+
+    def __del__(self) -> None:
+        os.close(self.descriptor)
+
+    def copy_of(self, array: np.ndarray) -> np.ndarray:
+        """What a C-contiguous array over the mapping holds, read from the file."""
+        data = os.pread(self.descriptor, array.nbytes, array.ctypes.data - self.address)
+        if len(data) != array.nbytes:
+            raise FormatError("a file of weights was cut short after it had been opened")
+        return np.ndarray(array.shape, array.dtype, data)
+
+
+def in_memory(array: np.ndarray) -> np.ndarray:
+    """The array itself, or a copy if it is a C-contiguous part of a mapped file."""
+    file = _file_under(array)
+    return array if file is None or not array.flags.c_contiguous else file.copy_of(array)
+
+
+def release(array: np.ndarray) -> None:
+    """Drop the pages of the mapped file under an array, if there is one, from this process.
+
+    The array stays: pages come back from the file when they are touched.
+    """
+    file = _file_under(array)
+    if file is not None and hasattr(mmap, "MADV_DONTNEED"):
+        file.madvise(mmap.MADV_DONTNEED)
+
+
+def _file_under(array: np.ndarray) -> MappedFile | None:
+    owner: Any = array
+    while isinstance(owner, (np.ndarray, memoryview)):
+        owner = owner.base if isinstance(owner, np.ndarray) else owner.obj
+    return owner if isinstance(owner, MappedFile) else None
