@@ -36,10 +36,11 @@ BATCHES = (
 
 def calibrate(seconds: float = 0.01) -> Costs:
     """Measure, all of it twice, for what disturbs a machine lasts for seconds; each figure is the
-    least of the runs that fit into so many seconds, three at least, or of one for 0."""
+    least of the runs that fit into so many seconds, three at least. For 0 all is measured once."""
     stopwatch = _Stopwatch(seconds)
-    _measured(stopwatch)
-    stopwatch.again()
+    if seconds:
+        _measured(stopwatch)
+        stopwatch.again()
     return _measured(stopwatch)
 
 
