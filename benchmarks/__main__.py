@@ -34,6 +34,9 @@ def main() -> int:
     parser.add_argument("--peers", default=",".join(PEERS), help=f"({','.join(PEERS)})")
     parser.add_argument("--rounds", type=int, default=7, help="interleaved rounds (7)")
     parser.add_argument("--json", type=Path, help="write the record to this file")
+    parser.add_argument(
+        "--keep", action="store_true", help="keep the rows of --json that are not measured now"
+    )
     parser.add_argument("--write-readme", action="store_true", help="renew benchmarks/README.md")
     parser.add_argument("--list", action="store_true", help="list the works and stop")
     parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
@@ -63,6 +66,11 @@ def main() -> int:
             records += json.loads(Path(file.name).read_text())
     limits.append(measured_limits(sizes))
     reached = {name: max(two[name] for two in limits) for name in limits[0]}
+    if arguments.keep:
+        before = json.loads(arguments.json.read_text())
+        rows = {(r["threads"], r["name"]): r for r in (*before["records"], *records)}
+        records = list(rows.values())
+        reached |= {n: max(reached.get(n, 0), v) for n, v in before["limits"].items()}
     result = {"machine": machine(names), "limits": reached, "records": records}
     result["machine"]["limits of one core"] = (
         f"{reached['FMA peak']:.0f} GFLOP/s; reading "

@@ -72,10 +72,6 @@ cdef ptrdiff_t NEAR_STEP_BYTES = 1024 * 1024
 # how many bytes of weights a call must read in all to be worth waking a thread.
 cdef ptrdiff_t SHARED_STEP_BYTES = 256 * 1024
 cdef ptrdiff_t SHARED_CALL_BYTES = 4 * 1024 * 1024
-# ... and where the last call ended so short a time ago that its threads are still awake.
-cdef ptrdiff_t FOLLOWING_CALL_BYTES = 3 * 512 * 1024
-cdef int64_t AWAKE_NANOSECONDS = 20_000
-cdef int64_t last_end = 0
 # Naps at the barrier of a shared step after which the caller goes on alone, and for how long no step
 # is shared after that: the other threads' cores are busy with something else.
 cdef int MOST_NAPS = 4
@@ -569,7 +565,7 @@ cdef int execute(Job *job, int threads) except -1:
     cdef ptrdiff_t *lengths = NULL
     cdef uint64_t needed
     cdef int64_t whole = 0, sliced = 0, shared = INT64_MAX
-    global rest_until, last_end
+    global rest_until
     # Independent units meet once a chunk, not at every step, and what they share is the projection.
     cdef ptrdiff_t depth = w.input_size if w.independent else w.width
     cdef int64_t step_bytes = w.vectors * w.kernels.lanes * depth * w.itemsize
@@ -606,8 +602,7 @@ cdef int execute(Job *job, int threads) except -1:
                 shared = whole // threads + job.steps * BARRIER_BYTES // step_bytes
         if (threads > job.direction_count
                 and (w.panels > 4 if w.independent else step_bytes >= SHARED_STEP_BYTES)
-                and (call_bytes >= SHARED_CALL_BYTES or call_bytes >= FOLLOWING_CALL_BYTES
-                     and vl_nanoseconds() - last_end < AWAKE_NANOSECONDS)
+                and call_bytes >= SHARED_CALL_BYTES
                 and (job.sequences == 1 or worth_sharing(step_bytes, shared, sliced))
                 and vl_nanoseconds() >= rest_until):
             job.share_steps = True
@@ -630,8 +625,6 @@ cdef int execute(Job *job, int threads) except -1:
                     run_tasks, job)
     if job.alone:
         rest_until = vl_nanoseconds() + REST_NANOSECONDS
-    if call_bytes >= FOLLOWING_CALL_BYTES:
-        last_end = vl_nanoseconds()
     if job.out_of_memory:
         raise MemoryError("no memory for the working buffers of a recurrent layer")
     return 0

@@ -10,6 +10,9 @@ from benchmarks.workloads import Inputs, Workload
 
 __all__ = ["notes", "prepare", "version"]
 
+# Weights of a step that threads share.
+SHARED_BYTES = 4 << 20
+
 
 def version() -> str | None:
     import vledge
@@ -19,10 +22,11 @@ def version() -> str | None:
 
 def notes() -> Sequence[str]:
     return [
-        "vledge in the ratio is layer.stream(batch=1).step for single steps on one thread (streams "
-        "run on their caller's; on more it is layer.step), layer(x) for equal lengths, and "
-        "layer(x, lengths=lengths) for different ones, padded array to padded array. A stream's "
-        "first run begins at the initial state and is compared, later ones carry on."
+        "vledge in the ratio is layer.stream(batch=1).step for single steps (streams run on their "
+        "caller's thread; where two share a step, from 4 MB on, it is layer.step), layer(x) for "
+        "equal lengths, and layer(x, lengths=lengths) for different ones, padded array to padded "
+        "array. A stream's first run begins at the initial state and is compared, later ones carry "
+        "on."
     ]
 
 
@@ -35,7 +39,8 @@ def prepare(
     vledge.set_num_threads(threads)
     layer = getattr(nn, workload.cell).from_weights(weights)
     if workload.streaming:
-        return _streaming(layer, inputs, threads)
+        step_shared = threads > 1 and workload.weight_bytes >= SHARED_BYTES
+        return _streaming(layer, inputs, step_shared)
     if workload.kind == "full":
         return [Contestant("vledge", lambda: layer(inputs.x), _outputs)]
 
@@ -57,7 +62,7 @@ def prepare(
     ]
 
 
-def _streaming(layer: Any, inputs: Inputs, threads: int) -> list[Contestant]:
+def _streaming(layer: Any, inputs: Inputs, step_shared: bool) -> list[Contestant]:
     initial = inputs.h_0 if inputs.c_0 is None else (inputs.h_0, inputs.c_0)
     rows, steps = list(inputs.x), list(inputs.x[:, None])
     pre_bound = layer.step
@@ -91,13 +96,13 @@ def _streaming(layer: Any, inputs: Inputs, threads: int) -> list[Contestant]:
 
     return [
         Contestant(
-            "vledge" if threads == 1 else "vledge stream",
+            "vledge stream" if step_shared else "vledge",
             run_stream,
             stream_outputs,
-            counted=threads == 1,
+            counted=not step_shared,
         ),
         Contestant(
-            "vledge step" if threads == 1 else "vledge", run_step, outputs, counted=threads > 1
+            "vledge" if step_shared else "vledge step", run_step, outputs, counted=step_shared
         ),
         Contestant("vledge call", run_call, outputs, counted=False),
     ]
