@@ -57,12 +57,14 @@ cdef ptrdiff_t CHUNK_BYTES = 256 * 1024
 cdef ptrdiff_t MOST_CHUNK_BYTES = 2 * 1024 * 1024
 # What a thread keeps of its scratch memory between calls.
 cdef size_t KEEP_BYTES = 4 * 1024 * 1024
-# What the first, the next three and any further rows of a step cost, in quarters of a row of a full tile:
-# a single row is bound by reading the weights (benchmarks/kernels.py).
+# What rows of a step cost, in quarters of a row of a full tile (benchmarks/kernels.py): a single row is bound by
+# reading the weights, where they are more than the nearest cache holds, and three take little more.
 cdef enum:
     FIRST_ROW = 10
     NEXT_ROWS = 2
+    FIRST_SMALL_ROW = 6
     ROW = 4
+cdef ptrdiff_t SMALL_STEP_BYTES = 64 * 1024
 # What meeting at every step costs: as much as a quarter of a row, times this, by the step's bytes of weights.
 cdef ptrdiff_t BARRIER_BYTES = 1024 * 1024
 # Recurrent weights of one step beyond which few cores' second-level cache holds them: threads that share a
@@ -117,6 +119,7 @@ cdef struct Job:
     int next_task
     int out_of_memory
     bint turned                  # weights are read from the last to the first; every other time
+    bint small_step              # its recurrent weights fit in the nearest cache
     bint share_steps             # one task for all threads instead of one thread a task
     bint alone                   # ... until the others turned out to have no core
     char *shared
@@ -506,8 +509,10 @@ cdef void run_tasks(void *context, int member, int members) noexcept nogil:
     vl_restore_mode(mode)
 
 
-cdef inline int64_t row_cost(ptrdiff_t place) noexcept nogil:
+cdef inline int64_t row_cost(bint small, ptrdiff_t place) noexcept nogil:
     """Of the place-th row of a slice, for every step that it takes part in."""
+    if small:
+        return FIRST_SMALL_ROW if place == 0 else ROW
     return FIRST_ROW if place == 0 else NEXT_ROWS if place < 4 else ROW
 
 
@@ -517,7 +522,7 @@ cdef int64_t slice_sequences(Job *job, const ptrdiff_t *lengths, int slices) noe
     cdef ptrdiff_t r, first
     cdef int used
     for r in range(job.sequences):
-        high += row_cost(r) * lengths[r]
+        high += row_cost(job.small_step, r) * lengths[r]
     while low < high:                      # the smallest largest slice, by bisection
         middle = (low + high) // 2
         if cut(job, lengths, middle) <= slices:
@@ -536,13 +541,13 @@ cdef int cut(Job *job, const ptrdiff_t *lengths, int64_t most) noexcept nogil:
     cdef int used = 1
     job.first_row[0] = 0
     for r in range(job.sequences):
-        if cost + row_cost(r - first) * lengths[r] > most and r > first:
+        if cost + row_cost(job.small_step, r - first) * lengths[r] > most and r > first:
             if used == VL_MOST_THREADS:
                 return used + 1
             job.first_row[used] = first = r
             used += 1
             cost = 0
-        cost += row_cost(r - first) * lengths[r]
+        cost += row_cost(job.small_step, r - first) * lengths[r]
         if cost > most:
             return VL_MOST_THREADS + 1
     job.first_row[used] = job.sequences
@@ -572,6 +577,7 @@ cdef int execute(Job *job, int threads) except -1:
     cdef int64_t projection_bytes = (0 if w.independent
                                      else w.vectors * w.kernels.lanes * w.input_size * w.itemsize)
     cdef int64_t call_bytes = step_bytes * job.steps + projection_bytes
+    job.small_step = step_bytes <= SMALL_STEP_BYTES
     job.slices = 1
     job.first_row[0] = 0
     job.first_row[1] = job.sequences
@@ -596,7 +602,7 @@ cdef int execute(Job *job, int threads) except -1:
                                      threads if threads % job.direction_count else
                                      threads // job.direction_count)
             for r in range(job.sequences):
-                whole += row_cost(r) * lengths[r]
+                whole += row_cost(job.small_step, r) * lengths[r]
             PyMem_Free(lengths)
             if not w.independent:
                 shared = whole // threads + job.steps * BARRIER_BYTES // step_bytes
