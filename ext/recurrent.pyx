@@ -118,7 +118,7 @@ cdef struct Job:
     ptrdiff_t first_row[65]
     int next_task
     int out_of_memory
-    bint turned                  # weights are read from the last to the first; every other time
+    bint turned                  # weights are read from the last to the first
     bint small_step              # its recurrent weights fit in the nearest cache
     bint share_steps             # one task for all threads instead of one thread a task
     bint alone                   # ... until the others turned out to have no core
@@ -149,8 +149,8 @@ cdef inline uint64_t rounded(uint64_t bytes) noexcept nogil:
 cdef ptrdiff_t chunk_rows(const Weights *w, ptrdiff_t rows, ptrdiff_t total) noexcept nogil:
     """Rows that a chunk may hold; one whole step always fits."""
     cdef ptrdiff_t row_bytes = w.vectors * w.kernels.lanes * w.itemsize
-    cdef ptrdiff_t half = row_bytes * w.input_size // 2
-    cdef ptrdiff_t most = max(CHUNK_BYTES, min(half, MOST_CHUNK_BYTES))
+    cdef int64_t half = <int64_t>row_bytes * w.input_size // 2
+    cdef ptrdiff_t most = max(CHUNK_BYTES, <ptrdiff_t>min(half, <int64_t>MOST_CHUNK_BYTES))
     return min(max(most // row_bytes, rows), total)
 
 
@@ -518,9 +518,8 @@ cdef inline int64_t row_cost(bint small, ptrdiff_t place) noexcept nogil:
 
 cdef int64_t slice_sequences(Job *job, const ptrdiff_t *lengths, int slices) noexcept nogil:
     """Cuts the sequences into slices of equal real work; returns the largest one's cost."""
-    cdef int64_t low = 0, high = 0, middle, cost
-    cdef ptrdiff_t r, first
-    cdef int used
+    cdef int64_t low = 0, high = 0, middle
+    cdef ptrdiff_t r
     for r in range(job.sequences):
         high += row_cost(job.small_step, r) * lengths[r]
     while low < high:                      # the smallest largest slice, by bisection
@@ -534,8 +533,8 @@ cdef int64_t slice_sequences(Job *job, const ptrdiff_t *lengths, int slices) noe
 
 
 cdef int cut(Job *job, const ptrdiff_t *lengths, int64_t most) noexcept nogil:
-    """Slices of at most that cost, from the longest sequence on; returns their number, or one more than
-    there may be."""
+    """Slices of at most that cost, from the longest sequence on; returns their number, or more than there
+    may be where no cut is that cheap."""
     cdef int64_t cost = 0
     cdef ptrdiff_t r, first = 0
     cdef int used = 1
@@ -543,7 +542,7 @@ cdef int cut(Job *job, const ptrdiff_t *lengths, int64_t most) noexcept nogil:
     for r in range(job.sequences):
         if cost + row_cost(job.small_step, r - first) * lengths[r] > most and r > first:
             if used == VL_MOST_THREADS:
-                return used + 1
+                return VL_MOST_THREADS + 1
             job.first_row[used] = first = r
             used += 1
             cost = 0
@@ -605,7 +604,7 @@ cdef int execute(Job *job, int threads) except -1:
                 whole += row_cost(job.small_step, r) * lengths[r]
             PyMem_Free(lengths)
             if not w.independent:
-                shared = whole // threads + job.steps * BARRIER_BYTES // step_bytes
+                shared = whole // threads + <int64_t>job.steps * BARRIER_BYTES // step_bytes
         if (threads > job.direction_count
                 and (w.panels > 4 if w.independent else step_bytes >= SHARED_STEP_BYTES)
                 and call_bytes >= SHARED_CALL_BYTES
