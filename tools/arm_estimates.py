@@ -24,12 +24,12 @@ BOARDS = {
     "Pi 4": ("Cortex-A72", "cortex-a72", 1.8),
     "Pi 5": ("Cortex-A76", "neoverse-n1", 2.4),
 }
-# name -> (kernel, sums; one row's loop runs two panels and is the one that prefetches)
-KERNELS = {"LSTM, one row": ("lstm", 8, True), "LSTM, six rows": ("lstm", 24, False)}
+# name -> (function of tile.h, sums); one row's loop runs two panels
+TILES = {"LSTM, one row": ("vl_near_pair_4", 8), "LSTM, five rows": ("vl_tile_5x4", 20)}
 
 
 def loops() -> dict[str, list[list[str]]]:
-    """Kernel -> the innermost backward jumps' bodies, as assembler text."""
+    """Function -> the innermost backward jumps' bodies, as assembler text."""
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "neon.o"
         source = SOURCES / "table_neon_f32.c"
@@ -42,7 +42,7 @@ def loops() -> dict[str, list[list[str]]]:
         ).stdout
     found: dict[str, list[list[str]]] = {}
     for function in re.split(r"\n(?=[0-9a-f]+ <)", text):
-        head = re.match(r"[0-9a-f]+ <vl_kernel_(\w+)>:", function)
+        head = re.match(r"[0-9a-f]+ <(\w+)>:", function)
         if not head:
             continue
         lines = [re.match(r"\s*([0-9a-f]+):\s+(.*)", line) for line in function.splitlines()]
@@ -57,13 +57,13 @@ def loops() -> dict[str, list[list[str]]]:
     return found
 
 
-def k_loop(bodies: list[list[str]], sums: int, prefetches: bool) -> list[str]:
+def k_loop(bodies: list[list[str]], sums: int) -> list[str]:
     """The loop that adds to that many different registers."""
     for body in bodies:
         targets = {m[1] for text in body if (m := re.match(r"fmla\s+(v\d+)", text))}
-        if len(targets) == sums and any("prfm" in text for text in body) == prefetches:
+        if len(targets) == sums:
             return body
-    raise SystemExit(f"no k loop with {sums} sums in the kernel's code")
+    raise SystemExit(f"no k loop with {sums} sums in the tile's code")
 
 
 def cycles(mca: str, cpu: str, body: list[str]) -> tuple[float, str]:
@@ -94,8 +94,8 @@ def main() -> None:
     print("| board | core | k loop | FMAs | cycles | bound by | GFLOP/s of one core | of peak |")
     print("|---|---|---|--:|--:|---|--:|--:|")
     for board, (core, cpu, clock) in BOARDS.items():
-        for name, (kernel, *which) in KERNELS.items():
-            body = k_loop(found[kernel], *which)
+        for name, (function, sums) in TILES.items():
+            body = k_loop(found[function], sums)
             fmas = sum(text.startswith("fmla") for text in body)
             took, bound = cycles(mca, cpu, body)
             speed = fmas * 8 / took * clock

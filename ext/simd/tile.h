@@ -39,7 +39,7 @@ VL_INLINE void vl_tile(int rows, int vectors, real *out, ptrdiff_t ld_out, vl_st
 #pragma GCC unroll 32
     for (int i = 0; i < rows * vectors; i++)
         sum[i / vectors][i % vectors] = VL_SPLAT(0);
-#pragma GCC unroll 2 /* a core whose other thread is busy issues half as much: 2 to 5 % there */
+#pragma GCC unroll VL_UNROLL
     for (; k < end; k++, w += vectors * L) {
         if (rows < vectors) {
             vec xs[VL_MOST_ROWS];
