@@ -41,6 +41,8 @@ def main() -> int:
     parser.add_argument("--list", action="store_true", help="list the works and stop")
     parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.keep and not arguments.json:
+        parser.error("--keep wants the --json whose rows it keeps")
     works = quick_matrix() if arguments.quick else matrix()
     works = [work for work in works if re.search(arguments.filter, work.name)]
     if arguments.list:

@@ -51,7 +51,7 @@ cdef extern from "threads.h" nogil:
 cnp.import_array()
 
 # Bytes of projected input that a chunk holds: small enough to stay in the second-level cache
-# beside the weights, large enough that W_ih is seldom read anew (benchmarks/kernels.py --chunk). Where
+# beside the weights, large enough that W_ih is seldom read anew. Where
 # W_ih is large, half as many as it has: from 1 MB on it comes from beyond that cache.
 cdef ptrdiff_t CHUNK_BYTES = 256 * 1024
 cdef ptrdiff_t MOST_CHUNK_BYTES = 2 * 1024 * 1024

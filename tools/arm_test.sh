@@ -14,7 +14,7 @@
 # reference outputs stand in. Emulated time says nothing of a board's.
 #
 #   ARM_CPU      the CPU to emulate (cortex-a53; for armhf cortex-a15; qemu-aarch64 -cpu help)
-#   ARM_SECONDS  after how long a folder of tests is cut off, which is a failure (1800)
+#   ARM_SECONDS  after how long a folder of tests is cut off, which is a failure (3600)
 #   ARM_CACHE    where the unpacked packages are kept (~/.cache/vledge-arm, 700 MB)
 #   ARM_RUN      a command to run in place of the tests, by the emulated Python: "-m vledge info"
 #   PYTHON       a Python with venv, to run the build's tools (python3)
@@ -48,7 +48,7 @@ shift
 quick= wheel=
 case ${1:-} in --quick) quick=1; shift ;; --wheel) wheel=1; shift ;; esac
 pure="pytest iniconfig pluggy packaging pygments hypothesis sortedcontainers attrs typing_extensions"
-: "${PYTHON:=python3}" "${ARM_CACHE:=$HOME/.cache/vledge-arm}" "${ARM_SECONDS:=1800}"
+: "${PYTHON:=python3}" "${ARM_CACHE:=$HOME/.cache/vledge-arm}" "${ARM_SECONDS:=3600}"
 project=$(cd "$(dirname "$0")/.." && pwd)
 root=$ARM_CACHE/$architecture
 site=$root/site

@@ -4,8 +4,8 @@
  * The includer defines VL_BYTES (vector size), VL_F64 (0 or 1), VL_TALLEST(vectors), the height of row
  * tiles for panels so many vectors wide (tile.h counts the registers), VL_SPLAT(s) and, where the
  * instruction set has them, VL_FMA(a, b, c) = a*b + c rounded once, VL_MIN / VL_MAX(bound, x)
- * that give NaN when x is NaN, VL_IF_LESS(a, b, yes, no), and VL_STORE_FIRST(p, v, n) that stores the first n < L lanes. What it
- * leaves out is defined here in terms that every CPU runs.
+ * that give NaN when x is NaN, VL_IF_LESS(a, b, yes, no), and VL_STORE_FIRST(p, v, n) that stores the
+ * first n < L lanes. What it leaves out is defined here in terms that every CPU runs.
  */
 #if VL_F64
 typedef double real;

@@ -105,7 +105,9 @@ def test_threads_share_the_steps_of_a_giant():
     lengths = [1500, 100, 90, 80]
     for hidden_size, gains in ((64, False), (256, True)):
         alone, shared = (plan(lengths, nn.LSTM(64, hidden_size), threads=n) for n in (1, 2))
+        assert alone["lanes"].seconds > alone["packed"].seconds
         assert (shared["packed"].seconds < 0.8 * alone["packed"].seconds) == gains
+        assert shared["streaming"].seconds > shared["packed"].seconds  # all rows stay in its batch
 
 
 def test_memory_that_is_not_kept_takes_time():
@@ -144,7 +146,7 @@ def test_no_strategy_within_the_limit_is_an_error():
 
 
 @pytest.mark.parametrize("form", ["list", "padded", "packed", "masked"])
-@pytest.mark.parametrize(("kind", "num_layers"), [(nn.LSTM, 1), (nn.IndRNN, 2)])
+@pytest.mark.parametrize(("kind", "num_layers"), [(nn.LSTM, 1), (nn.LSTM, 2), (nn.IndRNN, 2)])
 def test_predicted_memory_is_what_is_allocated(form, kind, num_layers):
     lengths = np.array([300, 20, 50, 7, 120, 80, 200, 33] * 12)
     layer = wide(kind, num_layers)

@@ -11,7 +11,7 @@ import pytest
 
 import vledge
 from vledge import nn
-from vledge.planning import cache_path, calibrate, calibration, costs, save
+from vledge.planning import cache_path, calibrate, costs, save
 from vledge.planning.calibration import _nonnegative
 from vledge.planning.costs import Costs
 from vledge.planning.defaults import DEFAULT
@@ -118,16 +118,13 @@ def test_a_write_that_fails_leaves_the_old_file(monkeypatch):
     assert costs() == slower()
 
 
-def test_calibration_measures_all_that_plans_need(monkeypatch):
-    # the whole tables take minutes on an emulated CPU
-    monkeypatch.setattr(calibration, "HIDDEN_SIZES", (16, 128))
-    monkeypatch.setattr(calibration, "BATCHES", calibration.BATCHES[:5])
+def test_calibration_measures_all_that_plans_need():
     measured = calibrate(seconds=0.0)
     assert set(measured.kernels) == set(DEFAULT.kernels)
     assert set(measured.overheads) == set(DEFAULT.overheads)
     assert Costs.from_dict(json.loads(json.dumps(measured.as_dict()))) == measured
     for table in measured.kernels.values():
-        assert table[-1].row > 2 * table[0].row, "128 hidden units take more than 16"
+        assert table[-1].row > 3 * table[0].row, "512 hidden units take more than 16"
 
 
 def test_the_fit_finds_constants_and_drops_what_would_be_negative():

@@ -52,7 +52,7 @@ for name, make in LAYERS.items():
         stream = loaded(make()).stream(batch=batch)
         x = np.ones((batch, 5), np.float32)
         y = stream.step(x)
-        step, steps = stream.step, range(1000)
+        step, steps = stream.step, range(10_000)
         for _ in range(100):
             step(x, y)
         allocations, locks = counter.counted_allocations(), counter.counted_locks()
