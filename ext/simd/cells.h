@@ -149,7 +149,7 @@ VL_ONE_COPY void vl_gru_finish(const vl_step *s, const vl_units *u, const real *
 #pragma GCC unroll 1
     for (int i = 0; i < u->count; i++) {
         vec below = 1 + vl_exp_negated(acc[i][0]);
-        acc[i][1] = vl_exp_negated(acc[i][1]);
+        acc[i][1] = vl_finite_exp_negated(acc[i][1]);
         acc[i][2] = vl_load(pre + i * ld_pre + 2 * L) + acc[i][2] / below;
     }
 #pragma GCC unroll 1
@@ -173,7 +173,7 @@ VL_ONE_COPY void vl_gru_gates_finish(const vl_step *s, const vl_units *u, const 
         ptrdiff_t row = vl_row(u, i), panel = vl_panel(u, i);
         vec h = vl_load(vl_state(s, row, panel));
         vl_store((real *)s->gated + row * s->ld_h + panel * L, h / (1 + vl_exp_negated(acc[i][0])));
-        vl_store((real *)s->c + row * s->ld_c + panel * L, vl_exp_negated(acc[i][1]));
+        vl_store((real *)s->c + row * s->ld_c + panel * L, vl_finite_exp_negated(acc[i][1]));
     }
 }
 

@@ -28,5 +28,8 @@
 #define VL_IF_LESS(a, b, yes, no)                                                            \
     ((vec)_mm512_mask_blend_ps(                                                              \
         _mm512_cmp_ps_mask((__m512)(a), (__m512)(b), _CMP_LT_OQ), (__m512)(no), (__m512)(yes)))
+/* y less the nearest integer, 0 for infinities; and p 2^n */
+#define VL_FRACTION(y) ((vec)_mm512_reduce_ps((__m512)(y), 0x08))
+#define VL_TIMES_POWER(p, n) ((vec)_mm512_scalef_ps((__m512)(p), (__m512)(n)))
 #define VL_STORE_FIRST(p, v, n) _mm512_mask_storeu_ps(p, (__mmask16)((1u << (n)) - 1), (__m512)(v))
 #endif
