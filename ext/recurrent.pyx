@@ -231,8 +231,8 @@ cdef void lay_out_projection(const Job *job, const Weights *w, const Scratch *s,
     p.rows = rows
     p.depth = w.input_size
     p.vectors = w.vectors
-    p.first = first * (w.vectors // w.panels)
-    p.last = last * (w.vectors // w.panels)
+    p.first = first * w.gates
+    p.last = min(last * w.gates, w.vectors)
     p.columns = w.vectors * w.kernels.lanes
     p.group = w.group
     p.turned = turned
@@ -281,7 +281,7 @@ cdef void step_from_input(const Weights *w, vl_product *p, vl_step *k, vl_barrie
                           int members) noexcept nogil:
     """The input's projection and the step, a few panels at a time: so both matrices are read as one, forth
     and back by turns, which begins with what the last step has left in the cache."""
-    cdef ptrdiff_t first = k.first_panel, last = k.last_panel, vectors = w.vectors // w.panels
+    cdef ptrdiff_t first = k.first_panel, last = k.last_panel
     cdef ptrdiff_t runs = (last - first + 3) // 4, i
     if w.cell == GRU_RESET_BEFORE:  # all of a row's gates come before its first candidate
         w.kernels.product(p)
@@ -290,8 +290,8 @@ cdef void step_from_input(const Weights *w, vl_product *p, vl_step *k, vl_barrie
     for i in range(runs):
         k.first_panel = first + 4 * (runs - 1 - i if k.turned else i)
         k.last_panel = min(k.first_panel + 4, last)
-        p.first = k.first_panel * vectors
-        p.last = k.last_panel * vectors
+        p.first = k.first_panel * w.gates
+        p.last = min(k.last_panel * w.gates, w.vectors)
         w.kernels.product(p)
         step(w, k, barrier, members)
     k.first_panel, k.last_panel = first, last

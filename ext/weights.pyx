@@ -1,9 +1,10 @@
 """The weights of one direction of one recurrent layer, laid out for the kernels once, at load.
 
 A matrix ``[G*H, K]`` in torch's layout (G gates of H rows) is cut into vectors of L rows of one
-gate, zero-padded at the end of H; vectors are ordered by hidden block, then gate. Neighbouring
-vectors form the panels that a tile works on, and a panel is stored in the order the k loop reads
-it::
+gate, ordered by hidden block, then gate. The hidden units that do not fill a block have their gates side by
+side, zero-padded once at the end: an LSTM's 100 units in vectors of 16 are 6 blocks of four vectors and
+a single one of four units. Neighbouring vectors form the panels that a tile works on, and a panel is
+stored in the order the k loop reads it::
 
     packed[panel][k][vector in panel][L]
 
@@ -42,22 +43,53 @@ def aligned_empty(shape, dtype):
     return memory[start:start + size].view(dtype).reshape(shape)
 
 
+def vector_count(gates, hidden_size, lanes):
+    """Vectors of one row of ``gates * hidden_size`` results."""
+    blocks, units = divmod(hidden_size, lanes)
+    return blocks * gates + -(-units * gates // lanes)
+
+
 def to_vectors(matrix, gates, lanes):
-    """``[gates*H, ...]`` -> ``[hidden block * gates, lanes, ...]``, zero-padded."""
-    hidden_size = matrix.shape[0] // gates
-    blocks = -(-hidden_size // lanes)
-    padded = np.zeros((gates, blocks * lanes, *matrix.shape[1:]), matrix.dtype)
-    padded[:, :hidden_size] = matrix.reshape(gates, hidden_size, *matrix.shape[1:])
-    padded = padded.reshape(gates, blocks, lanes, *matrix.shape[1:])
-    return padded.swapaxes(0, 1).reshape(blocks * gates, lanes, *matrix.shape[1:])
+    """``[gates*H, ...]`` -> ``[vectors, lanes, ...]``."""
+    hidden_size, rest = matrix.shape[0] // gates, matrix.shape[1:]
+    full = hidden_size // lanes * lanes
+    by_gate = matrix.reshape(gates, hidden_size, *rest)
+    rows = np.zeros((vector_count(gates, hidden_size, lanes) * lanes, *rest), matrix.dtype)
+    blocks = by_gate[:, :full].reshape(gates, full // lanes, lanes, *rest).swapaxes(0, 1)
+    rows[:gates * full] = blocks.reshape(gates * full, *rest)
+    rows[gates * full:gates * hidden_size] = by_gate[:, full:].reshape(-1, *rest)
+    return rows.reshape(-1, lanes, *rest)
 
 
 def from_vectors(vectors, gates, hidden_size):
     """The inverse of :func:`to_vectors`."""
-    blocks, lanes, rest = vectors.shape[0] // gates, vectors.shape[1], vectors.shape[2:]
-    padded = vectors.reshape(blocks, gates, lanes, *rest).swapaxes(0, 1)
-    padded = padded.reshape(gates, blocks * lanes, *rest)
-    return np.ascontiguousarray(padded[:, :hidden_size]).reshape(gates * hidden_size, *rest)
+    lanes, rest = vectors.shape[1], vectors.shape[2:]
+    full = hidden_size // lanes * lanes
+    rows = vectors.reshape(-1, *rest)
+    by_gate = np.empty((gates, hidden_size, *rest), vectors.dtype)
+    blocks = rows[:gates * full].reshape(full // lanes, gates, lanes, *rest).swapaxes(0, 1)
+    by_gate[:, :full] = blocks.reshape(gates, full, *rest)
+    by_gate[:, full:] = rows[gates * full:gates * hidden_size].reshape(gates, -1, *rest)
+    return by_gate.reshape(gates * hidden_size, *rest)
+
+
+def vector_rows(matrix, gates, lanes, vector):
+    """The rows of ``[gates*H, K]`` that a vector holds, in memory: ``[at most lanes, K]``."""
+    hidden_size = matrix.shape[0] // gates
+    block, gate = divmod(vector, gates)
+    if block < hidden_size // lanes:
+        first = gate * hidden_size + block * lanes
+        return in_memory(matrix[first:first + lanes])
+    units = hidden_size % lanes
+    first = (vector - hidden_size // lanes * gates) * lanes     # of the rows that stand side by side
+    last = min(first + lanes, gates * units)
+    parts = []
+    for gate in range(first // units, -(-last // units)):
+        end = (gate + 1) * hidden_size
+        begin = end - units
+        parts.append(in_memory(matrix[max(begin, begin + first - gate * units):
+                                      min(end, begin + last - gate * units)]))
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 cdef void place(real *rows, Py_ssize_t row_stride, Py_ssize_t stride, Py_ssize_t height,
@@ -79,9 +111,8 @@ def pack(matrix, gates, lanes, group):
     that has the matrix in one piece.
     """
     hidden_size, depth = matrix.shape[0] // gates, matrix.shape[1]
-    count = -(-hidden_size // lanes) * gates
+    count = vector_count(gates, hidden_size, lanes)
     matrix = np.require(matrix, requirements="A")
-    row_stride, stride = [s // matrix.itemsize for s in matrix.strides]
     packed = aligned_empty((count * lanes * depth,), matrix.dtype)
     release(matrix)     # whoever looked at it before brought some
     cdef const void *source
@@ -91,10 +122,9 @@ def pack(matrix, gates, lanes, group):
         width = min(group, count - start)
         step = width * lanes
         for i in range(width):
-            block, gate = divmod(start + i, gates)
-            height = min(lanes, hidden_size - block * lanes)
-            first = gate * hidden_size + block * lanes
-            rows = in_memory(matrix[first:first + height])
+            rows = vector_rows(matrix, gates, lanes, start + i)
+            height = len(rows)
+            row_stride, stride = [s // matrix.itemsize for s in rows.strides]
             source = pointer(rows)
             vector = (start * depth + i) * lanes * itemsize
             if itemsize == sizeof(float):
@@ -108,7 +138,7 @@ def pack(matrix, gates, lanes, group):
 
 def unpack(packed, gates, hidden_size, depth, lanes, group):
     """The inverse of :func:`pack`."""
-    count = -(-hidden_size // lanes) * gates
+    count = vector_count(gates, hidden_size, lanes)
     full = count // group * group
     vectors = np.empty((count, lanes, depth), packed.dtype)
     head = packed[:full * lanes * depth].reshape(full // group, depth, group, lanes)
@@ -192,7 +222,7 @@ cdef class Direction:
         w.kernels = kernels_for(dtype == np.float64)
         w.cell = CELLS[cell]
         lanes = w.kernels.lanes
-        vectors = -(-hidden_size // lanes) * gates
+        vectors = vector_count(gates, hidden_size, lanes)
         w.gemm = gemm_for_projection(dtype == np.float64)
         group = vectors if w.gemm != NULL else 3 if gates == 3 else 4
         m = {"w_ih": pack(weight_ih, gates, lanes, group)}
@@ -207,7 +237,7 @@ cdef class Direction:
             # r and z take both biases with the input; n's recurrent one is gated with R h
             if bias_hh is not None:
                 bias[n] = 0 if bias_ih is None else bias_ih[n]
-                m["bias_candidate"] = aligned_copy(to_vectors(bias_hh[n], 1, lanes))
+                m["bias_candidate"] = candidate_bias(bias_hh, lanes)
             m["w_hh"] = pack(weight_hh, 3, lanes, 3)
         elif cell == "gru_reset_before":
             m["w_hh"] = pack(weight_hh[:2 * hidden_size], 2, lanes, 2)
@@ -232,11 +262,13 @@ cdef class Direction:
         w.input_size = self.input_size
         w.hidden_size = hidden_size
         w.width = depth
+        w.gates = gates
         w.panels = -(-hidden_size // lanes)
         w.vectors = vectors
         w.ld_h = row_stride(-(-depth // lanes), lanes, w.itemsize)
         w.ld_c = row_stride(w.panels, lanes, w.itemsize)
-        w.ld_pre = row_stride(vectors, lanes, w.itemsize)
+        # whole panels: a gate of the last one is loaded as a vector
+        w.ld_pre = row_stride(w.panels * gates, lanes, w.itemsize)
         w.group = group
         w.w_ih = pointer(m["w_ih"])
         w.bias = pointer(m["bias"])
@@ -292,6 +324,17 @@ cdef class Direction:
     def bias_hh(self):
         """``[G*H]`` or None."""
         return None if self.bias_parts[1] is None else self.bias_parts[1].copy()
+
+
+def candidate_bias(bias_hh, lanes):
+    """What the sums of a GRU's third gate begin with: of the blocks its vectors, and of the units that do not
+    fill one, where it shares vectors with the other two, zeros for those."""
+    alone = np.zeros_like(bias_hh)
+    third = slice(2 * len(bias_hh) // 3, None)
+    alone[third] = bias_hh[third]
+    vectors = to_vectors(alone, 3, lanes)
+    blocks = 3 * (len(bias_hh) // 3 // lanes)
+    return aligned_copy(np.concatenate([vectors[2:blocks:3], vectors[blocks:]]))
 
 
 def aligned_copy(array):

@@ -41,16 +41,42 @@ VL_INLINE void vl_emit(const vl_step *s, ptrdiff_t row, ptrdiff_t panel, vec h)
 
 /* ---- the loop that every gated cell shares ------------------------------------------------- */
 
+/* Units that do not fill a panel have their gates side by side: so many lanes from one gate to the next, ... */
+VL_INLINE ptrdiff_t vl_stride(const vl_step *s, ptrdiff_t panel)
+{
+    ptrdiff_t units = s->hidden_size - panel * L;
+    return units < L ? units : L;
+}
+
+/* ... in so many vectors */
+VL_INLINE int vl_vectors(int gates, ptrdiff_t stride) { return (gates * stride + L - 1) / L; }
+
 /* pre: the projected input of the first unit's row and panel is at pre, of unit i at pre + i * ld_pre */
 typedef void vl_finish(const vl_step *, const vl_units *, const real *pre, ptrdiff_t ld_pre,
                        vl_sums *acc);
 
 /* What the k loop starts from: the projected input, except a gate whose recurrent part is needed by
- * itself (GRU's n), which starts from its own bias. */
+ * itself (GRU's n), which starts from its own bias. Where that gate shares a vector with others, all start from
+ * zero and that bias, and the projected input is added when the equations are. */
 VL_INLINE vl_start vl_step_start(int own_candidate, const vl_step *s, ptrdiff_t panel, const real *pre)
 {
     const real *bias = s->bias_candidate;
-    return (vl_start){pre, s->ld_pre, !own_candidate ? NULL : bias ? bias + panel * L : vl_zeros};
+    if (!own_candidate)
+        return (vl_start){pre, s->ld_pre, NULL};
+    bias = bias ? bias + panel * L : vl_zeros;
+    return vl_stride(s, panel) < L ? (vl_start){bias, 0, NULL} : (vl_start){pre, s->ld_pre, bias};
+}
+
+/* Sums whose gates stand side by side, to a vector for each gate. What follows a gate's lanes goes along: it becomes
+ * padding of the state, which nothing reads. pre: what all but the last gate began without, or NULL. */
+static void vl_spread(int gates, ptrdiff_t stride, const real *pre, ptrdiff_t ld_pre, ptrdiff_t rows, vl_sums *acc)
+{
+    for (ptrdiff_t r = 0; r < rows; r++)
+        for (int g = gates - 1; g >= 0; g--) { /* from the last on, into what has been read */
+            acc[r][g] = vl_load((const real *)acc[r] + g * stride);
+            if (pre && g < gates - 1)
+                acc[r][g] += vl_load(pre + r * ld_pre + g * stride);
+        }
 }
 
 /* gates: sums a unit; width: gates in a row of `pre`, which can hold one more (reset_before) */
@@ -63,8 +89,15 @@ VL_INLINE void vl_step_block(int gates, int width, int own_candidate, vl_finish 
     vl_units units = {(int)rows, row, panel, 1, 0};
     for (ptrdiff_t r = 0; r < rows; r++)
         x[r] = vl_state(s, row + r, 0);
-    vl_block(rows, gates, (real *)acc, VL_MOST_VECTORS * L, vl_step_start(own_candidate, s, panel, pre),
-             x, (const real *)s->w + panel * s->depth * gates * L, s->depth);
+    const real *w = (const real *)s->w + panel * s->depth * gates * L;
+    const vl_start start = vl_step_start(own_candidate, s, panel, pre);
+    const ptrdiff_t stride = vl_stride(s, panel);
+    if (stride == L)
+        vl_block(rows, gates, (real *)acc, VL_MOST_VECTORS * L, start, x, w, s->depth);
+    else {
+        vl_block_of(rows, vl_vectors(gates, stride), (real *)acc, VL_MOST_VECTORS * L, start, x, w, s->depth);
+        vl_spread(gates, stride, own_candidate ? pre : NULL, s->ld_pre, rows, acc);
+    }
     finish(s, &units, pre, s->ld_pre, acc);
 }
 
@@ -77,26 +110,30 @@ VL_INLINE void vl_step_pair(int gates, int width, int own_candidate, vl_finish *
     vl_units units = {2, 0, panel, 0, 1};
     vl_start start = vl_step_start(own_candidate, s, panel, pre);
     vl_start start2 = vl_step_start(own_candidate, s, panel + 1, pre + width * L);
-    vl_row_pair_of(gates, (s->last_panel - s->first_panel) * s->depth * gates * L)(
+    const ptrdiff_t stride = vl_stride(s, panel + 1);
+    vl_row_pair_of(gates, stride == L ? gates : vl_vectors(gates, stride), (s->last_panel - s->first_panel) * s->depth * gates * L)(
         acc, &start, &start2, s->h, w, w + s->depth * gates * L, s->depth);
+    if (stride < L)
+        vl_spread(gates, stride, own_candidate ? pre + width * L : NULL, 0, 1, acc + 1);
     finish(s, &units, pre, width * L, acc);
 }
 
+/* One row takes panels in pairs, so that the last, which may be narrow, is not alone. */
 VL_INLINE void vl_step_panels(int gates, int width, int own_candidate, vl_finish *finish,
                               const vl_step *s)
 {
-    ptrdiff_t pairs = s->rows == 1 ? (s->last_panel - s->first_panel) / 2 : 0;
-    ptrdiff_t units = s->last_panel - s->first_panel - pairs;
+    const ptrdiff_t panels = s->last_panel - s->first_panel, pairs = s->rows == 1 ? panels / 2 : 0;
+    const ptrdiff_t units = panels - pairs, single = units - pairs; /* panels by themselves: the first ones */
     for (ptrdiff_t i = 0; i < units; i++) {
         ptrdiff_t unit = s->turned ? units - 1 - i : i;
-        if (unit < pairs) {
-            vl_step_pair(gates, width, own_candidate, finish, s, s->first_panel + 2 * unit);
+        ptrdiff_t panel = s->first_panel + (unit < single ? unit : 2 * unit - single);
+        if (unit >= single) {
+            vl_step_pair(gates, width, own_candidate, finish, s, panel);
             continue;
         }
         for (ptrdiff_t row = 0, rows; row < s->rows; row += rows) {
             rows = vl_block_rows(s->rows - row, gates);
-            vl_step_block(gates, width, own_candidate, finish, s, row, rows,
-                          s->first_panel + pairs + unit);
+            vl_step_block(gates, width, own_candidate, finish, s, row, rows, panel);
         }
     }
 }
@@ -150,7 +187,7 @@ VL_ONE_COPY void vl_gru_finish(const vl_step *s, const vl_units *u, const real *
     for (int i = 0; i < u->count; i++) {
         vec below = 1 + vl_exp_negated(acc[i][0]);
         acc[i][1] = vl_finite_exp_negated(acc[i][1]);
-        acc[i][2] = vl_load(pre + i * ld_pre + 2 * L) + acc[i][2] / below;
+        acc[i][2] = vl_load(pre + i * ld_pre + 2 * vl_stride(s, vl_panel(u, i))) + acc[i][2] / below;
     }
 #pragma GCC unroll 1
     for (int i = 0; i < u->count; i++) {
@@ -187,7 +224,7 @@ static void vl_kernel_gru_gates(const vl_step *s)
 typedef void vl_finish_single(const vl_step *, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t panel,
                               int panels, const vl_sums *acc);
 
-/* pre holds `width` gates a panel; the one that is wanted is the last. */
+/* pre holds `width` gates a panel, side by side where the units do not fill it; the one that is wanted is the last. */
 VL_INLINE void vl_single_group(int panels, int width, const real *input, const real *w,
                                vl_finish_single *finish, const vl_step *s, ptrdiff_t panel)
 {
@@ -200,7 +237,7 @@ VL_INLINE void vl_single_group(int panels, int width, const real *input, const r
             x[r] = input + (row + r) * s->ld_h;
 #pragma GCC unroll 4
             for (int p = 0; p < panels; p++)
-                acc[r][p] = vl_load(pre + ((panel + p) * width + width - 1) * L);
+                acc[r][p] = vl_load(pre + (panel + p) * width * L + (width - 1) * vl_stride(s, panel + p));
         }
         vl_block(rows, panels, (real *)acc, VL_MOST_VECTORS * L,
                  (vl_start){(const real *)acc, VL_MOST_VECTORS * L, NULL}, x,

@@ -5,7 +5,10 @@
  *
  *   recurrent weights   w[panel][k][gate][L]        k runs over the previous output
  *   projected input     pre[row][panel][gate][L]    bias included
- *   state               h[row][panel][L], c[row][panel][L], padded to whole vectors with zeros
+ *   state               h[row][panel][L], c[row][panel][L], padded to whole vectors with anything
+ *
+ * The last panel, where the hidden size does not fill it, has its gates side by side, as many lanes each as it has
+ * units, in no more vectors than that takes. A row of `pre` has room for whole panels all the same.
  *
  * gates: LSTM i,f,g,o; GRU r,z,n (torch's orders). A cell with one gate has its panels in groups of
  * up to four, w[group][k][panel in group][L], so that a tile is as wide as an LSTM's.
@@ -26,7 +29,8 @@ typedef struct {
     int turned;                         /* panels are computed from the last to the first */
     const void *w;                      /* recurrent weights */
     const void *w_candidate;            /* gru_reset_before: the n gate's weights, one-gate layout */
-    const void *bias_candidate;         /* gru: bias_hh of the n gate, [panel][L], else NULL */
+    const void *bias_candidate;         /* gru: bias_hh of the n gate, [panel][L], or NULL; the last panel's vectors
+                                           have zeros for the other gates where it is not full */
     const void *pre;  ptrdiff_t ld_pre; /* projected input, elements from row to row */
     const void *h;    ptrdiff_t ld_h;   /* previous output */
     void *h_next;     ptrdiff_t ld_h_next;
@@ -38,11 +42,11 @@ typedef struct {
 
 /* out[r][0 : columns] = bias + x[r] . w,  w[group][k][vector in group][L]. Row r of x starts at
  * x + x_rows[r]. Vectors [first, last) are computed; both are multiples of `group` or the end.
- * columns is vectors*L, or up to L - 1 fewer: what is past it is not written. */
+ * columns is vectors*L, or up to L - 1 fewer: what is past it is not written. The last group may be narrower. */
 typedef struct {
     ptrdiff_t rows, depth;
     ptrdiff_t first, last, vectors, columns;
-    int group;                          /* 3 or 4; with 3 every group is full */
+    int group;                          /* 3 or 4 */
     int turned;                         /* groups are computed from the last to the first */
     int relu;                           /* out = max(out, 0), NaN stays NaN */
     const void *x;

@@ -134,6 +134,13 @@ VL_INLINE void vl_block(ptrdiff_t rows, int vectors, real *out, ptrdiff_t ld_out
     } while (k < depth);
 }
 
+/* For widths that are not known when this is compiled. */
+static void vl_block_of(ptrdiff_t rows, int vectors, real *out, ptrdiff_t ld_out, vl_start start,
+                        const real *const *x, const real *w, ptrdiff_t depth)
+{
+    vl_block(rows, vectors, out, ld_out, start, x, w, depth);
+}
+
 /* The rows of the next block: the next tiles of those that all rows are split into. */
 VL_INLINE ptrdiff_t vl_block_rows(ptrdiff_t rows_left, int vectors)
 {
@@ -143,12 +150,12 @@ VL_INLINE ptrdiff_t vl_block_rows(ptrdiff_t rows_left, int vectors)
     return rows;
 }
 
-/* One row against two neighbouring panels: twice the chains hide the FMA's latency, and the loop is
- * bound by reading w alone. Weights that the second-level cache does not hold are fetched ahead, which measured
- * a sixth on an EPYC (nothing on a Xeon; half a kilobyte was best, two kilobytes worse than none). Those
+/* One row against two neighbouring panels, the second perhaps narrower: twice the chains hide the FMA's latency, and
+ * the loop is bound by reading w alone. Weights that the second-level cache does not hold are fetched ahead, which
+ * measured a sixth on an EPYC (nothing on a Xeon; half a kilobyte was best, two kilobytes worse than none). Those
  * that it holds are not: the CPU fetches them by itself, and 8 to 20 % faster. */
-VL_INLINE void vl_row_pair(int vectors, int far, vl_sums *out, vl_start start, vl_start start2, const real *x,
-                           const real *w, const real *w2, ptrdiff_t depth)
+VL_INLINE void vl_row_pair(int vectors, int second, int far, vl_sums *out, vl_start start, vl_start start2,
+                           const real *x, const real *w, const real *w2, ptrdiff_t depth)
 {
     const ptrdiff_t ahead = 512 / sizeof(real);
     ptrdiff_t k = 0, end;
@@ -159,7 +166,7 @@ VL_INLINE void vl_row_pair(int vectors, int far, vl_sums *out, vl_start start, v
         for (int v = 0; v < vectors; v++)
             sum[v] = sum2[v] = VL_SPLAT(0);
 #pragma GCC unroll 2
-        for (ptrdiff_t j = k; j < end; j++, w += vectors * L, w2 += vectors * L) {
+        for (ptrdiff_t j = k; j < end; j++, w += vectors * L, w2 += second * L) {
             vec xs = VL_SPLAT(x[j]);
 #pragma GCC unroll 4
             for (int v = 0; v < vectors; v++) {
@@ -168,17 +175,18 @@ VL_INLINE void vl_row_pair(int vectors, int far, vl_sums *out, vl_start start, v
                 sum[v] = VL_FMA(xs, vl_load(w + v * L), sum[v]);
             }
 #pragma GCC unroll 4
-            for (int v = 0; v < vectors; v++) {
+            for (int v = 0; v < second; v++) {
                 if (far && v * VL_BYTES % 64 == 0)
                     __builtin_prefetch(w2 + v * L + ahead);
                 sum2[v] = VL_FMA(xs, vl_load(w2 + v * L), sum2[v]);
             }
         }
 #pragma GCC unroll 4
-        for (int v = 0; v < vectors; v++) {
+        for (int v = 0; v < vectors; v++)
             out[0][v] = vl_load(vl_from(&start, 0, v, vectors)) + sum[v];
-            out[1][v] = vl_load(vl_from(&start2, 0, v, vectors)) + sum2[v];
-        }
+#pragma GCC unroll 4
+        for (int v = 0; v < second; v++)
+            out[1][v] = vl_load(vl_from(&start2, 0, v, second)) + sum2[v];
         start = (vl_start){(const real *)out[0], 0, NULL};
         start2 = (vl_start){(const real *)out[1], 0, NULL};
         k = end;
@@ -187,27 +195,38 @@ VL_INLINE void vl_row_pair(int vectors, int far, vl_sums *out, vl_start start, v
 
 typedef void vl_row_pair_function(vl_sums *out, const vl_start *start, const vl_start *start2,
                                   const real *x, const real *w, const real *w2, ptrdiff_t depth);
-#define VL_ROW_PAIR(name, vectors, far)                                                           \
+#define VL_ROW_PAIR(name, vectors, second, far)                                                   \
     static __attribute__((noinline)) void name(                                                   \
         vl_sums *out, const vl_start *start, const vl_start *start2, const real *x,               \
         const real *w, const real *w2, ptrdiff_t depth)                                           \
     {                                                                                             \
-        vl_row_pair(vectors, far, out, *start, *start2, x, w, w2, depth);                         \
+        vl_row_pair(vectors, second, far, out, *start, *start2, x, w, w2, depth);                 \
     }
-VL_ROW_PAIR(vl_near_pair_2, 2, 0)
-VL_ROW_PAIR(vl_near_pair_3, 3, 0)
-VL_ROW_PAIR(vl_near_pair_4, 4, 0)
-VL_ROW_PAIR(vl_far_pair_2, 2, 1)
-VL_ROW_PAIR(vl_far_pair_3, 3, 1)
-VL_ROW_PAIR(vl_far_pair_4, 4, 1)
+VL_ROW_PAIR(vl_near_pair_2x1, 2, 1, 0)
+VL_ROW_PAIR(vl_near_pair_2x2, 2, 2, 0)
+VL_ROW_PAIR(vl_near_pair_3x1, 3, 1, 0)
+VL_ROW_PAIR(vl_near_pair_3x2, 3, 2, 0)
+VL_ROW_PAIR(vl_near_pair_3x3, 3, 3, 0)
+VL_ROW_PAIR(vl_near_pair_4x1, 4, 1, 0)
+VL_ROW_PAIR(vl_near_pair_4x2, 4, 2, 0)
+VL_ROW_PAIR(vl_near_pair_4x3, 4, 3, 0)
+VL_ROW_PAIR(vl_near_pair_4x4, 4, 4, 0)
+VL_ROW_PAIR(vl_far_pair_2x2, 2, 2, 1)
+VL_ROW_PAIR(vl_far_pair_3x3, 3, 3, 1)
+VL_ROW_PAIR(vl_far_pair_4x4, 4, 4, 1)
 
 /* Bytes of weights that a call reads, beyond which few cores' second-level cache holds them. */
 enum { VL_NEAR_BYTES = 1 << 20 };
 
-VL_INLINE vl_row_pair_function *vl_row_pair_of(int vectors, ptrdiff_t weights)
+/* The last pair of many may be uneven: not worth a function that fetches ahead. */
+VL_INLINE vl_row_pair_function *vl_row_pair_of(int vectors, int second, ptrdiff_t weights)
 {
-    static vl_row_pair_function *const pairs[2][VL_MOST_VECTORS] = {
-        {NULL, vl_near_pair_2, vl_near_pair_3, vl_near_pair_4},
-        {NULL, vl_far_pair_2, vl_far_pair_3, vl_far_pair_4}};
-    return pairs[weights > (ptrdiff_t)(VL_NEAR_BYTES / sizeof(real))][vectors - 1];
+    static vl_row_pair_function *const near[VL_MOST_VECTORS + 1][VL_MOST_VECTORS + 1] = {
+        [2] = {NULL, vl_near_pair_2x1, vl_near_pair_2x2},
+        [3] = {NULL, vl_near_pair_3x1, vl_near_pair_3x2, vl_near_pair_3x3},
+        [4] = {NULL, vl_near_pair_4x1, vl_near_pair_4x2, vl_near_pair_4x3, vl_near_pair_4x4}};
+    static vl_row_pair_function *const far[VL_MOST_VECTORS + 1] = {
+        [2] = vl_far_pair_2x2, [3] = vl_far_pair_3x3, [4] = vl_far_pair_4x4};
+    int fetched = vectors == second && weights > (ptrdiff_t)(VL_NEAR_BYTES / sizeof(real));
+    return fetched ? far[vectors] : near[vectors][second];
 }

@@ -59,6 +59,31 @@ def test_cells_sizes_and_directions(instruction_set, kind, hidden_size, dtype):
             assert_close(run(*arguments), expected, dtype)
 
 
+@pytest.mark.parametrize("kind", [kind for kind in CELLS if reference.GATES[kind] > 1])
+def test_units_that_do_not_fill_a_vector(instruction_set, kind):
+    """Their gates stand side by side in one to four vectors, by themselves, in a pair with a whole
+    panel before them, and after panels that are pairs or single; a row's bits do not depend on it."""
+    lanes = isa.lanes(np.float32)
+    for panels in range(4):
+        for units in range(1, lanes):
+            *arguments, expected = case(
+                kind, 4, panels * lanes + units, [3, 3, 2], np.float32, seed=units
+            )
+            together = run(*arguments, threads=1)
+            assert_close(together, expected, np.float32)
+            directions, data, _, h_0, c_0 = arguments
+            rows = [0, 3, 6]  # of the first sequence
+            alone = run(
+                directions,
+                np.ascontiguousarray(data[rows]),
+                np.ones(3, np.int64),
+                np.ascontiguousarray(h_0[:, :1]),
+                None if c_0 is None else np.ascontiguousarray(c_0[:, :1]),
+                threads=1,
+            )
+            assert np.array_equal(alone[0], together[0][rows])
+
+
 @pytest.mark.parametrize("kind", CELLS)
 def test_every_tile_height(instruction_set, kind):
     for rows in range(1, 2 * isa.tile_rows() + 6):
@@ -249,10 +274,16 @@ def test_packed_weights_come_back_bit_for_bit(instruction_set):
                 assert one.reverse
                 for name, array in params.items():
                     assert np.array_equal(getattr(one, name)(), array)
-            # held once: the weights padded to whole vectors, twice the biases, nothing else
-            padded = -(-hidden_size // isa.lanes(np.float32)) * isa.lanes(np.float32)
+            # held once: the weights padded to whole vectors once, twice the biases, nothing else
+            lanes = isa.lanes(np.float32)
+            units = hidden_size % lanes
+            # gru_reset_before packs its candidate by itself
+            parts = (2, 1) if kind == "gru_reset_before" else (reference.GATES[kind],)
+            rows = sum(
+                hidden_size // lanes * gates * lanes + -(-units * gates // lanes) * lanes
+                for gates in parts
+            )
             depth = sum(a.size // len(a) for n, a in params.items() if n.startswith("weight"))
-            rows = reference.GATES[kind] * padded
             assert direction.nbytes <= 4 * rows * (depth + 4)
 
 

@@ -18,7 +18,8 @@ ctypedef struct Weights:
     ptrdiff_t itemsize
     ptrdiff_t input_size, hidden_size
     ptrdiff_t width          # of the output and of h: proj_size, or hidden_size without projection
-    ptrdiff_t panels         # hidden blocks of `lanes` units
+    ptrdiff_t gates
+    ptrdiff_t panels         # hidden blocks of `lanes` units, the last of which may not be full
     ptrdiff_t vectors        # of one row of projected input
     ptrdiff_t ld_h, ld_c, ld_pre  # elements from row to row of h, of c and of projected input
     int group                # vectors that one panel of the input projection holds
