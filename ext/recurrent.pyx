@@ -15,6 +15,8 @@ share the hidden blocks of every step and meet at a barrier. Each output element
 same operations in the same order whatever the slices, so results do not depend on threads.
 """
 
+import math
+
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport INT64_MAX, SIZE_MAX, int64_t, uint64_t
 from libc.string cimport memcpy, memset
@@ -80,6 +82,9 @@ cdef int MOST_NAPS = 4
 cdef int64_t REST_NANOSECONDS = 100_000_000
 cdef int64_t rest_until = 0
 cdef bint turn = False
+# An output as large as this comes as untouched zeros from the system, and its padding is left so; smaller
+# ones come from memory that was in use, and threads zero the padding of their own sequences.
+cdef ptrdiff_t MAPPED_BYTES = 32 * 1024 * 1024
 
 
 def limits(**changes) -> dict:
@@ -106,9 +111,12 @@ cdef struct Job:
     const char *x
     const ptrdiff_t *x_time
     const ptrdiff_t *x_rows
+    const int64_t *places        # of the sorted sequences in the states' rows, NULL: the same order
     char *y                      # NULL: only the final states are wanted
     const ptrdiff_t *y_time
     const ptrdiff_t *y_rows
+    ptrdiff_t padded_steps       # of the output, zeroed from each sequence's end on; 0: nothing to zero
+    ptrdiff_t y_step             # elements from step to step of a padded output
     const char *h_0              # [D, B, width] rows, NULL = zeros
     const char *c_0
     char *h_n
@@ -183,15 +191,21 @@ cdef uint64_t lay_out(const Weights *w, ptrdiff_t rows, ptrdiff_t chunk, char *m
 
 # ---- one direction of some sequences -----------------------------------------------------------
 
-cdef void load_rows(char *target, ptrdiff_t row_bytes, const char *source, ptrdiff_t first,
-                    ptrdiff_t source_bytes, ptrdiff_t rows) noexcept nogil:
-    """source's rows from `first` on, or zeros when it is NULL, to rows padded with zeros."""
+cdef ptrdiff_t state_row(const Job *job, int d, ptrdiff_t r) noexcept nogil:
+    """Where direction d's state of the r-th longest sequence stands in the caller's arrays."""
+    return d * job.sequences + (r if job.places == NULL else job.places[r])
+
+
+cdef void load_states(char *target, ptrdiff_t row_bytes, const char *source, ptrdiff_t source_bytes,
+                      const Job *job, int d, ptrdiff_t first_row, ptrdiff_t rows) noexcept nogil:
+    """Sequences' states from `first_row` on, or zeros where source is NULL, to rows padded with zeros."""
     cdef ptrdiff_t r
     if source == NULL or source_bytes < row_bytes:
         memset(target, 0, rows * row_bytes)
     if source != NULL:
         for r in range(rows):
-            memcpy(target + r * row_bytes, source + (first + r) * source_bytes, source_bytes)
+            memcpy(target + r * row_bytes, source + state_row(job, d, first_row + r) * source_bytes,
+                   source_bytes)
 
 
 ctypedef void (*gemm_f32)(char *, char *, int *, int *, int *, float *, const float *, int *,
@@ -355,11 +369,10 @@ cdef bint walk(Job *job, int d, ptrdiff_t first_row, ptrdiff_t last_row, int mem
     lay_out(w, rows, chunk, memory, &s)
 
     if member == 0:
-        r = d * job.sequences + first_row
         for i in range(2):
-            load_rows(s.h[i], w.ld_h * size, job.h_0, r, w.width * size, rows)
+            load_states(s.h[i], w.ld_h * size, job.h_0, w.width * size, job, d, first_row, rows)
         if w.cell == LSTM:
-            load_rows(s.c, w.ld_c * size, job.c_0, r, w.hidden_size * size, rows)
+            load_states(s.c, w.ld_c * size, job.c_0, w.hidden_size * size, job, d, first_row, rows)
         if w.w_hr != NULL:
             for r in range(rows):
                 s.state_offsets[r] = r * w.ld_c
@@ -473,13 +486,25 @@ cdef bint walk(Job *job, int d, ptrdiff_t first_row, ptrdiff_t last_row, int mem
         for r in range(rows):
             while not w.reverse and t > 0 and job.batch_sizes[t - 1] <= first_row + r:
                 t -= 1
-            i = d * job.sequences + first_row + r
+            i = state_row(job, d, first_row + r)
             memcpy(job.h_n + i * w.width * size,
                    s.h[0 if w.independent else t & 1] + r * w.ld_h * size, w.width * size)
             if w.cell == LSTM:
                 memcpy(job.c_n + i * w.hidden_size * size, s.c + r * w.ld_c * size,
                        w.hidden_size * size)
     return True
+
+
+cdef void clear_padding(const Job *job, int d, ptrdiff_t first_row, ptrdiff_t last_row) noexcept nogil:
+    """Zeros for direction d of sequences [first_row, last_row) past their ends, step by step: a padded batch
+    mostly has a step's rows side by side."""
+    cdef const Weights *w = job.directions[d]
+    cdef ptrdiff_t r, t, live
+    cdef char *y = job.y + d * w.width * w.itemsize
+    for t in range(job.padded_steps):
+        live = job.batch_sizes[t] if t < job.steps else 0
+        for r in range(max(live, first_row), last_row):
+            memset(y + (t * job.y_step + job.y_rows[r]) * w.itemsize, 0, w.width * w.itemsize)
 
 
 # ---- many threads ------------------------------------------------------------------------------
@@ -489,21 +514,26 @@ cdef void run_tasks(void *context, int member, int members) noexcept nogil:
     cdef Job *job = <Job *>context
     cdef uint64_t mode = vl_flush_subnormals()
     cdef int task, d
+    cdef ptrdiff_t first, last
     if job.share_steps and members > 1:
         for d in range(job.direction_count):
             if not job.alone:
                 walk(job, d, 0, job.sequences, member, members)
             elif member == 0 and not walk(job, d, 0, job.sequences, 0, 1):
                 job.out_of_memory = True
+            clear_padding(job, d, job.sequences * member // members,
+                          job.sequences * (member + 1) // members)
             vl_wait(&job.barrier, members)
     else:
         task = vl_take(&job.next_task)
         while task < job.slices * job.direction_count:
             # slices of both directions alternate, the longest sequences first
             d = task % job.direction_count
-            if not walk(job, d, job.first_row[task // job.direction_count],
-                        job.first_row[task // job.direction_count + 1], 0, 1):
+            first = job.first_row[task // job.direction_count]
+            last = job.first_row[task // job.direction_count + 1]
+            if not walk(job, d, first, last, 0, 1):
                 job.out_of_memory = True
+            clear_padding(job, d, first, last)
             task = vl_take(&job.next_task)
         vl_scratch_trim(KEEP_BYTES)
     vl_restore_mode(mode)
@@ -658,14 +688,25 @@ cdef char *data_of(object array, str name, int type_number, tuple shape) except?
     return <char *>cnp.PyArray_DATA(array)
 
 
-cdef object empty(tuple shape, int type_number, bint zero=False):
+cdef object empty(tuple shape, int type_number):
     cdef cnp.npy_intp sizes[3]
     cdef int i
     for i in range(len(shape)):
         sizes[i] = shape[i]
-    if zero:
-        return cnp.PyArray_ZEROS(len(shape), sizes, type_number, False)
     return cnp.PyArray_EMPTY(len(shape), sizes, type_number, False)
+
+
+cdef object aligned_output(tuple shape, int type_number, bint zero):
+    """An array whose rows begin with a cache line where they are whole lines: so no two threads write to
+    one line, which would wander between their cores."""
+    cdef cnp.npy_intp itemsize = 8 if type_number == cnp.NPY_FLOAT64 else 4, first
+    cdef cnp.npy_intp elements = math.prod(shape), size = elements + 64 // itemsize
+    if zero:
+        memory = cnp.PyArray_ZEROS(1, &size, type_number, False)
+    else:
+        memory = cnp.PyArray_EMPTY(1, &size, type_number, False)
+    first = (-<ptrdiff_t>cnp.PyArray_DATA(memory) & 63) // itemsize
+    return memory[first:first + elements].reshape(shape)
 
 
 cdef bint next_turn():
@@ -680,6 +721,8 @@ cdef int set_directions(Job *job, list directions) except -1:
     cdef Direction first = directions[0], other
     cdef int d
     job.turned = next_turn()
+    job.padded_steps = 0
+    job.places = NULL
     job.direction_count = len(directions)
     if job.direction_count > 2:
         raise ValueError("a layer has one direction or two")
@@ -769,7 +812,7 @@ def run(list directions, data, batch_sizes, h_0=None, c_0=None, threads=None):
     cdef ptrdiff_t *offsets
     job.x = data_of(data, "data", number, (total, in_row))
     h_n, c_n = set_states(&job, number, h_0, c_0)
-    output = empty((total, out_row), number)
+    output = aligned_output((total, out_row), number, False)
     job.y = <char *>cnp.PyArray_DATA(output)
     if job.sequences == 0:
         return output, h_n, c_n
@@ -800,12 +843,12 @@ def run_padded(list directions, data, batch_sizes, order=None, h_0=None, c_0=Non
         Live sequences at each step, as ``run`` takes them.
     order : ndarray of int64 [B], or None where the batch is already sorted by falling length
         A permutation: ``order[r]`` is the place in the batch of the r-th longest sequence.
-    h_0, c_0, directions, threads : as for ``run``; the states' rows follow ``order``.
+    h_0, c_0, directions, threads : as for ``run``, but the states are in the batch's order.
 
     Returns
     -------
     output : ndarray [T, B, D * (proj_size or hidden_size)], axes as in data; zeros past each length
-    h_n, c_n : as ``run``, their rows following ``order``
+    h_n, c_n : as ``run``, in the batch's order
     """
     cdef Job job
     set_directions(&job, directions)
@@ -814,7 +857,6 @@ def run_padded(list directions, data, batch_sizes, order=None, h_0=None, c_0=Non
     cdef ptrdiff_t t, r, place, in_row = w.input_size, out_row = job.direction_count * w.width
     cdef ptrdiff_t steps, sequences
     cdef ptrdiff_t *offsets
-    cdef const int64_t *places = NULL
     if data.ndim != 3:
         raise ValueError(f"data must have three axes, got {data.ndim}")
     sequences, steps = data.shape[:2] if batch_first else data.shape[1::-1]
@@ -826,12 +868,15 @@ def run_padded(list directions, data, batch_sizes, order=None, h_0=None, c_0=Non
         if not (isinstance(order, cnp.ndarray) and cnp.PyArray_TYPE(order) == cnp.NPY_INT64
                 and cnp.PyArray_IS_C_CONTIGUOUS(order) and (<object>order).shape == (sequences,)):
             raise ValueError("order must be a contiguous int64 array, one place for each sequence")
-        places = <const int64_t *>cnp.PyArray_DATA(order)
+        job.places = <const int64_t *>cnp.PyArray_DATA(order)
         for r in range(sequences):
-            if places[r] < 0 or places[r] >= sequences:
-                raise ValueError(f"order[{r}] is {places[r]}, the batch has {sequences} sequences")
+            if job.places[r] < 0 or job.places[r] >= sequences:
+                raise ValueError(f"order[{r}] is {job.places[r]}, the batch has {sequences} sequences")
     h_n, c_n = set_states(&job, number, h_0, c_0)
-    output = empty((*data.shape[:2], out_row), number, total < steps * sequences)
+    cdef bint mapped = int(steps) * sequences * out_row * w.itemsize >= MAPPED_BYTES
+    output = aligned_output((*data.shape[:2], out_row), number, mapped)
+    job.padded_steps = steps if total < steps * sequences and not mapped else 0
+    job.y_step = out_row if batch_first else sequences * out_row
     job.y = <char *>cnp.PyArray_DATA(output)
     if sequences == 0:
         return output, h_n, c_n
@@ -841,7 +886,7 @@ def run_padded(list directions, data, batch_sizes, order=None, h_0=None, c_0=Non
             offsets[t] = t * in_row if batch_first else t * sequences * in_row
             offsets[job.steps + t] = t * out_row if batch_first else t * sequences * out_row
         for r in range(sequences):
-            place = r if places == NULL else places[r]
+            place = r if job.places == NULL else job.places[r]
             if batch_first:
                 place *= steps
             offsets[2 * job.steps + r] = place * in_row
@@ -908,6 +953,8 @@ cdef class Stepper:
         try:
             batch_size = sequences
             job.turned = next_turn()
+            job.padded_steps = 0
+            job.places = NULL
             job.direction_count = 1
             job.steps = 1
             job.sequences = sequences

@@ -297,9 +297,8 @@ def checked_lengths(lengths: Any, sequences: int, steps: int) -> np.ndarray:
             f"lengths must be {sequences} integers, one for each sequence, got shape "
             f"{list(lengths.shape)} of {lengths.dtype}"
         )
-    wrong = np.flatnonzero((lengths < 0) | (lengths > steps))
-    if len(wrong):
-        b = int(wrong[0])
+    if sequences and not 0 <= lengths.min() <= lengths.max() <= steps:
+        b = int(np.argmax((lengths < 0) | (lengths > steps)))
         raise ValueError(f"lengths[{b}] is {lengths[b]} but the input has {steps} time steps")
     return lengths.astype(np.int64, copy=False)
 

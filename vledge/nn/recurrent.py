@@ -19,7 +19,7 @@ from vledge.nn.dtype import contiguous, float_dtype, require_cpu, wrong_dtype
 from vledge.nn.model_strategy import MODEL_STRATEGY
 from vledge.nn.module import Module
 from vledge.nn.recognize import read_stack
-from vledge.packing import PackedSequence, invert_permutation
+from vledge.packing import PackedSequence
 
 __all__ = ["GRU", "LSTM", "RNN", "OneState"]
 
@@ -287,14 +287,10 @@ class RecurrentBase(Module):
             raise RuntimeError(self._unloaded())
         rows = self._checked_input(np.asarray(input), "input")
         states = self._checked_states(*self._split(hx), len(lengths))
-        longest = int(lengths.max(initial=0))
-        order = None
-        if (lengths[1:] > lengths[:-1]).any():
-            order = sort_descending(lengths)
-            lengths = lengths[order]
-        output, h_n, c_n = self._run_in_place(
-            rows, running_out(lengths, longest), order, *states, batch_first
-        )
+        order = sort_descending(lengths)
+        falling = lengths[order]
+        batch_sizes = running_out(falling, int(falling[0]) if len(falling) else 0)
+        output, h_n, c_n = self._run_in_place(rows, batch_sizes, order, *states, batch_first)
         return output, self._joined(h_n, c_n)
 
     def _run(self, input: Any, h_0: Any, c_0: Any) -> tuple[Any, np.ndarray, np.ndarray | None]:
@@ -343,16 +339,12 @@ class RecurrentBase(Module):
         c_0: Any,
         batch_first: bool,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        """A padded batch, whose r-th longest sequence is ``order[r]``; states in its own order."""
+        """A padded batch, whose r-th longest sequence is ``order[r]``."""
 
         def one(directions: list[Direction], data: np.ndarray, h: Any, c: Any) -> Any:
             return run_padded(directions, data, batch_sizes, order, h, c, batch_first)
 
-        output, h_n, c_n = self._run_layers(
-            one, contiguous(rows), *(_rows(s, order) for s in (h_0, c_0))
-        )
-        back = None if order is None else invert_permutation(order)
-        return output, _rows(h_n, back), _rows(c_n, back)
+        return self._run_layers(one, contiguous(rows), h_0, c_0)
 
     def _run_packed(
         self, packed: PackedSequence, h_0: Any, c_0: Any

@@ -21,6 +21,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from vledge._ext.packing import running_out, sort_descending
 from vledge._ext.recurrent import Stepper, run_padded
 from vledge._ext.weights import Direction
 from vledge.errors import FormatError
@@ -208,38 +209,15 @@ class RecurrentNode:
         h_0: np.ndarray | None,
         c_0: np.ndarray | None,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        """Sequences of different lengths: the longest first for the kernels, and put back after."""
-        steps, sequences = x.shape[:2]
-        order = np.argsort(-lengths, kind="stable").astype(np.int64, copy=False)
+        """Sequences of different lengths, the longest first for the kernels."""
+        order = sort_descending(lengths)
         falling = lengths[order]
-        live = int(np.count_nonzero(falling))
-        everyone = live == sequences
-        shape = (weights.count, sequences, weights.hidden_size)
-        h_n, c_n = np.zeros(shape, weights.dtype), None
-        if self.has_cell_state:
-            c_n = np.zeros(shape, weights.dtype)
-        if self.empty_state == "initial" and not everyone:
-            for final, initial in ((h_n, h_0), (c_n, c_0)):
-                if final is not None and initial is not None:
-                    final[:] = initial
-        if live == 0:
-            width = weights.count * weights.hidden_size
-            return np.zeros((steps, sequences, width), weights.dtype), h_n, c_n
-        batch_sizes = np.searchsorted(-falling[:live], -np.arange(falling[0]), side="left")
-        batch_sizes = np.ascontiguousarray(batch_sizes, np.int64)
-        rows = order[:live]
-        h_0, c_0 = (s if s is None else np.ascontiguousarray(s[:, rows]) for s in (h_0, c_0))
-        if everyone:
-            output, h, c = weights.run_padded(x, batch_sizes, order, h_0, c_0)
-        else:
-            part, h, c = weights.run_padded(
-                np.ascontiguousarray(x[:, rows]), batch_sizes, None, h_0, c_0
-            )
-            output = np.zeros((steps, sequences, part.shape[2]), weights.dtype)
-            output[:, rows] = part
-        h_n[:, rows] = h
-        if c_n is not None:
-            c_n[:, rows] = c
+        batch_sizes = running_out(falling, int(falling.max(initial=0)))
+        output, h_n, c_n = weights.run_padded(x, batch_sizes, order, h_0, c_0)
+        if self.empty_state == "zero":
+            for final in (h_n, c_n):
+                if final is not None:
+                    final[:, lengths == 0] = 0
         return output, h_n, c_n
 
     def _finished(
@@ -352,8 +330,7 @@ class Weights:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """x [T, B, I] of any strides → output [T, B, D*H], zeros past each length; h_n, c_n.
 
-        Sequence ``order[r]`` is the r-th longest, None says that they are in this order; the
-        states' rows follow it.
+        Sequence ``order[r]`` is the r-th longest, None says that they are in this order.
         """
         if not self.packed:
             return run_generic(self.generic, x, batch_sizes, order, h_0, c_0)

@@ -231,7 +231,7 @@ def run_generic(
         # backwards, each sequence begins at its own end
         times = lengths[ranks] - 1 - forward if direction.reverse else forward
         gates = direction.input_part(x[times, places], x[: len(batch_sizes)])
-        h, c = h_n[index], c_n[index]
+        h, c = h_n[index][rows], c_n[index][rows]
         hidden = np.empty((len(gates), size), x.dtype)
         ran = sequences
         for n, end in zip(batch_sizes, ends, strict=True):
@@ -239,4 +239,5 @@ def run_generic(
             hidden[end - n : end] = h[:n]
             ran = n
         output[times, places, index * size : (index + 1) * size] = hidden
+        h_n[index][rows], c_n[index][rows] = h, c
     return output, h_n, c_n if has_cell else None
