@@ -90,16 +90,18 @@ cdef ptrdiff_t MAPPED_BYTES = 32 * 1024 * 1024
 def limits(**changes) -> dict:
     """The thresholds above by name, after changing those given: tests force the paths that their
     small sizes would not take, benchmarks look for better values."""
-    global CHUNK_BYTES, BARRIER_BYTES, SHARED_STEP_BYTES, SHARED_CALL_BYTES, MOST_NAPS, rest_until
+    global CHUNK_BYTES, BARRIER_BYTES, SHARED_STEP_BYTES, SHARED_CALL_BYTES, MAPPED_BYTES, MOST_NAPS
+    global rest_until
     rest_until = 0
     now = {"chunk_bytes": CHUNK_BYTES, "barrier_bytes": BARRIER_BYTES, "most_naps": MOST_NAPS,
-           "shared_step_bytes": SHARED_STEP_BYTES, "shared_call_bytes": SHARED_CALL_BYTES}
+           "shared_step_bytes": SHARED_STEP_BYTES, "shared_call_bytes": SHARED_CALL_BYTES,
+           "mapped_bytes": MAPPED_BYTES}
     if not changes.keys() <= now.keys():
         raise ValueError(f"no limit named {', '.join(changes.keys() - now.keys())}")
     now.update(changes)
     CHUNK_BYTES, BARRIER_BYTES = now["chunk_bytes"], now["barrier_bytes"]
     SHARED_STEP_BYTES, SHARED_CALL_BYTES = now["shared_step_bytes"], now["shared_call_bytes"]
-    MOST_NAPS = now["most_naps"]
+    MAPPED_BYTES, MOST_NAPS = now["mapped_bytes"], now["most_naps"]
     return now
 
 
