@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import report
-from benchmarks.bounds import bytes_read
 from benchmarks.limits import LEVELS, measured_limits
 from benchmarks.peers import PEERS, load
 from benchmarks.workloads import matrix, quick_matrix
@@ -53,9 +52,8 @@ def main() -> int:
     if arguments.worker:
         return worker(works, names, arguments)
     counts = [int(count) for count in arguments.threads.split(",")]
-    sizes = sorted({bytes_read(work, count) for work in works for count in counts})
     # before, and after: the machine is not always quiet
-    records, limits = [], [measured_limits(sizes)]
+    records, limits = [], [measured_limits()]
     for threads in counts:
         with tempfile.NamedTemporaryFile(suffix=".json") as file:
             command = [sys.executable, "-m", "benchmarks", *sys.argv[1:], "--worker", str(threads)]
@@ -66,7 +64,7 @@ def main() -> int:
             if done.returncode:
                 return done.returncode
             records += json.loads(Path(file.name).read_text())
-    limits.append(measured_limits(sizes))
+    limits.append(measured_limits())
     reached = {name: max(two[name] for two in limits) for name in limits[0]}
     if arguments.keep:
         before = json.loads(arguments.json.read_text())
@@ -81,9 +79,7 @@ def main() -> int:
     if arguments.json:
         arguments.json.write_text(json.dumps(result, indent=1))
     if arguments.write_readme:
-        report.write_readme(
-            HERE / "README.md", report.markdown(records, result["machine"], reached)
-        )
+        report.write_readme(HERE / "README.md", report.markdown(records, result["machine"]))
         from benchmarks.picture import draw, draw_roofline
 
         draw(records, HERE / "ratios.png")
@@ -93,12 +89,14 @@ def main() -> int:
 
 def worker(works: list[Any], names: list[str], arguments: argparse.Namespace) -> int:
     """One number of threads: measure, print as it goes, leave the record in --json."""
+    from benchmarks import parts
     from benchmarks.measure import run_workload
 
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     records = []
     for work in works:
         record = run_workload(work, names, arguments.worker, arguments.rounds)
+        record["parts"] = parts.measured(work, arguments.worker, arguments.rounds)
         records.append(record)
         print(report.text_row(report.row_of(record)), flush=True)
         for name, why in record["failures"].items():

@@ -3,7 +3,9 @@
 Prints, for one thread: the recurrent part of packed batches as a share of the FMA peak for each
 instruction set, batch 1 as a share of the fastest read of the same number of bytes, our product
 tile against numpy's BLAS, and what a step costs by its number of rows. A limit is a C loop,
-compiled here and now, that has its turn beside ours: shares are medians of such pairs.
+compiled here and now, that has its turn beside ours: shares are medians of such pairs. So have the
+cell's equations by themselves, which tell what the share would be at most: with products at the
+limit and equations as they are.
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ import numpy as np
 
 from benchmarks.limits import Limit, fma_limit, read_limit
 from benchmarks.measure import measured, pairs
+from benchmarks.parts import equations
+from benchmarks.workloads import Workload
 from vledge._ext import isa
 from vledge._ext.product import Product
 from vledge._ext.recurrent import run
@@ -27,17 +31,25 @@ from vledge._ext.weights import Direction
 ROUNDS = 15
 
 
-def against(limit: Limit, ours: Callable[[], object], amount: float) -> str:
+def against(
+    limit: Limit, ours: Callable[[], object], amount: float, alone: Limit | None = None
+) -> str:
     """Ours of the limit's amount a second, in 1e9, and the share: medians of pairs, and the best of
-    each, which is the core without a neighbour on its other thread."""
-    times, beside = pairs(ours, {"limit": limit.run}, ROUNDS)
+    each, which is the core without a neighbour on its other thread. ``alone``: our equations."""
+    ways = {"limit": limit.run} if alone is None else {"limit": limit.run, "alone": alone.run}
+    times, beside = pairs(ours, ways, ROUNDS)
     own = [amount / seconds / 1e9 for seconds in beside["limit"]]
     most = [limit.amount / seconds / 1e9 for seconds in times["limit"]]
     share = statistics.median(a / b for a, b in zip(own, most, strict=True))
-    return (
+    found = (
         f"{statistics.median(own):6.1f} of {statistics.median(most):6.1f} ({share:.0%}), "
         f"at best {max(own):6.1f} of {max(most):6.1f} ({max(own) / max(most):.0%})"
     )
+    if alone is None:
+        return found
+    both = zip(times["alone"], beside["alone"], strict=True)
+    taken = statistics.median(a / b for a, b in both) / alone.amount
+    return f"{found}; equations take {taken:.0%}, so at most {share / (share + taken):.0%}"
 
 
 def layer(cell: str, hidden_size: int, input_size: int = 1) -> Direction:
@@ -46,6 +58,13 @@ def layer(cell: str, hidden_size: int, input_size: int = 1) -> Direction:
     rows = {"lstm": 4, "gru": 3}[cell] * hidden_size
     shapes = ((rows, input_size), (rows, hidden_size), (rows,), (rows,))
     return Direction(cell, *(rng.uniform(-0.05, 0.05, s).astype(np.float32) for s in shapes))
+
+
+def cell_equations(cell: str, hidden_size: int, rows: int, steps: int) -> Limit:
+    """What a run of `recurrent` takes without its products."""
+    lengths = (steps,) * rows
+    kind = "LSTM" if cell == "lstm" else "GRU"
+    return equations(Workload("", "other", "full", kind, 1, hidden_size, lengths))
 
 
 def recurrent(direction: Direction, rows: int, steps: int) -> Callable[[], object]:
@@ -70,7 +89,8 @@ def main() -> None:
             direction = layer(cell, hidden_size)
             gates = {"lstm": 4, "gru": 3}[cell]
             flops = 2 * gates * hidden_size * (hidden_size + 1) * rows * 40
-            found = against(fma_limit(), recurrent(direction, rows, 40), flops)
+            alone = cell_equations(cell, hidden_size, rows, 40) if name == best_isa else None
+            found = against(fma_limit(), recurrent(direction, rows, 40), flops, alone)
             print(f"  {name:7} {cell} H{hidden_size} B{rows}: {found}")
     isa.select(best_isa)
 
@@ -79,7 +99,8 @@ def main() -> None:
         for hidden_size in (64, 128, 192, 256, 512):
             direction = layer(cell, hidden_size)
             count = {"lstm": 4, "gru": 3}[cell] * hidden_size**2 * 4
-            found = against(read_limit(count), recurrent(direction, 1, 100), 100 * count)
+            alone = cell_equations(cell, hidden_size, 1, 100)
+            found = against(read_limit(count), recurrent(direction, 1, 100), 100 * count, alone)
             print(f"  {cell} H{hidden_size}, {count // 1024} KB: {found}")
 
     print("\ninput projection of 2,048 rows, our tile's GFLOP/s of numpy's BLAS's")

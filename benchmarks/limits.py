@@ -10,14 +10,14 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["LEVELS", "Limit", "compiled", "fma_limit", "measured_limits", "read_limit"]
+__all__ = ["LEVELS", "Limit", "built", "fma_limit", "measured_limits", "read_limit"]
 
 LIMITS = r"""
 #include <stddef.h>
@@ -61,16 +61,19 @@ SWEEP(sweep_back, 1)
 LEVELS = {"L1": 24 << 10, "L2": 512 << 10, "L3": 8 << 20}
 
 
+def built(source: str, *flags: str) -> ctypes.CDLL:
+    """C, compiled by this machine's compiler."""
+    with tempfile.TemporaryDirectory() as folder:
+        file, library = Path(folder) / "source.c", Path(folder) / "library.so"
+        file.write_text(source)
+        subprocess.run(["cc", *flags, "-shared", "-fPIC", "-o", library, file], check=True)
+        return ctypes.CDLL(str(library))
+
+
 @cache
 def compiled() -> ctypes.CDLL:
-    """The C loops above, compiled by this machine's compiler."""
-    with tempfile.TemporaryDirectory() as folder:
-        source = Path(folder) / "limits.c"
-        source.write_text(LIMITS)
-        library = Path(folder) / "limits.so"
-        flags = ["-O3", "-ffast-math", "-ffp-contract=fast", "-shared", "-fPIC"]
-        subprocess.run(["cc", *flags, "-o", library, source], check=True)
-        loaded = ctypes.CDLL(str(library))
+    """The C loops above."""
+    loaded = built(LIMITS, "-O3", "-ffast-math", "-ffp-contract=fast")
     loaded.peak.argtypes, loaded.peak.restype = [ctypes.c_long], ctypes.c_float
     for sweep in (loaded.sweep, loaded.sweep_back):
         sweep.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_long]
@@ -79,10 +82,10 @@ def compiled() -> ctypes.CDLL:
 
 
 class Limit(NamedTuple):
-    """What nobody does faster, to be run beside the work that is compared with it."""
+    """What has its turn beside the work that is compared with it."""
 
     run: Callable[[], object]
-    amount: float  #: floating-point operations or bytes of one run
+    amount: float  #: floating-point operations, bytes or works of one run
 
 
 def fma_limit() -> Limit:
@@ -104,12 +107,10 @@ def read_limit(size: int) -> Limit:
     return Limit(min(ways, key=_seconds), times * size)
 
 
-def measured_limits(sizes: Iterable[int] = ()) -> dict[str, float]:
-    """GFLOP/s of FMAs as ``FMA peak``, and GB/s of reading by the level of the memory, and by the
-    number of bytes (as text) for those asked for."""
+def measured_limits() -> dict[str, float]:
+    """GFLOP/s of FMAs as ``FMA peak``, and GB/s of reading by the level of the memory."""
     limits = {"FMA peak": fma_limit()}
     limits |= {level: read_limit(size) for level, size in LEVELS.items()}
-    limits |= {str(size): read_limit(size) for size in sizes}
     return {name: limit.amount / _seconds(limit.run) / 1e9 for name, limit in limits.items()}
 
 

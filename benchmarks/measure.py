@@ -95,26 +95,27 @@ def measured(ways: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[
 
 
 def pairs(
-    ours: Callable[[], Any], others: dict[str, Callable[[], Any]], rounds: int
+    ours: Callable[[], Any], others: dict[str, Callable[[], Any]], rounds: int, naps: bool = True
 ) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
     """Seconds of each other way in every round, and of ours next to it: before it and after it by
-    turns."""
+    turns. Without naps the two are closer in time, for ways that leave no thread spinning."""
     repeats, own = {name: _repeats(run) for name, run in others.items()}, _repeats(ours)
     times: dict[str, list[float]] = {name: [] for name in others}
     beside: dict[str, list[float]] = {name: [] for name in others}
     for turn in range(rounds):
         for name, run in others.items():
             if turn % 2:
-                times[name].append(_turn(run, repeats[name]))
-            beside[name].append(_turn(ours, own))
+                times[name].append(_turn(run, repeats[name], naps))
+            beside[name].append(_turn(ours, own, naps))
             if not turn % 2:
-                times[name].append(_turn(run, repeats[name]))
+                times[name].append(_turn(run, repeats[name], naps))
     return times, beside
 
 
-def _turn(run: Callable[[], Any], repeats: int) -> float:
+def _turn(run: Callable[[], Any], repeats: int, naps: bool = True) -> float:
     """Seconds of one run."""
-    _rest()
+    if naps:
+        _rest()
     run()  # what stood between two turns has the caches: this one brings them back
     start = time.perf_counter()
     for _ in range(repeats):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks import agreement, lengths, report
-from benchmarks.bounds import bytes_read, least_seconds
+from benchmarks.bounds import bytes_read, least
 from benchmarks.measure import run_workload
 from benchmarks.peers import load
 from benchmarks.workloads import TARGETS, Workload, matrix, quick_matrix
@@ -56,36 +56,92 @@ def test_a_wrong_contestant_is_not_timed(monkeypatch):
         agreement.largest_error("vledge", contestant.outputs(contestant.run()), expected, inputs)
 
 
-def test_a_target_that_the_machine_does_not_allow_is_called_out_of_reach():
-    workload = next(work for work in matrix() if work.name == "LSTM I256 H256 B1 T1")
-    record = {
+def test_least_time_counts_real_steps_only():
+    workload = Workload("", "other", "var", "LSTM", 4, 8, (3, 1))
+    assert least(workload, 1.0, 1e-9, 1) == (pytest.approx(workload.flops), 0)
+    assert least(workload, 1.0, 1e-9, 2) == (pytest.approx(workload.flops / 2), 0)
+    # a step of one row is bound by reading the recurrent weights where memory is slow
+    read = 3 * 4 * 4 * 8 * 8
+    assert bytes_read(workload, 1) == read / 3
+    assert least(workload, 1e-9, 1.0, 1) == (pytest.approx(read), read)
+    # a single step reads all
+    step = Workload("", "other", "step", "LSTM", 8, 8, (1,))
+    assert least(step, 1e-9, 1.0, 1).time == pytest.approx(step.weight_bytes)
+
+
+def record_of(workload, ratio, threads=1, ours=100.0, best=200.0, parts=None):
+    """What a run of the benchmark leaves of one work, with one peer."""
+    return {
         "name": workload.name,
         "group": workload.group,
-        "threads": 1,
+        "threads": threads,
         "flops": workload.flops,
-        "microseconds": {"vledge": [25.0], "ncnn": [60.0]},
-        "ratios": {"ncnn": [2.4]},
-        "counted": ["vledge", "ncnn"],
+        "microseconds": {"vledge": [ours], "onnxruntime": [best]},
+        "ratios": {"onnxruntime": [ratio]},
+        "counted": ["vledge", "onnxruntime"],
+        **({"parts": parts} if parts else {}),
     }
-    size = bytes_read(workload, 1)
-    assert size == workload.weight_bytes == 2 << 20
-    limits = {"FMA peak": 100.0, str(size): 100.0}
-    # 2 MB at 100 GB/s take 21 us, their arithmetic at 100 GFLOP/s half of that
-    assert least_seconds(workload, limits, 1) == pytest.approx((2 << 20) / 100e9)
-    page = report.markdown([record], {"CPU": "test"}, limits)
-    assert "1 targets are more than this machine's limits allow" in page
-    assert "| **2.40** (out of reach) | 4.00 | 2.86 | 84% |" in page
-    fast = {"FMA peak": 1000.0, str(size): 1000.0}
-    assert "| **2.40** (short) | 4.00 | 28.61 | 8% |" in report.markdown([record], {}, fast)
 
 
-def test_least_time_counts_real_steps_only():
-    limits = {"FMA peak": 1.0, str(4 * 4 * 8 * 8): 1e9}
-    workload = Workload("", "other", "var", "LSTM", 4, 8, (3, 1))
-    assert least_seconds(workload, limits, 1) == pytest.approx(workload.flops / 1e9)
-    # a step of one row is bound by reading the recurrent weights where memory is slow
-    slow = {"FMA peak": 1e9, str(4 * 4 * 8 * 8): 1.0}
-    assert least_seconds(workload, slow, 1) == pytest.approx(3 * 4 * 4 * 8 * 8 / 1e9)
+def parts_of(limits, equations, reading=0.0):
+    """Parts of a call of which a tenth is neither."""
+    return {
+        "projection": 0.2,
+        "recurrent products": 0.7 - equations,
+        "equations": equations,
+        "rest": 0.1,
+        "products at the limits": limits,
+        "reading": reading,
+    }
+
+
+VAR = next(work for work in matrix() if work.name == "LSTM I40 H128 B32 T200 var")
+STEP = next(work for work in matrix() if work.name == "LSTM I256 H256 B1 T1")
+FULL = next(work for work in matrix() if work.name == "LSTM I40 H256 B32 T100 full")
+
+
+def test_rows_that_are_short_have_their_reasons():
+    page = report.markdown(
+        [
+            record_of(VAR, 2.4, parts=parts_of(0.5, 0.2)),  # 2.4 / (0.5 + 0.2) is more than 3
+            record_of(STEP, 2.4, parts=parts_of(0.72, 0.08, reading=0.7)),  # 2.4 / 0.8 is 3
+            record_of(FULL, 1.1, parts=parts_of(0.9, 0.3)),  # reached, whatever the limits say
+        ],
+        {"CPU": "test"},
+    )
+    assert "1 of 3 rows with a target reach it" in page
+    assert "1 targets are out of reach" in page
+    assert "| **2.40** (short) | 3.00 | 3.43 |" in page
+    assert "| **2.40** (out of reach) | 4.00 | 3.00 |" in page
+    assert "| **1.10** | 1.05 | 0.92 |" in page
+    _, reasons = page.split("### Rows that are short on 1 thread, and why")
+    assert reasons.splitlines()[4:] == [
+        f"| {VAR.name} | 2.40 of 3.00 (80%) | 20% | 50% | 20% | 10% | 50% | 3.43 "
+        "| 71% of the FMA peak |",
+        f"| {STEP.name} | 2.40 of 4.00 (60%) | 20% | 62% | 8% | 10% | 72% | 3.00 (out of reach) "
+        "| 88% of the fastest read |",
+    ]
+
+
+def test_on_two_threads_gains_stand_beside_the_reasons():
+    page = report.markdown(
+        [
+            record_of(VAR, 3.2, ours=100.0, best=320.0),
+            record_of(VAR, 2.5, threads=2, ours=80.0, best=200.0, parts=parts_of(0.4, 0.1)),
+        ],
+        {},
+    )
+    assert "Rows that are short on 1 thread" not in page
+    _, reasons = page.split("### Rows that are short on 2 threads, and why")
+    assert "| gain of threads | best peer's |" in reasons
+    assert "| 20% | 60% | 10% | 10% | 40% | 5.00 | 1.25 | 1.60 |" in reasons
+
+
+def test_records_of_before_have_a_report_without_reasons():
+    page = report.markdown([record_of(VAR, 2.4), record_of(VAR, 2.4, threads=2)], {})
+    assert page.count("| **2.40** (short) | 3.00 | - |") == 2
+    assert page.count("0 targets are out of reach") == 2
+    assert f"| {VAR.name} | 2.40 of 3.00 (80%) | - | - | - | - | - | - | - |" in page
 
 
 def test_matrix_has_a_target_for_every_group():

@@ -2,6 +2,8 @@ import numpy as np
 
 GATES: dict[str, int]
 
+def vector_count(gates: int, hidden_size: int, lanes: int) -> int: ...
+
 class Direction:
     cell: str
     dtype: np.dtype
