@@ -458,6 +458,9 @@ cdef bint walk(Job *job, int d, ptrdiff_t first_row, ptrdiff_t last_row, int mem
                 out = job.y + (job.y_time[t] + d * w.width) * size
             h_next = s.h[1 - current]
             k.rows = live
+            k.out_next = 0
+            if job.y != NULL and walked + 1 < steps:
+                k.out_next = job.y_time[t - 1 if w.reverse else t + 1] - job.y_time[t]
             k.turned = (job.turned + walked) & 1
             k.h = s.h[current]
             if w.w_hr != NULL:

@@ -35,7 +35,9 @@ VL_INLINE void vl_emit(const vl_step *s, ptrdiff_t row, ptrdiff_t panel, vec h)
     vl_store((real *)s->h_next + row * s->ld_h_next + panel * L, h);
     if (s->out) {
         ptrdiff_t valid = s->hidden_size - panel * L;
-        vl_store_first((real *)s->out + s->out_rows[row] + panel * L, h, valid < L ? valid : L);
+        real *out = (real *)s->out + s->out_rows[row] + panel * L;
+        vl_store_first(out, h, valid < L ? valid : L);
+        __builtin_prefetch(out + s->out_next, 0, 2); /* into the second level: it is written a step later */
     }
 }
 

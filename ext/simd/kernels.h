@@ -38,6 +38,7 @@ typedef struct {
     void *gated;                        /* gru_reset_before: r * h, laid out as h */
     void *out;                          /* the layer's output of this step, or NULL */
     const ptrdiff_t *out_rows;          /* row r goes to out + out_rows[r], unpadded */
+    ptrdiff_t out_next;                 /* ... and in the next step so much further */
 } vl_step;
 
 /* out[r][0 : columns] = bias + x[r] . w,  w[group][k][vector in group][L]. Row r of x starts at

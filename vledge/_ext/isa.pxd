@@ -16,6 +16,7 @@ cdef extern from "simd/kernels.h" nogil:
         void *gated
         void *out
         const ptrdiff_t *out_rows
+        ptrdiff_t out_next
 
     ctypedef struct vl_product:
         ptrdiff_t rows, depth, first, last, vectors, columns
