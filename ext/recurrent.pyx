@@ -118,7 +118,8 @@ cdef struct Job:
     const ptrdiff_t *y_time
     const ptrdiff_t *y_rows
     ptrdiff_t padded_steps       # of the output, zeroed from each sequence's end on; 0: nothing to zero
-    ptrdiff_t y_step             # elements from step to step of a padded output
+    bint padded_batch_first
+    ptrdiff_t *ranks             # by length, of the batch's sequences in their own order
     const char *h_0              # [D, B, width] rows, NULL = zeros
     const char *c_0
     char *h_n
@@ -459,7 +460,7 @@ cdef bint walk(Job *job, int d, ptrdiff_t first_row, ptrdiff_t last_row, int mem
             h_next = s.h[1 - current]
             k.rows = live
             k.out_next = 0
-            if job.y != NULL and walked + 1 < steps:
+            if live > 1 and job.y != NULL and walked + 1 < steps:   # a single row's the CPU foresees
                 k.out_next = job.y_time[t - 1 if w.reverse else t + 1] - job.y_time[t]
             k.turned = (job.turned + walked) & 1
             k.h = s.h[current]
@@ -500,16 +501,29 @@ cdef bint walk(Job *job, int d, ptrdiff_t first_row, ptrdiff_t last_row, int mem
     return True
 
 
-cdef void clear_padding(const Job *job, int d, ptrdiff_t first_row, ptrdiff_t last_row) noexcept nogil:
-    """Zeros for direction d of sequences [first_row, last_row) past their ends, step by step: a padded batch
-    mostly has a step's rows side by side."""
-    cdef const Weights *w = job.directions[d]
-    cdef ptrdiff_t r, t, live
-    cdef char *y = job.y + d * w.width * w.itemsize
-    for t in range(job.padded_steps):
-        live = job.batch_sizes[t] if t < job.steps else 0
-        for r in range(max(live, first_row), last_row):
-            memset(y + (t * job.y_step + job.y_rows[r]) * w.itemsize, 0, w.width * w.itemsize)
+cdef void clear_padding(const Job *job, ptrdiff_t first_row, ptrdiff_t last_row) noexcept nogil:
+    """Zeros for sequences [first_row, last_row) past their ends, in pieces as long as they come: long ones
+    are written without being read first."""
+    cdef ptrdiff_t r, t, b, live, begin, length = job.steps
+    cdef ptrdiff_t row = job.direction_count * job.directions[0].width * job.directions[0].itemsize
+    cdef ptrdiff_t size = job.directions[0].itemsize
+    if job.padded_steps == 0:
+        return
+    if job.padded_batch_first:      # a sequence's steps are side by side
+        for r in range(first_row, last_row):
+            while length > 0 and job.batch_sizes[length - 1] <= r:
+                length -= 1
+            memset(job.y + job.y_rows[r] * size + length * row, 0, (job.padded_steps - length) * row)
+        return
+    for t in range(job.padded_steps):   # a step's sequences are
+        live = max(<ptrdiff_t>job.batch_sizes[t] if t < job.steps else 0, first_row)
+        b = 0
+        while b < job.sequences:
+            begin = b
+            while b < job.sequences and live <= job.ranks[b] < last_row:
+                b += 1
+            memset(job.y + (t * job.sequences + begin) * row, 0, (b - begin) * row)
+            b += 1
 
 
 # ---- many threads ------------------------------------------------------------------------------
@@ -526,8 +540,9 @@ cdef void run_tasks(void *context, int member, int members) noexcept nogil:
                 walk(job, d, 0, job.sequences, member, members)
             elif member == 0 and not walk(job, d, 0, job.sequences, 0, 1):
                 job.out_of_memory = True
-            clear_padding(job, d, job.sequences * member // members,
-                          job.sequences * (member + 1) // members)
+            if d == 0:
+                clear_padding(job, job.sequences * member // members,
+                              job.sequences * (member + 1) // members)
             vl_wait(&job.barrier, members)
     else:
         task = vl_take(&job.next_task)
@@ -538,7 +553,8 @@ cdef void run_tasks(void *context, int member, int members) noexcept nogil:
             last = job.first_row[task // job.direction_count + 1]
             if not walk(job, d, first, last, 0, 1):
                 job.out_of_memory = True
-            clear_padding(job, d, first, last)
+            if d == 0:
+                clear_padding(job, first, last)
             task = vl_take(&job.next_task)
         vl_scratch_trim(KEEP_BYTES)
     vl_restore_mode(mode)
@@ -775,15 +791,16 @@ cdef tuple set_states(Job *job, int number, h_0, c_0):
 
 
 cdef ptrdiff_t *set_offsets(Job *job) except NULL:
-    """Memory for the four tables of offsets; the caller fills and frees it."""
+    """Memory for the four tables of offsets and the ranks; the caller fills and frees it."""
     cdef ptrdiff_t *offsets = <ptrdiff_t *>PyMem_Malloc(
-        2 * (job.steps + job.sequences) * sizeof(ptrdiff_t))
+        (2 * job.steps + 3 * job.sequences) * sizeof(ptrdiff_t))
     if offsets == NULL:
         raise MemoryError
     job.x_time = offsets
     job.y_time = offsets + job.steps
     job.x_rows = offsets + 2 * job.steps
     job.y_rows = job.x_rows + job.sequences
+    job.ranks = offsets + 2 * (job.steps + job.sequences)
     return offsets
 
 
@@ -881,7 +898,7 @@ def run_padded(list directions, data, batch_sizes, order=None, h_0=None, c_0=Non
     cdef bint mapped = int(steps) * sequences * out_row * w.itemsize >= MAPPED_BYTES
     output = aligned_output((*data.shape[:2], out_row), number, mapped)
     job.padded_steps = steps if total < steps * sequences and not mapped else 0
-    job.y_step = out_row if batch_first else sequences * out_row
+    job.padded_batch_first = batch_first
     job.y = <char *>cnp.PyArray_DATA(output)
     if sequences == 0:
         return output, h_n, c_n
@@ -892,6 +909,7 @@ def run_padded(list directions, data, batch_sizes, order=None, h_0=None, c_0=Non
             offsets[job.steps + t] = t * out_row if batch_first else t * sequences * out_row
         for r in range(sequences):
             place = r if job.places == NULL else job.places[r]
+            job.ranks[place] = r
             if batch_first:
                 place *= steps
             offsets[2 * job.steps + r] = place * in_row
