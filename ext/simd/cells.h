@@ -113,7 +113,8 @@ VL_INLINE void vl_step_pair(int gates, int width, int own_candidate, vl_finish *
     vl_start start = vl_step_start(own_candidate, s, panel, pre);
     vl_start start2 = vl_step_start(own_candidate, s, panel + 1, pre + width * L);
     const ptrdiff_t stride = vl_stride(s, panel + 1);
-    vl_row_pair_of(gates, stride == L ? gates : vl_vectors(gates, stride), (s->last_panel - s->first_panel) * s->depth * gates * L)(
+    const ptrdiff_t weights = (s->last_panel - s->first_panel) * s->depth * gates * L;
+    vl_row_pair_of(gates, stride == L ? gates : vl_vectors(gates, stride), weights)(
         acc, &start, &start2, s->h, w, w + s->depth * gates * L, s->depth);
     if (stride < L)
         vl_spread(gates, stride, own_candidate ? pre + width * L : NULL, 0, 1, acc + 1);

@@ -265,6 +265,34 @@ def test_saturated_gates_and_nan(instruction_set):
             assert np.nanmax(np.abs(output)) <= 1 + 1e-6
 
 
+@pytest.mark.parametrize("kind", CELLS)
+def test_gates_at_the_ends_of_the_range(instruction_set, kind):
+    """Sums up to infinity in every gate, in all combinations: gates open and shut, and no NaN."""
+    gates = reference.GATES[kind]
+    ends = np.array([-np.inf, -3e38, -1e30, -1e7, -127, -89, -1e-30, 0, 2, 88, 1e7, 3e38, np.inf])
+    # all of them would make a large weight_hh
+    ends = ends[{4: [0, 2, 7, 9, 12], 3: [0, 1, 3, 5, 7, 8, 10, 12]}.get(gates, slice(None))]
+    sums = np.stack(np.meshgrid(*[ends] * gates)).reshape(gates, -1).astype(np.float32)
+    if kind.endswith("relu"):
+        sums = sums[:, np.isfinite(sums).all(axis=0)]
+    hidden_size = sums.shape[1]
+    params = {
+        "weight_ih": np.zeros((gates * hidden_size, 1), np.float32),
+        "weight_hh": np.zeros((gates * hidden_size, hidden_size), np.float32),
+        "bias_ih": sums.reshape(-1),
+        "bias_hh": np.zeros(gates * hidden_size, np.float32),
+    }
+    if kind.startswith("indrnn"):
+        params["weight_hh"] = np.zeros(hidden_size, np.float32)
+    h_0 = np.linspace(-1, 1, hidden_size, dtype=np.float32)[None, None]
+    c_0 = 3 * h_0 if kind == "lstm" else None
+    data, sizes = np.zeros((1, 1), np.float32), np.ones(1, np.int64)
+    result = run([Direction(kind, **params)], data, sizes, h_0, c_0)
+    expected = reference.run(kind, params, data, sizes, h_0[0], h_0[0] if c_0 is None else c_0[0])
+    output, h_n, c_n = result
+    assert_close((output, h_n[0], None if c_n is None else c_n[0]), expected, np.float32)
+
+
 def test_packed_weights_come_back_bit_for_bit(instruction_set):
     rng = np.random.default_rng(0)
     for kind in CELLS:

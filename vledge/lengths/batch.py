@@ -300,7 +300,7 @@ def checked_lengths(lengths: Any, sequences: int, steps: int) -> np.ndarray:
     if sequences and not 0 <= lengths.min() <= lengths.max() <= steps:
         b = int(np.argmax((lengths < 0) | (lengths > steps)))
         raise ValueError(f"lengths[{b}] is {lengths[b]} but the input has {steps} time steps")
-    return lengths.astype(np.int64, copy=False)
+    return np.ascontiguousarray(lengths, np.int64)
 
 
 def _checked_mask(mask: Any, sequences: int, steps: int) -> np.ndarray:
