@@ -15,8 +15,6 @@ share the hidden blocks of every step and meet at a barrier. Each output element
 same operations in the same order whatever the slices, so results do not depend on threads.
 """
 
-import math
-
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport INT64_MAX, SIZE_MAX, int64_t, uint64_t
 from libc.string cimport memcpy, memset
@@ -709,25 +707,14 @@ cdef char *data_of(object array, str name, int type_number, tuple shape) except?
     return <char *>cnp.PyArray_DATA(array)
 
 
-cdef object empty(tuple shape, int type_number):
+cdef object empty(tuple shape, int type_number, bint zero=False):
     cdef cnp.npy_intp sizes[3]
     cdef int i
     for i in range(len(shape)):
         sizes[i] = shape[i]
-    return cnp.PyArray_EMPTY(len(shape), sizes, type_number, False)
-
-
-cdef object aligned_output(tuple shape, int type_number, bint zero):
-    """An array whose rows begin with a cache line where they are whole lines: so no two threads write to
-    one line, which would wander between their cores."""
-    cdef cnp.npy_intp itemsize = 8 if type_number == cnp.NPY_FLOAT64 else 4, first
-    cdef cnp.npy_intp elements = math.prod(shape), size = elements + 64 // itemsize
     if zero:
-        memory = cnp.PyArray_ZEROS(1, &size, type_number, False)
-    else:
-        memory = cnp.PyArray_EMPTY(1, &size, type_number, False)
-    first = (-<ptrdiff_t>cnp.PyArray_DATA(memory) & 63) // itemsize
-    return memory[first:first + elements].reshape(shape)
+        return cnp.PyArray_ZEROS(len(shape), sizes, type_number, False)
+    return cnp.PyArray_EMPTY(len(shape), sizes, type_number, False)
 
 
 cdef bint next_turn():
@@ -834,7 +821,7 @@ def run(list directions, data, batch_sizes, h_0=None, c_0=None, threads=None):
     cdef ptrdiff_t *offsets
     job.x = data_of(data, "data", number, (total, in_row))
     h_n, c_n = set_states(&job, number, h_0, c_0)
-    output = aligned_output((total, out_row), number, False)
+    output = empty((total, out_row), number)
     job.y = <char *>cnp.PyArray_DATA(output)
     if job.sequences == 0:
         return output, h_n, c_n
@@ -896,7 +883,7 @@ def run_padded(list directions, data, batch_sizes, order=None, h_0=None, c_0=Non
                 raise ValueError(f"order[{r}] is {job.places[r]}, the batch has {sequences} sequences")
     h_n, c_n = set_states(&job, number, h_0, c_0)
     cdef bint mapped = int(steps) * sequences * out_row * w.itemsize >= MAPPED_BYTES
-    output = aligned_output((*data.shape[:2], out_row), number, mapped)
+    output = empty((*data.shape[:2], out_row), number, mapped)
     job.padded_steps = steps if total < steps * sequences and not mapped else 0
     job.padded_batch_first = batch_first
     job.y = <char *>cnp.PyArray_DATA(output)

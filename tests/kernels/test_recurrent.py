@@ -198,7 +198,7 @@ def test_padded_agrees_with_packed(limits, kind, batch_first, mapped_bytes):
         expected[t, order[:live]] = packed[starts[t] : starts[t + 1]]
     if batch_first:
         padded, expected = (np.ascontiguousarray(a.swapaxes(0, 1)) for a in (padded, expected))
-    dirty = [np.full(expected.size + 16, np.nan, np.float32) for _ in range(9)]
+    dirty = [np.full(expected.size, np.nan, np.float32) for _ in range(9)]
     del dirty  # what malloc gives next
     in_batch = np.argsort(order)  # the states are in the batch's order, not by length
     h_p, c_p = (None if s is None else np.ascontiguousarray(s[:, in_batch]) for s in (h_0, c_0))
