@@ -23,6 +23,7 @@ def row_of(record: dict[str, Any]) -> dict[str, Any]:
     ours = medians["vledge"]
     samples = record["microseconds"]["vledge"]
     ratio = ratios[best] if best else None
+    quickest = min((min(record["microseconds"][n]) for n in ratios), default=None)
     return {
         "name": record["name"],
         "group": record["group"],
@@ -32,6 +33,7 @@ def row_of(record: dict[str, Any]) -> dict[str, Any]:
         "best": best,
         "best_time": medians[best] if best else None,
         "ratio": ratio,
+        "quiet ratio": quickest / min(samples) if quickest else None,
         "target": TARGETS[record["group"]].get(record["threads"]),
         "gflops": record["flops"] / ours / 1e3,
         "medians": medians,
@@ -118,12 +120,16 @@ def _reasons(
     rows: list[dict[str, Any]], alone: dict[str, dict[str, float]] | None
 ) -> tuple[list[str], list[list[str]]]:
     """The table of those that are short; ``alone`` has the medians of one thread, for more."""
-    heads = ["work", "ratio of target", *PARTS, "limits need", "at most"]
+    heads = ["work", "ratio of target", "quickest turns", *PARTS, "limits need", "at most"]
     heads += ["products at"] if alone is None else ["gain of threads", "best peer's"]
     lines = []
     for row in rows:
         parts, reached = row["parts"], row["ratio"] / row["target"]
-        cells = [row["name"], f"{row['ratio']:.2f} of {row['target']:.2f} ({_percent(reached)})"]
+        cells = [
+            row["name"],
+            f"{row['ratio']:.2f} of {row['target']:.2f} ({_percent(reached)})",
+            f"{row['quiet ratio']:.2f}",
+        ]
         if parts:
             cells += [_percent(parts[part]) for part in (*PARTS, "products at the limits")]
             cells += [f"{row['most']:.2f}{' (out of reach)' if _out_of_reach(row) else ''}"]
