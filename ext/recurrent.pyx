@@ -80,8 +80,8 @@ cdef int MOST_NAPS = 4
 cdef int64_t REST_NANOSECONDS = 100_000_000
 cdef int64_t rest_until = 0
 cdef bint turn = False
-# An output as large as this comes as untouched zeros from the system, and its padding is left so; smaller
-# ones come from memory that was in use, and threads zero the padding of their own sequences.
+# An output as large as this comes as untouched zeros from the system, and its padding is left so. Smaller ones come
+# from memory that was in use: threads zero the padding of their own sequences, one thread leaves it to calloc.
 cdef ptrdiff_t MAPPED_BYTES = 32 * 1024 * 1024
 
 
@@ -882,9 +882,12 @@ def run_padded(list directions, data, batch_sizes, order=None, h_0=None, c_0=Non
             if job.places[r] < 0 or job.places[r] >= sequences:
                 raise ValueError(f"order[{r}] is {job.places[r]}, the batch has {sequences} sequences")
     h_n, c_n = set_states(&job, number, h_0, c_0)
-    cdef bint mapped = int(steps) * sequences * out_row * w.itemsize >= MAPPED_BYTES
-    output = empty((*data.shape[:2], out_row), number, mapped)
-    job.padded_steps = steps if total < steps * sequences and not mapped else 0
+    cdef int count = thread_settings.get_num_threads() if threads is None else threads
+    cdef bint padded = total < steps * sequences
+    cdef bint zero = padded and (
+        count == 1 or int(steps) * sequences * out_row * w.itemsize >= MAPPED_BYTES)
+    output = empty((*data.shape[:2], out_row), number, zero)
+    job.padded_steps = steps if padded and not zero else 0
     job.padded_batch_first = batch_first
     job.y = <char *>cnp.PyArray_DATA(output)
     if sequences == 0:
@@ -901,7 +904,7 @@ def run_padded(list directions, data, batch_sizes, order=None, h_0=None, c_0=Non
                 place *= steps
             offsets[2 * job.steps + r] = place * in_row
             offsets[2 * job.steps + sequences + r] = place * out_row
-        execute(&job, thread_settings.get_num_threads() if threads is None else threads)
+        execute(&job, count)
     finally:
         PyMem_Free(offsets)
     return output, h_n, c_n

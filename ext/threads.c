@@ -18,9 +18,10 @@
 #endif
 
 /* How long a thread spins before it sleeps. Between calls: what waking one costs, so that never more than
- * twice the best choice is spent. At a barrier longer: a member that sleeps there is late at the next one,
- * where the others then fall asleep in turn, and on a virtual machine waking takes longer than a step. */
-enum { VL_SPIN_NANOSECONDS = 50000, VL_BARRIER_NANOSECONDS = 300000 };
+ * twice the best choice is spent. Within a call longer: for the last member, which has as much to do, and at a
+ * barrier, where a member that sleeps is late at the next one and the others then fall asleep in turn; on a
+ * virtual machine waking takes longer than a step. */
+enum { VL_SPIN_NANOSECONDS = 50000, VL_MEMBER_NANOSECONDS = 300000 };
 
 int64_t vl_nanoseconds(void)
 {
@@ -48,6 +49,7 @@ static pthread_cond_t work = PTHREAD_COND_INITIALIZER, finished = PTHREAD_COND_I
                       met = PTHREAD_COND_INITIALIZER;
 static int workers;              /* threads that exist beside the callers */
 static int busy;                 /* a call holds the pool */
+static int caller_sleeps;        /* until its members have finished */
 static int round_number;         /* counts calls; workers wait for it to change */
 static pthread_t handles[VL_MOST_THREADS];
 static int roomed_cpu = -1, roomed_workers; /* whom make_room made room for, and by moving how many */
@@ -63,7 +65,7 @@ static void reset_in_child(void)
     pthread_cond_init(&work, NULL);
     pthread_cond_init(&finished, NULL);
     pthread_cond_init(&met, NULL);
-    workers = busy = pending = roomed_workers = 0;
+    workers = busy = caller_sleeps = pending = roomed_workers = 0;
 }
 
 static void *worker(void *argument)
@@ -84,7 +86,8 @@ static void *worker(void *argument)
         pthread_mutex_unlock(&lock);
         if (task) {
             task(context, member, members);
-            if (__atomic_sub_fetch(&pending, 1, __ATOMIC_ACQ_REL) == 0) {
+            if (__atomic_sub_fetch(&pending, 1, __ATOMIC_SEQ_CST) == 0 &&
+                __atomic_load_n(&caller_sleeps, __ATOMIC_SEQ_CST)) {
                 pthread_mutex_lock(&lock);
                 pthread_cond_signal(&finished);
                 pthread_mutex_unlock(&lock);
@@ -147,7 +150,7 @@ void vl_parallel(int threads, vl_task *task, void *context)
         return;
     }
     pthread_mutex_lock(&lock);
-    if (busy || (threads = grow(threads)) == 1) {
+    if (__atomic_load_n(&busy, __ATOMIC_ACQUIRE) || (threads = grow(threads)) == 1) {
         pthread_mutex_unlock(&lock);
         task(context, 0, 1);
         return;
@@ -159,17 +162,20 @@ void vl_parallel(int threads, vl_task *task, void *context)
     current_members = threads;
     __atomic_store_n(&pending, threads - 1, __ATOMIC_RELAXED);
     __atomic_store_n(&round_number, round_number + 1, __ATOMIC_RELEASE);
+    pthread_mutex_unlock(&lock); /* first: who wakes wants it, and would sleep again */
     pthread_cond_broadcast(&work);
-    pthread_mutex_unlock(&lock);
 
     task(context, 0, threads);
 
-    spin_while(&pending, 0, 0, VL_SPIN_NANOSECONDS);
-    pthread_mutex_lock(&lock);
-    while (__atomic_load_n(&pending, __ATOMIC_ACQUIRE))
-        pthread_cond_wait(&finished, &lock);
-    busy = 0;
-    pthread_mutex_unlock(&lock);
+    if (!spin_while(&pending, 0, 0, VL_MEMBER_NANOSECONDS)) {
+        pthread_mutex_lock(&lock);
+        __atomic_store_n(&caller_sleeps, 1, __ATOMIC_SEQ_CST);
+        while (__atomic_load_n(&pending, __ATOMIC_SEQ_CST))
+            pthread_cond_wait(&finished, &lock);
+        __atomic_store_n(&caller_sleeps, 0, __ATOMIC_RELAXED);
+        pthread_mutex_unlock(&lock);
+    }
+    __atomic_store_n(&busy, 0, __ATOMIC_RELEASE);
 }
 
 int vl_wait(vl_barrier *barrier, int members)
@@ -187,7 +193,7 @@ int vl_wait(vl_barrier *barrier, int members)
         }
         return 0;
     }
-    if (spin_while(&barrier->round, 1, round, VL_BARRIER_NANOSECONDS))
+    if (spin_while(&barrier->round, 1, round, VL_MEMBER_NANOSECONDS))
         return 0;
     pthread_mutex_lock(&lock);
     __atomic_add_fetch(&barrier->sleepers, 1, __ATOMIC_SEQ_CST);

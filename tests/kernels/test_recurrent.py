@@ -176,10 +176,10 @@ def test_independent_units_over_ragged_chunks(instruction_set, limits, kind, dty
                 assert_close(run(*arguments, threads=1), expected, dtype)
 
 
-@pytest.mark.parametrize("mapped_bytes", [0, 10**9])
+@pytest.mark.parametrize(("threads", "mapped_bytes"), [(1, 10**9), (2, 0), (2, 10**9)])
 @pytest.mark.parametrize("batch_first", [False, True])
 @pytest.mark.parametrize("kind", CELLS)
-def test_padded_agrees_with_packed(limits, kind, batch_first, mapped_bytes):
+def test_padded_agrees_with_packed(limits, kind, batch_first, threads, mapped_bytes):
     limits(mapped_bytes=mapped_bytes)
     lengths = [6, 5, 5, 2, 0]
     order = np.array([3, 0, 4, 1, 2], np.int64)
@@ -203,7 +203,7 @@ def test_padded_agrees_with_packed(limits, kind, batch_first, mapped_bytes):
     in_batch = np.argsort(order)  # the states are in the batch's order, not by length
     h_p, c_p = (None if s is None else np.ascontiguousarray(s[:, in_batch]) for s in (h_0, c_0))
     output, h_p, c_p = run_padded(
-        directions, padded, batch_sizes, order, h_p, c_p, batch_first=batch_first
+        directions, padded, batch_sizes, order, h_p, c_p, batch_first, threads
     )
     assert np.array_equal(output, expected)
     assert np.array_equal(h_p[:, order], h_n)
