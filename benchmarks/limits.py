@@ -73,7 +73,7 @@ def built(source: str, *flags: str) -> ctypes.CDLL:
 @cache
 def compiled() -> ctypes.CDLL:
     """The C loops above."""
-    loaded = built(LIMITS, "-O3", "-ffast-math", "-ffp-contract=fast")
+    loaded = built(LIMITS, "-O3", "-ffp-contract=fast")  # -ffast-math would flush subnormals
     loaded.peak.argtypes, loaded.peak.restype = [ctypes.c_long], ctypes.c_float
     for sweep in (loaded.sweep, loaded.sweep_back):
         sweep.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_long]
