@@ -440,6 +440,14 @@ def unpad_sequence(
     return [row[:end].copy() for row, end in zip(by_sequence, ends.tolist(), strict=True)]
 
 
+def by_length(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What the kernels want of int64 lengths: ``(order, batch_sizes)``, places from the longest on,
+    and how many are there at each step."""
+    order = sort_descending(lengths)
+    falling = lengths[order]
+    return order, running_out(falling, int(falling[0]) if len(falling) else 0)
+
+
 def _pack(
     source: np.ndarray | list[np.ndarray],
     addresses: np.ndarray,

@@ -37,7 +37,8 @@ VL_INLINE void vl_emit(const vl_step *s, ptrdiff_t row, ptrdiff_t panel, vec h)
         ptrdiff_t valid = s->hidden_size - panel * L;
         real *out = (real *)s->out + s->out_rows[row] + panel * L;
         vl_store_first(out, h, valid < L ? valid : L);
-        __builtin_prefetch(out + s->out_next, 0, 2); /* into the second level: it is written a step later */
+        if (panel * VL_BYTES % 64 == 0) /* once a line, into the second level: it is written a step later */
+            __builtin_prefetch(out + s->out_next, 0, 2);
     }
 }
 
@@ -114,7 +115,7 @@ VL_INLINE void vl_step_pair(int gates, int width, int own_candidate, vl_finish *
     vl_start start2 = vl_step_start(own_candidate, s, panel + 1, pre + width * L);
     const ptrdiff_t stride = vl_stride(s, panel + 1);
     const ptrdiff_t weights = (s->last_panel - s->first_panel) * s->depth * gates * L;
-    vl_row_pair_of(gates, stride == L ? gates : vl_vectors(gates, stride), weights)(
+    vl_row_pair_of(gates, vl_vectors(gates, stride), weights)(
         acc, &start, &start2, s->h, w, w + s->depth * gates * L, s->depth);
     if (stride < L)
         vl_spread(gates, stride, own_candidate ? pre + width * L : NULL, 0, 1, acc + 1);

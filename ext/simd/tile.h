@@ -150,6 +150,15 @@ VL_INLINE ptrdiff_t vl_block_rows(ptrdiff_t rows_left, int vectors)
     return rows;
 }
 
+/* The end of a part of one row: its sums and what they began with, which is what the next part begins with. */
+VL_INLINE void vl_end_part(int vectors, vec *out, vl_start *start, const vec *sum)
+{
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; v++)
+        out[v] = vl_load(vl_from(start, 0, v, vectors)) + sum[v];
+    *start = (vl_start){(const real *)out, 0, NULL};
+}
+
 /* One row against two neighbouring panels, the second perhaps narrower: twice the chains hide the FMA's latency, and
  * the loop is bound by reading w alone. Weights that the second-level cache does not hold are fetched ahead, which
  * measured a sixth on an EPYC (nothing on a Xeon; half a kilobyte was best, two kilobytes worse than none). Those
@@ -181,14 +190,8 @@ VL_INLINE void vl_row_pair(int vectors, int second, int far, vl_sums *out, vl_st
                 sum2[v] = VL_FMA(xs, vl_load(w2 + v * L), sum2[v]);
             }
         }
-#pragma GCC unroll 4
-        for (int v = 0; v < vectors; v++)
-            out[0][v] = vl_load(vl_from(&start, 0, v, vectors)) + sum[v];
-#pragma GCC unroll 4
-        for (int v = 0; v < second; v++)
-            out[1][v] = vl_load(vl_from(&start2, 0, v, second)) + sum2[v];
-        start = (vl_start){(const real *)out[0], 0, NULL};
-        start2 = (vl_start){(const real *)out[1], 0, NULL};
+        vl_end_part(vectors, out[0], &start, sum);
+        vl_end_part(second, out[1], &start2, sum2);
         k = end;
     } while (k < depth);
 }

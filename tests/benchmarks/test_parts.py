@@ -8,7 +8,6 @@ import pytest
 
 from benchmarks import parts
 from benchmarks.workloads import Workload
-from vledge._ext import isa
 
 pytestmark = pytest.mark.skipif(
     platform.machine() not in ("x86_64", "AMD64"), reason="benchmarks.limits are loops for x86-64"
@@ -20,14 +19,6 @@ WORKS = [
     Workload("LSTM full", "other", "full", "LSTM", 7, 33, (40,) * 20, 2, True),
     Workload("GRU var", "other", "var", "GRU", 40, 128, (2, 50, 1, 9, 50)),
 ]
-
-
-@pytest.fixture(params=isa.runnable())
-def instruction_set(request):
-    before = isa.selected()
-    isa.select(request.param)
-    yield request.param
-    isa.select(before)
 
 
 @pytest.mark.parametrize("workload", WORKS, ids=lambda w: w.name)

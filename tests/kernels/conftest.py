@@ -1,16 +1,8 @@
-"""Every kernel test can run on every instruction set that this CPU has."""
+"""What kernel tests start from."""
 
 import pytest
 
-from vledge._ext import isa, recurrent
-
-
-@pytest.fixture(params=isa.runnable())
-def instruction_set(request):
-    before = isa.selected()
-    isa.select(request.param)
-    yield request.param
-    isa.select(before)
+from vledge._ext import recurrent
 
 
 @pytest.fixture

@@ -11,9 +11,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from vledge._ext.packing import running_out, sort_descending
+from vledge._ext.packing import running_out
 from vledge.packing import (
     PackedSequence,
+    by_length,
     pack_padded_sequence,
     pack_sequence,
     pad_packed_sequence,
@@ -138,8 +139,7 @@ class MaskedBatch(_RectangleBatch):
     @cached_property
     def _places(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """(order, batch_sizes, rows, steps): the place in the mask of each packed row."""
-        order = sort_descending(self.lengths)
-        batch_sizes = running_out(self.lengths[order], int(self.lengths.max()))
+        order, batch_sizes = by_length(self.lengths)
         packed_steps = np.repeat(np.arange(len(batch_sizes)), batch_sizes.astype(np.intp))
         starts = np.cumsum(batch_sizes) - batch_sizes
         rows = order[np.arange(len(packed_steps)) - starts[packed_steps]]

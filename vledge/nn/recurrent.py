@@ -12,14 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from vledge._ext.packing import running_out, sort_descending
 from vledge._ext.recurrent import Stepper, run, run_padded
 from vledge._ext.weights import GATES, Direction
 from vledge.nn.dtype import contiguous, float_dtype, require_cpu, wrong_dtype
 from vledge.nn.model_strategy import MODEL_STRATEGY
 from vledge.nn.module import Module
 from vledge.nn.recognize import read_stack
-from vledge.packing import PackedSequence
+from vledge.packing import PackedSequence, by_length
 
 __all__ = ["GRU", "LSTM", "RNN", "OneState"]
 
@@ -287,9 +286,7 @@ class RecurrentBase(Module):
             raise RuntimeError(self._unloaded())
         rows = self._checked_input(np.asarray(input), "input")
         states = self._checked_states(*self._split(hx), len(lengths))
-        order = sort_descending(lengths)
-        falling = lengths[order]
-        batch_sizes = running_out(falling, int(falling[0]) if len(falling) else 0)
+        order, batch_sizes = by_length(lengths)
         output, h_n, c_n = self._run_in_place(rows, batch_sizes, order, *states, batch_first)
         return output, self._joined(h_n, c_n)
 

@@ -21,7 +21,6 @@ from collections.abc import Callable
 
 import numpy as np
 
-from vledge._ext.packing import running_out, sort_descending
 from vledge._ext.recurrent import Stepper, run_padded
 from vledge._ext.weights import Direction
 from vledge.errors import FormatError
@@ -31,6 +30,7 @@ from vledge.graph.strategy import layer_of, run_by_strategy
 from vledge.nn.dtype import contiguous
 from vledge.nn.model_strategy import MODEL_STRATEGY
 from vledge.nn.recurrent import RecurrentBase
+from vledge.packing import by_length
 
 __all__ = ["RecurrentNode"]
 
@@ -210,9 +210,7 @@ class RecurrentNode:
         c_0: np.ndarray | None,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """Sequences of different lengths, the longest first for the kernels."""
-        order = sort_descending(lengths)
-        falling = lengths[order]
-        batch_sizes = running_out(falling, int(falling.max(initial=0)))
+        order, batch_sizes = by_length(lengths)
         output, h_n, c_n = weights.run_padded(x, batch_sizes, order, h_0, c_0)
         if self.empty_state == "zero":
             for final in (h_n, c_n):
