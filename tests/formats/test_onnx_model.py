@@ -121,9 +121,9 @@ def tensor_change(**fields):
 
 BROKEN = {
     "an unknown input": (second_node("Neg", ["q"], ["z"], name="n"), r"node 'n' \(Neg\).*'q'"),
-    "a node out of order": (
-        lambda model: model.graph.node.insert(0, helper.make_node("Neg", ["y"], ["z"])),
-        r"the Neg node that makes 'z'.*'y' is made by a later node",
+    "a node that needs its own output": (
+        second_node("Add", ["z", "y"], ["z"], name="n"),
+        r"node 'n' \(Add\): it needs its own output",
     ),
     "a name made twice": (second_node("Neg", ["x"], ["y"], name="n"), "'y' has been made before"),
     "an output that nobody makes": (

@@ -23,16 +23,13 @@ def check_graph(graph: Graph, outer: Iterable[str] = (), depth: int = 0) -> None
             raise FormatError(f"graph {graph.name!r} has two inputs named {info.name!r}")
         own.add(info.name)
     outer = set(outer)
-    later = {output for node in graph.nodes for output in node.outputs}
     for node in graph.nodes:
         for name in node.inputs:
             if name and name not in own and name not in outer:
-                where = (
-                    "is made by a later node: the nodes are not in an order in which they can run"
-                    if name in later
-                    else "is made by no node, and is neither input nor initializer"
+                raise FormatError(
+                    f"{node}: its input {name!r} is made by no node before it, and is neither "
+                    "input nor initializer"
                 )
-                raise FormatError(f"{node}: its input {name!r} {where}")
         for subgraph in node.subgraphs():
             check_graph(subgraph, outer | own, depth + 1)
         for name in node.outputs:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Graph", "Model", "Node", "Opaque", "ValueInfo"]
+__all__ = ["Graph", "Model", "Node", "Opaque", "ValueInfo", "captured"]
 
 
 @dataclass(slots=True)
@@ -96,3 +96,18 @@ class Model:
     model_version: int = 0
     doc_string: str = ""
     metadata: dict[str, str] = field(default_factory=dict)
+
+
+def captured(graph: Graph) -> list[str]:
+    """The values of outer graphs that a graph uses, in the order in which it does."""
+    own = {info.name for info in graph.inputs} | set(graph.initializers)
+    found: dict[str, None] = {}
+    for node in graph.nodes:
+        for name in (*node.inputs, *(n for inner in node.subgraphs() for n in captured(inner))):
+            if name and name not in own:
+                found[name] = None
+        own.update(node.outputs)
+    for info in graph.outputs:
+        if info.name not in own:
+            found[info.name] = None
+    return list(found)

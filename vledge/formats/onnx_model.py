@@ -16,6 +16,7 @@ from vledge.formats.element_types import NAMES
 from vledge.formats.external_data import ExternalFiles
 from vledge.formats.graph_check import MAX_DEPTH, check_graph
 from vledge.formats.graph_definition import Graph, Model, Node, Opaque, ValueInfo
+from vledge.formats.graph_order import put_in_order
 from vledge.formats.onnx_tensors import array_of
 
 __all__ = ["read", "read_proto"]
@@ -67,6 +68,7 @@ def read_proto(proto: Any, folder: str | None = None) -> Model:
         if opsets.setdefault(domain, entry.version) != entry.version:
             raise FormatError(f"the operator set {domain or 'ai.onnx'!r} is imported twice")
     graph = _Reader(ExternalFiles(folder)).graph(proto.graph, 0)
+    put_in_order(graph)
     check_graph(graph)
     return Model(
         graph,

@@ -19,6 +19,7 @@ from vledge.formats import safetensors_file
 from vledge.formats.element_types import NUMBERS
 from vledge.formats.graph_check import MAX_DEPTH, check_graph
 from vledge.formats.graph_definition import Graph, Model, Node, Opaque, ValueInfo
+from vledge.formats.graph_order import put_in_order
 from vledge.formats.source import Source, open_source
 from vledge.formats.tensor_view import MAX_NAME_LENGTH
 
@@ -93,6 +94,7 @@ def read(source: str | os.PathLike[str] | bytes) -> Model:
             for key, value in reader.object(fields.get("metadata"), "metadata").items()
         },
     )
+    put_in_order(model.graph)
     check_graph(model.graph)
     return model
 

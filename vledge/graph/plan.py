@@ -19,9 +19,9 @@ from vledge.formats.element_types import DTYPES
 from vledge.formats.graph_definition import Graph, Model, Node
 from vledge.graph.passes import Program, simplify
 from vledge.graph.passes.program import captured
-from vledge.graph.prepared import Fallback, Prepared, prepare, several
+from vledge.graph.prepared import Fallback, Prepared, blamed, prepare, several
 
-__all__ = ["NEWEST_OPSET", "OLDEST_OPSET", "Plan", "failed_node", "simplified", "unsupported"]
+__all__ = ["NEWEST_OPSET", "OLDEST_OPSET", "Plan", "simplified", "unsupported"]
 
 OLDEST_OPSET: Final = 7  # before it, elementwise operators broadcast by rules of their own
 NEWEST_OPSET: Final = 28  # of onnx 1.23
@@ -35,9 +35,11 @@ class Plan:
 
     ``variable`` names initializers that are inputs of this plan rather than constants.
     ``options`` are handed to the operators (`Context.options`); ``fallback`` makes a node runnable
-    that no operator here is for, or is None.
+    that no operator here is for, or is None. ``where`` begins the messages of runs.
 
-    Raises UnsupportedError that lists every node that cannot run, FormatError for a broken one.
+    Raises UnsupportedError that lists every node that cannot run, FormatError for a broken one. A
+    run raises ValueError with the node's name for whatever went wrong in it, or MemoryError, or
+    vledge's own errors where an operator did.
     """
 
     def __init__(
@@ -46,12 +48,14 @@ class Plan:
         options: dict[str, Any],
         fallback: Fallback | None = None,
         variable: Iterable[str] = (),
+        where: str = "",
     ) -> None:
         program = simplified(model, options, fallback, variable)
         self.inputs = [info.name for info in program.graph.inputs]
         problems = _not_tensors(program.graph)
         with np.errstate(all="ignore"):
-            self.run: _Run = _Compiler(program, problems).compiled(program.graph)
+            run = _Compiler(program, problems).compiled(program.graph)
+        self.run: _Run = _naming_nodes(run, where)
         if problems:
             raise UnsupportedError(_listed(problems, model))
 
@@ -234,7 +238,23 @@ def _one(result: Any) -> np.ndarray:
     return np.asarray(result)
 
 
-def failed_node(traceback: TracebackType | None) -> Node | None:
+def _naming_nodes(run: _Run, where: str) -> _Run:
+    """The function, whose errors name the node that was running."""
+
+    @functools.wraps(run)
+    def named(*arrays: np.ndarray) -> list[np.ndarray]:
+        try:
+            return run(*arrays)
+        except Exception as error:
+            node = _failed_node(error.__traceback__)
+            if node is None:
+                raise
+            raise blamed(error, node, ValueError, where) from error
+
+    return named
+
+
+def _failed_node(traceback: TracebackType | None) -> Node | None:
     """The innermost node of a plan that was running when an exception was raised."""
     found = None
     while traceback is not None:

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from vledge.errors import FormatError, UnsupportedError
+from vledge.errors import FormatError, UnsupportedError, VledgeError
 from vledge.formats.graph_definition import Graph, Node
 from vledge.graph.registry import Context, find, known_operators
 
-__all__ = ["Fallback", "Prepared", "prepare", "several"]
+__all__ = ["Fallback", "Prepared", "blamed", "prepare", "several"]
 
 _RANDOM = ("Bernoulli", "Multinomial")
 Fallback = Callable[[Node, int], Callable[..., Any]]  # (node, opset) -> a function that runs it
@@ -62,12 +62,33 @@ def prepare(
                 function = functools.partial(function, **attributes)
     except UnsupportedError as error:
         if fallback is None or any(node.subgraphs()):
-            raise UnsupportedError(f"{node}: {error}") from None
+            raise blamed(error, node, UnsupportedError) from None
         foldable = not node.op_type.startswith("Random") and node.op_type not in _RANDOM
-        return Prepared(fallback(node, opset), foldable, frozenset(), len(node.outputs))
-    except FormatError as error:
-        raise FormatError(f"{node}: {error}") from None
+        function = _fallen_back(fallback, node, opset)
+        return Prepared(function, foldable, frozenset(), len(node.outputs))
+    except Exception as error:
+        raise blamed(error, node, FormatError) from error
     return Prepared(function, entry.foldable, frozenset(context.released), len(node.outputs))
+
+
+def _fallen_back(fallback: Fallback, node: Node, opset: int) -> Callable[..., Any]:
+    try:
+        return fallback(node, opset)
+    except Exception as error:
+        raise blamed(error, node, UnsupportedError) from error
+
+
+def blamed(error: Exception, node: Node, otherwise: type[Exception], where: str = "") -> Exception:
+    """The same error with the node's name; of the type ``otherwise`` where it is a raw one."""
+    kind = type(error)
+    if isinstance(error, (FormatError, UnsupportedError, MemoryError)):
+        named = str(error).startswith(str(node))  # as a fallback of the user's may have done
+        return kind(f"{where}{error}" if named else f"{where}{node}: {error}")
+    if isinstance(error, VledgeError):
+        return error  # of the installation, not of the node
+    # NumPy's ValueErrors are sentences, but "'int' object is not iterable" is none
+    what = str(error) if kind is ValueError else f"{kind.__name__}: {error}"
+    return otherwise(f"{where}{node}: {what}")
 
 
 def several(result: Any, count: int) -> list[Any]:

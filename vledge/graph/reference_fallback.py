@@ -54,7 +54,7 @@ def reference_function(node: Node, opset: int) -> Callable[..., list[Any]]:
         evaluator = ReferenceEvaluator(model)
     except Exception as error:  # it raises whatever a lookup meets
         raise UnsupportedError(
-            f"{node}: neither vledge nor onnx's reference evaluator runs it: {error}"
+            f"neither vledge nor onnx's reference evaluator runs it: {error}"
         ) from None
 
     def run(*arrays: np.ndarray | None) -> list[Any]:
@@ -68,9 +68,7 @@ def reference_function(node: Node, opset: int) -> Callable[..., list[Any]]:
 def _check_attributes(node: Node) -> None:
     for name, value in node.attributes.items():
         if isinstance(value, Opaque):
-            raise UnsupportedError(
-                f"{node}: attribute {name} is a {value.kind}, which is not supported"
-            )
+            raise UnsupportedError(f"attribute {name} is a {value.kind}, which is not supported")
 
 
 def _check_types(node: Node, opset: int) -> None:
@@ -85,5 +83,5 @@ def _check_types(node: Node, opset: int) -> None:
         if not any(kind.startswith("tensor(") for kind in parameter.types):
             kind = min(parameter.types)
             raise UnsupportedError(
-                f"{node}: {parameter.name} is of a type like {kind}, which is not supported"
+                f"{parameter.name} is of a type like {kind}, which is not supported"
             )

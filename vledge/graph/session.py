@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vledge.errors import FormatError, ModelWarning, UnsupportedError, VledgeError
+from vledge.errors import FormatError, ModelWarning, UnsupportedError
 from vledge.formats.element_types import DTYPES
 from vledge.formats.graph_definition import Graph, Model, Node, ValueInfo
-from vledge.graph.plan import Plan, failed_node
+from vledge.graph.plan import Plan
 from vledge.graph.prepared import Fallback
 from vledge.graph.strategy import with_strategy
 
@@ -206,17 +206,8 @@ class InferenceSession:
             run = with_strategy(run, self._model.graph, strategy, options)
         elif options:
             raise TypeError(f"{', '.join(options)}: options go with a strategy, and none is given")
-        try:
-            with np.errstate(all="ignore"):
-                results = run(*arrays)
-        except MemoryError:
-            raise
-        except Exception as error:
-            node = failed_node(error.__traceback__)
-            if node is None:
-                raise
-            kind = type(error) if isinstance(error, VledgeError) else ValueError
-            raise kind(f"{self._where}{node}: {error}") from error
+        with np.errstate(all="ignore"):
+            results = run(*arrays)
         if output_names is not None:
             unknown = [name for name in output_names if name not in self._outputs]
             if unknown:
@@ -304,7 +295,7 @@ class InferenceSession:
 
     def _planned(self, variable: Sequence[str] | frozenset[str]) -> Plan:
         try:
-            return Plan(self._model, self._options, self._fallback, variable)
+            return Plan(self._model, self._options, self._fallback, variable, self._where)
         except (FormatError, UnsupportedError) as error:
             raise type(error)(f"{self._where}{error}") from error.__cause__
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from vledge.formats.element_types import DTYPES
 from vledge.formats.graph_definition import Graph
+from vledge.graph.operators.lists import integers
 from vledge.graph.registry import Context, operator
 
 _Body = Callable[..., list[np.ndarray]]
@@ -93,7 +94,11 @@ def scan_of_batches(
     """Inputs have a batch axis before the axis that is scanned; outputs are zero past a length."""
     count = len(inputs) - num_scan_inputs
     steps = inputs[count].shape[1]
-    lengths = [steps] * len(inputs[0]) if sequence_lens is None else sequence_lens.tolist()
+    lengths = (
+        [steps] * len(inputs[0])
+        if sequence_lens is None
+        else integers(sequence_lens, "sequence_lens")
+    )
     made = []
     for sample, length in enumerate(lengths):
         own = [x[sample] for x in inputs[:count]] + [x[sample, :length] for x in inputs[count:]]

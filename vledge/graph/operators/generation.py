@@ -11,6 +11,7 @@ import numpy as np
 
 from vledge.errors import FormatError, UnsupportedError
 from vledge.formats.element_types import NAMES, NUMBERS, dtype_of
+from vledge.graph.operators.lists import integers
 from vledge.graph.registry import Context, prepared_operator
 
 __all__ = ["check_stash_type", "target_dtype"]
@@ -74,8 +75,8 @@ def constant_of_shape(
         raise FormatError(f"value has {fill.size} elements, expected one")
     fill = fill.reshape(())
     if not fill:
-        return lambda shape: np.zeros(shape.tolist(), fill.dtype)
-    return lambda shape: np.full(shape.tolist(), fill)
+        return lambda shape: np.zeros(integers(shape, "input"), fill.dtype)
+    return lambda shape: np.full(integers(shape, "input"), fill)
 
 
 @prepared_operator("Range", since=11)

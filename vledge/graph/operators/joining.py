@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from vledge.errors import FormatError
+from vledge.graph.operators.lists import integers
 from vledge.graph.registry import Context, operator, prepared_operator
 
 
@@ -18,7 +19,10 @@ def concat(*parts: np.ndarray, axis: int) -> np.ndarray:
 
 @operator("Tile", since=6)
 def tile(x: np.ndarray, repeats: np.ndarray) -> np.ndarray:
-    return np.tile(x, tuple(repeats.tolist()))
+    times = integers(repeats, "repeats")
+    if len(times) != x.ndim:
+        raise ValueError(f"repeats has {len(times)} items, the input has {x.ndim} axes")
+    return np.tile(x, times)
 
 
 @prepared_operator("Split", since=2, until=12)
@@ -40,13 +44,13 @@ def split(
         raise FormatError(f"num_outputs is {num_outputs}, the node has {count} outputs")
     constant = context.constants[1] if len(context.constants) > 1 else None
     if constant is not None:
-        fixed: list[int] = constant.tolist()
+        fixed = integers(constant, "split")
         _check_count(fixed, count)
         return lambda x, _: _parts(x, axis, fixed)
 
     def run(x: np.ndarray, sizes: np.ndarray | None = None) -> tuple[np.ndarray, ...]:
         if sizes is not None:
-            return _parts(x, axis, sizes.tolist())
+            return _parts(x, axis, integers(sizes, "split"))
         if num_outputs is None:
             return _parts(x, axis, _equal(x.shape[axis], count))
         total = x.shape[axis]

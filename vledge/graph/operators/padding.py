@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 
 from vledge.errors import FormatError
+from vledge.graph.operators.lists import integers
 from vledge.graph.registry import Context, operator, prepared_operator
 
 __all__ = ["padded"]
@@ -88,9 +89,9 @@ def pad(context: Context, *, mode: str = "constant") -> Callable[..., np.ndarray
         value: np.ndarray | None = None,
         axes: np.ndarray | None = None,
     ) -> np.ndarray:
-        over = None if axes is None else axes.tolist()
+        over = None if axes is None else integers(axes, "axes")
         fill = 0 if value is None or not value.size else value.item()
-        return _pad(x, pads.tolist(), over, mode, fill)
+        return _pad(x, integers(pads, "pads"), over, mode, fill)
 
     return run
 
@@ -100,7 +101,8 @@ def center_crop_pad(
     x: np.ndarray, shape: np.ndarray, *, axes: list[int] | None = None
 ) -> np.ndarray:
     by_axis: Pads = [(0, 0)] * x.ndim
-    for axis, wanted in zip(range(x.ndim) if axes is None else axes, shape.tolist(), strict=True):
+    sizes = integers(shape, "shape", scalar=True)
+    for axis, wanted in zip(range(x.ndim) if axes is None else axes, sizes, strict=True):
         more = wanted - x.shape[axis]
         before = more // 2 if more > 0 else -(-more // 2)  # the odd one is cropped or padded after
         by_axis[axis] = (before, more - before)

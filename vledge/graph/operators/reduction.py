@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from vledge.graph.operators.elementwise import divided
+from vledge.graph.operators.lists import integers
 from vledge.graph.registry import Context, operator, prepared_operator
 
 __all__ = ["extreme"]
@@ -112,13 +113,13 @@ def _reduction(op_type: str, reduce: _Reduce, axes_input_since: int) -> None:
         without: _Axes = () if noop_with_empty_axes else None
         constant = context.constants[1] if len(context.constants) > 1 else None
         if constant is not None:
-            over = tuple(constant.tolist()) or without
+            over = tuple(integers(constant, "axes")) or without
             return lambda x, _: reduce(x, over, keep)
 
         def run(x: np.ndarray, axes: np.ndarray | None = None) -> np.ndarray:
             if axes is None or not axes.size:
                 return reduce(x, without, keep)
-            return reduce(x, tuple(axes.tolist()), keep)
+            return reduce(x, tuple(integers(axes, "axes")), keep)
 
         return run
 

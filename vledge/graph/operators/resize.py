@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vledge.errors import FormatError
+from vledge.graph.operators.lists import integers, numbers
 from vledge.graph.registry import Context, prepared_operator
 
 _COORDINATES = (
@@ -155,7 +156,7 @@ def upsample_by_attribute(
 @prepared_operator("Resize", since=10, until=10)
 def resize_10(context: Context, *, mode: str = "nearest") -> Callable[..., np.ndarray]:
     _check_old_mode(mode)
-    return lambda x, scales: _scaled(x, scales.tolist(), mode)
+    return lambda x, scales: _scaled(x, numbers(scales, "scales", scalar=True), mode)
 
 
 def _check_old_mode(mode: str) -> None:
@@ -213,16 +214,18 @@ def resize(
         over = range(x.ndim) if axes is None else axes
         regions = [(0.0, 1.0)] * len(over)
         if cropping and roi is not None:
-            bounds = roi.tolist()
+            bounds = numbers(roi, "roi")
             regions = list(zip(bounds[: len(over)], bounds[len(over) :], strict=True))
         if scales is not None and scales.size:
-            factors = scales.tolist()
+            factors = numbers(scales, "scales", scalar=True)
             extents = [
                 math.floor(x.shape[axis] * (end - start) * factor)
                 for axis, (start, end), factor in zip(over, regions, factors, strict=True)
             ]
         elif sizes is not None:
-            extents, factors = _extents(x, over, sizes.tolist(), keep_aspect_ratio_policy)
+            extents, factors = _extents(
+                x, over, integers(sizes, "sizes", scalar=True), keep_aspect_ratio_policy
+            )
         else:
             raise ValueError("neither scales nor sizes are given")
         for axis, extent, factor, region in zip(over, extents, factors, regions, strict=True):

@@ -40,7 +40,7 @@ def non_zero(x: np.ndarray) -> np.ndarray:
 
 @operator("Compress", since=9)
 def compress(x: np.ndarray, condition: np.ndarray, *, axis: int | None = None) -> np.ndarray:
-    return np.compress(condition, x, axis)
+    return np.compress(np.atleast_1d(condition), x, axis)
 
 
 @operator("Unique", since=11)

@@ -77,8 +77,10 @@ def stft(
     *,
     onesided: int = 1,
 ) -> np.ndarray:
-    """signal [B, L, 1 or 2] → [B, frames, bins, 2]."""
-    samples = _complex(signal)
+    """signal [B, L, 1 or 2], or [B, L] as torch's exporter writes it → [B, frames, bins, 2]."""
+    if signal.ndim not in (2, 3):
+        raise ValueError(f"signal has the shape {signal.shape}, expected [B, L, 1 or 2] or [B, L]")
+    samples = signal if signal.ndim == 2 else _complex(signal)
     step = int(frame_step.item())
     length = samples.shape[1]
     if frame_length is not None:

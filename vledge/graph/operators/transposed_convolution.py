@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from vledge.errors import FormatError
+from vledge.graph.operators.lists import integers
 from vledge.graph.registry import Context, prepared_operator
 from vledge.nn.windows import Pads, Window, check_auto_pad, window_of
 
@@ -125,8 +126,8 @@ def col2im(
     strides: list[int] | None = None,
 ) -> Callable[..., np.ndarray]:
     def run(x: np.ndarray, image_shape: np.ndarray, block_shape: np.ndarray) -> np.ndarray:
-        window = window_of(block_shape.tolist(), strides, dilations, pads)
-        sizes = image_shape.tolist()
+        window = window_of(integers(block_shape, "block_shape"), strides, dilations, pads)
+        sizes = integers(image_shape, "image_shape")
         cut = window.pads(sizes)
         steps = window.steps([size + sum(pair) for size, pair in zip(sizes, cut, strict=True)])
         columns = x.reshape(len(x), -1, *window.kernel, *steps)

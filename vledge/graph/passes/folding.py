@@ -15,6 +15,7 @@ from vledge.errors import FormatError, UnsupportedError
 from vledge.formats.element_types import NUMBERS, dtype_of
 from vledge.formats.graph_definition import Graph, Node, ValueInfo
 from vledge.graph.passes.program import Program, captured
+from vledge.graph.prepared import blamed
 
 __all__ = ["fold"]
 
@@ -117,19 +118,20 @@ class _Folder:
         arguments = [constants[name] if name else None for name in node.inputs]
         try:
             prepared = self.program.prepared(node)
-            if not prepared.foldable:
-                return False
-            results = prepared.call(*arguments)
         except UnsupportedError:
             return False  # reported with every other such node
-        except MemoryError:
-            raise
-        except Exception as error:
+        except (FormatError, MemoryError):
             if not top:
                 return False  # in a branch that may never be taken
-            if isinstance(error, FormatError):
-                raise
-            raise FormatError(f"{node}: {error}") from error
+            raise
+        if not prepared.foldable:
+            return False
+        try:
+            results = prepared.call(*arguments)
+        except Exception as error:
+            if not top:
+                return False
+            raise blamed(error, node, FormatError) from error
         given = sum(array.nbytes for array in arguments if array is not None)
         if sum(array.nbytes for array in results if array is not None) > given + MAX_GROWTH_BYTES:
             return False

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 import numpy as np
 
 from vledge.formats.element_types import DTYPES
-from vledge.formats.graph_definition import Graph, Model, Node, ValueInfo
+from vledge.formats.graph_definition import Graph, Model, Node, ValueInfo, captured
 from vledge.graph.prepared import Prepared
 
 __all__ = ["Program", "captured"]
@@ -105,21 +105,6 @@ class Program:
             for info in graph.outputs
         ]
         return Graph(nodes, inputs, outputs_, {}, graph.name)
-
-
-def captured(graph: Graph) -> list[str]:
-    """The values of outer graphs that a graph uses, in the order in which it does."""
-    own = {info.name for info in graph.inputs}
-    found: dict[str, None] = {}
-    for node in graph.nodes:
-        for name in (*node.inputs, *(n for inner in node.subgraphs() for n in captured(inner))):
-            if name and name not in own:
-                found[name] = None
-        own.update(node.outputs)
-    for info in graph.outputs:
-        if info.name not in own:
-            found[info.name] = None
-    return list(found)
 
 
 def _defined(graph: Graph) -> set[str]:
