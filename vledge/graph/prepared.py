@@ -81,7 +81,9 @@ def _fallen_back(fallback: Fallback, node: Node, opset: int) -> Callable[..., An
 def blamed(error: Exception, node: Node, otherwise: type[Exception], where: str = "") -> Exception:
     """The same error with the node's name; of the type ``otherwise`` where it is a raw one."""
     kind = type(error)
-    if isinstance(error, (FormatError, UnsupportedError, MemoryError)):
+    if isinstance(error, MemoryError):
+        return kind(f"{where}{node}: {str(error) or 'not enough memory'}")
+    if isinstance(error, (FormatError, UnsupportedError)):
         named = str(error).startswith(str(node))  # as a fallback of the user's may have done
         return kind(f"{where}{error}" if named else f"{where}{node}: {error}")
     if isinstance(error, VledgeError):

@@ -252,7 +252,8 @@ def lrn(
         squares = np.square(x)
         total = np.zeros_like(squares)
         channels = x.shape[1]
-        for offset in range(-((size - 1) // 2), size // 2 + 1):
+        first, last = -((size - 1) // 2), size // 2
+        for offset in range(max(first, -channels), min(last, channels) + 1):
             low, high = max(offset, 0), min(channels + offset, channels)
             if low < high:
                 total[:, low - offset : high - offset] += squares[:, low:high]

@@ -10,13 +10,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
+from vledge.errors import FormatError, UnsupportedError
 from vledge.formats.graph_definition import Graph, Node
 from vledge.graph.passes.program import Program
+from vledge.graph.registry import find
 
 __all__ = ["recognize_cells"]
+
+_INPUTS: Final = {  # the operators of a cell, and how many inputs each has
+    "Add": (2,),
+    "Gemm": (2, 3),
+    "Mul": (2,),
+    "Sigmoid": (1,),
+    "Slice": (1, 3, 4, 5),
+    "Split": (1, 2),
+    "Sub": (2,),
+    "Tanh": (1,),
+}
 
 
 def recognize_cells(program: Program) -> bool:
@@ -75,7 +89,14 @@ class Chunk:
 class _Matcher:
     def __init__(self, program: Program, graph: Graph) -> None:
         self.constants = program.constants
-        self.makers = {name: node for node in graph.nodes for name in node.outputs if name}
+        self.makers: dict[str, Node] = {}
+        self.matrices: set[str] = set()  # a Gemm's value, or a sum of such
+        self.affines: dict[str, Affine] = {}
+        self.pairs: dict[str, tuple[Affine, Affine]] = {}
+        for node in graph.nodes:
+            if _is_looked_at(program, node):
+                self.makers.update((name, node) for name in node.outputs if name)
+                self.note(node)
 
     # ---- the two equations
 
@@ -228,7 +249,7 @@ class _Matcher:
                 given = self.constants.get(node.inputs[1])
                 if given is None:
                     return None
-                sizes = given.tolist()
+                sizes = given.ravel().tolist()
             if sizes is not None and len(set(sizes)) != 1:
                 return None
             return Chunk(source, node.outputs.index(name), len(node.outputs))
@@ -261,14 +282,7 @@ class _Matcher:
 
     def is_matrix(self, name: str) -> bool:
         """Whether a value is a Gemm's, or a sum of such."""
-        node = self.makers.get(name)
-        if node is None or node.domain:
-            return False
-        return node.op_type == "Gemm" or (
-            node.op_type == "Add"
-            and any(self.is_matrix(term) for term in node.inputs)
-            and all(self.is_matrix(term) or self.is_row(term) for term in node.inputs)
-        )
+        return name in self.matrices
 
     def is_row(self, name: str) -> bool:
         constant = self.constants.get(name)
@@ -281,30 +295,49 @@ class _Matcher:
 
     def two_terms(self, name: str) -> tuple[Affine, Affine] | None:
         """The two products that a value is the sum of."""
-        for left, right in self.operands(self.makers.get(name), "Add"):
-            first, second = self.affine(left), self.affine(right)
-            if first is not None and second is not None:
-                return first, second
-            bias = self.constants.get(right)
-            inner = self.two_terms(left) if bias is not None and self.is_row(right) else None
-            if bias is not None and inner is not None:
-                return _plus(inner[0], bias), inner[1]
-        return None
+        return self.pairs.get(name)
 
     def affine(self, name: str) -> Affine | None:
-        node = self.makers.get(name)
-        if node is None or node.domain:
-            return None
-        if node.op_type == "Add":
+        return self.affines.get(name)
+
+    def note(self, node: Node) -> None:
+        """Whether a node's value is a matrix, an affine map or a sum of two; its inputs' is known.
+
+        Once for each node, in their order: sums of sums cost no more than their number.
+        """
+        output = node.outputs[0]
+        if node.op_type == "Gemm":
+            self.matrices.add(output)
+            affine = self.gemm(node)
+            if affine is not None:
+                self.affines[output] = affine
+        elif node.op_type == "Add":
+            terms = node.inputs
+            if any(t in self.matrices for t in terms) and all(
+                t in self.matrices or self.is_row(t) for t in terms
+            ):
+                self.matrices.add(output)
             for left, right in self.operands(node, "Add"):
-                inner, bias = self.affine(left), self.constants.get(right)
-                if inner is not None and bias is not None and self.is_row(right):
-                    return _plus(inner, bias)
-            return None
-        if node.op_type != "Gemm" or node.attributes.get("transA", 0):
-            return None
+                self.note_sum(output, left, right)
+
+    def note_sum(self, output: str, left: str, right: str) -> None:
+        first, second = self.affines.get(left), self.affines.get(right)
+        if first is not None and second is not None:
+            self.pairs.setdefault(output, (first, second))
+        bias = self.constants.get(right)
+        if bias is None or not self.is_row(right):
+            return
+        if first is not None and bias.size in (1, len(first.weight)):
+            self.affines.setdefault(output, _plus(first, bias))
+        inner = self.pairs.get(left)
+        if inner is not None and bias.size in (1, len(inner[0].weight)):
+            self.pairs.setdefault(output, (_plus(inner[0], bias), inner[1]))
+
+    def gemm(self, node: Node) -> Affine | None:
         weight = self.constants.get(node.inputs[1])
-        if weight is None or weight.dtype not in (np.float32, np.float64):
+        if node.attributes.get("transA", 0) or weight is None or weight.ndim != 2:
+            return None
+        if weight.dtype not in (np.float32, np.float64):
             return None
         if not node.attributes.get("transB", 0):
             weight = weight.T
@@ -316,8 +349,24 @@ class _Matcher:
             bias = self.constants.get(node.inputs[2])
             if bias is None or not self.is_row(node.inputs[2]):
                 return None
+            if bias.size not in (1, len(weight)) or bias.dtype != weight.dtype:
+                return None
             return _plus(affine, bias if beta == 1 else bias * bias.dtype.type(beta))
         return affine
+
+
+def _is_looked_at(program: Program, node: Node) -> bool:
+    """Whether a node may be part of a cell, and has the inputs and attributes that it should."""
+    entry = None
+    if node.op_type in _INPUTS and not node.domain and len(node.inputs) in _INPUTS[node.op_type]:
+        entry = find(node.op_type, "", program.opsets.get("", 1))
+    if entry is None or not all(node.inputs[:2]):
+        return False
+    try:
+        entry.bind(node)
+    except (FormatError, UnsupportedError):
+        return False  # which preparing the node will say
+    return True
 
 
 def _plus(affine: Affine, bias: np.ndarray) -> Affine:

@@ -75,26 +75,33 @@ class _Folder:
         if condition is None or condition.size != 1:
             return None
         branch = node.attributes.get("then_branch" if condition.item() else "else_branch")
-        if not isinstance(branch, Graph) or len(branch.outputs) < len(node.outputs):
+        if (
+            not isinstance(branch, Graph)
+            or branch.inputs
+            or len(branch.outputs) < len(node.outputs)
+        ):
             return None  # wrong, which preparing the node will say
         return branch
 
     def is_no_op(self, node: Node) -> bool:
-        if node.domain or not node.inputs:
+        most = {"Identity": 1, "Cast": 1, "Dropout": 3}.get(node.op_type, 0)
+        if node.domain or not 1 <= len(node.inputs) <= most or not node.inputs[0]:
             return False
+        if any(node.outputs[1:]):
+            return False  # a mask, or one output more than there is
         if node.op_type == "Identity":
             return True
         if node.op_type == "Dropout":
             training = node.inputs[2] if len(node.inputs) > 2 else ""
             known = self.program.constants.get(training) if training else None
-            unused_mask = len(node.outputs) < 2 or not node.outputs[1]
             inference = not training or (known is not None and not known.any())
-            return unused_mask and inference and node.attributes.get("is_test", 1) == 1
+            return inference and node.attributes.get("is_test", 1) == 1
         if node.op_type == "Cast":
-            to = node.attributes.get("to", 0)
+            to = node.attributes.get("to")
             known_dtype = self.program.dtype_of(node.inputs[0])
             return (
                 known_dtype is not None
+                and isinstance(to, int)
                 and known_dtype == dtype_of(to)
                 and to != NUMBERS["bfloat16"]  # which rounds, though it is held as float32
             )
@@ -132,8 +139,10 @@ class _Folder:
             if not top:
                 return False
             raise blamed(error, node, FormatError) from error
+        if not all(isinstance(result, np.ndarray) for result in results):
+            return False  # a sequence, or an optional value that is absent
         given = sum(array.nbytes for array in arguments if array is not None)
-        if sum(array.nbytes for array in results if array is not None) > given + MAX_GROWTH_BYTES:
+        if sum(array.nbytes for array in results) > given + MAX_GROWTH_BYTES:
             return False
         for name, array in zip(node.outputs, results, strict=True):
             if name:
@@ -145,7 +154,8 @@ class _Folder:
             return
         dtype: np.dtype | None = None
         if node.op_type == "Cast":
-            dtype = dtype_of(node.attributes.get("to", 0))
+            to = node.attributes.get("to")
+            dtype = dtype_of(to) if isinstance(to, int) else None
         elif node.op_type in _SAME_DTYPE and node.inputs:
             dtype = self.program.dtype_of(node.inputs[0])
         else:

@@ -15,6 +15,11 @@ def fuse(program: Program) -> None:
     _fuse(program.graph)
 
 
+def _only(inputs: list[str]) -> str:
+    """The one input of a node; "" if it has another number of them, which preparing it will say."""
+    return inputs[0] if len(inputs) == 1 else ""
+
+
 def _fuse(graph: Graph) -> None:
     readers = Counter(name for node in graph.nodes for name in node.inputs if name)
     readers.update(info.name for info in graph.outputs)
@@ -25,14 +30,15 @@ def _fuse(graph: Graph) -> None:
             readers.update(captured(inner))
             _fuse(inner)
     for node in graph.nodes:
-        if node.op_type == "Relu" and not node.domain and node.inputs[0] in producers:
+        if node.op_type == "Relu" and not node.domain and _only(node.inputs) in producers:
             place = producers[node.inputs[0]]
             conv = kept[place]
             kept[place] = Node(
                 "ConvRelu", conv.inputs, node.outputs, conv.attributes, conv.name, "vledge"
             )
             continue
-        if node.op_type == "Conv" and not node.domain and readers[node.outputs[0]] == 1:
-            producers[node.outputs[0]] = len(kept)
+        made = node.outputs[0]
+        if node.op_type == "Conv" and not node.domain and made and readers[made] == 1:
+            producers[made] = len(kept)
         kept.append(node)
     graph.nodes = kept
