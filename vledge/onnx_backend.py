@@ -46,8 +46,11 @@ class VledgeModel(BackendRep):
         self._input_names = [info.name for info in session.get_inputs()]
         self._narrow = [info.type == "tensor(bfloat16)" for info in session.get_outputs()]
 
-    def run(self, inputs: Any, **kwargs: Any) -> tuple[np.ndarray, ...]:
-        """``inputs`` is a sequence of arrays in the order of the model's inputs, or one array."""
+    def run(self, inputs: Any, **kwargs: Any) -> tuple[Any, ...]:
+        """``inputs`` is a sequence of arrays in the order of the model's inputs, or one array.
+
+        A sequence of tensors is a list of arrays, an optional value that is absent None.
+        """
         if isinstance(inputs, np.ndarray):
             inputs = [inputs]
         if len(inputs) != len(self._input_names):
@@ -55,15 +58,19 @@ class VledgeModel(BackendRep):
                 f"{len(inputs)} inputs are given, the model has {len(self._input_names)}: "
                 f"{', '.join(self._input_names)}"
             )
-        feed = {
-            name: array.astype(np.float32) if array.dtype.name == "bfloat16" else array
-            for name, array in zip(self._input_names, map(np.asarray, inputs), strict=True)
-        }
+        feed = dict(zip(self._input_names, map(_widened, inputs), strict=True))
         outputs = self.session.run(None, feed)
         return tuple(
             array.astype(helper.tensor_dtype_to_np_dtype(16)) if narrow else array
             for array, narrow in zip(outputs, self._narrow, strict=True)
         )
+
+
+def _widened(value: Any) -> Any:
+    if value is None or isinstance(value, (list, tuple)):
+        return value  # an optional value, a sequence
+    array = np.asarray(value)
+    return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
 
 
 class VledgeBackend(Backend):

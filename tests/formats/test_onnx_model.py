@@ -228,11 +228,35 @@ UNSUPPORTED = {
         ),
         "sparse initializer 'sparse'",
     ),
-    "a sequence as input": (
+    "a map as input": (
         lambda model: model.graph.input.append(
-            helper.make_tensor_sequence_value_info("list", TensorProto.FLOAT, None)
+            helper.make_value_info(
+                "dict",
+                helper.make_map_type_proto(
+                    TensorProto.INT64, helper.make_tensor_type_proto(TensorProto.FLOAT, None)
+                ),
+            )
+        ),
+        "'dict' is of the type map",
+    ),
+    "a sequence of maps as input": (
+        lambda model: model.graph.input.append(
+            helper.make_value_info(
+                "list",
+                helper.make_sequence_type_proto(
+                    helper.make_map_type_proto(
+                        TensorProto.INT64, helper.make_tensor_type_proto(TensorProto.FLOAT, None)
+                    )
+                ),
+            )
         ),
         "'list' is of the type sequence",
+    ),
+    "a sequence of numbers below a byte": (
+        lambda model: model.graph.input.append(
+            helper.make_tensor_sequence_value_info("list", TensorProto.INT4, None)
+        ),
+        r"'list' is of the type seq\(tensor\(int4\)\)",
     ),
 }
 

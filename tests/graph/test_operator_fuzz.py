@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 
 from vledge.errors import VledgeError
-from vledge.formats.graph_definition import Graph, Model, Node, ValueInfo
+from vledge.formats.graph_definition import Graph, Model, Node, Opaque, ValueInfo
 from vledge.graph.plan import NEWEST_OPSET, Plan
 from vledge.graph.registry import known_operators
+from vledge.graph.values import TensorSequence
 
+pytestmark = pytest.mark.filterwarnings("ignore")
 TRIALS = 25
 OPERATORS = [
     pytest.param(entry, id=f"{entry.domain}{'.' * bool(entry.domain)}{op_type}-{entry.since}")
@@ -71,6 +73,13 @@ class Fuzz:
             values = values if limits is None else values.clip(limits.min, limits.max)
             return values.astype(dtype).reshape(shape)
 
+    def tensor_or_other(self):
+        """What an input that is no constant may be: mostly an array."""
+        if self.random.random() < 0.9:
+            return self.array()
+        array = self.array()
+        return self.random.choice((None, TensorSequence((array,) * 2, array.dtype)))
+
     def floating(self):
         return self.random.choice(FLOATS)
 
@@ -88,6 +97,8 @@ class Fuzz:
                 return self.array()
             case "_Body":
                 return self.graph()
+            case "Opaque":
+                return Opaque("type_proto")
         return None
 
     def graph(self):
@@ -133,9 +144,12 @@ class Fuzz:
             "fuzzed",
             entry.domain,
         )
-        arrays = {name: self.array() for name in names if name}
-        known = {name: a for name, a in arrays.items() if self.random.random() < 0.6}
-        feed = {name: a for name, a in arrays.items() if name not in known}
+        known, feed = {}, {}
+        for name in filter(None, names):
+            if self.random.random() < 0.6:
+                known[name] = self.array()
+            else:
+                feed[name] = self.tensor_or_other()
         graph = Graph(
             [node],
             [ValueInfo(name, "", None) for name in feed],
@@ -159,16 +173,14 @@ def complaint(model, feed):
     return None
 
 
-@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("place", ["top", "branch", "between"])
 @pytest.mark.parametrize("entry", OPERATORS)
 def test_errors_name_the_node(entry, place):
     fuzz = Fuzz(zlib.crc32(f"{entry.domain} {entry.op_type} {entry.since}".encode()))
     name = re.compile(rf"node 'fuzzed' \((\w+\.)*{entry.op_type}\): .")
     if place == "between":
-        name = re.compile(
-            rf"node '\w+' \(((\w+\.)*{entry.op_type}|vledge.ConvRelu|{'|'.join(NEIGHBOURS)})\): ."
-        )
+        among = "|".join((*NEIGHBOURS, "ConvRelu", entry.op_type))
+        name = re.compile(rf"node '\w+' \((\w+\.)*({among})\): .")
     for _ in range(TRIALS):
         model, feed = fuzz.model(entry)
         if place == "branch":

@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-__all__ = ["DTYPES", "NAMES", "NUMBERS", "dtype_of", "name_of"]
+__all__ = ["DTYPES", "NAMES", "NUMBERS", "dtype_of", "element_of", "name_of"]
 
 NUMBERS: Final[dict[str, int]] = {
     "float": 1,
@@ -59,6 +59,15 @@ DTYPES: Final[dict[str, np.dtype]] = {
     "bfloat16": np.dtype(np.float32),  # widened
 }
 _NAME_OF = {dtype: name for name, dtype in DTYPES.items() if name != "bfloat16"}
+
+
+def element_of(type_: str) -> np.dtype | None:
+    """The dtype of a value's tensors: of "float", "seq(tensor(float))", "optional(…)"; or None."""
+    inner = type_
+    for wrapper in ("optional(", "seq(", "tensor("):
+        if inner.startswith(wrapper) and inner.endswith(")"):
+            inner = inner[len(wrapper) : -1]
+    return DTYPES.get(inner)
 
 
 def dtype_of(number: int) -> np.dtype | None:

@@ -19,9 +19,10 @@ class ValueInfo:
     """An input or output of a graph, as declared.
 
     ``type`` is an element type's name as in ``element_types`` ("float", "int64", …), "" where the
-    file does not say, and "sequence", "optional" or "map" for what is no tensor. ``shape`` has an
-    int, a symbol's name or None for each axis, or is None where the file does not say how many
-    there are.
+    file does not say; "seq(tensor(float))", "optional(tensor(float))" and
+    "optional(seq(tensor(float)))" as onnxruntime writes them, and "sequence", "optional" or "map"
+    for what is none of these. ``shape`` has an int, a symbol's name or None for each axis, or is
+    None where the file does not say how many there are.
     """
 
     name: str

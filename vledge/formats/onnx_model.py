@@ -199,12 +199,26 @@ def _text(value: bytes, where: str) -> str:
         raise FormatError(f"{where} is not UTF-8 text") from None
 
 
+def _other_type(proto: Any) -> str:
+    """A type's name as onnxruntime writes it; only the kind where it is one that nothing runs."""
+    kind = proto.WhichOneof("value") or ""
+    if kind == "tensor_type":
+        return f"tensor({NAMES.get(proto.tensor_type.elem_type, '')})"
+    if kind == "sequence_type":
+        inner = _other_type(proto.sequence_type.elem_type)
+        return f"seq({inner})" if inner.startswith("tensor(") else "sequence"
+    if kind == "optional_type":
+        inner = _other_type(proto.optional_type.elem_type)
+        return f"optional({inner})" if inner.startswith(("tensor(", "seq(")) else "optional"
+    return kind.removesuffix("_type")
+
+
 def _value_info(proto: Any) -> ValueInfo:
     kind = proto.type.WhichOneof("value")
     if kind is None:
         return ValueInfo(proto.name, "", None)
     if kind != "tensor_type":
-        return ValueInfo(proto.name, kind.removesuffix("_type"), None)
+        return ValueInfo(proto.name, _other_type(proto.type), None)
     tensor = proto.type.tensor_type
     shape: list[int | str | None] | None = None
     if tensor.HasField("shape"):

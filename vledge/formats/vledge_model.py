@@ -16,7 +16,7 @@ import numpy as np
 
 from vledge.errors import FormatError, UnsupportedError
 from vledge.formats import safetensors_file
-from vledge.formats.element_types import NUMBERS
+from vledge.formats.element_types import NUMBERS, element_of
 from vledge.formats.graph_check import MAX_DEPTH, check_graph
 from vledge.formats.graph_definition import Graph, Model, Node, Opaque, ValueInfo
 from vledge.formats.graph_order import put_in_order
@@ -262,7 +262,7 @@ class _Reader:
         if len(fields) != 3:
             raise FormatError(f"an input or output is {_shown(value)}")
         name, type_, shape = fields
-        if self.text(type_, "a type") not in _TYPES:
+        if self.text(type_, "a type") not in _TYPES and element_of(type_) is None:
             raise FormatError(f"{name!r} has the unknown type {type_!r}")
         axes: tuple[int | str | None, ...] | None = None
         if shape is not None:

@@ -15,11 +15,12 @@ from typing import Any, Final
 import numpy as np
 
 from vledge.errors import UnsupportedError
-from vledge.formats.element_types import DTYPES
+from vledge.formats.element_types import element_of
 from vledge.formats.graph_definition import Graph, Model, Node
 from vledge.graph.passes import Program, simplify
 from vledge.graph.passes.program import captured
 from vledge.graph.prepared import Fallback, Prepared, blamed, prepare, several
+from vledge.graph.values import as_value
 
 __all__ = ["NEWEST_OPSET", "OLDEST_OPSET", "Plan", "simplified", "unsupported"]
 
@@ -52,7 +53,7 @@ class Plan:
     ) -> None:
         program = simplified(model, options, fallback, variable)
         self.inputs = [info.name for info in program.graph.inputs]
-        problems = _not_tensors(program.graph)
+        problems = _not_held(program.graph)
         with np.errstate(all="ignore"):
             run = _Compiler(program, problems).compiled(program.graph)
         self.run: _Run = _naming_nodes(run, where)
@@ -84,7 +85,7 @@ def unsupported(program: Program) -> list[str]:
     """What keeps a program from running, by node; empty if nothing does."""
     problems: list[str] = []
     _Compiler(program, problems).compiled(program.graph)
-    return list(dict.fromkeys([*problems, *_not_tensors(program.graph)]))
+    return list(dict.fromkeys([*problems, *_not_held(program.graph)]))
 
 
 def _listed(problems: Sequence[str], model: Model) -> str:
@@ -99,12 +100,12 @@ def _listed(problems: Sequence[str], model: Model) -> str:
     return f"the model cannot run here:{lines}{hint}"
 
 
-def _not_tensors(graph: Graph) -> list[str]:
-    """Inputs and outputs that no array here can hold."""
+def _not_held(graph: Graph) -> list[str]:
+    """Inputs and outputs that no array, list of arrays or None can hold."""
     return [
         f"{info.name!r} is of the type {info.type}, which is not supported"
         for info in (*graph.inputs, *graph.outputs)
-        if info.type and info.type not in DTYPES
+        if info.type and element_of(info.type) is None
     ]
 
 
@@ -231,11 +232,11 @@ def _last_uses(graph: Graph) -> dict[int, list[str]]:
     return uses
 
 
-def _one(result: Any) -> np.ndarray:
-    """The array that an operator returned in another guise."""
+def _one(result: Any) -> Any:
+    """The value that an operator returned in another guise."""
     if isinstance(result, (tuple, list)):
         result = result[0]
-    return np.asarray(result)
+    return as_value(result)
 
 
 def _naming_nodes(run: _Run, where: str) -> _Run:

@@ -12,6 +12,7 @@ import numpy as np
 from vledge.errors import FormatError, UnsupportedError, VledgeError
 from vledge.formats.graph_definition import Graph, Node
 from vledge.graph.registry import Context, find, known_operators
+from vledge.graph.values import as_value
 
 __all__ = ["Fallback", "Prepared", "blamed", "prepare", "several"]
 
@@ -80,16 +81,15 @@ def _fallen_back(fallback: Fallback, node: Node, opset: int) -> Callable[..., An
 
 def blamed(error: Exception, node: Node, otherwise: type[Exception], where: str = "") -> Exception:
     """The same error with the node's name; of the type ``otherwise`` where it is a raw one."""
-    kind = type(error)
-    if isinstance(error, MemoryError):
-        return kind(f"{where}{node}: {str(error) or 'not enough memory'}")
-    if isinstance(error, (FormatError, UnsupportedError)):
-        named = str(error).startswith(str(node))  # as a fallback of the user's may have done
-        return kind(f"{where}{error}" if named else f"{where}{node}: {error}")
+    for kind in (FormatError, UnsupportedError, MemoryError):  # not NumPy's own MemoryError
+        if isinstance(error, kind):
+            named = str(error).startswith(str(node))  # as a fallback of the user's may have done
+            what = str(error) or "not enough memory"
+            return kind(f"{where}{what}" if named else f"{where}{node}: {what}")
     if isinstance(error, VledgeError):
         return error  # of the installation, not of the node
     # NumPy's ValueErrors are sentences, but "'int' object is not iterable" is none
-    what = str(error) if kind is ValueError else f"{kind.__name__}: {error}"
+    what = str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}"
     return otherwise(f"{where}{node}: {what}")
 
 
@@ -100,7 +100,7 @@ def several(result: Any, count: int) -> list[Any]:
     if len(result) < count:
         raise ValueError(f"{count} outputs are asked for, the operator has {len(result)}")
     # None stands for an output that the node does not name
-    return [item if item is None else np.asarray(item) for item in result[:count]]
+    return [as_value(item) for item in result[:count]]
 
 
 def _why_not(node: Node, opset: int) -> str:

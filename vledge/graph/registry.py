@@ -21,7 +21,9 @@ required); it returns an array, or a tuple of arrays for several outputs::
 Inputs are ndarrays (0-d for scalars) that must not be changed in place; an output may be a view of
 an input, and a NumPy scalar is taken for a 0-d array. Attributes come as int, float, str, ndarray
 or a list of these. A graph attribute (``then_branch``, ``body``) comes as a function that runs the
-graph: called with the arrays of its inputs it returns the list of its outputs.
+graph: called with the arrays of its inputs it returns the list of its outputs. A sequence comes as
+a `TensorSequence`, an optional value that is absent as None; an input that is neither declared
+``| None`` nor has None as its default cannot be absent.
 
 A keyword-only parameter named ``context`` is no attribute: it receives the node's `Context` (its
 opset, how many outputs are wanted, which inputs are constant).
@@ -106,6 +108,7 @@ class Operator:
     attributes: dict[str, Any]  #: name → default, inspect.Parameter.empty where it is required
     kinds: dict[str, str]  #: name → the parameter's annotation without "| None"
     inputs: tuple[int, int | None]  #: fewest and most
+    may_be_absent: tuple[bool, ...]  #: by input; the last is that of every further one, too
 
     def bind(self, node: Node) -> dict[str, Any]:
         """The node's attributes, checked: UnsupportedError or FormatError for what does not fit."""
@@ -117,7 +120,7 @@ class Operator:
                 f"(known: {known})"
             )
         for name, value in node.attributes.items():
-            if isinstance(value, Opaque):
+            if isinstance(value, Opaque) and self.kinds[name] != "Opaque":
                 raise UnsupportedError(
                     f"attribute {name} is a {value.kind}, which is not supported"
                 )
@@ -133,6 +136,9 @@ class Operator:
         if count < fewest or (most is not None and count > most):
             wanted = f"{fewest}" if fewest == most else f"{fewest} to {most}" if most else "more"
             raise FormatError(f"{count} inputs, expected {wanted}")
+        for index, name in enumerate(node.inputs):
+            if not name and not self.may_be_absent[min(index, len(self.may_be_absent) - 1)]:
+                raise FormatError(f"input {index} cannot be absent")
         return dict(node.attributes)
 
 
@@ -189,6 +195,8 @@ def _registering(
             attributes,
             {name: kind.removesuffix(" | None") for name, kind in kinds.items()},
             (fewest, None if variadic else len(positional)),
+            # what a factory's function takes is not known before it is made
+            (True,) if is_factory else _may_be_absent(parameters),
         )
         versions = _registry.setdefault((domain, op_type), [])
         if any(other.since == since for other in versions):
@@ -198,6 +206,11 @@ def _registering(
         return function
 
     return register
+
+
+def _may_be_absent(parameters: list[inspect.Parameter]) -> tuple[bool, ...]:
+    inputs = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.VAR_POSITIONAL)]
+    return tuple(p.default is None or "None" in str(p.annotation) for p in inputs) or (True,)
 
 
 def find(op_type: str, domain: str, opset: int) -> Operator | None:

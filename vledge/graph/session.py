@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vledge.errors import FormatError, ModelWarning, UnsupportedError
-from vledge.formats.element_types import DTYPES
+from vledge.formats.element_types import DTYPES, element_of
 from vledge.formats.graph_definition import Graph, Model, Node, ValueInfo
+from vledge.graph.part import part_for
 from vledge.graph.plan import Plan
 from vledge.graph.prepared import Fallback
 from vledge.graph.strategy import with_strategy
+from vledge.graph.values import TensorSequence
 
 if TYPE_CHECKING:
     from vledge.streaming import Stream
@@ -61,6 +63,10 @@ class InferenceSession:
     path_or_bytes : str, PathLike or bytes, or a Model that `read_model` read
         A file, told by its content, or the content itself. ONNX files need the onnx package, files
         by ``vledge convert`` do not.
+    outputs : sequence of str, optional
+        The outputs that this session is for, in this order; they may be any values of the main
+        graph. Nodes that these don't need are left out before anything is refused, and so are
+        inputs, which a run may be given nevertheless. None: all that the file declares.
     fallback : None, "reference" or a function
         With "reference", nodes that vledge has no operator for are run by onnx's own reference
         evaluator, slowly; without it, a model that has such nodes is refused. A function
@@ -94,6 +100,7 @@ class InferenceSession:
         sess_options: None = None,
         providers: Sequence[str] | None = None,
         *,
+        outputs: Sequence[str] | None = None,
         fallback: str | Fallback | None = None,
         empty_state: str = "zero",
     ) -> None:
@@ -117,6 +124,8 @@ class InferenceSession:
         if fallback is not None:
             self._fallback = fallback if callable(fallback) else _reference_fallback()
         self._source = source
+        self._asked = None if outputs is None else list(outputs)
+        self._unneeded: frozenset[str] = frozenset()
         self._model = self._read()
         graph = self._model.graph
         defaults = graph.initializers
@@ -174,18 +183,22 @@ class InferenceSession:
         *,
         strategy: str | None = None,
         **options: Any,
-    ) -> list[np.ndarray]:
+    ) -> list[Any]:
         """Run the model once.
 
         Parameters
         ----------
         output_names : names of outputs in the order wanted, or None for all
-        input_feed : an array for each input, of its dtype, its number of axes and its fixed sizes
+        input_feed : an array for each input, of its dtype, its number of axes and its fixed sizes;
+            a list of arrays for one that is a sequence, None for an optional one that is absent
         strategy : "auto", or a name in ``vledge.lengths.STRATEGIES``, optional
             How RNN, GRU and LSTM nodes that are given sequence_lens run; all give the same numbers.
             "auto" makes a plan for each. Nodes without sequence_lens run as they always do. None:
             padded.
         options : the strategy's own, for example ``rows=32`` or ``memory_limit=64_000_000``
+
+        Returns an array for each output; a list of arrays for a sequence, None for an optional
+        value that is absent.
 
         Raises ValueError for an input that is missing, unknown or not as declared, for a strategy
         that is unknown or has no node to run, and, naming the node, for inputs whose sizes do not
@@ -260,13 +273,27 @@ class InferenceSession:
                 "nn.LSTM.from_onnx (GRU, RNN) takes a layer out of a graph"
             )
         model = self._read()
+        for info in (*model.graph.inputs, *model.graph.outputs):
+            if info.type not in DTYPES and info.type:
+                raise UnsupportedError(
+                    f"{self._where}{info.name!r} is of the type {info.type}: a stream takes and "
+                    "gives tensors only"
+                )
         return stream(model, self._where, self._options, batch, time_axis, states, fixed)
 
     def _read(self) -> Model:
         """The model, whole: a session lets go of its graph's constants, but not of the caller's."""
         if isinstance(self._source, Model):
-            return replace(self._source, graph=replace(self._source.graph))
-        return read_model(self._source)
+            model = replace(self._source, graph=replace(self._source.graph))
+        else:
+            model = read_model(self._source)
+        if self._asked is None:
+            return model
+        part = part_for(model, self._asked)
+        self._unneeded = frozenset(
+            {info.name for info in model.graph.inputs} - {info.name for info in part.graph.inputs}
+        )
+        return part
 
     def _missing(self, input_feed: Mapping[str, Any]) -> str:
         missing = [name for name in self._inputs if name not in input_feed]
@@ -276,12 +303,16 @@ class InferenceSession:
         self, input_feed: Mapping[str, Any], arrays: list[np.ndarray]
     ) -> tuple[Plan, list[np.ndarray]]:
         """The plan in which the initializers that the feed replaces are inputs, and its arrays."""
-        extra = [name for name in input_feed if name not in self._inputs]
+        extra = [
+            name for name in input_feed if name not in self._inputs and name not in self._unneeded
+        ]
         for name in extra:
             if name not in self._overridable:
                 raise ValueError(
                     f"the model has no input named {name!r}: there are {list(self._inputs)}"
                 )
+        if not extra:
+            return self._plan, arrays
         with self._lock:
             key = frozenset(extra)
             if key not in self._overriding:
@@ -358,13 +389,15 @@ _Shape = tuple[int | str | None, ...] | None
 
 
 def _expected(info: ValueInfo) -> tuple[str, np.dtype | None, _Shape]:
-    return info.type, DTYPES.get(info.type), info.shape
+    return info.type, element_of(info.type), info.shape
 
 
 def _checked(
     value: Any, name: str, type_: str, dtype: np.dtype | None, shape: _Shape
 ) -> np.ndarray:
     """A read-only view of an input, or ValueError if it is not as the model declares it."""
+    if type_ not in DTYPES and dtype is not None:
+        return _checked_other(value, name, type_, dtype)
     if not isinstance(value, np.ndarray):
         value = np.asarray(value, dtype)
     array: np.ndarray = value.view()
@@ -394,14 +427,37 @@ def _checked(
     return array
 
 
+def _checked_other(value: Any, name: str, type_: str, dtype: np.dtype) -> Any:
+    """An input that is a list of arrays, or may be None."""
+    if type_.startswith("optional("):
+        if value is None:
+            return None
+        type_ = type_[len("optional(") : -1]
+    if type_.startswith("tensor("):
+        return _checked(value, name, type_[len("tensor(") : -1], dtype, None)
+    if not isinstance(value, (list, tuple)):
+        raise ValueError(f"input {name!r} is a {type(value).__name__}, expected a list: {type_}")
+    element = type_[len("seq(tensor(") : -len("))")]
+    arrays = (
+        _checked(item, f"{name}[{place}]", element, dtype, None) for place, item in enumerate(value)
+    )
+    return TensorSequence(tuple(arrays), dtype)
+
+
 def _shown(shape: Sequence[int | str | None]) -> str:
     return "[" + ", ".join("?" if size is None else str(size) for size in shape) + "]"
 
 
-def _owned(results: list[np.ndarray]) -> list[np.ndarray]:
-    """Results that the caller may change: no view of an input, of a constant or of one another."""
+def _owned(results: list[Any]) -> list[Any]:
+    """Results that the caller may change: no view of an input, of a constant or of one another.
+
+    A sequence becomes a list.
+    """
     seen: set[int] = set()
     for index, array in enumerate(results):
+        if not isinstance(array, np.ndarray):
+            results[index] = None if array is None else [each.copy() for each in array.arrays]
+            continue
         base = id(array if array.base is None else array.base)
         if not array.flags.writeable or base in seen:
             results[index] = array.copy()

@@ -1,7 +1,4 @@
-"""Arrays from nothing or from a few numbers: constants, ranges, windows, identity matrices.
-
-Random numbers are not made here: no result of theirs could be checked.
-"""
+"""Arrays from nothing or from a few numbers: constants, ranges, windows, identity matrices."""
 
 from __future__ import annotations
 
@@ -14,15 +11,23 @@ from vledge.formats.element_types import NAMES, NUMBERS, dtype_of
 from vledge.graph.operators.lists import integers
 from vledge.graph.registry import Context, prepared_operator
 
-__all__ = ["check_stash_type", "target_dtype"]
+__all__ = ["check_stash_type", "element_dtype", "target_dtype"]
 
 
 def target_dtype(number: int, attribute: str) -> np.dtype:
     """The dtype of an element type that an attribute gives; UnsupportedError if NumPy has none."""
+    dtype = element_dtype(number, attribute)
+    if dtype.kind == "O":
+        raise UnsupportedError(f"{attribute}={NAMES[number]} is not supported")
+    return dtype
+
+
+def element_dtype(number: int, attribute: str) -> np.dtype:
+    """The same, strings allowed."""
     if number not in NAMES:
         raise FormatError(f"{attribute} is {number}, which is no element type")
     dtype = dtype_of(number)
-    if dtype is None or dtype.kind == "O":
+    if dtype is None:
         raise UnsupportedError(f"{attribute}={NAMES[number]} is not supported")
     return dtype
 

@@ -6,6 +6,8 @@ Compress, and in no other operator; Squeeze and Slice take it here, too.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 __all__ = ["integers", "numbers"]
@@ -15,11 +17,15 @@ def integers(array: np.ndarray, name: str, *, scalar: bool = False) -> list[int]
     """The list that an input holds; ValueError, with the input's name, if it holds none."""
     if array.dtype.kind not in "iu":
         raise ValueError(f"{name} is {array.dtype}, expected integers")
-    return numbers(array, name, scalar=scalar)
+    return _listed(array, name, scalar)
 
 
-def numbers(array: np.ndarray, name: str, *, scalar: bool = False) -> list[int]:
+def numbers(array: np.ndarray, name: str, *, scalar: bool = False) -> list[float]:
     """The same for numbers of any type."""
+    return _listed(array, name, scalar)
+
+
+def _listed(array: np.ndarray, name: str, scalar: bool) -> Any:
     if array.ndim == 1:
         return array.tolist()
     if array.ndim == 0 and scalar:

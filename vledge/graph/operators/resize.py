@@ -216,6 +216,7 @@ def resize(
         if cropping and roi is not None:
             bounds = numbers(roi, "roi")
             regions = list(zip(bounds[: len(over)], bounds[len(over) :], strict=True))
+        factors: list[float]
         if scales is not None and scales.size:
             factors = numbers(scales, "scales", scalar=True)
             extents = [
