@@ -150,3 +150,153 @@ def test_summaries():
     model, _ = make_model("GRU", inputs, {"direction": "bidirectional"}, constant=())
     (summary,) = summaries(simplified(read_model(model)))
     assert (summary.input_size, summary.path) == (None, "kernel")
+
+
+# ---- names are the file's, whatever the passes do to the graph
+
+
+def gru_weights(seed=0):
+    rng = np.random.default_rng(seed)
+    shapes = {"W": (1, 3 * HIDDEN, 3), "R": (1, 3 * HIDDEN, HIDDEN)}
+    return {name: rng.uniform(-1, 1, shape).astype(np.float32) for name, shape in shapes.items()}
+
+
+X = np.random.default_rng(5).standard_normal((4, 2, 3)).astype(np.float32)
+ZERO, YES = np.array(0, np.float32), np.array(True)
+GRU = {"hidden_size": HIDDEN, "linear_before_reset": 1}
+
+
+def inner(*nodes):
+    outputs = [onnx_helper().make_tensor_value_info(nodes[-1].output[0], 0, None)]
+    return onnx_helper().make_graph(list(nodes), "inner", [], outputs)
+
+
+def onnx_helper():
+    return peer("onnx").helper
+
+
+def gru(outputs, x="X", w="W", name=""):
+    return node("GRU", [x, w, "R"], list(outputs), name=name, **GRU)
+
+
+def found_in_file():
+    """A graph -> names by which its one GRU is to be found."""
+    h = onnx_helper()
+    scan_body = h.make_graph(
+        [gru(["Y", "Yh"], x="x3"), node("Identity", ["Yh"], ["out"])], "body",
+        [h.make_tensor_value_info("x3", 1, [4, 2, 3])], [h.make_tensor_value_info("out", 1, None)],
+    )  # fmt: skip
+    return {
+        "an output that is declared and unused": ([gru(["Y", "Yh"])], ["Yh"], ["Y", "Yh"]),
+        "a node that nobody uses": (
+            [gru(["Y", "Yh"], name="n"), node("Neg", ["X"], ["z"])], ["z"], ["Y", "Yh", "n"],
+        ),
+        "behind an Identity": (
+            [gru(["Y", "Yh"]), node("Identity", ["Y"], ["Z"])], ["Z"], ["Y"],
+        ),
+        "weights behind nodes": (
+            [node("Identity", ["W"], ["W1"]), node("Add", ["W1", "zero"], ["W2"]),
+             gru(["Y"], w="W2")], ["Y"], ["Y"],
+        ),
+        "in the branch taken": (
+            [node("If", ["yes"], ["Z"], then_branch=inner(gru(["Y", "Yh"], name="n")),
+                  else_branch=inner(node("Neg", ["X"], ["q"])))], ["Z"], ["Y", "Yh", "n"],
+        ),
+        "in a branch that is not taken": (
+            [node("If", ["yes"], ["Z"], then_branch=inner(node("Neg", ["X"], ["q"])),
+                  else_branch=inner(node("Add", ["W", "zero"], ["V"]),
+                                    gru(["Y", "Yh"], w="V", name="n")))],
+            ["Z"], ["Y", "Yh", "n"],
+        ),
+        "in a branch chosen at run time": (
+            [node("If", ["condition"], ["Z"], then_branch=inner(node("Neg", ["X"], ["q"])),
+                  else_branch=inner(gru(["Y", "Yh"])))], ["Z"], ["Y", "Yh"],
+        ),
+        "all that it needs is constant": ([gru(["Y", "Yh"], x="known")], ["Yh"], ["Y", "Yh"]),
+        "in a Scan": (
+            [node("Unsqueeze", ["X", "at"], ["X4"]),
+             node("Scan", ["X4"], ["Z"], body=scan_body, num_scan_inputs=1)], ["Z"], ["Y", "Yh"],
+        ),
+        "its output's name has been taken before, in another graph": (
+            [node("If", ["condition"], ["Z1"], then_branch=inner(node("Neg", ["X"], ["Y"])),
+                  else_branch=inner(node("Abs", ["X"], ["Y"]))),
+             node("If", ["condition"], ["Z2"], then_branch=inner(gru(["Y", "Yh"])),
+                  else_branch=inner(node("Abs", ["X"], ["q"])))], ["Z1", "Z2"], ["Y", "Yh"],
+        ),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("case", found_in_file())
+def test_a_node_is_found_by_what_the_file_calls_it(case):
+    nodes, outputs, names = found_in_file()[case]
+    weights = gru_weights()
+    known = {"zero": ZERO, "yes": YES, "known": X, "at": np.array([0]), **weights}
+    model = model_bytes(nodes, {"X": X, "condition": YES}, outputs, known)
+    alone = model_bytes([gru(["Y"])], {"X": X}, ["Y"], weights)
+    (wanted,) = vledge.InferenceSession(alone).run(None, {"X": X})
+    for name in [*names, None]:
+        layer = vledge.nn.GRU.from_onnx(model, name)
+        np.testing.assert_array_equal(layer(X)[0], wanted[:, 0])
+    with pytest.raises(ValueError, match=r"no GRU node named ''; it has"):
+        vledge.nn.GRU.from_onnx(model, "")
+    with pytest.raises(ValueError, match="is no LSTM"):
+        vledge.nn.LSTM.from_onnx(model, names[0])
+
+
+def test_a_name_that_two_graphs_have():
+    branches = {"then_branch": inner(gru(["Y"])), "else_branch": inner(gru(["Y"], w="V"))}
+    known = {**gru_weights(), "V": gru_weights(1)["W"]}
+    model = model_bytes(
+        [node("If", ["yes"], ["Z"], **branches)], {"X": X, "yes": YES}, ["Z"], known
+    )
+    with pytest.raises(
+        ValueError, match="more than one GRU node named 'Y': name it 'Y~1' or 'Y~2'"
+    ):
+        vledge.nn.GRU.from_onnx(model, "Y")
+    first, second = (vledge.nn.GRU.from_onnx(model, f"Y~{number}") for number in (1, 2))
+    session = vledge.InferenceSession(model)
+    (taken,) = session.run(None, {"X": X, "yes": YES})
+    (other,) = session.run(None, {"X": X, "yes": ~YES})
+    np.testing.assert_array_equal(first(X)[0], taken[:, 0])
+    np.testing.assert_array_equal(second(X)[0], other[:, 0])
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+def test_a_cell_that_was_taken_apart_is_a_layer(kind, tmp_path):
+    """`vledge inspect` lists it, and by that name it is found."""
+    torch = peer("torch")
+    torch.manual_seed(0)
+    cell = getattr(torch.nn, f"{kind}Cell")(3, 4)
+    x, h = torch.randn(2, 3), torch.zeros(2, 4)
+    states = (x, (h, h)) if kind == "LSTM" else (x, h)
+    torch.onnx.export(cell, states, tmp_path / "cell.onnx", dynamo=False)
+    (summary,) = summaries(simplified(read_model(tmp_path / "cell.onnx")))
+    assert summary.kind == f"{kind}Cell"
+    for name in (summary.name, None):
+        layer = getattr(vledge.nn, kind).from_onnx(tmp_path / "cell.onnx", name)
+        for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
+            np.testing.assert_array_equal(
+                layer.state_dict()[f"{part}_l0"], getattr(cell, part).detach().numpy()
+            )
+
+
+def test_a_quantized_node_is_refused_for_the_true_reason():
+    arrays = {
+        "W": np.ones((1, 3, 8), np.uint8), "R": np.ones((1, 2, 8), np.uint8),
+        "ws": np.ones(1, np.float32), "wz": np.zeros(1, np.uint8),
+        "rs": np.ones(1, np.float32), "rz": np.zeros(1, np.uint8),
+    }  # fmt: skip
+    inputs = ["X", "W", "R", "", "", "", "", "", "ws", "wz", "rs", "rz"]
+    nodes = [
+        node("DynamicQuantizeLSTM", inputs, ["Y", "Yh"], domain="com.microsoft", hidden_size=2)
+    ]
+    model = model_bytes(nodes, {"X": X}, ["Yh"], arrays, domains=["com.microsoft"])
+    (summary,) = summaries(simplified(read_model(model)))
+    assert summary.kind == "DynamicQuantizeLSTM"
+    for name in (summary.name, "Y", "Yh"):
+        with pytest.raises(
+            vledge.UnsupportedError, match=r"DynamicQuantizeLSTM.*: its weights are integers"
+        ):
+            vledge.nn.LSTM.from_onnx(model, name)
+    with pytest.raises(ValueError, match=r"0 LSTM nodes \(none\).*\(DynamicQuantizeLSTM\)"):
+        vledge.nn.LSTM.from_onnx(model)

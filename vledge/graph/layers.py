@@ -12,13 +12,20 @@ import numpy as np
 from vledge.errors import FormatError, UnsupportedError
 from vledge.formats.graph_definition import Graph, Model, Node
 from vledge.graph.operators.recurrent import RecurrentNode
+from vledge.graph.passes.folding import compute_constants
 from vledge.graph.passes.program import Program
-from vledge.graph.plan import simplified
+from vledge.graph.plan import copied, simplified
 from vledge.graph.session import read_model
 
 __all__ = ["RecurrentSummary", "layer_weights", "recurrent_nodes", "stack_weights", "summaries"]
 
 KINDS = ("LSTM", "GRU", "RNN")
+CELLS = "vledge"  # the domain of cells that a pass put together
+_OPERATORS = {
+    "": KINDS,
+    "com.microsoft": ("DynamicQuantizeLSTM",),
+    CELLS: ("LSTMCell", "GRUCell"),
+}
 
 
 @dataclass(frozen=True)
@@ -43,7 +50,7 @@ def summaries(program: Program) -> list[RecurrentSummary]:
 def recurrent_nodes(graph: Graph) -> Iterator[Node]:
     """RNN, GRU, LSTM, quantized ones and cells, outer graphs first."""
     for node in graph.nodes:
-        if node.op_type.removesuffix("Cell").removeprefix("DynamicQuantize") in KINDS:
+        if node.op_type in _OPERATORS.get(node.domain, ()):
             yield node
         for inner in node.subgraphs():
             yield from recurrent_nodes(inner)
@@ -56,9 +63,9 @@ def _summary(program: Program, node: Node) -> RecurrentSummary:
         for key, value in node.attributes.items()
         if key not in ("direction", "hidden_size") and not isinstance(value, np.ndarray) and value
     ]
-    lengths = len(node.inputs) > 4 and node.inputs[4] != "" and node.domain != "vledge"
+    lengths = len(node.inputs) > 4 and node.inputs[4] != "" and node.domain != CELLS
     name = _name(node)
-    if node.domain == "vledge":
+    if node.domain == CELLS:
         hidden_size, input_size = (node.attributes[k].shape[1] for k in ("weight_hh", "weight_ih"))
         return RecurrentSummary(
             name, node.op_type, direction, input_size, hidden_size, "kernel", False, notes
@@ -87,73 +94,164 @@ def layer_weights(
     """torch's weights of a node, or of several as one stack, and the options of the layer.
 
     ``kind`` is LSTM, GRU or RNN. ``node`` is a node's name or one of its outputs', a list of them
-    from the first layer to the last, or None for the only node of this kind.
+    from the first layer to the last, or None for the only node of this kind. Names are those in the
+    file, whether or not anything uses the node; or those of cells that `summaries` lists.
     """
     where = "" if isinstance(source, (bytes, Model)) else f"{os.fspath(source)}: "
     model = source if isinstance(source, Model) else read_model(source)
     try:
-        program = simplified(model)
-        return stack_weights(program, kind, _chosen(program.graph, kind, node))
+        candidates = _Candidates(model, kind)
+        nodes = candidates.chosen(node)
+        return stack_weights(candidates.program, kind, nodes)
     except (FormatError, UnsupportedError) as error:
         raise type(error)(f"{where}{error}") from None
 
 
-def _chosen(graph: Graph, kind: str, wanted: str | Sequence[str] | None) -> list[Node]:
-    found = [node for node in recurrent_nodes(graph) if node.op_type == kind and not node.domain]
-    listed = ", ".join(repr(_name(node)) for node in found) or "none"
-    if wanted is None:
-        if len(found) != 1:
+class _Candidates:
+    """The recurrent nodes of a file, and the cells put together from others, by their names.
+
+    Nodes are looked for in the graph as it is in the file: passes drop what nobody uses, and blank
+    or rename outputs.
+    """
+
+    def __init__(self, model: Model, kind: str) -> None:
+        self.kind = kind
+        self.program = copied(model)
+        pairs = zip(recurrent_nodes(model.graph), recurrent_nodes(self.program.graph), strict=True)
+        self.nodes: list[Node] = []
+        self.outputs: list[list[str]] = []  # of each node, as they are called in the file
+        for in_file, copy in pairs:
+            self.nodes.append(copy)
+            self.outputs.append(in_file.outputs)
+        with np.errstate(all="ignore"):
+            compute_constants(self.program)
+        cells = [n for n in recurrent_nodes(simplified(model).graph) if n.domain == CELLS]
+        self.nodes += cells
+        self.outputs += [node.outputs for node in cells]
+
+    def chosen(self, wanted: str | Sequence[str] | None) -> list[Node]:
+        """The nodes meant; ValueError if there is none or more than one of a name."""
+        own = [node for node in self.nodes if self.fits(node)]
+        if wanted is None:
+            if len(own) != 1:
+                raise ValueError(
+                    f"the graph has {len(own)} {self.kind} nodes ({self.listed(own)}): name one of "
+                    f"them{self.others(own)}"
+                )
+            return own
+        return [self.named(name, own) for name in ([wanted] if isinstance(wanted, str) else wanted)]
+
+    def named(self, name: str, own: list[Node]) -> Node:
+        matching = self.matching(name) if name else []
+        fitting = [node for node in matching if self.fits(node)]
+        if len(fitting) == 1:
+            return fitting[0]
+        if matching and not fitting:
+            other = matching[0]
+            if other.op_type == "DynamicQuantizeLSTM" and self.kind == "LSTM":
+                raise UnsupportedError(
+                    f"{other}: its weights are integers and its input is rounded at each step; "
+                    "vledge.nn.LSTM computes in floating point. Run the node by "
+                    "vledge.InferenceSession"
+                )
+            raise ValueError(f"{other} is no {self.kind}")
+        if fitting:
+            ways = [self.unlike_others(node, name) for node in fitting]
             raise ValueError(
-                f"the graph has {len(found)} {kind} nodes ({listed}): name one of them"
+                f"the graph has more than one {self.kind} node named {name!r}"
+                + (f": name it {' or '.join(map(repr, ways))}" if all(ways) else "")
             )
-        return found
-    chosen = []
-    for name in [wanted] if isinstance(wanted, str) else wanted:
-        matching = [n for n in found if n.name == name] or [n for n in found if name in n.outputs]
-        if len(matching) != 1:
-            problem = "no" if not matching else "more than one"
-            raise ValueError(
-                f"the graph has {problem} {kind} node named {name!r}; it has {listed}. A node can "
-                "also be named by one of its outputs"
-            )
-        chosen += matching
-    return chosen
+        raise ValueError(
+            f"the graph has no {self.kind} node named {name!r}; it has {self.listed(own)}"
+            f"{self.others(own)}. A node can also be named by one of its outputs"
+        )
+
+    def matching(self, name: str) -> list[Node]:
+        """By a node's own name, or by an output's in the file, or by what tells it from others."""
+        pairs = list(zip(self.nodes, self.outputs, strict=True))
+        return (
+            [node for node in self.nodes if node.name == name]
+            or [node for node, outputs in pairs if name in outputs]
+            or [n for n, outputs in pairs if name in (self.unlike_others(n, o) for o in outputs)]
+        )
+
+    def unlike_others(self, node: Node, output: str) -> str:
+        """A name for a node whose output's name is made in several graphs: ``Y~1``, ``Y~2``.
+
+        All but the first have been given one of their own when the graph was copied.
+        """
+        outputs = self.outputs[next(i for i, one in enumerate(self.nodes) if one is node)]
+        if not output or output not in outputs:
+            return ""  # named by the nodes' own name, which they have in common
+        called = node.outputs[outputs.index(output)]
+        return f"{called}~1" if called == output else called
+
+    def fits(self, node: Node) -> bool:
+        return node.op_type == (f"{self.kind}Cell" if node.domain == CELLS else self.kind)
+
+    def others(self, own: list[Node]) -> str:
+        rest = [node for node in self.nodes if not any(node is one for one in own)]
+        kinds = ", ".join(f"{_name(node)!r} ({node.op_type})" for node in rest)
+        return f"; other recurrent nodes are {kinds}" if rest else ""
+
+    @staticmethod
+    def listed(nodes: list[Node]) -> str:
+        return ", ".join(repr(_name(node)) for node in nodes) or "none"
 
 
 def stack_weights(
     program: Program, kind: str, nodes: list[Node]
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """The same for nodes of a simplified program; UnsupportedError if no layer can be them."""
+    """The same for nodes of a program; UnsupportedError if no layer can be them."""
     arrays: dict[str, np.ndarray] = {}
     options: dict[str, Any] = {}
     for layer, node in enumerate(nodes):
-        prepared = _prepared(program, node)
-        weights = prepared.weights
-        if weights is None:
-            raise UnsupportedError(f"{node}: its weights are made at run time, not constants")
-        cell = prepared.cell.kernel(weights.count)
-        if not weights.packed or cell is None:
-            raise UnsupportedError(
-                f"{node}: vledge.nn.{kind} has no clip, peepholes, input_forget or activations of "
-                "its own; run the node by vledge.InferenceSession"
-            )
-        if weights.packed[0].reverse:
-            raise UnsupportedError(f"{node}: vledge.nn.{kind} has no layer that is only reverse")
-        own: dict[str, Any] = {"batch_first": bool(prepared.layout)}
-        if kind == "RNN":
-            own["nonlinearity"] = cell.removeprefix("rnn_")
-        if kind == "GRU":
-            own["reset_after"] = cell == "gru"
+        parts, own = _cell_parts(node) if node.domain == CELLS else _parts(program, kind, node)
         if options not in ({}, own):
             raise UnsupportedError(f"{node}: it differs from the layer before it in {own}")
         options = own
-        for direction in weights.packed:
-            suffix = f"l{layer}{'_reverse' if direction.reverse else ''}"
-            for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
-                array = getattr(direction, part)()
-                if array is not None:
-                    arrays[f"{part}_{suffix}"] = array
+        for reverse, weights in parts:
+            suffix = f"l{layer}{'_reverse' if reverse else ''}"
+            arrays |= {f"{part}_{suffix}": array for part, array in weights.items()}
     return arrays, options
+
+
+_Parts = list[tuple[bool, dict[str, np.ndarray]]]  # for each direction: is it reverse, its weights
+PARTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+
+
+def _parts(program: Program, kind: str, node: Node) -> tuple[_Parts, dict[str, Any]]:
+    prepared = _prepared(program, node)
+    weights = prepared.weights
+    if weights is None:
+        raise UnsupportedError(f"{node}: its weights are made at run time, not constants")
+    cell = prepared.cell.kernel(weights.count)
+    if not weights.packed or cell is None:
+        raise UnsupportedError(
+            f"{node}: vledge.nn.{kind} has no clip, peepholes, input_forget or activations of "
+            "its own; run the node by vledge.InferenceSession"
+        )
+    if weights.packed[0].reverse:
+        raise UnsupportedError(f"{node}: vledge.nn.{kind} has no layer that is only reverse")
+    own: dict[str, Any] = {"batch_first": bool(prepared.layout)}
+    if kind == "RNN":
+        own["nonlinearity"] = cell.removeprefix("rnn_")
+    if kind == "GRU":
+        own["reset_after"] = cell == "gru"
+    parts: _Parts = []
+    for direction in weights.packed:
+        arrays = {part: getattr(direction, part)() for part in PARTS}
+        known = {part: array for part, array in arrays.items() if array is not None}
+        parts.append((direction.reverse, known))
+    return parts, own
+
+
+def _cell_parts(node: Node) -> tuple[_Parts, dict[str, Any]]:
+    """A cell's weights, which are torch's already: a layer of it runs the cell over time."""
+    options: dict[str, Any] = {"batch_first": False}
+    if node.op_type == "GRUCell":
+        options["reset_after"] = True
+    return [(False, {part: node.attributes[part] for part in PARTS})], options
 
 
 def _prepared(program: Program, node: Node) -> RecurrentNode:

@@ -22,7 +22,7 @@ from vledge.graph.passes.program import captured
 from vledge.graph.prepared import Fallback, Prepared, blamed, prepare, several
 from vledge.graph.values import as_value
 
-__all__ = ["NEWEST_OPSET", "OLDEST_OPSET", "Plan", "simplified", "unsupported"]
+__all__ = ["NEWEST_OPSET", "OLDEST_OPSET", "Plan", "copied", "simplified", "unsupported"]
 
 OLDEST_OPSET: Final = 7  # before it, elementwise operators broadcast by rules of their own
 NEWEST_OPSET: Final = 28  # of onnx 1.23
@@ -68,6 +68,19 @@ def simplified(
     variable: Iterable[str] = (),
 ) -> Program:
     """The model after every pass."""
+    program = copied(model, options, fallback, variable)
+    with np.errstate(all="ignore"):
+        simplify(program)
+    return program
+
+
+def copied(
+    model: Model,
+    options: dict[str, Any] | None = None,
+    fallback: Fallback | None = None,
+    variable: Iterable[str] = (),
+) -> Program:
+    """The model before any pass: a copy of each node, where the file has it."""
     for domain, opset in model.opset_imports.items():
         if domain == "" and opset > NEWEST_OPSET:
             raise UnsupportedError(
@@ -75,10 +88,7 @@ def simplified(
                 f"{NEWEST_OPSET}. Export it with opset_version={NEWEST_OPSET} or older"
             )
     preparing = functools.partial(prepare, options=options or {}, fallback=fallback)
-    program = Program(model, preparing, variable)
-    with np.errstate(all="ignore"):
-        simplify(program)
-    return program
+    return Program(model, preparing, variable)
 
 
 def unsupported(program: Program) -> list[str]:

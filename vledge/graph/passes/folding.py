@@ -17,7 +17,7 @@ from vledge.formats.graph_definition import Graph, Node, ValueInfo
 from vledge.graph.passes.program import Program, captured
 from vledge.graph.prepared import blamed
 
-__all__ = ["fold"]
+__all__ = ["compute_constants", "fold"]
 
 # A result beyond this size is made at each run rather than held: an Expand of a scalar, a Range.
 MAX_GROWTH_BYTES: Final = 1 << 20
@@ -39,9 +39,15 @@ def fold(program: Program) -> None:
     _Folder(program).graph(program.graph, top=True)
 
 
+def compute_constants(program: Program) -> None:
+    """Fold, but leave every If as it is: what is constant is known in both of its branches."""
+    _Folder(program, takes_branches=False).graph(program.graph, top=True)
+
+
 class _Folder:
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, takes_branches: bool = True) -> None:
         self.program = program
+        self.takes_branches = takes_branches
         self.aliases: dict[str, str] = {}  # value → the value that it equals
 
     def graph(self, graph: Graph, top: bool) -> None:
@@ -69,7 +75,7 @@ class _Folder:
             ]
 
     def branch_taken(self, node: Node) -> Graph | None:
-        if node.op_type != "If" or node.domain or len(node.inputs) != 1:
+        if node.op_type != "If" or node.domain or len(node.inputs) != 1 or not self.takes_branches:
             return None
         condition = self.program.constants.get(node.inputs[0])
         if condition is None or condition.size != 1:
