@@ -249,11 +249,10 @@ def test_a_name_that_two_graphs_have():
     model = model_bytes(
         [node("If", ["yes"], ["Z"], **branches)], {"X": X, "yes": YES}, ["Z"], known
     )
-    with pytest.raises(
-        ValueError, match="more than one GRU node named 'Y': name it 'Y~1' or 'Y~2'"
-    ):
+    with pytest.raises(ValueError, match="more than one GRU .* 'Y': name it 'Y~1' or 'Y~2'"):
         vledge.nn.GRU.from_onnx(model, "Y")
-    first, second = (vledge.nn.GRU.from_onnx(model, f"Y~{number}") for number in (1, 2))
+    # onnx.helper puts the else_branch first in the file
+    second, first = (vledge.nn.GRU.from_onnx(model, f"Y~{number}") for number in (1, 2))
     session = vledge.InferenceSession(model)
     (taken,) = session.run(None, {"X": X, "yes": YES})
     (other,) = session.run(None, {"X": X, "yes": ~YES})
@@ -287,9 +286,7 @@ def test_a_quantized_node_is_refused_for_the_true_reason():
         "rs": np.ones(1, np.float32), "rz": np.zeros(1, np.uint8),
     }  # fmt: skip
     inputs = ["X", "W", "R", "", "", "", "", "", "ws", "wz", "rs", "rz"]
-    nodes = [
-        node("DynamicQuantizeLSTM", inputs, ["Y", "Yh"], domain="com.microsoft", hidden_size=2)
-    ]
+    nodes = [node("DynamicQuantizeLSTM", inputs, ["Y", "Yh"], domain="com.microsoft")]
     model = model_bytes(nodes, {"X": X}, ["Yh"], arrays, domains=["com.microsoft"])
     (summary,) = summaries(simplified(read_model(model)))
     assert summary.kind == "DynamicQuantizeLSTM"
