@@ -249,7 +249,7 @@ def test_a_name_that_two_graphs_have():
     model = model_bytes(
         [node("If", ["yes"], ["Z"], **branches)], {"X": X, "yes": YES}, ["Z"], known
     )
-    with pytest.raises(ValueError, match="more than one GRU .* 'Y': name it 'Y~1' or 'Y~2'"):
+    with pytest.raises(ValueError, match=r"more than one GRU .* 'Y': name it 'Y~1' or 'Y~2'"):
         vledge.nn.GRU.from_onnx(model, "Y")
     # onnx.helper puts the else_branch first in the file
     second, first = (vledge.nn.GRU.from_onnx(model, f"Y~{number}") for number in (1, 2))

@@ -15,6 +15,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help="an ONNX file")
     parser.add_argument("output", help="the file to write, *.safetensors")
     parser.add_argument(
+        "--only",
+        action="append",
+        metavar="NAME",
+        help="leave out what this output does not need, once for each output; any value may be one",
+    )
+    parser.add_argument(
         "--force",
         action="store_true",
         help="write it even if it has operators that vledge cannot run",
@@ -24,12 +30,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Read, make sure that the model runs here, and write."""
     from vledge.formats import vledge_model
+    from vledge.graph.part import part_for
     from vledge.graph.plan import Plan
     from vledge.graph.session import read_model
 
     if os.path.exists(arguments.output) and os.path.samefile(arguments.model, arguments.output):
         raise ValueError(f"{arguments.output} is the model itself")
     model = read_model(arguments.model)
+    if arguments.only:
+        model = part_for(model, arguments.only)
     try:
         Plan(model, {})
     except UnsupportedError as error:

@@ -18,6 +18,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``vledge inspect``."""
     parser.add_argument("file", help=".pt .pth .bin .jit .pt2 .safetensors .npz .onnx")
     parser.add_argument("--key", help="the part of a checkpoint to read, for example model_state")
+    parser.add_argument(
+        "--only",
+        action="append",
+        metavar="NAME",
+        help="leave out what this output does not need, of a graph; once for each output",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON for programs")
 
 
@@ -26,7 +32,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.key is None and holds_graph(arguments.file):
         from vledge.cli.inspect_graph import inspect_graph
 
-        return inspect_graph(arguments.file, arguments.json)
+        return inspect_graph(arguments.file, arguments.json, arguments.only)
+    if arguments.only:
+        raise ValueError("--only is for a file that holds a graph")
     checkpoint = read_checkpoint(arguments.file, arguments.key)
     weights = checkpoint.weights
     layers = recognize(weights)

@@ -10,13 +10,16 @@ from typing import Any
 from vledge.cli.table import rows, size
 from vledge.formats.graph_definition import Graph
 from vledge.graph.layers import RecurrentSummary, summaries
+from vledge.graph.part import part_for
 from vledge.graph.plan import simplified, unsupported
 from vledge.graph.session import NodeArg, describe_input, read_model
 
 
-def inspect_graph(path: str, as_json: bool) -> int:
-    """Print what the model is, and what would run how."""
+def inspect_graph(path: str, as_json: bool, only: list[str] | None = None) -> int:
+    """Print what the model is, and what would run how; of what the outputs ``only`` need."""
     model = read_model(path)
+    if only:
+        model = part_for(model, only)
     program = simplified(model)
     problems = unsupported(program)
     counts = _counts(model.graph)

@@ -27,7 +27,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="[NAME=]FILE",
-        help="where to write an output, .npy; without a name, outputs are taken in turn",
+        help="where to write an output, .npy (.npz for a sequence); without a name, outputs are "
+        "taken in turn",
+    )
+    parser.add_argument(
+        "--only",
+        action="append",
+        metavar="NAME",
+        help="leave out what this output does not need, once for each output; any value may be one",
     )
     parser.add_argument(
         "--fallback",
@@ -43,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.repeats < 1:
         raise ValueError(f"--repeats must be at least 1, got {arguments.repeats}")
-    session = InferenceSession(arguments.model, fallback=arguments.fallback)
+    session = InferenceSession(arguments.model, outputs=arguments.only, fallback=arguments.fallback)
     declared = {info.name: info.type for info in session.get_inputs()}
     declared |= {info.name: info.type for info in session.get_overridable_initializers()}
     feed = {}
@@ -62,6 +69,9 @@ def run(arguments: argparse.Namespace) -> int:
     lines = []
     for name, array in zip(names, results, strict=True):
         target = targets.get(name, "")
+        if not isinstance(array, np.ndarray):
+            lines.append((name, _kept(array, target), "", "", target))
+            continue
         if target:
             with open(target, "wb") as file:
                 np.save(file, array, allow_pickle=False)
@@ -72,6 +82,18 @@ def run(arguments: argparse.Namespace) -> int:
         best, middle = min(times), sorted(times)[len(times) // 2]
         print(f"{len(times)} runs: best {best * 1e3:.3f} ms, median {middle * 1e3:.3f} ms")
     return 0
+
+
+def _kept(arrays: list[np.ndarray] | None, target: str) -> str:
+    """Write a sequence of tensors as an .npz file, and say what it is."""
+    if arrays is None:
+        if target:
+            raise ValueError(f"--output {target}: this optional output is absent")
+        return "absent"
+    if target:
+        with open(target, "wb") as file:
+            np.savez(file, *arrays, allow_pickle=False)
+    return f"sequence of {len(arrays)}"
 
 
 def _array(value: str, declared: str, text: str) -> np.ndarray:

@@ -124,7 +124,7 @@ class InferenceSession:
         if fallback is not None:
             self._fallback = fallback if callable(fallback) else _reference_fallback()
         self._source = source
-        self._asked = None if outputs is None else list(outputs)
+        self._asked = outputs if outputs is None or isinstance(outputs, str) else tuple(outputs)
         self._unneeded: frozenset[str] = frozenset()
         self._model = self._read()
         graph = self._model.graph
