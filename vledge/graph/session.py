@@ -10,7 +10,7 @@ import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -134,7 +134,7 @@ class InferenceSession:
         if self._model.ir_version >= 4:  # before, initializers had to be among the inputs
             self._overridable = {i.name: i for i in graph.inputs if i.name in defaults}
         self._outputs = {info.name: index for index, info in enumerate(graph.outputs)}
-        self._checks = [(name, *_expected(info)) for name, info in self._inputs.items()]
+        self._checks = [_expected(info) for info in self._inputs.values()]
         self._warn_of_wrong_grus()
         self._plan = self._planned(())
         self._lock = threading.Lock()
@@ -208,10 +208,10 @@ class InferenceSession:
         """
         plan = self._plan
         arrays = []
-        for name, type_, dtype, shape in self._checks:
-            if name not in input_feed:
+        for expected in self._checks:
+            if expected.name not in input_feed:
                 raise ValueError(self._missing(input_feed))
-            arrays.append(_checked(input_feed[name], name, type_, dtype, shape))
+            arrays.append(_checked(input_feed[expected.name], expected))
         if len(input_feed) != len(arrays):
             plan, arrays = self._override(input_feed, arrays)
         run = plan.run
@@ -321,7 +321,7 @@ class InferenceSession:
         given = dict(zip(self._inputs, arrays, strict=True))
         for name in extra:
             info = self._overridable[name]
-            given[name] = _checked(input_feed[name], name, *_expected(info))
+            given[name] = _checked(input_feed[name], _expected(info))
         return plan, [given[name] for name in plan.inputs]
 
     def _planned(self, variable: Sequence[str] | frozenset[str]) -> Plan:
@@ -385,40 +385,39 @@ def describe_input(info: ValueInfo) -> NodeArg:
     return NodeArg(info.name, kind, list(info.shape or ()))
 
 
-_Shape = tuple[int | str | None, ...] | None
+class _Expected(NamedTuple):
+    """An input as the model declares it."""
+
+    name: str
+    type: str
+    dtype: np.dtype | None
+    shape: tuple[int | str | None, ...] | None
+    fixed: tuple[tuple[int, int], ...]  #: axis and size, of those that are no symbols
 
 
-def _expected(info: ValueInfo) -> tuple[str, np.dtype | None, _Shape]:
-    return info.type, element_of(info.type), info.shape
+def _expected(info: ValueInfo) -> _Expected:
+    sizes = enumerate(info.shape or ())
+    fixed = tuple((axis, size) for axis, size in sizes if isinstance(size, int))
+    return _Expected(info.name, info.type, element_of(info.type), info.shape, fixed)
 
 
-def _checked(
-    value: Any, name: str, type_: str, dtype: np.dtype | None, shape: _Shape
-) -> np.ndarray:
+def _checked(value: Any, expected: _Expected) -> Any:
     """A read-only view of an input, or ValueError if it is not as the model declares it."""
-    if type_ not in DTYPES and dtype is not None:
-        return _checked_other(value, name, type_, dtype)
-    if not isinstance(value, np.ndarray):
-        value = np.asarray(value, dtype)
-    array: np.ndarray = value.view()
-    if dtype is not None and array.dtype != dtype:
-        if dtype.kind == "O" and array.dtype.kind in "SU":
-            array = array.astype(object)
-        elif array.dtype.newbyteorder("=") == dtype:
-            array = array.astype(dtype)
-        else:
-            raise ValueError(
-                f"input {name!r} has the dtype {array.dtype}, expected tensor({type_}), "
-                f"which is {dtype}"
-            )
+    name, type_, dtype, shape, fixed = expected
+    if type(value) is np.ndarray and value.dtype is dtype and type_ in DTYPES:
+        array = value.view()  # the usual case, without another look
+    elif dtype is None or type_ in DTYPES:
+        array = _as_array(value, expected)
+    else:
+        return _checked_other(value, expected)
     if shape is not None:
         if array.ndim != len(shape):
             raise ValueError(
                 f"input {name!r} has the shape {array.shape}, expected {len(shape)} axes: "
                 f"{_shown(shape)}"
             )
-        for axis, wanted in enumerate(shape):
-            if type(wanted) is int and array.shape[axis] != wanted:
+        for axis, wanted in fixed:
+            if array.shape[axis] != wanted:
                 raise ValueError(
                     f"input {name!r} has the shape {array.shape}, expected {wanted} on axis "
                     f"{axis}: {_shown(shape)}"
@@ -427,19 +426,40 @@ def _checked(
     return array
 
 
-def _checked_other(value: Any, name: str, type_: str, dtype: np.dtype) -> Any:
+def _as_array(value: Any, expected: _Expected) -> np.ndarray:
+    """An array of the dtype that is declared, where the value is or may become one."""
+    dtype = expected.dtype
+    if not isinstance(value, np.ndarray):
+        value = np.asarray(value, dtype)
+    array: np.ndarray = value.view()
+    if dtype is None or array.dtype == dtype:
+        return array
+    if dtype.kind == "O" and array.dtype.kind in "SU":
+        return array.astype(object)
+    if array.dtype.newbyteorder("=") == dtype:
+        return array.astype(dtype)
+    raise ValueError(
+        f"input {expected.name!r} has the dtype {array.dtype}, expected tensor({expected.type}), "
+        f"which is {dtype}"
+    )
+
+
+def _checked_other(value: Any, expected: _Expected) -> Any:
     """An input that is a list of arrays, or may be None."""
+    name, type_, dtype = expected[:3]
+    assert dtype is not None
     if type_.startswith("optional("):
         if value is None:
             return None
         type_ = type_[len("optional(") : -1]
     if type_.startswith("tensor("):
-        return _checked(value, name, type_[len("tensor(") : -1], dtype, None)
+        return _checked(value, _Expected(name, type_[len("tensor(") : -1], dtype, None, ()))
     if not isinstance(value, (list, tuple)):
         raise ValueError(f"input {name!r} is a {type(value).__name__}, expected a list: {type_}")
     element = type_[len("seq(tensor(") : -len("))")]
     arrays = (
-        _checked(item, f"{name}[{place}]", element, dtype, None) for place, item in enumerate(value)
+        _checked(item, _Expected(f"{name}[{place}]", element, dtype, None, ()))
+        for place, item in enumerate(value)
     )
     return TensorSequence(tuple(arrays), dtype)
 

@@ -5,6 +5,7 @@ Indices count from the end where they are negative; one out of bounds is an erro
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -120,9 +121,15 @@ def gather_elements(x: np.ndarray, indices: np.ndarray, *, axis: int = 0) -> np.
 
 def _along(indices: np.ndarray, axis: int) -> tuple[np.ndarray, ...]:
     """The index that takes each element's own place on every axis but one."""
-    index = list(np.ogrid[tuple(slice(size) for size in indices.shape)])
-    index[axis] = indices
-    return tuple(index)
+    own = _own_places(indices.shape)
+    axis = range(indices.ndim)[axis]
+    return (*own[:axis], indices, *own[axis + 1 :])
+
+
+@functools.lru_cache(maxsize=64)
+def _own_places(shape: tuple[int, ...]) -> tuple[np.ndarray, ...]:
+    """For each axis, each element's place on it, broadcastable over the others."""
+    return tuple(np.ogrid[tuple(slice(size) for size in shape)])
 
 
 @operator("GatherND", since=11)

@@ -21,13 +21,19 @@ def _wide(x: np.ndarray) -> np.ndarray:
     return x.astype(np.float32) if x.dtype == np.float16 else x
 
 
+def _mean(x: np.ndarray, axes: _Axes) -> np.ndarray:
+    """Over these axes, which stay as ones. `np.mean` has ten times the cost of a call."""
+    total: np.ndarray = np.add.reduce(x, axes, keepdims=True)
+    return np.divide(total, x.dtype.type(x.size // max(total.size, 1)))
+
+
 def _standardised(
     x: np.ndarray, axes: _Axes, epsilon: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(x - mean) / sqrt(variance + epsilon), the mean, and one over the root."""
-    mean = np.mean(x, axes, keepdims=True)
+    mean = _mean(x, axes)
     centred = x - mean
-    variance = np.mean(np.square(centred), axes, keepdims=True)
+    variance = _mean(np.square(centred), axes)
     inverse = np.reciprocal(np.sqrt(variance + x.dtype.type(epsilon)))
     centred *= inverse
     return centred, mean, inverse
@@ -218,8 +224,8 @@ def rms_normalization(
 def mean_variance_normalization(x: np.ndarray, *, axes: list[int] | None = None) -> np.ndarray:
     over = (0, 2, 3) if axes is None else tuple(axes)
     wide = _wide(x)
-    centred = wide - np.mean(wide, over, keepdims=True)
-    deviation = np.sqrt(np.mean(np.square(centred), over, keepdims=True))
+    centred = wide - _mean(wide, over)
+    deviation = np.sqrt(_mean(np.square(centred), over))
     # what the specification's own definition adds to the deviation
     return (centred / (deviation + wide.dtype.type(1e-9))).astype(x.dtype, copy=False)
 

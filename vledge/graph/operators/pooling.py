@@ -19,7 +19,10 @@ from vledge.graph.registry import Context, operator, prepared_operator
 from vledge.nn.windows import Pads, Window, window_of
 
 
-def _placed(window: Window, sizes: Sequence[int], ceil_mode: bool) -> tuple[tuple[int, ...], Pads]:
+@functools.lru_cache(maxsize=64)
+def _placed(
+    window: Window, sizes: tuple[int, ...], ceil_mode: bool
+) -> tuple[tuple[int, ...], Pads]:
     """The number of the window's places on each spatial axis, and the pads that they reach over.
 
     With ``ceil_mode`` the last place may reach past the pads, but not begin past the input.
@@ -193,7 +196,10 @@ def _spatial(x: np.ndarray) -> tuple[int, ...]:
 
 @operator("GlobalAveragePool", since=1)
 def global_average_pool(x: np.ndarray) -> np.ndarray:
-    return np.mean(x, _spatial(x), keepdims=True)
+    wide = x.astype(np.float32) if x.dtype == np.float16 else x
+    total: np.ndarray = np.add.reduce(wide, _spatial(x), keepdims=True)
+    count = wide.dtype.type(x.size // max(total.size, 1))
+    return np.divide(total, count).astype(x.dtype, copy=False)
 
 
 @operator("GlobalMaxPool", since=1)

@@ -12,13 +12,15 @@ def _top_k(x: np.ndarray, k: int, axis: int, largest: bool) -> tuple[np.ndarray,
     size = x.shape[axis]
     if not 0 <= k <= size:
         raise ValueError(f"K is {k}, the axis has {size} elements")
+    rows = x.swapaxes(axis, -1).reshape(-1, size)
     if largest:
-        backwards = np.argsort(np.flip(x, axis), axis, kind="stable")
-        order = size - 1 - np.flip(backwards, axis)
+        order = size - 1 - rows[:, ::-1].argsort(1, kind="stable")[:, : -k - 1 : -1]
     else:
-        order = np.argsort(x, axis, kind="stable")
-    order = order.take(np.arange(k), axis)
-    return np.take_along_axis(x, order, axis), order.astype(np.int64, copy=False)
+        order = rows.argsort(1, kind="stable")[:, :k]
+    values = rows[np.arange(len(rows))[:, None], order]
+    shape = (*x.swapaxes(axis, -1).shape[:-1], k)
+    order = order.astype(np.int64, copy=False)
+    return values.reshape(shape).swapaxes(axis, -1), order.reshape(shape).swapaxes(axis, -1)
 
 
 @operator("TopK", since=1, until=9)
@@ -88,6 +90,10 @@ def reverse_sequence(
     if ((lengths < 0) | (lengths > len(steps))).any():
         raise ValueError(f"sequence_lens is not within 0 to the {len(steps)} time steps")
     places = np.where(steps < lengths, lengths - 1 - steps, steps)
+    rows = np.arange(len(places))
+    if (batch_axis, time_axis) == (1, 0):
+        return x[places.T, rows]
+    if (batch_axis, time_axis) == (0, 1):
+        return x[rows[:, None], places]
     moved = np.moveaxis(x, (batch_axis, time_axis), (0, 1))
-    reversed_ = moved[np.arange(len(places))[:, None], places]
-    return np.moveaxis(reversed_, (0, 1), (batch_axis, time_axis))
+    return np.moveaxis(moved[rows[:, None], places], (0, 1), (batch_axis, time_axis))

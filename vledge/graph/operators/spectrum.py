@@ -93,7 +93,12 @@ def stft(
         raise ValueError(
             f"frame_step is {step} and frame_length {length} on {samples.shape[1]} samples"
         )
-    frames = np.lib.stride_tricks.sliding_window_view(samples, length, 1)[:, ::step]
+    count = (samples.shape[1] - length) // step + 1
+    samples = np.ascontiguousarray(samples)
+    row, sample = samples.strides
+    frames = np.ndarray(
+        (len(samples), count, length), samples.dtype, samples, 0, (row, step * sample, sample)
+    )
     if window is not None:
         frames = frames * window
     if not onesided:
