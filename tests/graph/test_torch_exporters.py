@@ -183,3 +183,69 @@ def test_the_documented_table_is_this_one():
     document = (Path(__file__).parents[2] / "docs" / "exporting.md").read_text()
     rows = [f"| {row} | {script} | {dynamo} |" for row, (script, dynamo) in OUTCOMES.items()]
     assert "\n".join(rows) in document
+
+
+# ---- scripted modules, whose lists become sequences
+
+
+class ScriptedCell(torch.nn.Module):
+    """A loop over time with an LSTMCell, as people write it."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell = torch.nn.LSTMCell(3, 4)
+
+    def forward(self, x):
+        h = torch.zeros(x.shape[1], 4)
+        c = torch.zeros(x.shape[1], 4)
+        steps: list[torch.Tensor] = []
+        for t in range(x.shape[0]):
+            h, c = self.cell(x[t], (h, c))
+            steps.append(h)
+        return torch.stack(steps), h
+
+
+class ScriptedChunks(torch.nn.Module):
+    """``chunk`` and ``split`` on an axis of any size."""
+
+    def forward(self, x):
+        parts: list[torch.Tensor] = []
+        for part in x.chunk(2, 1):
+            parts.append(part * 2)
+        return torch.cat(parts, 0), x.split(2, 1)[0]
+
+
+class ScriptedList(torch.nn.Module):
+    """What else people do to lists."""
+
+    def forward(self, x):
+        rows: list[torch.Tensor] = []
+        for t in range(x.shape[0]):
+            rows.insert(0, x[t] * float(t))
+        rows[0] = rows[0] + 1
+        last = rows.pop()
+        return torch.stack(rows) + len(rows), last
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+@pytest.mark.parametrize(
+    ("module", "sizes"),
+    [
+        (ScriptedCell, [(5, 2, 3), (1, 2, 3), (9, 4, 3)]),
+        (ScriptedChunks, [(2, 6), (2, 8), (1, 4)]),
+        (ScriptedList, [(4, 2), (2, 2), (7, 5)]),
+    ],
+)
+def test_a_scripted_module_s_lists(module, sizes, tmp_path):
+    torch.manual_seed(0)
+    scripted = torch.jit.script(module().eval())
+    torch.onnx.export(
+        scripted, (torch.randn(sizes[0]),), tmp_path / "model.onnx", dynamo=False,
+        input_names=["x"], dynamic_axes={"x": {0: "first", 1: "second"}}, opset_version=17,
+    )  # fmt: skip
+    session = vledge.InferenceSession(tmp_path / "model.onnx")
+    for size in sizes:
+        x = torch.randn(size)
+        wanted = scripted(x)
+        for ours, theirs in zip(session.run(None, {"x": x.numpy()}), wanted, strict=True):
+            np.testing.assert_allclose(ours, theirs.detach().numpy(), atol=1e-6)
