@@ -295,3 +295,13 @@ def test_a_sequence_is_shared_and_never_changed():
     model = of_sequences(proto(nodes, {"x": X}, ["a", "b", "n"]), "a", "b")
     a, b, n = vledge.InferenceSession(model).run(None, {"x": X})
     assert (len(a), len(b), n) == (2, 0, 1)
+
+
+def test_a_reference_has_tensors_only(tmp_path):
+    from vledge.validation.record import record
+
+    model = proto([node("SplitToSequence", ["x"], ["parts"])], {"x": X}, ["parts"])
+    (tmp_path / "model.onnx").write_bytes(of_sequences(model, "parts"))
+    message = r"'parts' is of the type seq\(tensor\(float\)\): a reference has tensors only"
+    with pytest.raises(vledge.UnsupportedError, match=message):
+        record(tmp_path / "model.onnx", [{"x": X}])

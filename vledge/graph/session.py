@@ -21,7 +21,7 @@ from vledge.graph.part import part_for
 from vledge.graph.plan import Plan
 from vledge.graph.prepared import Fallback
 from vledge.graph.strategy import with_strategy
-from vledge.graph.values import TensorSequence
+from vledge.graph.values import TensorSequence, check_tensors_only
 
 if TYPE_CHECKING:
     from vledge.streaming import Stream
@@ -273,12 +273,7 @@ class InferenceSession:
                 "nn.LSTM.from_onnx (GRU, RNN) takes a layer out of a graph"
             )
         model = self._read()
-        for info in (*model.graph.inputs, *model.graph.outputs):
-            if info.type not in DTYPES and info.type:
-                raise UnsupportedError(
-                    f"{self._where}{info.name!r} is of the type {info.type}: a stream takes and "
-                    "gives tensors only"
-                )
+        check_tensors_only(model.graph, "a stream")
         return stream(model, self._where, self._options, batch, time_axis, states, fixed)
 
     def _read(self) -> Model:

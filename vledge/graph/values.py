@@ -10,7 +10,11 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-__all__ = ["TensorSequence", "as_value"]
+from vledge.errors import UnsupportedError
+from vledge.formats.element_types import DTYPES
+from vledge.formats.graph_definition import Graph
+
+__all__ = ["TensorSequence", "as_value", "check_tensors_only"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +26,19 @@ class TensorSequence:
 
     def __array__(self, *arguments: Any, **options: Any) -> NoReturn:
         raise TypeError("a sequence of tensors is given where a tensor is expected")
+
+
+def check_tensors_only(graph: Graph, what: str) -> None:
+    """UnsupportedError if an input or output is a sequence or optional; ``what`` has tensors only.
+
+    ``what`` is "a stream", "a reference".
+    """
+    for info in (*graph.inputs, *graph.outputs):
+        if info.type and info.type not in DTYPES:
+            raise UnsupportedError(
+                f"{info.name!r} is of the type {info.type}: {what} has tensors only. "
+                "outputs= of InferenceSession, and `vledge convert --only`, leave others out"
+            )
 
 
 def as_value(result: Any) -> Any:

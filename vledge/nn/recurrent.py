@@ -148,12 +148,14 @@ class RecurrentBase(Module):
         """Build the layer from a recurrent node of an ONNX model, without the rest of its graph.
 
         ``node`` is the node's name or one of its outputs', or a list of them for a stack of layers
-        (exporters write one node a layer), or None if the graph has only one of this kind. Weights
-        that the graph puts together from constants are found. Shapes are torch's: ``layout=1``
+        (exporters write one node a layer), or None if the graph has only one of this kind. Names
+        are those in the file, whether or not anything uses the node; a cell that an exporter took
+        apart is found by the name that ``vledge inspect`` gives it. Weights that the graph puts
+        together from constants are found. Shapes are torch's: ``layout=1``
         makes a ``batch_first`` layer, whose states stay layer-first.
 
         Raises ValueError if there is no such node, UnsupportedError if torch's layer cannot be it:
-        only reverse, clip, peepholes, other activations. ``linear_before_reset=0`` makes a GRU with
+        only reverse, clip, peepholes, other activations, weights of integers. ``linear_before_reset=0`` makes a GRU with
         ``reset_after=False``.
         """
         # The graph stands above the layers and is imported only by who has one.

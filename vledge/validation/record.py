@@ -23,6 +23,7 @@ from vledge.formats.element_types import DTYPES
 from vledge.formats.graph_definition import Model, ValueInfo
 from vledge.graph.plan import Plan
 from vledge.graph.session import read_model
+from vledge.graph.values import check_tensors_only
 from vledge.validation.axes import axes_from_shapes, axes_from_symbols, lengths_input
 from vledge.validation.bundle import Axes, Case, Reference
 from vledge.validation.layers import KINDS, exposed, layer_axes, layer_outputs, named_outputs
@@ -129,6 +130,7 @@ def record(
     vledge's float64 do not agree.
     """
     model = read_model(path)
+    check_tensors_only(model.graph, "a reference")
     session = _session(path, layers)
     carry = dict(carry or {})
     names = [info.name for info in model.graph.outputs]
