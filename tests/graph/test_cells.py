@@ -171,3 +171,25 @@ def test_float64():
     (h,) = exact.run(None, feed)
     assert h.dtype == np.float64
     np.testing.assert_allclose(single.run(None, FEED)[0], h, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("count", [60, 5000])
+def test_sums_of_sums_take_no_longer_than_their_number(count):
+    """Each a value added to itself: by recursion over both operands, 2^60 steps."""
+    rng = np.random.default_rng(0)
+    known = {"w": rng.standard_normal((3, 8)).astype(np.float32), "b": np.zeros(8, np.float32)}
+    nodes = [node("Gemm", ["x", "w", "b"], ["s0"])]
+    nodes += [node("Add", [f"s{i}", f"s{i}"], [f"s{i + 1}"]) for i in range(count)]
+    nodes += [
+        node("Split", [f"s{count}"], ["a", "b1", "c1", "d"], axis=1, num_outputs=4),
+        *(node("Sigmoid", [name], [f"{name}s"]) for name in ("a", "b1", "d")),
+        node("Tanh", ["c1"], ["g"]),
+        node("Mul", ["b1s", "c"], ["fc"]),
+        node("Mul", ["as", "g"], ["ig"]),
+        node("Add", ["fc", "ig"], ["cn"]),
+        node("Tanh", ["cn"], ["t"]),
+        node("Mul", ["ds", "t"], ["h"]),
+    ]
+    feed = {"x": np.zeros((1, 3), np.float32), "c": np.ones((1, 2), np.float32)}
+    (h,) = vledge.InferenceSession(model_bytes(nodes, feed, ["h"], known, opset=18)).run(None, feed)
+    np.testing.assert_allclose(h, 0.5 * np.tanh(0.5 * feed["c"]), rtol=1e-6)

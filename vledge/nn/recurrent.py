@@ -155,8 +155,8 @@ class RecurrentBase(Module):
         makes a ``batch_first`` layer, whose states stay layer-first.
 
         Raises ValueError if there is no such node, UnsupportedError if torch's layer cannot be it:
-        only reverse, clip, peepholes, other activations, weights of integers. ``linear_before_reset=0`` makes a GRU with
-        ``reset_after=False``.
+        only reverse, clip, peepholes, other activations, weights of integers.
+        ``linear_before_reset=0`` makes a GRU with ``reset_after=False``.
         """
         # The graph stands above the layers and is imported only by who has one.
         from vledge.graph.layers import layer_weights
