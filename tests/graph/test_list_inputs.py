@@ -101,3 +101,49 @@ def test_stft_of_a_signal_without_an_axis_for_its_parts(samples, onesided):
         vledge.InferenceSession(model_bytes(nodes, {"x": x[0]}, ["y"], given)).run(
             None, {"x": x[0]}
         )
+
+
+@pytest.mark.parametrize("largest", [0, 1])
+@pytest.mark.parametrize("shape", [(5,), (2, 5), (3, 5, 2), (0, 5), (5, 0), (0,)], ids=str)
+@pytest.mark.parametrize("k", [0, 1, 3])
+def test_top_k_of_any_shape(shape, k, largest):
+    """Ties go to the lower index."""
+    x = np.random.default_rng(0).integers(0, 3, shape).astype(np.float32)
+    x[x == 2] = np.nan if x.ndim == 3 else 2
+    axis = shape.index(5) if 5 in shape else 0
+    if k > shape[axis]:
+        pytest.skip("K is more than there is")
+    nodes = [node("TopK", ["x", "k"], ["v", "i"], axis=axis, largest=largest)]
+    session = vledge.InferenceSession(
+        model_bytes(nodes, {"x": x}, ["v", "i"], {"k": np.array([k])})
+    )
+    values, indices = session.run(None, {"x": x})
+    wanted = np.argsort(-x if largest else x, axis, kind="stable")
+    if not np.isnan(x).any():
+        np.testing.assert_array_equal(indices, wanted.take(range(k), axis))
+    np.testing.assert_array_equal(values, np.take_along_axis(x, indices, axis))
+    assert indices.dtype == np.int64
+
+
+@pytest.mark.parametrize(
+    ("shape", "wanted"),
+    [
+        ((3, 1), [4]), ((1,), [2, 3]), ((2, 1, 3), [1, 5, 1]), ((), [2, 2]), ((2, 3), [1]),
+        ((1, 3), [0, 1]), ((0, 1), [1, 4]), ((3, 1), [3, 2000]), ((2, 3), []),
+    ],
+)  # fmt: skip
+def test_expand_to_any_shape(shape, wanted):
+    x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    sizes = np.broadcast_shapes(shape, tuple(wanted))
+    nodes, known = [node("Expand", ["x", "s"], ["y"])], {"s": np.array(wanted, np.int64)}
+    (y,) = vledge.InferenceSession(model_bytes(nodes, {"x": x}, ["y"], known)).run(None, {"x": x})
+    np.testing.assert_array_equal(y, np.broadcast_to(x, sizes))
+    assert y.flags.writeable
+
+
+@pytest.mark.parametrize("wanted", [[2], [3, 4], [-1, 3], [2, 0]], ids=str)
+def test_what_does_not_broadcast_is_refused(wanted):
+    nodes, known = [node("Expand", ["x", "s"], ["y"], name="n")], {"s": np.array(wanted)}
+    x = np.zeros((2, 3), np.float32)
+    with pytest.raises(ValueError, match=r"node 'n' \(Expand\): an input of the shape \(2, 3\)"):
+        vledge.InferenceSession(model_bytes(nodes, {"x": x}, ["y"], known)).run(None, {"x": x})

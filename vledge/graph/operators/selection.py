@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from vledge.graph.registry import operator
@@ -12,13 +14,14 @@ def _top_k(x: np.ndarray, k: int, axis: int, largest: bool) -> tuple[np.ndarray,
     size = x.shape[axis]
     if not 0 <= k <= size:
         raise ValueError(f"K is {k}, the axis has {size} elements")
-    rows = x.swapaxes(axis, -1).reshape(-1, size)
+    moved = x.swapaxes(axis, -1)
+    rows = moved.reshape(math.prod(moved.shape[:-1]), size)
     if largest:
         order = size - 1 - rows[:, ::-1].argsort(1, kind="stable")[:, : -k - 1 : -1]
     else:
         order = rows.argsort(1, kind="stable")[:, :k]
     values = rows[np.arange(len(rows))[:, None], order]
-    shape = (*x.swapaxes(axis, -1).shape[:-1], k)
+    shape = (*moved.shape[:-1], k)
     order = order.astype(np.int64, copy=False)
     return values.reshape(shape).swapaxes(axis, -1), order.reshape(shape).swapaxes(axis, -1)
 
