@@ -19,7 +19,10 @@ from vledge.formats.element_types import DTYPES
 from vledge.formats.graph_definition import Graph, Model, Node, ValueInfo
 from vledge.graph.plan import Plan, failed_node
 from vledge.graph.prepared import Fallback
+from vledge.graph.providers import CPU, check_providers
+from vledge.graph.session_options import RunOptions, SessionOptions, ignored, taken
 from vledge.graph.strategy import with_strategy
+from vledge.threads import using_threads
 
 if TYPE_CHECKING:
     from vledge.streaming import Stream
@@ -69,8 +72,12 @@ class InferenceSession:
     empty_state : "zero" or "initial"
         The final state of a sequence of length 0 in a recurrent node, which ONNX leaves open: zeros
         as onnxruntime has it, or its initial state.
-    providers : sequence of str, optional
-        Only there so that onnxruntime's calls work; must name "CPUExecutionProvider" if given.
+    sess_options : SessionOptions, optional
+        As onnxruntime takes it. ``intra_op_num_threads`` is the number of threads that this
+        session's runs may use; what has no meaning here is named in a warning.
+    providers, provider_options : optional
+        Only there so that onnxruntime's calls work: all runs on the CPU, and a warning says so if
+        "CPUExecutionProvider" is not among the providers.
 
     Raises
     ------
@@ -91,21 +98,19 @@ class InferenceSession:
     def __init__(
         self,
         path_or_bytes: str | os.PathLike[str] | bytes | Model,
-        sess_options: None = None,
-        providers: Sequence[str] | None = None,
+        sess_options: SessionOptions | None = None,
+        providers: Sequence[str | tuple[str, dict[str, Any]]] | None = None,
+        provider_options: Sequence[dict[str, Any]] | None = None,
         *,
         fallback: str | Fallback | None = None,
         empty_state: str = "zero",
     ) -> None:
-        if sess_options is not None:
-            raise TypeError(
-                "vledge has no session options: set threads by vledge.set_num_threads, and leave "
-                "sess_options out"
-            )
-        if providers is not None and "CPUExecutionProvider" not in providers:
-            raise ValueError(
-                f"providers is {list(providers)}: vledge has only CPUExecutionProvider"
-            )
+        self._session_options = taken(sess_options)
+        self._threads = self._session_options.intra_op_num_threads
+        note = ignored(self._session_options)
+        if note:
+            warnings.warn(note, stacklevel=2)
+        check_providers(providers, provider_options)
         if not callable(fallback) and fallback not in (None, "reference"):
             raise ValueError(f"fallback must be None, 'reference' or a function, got {fallback!r}")
         if empty_state not in ("zero", "initial"):
@@ -161,9 +166,29 @@ class InferenceSession:
             dict(model.metadata),
         )
 
+    # ---- what onnxruntime's sessions can be asked and told besides
+
     def get_providers(self) -> list[str]:
         """Always ``["CPUExecutionProvider"]``."""
-        return ["CPUExecutionProvider"]
+        return [CPU]
+
+    def get_provider_options(self) -> dict[str, dict[str, str]]:
+        """The CPU has none."""
+        return {CPU: {}}
+
+    def set_providers(self, providers: Any = None, provider_options: Any = None) -> None:
+        """Checked as at the start; the session stays on the CPU."""
+        check_providers(providers, provider_options)
+
+    def get_session_options(self) -> SessionOptions:
+        """The options that the session was given, or a default set."""
+        return self._session_options
+
+    def disable_fallback(self) -> None:
+        """Nothing: a run that fails is never tried again on another device."""
+
+    def enable_fallback(self) -> None:
+        """Nothing: there is no other device to fall back to."""
 
     # ---- running
 
@@ -171,6 +196,7 @@ class InferenceSession:
         self,
         output_names: Sequence[str] | None,
         input_feed: Mapping[str, Any],
+        run_options: RunOptions | None = None,
         *,
         strategy: str | None = None,
         **options: Any,
@@ -179,8 +205,9 @@ class InferenceSession:
 
         Parameters
         ----------
-        output_names : names of outputs in the order wanted, or None for all
+        output_names : names of outputs in the order wanted, or None (or none) for all
         input_feed : an array for each input, of its dtype, its number of axes and its fixed sizes
+        run_options : taken as onnxruntime takes it; it changes nothing
         strategy : "auto", or a name in ``vledge.lengths.STRATEGIES``, optional
             How RNN, GRU and LSTM nodes that are given sequence_lens run; all give the same numbers.
             "auto" makes a plan for each. Nodes without sequence_lens run as they always do. None:
@@ -208,7 +235,11 @@ class InferenceSession:
             raise TypeError(f"{', '.join(options)}: options go with a strategy, and none is given")
         try:
             with np.errstate(all="ignore"):
-                results = run(*arrays)
+                if self._threads:
+                    with using_threads(self._threads):
+                        results = run(*arrays)
+                else:
+                    results = run(*arrays)
         except MemoryError:
             raise
         except Exception as error:
@@ -217,7 +248,7 @@ class InferenceSession:
                 raise
             kind = type(error) if isinstance(error, VledgeError) else ValueError
             raise kind(f"{self._where}{node}: {error}") from error
-        if output_names is not None:
+        if output_names:
             unknown = [name for name in output_names if name not in self._outputs]
             if unknown:
                 raise ValueError(f"no output named {unknown[0]!r}: there are {list(self._outputs)}")
