@@ -23,7 +23,6 @@ class Block:
     """What stands between two fences, and where."""
 
     page: str
-    number: int  #: of the page's blocks, from 0
     line: int  #: of the page, where the code begins
     language: str
     code: str
@@ -50,7 +49,7 @@ def blocks(path: Path) -> list[Block]:
                 language, code = line[3:].strip(), []
             else:
                 at = number - len(code)
-                found.append(Block(page, len(found), at, language, "\n".join(code)))
+                found.append(Block(page, at, language, "\n".join(code)))
                 language = None
         elif language is not None:
             code.append(line)

