@@ -360,7 +360,9 @@ def test_a_state_of_no_batch_is_one_stream():
     assert len(stream.state) == 2
     steps = np.stack([stream.step(frame) for frame in x])
     np.testing.assert_allclose(steps, expected, rtol=0, atol=1e-5)
-    with pytest.raises(vledge.UnsupportedError, match="cannot be 2"):
+    with pytest.raises(
+        vledge.UnsupportedError, match="is one for all streams, and there cannot be 2"
+    ):
         session.stream(2, time_axis=0)
 
 

@@ -124,7 +124,7 @@ def _with_frames_before(promotion: Promotion, node: Node, axis: int, frames: int
 def _carried(promotion: Promotion, node: Node, x: str, axis: int, initial: np.ndarray) -> str:
     """x after a state of as many frames as ``initial`` has, which are the last ones of the two."""
     name = promotion.fresh(f"{label(node)}.context.joined")
-    rows = promotion.row_axis(x, promotion.short[x])
+    rows = promotion.row_axis(x)
     output = promotion.fresh(f"{label(node)}.context.next")
     state = promotion.remember(f"{label(node)}.context", output, initial, rows)
     promotion.nodes.append(Node("Concat", [state.input, x], [name], {"axis": axis}))
@@ -176,7 +176,7 @@ def _running_sum(promotion: Promotion, node: Node) -> Node:
     initial = np.zeros(shape, promotion.short[x].dtype)
     name = label(node)
     output = promotion.fresh(f"{name}.sum.next")
-    rows = promotion.row_axis(x, promotion.short[x])
+    rows = promotion.row_axis(x)
     state = promotion.remember(f"{name}.sum", output, initial, rows)
     joined, sums = promotion.fresh(f"{name}.joined"), promotion.fresh(f"{name}.sums")
     promotion.nodes.append(Node("Concat", [state.input, x], [joined], {"axis": axis}))

@@ -177,24 +177,28 @@ class Promotion:
         return len(short) != len(long)
 
     @functools.cached_property
-    def _wider(self) -> dict[str, np.ndarray] | None:
-        """The inputs for one stream more; None where the model's batch is fixed."""
+    def _wider(self) -> dict[str, Any]:
+        """The values that decide, for one stream more; empty where the model's batch is fixed."""
         feed = self._feed(self._rows + 1, self.steps)
-        same = all(feed[name].shape == array.shape for name, array in self.feeds[0].items())
-        return None if same else feed
-
-    def row_axis(self, name: str, array: np.ndarray) -> int | None:
-        """The axis of a value that grows with the number of streams; ``array`` is it for ours."""
-        if self._wider is None:
-            return None
+        if all(feed[name].shape == array.shape for name, array in self.feeds[0].items()):
+            return {}
         try:
-            wider = values(self.whole, [name], self._wider, self.options)[name]
+            return values(self.whole, self.short, feed, self.options)
         except UnsupportedError:
+            return {}
+
+    @property
+    def takes_more_streams(self) -> bool:
+        """Whether the model runs for one stream more."""
+        return bool(self._wider)
+
+    def row_axis(self, name: str) -> int | None:
+        """The axis of a value that grows with the number of streams, if there is one such axis."""
+        ours, wider = self.short[name], self._wider.get(name)
+        if not isinstance(wider, np.ndarray) or wider.ndim != ours.ndim:
             return None
-        if wider.ndim != array.ndim:
-            return None
-        pairs = enumerate(zip(array.shape, wider.shape, strict=True))
-        axes = [axis for axis, (ours, more) in pairs if ours != more]
+        pairs = enumerate(zip(ours.shape, wider.shape, strict=True))
+        axes = [axis for axis, (one, more) in pairs if one != more]
         return axes[0] if len(axes) == 1 else None
 
     def from_inputs(self, name: str) -> bool:

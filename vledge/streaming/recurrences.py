@@ -156,7 +156,7 @@ def _promoted(
             continue  # the model's own input, or made of the frames
         name = f"{label(node)}.{inner}"
         outputs[number] = outputs[number] or promotion.fresh(f"{name}.next")
-        rows = promotion.row_axis(start, initial)
+        rows = promotion.row_axis(start)
         state = promotion.remember(name, outputs[number], np.array(initial), rows)
         inputs[first + number] = state.input
     return Node(node.op_type, inputs, outputs, node.attributes, node.name, node.domain)

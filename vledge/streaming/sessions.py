@@ -172,6 +172,8 @@ class SessionMachine:
         self._divisible = all(
             s.row_axis is not None and s.initial.shape[s.row_axis] == rows for s in promotion.states
         )
+        shared = [state.input for state in promotion.states if state.row_axis is None]
+        self._shared = shared[0] if shared and promotion.takes_more_streams else None
         self.row_axes = {state.input: state.row_axis or 0 for state in self._states}
         declared = [info.name for info in graph.model.graph.outputs]
         self._outputs = [name for name in declared if name not in graph.pairs.values()]
@@ -189,13 +191,20 @@ class SessionMachine:
                 "run it frame by frame"
             )
         if rows > 1 and not self._divisible:
-            raise UnsupportedError(f"the model's batch is fixed, and cannot be {rows}")
+            raise self._not_so_many(rows)
         self._plan = Plan(promotion.model, graph.options)
         named = [info.name for info in promotion.model.graph.outputs]
         self._output_places = [named.index(name) for name in self._outputs]
         self._state_places = [named.index(state.output) for state in self._states]
         self._shapes = {info.name: graph.sizes(info, rows, 1) for info in graph.frames}
         self._values = self.initial_state()
+
+    def _not_so_many(self, rows: int) -> UnsupportedError:
+        if self._shared is not None:
+            why = f"state {self._shared!r} is one for all streams, and there cannot be {rows}"
+        else:
+            why = f"the model's batch is fixed, and cannot be {rows}"
+        return UnsupportedError(why)
 
     def _run(self, frames: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         feed = {**frames, **self._values}
@@ -321,7 +330,7 @@ class SessionMachine:
             return SessionMachine(self._graph, 2).with_rows(rows)
         shapes = {info.name: self._graph.sizes(info, rows, 1) for info in self._graph.frames}
         if rows != self.rows and (shapes == self._shapes or not self._divisible):
-            raise UnsupportedError(f"the model's batch is fixed, and cannot be {rows}")
+            raise self._not_so_many(rows)
         machine = copy.copy(self)
         machine.rows, machine._shapes = rows, shapes
         machine._values = machine.initial_state()
