@@ -126,6 +126,15 @@ def of_loop_over_what_it_is_given():
     return model([*ZEROS, *COUNT, made], [*DECAY, *ROW_SHAPE, *LOOP_ARRAYS])
 
 
+def of_loop_that_hands_weights_through():
+    """The decay is a state that no step changes, under another name on the way."""
+    through = [node("Identity", "d", "same"), node("Identity", "same", "again")]
+    body = loop_body([value("d")], ["again"], "i", through)
+    body.node[4].input[1] = "d"
+    made = node("Loop", "count,true,decay,zeros", "all,last,y", body=body)
+    return model([*ZEROS, *COUNT, made], [*DECAY, *ROW_SHAPE, *LOOP_ARRAYS])
+
+
 def of_loop_that_joins_what_comes_out():
     """The outputs grow in a state of the loop, as scripted torch writes them."""
     joined = [
@@ -277,6 +286,7 @@ CARRIED = {
     "Loop": (of_loop, 1),
     "Loop with a counter": (of_loop_with_a_counter, 1),
     "Loop that is given the frames": (of_loop_over_what_it_is_given, 1),
+    "Loop that hands weights through": (of_loop_that_hands_weights_through, 1),
     "Loop that joins its outputs": (of_loop_that_joins_what_comes_out, 1),
     "Loop of LSTM cells": (of_cells_in_a_loop, 2),
     "running maximum": (of_running_maximum, 1),

@@ -156,9 +156,14 @@ class Promotion:
             inner = [name for body in node.subgraphs() for name in captured(body)]
             wanted |= dict.fromkeys([*node.inputs, *node.outputs, *inner])
         names = [name for name in wanted if name in known and name]
-        self.short, self.long = (
-            values(self.whole, names, feed, self.options) for feed in self.feeds
-        )
+        counted, self._counts = _with_counts(self.whole)
+        names += self._counts.values()
+        self.short, self.long = (values(counted, names, feed, self.options) for feed in self.feeds)
+
+    def trips(self, node: Node) -> tuple[int, int]:
+        """How often a Loop of the graph runs its body, in a sequence and in one of a frame more."""
+        name = self._counts[id(node)]
+        return len(self.short[name]), len(self.long[name])
 
     def time_axis(self, name: str) -> int | None:
         """The axis of a value that grows with the number of frames."""
@@ -183,7 +188,8 @@ class Promotion:
         if all(feed[name].shape == array.shape for name, array in self.feeds[0].items()):
             return {}
         try:
-            return values(self.whole, self.short, feed, self.options)
+            names = self.short.keys() - self._counts.values()
+            return values(self.whole, names, feed, self.options)
         except UnsupportedError:
             return {}
 
@@ -245,6 +251,31 @@ class Promotion:
     def doubt(self, node: Node, why: str) -> None:
         """Note what keeps a node from running frame by frame, if the trial finds that it does."""
         self.doubts.append(f"{node} {why}")
+
+
+def _with_counts(model: Model) -> tuple[Model, dict[int, str]]:
+    """The model whose Loops collect the numbers of their trips, and under which names."""
+    graph = model.graph
+    nodes = []
+    names: dict[int, str] = {}
+    for node in graph.nodes:
+        if node.op_type == "Loop" and not node.domain:
+            body = node.attributes["body"]
+            number = ValueInfo(body.inputs[0].name, "int64", ())
+            outputs = [*body.outputs, number]
+            counted = Graph(body.nodes, body.inputs, outputs, body.initializers, body.name)
+            names[id(node)] = f"{label(node)}.trips of {len(names)}"
+            absent = [""] * (len(body.outputs) - 1 - len(node.outputs))
+            node = Node(
+                "Loop",
+                node.inputs,
+                [*node.outputs, *absent, names[id(node)]],
+                {**node.attributes, "body": counted},
+                node.name,
+            )
+        nodes.append(node)
+    whole = Graph(nodes, graph.inputs, graph.outputs, graph.initializers, graph.name)
+    return Model(whole, model.opset_imports, model.ir_version), names
 
 
 def _folded(model: Model, known: Mapping[str, np.ndarray], options: dict[str, Any]) -> Model:

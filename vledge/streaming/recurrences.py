@@ -6,9 +6,9 @@ from collections.abc import Container
 
 import numpy as np
 
-from vledge.formats.graph_definition import Graph, Model, Node, ValueInfo
+from vledge.formats.graph_definition import Graph, Model, Node
 from vledge.graph.passes.program import captured
-from vledge.streaming.promotion import Kind, Promotion, label, values
+from vledge.streaming.promotion import Kind, Promotion, label
 
 __all__ = ["RECURRENCES", "RECURRENT", "lengths_inputs"]
 
@@ -121,15 +121,19 @@ def _scan(promotion: Promotion, node: Node) -> Node:
         promotion.doubt(
             node, "runs from the last frame to the first one, and a stream has not seen the last"
         )
-    names = [info.name for info in node.attributes["body"].inputs[:count]]
-    return _promoted(promotion, node, first, names)
+    body = node.attributes["body"]
+    names = [info.name for info in body.inputs[:count]]
+    return _promoted(promotion, node, first, names, _unchanged(body, names, 0))
 
 
 def _loop(promotion: Promotion, node: Node) -> Node:
-    if _trips(promotion, node, 0) == _trips(promotion, node, 1):
+    trips, more = promotion.trips(node)
+    if trips == more:
         return node  # over something else: layers, bands
-    names = [info.name for info in node.attributes["body"].inputs[2:]]
-    return _promoted(promotion, node, 2, names, _places_in_time(promotion, node))
+    body = node.attributes["body"]
+    names = [info.name for info in body.inputs[2:]]
+    skipped = _unchanged(body, names, 1) | _places_in_time(promotion, node)
+    return _promoted(promotion, node, 2, names, skipped)
 
 
 def _promoted(
@@ -137,7 +141,7 @@ def _promoted(
     node: Node,
     first: int,
     names: list[str],
-    skipped: Container[str] = (),
+    skipped: Container[str],
 ) -> Node:
     """The node with its states as the stream's; they are its inputs from ``first`` on.
 
@@ -162,30 +166,6 @@ def _promoted(
     return Node(node.op_type, inputs, outputs, node.attributes, node.name, node.domain)
 
 
-def _trips(promotion: Promotion, node: Node, which: int) -> int:
-    """How often a Loop runs its body in the first or second of the promotion's feeds."""
-    body = node.attributes["body"]
-    counted = Graph(
-        body.nodes,
-        body.inputs,
-        [*body.outputs, ValueInfo(body.inputs[0].name, "int64", ())],
-        body.initializers,
-        body.name,
-    )
-    name = "vledge.trips"
-    attributes = {**node.attributes, "body": counted}
-    outputs = [*[""] * (len(body.outputs) - 1), name]
-    probe = Node("Loop", node.inputs, outputs, attributes, node.name)
-    graph = promotion.whole.graph
-    nodes = [probe if other is node else other for other in graph.nodes]
-    model = Model(
-        Graph(nodes, graph.inputs, graph.outputs, graph.initializers, graph.name),
-        promotion.whole.opset_imports,
-        promotion.whole.ir_version,
-    )
-    return len(values(model, [name], promotion.feeds[which], promotion.options)[name])
-
-
 def _places_in_time(promotion: Promotion, node: Node) -> set[str]:
     """Values of a Loop's body that say where in time it is: those that end it, or pick a frame.
 
@@ -202,6 +182,19 @@ def _places_in_time(promotion: Promotion, node: Node) -> set[str]:
         if places and _reached(inner.inputs[:1], makers) & frames:
             asked += [inner.inputs[i] for i in places if i < len(inner.inputs)]
     return _reached(asked, makers)
+
+
+def _unchanged(body: Graph, names: list[str], first: int) -> set[str]:
+    """States that the body gives back as they are, as tf2onnx hands weights through a Loop."""
+    makers = {output: node for node in body.nodes for output in node.outputs}
+    found = set()
+    for name, after in zip(names, body.outputs[first:], strict=False):
+        source = after.name
+        while source in makers and makers[source].op_type == "Identity":
+            source = makers[source].inputs[0]
+        if source == name:
+            found.add(name)
+    return found
 
 
 def _reached(names: list[str], makers: dict[str, Node]) -> set[str]:

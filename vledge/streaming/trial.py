@@ -149,6 +149,8 @@ def _parting(
         expected, more = short[name], long[name]
         if not isinstance(expected, np.ndarray) or expected.dtype.kind != "f":
             continue  # sizes and places, which differ by right
+        if not promotion.from_inputs(name):
+            continue
         pairs = zip(expected.shape, more.shape, strict=True)
         if sum(one != other for one, other in pairs) > 1:
             return node  # every frame with every other one
