@@ -266,9 +266,9 @@ class InferenceSession:
     ) -> Stream:
         """Run the model frame by frame; what it remembers goes from call to call.
 
-        Recurrent layers whose initial state is made inside the graph, and zeros that the graph puts
-        in front of its causal convolutions, become the stream's state. A trial run at the start
-        compares frames with the whole run. The file is read again.
+        What the graph remembers inside becomes the stream's state: of recurrent layers, of Scan and
+        Loop, sums over time, and the frames that stand in front of causal convolutions. A trial run
+        at the start compares frames with the whole run. The file is read again.
 
         Parameters
         ----------
@@ -286,7 +286,8 @@ class InferenceSession:
         Raises
         ------
         UnsupportedError
-            The model looks ahead, or its frame-by-frame results are not those of the whole run.
+            The frame-by-frame results are not those of the whole run (the message names the node at
+            which they part), or they are, and there is nothing to remember.
         """
         # Streams stand above sessions and are imported only by who has one.
         from vledge.streaming.sessions import stream

@@ -89,10 +89,12 @@ _OPTIONS: dict[str, tuple[Any, tuple[Any, ...] | None, str]] = {
 class SessionOptions:
     """onnxruntime's SessionOptions, for ``InferenceSession(path, sess_options)``.
 
-    ``intra_op_num_threads`` is how many threads a run may use, 0 (the default) as many as
-    `vledge.get_num_threads` says. With ``log_severity_level`` above 2 a session gives no notes of
-    what it ignores. All other options are kept and can be read again; those that ask for something
-    that vledge does not do are named in a warning when a session is made.
+    ``intra_op_num_threads`` is how many threads vledge's kernels may use in a run, 0 (the default)
+    as many as `vledge.get_num_threads` says; the BLAS of NumPy, which multiplies matrices that are
+    not known before, has its own setting (OPENBLAS_NUM_THREADS). With ``log_severity_level`` above
+    2 a session gives no notes of what it ignores. All other options are kept and can be read again;
+    those that ask for something that vledge does not do are named in a warning when a session is
+    made.
 
     Raises AttributeError for an option that onnxruntime does not have, and UnsupportedError where
     the model could not run as meant: libraries of operators, initializers from elsewhere.

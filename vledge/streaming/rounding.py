@@ -43,6 +43,7 @@ def _all_initializers(graph: Graph) -> dict[str, np.ndarray]:
 def _exact(graph: Graph, constants: dict[str, np.ndarray]) -> Graph:
     nodes: list[Node] = []
     added: dict[str, np.ndarray] = {}
+    sums: set[str] = set()  # real numbers where the model has integers
     for node in graph.nodes:
         if node.op_type == "DynamicQuantizeLinear" and not node.domain:
             y, scale, zero = (*node.outputs, "", "")[:3]
@@ -54,6 +55,10 @@ def _exact(graph: Graph, constants: dict[str, np.ndarray]) -> Graph:
             nodes.append(_lstm(node, constants, added))
         elif node.op_type in ("MatMulInteger", "ConvInteger") and not node.domain:
             nodes += _product(node)
+            sums.add(node.outputs[0])
+        elif node.op_type == "Add" and sums.intersection(node.inputs):
+            nodes += _sum(node)  # with a bias of int32
+            sums.add(node.outputs[0])
         else:
             nodes.append(_with_exact_bodies(node, constants))
     initializers = {**graph.initializers, **added}
@@ -90,16 +95,24 @@ def _lstm(node: Node, constants: dict[str, np.ndarray], added: dict[str, np.ndar
 
 def _product(node: Node) -> list[Node]:
     """MatMul or Conv of what the integers are away from their zero points."""
-    nodes = []
-    operands = []
-    for place in (0, 1):
-        of = f"{node.outputs[0]}.exact.{place}"
-        nodes.append(Node("Cast", [node.inputs[place]], [of], {"to": NUMBERS["float"]}))
+    nodes, operands = _as_real(node)
+    for place, of in enumerate(operands):
         zero = node.inputs[place + 2] if place + 2 < len(node.inputs) else ""
         if zero:
             nodes.append(Node("Cast", [zero], [f"{of}.zero"], {"to": NUMBERS["float"]}))
             nodes.append(Node("Sub", [of, f"{of}.zero"], [f"{of}.centred"]))
-            of = f"{of}.centred"
-        operands.append(of)
+            operands[place] = f"{of}.centred"
     op_type = node.op_type.removesuffix("Integer")
     return [*nodes, Node(op_type, operands, node.outputs, node.attributes, node.name)]
+
+
+def _sum(node: Node) -> list[Node]:
+    nodes, operands = _as_real(node)
+    return [*nodes, Node("Add", operands, node.outputs, {}, node.name)]
+
+
+def _as_real(node: Node) -> tuple[list[Node], list[str]]:
+    """Casts of a node's two operands, and their names."""
+    names = [f"{node.outputs[0]}.exact.{place}" for place in (0, 1)]
+    pairs = zip(node.inputs, names, strict=False)
+    return [Node("Cast", [x], [name], {"to": NUMBERS["float"]}) for x, name in pairs], names

@@ -141,6 +141,7 @@ def _parting(
     frames: Sequence[Mapping[str, np.ndarray]],
 ) -> Node | None:
     """The first node whose result differs though all that was made before it agrees."""
+    as_written = {n: node for node in promotion.model.graph.nodes for n in node.outputs}
     there = {name for node in whole.graph.nodes for name in node.outputs if name}
     makers = {n: node for node in promoted.graph.nodes for n in node.outputs if n in there}
     short, long = (values(whole, makers, feed, promotion.options) for feed in promotion.feeds)
@@ -153,7 +154,7 @@ def _parting(
             continue
         pairs = zip(expected.shape, more.shape, strict=True)
         if sum(one != other for one, other in pairs) > 1:
-            return node  # every frame with every other one
+            return as_written.get(name, node)  # every frame with every other one
         parts = [result[name] for result in results]
         axis = _grown(expected, more)
         try:
@@ -161,7 +162,7 @@ def _parting(
         except ValueError:
             continue
         if got.shape == expected.shape and _wrong(got, expected).any():
-            return node
+            return as_written.get(name, node)
     return None
 
 
