@@ -430,20 +430,29 @@ def quantized(kind):
         )
         return model([layer], arrays, domains=["com.microsoft"])
     made, arrays = recurrent("GRU")
-    nodes = [
-        helper.make_node(made[0], made[1], ["Y"], "gru", **made[3]),
-        node("DynamicQuantizeLinear", "Y", "q,scale,zero"),
-        node("MatMulInteger", "q,m,zero,mz", "ints"),
+    layer = helper.make_node(made[0], made[1], ["Y"], "gru", **made[3])
+    rounded = node("DynamicQuantizeLinear", "Y", "q,scale,zero")
+    scaled = [
         node("Cast", "ints", "floats", to=FLOAT),
         node("Mul", "scale,ms", "both"),
         node("Mul", "floats,both", "y"),
     ]
-    m = np.random.default_rng(6).integers(0, 255, (5, 4)).astype(np.uint8)
-    arrays += constants(m=m, mz=np.uint8(128), ms=np.float32(0.01))
+    rng = np.random.default_rng(6)
+    arrays += constants(mz=np.uint8(128), ms=np.float32(0.01))
+    if kind == "ConvInteger":  # with a bias of integers
+        arrays += constants(
+            m=rng.integers(0, 255, (4, 1, 1, 3)).astype(np.uint8),
+            bias=rng.integers(-900, 900, (1, 4, 1, 1)).astype(np.int32),
+        )
+        product = [node(kind, "q,m,zero,mz", "unbiased"), node("Add", "unbiased,bias", "ints")]
+    else:
+        arrays += constants(m=rng.integers(0, 255, (5, 4)).astype(np.uint8))
+        product = [node(kind, "q,m,zero,mz", "ints")]
+    nodes = [layer, rounded, *product, *scaled]
     return model(nodes, arrays)
 
 
-@pytest.mark.parametrize("kind", ["DynamicQuantizeLSTM", "MatMulInteger"])
+@pytest.mark.parametrize("kind", ["DynamicQuantizeLSTM", "MatMulInteger", "ConvInteger"])
 def test_quantized_models_are_carried_and_round_by_the_frames_of_a_call(kind):
     x = frames((FRAMES, 1, FEATURES))
     session = vledge.InferenceSession(quantized(kind))
