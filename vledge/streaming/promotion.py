@@ -25,7 +25,7 @@ from vledge.formats.graph_definition import Graph, Model, Node, ValueInfo
 from vledge.graph.passes.dead_nodes import remove_dead_nodes
 from vledge.graph.passes.folding import fold
 from vledge.graph.passes.program import Program, captured
-from vledge.graph.plan import Plan, failed_node
+from vledge.graph.plan import Plan
 from vledge.graph.prepared import prepare
 
 __all__ = ["Feed", "Kind", "PromotedState", "Promotion", "label", "values"]
@@ -63,8 +63,7 @@ def values(
     except MemoryError:
         raise
     except Exception as error:
-        node = failed_node(error.__traceback__)
-        raise UnsupportedError(f"a trial run fails: {f'{node}: ' if node else ''}{error}") from None
+        raise UnsupportedError(f"a trial run fails: {error}") from error
     return dict(zip(names, results, strict=True))
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from vledge.errors import UnsupportedError
 from vledge.formats.graph_definition import Graph, Model, Node, ValueInfo
-from vledge.graph.plan import Plan, failed_node
+from vledge.graph.plan import Plan
 from vledge.streaming.promotion import PromotedState, Promotion, values
 from vledge.streaming.rounding import without_rounding
 
@@ -108,11 +108,9 @@ def _frame_by_frame(
         except MemoryError:
             raise
         except Exception as error:
-            node = failed_node(error.__traceback__)
             raise UnsupportedError(
-                "the model does not run on one frame at a time: "
-                f"{f'{node}: ' if node else ''}{error}"
-            ) from None
+                f"the model does not run on one frame at a time: {error}"
+            ) from error
         carried = {state.input: made[state.output] for state in states}
         results.append(made)
     return results
