@@ -72,6 +72,13 @@ def label(node: Node) -> str:
     return node.name or next(output for output in node.outputs if output)
 
 
+def _size(value: Any) -> tuple[int, ...]:
+    """An array's shape; of another value, how many arrays it holds."""
+    if isinstance(value, np.ndarray):
+        return value.shape
+    return (len(getattr(value, "arrays", ())),)
+
+
 class Promotion:
     """The rewriting of one model for so many streams.
 
@@ -175,10 +182,7 @@ class Promotion:
 
     def grows(self, name: str) -> bool:
         """Whether a value has more elements where there are more frames; a sequence, too."""
-        short, long = self.short[name], self.long[name]
-        if isinstance(short, np.ndarray):
-            return bool(short.shape != long.shape)
-        return len(short) != len(long)
+        return _size(self.short[name]) != _size(self.long[name])
 
     @functools.cached_property
     def _wider(self) -> dict[str, Any]:
