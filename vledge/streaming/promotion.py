@@ -1,80 +1,122 @@
 """An ONNX graph rewritten so that everything it remembers over time is an input and an output.
 
 Exporters hide a recurrent layer's state: its initial value is made inside the graph, out of the
-batch's size, and its final one goes nowhere. Padding in front of a causal convolution hides the
-frames before in the same way. Both become states here. Which axis of a value is time is found by
-running the graph on inputs of different lengths, not by inference over its operators.
+batch's size, and its final one goes nowhere. Loops and Scans carry theirs likewise, and padding in
+front of a causal convolution hides the frames before. All of them become states here. Which axis
+of a value is time is found by running the graph on inputs of different lengths, not by inference
+over its operators.
+
+Nothing is decided here about whether the result can be streamed: what speaks against it is noted
+in ``doubts``, and the trial (`vledge.streaming.trial`) decides.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import functools
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from vledge.errors import UnsupportedError
+from vledge.errors import FormatError, UnsupportedError
 from vledge.formats.element_types import name_of
 from vledge.formats.graph_definition import Graph, Model, Node, ValueInfo
+from vledge.graph.passes.dead_nodes import remove_dead_nodes
+from vledge.graph.passes.folding import fold
+from vledge.graph.passes.program import Program, captured
 from vledge.graph.plan import Plan
+from vledge.graph.prepared import prepare
 
-__all__ = ["PromotedState", "Promotion", "values"]
+__all__ = ["Feed", "Kind", "PromotedState", "Promotion", "label", "values"]
 
-_RECURRENT = {"RNN": (5,), "GRU": (5,), "LSTM": (5, 6)}
+Kind = Callable[["Promotion", Node], Node]
+Feed = Callable[[int, int], dict[str, np.ndarray]]  # (streams, frames) -> inputs of that size
 _SHAPE_ONLY = ("Shape", "Size")
-_LAST = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True)
 class PromotedState:
-    """A state: the input that takes it, the output that gives it, and how it begins."""
+    """A state: the input that takes it, the output that gives it, and how it begins.
+
+    ``row_axis`` is the axis on which the streams lie, None where the streams cannot be told apart.
+    """
 
     input: str
     output: str
     initial: np.ndarray
-    row_axis: int
+    row_axis: int | None
 
 
 def values(
-    model: Model, names: list[str], feed: Mapping[str, np.ndarray], options: dict[str, Any]
-) -> dict[str, np.ndarray]:
-    """What the values of these names are in a run of the graph."""
+    model: Model, names: Iterable[str], feed: Mapping[str, np.ndarray], options: dict[str, Any]
+) -> dict[str, Any]:
+    """What the values of these names are in a run of the graph; UnsupportedError if it fails."""
     names = list(dict.fromkeys(names))
     graph = model.graph
     outputs = [ValueInfo(name, "", None) for name in names]
     probe = Graph(graph.nodes, graph.inputs, outputs, graph.initializers, graph.name)
     plan = Plan(Model(probe, model.opset_imports, model.ir_version), options)
-    with np.errstate(all="ignore"):
-        return dict(zip(names, plan.run(*(feed[name] for name in plan.inputs)), strict=True))
+    try:
+        with np.errstate(all="ignore"):
+            results = plan.run(*(feed[name] for name in plan.inputs))
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise UnsupportedError(f"a trial run fails: {error}") from error
+    return dict(zip(names, results, strict=True))
 
 
-@dataclass
+def label(node: Node) -> str:
+    """What a node's states are named by."""
+    return node.name or next(output for output in node.outputs if output)
+
+
+def _size(value: Any) -> tuple[int, ...]:
+    """An array's shape; of another value, how many arrays it holds."""
+    if isinstance(value, np.ndarray):
+        return value.shape
+    return (len(getattr(value, "arrays", ())),)
+
+
 class Promotion:
-    """The rewriting of one model: ``model`` and ``states`` are its results.
+    """The rewriting of one model for so many streams.
 
-    ``feeds`` are the model's inputs for sequences of ``steps`` frames and of one more.
+    ``whole`` is the model with every branch of an If that all runs take in the If's place, and
+    ``model`` the same with states as inputs and outputs: ``states``. ``doubts`` has a sentence for
+    each node that is known to look ahead. ``kinds`` has, by domain and operator, what rewrites a
+    node that remembers and notes its states here.
     """
 
-    model: Model
-    steps: int
-    feeds: tuple[dict[str, np.ndarray], dict[str, np.ndarray]]
-    options: dict[str, Any]
-    states: list[PromotedState] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        graph = self.model.graph
-        self._nodes: list[Node] = []
-        self._constants: dict[str, np.ndarray] = {}
-        self._probe()
+    def __init__(
+        self,
+        model: Model,
+        kinds: Mapping[tuple[str, str], Kind],
+        feed: Feed,
+        rows: int,
+        steps: int,
+        options: dict[str, Any],
+    ) -> None:
+        self.options, self.steps = options, steps
+        self.feeds = feed(rows, steps), feed(rows, steps + 1)
+        self.states: list[PromotedState] = []
+        self.doubts: list[str] = []
+        self.nodes: list[Node] = []
+        self.constants: dict[str, np.ndarray] = {}
+        self._feed, self._rows = feed, rows
+        self.whole = self._without_branches(model)
+        graph = self.whole.graph
+        self._makers = {output: node for node in graph.nodes for output in node.outputs}
+        self._taken = {*self._makers, *graph.initializers, *(info.name for info in graph.inputs)}
+        self.opset = model.opset_imports.get("", 1)
+        self._probe(node for node in graph.nodes if (node.domain, node.op_type) in kinds)
         for node in graph.nodes:
-            if node.domain == "" and node.op_type in _RECURRENT:
-                node = self._recurrent(node)
-            elif node.domain == "" and node.op_type == "Pad":
-                node = self._pad(node)
-            elif node.domain == "" and node.op_type == "Conv":
-                node = self._convolution(node)
-            self._nodes.append(node)
+            kind = kinds.get((node.domain, node.op_type))
+            self.nodes.append(node if kind is None else kind(self, node))
+        self.model = self._rewritten()
+
+    def _rewritten(self) -> Model:
+        graph = self.whole.graph
         inputs, outputs = list(graph.inputs), list(graph.outputs)
         given = {info.name for info in outputs}
         for state in self.states:
@@ -82,201 +124,174 @@ class Promotion:
             inputs.append(ValueInfo(state.input, kind, None))
             if state.output not in given:
                 outputs.append(ValueInfo(state.output, kind, None))
-        initializers = {**graph.initializers, **self._constants}
-        self.model = Model(
-            Graph(self._nodes, inputs, outputs, initializers, graph.name),
-            self.model.opset_imports,
-            self.model.ir_version,
-        )
+        initializers = {**graph.initializers, **self.constants}
+        rewritten = Graph(self.nodes, inputs, outputs, initializers, graph.name)
+        return Model(rewritten, self.whole.opset_imports, self.whole.ir_version)
+
+    # ---- branches
+
+    def _without_branches(self, model: Model) -> Model:
+        """Folded, and without the Ifs whose condition is the same however many frames there are."""
+        known: dict[str, np.ndarray] = {}
+        feeds = [*self.feeds, self._feed(self._rows, 1)]
+        while True:
+            model = _folded(model, known, self.options)
+            self._makers = {output: n for n in model.graph.nodes for output in n.outputs}
+            self.whole = model
+            conditions = {
+                node.inputs[0]
+                for node in model.graph.nodes
+                if node.op_type == "If" and not node.domain and not self.from_inputs(node.inputs[0])
+            } - set(known)
+            if not conditions:
+                return model
+            found = [values(model, conditions, feed, self.options) for feed in feeds]
+            for name in conditions:
+                known[name] = found[0][name]
+                if any(bool(one[name]) != bool(known[name]) for one in found):
+                    return model
 
     # ---- what is known of values
 
-    def _probe(self) -> None:
+    def _probe(self, nodes: Iterable[Node]) -> None:
         """The values that decide, for both lengths."""
-        wanted = []
-        for node in self.model.graph.nodes:
-            if node.domain == "" and node.op_type in (*_RECURRENT, "Pad", "Conv"):
-                recurrent = node.op_type in _RECURRENT
-                picked = (
-                    (0, 5, 6) if recurrent else (0,) if node.op_type == "Conv" else (0, 1, 2, 3)
-                )
-                wanted += [node.inputs[i] for i in picked if i < len(node.inputs)]
-        names = [name for name in wanted if name]
-        self._short, self._long = (
-            values(self.model, names, feed, self.options) for feed in self.feeds
-        )
+        known = {*self._makers, *self.whole.graph.initializers}
+        known |= {info.name for info in self.whole.graph.inputs}
+        wanted: dict[str, None] = {}
+        for node in nodes:
+            inner = [name for body in node.subgraphs() for name in captured(body)]
+            wanted |= dict.fromkeys([*node.inputs, *node.outputs, *inner])
+        names = [name for name in wanted if name in known and name]
+        counted, self._counts = _with_counts(self.whole)
+        names += self._counts.values()
+        self.short, self.long = (values(counted, names, feed, self.options) for feed in self.feeds)
 
-    def _time_axis(self, name: str) -> int | None:
+    def trips(self, node: Node) -> tuple[int, int]:
+        """How often a Loop of the graph runs its body, in a sequence and in one of a frame more."""
+        name = self._counts[id(node)]
+        return len(self.short[name]), len(self.long[name])
+
+    def time_axis(self, name: str) -> int | None:
         """The axis of a value that grows with the number of frames."""
-        pairs = zip(self._short[name].shape, self._long[name].shape, strict=True)
-        axes = [axis for axis, (short, long) in enumerate(pairs) if short != long]
+        short, long = self.short[name], self.long[name]
+        if not isinstance(short, np.ndarray):
+            return None
+        pairs = zip(short.shape, long.shape, strict=True)
+        axes = [axis for axis, (one, other) in enumerate(pairs) if one != other]
         return axes[0] if len(axes) == 1 else None
 
-    def _from_inputs(self, name: str) -> bool:
+    def grows(self, name: str) -> bool:
+        """Whether a value has more elements where there are more frames; a sequence, too."""
+        return _size(self.short[name]) != _size(self.long[name])
+
+    @functools.cached_property
+    def _wider(self) -> dict[str, Any]:
+        """The values that decide, for one stream more; empty where the model's batch is fixed."""
+        feed = self._feed(self._rows + 1, self.steps)
+        if all(feed[name].shape == array.shape for name, array in self.feeds[0].items()):
+            return {}
+        try:
+            names = self.short.keys() - self._counts.values()
+            return values(self.whole, names, feed, self.options)
+        except UnsupportedError:
+            return {}
+
+    @property
+    def takes_more_streams(self) -> bool:
+        """Whether the model runs for one stream more."""
+        return bool(self._wider)
+
+    def row_axis(self, name: str) -> int | None:
+        """The axis of a value that grows with the number of streams, if there is one such axis."""
+        ours, wider = self.short[name], self._wider.get(name)
+        if not isinstance(wider, np.ndarray) or wider.ndim != ours.ndim:
+            return None
+        pairs = enumerate(zip(ours.shape, wider.shape, strict=True))
+        axes = [axis for axis, (one, more) in pairs if one != more]
+        return axes[0] if len(axes) == 1 else None
+
+    def from_inputs(self, name: str) -> bool:
         """Whether a value depends on an input's elements, not only on the input's shape."""
-        makers = {output: node for node in self.model.graph.nodes for output in node.outputs}
-        inputs = {info.name for info in self.model.graph.inputs} - set(
-            self.model.graph.initializers
-        )
+        inputs = {info.name for info in self.whole.graph.inputs}
         seen, waiting = set(), [name]
         while waiting:
             name = waiting.pop()
             if name in inputs:
                 return True
-            node = makers.get(name)
+            node = self._makers.get(name)
             if node is None or id(node) in seen or node.op_type in _SHAPE_ONLY:
                 continue
             seen.add(id(node))
             waiting += [value for value in node.inputs if value]
+            waiting += [value for body in node.subgraphs() for value in captured(body)]
         return False
 
-    # ---- nodes
+    # ---- what the kinds of nodes note
 
-    def _recurrent(self, node: Node) -> Node:
-        layout = node.attributes.get("layout", 0)
-        if self._time_axis(node.inputs[0]) != (1 if layout else 0):
-            return node  # it runs over another axis, within a frame
-        direction = node.attributes.get("direction", "forward")
-        if direction != "forward":
-            raise UnsupportedError(
-                f"{node} has direction={direction!r}: its reverse direction begins at the end of "
-                "the sequence, which a stream has not seen; taken out of the graph "
-                f"(nn.{node.op_type}.from_onnx), the layer can run with lookahead="
-            )
-        inputs = [*node.inputs, *[""] * (7 - len(node.inputs))]
-        outputs = [*node.outputs, *[""] * (3 - len(node.outputs))]
-        for place, index in enumerate(_RECURRENT[node.op_type]):
-            if inputs[index] and self._from_inputs(inputs[index]):
-                continue  # the model's own input: its user says with which output it goes on
-            suffix = "hc"[place]
-            initial = self._initial(node, inputs[index], layout)
-            outputs[1 + place] = outputs[1 + place] or f"{_label(node)}.{suffix}.next"
-            state = PromotedState(
-                f"{_label(node)}.{suffix}", outputs[1 + place], initial, 0 if layout else 1
-            )
-            self.states.append(state)
-            inputs[index] = state.input
-        while inputs[-1] == "":
-            inputs.pop()
-        while outputs[-1] == "":
-            outputs.pop()
-        inputs += node.inputs[len(inputs) :]
-        return Node(node.op_type, inputs, outputs, node.attributes, node.name, node.domain)
+    def fresh(self, name: str) -> str:
+        """A name that no value has, like the one given."""
+        candidate, count = name, 1
+        while candidate in self._taken:
+            count += 1
+            candidate = f"{name}~{count}"
+        self._taken.add(candidate)
+        return candidate
 
-    def _initial(self, node: Node, name: str, layout: int) -> np.ndarray:
-        if name:
-            return np.array(self._short[name])
-        x = self._short[node.inputs[0]]
-        hidden_size = node.attributes.get("hidden_size")
-        if hidden_size is None:
-            raise UnsupportedError(f"{node} does not say its hidden_size")
-        rows = x.shape[0 if layout else 1]
-        shape = (rows, 1, hidden_size) if layout else (1, rows, hidden_size)
-        return np.zeros(shape, x.dtype)
-
-    def _pad(self, node: Node) -> Node:
-        axis = self._time_axis(node.inputs[0])
-        if axis is None:
-            return node
-        pads, value = self._pads_of(node)
-        rank = self._short[node.inputs[0]].ndim
-        before, after = pads[axis], pads[axis + rank]
-        if before == 0 == after:
-            return node
-        if after > 0:
-            raise UnsupportedError(
-                f"{node} pads {after} frames behind the last one: an output needs frames that are "
-                "still to come"
-            )
-        if (
-            before < 0
-            or after < 0
-            or node.attributes.get("mode", "constant") != "constant"
-            or value
-        ):
-            raise UnsupportedError(
-                f"{node} cuts frames off, or puts others than zeros in front: a stream carries "
-                "zeros only"
-            )
-        joined = self._with_context(node, node.inputs[0], axis, before)
-        pads[axis] = 0
-        if not any(pads):
-            return Node("Identity", [joined], node.outputs, {}, node.name)
-        if len(node.inputs) == 1:
-            attributes = {**node.attributes, "pads": pads}
-            return Node("Pad", [joined], node.outputs, attributes, node.name)
-        constant = f"{_label(node)}.pads"
-        self._constants[constant] = np.array(pads, np.int64)
-        rest = node.inputs[2:3]
-        return Node("Pad", [joined, constant, *rest], node.outputs, node.attributes, node.name)
-
-    def _pads_of(self, node: Node) -> tuple[list[int], float]:
-        """A Pad node's pads, for every axis, and its value."""
-        if len(node.inputs) == 1:
-            return list(node.attributes["pads"]), node.attributes.get("value", 0.0)
-        rank = self._short[node.inputs[0]].ndim
-        given = [int(pad) for pad in self._short[node.inputs[1]]]
-        has = [index < len(node.inputs) and bool(node.inputs[index]) for index in range(4)]
-        value = float(self._short[node.inputs[2]].reshape(-1)[0]) if has[2] else 0.0
-        axes = [int(a) % rank for a in self._short[node.inputs[3]]] if has[3] else range(rank)
-        pads = [0] * (2 * rank)
-        for place, axis in enumerate(axes):
-            pads[axis], pads[axis + rank] = given[place], given[place + len(given) // 2]
-        return pads, value
-
-    def _convolution(self, node: Node) -> Node:
-        axis = self._time_axis(node.inputs[0])
-        if axis is None or axis < 2:
-            return node
-        rank = self._short[node.inputs[0]].ndim - 2
-        place = axis - 2
-        pads = list(node.attributes.get("pads", [0] * 2 * rank))
-        strides = node.attributes.get("strides", [1] * rank)
-        if strides[place] != 1:
-            raise UnsupportedError(
-                f"{node} has stride {strides[place]} over time: a stream has an output a frame"
-            )
-        if node.attributes.get("auto_pad", "NOTSET") in ("SAME_UPPER", "SAME_LOWER"):
-            if node.attributes.get("kernel_shape", [2] * rank)[place] != 1:
-                raise UnsupportedError(f"{node} has auto_pad over time: pad it on the left by Pad")
-            return node
-        before, after = pads[place], pads[place + rank]
-        if after:
-            raise UnsupportedError(
-                f"{node} pads {after} frames behind the last one: an output needs frames that are "
-                "still to come"
-            )
-        if not before:
-            return node
-        pads[place] = 0
-        inputs = [self._with_context(node, node.inputs[0], axis, before), *node.inputs[1:]]
-        return Node("Conv", inputs, node.outputs, {**node.attributes, "pads": pads}, node.name)
-
-    def _with_context(self, node: Node, x: str, axis: int, frames: int) -> str:
-        """The value's frames after those that the stream remembers; notes the state."""
-        counts = (self._short[x].shape[axis], self._long[x].shape[axis])
-        if counts != (self.steps, self.steps + 1):
-            raise UnsupportedError(
-                f"{node} gets {counts[0]} frames where the input has {self.steps}: only padding "
-                "by one node in front of a convolution can be streamed"
-            )
-        name = f"{_label(node)}.context"
-        shape = list(self._short[x].shape)
-        shape[axis] = frames
-        state = PromotedState(name, f"{name}.next", np.zeros(shape, self._short[x].dtype), 0)
-        joined = f"{name}.joined"
-        self._nodes.append(Node("Concat", [name, x], [joined], {"axis": axis}))
-        bounds = {"starts": [-frames], "ends": [_LAST], "axes": [axis]}
-        if self.model.opset_imports.get("", 1) < 10:
-            self._nodes.append(Node("Slice", [joined], [state.output], bounds))
-        else:
-            for key, bound in bounds.items():
-                self._constants[f"{name}.{key}"] = np.array(bound, np.int64)
-            slices = [f"{name}.{key}" for key in bounds]
-            self._nodes.append(Node("Slice", [joined, *slices], [state.output]))
+    def remember(
+        self, name: str, output: str, initial: np.ndarray, row_axis: int | None
+    ) -> PromotedState:
+        """Note a state by that name, whose next value is ``output``."""
+        state = PromotedState(self.fresh(name), output, initial, row_axis)
         self.states.append(state)
-        return joined
+        return state
+
+    def constant(self, name: str, value: Any) -> str:
+        """Note a constant of int64; its name."""
+        name = self.fresh(name)
+        self.constants[name] = np.array(value, np.int64)
+        return name
+
+    def doubt(self, node: Node, why: str) -> None:
+        """Note what keeps a node from running frame by frame, if the trial finds that it does."""
+        self.doubts.append(f"{node} {why}")
 
 
-def _label(node: Node) -> str:
-    return node.name or next(output for output in node.outputs if output)
+def _with_counts(model: Model) -> tuple[Model, dict[int, str]]:
+    """The model whose Loops collect the numbers of their trips, and under which names."""
+    graph = model.graph
+    nodes = []
+    names: dict[int, str] = {}
+    for node in graph.nodes:
+        if node.op_type == "Loop" and not node.domain:
+            body = node.attributes["body"]
+            number = ValueInfo(body.inputs[0].name, "int64", ())
+            outputs = [*body.outputs, number]
+            counted = Graph(body.nodes, body.inputs, outputs, body.initializers, body.name)
+            names[id(node)] = f"{label(node)}.trips of {len(names)}"
+            absent = [""] * (len(body.outputs) - 1 - len(node.outputs))
+            node = Node(
+                "Loop",
+                node.inputs,
+                [*node.outputs, *absent, names[id(node)]],
+                {**node.attributes, "body": counted},
+                node.name,
+            )
+        nodes.append(node)
+    whole = Graph(nodes, graph.inputs, graph.outputs, graph.initializers, graph.name)
+    return Model(whole, model.opset_imports, model.ir_version), names
+
+
+def _folded(model: Model, known: Mapping[str, np.ndarray], options: dict[str, Any]) -> Model:
+    """The model with its constants folded, all names unique, and these values taken as known."""
+    program = Program(model, functools.partial(prepare, options=options))
+    for name, array in known.items():
+        program.set_constant(name, array)
+    try:
+        with np.errstate(all="ignore"):
+            fold(program)
+    except FormatError as error:
+        raise UnsupportedError(str(error)) from None
+    remove_dead_nodes(program)
+    graph = program.graph
+    whole = Graph(graph.nodes, graph.inputs, graph.outputs, program.constants, graph.name)
+    return Model(whole, model.opset_imports, model.ir_version)

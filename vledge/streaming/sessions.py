@@ -1,8 +1,6 @@
 """Whole ONNX models as machines: what they remember is found, carried, and proven at the start.
 
-Nothing says of a graph whether it is causal. So a stream is tried when it is made: noise goes
-through it frame by frame and through the model whole, and where the two differ the model is
-refused.
+`vledge.streaming.promotion` finds it and `vledge.streaming.trial` proves it.
 """
 
 from __future__ import annotations
@@ -15,16 +13,18 @@ import numpy as np
 
 from vledge.errors import UnsupportedError
 from vledge.formats.element_types import DTYPES
-from vledge.formats.graph_definition import Model, ValueInfo
+from vledge.formats.graph_definition import Graph, Model, ValueInfo
 from vledge.graph.plan import Plan
+from vledge.streaming.contexts import CONTEXTS
 from vledge.streaming.machine import State
-from vledge.streaming.promotion import PromotedState, Promotion, values
+from vledge.streaming.promotion import PromotedState, Promotion
+from vledge.streaming.recurrences import RECURRENCES, lengths_inputs
 from vledge.streaming.stream import Stream
+from vledge.streaming.trial import NotFiniteError, prove
 
 __all__ = ["SessionMachine", "stream"]
 
 TRIAL_FRAMES = 16
-TOLERANCE = 1e-4  # of the largest output: sums over time steps are not in the same order
 
 
 def stream(
@@ -39,13 +39,21 @@ def stream(
     """A stream of a model; what ``InferenceSession.stream`` calls."""
     try:
         graph = _FrameGraph(model, options, time_axis, dict(states or {}), dict(fixed or {}))
-        return Stream(SessionMachine(graph, batch))
+        try:
+            return Stream(SessionMachine(graph, batch))
+        except NotFiniteError:
+            graph.positive = True  # as levels and powers are, of which a model takes the logarithm
+            return Stream(SessionMachine(graph, batch))
     except UnsupportedError as error:
         raise UnsupportedError(f"{where}{error}") from None
 
 
 class _FrameGraph:
-    """The model, and what its inputs are to a stream: frames, states, or fixed values."""
+    """The model, and what its inputs are to a stream: frames, states, lengths, or fixed values.
+
+    Fixed values are the model's constants from here on. Lengths, which tell recurrent nodes how
+    many of the frames are there, are as many as each call has.
+    """
 
     def __init__(
         self,
@@ -55,7 +63,7 @@ class _FrameGraph:
         states: dict[str, str],
         fixed: dict[str, Any],
     ) -> None:
-        self.model, self.options, self.pairs = model, options, states
+        self.options, self.pairs, self.positive = options, states, False
         inputs = [i for i in model.graph.inputs if i.name not in model.graph.initializers]
         known = {info.name for info in inputs}
         outputs = {info.name for info in model.graph.outputs}
@@ -67,13 +75,22 @@ class _FrameGraph:
         for name in states.values():
             if name not in outputs:
                 raise ValueError(f"no output named {name!r}: there are {sorted(outputs)}")
-        self.fixed = {
+        constants = {
             info.name: np.asarray(fixed[info.name], DTYPES.get(info.type))
             for info in inputs
             if info.name in fixed
         }
+        graph = model.graph
+        given_here = [info for info in graph.inputs if info.name not in constants]
+        initializers = {**graph.initializers, **constants}
+        inner = Graph(graph.nodes, given_here, graph.outputs, initializers, graph.name)
+        self.model = Model(inner, model.opset_imports, model.ir_version)
+        named = {*states, *fixed, *(time_axis if isinstance(time_axis, Mapping) else ())}
+        lengths = lengths_inputs(self.model) - named
+        self.lengths = [info for info in inputs if info.name in lengths]
         self.state_inputs = [info for info in inputs if info.name in states]
-        self.frames = [i for i in inputs if i.name not in states and i.name not in fixed]
+        known = {*states, *fixed, *lengths}
+        self.frames = [info for info in inputs if info.name not in known]
         if not self.frames:
             raise ValueError("the model has no input left for the frames")
         given = time_axis if isinstance(time_axis, Mapping) else {}
@@ -91,17 +108,24 @@ class _FrameGraph:
         return shape
 
     def feed(self, rows: int, steps: int) -> dict[str, np.ndarray]:
-        """Noise for the frames, zeros for the states."""
+        """Noise for the frames (integers 0 and 1: every table has them), zeros for the states."""
         rng = np.random.default_rng(steps)
-        feed = dict(self.fixed)
+        feed = self.lengths_of(rows, steps)
         for info in self.frames:
             dtype = DTYPES[info.type]
             shape = self.sizes(info, rows, steps)
-            noise = rng.normal(size=shape) if dtype.kind == "f" else np.zeros(shape)
-            feed[info.name] = noise.astype(dtype)
+            noise = rng.uniform(0.05, 1, shape) if self.positive else rng.normal(size=shape)
+            feed[info.name] = (noise if dtype.kind == "f" else noise > 0.5).astype(dtype)
         for info in self.state_inputs:
             feed[info.name] = np.zeros(self.sizes(info, rows, steps), DTYPES[info.type])
         return feed
+
+    def lengths_of(self, rows: int, steps: int) -> dict[str, np.ndarray]:
+        """The inputs that hold lengths, for so many frames, all of them there."""
+        return {
+            info.name: np.full(self.sizes(info, rows, steps), steps, DTYPES[info.type])
+            for info in self.lengths
+        }
 
 
 def _time_axis(info: ValueInfo, given: int | None) -> int:
@@ -134,78 +158,59 @@ class SessionMachine:
             raise ValueError(f"batch must be at least 1, got {rows}")
         self.rows = self._tried_rows = rows
         self._graph = graph
-        feeds = (graph.feed(rows, TRIAL_FRAMES), graph.feed(rows, TRIAL_FRAMES + 1))
-        promotion = Promotion(graph.model, TRIAL_FRAMES, feeds, graph.options)
+        kinds = {**CONTEXTS, **RECURRENCES}
+        promotion = Promotion(graph.model, kinds, graph.feed, rows, TRIAL_FRAMES, graph.options)
+        feed = promotion.feeds[0]
         own = [
             PromotedState(
-                info.name, graph.pairs[info.name], feeds[0][info.name], _row_axis(info.shape or ())
+                info.name, graph.pairs[info.name], feed[info.name], _row_axis(info.shape or ())
             )
             for info in graph.state_inputs
         ]
         self._states = [*own, *promotion.states]
-        if not self._states:
-            raise UnsupportedError("the model keeps no state over time: run it frame by frame")
         # a layer over time may run for the bands of a spectrum side by side: all are one stream's
-        self._divisible = all(s.initial.shape[s.row_axis] == rows for s in promotion.states)
-        if rows > 1 and not self._divisible:
-            raise UnsupportedError(f"the model's batch is fixed, and cannot be {rows}")
-        self.row_axes = {state.input: state.row_axis for state in self._states}
-        self._plan = Plan(promotion.model, graph.options)
-        named = [info.name for info in promotion.model.graph.outputs]
+        self._divisible = all(
+            s.row_axis is not None and s.initial.shape[s.row_axis] == rows for s in promotion.states
+        )
+        shared = [state.input for state in promotion.states if state.row_axis is None]
+        self._shared = shared[0] if shared and promotion.takes_more_streams else None
+        self.row_axes = {state.input: state.row_axis or 0 for state in self._states}
         declared = [info.name for info in graph.model.graph.outputs]
         self._outputs = [name for name in declared if name not in graph.pairs.values()]
         if not self._outputs:
             raise UnsupportedError("the model has no outputs but its states")
+        frames = [
+            {name: feed[name].take([t], axis) for name, axis in graph.time_axes.items()}
+            | graph.lengths_of(rows, 1)
+            for t in range(TRIAL_FRAMES)
+        ]
+        self._out_axes = prove(promotion, self._outputs, self._states, frames)
+        if not self._states:
+            raise UnsupportedError(
+                "the model keeps no state over time, and gives the same frame by frame as whole: "
+                "run it frame by frame"
+            )
+        if rows > 1 and not self._divisible:
+            raise self._not_so_many(rows)
+        self._plan = Plan(promotion.model, graph.options)
+        named = [info.name for info in promotion.model.graph.outputs]
         self._output_places = [named.index(name) for name in self._outputs]
         self._state_places = [named.index(state.output) for state in self._states]
         self._shapes = {info.name: graph.sizes(info, rows, 1) for info in graph.frames}
         self._values = self.initial_state()
-        self._out_axes = self._tried(feeds)
 
-    def _tried(self, feeds: tuple[dict[str, np.ndarray], ...]) -> list[int | None]:
-        """Each output's time axis; UnsupportedError if frames differ from the whole run."""
-        graph = self._graph
-        whole, longer = (values(graph.model, self._outputs, feed, graph.options) for feed in feeds)
-        axes: list[int | None] = []
-        for name in self._outputs:
-            pairs = enumerate(zip(whole[name].shape, longer[name].shape, strict=True))
-            grown = [axis for axis, (short, long) in pairs if long == short + 1]
-            axes.append(grown[0] if grown else None)
-        feed = feeds[0]
-        results: list[list[np.ndarray]] = []
-        for t in range(TRIAL_FRAMES):
-            frame = {n: feed[n].take([t], axis) for n, axis in graph.time_axes.items()}
-            try:
-                results.append(self._run(frame))
-            except (ValueError, IndexError) as error:
-                raise UnsupportedError(
-                    f"the model does not run on one frame at a time: {error}"
-                ) from error
-        for place, (name, axis) in enumerate(zip(self._outputs, axes, strict=True)):
-            expected = whole[name]
-            parts = [result[place] for result in results]
-            got = parts[-1] if axis is None else np.concatenate(parts, axis)
-            if got.shape != expected.shape:
-                raise UnsupportedError(
-                    f"output {name!r} has the shape {list(got.shape)} frame by frame, "
-                    f"{list(expected.shape)} in the whole run: a stream has an output a frame"
-                )
-            if got.dtype.kind != "f":
-                continue
-            bound = TOLERANCE * max(float(np.abs(expected).max(initial=0)), 1e-3)
-            wrong = ~(np.abs(got - expected) <= bound)
-            if wrong.any():
-                first = 0 if axis is None else int(np.argwhere(wrong)[:, axis].min())
-                raise UnsupportedError(
-                    f"output {name!r} is not the same frame by frame as in the whole run, from "
-                    f"frame {first} on: the model looks ahead, or remembers in a way that is not "
-                    "known here (known: RNN, GRU, LSTM, and zeros in front of convolutions)"
-                )
-        self._values = self.initial_state()
-        return axes
+    def _not_so_many(self, rows: int) -> UnsupportedError:
+        if self._shared is not None:
+            why = f"state {self._shared!r} is one for all streams, and there cannot be {rows}"
+        else:
+            why = f"the model's batch is fixed, and cannot be {rows}"
+        return UnsupportedError(why)
 
     def _run(self, frames: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-        feed = {**frames, **self._values, **self._graph.fixed}
+        feed = {**frames, **self._values}
+        if self._graph.lengths:
+            name, array = next(iter(frames.items()))
+            feed |= self._graph.lengths_of(self.rows, array.shape[self._graph.time_axes[name]])
         with np.errstate(all="ignore"):
             results = self._plan.run(*(feed[name] for name in self._plan.inputs))
         values = zip(self._states, self._state_places, strict=True)
@@ -241,7 +246,21 @@ class SessionMachine:
         if len(counts) != 1:
             raise ValueError(f"the inputs have different numbers of frames: {sorted(counts)}")
         before = self._values
-        return self._delivered(self._run(frames), out, before)
+        results = self._run(frames) if counts.pop() else self._nothing()
+        return self._delivered(results, out, before)
+
+    def _nothing(self) -> list[np.ndarray]:
+        """What no frames give; a node's final state would not be the one before, but zero."""
+        before, axes = self._values, self._graph.time_axes
+        for name, axis in zip(self._outputs, self._out_axes, strict=True):
+            if axis is None:
+                raise ValueError(f"no frames were given, and output {name!r} has no time axis")
+        kinds = {info.name: DTYPES[info.type] for info in self._graph.frames}
+        frame = {name: np.zeros(self._shapes[name], kinds[name]) for name in axes}
+        results = self._run(frame)
+        self._values = before
+        pairs = zip(results, self._out_axes, strict=True)
+        return [array.take([], axis) for array, axis in pairs if axis is not None]
 
     def _by_name(self, given: Any) -> dict[str, np.ndarray]:
         names = [info.name for info in self._graph.frames]
@@ -302,7 +321,8 @@ class SessionMachine:
         if self.rows == self._tried_rows:
             return {state.input: state.initial.copy() for state in self._states}
         rows = [0] * self.rows
-        return {state.input: state.initial.take(rows, state.row_axis) for state in self._states}
+        axes = self.row_axes
+        return {state.input: state.initial.take(rows, axes[state.input]) for state in self._states}
 
     def with_rows(self, rows: int) -> SessionMachine:
         """The same model for another number of streams; tried again only from one to several."""
@@ -310,7 +330,7 @@ class SessionMachine:
             return SessionMachine(self._graph, 2).with_rows(rows)
         shapes = {info.name: self._graph.sizes(info, rows, 1) for info in self._graph.frames}
         if rows != self.rows and (shapes == self._shapes or not self._divisible):
-            raise UnsupportedError(f"the model's batch is fixed, and cannot be {rows}")
+            raise self._not_so_many(rows)
         machine = copy.copy(self)
         machine.rows, machine._shapes = rows, shapes
         machine._values = machine.initial_state()

