@@ -109,6 +109,52 @@ def test_the_gru_that_resets_before():
     np.testing.assert_array_equal(h_n, expected[1])
 
 
+@pytest.mark.parametrize("direction", ["forward", "bidirectional"])
+@pytest.mark.parametrize(
+    ("op_type", "activations", "options", "written"),
+    [
+        (
+            "LSTM",
+            ["HardSigmoid", "Softsign", "Softsign"],
+            {},
+            {"recurrent_activation": ("hard_sigmoid", 0.2, 0.5), "activation": "softsign"},
+        ),
+        (
+            "GRU",
+            ["HardSigmoid", "Tanh"],
+            {"activation_alpha": [0.25], "activation_beta": [0.4], "linear_before_reset": 1},
+            {"recurrent_activation": ("hard_sigmoid", 0.25, 0.4), "activation": "tanh"},
+        ),
+        (
+            "GRU",
+            ["Sigmoid", "ScaledTanh"],
+            {"activation_alpha": [1.5], "activation_beta": [0.5]},
+            {"recurrent_activation": "sigmoid", "activation": ("scaled_tanh", 1.5, 0.5)},
+        ),
+        ("RNN", ["Elu"], {}, {"nonlinearity": "elu"}),
+        ("RNN", ["Relu"], {}, {"nonlinearity": "relu"}),
+    ],
+)
+def test_activations_of_its_own(op_type, activations, options, written, direction):
+    count = 2 if direction == "bidirectional" else 1
+    attributes = {"direction": direction, "activations": activations * count}
+    for name, value in options.items():
+        attributes[name] = value if isinstance(value, int) else value * count
+    model, feed = make_model(op_type, make_inputs(op_type, direction, states=True), attributes)
+    expected = vledge.InferenceSession(model).run(None, feed)
+    (summary,) = summaries(simplified(read_model(model)))
+    assert summary.path == "kernel"
+    layer = getattr(vledge.nn, op_type).from_onnx(model)
+    for name, value in written.items():
+        got = getattr(layer, name)
+        assert np.allclose(got[1:], value[1:]) if isinstance(value, tuple) else got == value
+    state = feed["initial_h"]
+    if op_type == "LSTM":
+        state = state, feed["initial_c"]
+    output, _ = layer(feed["X"], state)
+    np.testing.assert_array_equal(output, np.concatenate([*expected[0].transpose(1, 0, 2, 3)], -1))
+
+
 def test_which_node_is_meant():
     model, _ = stack()
     with pytest.raises(ValueError, match=r"2 LSTM nodes \('lstm1', 'lstm2'\): name one"):
@@ -125,7 +171,7 @@ def test_which_node_is_meant():
         ("LSTM", {"direction": "reverse"}, "only reverse"),
         ("LSTM", {"clip": 1.0}, "no clip"),
         ("LSTM", {"input_forget": 1}, "input_forget"),
-        ("LSTM", {"activations": ["HardSigmoid", "Tanh", "Tanh"]}, "activations of its own"),
+        ("LSTM", {"activations": ["Sigmoid", "Tanh", "Relu"]}, "one activation in all"),
     ],
 )
 def test_what_no_layer_can_be(op_type, attributes, match):
