@@ -173,37 +173,41 @@ class RecurrentBase(Module):
         cls,
         path: str | os.PathLike[str],
         layer: str | Sequence[str] | None = None,
+        *,
+        config: str | os.PathLike[str] | Mapping[str, Any] | None = None,
         **options: Any,
     ) -> Any:
         """Build the layer from a recurrent layer of Keras' ``.keras``, ``.weights.h5`` or ``.h5``.
 
-        ``layer`` is the layer's name in Keras (or its group in the file), or a list of them for a
-        stack of layers, or None if the file has only one of this kind. ``Bidirectional`` around it
-        makes a bidirectional layer. The result gives the whole output and the final states,
-        whatever ``return_sequences`` and ``return_state`` say.
+        ``layer`` is the layer's name in Keras (or of the wrapper that it alone is in, or its group
+        in the file), or a list of them for a stack of layers, or None if the file has only one of
+        this kind. ``Bidirectional`` around it makes a bidirectional layer, ``RNN([cells])`` one of
+        several layers; weights of CuDNNLSTM and CuDNNGRU are converted. The result gives the whole
+        output and the final states, whatever ``return_sequences`` and ``return_state`` say.
 
-        ``options`` are `from_weights`'s: ``batch_first`` (True if not given, as in Keras),
-        ``dtype``, and what a file of weights alone does not tell: RNN's ``nonlinearity``, and
-        ``reset_after`` of a GRU without bias. Other than by these, such a layer is taken to have
-        Keras' defaults (activations tanh and sigmoid, ``merge_mode="concat"``); where the file
-        describes the layer, that is checked.
+        A file of weights alone does not tell the layer's arguments. Those are taken from
+        ``config``: the model's JSON, a ``.keras`` or ``.h5`` file of the whole model, or a dict; or
+        from the one of these that lies beside the file, with its name or as the only one. Where
+        there is none they can be said in Keras' words, ``activation``, ``recurrent_activation``,
+        ``reset_after``, ``go_backwards``, ``merge_mode``; for the rest the defaults of the Keras
+        that wrote the file are taken, and a UserWarning names them. Other ``options`` are
+        `from_weights`'s: ``dtype``, and ``batch_first``, True if not given, as in Keras.
 
         Raises FormatError for a broken or other file, ValueError if there is no such layer or an
         option is missing or contradicts the file, UnsupportedError for what is not run:
-        ``go_backwards``, other activations or merge modes, stacked cells, classes of the author's
+        ``go_backwards``, other merge modes, other activations than GRU's, classes of the author's
         own. Needs h5py (MissingDependencyError).
         """
-        from vledge.formats.keras_recurrent import layer_weights
+        from vledge.formats.keras_recurrent import ARGUMENTS, layer_weights
 
-        weights, told = layer_weights(path, cls.__name__, layer)
-        for name, value in told.items():
-            if value is None and name not in options:
-                raise ValueError(f"{os.fspath(path)} does not tell {name}: say {name}=")
-            if value is not None and options.get(name, value) != value:
-                raise ValueError(f"{os.fspath(path)} says {name}={value}, not {options[name]}")
-        return cls.from_weights(  # type: ignore[attr-defined]
-            weights, **{"batch_first": True, **told, **options}
-        )
+        if "nonlinearity" in options:  # torch's word for it
+            options["activation"] = options.pop("nonlinearity")
+        said: dict[str, Any] = {name: options.pop(name) for name in ARGUMENTS if name in options}
+        weights, told = layer_weights(path, cls.__name__, layer, said, config)
+        told["batch_first"] = not told.pop("time_major")
+        if cls.__name__ == "RNN":
+            told["nonlinearity"] = told.pop("activation")
+        return cls.from_weights(weights, **{**told, **options})  # type: ignore[attr-defined]
 
     @classmethod
     def _from_weights(
