@@ -1,5 +1,6 @@
 """Every wrapping and activation of Keras, in each of its files, against Keras' own outputs."""
 
+import json
 import subprocess
 import sys
 import warnings
@@ -10,7 +11,9 @@ import pytest
 from tests.nn.keras_zoo import ACTIVATIONS, WRAPPED
 from tests.peers import peer
 from vledge import nn
+from vledge.cli import main
 from vledge.errors import UnsupportedError
+from vledge.formats.keras_recurrent import recurrent_layers
 
 peer("h5py")
 
@@ -95,3 +98,33 @@ def test_nobody_else_stands_in_the_way(zoo):
     for file in ("wrapped.keras", "wrapped.h5", "alone/wrapped.weights.h5"):
         with pytest.raises(UnsupportedError, match=r"no LSTM, GRU or SimpleRNN.*\(3, 3, 1, 16\)"):
             nn.LSTM.from_keras(folder / file, "images_lstm")
+
+
+def test_inspection_sees_what_there_is(zoo, capsys):
+    folder, _ = zoo
+    assert main(["inspect", str(folder / "wrapped.keras")]) == 0
+    text = capsys.readouterr().out
+    assert "plain (layers/lstm): LSTM 3 -> 4, 512 B" in text
+    assert "stack (layers/rnn): LSTM 3 -> 4 -> 4, 1.1 kB" in text
+    assert "inbi (layers/time_distributed_1/layer): GRU 3 -> 3, bidirectional, 576 B" in text
+    assert "images_lstm (layers/conv_lstm2d): ConvLSTM2D 1 -> 4, 2.9 kB, from_keras refuses" in text
+    assert main(["inspect", "--json", str(folder / "hard_sigmoid.h5")]) == 0
+    layers = {one["name"]: one for one in json.loads(capsys.readouterr().out)["recurrent_layers"]}
+    assert layers.keys() == PLACES.keys()
+    assert layers["gru_gates"]["arguments"]["recurrent_activation"] == ["hard_sigmoid", 1 / 6, 0.5]
+    assert not layers["gru_gates"]["arguments"]["reset_after"]
+    assert main(["inspect", str(folder / "alone/relu.weights.h5")]) == 0
+    assert "lstm (layers/lstm): LSTM 3 -> 3, 336 B, its arguments are not told" in (
+        capsys.readouterr().out
+    )
+    # each name that is listed is one that from_keras takes, or says why not
+    for summary in recurrent_layers(folder / "wrapped.keras"):
+        for name in (summary.name, summary.path):
+            if summary.refused:
+                continue
+            layer = getattr(nn, summary.kind).from_keras(folder / "wrapped.keras", name)
+            assert (layer.input_size, layer.hidden_size, layer.num_layers) == (
+                summary.input_size,
+                summary.hidden_size[0],
+                len(summary.hidden_size),
+            )

@@ -36,6 +36,10 @@ def told(
     where = f"layer {layer.name!r} ({layer.class_name})"
     if kind == "RNN" and (wrong := {"recurrent_activation", "reset_after"} & said.keys()):
         raise TypeError(f"{where} has no {' and no '.join(sorted(wrong))}")
+    if len(layer.cells) == 2 and len(layer.cells["forward"]) > 1:
+        raise UnsupportedError(
+            f"{where}: each of its directions is a stack of cells, which no vledge.nn.{kind} is"
+        )
     if layer.description is not None:
         return _by_description(layer, kind, said, version, where), []
     own, assumed = _without(layer, kind, said, version, where)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from vledge.formats.keras_file import KerasModel, read_config, read_model
 from vledge.formats.keras_layers import Layer, layers
 from vledge.formats.keras_weights import converted
 
-__all__ = ["ARGUMENTS", "layer_weights", "recurrent_layers"]
+__all__ = ["ARGUMENTS", "RecurrentSummary", "layer_weights", "recurrent_layers"]
 
 Config = str | os.PathLike[str] | Mapping[str, Any]
 
@@ -62,12 +62,63 @@ def layer_weights(
     return arrays, arguments
 
 
-def recurrent_layers(path: str | os.PathLike[str]) -> list[Layer]:
+class RecurrentSummary(NamedTuple):
+    """A recurrent layer of a Keras file."""
+
+    kind: str | None  #: LSTM, GRU or RNN; None for what no layer here is
+    name: str
+    path: str  #: its group in the file, another name for it
+    class_name: str
+    input_size: int
+    hidden_size: list[int]  #: units, from the first of a stack of cells to the last
+    bidirectional: bool
+    bias: bool
+    nbytes: int
+    arguments: Told | None  #: None where the file, or a config beside it, does not tell them
+    refused: str  #: why `from_keras` refuses it, or ""
+
+
+def recurrent_layers(path: str | os.PathLike[str]) -> list[RecurrentSummary]:
     """The recurrent layers of a file, those that no layer here can be among them."""
     try:
-        return _read(path, None)[0]
+        found, version, _ = _read(path, None)
+        return [_summary(layer, version) for layer in found]
     except (FormatError, UnsupportedError) as error:
         raise type(error)(f"{os.fspath(path)}: {error}") from None
+
+
+def _summary(layer: Layer, version: str | None) -> RecurrentSummary:
+    kind, stack = layer.kind(), layer.cells["forward"]
+    arguments, refused = None, ""
+    try:
+        if kind is None:
+            refused = f"no LSTM, GRU or SimpleRNN, it has {layer.shapes()}"
+        elif layer.description is not None:
+            (arguments, *_), _ = told(layer, kind, {}, version)
+    except (FormatError, UnsupportedError) as error:
+        refused = str(error).removeprefix(f"layer {layer.name!r} ({layer.class_name}): ")
+    kernel, bias = stack[0].arrays.get("kernel", np.empty(0)), "bias" in stack[0].arrays
+    sizes = [
+        array.nbytes for cells in layer.cells.values() for c in cells for array in c.arrays.values()
+    ]
+    return RecurrentSummary(
+        kind,
+        layer.name,
+        layer.path,
+        layer.class_name,
+        # a ConvLSTM's channels stand last but one, too
+        kernel.shape[-2] if kernel.ndim > 1 else 0,
+        [
+            cell.arrays["recurrent_kernel"].shape[-2]
+            for cell in stack
+            if cell.arrays["recurrent_kernel"].ndim > 1
+        ],
+        len(layer.cells) == 2,
+        bias,
+        sum(sizes),
+        arguments,
+        refused,
+    )
 
 
 # ---- the model's description
@@ -185,11 +236,6 @@ def _stack(
     for layer in chosen:
         each, guessed = told(layer, kind, said, version)
         assumed += [guess for guess in guessed if guess not in assumed]
-        if len(layer.cells) == 2 and len(each) > 1:
-            raise UnsupportedError(
-                f"layer {layer.name!r}: each of its directions is a stack of {len(each)} cells, "
-                f"which no vledge.nn.{kind} is"
-            )
         if len(layer.cells) != len(chosen[0].cells):
             raise UnsupportedError(
                 f"{_listed([chosen[0], layer])} are no stack of one vledge.nn.{kind}: one has two "
