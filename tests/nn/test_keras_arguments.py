@@ -291,6 +291,34 @@ def test_the_variables_of_stacked_cells_in_one_group(tmp_path):
     np.testing.assert_allclose(layer(given())[0], want, rtol=0, atol=2e-6)
 
 
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("class_name", ["LSTM", "GRU", "SimpleRNN"])
+def test_keras_1_has_a_matrix_a_gate(tmp_path, class_name, whole):
+    arrays = drawn(class_name)
+    names = {"LSTM": "ifco", "GRU": "zrh", "SimpleRNN": " "}[class_name]
+    path = tmp_path / "w.h5"
+    own = {"name": "old_1", "output_dim": 4, "activation": "tanh"}
+    if class_name != "SimpleRNN":
+        own["inner_activation"] = "hard_sigmoid"
+    write(path, {}, "1.2.2", described((class_name, "old_1", own)) if whole else None)
+    with h5py.File(path, "a") as file:
+        root = file["model_weights"] if whole else file
+        for part, array in zip("WUb", arrays.values(), strict=True):
+            for gate, block in zip(names, np.split(array, len(names), axis=-1), strict=True):
+                root[f"old_1/old_1_{part}" + (f"_{gate}" if gate.strip() else "") + ":0"] = block
+    cls = CLASSES[class_name][0]
+    options = {} if whole else {"activation": "tanh", "go_backwards": False}
+    if class_name != "SimpleRNN" and not whole:
+        with pytest.warns(UserWarning, match="recurrent_activation='hard_sigmoid'"):
+            layer = cls.from_keras(path, "old_1", **options)
+    else:
+        layer = cls.from_keras(path, "old_1", **options)
+    kind = {"LSTM": "lstm", "GRU": "gru_reset_before", "SimpleRNN": "rnn"}[class_name]
+    asked = {"lstm": (HARD_GATE, TANH, TANH), "rnn": (TANH,)}.get(kind, (HARD_GATE, TANH))
+    want = defined(kind, arrays, given(), asked)
+    np.testing.assert_allclose(layer(given())[0], want, rtol=0, atol=2e-6)
+
+
 def test_wrappers_that_leave_no_name(tmp_path):
     """TimeDistributed(LSTM) of Keras 2: its weights stand under the wrapper's name."""
     inner = {"class_name": "LSTM", "config": {"name": "lstm_1", **arguments()}}
@@ -446,3 +474,28 @@ def test_damaged_configs_are_errors_or_layers(tmp_path):
                     refused += 1
         holder[key] = before
     assert refused > 100
+
+
+def test_what_is_wrong_with_one_layer_stops_no_other(tmp_path):
+    """A stack of unknown order, a Bidirectional without its layer, an attention's W, U, b."""
+    layers = {
+        "good/good": drawn("LSTM"),
+        "odd/odd/stacked_rnn_cells/x": drawn("LSTM"),
+        "odd/odd/stacked_rnn_cells/y": drawn("LSTM", inputs=4),
+        "b/b/forward_c": drawn("GRU"),
+        "b/b/backward_c": drawn("GRU"),
+    }
+    config = described(
+        ("LSTM", "good", arguments()), ("Bidirectional", "b", {"merge_mode": "concat"})
+    )
+    path = write(tmp_path / "w.h5", layers, "2.2.4", config)
+    with h5py.File(path, "a") as file:
+        for part, array in zip("WUb", drawn("SimpleRNN").values(), strict=True):
+            file[f"model_weights/attention/attention_{part}:0"] = array
+    assert nn.LSTM.from_keras(path).hidden_size == 4
+    with pytest.raises(UnsupportedError, match=r"'odd': .*'x', 'y', whose order the"):
+        nn.LSTM.from_keras(path, "odd")
+    with pytest.raises(UnsupportedError, match=r"'b': .*layer is not described"):
+        nn.GRU.from_keras(path, "b")
+    with pytest.raises(ValueError, match="no recurrent layer named 'attention'"):
+        nn.RNN.from_keras(path, "attention")

@@ -181,10 +181,10 @@ def _arguments(class_name: str, cell: Mapping[str, Any], layer: Mapping[str, Any
     return Arguments(
         _CUDNN.get(class_name, class_name),
         cell.get("name"),
-        cell.get("units"),
+        cell.get("units", cell.get("output_dim")),  # Keras 1's word
         True if cudnn else cell.get("use_bias", True),
         "tanh" if cudnn else cell.get("activation", "tanh"),
-        "sigmoid" if cudnn else cell.get("recurrent_activation"),
+        "sigmoid" if cudnn else cell.get("recurrent_activation", cell.get("inner_activation")),
         # Keras before 2.1.3 had no other form
         bool(cell.get("reset_after", class_name == "CuDNNGRU")),
         bool(layer.get("go_backwards")),

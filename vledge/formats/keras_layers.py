@@ -25,6 +25,10 @@ DIRECTIONS: Final = ("forward", "backward")
 
 _NUMBERED = re.compile(r"(?P<layer>.*?)/?\bcell(?:/cells/(?P<cell>[^/]+))?/vars/(?P<number>\d+)")
 _NAMED = re.compile(rf"(?P<group>.+)/(?P<name>{'|'.join(VARIABLES)})(?:_(?P<number>\d+))?(?::\d+)?")
+# Keras 1 has a matrix a gate: lstm_1/lstm_1_W_i, and lstm_1_U_i, lstm_1_b_i
+_BY_GATE = re.compile(r"(?P<cell>.+)_(?P<part>[WUb])(?:_(?P<gate>[ifcozrh]))?(?::\d+)?")
+_PARTS: Final = {"W": "kernel", "U": "recurrent_kernel", "b": "bias"}
+_GATES_OF_KERAS_1: Final = ("ifco", "zrh", " ")
 _CELL = re.compile(
     r"(?P<layer>.+?/.+?)/(?:stacked_rnn_cells(?:_\d+)?/[^/]+|(?:[^/]*_)?cell(?:_\d+)?)"
 )
@@ -65,10 +69,11 @@ class Layer:
     cells: dict[str, list[Cell]]  #: by direction, from the first of a stack to the last
     description: Description | None  #: what the model's config says of it
     place: int | None = None  #: of a cell that is taken out of a stack, which is described
+    problem: str = ""  #: what is wrong with it, for whoever asks for it
 
     def described(self) -> dict[str, list[Arguments]]:
         """What the config says of its cells, by direction; nothing if it says nothing."""
-        if self.description is None:
+        if self.description is None or self.problem:
             return {}
         stacks = arguments(self.description)
         if self.place is None:
@@ -95,6 +100,8 @@ class Layer:
 
     def kind(self) -> str | None:
         """LSTM, GRU or RNN, by its shapes and, where there is one, its description; else None."""
+        if self.problem:
+            return None
         kinds = {cell.kind() for stack in self.cells.values() for cell in stack}
         kinds |= {CELLS.get(a.class_name) for stack in self.described().values() for a in stack}
         return kinds.pop() if len(kinds) == 1 else None
@@ -125,7 +132,7 @@ class Layer:
 
 def layers(model: KerasModel, described: list[Description]) -> list[Layer]:
     """Every recurrent layer of the file, with both of its directions."""
-    found = _named(model) if model.legacy else _numbered(model)
+    found = {**_by_gates(model), **_named(model)} if model.legacy else _numbered(model)
     pairs: dict[str, dict[str, str]] = {}
     for path in found:
         outer, _, last = path.rpartition("/")
@@ -166,16 +173,18 @@ def _layer(
     name = model.names.get(path, parts[-1])
     outer = ["/".join(parts[:end]) for end in range(1, len(parts))]
     around = {*parts} if model.legacy else {model.names.get(group, "") for group in outer}
-    description = _description(model, path, described)
+    description, problem = None, ""
+    try:
+        description = _description(model, path, described)
+        stacks = {} if description is None else arguments(description)
+        cells = {way: _ordered(stack, stacks.get(way, []), name) for way, stack in cells.items()}
+    except (FormatError, UnsupportedError) as error:
+        problem = str(error)
     if description is not None:
         name = description.path[-1]
         around |= {*description.path}
-        cells = {
-            direction: _ordered(stack, description, direction) for direction, stack in cells.items()
-        }
-    else:
-        cells = {direction: _in_turn(stack, name) for direction, stack in cells.items()}
-    return Layer(path, name, tuple(sorted(around - {name, ""})), cells, description)
+    around -= {name, ""}
+    return Layer(path, name, tuple(sorted(around)), cells, description, None, problem)
 
 
 # ---- the cells of a file
@@ -220,13 +229,37 @@ def _named(model: KerasModel) -> dict[str, list[Cell]]:
     return found
 
 
-def _ordered(cells: list[Cell], description: Description, direction: str) -> list[Cell]:
-    """The cells of a stack as its description has them."""
-    names = [a.name for a in arguments(description).get(direction, [])]
+def _by_gates(model: KerasModel) -> dict[str, list[Cell]]:
+    """Keras 1's layout: layer → its cell, with the gates' matrices put together."""
+    if not (model.version or "").startswith("1."):
+        return {}
+    parts: dict[str, dict[tuple[str, str], np.ndarray]] = {}
+    for path, array in model.weights.items():
+        match = _BY_GATE.fullmatch(path)
+        if match:
+            variable = _PARTS[match["part"]], match["gate"] or " "
+            parts.setdefault(match["cell"], {})[variable] = array
+    found = {}
+    for path, held in parts.items():
+        for gates in _GATES_OF_KERAS_1:
+            if held.keys() != {(name, gate) for name in VARIABLES for gate in gates}:
+                continue
+            arrays = {}
+            for name in VARIABLES:
+                blocks = [held[name, gate] for gate in gates]
+                if len({block.shape for block in blocks}) == 1 and blocks[0].ndim:
+                    arrays[name] = np.concatenate(blocks, axis=-1)
+            found[path] = [Cell(path, path.rpartition("/")[2], arrays)]
+    return {path: cells for path, cells in found.items() if "recurrent_kernel" in cells[0].arrays}
+
+
+def _ordered(cells: list[Cell], described: list[Arguments], layer: str) -> list[Cell]:
+    """The cells of a stack as its description has them, or by their numbers."""
+    names = [str(one.name) for one in described]
     by_name = {cell.name: cell for cell in cells}
-    if len(cells) > 1 and sorted(by_name) == sorted(map(str, names)):
-        return [by_name[str(name)] for name in names]
-    return _in_turn(cells, description.path[-1])
+    if len(cells) > 1 and sorted(by_name) == sorted(names):
+        return [by_name[name] for name in names]
+    return _in_turn(cells, layer)
 
 
 def _in_turn(cells: list[Cell], layer: str) -> list[Cell]:

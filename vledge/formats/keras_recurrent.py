@@ -91,7 +91,9 @@ def _summary(layer: Layer, version: str | None) -> RecurrentSummary:
     kind, stack = layer.kind(), layer.cells["forward"]
     arguments, refused = None, ""
     try:
-        if kind is None:
+        if layer.problem:
+            refused = layer.problem
+        elif kind is None:
             refused = f"no LSTM, GRU or SimpleRNN, it has {layer.shapes()}"
         elif layer.description is not None:
             (arguments, *_), _ = told(layer, kind, {}, version)
@@ -185,6 +187,8 @@ def _chosen(found: list[Layer], kind: str, wanted: str | Sequence[str] | None) -
     chosen = []
     for name in [wanted] if isinstance(wanted, str) else wanted:
         one = _by_name(found, name)
+        if one.problem:
+            raise UnsupportedError(f"layer {name!r}: {one.problem}")
         if one.kind() is None:
             raise UnsupportedError(
                 f"layer {name!r} ({one.class_name}) is no LSTM, GRU or SimpleRNN: it has "
