@@ -7,8 +7,10 @@ import pytest
 
 import vledge
 from tests.graph.models import model_bytes, node
+from tests.graph.recurrent_definition import run as run_definition
 from tests.graph.test_recurrent import HIDDEN, make_inputs, make_model
 from tests.peers import peer
+from vledge.formats.vledge_model import write
 from vledge.graph.layers import summaries
 from vledge.graph.plan import simplified
 from vledge.graph.session import read_model
@@ -196,3 +198,28 @@ def test_summaries():
     model, _ = make_model("GRU", inputs, {"direction": "bidirectional"}, constant=())
     (summary,) = summaries(simplified(read_model(model)))
     assert (summary.input_size, summary.path) == (None, "kernel")
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("op_type", ["LSTM", "GRU"])
+def test_hard_sigmoid_goes_wherever_a_model_goes(op_type, dtype, tmp_path):
+    """Our own format, strategies for lengths, a layer."""
+    tail = ["Tanh", "Tanh"] if op_type == "LSTM" else ["Tanh"]
+    attributes = {"activations": ["HardSigmoid", *tail]}
+    lengths = np.array([3, 7, 0, 5, 7], np.int32)
+    inputs = make_inputs(op_type, lengths=lengths, dtype=dtype)
+    model, feed = make_model(op_type, inputs, attributes)
+    session = vledge.InferenceSession(model)
+    expected = session.run(None, feed)
+    want = run_definition(op_type, inputs, attributes)
+    tolerance = {np.float16: 2e-3, np.float32: 2e-6, np.float64: 1e-12}[dtype]
+    for got, right in zip(expected, want, strict=True):
+        np.testing.assert_allclose(got, right, rtol=0, atol=tolerance)
+    write(tmp_path / "own.safetensors", read_model(model))
+    for again in (session, vledge.InferenceSession(tmp_path / "own.safetensors")):
+        for strategy in (None, "packed", "lanes", "bucketed"):
+            options = {} if strategy is None else {"strategy": strategy}
+            for got, right in zip(again.run(None, feed, **options), expected, strict=True):
+                np.testing.assert_allclose(got, right, rtol=0, atol=min(tolerance, 1e-6))
+    layer = getattr(vledge.nn, op_type).from_onnx(tmp_path / "own.safetensors")
+    assert layer.recurrent_activation == ("hard_sigmoid", 0.2, 0.5)

@@ -499,3 +499,25 @@ def test_what_is_wrong_with_one_layer_stops_no_other(tmp_path):
         nn.GRU.from_keras(path, "b")
     with pytest.raises(ValueError, match="no recurrent layer named 'attention'"):
         nn.RNN.from_keras(path, "attention")
+
+
+def test_a_cell_with_more_weights_is_no_lstm(tmp_path):
+    """Peepholes, a normalization within: an LSTM's three matrices, and others."""
+    peephole = {**drawn("LSTM"), "input_gate_peephole_weights": np.ones(4, "f4")}
+    path = write(tmp_path / "w.h5", {"a/a": peephole, "b/b": drawn("LSTM")}, "2.4.0")
+    with pytest.warns(UserWarning, match="'b'"):
+        nn.LSTM.from_keras(path)
+    with pytest.raises(UnsupportedError, match=r"no LSTM.*input_gate_peephole_weights:0"):
+        nn.LSTM.from_keras(path, "a")
+    for extra in ("cell/norm/vars/0", "cell/vars/3", "vars/0", "cell/cells/lstm_cell/norm/vars/0"):
+        with h5py.File(tmp_path / "new.h5", "w") as file:
+            for number, array in enumerate(drawn("LSTM").values()):
+                for layer in ("layers/mine", "layers/lstm"):
+                    file[f"{layer}/cell/vars/{number}"] = array
+            file[f"layers/mine/{extra}"] = np.ones(4, "f4")
+            # what dropout draws by is no weight of the cell
+            file["layers/lstm/cell/seed_generator/vars/0"] = np.ones(2, "u4")
+        with pytest.warns(UserWarning, match="'lstm'"):
+            nn.LSTM.from_keras(tmp_path / "new.h5")
+        with pytest.raises(UnsupportedError, match="no LSTM, GRU or SimpleRNN"):
+            nn.LSTM.from_keras(tmp_path / "new.h5", "mine")

@@ -23,7 +23,9 @@ GATES: Final = {"LSTM": 4, "GRU": 3, "RNN": 1}
 VARIABLES: Final = ("kernel", "recurrent_kernel", "bias")
 DIRECTIONS: Final = ("forward", "backward")
 
-_NUMBERED = re.compile(r"(?P<layer>.*?)/?\bcell(?:/cells/(?P<cell>[^/]+))?/vars/(?P<number>\d+)")
+_NUMBERED = re.compile(r"(?:(?P<layer>.+)/)?cell(?:/cells/(?P<cell>[^/]+))?/vars/(?P<number>\d+)")
+# What a cell or layer of the author's own has beside those: an LSTM has nothing there.
+_MORE = re.compile(r"(?:(?P<layer>.+?)/)?(?P<more>cell/(?!vars/|cells/[^/]+/vars/).+|vars/\d+)")
 _NAMED = re.compile(rf"(?P<group>.+)/(?P<name>{'|'.join(VARIABLES)})(?:_(?P<number>\d+))?(?::\d+)?")
 # Keras 1 has a matrix a gate: lstm_1/lstm_1_W_i, and lstm_1_U_i, lstm_1_b_i
 _BY_GATE = re.compile(r"(?P<cell>.+)_(?P<part>[WUb])(?:_(?P<gate>[ifcozrh]))?(?::\d+)?")
@@ -201,8 +203,12 @@ def _numbered(model: KerasModel) -> dict[str, list[Cell]]:
             cell = Cell(group, model.names.get(group, name), {})
             number = int(match["number"])
             variable = VARIABLES[number] if number < len(VARIABLES) else match["number"]
-            cells = found.setdefault(match["layer"], {})
+            cells = found.setdefault(match["layer"] or "", {})
             cells.setdefault(group, cell).arrays[variable] = array
+    for path, array in model.weights.items():
+        match = _MORE.fullmatch(path)
+        if match and (match["layer"] or "") in found and "seed_generator" not in path:
+            next(iter(found[match["layer"] or ""].values())).arrays[match["more"]] = array
     return {
         layer: list(cells.values())
         for layer, cells in found.items()
@@ -220,6 +226,12 @@ def _named(model: KerasModel) -> dict[str, list[Cell]]:
             name = group.rpartition("/")[2] + (f"_{number}" if number else "")
             cell = groups.setdefault((group, number), Cell(group, name, {}))
             cell.arrays[match["name"]] = array
+    for path, array in model.weights.items():
+        group, _, name = path.rpartition("/")
+        if not _NAMED.fullmatch(path):
+            for (own, _), cell in groups.items():
+                if own == group:  # a cell of the author's own has more than these
+                    cell.arrays[name] = array
     found: dict[str, list[Cell]] = {}
     for (group, _), cell in sorted(groups.items(), key=lambda entry: int(entry[0][1] or 0)):
         if "recurrent_kernel" in cell.arrays:
