@@ -259,6 +259,24 @@ def test_configs_that_are_none(tmp_path):
         nn.LSTM.from_keras(path, config=tmp_path / "none.json")
 
 
+def test_a_layout_of_two_kerases(tmp_path):
+    """Keras 2.12 to 2.15 and 3 write the same, and the latter with names."""
+    path = tmp_path / "w.weights.h5"
+    with h5py.File(path, "w") as file:
+        for number, array in enumerate(drawn("LSTM").values()):
+            file[f"layers/lstm/cell/vars/{number}"] = array
+    said = {"activation": "tanh", "go_backwards": False, "recurrent_activation": "hard_sigmoid"}
+    with pytest.raises(UnsupportedError, match=r"='hard_sigmoid' is two functions.*Keras 3"):
+        nn.LSTM.from_keras(path, **said)
+    said["recurrent_activation"] = HARD
+    assert nn.LSTM.from_keras(path, **said).recurrent_activation == HARD
+    with h5py.File(path, "a") as file:
+        file["layers/lstm/cell/vars"].attrs["name"] = "lstm_cell"
+    said["recurrent_activation"] = "hard_sigmoid"
+    layer = nn.LSTM.from_keras(path, **said)
+    assert layer.recurrent_activation == ("hard_sigmoid", 1 / 6, 0.5)
+
+
 def test_an_unpacked_archive(tmp_path):
     """config.json and metadata.json beside model.weights.h5, as they lie in a ``.keras``."""
     with h5py.File(tmp_path / "model.weights.h5", "w") as file:

@@ -68,9 +68,8 @@ def test_activated(zoo, file, place, name):
     cls, argument, group = PLACES[place]
     options = {}
     if "alone" in file:
-        hard = ("hard_sigmoid", 1 / 6, 0.5)
         own = {"activation": "tanh", "recurrent_activation": "sigmoid"} if cls != nn.RNN else {}
-        options = {**own, "go_backwards": False, argument: hard if "hard_s" in name else name}
+        options = {**own, "go_backwards": False, argument: name}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         layer = cls.from_keras(folder / file.format(name), group if options else place, **options)
@@ -84,10 +83,12 @@ def test_the_two_hard_sigmoids(zoo):
     folder, expected = zoo
     file = folder / "alone/hard_sigmoid.weights.h5"
     asked = {"layer": "layers/lstm_1", "activation": "tanh", "go_backwards": False}
-    with pytest.raises(UnsupportedError, match=r"='hard_sigmoid' is two functions.*Keras 3"):
-        nn.LSTM.from_keras(file, **asked, recurrent_activation="hard_sigmoid")
-    for slope, near in ((1 / 6, True), (0.2, False)):
-        layer = nn.LSTM.from_keras(file, **asked, recurrent_activation=("hard_sigmoid", slope, 0.5))
+    for gate, near in (
+        ("hard_sigmoid", True),
+        (("hard_sigmoid", 1 / 6, 0.5), True),
+        (("hard_sigmoid", 0.2, 0.5), False),
+    ):
+        layer = nn.LSTM.from_keras(file, **asked, recurrent_activation=gate)
         off = np.abs(layer(expected["x"][:, :4])[0] - expected["hard_sigmoid.lstm_gates"]).max()
         assert (off < 2e-6) == near
 

@@ -34,7 +34,7 @@ class KerasModel(NamedTuple):
     ``names``: group → the name of the layer whose weights are there, where that is recorded.
     ``config``: Keras' description of the model, parsed JSON; None in a file of weights alone.
     ``legacy``: whether the layout is Keras 2's, where variables have names and not numbers.
-    ``version``: of the Keras that wrote the file, where it says so.
+    ``version``: of the Keras that wrote the file, where it says so; "3" where only that shows.
     """
 
     weights: dict[str, np.ndarray]
@@ -111,6 +111,8 @@ def _model(source: Source) -> KerasModel:
             names[group.removesuffix("/vars")] = texts["name"]
     config = parsed(described)
     version = content.texts[""].get("keras_version") or _archive_version(source)
+    if version is None and names:  # Keras 2.12 to 2.15 have the same layout, without names
+        version = "3"
     return KerasModel(
         own(content.arrays), own(content.skipped), elsewhere, names, config, legacy, version
     )
