@@ -539,3 +539,15 @@ def test_a_cell_with_more_weights_is_no_lstm(tmp_path):
             nn.LSTM.from_keras(tmp_path / "new.h5")
         with pytest.raises(UnsupportedError, match="no LSTM, GRU or SimpleRNN"):
             nn.LSTM.from_keras(tmp_path / "new.h5", "mine")
+
+
+def test_two_bidirectional_layers_in_one_group(tmp_path):
+    layers = {
+        f"m/{way}_{name}": drawn("LSTM", units=units)
+        for name, units in (("x", 4), ("y", 5))
+        for way in WAYS
+    }
+    path = write(tmp_path / "w.h5", layers, "2.3.1")
+    with pytest.warns(UserWarning, match="merge_mode"):
+        layer = nn.LSTM.from_keras(path, "m/forward_y")
+    assert (layer.bidirectional, layer.hidden_size) == (True, 5)

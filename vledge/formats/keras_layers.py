@@ -7,7 +7,7 @@ layout names them, ``lstm/lstm/lstm_cell/kernel:0``, and what stands between dep
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,7 +21,6 @@ __all__ = ["Cell", "Layer", "layers"]
 
 GATES: Final = {"LSTM": 4, "GRU": 3, "RNN": 1}
 VARIABLES: Final = ("kernel", "recurrent_kernel", "bias")
-DIRECTIONS: Final = ("forward", "backward")
 
 _NUMBERED = re.compile(r"(?:(?P<layer>.+)/)?cell(?:/cells/(?P<cell>[^/]+))?/vars/(?P<number>\d+)")
 # What a cell or layer of the author's own has beside those: an LSTM has nothing there.
@@ -135,37 +134,41 @@ class Layer:
 def layers(model: KerasModel, described: list[Description]) -> list[Layer]:
     """Every recurrent layer of the file, with both of its directions."""
     found = {**_by_gates(model), **_named(model)} if model.legacy else _numbered(model)
-    pairs: dict[str, dict[str, str]] = {}
-    for path in found:
-        outer, _, last = path.rpartition("/")
-        for forward, backward in _pair_names(model, described):
-            if outer and last in forward:
-                pairs.setdefault(outer, {})["forward"] = path
-            elif outer and last in backward:
-                pairs.setdefault(outer, {})["backward"] = path
-        match = re.fullmatch(r"(forward|backward)_.+", last)
-        if outer and match and (model.legacy or last in ("forward_layer", "backward_layer")):
-            pairs.setdefault(outer, {}).setdefault(match[1], path)
     result = []
-    for outer, ways in pairs.items():
-        if len(ways) == 2:
-            both = {direction: found.pop(ways[direction]) for direction in DIRECTIONS}
-            result.append(_layer(model, outer, both, described))
+    pairs = _pairs(model, found, described)
+    for forward, backward in pairs:
+        outer = forward.rpartition("/")[0]
+        alone = sum(path.startswith(f"{outer}/") for path, _ in pairs) == 1
+        both = {"forward": found.pop(forward), "backward": found.pop(backward)}
+        result.append(_layer(model, outer if alone else forward, both, described))
     result += [_layer(model, path, {"forward": cells}, described) for path, cells in found.items()]
     return result
 
 
-def _pair_names(
-    model: KerasModel, described: list[Description]
-) -> Iterator[tuple[set[str], set[str]]]:
-    """What a legacy file may call the two layers of a Bidirectional that was given both."""
-    for one in described if model.legacy else ():
-        match one.config:
-            case {
-                "layer": {"config": {"name": str(forward)}},
-                "backward_layer": {"config": {"name": str(backward)}},
-            }:
-                yield {forward, f"forward_{forward}"}, {backward, f"backward_{backward}"}
+def _pairs(
+    model: KerasModel, found: Mapping[str, object], described: list[Description]
+) -> list[tuple[str, str]]:
+    """The paths of the two directions of each Bidirectional."""
+    pairs = []
+    for path in found:
+        outer, _, last = path.rpartition("/")
+        if outer and last.startswith("forward_") and (model.legacy or last == "forward_layer"):
+            pairs.append((path, f"{outer}/backward_{last.removeprefix('forward_')}"))
+        # one that was given both of its layers has their own names in a legacy file
+        for one in described if model.legacy and outer else ():
+            match one.config:
+                case {
+                    "layer": {"config": {"name": str(forward)}},
+                    "backward_layer": {"config": {"name": str(backward)}},
+                } if last in (forward, f"forward_{forward}"):
+                    pairs += [(path, f"{outer}/{backward}"), (path, f"{outer}/backward_{backward}")]
+    taken: set[str] = set()
+    result = []
+    for pair in pairs:
+        if len({*pair}) == 2 and found.keys() >= {*pair} and not taken & {*pair}:
+            taken |= {*pair}
+            result.append(pair)
+    return result
 
 
 def _layer(
