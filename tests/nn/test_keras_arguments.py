@@ -222,7 +222,13 @@ def test_the_config_beside_the_weights(tmp_path):
     assert "taken are activation='tanh', recurrent_activation='sigmoid'" in str(caught[0].message)
     # the file's own name
     (tmp_path / "net_weights.json").write_text(text)
-    for options in ({}, {"config": tmp_path / "net.json"}, {"config": json.loads(text)}):
+    whole = json.loads(text)
+    for options in (
+        {},
+        {"config": tmp_path / "net.json"},
+        {"config": whole},
+        {"config": {**whole["config"], "keras_version": "2.2.4"}},  # as model.get_config()
+    ):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             layer = nn.LSTM.from_keras(path, **options)
@@ -551,3 +557,11 @@ def test_two_bidirectional_layers_in_one_group(tmp_path):
     with pytest.warns(UserWarning, match="merge_mode"):
         layer = nn.LSTM.from_keras(path, "m/forward_y")
     assert (layer.bidirectional, layer.hidden_size) == (True, 5)
+
+
+def test_a_file_that_says_no_version(tmp_path):
+    path = write(tmp_path / "w.h5", {"a/a": drawn("LSTM")}, "2.0.0")
+    with h5py.File(path, "a") as file:
+        del file.attrs["keras_version"]
+    with pytest.warns(UserWarning, match=r"recurrent_activation='sigmoid' \(Keras' default since"):
+        nn.LSTM.from_keras(path, "a")

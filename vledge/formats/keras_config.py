@@ -77,8 +77,8 @@ def version_of(config: Mapping[str, Any]) -> str | None:
 
 def descriptions(model: Mapping[str, Any]) -> list[Description]:
     """The layers of a Sequential or Functional model; none of a class of the author's own, which
-    calls its layers what its code says."""
-    return list(_inside(model, "", ()))
+    calls its layers what its code says. A description is Model.to_json's or Model.get_config's."""
+    return list(_inside(model if "config" in model else {"config": model}, "", ()))
 
 
 def _inside(entry: Mapping[str, Any], group: str, path: tuple[str, ...]) -> Iterator[Description]:

@@ -76,7 +76,7 @@ def read_config(path: str | os.PathLike[str]) -> tuple[dict[str, Any], str | Non
     else:
         model = read_model(path)
         config, version = model.config, model.version
-    if config is None or not isinstance(config.get("config"), (dict, list)):
+    if config is None or not isinstance(config.get("config", config.get("layers")), (dict, list)):
         raise FormatError("it holds no description of a Keras model")
     return config, version
 
@@ -92,7 +92,10 @@ def _model(source: Source) -> KerasModel:
         except FormatError as error:
             raise FormatError(f"{WEIGHTS_MEMBER}: {error}") from None
         described = bytes(source.archive.read(source.archive.folder + CONFIG_MEMBER))
-    legacy = "keras_version" in content.texts[""]  # Keras 3's own layouts say it elsewhere
+    # Keras 3's own layouts say their version elsewhere, and number all variables.
+    legacy = "keras_version" in content.texts[""] or not any(
+        group.rpartition("/")[2] == "vars" for group in content.texts
+    )
     root = "model_weights/" if legacy else ""
     elsewhere = {
         group: "the state of an optimizer" for group in _OPTIMIZERS if group in content.texts

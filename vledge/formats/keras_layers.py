@@ -142,6 +142,9 @@ def layers(model: KerasModel, described: list[Description]) -> list[Layer]:
         both = {"forward": found.pop(forward), "backward": found.pop(backward)}
         result.append(_layer(model, outer if alone else forward, both, described))
     result += [_layer(model, path, {"forward": cells}, described) for path, cells in found.items()]
+    order = {one.path: place for place, one in enumerate(described)}  # the model's, not the file's
+    last = len(order)
+    result.sort(key=lambda one: order.get(one.description.path, last) if one.description else last)
     return result
 
 
