@@ -29,6 +29,7 @@ from vledge._ext.weights cimport (
     GRU_RESET_BEFORE,
     INDRNN_TANH,
     LSTM,
+    RNN,
     RNN_RELU,
     RNN_TANH,
     Direction,
@@ -139,7 +140,7 @@ cdef struct Job:
 
 cdef struct Scratch:
     char *h[2]                   # [rows, ld_h] each
-    char *c                      # [rows, ld_c]; exp(-z) for gru_reset_before
+    char *c                      # [rows, ld_c]; gru_reset_before: as vl_step's
     char *gated                  # r * h, as h; or the LSTM's output before its projection, as c
     ptrdiff_t *state_offsets     # of the rows of `gated`
     char *pre                    # [chunk rows, ld_pre]
@@ -282,7 +283,7 @@ cdef void step(const Weights *w, vl_step *k, vl_barrier *barrier, int members) n
         w.kernels.lstm(k)
     elif w.cell == GRU:
         w.kernels.gru(k)
-    elif w.cell == RNN_TANH:
+    elif w.cell == RNN_TANH or w.cell == RNN:
         w.kernels.rnn_tanh(k)
     elif w.cell == RNN_RELU:
         w.kernels.rnn_relu(k)
@@ -388,6 +389,7 @@ cdef bint walk(Job *job, int d, ptrdiff_t first_row, ptrdiff_t last_row, int mem
     k.c = s.c
     k.ld_c = w.ld_c
     k.gated = s.gated
+    k.activations = w.activations
     k.out_rows = job.y_rows + first_row
     panel_share(w, member, members, &k.first_panel, &k.last_panel)
     n.rows = rows

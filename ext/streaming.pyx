@@ -160,6 +160,7 @@ cdef class StreamingStack:
         k.w = w.w_hh
         k.w_candidate = w.w_candidate
         k.bias_candidate = w.bias_candidate
+        k.activations = w.activations
         k.pre = p.out
         k.ld_pre = w.ld_pre
         k.ld_h = k.ld_h_next = w.ld_h

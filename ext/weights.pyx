@@ -17,15 +17,41 @@ import math
 import numpy as np
 
 from vledge import projection
-from vledge._ext.isa cimport kernels_for
+from vledge._ext.isa cimport (
+    VL_AFFINE,
+    VL_CLIP,
+    VL_ELU,
+    VL_EXPONENTIAL,
+    VL_GELU,
+    VL_HARD_SIGMOID,
+    VL_LEAKY_RELU,
+    VL_RELU,
+    VL_SCALED_TANH,
+    VL_SIGMOID,
+    VL_SILU,
+    VL_SOFTPLUS,
+    VL_SOFTSIGN,
+    VL_TANH,
+    VL_THRESHOLDED_RELU,
+    kernels_for,
+)
 from vledge.mapped_file import in_memory, release
 
-GATES = {"lstm": 4, "gru": 3, "gru_reset_before": 3, "rnn_tanh": 1, "rnn_relu": 1,
+GATES = {"lstm": 4, "gru": 3, "gru_reset_before": 3, "rnn_tanh": 1, "rnn_relu": 1, "rnn": 1,
          "indrnn_tanh": 1, "indrnn_relu": 1}
 CELLS = {
     "lstm": LSTM, "gru": GRU, "gru_reset_before": GRU_RESET_BEFORE,
-    "rnn_tanh": RNN_TANH, "rnn_relu": RNN_RELU,
+    "rnn_tanh": RNN_TANH, "rnn_relu": RNN_RELU, "rnn": RNN,
     "indrnn_tanh": INDRNN_TANH, "indrnn_relu": INDRNN_RELU,
+}
+# How many activations a cell takes in place of its own, and which there are (kernels.h says what they compute).
+ACTIVATIONS_OF = {"lstm": 3, "gru": 2, "gru_reset_before": 2, "rnn": 1}
+FUNCTIONS = {
+    "sigmoid": VL_SIGMOID, "tanh": VL_TANH, "relu": VL_RELU, "affine": VL_AFFINE,
+    "leaky_relu": VL_LEAKY_RELU, "thresholded_relu": VL_THRESHOLDED_RELU,
+    "scaled_tanh": VL_SCALED_TANH, "hard_sigmoid": VL_HARD_SIGMOID, "elu": VL_ELU,
+    "softsign": VL_SOFTSIGN, "softplus": VL_SOFTPLUS, "exponential": VL_EXPONENTIAL,
+    "silu": VL_SILU, "gelu": VL_GELU, "clip": VL_CLIP,
 }
 
 
@@ -175,7 +201,7 @@ cdef class Direction:
 
     Parameters
     ----------
-    cell : {"lstm", "gru", "gru_reset_before", "rnn_tanh", "rnn_relu", "indrnn_tanh", "indrnn_relu"}
+    cell : {"lstm", "gru", "gru_reset_before", "rnn_tanh", "rnn_relu", "rnn", "indrnn_tanh", "indrnn_relu"}
         Gates in torch's orders: lstm i, f, g, o; gru r, z, n. ``gru_reset_before`` is the ONNX
         operator's ``linear_before_reset=0``.
     weight_ih : ndarray [G*H, I]
@@ -185,12 +211,15 @@ cdef class Direction:
         LSTM's projection (``proj_size``).
     reverse : bool
         Walk each sequence from its own last step to its first.
+    activations : tuple of (name, alpha, beta), or None
+        In place of sigmoid and tanh: of the gates, of the candidate and, of an LSTM, of its output.
+        Cell "rnn" has none of its own and wants one.
 
     All arrays are float32, or all float64. They are copied; ``nbytes`` is what the copies take.
     """
 
     def __init__(self, str cell, weight_ih, weight_hh, bias_ih=None, bias_hh=None, weight_hr=None,
-                 bint reverse=False):
+                 bint reverse=False, tuple activations=None):
         if cell not in GATES:
             raise ValueError(f"cell {cell!r} is not one of {', '.join(GATES)}")
         gates = GATES[cell]
@@ -218,7 +247,17 @@ cdef class Direction:
             if array.dtype != dtype:
                 raise ValueError(f"{name} has dtype {array.dtype}, weight_ih has {dtype}")
 
+        wanted = 0 if activations is None and cell != "rnn" else ACTIVATIONS_OF.get(cell, 0)
+        if len(activations or ()) != wanted:
+            raise ValueError(f"cell {cell!r} has {wanted} activations, got {activations}")
+
         cdef Weights *w = &self.weights
+        for i, (name, alpha, beta) in enumerate(activations or ()):
+            if name not in FUNCTIONS:
+                raise ValueError(f"activation {name!r} is not one of {', '.join(FUNCTIONS)}")
+            w.functions[i].function = FUNCTIONS[name]
+            w.functions[i].alpha, w.functions[i].beta = alpha, beta
+        w.activations = w.functions if activations else NULL
         w.kernels = kernels_for(dtype == np.float64)
         w.cell = CELLS[cell]
         lanes = w.kernels.lanes
@@ -253,6 +292,7 @@ cdef class Direction:
         self.matrices = m
         self.bias_parts = [None if b is None else np.array(b) for b in (bias_ih, bias_hh)]
         self.cell, self.dtype, self.reverse = cell, dtype, reverse
+        self.activations = activations
         self.input_size, self.hidden_size = weight_ih.shape[1], hidden_size
         self.proj_size = 0 if weight_hr is None else depth
 
@@ -278,7 +318,8 @@ cdef class Direction:
         w.w_hr = pointer(m.get("w_hr"))
 
     def __reduce__(self):
-        parts = (self.weight_ih(), self.weight_hh(), *self.bias_parts, self.weight_hr(), self.reverse)
+        parts = (self.weight_ih(), self.weight_hh(), *self.bias_parts, self.weight_hr(), self.reverse,
+                 self.activations)
         return Direction, (self.cell, *parts)
 
     @property

@@ -6,6 +6,9 @@ sequences at step t being rows 0 to ``batch_sizes[t]``.
 
 from __future__ import annotations
 
+import functools
+import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -25,10 +28,47 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
     return np.exp(-np.logaddexp(0, -x))
 
 
+def _gelu(x: np.ndarray) -> np.ndarray:
+    return x * np.vectorize(math.erfc)(-x / math.sqrt(2)) / 2
+
+
+# x, alpha, beta -> what the kernels' function of this name makes of them
+FUNCTIONS: dict[str, Callable[..., np.ndarray]] = {
+    "sigmoid": lambda x, a, b: sigmoid(x),
+    "tanh": lambda x, a, b: np.tanh(x),
+    "relu": lambda x, a, b: np.maximum(x, 0),
+    "affine": lambda x, a, b: a * x + b,
+    "leaky_relu": lambda x, a, b: np.where(x < 0, a * x, x),
+    "thresholded_relu": lambda x, a, b: np.where(x < a, 0, x),
+    "scaled_tanh": lambda x, a, b: a * np.tanh(b * x),
+    "hard_sigmoid": lambda x, a, b: np.clip(a * x + b, 0, 1),
+    "elu": lambda x, a, b: np.where(x < 0, a * np.expm1(np.minimum(x, 0)), b * x),
+    "softsign": lambda x, a, b: x / (1 + np.abs(x)),
+    "softplus": lambda x, a, b: np.logaddexp(0, x),
+    "exponential": lambda x, a, b: np.exp(x),
+    "silu": lambda x, a, b: x * sigmoid(x),
+    "gelu": lambda x, a, b: _gelu(x),
+    "clip": lambda x, a, b: np.clip(x, a, b),
+}
+OWN = (("sigmoid", 0.0, 0.0), ("tanh", 0.0, 0.0), ("tanh", 0.0, 0.0))
+
+
 def cell(
-    kind: str, p: dict[str, np.ndarray], x: np.ndarray, h: np.ndarray, c: np.ndarray
+    kind: str,
+    p: dict[str, np.ndarray],
+    x: np.ndarray,
+    h: np.ndarray,
+    c: np.ndarray,
+    activations: Any = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """One step of x [B, I], h [B, P or H], c [B, H] -> (h, c). Gates in torch's order."""
+    """One step of x [B, I], h [B, P or H], c [B, H] -> (h, c). Gates in torch's order.
+
+    ``activations``: (name, alpha, beta) of the gates, candidate and output; of an "rnn" its one.
+    """
+    gate, candidate_of, output_of = (
+        functools.partial(lambda function, x: function[0](x, *function[1:]), (FUNCTIONS[n], a, b))
+        for n, a, b in (*(activations or OWN), *OWN)[:3]
+    )
     inputs = x @ p["weight_ih"].T + p["bias_ih"]
     if kind.startswith("indrnn"):
         recurrent = h * p["weight_hh"] + p["bias_hh"]
@@ -36,23 +76,25 @@ def cell(
         recurrent = h @ p["weight_hh"].T + p["bias_hh"]
     if kind == "lstm":
         i, f, g, o = np.split(inputs + recurrent, 4, axis=1)
-        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
-        h = sigmoid(o) * np.tanh(c)
+        c = gate(f) * c + gate(i) * candidate_of(g)
+        h = gate(o) * output_of(c)
         if "weight_hr" in p:
             h = h @ p["weight_hr"].T
         return h, c
     if kind in ("gru", "gru_reset_before"):
         xr, xz, xn = np.split(inputs, 3, axis=1)
         hr, hz, hn = np.split(recurrent, 3, axis=1)
-        r, z = sigmoid(xr + hr), sigmoid(xz + hz)
+        r, z = gate(xr + hr), gate(xz + hz)
         if kind == "gru_reset_before":
             hidden_size = h.shape[1]
             candidate = p["weight_hh"][2 * hidden_size :]
-            n = np.tanh(xn + (r * h) @ candidate.T + p["bias_hh"][2 * hidden_size :])
+            n = candidate_of(xn + (r * h) @ candidate.T + p["bias_hh"][2 * hidden_size :])
         else:
-            n = np.tanh(xn + r * hn)
+            n = candidate_of(xn + r * hn)
         return (1 - z) * n + z * h, c
     summed = inputs + recurrent
+    if kind == "rnn":
+        return gate(summed), c
     return (np.tanh(summed) if kind.endswith("tanh") else np.maximum(summed, 0)), c
 
 
@@ -64,6 +106,7 @@ def run(
     h_0: np.ndarray,
     c_0: np.ndarray,
     reverse: bool = False,
+    activations: Any = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """One direction over packed rows; h_0 [B, P or H], c_0 [B, H] -> (output, h_n, c_n)."""
     params = {name: np.asarray(a, np.float64) for name, a in params.items()}
@@ -74,7 +117,8 @@ def run(
     for t in reversed(steps) if reverse else steps:
         live = slice(0, int(batch_sizes[t]))
         rows = slice(offsets[t], offsets[t + 1])
-        h[live], c[live] = cell(kind, params, data[rows].astype(np.float64), h[live], c[live])
+        x = data[rows].astype(np.float64)
+        h[live], c[live] = cell(kind, params, x, h[live], c[live], activations)
         output[rows] = h[live]
     return output, h, c
 
@@ -83,7 +127,7 @@ def random_params(
     rng: np.random.Generator, kind: str, input_size: int, hidden_size: int, proj_size: int = 0
 ) -> dict[str, np.ndarray]:
     """float64 weights of one direction, of the size that torch initialises with."""
-    rows, bound = GATES[kind] * hidden_size, 1 / np.sqrt(hidden_size)
+    rows, bound = GATES.get(kind, 1) * hidden_size, 1 / np.sqrt(hidden_size)
     shapes: dict[str, Any] = {
         "weight_ih": (rows, input_size),
         "weight_hh": (rows, proj_size or hidden_size),

@@ -142,6 +142,33 @@ VL_INLINE void vl_step_panels(int gates, int width, int own_candidate, vl_finish
     }
 }
 
+/* ---- the activations that a layer may ask for ------------------------------------------------ */
+
+/* Among so many equations a call and a switch a vector cost little; what has no vector form here goes to libm. */
+static __attribute__((noinline)) vec vl_apply(const vl_nonlinearity *a, vec x)
+{
+    const vec zero = VL_SPLAT(0), one = VL_SPLAT(1);
+    const vec alpha = VL_SPLAT((real)a->alpha), beta = VL_SPLAT((real)a->beta);
+    switch ((vl_function)a->function) {
+    case VL_SIGMOID: return vl_gate(x);
+    case VL_TANH: return vl_tanh(x);
+    case VL_RELU: return vl_relu(x);
+    case VL_AFFINE: return VL_FMA(alpha, x, beta);
+    case VL_LEAKY_RELU: return VL_IF_LESS(x, zero, alpha * x, x);
+    case VL_THRESHOLDED_RELU: return VL_IF_LESS(x, alpha, zero, x);
+    case VL_SCALED_TANH: return alpha * vl_tanh(beta * x);
+    case VL_HARD_SIGMOID: return VL_MAX(zero, VL_MIN(one, VL_FMA(alpha, x, beta)));
+    case VL_ELU: return VL_IF_LESS(x, zero, alpha * vl_expm1(x), beta * x);
+    case VL_SOFTSIGN: return x / (one + VL_IF_LESS(x, zero, -x, x));
+    case VL_SOFTPLUS: return vl_each(x, vl_softplus);
+    case VL_EXPONENTIAL: return vl_exp(x);
+    case VL_SILU: return x * vl_gate(x);
+    case VL_GELU: return vl_each(x, vl_gelu);
+    case VL_CLIP: return VL_MAX(alpha, VL_MIN(beta, x));
+    }
+    return x;
+}
+
 /* ---- LSTM: c' = s(f) c + s(i) tanh(g),  h = s(o) tanh(c') ---------------------------------- */
 
 VL_ONE_COPY void vl_lstm_finish(const vl_step *s, const vl_units *u, const real *pre,
@@ -170,7 +197,25 @@ VL_ONE_COPY void vl_lstm_finish(const vl_step *s, const vl_units *u, const real 
     }
 }
 
-static void vl_kernel_lstm(const vl_step *s) { vl_step_panels(4, 4, 0, vl_lstm_finish, s); }
+/* With activations: c' = f(f) c + f(i) g(g),  h = f(o) h(c') */
+VL_ONE_COPY void vl_lstm_finish_as_asked(const vl_step *s, const vl_units *u, const real *pre,
+                                         ptrdiff_t ld_pre, vl_sums *acc)
+{
+    const vl_nonlinearity *f = s->activations, *g = f + 1, *h = f + 2;
+    (void)pre, (void)ld_pre;
+    for (int i = 0; i < u->count; i++) {
+        real *c_at = (real *)s->c + vl_row(u, i) * s->ld_c + vl_panel(u, i) * L;
+        vec in = vl_apply(f, acc[i][0]) * vl_apply(g, acc[i][2]);
+        vec c = VL_FMA(vl_apply(f, acc[i][1]), vl_load(c_at), in);
+        vl_store(c_at, c);
+        vl_emit(s, vl_row(u, i), vl_panel(u, i), vl_apply(f, acc[i][3]) * vl_apply(h, c));
+    }
+}
+
+static void vl_kernel_lstm(const vl_step *s)
+{
+    vl_step_panels(4, 4, 0, s->activations ? vl_lstm_finish_as_asked : vl_lstm_finish, s);
+}
 
 /* ---- GRU, reset_after: n = tanh(x_n + s(r) (R h + b)),  h' = (1 - s(z)) n + s(z) h ---------- */
 
@@ -201,7 +246,29 @@ VL_ONE_COPY void vl_gru_finish(const vl_step *s, const vl_units *u, const real *
     }
 }
 
-static void vl_kernel_gru(const vl_step *s) { vl_step_panels(3, 3, 1, vl_gru_finish, s); }
+/* (1 - z) n + z h, from the larger part on: a gate that is quite open or shut leaves h or n as it is */
+VL_INLINE vec vl_gru_blend_as_asked(vec z, vec n, vec h)
+{
+    return VL_IF_LESS(VL_SPLAT(0.5f), z, VL_FMA(1 - z, n - h, h), VL_FMA(z, h - n, n));
+}
+
+/* With activations: n = g(x_n + f(r) (R h + b)),  h' = (1 - f(z)) n + f(z) h */
+VL_ONE_COPY void vl_gru_finish_as_asked(const vl_step *s, const vl_units *u, const real *pre,
+                                        ptrdiff_t ld_pre, vl_sums *acc)
+{
+    const vl_nonlinearity *f = s->activations, *g = f + 1;
+    for (int i = 0; i < u->count; i++) {
+        const real *input = pre + i * ld_pre + 2 * vl_stride(s, vl_panel(u, i));
+        vec h = vl_load(vl_state(s, vl_row(u, i), vl_panel(u, i)));
+        vec n = vl_apply(g, VL_FMA(vl_apply(f, acc[i][0]), acc[i][2], vl_load(input)));
+        vl_emit(s, vl_row(u, i), vl_panel(u, i), vl_gru_blend_as_asked(vl_apply(f, acc[i][1]), n, h));
+    }
+}
+
+static void vl_kernel_gru(const vl_step *s)
+{
+    vl_step_panels(3, 3, 1, s->activations ? vl_gru_finish_as_asked : vl_gru_finish, s);
+}
 
 /* ---- GRU, reset_before: n = tanh(x_n + R (s(r) h)), in two products ------------------------- */
 
@@ -218,9 +285,21 @@ VL_ONE_COPY void vl_gru_gates_finish(const vl_step *s, const vl_units *u, const 
     }
 }
 
+VL_ONE_COPY void vl_gru_gates_finish_as_asked(const vl_step *s, const vl_units *u, const real *pre,
+                                              ptrdiff_t ld_pre, vl_sums *acc)
+{
+    (void)pre, (void)ld_pre;
+    for (int i = 0; i < u->count; i++) {
+        ptrdiff_t row = vl_row(u, i), panel = vl_panel(u, i);
+        vec h = vl_load(vl_state(s, row, panel));
+        vl_store((real *)s->gated + row * s->ld_h + panel * L, vl_apply(s->activations, acc[i][0]) * h);
+        vl_store((real *)s->c + row * s->ld_c + panel * L, vl_apply(s->activations, acc[i][1]));
+    }
+}
+
 static void vl_kernel_gru_gates(const vl_step *s)
 {
-    vl_step_panels(2, 3, 0, vl_gru_gates_finish, s);
+    vl_step_panels(2, 3, 0, s->activations ? vl_gru_gates_finish_as_asked : vl_gru_gates_finish, s);
 }
 
 /* ---- cells with one gate: panels in groups of four ----------------------------------------- */
@@ -276,9 +355,21 @@ VL_ONE_COPY void vl_gru_candidate_finish(const vl_step *s, ptrdiff_t row, ptrdif
         }
 }
 
+VL_ONE_COPY void vl_gru_candidate_finish_as_asked(const vl_step *s, ptrdiff_t row, ptrdiff_t rows,
+                                                  ptrdiff_t panel, int panels, const vl_sums *acc)
+{
+    for (ptrdiff_t r = row; r < row + rows; r++, acc++)
+        for (int p = 0; p < panels; p++) {
+            vec n = vl_apply(s->activations + 1, acc[0][p]);
+            vec z = vl_load((const real *)s->c + r * s->ld_c + (panel + p) * L);
+            vl_emit(s, r, panel + p, vl_gru_blend_as_asked(z, n, vl_load(vl_state(s, r, panel + p))));
+        }
+}
+
 static void vl_kernel_gru_candidate(const vl_step *s)
 {
-    vl_single_panels(3, s->gated, s->w_candidate, vl_gru_candidate_finish, s);
+    vl_single_panels(3, s->gated, s->w_candidate,
+                     s->activations ? vl_gru_candidate_finish_as_asked : vl_gru_candidate_finish, s);
 }
 
 VL_ONE_COPY void vl_tanh_finish(const vl_step *s, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t panel,
@@ -297,9 +388,17 @@ VL_ONE_COPY void vl_relu_finish(const vl_step *s, ptrdiff_t row, ptrdiff_t rows,
             vl_emit(s, row + r, panel + p, vl_relu(acc[r][p]));
 }
 
+VL_ONE_COPY void vl_single_finish_as_asked(const vl_step *s, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t panel,
+                                           int panels, const vl_sums *acc)
+{
+    for (ptrdiff_t r = 0; r < rows; r++)
+        for (int p = 0; p < panels; p++)
+            vl_emit(s, row + r, panel + p, vl_apply(s->activations, acc[r][p]));
+}
+
 static void vl_kernel_rnn_tanh(const vl_step *s)
 {
-    vl_single_panels(1, s->h, s->w, vl_tanh_finish, s);
+    vl_single_panels(1, s->h, s->w, s->activations ? vl_single_finish_as_asked : vl_tanh_finish, s);
 }
 
 static void vl_kernel_rnn_relu(const vl_step *s)

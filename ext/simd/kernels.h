@@ -19,6 +19,30 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* An activation that a file or a caller may ask for in place of a cell's own. Named as ONNX names them where it does. */
+typedef enum {
+    VL_SIGMOID,
+    VL_TANH,
+    VL_RELU,
+    VL_AFFINE,           /* alpha x + beta */
+    VL_LEAKY_RELU,       /* x, below 0 alpha x */
+    VL_THRESHOLDED_RELU, /* x, below alpha 0 */
+    VL_SCALED_TANH,      /* alpha tanh(beta x) */
+    VL_HARD_SIGMOID,     /* alpha x + beta, from 0 to 1 */
+    VL_ELU,              /* beta x, below 0 alpha (exp(x) - 1) */
+    VL_SOFTSIGN,         /* x / (1 + |x|) */
+    VL_SOFTPLUS,         /* log(1 + exp(x)) */
+    VL_EXPONENTIAL,
+    VL_SILU,             /* x sigmoid(x) */
+    VL_GELU,             /* x (1 + erf(x / sqrt 2)) / 2 */
+    VL_CLIP,             /* x, from alpha to beta */
+} vl_function;
+
+typedef struct {
+    int function;
+    double alpha, beta;
+} vl_nonlinearity;
+
 /* rows x panels of one time step; panels [first_panel, last_panel) are computed. Pointers are
  * to float or double as the table they are passed to. */
 typedef struct {
@@ -34,11 +58,14 @@ typedef struct {
     const void *pre;  ptrdiff_t ld_pre; /* projected input, elements from row to row */
     const void *h;    ptrdiff_t ld_h;   /* previous output */
     void *h_next;     ptrdiff_t ld_h_next;
-    void *c;          ptrdiff_t ld_c;   /* lstm: cell state, updated in place; gru_reset_before: exp(-z) */
+    void *c;          ptrdiff_t ld_c;   /* lstm: cell state, updated in place; gru_reset_before: exp(-z),
+                                           with activations z */
     void *gated;                        /* gru_reset_before: r * h, laid out as h */
     void *out;                          /* the layer's output of this step, or NULL */
     const ptrdiff_t *out_rows;          /* row r goes to out + out_rows[r], unpadded */
     ptrdiff_t out_next;                 /* ... and in the next step so much further */
+    const vl_nonlinearity *activations; /* of the gates, the candidate and the LSTM's output; of rnn_tanh its one.
+                                           NULL: the cell's own */
 } vl_step;
 
 /* out[r][0 : columns] = bias + x[r] . w,  w[group][k][vector in group][L]. Row r of x starts at

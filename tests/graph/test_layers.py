@@ -7,8 +7,10 @@ import pytest
 
 import vledge
 from tests.graph.models import model_bytes, node
+from tests.graph.recurrent_definition import run as run_definition
 from tests.graph.test_recurrent import HIDDEN, make_inputs, make_model
 from tests.peers import peer
+from vledge.formats.vledge_model import write
 from vledge.graph.layers import summaries
 from vledge.graph.plan import simplified
 from vledge.graph.session import read_model
@@ -109,6 +111,52 @@ def test_the_gru_that_resets_before():
     np.testing.assert_array_equal(h_n, expected[1])
 
 
+@pytest.mark.parametrize("direction", ["forward", "bidirectional"])
+@pytest.mark.parametrize(
+    ("op_type", "activations", "options", "written"),
+    [
+        (
+            "LSTM",
+            ["HardSigmoid", "Softsign", "Softsign"],
+            {},
+            {"recurrent_activation": ("hard_sigmoid", 0.2, 0.5), "activation": "softsign"},
+        ),
+        (
+            "GRU",
+            ["HardSigmoid", "Tanh"],
+            {"activation_alpha": [0.25], "activation_beta": [0.4], "linear_before_reset": 1},
+            {"recurrent_activation": ("hard_sigmoid", 0.25, 0.4), "activation": "tanh"},
+        ),
+        (
+            "GRU",
+            ["Sigmoid", "ScaledTanh"],
+            {"activation_alpha": [1.5], "activation_beta": [0.5]},
+            {"recurrent_activation": "sigmoid", "activation": ("scaled_tanh", 1.5, 0.5)},
+        ),
+        ("RNN", ["Elu"], {}, {"nonlinearity": "elu"}),
+        ("RNN", ["Relu"], {}, {"nonlinearity": "relu"}),
+    ],
+)
+def test_activations_of_its_own(op_type, activations, options, written, direction):
+    count = 2 if direction == "bidirectional" else 1
+    attributes = {"direction": direction, "activations": activations * count}
+    for name, value in options.items():
+        attributes[name] = value if isinstance(value, int) else value * count
+    model, feed = make_model(op_type, make_inputs(op_type, direction, states=True), attributes)
+    expected = vledge.InferenceSession(model).run(None, feed)
+    (summary,) = summaries(simplified(read_model(model)))
+    assert summary.path == "kernel"
+    layer = getattr(vledge.nn, op_type).from_onnx(model)
+    for name, value in written.items():
+        got = getattr(layer, name)
+        assert np.allclose(got[1:], value[1:]) if isinstance(value, tuple) else got == value
+    state = feed["initial_h"]
+    if op_type == "LSTM":
+        state = state, feed["initial_c"]
+    output, _ = layer(feed["X"], state)
+    np.testing.assert_array_equal(output, np.concatenate([*expected[0].transpose(1, 0, 2, 3)], -1))
+
+
 def test_which_node_is_meant():
     model, _ = stack()
     with pytest.raises(ValueError, match=r"2 LSTM nodes \('lstm1', 'lstm2'\): name one"):
@@ -125,7 +173,7 @@ def test_which_node_is_meant():
         ("LSTM", {"direction": "reverse"}, "only reverse"),
         ("LSTM", {"clip": 1.0}, "no clip"),
         ("LSTM", {"input_forget": 1}, "input_forget"),
-        ("LSTM", {"activations": ["HardSigmoid", "Tanh", "Tanh"]}, "activations of its own"),
+        ("LSTM", {"activations": ["Sigmoid", "Tanh", "Relu"]}, "one activation in all"),
     ],
 )
 def test_what_no_layer_can_be(op_type, attributes, match):
@@ -297,3 +345,28 @@ def test_a_quantized_node_is_refused_for_the_true_reason():
             vledge.nn.LSTM.from_onnx(model, name)
     with pytest.raises(ValueError, match=r"0 LSTM nodes \(none\).*\(DynamicQuantizeLSTM\)"):
         vledge.nn.LSTM.from_onnx(model)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("op_type", ["LSTM", "GRU"])
+def test_hard_sigmoid_goes_wherever_a_model_goes(op_type, dtype, tmp_path):
+    """Our own format, strategies for lengths, a layer."""
+    tail = ["Tanh", "Tanh"] if op_type == "LSTM" else ["Tanh"]
+    attributes = {"activations": ["HardSigmoid", *tail]}
+    lengths = np.array([3, 7, 0, 5, 7], np.int32)
+    inputs = make_inputs(op_type, lengths=lengths, dtype=dtype)
+    model, feed = make_model(op_type, inputs, attributes)
+    session = vledge.InferenceSession(model)
+    expected = session.run(None, feed)
+    want = run_definition(op_type, inputs, attributes)
+    tolerance = {np.float16: 2e-3, np.float32: 2e-6, np.float64: 1e-12}[dtype]
+    for got, right in zip(expected, want, strict=True):
+        np.testing.assert_allclose(got, right, rtol=0, atol=tolerance)
+    write(tmp_path / "own.safetensors", read_model(model))
+    for again in (session, vledge.InferenceSession(tmp_path / "own.safetensors")):
+        for strategy in (None, "packed", "lanes", "bucketed"):
+            options = {} if strategy is None else {"strategy": strategy}
+            for got, right in zip(again.run(None, feed, **options), expected, strict=True):
+                np.testing.assert_allclose(got, right, rtol=0, atol=min(tolerance, 1e-6))
+    layer = getattr(vledge.nn, op_type).from_onnx(tmp_path / "own.safetensors")
+    assert layer.recurrent_activation == ("hard_sigmoid", 0.2, 0.5)

@@ -203,9 +203,9 @@ def test_a_backward_direction_is_refused_by_name(ran, direction, strategy):
     assert ran == []
 
 
-@pytest.mark.parametrize("variant", ["peepholes", "clip", "activations", "quantized"])
+@pytest.mark.parametrize("variant", ["peepholes", "clip", "input_forget", "quantized"])
 def test_other_equations_run_padded_only(tmp_path, variant):
-    attributes = {"clip": {"clip": 0.4}, "activations": {"activations": ["Sigmoid", "Tanh", "Elu"]}}
+    attributes = {"clip": {"clip": 0.4}, "input_forget": {"input_forget": 1}}
     inputs = make_inputs("LSTM", states=True, lengths=WITH_EMPTY, peepholes=variant == "peepholes")
     model, feed = make_model("LSTM", inputs, attributes.get(variant, {}))
     if variant == "quantized":

@@ -11,13 +11,32 @@ from hypothesis import strategies as st
 from tests import reference
 from vledge._ext import isa
 from vledge._ext.recurrent import Stepper, run, run_padded
-from vledge._ext.weights import Direction
+from vledge._ext.weights import FUNCTIONS, Direction
 
 CELLS = list(reference.GATES)
+PARAMETERS = {
+    "affine": (0.7, 0.1),
+    "leaky_relu": (0.05, 0.0),
+    "thresholded_relu": (0.2, 0.0),
+    "scaled_tanh": (1.7, 0.6),
+    "hard_sigmoid": (1 / 6, 0.5),
+    "elu": (1.3, 0.9),
+    "clip": (-0.3, 0.4),
+}
 TOLERANCE = {np.float32: 2e-6, np.float64: 1e-13}
 
 
-def case(kind, input_size, hidden_size, lengths, dtype, proj_size=0, reverses=(False,), seed=0):
+def case(
+    kind,
+    input_size,
+    hidden_size,
+    lengths,
+    dtype,
+    proj_size=0,
+    reverses=(False,),
+    seed=0,
+    activations=None,
+):
     """(directions, data, batch_sizes, h_0, c_0, expected (output, h_n, c_n))"""
     rng = np.random.default_rng(seed)
     lengths = sorted(lengths, reverse=True)
@@ -31,20 +50,23 @@ def case(kind, input_size, hidden_size, lengths, dtype, proj_size=0, reverses=(F
     for d, reverse in enumerate(reverses):
         params = reference.random_params(rng, kind, input_size, hidden_size, proj_size)
         params = {name: a.astype(dtype) for name, a in params.items()}
-        directions.append(Direction(kind, **params, reverse=reverse))
-        expected.append(reference.run(kind, params, data, batch_sizes, h_0[d], c_0[d], reverse))
+        directions.append(Direction(kind, **params, reverse=reverse, activations=activations))
+        states = h_0[d], c_0[d]
+        expected.append(
+            reference.run(kind, params, data, batch_sizes, *states, reverse, activations)
+        )
     outputs, h_n, c_n = zip(*expected, strict=True)
     expected = np.concatenate(outputs, axis=1), np.stack(h_n), np.stack(c_n)
     return directions, data, batch_sizes, h_0, c_0 if kind == "lstm" else None, expected
 
 
-def assert_close(result, expected, dtype):
+def assert_close(result, expected, dtype, times=1):
     for got, want in zip(result, expected, strict=True):
         if got is not None:
             assert got.dtype == dtype
             # relu's states are not bounded: sums round in proportion to the largest of them
             size = max(1.0, np.abs(want).max(initial=0.0))
-            np.testing.assert_allclose(got, want, rtol=0, atol=TOLERANCE[dtype] * size)
+            np.testing.assert_allclose(got, want, rtol=0, atol=times * TOLERANCE[dtype] * size)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -82,6 +104,69 @@ def test_units_that_do_not_fill_a_vector(instruction_set, kind):
                 threads=1,
             )
             assert np.array_equal(alone[0], together[0][rows])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("kind", ["lstm", "gru", "gru_reset_before", "rnn"])
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_activations(instruction_set, name, kind, dtype):
+    """Each in every place, beside others; by rows, by pairs of panels, narrow ones, projected."""
+    alpha, beta = PARAMETERS.get(name, (0.0, 0.0))
+    own, others = (name, alpha, beta), (("hard_sigmoid", 0.2, 0.5), ("softsign", 0.0, 0.0))
+    places = {"lstm": 3, "rnn": 1}.get(kind, 2)
+    for place in range(places):
+        asked = [others[0], *[others[1]] * (places - 1)]
+        asked[place] = own
+        for hidden_size, lengths, reverses, proj_size in (
+            (5, [3], (False,), 0),
+            (33, [4, 4, 2, 1], (False, True), 0),
+            (19, [3, 3, 3, 3, 3, 2], (True,), 7 if kind == "lstm" else 0),
+        ):
+            *arguments, expected = case(
+                kind,
+                4,
+                hidden_size,
+                lengths,
+                dtype,
+                proj_size,
+                reverses,
+                activations=tuple(asked),
+            )
+            # gates that are not bounded multiply what was rounded, step by step
+            assert_close(run(*arguments), expected, dtype, 10 if name == "exponential" else 1)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_the_range_of_an_activation(instruction_set, name, dtype):
+    """By one unit without weights of the state: small, large, infinite, NaN."""
+    alpha, beta = PARAMETERS.get(name, (0.0, 0.0))
+    one, zero = np.ones((1, 1), dtype), np.zeros((1, 1), dtype)
+    direction = Direction("rnn", one, zero, activations=((name, alpha, beta),))
+    tiny = np.finfo(dtype).tiny
+    magnitudes = np.array([0, tiny * 4, 1e-9, 1e-4, 0.3, 1, 2.5, 3.1, 20, 80], dtype)
+    infinities = [] if name in ("silu", "gelu") else [np.inf, -np.inf]  # 0 x infinity is theirs
+    x = np.concatenate([magnitudes, -magnitudes, np.array([*infinities, np.nan], dtype)])
+    output, _, _ = run([direction], x[:, None], np.array([len(x)], np.int64))
+    with np.errstate(all="ignore"):
+        wanted = reference.FUNCTIONS[name](x.astype(np.float64), alpha, beta)
+    np.testing.assert_allclose(
+        output[:-1, 0], wanted[:-1], rtol=TOLERANCE[dtype] * 4, atol=TOLERANCE[dtype]
+    )
+    assert np.isnan(output[-1, 0])
+
+
+def test_activations_that_a_cell_has_not():
+    w_ih, w_hh = np.zeros((8, 3), np.float32), np.zeros((8, 2), np.float32)
+    tanh = ("tanh", 0.0, 0.0)
+    with pytest.raises(ValueError, match="cell 'lstm' has 3 activations"):
+        Direction("lstm", w_ih, w_hh, activations=(tanh,))
+    with pytest.raises(ValueError, match="activation 'sine' is not one of sigmoid"):
+        Direction("lstm", w_ih, w_hh, activations=(tanh, tanh, ("sine", 0, 0)))
+    with pytest.raises(ValueError, match="cell 'rnn' has 1 activations, got None"):
+        Direction("rnn", w_ih[:2], w_hh[:2])
+    with pytest.raises(ValueError, match="cell 'rnn_relu' has 0 activations"):
+        Direction("rnn_relu", w_ih[:2], w_hh[:2], activations=(tanh,))
 
 
 @pytest.mark.parametrize("kind", CELLS)

@@ -4,7 +4,17 @@ import numpy as np
 
 from vledge import nn
 
-KINDS = ("lstm", "lstm_proj", "gru", "gru_reset_before", "rnn_tanh", "rnn_relu", "indrnn")
+KINDS = (
+    "lstm",
+    "lstm_proj",
+    "lstm_hard",
+    "gru",
+    "gru_reset_before",
+    "gru_reset_before_hard",
+    "rnn_tanh",
+    "rnn_relu",
+    "indrnn",
+)
 
 LENGTHS = {
     "drawn": (5, 1, 9, 3, 9, 2, 7),
@@ -23,10 +33,12 @@ def make_layer(kind, num_layers=1, bidirectional=False, dtype="float32", batch_f
         "batch_first": batch_first,
         "dtype": dtype,
     }
+    if kind.endswith("hard"):
+        options["recurrent_activation"] = ("hard_sigmoid", 0.2, 0.5)
     if kind.startswith("rnn"):
         layer = nn.RNN(5, 7, nonlinearity=kind[4:], **options)
     elif kind.startswith("gru"):
-        layer = nn.GRU(5, 7, reset_after=kind == "gru", **options)
+        layer = nn.GRU(5, 7, reset_after="before" not in kind, **options)
     elif kind == "indrnn":
         layer = nn.IndRNN(5, 7, **options)
     else:

@@ -1,6 +1,8 @@
 """RNN, LSTM and GRU against torch, live, and against the float64 definition."""
 
+import copy
 import itertools
+import pickle
 
 import numpy as np
 import pytest
@@ -421,3 +423,70 @@ def test_cells(torch, cell, dtype):
         ours(x, (wrong, wrong) if cell == "LSTMCell" else wrong)
     with pytest.raises(RuntimeError, match="no weights yet"):
         getattr(nn, cell)(6, 11)(np.zeros((2, 6), np.float32))
+
+
+HARD = ("hard_sigmoid", 0.2, 0.5)
+CHOICES = [
+    (nn.LSTM, {"recurrent_activation": HARD}, "recurrent_activation=('hard_sigmoid', 0.2, 0.5)"),
+    (nn.LSTM, {"activation": "softsign"}, "activation='softsign'"),
+    (nn.GRU, {"recurrent_activation": HARD, "activation": "relu6"}, "activation='relu6'"),
+    (nn.GRU, {"recurrent_activation": HARD, "reset_after": False}, "reset_after=False"),
+    (nn.RNN, {"nonlinearity": "linear"}, "nonlinearity='linear'"),
+    (nn.RNN, {"nonlinearity": ("leaky_relu", 0.1)}, "nonlinearity=('leaky_relu', 0.1)"),
+]
+
+
+@pytest.mark.parametrize(("cls", "options", "written"), CHOICES)
+def test_activations_go_wherever_the_weights_go(cls, options, written):
+    """step(), a list, from_weights, pickle, deepcopy and a later load_state_dict."""
+    layer = cls(3, 20, 2, **options)
+    rng = np.random.default_rng(0)
+    weights = {n: rng.uniform(-1, 1, d.shape) for n, d in layer._declared.items()}
+    layer.load_state_dict(weights)
+    assert written in repr(layer)
+    x = rng.standard_normal((6, 2, 3)).astype(np.float32)
+    expected, _ = layer(x)
+    default = {"nonlinearity": "tanh"} if cls is nn.RNN else {}
+    plain = cls.from_weights(weights, dtype="float32", **default)
+    assert np.abs(plain(x)[0] - expected).max() > 1e-3
+    same = (
+        cls.from_weights(weights, dtype="float32", **options),
+        pickle.loads(pickle.dumps(layer)),
+        copy.deepcopy(layer),
+    )
+    for other in same:
+        np.testing.assert_array_equal(other(x)[0], expected)
+    layer.load_state_dict(layer.state_dict())
+    hx = None
+    for t, frame in enumerate(x):
+        y, hx = layer.step(frame, hx)
+        np.testing.assert_allclose(y, expected[t], rtol=0, atol=1e-6)
+    got, ends = layer(x, lengths=[6, 4])
+    np.testing.assert_allclose(got[:4, 1], expected[:4, 1], rtol=0, atol=1e-6)
+    one = ends[0] if isinstance(ends, tuple) else ends
+    np.testing.assert_allclose(one[-1, 1], expected[3, 1], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("choice", "match"),
+    [
+        ("hard_sigmoid", r"two functions: \('hard_sigmoid', 0.2, 0.5\) before Keras 3"),
+        ("sine", "'sine' is not one of sigmoid, tanh"),
+        ("leaky_relu", r"needs its parameters: \('leaky_relu', alpha\)"),
+        (("affine", 1), "needs its parameters"),
+        (("relu", 1), "relu has 0 parameters"),
+        (("elu", "a"), "no numbers"),
+        (("clip", 0, float("inf")), "not finite"),
+        ((), "is not one of"),
+        (None, "is not one of"),
+        (np.tanh, "is not one of"),
+    ],
+)
+def test_activations_that_there_are_not(choice, match):
+    for make in (
+        lambda: nn.LSTM(2, 3, activation=choice),
+        lambda: nn.GRU(2, 3, recurrent_activation=choice),
+        lambda: nn.RNN(2, 3, nonlinearity=choice),
+    ):
+        with pytest.raises(ValueError, match=match):
+            make()

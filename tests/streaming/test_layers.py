@@ -25,6 +25,7 @@ def frames(shape, dtype=np.float32, seed=1):
     return np.random.default_rng(seed).normal(size=shape).astype(dtype)
 
 
+HARD = ("hard_sigmoid", 0.2, 0.5)
 LAYERS = {
     "lstm": lambda **o: nn.LSTM(5, 19, **o),
     "lstm-3": lambda **o: nn.LSTM(5, 33, 3, **o),
@@ -35,6 +36,12 @@ LAYERS = {
     "indrnn": lambda **o: nn.IndRNN(5, 19, 2, "tanh", **o),
     "indrnn-relu": lambda **o: nn.IndRNN(5, 7, **o),
     "rnn-relu": lambda **o: nn.RNN(5, 9, nonlinearity="relu", **o),
+    "rnn-softsign": lambda **o: nn.RNN(5, 9, nonlinearity="softsign", **o),
+    "lstm-hard": lambda **o: nn.LSTM(5, 19, 2, recurrent_activation=HARD, **o),
+    "gru-hard": lambda **o: nn.GRU(5, 19, activation="elu", recurrent_activation=HARD, **o),
+    "gru-reset-before-hard": lambda **o: nn.GRU(
+        5, 19, reset_after=False, recurrent_activation=HARD, **o
+    ),
 }
 
 

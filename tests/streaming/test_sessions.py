@@ -282,3 +282,16 @@ def test_bands_side_by_side_are_one_stream():
         stream.reset(rows=[0])
     with pytest.raises(vledge.UnsupportedError, match="cannot be 2"):
         stream.join()
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+def test_activations_of_their_own(kind):
+    tail = ["Softsign", "Softsign"] if kind == "LSTM" else ["Softsign"]
+    node, arrays = recurrent(kind, activations=["HardSigmoid", *tail])
+    model = built([node], arrays, {"x": ["T", "N", FEATURES]}, {"Y": ["T", 1, "N", HIDDEN]})
+    x = frames((FRAMES, 2, FEATURES))
+    (expected,) = theirs(model, x=x)
+    stream = vledge.InferenceSession(model).stream(batch=2, time_axis=0)
+    steps = np.stack([stream.step(frame) for frame in x])
+    np.testing.assert_allclose(steps, expected, rtol=0, atol=1e-5)
+    assert np.abs(expected).max() > 0.1

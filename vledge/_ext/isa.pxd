@@ -1,4 +1,12 @@
 cdef extern from "simd/kernels.h" nogil:
+    ctypedef struct vl_nonlinearity:
+        int function
+        double alpha, beta
+
+    int VL_SIGMOID, VL_TANH, VL_RELU, VL_AFFINE, VL_LEAKY_RELU, VL_THRESHOLDED_RELU
+    int VL_SCALED_TANH, VL_HARD_SIGMOID, VL_ELU, VL_SOFTSIGN, VL_SOFTPLUS, VL_EXPONENTIAL
+    int VL_SILU, VL_GELU, VL_CLIP
+
     ctypedef struct vl_step:
         ptrdiff_t rows, depth, first_panel, last_panel, hidden_size
         int turned
@@ -17,6 +25,7 @@ cdef extern from "simd/kernels.h" nogil:
         void *out
         const ptrdiff_t *out_rows
         ptrdiff_t out_next
+        const vl_nonlinearity *activations
 
     ctypedef struct vl_product:
         ptrdiff_t rows, depth, first, last, vectors, columns

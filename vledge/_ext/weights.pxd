@@ -1,4 +1,4 @@
-from vledge._ext.isa cimport vl_kernels
+from vledge._ext.isa cimport vl_kernels, vl_nonlinearity
 
 cdef enum Cell:
     LSTM
@@ -6,6 +6,7 @@ cdef enum Cell:
     GRU_RESET_BEFORE
     RNN_TANH
     RNN_RELU
+    RNN                      # its activation is one of `functions`
     INDRNN_TANH
     INDRNN_RELU
 
@@ -30,6 +31,8 @@ ctypedef struct Weights:
     const void *w_candidate
     const void *bias_candidate
     const void *w_hr
+    vl_nonlinearity functions[3]         # where the layer asks for its own activations, ...
+    const vl_nonlinearity *activations   # ... these; else NULL
 
 
 cdef class Direction:
@@ -38,5 +41,6 @@ cdef class Direction:
     cdef object bias_parts   # (bias_ih, bias_hh) as they were given, for unpacking
     cdef readonly str cell
     cdef readonly object dtype
+    cdef readonly tuple activations      # (name, alpha, beta) each, or None
     cdef readonly Py_ssize_t input_size, hidden_size, proj_size
     cdef readonly bint reverse

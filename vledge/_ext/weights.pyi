@@ -1,6 +1,7 @@
 import numpy as np
 
 GATES: dict[str, int]
+FUNCTIONS: dict[str, int]
 
 def vector_count(gates: int, hidden_size: int, lanes: int) -> int: ...
 
@@ -11,6 +12,7 @@ class Direction:
     hidden_size: int
     proj_size: int
     reverse: bool
+    activations: tuple[tuple[str, float, float], ...] | None
     def __init__(
         self,
         cell: str,
@@ -20,6 +22,7 @@ class Direction:
         bias_hh: np.ndarray | None = None,
         weight_hr: np.ndarray | None = None,
         reverse: bool = False,
+        activations: tuple[tuple[str, float, float], ...] | None = None,
     ) -> None: ...
     @property
     def isa(self) -> str: ...

@@ -8,15 +8,22 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from vledge.cli.table import rows, size
 from vledge.formats import holds_graph, read_checkpoint
+from vledge.formats.source import FORMATS
 from vledge.nn import recognize
+from vledge.nn.recognize import RecurrentLayer
+
+if TYPE_CHECKING:
+    from vledge.formats.keras_recurrent import RecurrentSummary
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``vledge inspect``."""
-    parser.add_argument("file", help=".pt .pth .bin .jit .pt2 .safetensors .npz .onnx")
+    parser.add_argument("file", help=".pt .pth .bin .jit .pt2 .safetensors .npz .keras .h5 .onnx")
     parser.add_argument("--key", help="the part of a checkpoint to read, for example model_state")
     parser.add_argument(
         "--only",
@@ -37,7 +44,11 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError("--only is for a file that holds a graph")
     checkpoint = read_checkpoint(arguments.file, arguments.key)
     weights = checkpoint.weights
-    layers = recognize(weights)
+    layers: Sequence[RecurrentLayer | RecurrentSummary] = recognize(weights)
+    if any(f.name == checkpoint.format and f.module == "keras_file" for f in FORMATS):
+        from vledge.formats.keras_recurrent import recurrent_layers
+
+        layers = recurrent_layers(arguments.file)
     if arguments.json:
         report = {
             "file": os.fspath(arguments.file),
@@ -64,17 +75,40 @@ def run(arguments: argparse.Namespace) -> int:
     )
     print("recurrent layers:" if layers else "no recurrent layers recognised")
     for layer in layers:
-        words = [f"{layer.kind} {layer.input_size} -> {layer.hidden_size}"]
-        if layer.proj_size:
-            words.append(f"projected to {layer.proj_size}")
-        if layer.num_layers > 1:
-            words.append(f"{layer.num_layers} layers")
-        if layer.bidirectional:
-            words.append("bidirectional")
-        if not layer.bias:
-            words.append("no bias")
-        print(f"  {layer.prefix or '(top)'}: {', '.join(words)}, {size(layer.nbytes)}")
+        print(f"  {_words(layer) if isinstance(layer, RecurrentLayer) else _keras_words(layer)}")
     for title, found in (("left out", checkpoint.skipped), ("not read", checkpoint.elsewhere)):
         for name, why in found.items():
             print(f"{title}: {name}: {why}")
     return 0
+
+
+def _words(layer: RecurrentLayer) -> str:
+    words = [f"{layer.kind} {layer.input_size} -> {layer.hidden_size}"]
+    if layer.proj_size:
+        words.append(f"projected to {layer.proj_size}")
+    if layer.num_layers > 1:
+        words.append(f"{layer.num_layers} layers")
+    words += _flags(layer)
+    return f"{layer.prefix or '(top)'}: {', '.join(words)}, {size(layer.nbytes)}"
+
+
+def _flags(layer: RecurrentLayer | RecurrentSummary) -> list[str]:
+    words = ["bidirectional"] if layer.bidirectional else []
+    return words if layer.bias else [*words, "no bias"]
+
+
+def _keras_words(layer: RecurrentSummary) -> str:
+    """A layer of a Keras file, by the names that `from_keras` takes."""
+    sizes = " -> ".join(map(str, [layer.input_size, *layer.hidden_size]))
+    words = [f"{layer.kind or layer.class_name} {sizes}", *_flags(layer)]
+    usual = {"activation": "tanh", "recurrent_activation": "sigmoid", "reset_after": True}
+    told = layer.arguments or {}
+    words += [
+        f"{name}={told[name]!r}" for name, value in usual.items() if told.get(name, value) != value
+    ]
+    words.append(size(layer.nbytes))
+    if layer.refused:
+        words.append(f"from_keras refuses it: {layer.refused}")
+    elif layer.arguments is None:
+        words.append("its arguments are not told")
+    return f"{layer.name} ({layer.path}): {', '.join(words)}"

@@ -17,6 +17,7 @@ import numpy as np
 
 from vledge import nn
 from vledge.cli.progress import Bar
+from vledge.cli.recurrent_layer import keras_layer
 from vledge.cli.table import rows
 from vledge.formats import load_weights
 from vledge.lengths import last_output, run_many
@@ -97,6 +98,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _layer(path: str, prefix: str | None, nonlinearity: str) -> Any:
     """The recurrent layer in a file of weights."""
+    layer = keras_layer(path, prefix)
+    if layer is not None:
+        return layer
     weights = load_weights(path)
     found = {one.prefix: one for one in nn.recognize(weights) if not one.kind.endswith("Cell")}
     if prefix is not None and prefix not in found and prefix + "." in found:

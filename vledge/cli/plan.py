@@ -215,9 +215,23 @@ def _model(path: str, name: str | None) -> Any:
 def _layers(path: str) -> dict[str, Any]:
     """Shapes by the prefix of the weights' names."""
     from vledge import nn
+    from vledge.cli.recurrent_layer import keras_layers
     from vledge.formats import load_weights
-    from vledge.planning.shapes import shapes_of
+    from vledge.planning.shapes import LayerShape, shapes_of
 
+    keras = keras_layers(path)
+    if keras is not None:
+        return {
+            one.name: LayerShape(
+                (one.kind or "").lower(),
+                one.input_size,
+                one.hidden_size[0],
+                num_layers=len(one.hidden_size),
+                bidirectional=one.bidirectional,
+            )
+            for one in keras
+            if len({*one.hidden_size}) == 1
+        }
     layers = nn.recognize(load_weights(path))
     return {one.prefix: shapes_of(one)[0] for one in layers if not one.kind.endswith("Cell")}
 

@@ -7,7 +7,6 @@ Source: keras.src.saving.saving_lib and keras.src.legacy.saving.legacy_h5_format
 
 from __future__ import annotations
 
-import json
 import os
 from typing import Any, Final, NamedTuple
 
@@ -16,13 +15,14 @@ import numpy as np
 from vledge.errors import FormatError
 from vledge.formats.checkpoint import Checkpoint
 from vledge.formats.hdf5_file import read_hdf5
+from vledge.formats.keras_config import MAX_CONFIG_BYTES, parsed
 from vledge.formats.source import Source, identified, open_source
 
-__all__ = ["KerasModel", "read", "read_model"]
+__all__ = ["KerasModel", "read", "read_config", "read_model"]
 
-MAX_CONFIG_BYTES: Final = 16 << 20
 WEIGHTS_MEMBER: Final = "model.weights.h5"
 CONFIG_MEMBER: Final = "config.json"
+METADATA_MEMBER: Final = "metadata.json"
 
 _OPTIMIZERS: Final[tuple[str, ...]] = ("optimizer", "optimizer_weights")
 
@@ -34,6 +34,7 @@ class KerasModel(NamedTuple):
     ``names``: group → the name of the layer whose weights are there, where that is recorded.
     ``config``: Keras' description of the model, parsed JSON; None in a file of weights alone.
     ``legacy``: whether the layout is Keras 2's, where variables have names and not numbers.
+    ``version``: of the Keras that wrote the file, where it says so; "3" where only that shows.
     """
 
     weights: dict[str, np.ndarray]
@@ -42,6 +43,7 @@ class KerasModel(NamedTuple):
     names: dict[str, str]
     config: dict[str, Any] | None
     legacy: bool
+    version: str | None
 
 
 def read(source: Source, key: str | None) -> Checkpoint:
@@ -60,6 +62,25 @@ def read_model(path: str | os.PathLike[str]) -> KerasModel:
     return _model(source)
 
 
+def read_config(path: str | os.PathLike[str]) -> tuple[dict[str, Any], str | None]:
+    """A model's description out of its JSON, a ``.keras`` or an ``.h5`` file, and the version of
+    Keras that the file is of, where it says so; FormatError if the file has none."""
+    source = open_source(path)
+    if source.starts_with(b"{"):
+        config = parsed(bytes(source.data[: len(source.data)]))
+        version = None
+        beside = os.path.join(os.path.dirname(os.fspath(path)), METADATA_MEMBER)
+        if os.path.basename(os.fspath(path)) == CONFIG_MEMBER and os.path.isfile(beside):
+            with open(beside, "rb") as file:
+                version = _said_version(file.read(MAX_CONFIG_BYTES))
+    else:
+        model = read_model(path)
+        config, version = model.config, model.version
+    if config is None or not isinstance(config.get("config", config.get("layers")), (dict, list)):
+        raise FormatError("it holds no description of a Keras model")
+    return config, version
+
+
 def _model(source: Source) -> KerasModel:
     described: str | bytes | None
     if source.archive is None:
@@ -71,7 +92,10 @@ def _model(source: Source) -> KerasModel:
         except FormatError as error:
             raise FormatError(f"{WEIGHTS_MEMBER}: {error}") from None
         described = bytes(source.archive.read(source.archive.folder + CONFIG_MEMBER))
-    legacy = "keras_version" in content.texts[""]  # Keras 3's own layouts say it elsewhere
+    # Keras 3's own layouts say their version elsewhere, and number all variables.
+    legacy = "keras_version" in content.texts[""] or not any(
+        group.rpartition("/")[2] == "vars" for group in content.texts
+    )
     root = "model_weights/" if legacy else ""
     elsewhere = {
         group: "the state of an optimizer" for group in _OPTIMIZERS if group in content.texts
@@ -88,20 +112,22 @@ def _model(source: Source) -> KerasModel:
     for group, texts in content.texts.items():
         if group.endswith("/vars") and "name" in texts:
             names[group.removesuffix("/vars")] = texts["name"]
-    config = _parsed(described)
-    return KerasModel(own(content.arrays), own(content.skipped), elsewhere, names, config, legacy)
+    config = parsed(described)
+    version = content.texts[""].get("keras_version") or _archive_version(source)
+    if version is None and names:  # Keras 2.12 to 2.15 have the same layout, without names
+        version = "3"
+    return KerasModel(
+        own(content.arrays), own(content.skipped), elsewhere, names, config, legacy, version
+    )
 
 
-def _parsed(described: str | bytes | None) -> dict[str, Any] | None:
-    """The JSON text of a model's description, parsed."""
-    if described is None:
+def _archive_version(source: Source) -> str | None:
+    """What a ``.keras`` archive says of the Keras that wrote it."""
+    if source.archive is None or not source.has_member(METADATA_MEMBER):
         return None
-    if len(described) > MAX_CONFIG_BYTES:
-        raise FormatError(f"the model's description has {len(described):,} bytes")
-    try:
-        config = json.loads(described)
-    except (ValueError, RecursionError):
-        raise FormatError("the model's description is no JSON") from None
-    if not isinstance(config, dict):
-        raise FormatError("the model's description is JSON, but no object")
-    return config
+    return _said_version(bytes(source.archive.read(source.archive.folder + METADATA_MEMBER)))
+
+
+def _said_version(metadata: bytes) -> str | None:
+    version = (parsed(metadata) or {}).get("keras_version")
+    return version if isinstance(version, str) else None

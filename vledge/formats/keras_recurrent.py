@@ -1,323 +1,300 @@
-"""Keras' recurrent layers out of its files, in torch's names, layout and order of gates.
+"""A recurrent layer out of a Keras file, with all that `vledge.nn` must know to be it.
 
-Keras holds ``kernel [I, G*H]``, ``recurrent_kernel [H, G*H]`` and ``bias``, with the gates
-i, f, c, o of an LSTM and z, r, h of a GRU. Torch's matrices are their transposes, with the gates
-i, f, g, o and r, z, n. A GRU with ``reset_after=True`` has two rows of bias, torch's ``bias_ih``
-and ``bias_hh``; elsewhere there is one.
-Source: keras.src.layers.rnn, Keras 3.15.
+What the file's own description says holds; where it has none, what one beside it says; then what
+the caller says. What nobody says is taken to be Keras' default, and a warning names it.
 """
 
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from vledge.errors import FormatError, UnsupportedError
-from vledge.formats.keras_file import KerasModel, read_model
+from vledge.formats.keras_arguments import ARGUMENTS, Told, difference, told
+from vledge.formats.keras_beside import neighbours
+from vledge.formats.keras_config import descriptions, version_of
+from vledge.formats.keras_file import KerasModel, read_config, read_model
+from vledge.formats.keras_layers import Layer, layers
+from vledge.formats.keras_weights import converted
 
-__all__ = ["layer_weights"]
+__all__ = ["ARGUMENTS", "RecurrentSummary", "layer_weights", "recurrent_layers"]
 
-KINDS: Final = {"LSTM": "LSTM", "GRU": "GRU", "SimpleRNN": "RNN"}
-GATES: Final = {"LSTM": 4, "GRU": 3, "RNN": 1}
-GATE_ORDER: Final = {"LSTM": (0, 1, 2, 3), "GRU": (1, 0, 2), "RNN": (0,)}  # Keras' place of torch's
-VARIABLES: Final = ("kernel", "recurrent_kernel", "bias")
-MAX_NESTING: Final = 32
-
-_BOTH: Final = ("forward", "backward")
-_DIRECTIONS = re.compile(r"(forward|backward)_(.+)")
-_CELL = re.compile(r"(.*_)?cell(_\d+)?")
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A recurrent layer of a file: where it is, and the weights of its one or two directions."""
-
-    path: str  #: its group in the file
-    name: str  #: the name that the model's author knows it by
-    cells: dict[str, dict[str, np.ndarray]]  #: by direction, forward and backward
-
-    def kind(self) -> str:
-        """LSTM, GRU or RNN, by the shapes of the weights; FormatError if they make none."""
-        for cell in self.cells.values():
-            for kind, gates in GATES.items():
-                recurrent = cell.get("recurrent_kernel", np.empty(0))
-                if recurrent.ndim == 2 and recurrent.shape[1] == gates * recurrent.shape[0]:
-                    return kind
-        shapes = {name: a.shape for cell in self.cells.values() for name, a in cell.items()}
-        raise FormatError(f"layer {self.name!r} is no LSTM, GRU or SimpleRNN: it has {shapes}")
-
-
-@dataclass(frozen=True)
-class Description:
-    """What the model's config says of a layer: its class and its arguments."""
-
-    group: str  #: where Keras 3 puts its weights
-    path: tuple[str, ...]  #: its name, behind those of the models that it is nested in
-    class_name: str
-    config: Mapping[str, Any]
+Config = str | os.PathLike[str] | Mapping[str, Any]
 
 
 def layer_weights(
-    path: str | os.PathLike[str], kind: str, layer: str | Sequence[str] | None
-) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """torch's weights of a layer, or of several as one stack, and the options of the layer.
+    path: str | os.PathLike[str],
+    kind: str,
+    layer: str | Sequence[str] | None,
+    said: Mapping[str, Any],
+    config: Config | None = None,
+) -> tuple[dict[str, np.ndarray], Told]:
+    """torch's weights of a layer, or of several as one stack, and its arguments in Keras' words.
 
     ``kind`` is LSTM, GRU or RNN. ``layer`` is a layer's name, a list of them from the first layer
-    to the last, or None for the only one of this kind. An option that the file does not tell is
-    None: ``nonlinearity`` in a file of weights alone, ``reset_after`` if there is no bias either.
+    to the last, or None for the only one of this kind. ``said`` are some of ``ARGUMENTS``;
+    ``config`` is the model's description, or a file that has one. The arguments of the result are
+    activation, recurrent_activation and reset_after, as far as the kind has them, and time_major.
     """
+    file = os.fspath(path)
     try:
-        model = read_model(path)
-        descriptions = list(_descriptions(model.config, "", ())) if model.config else []
-        arrays: dict[str, np.ndarray] = {}
-        options: dict[str, Any] = {}
-        for number, chosen in enumerate(_chosen(list(_layers(model)), kind, layer)):
-            own = _converted(arrays, number, chosen, kind)
-            if model.config is not None:
-                own.update(_described(chosen, kind, _description(model, chosen, descriptions)))
-            if number and options != own:
-                raise UnsupportedError(
-                    f"layer {chosen.name!r} differs from the layer before it in {own}"
-                )
-            options = own
+        found, version, notes = _read(path, config)
+        chosen = _chosen(found, kind, layer)
+        if config is not None and (lost := [one for one in chosen if one.description is None]):
+            raise FormatError(f"config does not describe {_listed(lost)}")
+        arrays, arguments, assumed = _stack(chosen, kind, said, version)
+    except (FormatError, UnsupportedError) as error:
+        raise type(error)(f"{file}: {error}") from None
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from None
+    if assumed:
+        names = ", ".join(repr(one.name) for one in chosen)
+        notes.append(
+            f"weights alone do not tell the arguments of {names}, taken are {', '.join(assumed)}. "
+            "Say what you know, or config=, the model's JSON or .keras file"
+        )
+    if notes:
+        warnings.warn(f"{file}: {'; '.join(notes)}", stacklevel=3)
+    return arrays, arguments
+
+
+class RecurrentSummary(NamedTuple):
+    """A recurrent layer of a Keras file."""
+
+    kind: str | None  #: LSTM, GRU or RNN; None for what no layer here is
+    name: str
+    path: str  #: its group in the file, another name for it
+    class_name: str
+    input_size: int
+    hidden_size: list[int]  #: units, from the first of a stack of cells to the last
+    bidirectional: bool
+    bias: bool
+    nbytes: int
+    arguments: Told | None  #: None where the file, or a config beside it, does not tell them
+    refused: str  #: why `from_keras` refuses it, or ""
+
+
+def recurrent_layers(path: str | os.PathLike[str]) -> list[RecurrentSummary]:
+    """The recurrent layers of a file, those that no layer here can be among them."""
+    try:
+        found, version, _ = _read(path, None)
+        return [_summary(layer, version) for layer in found]
     except (FormatError, UnsupportedError) as error:
         raise type(error)(f"{os.fspath(path)}: {error}") from None
-    return arrays, options
 
 
-# ---- which layers there are
-
-
-def _layers(model: KerasModel) -> Iterator[Layer]:
-    """The recurrent layers, each with both of its directions."""
-    cells: dict[str, dict[str, np.ndarray]] = {}
-    for path, array in model.weights.items():
-        group, _, name = path.rpartition("/")
-        if model.legacy:
-            cells.setdefault(group, {})[name.partition(":")[0]] = array
-        elif re.fullmatch(r"(.*/)?cell/vars", group) and name in ("0", "1", "2"):
-            cells.setdefault(group.removesuffix("/vars"), {})[VARIABLES[int(name)]] = array
-    found: dict[str, dict[str, np.ndarray]] = {}
-    for group, cell in cells.items():
-        if "recurrent_kernel" in cell:
-            path = _without_cell(group) if model.legacy else group.rpartition("/")[0]
-            if path in found:
-                raise FormatError(f"{path!r} holds several recurrent layers in one")
-            found[path] = cell
-    pairs: dict[str, dict[str, str]] = {}
-    for path in found:
-        outer, _, last = path.rpartition("/")
-        match = _DIRECTIONS.fullmatch(last)
-        if outer and match and (model.legacy or match[2] == "layer"):
-            pairs.setdefault(outer, {})[match[1]] = path
-    for path, directions in pairs.items():
-        if len(directions) == 2:
-            both = {direction: found.pop(directions[direction]) for direction in _BOTH}
-            yield Layer(path, model.names.get(path, path.rpartition("/")[2]), both)
-    for path, cell in found.items():
-        yield Layer(path, model.names.get(path, path.rpartition("/")[2]), {"forward": cell})
-
-
-def _without_cell(group: str) -> str:
-    """The layer of a legacy file's group: newer ones have the cell's name behind the layer's."""
-    outer, _, last = group.rpartition("/")
-    # The first part of a path is the layer that Keras files its weights under, and no part of it.
-    return outer if "/" in outer and _CELL.fullmatch(last) else group
-
-
-def _chosen(layers: list[Layer], kind: str, wanted: str | Sequence[str] | None) -> list[Layer]:
-    listed = ", ".join(f"{layer.name!r} ({layer.path})" for layer in layers) or "none"
-    if wanted is None:
-        found = [layer for layer in layers if layer.kind() == kind]
-        if len(found) != 1:
-            raise ValueError(
-                f"the file has {len(found)} layers of kind {kind}: name one of its recurrent "
-                f"layers, {listed}"
-            )
-        return found
-    chosen = []
-    for name in [wanted] if isinstance(wanted, str) else wanted:
-        matching = [layer for layer in layers if name in (layer.name, layer.path)]
-        if len(matching) != 1:
-            problem = "no" if not matching else "more than one"
-            raise ValueError(
-                f"the file has {problem} recurrent layer named {name!r}; it has {listed}"
-            )
-        if matching[0].kind() != kind:
-            raise ValueError(f"layer {name!r} is of kind {matching[0].kind()}, not {kind}")
-        chosen += matching
-    return chosen
-
-
-# ---- weights
-
-
-def _converted(
-    arrays: dict[str, np.ndarray], number: int, layer: Layer, kind: str
-) -> dict[str, Any]:
-    """Add a layer's weights under torch's names; what their shapes say of it."""
-    reset_after = []
-    for direction, cell in layer.cells.items():
-        suffix = f"l{number}" + ("_reverse" if direction == "backward" else "")
-        where = f"layer {layer.name!r}, {direction}: "
-        hidden_size = cell["recurrent_kernel"].shape[0]
-        rows = GATES[kind] * hidden_size
-        kernel = cell.get("kernel", np.empty(0))
-        _expect(where + "kernel", kernel, (kernel.shape[0], rows))
-        _expect(where + "recurrent_kernel", cell["recurrent_kernel"], (hidden_size, rows))
-        arrays[f"weight_ih_{suffix}"] = _rows(kernel, kind)
-        arrays[f"weight_hh_{suffix}"] = _rows(cell["recurrent_kernel"], kind)
-        bias = cell.get("bias")
-        if bias is not None:
-            two = kind == "GRU" and bias.ndim == 2
-            _expect(where + "bias", bias, (2, rows) if two else (rows,))
-            arrays[f"bias_ih_{suffix}"] = _rows(bias[0] if two else bias, kind)
-            arrays[f"bias_hh_{suffix}"] = _rows(bias[1] if two else np.zeros_like(bias), kind)
-            reset_after.append(two)
-    if kind == "RNN":
-        return {"nonlinearity": None}
-    if kind == "LSTM":
-        return {}
-    if len(set(reset_after)) > 1:
-        raise FormatError(f"layer {layer.name!r} has reset_after in one direction only")
-    return {"reset_after": reset_after[0] if reset_after else None}
-
-
-def _expect(name: str, array: np.ndarray, shape: tuple[int, ...]) -> None:
-    if array.shape != shape or array.dtype.kind != "f":
-        raise FormatError(f"{name} is {array.dtype} {array.shape}, expected floats {shape}")
-
-
-def _rows(array: np.ndarray, kind: str) -> np.ndarray:
-    """``[..., G*H]`` in Keras' order of gates -> ``[G*H, ...]`` in torch's."""
-    gates = array.T.reshape(GATES[kind], -1, *array.shape[:-1])
-    return np.ascontiguousarray(gates[list(GATE_ORDER[kind])]).reshape(array.T.shape)
+def _summary(layer: Layer, version: str | None) -> RecurrentSummary:
+    kind, stack = layer.kind(), layer.cells["forward"]
+    arguments, refused = None, ""
+    try:
+        if layer.problem:
+            refused = layer.problem
+        elif kind is None:
+            refused = f"no LSTM, GRU or SimpleRNN, it has {layer.shapes()}"
+        elif layer.description is not None:
+            (arguments, *_), _ = told(layer, kind, {}, version)
+    except (FormatError, UnsupportedError) as error:
+        refused = str(error).removeprefix(f"layer {layer.name!r} ({layer.class_name}): ")
+    kernel, bias = stack[0].arrays.get("kernel", np.empty(0)), "bias" in stack[0].arrays
+    sizes = [
+        array.nbytes for cells in layer.cells.values() for c in cells for array in c.arrays.values()
+    ]
+    return RecurrentSummary(
+        kind,
+        layer.name,
+        layer.path,
+        layer.class_name,
+        # a ConvLSTM's channels stand last but one, too
+        kernel.shape[-2] if kernel.ndim > 1 else 0,
+        [
+            cell.arrays["recurrent_kernel"].shape[-2]
+            for cell in stack
+            if cell.arrays["recurrent_kernel"].ndim > 1
+        ],
+        len(layer.cells) == 2,
+        bias,
+        sum(sizes),
+        arguments,
+        refused,
+    )
 
 
 # ---- the model's description
 
 
-def _descriptions(model: Any, group: str, path: tuple[str, ...]) -> Iterator[Description]:
-    """The layers of a Sequential or Functional model, and those of models nested in it."""
-    if len(path) > MAX_NESTING:
-        raise FormatError(f"models nested deeper than {MAX_NESTING}")
-    match model:
-        case {"config": {"layers": list(layers)}} | {"config": list(layers)}:
-            pass
-        case _:
-            return  # a class of the author's own: what it calls its layers is in its code
-    counts: dict[str, int] = {}
-    for layer in layers:
-        match layer:
-            case {"class_name": str(class_name), "config": (dict() | list()) as config}:
-                pass
-            case _:
-                raise FormatError("the model's description has a layer without class and config")
-        snake = _snake_case(class_name)
-        count = counts[snake] = counts.get(snake, -1) + 1
-        own_group = f"{group}layers/{snake}" + (f"_{count}" if count else "")
-        name = config.get("name") if isinstance(config, dict) else layer.get("name")
-        own_path = (*path, str(name))
-        custom = layer.get("registered_name")
-        if isinstance(config, dict) and "layers" not in config:
-            yield Description(own_group, own_path, custom or class_name, config)
-        yield from _descriptions(layer, f"{own_group}/", own_path)
+def _read(
+    path: str | os.PathLike[str], config: Config | None
+) -> tuple[list[Layer], str | None, list[str]]:
+    """The recurrent layers, the Keras that they are of, and what a caller should know of it."""
+    model = read_model(path)
+    if config is not None:
+        if isinstance(config, Mapping):
+            return *_described(model, config, None), []
+        try:
+            return *_described(model, *read_config(config)), []
+        except FormatError as error:
+            raise FormatError(f"config {os.fspath(config)!r}: {error}") from None
+    if model.config is not None:
+        return *_described(model, model.config, model.version), []
+    return _beside(path, model)
 
 
-def _snake_case(name: str) -> str:
-    """As keras.src.utils.naming.to_snake_case."""
-    name = re.sub(r"\W+", "", name)
-    name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
-    return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
+def _described(
+    model: KerasModel, config: Mapping[str, Any], version: str | None
+) -> tuple[list[Layer], str | None]:
+    version = version or version_of(config) or model.version
+    return layers(model, descriptions(config)), version
 
 
-def _description(model: KerasModel, layer: Layer, descriptions: list[Description]) -> Description:
-    parts = tuple(layer.path.split("/"))
-    group = layer.path.replace("_layer_checkpoint_dependencies", "layers")  # Keras 2.12 and 2.13
-    matching = [
-        one
-        for one in descriptions
-        if (parts[-len(one.path) :] == one.path if model.legacy else one.group == group)
-    ]
-    if not matching:
-        raise UnsupportedError(
-            f"layer {layer.name!r} is not described in the model's config, so that its activations "
-            "are not known; a file of weights alone (save_weights) is read as one with Keras' "
-            "defaults"
-        )
-    return max(matching, key=lambda one: len(one.path))
+def _beside(
+    path: str | os.PathLike[str], model: KerasModel
+) -> tuple[list[Layer], str | None, list[str]]:
+    """By the description beside the file that fits it: the one of its name, or the only one."""
+    alone = layers(model, [])
+    fitting = []
+    for neighbour in neighbours(path):
+        try:
+            found, version = _described(model, neighbour.config, neighbour.version)
+        except (FormatError, UnsupportedError):
+            continue
+        if found and all(layer.fits() for layer in found):
+            fitting.append((neighbour, found, version))
+    own = [entry for entry in fitting if entry[0].belongs] or fitting
+    if len(own) == 1:
+        neighbour, found, version = own[0]
+        note = f"the layers' arguments are those of {neighbour.name} beside it"
+        return found, version, [] if neighbour.belongs else [note]
+    names = " and ".join(neighbour.name for neighbour, _, _ in own)
+    return alone, model.version, [f"{names} beside it may both be its config"] if own else []
 
 
-def _described(layer: Layer, kind: str, description: Description) -> dict[str, Any]:
-    """The options that a layer's description asks for; UnsupportedError for what is not run."""
-    where = f"layer {layer.name!r} ({description.class_name})"
-    config = description.config
-    if description.class_name != "Bidirectional":
-        if "backward" in layer.cells:
-            raise FormatError(f"{where} has weights of two directions")
-        return _one_direction(where, kind, description.class_name, config, layer, "forward")
-    if config.get("merge_mode") != "concat":
-        raise UnsupportedError(f"{where}: merge_mode={config.get('merge_mode')!r}, not 'concat'")
-    found = []
-    for direction, key in (("forward", "layer"), ("backward", "backward_layer")):
-        match config.get(key):
-            case {"class_name": str(name), "config": dict(inner), **entry}:
-                own_class = str(entry.get("registered_name") or name)
-                found.append(_one_direction(where, kind, own_class, inner, layer, direction))
-            case None if direction == "backward":  # Keras 2 wrote it only if it was given
-                found.append(found[0])
-            case _:
-                raise FormatError(f"{where}: {key} is not described")
-    if found[0] != found[1]:
-        raise UnsupportedError(f"{where}: its directions differ: {found[0]} and {found[1]}")
-    return found[0]
+# ---- which layers are meant
 
 
-def _one_direction(
-    where: str,
-    kind: str,
-    class_name: str,
-    config: Mapping[str, Any],
-    layer: Layer,
-    direction: str,
-) -> dict[str, Any]:
-    backwards = bool(config.get("go_backwards"))
-    match class_name, config.get("cell"):
-        case "RNN", {"class_name": str(cell_class), "config": dict(inner), **cell}:
-            class_name = str(cell.get("registered_name") or cell_class).removesuffix("Cell")
-            config = inner
-    if KINDS.get(class_name) != kind:
-        raise UnsupportedError(f"{where}: a class {class_name!r} is not run as {kind}")
-    if backwards != (direction == "backward"):
-        raise UnsupportedError(
-            f"{where}: go_backwards={backwards} in the {direction} direction; vledge.nn.{kind} has "
-            "no layer that is only reverse"
-        )
-    weights = layer.cells.get(direction, {})
-    if not weights:
-        raise FormatError(f"{where}: no weights of the {direction} direction")
-    units, use_bias = config.get("units"), config.get("use_bias")
-    if (units, use_bias) != (weights["recurrent_kernel"].shape[0], "bias" in weights):
-        raise FormatError(
-            f"{where}: units={units}, use_bias={use_bias} do not agree with its weights, "
-            f"{ {name: array.shape for name, array in weights.items()} }"
-        )
-    activation = config.get("activation")
-    if activation not in (("tanh", "relu") if kind == "RNN" else ("tanh",)):
-        raise UnsupportedError(f"{where}: activation={activation!r} is not run")
-    if kind == "RNN":
-        return {"nonlinearity": activation}
-    gate = config.get("recurrent_activation")
-    if gate != "sigmoid":
-        raise UnsupportedError(f"{where}: recurrent_activation={gate!r}, not 'sigmoid'")
-    if kind == "LSTM":
-        return {}
-    reset_after = bool(config.get("reset_after", False))  # Keras before 2.2 had no other form
-    if "bias" in weights and (weights["bias"].ndim == 2) != reset_after:
-        raise FormatError(f"{where}: reset_after={reset_after} does not agree with its bias")
-    return {"reset_after": reset_after}
+def _chosen(found: list[Layer], kind: str, wanted: str | Sequence[str] | None) -> list[Layer]:
+    if wanted is None:
+        fitting = [layer for layer in found if layer.kind() == kind]
+        if len(fitting) != 1:
+            raise ValueError(
+                f"the file has {len(fitting)} layers of kind {kind}: name one of its recurrent "
+                f"layers, {_listed(found)}"
+            )
+        return fitting
+    chosen = []
+    for name in [wanted] if isinstance(wanted, str) else wanted:
+        one = _by_name(found, name)
+        if one.problem:
+            raise UnsupportedError(f"layer {name!r}: {one.problem}")
+        if one.kind() is None:
+            raise UnsupportedError(
+                f"layer {name!r} ({one.class_name}) is no LSTM, GRU or SimpleRNN: it has "
+                f"{one.shapes()}"
+            )
+        if one.kind() != kind:
+            raise ValueError(f"layer {name!r} is of kind {one.kind()}, not {kind}")
+        chosen.append(one)
+    if not chosen:
+        raise ValueError(f"no layer is named; the file has {_listed(found)}")
+    return chosen
+
+
+def _by_name(found: list[Layer], name: str) -> Layer:
+    """By its path or its own name, else by the name of what it is in; or a cell of a stack."""
+    cells = [cell for layer in found for cell in layer.by_cells()]
+    for matching in (
+        [layer for layer in [*found, *cells] if layer.path == name],
+        [layer for layer in found if layer.name == name],
+        [layer for layer in found if name in layer.around],
+        [cell for cell in cells if cell.name == name],
+    ):
+        if len(matching) == 1:
+            return matching[0]
+        if matching:
+            raise ValueError(
+                f"the file has more than one recurrent layer named {name!r}, {_listed(matching)}: "
+                "name one by its path"
+            )
+    raise ValueError(f"the file has no recurrent layer named {name!r}; it has {_listed(found)}")
+
+
+def _listed(found: list[Layer]) -> str:
+    listed = [f"{layer.name!r} ({layer.class_name}, {layer.path})" for layer in found]
+    return ", ".join(listed) or "none"
+
+
+# ---- several as one
+
+
+def _stack(
+    chosen: list[Layer], kind: str, said: Mapping[str, Any], version: str | None
+) -> tuple[dict[str, np.ndarray], Told, list[str]]:
+    """Weights and arguments of layers one upon another, and which arguments were assumed."""
+    parts: list[dict[str, np.ndarray]] = []
+    names: list[str] = []
+    arguments: Told = {}
+    assumed: list[str] = []
+    for layer in chosen:
+        each, guessed = told(layer, kind, said, version)
+        assumed += [guess for guess in guessed if guess not in assumed]
+        if len(layer.cells) != len(chosen[0].cells):
+            raise UnsupportedError(
+                f"{_listed([chosen[0], layer])} are no stack of one vledge.nn.{kind}: one has two "
+                f"directions. {_ALONE}"
+            )
+        for index, own in enumerate(each):
+            cell = layer.cells["forward"][index]
+            where = f"layer {layer.name!r}"
+            if len(each) > 1:
+                where += f", cell {cell.name!r} ({cell.path})"
+            if arguments and own != arguments:
+                raise UnsupportedError(
+                    f"{where} differs from {names[0]}: {difference(own, arguments)}. {_ALONE}"
+                )
+            arguments = own
+            for direction, cells in layer.cells.items():
+                parts.append(converted(cells[index], kind, f"{where}, {direction}"))
+            names.append(where)
+    directions = len(chosen[0].cells)
+    _check_sizes(parts, names, directions, kind)
+    arrays: dict[str, np.ndarray] = {}
+    biased = any("bias_ih" in part for part in parts)
+    for number, part in enumerate(parts):
+        layer_number, backward = divmod(number, directions)
+        if biased and "bias_ih" not in part:  # torch's layers have all of them, or none
+            zeros = np.zeros(len(part["weight_hh"]), part["weight_hh"].dtype)
+            part.update(bias_ih=zeros, bias_hh=zeros)
+        suffix = f"_l{layer_number}" + ("_reverse" if backward else "")
+        arrays.update({name + suffix: array for name, array in part.items()})
+    return arrays, arguments, assumed
+
+
+_ALONE = (
+    "Load each by from_keras with its own name or path, and run the one's output through the next"
+)
+
+
+def _check_sizes(
+    parts: list[dict[str, np.ndarray]], names: list[str], directions: int, kind: str
+) -> None:
+    """UnsupportedError for widths that one layer of `vledge.nn` cannot have, ValueError for those
+    that do not follow one another."""
+    sizes = [(part["weight_ih"].shape[1], part["weight_hh"].shape[1]) for part in parts]
+    for number, (inputs, units) in enumerate(sizes):
+        name, first = names[number // directions], sizes[number - number % directions]
+        if (inputs, units) != first:
+            raise UnsupportedError(
+                f"{name}: forward takes {first[0]} features and has {first[1]} units, backward "
+                f"takes {inputs} and has {units}"
+            )
+        below = number // directions - 1
+        if below >= 0 and inputs != (given := directions * sizes[below * directions][1]):
+            raise ValueError(f"{name} takes {inputs} features, {names[below]} gives {given}")
+        if units != sizes[0][1]:
+            raise UnsupportedError(
+                f"{name} has {units} units, {names[0]} has {sizes[0][1]}: the layers of one "
+                f"vledge.nn.{kind} are of one width. {_ALONE}"
+            )

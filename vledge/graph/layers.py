@@ -16,6 +16,7 @@ from vledge.graph.passes.folding import compute_constants
 from vledge.graph.passes.program import Program
 from vledge.graph.plan import copied, simplified
 from vledge.graph.session import read_model
+from vledge.nn.nonlinearity import Nonlinearity, written
 
 __all__ = ["RecurrentSummary", "layer_weights", "recurrent_nodes", "stack_weights", "summaries"]
 
@@ -228,14 +229,13 @@ def _parts(program: Program, kind: str, node: Node) -> tuple[_Parts, dict[str, A
     cell = prepared.cell.kernel(weights.count)
     if not weights.packed or cell is None:
         raise UnsupportedError(
-            f"{node}: vledge.nn.{kind} has no clip, peepholes, input_forget or activations of "
-            "its own; run the node by vledge.InferenceSession"
+            f"{node}: vledge.nn.{kind} has no clip, peepholes or input_forget; run the node by "
+            "vledge.InferenceSession"
         )
     if weights.packed[0].reverse:
         raise UnsupportedError(f"{node}: vledge.nn.{kind} has no layer that is only reverse")
     own: dict[str, Any] = {"batch_first": bool(prepared.layout)}
-    if kind == "RNN":
-        own["nonlinearity"] = cell.removeprefix("rnn_")
+    own |= _activations(node, kind, cell, [d.activations for d in weights.packed])
     if kind == "GRU":
         own["reset_after"] = cell == "gru"
     parts: _Parts = []
@@ -252,6 +252,25 @@ def _cell_parts(node: Node) -> tuple[_Parts, dict[str, Any]]:
     if node.op_type == "GRUCell":
         options["reset_after"] = True
     return [(False, {part: node.attributes[part] for part in PARTS})], options
+
+
+def _activations(
+    node: Node, kind: str, cell: str, asked: list[tuple[Nonlinearity, ...] | None]
+) -> dict[str, Any]:
+    """A layer's options for the activations of its directions; none where they are the cell's."""
+    first = asked[0]
+    if any(other != first for other in asked) or (
+        first and kind == "LSTM" and first[1] != first[2]
+    ):
+        raise UnsupportedError(
+            f"{node}: vledge.nn.{kind} has one activation in all of its directions and both of its "
+            "places; run the node by vledge.InferenceSession"
+        )
+    if kind == "RNN":
+        return {"nonlinearity": written(first[0]) if first else cell.removeprefix("rnn_")}
+    if first is None:
+        return {}
+    return {"recurrent_activation": written(first[0]), "activation": written(first[1])}
 
 
 def _prepared(program: Program, node: Node) -> RecurrentNode:

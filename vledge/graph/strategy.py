@@ -69,7 +69,7 @@ def run_by_strategy(
             return None
         raise ValueError(
             f"strategy={asked.strategy!r} runs LSTM, GRU and RNN as vledge.nn has them; this node "
-            "is quantized, or has clip, peepholes, input_forget or activations of its own, and "
+            "is quantized, or has clip, peepholes or input_forget, and "
             'runs by "padded" or "auto" only'
         )
     layer = weights.layer

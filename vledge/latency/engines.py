@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from vledge.errors import MissingDependencyError
+from vledge.errors import MissingDependencyError, UnsupportedError
 from vledge.nn.recurrent import RNN, RecurrentBase
 
 __all__ = ["ENGINES", "Step"]
@@ -74,12 +74,19 @@ def _bind_output(binding: Any, name: str, array: np.ndarray) -> None:
     binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
 
 
+def _require_torchs(layer: RecurrentBase) -> None:
+    """UnsupportedError for what the other runtimes' layers would be another layer."""
+    if layer._activations is not None or not getattr(layer, "reset_after", True):
+        raise UnsupportedError(f"{layer!r} is compared with torch's equations only: it has others")
+
+
 def torch_step(layer: RecurrentBase, x: np.ndarray) -> Step:
     """torch's own layer, traced, on a sequence of one step."""
     try:
         import torch
     except ImportError:
         raise MissingDependencyError("pip install torch") from None
+    _require_torchs(layer)
     kind = type(layer).__name__
     options = {"nonlinearity": layer.nonlinearity} if isinstance(layer, RNN) else {}
     rnn = getattr(torch.nn, kind)(
@@ -109,6 +116,7 @@ def _onnx_model(layer: RecurrentBase, rows: int) -> bytes:
         from onnx import TensorProto, helper, numpy_helper
     except ImportError:
         raise MissingDependencyError("pip install onnxruntime onnx") from None
+    _require_torchs(layer)
     kind = type(layer).__name__
     arrays = layer.state_dict()
     gates, size = _ORDER[kind], layer.hidden_size

@@ -17,6 +17,7 @@ from vledge._ext.weights import GATES, Direction
 from vledge.nn.dtype import contiguous, float_dtype, require_cpu, wrong_dtype
 from vledge.nn.model_strategy import MODEL_STRATEGY
 from vledge.nn.module import Module
+from vledge.nn.nonlinearity import Nonlinearity, nonlinearity, written
 from vledge.nn.recognize import read_stack
 from vledge.packing import PackedSequence, by_length
 
@@ -39,6 +40,7 @@ class RecurrentBase(Module):
         proj_size: int = 0,
         device: Any = None,
         dtype: Any = None,
+        activations: tuple[Nonlinearity, ...] | None = None,
     ) -> None:
         super().__init__()
         for name, size in (("input_size", input_size), ("hidden_size", hidden_size)):
@@ -66,6 +68,7 @@ class RecurrentBase(Module):
         self.bidirectional = bidirectional
         self.proj_size = proj_size
         self._cell = cell
+        self._activations = activations
         self._width = proj_size or hidden_size
         self._dtype = float_dtype(dtype)
         self._layers: list[list[Direction]] | None = None
@@ -120,7 +123,10 @@ class RecurrentBase(Module):
         directions = []
         for suffix, layer_input in self._suffixes():
             parts = {name: arrays[f"{name}_{suffix}"] for name in self._shapes(layer_input)}
-            directions.append(Direction(self._cell, **parts, reverse=suffix.endswith("_reverse")))
+            reverse = suffix.endswith("_reverse")
+            directions.append(
+                Direction(self._cell, **parts, reverse=reverse, activations=self._activations)
+            )
         self.share(directions)
 
     def share(self, directions: list[Direction]) -> None:
@@ -169,37 +175,41 @@ class RecurrentBase(Module):
         cls,
         path: str | os.PathLike[str],
         layer: str | Sequence[str] | None = None,
+        *,
+        config: str | os.PathLike[str] | Mapping[str, Any] | None = None,
         **options: Any,
     ) -> Any:
         """Build the layer from a recurrent layer of Keras' ``.keras``, ``.weights.h5`` or ``.h5``.
 
-        ``layer`` is the layer's name in Keras (or its group in the file), or a list of them for a
-        stack of layers, or None if the file has only one of this kind. ``Bidirectional`` around it
-        makes a bidirectional layer. The result gives the whole output and the final states,
-        whatever ``return_sequences`` and ``return_state`` say.
+        ``layer`` is the layer's name in Keras (or of the wrapper that it alone is in, or its group
+        in the file), or a list of them for a stack of layers, or None if the file has only one of
+        this kind. ``Bidirectional`` around it makes a bidirectional layer, ``RNN([cells])`` one of
+        several layers; weights of CuDNNLSTM and CuDNNGRU are converted. The result gives the whole
+        output and the final states, whatever ``return_sequences`` and ``return_state`` say.
 
-        ``options`` are `from_weights`'s: ``batch_first`` (True if not given, as in Keras),
-        ``dtype``, and what a file of weights alone does not tell: RNN's ``nonlinearity``, and
-        ``reset_after`` of a GRU without bias. Other than by these, such a layer is taken to have
-        Keras' defaults (activations tanh and sigmoid, ``merge_mode="concat"``); where the file
-        describes the layer, that is checked.
+        A file of weights alone does not tell the layer's arguments. Those are taken from
+        ``config``: the model's JSON, a ``.keras`` or ``.h5`` file of the whole model, or a dict; or
+        from the one of these that lies beside the file, with its name or as the only one. Where
+        there is none they can be said in Keras' words, ``activation``, ``recurrent_activation``,
+        ``reset_after``, ``go_backwards``, ``merge_mode``; for the rest the defaults of the Keras
+        that wrote the file are taken, and a UserWarning names them. Other ``options`` are
+        `from_weights`'s: ``dtype``, and ``batch_first``, True if not given, as in Keras.
 
         Raises FormatError for a broken or other file, ValueError if there is no such layer or an
         option is missing or contradicts the file, UnsupportedError for what is not run:
-        ``go_backwards``, other activations or merge modes, stacked cells, classes of the author's
+        ``go_backwards``, other merge modes, other activations than GRU's, classes of the author's
         own. Needs h5py (MissingDependencyError).
         """
-        from vledge.formats.keras_recurrent import layer_weights
+        from vledge.formats.keras_recurrent import ARGUMENTS, layer_weights
 
-        weights, told = layer_weights(path, cls.__name__, layer)
-        for name, value in told.items():
-            if value is None and name not in options:
-                raise ValueError(f"{os.fspath(path)} does not tell {name}: say {name}=")
-            if value is not None and options.get(name, value) != value:
-                raise ValueError(f"{os.fspath(path)} says {name}={value}, not {options[name]}")
-        return cls.from_weights(  # type: ignore[attr-defined]
-            weights, **{"batch_first": True, **told, **options}
-        )
+        if "nonlinearity" in options:  # torch's word for it
+            options["activation"] = options.pop("nonlinearity")
+        said: dict[str, Any] = {name: options.pop(name) for name in ARGUMENTS if name in options}
+        weights, told = layer_weights(path, cls.__name__, layer, said, config)
+        told["batch_first"] = not told.pop("time_major")
+        if cls.__name__ == "RNN":
+            told["nonlinearity"] = told.pop("activation")
+        return cls.from_weights(weights, **{**told, **options})  # type: ignore[attr-defined]
 
     @classmethod
     def _from_weights(
@@ -465,6 +475,10 @@ class RecurrentBase(Module):
             parts.append("bidirectional=True")
         if self._cell in ("rnn_relu", "indrnn_tanh"):  # not the class's default
             parts.append(f"nonlinearity='{self._cell.rpartition('_')[2]}'")
+        names = ("nonlinearity",) if self._cell == "rnn" else ("recurrent_activation", "activation")
+        for name, choice in zip(names, self._activations or (), strict=False):
+            if choice[0] != {"activation": "tanh", "recurrent_activation": "sigmoid"}.get(name):
+                parts.append(f"{name}={written(choice)!r}")
         if self._cell == "gru_reset_before":
             parts.append("reset_after=False")
         if self._layers is None:
@@ -506,6 +520,7 @@ class OneState(RecurrentBase):
 class RNN(OneState):
     """Elman network: ``h_t = tanh(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh)``, or relu.
 
+    ``nonlinearity`` is torch's "tanh" or "relu", or another of GRU's activations.
     Weights ``weight_ih_l{k}{_reverse} [H, I]``, ``weight_hh_… [H, H]``, ``bias_ih_… [H]``,
     ``bias_hh_… [H]``. ``dropout`` is accepted and does nothing, as in ``eval()``.
     Source: torch.nn.RNN.
@@ -516,7 +531,7 @@ class RNN(OneState):
         input_size: int,
         hidden_size: int,
         num_layers: int = 1,
-        nonlinearity: str = "tanh",
+        nonlinearity: Any = "tanh",
         bias: bool = True,
         batch_first: bool = False,
         dropout: float = 0.0,
@@ -524,13 +539,10 @@ class RNN(OneState):
         device: Any = None,
         dtype: Any = None,
     ) -> None:
-        if nonlinearity not in ("tanh", "relu"):
-            raise ValueError(
-                f"Unknown nonlinearity '{nonlinearity}'. Select from 'tanh' or 'relu'."
-            )
         self.nonlinearity = nonlinearity
+        cell, activations = _elman(nonlinearity)
         super().__init__(
-            f"rnn_{nonlinearity}",
+            cell,
             input_size,
             hidden_size,
             num_layers,
@@ -540,6 +552,7 @@ class RNN(OneState):
             bidirectional,
             device=device,
             dtype=dtype,
+            activations=activations,
         )
 
     @classmethod
@@ -548,7 +561,7 @@ class RNN(OneState):
         weights: Mapping[str, np.ndarray],
         prefix: str = "",
         *,
-        nonlinearity: str = "tanh",
+        nonlinearity: Any = "tanh",
         batch_first: bool = False,
         dtype: Any = None,
     ) -> RNN:
@@ -575,6 +588,11 @@ class GRU(OneState):
     Weights as RNN's, of 3H rows in the order r, z, n. ``dropout`` is accepted and does nothing.
     ``reset_after=False`` is not torch's but Keras' and ONNX's (``linear_before_reset=0``) other
     form, the paper's: ``n = tanh(W_in x + b_in + W_hn (r * h) + b_hn)``.
+
+    ``recurrent_activation`` and ``activation`` are Keras' words for what stands in the place of
+    sigmoid and tanh: one of "sigmoid", "tanh", "relu", "linear", "elu", "selu", "softsign",
+    "softplus", "exponential", "silu", "gelu", "relu6", or a name and its parameters,
+    ``("hard_sigmoid", 0.2, 0.5)``, ``("leaky_relu", 0.01)`` and the others that ONNX lists.
     Source: torch.nn.GRU.
     """
 
@@ -591,8 +609,11 @@ class GRU(OneState):
         dtype: Any = None,
         *,
         reset_after: bool = True,
+        activation: Any = "tanh",
+        recurrent_activation: Any = "sigmoid",
     ) -> None:
         self.reset_after = reset_after
+        self.activation, self.recurrent_activation = activation, recurrent_activation
         super().__init__(
             "gru" if reset_after else "gru_reset_before",
             input_size,
@@ -604,6 +625,7 @@ class GRU(OneState):
             bidirectional,
             device=device,
             dtype=dtype,
+            activations=_gated(activation, recurrent_activation, 1),
         )
 
     @classmethod
@@ -615,17 +637,22 @@ class GRU(OneState):
         batch_first: bool = False,
         dtype: Any = None,
         reset_after: bool = True,
+        activation: Any = "tanh",
+        recurrent_activation: Any = "sigmoid",
     ) -> GRU:
         """Build the layer from torch's weights under ``prefix``, sizes read off their shapes.
 
-        ``reset_after`` does not show in the weights and must be said where it is False.
+        ``reset_after`` and the activations do not show in the weights and must be said where they
+        are not torch's.
         """
-        return cls._from_weights(
-            "gru",
-            weights,
-            prefix,
-            {"batch_first": batch_first, "dtype": dtype, "reset_after": reset_after},
-        )
+        options = {
+            "batch_first": batch_first,
+            "dtype": dtype,
+            "reset_after": reset_after,
+            "activation": activation,
+            "recurrent_activation": recurrent_activation,
+        }
+        return cls._from_weights("gru", weights, prefix, options)
 
 
 class LSTM(RecurrentBase):
@@ -636,8 +663,10 @@ class LSTM(RecurrentBase):
         c' = f * c + i * g
         h' = o * tanh(c')          with proj_size: h' = W_hr (o * tanh(c'))
 
-    Weights as RNN's, of 4H rows in the order i, f, g, o; ``weight_hr_l{k} [proj_size, H]``.
-    ``dropout`` is accepted and does nothing. Source: torch.nn.LSTM.
+    ``recurrent_activation`` and ``activation`` stand in the place of sigmoid and of both tanh, as
+    GRU's do. Weights as RNN's, of 4H rows in the order i, f, g, o, and
+    ``weight_hr_l{k} [proj_size, H]``. ``dropout`` is accepted and does nothing.
+    Source: torch.nn.LSTM.
     """
 
     def __init__(
@@ -652,7 +681,11 @@ class LSTM(RecurrentBase):
         proj_size: int = 0,
         device: Any = None,
         dtype: Any = None,
+        *,
+        activation: Any = "tanh",
+        recurrent_activation: Any = "sigmoid",
     ) -> None:
+        self.activation, self.recurrent_activation = activation, recurrent_activation
         super().__init__(
             "lstm",
             input_size,
@@ -665,6 +698,7 @@ class LSTM(RecurrentBase):
             proj_size,
             device,
             dtype,
+            _gated(activation, recurrent_activation, 2),
         )
 
     @classmethod
@@ -675,11 +709,20 @@ class LSTM(RecurrentBase):
         *,
         batch_first: bool = False,
         dtype: Any = None,
+        activation: Any = "tanh",
+        recurrent_activation: Any = "sigmoid",
     ) -> LSTM:
-        """Build the layer from torch's weights under ``prefix``, sizes read off their shapes."""
-        return cls._from_weights(
-            "lstm", weights, prefix, {"batch_first": batch_first, "dtype": dtype}
-        )
+        """Build the layer from torch's weights under ``prefix``, sizes read off their shapes.
+
+        The activations do not show in the weights and must be said where they are not torch's.
+        """
+        options = {
+            "batch_first": batch_first,
+            "dtype": dtype,
+            "activation": activation,
+            "recurrent_activation": recurrent_activation,
+        }
+        return cls._from_weights("lstm", weights, prefix, options)
 
     def forward(self, input: Any, hx: Any = None) -> tuple[Any, tuple[np.ndarray, np.ndarray]]:
         """Run whole sequences.
@@ -727,3 +770,20 @@ def _pair(hx: Any) -> tuple[Any, Any]:
     if not isinstance(hx, (tuple, list)) or len(hx) != 2:
         raise TypeError("LSTM: hx must be a tuple (h_0, c_0)")
     return hx[0], hx[1]
+
+
+def _gated(activation: Any, recurrent_activation: Any, times: int) -> tuple[Any, ...] | None:
+    """What the kernels take for a gated cell's activations; None for sigmoid and tanh.
+
+    ``activation`` goes to as many places as ``times``: the candidate, and an LSTM's output."""
+    if activation == "tanh" and recurrent_activation == "sigmoid":
+        return None
+    gates = nonlinearity(recurrent_activation, "recurrent_activation")
+    return (gates, *(nonlinearity(activation, "activation"),) * times)
+
+
+def _elman(choice: Any) -> tuple[str, tuple[Nonlinearity] | None]:
+    """The kernels' cell for an RNN's nonlinearity, and the activations that it takes."""
+    if choice in ("tanh", "relu"):
+        return f"rnn_{choice}", None
+    return "rnn", (nonlinearity(choice, "nonlinearity"),)

@@ -1,7 +1,7 @@
 """ONNX's RNN, GRU and LSTM, every attribute: on the packed kernels, or on the generic path.
 
-Nodes of the usual form (default activations; no clip, peepholes or input_forget) run on
-``vledge._ext.recurrent``; what else the specification allows runs on ``recurrent_generic``. Both do
+Nodes without clip, peepholes and input_forget run on ``vledge._ext.recurrent``, whatever their
+activations; what else the specification allows runs on ``recurrent_generic``. Both do
 no work past a sequence's length.
 
 Layouts cost no copies where views do: the kernels write ``[T, B, D*H]`` or, when X is the transpose
@@ -276,7 +276,10 @@ class Weights:
             else:
                 w_d, r_d = (_in_torch_order(a[index], cell.kind) for a in (w, r))
                 wb, rb = (None if a is None else _in_torch_order(a, cell.kind) for a in (wb, rb))
-                self.packed.append(Direction(kernel, w_d, r_d, wb, rb, reverse=reverse))
+                asked = cell.kernel_activations(index, kernel)
+                self.packed.append(
+                    Direction(kernel, w_d, r_d, wb, rb, reverse=reverse, activations=asked)
+                )
         if len(self.packed) == 1:
             self.stepper = Stepper(self.packed)
 

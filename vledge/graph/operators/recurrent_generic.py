@@ -1,4 +1,4 @@
-"""The recurrent cells as the specification writes them, in NumPy: any activation, clip, peepholes.
+"""The recurrent cells as the specification writes them, in NumPy: with clip or with peepholes.
 
 One step of the live sequences at a time; what the kernels run faster does not come here.
 Gates are in ONNX's order: z, r, h and i, o, f, c. Source: Operators.md, RNN, GRU, LSTM.
@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from vledge.errors import FormatError
+from vledge.nn.nonlinearity import Nonlinearity
 
 __all__ = ["Cell", "GenericDirection", "activation", "run_generic"]
 
@@ -36,6 +37,14 @@ _PARAMETERS: Final[dict[str, dict[str, float | None]]] = {
     "scaledtanh": {"alpha": None, "beta": None},
     "hardsigmoid": {"alpha": 0.2, "beta": 0.5},
     "elu": {"alpha": 1.0},
+}
+
+
+_KERNEL_NAMES: Final = {
+    "leakyrelu": "leaky_relu",
+    "thresholdedrelu": "thresholded_relu",
+    "scaledtanh": "scaled_tanh",
+    "hardsigmoid": "hard_sigmoid",
 }
 
 
@@ -69,6 +78,12 @@ def activation(name: str, alpha: float, beta: float) -> Activation:
         case "elu":
             return lambda x: np.where(x >= 0, x, alpha * np.expm1(np.minimum(x, 0)))
     raise FormatError(f"{name!r} is not one of the specification's activations")
+
+
+def _nonlinearity(name: str, alpha: float, beta: float) -> Nonlinearity:
+    """The same by the kernels' name."""
+    beta = 1.0 if name == "elu" else beta  # its slope above 0
+    return _KERNEL_NAMES.get(name, name), float(alpha), float(beta)
 
 
 class Cell:
@@ -105,6 +120,7 @@ class Cell:
             raise FormatError(f"clip is {clip}, expected more than 0")
         given = {"alpha": list(alphas or ()), "beta": list(betas or ())}
         self.names = names
+        self.activations: list[Nonlinearity] = []  # as the kernels take them
         self.functions: list[Activation] = []
         for name in names:
             if name not in _PARAMETERS:
@@ -116,20 +132,28 @@ class Cell:
                     raise FormatError(f"the activation {name} needs activation_{key}")
                 values[key] = value
             self.functions.append(activation(name, **values))
+            self.activations.append(_nonlinearity(name, **values))
 
     def kernel(self, directions: int) -> str | None:
         """The compiled cell that computes this, or None."""
         if self.clip is not None or self.input_forget:
             return None
         if self.kind == "RNN":
-            if self.names in (["tanh"] * directions, ["relu"] * directions):
-                return f"rnn_{self.names[0]}"
-            return None
-        if self.names != [name.lower() for name in _DEFAULTS[self.kind]] * directions:
-            return None
+            plain = self.names in (["tanh"] * directions, ["relu"] * directions)
+            return f"rnn_{self.names[0]}" if plain else "rnn"
         if self.kind == "GRU":
             return "gru" if self.linear_before_reset else "gru_reset_before"
         return "lstm"
+
+    def kernel_activations(self, index: int, cell: str) -> tuple[Nonlinearity, ...] | None:
+        """What the kernel of ``cell`` takes for one direction; None for the cell's own."""
+        count = len(_DEFAULTS[self.kind])
+        own = slice(index * count, (index + 1) * count)
+        if cell in ("rnn_tanh", "rnn_relu") or (
+            cell != "rnn" and self.names[own] == [name.lower() for name in _DEFAULTS[self.kind]]
+        ):
+            return None
+        return tuple(self.activations[own])
 
     def clipped(self, x: np.ndarray) -> np.ndarray:
         """An activation's input within the node's bounds; NaN stays NaN."""
