@@ -1,6 +1,7 @@
 /* Slots: how handlers make, share and copy tensors; and the loop over the instructions. */
 #include "program.h"
 
+#include <stdlib.h>
 #include <time.h>
 
 vl_tensor *vl_out(vl_frame *f, const vl_instruction *i, int n)
