@@ -8,6 +8,10 @@
 #include "vecmath.h"
 #include "tile.h"
 #include "products.h"
+#include "windows.h"
+#include "winograd.h"
+#include "taps.h"
+#include "transpose.h"
 #include "independent.h"
 #include "cells.h"
 
