@@ -83,6 +83,32 @@ typedef struct {
     void *out;                          /* or NULL */
 } vl_independent;
 
+/* An element-wise chain: micro-operations (micro.h) over rows x columns elements of each array. Places are numbered:
+ * operands, constants, results, scratch. A micro-operation is VL_MICRO(kind, to, a, b, c): what it computes, the result
+ * or scratch that it writes, and the places that it reads, 0 where it has fewer. Results may be read once they are
+ * written; a result's memory must not overlap an operand's. */
+typedef struct {
+    void *data;                         /* of element [0, 0] */
+    ptrdiff_t row, column;              /* elements from row to row and from column to column; 0: the same for all */
+    int mask;                           /* bytes, 0 or not: a mask to the micro-operations */
+} vl_chain_array;
+
+enum {
+    VL_CHAIN_ARRAYS = 12, VL_CHAIN_CONSTANTS = 20, VL_CHAIN_SCRATCH = 8,
+    VL_CHAIN_BUFFERS = VL_CHAIN_ARRAYS + VL_CHAIN_SCRATCH,
+    VL_CHAIN_PLACES = VL_CHAIN_ARRAYS + VL_CHAIN_CONSTANTS + VL_CHAIN_SCRATCH
+};
+#define VL_MICRO(kind, to, a, b, c) \
+    ((int64_t)(kind) | (int64_t)(to) << 8 | (int64_t)(a) << 16 | (int64_t)(b) << 24 | (int64_t)(c) << 32)
+
+typedef struct {
+    ptrdiff_t rows, columns;
+    int operands, constants, results, scratch, micros;
+    const vl_chain_array *arrays;       /* operands, then results: at most VL_CHAIN_ARRAYS */
+    const void *constant;
+    const int64_t *micro;
+} vl_chain;
+
 typedef struct {
     const char *isa;                    /* the name that VLEDGE_ISA takes */
     int lanes;
@@ -100,6 +126,7 @@ typedef struct {
     void (*exp)(ptrdiff_t n, const void *x, void *y);
     void (*tanh)(ptrdiff_t n, const void *x, void *y);
     void (*sigmoid)(ptrdiff_t n, const void *x, void *y);
+    void (*chain)(const vl_chain *);        /* float only, as are those below: NULL for double */
 } vl_kernels;
 
 #endif
