@@ -181,7 +181,10 @@ static void vl_chain_fill(real *to, const vl_chain_array *a, ptrdiff_t row, ptrd
                 vl_store(to + c, vl_load(from + c));
             for (; c < columns; c++)
                 to[c] = from[c];
-        } else
+        } else if (a->column == 0) /* whole vectors: the next row begins where this one ends */
+            for (ptrdiff_t c = 0; c < columns; c += L)
+                vl_store(to + c, VL_SPLAT(*from));
+        else
             for (ptrdiff_t c = 0; c < columns; c++)
                 to[c] = from[c * a->column];
     }
