@@ -288,8 +288,8 @@ cdef class Convolution:
         return sum(part.nbytes for phase in self.packed for part in phase)
 
     @property
-    def structure(self):
-        """The address of the ``vl_convolution``, which this object owns."""
+    def address(self):
+        """Of the ``vl_convolution``, which this object owns."""
         return <size_t>&self.convolution
 
     def weight(self):
@@ -351,7 +351,7 @@ cdef class Convolution:
                 c.x_strides[axis] = cnp.PyArray_STRIDE(x, 2 + axis - missing) // itemsize
                 c.out_size[axis] = sizes[axis - missing]
                 c.before[axis] = before[axis - missing]
-        epilogue.kind, epilogue.slopes = VL_AS_IT_IS, NULL
+        epilogue.kind, epilogue.slopes, epilogue.channel = VL_AS_IT_IS, NULL, 0
         if low is not None or high is not None:
             epilogue.kind = VL_CLIP
             epilogue.low = -math.inf if low is None else low

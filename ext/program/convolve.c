@@ -263,8 +263,7 @@ static void run_block(const vl_convolving *c, const vl_block_of_places *b, char 
             .parts = phase->parts, .part_count = phase->part_count, .vectors = (own_out + lanes - 1) / lanes,
             .columns = own_out, .group = v->group_vectors, .x = x + g * own_in * item, .w = phase->w[g],
             .bias = v->bias ? v->bias[g] : NULL, .out = out + g * own_out * item, .epilogue = &epilogue});
-        if (epilogue.slopes)
-            epilogue.slopes = (const char *)epilogue.slopes + own_out * item;
+        epilogue.channel += own_out;
     }
 }
 

@@ -350,4 +350,5 @@ const vl_kernels VL_TABLE = {
     .exp = vl_kernel_exp,
     .tanh = vl_kernel_tanh,
     .sigmoid = vl_kernel_sigmoid,
+    .chain = vl_kernel_chain,
 };

@@ -57,13 +57,44 @@ typedef struct {
     void *out;  ptrdiff_t ld_out;
 } vl_product;
 
+/* An element-wise chain: micro-operations (micro.h) over rows x columns elements of each array. Places are numbered:
+ * operands, constants, results, scratch. A micro-operation is VL_MICRO(kind, to, a, b, c): what it computes, the result
+ * or scratch that it writes, and the places that it reads, 0 where it has fewer. Results may be read once they are
+ * written; a result's memory must not overlap an operand's. */
+typedef struct {
+    void *data;                         /* of element [0, 0] */
+    ptrdiff_t row, column;              /* elements from row to row and from column to column; 0: the same for all */
+    int mask;                           /* bytes, 0 or not: a mask to the micro-operations */
+} vl_chain_array;
+
+enum {
+    VL_CHAIN_ARRAYS = 12, VL_CHAIN_CONSTANTS = 20, VL_CHAIN_SCRATCH = 8,
+    VL_CHAIN_BUFFERS = VL_CHAIN_ARRAYS + VL_CHAIN_SCRATCH,
+    VL_CHAIN_PLACES = VL_CHAIN_ARRAYS + VL_CHAIN_CONSTANTS + VL_CHAIN_SCRATCH
+};
+#define VL_MICRO(kind, to, a, b, c) \
+    ((int64_t)(kind) | (int64_t)(to) << 8 | (int64_t)(a) << 16 | (int64_t)(b) << 24 | (int64_t)(c) << 32)
+
+typedef struct {
+    ptrdiff_t rows, columns;
+    int operands, constants, results, scratch, micros;
+    const vl_chain_array *arrays;       /* operands, then results: at most VL_CHAIN_ARRAYS */
+    const void *constant;
+    const int64_t *micro;
+} vl_chain;
+
 /* What becomes of finished sums before anyone else reads them, while they are in the nearest cache.
- * VL_CLIP: max(low, min(high, s)), NaN stays. VL_LEAKY: s < 0 ? slope * s : s, or slopes[column]. */
-typedef enum { VL_AS_IT_IS, VL_CLIP, VL_LEAKY } vl_epilogue_kind;
+ * VL_CLIP: max(low, min(high, s)), NaN stays. VL_LEAKY: s < 0 ? slope * s : s, or slopes[channel].
+ * VL_CHAINED: a chain whose operand 0 is the sums; the others lie as the output does, channels last without gaps (their
+ * `row` is not 0), or are the same for all rows, `column` from channel to channel. It has one result; float only. */
+typedef enum { VL_AS_IT_IS, VL_CLIP, VL_LEAKY, VL_CHAINED } vl_epilogue_kind;
 typedef struct {
     int kind;
     double low, high, slope;
-    const void *slopes;                 /* [columns], or NULL: all are `slope` */
+    const void *slopes;                 /* by channel, or NULL: all are `slope` */
+    ptrdiff_t channel;                  /* the output's that is the kernel's first column */
+    const vl_chain *chain;              /* rows, columns, array 0 and the result's are the kernel's to set */
+    const void *out;                    /* of the whole output */
 } vl_epilogue;
 
 /* Elements of x that lie side by side, from where a row's window begins. */
@@ -122,7 +153,7 @@ typedef struct {
 /* Tiles that a call of the Winograd kernel takes at a time, and the elements of scratch memory that it needs. */
 enum { VL_WINOGRAD_TILES = 48 };
 #define VL_WINOGRAD_SCRATCH(channels, vectors, lanes) \
-    (16 * VL_WINOGRAD_TILES * ((channels) + (vectors) * (ptrdiff_t)(lanes)))
+    (16 * VL_WINOGRAD_TILES * (channels) + 20 * VL_WINOGRAD_TILES * (vectors) * (ptrdiff_t)(lanes))
 
 /* out[out_rows[r] + c]: the greatest x[x_rows[r] + x_taps[tap] + c] of all taps, NaN if one is NaN; or, where
  * `divisor` is not 0, their sum divided by it. There is at least one tap. */
@@ -171,6 +202,7 @@ typedef struct {
     void (*exp)(ptrdiff_t n, const void *x, void *y);
     void (*tanh)(ptrdiff_t n, const void *x, void *y);
     void (*sigmoid)(ptrdiff_t n, const void *x, void *y);
+    void (*chain)(const vl_chain *);        /* float only, as are those below: NULL for double */
 } vl_kernels;
 
 #endif

@@ -20,6 +20,7 @@ enum { L = VL_BYTES / sizeof(real) };
 typedef real vec __attribute__((vector_size(VL_BYTES), may_alias));
 typedef real vec_unaligned __attribute__((vector_size(VL_BYTES), aligned(sizeof(real)), may_alias));
 typedef vl_int veci __attribute__((vector_size(VL_BYTES), may_alias));
+typedef vl_int vl_lane __attribute__((may_alias)); /* one lane's bits */
 
 #define VL_INLINE static inline __attribute__((always_inline))
 

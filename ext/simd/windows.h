@@ -53,40 +53,7 @@ static vl_slide_function *const vl_slide_of[VL_MOST_VECTORS][VL_SLIDING_ROWS] = 
     {VL_SLIDE_ROW(1), vl_slide_9x1, vl_slide_10x1, vl_slide_11x1, vl_slide_12x1},
     {VL_SLIDE_ROW(2)}, {VL_SLIDE_ROW(3)}, {VL_SLIDE_ROW(4)}};
 
-/* ---- what becomes of finished sums ---------------------------------------------------------------- */
-
-/* In place: rows of `columns` at out + out_rows[r]. */
-static void vl_finish_rows(const vl_epilogue *f, ptrdiff_t rows, ptrdiff_t columns, real *out, const ptrdiff_t *out_rows)
-{
-    if (f->kind == VL_AS_IT_IS)
-        return;
-    const vec low = VL_SPLAT((real)f->low), high = VL_SPLAT((real)f->high), zero = VL_SPLAT(0);
-    const real *slopes = f->slopes;
-    for (ptrdiff_t r = 0; r < rows; r++) {
-        real *o = out + out_rows[r];
-        for (ptrdiff_t c = 0; c < columns; c += L) {
-            ptrdiff_t n = columns - c < L ? columns - c : L;
-            vec s = vl_load_first(o + c, n);
-            if (f->kind == VL_CLIP)
-                s = VL_MIN(high, VL_MAX(low, s));
-            else
-                s = VL_IF_LESS(s, zero, s * (slopes ? vl_load_first(slopes + c, n) : VL_SPLAT((real)f->slope)), s);
-            vl_store_first(o + c, s, n);
-        }
-    }
-}
-
 /* ---- the kernel ------------------------------------------------------------------------------------- */
-
-/* The distance from row to row if it is the same everywhere, else 0. */
-VL_INLINE ptrdiff_t vl_equal_distance(const ptrdiff_t *places, ptrdiff_t count)
-{
-    ptrdiff_t distance = count > 1 ? places[1] - places[0] : 1;
-    for (ptrdiff_t r = 2; r < count; r++)
-        if (places[r] - places[r - 1] != distance)
-            return 0;
-    return distance;
-}
 
 VL_INLINE ptrdiff_t vl_sliding_rows(ptrdiff_t rows_left, int vectors)
 {
@@ -121,30 +88,33 @@ static void vl_slide_block(const vl_windows *p, ptrdiff_t rows, int vectors, rea
 
 static void vl_kernel_windows(const vl_windows *p)
 {
-    vl_sums acc[VL_SLIDING_BLOCK];
+    real sums[VL_SLIDING_BLOCK * VL_MOST_VECTORS * L] __attribute__((aligned(VL_BYTES)));
     const real *x[VL_SLIDING_BLOCK];
-    const int widest = p->vectors < p->group ? (int)p->vectors : p->group;
+    const int widest = p->vectors < p->group ? (int)p->vectors : p->group, chained = p->epilogue->kind == VL_CHAINED;
     for (ptrdiff_t row = 0, rows; row < p->rows; row += rows) {
         rows = vl_sliding_rows(p->rows - row, widest);
-        const ptrdiff_t *out_rows = p->out_rows + row, ld_out = vl_equal_distance(out_rows, rows);
+        const ptrdiff_t *out_rows = p->out_rows + row, equal = vl_equal_rows(out_rows, rows);
         for (ptrdiff_t r = 0; r < rows; r++)
             x[r] = (const real *)p->x + p->x_rows[row + r];
         for (ptrdiff_t vector = 0; vector < p->vectors; vector += p->group) {
-            int vectors = p->vectors - vector < p->group ? (int)(p->vectors - vector) : p->group;
-            const real *w = (const real *)p->w + vector * p->depth * L;
-            const real *bias = p->bias ? (const real *)p->bias + vector * L : NULL;
-            real *out = (real *)p->out + vector * L;
-            if (ld_out && (vector + vectors) * L <= p->columns) {
-                vl_slide_block(p, rows, vectors, out + out_rows[0], ld_out, x, w, bias);
+            const int vectors = p->vectors - vector < p->group ? (int)(p->vectors - vector) : p->group;
+            const ptrdiff_t column = vector * L, ld = vectors * L;
+            const ptrdiff_t columns = p->columns - column < ld ? p->columns - column : ld;
+            const real *w = (const real *)p->w + column * p->depth, *bias = p->bias ? (const real *)p->bias + column : NULL;
+            real *out = (real *)p->out + column;
+            if (equal == rows && columns == ld && !chained) {
+                vl_slide_block(p, rows, vectors, out + out_rows[0], vl_row_distance(out_rows, rows), x, w, bias);
                 continue;
             }
-            vl_slide_block(p, rows, vectors, (real *)acc, VL_MOST_VECTORS * L, x, w, bias);
-            for (ptrdiff_t r = 0; r < rows; r++)
-                for (int v = 0; v < vectors; v++) {
-                    ptrdiff_t left = p->columns - (vector + v) * L;
-                    vl_store_first(out + out_rows[r] + v * L, acc[r][v], left < L ? left : L);
-                }
+            vl_slide_block(p, rows, vectors, sums, ld, x, w, bias);
+            if (chained)
+                vl_finish_chained(p->epilogue, rows, columns, column, sums, ld, p->out, out_rows);
+            else
+                for (ptrdiff_t r = 0; r < rows; r++)
+                    for (ptrdiff_t c = 0; c < columns; c += L)
+                        vl_store_first(out + out_rows[r] + c, vl_load(sums + r * ld + c),
+                                       columns - c < L ? columns - c : L);
         }
-        vl_finish_rows(p->epilogue, rows, p->columns, (real *)p->out, out_rows);
+        vl_finish_rows(p->epilogue, rows, p->columns, p->out, out_rows);
     }
 }

@@ -76,13 +76,22 @@ static void vl_winograd_product(const vl_winograd *p, ptrdiff_t tiles, const rea
     }
 }
 
-static void vl_winograd_outputs(const vl_winograd *p, ptrdiff_t tile, ptrdiff_t tiles, const real *m)
+/* The two rows of outputs of neighbouring tiles, one after the other: each a run of pixels side by side. */
+static void vl_winograd_outputs(const vl_winograd *p, ptrdiff_t tile, ptrdiff_t tiles, const real *m, real *waiting)
 {
     const ptrdiff_t M = p->vectors * L, step = VL_WINOGRAD_TILES * M;
     const real *bias = p->bias;
+    const int chained = p->epilogue->kind == VL_CHAINED;
+    ptrdiff_t pixels[2][2 * VL_WINOGRAD_TILES], count[2] = {0, 0};
     for (ptrdiff_t t = 0; t < tiles; t++) {
-        real *out = (real *)p->out + p->out_tiles[tile + t];
         const int height = p->heights[tile + t], width = p->widths[tile + t];
+        real *o[2][2];
+        for (int i = 0; i < height; i++)
+            for (int j = 0; j < width; j++) {
+                ptrdiff_t n = count[i]++;
+                pixels[i][n] = p->out_tiles[tile + t] + i * p->ld_out + j * p->columns;
+                o[i][j] = chained ? waiting + (i * 2 * VL_WINOGRAD_TILES + n) * M : (real *)p->out + pixels[i][n];
+            }
         for (ptrdiff_t c = 0; c < p->columns; c += L) {
             ptrdiff_t n = p->columns - c < L ? p->columns - c : L;
             vec a[2][4], b = bias ? vl_load(bias + c) : VL_SPLAT(0);
@@ -94,27 +103,25 @@ static void vl_winograd_outputs(const vl_winograd *p, ptrdiff_t tile, ptrdiff_t 
                 a[0][j] = m0 + m1 + m2;
                 a[1][j] = m1 - m2 - m3;
             }
-#pragma GCC unroll 2
-            for (int i = 0; i < 2; i++) {
-                if (i >= height)
-                    break;
-                real *o = out + i * p->ld_out + c;
-                vl_store_first(o, a[i][0] + a[i][1] + a[i][2] + b, n);
+            for (int i = 0; i < height; i++) {
+                vl_store_first(o[i][0] + c, a[i][0] + a[i][1] + a[i][2] + b, n);
                 if (width > 1)
-                    vl_store_first(o + p->columns, a[i][1] - a[i][2] - a[i][3] + b, n);
+                    vl_store_first(o[i][1] + c, a[i][1] - a[i][2] - a[i][3] + b, n);
             }
         }
-        ptrdiff_t places[4], count = 0;
-        for (int i = 0; i < height; i++)
-            for (int j = 0; j < width; j++)
-                places[count++] = i * p->ld_out + j * p->columns;
-        vl_finish_rows(p->epilogue, count, p->columns, out, places);
     }
+    for (int i = 0; i < 2; i++)
+        if (chained)
+            vl_finish_chained(p->epilogue, count[i], p->columns, 0, waiting + i * 2 * VL_WINOGRAD_TILES * M, M, p->out,
+                              pixels[i]);
+        else
+            vl_finish_rows(p->epilogue, count[i], p->columns, p->out, pixels[i]);
 }
 
 static void vl_kernel_winograd(const vl_winograd *p)
 {
     real *v = p->scratch, *m = v + 16 * VL_WINOGRAD_TILES * p->channels;
+    real *waiting = m + 16 * VL_WINOGRAD_TILES * p->vectors * L;
     const ptrdiff_t matrix = p->channels * p->vectors * L;
     for (ptrdiff_t tile = 0; tile < p->tiles; tile += VL_WINOGRAD_TILES) {
         ptrdiff_t tiles = p->tiles - tile < VL_WINOGRAD_TILES ? p->tiles - tile : VL_WINOGRAD_TILES;
@@ -122,6 +129,6 @@ static void vl_kernel_winograd(const vl_winograd *p)
         for (int e = 0; e < 16; e++)
             vl_winograd_product(p, tiles, v + e * VL_WINOGRAD_TILES * p->channels, (const real *)p->w + e * matrix,
                                 m + e * VL_WINOGRAD_TILES * p->vectors * L);
-        vl_winograd_outputs(p, tile, tiles, m);
+        vl_winograd_outputs(p, tile, tiles, m, waiting);
     }
 }

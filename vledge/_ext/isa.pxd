@@ -1,3 +1,5 @@
+from libc.stdint cimport int64_t
+
 cdef extern from "simd/kernels.h" nogil:
     enum:
         VL_AS_IT_IS
@@ -37,6 +39,7 @@ cdef extern from "simd/kernels.h" nogil:
         int kind
         double low, high, slope
         const void *slopes
+        ptrdiff_t channel
 
     ctypedef struct vl_independent:
         ptrdiff_t steps, rows, first_panel, last_panel, hidden_size
@@ -50,6 +53,23 @@ cdef extern from "simd/kernels.h" nogil:
         void *h
         ptrdiff_t ld_h
         void *out
+
+    ctypedef struct vl_chain_array:
+        void *data
+        ptrdiff_t row, column
+        int mask
+
+    enum:
+        VL_CHAIN_ARRAYS
+        VL_CHAIN_CONSTANTS
+        VL_CHAIN_SCRATCH
+
+    ctypedef struct vl_chain:
+        ptrdiff_t rows, columns
+        int operands, constants, results, scratch, micros
+        const vl_chain_array *arrays
+        const void *constant
+        const int64_t *micro
 
     ctypedef struct vl_kernels:
         const char *isa
@@ -68,6 +88,7 @@ cdef extern from "simd/kernels.h" nogil:
         void (*exp)(ptrdiff_t, const void *, void *) noexcept nogil
         void (*tanh)(ptrdiff_t, const void *, void *) noexcept nogil
         void (*sigmoid)(ptrdiff_t, const void *, void *) noexcept nogil
+        void (*chain)(const vl_chain *) noexcept nogil
 
 
 cdef const vl_kernels *kernels_for(bint f64) except NULL
