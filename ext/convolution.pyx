@@ -194,12 +194,16 @@ cdef class Convolution:
             v.channels = inside * self.out_channels
             outputs = np.arange(self.out_channels)
             source = (outputs // outside * inside + np.arange(inside)[:, None]).astype(np.int32)
-            v.source = <const int32_t *><size_t>self.address(source)
+            v.source = <const int32_t *><size_t>self.hold(source)
         self.pack_bias(bias, outside, lanes)
         phases = phases_of(self.kernel, self.strides, self.dilations, transposed)
         self.taps = [taps for _, taps in phases]
         self.packed = [self.pack_phase(weight, [i for _, i in taps], inside, outside, lanes) for taps in self.taps]
         self.describe_phases(phases, inside)
+
+    def __reduce__(self):
+        weight = self.weight()
+        return Convolution, (weight, self.given_bias, self.strides, self.dilations, self.groups, self.transposed)
 
     def form_for(self, inside, outside, taps, lanes, winograd):
         if winograd and self.groups == 1 and not self.transposed and self.dtype == np.float32 and \
@@ -214,13 +218,13 @@ cdef class Convolution:
             by_taps += 3 * inside * self.out_channels
         return VL_BY_TAPS if self.groups > 1 and by_taps < windows else VL_BY_WINDOWS
 
-    def address(self, array):
-        """Of an array that lives as long as this object."""
+    def hold(self, array):
+        """The address of an array that lives as long as this object."""
         self.kept.append(array)
         return array.ctypes.data
 
     def pointers(self, arrays):
-        return self.address(np.array([self.address(a) for a in arrays], np.uintp))
+        return self.hold(np.array([self.hold(a) for a in arrays], np.uintp))
 
     def pack_bias(self, bias, outside, lanes):
         self.given_bias = None if bias is None else bias.copy()
@@ -255,7 +259,7 @@ cdef class Convolution:
         cdef vl_convolution *v = &self.convolution
         cdef int axis
         cdef Py_ssize_t n
-        v.phases = <vl_phase *><size_t>self.address(described)
+        v.phases = <vl_phase *><size_t>self.hold(described)
         v.phase_count = len(phases)
         ones = (0,) * (MOST_AXES - len(self.kernel))
         for n in range(len(phases)):
@@ -273,8 +277,8 @@ cdef class Convolution:
                 p.low[axis] = min((place[axis] for place in places), default=0)
                 p.high[axis] = max((place[axis] for place in places), default=0)
             p.run_count, p.part_count, p.depth = len(runs), len(parts) - 1, len(taps) * inside
-            p.runs = <vl_run_of_taps *><size_t>self.address(np.array(runs, np.int32).reshape(-1, 5))
-            p.parts = <const ptrdiff_t *><size_t>self.address(np.array(parts, np.intp))
+            p.runs = <vl_run_of_taps *><size_t>self.hold(np.array(runs, np.int32).reshape(-1, 5))
+            p.parts = <const ptrdiff_t *><size_t>self.hold(np.array(parts, np.intp))
             p.w = <const void *const *><size_t>self.pointers(self.packed[n])
 
     @property
