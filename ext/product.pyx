@@ -133,7 +133,7 @@ cdef class Product:
     cdef const vl_kernels *kernels
     cdef readonly object dtype
     cdef readonly Py_ssize_t columns, depth
-    cdef object packed, bias_vectors
+    cdef readonly object packed, bias_vectors     # as the kernels read them
     cdef int number
     cdef ptrdiff_t vectors
 

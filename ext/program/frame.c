@@ -50,6 +50,19 @@ vl_tensor *vl_new_in_order(vl_frame *f, const vl_instruction *i, int n, int type
     return t;
 }
 
+void vl_order_of(const vl_tensor *t, int8_t *order)
+{
+    for (int a = 0; a < t->axes; a++) { /* axes that are not walked stay where they are */
+        int at = a;
+        while (at > 0 && t->shape[order[at - 1]] != 1 && t->shape[a] != 1 &&
+               llabs(t->strides[order[at - 1]]) < llabs(t->strides[a])) {
+            order[at] = order[at - 1];
+            at--;
+        }
+        order[at] = (int8_t)a;
+    }
+}
+
 vl_tensor *vl_share(vl_frame *f, const vl_instruction *i, int n, const vl_tensor *t)
 {
     vl_tensor *out = vl_out(f, i, n);

@@ -195,6 +195,9 @@ vl_tensor *vl_new(vl_frame *f, const vl_instruction *i, int n, int type, int axe
 vl_tensor *vl_new_in_order(vl_frame *f, const vl_instruction *i, int n, int type, int axes,
                            const int64_t *shape, const int8_t *order);
 
+/* The axes of t from the outermost in memory to the innermost, for vl_new_in_order. */
+void vl_order_of(const vl_tensor *t, int8_t *order);
+
 /* Makes the n-th output share the memory of t, as it is; the caller may change shape, strides and data then. */
 vl_tensor *vl_share(vl_frame *f, const vl_instruction *i, int n, const vl_tensor *t);
 

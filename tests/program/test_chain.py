@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from tests.kernels.test_chain import micro
-from vledge._ext import handlers
+from vledge._ext.program import run_handler
 
 
 def chain(operands, constants, results, scratch, micros, inputs, sets=None, masks=0, **keywords):
     sets = sets or [-1] * results
     ints = [operands, len(constants), results, scratch, len(micros), masks, *sets, *micros]
-    return handlers.run("chain", inputs, ints, constants, results, **keywords)
+    return run_handler("chain", inputs, ints, constants, results, **keywords)
 
 
 def laid(shape, rng, how, dtype=np.float32):

@@ -3,6 +3,8 @@ import numpy as np
 class Product:
     columns: int
     depth: int
+    packed: np.ndarray
+    bias_vectors: np.ndarray | None
     dtype: np.dtype
     def __init__(self, weight: np.ndarray, bias: np.ndarray | None = None) -> None: ...
     def __call__(

@@ -1,6 +1,7 @@
-"""A graph made ready to run: every node prepared once, and all of them compiled into one function.
+"""A graph made ready to run: every node prepared once, then the native program, or one function.
 
-The function is Python text made here and compiled, one statement a node, values as its local
+The function serves where the program does not (a strategy, `VLEDGE_PROGRAM=0`), and is what its
+nodes' stand-ins are made of. It is Python text made here and compiled, one statement a node, values as its local
 variables: that is the least that a node can cost in Python, drops each array at its last use, and
 has no state, so that threads share it. Nothing of the file's text gets into it, only numbers.
 """
@@ -8,6 +9,7 @@ has no state, so that threads share it. Nothing of the file's text gets into it,
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Final
@@ -17,6 +19,7 @@ import numpy as np
 from vledge.errors import UnsupportedError
 from vledge.formats.element_types import DTYPES
 from vledge.formats.graph_definition import Graph, Model, Node
+from vledge.graph.native.emit import Emitted, emit
 from vledge.graph.passes import Program, simplify
 from vledge.graph.passes.program import captured
 from vledge.graph.prepared import Fallback, Prepared, prepare, several
@@ -37,6 +40,9 @@ class Plan:
     ``options`` are handed to the operators (`Context.options`); ``fallback`` makes a node runnable
     that no operator here is for, or is None.
 
+    ``native`` is the native program, whose results are the caller's own arrays, or None where
+    ``VLEDGE_PROGRAM=0`` asks for none.
+
     Raises UnsupportedError that lists every node that cannot run, FormatError for a broken one.
     """
 
@@ -49,11 +55,21 @@ class Plan:
     ) -> None:
         program = simplified(model, options, fallback, variable)
         self.inputs = [info.name for info in program.graph.inputs]
-        problems = _not_tensors(program.graph)
+        self._graph = program.graph
         with np.errstate(all="ignore"):
-            self.run: _Run = _Compiler(program, problems).compiled(program.graph)
+            operators = _Operators(program)
+        problems = [*operators.problems, *_not_tensors(program.graph)]
         if problems:
             raise UnsupportedError(_listed(problems, model))
+        self._compiler = _Compiler(program, operators)
+        self.native: Emitted | None = None
+        if os.environ.get("VLEDGE_PROGRAM", "1") != "0":
+            self.native = emit(program, operators.prepared, self._compiler.compiled, options)
+
+    @functools.cached_property
+    def run(self) -> _Run:
+        """The graph as one Python function."""
+        return self._compiler.compiled(self._graph)
 
 
 def simplified(
@@ -78,9 +94,33 @@ def simplified(
 
 def unsupported(program: Program) -> list[str]:
     """What keeps a program from running, by node; empty if nothing does."""
-    problems: list[str] = []
-    _Compiler(program, problems).compiled(program.graph)
+    problems = _Operators(program).problems
     return list(dict.fromkeys([*problems, *_not_tensors(program.graph)]))
+
+
+class _Operators:
+    """Every node of a program made runnable, once; what cannot be is among the problems."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.problems: list[str] = []
+        self._prepared: dict[int, tuple[Node, Prepared]] = {}  # by identity; the node is kept alive
+        self._prepare(program.graph)
+
+    def prepared(self, node: Node) -> Prepared:
+        known = self._prepared.get(id(node))
+        if known is None:
+            known = self._prepared[id(node)] = node, self.program.prepared(node)
+        return known[1]
+
+    def _prepare(self, graph: Graph) -> None:
+        for node in graph.nodes:
+            try:
+                self.prepared(node)
+            except UnsupportedError as error:
+                self.problems.append(str(error))
+            for inner in node.subgraphs():
+                self._prepare(inner)
 
 
 def _listed(problems: Sequence[str], model: Model) -> str:
@@ -107,36 +147,25 @@ def _not_tensors(graph: Graph) -> list[str]:
 class _Compiler:
     """Writes and compiles the function of a graph, and of every graph inside of it."""
 
-    def __init__(self, program: Program, problems: list[str]) -> None:
-        self.program = program
-        self.problems = problems
+    def __init__(self, program: Program, operators: _Operators) -> None:
+        self.constants = program.constants
+        self.operators = operators
 
     def compiled(self, graph: Graph) -> _Run:
         """The function of a graph: what it captures, then its inputs, to its outputs."""
-        writer = _Writer(self.program.constants)
-        parameters = [n for n in captured(graph) if n not in self.program.constants]
+        writer = _Writer(self.constants)
+        parameters = [n for n in captured(graph) if n not in self.constants]
         parameters += [info.name for info in graph.inputs]
         writer.begin(parameters)
         last_use = _last_uses(graph)
         for index, node in enumerate(graph.nodes):
-            try:
-                prepared = self.program.prepared(node)
-            except UnsupportedError as error:
-                self.problems.append(str(error))
-                for name in node.outputs:
-                    writer.variable(name)  # later nodes are looked at, too
-                for inner in node.subgraphs():
-                    self.compiled(inner)
-                continue
             bodies = {
                 key: (self.compiled(value), [n for n in captured(value) if n in writer.variables])
                 for key, value in node.attributes.items()
                 if isinstance(value, Graph)
             }
-            writer.step(node, prepared, bodies)
+            writer.step(node, self.operators.prepared(node), bodies)
             writer.drop(name for name in last_use.get(index, ()) if name in writer.variables)
-        if self.problems:
-            return lambda *arguments: []  # never run: the plan is refused
         return writer.end([info.name for info in graph.outputs])
 
 

@@ -201,14 +201,18 @@ class InferenceSession:
             arrays.append(_checked(input_feed[name], name, type_, dtype, shape))
         if len(input_feed) != len(arrays):
             plan, arrays = self._override(input_feed, arrays)
-        run = plan.run
-        if strategy is not None:
-            run = with_strategy(run, self._model.graph, strategy, options)
-        elif options:
+        native = plan.native
+        if strategy is None and options:
             raise TypeError(f"{', '.join(options)}: options go with a strategy, and none is given")
         try:
-            with np.errstate(all="ignore"):
-                results = run(*arrays)
+            if native is not None and strategy is None:
+                results = native.program.run(arrays)
+            else:
+                run = plan.run
+                if strategy is not None:
+                    run = with_strategy(run, self._model.graph, strategy, options)
+                with np.errstate(all="ignore"):
+                    results = _owned(run(*arrays))
         except MemoryError:
             raise
         except Exception as error:
@@ -222,7 +226,7 @@ class InferenceSession:
             if unknown:
                 raise ValueError(f"no output named {unknown[0]!r}: there are {list(self._outputs)}")
             results = [results[self._outputs[name]] for name in output_names]
-        return _owned(results)
+        return results
 
     def stream(
         self,
