@@ -56,7 +56,6 @@ setup(
             extension("convolution", "ext/program/convolve.c"),
             extension("program", *sorted(glob("ext/program/*.c"))),
             extension("streaming"),
-            extension("handlers", "ext/threads.c", *sorted(glob("ext/program/*.c"))),
         ],
         language_level=3,
         compiler_directives={

@@ -378,6 +378,7 @@ cdef class Program:
 
 
 include "program/recurrent.pxi"
+include "program/one_handler.pxi"
 
 
 cdef vl_handler *handler_here(name) except NULL:

@@ -74,8 +74,10 @@ static void order_of(const int64_t *strides, int axes, int8_t *order)
 }
 
 /* "chain": ints: operands, constants, results, scratch, micros; which arrays (operands, then results; bit k: the k-th)
- * are bool; for each result the operands that it is made of (bit k); the micro-operations as in kernels.h.
- * floats: the constants. A result that would not have the shape of all operands together is declined. */
+ * are bool; which operands are vectors along axis 1; how many axes the results have at least; for each result the
+ * operands that it is made of (bit k); the micro-operations as in kernels.h. floats: the constants. A result that would
+ * not have the shape of all operands together is declined. */
+enum { VL_CHAIN_INTS = 8 }; /* in front of the results' */
 static int chain(vl_frame *f, const vl_instruction *i)
 {
     const int64_t *ints = i->ints;
@@ -83,16 +85,28 @@ static int chain(vl_frame *f, const vl_instruction *i)
     const int64_t masks = ints[5];
     vl_chain_walk w;
     const vl_tensor *in[VL_CHAIN_ARRAYS];
+    vl_tensor along[VL_CHAIN_ARRAYS];   /* vectors, with the axes that they lack */
     int64_t shape[VL_MOST_AXES];
-    int axes = 0;
+    int axes = (int)ints[7];
     for (int k = 0; k < operands; k++) {
         const vl_tensor *t = in[k] = vl_in(f, i, k);
         w.mask[k] = masks >> k & 1;
         if (!t || t->type != (w.mask[k] ? VL_BOOL : VL_F32) || ((uintptr_t)t->data % size_of(&w, k)))
             return VL_DECLINED;
-        if (t->axes > axes)
+        if (t->axes > axes && !(ints[6] >> k & 1))
             axes = t->axes;
         w.data[k] = t->data;
+    }
+    for (int k = 0; k < operands; k++) {
+        if (!(ints[6] >> k & 1))
+            continue;
+        if (axes < 2 || in[k]->axes != 1)
+            return VL_DECLINED;
+        along[k] = *in[k];
+        along[k].axes = (int8_t)(axes - 1);
+        for (int a = 1; a < axes - 1; a++)
+            along[k].shape[a] = 1;
+        in[k] = &along[k];
     }
 
     /* broadcasting: axes are counted from the last */
@@ -136,13 +150,13 @@ static int chain(vl_frame *f, const vl_instruction *i)
     for (int k = 0; k < results; k++) {
         if (!vl_wants(i, k))
             return VL_DECLINED;
-        if ((ints[6 + k] & all) == all)
+        if ((ints[VL_CHAIN_INTS + k] & all) == all)
             continue;
         int seen = 0; /* axes that the result's own operands reach */
         for (int a = 0; a < axes; a++) {
             int reached = shape[a] == 1;
             for (int o = 0; o < operands; o++)
-                if (ints[6 + k] >> o & 1) {
+                if (ints[VL_CHAIN_INTS + k] >> o & 1) {
                     int own = a - (axes - in[o]->axes);
                     reached |= own >= 0 && in[o]->shape[own] == shape[a];
                     seen |= in[o]->axes == axes;
@@ -150,7 +164,7 @@ static int chain(vl_frame *f, const vl_instruction *i)
             if (!reached)
                 return VL_DECLINED;
         }
-        if (axes && !seen)
+        if (axes > ints[7] && !seen)
             return VL_DECLINED;
     }
 
@@ -195,7 +209,7 @@ static int chain(vl_frame *f, const vl_instruction *i)
     }
     w.kernels = f->kernels;
     w.chain = (vl_chain){.operands = operands, .constants = (int)ints[1], .results = results, .scratch = (int)ints[3],
-                         .micros = (int)ints[4], .constant = i->floats, .micro = ints + 6 + results};
+                         .micros = (int)ints[4], .constant = i->floats, .micro = ints + VL_CHAIN_INTS + results};
     if (f->threads > 1 && n * (ints[4] + 1) >= VL_CHAIN_THREADED) {
         w.split = 0;
         while (w.split < w.axes - 1 && w.shape[w.split] < 2 * f->threads)

@@ -4,13 +4,16 @@ import numpy as np
 import pytest
 
 from tests.kernels.test_chain import micro
-from vledge._ext import handlers
+from vledge._ext.program import run_handler
 
 
-def chain(operands, constants, results, scratch, micros, inputs, sets=None, masks=0, **keywords):
+def chain(
+    operands, constants, results, scratch, micros, inputs, sets=None, masks=0, channels=0, axes=0, **keywords
+):
     sets = sets or [-1] * results
-    ints = [operands, len(constants), results, scratch, len(micros), masks, *sets, *micros]
-    return handlers.run("chain", inputs, ints, constants, results, **keywords)
+    ints = [operands, len(constants), results, scratch, len(micros)]
+    ints += [masks, channels, axes, *sets, *micros]
+    return run_handler("chain", inputs, ints, constants, results, **keywords)
 
 
 def laid(shape, rng, how, dtype=np.float32):
@@ -115,3 +118,21 @@ def test_results_of_some_operands():
     one = np.ones((1, 4), np.float32)
     assert chain(2, [], 2, 0, micros, [one, small], sets=[0b01, 0b11]) is not None
     assert chain(2, [], 2, 0, micros, [small, one], sets=[0b01, 0b11]) is None  # a lower rank
+
+
+def test_vectors_along_axis_1():
+    rng = np.random.default_rng(0)
+    v = rng.normal(size=3).astype(np.float32)
+    add = [micro("add", 2, 0, 1)]
+    for shape in [(2, 3), (2, 3, 4), (2, 3, 4, 5), (1, 1, 2)]:
+        x = rng.normal(size=shape).astype(np.float32)
+        (y,) = chain(2, [], 1, 0, add, [x, v], channels=0b10)
+        np.testing.assert_array_equal(y, x + v.reshape(3, *[1] * (len(shape) - 2)))
+    for x, w in [(v, v), (np.ones((2, 4), np.float32), v), (x, x)]:
+        assert chain(2, [], 1, 0, add, [x, w], channels=0b10) is None
+
+
+def test_axes_at_least():
+    x = np.ones((2, 3), np.float32)
+    (y,) = chain(1, [], 1, 0, [micro("copy", 1, 0)], [x], axes=4)
+    assert y.shape == (1, 1, 2, 3)

@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,3 +21,14 @@ class Program:
         self, arrays: list[np.ndarray], profile: tuple[np.ndarray, np.ndarray] | None = None
     ) -> list[np.ndarray]: ...
     def native(self, k: int) -> bool: ...
+
+def run_handler(
+    name: str,
+    inputs: list[np.ndarray | None],
+    ints: Sequence[int] = (),
+    floats: Sequence[float] = (),
+    outputs: int = 1,
+    threads: int = 1,
+    repeat: int = 0,
+    objects: list[Any] = ...,
+) -> Any: ...
