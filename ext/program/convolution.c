@@ -44,16 +44,24 @@ static int place_windows(vl_convolving *c, const int64_t *ints)
 
 /* The chain's operands beside the sums, as vl_epilogue wants them. What lies otherwise is copied; its block is left in
  * blocks[k]. Called twice: at first only to see whether it can. */
-static int describe_operand(vl_frame *f, const vl_tensor *t, const vl_tensor *out, int mask, int ask,
+static int describe_operand(vl_frame *f, const vl_tensor *t, const vl_tensor *out, const int64_t *chain, int k, int ask,
                             vl_chain_array *array, vl_block **block)
 {
+    const int mask = chain[5] >> k & 1, vector = chain[6] >> k & 1;
     const int64_t size = (int64_t)vl_size_of(mask ? VL_BOOL : VL_F32);
-    if (!t || t->type != (mask ? VL_BOOL : VL_F32) || t->axes > out->axes || (uintptr_t)t->data % (size_t)size)
+    if (!t || t->type != (mask ? VL_BOOL : VL_F32) || (vector ? t->axes != 1 : t->axes > out->axes) ||
+        (uintptr_t)t->data % (size_t)size)
         return VL_DECLINED;
     vl_tensor wide = *t;
     int by_channel = 1, alike = 1;
     wide.axes = out->axes;
-    for (int a = out->axes - 1, own = t->axes - 1; a >= 0; a--, own--) {
+    for (int a = out->axes - 1, own = vector ? a - 1 : t->axes - 1; a >= 0; a--, own--) {
+        if (vector && own > 0) {
+            wide.shape[a] = out->shape[a];
+            wide.strides[a] = 0;
+            alike &= out->shape[a] == 1;
+            continue;
+        }
         int64_t n = own >= 0 ? t->shape[own] : 1;
         if ((n != 1 && n != out->shape[a]) || (own >= 0 && t->strides[own] % size))
             return VL_DECLINED;
@@ -86,9 +94,9 @@ static int describe_operand(vl_frame *f, const vl_tensor *t, const vl_tensor *ou
 /* "conv", "conv_transpose": x, then a chain's operands beside the convolution's result; objects: the vl_convolution.
  * ints: the number of spatial axes; auto_pad; then for three axes each (leading ones have spans and strides of 1) spans
  * of the dilated kernel, strides, pads before, pads after, output_padding; whether output_shape is given, and it;
- * at 21 the epilogue's kind, then for a chain: operands, constants, scratch, micros; which operands are bool (bit k: the
- * k-th); the micro-operations. floats: low and high, or the slope, or the chain's constants. */
-enum { VL_CONV_EPILOGUE = 21 };
+ * at 21 the epilogue's kind, then for a chain what "chain" takes (chain.c): operand 0 is the convolution's result, and
+ * there is one result, not bool. floats: low and high, or the slope, or the chain's constants. */
+enum { VL_CONV_EPILOGUE = 21, VL_CHAIN_MICROS = 9 };
 
 static int convolve(vl_frame *f, const vl_instruction *i, int transposed)
 {
@@ -122,8 +130,10 @@ static int convolve(vl_frame *f, const vl_instruction *i, int transposed)
     if (count < 0 || (count && vl_convolving_plan(&c, f->threads) < 0))
         return VL_DECLINED;
     const int operands = epilogue.kind == VL_CHAINED ? (int)chain_ints[0] : 1;
+    if (epilogue.kind == VL_CHAINED && chain_ints[7] > wanted.axes)
+        return VL_DECLINED;
     for (int k = 1; k < operands; k++)
-        if (describe_operand(f, vl_in(f, i, k), &wanted, chain_ints[4] >> k & 1, 1, NULL, NULL) != VL_DONE)
+        if (describe_operand(f, vl_in(f, i, k), &wanted, chain_ints, k, 1, NULL, NULL) != VL_DONE)
             return VL_DECLINED;
 
     vl_tensor *out = vl_new_in_order(f, i, 0, VL_F32, wanted.axes, wanted.shape, order);
@@ -140,10 +150,10 @@ static int convolve(vl_frame *f, const vl_instruction *i, int transposed)
     case VL_LEAKY: epilogue.slope = i->floats[0]; break;
     case VL_CHAINED:
         for (int k = 1; k < operands && status == VL_DONE; k++)
-            status = describe_operand(f, vl_in(f, i, k), out, chain_ints[4] >> k & 1, 0, &arrays[k], &copies[k]);
+            status = describe_operand(f, vl_in(f, i, k), out, chain_ints, k, 0, &arrays[k], &copies[k]);
         chain = (vl_chain){.operands = operands, .constants = (int)chain_ints[1], .results = 1,
-                           .scratch = (int)chain_ints[2], .micros = (int)chain_ints[3], .arrays = arrays,
-                           .constant = i->floats, .micro = chain_ints + 5};
+                           .scratch = (int)chain_ints[3], .micros = (int)chain_ints[4], .arrays = arrays,
+                           .constant = i->floats, .micro = chain_ints + VL_CHAIN_MICROS};
         epilogue.chain = &chain;
         epilogue.out = out->data;
         break;

@@ -1,4 +1,5 @@
-"""Which nodes of a graph run as one instruction: runs of element-wise operators, as chains."""
+"""Which nodes of a graph run as one instruction: runs of element-wise operators, as chains, and the
+convolution that they follow."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from typing import Final
 from vledge.formats.graph_definition import Graph, Node
 from vledge.graph.native.chain import Chain, Parameters, Value
 from vledge.graph.native.expressions import added, expressible
+from vledge.graph.native.families.convolution import chained
 from vledge.graph.native.lowering import Lowered, Site, lowered
 from vledge.graph.passes.program import captured
 
@@ -38,12 +40,18 @@ def clusters(graph: Graph, site: Callable[[Node], Site]) -> list[Cluster]:
     """The graph's nodes, in order, each in one cluster. If, Loop and Scan are nobody's to join."""
     sites = [site(node) for node in graph.nodes]
     runs = _runs(graph, sites)
+    convolutions = _convolutions(graph, sites, runs)
+    runs = {end: run for end, run in runs.items() if len(run) > 1 and end not in convolutions}
     joined = {place for run in runs.values() for place in run[:-1]}
+    joined |= {place for joint in convolutions.values() for place in joint.places[:-1]}
     found = []
     for place, own in enumerate(sites):
         if place in joined:
             continue
-        if place in runs:
+        if place in convolutions:
+            joint = convolutions[place]
+            found.append(Cluster([sites[k].node for k in joint.places], joint.lowered))
+        elif place in runs:
             members = [sites[k] for k in runs[place]]
             name = own.node.outputs[0]
             found.append(Cluster([s.node for s in members], _chain_lowered(members, name)))
@@ -75,7 +83,7 @@ def _chain_lowered(sites: Sequence[Site], result: str) -> Lowered | None:
 
 
 def _runs(graph: Graph, sites: Sequence[Site]) -> dict[int, list[int]]:
-    """Places of nodes that are one chain, two and more, in order; by the place of the last."""
+    """Places of nodes that are one chain, in order, by the place of the last."""
     readers = _readers(graph)
     small = _small(sites)
     last_of: dict[int, int] = {}
@@ -97,7 +105,41 @@ def _runs(graph: Graph, sites: Sequence[Site]) -> dict[int, list[int]]:
                 continue
         runs[place] = [place]
         last_of[place] = place
-    return {end: run for end, run in runs.items() if len(run) > 1}
+    return runs
+
+
+@dataclass(frozen=True)
+class _Joint:
+    """A convolution's place, those of the chain on its result, and their instruction."""
+
+    places: list[int]
+    lowered: Lowered
+
+
+def _convolutions(
+    graph: Graph, sites: Sequence[Site], runs: dict[int, list[int]]
+) -> dict[int, _Joint]:
+    """By the place of a chain's end, the convolution that makes an operand which nobody else reads."""
+    readers = _readers(graph)
+    last_of = {place: end for end, run in runs.items() for place in run}
+    joints: dict[int, _Joint] = {}
+    for place, own in enumerate(sites):
+        if own.node.op_type not in ("Conv", "ConvTranspose") or own.node.domain:
+            continue
+        name = own.node.outputs[0]
+        ends = {last_of.get(reader) for reader in readers.get(name, ())}
+        end = ends.pop() if len(ends) == 1 else None
+        convolution = None if end is None else lowered(own)
+        if end is None or convolution is None:
+            continue
+        result = sites[end].node.outputs[0]
+        chain = chain_of([sites[k] for k in runs[end]], result, first=name)
+        if chain is None or chain.operands[0] != name:
+            continue
+        both = chained(convolution, chain, result)
+        if both is not None:  # of two convolutions that are added the later one
+            joints[end] = _Joint([place, *runs[end]], both)
+    return joints
 
 
 def _readers(graph: Graph) -> dict[str, set[int]]:

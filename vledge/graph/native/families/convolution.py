@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 
+from vledge.graph.native.chain import Parameters
 from vledge.graph.native.lowering import Lowered, Site, lowering
 from vledge.graph.operators.convolution import KnownConv
 from vledge.graph.operators.transposed_convolution import KnownConvTranspose
@@ -14,8 +15,8 @@ from vledge.nn.windows import Window
 
 _AXES: Final = 3
 _AUTO_PADS: Final = {"NOTSET": 0, "VALID": 0, "SAME_UPPER": 1, "SAME_LOWER": 2}
-# Epilogues: kernels.h's VL_AS_IT_IS and VL_CLIP.
-_AS_IT_IS, _CLIP = 0, 1
+# Epilogues: kernels.h's VL_AS_IT_IS, VL_CLIP and VL_CHAINED.
+_AS_IT_IS, _CLIP, _CHAINED = 0, 1, 3
 
 
 @lowering("Conv")
@@ -52,6 +53,23 @@ def conv_transpose(site: Site) -> Lowered | None:
     ]
     return Lowered(
         "conv_transpose", [*ints, _AS_IT_IS], (), [known.kernel.convolution], site.node.inputs[:1]
+    )
+
+
+def chained(convolution: Lowered, chain: Parameters, result: str) -> Lowered | None:
+    """The convolution and a chain on its result, which is the chain's first operand, as one instruction;
+    None where it has an epilogue already or the chain's result is a mask."""
+    ints = list(convolution.ints)
+    is_mask = chain.ints[5] >> chain.ints[0] & 1
+    if convolution.handler not in ("conv", "conv_transpose") or ints[-1] != _AS_IT_IS or is_mask:
+        return None
+    return Lowered(
+        convolution.handler,
+        [*ints[:-1], _CHAINED, *chain.ints],
+        chain.floats,
+        convolution.objects,
+        [*(convolution.inputs or ()), *chain.operands[1:]],
+        [result],
     )
 
 
