@@ -100,6 +100,69 @@ def test_what_follows_a_convolution_runs_with_it(instruction_set, window):
         assert handlers == ["conv"], name
 
 
+FUSED_POOLS = {
+    "2x2": ("plain", {"kernel_shape": [2, 2], "strides": [2, 2]}),
+    "3x2": ("pads", {"kernel_shape": [3, 2], "strides": [3, 2]}),
+    "1x4": ("depthwise", {"kernel_shape": [1, 4], "strides": [1, 4]}),
+    "3": ("one axis", {"kernel_shape": [3], "strides": [3]}),
+    "groups": ("groups", {"kernel_shape": [2, 3], "strides": [2, 3]}),
+    "winograd": ("winograd", {"kernel_shape": [3, 3], "strides": [3, 3]}),
+    "winograd, 2x2": ("winograd", {"kernel_shape": [2, 2], "strides": [2, 2]}),
+}
+
+
+@pytest.mark.parametrize("op", ["MaxPool", "AveragePool"])
+@pytest.mark.parametrize("pool", FUSED_POOLS)
+def test_a_pool_runs_with_its_convolution(instruction_set, pool, op):
+    window, pooling = FUSED_POOLS[pool]
+    shape, weights, attributes = WINDOWS[window]
+    rng = np.random.default_rng(2)
+    x, w, b = some(rng, *shape), some(rng, *weights), some(rng, weights[0])
+    slope = {"slope": some(rng, weights[0], *[1] * (len(shape) - 2))}
+    for before in (
+        [],
+        [node("Relu", ["y"], ["r"])],
+        [node("Sigmoid", ["y"], ["s"]), node("Mul", ["y", "s"], ["r"])],
+        [node("PRelu", ["y", "slope"], ["r"])],
+    ):
+        last = node(op, [before[-1].output[0] if before else "y"], ["z"], **pooling)
+        model = conv_model(x, w, b, [*before, last], ["z"], slope, **attributes)
+        assert natively(model, {"x": x})[0] == ["conv"]
+
+
+def test_pools_of_long_images(instruction_set):
+    """Many blocks, with what a pool leaves out at the ends."""
+    rng = np.random.default_rng(3)
+    x, w = some(rng, 2, 16, 67, 301), some(rng, 24, 16, 3, 3)
+    for side in (2, 5):
+        pool = node("MaxPool", ["y"], ["z"], kernel_shape=[side, side], strides=[side, side])
+        model = conv_model(x, w, None, [pool], ["z"], pads=[1, 1, 1, 1])
+        handlers, (alone,) = natively(model, {"x": x})
+        assert handlers == ["conv"]
+        vledge.set_num_threads(2)
+        try:
+            assert np.array_equal(natively(model, {"x": x})[1][0], alone)
+        finally:
+            vledge.set_num_threads(1)
+
+
+def test_pools_that_do_not_fit_stand_alone():
+    rng = np.random.default_rng(4)
+    x, w, like = some(rng, 1, 3, 9, 9), some(rng, 4, 3, 3, 3), some(rng, 1, 4, 7, 7)
+    side = {"kernel_shape": [2, 2], "strides": [2, 2]}
+    for pooling in ({"kernel_shape": [2, 2]}, {**side, "ceil_mode": 1}, {**side, "pads": [1] * 4}):
+        last = node("MaxPool", ["y"], ["z"], **pooling)
+        assert natively(conv_model(x, w, None, [last], ["z"]), {"x": x})[0] == ["conv", "pool"]
+    nodes = [
+        node("Conv", ["x", "w"], ["y"]),
+        node("Add", ["y", "like"], ["s"]),
+        node("MaxPool", ["s"], ["z"], **side),
+    ]
+    feed = {"x": x, "like": like}
+    handlers, _ = natively(model_bytes(nodes, feed, ["z"], {"w": w}), feed)
+    assert handlers == ["conv", "pool"]
+
+
 def test_a_convolution_that_others_read_keeps_its_result():
     rng = np.random.default_rng(3)
     x, w = some(rng, 1, 3, 9, 9), some(rng, 4, 3, 3, 3)
