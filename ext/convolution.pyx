@@ -57,6 +57,8 @@ cdef extern from "program/convolve.h" nogil:
         ptrdiff_t x_strides[3]
         ptrdiff_t before[3]
         int transposed
+        ptrdiff_t pool[2]
+        double divisor
         void *out
         const vl_epilogue *epilogue
         char *scratch
@@ -348,6 +350,7 @@ cdef class Convolution:
         c.x_sample = cnp.PyArray_STRIDE(x, 0) // itemsize
         c.x_channel = cnp.PyArray_STRIDE(x, 1) // itemsize
         c.transposed = self.transposed
+        c.pool[0], c.pool[1], c.divisor = 1, 1, 0
         for axis in range(MOST_AXES):
             c.in_size[axis], c.out_size[axis], c.before[axis], c.x_strides[axis] = 1, 1, 0, 0
             if axis >= missing:

@@ -44,16 +44,24 @@ static int place_windows(vl_convolving *c, const int64_t *ints)
 
 /* The chain's operands beside the sums, as vl_epilogue wants them. What lies otherwise is copied; its block is left in
  * blocks[k]. Called twice: at first only to see whether it can. */
-static int describe_operand(vl_frame *f, const vl_tensor *t, const vl_tensor *out, int mask, int ask,
-                            vl_chain_array *array, vl_block **block)
+static int describe_operand(vl_frame *f, const vl_tensor *t, const vl_tensor *out, const int64_t *chain, int k, int ask,
+                            int pooled, vl_chain_array *array, vl_block **block)
 {
+    const int mask = chain[5] >> k & 1, vector = chain[6] >> k & 1;
     const int64_t size = (int64_t)vl_size_of(mask ? VL_BOOL : VL_F32);
-    if (!t || t->type != (mask ? VL_BOOL : VL_F32) || t->axes > out->axes || (uintptr_t)t->data % (size_t)size)
+    if (!t || t->type != (mask ? VL_BOOL : VL_F32) || (vector ? t->axes != 1 : t->axes > out->axes) ||
+        (uintptr_t)t->data % (size_t)size)
         return VL_DECLINED;
     vl_tensor wide = *t;
     int by_channel = 1, alike = 1;
     wide.axes = out->axes;
-    for (int a = out->axes - 1, own = t->axes - 1; a >= 0; a--, own--) {
+    for (int a = out->axes - 1, own = vector ? a - 1 : t->axes - 1; a >= 0; a--, own--) {
+        if (vector && own > 0) {
+            wide.shape[a] = out->shape[a];
+            wide.strides[a] = 0;
+            alike &= out->shape[a] == 1;
+            continue;
+        }
         int64_t n = own >= 0 ? t->shape[own] : 1;
         if ((n != 1 && n != out->shape[a]) || (own >= 0 && t->strides[own] % size))
             return VL_DECLINED;
@@ -63,7 +71,7 @@ static int describe_operand(vl_frame *f, const vl_tensor *t, const vl_tensor *ou
         alike &= out->shape[a] == 1 || (n != 1 && wide.strides[a] / size == out->strides[a] / (int64_t)sizeof(float));
     }
     if (ask)
-        return VL_DONE;
+        return pooled && !by_channel ? VL_DECLINED : VL_DONE;
     *array = (vl_chain_array){wide.data, 0, wide.strides[1] / size, mask};
     if (by_channel)
         return VL_DONE;
@@ -83,12 +91,24 @@ static int describe_operand(vl_frame *f, const vl_tensor *t, const vl_tensor *ou
     return VL_DONE;
 }
 
+/* Rows and columns of a pool's windows, for each of which the convolution makes what the pool takes; 0 where there would
+ * be none. Windows on the first of three axes are not pooled. */
+static int place_pool(vl_convolving *c, const int64_t *pool)
+{
+    c->pool[0] = pool[0];
+    c->pool[1] = pool[1];
+    c->divisor = pool[2] ? (double)(pool[0] * pool[1]) : 0;
+    c->out_size[1] -= c->out_size[1] % pool[0];
+    c->out_size[2] -= c->out_size[2] % pool[1];
+    return c->out_size[1] && c->out_size[2];
+}
+
 /* "conv", "conv_transpose": x, then a chain's operands beside the convolution's result; objects: the vl_convolution.
  * ints: the number of spatial axes; auto_pad; then for three axes each (leading ones have spans and strides of 1) spans
- * of the dilated kernel, strides, pads before, pads after, output_padding; whether output_shape is given, and it;
- * at 21 the epilogue's kind, then for a chain: operands, constants, scratch, micros; which operands are bool (bit k: the
- * k-th); the micro-operations. floats: low and high, or the slope, or the chain's constants. */
-enum { VL_CONV_EPILOGUE = 21 };
+ * of the dilated kernel, strides, pads before, pads after, output_padding; whether output_shape is given, and it; rows
+ * and columns of a pool's windows that takes the results (1, 1: none), and whether it averages; at 24 the epilogue's kind, then for a chain what "chain" takes (chain.c): operand 0 is the convolution's result, and
+ * there is one result, not bool. floats: low and high, or the slope, or the chain's constants. */
+enum { VL_CONV_POOL = 21, VL_CONV_EPILOGUE = 24, VL_CHAIN_MICROS = 9 };
 
 static int convolve(vl_frame *f, const vl_instruction *i, int transposed)
 {
@@ -109,21 +129,24 @@ static int convolve(vl_frame *f, const vl_instruction *i, int transposed)
         c.in_size[a] = a < missing ? 1 : x->shape[2 + a - missing];
         c.x_strides[a] = a < missing ? 0 : x->strides[2 + a - missing] / item;
     }
-    if (!place_windows(&c, ints))
+    if (!place_windows(&c, ints) || !place_pool(&c, ints + VL_CONV_POOL))
         return VL_DECLINED;
     vl_tensor wanted = {.axes = (int8_t)(2 + rank), .type = VL_F32, .shape = {c.samples, v->out_channels}};
     int8_t order[VL_MOST_AXES] = {0};
     for (int a = 0; a < rank; a++) {
-        wanted.shape[2 + a] = c.out_size[missing + a];
+        wanted.shape[2 + a] = c.out_size[missing + a] / (missing + a > 0 ? c.pool[missing + a - 1] : 1);
         order[1 + a] = (int8_t)(2 + a);
     }
     order[1 + rank] = 1;
     const int64_t count = vl_count(wanted.axes, wanted.shape);
     if (count < 0 || (count && vl_convolving_plan(&c, f->threads) < 0))
         return VL_DECLINED;
+    const int pooled = c.pool[0] * c.pool[1] > 1;
     const int operands = epilogue.kind == VL_CHAINED ? (int)chain_ints[0] : 1;
+    if (epilogue.kind == VL_CHAINED && chain_ints[7] > wanted.axes)
+        return VL_DECLINED;
     for (int k = 1; k < operands; k++)
-        if (describe_operand(f, vl_in(f, i, k), &wanted, chain_ints[4] >> k & 1, 1, NULL, NULL) != VL_DONE)
+        if (describe_operand(f, vl_in(f, i, k), &wanted, chain_ints, k, 1, pooled, NULL, NULL) != VL_DONE)
             return VL_DECLINED;
 
     vl_tensor *out = vl_new_in_order(f, i, 0, VL_F32, wanted.axes, wanted.shape, order);
@@ -140,10 +163,10 @@ static int convolve(vl_frame *f, const vl_instruction *i, int transposed)
     case VL_LEAKY: epilogue.slope = i->floats[0]; break;
     case VL_CHAINED:
         for (int k = 1; k < operands && status == VL_DONE; k++)
-            status = describe_operand(f, vl_in(f, i, k), out, chain_ints[4] >> k & 1, 0, &arrays[k], &copies[k]);
+            status = describe_operand(f, vl_in(f, i, k), out, chain_ints, k, 0, pooled, &arrays[k], &copies[k]);
         chain = (vl_chain){.operands = operands, .constants = (int)chain_ints[1], .results = 1,
-                           .scratch = (int)chain_ints[2], .micros = (int)chain_ints[3], .arrays = arrays,
-                           .constant = i->floats, .micro = chain_ints + 5};
+                           .scratch = (int)chain_ints[3], .micros = (int)chain_ints[4], .arrays = arrays,
+                           .constant = i->floats, .micro = chain_ints + VL_CHAIN_MICROS};
         epilogue.chain = &chain;
         epilogue.out = out->data;
         break;

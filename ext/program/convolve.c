@@ -13,6 +13,9 @@ enum { VL_THREAD_WORK = 1 << 20, VL_BLOCKS_A_MEMBER = 3 };
 static ptrdiff_t least(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
 static ptrdiff_t most(ptrdiff_t a, ptrdiff_t b) { return a > b ? a : b; }
 static ptrdiff_t even(ptrdiff_t n) { return n + n % 2; }
+static ptrdiff_t up_to(ptrdiff_t n, ptrdiff_t unit) { return (n + unit - 1) / unit * unit; }
+/* Blocks have whole tiles of Winograd's, and whole windows of a pool's. */
+static ptrdiff_t unit(ptrdiff_t pool) { return pool % 2 ? 2 * pool : pool; }
 static size_t aligned(size_t bytes) { return (bytes + 63) & ~(size_t)63; }
 
 /* Places q of a phase on one axis whose outputs q * step + first exist: [*from, *to). */
@@ -76,25 +79,33 @@ int vl_convolving_plan(vl_convolving *c, int threads)
         c->taps = most(c->taps, v->phases[k].run_count);
         depth += v->phases[k].depth;
     }
-    c->rows = least(height, VL_WANTED_ROWS);
+    const int pools = c->pool[0] * c->pool[1] > 1;
+    const ptrdiff_t tall = unit(c->pool[0]), wide = unit(c->pool[1]);
+    ptrdiff_t pixels = VL_MOST_PIXELS;
+    if (pools)
+        pixels = most(least(pixels, budget / v->out_channels), tall * wide);
+    c->taps = most(c->taps, c->pool[0] * c->pool[1]);
+    c->rows = least(height, up_to(VL_WANTED_ROWS, tall));
     c->columns = width;
     if (region_of(v, c->rows, c->columns, &c->region) < 0)
         return -1;
-    while (c->region > budget && c->columns > VL_WANTED_COLUMNS) {
-        c->columns = even((c->columns + 1) / 2);
+    while (c->region > budget && c->columns > up_to(VL_WANTED_COLUMNS, wide)) {
+        c->columns = up_to((c->columns + 1) / 2, wide);
         region_of(v, c->rows, c->columns, &c->region);
     }
-    while (c->region > budget && c->rows > 2) {
-        c->rows = even((c->rows + 1) / 2);
+    while (c->region > budget && c->rows > tall) {
+        c->rows = up_to((c->rows + 1) / 2, tall);
         region_of(v, c->rows, c->columns, &c->region);
     }
+    while (c->rows * c->columns > pixels && c->rows > tall)
+        c->rows = up_to(c->rows / 2, tall);
     for (ptrdiff_t more = c->rows, region; more < height; c->rows = more, c->region = region) {
         more = least(2 * more, height);
-        if (more * c->columns > VL_MOST_PIXELS || region_of(v, more, c->columns, &region) < 0 || region > budget)
+        if (more * c->columns > pixels || region_of(v, more, c->columns, &region) < 0 || region > budget)
             break;
     }
-    if (c->columns > VL_MOST_PIXELS / c->rows)
-        c->columns = even(VL_MOST_PIXELS / c->rows);
+    if (c->columns > pixels / c->rows)
+        c->columns = most(pixels / c->rows / wide * wide, wide);
 
     double work = (double)c->samples * (double)(v->out_channels / v->groups) * (double)depth / v->phase_count;
     for (int axis = 0; axis < VL_SPATIAL; axis++)
@@ -104,14 +115,15 @@ int vl_convolving_plan(vl_convolving *c, int threads)
         ptrdiff_t blocks = 0;
         for (int32_t k = 0; k < v->phase_count; k++)
             blocks += c->samples * count_blocks(c, &v->phases[k]);
-        if (c->members == 1 || blocks >= c->members * VL_BLOCKS_A_MEMBER || (c->rows <= 2 && c->columns <= 32)) {
+        const int tallest = c->rows > tall;
+        if (c->members == 1 || blocks >= c->members * VL_BLOCKS_A_MEMBER || (!tallest && c->columns <= most(32, wide))) {
             c->members = (int)most(least(c->members, blocks), 1);
             break;
         }
-        if (c->rows > 2)
-            c->rows = even((c->rows + 1) / 2);
+        if (tallest)
+            c->rows = up_to((c->rows + 1) / 2, tall);
         else
-            c->columns = even((c->columns + 1) / 2);
+            c->columns = up_to((c->columns + 1) / 2, wide);
     }
     if (region_of(v, c->rows, c->columns, &c->region) < 0)
         return -1;
@@ -119,7 +131,9 @@ int vl_convolving_plan(vl_convolving *c, int threads)
     ptrdiff_t lanes = v->kernels->lanes, vectors = (v->out_channels + lanes - 1) / lanes, product = 0;
     if (v->form == VL_BY_WINOGRAD)
         product = VL_WINOGRAD_SCRATCH(v->channels, vectors, lanes);
+    c->unpooled = pools ? c->pixels * v->out_channels : 0;
     c->scratch_bytes = aligned((size_t)(c->region + product) * v->itemsize) +
+                       aligned((size_t)c->unpooled * v->itemsize) +
                        aligned((size_t)c->pixels * (2 * sizeof(ptrdiff_t) + 2)) +
                        aligned((size_t)c->taps * sizeof(vl_segment));
     return c->scratch_bytes > PTRDIFF_MAX / 64 / (size_t)c->members ? -1 : 0;
@@ -175,16 +189,16 @@ typedef struct {
 } vl_block_of_places;
 
 static void run_winograd(const vl_convolving *c, const vl_block_of_places *b, const char *x, ptrdiff_t pitch, char *out,
-                         ptrdiff_t *x_tiles, ptrdiff_t *out_tiles, char *product)
+                         ptrdiff_t row, ptrdiff_t *x_tiles, ptrdiff_t *out_tiles, char *product)
 {
     const vl_convolution *v = c->convolution;
     uint8_t *heights = (uint8_t *)(out_tiles + c->pixels), *widths = heights + c->pixels;
-    const ptrdiff_t row = c->out_size[2] * v->out_channels, lanes = v->kernels->lanes;
+    const ptrdiff_t lanes = v->kernels->lanes;
     ptrdiff_t tiles = 0;
     for (ptrdiff_t y = 0; y < b->count[1]; y += 2)
         for (ptrdiff_t i = 0; i < b->count[2]; i += 2, tiles++) {
             x_tiles[tiles] = y * pitch + i * v->channels;
-            out_tiles[tiles] = (b->first[1] + y) * row + (b->first[2] + i) * v->out_channels;
+            out_tiles[tiles] = y * row + i * v->out_channels;
             heights[tiles] = (uint8_t)least(b->count[1] - y, 2);
             widths[tiles] = (uint8_t)least(b->count[2] - i, 2);
         }
@@ -193,6 +207,28 @@ static void run_winograd(const vl_convolving *c, const vl_block_of_places *b, co
         .columns = v->out_channels, .group = v->group_vectors, .x_tiles = x_tiles, .out_tiles = out_tiles,
         .heights = heights, .widths = widths, .ld_x = pitch, .ld_out = row, .x = x, .w = b->phase->w[0],
         .bias = v->bias ? v->bias[0] : NULL, .out = out, .scratch = product, .epilogue = c->epilogue});
+}
+
+/* A block's results from where they wait. The arrays are free by then. */
+static void run_pool(const vl_convolving *c, const vl_block_of_places *b, const char *unpooled, ptrdiff_t *x_rows,
+                     ptrdiff_t *out_rows, ptrdiff_t *taps)
+{
+    const vl_convolution *v = c->convolution;
+    const ptrdiff_t outputs = v->out_channels, tall = c->pool[0], wide = c->pool[1];
+    const ptrdiff_t height = c->out_size[1] / tall, width = c->out_size[2] / wide, row = b->count[2] * outputs;
+    ptrdiff_t n = 0, pixels = 0;
+    for (ptrdiff_t y = 0; y < tall; y++)
+        for (ptrdiff_t i = 0; i < wide; i++)
+            taps[n++] = y * row + i * outputs;
+    for (ptrdiff_t y = 0; y < b->count[1]; y += tall)
+        for (ptrdiff_t i = 0; i < b->count[2]; i += wide, pixels++) {
+            x_rows[pixels] = y * row + i * outputs;
+            out_rows[pixels] = ((b->first[1] + y) / tall * width + (b->first[2] + i) / wide) * outputs;
+        }
+    v->kernels->pool(&(vl_pool){
+        .rows = pixels, .taps = n, .channels = outputs, .x_rows = x_rows, .x_taps = taps, .out_rows = out_rows,
+        .divisor = c->divisor, .x = unpooled,
+        .out = (char *)c->out + (b->sample * c->out_size[0] + b->first[0]) * height * width * outputs * v->itemsize});
 }
 
 static void run_block(const vl_convolving *c, const vl_block_of_places *b, char *scratch)
@@ -209,6 +245,15 @@ static void run_block(const vl_convolving *c, const vl_block_of_places *b, char 
         inside &= low[axis] >= 0 && low[axis] + size[axis] <= c->in_size[axis];
         out_first[axis] = b->first[axis] * v->out_step[axis] + phase->out_first[axis] - (c->transposed ? before : 0);
     }
+    /* scratch: the copied input and Winograd's products, results that a pool takes, places, segments */
+    const size_t place_bytes = aligned((size_t)c->pixels * (2 * sizeof(ptrdiff_t) + 2));
+    const size_t segment_bytes = aligned((size_t)c->taps * sizeof(vl_segment));
+    char *places_at = scratch + c->scratch_bytes - segment_bytes - place_bytes, *unpooled = places_at;
+    unpooled -= aligned((size_t)c->unpooled * item);
+    ptrdiff_t *x_rows = (ptrdiff_t *)places_at, *out_rows = x_rows + c->pixels;
+    vl_segment *segments = (vl_segment *)(places_at + place_bytes);
+    ptrdiff_t *taps = (ptrdiff_t *)segments;
+
     const char *x = (const char *)c->x + b->sample * c->x_sample * item;
     ptrdiff_t plane = c->x_strides[0], row = c->x_strides[1];
     if (inside)
@@ -219,26 +264,25 @@ static void run_block(const vl_convolving *c, const vl_block_of_places *b, char 
         row = size[2] * channels;
         plane = size[1] * row;
     }
-    char *out = (char *)c->out +
-                (b->sample * c->out_size[0] + out_first[0]) * c->out_size[1] * c->out_size[2] * outputs * item;
-    char *product = scratch + c->region * item;
-    scratch += aligned((size_t)(c->scratch_bytes -
-                                aligned((size_t)c->pixels * (2 * sizeof(ptrdiff_t) + 2)) -
-                                aligned((size_t)c->taps * sizeof(vl_segment))));
-    ptrdiff_t *x_rows = (ptrdiff_t *)scratch, *out_rows = x_rows + c->pixels;
-    vl_segment *segments = (vl_segment *)(scratch + aligned((size_t)c->pixels * (2 * sizeof(ptrdiff_t) + 2)));
+    char *out = unpooled;
+    ptrdiff_t out_row = b->count[2] * outputs;
+    if (!c->unpooled) {
+        out_row = c->out_size[2] * outputs;
+        out = (char *)c->out + (((b->sample * c->out_size[0] + out_first[0]) * c->out_size[1] + out_first[1]) * out_row +
+                                out_first[2] * outputs) * item;
+    }
     if (v->form == VL_BY_WINOGRAD) {
-        run_winograd(c, b, x, row, out, x_rows, out_rows, product);
+        run_winograd(c, b, x, row, out, out_row, x_rows, out_rows, scratch + c->region * item);
+        if (c->unpooled)
+            run_pool(c, b, unpooled, x_rows, out_rows, taps);
         return;
     }
     ptrdiff_t pixels = 0;
     for (ptrdiff_t y = 0; y < b->count[1]; y++)
         for (ptrdiff_t i = 0; i < b->count[2]; i++, pixels++) {
             x_rows[pixels] = y * v->in_step[1] * row + i * v->in_step[2] * channels;
-            out_rows[pixels] = ((out_first[1] + y * v->out_step[1]) * c->out_size[2] + out_first[2] +
-                                i * v->out_step[2]) * outputs;
+            out_rows[pixels] = y * v->out_step[1] * out_row + i * v->out_step[2] * outputs;
         }
-    ptrdiff_t *taps = (ptrdiff_t *)segments;
     for (int32_t k = 0; k < phase->run_count; k++) {
         const vl_run_of_taps *t = &phase->runs[k];
         ptrdiff_t offset = (t->place[0] - phase->low[0]) * plane + (t->place[1] - phase->low[1]) * row +
@@ -248,23 +292,25 @@ static void run_block(const vl_convolving *c, const vl_block_of_places *b, char 
         else
             segments[k] = (vl_segment){offset, t->length};
     }
-    if (v->form == VL_BY_TAPS) {
+    if (v->form == VL_BY_TAPS)
         v->kernels->taps(&(vl_taps){
             .rows = pixels, .taps = phase->run_count, .channels = outputs, .x_rows = x_rows, .x_taps = taps,
             .out_rows = out_rows, .x = x, .w = phase->w[0], .bias = v->bias ? v->bias[0] : NULL, .out = out,
             .epilogue = c->epilogue});
-        return;
+    else {
+        const ptrdiff_t own_in = v->in_channels / v->groups, own_out = outputs / v->groups, lanes = v->kernels->lanes;
+        vl_epilogue epilogue = *c->epilogue;
+        for (ptrdiff_t g = 0; g < v->groups; g++) {
+            v->kernels->windows(&(vl_windows){
+                .rows = pixels, .depth = phase->depth, .x_rows = x_rows, .out_rows = out_rows, .segments = segments,
+                .parts = phase->parts, .part_count = phase->part_count, .vectors = (own_out + lanes - 1) / lanes,
+                .columns = own_out, .group = v->group_vectors, .x = x + g * own_in * item, .w = phase->w[g],
+                .bias = v->bias ? v->bias[g] : NULL, .out = out + g * own_out * item, .epilogue = &epilogue});
+            epilogue.channel += own_out;
+        }
     }
-    const ptrdiff_t own_in = v->in_channels / v->groups, own_out = outputs / v->groups, lanes = v->kernels->lanes;
-    vl_epilogue epilogue = *c->epilogue;
-    for (ptrdiff_t g = 0; g < v->groups; g++) {
-        v->kernels->windows(&(vl_windows){
-            .rows = pixels, .depth = phase->depth, .x_rows = x_rows, .out_rows = out_rows, .segments = segments,
-            .parts = phase->parts, .part_count = phase->part_count, .vectors = (own_out + lanes - 1) / lanes,
-            .columns = own_out, .group = v->group_vectors, .x = x + g * own_in * item, .w = phase->w[g],
-            .bias = v->bias ? v->bias[g] : NULL, .out = out + g * own_out * item, .epilogue = &epilogue});
-        epilogue.channel += own_out;
-    }
+    if (c->unpooled)
+        run_pool(c, b, unpooled, x_rows, out_rows, taps);
 }
 
 void vl_convolving_run(void *convolving, int member, int members)

@@ -56,6 +56,11 @@ typedef struct {
     ptrdiff_t x_sample, x_channel, x_strides[VL_SPATIAL]; /* in elements */
     ptrdiff_t before[VL_SPATIAL]; /* pads of the input, or what is cut off of a transposed one's output */
     int transposed;
+    /* A pool of windows side by side takes the results, while they are in the nearest cache: rows and columns of each, or
+     * 1 and 1 for none; out_size is then a multiple of them, and out has the pool's results. Not for a transposed
+     * one. `divisor` is vl_pool's. A chain's operands beside the sums are then the same for all rows. */
+    ptrdiff_t pool[2];
+    double divisor;
     void *out;
     const vl_epilogue *epilogue;
     char *scratch;              /* members * scratch_bytes, 64-byte aligned: after vl_convolving_plan */
@@ -63,6 +68,7 @@ typedef struct {
     int members;
     ptrdiff_t rows, columns;    /* of a block, in places */
     ptrdiff_t region, pixels, taps; /* the most elements, places and runs that a block has */
+    ptrdiff_t unpooled;         /* elements of a block's results, where a pool takes them */
     size_t scratch_bytes;       /* of one member */
 } vl_convolving;
 
