@@ -83,9 +83,11 @@ static int gather_elements(vl_frame *f, const vl_instruction *i)
     return VL_DONE;
 }
 
-/* A new output that begins as a contiguous copy of x. */
+/* An output that begins as x, the first input, contiguous: x itself where nobody else wants it, else a copy. */
 static vl_tensor *copy_of(vl_frame *f, const vl_instruction *i, const vl_tensor *x)
 {
+    if (vl_may_overwrite(f, i, 0) && vl_is_contiguous(x))
+        return vl_share(f, i, 0, x);
     vl_tensor from = *x, *out = vl_new(f, i, 0, from.type, from.axes, from.shape);
     if (out)
         vl_copy(f->kernels, out, &from);

@@ -171,7 +171,7 @@ def test_split(rng, dtype):
 def test_expand(rng, dtype):
     x = strided(rng, shape_of(rng, zero=False), dtype)
     wanted = [n if rng.random() < 0.5 and n > 1 else 1 for n in x.shape]
-    x = x[tuple(slice(0, 1) if rng.random() < 0.5 else slice(None) for _ in x.shape)]
+    x = x[(*(slice(0, 1) if rng.random() < 0.5 else slice(None) for _ in x.shape), ...)]
     wanted = [max(a, b) if 1 in (a, b) else b for a, b in zip(wanted, x.shape, strict=True)]
     run_both("Expand", [x, np.array([2, *wanted], np.int64)], {})
 
