@@ -12,6 +12,7 @@
 #include "independent.h"
 #include "functions.h"
 #include "chain.h"
+#include "reduce.h"
 #include "cells.h"
 
 #ifdef VL_CLANG_TARGET

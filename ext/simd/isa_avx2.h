@@ -28,4 +28,7 @@
     _mm256_maskstore_ps(p, _mm256_cmpgt_epi32(_mm256_set1_epi32((int)(n)),                       \
                                               _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)),         \
                         (__m256)(v))
+#define VL_LOAD_FIRST(p, n)                                                                      \
+    ((vec)_mm256_maskload_ps(p, _mm256_cmpgt_epi32(_mm256_set1_epi32((int)(n)),                  \
+                                                   _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7))))
 #endif

@@ -32,4 +32,5 @@
 #define VL_FRACTION(y) ((vec)_mm512_reduce_ps((__m512)(y), 0x08))
 #define VL_TIMES_POWER(p, n) ((vec)_mm512_scalef_ps((__m512)(p), (__m512)(n)))
 #define VL_STORE_FIRST(p, v, n) _mm512_mask_storeu_ps(p, (__mmask16)((1u << (n)) - 1), (__m512)(v))
+#define VL_LOAD_FIRST(p, n) ((vec)_mm512_maskz_loadu_ps((__mmask16)((1u << (n)) - 1), p))
 #endif
