@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "simd/kernels.h"
+#include "simd/micro.h"
 
 enum { VL_MOST_AXES = 8 };
 

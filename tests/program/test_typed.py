@@ -48,8 +48,11 @@ HANDLERS = {
 
 
 def operator(name, *arrays, opset=20, **attributes):
+    entry = registry.find(name, "", opset)
     with np.errstate(all="ignore"):
-        return np.asarray(registry.find(name, "", opset).function(*arrays, **attributes))
+        if entry.is_factory:
+            return np.asarray(entry.function(None, **attributes)(*arrays))
+        return np.asarray(entry.function(*arrays, **attributes))
 
 
 def values(shape, dtype, rng):
