@@ -134,14 +134,14 @@ typedef struct {
 } vl_taps;
 
 /* Windows of 3x3 that move by one, four at a time, by Winograd's F(2x2, 3x3): winograd.h. Tile t has its first input
- * at x + x_tiles[t], rows of input ld_x apart, pixels `channels` apart; its outputs, of which the upper left
- * `heights[t]` x `widths[t]` are written, begin at out + out_tiles[t], ld_out and `columns` apart. */
+ * at x + x_tiles[t]; from row to row it is x_row further, from pixel to pixel x_pixel. Its outputs, of which the upper
+ * left `heights[t]` x `widths[t]` are written, begin at out + out_tiles[t], out_row and out_pixel apart. */
 typedef struct {
     ptrdiff_t tiles, channels, vectors, columns;
     int group;
     const ptrdiff_t *x_tiles, *out_tiles;
     const uint8_t *heights, *widths;    /* 1 or 2 */
-    ptrdiff_t ld_x, ld_out;
+    ptrdiff_t x_row, x_pixel, out_row, out_pixel;
     const void *x;
     const void *w;                      /* [16][group][k][vector in group][L] */
     const void *bias;                   /* [vectors][L] or NULL */

@@ -45,6 +45,7 @@ WINDOWS = {
     "depthwise": ((1, 6, 8, 9), (6, 1, 3, 3), {"group": 6, "pads": [1, 1, 1, 1]}),
     "groups": ((2, 8, 8, 9), (6, 4, 3, 3), {"group": 2}),
     "winograd": ((2, 16, 9, 10), (20, 16, 3, 3), {"pads": [1, 1, 1, 1]}),
+    "winograd, dilated": ((2, 16, 9, 10), (20, 16, 3, 3), {"dilations": [2, 1]}),
 }
 
 
@@ -107,6 +108,7 @@ FUSED_POOLS = {
     "3": ("one axis", {"kernel_shape": [3], "strides": [3]}),
     "groups": ("groups", {"kernel_shape": [2, 3], "strides": [2, 3]}),
     "winograd": ("winograd", {"kernel_shape": [3, 3], "strides": [3, 3]}),
+    "winograd, dilated": ("winograd, dilated", {"kernel_shape": [1, 4], "strides": [1, 4]}),
     "winograd, 2x2": ("winograd", {"kernel_shape": [2, 2], "strides": [2, 2]}),
 }
 
