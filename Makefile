@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-SOURCES := setup.py pyproject.toml ext/threads.c $(wildcard ext/*.pyx ext/*.h ext/simd/* vledge/_ext/*.pxd)
+SOURCES := setup.py pyproject.toml ext/threads.c $(wildcard ext/*.pyx ext/*.h ext/simd/* ext/program/* vledge/_ext/*.pxd)
 # What the live comparisons need; CI installs it, a board need not.
 PEERS := torch==2.13.0 onnxruntime==1.32.0 onnx==1.23.2 onnxscript==0.7.2 \
 	matplotlib==3.11.2 pillow==13.0.0 h5py==3.16.0 keras==3.15.1

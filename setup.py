@@ -21,7 +21,7 @@ def extension(name: str, *c_sources: str, flags: Sequence[str] = ()) -> Extensio
         f"vledge._ext.{name}",
         [f"ext/{name}.pyx", *c_sources],
         include_dirs=["ext", numpy.get_include()],
-        depends=[*glob("ext/*.h"), *glob("ext/simd/*.h")],
+        depends=[*glob("ext/*.h"), *glob("ext/simd/*.h"), *glob("ext/program/*.[hp]*")],
         define_macros=[
             ("CYTHON_CLINE_IN_TRACEBACK", "0"),
             ("NPY_NO_DEPRECATED_API", "NPY_1_23_API_VERSION"),
@@ -53,6 +53,8 @@ setup(
             extension("weights", flags=SMALL),
             extension("recurrent", "ext/threads.c"),
             extension("product"),
+            extension("convolution", "ext/program/convolve.c"),
+            extension("program", *sorted(glob("ext/program/*.c"))),
             extension("streaming"),
         ],
         language_level=3,

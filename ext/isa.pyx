@@ -9,11 +9,29 @@ import os
 cimport numpy as cnp
 import numpy as np
 
+from libc.stdint cimport int64_t
+
 cnp.import_array()
 
 cdef extern from "simd/dispatch.h" nogil:
     const vl_kernels *vl_runnable(int i, int f64)
     const char *vl_cpu_features()
+
+cdef extern from "simd/micro.h" nogil:
+    """
+    static const char *const vl_micro_names[] = {
+    #define VL_MICRO_NAME(name, sources) #name,
+        VL_MICROS(VL_MICRO_NAME)
+    };
+    static const int vl_micro_source_counts[] = {
+    #define VL_MICRO_SOURCE_COUNT(name, sources) sources,
+        VL_MICROS(VL_MICRO_SOURCE_COUNT)
+    };
+    """
+    const char *const vl_micro_names[]
+    const int vl_micro_source_counts[]
+    enum:
+        VL_MICRO_COUNT
 
 cdef str chosen = None
 
@@ -104,6 +122,42 @@ def apply(str function, x):
     else:
         raise ValueError(f"no vector function {function!r}; there are exp, tanh and sigmoid")
     return target
+
+
+def micros() -> dict:
+    """The micro-operations of element-wise chains: name -> (number, how many places it reads)."""
+    return {vl_micro_names[k].decode(): (k, vl_micro_source_counts[k]) for k in range(VL_MICRO_COUNT)}
+
+
+def chain_limits() -> tuple:
+    """How many arrays (operands and results), constants and scratch places a chain may have."""
+    return VL_CHAIN_ARRAYS, VL_CHAIN_CONSTANTS, VL_CHAIN_SCRATCH
+
+
+def chain(cnp.ndarray micro, cnp.ndarray constants, list operands, list results, int scratch):
+    """Run a chain over arrays of two axes, float32 or bool, of one shape and any strides, by the selected kernels.
+
+    ``micro`` is int64, as in kernels.h, ``constants`` float32. A caller vouches for the places.
+    """
+    cdef vl_chain_array arrays[VL_CHAIN_ARRAYS]
+    cdef vl_chain c
+    cdef cnp.ndarray a
+    cdef int k = 0
+    assert len(operands) + len(results) <= VL_CHAIN_ARRAYS
+    for a in operands + results:
+        assert a.ndim == 2 and a.dtype in (np.float32, np.bool_)
+        arrays[k].data = cnp.PyArray_DATA(a)
+        arrays[k].row = a.strides[0] // a.itemsize
+        arrays[k].column = a.strides[1] // a.itemsize
+        arrays[k].mask = a.dtype == np.bool_
+        k += 1
+    c.rows, c.columns = results[0].shape
+    c.operands, c.constants, c.results = len(operands), len(constants), len(results)
+    c.scratch, c.micros = scratch, len(micro)
+    c.arrays = arrays
+    c.constant = cnp.PyArray_DATA(constants)
+    c.micro = <const int64_t *>cnp.PyArray_DATA(micro)
+    kernels_for(False).chain(&c)
 
 
 cdef bint same_strides(cnp.ndarray a, cnp.ndarray b):

@@ -16,7 +16,8 @@ same operations in the same order whatever the slices, so results do not depend 
 """
 
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
-from libc.stdint cimport INT64_MAX, SIZE_MAX, int64_t, uint64_t
+from libc.stdint cimport INT64_MAX, SIZE_MAX, int32_t, int64_t, uint64_t
+from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
 cimport numpy as cnp
@@ -613,12 +614,23 @@ cdef bint worth_sharing(int64_t step_bytes, int64_t shared, int64_t sliced) noex
 
 
 cdef int execute(Job *job, int threads) except -1:
-    """Runs the job; the GIL is released in here."""
+    """Runs the job, without the GIL."""
+    cdef bint done
+    with nogil:
+        done = finished(job, threads)
+    if not done:
+        raise MemoryError("no memory for the working buffers of a recurrent layer")
+    return 0
+
+
+cdef bint finished(Job *job, int threads) noexcept nogil:
+    """Shares the job between threads and runs it; False when memory is out."""
     cdef const Weights *w = job.directions[0]
     cdef Scratch s
     cdef ptrdiff_t t, r, total = 0
     cdef ptrdiff_t *lengths = NULL
     cdef uint64_t needed
+    cdef char *shared_memory = NULL
     cdef int64_t whole = 0, sliced = 0, shared = INT64_MAX
     global rest_until
     # Independent units meet once a chunk, not at every step, and what they share is the projection.
@@ -640,9 +652,9 @@ cdef int execute(Job *job, int threads) except -1:
         threads = VL_MOST_THREADS
     if threads > 1 and job.steps > 0:
         if job.sequences >= 2 and threads > job.direction_count:
-            lengths = <ptrdiff_t *>PyMem_Malloc(job.sequences * sizeof(ptrdiff_t))
+            lengths = <ptrdiff_t *>malloc(job.sequences * sizeof(ptrdiff_t))
             if lengths == NULL:
-                raise MemoryError
+                return False
             t = job.steps
             for r in range(job.sequences):
                 while t > 0 and job.batch_sizes[t - 1] <= r:
@@ -653,7 +665,7 @@ cdef int execute(Job *job, int threads) except -1:
                                      threads // job.direction_count)
             for r in range(job.sequences):
                 whole += row_cost(job.small_step, r) * lengths[r]
-            PyMem_Free(lengths)
+            free(lengths)
             if not w.independent:
                 shared = whole // threads + <int64_t>job.steps * BARRIER_BYTES // step_bytes
         if (threads > job.direction_count
@@ -674,16 +686,101 @@ cdef int execute(Job *job, int threads) except -1:
             needed = max(needed, lay_out(
                 job.directions[t], job.sequences,
                 chunk_rows(job.directions[t], job.sequences, max(total, 1)), NULL, &s))
-        memory = np.empty(needed + 64, np.uint8)
-        job.shared = <char *><size_t>(memory.ctypes.data + -memory.ctypes.data % 64)
-    with nogil:
-        vl_parallel(threads if job.share_steps else min(threads, job.slices * job.direction_count),
-                    run_tasks, job)
+        shared_memory = NULL if needed > SIZE_MAX // 2 else <char *>malloc(needed + 64)
+        if shared_memory == NULL:
+            return False
+        job.shared = <char *>((<size_t>shared_memory + 63) & ~<size_t>63)
+    vl_parallel(threads if job.share_steps else min(threads, job.slices * job.direction_count),
+                run_tasks, job)
+    free(shared_memory)
     if job.alone:
         rest_until = vl_nanoseconds() + REST_NANOSECONDS
-    if job.out_of_memory:
-        raise MemoryError("no memory for the working buffers of a recurrent layer")
-    return 0
+    return not job.out_of_memory
+
+
+cdef bint run_sequences(const Sequences *s, int threads) noexcept nogil:
+    cdef Job job
+    cdef const Weights *w = s.directions[0]
+    cdef ptrdiff_t b, t, r, size = w.itemsize, width = s.direction_count * w.width
+    cdef ptrdiff_t steps = s.steps, count = s.sequences
+    cdef ptrdiff_t *offsets
+    cdef int64_t *sizes
+    cdef int64_t *order = NULL
+    cdef bint done
+    job.turned = next_turn()
+    job.padded_steps = 0
+    job.places = NULL
+    job.direction_count = s.direction_count
+    job.directions[0], job.directions[1] = s.directions[0], s.directions[1]
+    job.sequences = count
+    job.x, job.y = s.x, s.y
+    job.h_0, job.c_0, job.h_n, job.c_n = s.h_0, s.c_0, s.h_n, s.c_n
+    if count == 0:
+        return True
+    offsets = <ptrdiff_t *>malloc((2 * steps + 3 * count) * sizeof(ptrdiff_t)
+                                  + (steps + count) * sizeof(int64_t) + 16)
+    if offsets == NULL:
+        return False
+    sizes = <int64_t *>((<size_t>(offsets + 2 * steps + 3 * count) + 7) & ~<size_t>7)
+    job.batch_sizes = sizes
+    job.x_time, job.y_time = offsets, offsets + steps
+    job.x_rows = offsets + 2 * steps
+    job.y_rows = job.x_rows + count
+    job.ranks = offsets + 2 * steps + 2 * count
+    if s.lengths != NULL:
+        order = sizes + steps
+        job.steps = sort_by_length(s.lengths, count, order, sizes, offsets)
+        job.places = order
+        if s.y != NULL:     # what is past a length; the rest is written over
+            for t in range(steps):
+                for b in range(count):
+                    if t >= s.lengths[b]:
+                        memset(job.y + (t * s.y_time + b * s.y_row) * size, 0, width * size)
+    else:
+        job.steps = steps
+        for t in range(steps):
+            sizes[t] = count
+    for t in range(job.steps):
+        offsets[t] = t * s.x_time
+        offsets[steps + t] = t * s.y_time
+    for r in range(count):
+        b = r if order == NULL else order[r]
+        offsets[2 * steps + r] = b * s.x_row
+        offsets[2 * steps + count + r] = b * s.y_row
+        job.ranks[b] = r
+    done = finished(&job, threads)
+    free(offsets)
+    return done
+
+
+cdef ptrdiff_t sort_by_length(const int32_t *lengths, ptrdiff_t count, int64_t *order,
+                              int64_t *batch_sizes, ptrdiff_t *following) noexcept nogil:
+    """The sequences' places from the longest to the shortest, equal ones as they stand, and how many
+    are left at each step; returns the longest length. ``following`` is memory for a number a step."""
+    cdef ptrdiff_t b, t, place, length, longest = 0, empty = 0
+    for b in range(count):
+        longest = max(longest, <ptrdiff_t>lengths[b])
+    for t in range(longest):
+        batch_sizes[t] = 0
+    for b in range(count):
+        if lengths[b] > 0:
+            batch_sizes[lengths[b] - 1] += 1
+    for t in range(longest - 2, -1, -1):    # those of a length, and all that are longer
+        batch_sizes[t] += batch_sizes[t + 1]
+    for t in range(longest):                # where the next one of length t + 1 stands: behind all that are longer
+        following[t] = batch_sizes[t + 1] if t + 1 < longest else 0
+    if longest > 0:
+        empty = batch_sizes[0]
+    for b in range(count):
+        length = lengths[b]
+        if length > 0:
+            place = following[length - 1]
+            following[length - 1] += 1
+        else:
+            place = empty
+            empty += 1
+        order[place] = b
+    return longest
 
 
 cdef void parallel(int threads, task work, void *context) noexcept nogil:
@@ -719,7 +816,7 @@ cdef object empty(tuple shape, int type_number, bint zero=False):
     return cnp.PyArray_EMPTY(len(shape), sizes, type_number, False)
 
 
-cdef bint next_turn():
+cdef bint next_turn() noexcept nogil:
     """Every other call begins with the weights that the last one read last: the cache may hold them."""
     global turn
     turn = not turn

@@ -323,6 +323,11 @@ cdef class Direction:
         return Direction, (self.cell, *parts)
 
     @property
+    def address(self) -> int:
+        """Where the kernels' description stands, for who keeps this object alive."""
+        return <size_t>&self.weights
+
+    @property
     def isa(self) -> str:
         """The instruction set that the weights are laid out for."""
         return self.weights.kernels.isa.decode()

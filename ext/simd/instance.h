@@ -4,11 +4,20 @@
 #include <stdint.h>
 
 #include "kernels.h"
+#include "micro.h"
 #include "vec.h"
 #include "vecmath.h"
 #include "tile.h"
 #include "products.h"
 #include "independent.h"
+#include "functions.h"
+#include "chain.h"
+#include "epilogue.h"
+#include "windows.h"
+#include "winograd.h"
+#include "taps.h"
+#include "transpose.h"
+#include "reduce.h"
 #include "cells.h"
 
 #ifdef VL_CLANG_TARGET

@@ -1,3 +1,5 @@
+from libc.stdint cimport int64_t
+
 cdef extern from "simd/kernels.h" nogil:
     ctypedef struct vl_nonlinearity:
         int function
@@ -6,6 +8,10 @@ cdef extern from "simd/kernels.h" nogil:
     int VL_SIGMOID, VL_TANH, VL_RELU, VL_AFFINE, VL_LEAKY_RELU, VL_THRESHOLDED_RELU
     int VL_SCALED_TANH, VL_HARD_SIGMOID, VL_ELU, VL_SOFTSIGN, VL_SOFTPLUS, VL_EXPONENTIAL
     int VL_SILU, VL_GELU, VL_CLIP
+    enum:
+        VL_AS_IT_IS
+        VL_BOUND
+        VL_LEAKY
 
     ctypedef struct vl_step:
         ptrdiff_t rows, depth, first_panel, last_panel, hidden_size
@@ -37,15 +43,11 @@ cdef extern from "simd/kernels.h" nogil:
         void *out
         ptrdiff_t ld_out
 
-    ctypedef struct vl_taps:
-        ptrdiff_t rows, taps, channels
-        int relu
-        const void *x
-        const ptrdiff_t *x_rows
-        const ptrdiff_t *x_taps
-        const void *w
-        const void *bias
-        void *out
+    ctypedef struct vl_epilogue:
+        int kind
+        double low, high, slope
+        const void *slopes
+        ptrdiff_t channel
 
     ctypedef struct vl_independent:
         ptrdiff_t steps, rows, first_panel, last_panel, hidden_size
@@ -60,12 +62,29 @@ cdef extern from "simd/kernels.h" nogil:
         ptrdiff_t ld_h
         void *out
 
+    ctypedef struct vl_chain_array:
+        void *data
+        ptrdiff_t row, column
+        int mask
+
+    enum:
+        VL_CHAIN_ARRAYS
+        VL_CHAIN_CONSTANTS
+        VL_CHAIN_SCRATCH
+
+    ctypedef struct vl_chain:
+        ptrdiff_t rows, columns
+        int operands, constants, results, scratch, micros
+        const vl_chain_array *arrays
+        const void *constant
+        const int64_t *micro
+
     ctypedef struct vl_kernels:
         const char *isa
         int lanes
         int max_rows
         void (*product)(const vl_product *) noexcept nogil
-        void (*taps)(const vl_taps *) noexcept nogil
+        void (*transpose)(ptrdiff_t, ptrdiff_t, const void *, ptrdiff_t, void *, ptrdiff_t) noexcept nogil
         void (*lstm)(const vl_step *) noexcept nogil
         void (*gru)(const vl_step *) noexcept nogil
         void (*gru_gates)(const vl_step *) noexcept nogil
@@ -77,6 +96,7 @@ cdef extern from "simd/kernels.h" nogil:
         void (*exp)(ptrdiff_t, const void *, void *) noexcept nogil
         void (*tanh)(ptrdiff_t, const void *, void *) noexcept nogil
         void (*sigmoid)(ptrdiff_t, const void *, void *) noexcept nogil
+        void (*chain)(const vl_chain *) noexcept nogil
 
 
 cdef const vl_kernels *kernels_for(bint f64) except NULL

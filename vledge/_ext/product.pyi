@@ -3,6 +3,8 @@ import numpy as np
 class Product:
     columns: int
     depth: int
+    packed: np.ndarray
+    bias_vectors: np.ndarray | None
     dtype: np.dtype
     def __init__(self, weight: np.ndarray, bias: np.ndarray | None = None) -> None: ...
     def __call__(
@@ -16,11 +18,3 @@ class Product:
     def bias(self) -> np.ndarray | None: ...
     @property
     def nbytes(self) -> int: ...
-
-class Taps:
-    weight: np.ndarray
-    bias: np.ndarray | None
-    def __init__(self, weight: np.ndarray, bias: np.ndarray | None = None) -> None: ...
-    def __call__(
-        self, x: np.ndarray, relu: bool = False, threads: int | None = None
-    ) -> np.ndarray: ...

@@ -1,6 +1,7 @@
-"""A graph made ready to run: every node prepared once, and all of them compiled into one function.
+"""A graph made ready to run: every node prepared once, then the native program, or one function.
 
-The function is Python text made here and compiled, one statement a node, values as its local
+The function serves where the program does not (a strategy, `VLEDGE_PROGRAM=0`), and is what its
+nodes' stand-ins are made of. It is Python text made here and compiled, one statement a node, values as its local
 variables: that is the least that a node can cost in Python, drops each array at its last use, and
 has no state, so that threads share it. Nothing of the file's text gets into it, only numbers.
 """
@@ -8,6 +9,7 @@ has no state, so that threads share it. Nothing of the file's text gets into it,
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Final
@@ -17,12 +19,21 @@ import numpy as np
 from vledge.errors import UnsupportedError
 from vledge.formats.element_types import element_of
 from vledge.formats.graph_definition import Graph, Model, Node
+from vledge.graph.native.emit import Emitted, emit
 from vledge.graph.passes import Program, simplify
 from vledge.graph.passes.program import captured
 from vledge.graph.prepared import Fallback, Prepared, blamed, prepare, several
 from vledge.graph.values import as_value
 
-__all__ = ["NEWEST_OPSET", "OLDEST_OPSET", "Plan", "copied", "simplified", "unsupported"]
+__all__ = [
+    "NEWEST_OPSET",
+    "OLDEST_OPSET",
+    "Plan",
+    "copied",
+    "owned",
+    "simplified",
+    "unsupported",
+]
 
 OLDEST_OPSET: Final = 7  # before it, elementwise operators broadcast by rules of their own
 NEWEST_OPSET: Final = 28  # of onnx 1.23
@@ -37,6 +48,9 @@ class Plan:
     ``variable`` names initializers that are inputs of this plan rather than constants.
     ``options`` are handed to the operators (`Context.options`); ``fallback`` makes a node runnable
     that no operator here is for, or is None. ``where`` begins the messages of runs.
+
+    ``native`` is the native program, whose results are the caller's own arrays, or None where
+    ``VLEDGE_PROGRAM=0`` asks for none.
 
     Raises UnsupportedError that lists every node that cannot run, FormatError for a broken one. A
     run raises ValueError with the node's name for whatever went wrong in it, or MemoryError, or
@@ -53,12 +67,48 @@ class Plan:
     ) -> None:
         program = simplified(model, options, fallback, variable)
         self.inputs = [info.name for info in program.graph.inputs]
-        problems = _not_held(program.graph)
+        self._graph = program.graph
+        self._where = where
         with np.errstate(all="ignore"):
-            run = _Compiler(program, problems).compiled(program.graph)
-        self.run: _Run = _naming_nodes(run, where)
+            operators = _Operators(program)
+        problems = [*operators.problems, *_not_held(program.graph)]
         if problems:
             raise UnsupportedError(_listed(problems, model))
+        self._compiler = _Compiler(program, operators)
+        self.native: Emitted | None = None
+        if os.environ.get("VLEDGE_PROGRAM", "1") != "0":
+            self.native = emit(program, operators.prepared, self._compiler.compiled, options)
+
+    def run(self, *arrays: Any) -> list[Any]:
+        """The outputs, as the caller's own, of values of the inputs."""
+        if self.native is None:
+            with np.errstate(all="ignore"):
+                return owned(self.function(*arrays))
+        try:
+            return _own_lists(self.native.program.run(list(arrays)))
+        except Exception as error:
+            _blame(error, self._where)
+            raise
+
+    def run_feed(
+        self,
+        feed: dict[str, np.ndarray],
+        expected: tuple[tuple[str, int, tuple[int, ...] | None], ...],
+    ) -> list[Any] | None:
+        """The same of arrays by name that are as expected (`Program.run_feed`), or None."""
+        if self.native is None:
+            return None
+        try:
+            results = self.native.program.run_feed(feed, expected)
+        except Exception as error:
+            _blame(error, self._where)
+            raise
+        return None if results is None else _own_lists(results)
+
+    @functools.cached_property
+    def function(self) -> _Run:
+        """The graph as one Python function, whose results may be views of one another."""
+        return _naming_nodes(self._compiler.compiled(self._graph), self._where)
 
 
 def simplified(
@@ -93,9 +143,33 @@ def copied(
 
 def unsupported(program: Program) -> list[str]:
     """What keeps a program from running, by node; empty if nothing does."""
-    problems: list[str] = []
-    _Compiler(program, problems).compiled(program.graph)
+    problems = _Operators(program).problems
     return list(dict.fromkeys([*problems, *_not_held(program.graph)]))
+
+
+class _Operators:
+    """Every node of a program made runnable, once; what cannot be is among the problems."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.problems: list[str] = []
+        self._prepared: dict[int, tuple[Node, Prepared]] = {}  # by identity; the node is kept alive
+        self._prepare(program.graph)
+
+    def prepared(self, node: Node) -> Prepared:
+        known = self._prepared.get(id(node))
+        if known is None:
+            known = self._prepared[id(node)] = node, self.program.prepared(node)
+        return known[1]
+
+    def _prepare(self, graph: Graph) -> None:
+        for node in graph.nodes:
+            try:
+                self.prepared(node)
+            except UnsupportedError as error:
+                self.problems.append(str(error))
+            for inner in node.subgraphs():
+                self._prepare(inner)
 
 
 def _listed(problems: Sequence[str], model: Model) -> str:
@@ -122,36 +196,25 @@ def _not_held(graph: Graph) -> list[str]:
 class _Compiler:
     """Writes and compiles the function of a graph, and of every graph inside of it."""
 
-    def __init__(self, program: Program, problems: list[str]) -> None:
-        self.program = program
-        self.problems = problems
+    def __init__(self, program: Program, operators: _Operators) -> None:
+        self.constants = program.constants
+        self.operators = operators
 
     def compiled(self, graph: Graph) -> _Run:
         """The function of a graph: what it captures, then its inputs, to its outputs."""
-        writer = _Writer(self.program.constants)
-        parameters = [n for n in captured(graph) if n not in self.program.constants]
+        writer = _Writer(self.constants)
+        parameters = [n for n in captured(graph) if n not in self.constants]
         parameters += [info.name for info in graph.inputs]
         writer.begin(parameters)
         last_use = _last_uses(graph)
         for index, node in enumerate(graph.nodes):
-            try:
-                prepared = self.program.prepared(node)
-            except UnsupportedError as error:
-                self.problems.append(str(error))
-                for name in node.outputs:
-                    writer.variable(name)  # later nodes are looked at, too
-                for inner in node.subgraphs():
-                    self.compiled(inner)
-                continue
             bodies = {
                 key: (self.compiled(value), [n for n in captured(value) if n in writer.variables])
                 for key, value in node.attributes.items()
                 if isinstance(value, Graph)
             }
-            writer.step(node, prepared, bodies)
+            writer.step(node, self.operators.prepared(node), bodies)
             writer.drop(name for name in last_use.get(index, ()) if name in writer.variables)
-        if self.problems:
-            return lambda *arguments: []  # never run: the plan is refused
         return writer.end([info.name for info in graph.outputs])
 
 
@@ -249,6 +312,14 @@ def _one(result: Any) -> Any:
     return as_value(result)
 
 
+def _own_lists(results: list[Any]) -> list[Any]:
+    """What the native program gives, sequences as lists."""
+    for value in results:
+        if type(value) is not np.ndarray:
+            return owned(results)
+    return results
+
+
 def _naming_nodes(run: _Run, where: str) -> _Run:
     """The function, whose errors name the node that was running."""
 
@@ -257,12 +328,17 @@ def _naming_nodes(run: _Run, where: str) -> _Run:
         try:
             return run(*arrays)
         except Exception as error:
-            node = _failed_node(error.__traceback__)
-            if node is None:
-                raise
-            raise blamed(error, node, ValueError, where) from error
+            _blame(error, where)
+            raise
 
     return named
+
+
+def _blame(error: Exception, where: str) -> None:
+    """Raise the error again with the name of the node that was running, if one was."""
+    node = _failed_node(error.__traceback__)
+    if node is not None:
+        raise blamed(error, node, ValueError, where) from error
 
 
 def _failed_node(traceback: TracebackType | None) -> Node | None:
@@ -274,3 +350,20 @@ def _failed_node(traceback: TracebackType | None) -> Node | None:
             found = frame.f_globals["nodes"].get(traceback.tb_lineno, found)
         traceback = traceback.tb_next
     return found
+
+
+def owned(results: list[Any]) -> list[Any]:
+    """Results that the caller may change: no view of an input, of a constant or of one another.
+
+    A sequence becomes a list.
+    """
+    seen: set[int] = set()
+    for index, array in enumerate(results):
+        if not isinstance(array, np.ndarray):
+            results[index] = None if array is None else [each.copy() for each in array.arrays]
+            continue
+        base = id(array if array.base is None else array.base)
+        if not array.flags.writeable or base in seen:
+            results[index] = array.copy()
+        seen.add(base)
+    return results

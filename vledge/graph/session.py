@@ -18,7 +18,7 @@ from vledge.errors import FormatError, ModelWarning, UnsupportedError
 from vledge.formats.element_types import DTYPES, element_of
 from vledge.formats.graph_definition import Graph, Model, Node, ValueInfo
 from vledge.graph.part import part_for
-from vledge.graph.plan import Plan
+from vledge.graph.plan import Plan, owned
 from vledge.graph.prepared import Fallback
 from vledge.graph.providers import CPU, check_providers
 from vledge.graph.session_options import RunOptions, SessionOptions, ignored, taken
@@ -140,6 +140,7 @@ class InferenceSession:
             self._overridable = {i.name: i for i in graph.inputs if i.name in defaults}
         self._outputs = {info.name: index for index, info in enumerate(graph.outputs)}
         self._checks = [_expected(info) for info in self._inputs.values()]
+        self._expected = tuple(_as_declared(expected) for expected in self._checks)
         self._warn_of_wrong_grus()
         self._plan = self._planned(())
         self._lock = threading.Lock()
@@ -233,7 +234,29 @@ class InferenceSession:
         direction; all but padded: equations that no `vledge.nn` layer has). TypeError for options
         that are not the strategy's, MemoryError where "auto" finds none within ``memory_limit``.
         """
+        if strategy is None and options:
+            raise TypeError(f"{', '.join(options)}: options go with a strategy, and none is given")
+        if self._threads:
+            with using_threads(self._threads):
+                results = self._results(input_feed, strategy, options)
+        else:
+            results = self._results(input_feed, strategy, options)
+        if output_names:
+            unknown = [name for name in output_names if name not in self._outputs]
+            if unknown:
+                raise ValueError(f"no output named {unknown[0]!r}: there are {list(self._outputs)}")
+            results = [results[self._outputs[name]] for name in output_names]
+        return results
+
+    def _results(
+        self, input_feed: Mapping[str, Any], strategy: str | None, options: dict[str, Any]
+    ) -> list[Any]:
+        """All outputs. Inputs that are arrays as declared need no more than a look."""
         plan = self._plan
+        if strategy is None and type(input_feed) is dict:
+            results = plan.run_feed(input_feed, self._expected)
+            if results is not None:
+                return results
         arrays = []
         for expected in self._checks:
             if expected.name not in input_feed:
@@ -241,23 +264,11 @@ class InferenceSession:
             arrays.append(_checked(input_feed[expected.name], expected))
         if len(input_feed) != len(arrays):
             plan, arrays = self._override(input_feed, arrays)
-        run = plan.run
-        if strategy is not None:
-            run = with_strategy(run, self._model.graph, strategy, options)
-        elif options:
-            raise TypeError(f"{', '.join(options)}: options go with a strategy, and none is given")
+        if strategy is None:
+            return plan.run(*arrays)
+        run = with_strategy(plan.function, self._model.graph, strategy, options)
         with np.errstate(all="ignore"):
-            if self._threads:
-                with using_threads(self._threads):
-                    results = run(*arrays)
-            else:
-                results = run(*arrays)
-        if output_names:
-            unknown = [name for name in output_names if name not in self._outputs]
-            if unknown:
-                raise ValueError(f"no output named {unknown[0]!r}: there are {list(self._outputs)}")
-            results = [results[self._outputs[name]] for name in output_names]
-        return _owned(results)
+            return owned(run(*arrays))
 
     def stream(
         self,
@@ -428,6 +439,15 @@ def _expected(info: ValueInfo) -> _Expected:
     return _Expected(info.name, info.type, element_of(info.type), info.shape, fixed)
 
 
+def _as_declared(expected: _Expected) -> tuple[str, int, tuple[int, ...] | None]:
+    """What `Plan.run_feed` compares with; what it cannot say is -1, which no array is of."""
+    tensor = expected.dtype is not None and expected.type in DTYPES
+    number = expected.dtype.num if tensor and expected.dtype.kind != "O" else -1
+    shape = expected.shape
+    sizes = None if shape is None else tuple(s if type(s) is int else -1 for s in shape)
+    return expected.name, number, sizes
+
+
 def _checked(value: Any, expected: _Expected) -> Any:
     """A read-only view of an input, or ValueError if it is not as the model declares it."""
     name, type_, dtype, shape, fixed = expected
@@ -493,20 +513,3 @@ def _checked_other(value: Any, expected: _Expected) -> Any:
 
 def _shown(shape: Sequence[int | str | None]) -> str:
     return "[" + ", ".join("?" if size is None else str(size) for size in shape) + "]"
-
-
-def _owned(results: list[Any]) -> list[Any]:
-    """Results that the caller may change: no view of an input, of a constant or of one another.
-
-    A sequence becomes a list.
-    """
-    seen: set[int] = set()
-    for index, array in enumerate(results):
-        if not isinstance(array, np.ndarray):
-            results[index] = None if array is None else [each.copy() for each in array.arrays]
-            continue
-        base = id(array if array.base is None else array.base)
-        if not array.flags.writeable or base in seen:
-            results[index] = array.copy()
-        seen.add(base)
-    return results

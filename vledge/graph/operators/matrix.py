@@ -32,9 +32,34 @@ def matmul_(context: Context) -> Callable[..., np.ndarray]:
     known = context.constants[1]
     if known is None or not _packs(known):
         return matmul
-    product = Product(known.T)
     context.release(1)
-    return lambda a, _: product(a)
+    return _Known(Product(known.T))
+
+
+class _Known:
+    """A product with a packed matrix, which the native program takes from here."""
+
+    def __init__(self, product: Product, turned: int = 0) -> None:
+        self.product = product
+        self.turned = turned
+
+    def __call__(self, a: np.ndarray, *_: np.ndarray | None) -> np.ndarray:
+        return self.product(a.T if self.turned else a)
+
+
+class _KnownPlus(_Known):
+    """The same and something that comes with each run."""
+
+    def __init__(
+        self, product: Product, turned: int, shift: Callable[[np.ndarray], np.ndarray]
+    ) -> None:
+        super().__init__(product, turned)
+        self.shift = shift
+
+    def __call__(
+        self, a: np.ndarray, _: np.ndarray | None = None, c: np.ndarray | None = None
+    ) -> np.ndarray:
+        return _added(super().__call__(a), c, self.shift)
 
 
 def _packs(b: np.ndarray) -> bool:
@@ -61,9 +86,8 @@ def gemm(
         if known_c is not None and known_c.size in (1, len(b_t)) and known_c.ndim <= 1:
             product = Product(b_t, np.broadcast_to(shift(known_c), len(b_t)))
             context.release(2)
-            return lambda a, *_: product(a.T if transA else a)
-        without_c = Product(b_t)
-        return lambda a, _, c=None: _added(without_c(a.T if transA else a), c, shift)
+            return _Known(product, transA)
+        return _KnownPlus(Product(b_t), transA, shift)
 
     def run(a: np.ndarray, b: np.ndarray, c: np.ndarray | None = None) -> np.ndarray:
         return _added(matmul(a.T if transA else a, scaled(b)), c, shift)

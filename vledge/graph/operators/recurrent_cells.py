@@ -6,13 +6,37 @@ torch's layout.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from vledge._ext.recurrent import Stepper
 from vledge._ext.weights import Direction
 from vledge.graph.registry import Context, prepared_operator
+
+
+class _Cell:
+    """The weights of a step, which the native program takes from here, and the step."""
+
+    def __init__(self, direction: Direction) -> None:
+        self.direction = direction
+        self.stepper = Stepper([direction])
+
+
+class _LSTMCell(_Cell):
+    def __call__(
+        self, x: np.ndarray, h: np.ndarray, c: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        if not len(x) == len(h) == len(c):
+            x, h, c = _same_rows(x, h, c)
+        y, _, c_n = self.stepper.step(_matrix(x), _matrix(h)[None], _matrix(c)[None])
+        assert c_n is not None
+        return y, c_n[0]
+
+
+class _GRUCell(_Cell):
+    def __call__(self, x: np.ndarray, h: np.ndarray) -> np.ndarray:
+        if len(x) != len(h):
+            x, h = _same_rows(x, h)
+        return self.stepper.step(_matrix(x), _matrix(h)[None])[0]
 
 
 @prepared_operator("LSTMCell", since=1, domain="vledge")
@@ -23,18 +47,9 @@ def lstm_cell(
     weight_hh: np.ndarray,
     bias_ih: np.ndarray,
     bias_hh: np.ndarray,
-) -> Callable[..., tuple[np.ndarray, np.ndarray]]:
+) -> _LSTMCell:
     """x [B, I], h [B, H], c [B, H] -> h', c'."""
-    stepper = Stepper([Direction("lstm", weight_ih, weight_hh, bias_ih, bias_hh)])
-
-    def run(x: np.ndarray, h: np.ndarray, c: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        if not len(x) == len(h) == len(c):
-            x, h, c = _same_rows(x, h, c)
-        y, _, c_n = stepper.step(_matrix(x), _matrix(h)[None], _matrix(c)[None])
-        assert c_n is not None
-        return y, c_n[0]
-
-    return run
+    return _LSTMCell(Direction("lstm", weight_ih, weight_hh, bias_ih, bias_hh))
 
 
 @prepared_operator("GRUCell", since=1, domain="vledge")
@@ -45,16 +60,9 @@ def gru_cell(
     weight_hh: np.ndarray,
     bias_ih: np.ndarray,
     bias_hh: np.ndarray,
-) -> Callable[..., np.ndarray]:
+) -> _GRUCell:
     """x [B, I], h [B, H] -> h'."""
-    stepper = Stepper([Direction("gru", weight_ih, weight_hh, bias_ih, bias_hh)])
-
-    def run(x: np.ndarray, h: np.ndarray) -> np.ndarray:
-        if len(x) != len(h):
-            x, h = _same_rows(x, h)
-        return stepper.step(_matrix(x), _matrix(h)[None])[0]
-
-    return run
+    return _GRUCell(Direction("gru", weight_ih, weight_hh, bias_ih, bias_hh))
 
 
 def _matrix(array: np.ndarray) -> np.ndarray:

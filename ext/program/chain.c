@@ -1,0 +1,223 @@
+/* Element-wise chains with NumPy's broadcasting over tensors of any strides.
+ *
+ * The results' axes lie in memory in the order of the largest operand's, so that channels-last stays channels-last.
+ * Axes are joined where every array allows it; the two innermost that remain are a kernel call's rows and columns.
+ */
+#include "program.h"
+
+#include <stdlib.h>
+
+enum { VL_CHAIN_THREADED = 1 << 18 }; /* elements times micro-operations from which threads pay */
+
+typedef struct {
+    const vl_kernels *kernels;
+    vl_chain chain;                     /* but for rows, columns and arrays */
+    int arrays, axes, split;            /* axes: joined, outermost first, at least two; split: whose range members share */
+    char *data[VL_CHAIN_ARRAYS];
+    int mask[VL_CHAIN_ARRAYS];
+    int64_t shape[VL_MOST_AXES + 2];
+    int64_t strides[VL_MOST_AXES + 2][VL_CHAIN_ARRAYS]; /* elements */
+} vl_chain_walk;
+
+static inline size_t size_of(const vl_chain_walk *w, int k)
+{
+    return w->mask[k] ? 1 : sizeof(float);
+}
+
+static void walk(const vl_chain_walk *w, const int64_t *shape, int axis, char *const *data)
+{
+    if (axis == w->axes - 2) {
+        vl_chain_array arrays[VL_CHAIN_ARRAYS];
+        for (int k = 0; k < w->arrays; k++)
+            arrays[k] = (vl_chain_array){data[k], w->strides[axis][k], w->strides[axis + 1][k], w->mask[k]};
+        vl_chain c = w->chain;
+        c.rows = shape[axis];
+        c.columns = shape[axis + 1];
+        c.arrays = arrays;
+        w->kernels->chain(&c);
+        return;
+    }
+    char *at[VL_CHAIN_ARRAYS];
+    for (int64_t i = 0; i < shape[axis]; i++) {
+        for (int k = 0; k < w->arrays; k++)
+            at[k] = data[k] + i * w->strides[axis][k] * (int64_t)size_of(w, k);
+        walk(w, shape, axis + 1, at);
+    }
+}
+
+static void member_walk(void *context, int member, int members)
+{
+    const vl_chain_walk *w = context;
+    int64_t shape[VL_MOST_AXES + 2], whole = w->shape[w->split];
+    int64_t begin = whole * member / members, end = whole * (member + 1) / members;
+    char *data[VL_CHAIN_ARRAYS];
+    memcpy(shape, w->shape, sizeof shape);
+    shape[w->split] = end - begin;
+    for (int k = 0; k < w->arrays; k++)
+        data[k] = w->data[k] + begin * w->strides[w->split][k] * (int64_t)size_of(w, k);
+    if (end > begin)
+        walk(w, shape, 0, data);
+}
+
+/* The axes of a tensor by stride, longest first; those without one (size 1, or the same for all) stay where they are. */
+static void order_of(const int64_t *strides, int axes, int8_t *order)
+{
+    for (int a = 0; a < axes; a++) {
+        int at = a;
+        if (strides[a])
+            while (at > 0 && strides[order[at - 1]] && llabs(strides[order[at - 1]]) < llabs(strides[a])) {
+                order[at] = order[at - 1];
+                at--;
+            }
+        order[at] = (int8_t)a;
+    }
+}
+
+/* "chain": ints: operands, constants, results, scratch, micros; which arrays (operands, then results; bit k: the k-th)
+ * are bool; which operands are vectors along axis 1; how many axes the results have at least; for each result the
+ * operands that it is made of (bit k); the micro-operations as in kernels.h. floats: the constants. A result that would
+ * not have the shape of all operands together is declined. */
+enum { VL_CHAIN_INTS = 8 }; /* in front of the results' */
+static int chain(vl_frame *f, const vl_instruction *i)
+{
+    const int64_t *ints = i->ints;
+    const int operands = (int)ints[0], results = (int)ints[2];
+    const int64_t masks = ints[5];
+    vl_chain_walk w;
+    const vl_tensor *in[VL_CHAIN_ARRAYS];
+    vl_tensor along[VL_CHAIN_ARRAYS];   /* vectors, with the axes that they lack */
+    int64_t shape[VL_MOST_AXES];
+    int axes = (int)ints[7];
+    for (int k = 0; k < operands; k++) {
+        const vl_tensor *t = in[k] = vl_in(f, i, k);
+        w.mask[k] = masks >> k & 1;
+        if (!t || t->type != (w.mask[k] ? VL_BOOL : VL_F32) || ((uintptr_t)t->data % size_of(&w, k)))
+            return VL_DECLINED;
+        if (t->axes > axes && !(ints[6] >> k & 1))
+            axes = t->axes;
+        w.data[k] = t->data;
+    }
+    for (int k = 0; k < operands; k++) {
+        if (!(ints[6] >> k & 1))
+            continue;
+        if (axes < 2 || in[k]->axes != 1)
+            return VL_DECLINED;
+        along[k] = *in[k];
+        along[k].axes = (int8_t)(axes - 1);
+        for (int a = 1; a < axes - 1; a++)
+            along[k].shape[a] = 1;
+        in[k] = &along[k];
+    }
+
+    /* broadcasting: axes are counted from the last */
+    int64_t strides[VL_MOST_AXES][VL_CHAIN_ARRAYS];
+    for (int a = 0; a < axes; a++)
+        shape[a] = 1;
+    int largest = 0;
+    int64_t most = -1;
+    for (int k = 0; k < operands; k++) {
+        const vl_tensor *t = in[k];
+        int missing = axes - t->axes;
+        int64_t elements = 1;
+        for (int a = 0; a < missing; a++)
+            strides[a][k] = 0;
+        for (int a = 0; a < t->axes; a++) {
+            int64_t size = t->shape[a], step = t->strides[a];
+            strides[missing + a][k] = 0;
+            if (size == 1)
+                continue;
+            if (shape[missing + a] == 1)
+                shape[missing + a] = size;
+            else if (shape[missing + a] != size)
+                return VL_DECLINED;
+            if (w.mask[k])
+                strides[missing + a][k] = step;
+            else if (step % (int64_t)sizeof(float))
+                return VL_DECLINED;
+            else
+                strides[missing + a][k] = step / (int64_t)sizeof(float);
+            if (step) /* else it only looks that large */
+                elements *= size;
+        }
+        if (elements > most) {
+            most = elements;
+            largest = k;
+        }
+    }
+    const int64_t n = vl_count(axes, shape), all = ((int64_t)1 << operands) - 1;
+    if (n < 0)
+        return VL_DECLINED;
+    for (int k = 0; k < results; k++) {
+        if (!vl_wants(i, k))
+            return VL_DECLINED;
+        if ((ints[VL_CHAIN_INTS + k] & all) == all)
+            continue;
+        int seen = 0; /* axes that the result's own operands reach */
+        for (int a = 0; a < axes; a++) {
+            int reached = shape[a] == 1;
+            for (int o = 0; o < operands; o++)
+                if (ints[VL_CHAIN_INTS + k] >> o & 1) {
+                    int own = a - (axes - in[o]->axes);
+                    reached |= own >= 0 && in[o]->shape[own] == shape[a];
+                    seen |= in[o]->axes == axes;
+                }
+            if (!reached)
+                return VL_DECLINED;
+        }
+        if (axes > ints[7] && !seen)
+            return VL_DECLINED;
+    }
+
+    int8_t order[VL_MOST_AXES];
+    int64_t largest_strides[VL_MOST_AXES];
+    for (int a = 0; a < axes; a++)
+        largest_strides[a] = strides[a][largest];
+    order_of(largest_strides, axes, order);
+    for (int k = 0; k < results; k++) {
+        int mask = masks >> (operands + k) & 1;
+        const vl_tensor *t = vl_new_in_order(f, i, k, mask ? VL_BOOL : VL_F32, axes, shape, order);
+        if (!t)
+            return VL_NO_MEMORY;
+        w.mask[operands + k] = mask;
+        w.data[operands + k] = t->data;
+        for (int a = 0; a < axes; a++)
+            strides[a][operands + k] = shape[a] == 1 ? 0 : t->strides[a] / (int64_t)size_of(&w, operands + k);
+    }
+    if (n == 0)
+        return VL_DONE;
+
+    w.arrays = operands + results;
+    w.axes = 0;
+    for (int at = 0; at < axes; at++) {
+        int a = order[at];
+        if (shape[a] == 1)
+            continue;
+        int joined = w.axes > 0;
+        for (int k = 0; joined && k < w.arrays; k++)
+            joined = w.strides[w.axes - 1][k] == strides[a][k] * shape[a];
+        if (!joined)
+            w.shape[w.axes++] = 1;
+        w.shape[w.axes - 1] *= shape[a];
+        memcpy(w.strides[w.axes - 1], strides[a], sizeof strides[a]);
+    }
+    while (w.axes < 2) { /* in front */
+        memmove(w.shape + 1, w.shape, sizeof w.shape[0] * (size_t)w.axes);
+        memmove(w.strides + 1, w.strides, sizeof w.strides[0] * (size_t)w.axes);
+        w.shape[0] = 1;
+        memset(w.strides[0], 0, sizeof w.strides[0]);
+        w.axes++;
+    }
+    w.kernels = f->kernels;
+    w.chain = (vl_chain){.operands = operands, .constants = (int)ints[1], .results = results, .scratch = (int)ints[3],
+                         .micros = (int)ints[4], .constant = i->floats, .micro = ints + VL_CHAIN_INTS + results};
+    if (f->threads > 1 && n * (ints[4] + 1) >= VL_CHAIN_THREADED) {
+        w.split = 0;
+        while (w.split < w.axes - 1 && w.shape[w.split] < 2 * f->threads)
+            w.split++;
+        f->parallel(f->threads, member_walk, &w);
+    } else
+        walk(&w, w.shape, 0, w.data);
+    return VL_DONE;
+}
+
+const vl_named_handler vl_chain_handlers[] = {{"chain", chain}, {NULL, NULL}};

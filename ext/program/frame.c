@@ -1,0 +1,236 @@
+/* Slots: how handlers make, share and copy tensors; and the loop over the instructions. */
+#include "program.h"
+
+#include <stdlib.h>
+#include <time.h>
+
+vl_tensor *vl_out(vl_frame *f, const vl_instruction *i, int n)
+{
+    vl_tensor *t = &f->slots[i->outputs[n]];
+    t->state = VL_TENSOR;
+    t->block = NULL;
+    return t;
+}
+
+static vl_tensor *filled(vl_frame *f, vl_tensor *t, int type, int axes, const int64_t *shape)
+{
+    t->type = (int8_t)type;
+    t->axes = (int8_t)axes;
+    int64_t n = vl_count(axes, shape);
+    for (int a = 0; a < axes; a++)
+        t->shape[a] = shape[a];
+    t->block = vl_block_new(f, (size_t)n * vl_size_of(type));
+    if (!t->block) {
+        t->state = VL_ABSENT;
+        return NULL;
+    }
+    t->data = t->block->data;
+    return t;
+}
+
+vl_tensor *vl_new(vl_frame *f, const vl_instruction *i, int n, int type, int axes, const int64_t *shape)
+{
+    vl_tensor *t = filled(f, vl_out(f, i, n), type, axes, shape);
+    if (t)
+        vl_set_contiguous(t);
+    return t;
+}
+
+vl_tensor *vl_new_in_order(vl_frame *f, const vl_instruction *i, int n, int type, int axes,
+                           const int64_t *shape, const int8_t *order)
+{
+    vl_tensor *t = filled(f, vl_out(f, i, n), type, axes, shape);
+    if (!t)
+        return NULL;
+    int64_t step = (int64_t)vl_size_of(type);
+    for (int a = axes - 1; a >= 0; a--) {
+        t->strides[order[a]] = step;
+        step *= shape[order[a]] > 0 ? shape[order[a]] : 1;
+    }
+    return t;
+}
+
+void vl_order_of(const vl_tensor *t, int8_t *order)
+{
+    for (int a = 0; a < t->axes; a++) { /* axes that are not walked stay where they are */
+        int at = a;
+        while (at > 0 && t->shape[order[at - 1]] != 1 && t->shape[a] != 1 &&
+               llabs(t->strides[order[at - 1]]) < llabs(t->strides[a])) {
+            order[at] = order[at - 1];
+            at--;
+        }
+        order[at] = (int8_t)a;
+    }
+}
+
+vl_tensor *vl_share(vl_frame *f, const vl_instruction *i, int n, const vl_tensor *t)
+{
+    vl_tensor *out = vl_out(f, i, n);
+    *out = *t;
+    vl_block_use(t->block);
+    return out;
+}
+
+int vl_may_overwrite(const vl_frame *f, const vl_instruction *i, int n)
+{
+    const vl_tensor *t = &f->slots[i->inputs[n]];
+    if (!t->block || t->block->object || t->block->kind < 0 || t->block->uses != 1)
+        return 0;
+    for (int k = 0; k < i->drop_count; k++)
+        if (i->drops[k] == i->inputs[n])
+            return 1;
+    return 0;
+}
+
+const vl_tensor *vl_contiguous(vl_frame *f, const vl_tensor *t, vl_tensor *copy)
+{
+    copy->block = NULL;
+    if (vl_is_contiguous(t))
+        return t;
+    *copy = *t;
+    if (!filled(f, copy, t->type, t->axes, t->shape))
+        return NULL;
+    vl_set_contiguous(copy);
+    vl_copy(f->kernels, copy, t);
+    return copy;
+}
+
+int vl_integers(const vl_tensor *t, int64_t *values, int most)
+{
+    if (!t || t->axes > 1 || (t->type != VL_I64 && t->type != VL_I32))
+        return -1;
+    int64_t n = t->axes ? t->shape[0] : 1, step = t->axes ? t->strides[0] : 0;
+    if (n > most)
+        return -1;
+    for (int64_t k = 0; k < n; k++)
+        values[k] = t->type == VL_I64 ? *(const int64_t *)(t->data + k * step) : *(const int32_t *)(t->data + k * step);
+    return (int)n;
+}
+
+/* ---- copies of any strides ------------------------------------------------------------------------- */
+
+typedef struct {
+    const vl_kernels *kernels;
+    int axes;
+    int64_t shape[VL_MOST_AXES], to[VL_MOST_AXES], from[VL_MOST_AXES];
+} vl_walk;
+
+/* Axes of size 1 gone, the target's longest strides outermost, neighbours that are one run joined. */
+static void plan_walk(vl_walk *w, const vl_tensor *to, const vl_tensor *from)
+{
+    int order[VL_MOST_AXES], n = 0;
+    for (int a = 0; a < to->axes; a++) {
+        if (to->shape[a] == 1)
+            continue;
+        int at = n++;
+        while (at > 0 && llabs(to->strides[order[at - 1]]) < llabs(to->strides[a])) {
+            order[at] = order[at - 1];
+            at--;
+        }
+        order[at] = a;
+    }
+    w->axes = 0;
+    for (int k = 0; k < n; k++) {
+        int a = order[k], last = w->axes - 1;
+        if (last >= 0 && w->to[last] == to->strides[a] * to->shape[a] && w->from[last] == from->strides[a] * to->shape[a]) {
+            w->shape[last] *= to->shape[a];
+            w->to[last] = to->strides[a];
+            w->from[last] = from->strides[a];
+            continue;
+        }
+        w->shape[w->axes] = to->shape[a];
+        w->to[w->axes] = to->strides[a];
+        w->from[w->axes++] = from->strides[a];
+    }
+}
+
+static void copy_run(char *to, const char *from, int64_t n, int64_t step_to, int64_t step_from, size_t size)
+{
+    if (step_to == (int64_t)size && step_from == (int64_t)size) {
+        memcpy(to, from, (size_t)n * size);
+        return;
+    }
+#define VL_RUN(kind)                                                                   \
+    for (int64_t k = 0; k < n; k++)                                                    \
+        *(kind *)(to + k * step_to) = *(const kind *)(from + k * step_from)
+    switch (size) {
+    case 1: VL_RUN(uint8_t); break;
+    case 2: VL_RUN(uint16_t); break;
+    case 4: VL_RUN(uint32_t); break;
+    default: VL_RUN(uint64_t); break;
+    }
+#undef VL_RUN
+}
+
+/* Blocks of this many rows and columns, so that both sides stay in the nearest cache. */
+enum { VL_TILE_SIDE = 32 };
+
+static void copy_axes(const vl_walk *w, int axis, char *to, const char *from, size_t size)
+{
+    int left = w->axes - axis;
+    if (left == 0) {
+        memcpy(to, from, size);
+        return;
+    }
+    if (left == 1) {
+        copy_run(to, from, w->shape[axis], w->to[axis], w->from[axis], size);
+        return;
+    }
+    if (left == 2 && w->to[axis + 1] == (int64_t)size && w->from[axis] == (int64_t)size) { /* a transposition */
+        if (size == 4 && w->to[axis] % 4 == 0 && w->from[axis + 1] % 4 == 0) {
+            w->kernels->transpose(w->shape[axis + 1], w->shape[axis], from, w->from[axis + 1] / 4, to, w->to[axis] / 4);
+            return;
+        }
+        for (int64_t r = 0; r < w->shape[axis]; r += VL_TILE_SIDE)
+            for (int64_t c = 0; c < w->shape[axis + 1]; c += VL_TILE_SIDE) {
+                int64_t rows = w->shape[axis] - r < VL_TILE_SIDE ? w->shape[axis] - r : VL_TILE_SIDE;
+                int64_t columns = w->shape[axis + 1] - c < VL_TILE_SIDE ? w->shape[axis + 1] - c : VL_TILE_SIDE;
+                for (int64_t k = 0; k < rows; k++)
+                    copy_run(to + (r + k) * w->to[axis] + c * (int64_t)size,
+                             from + (r + k) * (int64_t)size + c * w->from[axis + 1], columns, (int64_t)size,
+                             w->from[axis + 1], size);
+            }
+        return;
+    }
+    for (int64_t k = 0; k < w->shape[axis]; k++)
+        copy_axes(w, axis + 1, to + k * w->to[axis], from + k * w->from[axis], size);
+}
+
+void vl_copy(const vl_kernels *kernels, const vl_tensor *to, const vl_tensor *from)
+{
+    if (vl_count(to->axes, to->shape) == 0)
+        return;
+    vl_walk w = {.kernels = kernels};
+    plan_walk(&w, to, from);
+    copy_axes(&w, 0, to->data, from->data, vl_size_of(to->type));
+}
+
+/* ---- the loop ---------------------------------------------------------------------------------------- */
+
+static int64_t now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+int vl_run(vl_frame *f, vl_range range)
+{
+    for (int32_t n = range.first; n < range.last; n++) {
+        const vl_instruction *i = &f->instructions[n];
+        int64_t begin = f->nanoseconds ? now() : 0;
+        int status = i->run ? i->run(f, i) : VL_DECLINED;
+        if (status == VL_DECLINED) {
+            if (f->declined)
+                f->declined[n]++;
+            status = f->python(f, i);
+        }
+        if (f->nanoseconds)
+            f->nanoseconds[n] += now() - begin;
+        if (status != VL_DONE)
+            return status;
+        for (int k = 0; k < i->drop_count; k++)
+            vl_drop(f, i->drops[k]);
+    }
+    return VL_DONE;
+}

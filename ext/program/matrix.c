@@ -1,0 +1,323 @@
+/* MatMul and Gemm, by the tiles of a layer's projection. A right-hand matrix that is known is packed when the
+ * program is made; another one is packed at each run, which costs as much as a few rows of the product. */
+#include "program.h"
+
+enum { VL_GROUP = 4 };                      /* vectors of a panel */
+enum { VL_BLOCK_BYTES = 128 * 1024 };       /* rows of x that pass by all panels before the next: second-level cache */
+enum { VL_THREAD_WORK = 1 << 20 };          /* multiply-adds that are worth waking a thread for */
+
+typedef struct {
+    const vl_kernels *kernels;
+    const vl_product *product;
+    ptrdiff_t block;
+} vl_job;
+
+/* One member's rows, in blocks; a few rows are shared by their columns. */
+static void multiply(void *context, int member, int members)
+{
+    const vl_job *job = context;
+    vl_product p = *job->product;
+    if (p.rows < members) {
+        ptrdiff_t groups = (p.vectors + VL_GROUP - 1) / VL_GROUP;
+        p.first = VL_GROUP * (groups * member / members);
+        ptrdiff_t last = VL_GROUP * (groups * (member + 1) / members);
+        p.last = last < p.vectors ? last : p.vectors;
+        if (p.first < p.last)
+            job->kernels->product(&p);
+        return;
+    }
+    ptrdiff_t row = p.rows * member / members, last = p.rows * (member + 1) / members;
+    while (row < last) {
+        p.rows = job->block < last - row ? job->block : last - row;
+        p.x_rows = job->product->x_rows + row;
+        p.out = (char *)job->product->out + row * p.ld_out * (ptrdiff_t)sizeof(float);
+        job->kernels->product(&p);
+        row += p.rows;
+    }
+}
+
+/* p with rows, depth, columns, x, x_rows, w, bias and out given. */
+static void run_product(vl_frame *f, vl_product *p)
+{
+    if (p->rows == 0 || p->columns == 0)
+        return;
+    p->first = 0;
+    p->vectors = p->last = (p->columns + f->kernels->lanes - 1) / f->kernels->lanes;
+    p->group = VL_GROUP;
+    p->turned = 0;
+    ptrdiff_t block = VL_BLOCK_BYTES / (ptrdiff_t)(sizeof(float) * (size_t)(p->depth > 0 ? p->depth : 1));
+    vl_job job = {f->kernels, p, block < 48 ? 48 : block};
+    int64_t work = (int64_t)p->rows * p->columns * p->depth;
+    int members = f->threads < work / VL_THREAD_WORK + 1 ? f->threads : (int)(work / VL_THREAD_WORK + 1);
+    if (members == 1)
+        multiply(&job, 0, 1);
+    else
+        f->parallel(members, multiply, &job);
+}
+
+/* Bytes of the panels of a matrix [depth, columns]. */
+static size_t panel_bytes(const vl_kernels *k, int64_t depth, int64_t columns)
+{
+    int64_t vectors = (columns + k->lanes - 1) / k->lanes;
+    return (size_t)(vectors * k->lanes * depth) * sizeof(float);
+}
+
+/* w[group][k][vector in group][lane] of b [depth, columns], which lies as its strides say. */
+static void pack(const vl_kernels *k, float *to, const vl_tensor *b)
+{
+    int64_t depth = b->shape[0], columns = b->shape[1], wide = VL_GROUP * k->lanes;
+    for (int64_t first = 0; first < columns; first += wide) {
+        int64_t own = columns - first < wide ? columns - first : wide;
+        int64_t width = (own + k->lanes - 1) / k->lanes * k->lanes;
+        vl_tensor part = *b, panel = *b;
+        part.data += first * b->strides[1];
+        part.shape[1] = panel.shape[1] = own;
+        panel.data = (char *)to;
+        panel.strides[1] = sizeof(float);
+        panel.strides[0] = width * (int64_t)sizeof(float);
+        if (own < width)
+            memset(to, 0, (size_t)(width * depth) * sizeof(float));
+        vl_copy(k, &panel, &part);
+        to += width * depth;
+    }
+}
+
+/* Offsets in elements of the rows of x, whose first `axes` axes are rows. */
+static void row_offsets(ptrdiff_t *offsets, const vl_tensor *x, int axes)
+{
+    int64_t at[VL_MOST_AXES] = {0}, rows = vl_count(axes, x->shape);
+    ptrdiff_t offset = 0;
+    for (int64_t r = 0; r < rows; r++) {
+        offsets[r] = offset;
+        for (int a = axes - 1; a >= 0; a--) {
+            offset += x->strides[a] / (ptrdiff_t)sizeof(float);
+            if (++at[a] < x->shape[a])
+                break;
+            offset -= x->shape[a] * (x->strides[a] / (ptrdiff_t)sizeof(float));
+            at[a] = 0;
+        }
+    }
+}
+
+static int floats(const vl_tensor *t)
+{
+    return t && t->type == VL_F32;
+}
+
+/* Whether rows can be read where they are: elements side by side. */
+static int rows_readable(const vl_tensor *t)
+{
+    int last = t->axes - 1;
+    return t->shape[last] <= 1 || t->strides[last] == sizeof(float);
+}
+
+/* x [..., K] times a packed matrix [K, N]; ints: K, N, whether relu; objects: panels, bias or none */
+static int matmul_known(vl_frame *f, const vl_instruction *i)
+{
+    const vl_tensor *x = vl_in(f, i, 0);
+    int64_t depth = i->ints[0], columns = i->ints[1], shape[VL_MOST_AXES];
+    if (!floats(x) || x->axes < 1 || x->shape[x->axes - 1] != depth)
+        return VL_DECLINED;
+    int axes = x->axes;
+    memcpy(shape, x->shape, sizeof shape);
+    shape[axes - 1] = columns;
+    if (vl_count(axes, shape) < 0)
+        return VL_DECLINED;
+    vl_tensor copy = {.block = NULL};
+    if (!rows_readable(x)) {
+        x = vl_contiguous(f, x, &copy);
+        if (!x)
+            return VL_NO_MEMORY;
+    }
+    vl_tensor from = *x;
+    int64_t rows = vl_count(axes - 1, from.shape);
+    ptrdiff_t few[64];
+    vl_block *offsets = rows > 64 ? vl_block_new(f, (size_t)rows * sizeof(ptrdiff_t)) : NULL;
+    vl_tensor *out = vl_new(f, i, 0, VL_F32, axes, shape);
+    if (!out || (rows > 64 && !offsets)) {
+        vl_block_drop(f, offsets);
+        vl_block_drop(f, copy.block);
+        return VL_NO_MEMORY;
+    }
+    ptrdiff_t *x_rows = offsets ? (ptrdiff_t *)offsets->data : few;
+    row_offsets(x_rows, &from, axes - 1);
+    vl_product p = {.rows = rows, .depth = depth, .columns = columns, .relu = (int)i->ints[2], .x = from.data,
+                    .x_rows = x_rows, .w = i->objects[0], .bias = i->object_count > 1 ? i->objects[1] : NULL,
+                    .out = out->data, .ld_out = columns};
+    run_product(f, &p);
+    vl_block_drop(f, offsets);
+    vl_block_drop(f, copy.block);
+    return VL_DONE;
+}
+
+/* out [rows, columns] of a [rows, depth] and b [depth, columns], in scratch memory: panels, then offsets */
+static void product_of(vl_frame *f, const vl_tensor *a, const vl_tensor *b, float *out, float *panels,
+                       ptrdiff_t *x_rows, int packed)
+{
+    if (!packed)
+        pack(f->kernels, panels, b);
+    row_offsets(x_rows, a, 1);
+    vl_product p = {.rows = a->shape[0], .depth = a->shape[1], .columns = b->shape[1], .x = a->data,
+                    .x_rows = x_rows, .w = panels, .out = out, .ld_out = b->shape[1]};
+    run_product(f, &p);
+}
+
+/* NumPy's matmul of two tensors that are known only now */
+static int matmul(vl_frame *f, const vl_instruction *i)
+{
+    const vl_tensor *left = vl_in(f, i, 0), *right = vl_in(f, i, 1);
+    if (!floats(left) || !floats(right) || left->axes < 1 || right->axes < 1)
+        return VL_DECLINED;
+    vl_tensor a = *left, b = *right;
+    int row = a.axes == 1, column = b.axes == 1; /* a vector is a row, or a column, whose axis goes again */
+    if (row) {
+        a.shape[1] = a.shape[0], a.strides[1] = a.strides[0];
+        a.shape[0] = 1, a.strides[0] = 4, a.axes = 2;
+    }
+    if (column)
+        b.shape[1] = 1, b.strides[1] = 4, b.axes = 2;
+    int64_t rows = a.shape[a.axes - 2], depth = a.shape[a.axes - 1], columns = b.shape[b.axes - 1];
+    if (b.shape[b.axes - 2] != depth)
+        return VL_DECLINED;
+    int batch = (a.axes > b.axes ? a.axes : b.axes) - 2;
+    int64_t shape[VL_MOST_AXES], a_step[VL_MOST_AXES], b_step[VL_MOST_AXES];
+    for (int k = 0; k < batch; k++) {
+        int own_a = k - (batch - (a.axes - 2)), own_b = k - (batch - (b.axes - 2));
+        int64_t size_a = own_a >= 0 ? a.shape[own_a] : 1, size_b = own_b >= 0 ? b.shape[own_b] : 1;
+        if (size_a != size_b && size_a != 1 && size_b != 1)
+            return VL_DECLINED;
+        shape[k] = size_a == 1 ? size_b : size_a;
+        a_step[k] = size_a == 1 ? 0 : a.strides[own_a];
+        b_step[k] = size_b == 1 ? 0 : b.strides[own_b];
+    }
+    int64_t products = vl_count(batch, shape);
+    int axes = batch;
+    if (!row)
+        shape[axes++] = rows;
+    if (!column)
+        shape[axes++] = columns;
+    if (products < 0 || vl_count(axes, shape) < 0)
+        return VL_DECLINED;
+    vl_tensor copy = {.block = NULL};
+    int last = a.axes - 1;
+    if (a.shape[last] > 1 && a.strides[last] != 4) {
+        if (!vl_contiguous(f, &a, &copy))
+            return VL_NO_MEMORY;
+        for (int k = 0; k < batch; k++) {
+            int own = k - (batch - (a.axes - 2));
+            a_step[k] = own >= 0 && a.shape[own] != 1 ? copy.strides[own] : 0;
+        }
+        a = copy;
+    }
+    size_t bytes = (panel_bytes(f->kernels, depth, columns) + 63) & ~(size_t)63;
+    vl_block *scratch = vl_block_new(f, bytes + (size_t)rows * sizeof(ptrdiff_t));
+    vl_tensor *out = vl_new(f, i, 0, VL_F32, axes, shape);
+    if (!scratch || !out) {
+        vl_block_drop(f, scratch);
+        vl_block_drop(f, copy.block);
+        return VL_NO_MEMORY;
+    }
+    vl_tensor one = a, other = b;
+    one.axes = other.axes = 2;
+    memmove(one.shape, a.shape + a.axes - 2, 16);
+    memmove(one.strides, a.strides + a.axes - 2, 16);
+    memmove(other.shape, b.shape + b.axes - 2, 16);
+    memmove(other.strides, b.strides + b.axes - 2, 16);
+    int64_t at[VL_MOST_AXES] = {0};
+    const char *packed = NULL;
+    for (int64_t n = 0; n < products; n++) {
+        product_of(f, &one, &other, (float *)out->data + n * rows * columns, (float *)scratch->data,
+                   (ptrdiff_t *)(scratch->data + bytes), packed == other.data);
+        packed = other.data;
+        for (int k = batch - 1; k >= 0; k--) {
+            one.data += a_step[k];
+            other.data += b_step[k];
+            if (++at[k] < shape[k])
+                break;
+            one.data -= shape[k] * a_step[k];
+            other.data -= shape[k] * b_step[k];
+            at[k] = 0;
+        }
+    }
+    vl_block_drop(f, scratch);
+    vl_block_drop(f, copy.block);
+    return VL_DONE;
+}
+
+/* a, b, c; ints: whether a, and whether b, is transposed; K, N and whether relu where b is known (objects as above, with
+ * c as the bias where that is known too), else 0; floats: alpha, beta */
+static int gemm(vl_frame *f, const vl_instruction *i)
+{
+    const vl_tensor *left = vl_in(f, i, 0), *right = vl_in(f, i, 1), *third = vl_in(f, i, 2);
+    int known = i->object_count > 0, with_c = vl_has_in(i, 2) && i->object_count < 2;
+    if (!floats(left) || left->axes != 2 || (!known && (!floats(right) || right->axes != 2)) ||
+        (with_c && !floats(third)) || (!known && i->floats[0] != 1))
+        return VL_DECLINED;
+    vl_tensor a = *left, b, c = {.data = NULL};
+    if (i->ints[0]) {
+        int64_t n = a.shape[0], step = a.strides[0];
+        a.shape[0] = a.shape[1], a.strides[0] = a.strides[1];
+        a.shape[1] = n, a.strides[1] = step;
+    }
+    int64_t depth = i->ints[2], columns = i->ints[3];
+    if (!known) {
+        b = *right;
+        if (i->ints[1]) {
+            int64_t n = b.shape[0], step = b.strides[0];
+            b.shape[0] = b.shape[1], b.strides[0] = b.strides[1];
+            b.shape[1] = n, b.strides[1] = step;
+        }
+        depth = b.shape[0];
+        columns = b.shape[1];
+    }
+    int64_t shape[2] = {a.shape[0], columns};
+    if (a.shape[1] != depth || vl_count(2, shape) < 0)
+        return VL_DECLINED;
+    int64_t c_row = 0, c_column = 0;
+    if (with_c) {
+        c = *third;
+        if (c.axes > 2)
+            return VL_DECLINED;
+        int64_t wide = c.axes ? c.shape[c.axes - 1] : 1, tall = c.axes > 1 ? c.shape[0] : 1;
+        if ((wide != 1 && wide != columns) || (tall != 1 && tall != shape[0]))
+            return VL_DECLINED;
+        c_column = wide == 1 ? 0 : c.strides[c.axes - 1];
+        c_row = tall == 1 ? 0 : c.strides[0];
+    }
+    vl_tensor copy = {.block = NULL};
+    if (!rows_readable(&a)) {
+        if (!vl_contiguous(f, &a, &copy))
+            return VL_NO_MEMORY;
+        a = copy;
+    }
+    size_t bytes = known ? 0 : (panel_bytes(f->kernels, depth, columns) + 63) & ~(size_t)63;
+    vl_block *scratch = vl_block_new(f, bytes + (size_t)shape[0] * sizeof(ptrdiff_t));
+    vl_tensor *out = vl_new(f, i, 0, VL_F32, 2, shape);
+    if (!scratch || !out) {
+        vl_block_drop(f, scratch);
+        vl_block_drop(f, copy.block);
+        return VL_NO_MEMORY;
+    }
+    ptrdiff_t *x_rows = (ptrdiff_t *)(scratch->data + bytes);
+    if (known) {
+        row_offsets(x_rows, &a, 1);
+        vl_product p = {.rows = shape[0], .depth = depth, .columns = columns, .relu = (int)i->ints[4] && !with_c,
+                        .x = a.data, .x_rows = x_rows, .w = i->objects[0],
+                        .bias = i->object_count > 1 ? i->objects[1] : NULL, .out = out->data, .ld_out = columns};
+        run_product(f, &p);
+    } else
+        product_of(f, &a, &b, (float *)out->data, (float *)scratch->data, x_rows, 0);
+    if (with_c) {
+        float beta = i->floats[1], *to = (float *)out->data;
+        for (int64_t r = 0; r < shape[0]; r++)
+            for (int64_t k = 0; k < columns; k++, to++)
+                *to += beta * *(float *)(c.data + r * c_row + k * c_column);
+    }
+    vl_block_drop(f, scratch);
+    vl_block_drop(f, copy.block);
+    return VL_DONE;
+}
+
+const vl_named_handler vl_matrix_handlers[] = {
+    {"matmul_known", matmul_known}, {"matmul", matmul}, {"gemm", gemm}, {NULL, NULL},
+};

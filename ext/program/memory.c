@@ -1,0 +1,100 @@
+/* A frame's blocks of memory, in lists by size: four sizes to each power of two. */
+#include "program.h"
+
+#include <stdlib.h>
+
+enum { VL_SMALLEST = 256 };
+
+static int kind_of(size_t bytes, size_t *rounded)
+{
+    if (bytes <= VL_SMALLEST) {
+        *rounded = VL_SMALLEST;
+        return 0;
+    }
+    int power = 8 * (int)sizeof(size_t) - 1 - __builtin_clzl(bytes - 1); /* 2^power < bytes <= 2^(power + 1) */
+    size_t quarter = (size_t)1 << (power - 2);
+    size_t parts = (bytes - ((size_t)1 << power) + quarter - 1) / quarter; /* 1 to 4 */
+    *rounded = ((size_t)1 << power) + parts * quarter;
+    return 4 * (power - 8) + (int)parts;
+}
+
+vl_block *vl_block_new(vl_frame *f, size_t bytes)
+{
+    if (bytes > (size_t)PTRDIFF_MAX / 2)
+        return NULL;
+    size_t rounded;
+    int kind = kind_of(bytes, &rounded);
+    vl_block *b = f->free[kind];
+    if (b)
+        f->free[kind] = b->next;
+    else {
+        /* the header stands in front of the data, a cache line of its own */
+        char *memory = aligned_alloc(64, rounded + 64);
+        if (!memory)
+            return NULL;
+        b = (vl_block *)memory;
+        b->data = memory + 64;
+        b->bytes = rounded;
+        b->kind = kind;
+        b->object = NULL;
+        f->held += rounded;
+    }
+    b->uses = 1;
+    b->next = NULL;
+    f->live += rounded;
+    if (f->live > f->peak)
+        f->peak = f->live;
+    return b;
+}
+
+void vl_block_drop(vl_frame *f, vl_block *b)
+{
+    if (!b || __atomic_sub_fetch(&b->uses, 1, __ATOMIC_ACQ_REL))
+        return;
+    if (b->object) { /* nobody may touch it without the GIL */
+        b->next = f->garbage;
+        f->garbage = b;
+    } else if (b->kind < 0) /* handed out, and let go before the frame's own use ended */
+        free(b);
+    else {
+        b->next = f->free[b->kind];
+        f->free[b->kind] = b;
+        f->live -= b->bytes;
+    }
+}
+
+void vl_block_drop_elsewhere(vl_block *b)
+{
+    if (!__atomic_sub_fetch(&b->uses, 1, __ATOMIC_ACQ_REL))
+        free(b);
+}
+
+void vl_block_hand_out(vl_frame *f, vl_block *b)
+{
+    if (b->kind < 0)
+        return;
+    b->kind = -1;
+    f->held -= b->bytes;
+    f->live -= b->bytes;
+}
+
+vl_block *vl_block_of_object(vl_frame *f, void *object)
+{
+    (void)f;
+    vl_block *b = malloc(sizeof(vl_block));
+    if (!b)
+        return NULL;
+    *b = (vl_block){.object = object, .uses = 1, .kind = -1};
+    return b;
+}
+
+void vl_frame_trim(vl_frame *f, size_t keep)
+{
+    for (int kind = VL_BLOCK_KINDS - 1; kind >= 0 && f->held - f->live > keep; kind--)
+        while (f->free[kind] && f->held - f->live > keep) {
+            vl_block *b = f->free[kind];
+            f->free[kind] = b->next;
+            f->held -= b->bytes;
+            free(b);
+        }
+}

@@ -1,0 +1,240 @@
+/* The native program: a graph as a flat list of instructions, run by one C loop without the GIL.
+ *
+ * A value stands in a slot of a frame as a tensor: an address, a shape and strides, all known only when it
+ * runs, so one program serves every size. An instruction is a handler, the slots that it reads and writes,
+ * and its parameters. A handler that meets what it does not run (a type, a layout, sizes that are wrong)
+ * declines before it has written anything, and the node's Python operator runs in its place: it is the
+ * reference, and the only one that words errors.
+ *
+ * Memory comes in blocks that the frame keeps from run to run, so a run in a steady state allocates nothing.
+ * A frame belongs to one run at a time; several threads run a program on a frame each.
+ */
+#ifndef VLEDGE_PROGRAM_H
+#define VLEDGE_PROGRAM_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "simd/kernels.h"
+#include "simd/micro.h"
+
+enum { VL_MOST_AXES = 8 };
+
+typedef enum {
+    VL_F32, VL_F64, VL_F16, VL_I64, VL_I32, VL_I16, VL_I8, VL_U64, VL_U32, VL_U16, VL_U8, VL_BOOL
+} vl_type;
+
+static inline size_t vl_size_of(int type)
+{
+    static const uint8_t sizes[] = {4, 8, 2, 8, 4, 2, 1, 8, 4, 2, 1, 1};
+    return sizes[type];
+}
+
+/* Memory that tensors share. `object` is a Python object that owns it, or NULL where it is the frame's own. */
+typedef struct vl_block {
+    struct vl_block *next;      /* in the frame's lists of free blocks and of objects to let go */
+    void *object;
+    size_t bytes;
+    int32_t uses;               /* tensors, and arrays that Python holds; changed atomically */
+    int32_t kind;               /* which list of free blocks */
+    char *data;                 /* 64-byte aligned */
+} vl_block;
+
+typedef enum { VL_ABSENT, VL_TENSOR, VL_OBJECT } vl_state; /* VL_OBJECT: a value that only Python reads */
+
+typedef struct {
+    char *data;                 /* of element [0, 0, ...] */
+    vl_block *block;            /* NULL: a constant's or an input's memory, which outlives the run */
+    int64_t shape[VL_MOST_AXES];
+    int64_t strides[VL_MOST_AXES]; /* in bytes; may be 0 or negative; of axes of size 1 they mean nothing */
+    int8_t type, axes, state;
+} vl_tensor;
+
+typedef struct vl_frame vl_frame;
+typedef struct vl_instruction vl_instruction;
+
+/* What a handler answers. */
+enum {
+    VL_DONE,
+    VL_DECLINED,                /* nothing was written: the Python operator shall run */
+    VL_NO_MEMORY,
+    VL_FAILED                   /* a Python exception is set aside */
+};
+typedef int vl_handler(vl_frame *f, const vl_instruction *i);
+
+struct vl_instruction {
+    vl_handler *run;            /* NULL: a node that only Python runs */
+    int32_t number;             /* in the program: which Python function stands in, which nodes it is */
+    int32_t input_count, output_count, drop_count, int_count, float_count, object_count;
+    const int32_t *inputs;      /* slots; -1 where the node leaves one out */
+    const int32_t *outputs;
+    const int32_t *drops;       /* slots that nobody reads after this instruction */
+    const int64_t *ints;        /* the handler's parameters: what they mean stands above each handler */
+    const float *floats;
+    void *const *objects;       /* addresses of structures that the program keeps alive */
+};
+
+/* Instructions [first, last) of the program: the whole of it, or the body of an If, Loop or Scan. */
+typedef struct {
+    int32_t first, last;
+} vl_range;
+
+enum { VL_BLOCK_KINDS = 160 };
+
+struct vl_frame {
+    vl_tensor *slots;
+    const vl_instruction *instructions;
+    const vl_kernels *kernels;  /* for float */
+    int threads;                /* that this run may use, the caller among them */
+    void (*parallel)(int threads, void (*task)(void *context, int member, int members), void *context);
+    int (*python)(vl_frame *f, const vl_instruction *i); /* takes the GIL */
+    void *program;              /* the Python object */
+    int64_t *nanoseconds;       /* by instruction, where somebody profiles; else NULL */
+    int32_t *declined;          /* likewise: how often Python ran in its place */
+    volatile int *interrupt;    /* set when the run shall stop */
+    vl_block *free[VL_BLOCK_KINDS];
+    vl_block *garbage;          /* blocks of Python objects that nobody uses any more */
+    size_t held, live, peak;    /* bytes: of all own blocks, of those in use, the most in use in this run */
+};
+
+/* ---- memory ------------------------------------------------------------------------------------- */
+
+/* A block of at least so many bytes with one use, or NULL when memory is out. */
+vl_block *vl_block_new(vl_frame *f, size_t bytes);
+/* One use less; the last one gives the block back to the frame. NULL is nothing. */
+void vl_block_drop(vl_frame *f, vl_block *b);
+/* The same for who is not running the frame: the last use frees the memory. */
+void vl_block_drop_elsewhere(vl_block *b);
+/* Leaves a block to whoever holds it: the frame no longer counts or reuses it. */
+void vl_block_hand_out(vl_frame *f, vl_block *b);
+/* A block around a Python object, which is referenced by it (the caller has made the reference). */
+vl_block *vl_block_of_object(vl_frame *f, void *object);
+/* Frees all that is free beyond so many bytes. */
+void vl_frame_trim(vl_frame *f, size_t keep);
+
+static inline void vl_block_use(vl_block *b)
+{
+    if (b)
+        __atomic_add_fetch(&b->uses, 1, __ATOMIC_RELAXED);
+}
+
+/* Empties a slot. */
+static inline void vl_drop(vl_frame *f, int32_t slot)
+{
+    vl_tensor *t = &f->slots[slot];
+    if (t->block)
+        vl_block_drop(f, t->block);
+    t->block = NULL;
+    t->state = VL_ABSENT;
+}
+
+/* ---- what handlers read and write ------------------------------------------------------------------ */
+
+/* The n-th input if it is a tensor, else NULL: left out, absent, or only Python's. */
+static inline const vl_tensor *vl_in(const vl_frame *f, const vl_instruction *i, int n)
+{
+    if (n >= i->input_count || i->inputs[n] < 0)
+        return NULL;
+    const vl_tensor *t = &f->slots[i->inputs[n]];
+    return t->state == VL_TENSOR ? t : NULL;
+}
+
+/* Whether the node names its n-th input, whatever its value. */
+static inline int vl_has_in(const vl_instruction *i, int n)
+{
+    return n < i->input_count && i->inputs[n] >= 0;
+}
+
+static inline int vl_wants(const vl_instruction *i, int n)
+{
+    return n < i->output_count && i->outputs[n] >= 0;
+}
+
+/* How many elements; -1 where that does not fit (then decline). */
+static inline int64_t vl_count(int axes, const int64_t *shape)
+{
+    int64_t n = 1;
+    for (int a = 0; a < axes; a++)
+        if (shape[a] == 0)
+            return 0;
+    for (int a = 0; a < axes; a++)
+        if (shape[a] < 0 || __builtin_mul_overflow(n, shape[a], &n) || n > (int64_t)1 << 40)
+            return -1;
+    return n;
+}
+
+static inline void vl_set_contiguous(vl_tensor *t)
+{
+    int64_t step = (int64_t)vl_size_of(t->type);
+    for (int a = t->axes - 1; a >= 0; a--) {
+        t->strides[a] = step;
+        step *= t->shape[a] > 0 ? t->shape[a] : 1;
+    }
+}
+
+static inline int vl_is_contiguous(const vl_tensor *t)
+{
+    int64_t step = (int64_t)vl_size_of(t->type);
+    for (int a = t->axes - 1; a >= 0; a--) {
+        if (t->shape[a] != 1 && t->strides[a] != step)
+            return t->shape[a] == 0;
+        step *= t->shape[a];
+    }
+    return 1;
+}
+
+/* Where the n-th output goes: an empty slot. A handler fills it in by one of the functions below, which
+ * set everything but the contents. n must be wanted. Take inputs' fields before: slots do not move. */
+vl_tensor *vl_out(vl_frame *f, const vl_instruction *i, int n);
+
+/* A new C-contiguous tensor of the n-th output, uninitialised; NULL when memory is out (answer VL_NO_MEMORY).
+ * vl_count(axes, shape) must have been found to be >= 0. */
+vl_tensor *vl_new(vl_frame *f, const vl_instruction *i, int n, int type, int axes, const int64_t *shape);
+
+/* The same with the axes in memory in the order given, outermost first. */
+vl_tensor *vl_new_in_order(vl_frame *f, const vl_instruction *i, int n, int type, int axes,
+                           const int64_t *shape, const int8_t *order);
+
+/* The axes of t from the outermost in memory to the innermost, for vl_new_in_order. */
+void vl_order_of(const vl_tensor *t, int8_t *order);
+
+/* Makes the n-th output share the memory of t, as it is; the caller may change shape, strides and data then. */
+vl_tensor *vl_share(vl_frame *f, const vl_instruction *i, int n, const vl_tensor *t);
+
+/* Whether the n-th input's memory may be written over: nobody else has it, and nobody reads it after this
+ * instruction. An output may then vl_share it. */
+int vl_may_overwrite(const vl_frame *f, const vl_instruction *i, int n);
+
+/* Copies the elements of one tensor into another of the same type and shape, of any strides. */
+void vl_copy(const vl_kernels *kernels, const vl_tensor *to, const vl_tensor *from);
+
+/* t if it is C-contiguous, else a C-contiguous copy of it described in *copy, whose block the caller drops
+ * (copy->block is NULL where t serves); NULL when memory is out. */
+const vl_tensor *vl_contiguous(vl_frame *f, const vl_tensor *t, vl_tensor *copy);
+
+/* The integers of a tensor of int64 or int32 of at most one axis, at most `most`; returns how many, -1 if it is
+ * no such tensor. */
+int vl_integers(const vl_tensor *t, int64_t *values, int most);
+
+/* axis in [0, axes), or -1 */
+static inline int vl_axis(int64_t axis, int axes)
+{
+    if (axis < 0)
+        axis += axes;
+    return axis >= 0 && axis < axes ? (int)axis : -1;
+}
+
+/* ---- running ---------------------------------------------------------------------------------------- */
+
+int vl_run(vl_frame *f, vl_range range);
+
+typedef struct {
+    const char *name;
+    vl_handler *run;
+} vl_named_handler;
+
+/* A handler by name, or NULL: families.c lists the tables. */
+vl_handler *vl_handler_named(const char *name);
+
+#endif

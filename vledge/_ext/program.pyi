@@ -1,0 +1,39 @@
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+def type_code(dtype: object) -> int | None: ...
+
+class Program:
+    inputs: list[int]
+    outputs: list[int]
+    def __init__(
+        self,
+        slot_count: int,
+        constants: dict[int, np.ndarray],
+        instructions: list[tuple[Any, ...]],
+        main: tuple[int, int],
+        inputs: list[int],
+        outputs: list[int],
+    ) -> None: ...
+    def run(
+        self, arrays: list[np.ndarray], profile: tuple[np.ndarray, np.ndarray] | None = None
+    ) -> list[np.ndarray]: ...
+    def run_feed(
+        self,
+        feed: dict[str, np.ndarray],
+        expected: tuple[tuple[str, int, tuple[int, ...] | None], ...],
+    ) -> list[np.ndarray] | None: ...
+    def native(self, k: int) -> bool: ...
+
+def run_handler(
+    name: str,
+    inputs: list[np.ndarray | None],
+    ints: Sequence[int] = (),
+    floats: Sequence[float] = (),
+    outputs: int = 1,
+    threads: int = 1,
+    repeat: int = 0,
+    objects: list[Any] = ...,
+) -> Any: ...

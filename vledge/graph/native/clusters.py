@@ -1,0 +1,191 @@
+"""Which nodes of a graph run as one instruction: runs of element-wise operators, as chains, and
+convolutions with the chain and the pool that follow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from vledge.formats.graph_definition import Graph, Node
+from vledge.graph.native.chain import Chain, Parameters, Value
+from vledge.graph.native.expressions import added, expressible
+from vledge.graph.native.families.convolution import chained, pooled
+from vledge.graph.native.lowering import Lowered, Site, lowered
+from vledge.graph.passes.program import captured
+
+__all__ = ["Cluster", "chain_of", "clusters"]
+
+# Longer runs are cut: what a chain costs to word grows with its square.
+_MOST_NODES: Final = 32
+
+_CONVOLUTIONS: Final = ("Conv", "ConvRelu", "ConvTranspose")
+
+# One element for many of what went in.
+_REDUCING: Final = frozenset(
+    """
+    GlobalAveragePool GlobalMaxPool GlobalLpPool ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp
+    ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare
+    """.split()  # noqa: SIM905
+)
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Nodes in the order in which they run, and the instruction that they are; None: Python's."""
+
+    nodes: Sequence[Node]
+    lowered: Lowered | None
+
+
+def clusters(graph: Graph, site: Callable[[Node], Site]) -> list[Cluster]:
+    """The graph's nodes, in order, each in one cluster. If, Loop and Scan are nobody's to join."""
+    sites = [site(node) for node in graph.nodes]
+    runs = _runs(graph, sites)
+    convolutions = _convolutions(graph, sites, runs)
+    runs = {end: run for end, run in runs.items() if len(run) > 1 and end not in convolutions}
+    joined = {place for run in runs.values() for place in run[:-1]}
+    joined |= {place for joint in convolutions.values() for place in joint.places[:-1]}
+    found = []
+    for place, own in enumerate(sites):
+        if place in joined:
+            continue
+        if place in convolutions:
+            joint = convolutions[place]
+            found.append(Cluster([sites[k].node for k in joint.places], joint.lowered))
+        elif place in runs:
+            members = [sites[k] for k in runs[place]]
+            name = own.node.outputs[0]
+            found.append(Cluster([s.node for s in members], _chain_lowered(members, name)))
+        else:
+            found.append(Cluster([own.node], lowered(own)))
+    return found
+
+
+def chain_of(sites: Sequence[Site], result: str, first: str | None = None) -> Parameters | None:
+    """The chain of some nodes, given in order, that ends in a value of theirs.
+
+    ``first`` is the operand that stands in front. None where they are no chain, or too long a one.
+    """
+    chain = Chain()
+    values: dict[str, Value] = {}
+    for own in sites:
+        value = added(chain, own, values)
+        if value is None:
+            return None
+        values[own.node.outputs[0]] = value
+    return chain.parameters(values[result], first=first)
+
+
+def _chain_lowered(sites: Sequence[Site], result: str) -> Lowered | None:
+    made = chain_of(sites, result)
+    if made is None:
+        return None
+    return Lowered("chain", made.ints, made.floats, inputs=made.operands, outputs=[result])
+
+
+def _runs(graph: Graph, sites: Sequence[Site]) -> dict[int, list[int]]:
+    """Places of nodes that are one chain, in order, by the place of the last."""
+    readers = _readers(graph)
+    small = _small(sites)
+    last_of: dict[int, int] = {}
+    runs: dict[int, list[int]] = {}
+    for place in range(len(sites) - 1, -1, -1):
+        if not expressible(sites[place]):
+            continue
+        places = readers.get(sites[place].node.outputs[0], set())
+        ends = {last_of.get(reader) for reader in places}
+        end = ends.pop() if len(ends) == 1 else None
+        if end is not None and len(runs[end]) < _MOST_NODES:
+            run = [place, *runs[end]]
+            result = sites[end].node.outputs[0]
+            # what is computed for few elements is not computed again for each of many
+            alike = (place in small) == (end in small)
+            if alike and chain_of([sites[k] for k in run], result) is not None:
+                runs[end] = run
+                last_of[place] = end
+                continue
+        runs[place] = [place]
+        last_of[place] = place
+    return runs
+
+
+@dataclass(frozen=True)
+class _Joint:
+    """Places of a convolution and of what runs with it, and their instruction."""
+
+    places: list[int]
+    lowered: Lowered
+
+
+def _convolutions(
+    graph: Graph, sites: Sequence[Site], runs: dict[int, list[int]]
+) -> dict[int, _Joint]:
+    """Convolutions with the chain, and then the pool, that alone reads each one's result; by the
+    place of the last."""
+    readers = _readers(graph)
+    last_of = {place: end for end, run in runs.items() for place in run}
+    joints: dict[int, _Joint] = {}
+
+    def reader(place: int, where: Callable[[int], int | None]) -> int | None:
+        """`where` of all who read a node's result, if that is the same."""
+        found = {where(other) for other in readers.get(sites[place].node.outputs[0], ())}
+        return found.pop() if len(found) == 1 else None
+
+    for place, own in enumerate(sites):
+        if own.node.op_type not in _CONVOLUTIONS:
+            continue
+        made = lowered(own)
+        joint = None if made is None else _Joint([place], made)
+        end = reader(place, last_of.get)
+        if joint is not None and end is not None:
+            joint = _with_chain(joint, sites, runs[end]) or joint
+        last = None if joint is None else reader(joint.places[-1], lambda other: other)
+        if joint is not None and last is not None and last >= 0 and _is_pool(sites[last].node):
+            both = pooled(joint.lowered, sites[last])
+            joint = joint if both is None else _Joint([*joint.places, last], both)
+        if joint is not None and len(joint.places) > 1:
+            # of two convolutions that are added the later one takes the chain
+            joints[place if end is None or end not in joint.places else end] = joint
+    return {joint.places[-1]: joint for joint in joints.values()}
+
+
+def _with_chain(convolution: _Joint, sites: Sequence[Site], run: list[int]) -> _Joint | None:
+    name, result = sites[convolution.places[0]].node.outputs[0], sites[run[-1]].node.outputs[0]
+    chain = chain_of([sites[k] for k in run], result, first=name)
+    if chain is None or chain.operands[0] != name:
+        return None
+    both = chained(convolution.lowered, chain, result)
+    return None if both is None else _Joint([*convolution.places, *run], both)
+
+
+def _is_pool(node: Node) -> bool:
+    return node.op_type in ("MaxPool", "AveragePool") and not node.domain
+
+
+def _readers(graph: Graph) -> dict[str, set[int]]:
+    """By value the places of the nodes that read it; -1 is who is no node of this graph."""
+    readers: dict[str, set[int]] = {}
+    for place, node in enumerate(graph.nodes):
+        for name in node.inputs:
+            readers.setdefault(name, set()).add(place)
+        for inner in node.subgraphs():
+            for name in captured(inner):
+                readers.setdefault(name, set()).add(-1)
+    for info in graph.outputs:
+        readers.setdefault(info.name, set()).add(-1)
+    return readers
+
+
+def _small(sites: Sequence[Site]) -> set[int]:
+    """Places of nodes whose inputs are all reductions' results, or made of such alone."""
+    names: set[str] = set()
+    small = set()
+    for place, own in enumerate(sites):
+        node = own.node
+        inputs = [n for k, n in enumerate(node.inputs) if n and own.constant(k) is None]
+        if inputs and all(name in names for name in inputs):
+            small.add(place)
+        if place in small or (node.op_type in _REDUCING and not node.domain):
+            names.update(node.outputs)
+    return small

@@ -1,0 +1,1 @@
+"""The lowerings, a module for each family of handlers in ``ext/program/``."""

@@ -1,0 +1,48 @@
+"""MatMul and Gemm: handlers of ``ext/program/matrix.c``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from vledge._ext.product import Product
+from vledge.graph.native.lowering import Lowered, Site, lowering
+
+
+@lowering("MatMul")
+def matmul(site: Site) -> Lowered:
+    product = _known(site)
+    if product is None:
+        return Lowered("matmul")
+    return Lowered(
+        "matmul_known",
+        ints=[product.depth, product.columns, 0],
+        objects=_arrays(product),
+        inputs=site.without(1),
+    )
+
+
+@lowering("Gemm")
+def gemm(site: Site) -> Lowered:
+    ints = [site.attribute("transA", 0), site.attribute("transB", 0), 0, 0, 0]
+    floats = [site.attribute("alpha", 1.0), site.attribute("beta", 1.0)]
+    product = _known(site)
+    if product is None:
+        return Lowered("gemm", ints, floats)
+    ints[2:4] = product.depth, product.columns
+    objects = _arrays(product)
+    gone = (1, 2) if len(objects) == 2 else (1,)
+    return Lowered("gemm", ints, floats, objects, site.without(*gone))
+
+
+def _known(site: Site) -> Product | None:
+    """The packed matrix that the Python operator holds."""
+    product: Product | None = getattr(site.prepared.function, "product", None)
+    return product if product is not None and product.dtype == np.float32 else None
+
+
+def _arrays(product: Product) -> list[Any]:
+    return (
+        [product.packed] if product.bias_vectors is None else [product.packed, product.bias_vectors]
+    )

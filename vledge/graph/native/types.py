@@ -1,0 +1,135 @@
+"""Element types of a graph's values, as far as operators' names and attributes tell them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import numpy as np
+
+from vledge.formats.element_types import DTYPES, dtype_of
+from vledge.formats.graph_definition import Graph, Node
+
+__all__ = ["infer"]
+
+_BOOL: Final = frozenset(
+    "And Equal Greater GreaterOrEqual IsInf IsNaN Less LessOrEqual Not Or Xor".split()  # noqa: SIM905
+)
+_INT64: Final = frozenset(
+    ["ArgMax", "ArgMin", "NonMaxSuppression", "NonZero", "SequenceLength", "Shape", "Size"]
+)
+# The second output is not as the first.
+_SECOND: Final = {
+    "TopK": np.dtype(np.int64),
+    "MaxPool": np.dtype(np.int64),
+    "Dropout": np.dtype(np.bool_),
+}
+# Outputs are as the input of this index; all others named here as the first.
+_AS_INPUT: Final = {"Where": 1, "OneHot": 2, "DequantizeLinear": 1, "SequenceInsert": 1}
+_AS_FIRST: Final = frozenset(
+    """
+    Abs Acos Acosh Add Asin Asinh Atan Atanh AveragePool BatchNormalization Ceil Celu Clip Compress
+    Concat Conv ConvTranspose Cos Cosh CumSum DepthToSpace Det Div Dropout Einsum Elu Erf Exp Expand
+    EyeLike Flatten Floor GRU Gather GatherElements GatherND Gelu Gemm GlobalAveragePool
+    GlobalMaxPool GridSample GroupNormalization HardSigmoid HardSwish Hardmax Identity
+    InstanceNormalization LRN LSTM LayerNormalization LeakyRelu Log LogSoftmax LpNormalization
+    LpPool MatMul Max MaxPool Mean MeanVarianceNormalization Min Mish Mod Mul Neg PRelu Pad Pow RNN
+    RMSNormalization Range Reciprocal ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax
+    ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare Relu Reshape Resize ReverseSequence
+    Round STFT Scatter ScatterElements ScatterND Selu Shrink Sigmoid Sign Sin Sinh Slice Softmax
+    Softplus Softsign SpaceToDepth Split Sqrt Squeeze Sub Sum Swish Tan Tanh ThresholdedRelu Tile
+    TopK Transpose Trilu Unique Unsqueeze Upsample
+    """.split()  # noqa: SIM905
+)
+_FIXED: Final = {
+    "ConvInteger": np.int32,
+    "MatMulInteger": np.int32,
+}
+_OWN: Final = frozenset(
+    ["ConvRelu", "GRUCell", "LSTMCell"]
+)  # the passes' own, as their first input
+
+
+def infer(
+    graph: Graph, constants: Mapping[str, np.ndarray], dtypes: dict[str, np.dtype]
+) -> dict[str, np.dtype]:
+    """Add what can be told of the graph's values, and of those of graphs inside, to ``dtypes``."""
+
+    def dtype(name: str) -> np.dtype | None:
+        known = constants.get(name)
+        return dtypes.get(name) if known is None else known.dtype
+
+    def note(name: str, value: np.dtype | None) -> None:
+        if name and value is not None:
+            dtypes.setdefault(name, value)
+
+    for info in graph.inputs:
+        if info.type in DTYPES:
+            note(info.name, DTYPES[info.type])
+    for node in graph.nodes:
+        if node.op_type in ("Loop", "Scan") and not node.domain:
+            _note_states(node, dtype, note)
+        for inner in node.subgraphs():
+            infer(inner, constants, dtypes)
+        _note_outputs(node, dtype, note)
+    return dtypes
+
+
+def _note_states(node: Node, dtype, note) -> None:  # type: ignore[no-untyped-def]
+    """A body's inputs are as what is handed to them, which need not be declared."""
+    body = node.attributes.get("body")
+    if not isinstance(body, Graph):
+        return
+    if node.op_type == "Loop" and len(body.inputs) >= 2:
+        note(body.inputs[0].name, np.dtype(np.int64))
+        note(body.inputs[1].name, np.dtype(np.bool_))
+    for info, name in zip(body.inputs, node.inputs, strict=False):
+        if info.name not in (i.name for i in body.inputs[: 2 if node.op_type == "Loop" else 0]):
+            note(info.name, dtype(name))
+
+
+def _note_outputs(node: Node, dtype, note) -> None:  # type: ignore[no-untyped-def]
+    op, outputs = node.op_type, node.outputs
+    if node.domain == "vledge" and op in _OWN:
+        for name in outputs:
+            note(name, dtype(node.inputs[0]))
+        return
+    if node.domain or not outputs:
+        return
+    if op in ("If", "Loop", "Scan"):
+        bodies = list(node.subgraphs())
+        skipped = 1 if op == "Loop" else 0
+        for position, name in enumerate(outputs):
+            found = {
+                dtype(body.outputs[position + skipped].name)
+                for body in bodies
+                if position + skipped < len(body.outputs)
+            }
+            if len(found) == 1:
+                note(name, found.pop())
+        return
+    first: np.dtype | None = None
+    if op == "Cast":
+        first = dtype_of(node.attributes.get("to", 0))
+    elif op in _BOOL:
+        first = np.dtype(np.bool_)
+    elif op in _INT64:
+        first = np.dtype(np.int64)
+    elif op in _FIXED:
+        first = np.dtype(_FIXED[op])
+    elif op == "ConstantOfShape":
+        first = node.attributes.get("value", np.zeros(1, np.float32)).dtype
+    elif op == "DynamicQuantizeLinear":
+        for name, kind in zip(outputs, (np.uint8, np.float32, np.uint8), strict=False):
+            note(name, np.dtype(kind))
+        return
+    elif op == "QuantizeLinear":
+        first = dtype(node.inputs[2]) if len(node.inputs) > 2 else np.dtype(np.uint8)
+    elif op == "CastLike" and len(node.inputs) > 1:
+        first = dtype(node.inputs[1])
+    elif op in _AS_INPUT and len(node.inputs) > _AS_INPUT[op]:
+        first = dtype(node.inputs[_AS_INPUT[op]])
+    elif op in _AS_FIRST and node.inputs:
+        first = dtype(node.inputs[0])
+    for position, name in enumerate(outputs):
+        note(name, _SECOND.get(op, first) if position else first)
