@@ -144,7 +144,7 @@ VL_INLINE void vl_step_panels(int gates, int width, int own_candidate, vl_finish
 
 /* ---- the activations that a layer may ask for ------------------------------------------------ */
 
-/* Among so many equations a call and a switch a vector cost little; what has no vector form here goes to libm. */
+/* Among so many equations a call and a switch a vector cost little. */
 static __attribute__((noinline)) vec vl_apply(const vl_nonlinearity *a, vec x)
 {
     const vec zero = VL_SPLAT(0), one = VL_SPLAT(1);
@@ -160,10 +160,10 @@ static __attribute__((noinline)) vec vl_apply(const vl_nonlinearity *a, vec x)
     case VL_HARD_SIGMOID: return VL_MAX(zero, VL_MIN(one, VL_FMA(alpha, x, beta)));
     case VL_ELU: return VL_IF_LESS(x, zero, alpha * vl_expm1(x), beta * x);
     case VL_SOFTSIGN: return x / (one + VL_IF_LESS(x, zero, -x, x));
-    case VL_SOFTPLUS: return vl_each(x, vl_softplus);
+    case VL_SOFTPLUS: return vl_softplus(x);
     case VL_EXPONENTIAL: return vl_exp(x);
     case VL_SILU: return x * vl_gate(x);
-    case VL_GELU: return vl_each(x, vl_gelu);
+    case VL_GELU: return vl_gelu(x);
     case VL_CLIP: return VL_MAX(alpha, VL_MIN(beta, x));
     }
     return x;

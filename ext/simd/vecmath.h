@@ -12,6 +12,8 @@
  * The cells take tanh as numerator and denominator, so that a product of activations costs one
  * division. float64 is not the fast path: its lanes go to libm one by one.
  */
+#if VL_F64
+
 static __attribute__((noinline)) vec vl_each(vec x, double (*f)(double))
 {
     for (int i = 0; i < L; i++)
@@ -19,10 +21,8 @@ static __attribute__((noinline)) vec vl_each(vec x, double (*f)(double))
     return x;
 }
 
-static double vl_softplus(double x) { return (x > 0 ? x : 0) + log1p(exp(-fabs(x))) + (x != x ? x : 0); }
-static double vl_gelu(double x) { return x * erfc(-x * 0.70710678118654752440) / 2; }
-
-#if VL_F64
+static double vl_scalar_softplus(double x) { return (x > 0 ? x : 0) + log1p(exp(-fabs(x))) + (x != x ? x : 0); }
+static double vl_scalar_gelu(double x) { return x * erfc(-x * 0.70710678118654752440) / 2; }
 
 VL_INLINE vec vl_exp(vec x) { return vl_each(x, exp); }
 VL_INLINE vec vl_exp_negated(vec x) { return vl_each(-x, exp); }
@@ -35,6 +35,8 @@ VL_INLINE void vl_tanh_ratio(vec x, vec *numerator, vec *denominator)
 }
 VL_INLINE vec vl_sigmoid(vec x) { return 1 / (1 + vl_exp_negated(x)); }
 VL_INLINE vec vl_expm1(vec x) { return vl_each(x, expm1); }
+VL_INLINE vec vl_softplus(vec x) { return vl_each(x, vl_scalar_softplus); }
+VL_INLINE vec vl_gelu(vec x) { return vl_each(x, vl_scalar_gelu); }
 
 #else
 
@@ -142,14 +144,6 @@ VL_INLINE vec vl_sigmoid(vec x)
     vec magnitude = (vec)((veci)x & 0x7fffffff);
     vec e = vl_exp(-magnitude);
     return VL_IF_LESS(x, VL_SPLAT(0), e, VL_SPLAT(1.0f)) / (1.0f + e);
-}
-
-/* tanh(x / 2) = (exp(x) - 1) / (exp(x) + 1), for x below 0. */
-VL_INLINE vec vl_expm1(vec x)
-{
-    vec numerator, denominator;
-    vl_tanh_ratio(0.5f * x, &numerator, &denominator);
-    return numerator;
 }
 
 #endif
