@@ -40,3 +40,6 @@ cdef class Direction:
     cdef readonly object dtype
     cdef readonly Py_ssize_t input_size, hidden_size, proj_size
     cdef readonly bint reverse
+
+
+cdef Direction made(object direction)

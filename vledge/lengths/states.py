@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from vledge.array_like import array_of
 from vledge.nn.dtype import wrong_dtype
 from vledge.nn.recurrent import RecurrentBase
 
@@ -60,7 +61,7 @@ def checked(layer: RecurrentBase, hx: Any, sequences: int) -> Any:
     if hx is None:
         return None
     like = arrays_of(layer.zero_state(sequences))
-    arrays = tuple(np.asarray(array) for array in arrays_of(hx))
+    arrays = tuple(array_of(array, "hx", stack=True) for array in arrays_of(hx))
     if len(arrays) != len(like):
         raise TypeError(
             f"{type(layer).__name__}: hx must be "
@@ -162,7 +163,8 @@ def initial_state(
     state = layer.zero_state(count)
     if given is not None:
         dtype = arrays_of(state)[0].dtype
-        return checked(layer, like(given, [np.array(a, dtype) for a in arrays_of(given)]), count)
+        copies = [np.array(array_of(a, "given", stack=True), dtype) for a in arrays_of(given)]
+        return checked(layer, like(given, copies), count)
     if learned is not None:
         _write(layer, state, slice(None), learned, "learned")
     for b, row in enumerate(rows or ()):
@@ -199,7 +201,7 @@ def _write(layer: RecurrentBase, state: Any, rows: slice, row: Any, name: str) -
             f"{name} has {len(sources)} array(s), a {type(layer).__name__} has {len(targets)}"
         )
     for target, source in zip(targets, sources, strict=True):
-        source = np.asarray(source)
+        source = array_of(source, name, stack=True)
         expected = (target.shape[0], target.shape[2])
         if source.shape != expected and not (expected[0] == 1 and source.shape == expected[1:]):
             raise ValueError(f"{name} has shape {list(source.shape)}, expected {list(expected)}")

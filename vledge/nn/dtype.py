@@ -6,10 +6,18 @@ from typing import Any
 
 import numpy as np
 
+from vledge.array_like import array_of
+
+
+def dtype_of(dtype: Any) -> np.dtype:
+    """NumPy's dtype of a name or a dtype, torch's among them, without importing torch."""
+    name = str(dtype)
+    return np.dtype(name.removeprefix("torch.") if name.startswith("torch.") else dtype)
+
 
 def float_dtype(dtype: Any) -> np.dtype:
     """float32 for None, else the dtype if layers can run in it."""
-    dtype = np.dtype(np.float32 if dtype is None else dtype)
+    dtype = dtype_of(np.float32 if dtype is None else dtype)
     if dtype not in (np.float32, np.float64):
         raise ValueError(f"layers run in float32 or float64, not {dtype}")
     return dtype
@@ -40,7 +48,7 @@ def contiguous(array: np.ndarray) -> np.ndarray:
 
 def checked_input(input: Any, dtype: np.dtype) -> np.ndarray:
     """The input as an array, if it has the weights' dtype."""
-    input = np.asarray(input)
+    input = array_of(input, "input")
     if input.dtype != dtype:
         raise ValueError(wrong_dtype("input", input.dtype, dtype))
     return input

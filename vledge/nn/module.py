@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from vledge.array_like import array_of
 from vledge.nn.model_strategy import call_by_strategy
 
 if TYPE_CHECKING:
@@ -398,7 +399,7 @@ class Module:
 
 def _checked(name: str, array: Any, declared: Declared) -> np.ndarray:
     """The array in the declared dtype, if its shape and kind fit."""
-    array = np.asarray(array)
+    array = array_of(array, name)
     if array.shape != declared.shape:
         raise ValueError(
             f"size mismatch for {name}: copying a param with shape {array.shape} from checkpoint, "

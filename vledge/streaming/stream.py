@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from vledge.array_like import array_of
 from vledge.errors import FormatError
 from vledge.streaming.machine import FrameMachine, Machine, State
 
@@ -92,7 +93,7 @@ class Stream:
             raise ValueError(f"the state has {sorted(mine)}, got {sorted(state)}")
         checked = {}
         for name, array in mine.items():
-            given = np.asarray(state[name])
+            given = array_of(state[name], f"state {name!r}", stack=True)
             if given.shape != array.shape or given.dtype != array.dtype:
                 raise ValueError(
                     f"state {name!r} is {given.dtype} {list(given.shape)}, expected "
