@@ -939,6 +939,9 @@ cdef class Stepper:
         self.number = typenum(first)
         self.lstm = first.weights.cell == LSTM
 
+    def __reduce__(self):
+        return Stepper, (self.layers,)
+
     def step(self, x, h, c=None):
         """``x [B, input_size]``, ``h [layers, B, width]``, ``c [layers, B, hidden_size]`` (LSTM), or
         None for zeros -> ``(y [B, width], h, c)`` in new arrays."""

@@ -121,6 +121,8 @@ def pack(matrix, gates, lanes, group):
     hidden_size, depth = matrix.shape[0] // gates, matrix.shape[1]
     count = vector_count(gates, hidden_size, lanes)
     packed = aligned_empty((count * lanes * depth,), matrix.dtype)
+    if not matrix.size:     # rows of no bytes, of which there may be any number
+        return packed
     release(matrix)     # whoever looked at it before brought some
     cdef const void *source
     cdef char *target = <char *><size_t>packed.ctypes.data

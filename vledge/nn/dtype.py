@@ -17,7 +17,10 @@ def dtype_of(dtype: Any) -> np.dtype:
 
 def float_dtype(dtype: Any) -> np.dtype:
     """float32 for None, else the dtype if layers can run in it."""
-    dtype = dtype_of(np.float32 if dtype is None else dtype)
+    try:
+        dtype = dtype_of(np.float32 if dtype is None else dtype)
+    except TypeError:  # of torch's, or no dtype at all
+        raise ValueError(f"layers run in float32 or float64, not {dtype}") from None
     if dtype not in (np.float32, np.float64):
         raise ValueError(f"layers run in float32 or float64, not {dtype}")
     return dtype
@@ -25,8 +28,51 @@ def float_dtype(dtype: Any) -> np.dtype:
 
 def require_cpu(device: Any) -> None:
     """Raise unless torch's ``device=`` argument means the CPU."""
-    if device is not None and str(device) != "cpu":
+    if device is not None and str(device).partition(":")[0] != "cpu":
         raise ValueError(f"vledge runs on the CPU only, not on device {str(device)!r}")
+
+
+def conversion(
+    *args: Any,
+    device: Any = None,
+    dtype: Any = None,
+    tensor: Any = None,
+    non_blocking: bool = False,
+    copy: bool = False,
+    memory_format: Any = None,
+) -> np.dtype | None:
+    """What torch's ``Module.to(…)`` asks for: a dtype, or None where it names the CPU alone.
+
+    Raises ValueError for a dtype that layers do not run in and for another device, TypeError for
+    what is neither.
+    """
+    names = ["device", "dtype", "non_blocking", "copy"]
+    for place, given in enumerate(args):
+        if place == 0 and hasattr(given, "dtype") and not isinstance(given, type):
+            tensor = given
+        elif place == 0 and _is_device(given):
+            device = given
+        elif place == 0 or names[place] == "dtype":
+            dtype = given
+    if len(args) > len(names):
+        raise TypeError(f"to() takes at most {len(names)} positional arguments, got {len(args)}")
+    require_cpu(device)
+    if tensor is not None:
+        dtype = tensor.dtype
+    return None if dtype is None else float_dtype(dtype)
+
+
+def _is_device(given: Any) -> bool:
+    """torch.device, or its name ("cpu", "cuda:1"); any other string is a dtype's."""
+    if given is None or type(given).__name__ == "device" or isinstance(given, int):
+        return True
+    if not isinstance(given, str):
+        return False
+    try:
+        dtype_of(given)
+    except TypeError:
+        return True
+    return False
 
 
 def wrong_dtype(name: str, got: np.dtype, expected: np.dtype) -> str:

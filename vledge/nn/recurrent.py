@@ -144,6 +144,9 @@ class RecurrentBase(Module):
         nodes that are only reverse."""
         return self.bidirectional or bool(self._layers and self._layers[0][0].reverse)
 
+    def flatten_parameters(self) -> None:
+        """Nothing to do: weights are laid out for the kernels when they are loaded."""
+
     @property
     def nbytes(self) -> int:
         """Bytes that the weights take, laid out for the kernels; 0 before they are loaded."""
