@@ -13,7 +13,7 @@ import numpy as np
 
 from vledge._ext import isa
 from vledge.array_like import array_of, each_sequence
-from vledge.nn.dtype import float_dtype, require_cpu
+from vledge.nn.dtype import checked_input, float_dtype, require_cpu
 from vledge.nn.module import Module
 
 __all__ = [
@@ -238,7 +238,7 @@ class PReLU(Module):
     def forward(self, input: Any) -> np.ndarray:
         """``input [B, num_parameters, *]`` (any shape with one parameter) -> the same shape."""
         weight = self._array("weight")
-        input = array_of(input, "input")
+        input = checked_input(input, weight.dtype)
         if self.num_parameters > 1:
             if input.ndim < 2 or input.shape[1] != self.num_parameters:
                 raise RuntimeError(
