@@ -54,19 +54,16 @@ def refused(path, capsys):
         lambda path: nn.LSTM.from_onnx(path),
         lambda path: nn.GRU.from_onnx(path, "y"),
     ):
-        with pytest.raises(
-            FormatError, match=r"makes 'y'.*domain 'vledge'.*may not stand in a file"
-        ):
+        with pytest.raises(FormatError, match=words):
             read(path)
-    for command in (
+    target = str(path.with_suffix(".out"))
+    for command, *more in (
         ["inspect"],
         ["inspect", "--json"],
-        ["run"],
-        ["convert"],
-        ["convert", "--force"],
+        ["convert", target],
+        ["convert", target, "--force"],
     ):
-        output = [str(path.with_suffix(".out"))] if command[0] == "convert" else []
-        assert main([command[0], str(path), *output, *command[1:]]) != 0
+        assert main([command, str(path), *more]) == 1
         assert "may not stand in a file" in capsys.readouterr().err
 
 

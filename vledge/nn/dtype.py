@@ -46,16 +46,15 @@ def conversion(
     Raises ValueError for a dtype that layers do not run in and for another device, TypeError for
     what is neither.
     """
-    names = ["device", "dtype", "non_blocking", "copy"]
-    for place, given in enumerate(args):
-        if place == 0 and hasattr(given, "dtype") and not isinstance(given, type):
-            tensor = given
-        elif place == 0 and _is_device(given):
-            device = given
-        elif place == 0 or names[place] == "dtype":
-            dtype = given
-    if len(args) > len(names):
-        raise TypeError(f"to() takes at most {len(names)} positional arguments, got {len(args)}")
+    if len(args) > 4:  # device or tensor, dtype, non_blocking, copy
+        raise TypeError(f"to() takes at most 4 positional arguments, got {len(args)}")
+    if args and hasattr(args[0], "dtype") and not isinstance(args[0], type):
+        tensor = args[0]
+    elif args and _is_device(args[0]):
+        device = args[0]
+        dtype = args[1] if len(args) > 1 else dtype
+    elif args:
+        dtype = args[0]
     require_cpu(device)
     if tensor is not None:
         dtype = tensor.dtype
