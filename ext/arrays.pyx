@@ -43,7 +43,9 @@ cdef object native(object given, int number):
 
 cdef cnp.ndarray readable(object array, str name, int number, int ndim, bint c_order=True):
     """The array, or a copy in this machine's byte order at an aligned address."""
-    taken = array if is_plain(array, number) else native(array, number)
+    cdef bint as_it_lies = (isinstance(array, cnp.ndarray) and cnp.PyArray_TYPE(array) == number
+                            and cnp.PyArray_ISBEHAVED_RO(array))
+    taken = array if as_it_lies else native(array, number)
     if (taken is None or (ndim >= 0 and cnp.PyArray_NDIM(taken) != ndim)
             or (c_order and not cnp.PyArray_IS_C_CONTIGUOUS(taken))):
         axes = f" with {ndim} axes" if ndim >= 0 else ""
