@@ -60,7 +60,8 @@ class Stream:
             As the model takes it, without its time axis; for a session with several inputs a dict
             of such arrays.
         out : like the result, optional
-            Where to write it. A recurrent layer then allocates nothing.
+            Where to write it; may be x, or share memory with it, which is then copied first. A
+            recurrent layer allocates nothing otherwise.
 
         Raises ValueError for arrays of another shape or dtype; the state is then as it was.
         """
