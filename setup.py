@@ -48,6 +48,7 @@ setup(
     cmdclass={"build_py": BuildWithModels},
     ext_modules=cythonize(
         [
+            extension("arrays", flags=SMALL),
             extension("packing"),
             extension("isa", *sorted(glob("ext/simd/*.c"))),
             extension("weights", flags=SMALL),
@@ -58,10 +59,12 @@ setup(
             extension("streaming"),
         ],
         language_level=3,
+        # Bounds and None are checked: kernels and time loops go by pointers, which no directive
+        # slows down, and all the rest runs once a call.
         compiler_directives={
-            "boundscheck": False,
+            "boundscheck": True,
             "wraparound": False,
-            "initializedcheck": False,
+            "nonecheck": True,
             "cdivision": True,
             "embedsignature": True,
             "binding": False,  # functions that do not pretend to be Python's: a sixth less code

@@ -11,6 +11,8 @@ import numpy as np
 
 from libc.stdint cimport int64_t
 
+from vledge._ext.arrays cimport float_number, readable
+
 cnp.import_array()
 
 cdef extern from "simd/dispatch.h" nogil:
@@ -101,10 +103,8 @@ def apply(str function, x):
     """``exp``, ``tanh`` or ``sigmoid`` of a float32 or float64 array, by the selected kernels.
 
     The result is laid out in memory as x is."""
-    cdef cnp.ndarray source = cnp.PyArray_FROM_O(x), target
-    cdef int number = cnp.PyArray_TYPE(source)
-    if number != cnp.NPY_FLOAT32 and number != cnp.NPY_FLOAT64:
-        raise ValueError(f"x has dtype {source.dtype}, expected float32 or float64")
+    cdef int number = float_number(x, "x")
+    cdef cnp.ndarray source = readable(x, "x", number, -1, False), target
     target = np.empty_like(source)
     if not same_strides(source, target):    # the result has no gaps, so x has
         source = cnp.PyArray_GETCONTIGUOUS(source)
@@ -162,8 +162,6 @@ def chain(cnp.ndarray micro, cnp.ndarray constants, list operands, list results,
 
 cdef bint same_strides(cnp.ndarray a, cnp.ndarray b):
     cdef int axis
-    if not (cnp.PyArray_ISALIGNED(a) and cnp.PyArray_ISNOTSWAPPED(a)):
-        return False
     for axis in range(cnp.PyArray_NDIM(a)):
         if (cnp.PyArray_STRIDE(a, axis) != cnp.PyArray_STRIDE(b, axis)
                 and cnp.PyArray_DIM(a, axis) != 1):

@@ -12,6 +12,7 @@ cimport numpy as cnp
 import numpy as np
 
 from vledge import threads as thread_settings
+from vledge._ext.arrays cimport float_number, product_of, readable
 from vledge._ext.isa cimport kernels_for, vl_kernels, vl_product
 from vledge._ext.recurrent cimport parallel
 
@@ -62,9 +63,9 @@ cdef ptrdiff_t *places(cnp.ndarray x, int first, int last, ptrdiff_t *count) exc
     cdef ptrdiff_t i, offset = 0, itemsize = cnp.PyArray_ITEMSIZE(x)
     count[0] = 1
     for axis in range(first, last):
-        count[0] *= cnp.PyArray_DIM(x, axis)
+        count[0] = product_of(count[0], cnp.PyArray_DIM(x, axis))
         at[axis] = 0
-    cdef ptrdiff_t *offsets = <ptrdiff_t *>PyMem_Malloc(max(count[0], 1) * sizeof(ptrdiff_t))
+    cdef ptrdiff_t *offsets = <ptrdiff_t *>PyMem_Malloc(product_of(max(count[0], 1), sizeof(ptrdiff_t)))
     if offsets == NULL:
         raise MemoryError
     for i in range(count[0]):
@@ -100,12 +101,16 @@ cdef int members_for(threads, int64_t work):
     return <int>max(1, min(most, work // THREAD_WORK + 1))
 
 
-cdef int number_of(dtype, str name) except -1:
-    if dtype == np.float32:
-        return cnp.NPY_FLOAT32
-    if dtype == np.float64:
-        return cnp.NPY_FLOAT64
-    raise ValueError(f"{name} has dtype {dtype}, expected float32 or float64")
+cdef tuple checked_weights(weight, bias, int number, bint per_row):
+    """The weights and the bias, which has one number for each of their first or last axis."""
+    weight = readable(weight, "weight", number, -1, False)
+    if weight.ndim < 1:
+        raise ValueError("weight has no axes")
+    if bias is not None:
+        bias = readable(bias, "bias", number, 1, False)
+        if bias.shape[0] != weight.shape[0 if per_row else weight.ndim - 1]:
+            raise ValueError(f"bias has shape {bias.shape}, weight has {weight.shape}")
+    return weight, bias
 
 
 cdef class Product:
@@ -126,17 +131,25 @@ cdef class Product:
     cdef ptrdiff_t vectors
 
     def __init__(self, weight, bias=None):
-        self.number = number_of(weight.dtype, "weight")
-        if weight.ndim != 2 or (bias is not None and
-                                (bias.shape != weight.shape[:1] or bias.dtype != weight.dtype)):
-            raise ValueError("weight must be [N, K] and bias [N], of one dtype")
+        if self.kernels != NULL:
+            raise TypeError("a Product is made once")
+        self.number = float_number(weight, "weight")
+        weight, bias = checked_weights(weight, bias, self.number, True)
+        if weight.ndim != 2:
+            raise ValueError(f"weight must be [N, K], its shape is {weight.shape}")
         self.dtype = weight.dtype
         self.columns, self.depth = weight.shape
-        self.kernels = kernels_for(self.dtype == np.float64)
-        lanes = self.kernels.lanes
+        cdef const vl_kernels *kernels = kernels_for(self.dtype == np.float64)
+        lanes = kernels.lanes
         self.vectors = -(-self.columns // lanes)
         self.packed = pack(weight, 1, lanes, GROUP)
         self.bias_vectors = None if bias is None else aligned_copy(to_vectors(bias, 1, lanes))
+        self.kernels = kernels      # last: now it is made
+
+    cdef int check_made(self) except -1:
+        if self.kernels == NULL:
+            raise TypeError("this Product has no weights")
+        return 0
 
     def __reduce__(self):
         return Product, (self.weight(), self.bias())
@@ -148,42 +161,45 @@ cdef class Product:
 
     def weight(self):
         """``[N, K]``, bit for bit as given."""
+        self.check_made()
         return unpack(self.packed, 1, self.columns, self.depth, self.kernels.lanes, GROUP)
 
     def bias(self):
         """``[N]`` or None."""
         return None if self.bias_vectors is None else self.bias_vectors.reshape(-1)[:self.columns].copy()
 
-    def __call__(self, cnp.ndarray x, bint relu=False, out=None, threads=None):
+    def __call__(self, x, bint relu=False, out=None, threads=None):
         """``x [..., K] -> [..., N]``: ``x W^T + b``, or with ``relu`` its positive part.
 
         x may have any strides; only where those of the last axis are not contiguous it is copied.
         The result is a new array, or ``out``, which may be columns ``[..., i : i + N]`` of a
-        C-contiguous array.
+        C-contiguous array, and may lie where x lies.
         """
-        cdef int ndim = cnp.PyArray_NDIM(x), axis
         cdef cnp.npy_intp shape[32]
         cdef ptrdiff_t *x_rows
         cdef vl_product p
         cdef Job job
-        cdef cnp.ndarray target
-        cdef ptrdiff_t itemsize = cnp.PyArray_ITEMSIZE(x)
-        cdef int members
-        if cnp.PyArray_TYPE(x) != self.number:
-            raise ValueError(f"x has dtype {x.dtype}, the weights have {self.dtype}")
-        if ndim < 1 or ndim > 32 or cnp.PyArray_DIM(x, ndim - 1) != self.depth:
-            raise ValueError(f"x has shape {(<object>x).shape}, expected [..., {self.depth}]")
-        x = addressable(x)
+        cdef cnp.ndarray source, target
+        cdef int members, axis
+        self.check_made()
+        source = readable(x, "x", self.number, -1, False)
+        cdef int ndim = cnp.PyArray_NDIM(source)
+        cdef ptrdiff_t itemsize = cnp.PyArray_ITEMSIZE(source)
+        if ndim < 1 or ndim > 32 or cnp.PyArray_DIM(source, ndim - 1) != self.depth:
+            raise ValueError(f"x has shape {(<object>source).shape}, expected [..., {self.depth}]")
+        source = addressable(source)
         p.ld_out = self.columns
         if out is None:
             for axis in range(ndim - 1):
-                shape[axis] = cnp.PyArray_DIM(x, axis)
+                shape[axis] = cnp.PyArray_DIM(source, axis)
             shape[ndim - 1] = self.columns
             target = cnp.PyArray_EMPTY(ndim, shape, self.number, False)
         else:
             target = out
-            p.ld_out = self.distance_of_rows(target, x)
-        x_rows = places(x, 0, ndim - 1, &p.rows)
+            p.ld_out = self.distance_of_rows(target, source)
+            if np.may_share_memory(source, target):
+                source = source.copy()
+        x_rows = places(source, 0, ndim - 1, &p.rows)
         try:
             if p.rows == 0 or self.columns == 0:
                 return target
@@ -194,7 +210,7 @@ cdef class Product:
             p.group = GROUP
             p.turned = False
             p.relu = relu
-            p.x = cnp.PyArray_DATA(x)
+            p.x = cnp.PyArray_DATA(source)
             p.x_rows = x_rows
             p.w = cnp.PyArray_DATA(self.packed)
             p.bias = NULL if self.bias_vectors is None else cnp.PyArray_DATA(self.bias_vectors)
@@ -218,9 +234,10 @@ cdef class Product:
         cdef int axis, ndim = cnp.PyArray_NDIM(x)
         cdef ptrdiff_t itemsize = cnp.PyArray_ITEMSIZE(out), stride = -1, distance = self.columns
         if ((<object>out).shape != (*(<object>x).shape[:ndim - 1], self.columns)
-                or cnp.PyArray_TYPE(out) != self.number or not cnp.PyArray_ISWRITEABLE(out)
+                or cnp.PyArray_TYPE(out) != self.number or not cnp.PyArray_ISBEHAVED(out)
                 or cnp.PyArray_STRIDE(out, ndim - 1) != itemsize and self.columns > 1):
-            raise ValueError("out does not have the result's shape and dtype, or cannot be written")
+            raise ValueError("out does not have the result's shape and dtype, or cannot be written as it "
+                             "lies in memory")
         for axis in range(ndim - 2, -1, -1):
             if cnp.PyArray_DIM(out, axis) == 1:
                 continue

@@ -16,7 +16,7 @@ same operations in the same order whatever the slices, so results do not depend 
 """
 
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
-from libc.stdint cimport INT64_MAX, SIZE_MAX, int32_t, int64_t, uint64_t
+from libc.stdint cimport INT64_MAX, PTRDIFF_MAX, SIZE_MAX, int32_t, int64_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
@@ -24,6 +24,7 @@ cimport numpy as cnp
 import numpy as np
 
 from vledge import threads as thread_settings
+from vledge._ext.arrays cimport batch_sizes_of, product_of, shaped
 from vledge._ext.isa cimport vl_independent, vl_product, vl_step
 from vledge._ext.weights cimport (
     GRU,
@@ -35,6 +36,7 @@ from vledge._ext.weights cimport (
     RNN_TANH,
     Direction,
     Weights,
+    made,
 )
 
 cdef extern from "simd/cpu_mode.h" nogil:
@@ -793,17 +795,13 @@ cdef int typenum(Direction direction):
     return cnp.NPY_FLOAT64 if direction.weights.itemsize == 8 else cnp.NPY_FLOAT32
 
 
-cdef char *data_of(object array, str name, int type_number, tuple shape) except? NULL:
-    """Data pointer of an array that must be C-contiguous, of that type and shape; None is NULL."""
-    if array is None:
-        return NULL
-    if not isinstance(array, cnp.ndarray) or cnp.PyArray_TYPE(array) != type_number:
-        raise ValueError(f"{name} must be an array of the weights' dtype")
-    if (<object>array).shape != shape or not cnp.PyArray_IS_C_CONTIGUOUS(array):
-        raise ValueError(f"{name} must be C-contiguous with shape {shape}, got {array.shape}")
-    if not cnp.PyArray_ISALIGNED(array):    # 32-bit Arm stops the process at such an address
-        raise ValueError(f"{name} is not aligned in memory: pass {name}.copy()")
-    return <char *>cnp.PyArray_DATA(array)
+cdef char *data_of(cnp.ndarray array):
+    return NULL if array is None else <char *>cnp.PyArray_DATA(array)
+
+
+cdef cnp.ndarray optional(object array, str name, int number, tuple shape):
+    """The array as `shaped` takes it, or None."""
+    return None if array is None else shaped(array, name, number, shape)
 
 
 cdef object empty(tuple shape, int type_number, bint zero=False):
@@ -825,16 +823,16 @@ cdef bint next_turn() noexcept nogil:
 
 cdef int set_directions(Job *job, list directions) except -1:
     """Checks that the directions are one layer's."""
-    cdef Direction first = directions[0], other
+    if not 1 <= len(directions) <= 2:
+        raise ValueError("a layer has one direction or two")
+    cdef Direction first = made(directions[0]), other
     cdef int d
     job.turned = next_turn()
     job.padded_steps = 0
     job.places = NULL
     job.direction_count = len(directions)
-    if job.direction_count > 2:
-        raise ValueError("a layer has one direction or two")
     for d in range(job.direction_count):
-        other = directions[d]
+        other = made(directions[d])
         if (other.weights.cell != first.weights.cell or typenum(other) != typenum(first)
                 or other.weights.width != first.weights.width
                 or other.weights.input_size != first.weights.input_size
@@ -844,42 +842,37 @@ cdef int set_directions(Job *job, list directions) except -1:
     return 0
 
 
-cdef ptrdiff_t set_lengths(Job *job, object batch_sizes, ptrdiff_t sequences) except -1:
-    """Checks batch_sizes; returns their sum."""
-    cdef ptrdiff_t t, total = 0
-    if not (isinstance(batch_sizes, cnp.ndarray) and cnp.PyArray_TYPE(batch_sizes) == cnp.NPY_INT64
-            and cnp.PyArray_NDIM(batch_sizes) == 1 and cnp.PyArray_IS_C_CONTIGUOUS(batch_sizes)):
-        raise ValueError("batch_sizes must be a contiguous one-dimensional int64 array")
-    job.batch_sizes = <const int64_t *>cnp.PyArray_DATA(batch_sizes)
-    job.steps = cnp.PyArray_DIM(batch_sizes, 0)
-    for t in range(job.steps):
-        if job.batch_sizes[t] < 1 or (t > 0 and job.batch_sizes[t] > job.batch_sizes[t - 1]):
-            raise ValueError("batch_sizes must be positive and non-increasing")
-        total += job.batch_sizes[t]
+cdef cnp.ndarray set_lengths(Job *job, object batch_sizes, ptrdiff_t sequences, ptrdiff_t *total):
+    """Checks batch_sizes, which the caller keeps while the job runs."""
+    cdef cnp.ndarray sizes = batch_sizes_of(batch_sizes, total)
+    job.batch_sizes = <const int64_t *>cnp.PyArray_DATA(sizes)
+    job.steps = cnp.PyArray_DIM(sizes, 0)
     job.sequences = max(sequences, job.batch_sizes[0] if job.steps else 0)
-    return total
+    return sizes
 
 
 cdef tuple set_states(Job *job, int number, h_0, c_0):
-    """Checks the initial states and makes the final ones: (h_n, c_n)."""
+    """Checks the initial states and makes the final ones: (h_n, c_n, what the job reads)."""
     cdef const Weights *w = job.directions[0]
     h_shape = (job.direction_count, job.sequences, w.width)
     c_shape = (job.direction_count, job.sequences, w.hidden_size)
     if c_0 is not None and w.cell != LSTM:
         raise ValueError("c_0 goes with an LSTM only")
-    job.h_0 = data_of(h_0, "h_0", number, h_shape)
-    job.c_0 = data_of(c_0, "c_0", number, c_shape)
+    h_0, c_0 = optional(h_0, "h_0", number, h_shape), optional(c_0, "c_0", number, c_shape)
+    job.h_0, job.c_0 = data_of(h_0), data_of(c_0)
     h_n = empty(h_shape, number)
     c_n = empty(c_shape, number) if w.cell == LSTM else None
-    job.h_n = <char *>cnp.PyArray_DATA(h_n)
-    job.c_n = <char *>cnp.PyArray_DATA(c_n) if c_n is not None else NULL
-    return h_n, c_n
+    job.h_n, job.c_n = data_of(h_n), data_of(c_n)
+    return h_n, c_n, (h_0, c_0)
 
 
 cdef ptrdiff_t *set_offsets(Job *job) except NULL:
     """Memory for the four tables of offsets and the ranks; the caller fills and frees it."""
-    cdef ptrdiff_t *offsets = <ptrdiff_t *>PyMem_Malloc(
-        (2 * job.steps + 3 * job.sequences) * sizeof(ptrdiff_t))
+    cdef ptrdiff_t steps = product_of(job.steps, 2 * sizeof(ptrdiff_t))
+    cdef ptrdiff_t rows = product_of(job.sequences, 3 * sizeof(ptrdiff_t))
+    if steps > PTRDIFF_MAX - rows:
+        raise MemoryError
+    cdef ptrdiff_t *offsets = <ptrdiff_t *>PyMem_Malloc(steps + rows)
     if offsets == NULL:
         raise MemoryError
     job.x_time = offsets
@@ -890,7 +883,7 @@ cdef ptrdiff_t *set_offsets(Job *job) except NULL:
     return offsets
 
 
-def run(list directions, data, batch_sizes, h_0=None, c_0=None, threads=None):
+def run(list directions not None, data, batch_sizes, h_0=None, c_0=None, threads=None):
     """Run one layer over packed sequences.
 
     Parameters
@@ -916,10 +909,15 @@ def run(list directions, data, batch_sizes, h_0=None, c_0=None, threads=None):
     cdef const Weights *w = job.directions[0]
     cdef int number = typenum(directions[0])
     cdef ptrdiff_t t, r, in_row = w.input_size, out_row = job.direction_count * w.width
-    cdef ptrdiff_t total = set_lengths(&job, batch_sizes, 0 if h_0 is None else h_0.shape[1])
+    cdef ptrdiff_t total, sequences = 0
     cdef ptrdiff_t *offsets
-    job.x = data_of(data, "data", number, (total, in_row))
-    h_n, c_n = set_states(&job, number, h_0, c_0)
+    if h_0 is not None:
+        h_0 = shaped(h_0, "h_0", number, (job.direction_count, "sequences", w.width))
+        sequences = cnp.PyArray_DIM(h_0, 1)
+    cdef cnp.ndarray sizes = set_lengths(&job, batch_sizes, sequences, &total)
+    cdef cnp.ndarray rows = shaped(data, "data", number, (total, in_row))
+    job.x = <const char *>cnp.PyArray_DATA(rows)
+    h_n, c_n, states = set_states(&job, number, h_0, c_0)
     output = empty((total, out_row), number)
     job.y = <char *>cnp.PyArray_DATA(output)
     if job.sequences == 0:
@@ -940,7 +938,7 @@ def run(list directions, data, batch_sizes, h_0=None, c_0=None, threads=None):
     return output, h_n, c_n
 
 
-def run_padded(list directions, data, batch_sizes, order=None, h_0=None, c_0=None,
+def run_padded(list directions not None, data, batch_sizes, order=None, h_0=None, c_0=None,
                bint batch_first=False, threads=None):
     """Run one layer over a padded batch, without packing it and without working on the padding.
 
@@ -963,29 +961,26 @@ def run_padded(list directions, data, batch_sizes, order=None, h_0=None, c_0=Non
     cdef const Weights *w = job.directions[0]
     cdef int number = typenum(directions[0])
     cdef ptrdiff_t t, r, place, in_row = w.input_size, out_row = job.direction_count * w.width
-    cdef ptrdiff_t steps, sequences
+    cdef ptrdiff_t steps, sequences, total
     cdef ptrdiff_t *offsets
-    if data.ndim != 3:
-        raise ValueError(f"data must have three axes, got {data.ndim}")
-    sequences, steps = data.shape[:2] if batch_first else data.shape[1::-1]
-    cdef ptrdiff_t total = set_lengths(&job, batch_sizes, sequences)
+    cdef cnp.ndarray rows = shaped(data, "data", number, ("B", "T", in_row) if batch_first
+                                   else ("T", "B", in_row))
+    cdef cnp.ndarray places = None
+    sequences = cnp.PyArray_DIM(rows, 0 if batch_first else 1)
+    steps = cnp.PyArray_DIM(rows, 1 if batch_first else 0)
+    cdef cnp.ndarray sizes = set_lengths(&job, batch_sizes, sequences, &total)
     if job.sequences != sequences or job.steps > steps:
         raise ValueError(f"batch_sizes asks for more than the {steps} steps of {sequences} sequences")
-    job.x = data_of(data, "data", number, (*data.shape[:2], in_row))
+    job.x = <const char *>cnp.PyArray_DATA(rows)
     if order is not None:
-        if not (isinstance(order, cnp.ndarray) and cnp.PyArray_TYPE(order) == cnp.NPY_INT64
-                and cnp.PyArray_IS_C_CONTIGUOUS(order) and (<object>order).shape == (sequences,)):
-            raise ValueError("order must be a contiguous int64 array, one place for each sequence")
-        job.places = <const int64_t *>cnp.PyArray_DATA(order)
-        for r in range(sequences):
-            if job.places[r] < 0 or job.places[r] >= sequences:
-                raise ValueError(f"order[{r}] is {job.places[r]}, the batch has {sequences} sequences")
-    h_n, c_n = set_states(&job, number, h_0, c_0)
+        places = shaped(order, "order", cnp.NPY_INT64, (sequences,))
+        job.places = <const int64_t *>cnp.PyArray_DATA(places)
+    h_n, c_n, states = set_states(&job, number, h_0, c_0)
     cdef int count = thread_settings.get_num_threads() if threads is None else threads
-    cdef bint padded = total < steps * sequences
+    cdef bint padded = total < product_of(steps, sequences)
     cdef bint zero = padded and (
         count == 1 or int(steps) * sequences * out_row * w.itemsize >= MAPPED_BYTES)
-    output = empty((*data.shape[:2], out_row), number, zero)
+    output = empty((*(<object>rows).shape[:2], out_row), number, zero)
     job.padded_steps = steps if padded and not zero else 0
     job.padded_batch_first = batch_first
     job.y = <char *>cnp.PyArray_DATA(output)
@@ -997,7 +992,13 @@ def run_padded(list directions, data, batch_sizes, order=None, h_0=None, c_0=Non
             offsets[t] = t * in_row if batch_first else t * sequences * in_row
             offsets[job.steps + t] = t * out_row if batch_first else t * sequences * out_row
         for r in range(sequences):
+            job.ranks[r] = -1
+        for r in range(sequences):
             place = r if job.places == NULL else job.places[r]
+            if place < 0 or place >= sequences:
+                raise ValueError(f"order[{r}] is {place}, the batch has {sequences} sequences")
+            if job.ranks[place] != -1:
+                raise ValueError(f"order is no permutation: it has {place} twice")
             job.ranks[place] = r
             if batch_first:
                 place *= steps
@@ -1018,14 +1019,27 @@ cdef class Stepper:
     cdef int number
     cdef bint lstm
 
-    def __init__(self, list layers):
-        cdef Direction first = layers[0]
-        self.layers = layers
+    def __init__(self, list layers not None):
+        if not layers:
+            raise ValueError("a stepper has one layer at least")
+        cdef Direction first = made(layers[0]), layer
+        for index in range(len(layers)):
+            layer = made(layers[index])
+            if (layer.weights.cell != first.weights.cell or typenum(layer) != typenum(first)
+                    or layer.weights.input_size != (first.weights.width if index else
+                                                    first.weights.input_size)
+                    or layer.weights.width != first.weights.width
+                    or layer.weights.hidden_size != first.weights.hidden_size):
+                raise ValueError("stacked layers must have one cell, size and dtype")
+        self.layers = list(layers)
         self.input_size = first.weights.input_size
         self.hidden_size = first.weights.hidden_size
         self.width = first.weights.width
         self.number = typenum(first)
         self.lstm = first.weights.cell == LSTM
+
+    def __reduce__(self):
+        return Stepper, (self.layers,)
 
     def step(self, x, h, c=None):
         """``x [B, input_size]``, ``h [layers, B, width]``, ``c [layers, B, hidden_size]`` (LSTM), or
@@ -1039,12 +1053,13 @@ cdef class Stepper:
         cdef char *h_0
         cdef char *c_0
         cdef int threads = thread_settings.get_num_threads()
-        if not isinstance(x, cnp.ndarray) or cnp.PyArray_NDIM(x) != 2:
-            raise ValueError("x must be an array [batch, input_size]")
-        sequences = cnp.PyArray_DIM(x, 0)
-        job.x = data_of(x, "x", self.number, (sequences, self.input_size))
+        cdef cnp.ndarray rows_in = shaped(x, "x", self.number, ("batch", self.input_size))
+        sequences = cnp.PyArray_DIM(rows_in, 0)
+        job.x = <const char *>cnp.PyArray_DATA(rows_in)
         h_shape = (count, sequences, self.width)
-        h_0 = data_of(h, "h", self.number, h_shape)
+        cdef cnp.ndarray h_given = optional(h, "h", self.number, h_shape)
+        cdef cnp.ndarray c_given = None
+        h_0 = data_of(h_given)
         y = empty((sequences, self.width), self.number)
         h_n = empty(h_shape, self.number)
         c_n = None
@@ -1052,14 +1067,15 @@ cdef class Stepper:
         job.c_n = NULL
         if self.lstm:
             c_shape = (count, sequences, self.hidden_size)
-            c_0 = data_of(c, "c", self.number, c_shape)
+            c_given = optional(c, "c", self.number, c_shape)
+            c_0 = data_of(c_given)
             c_n = empty(c_shape, self.number)
             job.c_n = <char *>cnp.PyArray_DATA(c_n)
         elif c is not None:
             raise ValueError("c goes with an LSTM only")
         if sequences == 0:
             return y, h_n, c_n
-        rows = <ptrdiff_t *>PyMem_Malloc(2 * sequences * sizeof(ptrdiff_t))
+        rows = <ptrdiff_t *>PyMem_Malloc(product_of(sequences, 2 * sizeof(ptrdiff_t)))
         if rows == NULL:
             raise MemoryError
         try:

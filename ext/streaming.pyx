@@ -16,9 +16,10 @@ from libc.string cimport memcpy, memset
 cimport numpy as cnp
 import numpy as np
 
+from vledge._ext.arrays cimport has_shape, is_plain, share_memory, shaped, writable
 from vledge._ext.isa cimport vl_independent, vl_product, vl_step
 from vledge._ext.recurrent cimport run_independent, step_from_input, vl_barrier
-from vledge._ext.weights cimport GRU_RESET_BEFORE, LSTM, Direction, Weights
+from vledge._ext.weights cimport GRU_RESET_BEFORE, LSTM, Direction, Weights, made
 
 from vledge._ext.weights import GATES, aligned_empty, pack
 
@@ -58,13 +59,15 @@ cdef class StreamingStack:
     cdef object directions, memory
     cdef vl_barrier barrier      # for nobody to wait at: one member
 
-    def __cinit__(self, list directions, ptrdiff_t rows):
-        cdef Direction first = directions[0]
+    def __cinit__(self, list directions not None, ptrdiff_t rows):
+        if not directions:
+            raise ValueError("a stream has one layer at least")
+        cdef Direction first = made(directions[0])
         cdef Direction direction
         cdef ptrdiff_t below
         if rows < 0:
             raise ValueError(f"a stream has 0 or more rows, got {rows}")
-        self.directions = directions
+        self.directions = list(directions)
         self.count = len(directions)
         self.rows = rows
         self.itemsize = first.weights.itemsize
@@ -79,7 +82,7 @@ cdef class StreamingStack:
             raise MemoryError
         below = self.input_size
         for index in range(self.count):
-            direction = directions[index]
+            direction = made(directions[index])
             if direction.reverse:
                 raise ValueError("a layer that runs backwards needs the end of the sequence first")
             if (direction.weights.cell != first.weights.cell or direction.dtype != first.dtype
@@ -235,64 +238,66 @@ cdef class StreamingStack:
             x = layer.h[following]
         self.current = following
 
-    cdef char *frames(self, object array, str name, int axes, ptrdiff_t steps,
-                      ptrdiff_t features) except NULL:
-        """The address of an array ``[rows, features]`` or ``[steps, rows, features]``."""
-        cdef bint fits = isinstance(array, cnp.ndarray)
-        if fits:
-            fits = (cnp.PyArray_TYPE(array) == self.number and cnp.PyArray_NDIM(array) == axes
-                    and cnp.PyArray_IS_C_CONTIGUOUS(array)
-                    and cnp.PyArray_DIM(array, axes - 1) == features
-                    and cnp.PyArray_DIM(array, axes - 2) == self.rows
-                    and (axes == 2 or cnp.PyArray_DIM(array, 0) == steps))
-        if not fits:
-            leading = f"{steps}, " if axes == 3 else ""
-            got = (f"{array.dtype} [{', '.join(map(str, array.shape))}]"
-                   if isinstance(array, np.ndarray) else type(array).__name__)
-            raise ValueError(
-                f"{name} is {got}, expected a C-contiguous array of "
-                f"{'float64' if self.itemsize == 8 else 'float32'} "
-                f"[{leading}{self.rows}, {features}]")
-        return <char *>cnp.PyArray_DATA(array)
+    cdef bint fits(self, object array, int axes, ptrdiff_t steps, ptrdiff_t features):
+        """Whether an array is ``[rows, features]`` or ``[steps, rows, features]`` as it lies."""
+        if not is_plain(array, self.number):
+            return False
+        if axes == 2:
+            return has_shape(array, 2, self.rows, features, 0)
+        return has_shape(array, 3, steps, self.rows, features)
+
+    cdef tuple shape(self, int axes, ptrdiff_t steps, ptrdiff_t features):
+        sizes = (steps, self.rows, features)
+        return sizes[3 - axes:]
+
+    cdef cnp.ndarray frames(self, object array, str name, int axes, ptrdiff_t steps):
+        """Frames of the input, as kernels may read them."""
+        if self.fits(array, axes, steps, self.input_size):
+            return array
+        return shaped(array, name, self.number, self.shape(axes, steps, self.input_size))
+
+    cdef cnp.ndarray target(self, object out, int axes, ptrdiff_t steps):
+        """Where the results go: ``out``, or a new array where that is None."""
+        cdef cnp.npy_intp sizes[3]
+        if out is None:
+            sizes[0], sizes[1], sizes[2] = steps, self.rows, self.width
+            return cnp.PyArray_EMPTY(axes, sizes + 3 - axes, self.number, False)
+        if self.fits(out, axes, steps, self.width) and cnp.PyArray_ISWRITEABLE(out):
+            return out
+        return writable(out, "out", self.number, self.shape(axes, steps, self.width))
 
     def step(self, x, out=None):
-        """``x [rows, input_size]`` -> ``[rows, width]``, in ``out`` if that is given."""
-        cdef char *source = self.frames(x, "x", 2, 1, self.input_size)
-        cdef cnp.npy_intp shape[2]
+        """``x [rows, input_size]`` -> ``[rows, width]``, in ``out`` if that is given, which may be x."""
+        cdef cnp.ndarray source = self.frames(x, "x", 2, 1)
+        cdef cnp.ndarray result = self.target(out, 2, 1)
         cdef uint64_t mode
-        if out is None:
-            shape[0], shape[1] = self.rows, self.width
-            out = cnp.PyArray_EMPTY(2, shape, self.number, False)
-        cdef char *target = self.frames(out, "out", 2, 1, self.width)
-        if not cnp.PyArray_ISWRITEABLE(out):
-            raise ValueError("out is read-only")
+        if out is not None and share_memory(source, result):
+            source = cnp.PyArray_NewCopy(source, cnp.NPY_CORDER)
         mode = vl_flush_subnormals()
-        self.advance(source, target)
+        self.advance(<const char *>cnp.PyArray_DATA(source), <char *>cnp.PyArray_DATA(result))
         vl_restore_mode(mode)
-        return out
+        return result
 
     def push(self, chunk, out=None):
         """``chunk [T, rows, input_size]`` -> ``[T, rows, width]``, in ``out`` if that is given."""
         cdef ptrdiff_t t, steps = 0
         cdef ptrdiff_t x_step = self.rows * self.input_size * self.itemsize
         cdef ptrdiff_t y_step = self.rows * self.width * self.itemsize
-        cdef cnp.npy_intp shape[3]
         cdef uint64_t mode
-        if isinstance(chunk, cnp.ndarray) and cnp.PyArray_NDIM(chunk) == 3:
-            steps = cnp.PyArray_DIM(chunk, 0)
-        cdef char *source = self.frames(chunk, "chunk", 3, steps, self.input_size)
-        if out is None:
-            shape[0], shape[1], shape[2] = steps, self.rows, self.width
-            out = cnp.PyArray_EMPTY(3, shape, self.number, False)
-        cdef char *target = self.frames(out, "out", 3, steps, self.width)
-        if not cnp.PyArray_ISWRITEABLE(out):
-            raise ValueError("out is read-only")
+        if getattr(chunk, "ndim", 0) == 3:
+            steps = chunk.shape[0]
+        cdef cnp.ndarray source = self.frames(chunk, "chunk", 3, steps)
+        cdef cnp.ndarray result = self.target(out, 3, steps)
+        if out is not None and share_memory(source, result):
+            source = cnp.PyArray_NewCopy(source, cnp.NPY_CORDER)
+        cdef const char *read = <const char *>cnp.PyArray_DATA(source)
+        cdef char *write = <char *>cnp.PyArray_DATA(result)
         with nogil:
             mode = vl_flush_subnormals()
             for t in range(steps):
-                self.advance(source + t * x_step, target + t * y_step)
+                self.advance(read + t * x_step, write + t * y_step)
             vl_restore_mode(mode)
-        return out
+        return result
 
     def _views(self):
         """(h, c): for each layer a view of its state now, ``[rows, width]`` and, for an LSTM, of its

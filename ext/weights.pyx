@@ -14,9 +14,11 @@ gate); where BLAS computes it, one panel holds all vectors, which is a plain row
 
 import math
 
+cimport numpy as cnp
 import numpy as np
 
 from vledge import projection
+from vledge._ext.arrays cimport float_number, readable
 from vledge._ext.isa cimport (
     VL_AFFINE,
     VL_CLIP,
@@ -34,8 +36,11 @@ from vledge._ext.isa cimport (
     VL_TANH,
     VL_THRESHOLDED_RELU,
     kernels_for,
+    vl_kernels,
 )
 from vledge.mapped_file import in_memory, release
+
+cnp.import_array()
 
 GATES = {"lstm": 4, "gru": 3, "gru_reset_before": 3, "rnn_tanh": 1, "rnn_relu": 1, "rnn": 1,
          "indrnn_tanh": 1, "indrnn_relu": 1}
@@ -136,10 +141,15 @@ def pack(matrix, gates, lanes, group):
     Nothing else of the matrix's size is held: no copy in between, and no pages of a mapped file
     that has the matrix in one piece.
     """
+    matrix = in_elements(readable(matrix, "a matrix of weights", float_number(matrix, "weights"), 2, False))
+    if min(gates, lanes, group) < 1 or matrix.shape[0] % gates:
+        raise ValueError(f"{matrix.shape[0]} rows are not those of {gates} gates, in vectors of {lanes}, "
+                         f"{group} to a panel")
     hidden_size, depth = matrix.shape[0] // gates, matrix.shape[1]
     count = vector_count(gates, hidden_size, lanes)
-    matrix = np.require(matrix, requirements="A")
     packed = aligned_empty((count * lanes * depth,), matrix.dtype)
+    if not matrix.size:     # rows of no bytes, of which there may be any number
+        return packed
     release(matrix)     # whoever looked at it before brought some
     cdef const void *source
     cdef char *target = <char *><size_t>packed.ctypes.data
@@ -160,6 +170,11 @@ def pack(matrix, gates, lanes, group):
                 place[double](<double *>source, row_stride, stride, height, depth,
                               <double *>(target + vector), step, lanes)
     return packed
+
+
+def in_elements(array):
+    """The array, or a copy if its strides are no whole elements, as in a record's field."""
+    return array.copy() if any([stride % array.itemsize for stride in array.strides]) else array
 
 
 def unpack(packed, gates, hidden_size, depth, lanes, group):
@@ -196,6 +211,13 @@ cdef void *gemm_for_projection(bint f64) except? NULL:
     return <void *><size_t>gemm(f64)
 
 
+cdef Direction made(object direction):
+    """The direction, if it is one and has its weights."""
+    if not isinstance(direction, Direction) or (<Direction>direction).weights.kernels == NULL:
+        raise TypeError(f"expected a Direction with weights, got {type(direction).__name__}")
+    return direction
+
+
 cdef class Direction:
     """One direction of one layer.
 
@@ -222,15 +244,21 @@ cdef class Direction:
                  bint reverse=False, tuple activations=None):
         if cell not in GATES:
             raise ValueError(f"cell {cell!r} is not one of {', '.join(GATES)}")
+        if self.weights.kernels != NULL:
+            raise TypeError("a Direction is made once: others hold what it has laid out")
         gates = GATES[cell]
+        independent = cell.startswith("indrnn")
+        number = float_number(weight_ih, "weight_ih")
+        dtype = np.dtype(np.float64 if number == cnp.NPY_FLOAT64 else np.float32)
+        axes = {"weight_ih": 2, "weight_hh": 1 if independent else 2, "bias_ih": 1, "bias_hh": 1, "weight_hr": 2}
         given = {"weight_ih": weight_ih, "weight_hh": weight_hh, "bias_ih": bias_ih,
                  "bias_hh": bias_hh, "weight_hr": weight_hr}
-        dtype = weight_ih.dtype
-        if dtype != np.float32 and dtype != np.float64:
-            raise ValueError(f"weight_ih has dtype {dtype}, expected float32 or float64")
+        for name, array in given.items():
+            if array is not None or name == "weight_hh":
+                given[name] = readable(array, name, number, axes[name], False)
+        weight_ih, weight_hh, bias_ih, bias_hh, weight_hr = given.values()
         hidden_size = weight_ih.shape[0] // gates
         depth = hidden_size if weight_hr is None else weight_hr.shape[0]
-        independent = cell.startswith("indrnn")
         expected = {"weight_ih": (gates * hidden_size, weight_ih.shape[1]),
                     "weight_hh": (hidden_size,) if independent else (gates * hidden_size, depth),
                     "bias_ih": (gates * hidden_size,), "bias_hh": (gates * hidden_size,),
@@ -240,12 +268,8 @@ cdef class Direction:
         if 0 in (hidden_size, depth):
             raise ValueError("hidden_size and proj_size must be greater than 0")
         for name, array in given.items():
-            if array is None:
-                continue
-            if array.shape != expected[name]:
+            if array is not None and array.shape != expected[name]:
                 raise ValueError(f"{name} has shape {array.shape}, expected {expected[name]}")
-            if array.dtype != dtype:
-                raise ValueError(f"{name} has dtype {array.dtype}, weight_ih has {dtype}")
 
         wanted = 0 if activations is None and cell != "rnn" else ACTIVATIONS_OF.get(cell, 0)
         if len(activations or ()) != wanted:
@@ -258,9 +282,9 @@ cdef class Direction:
             w.functions[i].function = FUNCTIONS[name]
             w.functions[i].alpha, w.functions[i].beta = alpha, beta
         w.activations = w.functions if activations else NULL
-        w.kernels = kernels_for(dtype == np.float64)
+        cdef const vl_kernels *kernels = kernels_for(dtype == np.float64)
         w.cell = CELLS[cell]
-        lanes = w.kernels.lanes
+        lanes = kernels.lanes
         vectors = vector_count(gates, hidden_size, lanes)
         w.gemm = gemm_for_projection(dtype == np.float64)
         group = vectors if w.gemm != NULL else 3 if gates == 3 else 4
@@ -316,6 +340,7 @@ cdef class Direction:
         w.w_candidate = pointer(m.get("w_candidate"))
         w.bias_candidate = pointer(m.get("bias_candidate"))
         w.w_hr = pointer(m.get("w_hr"))
+        w.kernels = kernels     # last: now it is made
 
     def __reduce__(self):
         parts = (self.weight_ih(), self.weight_hh(), *self.bias_parts, self.weight_hr(), self.reverse,
@@ -330,7 +355,7 @@ cdef class Direction:
     @property
     def isa(self) -> str:
         """The instruction set that the weights are laid out for."""
-        return self.weights.kernels.isa.decode()
+        return made(self).weights.kernels.isa.decode()
 
     @property
     def nbytes(self) -> int:
@@ -345,7 +370,7 @@ cdef class Direction:
 
     def weight_hh(self):
         """``[G*H, H or P]``, or an IndRNN's ``[H]``, in torch's layout, bit for bit as given."""
-        lanes, hidden_size, depth = self.weights.kernels.lanes, self.hidden_size, self.weights.width
+        lanes, hidden_size, depth = made(self).weights.kernels.lanes, self.hidden_size, self.weights.width
         w_hh = self.matrices["w_hh"]
         if self.weights.independent:
             return from_vectors(w_hh, 1, hidden_size)

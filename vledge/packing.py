@@ -20,6 +20,7 @@ from vledge._ext.packing import (
     scatter,
     sort_descending,
 )
+from vledge.array_like import array_of, native
 
 __all__ = [
     "PackedSequence",
@@ -35,6 +36,7 @@ __all__ = [
 ]
 
 _INT64_MAX = 2**63 - 1
+_NUMBERS = "biufc"  # kinds of dtypes whose elements can be moved as bytes
 
 
 class PackingError(ValueError, RuntimeError):
@@ -112,8 +114,15 @@ sorted_indices=None, unsorted_indices=None)
         return id(self)
 
 
+def is_packed(sequence: Any) -> bool:
+    """Whether it is a PackedSequence: ours, or torch's, which has the same fields."""
+    return isinstance(sequence, tuple) and getattr(sequence, "_fields", ()) == _Fields._fields
+
+
 def validated(sequence: Any) -> PackedSequence:
     """The PackedSequence, if its fields fit together: the one door for all who use one.
+
+    torch's is made one of ours.
 
     Raises
     ------
@@ -124,8 +133,10 @@ def validated(sequence: Any) -> PackedSequence:
         holds a value below 1 or does not sum up to ``len(data)``; an index array is not a
         permutation, not the inverse of the other one, or given without it.
     """
-    if not isinstance(sequence, PackedSequence):
+    if not is_packed(sequence):
         raise TypeError(f"expected a PackedSequence, got {type(sequence).__name__}")
+    if not isinstance(sequence, PackedSequence):
+        sequence = PackedSequence(*sequence)
     data, batch_sizes, sorted_indices, unsorted_indices = sequence
     for name, field in zip(sequence._fields, sequence, strict=True):
         if not isinstance(field, np.ndarray) and not (field is None and name.endswith("indices")):
@@ -134,6 +145,8 @@ def validated(sequence: Any) -> PackedSequence:
             raise PackingError(
                 f"PackedSequence.{name} must be 1-D int64, got {field.ndim}-D {field.dtype}"
             )
+    if data.dtype.kind not in _NUMBERS:
+        raise PackingError(f"PackedSequence.data must hold numbers, got dtype {data.dtype}")
     if data.ndim < 1:
         raise PackingError("PackedSequence.data has no dimensions, expected [sum(lengths), *]")
     if not len(batch_sizes):
@@ -156,7 +169,8 @@ def validated(sequence: Any) -> PackedSequence:
         if not are_inverse(sorted_indices, unsorted_indices):
             _inverse(sorted_indices, "sorted_indices")
             raise PackingError("unsorted_indices is not the inverse of sorted_indices")
-    return sequence
+    packed: PackedSequence = sequence
+    return packed
 
 
 def invert_permutation(permutation: Any) -> np.ndarray | None:
@@ -234,13 +248,9 @@ def pack_padded_sequence(
         raise PackingError(
             f"lengths[{b}] is {lengths[b]} but the input has only {steps} time steps"
         )
-    time_stride, batch_stride = input.strides[1::-1] if batch_first else input.strides[:2]
-    row = input[0, 0]
-    if not row.flags.c_contiguous:
+    if not input[0, 0].flags.c_contiguous:
         input = np.ascontiguousarray(input)
-        time_stride, batch_stride = input.strides[1::-1] if batch_first else input.strides[:2]
-    addresses = input.ctypes.data + np.arange(batch, dtype=np.int64) * batch_stride
-    return _pack(input, addresses, time_stride, input.shape[2:], lengths, enforce_sorted)
+    return _pack(input if batch_first else input.swapaxes(0, 1), lengths, enforce_sorted)
 
 
 def pad_packed_sequence(
@@ -278,7 +288,8 @@ def pad_packed_sequence(
     (array([[ 1, -1],
            [ 2,  3]]), array([1, 2]))
     """
-    batch_sizes = validated(sequence).batch_sizes
+    sequence = validated(sequence)
+    batch_sizes = sequence.batch_sizes
     steps = len(batch_sizes)
     if total_length is not None:
         total_length = operator.index(total_length)
@@ -288,16 +299,20 @@ def pad_packed_sequence(
                 f"but got total_length={total_length} and max sequence length being {steps}"
             )
         steps = total_length
-    data = _native(sequence.data)
+    data = np.ascontiguousarray(native(sequence.data))
     padding = _padding(padding_value, data, wrap=True)
     batch = int(batch_sizes[0])
     shape = (batch, steps) if batch_first else (steps, batch)
     padded = np.empty((*shape, *data.shape[1:]), data.dtype)
-    time_stride, batch_stride = padded.strides[1::-1] if batch_first else padded.strides[:2]
-    addresses = padded.ctypes.data + np.arange(batch, dtype=np.int64) * batch_stride
-    if sequence.sorted_indices is not None:
-        addresses = addresses[sequence.sorted_indices]
-    _unpack(data, batch_sizes, addresses, time_stride, steps, padding)
+    by_sequence = padded if batch_first else padded.swapaxes(0, 1)
+    row = np.full(data.shape[1:], padding, data.dtype)
+    scatter(
+        data,
+        by_sequence,
+        np.ascontiguousarray(batch_sizes),
+        _contiguous(sequence.sorted_indices),
+        padding=row,
+    )
     return padded, _lengths_of(sequence)
 
 
@@ -323,10 +338,7 @@ def pack_sequence(sequences: Iterable[Any], enforce_sorted: bool = True) -> Pack
     shape = arrays[0].shape[1:]
     if 0 in shape:
         raise PackingError(f"Cannot pack empty tensors: sequences[0] has shape {arrays[0].shape}")
-    arrays = [np.ascontiguousarray(a) for a in arrays]
-    addresses = np.array([a.ctypes.data for a in arrays], np.int64)
-    stride = int(np.prod(shape, dtype=np.int64)) * arrays[0].itemsize
-    return _pack(arrays, addresses, stride, shape, lengths, enforce_sorted)
+    return _pack([np.ascontiguousarray(a) for a in arrays], lengths, enforce_sorted)
 
 
 def unpack_sequence(packed_sequences: PackedSequence) -> list[np.ndarray]:
@@ -342,15 +354,12 @@ def unpack_sequence(packed_sequences: PackedSequence) -> list[np.ndarray]:
     >>> unpack_sequence(pack_sequence([np.array([1]), np.array([2, 3])], enforce_sorted=False))
     [array([1]), array([2, 3])]
     """
-    data = _native(validated(packed_sequences).data)
+    packed_sequences = validated(packed_sequences)
+    data = np.ascontiguousarray(native(packed_sequences.data))
     shape = data.shape[1:]
     arrays = [np.empty((n, *shape), data.dtype) for n in _lengths_of(packed_sequences).tolist()]
-    addresses = np.array([a.ctypes.data for a in arrays], np.int64)
-    if packed_sequences.sorted_indices is not None:
-        addresses = addresses[packed_sequences.sorted_indices]
-    batch_sizes = packed_sequences.batch_sizes
-    row_nbytes = arrays[0].strides[0]
-    _unpack(data, batch_sizes, addresses, row_nbytes, len(batch_sizes), None)
+    batch_sizes = np.ascontiguousarray(packed_sequences.batch_sizes)
+    scatter(data, arrays, batch_sizes, _contiguous(packed_sequences.sorted_indices))
     return arrays
 
 
@@ -449,18 +458,13 @@ def by_length(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _pack(
-    source: np.ndarray | list[np.ndarray],
-    addresses: np.ndarray,
-    stride: int,
-    shape: tuple[int, ...],
-    lengths: np.ndarray,
-    enforce_sorted: bool,
+    sequences: np.ndarray | list[np.ndarray], lengths: np.ndarray, enforce_sorted: bool
 ) -> PackedSequence:
-    """Pack sequences of rows ``shape`` that begin at the addresses, which lie in ``source``."""
+    """Pack ``[B, T, *]`` with contiguous rows, or a list of C-contiguous ``[L, *]``."""
     order = None
     if not enforce_sorted:
         order = sort_descending(lengths)
-        lengths, addresses = lengths[order], addresses[order]
+        lengths = lengths[order]
     elif (lengths[1:] > lengths[:-1]).any():
         raise PackingError(
             "`lengths` array must be sorted in decreasing order when `enforce_sorted` is True. "
@@ -473,30 +477,18 @@ def _pack(
             f"that is <= 0: {lengths[-1]}"
         )
     batch_sizes = running_out(lengths, int(lengths[0]))
+    if isinstance(sequences, np.ndarray):
+        shape, dtype = sequences.shape[2:], sequences.dtype
+    else:
+        shape, dtype = sequences[0].shape[1:], sequences[0].dtype
     # the sum of checked lengths: each is at most the T of an array that exists
-    dtype = (source[0] if isinstance(source, list) else source).dtype
     data = np.empty((sum(lengths.tolist()), *shape), dtype)
-    gather(data.ctypes.data, addresses, stride, batch_sizes, data.strides[0])
+    gather(data, sequences, batch_sizes, order)
     return PackedSequence(data, batch_sizes, order)
 
 
-def _unpack(
-    data: np.ndarray,
-    batch_sizes: np.ndarray,
-    addresses: np.ndarray,
-    stride: int,
-    steps: int,
-    padding: np.ndarray | None,
-) -> None:
-    """Write packed rows to the sequences at the addresses, and the padding behind their ends."""
-    if not data.size:  # rows of no bytes: nothing to move, in however many steps
-        return
-    data = np.ascontiguousarray(data)
-    batch_sizes = np.ascontiguousarray(batch_sizes)
-    row_nbytes = int(np.prod(data.shape[1:], dtype=np.int64)) * data.itemsize
-    row = None if padding is None else np.full(data.shape[1:], padding, data.dtype)
-    pointer = 0 if row is None else row.ctypes.data
-    scatter(data.ctypes.data, addresses, stride, batch_sizes, row_nbytes, steps, pointer)
+def _contiguous(indices: np.ndarray | None) -> np.ndarray | None:
+    return None if indices is None else np.ascontiguousarray(indices)
 
 
 def _lengths_of(sequence: PackedSequence) -> np.ndarray:
@@ -535,20 +527,15 @@ def _inverse(permutation: np.ndarray, name: str = "permutation") -> np.ndarray:
     return inverse
 
 
-def _native(array: np.ndarray) -> np.ndarray:
-    """The array in this machine's byte order."""
-    return array.astype(array.dtype.newbyteorder("="), copy=False)
-
-
 def _numeric(array: Any, name: str) -> np.ndarray:
-    array = np.asarray(array)
-    if array.dtype.kind not in "biufc":
+    array = array_of(array, name)
+    if array.dtype.kind not in _NUMBERS:
         raise TypeError(f"{name} must be an array of numbers, got dtype {array.dtype}")
-    return _native(array)
+    return array
 
 
 def _integers(array: Any, name: str) -> np.ndarray:
-    array = np.asarray(array)
+    array = array_of(array, name)
     if array.size and array.dtype.kind not in "iu":
         raise PackingError(f"{name} must hold integers, got dtype {array.dtype}")
     if array.size and array.dtype.kind == "u" and int(array.max()) > _INT64_MAX:
@@ -558,7 +545,7 @@ def _integers(array: Any, name: str) -> np.ndarray:
 
 def _lengths(lengths: Any) -> np.ndarray:
     """int64 [B]; fractions are cut off."""
-    lengths = np.asarray(lengths)
+    lengths = array_of(lengths, "lengths")
     if lengths.ndim != 1:
         raise PackingError(
             f"'lengths' argument should be a 1D CPU int64 tensor, but got {lengths.ndim}D "

@@ -179,3 +179,70 @@ def test_wrong_arguments():
         list(vledge.run_many(lambda packed, hx: packed, sequences, strategy="lanes"))
     with pytest.raises(TypeError, match=r"an array \[1, 3\] for 2 sequences"):
         list(vledge.run_many(lambda packed: np.zeros((1, 3)), sequences))
+
+
+# ---- what is moved as bytes must be numbers, and rows must stay as wide as they were
+
+
+@pytest.mark.parametrize("strategy", ["lanes", "bucketed"])
+@pytest.mark.parametrize(
+    "sequence",
+    [
+        np.full((4, 5), 1.0, object),
+        np.full((4, 5), None),
+        np.array([["a"] * 5] * 4),
+        np.zeros((4, 5), "V8"),
+        np.zeros((4, 5), "M8[s]"),
+        np.zeros((4, 5), [("a", "f4")]),
+    ],
+)
+def test_sequences_of_what_is_no_number(strategy, sequence):
+    layer, good = make_layer("gru"), make_sequences((3,))
+    for sequences in ([sequence], [*good, sequence], [sequence] * 70):
+        with pytest.raises((ValueError, TypeError), match="sequence"):
+            list(vledge.run_many(layer, sequences, strategy=strategy))
+        with pytest.raises((ValueError, TypeError), match="sequence"):
+            list(vledge.run_many(lambda packed, hx=None: (packed, hx), sequences))
+
+
+def changing(change):
+    """A model whose output's rows are not in every round as they were."""
+    rounds = 0
+
+    def model(packed, hx):
+        nonlocal rounds
+        rounds += 1
+        state = np.zeros((1, int(packed.batch_sizes[0]), 2), np.float32)
+        return packed._replace(data=change(packed.data, rounds)), state
+
+    return model
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda data, rounds: np.repeat(data, rounds, 1),
+        lambda data, rounds: np.repeat(data, 3 - rounds, 1),
+        lambda data, rounds: data.astype("f8" if rounds > 1 else "f4"),
+        lambda data, rounds: data.astype("f4" if rounds > 1 else "f8"),
+        lambda data, rounds: data if rounds == 1 else data[:, None],
+        lambda data, rounds: data if rounds == 1 else data[:, 0],
+        lambda data, rounds: data.astype(object),
+        lambda data, rounds: np.full(data.shape, None),
+        lambda data, rounds: data[:-1],
+        lambda data, rounds: data.tolist(),
+    ],
+)
+def test_models_whose_rows_change_from_round_to_round(change):
+    sequences = make_sequences((400, 300, 5, 290))
+    with pytest.raises((TypeError, ValueError, AttributeError)):
+        list(vledge.run_many(changing(change), sequences, lanes=2, strategy="lanes"))
+
+
+def test_rows_of_several_axes():
+    """As convolutions and attention give them."""
+    sequences = make_sequences((400, 300, 5, 290))
+    model = changing(lambda data, rounds: np.stack([data, -data], 1))
+    for place, output, _ in vledge.run_many(model, sequences, lanes=2, strategy="lanes"):
+        np.testing.assert_array_equal(output[:, 0], sequences[place])
+        np.testing.assert_array_equal(output[:, 1], -sequences[place])

@@ -1,20 +1,19 @@
 import numpy as np
 
 def gather(
-    packed: int,
-    addresses: np.ndarray,
-    stride: int,
+    packed: np.ndarray,
+    sequences: np.ndarray | list[np.ndarray],
     batch_sizes: np.ndarray,
-    row_nbytes: int,
+    order: np.ndarray | None = None,
+    starts: np.ndarray | None = None,
 ) -> None: ...
 def scatter(
-    packed: int,
-    addresses: np.ndarray,
-    stride: int,
+    packed: np.ndarray,
+    sequences: np.ndarray | list[np.ndarray],
     batch_sizes: np.ndarray,
-    row_nbytes: int,
-    steps: int,
-    padding: int,
+    order: np.ndarray | None = None,
+    starts: np.ndarray | None = None,
+    padding: np.ndarray | None = None,
 ) -> None: ...
 def sort_descending(lengths: np.ndarray) -> np.ndarray: ...
 def are_batch_sizes(batch_sizes: np.ndarray, rows: int) -> bool: ...

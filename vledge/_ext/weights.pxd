@@ -44,3 +44,6 @@ cdef class Direction:
     cdef readonly tuple activations      # (name, alpha, beta) each, or None
     cdef readonly Py_ssize_t input_size, hidden_size, proj_size
     cdef readonly bint reverse
+
+
+cdef Direction made(object direction)

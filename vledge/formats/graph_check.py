@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from vledge.errors import FormatError
-from vledge.formats.graph_definition import Graph
+from vledge.formats.graph_definition import INTERNAL_DOMAIN, Graph
 
 __all__ = ["MAX_DEPTH", "check_graph"]
 
@@ -11,7 +11,8 @@ MAX_DEPTH = 32  # graphs inside of graphs; real files nest four deep
 
 
 def check_graph(graph: Graph, outer: Iterable[str] = (), depth: int = 0) -> None:
-    """FormatError unless each name is made once, before it is used, and each output is made.
+    """FormatError unless each name is made once, before it is used, and each output is made, and no
+    node is of the domain that is not for files.
 
     ``outer`` are the names that the graphs around this one have made at this point.
     """
@@ -24,6 +25,11 @@ def check_graph(graph: Graph, outer: Iterable[str] = (), depth: int = 0) -> None
         own.add(info.name)
     outer = set(outer)
     for node in graph.nodes:
+        if node.domain == INTERNAL_DOMAIN:
+            raise FormatError(
+                f"{node}: operators of the domain {INTERNAL_DOMAIN!r} are what vledge puts into a "
+                "graph while it loads one, and may not stand in a file"
+            )
         for name in node.inputs:
             if name and name not in own and name not in outer:
                 raise FormatError(

@@ -7,11 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
-__all__ = ["Graph", "Model", "Node", "Opaque", "ValueInfo", "captured"]
+__all__ = ["INTERNAL_DOMAIN", "Graph", "Model", "Node", "Opaque", "ValueInfo", "captured"]
+
+
+#: The domain of nodes that passes put into a graph. Their operators trust what the passes have
+#: checked, so a file may not name it.
+INTERNAL_DOMAIN: Final = "vledge"
 
 
 @dataclass(slots=True)

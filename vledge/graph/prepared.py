@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from vledge.errors import FormatError, UnsupportedError, VledgeError
-from vledge.formats.graph_definition import Graph, Node
+from vledge.formats.graph_definition import INTERNAL_DOMAIN, Graph, Node
 from vledge.graph.registry import Context, find, known_operators
 from vledge.graph.values import as_value
 
@@ -43,11 +43,12 @@ def prepare(
     fallback: Fallback | None = None,
 ) -> Prepared:
     """Make a node runnable; UnsupportedError or FormatError naming the node where it is not."""
-    opset = opsets.get(node.domain, 1)
+    internal = node.domain == INTERNAL_DOMAIN  # of one version, whatever a file says it imports
+    opset = 1 if internal else opsets.get(node.domain, 1)
     known = tuple(constants.get(name) if name else None for name in node.inputs)
     context = Context(node, opset, known, options)
     try:
-        if node.domain not in opsets and node.domain != "vledge":
+        if node.domain not in opsets and not internal:
             raise FormatError(f"the model imports no operator set {node.domain or 'ai.onnx'!r}")
         entry = find(node.op_type, node.domain, opset)
         if entry is None:

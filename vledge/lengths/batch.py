@@ -12,9 +12,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from vledge._ext.packing import running_out
+from vledge.array_like import array_of
 from vledge.packing import (
     PackedSequence,
     by_length,
+    is_packed,
     pack_padded_sequence,
     pack_sequence,
     pad_packed_sequence,
@@ -270,12 +272,12 @@ def batch_of(input: Any, lengths: Any, mask: Any, batch_first: bool) -> Batch:
                 "lengths and mask go with a padded array: a PackedSequence and a list of "
                 "sequences have lengths of their own"
             )
-        if isinstance(input, PackedSequence):
+        if is_packed(input):
             return PackedBatch(validated(input))
         if not input:
             raise ValueError("received an empty list of sequences")
-        return _ListBatch([np.asarray(s) for s in input])
-    data = np.asarray(input)
+        return _ListBatch(_alike(input))
+    data = array_of(input, "input")
     layout = "[B, T, features]" if batch_first else "[T, B, features]"
     if data.ndim != 3:
         raise ValueError(f"a strategy runs a batch {layout}, got {data.ndim} dimension(s)")
@@ -289,9 +291,21 @@ def batch_of(input: Any, lengths: Any, mask: Any, batch_first: bool) -> Batch:
     return PaddedBatch(data, checked_lengths(lengths, sequences, steps), batch_first)
 
 
+def _alike(sequences: list[Any] | tuple[Any, ...]) -> list[np.ndarray]:
+    """A list of sequences as arrays of one dtype."""
+    arrays = [array_of(s, f"input[{i}]", stack=True) for i, s in enumerate(sequences)]
+    for i, array in enumerate(arrays):
+        if array.ndim < 1 or array.dtype != arrays[0].dtype:
+            raise ValueError(
+                f"input[{i}] is {array.dtype} {list(array.shape)}, expected a sequence of "
+                f"{arrays[0].dtype} as input[0]"
+            )
+    return arrays
+
+
 def checked_lengths(lengths: Any, sequences: int, steps: int) -> np.ndarray:
     """int64 [B], each from 0 to T."""
-    lengths = np.asarray(lengths)
+    lengths = array_of(lengths, "lengths")
     if lengths.shape != (sequences,) or lengths.dtype.kind not in "iu":
         raise ValueError(
             f"lengths must be {sequences} integers, one for each sequence, got shape "
@@ -304,7 +318,7 @@ def checked_lengths(lengths: Any, sequences: int, steps: int) -> np.ndarray:
 
 
 def _checked_mask(mask: Any, sequences: int, steps: int) -> np.ndarray:
-    mask = np.asarray(mask)
+    mask = array_of(mask, "mask", stack=True)
     if mask.dtype != np.bool_:
         raise ValueError(f"mask must be of bool, True where data are, got {mask.dtype}")
     if mask.shape != (sequences, steps):

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vledge._ext.packing import gather, running_out, scatter, sort_descending
+from vledge.array_like import array_of, native
 from vledge.lengths.batch import Batch
 from vledge.lengths.states import arrays_of, like, put, side_by_side, take
 from vledge.nn.recurrent import RecurrentBase
@@ -76,7 +77,7 @@ def refuse_backwards(layer: RecurrentBase, strategy: str) -> None:
 
 
 class _Rows:
-    """The rows: which sequence is in each, where in memory it has got to, and its state."""
+    """The rows: which sequence is in each, how far it has got, and its state."""
 
     def __init__(self, count: int) -> None:
         self.free = list(range(count))
@@ -85,8 +86,8 @@ class _Rows:
         self.inputs: list[Any] = [None] * count
         self.outputs: list[Any] = [None] * count
         self.remaining = np.zeros(count, np.int64)
-        self.source = np.zeros(count, np.int64)
-        self.target = np.zeros(count, np.int64)
+        self.done = np.zeros(count, np.int64)
+        self.kind: tuple[tuple[int, ...], np.dtype] | None = None  # of the model's output rows
         self.state: Any = None  # None: all zeros, nobody knows yet of what shape
 
     def start(self, places: list[int], sequences: list[np.ndarray], state: Any) -> None:
@@ -95,7 +96,7 @@ class _Rows:
         for row, place, sequence in zip(rows, places, sequences, strict=True):
             self.places[row], self.inputs[row], self.outputs[row] = place, sequence, None
         self.remaining[rows] = [len(sequence) for sequence in sequences]
-        self.source[rows] = [sequence.ctypes.data for sequence in sequences]
+        self.done[rows] = 0
         if state is not None:
             self._write(rows, state)
         elif self.state is not None:
@@ -117,24 +118,22 @@ class _Rows:
         batch_sizes = running_out(steps[live], int(steps[live[0]]))
         example = self.inputs[live[0]]
         data = np.empty((int(steps.sum()), example.shape[1]), example.dtype)
-        nbytes = data.strides[0]
-        gather(data.ctypes.data, self.source[live], nbytes, batch_sizes, nbytes)
-        self.source += steps * nbytes
+        gather(data, self.inputs, batch_sizes, live, self.done)
         self.remaining -= steps
 
         packed = PackedSequence(data, batch_sizes)
         output, state = model(packed, None if self.state is None else take(self.state, live))
         self._write(live, state)
 
-        data = np.ascontiguousarray(output.data)
+        data = np.ascontiguousarray(native(output.data))
+        kind = (data.shape[1:], data.dtype)
+        if self.kind not in (None, kind):
+            raise TypeError(f"the model gave rows {self.kind} before, and now {kind}")
+        self.kind = kind
         for row in self.started:
-            self.outputs[row] = np.empty((len(self.inputs[row]), data.shape[1]), data.dtype)
-        self.target[self.started] = [self.outputs[row].ctypes.data for row in self.started]
-        nbytes = data.strides[0]
-        scatter(
-            data.ctypes.data, self.target[live], nbytes, batch_sizes, nbytes, len(batch_sizes), 0
-        )
-        self.target += steps * nbytes
+            self.outputs[row] = np.empty((len(self.inputs[row]), *data.shape[1:]), data.dtype)
+        scatter(data, self.outputs, batch_sizes, live, self.done)
+        self.done += steps
 
         ended = live[self.remaining[live] == 0].tolist()
         self.free += ended
@@ -210,7 +209,9 @@ def checked_sequence(
     index: int, sequence: Any, expected: tuple[int, np.dtype] | None
 ) -> tuple[np.ndarray, tuple[int, np.dtype]]:
     """The sequence as a contiguous array ``[L, features]``, alike to those before."""
-    array = np.ascontiguousarray(sequence)
+    array = np.ascontiguousarray(array_of(sequence, f"sequence {index}", stack=True))
+    if array.dtype.kind not in "biufc":
+        raise ValueError(f"sequence {index} has dtype {array.dtype}, expected numbers")
     if array.ndim != 2 or not array.size:
         raise ValueError(
             f"sequence {index} has shape {list(array.shape)}, expected [L, features], neither 0"

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from vledge.array_like import array_of
 from vledge.lengths.batch import Batch, PackedBatch, PaddedBatch, batch_of
-from vledge.packing import PackedSequence, pack_sequence, unpack_sequence
+from vledge.packing import is_packed, pack_sequence, unpack_sequence
 
 __all__ = ["last_output", "max_over_steps", "mean_over_steps", "truncate"]
 
@@ -93,13 +94,13 @@ def truncate(output: Any, lengths: Any, *, batch_first: bool = False) -> Any:
     ValueError
         A length that is negative or more than the sequence has, or not one for each sequence.
     """
-    if isinstance(output, PackedSequence):
+    if is_packed(output):
         return pack_sequence(truncate(unpack_sequence(output), lengths), enforce_sorted=False)
     if isinstance(output, (list, tuple)):
-        sequences = [np.asarray(s) for s in output]
+        sequences = [array_of(s, f"output[{i}]", stack=True) for i, s in enumerate(output)]
         ends = _checked_ends(lengths, [len(s) for s in sequences])
         return [s[:end] for s, end in zip(sequences, ends, strict=True)]
-    data = np.asarray(output)
+    data = array_of(output, "output")
     rows = data if batch_first else data.swapaxes(0, 1)
     ends = _checked_ends(lengths, [rows.shape[1]] * len(rows))
     whole = np.zeros((len(rows), max(ends, default=0), *rows.shape[2:]), data.dtype)
@@ -109,7 +110,7 @@ def truncate(output: Any, lengths: Any, *, batch_first: bool = False) -> Any:
 
 
 def _checked_ends(lengths: Any, most: list[int]) -> list[int]:
-    ends = [int(length) for length in np.asarray(lengths).tolist()]
+    ends = [int(length) for length in array_of(lengths, "lengths").tolist()]
     if len(ends) != len(most):
         raise ValueError(f"{len(ends)} lengths for {len(most)} sequences")
     for b, (end, steps) in enumerate(zip(ends, most, strict=True)):

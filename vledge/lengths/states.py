@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from vledge.array_like import array_of
 from vledge.nn.dtype import wrong_dtype
 from vledge.nn.recurrent import RecurrentBase
 
@@ -60,7 +61,7 @@ def checked(layer: RecurrentBase, hx: Any, sequences: int) -> Any:
     if hx is None:
         return None
     like = arrays_of(layer.zero_state(sequences))
-    arrays = tuple(np.asarray(array) for array in arrays_of(hx))
+    arrays = tuple(array_of(array, "hx", stack=True) for array in arrays_of(hx))
     if len(arrays) != len(like):
         raise TypeError(
             f"{type(layer).__name__}: hx must be "
@@ -162,7 +163,8 @@ def initial_state(
     state = layer.zero_state(count)
     if given is not None:
         dtype = arrays_of(state)[0].dtype
-        return checked(layer, like(given, [np.array(a, dtype) for a in arrays_of(given)]), count)
+        copies = [np.array(_numbers(a, "given"), dtype) for a in arrays_of(given)]
+        return checked(layer, like(given, copies), count)
     if learned is not None:
         _write(layer, state, slice(None), learned, "learned")
     for b, row in enumerate(rows or ()):
@@ -185,6 +187,13 @@ def keep_states(carried: MutableMapping[Hashable, Any], ids: Sequence[Hashable],
         carried[stream] = like(hx, [array[:, b].copy() for array in arrays])
 
 
+def _numbers(given: Any, name: str) -> np.ndarray:
+    array = array_of(given, name, stack=True)
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"{name} has dtype {array.dtype}, expected real numbers")
+    return array
+
+
 def _refuse_repeated(ids: Sequence[Hashable]) -> None:
     if len(set(ids)) < len(ids):
         twice = next(stream for i, stream in enumerate(ids) if stream in ids[:i])
@@ -199,7 +208,7 @@ def _write(layer: RecurrentBase, state: Any, rows: slice, row: Any, name: str) -
             f"{name} has {len(sources)} array(s), a {type(layer).__name__} has {len(targets)}"
         )
     for target, source in zip(targets, sources, strict=True):
-        source = np.asarray(source)
+        source = _numbers(source, name)
         expected = (target.shape[0], target.shape[2])
         if source.shape != expected and not (expected[0] == 1 and source.shape == expected[1:]):
             raise ValueError(f"{name} has shape {list(source.shape)}, expected {list(expected)}")

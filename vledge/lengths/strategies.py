@@ -19,6 +19,7 @@ from vledge.lengths.semantics import Semantics, fill_places, resolve
 from vledge.lengths.states import arrays_of, checked, put, take
 from vledge.lengths.streaming import streaming
 from vledge.nn.recurrent import RecurrentBase
+from vledge.packing import is_packed
 
 __all__ = ["FORWARD_ONLY", "STRATEGIES", "check_options", "options_of", "run"]
 
@@ -84,6 +85,8 @@ def run(
     MemoryError
         "auto", and no strategy stays within its ``memory_limit``.
     """
+    if isinstance(input, (list, tuple)) and not is_packed(input):
+        input = layer.checked_sequences(input)
     batch = batch_of(input, lengths, mask, layer.batch_first)
     hx = checked(layer, hx, len(batch.lengths))
     rules = resolve(semantics or ("keras" if mask is not None else "torch"), layer.bidirectional)

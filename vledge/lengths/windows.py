@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from vledge.array_like import array_of
+
 __all__ = ["windows"]
 
 
@@ -36,7 +38,7 @@ def windows(x: Any, size: int, hop: int | None = None, *, tail: str = "keep") ->
     >>> windows(np.arange(5), 3, 2), windows(np.arange(4), 3)
     ([array([0, 1, 2]), array([2, 3, 4])], [array([0, 1, 2]), array([3])])
     """
-    x = np.asarray(x)
+    x = array_of(x, "x", stack=True)
     hop = size if hop is None else hop
     if size < 1 or hop < 1:
         raise ValueError(f"size and hop must be at least 1, got {size} and {hop}")

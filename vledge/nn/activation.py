@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from vledge._ext import isa
-from vledge.nn.dtype import float_dtype, require_cpu
+from vledge.array_like import array_of, each_sequence
+from vledge.nn.dtype import checked_input, float_dtype, require_cpu
 from vledge.nn.module import Module
 
 __all__ = [
@@ -35,9 +36,11 @@ __all__ = [
 
 
 class _Elementwise(Module):
+    @each_sequence
     def forward(self, input: Any) -> np.ndarray:
-        """``input [*]`` of float32 or float64 -> the same shape and dtype."""
-        input = np.asarray(input)
+        """``input [*]`` of float32 or float64 -> the same shape and dtype; of a list of arrays each
+        by itself."""
+        input = array_of(input, "input")
         if input.dtype not in (np.float32, np.float64):
             raise ValueError(
                 f"{type(self).__name__}: input is {input.dtype}, expected float32 or float64"
@@ -235,7 +238,7 @@ class PReLU(Module):
     def forward(self, input: Any) -> np.ndarray:
         """``input [B, num_parameters, *]`` (any shape with one parameter) -> the same shape."""
         weight = self._array("weight")
-        input = np.asarray(input)
+        input = checked_input(input, weight.dtype)
         if self.num_parameters > 1:
             if input.ndim < 2 or input.shape[1] != self.num_parameters:
                 raise RuntimeError(
@@ -259,7 +262,7 @@ class Flatten(Module):
 
     def forward(self, input: Any) -> np.ndarray:
         """``input`` of any dtype with those axes flattened."""
-        input = np.asarray(input)
+        input = array_of(input, "input")
         start, end = self.start_dim % input.ndim, self.end_dim % input.ndim
         return input.reshape(*input.shape[:start], -1, *input.shape[end + 1 :])
 

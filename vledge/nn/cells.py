@@ -9,6 +9,7 @@ import numpy as np
 
 from vledge._ext.recurrent import Stepper
 from vledge._ext.weights import GATES, Direction
+from vledge.array_like import array_of
 from vledge.nn.dtype import contiguous, float_dtype, require_cpu, wrong_dtype
 from vledge.nn.packed import PackedModule
 from vledge.nn.recognize import read_cell
@@ -65,7 +66,7 @@ class CellBase(PackedModule):
     def _run(self, input: Any, h: Any, c: Any) -> tuple[np.ndarray, np.ndarray | None]:
         if self._stepper is None:
             raise RuntimeError(self._unloaded())
-        input = np.asarray(input)
+        input = array_of(input, "input", stack=True)
         name = type(self).__name__
         if input.ndim not in (1, 2):
             raise ValueError(f"{name}: Expected input to be 1D or 2D, got {input.ndim}D instead")
@@ -85,7 +86,7 @@ class CellBase(PackedModule):
     def _state(self, state: Any, name: str, shape: tuple[int, ...]) -> np.ndarray | None:
         if state is None:
             return None
-        state = np.asarray(state)
+        state = array_of(state, name, stack=True)
         if state.shape != shape:
             raise RuntimeError(
                 f"{type(self).__name__}: Expected {name} of shape {shape}, got {state.shape}"

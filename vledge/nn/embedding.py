@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from vledge.array_like import array_of, each_sequence
 from vledge.nn.dtype import float_dtype, require_cpu
 from vledge.nn.module import Module
 
@@ -16,7 +17,7 @@ __all__ = ["Embedding", "EmbeddingBag"]
 
 def _looked_up(module: Module, input: Any, num_embeddings: int) -> np.ndarray:
     """The indices as an array, all within the table (negative ones too are errors, as in torch)."""
-    input = np.asarray(input)
+    input = array_of(input, "input")
     if input.dtype.kind not in "iu":
         raise TypeError(
             f"{type(module).__name__}: expected integer indices, got dtype {input.dtype}"
@@ -70,8 +71,9 @@ class Embedding(Module):
         layer.load_state_dict({"weight": weight})
         return layer
 
+    @each_sequence
     def forward(self, input: Any) -> np.ndarray:
-        """``input [*]`` of integers -> ``[*, embedding_dim]``."""
+        """``input [*]`` of integers -> ``[*, embedding_dim]``; a list of arrays, each."""
         weight = self._array("weight")
         return weight[_looked_up(self, input, self.num_embeddings)]
 
@@ -131,7 +133,7 @@ class EmbeddingBag(Module):
         else:
             if input.ndim != 1 or offsets is None:
                 raise ValueError("input has to be 2D, or 1D with offsets")
-            bounds = np.asarray(offsets)
+            bounds = array_of(offsets, "offsets")
             if not self.include_last_offset:
                 bounds = np.append(bounds, input.size)
             if bounds[0] != 0 or np.any(np.diff(bounds) < 0) or bounds[-1] > input.size:
@@ -140,7 +142,8 @@ class EmbeddingBag(Module):
                 )
         rows = weight[input.reshape(-1)]
         if per_sample_weights is not None:
-            rows = rows * np.asarray(per_sample_weights, weight.dtype).reshape(-1, 1)
+            scales = array_of(per_sample_weights, "per_sample_weights")
+            rows = rows * scales.astype(weight.dtype, copy=False).reshape(-1, 1)
         counted = np.ones(input.size, bool)
         if self.padding_idx is not None:
             counted = input.reshape(-1) != self.padding_idx

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from vledge._ext.product import Product
+from vledge.array_like import each_sequence
 from vledge.nn.dtype import checked_input, float_dtype, require_cpu
 from vledge.nn.module import Module
 from vledge.nn.packed import PackedModule
@@ -53,8 +54,9 @@ class Linear(PackedModule):
         layer.load_state_dict({n: weights[prefix + n] for n in layer._declared})
         return layer
 
+    @each_sequence
     def forward(self, input: Any) -> np.ndarray:
-        """``input [*, in_features]`` -> ``[*, out_features]``."""
+        """``input [*, in_features]`` -> ``[*, out_features]``; a list of arrays, each."""
         product = self._loaded()
         input = checked_input(input, product.dtype)
         if input.shape[-1:] != (self.in_features,):

@@ -7,11 +7,14 @@ numbers.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from vledge.array_like import array_of
+from vledge.nn.dtype import conversion, require_cpu
 from vledge.nn.model_strategy import call_by_strategy
 
 if TYPE_CHECKING:
@@ -236,15 +239,18 @@ class Module:
 
     # ---- state
 
-    def state_dict(self, prefix: str = "") -> dict[str, np.ndarray]:
-        """All loaded arrays by dotted name, as torch's state_dict names them."""
+    def state_dict(self, prefix: str = "", keep_vars: bool = False) -> dict[str, np.ndarray]:
+        """All loaded arrays by dotted name, as torch's state_dict names them.
+
+        ``keep_vars`` is torch's and does nothing.
+        """
         state = {prefix + name: array for name, array in self._own_state().items()}
         for name, module in self._modules.items():
             state.update(module.state_dict(f"{prefix}{name}."))
         return state
 
     def load_state_dict(
-        self, state_dict: Mapping[str, np.ndarray], strict: bool = True
+        self, state_dict: Mapping[str, np.ndarray], strict: bool = True, assign: bool = False
     ) -> LoadResult:
         """Load weights by name; nothing is changed unless everything fits.
 
@@ -256,6 +262,8 @@ class Module:
             module's dtype.
         strict : bool
             Whether missing and unexpected names are errors.
+        assign : bool
+            torch's; does nothing: a layer keeps its dtype, and weights are laid out anew.
 
         Raises
         ------
@@ -290,11 +298,20 @@ class Module:
             module._load_own(arrays)
         return LoadResult(missing, unexpected)
 
-    def to(self, dtype: Any) -> Module:
-        """Convert the floating-point weights, those loaded and those to come."""
-        dtype = np.dtype(dtype)
-        if dtype not in (np.float32, np.float64):
-            raise ValueError(f"layers run in float32 or float64, not {dtype}")
+    def to(self, *args: Any, **kwargs: Any) -> Module:
+        """Convert the floating-point weights, those loaded and those to come.
+
+        Called as in torch: ``to(dtype)``, ``to(device)``, ``to(device, dtype)``, ``to(array)`` for
+        its dtype, or with these names as keywords. Dtypes are NumPy's or torch's float32 or
+        float64. The one device is the CPU, where everything is: ``to("cpu")`` changes nothing.
+        ``non_blocking``, ``copy`` and ``memory_format`` are accepted and do nothing.
+
+        Raises ValueError for another dtype or device.
+        """
+        dtype = conversion(*args, **kwargs)
+        return self if dtype is None else self._converted(dtype)
+
+    def _converted(self, dtype: np.dtype) -> Module:
         for module in self.modules():
             for name, declared in module._declared.items():
                 if declared.dtype.kind == "f":
@@ -314,12 +331,65 @@ class Module:
         """Convert to float64."""
         return self.to(np.float64)
 
+    def type(self, dst_type: Any) -> Module:
+        """As ``to(dtype)``."""
+        return self.to(dtype=dst_type)
+
+    def half(self) -> Module:
+        """Convert to float32, with a warning: there are no layers of 16 bits here.
+
+        Inputs must then be float32, too. Results are at least as exact as torch's in half.
+        """
+        return self._instead_of("half()", "float16")
+
+    def bfloat16(self) -> Module:
+        """As :meth:`half`."""
+        return self._instead_of("bfloat16()", "bfloat16")
+
+    def _instead_of(self, call: str, dtype: str) -> Module:
+        warnings.warn(
+            f"{call}: vledge runs in float32 or float64, not in {dtype}; the weights are float32 "
+            "now, and inputs must be",
+            stacklevel=3,
+        )
+        return self.float()
+
+    def cpu(self) -> Module:
+        """Nothing to do: everything is on the CPU."""
+        return self
+
+    def cuda(self, device: Any = None) -> Module:
+        """Raises ValueError: vledge runs on the CPU only."""
+        require_cpu("cuda" if device is None else f"cuda:{device}")
+        return self
+
+    def share_memory(self) -> Module:
+        """Nothing to do: threads share a model as it is."""
+        return self
+
+    def requires_grad_(self, requires_grad: bool = True) -> Module:
+        """Nothing to do: no gradients are ever made, and results do not depend on it."""
+        return self
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Nothing to do: there are no gradients."""
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing to do: what torch would compile runs compiled."""
+
+    def apply(self, fn: Callable[[Module], Any]) -> Module:
+        """Call a function with every module below this one, and then with this one."""
+        for child in self.children():
+            child.apply(fn)
+        fn(self)
+        return self
+
     def eval(self) -> Module:
         """Nothing to do: modules always run as in torch's evaluation mode."""
         return self
 
     def train(self, mode: bool = True) -> Module:
-        """Only ``train(False)`` is possible.
+        """Only ``train(False)`` is possible, which is ``eval()``.
 
         Raises
         ------
@@ -398,7 +468,7 @@ class Module:
 
 def _checked(name: str, array: Any, declared: Declared) -> np.ndarray:
     """The array in the declared dtype, if its shape and kind fit."""
-    array = np.asarray(array)
+    array = array_of(array, name)
     if array.shape != declared.shape:
         raise ValueError(
             f"size mismatch for {name}: copying a param with shape {array.shape} from checkpoint, "

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from vledge.array_like import array_of, each_sequence
 from vledge.nn.dtype import checked_input, float_dtype, require_cpu
 from vledge.nn.module import Module
 
@@ -100,12 +101,13 @@ class LayerNorm(Module):
         if self.has_bias:
             self.declare("bias", shape, dtype)
 
+    @each_sequence
     def forward(self, input: Any) -> np.ndarray:
-        """``input [*, *normalized_shape]`` -> the same shape."""
+        """``input [*, *normalized_shape]`` -> the same shape; a list of arrays, each."""
         if self.elementwise_affine:
             input = checked_input(input, self._array("weight").dtype)
         else:
-            input = np.asarray(input)
+            input = array_of(input, "input")
             float_dtype(input.dtype)
         if input.shape[-len(self.normalized_shape) :] != self.normalized_shape:
             raise RuntimeError(

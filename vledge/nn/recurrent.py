@@ -14,12 +14,20 @@ import numpy as np
 
 from vledge._ext.recurrent import Stepper, run, run_padded
 from vledge._ext.weights import GATES, Direction
+from vledge.array_like import array_of, native
 from vledge.nn.dtype import contiguous, float_dtype, require_cpu, wrong_dtype
 from vledge.nn.model_strategy import MODEL_STRATEGY
 from vledge.nn.module import Module
 from vledge.nn.nonlinearity import Nonlinearity, nonlinearity, written
 from vledge.nn.recognize import read_stack
-from vledge.packing import PackedSequence, by_length
+from vledge.packing import (
+    PackedSequence,
+    by_length,
+    is_packed,
+    pack_sequence,
+    unpack_sequence,
+    validated,
+)
 
 __all__ = ["GRU", "LSTM", "RNN", "OneState"]
 
@@ -141,6 +149,9 @@ class RecurrentBase(Module):
         """Whether one of the directions begins at a sequence's end: bidirectional layers, and ONNX
         nodes that are only reverse."""
         return self.bidirectional or bool(self._layers and self._layers[0][0].reverse)
+
+    def flatten_parameters(self) -> None:
+        """Nothing to do: weights are laid out for the kernels when they are loaded."""
 
     @property
     def nbytes(self) -> int:
@@ -296,7 +307,7 @@ class RecurrentBase(Module):
         """
         if self._layers is None:
             raise RuntimeError(self._unloaded())
-        rows = self._checked_input(np.asarray(input), "input")
+        rows = self._checked_input(array_of(input, "input"), "input")
         states = self._checked_states(*self._split(hx), len(lengths))
         order, batch_sizes = by_length(lengths)
         output, h_n, c_n = self._run_in_place(rows, batch_sizes, order, *states, batch_first)
@@ -306,9 +317,13 @@ class RecurrentBase(Module):
         """(output, h_n, c_n) for any form of input; states given and returned in its order."""
         if self._layers is None:
             raise RuntimeError(self._unloaded())
-        if isinstance(input, PackedSequence):
-            return self._run_packed(input, h_0, c_0)
-        input = self._checked_input(np.asarray(input), "input")
+        if is_packed(input):
+            return self._run_packed(validated(input), h_0, c_0)
+        if isinstance(input, (list, tuple)):
+            packed = pack_sequence(self.checked_sequences(input), enforce_sorted=False)
+            packed, h_n, c_n = self._run_packed(packed, h_0, c_0)
+            return unpack_sequence(packed), h_n, c_n
+        input = self._checked_input(array_of(input, "input"), "input")
         if input.ndim not in (2, 3):
             raise ValueError(
                 f"{type(self).__name__}: Expected input to be 2D or 3D, got {input.ndim}D instead"
@@ -358,17 +373,15 @@ class RecurrentBase(Module):
     def _run_packed(
         self, packed: PackedSequence, h_0: Any, c_0: Any
     ) -> tuple[PackedSequence, np.ndarray, np.ndarray | None]:
-        data = np.asarray(packed.data)
+        data = packed.data
         if data.ndim != 2:
             raise RuntimeError(
                 f"input must have 2 dimensions, got {data.ndim}: a PackedSequence of "
                 "[sum of lengths, features]"
             )
-        data = contiguous(self._checked_input(data, "input"))
+        data = contiguous(self._checked_input(native(data), "input"))
         batch_sizes = np.ascontiguousarray(packed.batch_sizes, np.int64)
-        sequences = int(batch_sizes[0]) if len(batch_sizes) else 0
-        if sequences == 0:
-            raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
+        sequences = int(batch_sizes[0])
         h_0, c_0 = self._checked_states(h_0, c_0, sequences)
         h_0, c_0 = (_rows(s, packed.sorted_indices) for s in (h_0, c_0))
 
@@ -421,6 +434,26 @@ class RecurrentBase(Module):
 
     # ---- arguments
 
+    def checked_sequences(self, sequences: Sequence[Any]) -> list[np.ndarray]:
+        """A list of sequences as arrays ``[L, input_size]`` of the layer's dtype.
+
+        Raises ValueError, TypeError or RuntimeError, as for one array, naming the one that is not.
+        """
+        if not len(sequences):
+            raise ValueError("received an empty list of sequences")
+        checked = []
+        for i, given in enumerate(sequences):
+            name = f"input[{i}]"
+            sequence = array_of(given, name, stack=True)
+            if sequence.ndim != 2:
+                raise ValueError(
+                    f"{name} has the shape {list(sequence.shape)}, expected [L, "
+                    f"{self.input_size}]: a list holds one sequence an item; give a padded batch "
+                    "as one array"
+                )
+            checked.append(self._checked_input(sequence, name))
+        return checked
+
     def _checked_input(self, input: np.ndarray, name: str) -> np.ndarray:
         if input.dtype != self._dtype:
             raise ValueError(wrong_dtype(name, input.dtype, self._dtype))
@@ -439,7 +472,7 @@ class RecurrentBase(Module):
                 f"For unbatched 2-D input, {name} should also be 2-D but got "
                 f"{np.ndim(state)}-D tensor"
             )
-        return np.asarray(state)[:, None]
+        return array_of(state, name, stack=True)[:, None]
 
     def _checked_states(self, h_0: Any, c_0: Any, sequences: int) -> tuple[Any, Any]:
         if h_0 is not None:
@@ -451,7 +484,7 @@ class RecurrentBase(Module):
     def _checked_state(
         self, state: Any, name: str, label: str, sequences: int, width: int
     ) -> np.ndarray:
-        state = np.asarray(state)
+        state = array_of(state, name, stack=True)
         expected = (self.num_layers * (2 if self.bidirectional else 1), sequences, width)
         if state.shape != expected:
             if self._cell != "lstm":
@@ -497,13 +530,15 @@ class OneState(RecurrentBase):
         Parameters
         ----------
         input : ndarray [T, B, input_size], or [B, T, input_size] with batch_first,
-                or [T, input_size] unbatched, or PackedSequence
+                or [T, input_size] unbatched; or PackedSequence, torch's too; or a list of
+                ndarray [L, input_size], which runs packed
         hx : ndarray [num_layers * D, B, hidden_size], or [num_layers * D, hidden_size] unbatched,
              or None for zeros; in the caller's order of sequences
 
         Returns
         -------
-        output : as input, with D * hidden_size features (a PackedSequence for a PackedSequence)
+        output : as input, with D * hidden_size features (a PackedSequence for a PackedSequence, a
+                 list for a list)
         h_n : ndarray, as hx
         """
         output, h_n, _ = self._run(input, hx, None)

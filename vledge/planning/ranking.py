@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from vledge import threads as thread_settings
+from vledge.array_like import array_of
 from vledge.planning.costs import Costs
 from vledge.planning.shapes import LayerShape, shapes_of
 from vledge.planning.store import costs as current_costs
@@ -119,7 +120,7 @@ def plan(
         below 1, an unknown form, or steps below the longest length.
     """
     shapes = shapes_of(model_or_layer)
-    lengths = np.asarray(lengths)
+    lengths = array_of(lengths, "lengths")
     if lengths.ndim != 1 or lengths.dtype.kind not in "iu":
         raise TypeError(f"lengths must be integers [B], got {lengths.ndim}-D {lengths.dtype}")
     if not lengths.any() or lengths.min() < 0:

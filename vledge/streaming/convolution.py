@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from vledge.array_like import array_of
 from vledge.errors import UnsupportedError
 from vledge.nn.convolution import Conv1d
 from vledge.nn.module import Module
@@ -66,7 +67,7 @@ class StreamingConv1d(Module):
 
     def forward(self, input: Any) -> np.ndarray:
         """``input [B, in_channels, T]`` -> ``[B, out_channels, T]``, and what is to be cut off."""
-        input = np.asarray(input)
+        input = array_of(input, "input")
         if self.served:
             raise UnsupportedError(f"{self.name} is called twice for one frame")
         self.served = True

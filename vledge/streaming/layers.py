@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from vledge._ext.streaming import StreamingStack
+from vledge.array_like import array_of
 from vledge.errors import UnsupportedError
 from vledge.nn.module import Module
 from vledge.nn.recurrent import RecurrentBase
 from vledge.streaming.bidirectional import BidirectionalMachine
-from vledge.streaming.machine import State
+from vledge.streaming.machine import State, fitting
 
 __all__ = ["RecurrentMachine", "StreamingRecurrent"]
 
@@ -40,9 +41,11 @@ class RecurrentMachine:
         """``chunk [T, rows, input_size]``, or ``[rows, T, input_size]`` with batch_first."""
         if not self._layer.batch_first:
             return self._stack.push(chunk, out)
-        chunk = np.asarray(chunk)
+        chunk = array_of(chunk, "chunk")
         if chunk.ndim != 3:
             raise ValueError(f"chunk has {chunk.ndim} axes, expected [batch, T, input_size]")
+        if out is not None:  # before the state goes on
+            fitting(out, (*chunk.shape[:2], self._layer._width), self._layer._dtype)
         result = self._stack.push(np.ascontiguousarray(chunk.swapaxes(0, 1))).swapaxes(0, 1)
         if out is None:
             return np.ascontiguousarray(result)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from vledge.array_like import array_of
 from vledge.streaming.machine import State, WindowMachine, fitting
 from vledge.streaming.stream import Stream
 
@@ -55,7 +56,7 @@ class LookaheadStream(Stream):
 
         None until there is one. Arguments as `Stream.step`'s.
         """
-        frame = np.expand_dims(np.asarray(x), self._windows.time_axis)
+        frame = np.expand_dims(array_of(x, "x"), self._windows.time_axis)
         frames = self._joined(self._waiting, frame)
         if self.waiting < self.lookahead:
             self._decided(frames, 0, None)
@@ -68,7 +69,7 @@ class LookaheadStream(Stream):
         The first frames to come bring ``lookahead`` outputs fewer; later on there are as many
         outputs as frames. Arguments as `Stream.push`'s.
         """
-        frames = self._joined(self._waiting, np.asarray(chunk))
+        frames = self._joined(self._waiting, array_of(chunk, "chunk"))
         ready = max(frames.shape[self._windows.time_axis] - self.lookahead, 0)
         return self._decided(frames, ready, out)
 
@@ -109,7 +110,7 @@ class LookaheadStream(Stream):
             result = result.take(0, windows.output_axis)
         if out is not None:
             try:
-                fitting(out, result)[...] = result
+                fitting(out, result.shape, result.dtype)[...] = result
             except ValueError:
                 windows.set_state(before)
                 raise
@@ -132,7 +133,7 @@ class LookaheadStream(Stream):
         layers = {name: array for name, array in state.items() if name != "waiting"}
         checked, waiting = self._checked(layers), self._nothing()
         if "waiting" in state:
-            waiting = self._joined(waiting, np.asarray(state["waiting"]))
+            waiting = self._joined(waiting, array_of(state["waiting"], "waiting"))
             count = waiting.shape[self._windows.time_axis]
             if count > self.lookahead:
                 raise ValueError(

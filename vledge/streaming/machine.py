@@ -59,8 +59,10 @@ class WindowMachine(Machine, Protocol):
         """Run all frames; the outputs of the first ``kept``, after which the state now stands."""
 
 
-def fitting(out: Any, result: np.ndarray) -> np.ndarray:
-    """``out``, if it can take the result; ValueError if not."""
-    if not isinstance(out, np.ndarray) or out.shape != result.shape or out.dtype != result.dtype:
-        raise ValueError(f"out must be an array of {result.dtype} {list(result.shape)}")
+def fitting(out: Any, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """``out``, if it can take a result of this shape and dtype; ValueError if not."""
+    if not isinstance(out, np.ndarray) or out.shape != shape or out.dtype != dtype:
+        raise ValueError(f"out must be an array of {dtype} {list(shape)}")
+    if not out.flags.writeable:
+        raise ValueError("out is read-only")
     return out

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from vledge.array_like import array_of
 from vledge.errors import UnsupportedError
 from vledge.nn.convolution import Conv1d
 from vledge.nn.module import Module
@@ -114,7 +115,7 @@ class ModuleMachine:
 
     def step(self, x: Any, out: Any = None) -> Any:
         """One frame, without its time axis."""
-        chunk = np.expand_dims(np.asarray(x), self.time_axis)
+        chunk = np.expand_dims(array_of(x, "x"), self.time_axis)
         if self._out_axis is None:
             self._out_axis = self._found_out_axis(chunk)
         before = self.get_state() if out is not None else {}
@@ -122,7 +123,7 @@ class ModuleMachine:
 
     def push(self, chunk: Any, out: Any = None) -> Any:
         """Several frames, as ``forward`` takes them."""
-        chunk = np.asarray(chunk)
+        chunk = array_of(chunk, "chunk")
         if chunk.ndim <= self.time_axis:
             raise ValueError(
                 f"chunk has the shape {chunk.shape}, its time axis should be {self.time_axis}"
@@ -196,7 +197,7 @@ class ModuleMachine:
         if out is None:
             return result
         try:
-            fitting(out, result)[...] = result
+            fitting(out, result.shape, result.dtype)[...] = result
         except ValueError:
             self.set_state(before)
             raise

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from vledge.array_like import array_of
 from vledge.errors import FormatError
 from vledge.streaming.machine import FrameMachine, Machine, State
 
@@ -59,7 +60,8 @@ class Stream:
             As the model takes it, without its time axis; for a session with several inputs a dict
             of such arrays.
         out : like the result, optional
-            Where to write it. A recurrent layer then allocates nothing.
+            Where to write it; may be x, or share memory with it, which is then copied first. A
+            recurrent layer allocates nothing otherwise.
 
         Raises ValueError for arrays of another shape or dtype; the state is then as it was.
         """
@@ -92,7 +94,7 @@ class Stream:
             raise ValueError(f"the state has {sorted(mine)}, got {sorted(state)}")
         checked = {}
         for name, array in mine.items():
-            given = np.asarray(state[name])
+            given = array_of(state[name], f"state {name!r}", stack=True)
             if given.shape != array.shape or given.dtype != array.dtype:
                 raise ValueError(
                     f"state {name!r} is {given.dtype} {list(given.shape)}, expected "

@@ -1,0 +1,72 @@
+"""What callers give in the place of an array, as an array: the one way in for Python's doors.
+
+Byte order is how numbers lie in memory, not what they are, and is never an error: an array of the
+other order is converted. Whatever reads as an array (``__array__``: torch's tensors, other
+libraries' arrays) is read, without importing who made it. A list of arrays is never stacked: a list
+of sequences, stacked, would have its sequences taken for time steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import numpy as np
+
+__all__ = ["array_of", "each_sequence", "is_list_of_arrays", "native"]
+
+
+def native(array: np.ndarray) -> np.ndarray:
+    """The array in this machine's byte order."""
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+
+
+def array_of(given: Any, name: str, *, stack: bool = False) -> np.ndarray:
+    """What was given as an array, in this machine's byte order.
+
+    ``stack`` lets a list of arrays be one more axis: for steps of one sequence, rows of one batch.
+
+    Raises TypeError, which says what it is, for any other list of arrays, for a named tuple, and
+    for what cannot be read.
+    """
+    if not isinstance(given, np.ndarray):
+        if hasattr(given, "_fields"):
+            raise TypeError(f"{name} is a {type(given).__name__}, expected an array")
+        if is_list_of_arrays(given):
+            if not stack:
+                raise TypeError(
+                    f"{name} is a {type(given).__name__} of arrays, expected one array: recurrent "
+                    "layers and pack_sequence take lists of sequences, np.stack makes one array"
+                )
+            given = [array_of(one, f"{name}[{i}]", stack=True) for i, one in enumerate(given)]
+        # a tensor that still has its gradient's graph refuses to be read, but not its values
+        detached = given.detach() if hasattr(given, "detach") else given
+        try:
+            given = np.asarray(detached)
+        except Exception as error:  # __array__ is the other library's code
+            raise TypeError(
+                f"{name} is a {type(given).__name__} that cannot be read as an array: {error}"
+            ) from error
+    return native(np.asarray(given))
+
+
+def is_list_of_arrays(given: Any) -> bool:
+    """Whether it is a list or tuple, not of numbers, but of arrays with axes."""
+    return (
+        isinstance(given, (list, tuple))
+        and not hasattr(given, "_fields")
+        and any(not isinstance(one, (list, tuple)) and np.ndim(one) > 0 for one in given)
+    )
+
+
+def each_sequence(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """For layers that treat each time step by itself: of a list of sequences, each by itself."""
+
+    @wraps(forward)
+    def over_list(self: Any, input: Any) -> Any:
+        if isinstance(input, (list, tuple)) and is_list_of_arrays(input):
+            return [forward(self, one) for one in input]
+        return forward(self, input)
+
+    return over_list
