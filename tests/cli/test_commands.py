@@ -90,6 +90,35 @@ def test_inspect_says_what_it_left_out(capsys, tmp_path):
     assert "not read: optimizer: " in out
 
 
+def test_inspect_says_what_weights_are_made_of(capsys, tmp_path):
+    w = np.ones((16, 4), "f4")
+    weights = {
+        "n_averaged": np.array(3),
+        "module.rnn._orig_mod.weight_ih_l0": np.ones((16, 3), "f4"),
+        "module.rnn._orig_mod.weight_hh_l0_g": np.ones((16, 1), "f4"),
+        "module.rnn._orig_mod.weight_hh_l0_v": w,
+        "module.head.parametrizations.weight.original": w,
+        "module.tail.weight": w,
+        "tail.weight": 2 * w,
+    }
+    path = str(tmp_path / "model.safetensors")
+    vledge.save_weights(path, weights)
+    status, out, _ = run(capsys, "inspect", path)
+    assert status == 0
+    assert "rnn.: LSTM 3 -> 4" in out
+    assert (
+        "folded: rnn.weight_hh_l0: weight norm of module.rnn._orig_mod.weight_hh_l0_g, module.rnn."
+    ) in out
+    assert "refused: 'head.weight' is only there as 'head.parametrizations.weight.original'" in out
+    both = {"refused: 'module.tail.weight' and 'tail.weight' claim", "'tail.weight' and 'module."}
+    assert any(text in out for text in both)
+    assert "left out: n_averaged: how many models" in out
+    status, out, _ = run(capsys, "inspect", "--json", path)
+    report = json.loads(out)
+    assert report["folded"]["rnn.weight_hh_l0"]["by"] == "weight norm"
+    assert set(report["refused"]) == {"head.weight", "tail.weight"}
+
+
 def test_info_says_what_was_chosen(capsys):
     status, out, _ = run(capsys, "info")
     assert status == 0

@@ -12,6 +12,7 @@ import os
 from vledge.cli.table import rows, size
 from vledge.formats import holds_graph, read_checkpoint
 from vledge.nn import recognize
+from vledge.nn.plain_weights import PlainWeights
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +30,8 @@ def run(arguments: argparse.Namespace) -> int:
         return inspect_graph(arguments.file, arguments.json)
     checkpoint = read_checkpoint(arguments.file, arguments.key)
     weights = checkpoint.weights
-    layers = recognize(weights)
+    plain = PlainWeights(weights)
+    layers = recognize(plain)
     if arguments.json:
         report = {
             "file": os.fspath(arguments.file),
@@ -38,6 +40,10 @@ def run(arguments: argparse.Namespace) -> int:
                 for n, a in weights.items()
             ],
             "recurrent_layers": [layer._asdict() for layer in layers],
+            "folded": {
+                name: {"by": by, "from": plain.keys_of(name)} for name, by in plain.folds().items()
+            },
+            "refused": plain.refused,
             "skipped": checkpoint.skipped,
             "elsewhere": checkpoint.elsewhere,
         }
@@ -66,7 +72,15 @@ def run(arguments: argparse.Namespace) -> int:
         if not layer.bias:
             words.append("no bias")
         print(f"  {layer.prefix or '(top)'}: {', '.join(words)}, {size(layer.nbytes)}")
-    for title, found in (("left out", checkpoint.skipped), ("not read", checkpoint.elsewhere)):
+    for name, by in plain.folds().items():
+        if name not in plain.refused:
+            print(f"folded: {name}: {by} of {', '.join(plain.keys_of(name))}")
+    for why in plain.refused.values():
+        print(f"refused: {why}")
+    for title, found in (
+        ("left out", {**plain.strays, **checkpoint.skipped}),
+        ("not read", checkpoint.elsewhere),
+    ):
         for name, why in found.items():
             print(f"{title}: {name}: {why}")
     return 0
