@@ -11,6 +11,7 @@ import pytest
 import vledge
 from vledge.cli import main
 from vledge.cli.progress import Bar
+from vledge.cli.recurrent_layer import load_layer
 from vledge.cli.table import size
 from vledge.shipped import japanese_vowels
 
@@ -224,6 +225,21 @@ def test_many_runs_and_writes_each_sequence(capsys, series, last):
             output, h_n = layer(sequence)
             want = h_n.reshape(-1) if last else output
             np.testing.assert_allclose(written[name], want, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("asked", ["rnn", "rnn.", "module.rnn", "module.rnn._orig_mod."])
+def test_a_wrapped_layer_is_found_by_either_name(capsys, series, asked):
+    folder, _ = series
+    weights, some = str(folder / "wrapped.safetensors"), str(folder / "some.npz")
+    plain = vledge.load_weights(japanese_vowels.folder() / "model.pt")
+    wrapped = {f"module.{name.replace('rnn.', 'rnn._orig_mod.')}": a for name, a in plain.items()}
+    vledge.save_weights(weights, wrapped)
+    assert run(capsys, "many", weights, some, "--layer", asked)[0] == 0
+    (folder / "lengths.txt").write_text("3 4 5")
+    lengths = str(folder / "lengths.txt")
+    status, out, _ = run(capsys, "plan", lengths, "--model", weights, "--layer", asked)
+    assert (status, "GRU 12 to 48" in out) == (0, True)
+    assert load_layer(weights, asked).hidden_size == 48
 
 
 def test_many_says_what_is_wrong(capsys, series):

@@ -1,16 +1,21 @@
 """NumPy's arrays in torch.save files, of every protocol and of NumPy 1 and 2; and forged ones."""
 
+import contextlib
 import pickle
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.formats.crafted import Raw, archive, assemble, call, named, pickled
 from tests.peers import peer
 from vledge.errors import FormatError
 from vledge.formats import load_weights, read_checkpoint
+from vledge.formats.numpy_records import _NAMES, StoredArray, as_array
+from vledge.formats.pickle_records import Call, Global
 
 DTYPES = ["b1", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f2", "f4", "f8", "c8", "c16"]
 RNG = np.random.default_rng(11)
@@ -234,3 +239,44 @@ def test_python_2_s_bytes(tmp_path: Path) -> None:
         (tmp_path / "a.pt").write_bytes(archive(pickled({"w": array((3,), content=string)})))
         loaded = load_weights(tmp_path / "a.pt")["w"]
         np.testing.assert_array_equal(loaded, np.frombuffer(content, "<f4"))
+
+
+DTYPE_STATE = (3, "<", None, None, None, -1, -1, 0)
+
+
+def made(name: str, arguments: object, state: object) -> Call:
+    record = Call(Global(name), arguments if isinstance(arguments, tuple) else (arguments,))
+    record.state = state
+    return record
+
+
+VALUES = st.recursive(
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(),
+        st.floats(),
+        st.text(max_size=4),
+        st.binary(max_size=24),
+        st.sampled_from(["f4", "<", ">", "C", "F", "K", (2, 3), (0, 1), b"\0" * 24]),
+        st.just(Global("numpy.ndarray")),
+        st.just(Global("numpy.dtype")),
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=5).map(tuple),
+        st.lists(inner, max_size=3),
+        st.builds(made, st.sampled_from([*_NAMES, "numpy.dtype", "_codecs.encode"]), inner, inner),
+    ),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=500, deadline=None)
+@given(name=st.sampled_from([*_NAMES]), arguments=st.lists(VALUES, max_size=5), state=VALUES)
+def test_any_record_is_an_array_or_a_reason_or_refused(
+    name: str, arguments: list[object], state: object
+) -> None:
+    for own in (state, (1, (2, 3), made("numpy.dtype", ("f4",), DTYPE_STATE), False, state)):
+        with contextlib.suppress(FormatError):
+            found = as_array(made(name, tuple(arguments), own))
+            assert isinstance(found, (StoredArray, str))

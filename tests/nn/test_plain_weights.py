@@ -1,5 +1,6 @@
 """Names with wrappers in them, weights in pieces, and names that contradict each other."""
 
+import contextlib
 import itertools
 from typing import Any
 
@@ -347,3 +348,40 @@ def test_many_names_take_time_in_proportion() -> None:
     names = [f"module.l{i}.weight_{end}" for i in range(25_000) for end in ("g", "v", "raw", "u")]
     plain = PlainWeights(dict.fromkeys(names, array))
     assert len(plain.folds()) == 25_000
+
+
+PARTS = ["a", "rnn", "module", "_orig_mod", "parametrizations", "weight", "weight_hh_l0", "0"]
+LASTS = ["weight", "weight_g", "weight_v", "weight_u", "weight_orig", "weight_mask", "weight_raw"]
+LASTS += ["weight_bar", "original", "original0", "original1", "_u", "_v", "base", "n_averaged"]
+LASTS += ["weight_hh_l0", "weight_hh_l0_raw", "weight_orig_orig", "weight_orig_mask", "flat_param"]
+SHAPES: list[tuple[int, ...]] = [(), (2,), (3,), (2, 1), (2, 3), (3, 2), (2, 2), (0, 2)]
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    names=st.lists(
+        st.tuples(st.lists(st.sampled_from(PARTS), max_size=4), st.sampled_from(LASTS)),
+        max_size=12,
+    ),
+    shapes=st.lists(st.sampled_from(SHAPES), min_size=12, max_size=12),
+    expected=st.lists(st.integers(0, 11), max_size=3),
+)
+def test_no_key_is_lost_and_none_is_taken_twice(
+    names: list[tuple[list[str], str]], shapes: list[tuple[int, ...]], expected: list[int]
+) -> None:
+    keys = list(dict.fromkeys(".".join([*path, last]) for path, last in names))
+    weights = {
+        key: RNG.standard_normal(shape).astype("f4")
+        for key, shape in zip(keys, shapes, strict=False)
+    }
+    for plain in (
+        PlainWeights(weights),
+        PlainWeights(weights, [keys[i] for i in expected if i < len(keys)]),
+    ):
+        taken = [key for name in plain for key in plain.keys_of(name)]
+        assert sorted([*taken, *plain.strays]) == sorted(keys)
+        assert len(set(plain)) == len(list(plain)) == len(plain)
+        for name in plain:
+            with contextlib.suppress(ValueError):
+                assert isinstance(plain[name], np.ndarray)
+    nn.recognize(weights)
