@@ -207,6 +207,43 @@ def test_names_that_the_model_has_are_taken_as_they_stand() -> None:
         np.testing.assert_array_equal(model.state_dict()[name], array)
 
 
+def test_a_wrapper_around_a_model_that_uses_its_name() -> None:
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.module = nn.Linear(2, 3)
+            self.inner = nn.ModuleDict({"module": nn.Linear(2, 3)})
+            self.declare("weight", (3, 2))
+
+    shapes = {"module.weight": (3, 2), "module.bias": (3,), "weight": (3, 2)}
+    shapes |= {"inner.module.weight": (3, 2), "inner.module.bias": (3,)}
+    state = {name: RNG.standard_normal(shape, "f4") for name, shape in shapes.items()}
+    model = Model()
+    model.load_state_dict({f"_orig_mod.{name}": array for name, array in state.items()})
+    for name, array in state.items():
+        np.testing.assert_array_equal(model.state_dict()[name], array)
+
+
+def test_an_indrnn_that_is_there_twice_is_refused() -> None:
+    own = {"weight_ih_l0": np.ones((2, 3), "f4"), "weight_hh_l0": np.ones(2, "f4")}
+    other = {"cells.0.0.weight_ih": np.ones((2, 3), "f4"), "cells.0.0.weight_hh": np.ones(2, "f4")}
+    with pytest.raises(ValueError, match=r"r.weight_hh_l0 and r.cells.0.0.weight_hh begin"):
+        nn.IndRNN.from_weights({f"r.{name}": array for name, array in (own | other).items()}, "r.")
+    authors = {
+        "DIs.0.fc.weight": np.ones((2, 3), "f4"),
+        "DIs.0.fc.bias": np.ones(2, "f4"),
+        "RNNs.0.indrnn1.weight_hh": np.ones(2, "f4"),
+        "RNNs.0.indrnn1.cells.0.weight_hh": np.ones(2, "f4"),
+    }
+    with pytest.raises(ValueError, match="claim the same weight"):
+        nn.IndRNN.from_weights(authors)
+
+
+def test_weights_that_overflow_do_so_without_a_word_as_in_torch() -> None:
+    pieces = {"weight_g": np.full((2, 1), 3e38, "f4"), "weight_v": np.full((2, 2), 1e200)}
+    assert nn.Linear.from_weights(pieces).weight.shape == (2, 2)
+
+
 def test_others_names_that_end_alike_stay() -> None:
     arrays = {
         name: RNG.standard_normal((4, 3), "f4")
@@ -293,11 +330,28 @@ def test_flat_parameters_are_named_with_the_way_out() -> None:
 
 
 def test_a_spectral_norm_of_which_axis_is_not_guessed() -> None:
-    w = RNG.standard_normal((5, 5)).astype("f4")
-    left, _, right = np.linalg.svd(w.T)  # as of a transposed convolution: rows are the second axis
-    state = {"weight_orig": w, "weight_u": left[:, 0], "weight_v": right[0]}
-    with pytest.raises(ValueError, match=r"'weight' cannot be folded.*fit several axes"):
-        nn.Linear.from_weights(state)
+    w = RNG.standard_normal((5, 5, 3)).astype("f4")
+    for axis in (0, 1):  # the second is a transposed convolution's
+        left, _, right = np.linalg.svd(np.moveaxis(w, axis, 0).reshape(5, -1))
+        state = {"weight_orig": w, "weight_u": left[:, 0], "weight_v": right[0]}
+        if axis:
+            with pytest.raises(ValueError, match=r"'weight' cannot be folded.*fit several axes"):
+                nn.Conv1d.from_weights(state)
+        else:
+            nn.Conv1d.from_weights(state)
+
+
+@pytest.mark.parametrize("shape", [(5, 5), (2, 2), (5, 5, 3)])
+def test_a_spectral_norm_that_was_never_trained(shape: tuple[int, ...]) -> None:
+    """Its vectors are random numbers, and divide the weight all the same."""
+    kind = nn.Conv1d if len(shape) == 3 else nn.Linear
+    for _ in range(20):
+        w = RNG.standard_normal(shape)
+        u, v = RNG.standard_normal(shape[0]), RNG.standard_normal(w[0].size)
+        u, v = u / np.linalg.norm(u), v / np.linalg.norm(v)
+        made = kind.from_weights({"weight_orig": w, "weight_u": u, "weight_v": v})
+        value = w / (u @ w.reshape(shape[0], -1) @ v)
+        np.testing.assert_allclose(made.weight, value, rtol=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ _WEIGHT = re.compile(r"(?:.*\.)?(?:[^.]*_)?(?:weight|bias)(?:_[^.]*)?")
 _RECURRENT = re.compile(r"(?:.*\.)?(?:weight|bias)_(?:ih|hh|hr)(?:_l\d+)?(?:_reverse)?")
 
 WEIGHT_DROP = "weight drop"
+SETTLED = 0.99  # a cosine: 1 at a power iteration, and a training step later still close to it
 WAY_OUT = (
     "take it off before saving (torch.nn.utils.parametrize.remove_parametrizations, "
     "remove_weight_norm, remove_spectral_norm, prune.remove), or write the model by vledge.export"
@@ -184,8 +185,7 @@ def _weight_norm(g: np.ndarray, v: np.ndarray) -> np.ndarray:
     g, v = _wide(g), _wide(v)
     axes = tuple(axis for axis in range(v.ndim) if not g.ndim or g.shape[axis] == 1)
     norm = np.sqrt(np.square(v).sum(axes, keepdims=True))
-    with np.errstate(divide="ignore", invalid="ignore"):  # a row of zeros is NaN in torch, too
-        return v * (g / norm)
+    return v * (g / norm)
 
 
 def _spectral_axes(weight: Shape, u: Shape, v: Shape) -> list[int]:
@@ -199,23 +199,26 @@ def _spectral_axes(weight: Shape, u: Shape, v: Shape) -> list[int]:
 def _spectral_norm(weight: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     """``W / (u W v)`` with u and v as the last training step left them.
 
-    W's rows are its first axis, or of a transposed convolution its second. ValueError where u and
-    v fit several and the first is not plainly theirs.
+    W's rows are its first axis; of a transposed convolution they are its second, which no name
+    tells where both are of one size. ValueError where the vectors say so.
     Source: torch.nn.utils.parametrizations.spectral_norm, arXiv:1802.05957.
     """
     weight, u, v = _wide(weight), _wide(u), _wide(v)
-    sigmas = [
-        float(u @ np.moveaxis(weight, axis, 0).reshape(len(u), -1) @ v)
-        for axis in _spectral_axes(weight.shape, u.shape, v.shape)
-    ]
-    # u and v are close to those that make the largest product: others fit by their lengths alone
-    if abs(sigmas[0]) < max(map(abs, sigmas)):
+    axes = _spectral_axes(weight.shape, u.shape, v.shape)
+    matrices = [np.moveaxis(weight, axis, 0).reshape(len(u), -1) for axis in axes]
+    settled = [_settled(matrix, u, v) for matrix in matrices]
+    if weight.ndim > 2 and any(settled) and not settled[0]:
         raise ValueError(
-            f"a spectral norm whose vectors fit several axes of shape {weight.shape}, and the "
-            f"first not best; {WAY_OUT}"
+            f"a spectral norm whose vectors fit several axes of shape {weight.shape}, and "
+            f"another better than the first; {WAY_OUT}"
         )
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return weight / sigmas[0]
+    return weight / (u @ matrices[0] @ v)
+
+
+def _settled(matrix: np.ndarray, u: np.ndarray, v: np.ndarray) -> bool:
+    """Whether a power iteration on the matrix has made one of the vectors from the other."""
+    right, left = np.linalg.norm(matrix @ v), np.linalg.norm(u @ matrix)
+    return bool(abs(u @ matrix @ v) >= SETTLED * min(right, left))
 
 
 def _wide(array: np.ndarray) -> np.ndarray:

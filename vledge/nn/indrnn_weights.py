@@ -55,8 +55,12 @@ def read_indrnn(
         for n in plain
         if n.startswith(prefix) and _READ.fullmatch(n, len(prefix))
     }
+    begun = {p: [n for n in local if p.fullmatch(n)] for p in (_OWN, _STEFOE, _AUTHORS)}
+    firsts = [f"{prefix}{names[0]}" for names in begun.values() if names]
+    if len(firsts) > 1:
+        raise ValueError(f"{' and '.join(firsts)} begin an IndRNN each, and only one can be meant")
     for pattern, read in ((_OWN, _own), (_STEFOE, _stefoe), (_AUTHORS, _authors)):
-        places = {(int(m[1]), m[2] or "") for m in map(pattern.fullmatch, local) if m}
+        places = {(int(m[1]), m[2] or "") for m in map(pattern.fullmatch, begun[pattern]) if m}
         if places:
             layers = 1 + max(layer for layer, _ in places)
             reverse = any(direction in ("1", "_reverse") for _, direction in places)
@@ -121,6 +125,8 @@ def _authors(given: _Given) -> dict[str, np.ndarray]:
         found[_name("bias_ih", layer)] = given[f"DIs.{layer}.fc.bias"]
         recurrent = f"RNNs.{layer}.indrnn1."
         inner = f"{recurrent}cells.0.weight_hh"
+        if {inner, f"{recurrent}weight_hh"} <= given.arrays.keys():
+            raise ValueError(f"{inner} and {recurrent}weight_hh claim the same weight")
         found[_name("weight_hh", layer)] = given[
             inner if inner in given.arrays else f"{recurrent}weight_hh"
         ]

@@ -141,14 +141,17 @@ class PlainWeights(Mapping[str, np.ndarray]):
         self._keys.setdefault(name, []).append(key)
 
     def _canonical(self, name: str) -> str:
-        """The expected name that a name stands for, if there is one, else the plain one."""
+        """The expected name that a name stands for, if there is one, else the plain one.
+
+        Of several that are alike without wrappers' names, the one of which the least has to go.
+        """
         if name in self._expected:
             return name
         plain = plain_name(name)
-        if plain in self._expected:
-            return plain
-        expected = self._by_plain.get(plain, ())
-        return expected[0] if len(expected) == 1 else plain
+        expected = self._by_plain.get(plain, [plain])
+        if len(expected) > 1:
+            expected = [other for other in expected if _is_within(other, name)] or [plain]
+        return max(expected, key=len)
 
     # ---- pieces
 
@@ -206,13 +209,14 @@ class PlainWeights(Mapping[str, np.ndarray]):
     def _fold(self, name: str, own: Recipe) -> np.ndarray:
         try:
             arrays = [self[part] for part in own.parts]
-            folded = own.fold(*arrays)
+            with np.errstate(all="ignore"):  # a row of zeros is NaN in torch, too
+                folded = own.fold(*arrays)
+                if own.overrides:
+                    return folded
+                double = any(array.dtype == np.float64 for array in arrays)
+                return folded.astype(np.float64 if double else np.float32)
         except ValueError as error:
             raise ValueError(f"{name!r} cannot be folded: {error}") from None
-        if own.overrides:
-            return folded
-        double = any(array.dtype == np.float64 for array in arrays)
-        return folded.astype(np.float64 if double else np.float32)
 
     # ---- names that claim the same weight
 
@@ -238,6 +242,12 @@ def _around(name: str) -> Iterator[str]:
     """What stands before each part ``module`` of a key."""
     parts = name.split(".")
     return (".".join(parts[:i]) for i, part in enumerate(parts[:-1]) if part == "module")
+
+
+def _is_within(name: str, longer: str) -> bool:
+    """Whether the parts of a name are among those of another, in their order."""
+    parts = iter(longer.split("."))
+    return all(part in parts for part in name.split("."))
 
 
 def _equal(one: np.ndarray, other: np.ndarray) -> bool:
