@@ -8,6 +8,7 @@ for weights by their names looks here: `recognize`, ``from_weights``, ``load_sta
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
@@ -70,9 +71,9 @@ class PlainWeights(Mapping[str, np.ndarray]):
         if not any(_SPECIAL.search(name) for name in (*weights, *self._expected)):
             self._keys = {name: [name] for name in weights}
             return
-        self._around = {parent for name in weights for parent in _around(name)}
+        self._sorted = sorted(weights)
         self._by_plain: dict[str, list[str]] = {}
-        for name in self._expected:
+        for name in sorted(self._expected):
             self._by_plain.setdefault(plain_name(name), []).append(name)
         for key in weights:
             self._take(key)
@@ -128,8 +129,8 @@ class PlainWeights(Mapping[str, np.ndarray]):
     # ---- names
 
     def _take(self, key: str) -> None:
-        parent, _, last = key.rpartition(".")
-        if last == _STRAY and key not in self._expected and parent in self._around:
+        last = key.rpartition(".")[2]
+        if last == _STRAY and key not in self._expected and self._beside_a_module(key):
             self.strays[key] = "how many models an AveragedModel is made from"
             return
         name = self._canonical(key)
@@ -200,7 +201,12 @@ class PlainWeights(Mapping[str, np.ndarray]):
 
     def _dropped(self, raw: str) -> bool:
         """Whether a piece ``X.weight_raw`` has an ``X.module`` beside it, as fastai names them."""
-        return any(key.rpartition(".")[0] in self._around for key in self._keys.get(raw, ()))
+        return any(map(self._beside_a_module, self._keys.get(raw, ())))
+
+    def _beside_a_module(self, key: str) -> bool:
+        inside = key.removesuffix(key.rpartition(".")[2]) + "module."
+        place = bisect_left(self._sorted, inside)
+        return place < len(self._sorted) and self._sorted[place].startswith(inside)
 
     def _replace(self, into: Mapping[str, str]) -> None:
         """Names by those of the weights they are pieces of; each stands where its first did."""
@@ -236,12 +242,6 @@ class PlainWeights(Mapping[str, np.ndarray]):
             if np.allclose(stored, folded, rtol=0, atol=close, equal_nan=True):
                 return
         self.refused[base] = _contradiction(base, self.keys_of(base))
-
-
-def _around(name: str) -> Iterator[str]:
-    """What stands before each part ``module`` of a key."""
-    parts = name.split(".")
-    return (".".join(parts[:i]) for i, part in enumerate(parts[:-1]) if part == "module")
 
 
 def _is_within(name: str, longer: str) -> bool:
