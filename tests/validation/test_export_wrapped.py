@@ -5,6 +5,9 @@ import pytest
 
 import vledge
 from tests.peers import peer
+from vledge.validation import validate
+from vledge.validation.model_file import read_any_model
+from vledge.validation.torch_layer import recorded_layer
 
 torch = peer("torch")
 peer("onnx")
@@ -91,3 +94,14 @@ def test_the_module_is_put_back_after_an_error(tmp_path):
             module, torch.randn(5, 2, 3), tmp_path / "m.safetensors", output_names=["a", "b"]
         )
     assert type(module.module.rnn) is before
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_file_of_a_wrapped_layers_weights_is_recorded_and_validated(tmp_path):
+    path = tmp_path / "averaged.pt"
+    layer = torch.nn.LSTM(3, 4, bidirectional=True)
+    norms.weight_norm(layer, "weight_hh_l0")
+    averaged = torch.optim.swa_utils.AveragedModel(torch.nn.ModuleDict({"rnn": layer}))
+    torch.save(averaged.state_dict(), path)
+    reference = recorded_layer(path)
+    assert validate(read_any_model(path, reference), reference).passed

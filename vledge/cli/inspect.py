@@ -17,7 +17,9 @@ from vledge.nn.plain_weights import PlainWeights
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``vledge inspect``."""
-    parser.add_argument("file", help=".pt .pth .bin .jit .pt2 .safetensors .npz .onnx")
+    parser.add_argument(
+        "file", help=".pt .pth .bin .jit .pt2 .safetensors .npz .onnx, an index, a folder"
+    )
     parser.add_argument("--key", help="the part of a checkpoint to read, for example model_state")
     parser.add_argument("--json", action="store_true", help="print JSON for programs")
 

@@ -79,10 +79,10 @@ def recipes(
         parts = tuple(roles[role] for role in taken.split())
         found.append(Recipe(by, parts, fold, shape, overrides=by == WEIGHT_DROP))
 
-    match own:
-        case {"raw": raw} if dropped or _RECURRENT.fullmatch(base):
-            if shapes.get(base, raw) == raw:
-                add(WEIGHT_DROP, "raw", _same, raw)
+    raw = own.get("raw")
+    recurrent = dropped or _RECURRENT.fullmatch(base)
+    if raw is not None and recurrent and shapes.get(base, raw) == raw:
+        add(WEIGHT_DROP, "raw", _same, raw)
     match own:
         case {"orig": original, "mask": mask} if "u" not in own and original == mask:
             add("pruning mask", "orig mask", _pruned, original)
