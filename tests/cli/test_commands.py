@@ -11,6 +11,7 @@ import pytest
 import vledge
 from vledge.cli import main
 from vledge.cli.progress import Bar
+from vledge.cli.recurrent_layer import load_layer
 from vledge.cli.table import size
 from vledge.shipped import japanese_vowels
 
@@ -88,6 +89,35 @@ def test_inspect_says_what_it_left_out(capsys, tmp_path):
     assert status == 0
     assert "LSTM 3 -> 4" in out
     assert "not read: optimizer: " in out
+
+
+def test_inspect_says_what_weights_are_made_of(capsys, tmp_path):
+    w = np.ones((16, 4), "f4")
+    weights = {
+        "n_averaged": np.array(3),
+        "module.rnn._orig_mod.weight_ih_l0": np.ones((16, 3), "f4"),
+        "module.rnn._orig_mod.weight_hh_l0_g": np.ones((16, 1), "f4"),
+        "module.rnn._orig_mod.weight_hh_l0_v": w,
+        "module.head.parametrizations.weight.original": w,
+        "module.tail.weight": w,
+        "tail.weight": 2 * w,
+    }
+    path = str(tmp_path / "model.safetensors")
+    vledge.save_weights(path, weights)
+    status, out, _ = run(capsys, "inspect", path)
+    assert status == 0
+    assert "rnn.: LSTM 3 -> 4" in out
+    assert (
+        "folded: rnn.weight_hh_l0: weight norm of module.rnn._orig_mod.weight_hh_l0_g, module.rnn."
+    ) in out
+    assert "refused: 'head.weight' is only there as 'head.parametrizations.weight.original'" in out
+    both = {"refused: 'module.tail.weight' and 'tail.weight' claim", "'tail.weight' and 'module."}
+    assert any(text in out for text in both)
+    assert "left out: n_averaged: how many models" in out
+    status, out, _ = run(capsys, "inspect", "--json", path)
+    report = json.loads(out)
+    assert report["folded"]["rnn.weight_hh_l0"]["by"] == "weight norm"
+    assert set(report["refused"]) == {"head.weight", "tail.weight"}
 
 
 def test_info_says_what_was_chosen(capsys):
@@ -195,6 +225,21 @@ def test_many_runs_and_writes_each_sequence(capsys, series, last):
             output, h_n = layer(sequence)
             want = h_n.reshape(-1) if last else output
             np.testing.assert_allclose(written[name], want, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("asked", ["rnn", "rnn.", "module.rnn", "module.rnn._orig_mod."])
+def test_a_wrapped_layer_is_found_by_either_name(capsys, series, asked):
+    folder, _ = series
+    weights, some = str(folder / "wrapped.safetensors"), str(folder / "some.npz")
+    plain = vledge.load_weights(japanese_vowels.folder() / "model.pt")
+    wrapped = {f"module.{name.replace('rnn.', 'rnn._orig_mod.')}": a for name, a in plain.items()}
+    vledge.save_weights(weights, wrapped)
+    assert run(capsys, "many", weights, some, "--layer", asked)[0] == 0
+    (folder / "lengths.txt").write_text("3 4 5")
+    lengths = str(folder / "lengths.txt")
+    status, out, _ = run(capsys, "plan", lengths, "--model", weights, "--layer", asked)
+    assert (status, "GRU 12 to 48" in out) == (0, True)
+    assert load_layer(weights, asked).hidden_size == 48
 
 
 def test_many_says_what_is_wrong(capsys, series):

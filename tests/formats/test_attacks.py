@@ -527,5 +527,3 @@ def test_file_of_another_kind_is_named_and_the_known_ones_listed(kind: str, tmp_
 def test_missing_file_is_an_ordinary_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         load_weights(tmp_path / "nowhere.pt")
-    with pytest.raises(IsADirectoryError):
-        load_weights(tmp_path)

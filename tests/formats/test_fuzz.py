@@ -1,6 +1,7 @@
 """Valid files with bytes changed at random: arrays or a FormatError, and nothing else, ever."""
 
 import contextlib
+import pickle
 import warnings
 from pathlib import Path
 
@@ -25,6 +26,8 @@ SIX = np.arange(6, dtype="<f4").tobytes()
 # No checksum stands between these and the readers: what is changed in them is interpreted.
 FILES["unchecked archive"] = archive({"w": tensor(), "v": [tensor(), {"a": 1.5}]})
 FILES["unchecked legacy"] = legacy({"w": tensor(rest=(None,))}, {"0": (6, SIX)})
+ARRAYS = {"w": np.ones((2, 3), "f4"), "v": np.arange(6.0).reshape(2, 3).T, "s": np.float64(2)}
+FILES |= {f"unchecked arrays, protocol {n}": archive(pickle.dumps(ARRAYS, n)) for n in (2, 4, 5)}
 
 EXAMPLES = settings(
     max_examples=150,

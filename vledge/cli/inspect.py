@@ -15,6 +15,7 @@ from vledge.cli.table import rows, size
 from vledge.formats import holds_graph, read_checkpoint
 from vledge.formats.source import FORMATS
 from vledge.nn import recognize
+from vledge.nn.plain_weights import PlainWeights
 from vledge.nn.recognize import RecurrentLayer
 
 if TYPE_CHECKING:
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``vledge inspect``."""
-    parser.add_argument("file", help=".pt .pth .bin .jit .pt2 .safetensors .npz .keras .h5 .onnx")
+    parser.add_argument(
+        "file",
+        help=".pt .pth .bin .jit .pt2 .safetensors .npz .keras .h5 .onnx, an index, a folder",
+    )
     parser.add_argument("--key", help="the part of a checkpoint to read, for example model_state")
     parser.add_argument(
         "--only",
@@ -44,7 +48,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError("--only is for a file that holds a graph")
     checkpoint = read_checkpoint(arguments.file, arguments.key)
     weights = checkpoint.weights
-    layers: Sequence[RecurrentLayer | RecurrentSummary] = recognize(weights)
+    plain = PlainWeights(weights)
+    layers: Sequence[RecurrentLayer | RecurrentSummary] = recognize(plain)
     if any(f.name == checkpoint.format and f.module == "keras_file" for f in FORMATS):
         from vledge.formats.keras_recurrent import recurrent_layers
 
@@ -57,6 +62,10 @@ def run(arguments: argparse.Namespace) -> int:
                 for n, a in weights.items()
             ],
             "recurrent_layers": [layer._asdict() for layer in layers],
+            "folded": {
+                name: {"by": by, "from": plain.keys_of(name)} for name, by in plain.folds().items()
+            },
+            "refused": plain.refused,
             "skipped": checkpoint.skipped,
             "elsewhere": checkpoint.elsewhere,
         }
@@ -76,7 +85,15 @@ def run(arguments: argparse.Namespace) -> int:
     print("recurrent layers:" if layers else "no recurrent layers recognised")
     for layer in layers:
         print(f"  {_words(layer) if isinstance(layer, RecurrentLayer) else _keras_words(layer)}")
-    for title, found in (("left out", checkpoint.skipped), ("not read", checkpoint.elsewhere)):
+    for name, by in plain.folds().items():
+        if name not in plain.refused:
+            print(f"folded: {name}: {by} of {', '.join(plain.keys_of(name))}")
+    for why in plain.refused.values():
+        print(f"refused: {why}")
+    for title, found in (
+        ("left out", {**plain.strays, **checkpoint.skipped}),
+        ("not read", checkpoint.elsewhere),
+    ):
         for name, why in found.items():
             print(f"{title}: {name}: {why}")
     return 0

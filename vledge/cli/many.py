@@ -21,6 +21,7 @@ from vledge.cli.recurrent_layer import keras_layer
 from vledge.cli.table import rows
 from vledge.formats import load_weights
 from vledge.lengths import last_output, run_many
+from vledge.nn.plain_weights import plain_name
 
 Source = tuple[str, Callable[[], np.ndarray]]
 
@@ -103,8 +104,8 @@ def _layer(path: str, prefix: str | None, nonlinearity: str) -> Any:
         return layer
     weights = load_weights(path)
     found = {one.prefix: one for one in nn.recognize(weights) if not one.kind.endswith("Cell")}
-    if prefix is not None and prefix not in found and prefix + "." in found:
-        prefix += "."
+    if prefix is not None and prefix not in found:
+        prefix = plain_name(prefix.rstrip(".") + ".")
     if prefix is None and len(found) == 1:
         prefix = next(iter(found))
     if prefix not in found:

@@ -205,7 +205,9 @@ def _model(path: str, name: str | None) -> Any:
 
     found = _nodes(path) if holds_graph(path) else _layers(path)
     if name is not None and name not in found:
-        name += "."
+        from vledge.nn.plain_weights import plain_name
+
+        name = plain_name(name.rstrip(".") + ".")
     if not found or (name is not None and name not in found):
         held = ", ".join(map(repr, found)) or "none"
         raise ValueError(f"{path}: recurrent layers that a plan is for: {held}")

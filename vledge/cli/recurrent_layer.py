@@ -8,6 +8,7 @@ from vledge import nn
 from vledge.errors import FormatError
 from vledge.formats import load_weights
 from vledge.formats.source import identified, open_source
+from vledge.nn.plain_weights import plain_name
 from vledge.nn.recurrent import RecurrentBase
 
 __all__ = ["keras_layer", "keras_layers", "load_layer"]
@@ -28,7 +29,8 @@ def load_layer(path: str, prefix: str | None = None) -> RecurrentBase:
     weights = load_weights(path)
     found = [layer for layer in nn.recognize(weights) if not layer.kind.endswith("Cell")]
     if prefix is not None:
-        found = [layer for layer in found if layer.prefix.rstrip(".") == prefix.rstrip(".")]
+        own = plain_name(prefix.rstrip(".") + ".")
+        found = [layer for layer in found if layer.prefix.rstrip(".") == own.rstrip(".")]
     if len(found) != 1:
         names = ", ".join(repr(layer.prefix.rstrip(".")) for layer in found)
         raise ValueError(

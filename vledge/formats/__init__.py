@@ -13,7 +13,7 @@ import numpy as np
 
 from vledge.errors import FormatError
 from vledge.formats.checkpoint import Checkpoint
-from vledge.formats.source import identified, looks_like_onnx, open_source
+from vledge.formats.source import file_of, identified, looks_like_onnx, open_source
 
 __all__ = ["Checkpoint", "holds_graph", "load_weights", "read_checkpoint", "save_weights"]
 
@@ -23,7 +23,8 @@ def load_weights(path: str | os.PathLike[str], key: str | None = None) -> dict[s
 
     Reads ``torch.save`` files (.pt, .pth, .bin; state dicts, training checkpoints and whole pickled
     modules, in the archive and the legacy layout), TorchScript and ``torch.export`` archives,
-    safetensors and .npz. The file's name says nothing: its bytes do.
+    safetensors and .npz; of weights in several files the index (``model.safetensors.index.json``)
+    or the folder that has it. The file's name says nothing: its bytes do.
 
     ``key`` picks a part of a checkpoint, by a dotted path such as ``"model_state"``; ``""`` is the
     whole file. Without it, the one part that looks like weights is taken.
@@ -56,7 +57,7 @@ def read_checkpoint(path: str | os.PathLike[str], key: str | None = None) -> Che
     {'optimizer_state': 'the state of an optimizer'}
     """
     try:
-        source, module = identified(open_source(path))
+        source, module = identified(open_source(file_of(path)))
         reader = importlib.import_module(f"vledge.formats.{module}")
         checkpoint: Checkpoint = reader.read(source, key)
         if not checkpoint.weights:
@@ -69,6 +70,8 @@ def read_checkpoint(path: str | os.PathLike[str], key: str | None = None) -> Che
 
 def holds_graph(path: str | os.PathLike[str]) -> bool:
     """Whether a file is a whole model: ONNX, or written by ``vledge convert``. A guess by bytes."""
+    if os.path.isdir(path):
+        return False
     source = open_source(path)
     if looks_like_onnx(source):
         return True

@@ -12,7 +12,15 @@ from vledge.mapped_file import MappedFile
 if TYPE_CHECKING:
     from vledge.formats.zip_archive import ZipArchive
 
-__all__ = ["FORMATS", "Format", "Source", "identified", "looks_like_onnx", "open_source"]
+__all__ = [
+    "FORMATS",
+    "Format",
+    "Source",
+    "file_of",
+    "identified",
+    "looks_like_onnx",
+    "open_source",
+]
 
 # The first pickle of a legacy file holds torch's magic number, behind an optional FRAME opcode.
 LEGACY_MAGIC: Final = 0x1950A86A20F9469CFC6C
@@ -75,6 +83,13 @@ FORMATS: Final = (
         lambda source: source.starts_with(b"{", at=8),
     ),
     Format(
+        "index of weights in several files (.index.json)",
+        "sharded",
+        lambda source: (
+            source.data[:64].lstrip()[:1] == b"{" and source.data.find(b'"weight_map"') >= 0
+        ),
+    ),
+    Format(
         "NumPy archive (.npz)",
         "npz",
         lambda source: (
@@ -93,6 +108,17 @@ FORMATS: Final = (
         lambda source: source.starts_with(HDF5_MAGIC),
     ),
 )
+
+
+def file_of(path: str | os.PathLike[str]) -> str:
+    """The path, or of a folder the file with its weights; FormatError where there is none."""
+    name = os.fspath(path)
+    if os.path.isdir(name):
+        # imported by who has a folder
+        from vledge.formats.sharded import weights_file
+
+        return weights_file(name)
+    return name
 
 
 def open_source(path: str | os.PathLike[str]) -> Source:
@@ -131,6 +157,11 @@ def looks_like_onnx(source: Source) -> bool:
 
 def _what_it_is(source: Source) -> str:
     """A sentence on a file that is not read, naming what it is where that can be told."""
+    if source.has_member(".data/extern_modules"):
+        return (
+            "an archive of torch.package, whose model is Python code: load it by "
+            "torch.package.PackageImporter and save model.state_dict(), or use vledge.export"
+        )
     if source.archive is not None:
         names = ", ".join(repr(name) for name in list(source.archive.members)[:3])
         return f"a zip archive that holds no weights of a known layout, but {names}"

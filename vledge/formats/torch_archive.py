@@ -27,7 +27,10 @@ def read(source: Source, key: str | None) -> Checkpoint:
     name = f"{archive.folder}data.pkl"
     size = archive.members[name].size
     if size > MAX_PICKLE_BYTES:
-        raise FormatError(f"a pickle of {size:,} bytes; at most {MAX_PICKLE_BYTES:,} are read")
+        raise FormatError(
+            f"a pickle of {size:,} bytes; at most {MAX_PICKLE_BYTES:,} are read (arrays of NumPy "
+            "lie in the pickle, tensors beside it: save torch.from_numpy(array))"
+        )
     root = PickleReader(bytes(archive.read(name))).read()
 
     def read_storage(storage: Storage) -> memoryview:

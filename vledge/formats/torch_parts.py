@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 from vledge.errors import FormatError
 from vledge.formats.checkpoint import Checkpoint
+from vledge.formats.numpy_records import StoredArray
 from vledge.formats.pickle_records import Call, OddKey
 from vledge.formats.tensor_view import MAX_NAME_LENGTH, checked_name
 from vledge.formats.torch_tensors import Tensor, TensorReader, as_tensor, called
@@ -66,7 +67,7 @@ def read_weights(root: object, key: str | None, reader: TensorReader, format: st
             weights[name] = reader.array(tensor)
         except FormatError as error:
             raise FormatError(f"tensor {_joined(path, name)!r}: {error}") from None
-    elsewhere = {part.path: part.what for part in survey.parts} | survey.others
+    elsewhere = {part.path: part.what for part in survey.found} | survey.others
     elsewhere = {
         other: what
         for other, what in elsewhere.items()
@@ -171,7 +172,7 @@ def _follow(root: object, key: str) -> object:
     return value
 
 
-def _tensor_at(path: str, name: str, value: object) -> Tensor | str | None:
+def _tensor_at(path: str, name: str, value: object) -> Tensor | StoredArray | str | None:
     """`as_tensor`, with an error that says where in the file."""
     try:
         return as_tensor(value)
@@ -189,6 +190,7 @@ class _Survey:
     def __init__(self) -> None:
         self.parts: list[_Part] = []
         self.others: dict[str, str] = {}
+        self._arrays: list[_Part] = []
         self._lesser: list[_Part] = []
         self._seen: set[int] = set()
         self._visited = 0
@@ -217,11 +219,15 @@ class _Survey:
         tensors = [
             found for name, child in _children(value) if (found := _tensor_at(path, name, child))
         ]
-        # Counters, losses and random generators' states are tensors too, but no weights.
-        if any(isinstance(found, Tensor) and _is_weight(found) for found in tensors) and is_dict:
-            self.parts.append(_Part(path, value, f"{len(tensors)} tensors"))
-        elif tensors:
-            self._lesser.append(_Part(path, value, f"{len(tensors)} tensors"))
+        # Counters, losses and random generators' states are tensors too, but no weights; NumPy's
+        # arrays beside torch's are means of data and the like.
+        weights = {type(found) for found in tensors if is_dict and _is_weight(found)}
+        group = (
+            self._arrays if weights == {StoredArray} else self.parts if weights else self._lesser
+        )
+        if tensors:
+            kind = "arrays" if group is self._arrays else "tensors"
+            group.append(_Part(path, value, f"{len(tensors)} {kind}"))
         for name, child in _children(value):
             if isinstance(child, dict | list | tuple | Call):
                 self.look_at(child, _joined(path, name), depth + 1)
@@ -244,13 +250,18 @@ class _Survey:
         if self._visited > MAX_VISITED:
             raise FormatError(f"the file holds more than {MAX_VISITED:,} values")
 
+    @property
+    def found(self) -> list[_Part]:
+        """All parts with weights in them, those of NumPy's arrays alone last."""
+        return self.parts + self._arrays
+
     def _note(self, path: str, what: str) -> None:
         if len(self.others) < MAX_REPORTED:
             self.others[path] = what
 
     def only_part(self) -> _Part:
         """The one part that looks like weights; FormatError where there is none or several."""
-        found = self.parts or self._lesser
+        found = self.parts or self._arrays or self._lesser
         if len(found) == 1:
             return found[0]
         if not found:
@@ -262,15 +273,15 @@ class _Survey:
         raise FormatError(f"several parts look like weights, say which one: {listed}")
 
 
-def _is_weight(tensor: Tensor) -> bool:
-    return bool(tensor.shape) and "float" in tensor.dtype
+def _is_weight(found: Tensor | StoredArray | str) -> bool:
+    return not isinstance(found, str) and bool(found.shape) and "float" in found.dtype
 
 
 class _Collection:
     """The tensors of one part under the names that ``state_dict`` gives them."""
 
     def __init__(self) -> None:
-        self.tensors: dict[str, Tensor] = {}
+        self.tensors: dict[str, Tensor | StoredArray] = {}
         self.skipped: dict[str, str] = {}
         self._visited = 0
 
@@ -291,10 +302,10 @@ class _Collection:
                 raise FormatError(f"a module tree with more than {MAX_WEIGHTS:,} tensors")
             path = checked_name(_joined(prefix, name))
             tensor = _tensor_at(prefix, name, child)
-            if isinstance(tensor, Tensor):
-                self.tensors[path] = tensor
-            elif tensor is not None:
+            if isinstance(tensor, str):
                 self.skipped[path] = tensor
+            elif tensor is not None:
+                self.tensors[path] = tensor
             elif _module_state(child) is not None:
                 self._take(child, path, depth + 1)
             elif not scripted or _is_object(child):

@@ -10,6 +10,7 @@ from typing import Final, Literal, NamedTuple
 import numpy as np
 
 from vledge.errors import FormatError
+from vledge.formats.numpy_records import StoredArray, as_array
 from vledge.formats.pickle_records import Call, Global, Persistent
 from vledge.formats.tensor_view import DTYPES, MAX_DIMENSIONS, item_size, tensor_view
 
@@ -112,8 +113,8 @@ def as_storage(record: Persistent) -> tuple[Storage, object]:
     raise FormatError("a reference out of the pickle is not one to a torch storage")
 
 
-def as_tensor(value: object) -> Tensor | str | None:
-    """A tensor; or why a value that is one cannot be read; or None for a value that is none."""
+def as_tensor(value: object) -> Tensor | StoredArray | str | None:
+    """A tensor or a NumPy array; or why one cannot be read; or None for a value that is none."""
     for _ in range(MAX_WRAPPERS):
         name = called(value)
         if name is None or not isinstance(value, Call):
@@ -123,7 +124,7 @@ def as_tensor(value: object) -> Tensor | str | None:
         if name.startswith(_TENSOR):
             return _tensor(name.removeprefix(_TENSOR), value.arguments)
         if name not in _WRAPPERS:
-            return None
+            return as_array(value)
         match value.arguments:
             case (Global() as function, _, tuple(arguments), _, *_):
                 value = Call(function, arguments)
@@ -191,13 +192,43 @@ class TensorReader:
         self._byte_order = byte_order
         self._contents: dict[Storage, memoryview] = {}
         self._copied: dict[str, int] = {}
-        self._arrays: dict[Tensor, np.ndarray] = {}
+        self._arrays: dict[Tensor | StoredArray, np.ndarray] = {}
+        self._encoded: dict[int, bytes] = {}
 
-    def array(self, tensor: Tensor) -> np.ndarray:
+    def array(self, tensor: Tensor | StoredArray) -> np.ndarray:
         """The values of a tensor; tied tensors give one and the same array."""
         if tensor not in self._arrays:
-            self._arrays[tensor] = self._view(tensor)
+            self._arrays[tensor] = (
+                self._view(tensor) if isinstance(tensor, Tensor) else self._stored(tensor)
+            )
         return self._arrays[tensor]
+
+    def _stored(self, stored: StoredArray) -> np.ndarray:
+        content = stored.content
+        key = id(content)  # the records keep it
+        if isinstance(content, str):
+            if key not in self._encoded:
+                try:
+                    self._encoded[key] = content.encode(stored.encoding)
+                except UnicodeEncodeError:
+                    raise FormatError("the contents of an array are no bytes") from None
+            content = self._encoded[key]
+        if len(content) != stored.nbytes:
+            raise FormatError(
+                f"shape {stored.shape} of {stored.dtype} does not make {len(content):,} bytes"
+            )
+        array = tensor_view(
+            content, stored.dtype, stored.shape, stored.strides, 0, stored.byte_order
+        )
+        if array.base is None or stored.dtype == "bool":
+            self._count_copy(f"array {key}", array, len(content))
+        return array
+
+    def _count_copy(self, key: str, array: np.ndarray, held: int) -> None:
+        copied = self._copied.get(key, 0) + array.nbytes
+        if copied > MAX_COPIES * held:
+            raise FormatError(f"the views of {key} add up to many times it")
+        self._copied[key] = copied
 
     def _view(self, tensor: Tensor) -> np.ndarray:
         storage = tensor.storage
@@ -211,8 +242,5 @@ class TensorReader:
         if (
             array.base is None or widened or tensor.dtype == "bool"
         ):  # a bool's values were looked at
-            copied = self._copied.get(storage.key, 0) + array.nbytes
-            if copied > MAX_COPIES * len(content):
-                raise FormatError(f"the views of storage {storage.key!r} add up to many times it")
-            self._copied[storage.key] = copied
+            self._count_copy(f"storage {storage.key!r}", array, len(content))
         return array

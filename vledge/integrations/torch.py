@@ -34,6 +34,7 @@ try:
 except ImportError as error:
     raise MissingDependencyError("vledge.export needs torch: pip install torch") from error
 
+from vledge.integrations.torch_bare import bare
 from vledge.integrations.torch_layers import add_layers, layer_values
 from vledge.integrations.torch_module import (
     Flat,
@@ -44,6 +45,7 @@ from vledge.integrations.torch_module import (
     input_axes,
     run,
     sized_inputs,
+    unparametrized,
 )
 
 __all__ = ["export", "recorded"]
@@ -66,7 +68,9 @@ def export(
 
     Parameters
     ----------
-    module : run in ``eval()``, on the CPU; the modes of all its parts are put back
+    module : run in ``eval()``, on the CPU; the modes of all its parts are put back. What wraps it
+        or its parts (torch.compile, DataParallel, AveragedModel, …) is left out of the graph, and
+        parametrisations and other norms of weights are computed once, as part of the weights
     example_inputs : what ``module(*example_inputs)`` takes: a tensor or a tuple of tensors, of
         tuples of tensors such as ``(h_0, c_0)``, and of PackedSequences. A PackedSequence becomes
         two inputs of the model: padded data, in the layout of the module's recurrent layers, and
@@ -87,13 +91,15 @@ def export(
     Raises UnsupportedError for a module that the exporter refuses (an LSTM with ``proj_size``, code
     that no graph can hold), VledgeError with the diagnosis if the model is not the module.
     """
-    flat = Flat(module, example_inputs, input_names, output_names)
-    with evaluating(flat):
+    with (
+        bare(module) as inner,
+        evaluating(flat := Flat(inner, example_inputs, input_names, output_names)),
+    ):
         axes = input_axes(flat, dynamic_axes)
         cases = sized_inputs(flat, axes, dynamic_lengths, seed)
         reference = _observed(flat, cases, axes, seed)
         reference.carry = dict(carry or {})
-        model = _converted(flat, cases[0], reference.axes, dynamic_lengths)
+        model = _converted(unparametrized(flat), cases[0], reference.axes, dynamic_lengths)
         check_carry(model, reference.carry)
         _complete(flat, model if layers else None, cases, reference)
     report = validate(model, reference)
@@ -122,8 +128,10 @@ def recorded(
 
     With ``model``, the outputs of each of its recurrent layers are recorded, too.
     """
-    flat = Flat(module, example_inputs, input_names, output_names)
-    with evaluating(flat):
+    with (
+        bare(module) as inner,
+        evaluating(flat := Flat(inner, example_inputs, input_names, output_names)),
+    ):
         axes = input_axes(flat, dynamic_axes)
         cases = sized_inputs(flat, axes, dynamic_lengths, seed)
         reference = _observed(flat, cases, axes, seed)

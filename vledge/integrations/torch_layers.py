@@ -91,7 +91,8 @@ def _one_layer(module: torch.nn.RNNBase, hx: Any, number: int) -> tuple[torch.nn
     directions = 2 if module.bidirectional else 1
     width = module.input_size if number == 0 else directions * module.hidden_size
     options = {"nonlinearity": module.nonlinearity} if isinstance(module, torch.nn.RNN) else {}
-    kind: Any = type(module)
+    # a class of torch's own: neither parametrised nor a model's, whose arguments may be others
+    kind: Any = next(k for k in type(module).__mro__ if k.__module__ == torch.nn.LSTM.__module__)
     layer = kind(
         width,
         module.hidden_size,

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.nn.utils import parametrize
 from torch.nn.utils import rnn as packing
 
 from vledge.errors import UnsupportedError
@@ -25,6 +26,7 @@ __all__ = [
     "input_axes",
     "run",
     "sized_inputs",
+    "unparametrized",
 ]
 
 
@@ -258,11 +260,36 @@ def run(flat: Flat, inputs: Mapping[str, torch.Tensor]) -> list[np.ndarray]:
 
 
 def in_double(flat: Flat) -> Flat:
-    doubled = copy.copy(flat)
-    doubled._modules = {"module": copy.deepcopy(flat.module).double()}
-    layers = doubled.module.modules()
-    doubled.recurrent = [m for m in layers if isinstance(m, torch.nn.RNNBase)]
-    return doubled
+    return _around(flat, copy.deepcopy(flat.module).double())
+
+
+def unparametrized(flat: Flat) -> Flat:
+    """The same with every parametrised weight as the plain weight that it comes to.
+
+    torch's exporter knows few of the functions that parametrisations are made of.
+    """
+    if not any(map(parametrize.is_parametrized, flat.module.modules())):
+        return flat
+    module = copy.deepcopy(flat.module)
+    for part in list(module.modules()):
+        if not parametrize.is_parametrized(part):
+            continue
+        parametrized: Any = part.parametrizations
+        with torch.no_grad():
+            values = {name: torch.nn.Parameter(getattr(part, name)) for name in parametrized}
+        # remove_parametrizations() would change the class, which is the original module's, too
+        part.__class__ = parametrize.type_before_parametrizations(part)
+        del part.parametrizations
+        for name, value in values.items():
+            setattr(part, name, value)
+    return _around(flat, module)
+
+
+def _around(flat: Flat, module: torch.nn.Module) -> Flat:
+    other = copy.copy(flat)
+    other._modules = {"module": module}
+    other.recurrent = [m for m in module.modules() if isinstance(m, torch.nn.RNNBase)]
+    return other
 
 
 def doubled(inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

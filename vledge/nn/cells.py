@@ -12,6 +12,7 @@ from vledge._ext.weights import GATES, Direction
 from vledge.array_like import array_of
 from vledge.nn.dtype import contiguous, float_dtype, require_cpu, wrong_dtype
 from vledge.nn.packed import PackedModule
+from vledge.nn.plain_weights import PlainWeights, plain_name
 from vledge.nn.recognize import read_cell
 
 __all__ = ["GRUCell", "LSTMCell", "RNNCell"]
@@ -56,6 +57,7 @@ class CellBase(PackedModule):
     def _from_weights(
         cls, cell: str, weights: Mapping[str, np.ndarray], prefix: str, options: dict[str, Any]
     ) -> Any:
+        weights, prefix = PlainWeights.of(weights), plain_name(prefix)
         stack = read_cell(weights, prefix, GATES[cell], cls.__name__)
         if options.get("dtype") is None:
             options["dtype"] = stack.dtype

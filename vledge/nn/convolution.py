@@ -10,6 +10,7 @@ import numpy as np
 from vledge.nn.correlation import Kernel
 from vledge.nn.dtype import checked_input, float_dtype, require_cpu
 from vledge.nn.packed import PackedModule
+from vledge.nn.plain_weights import layer_weights
 from vledge.nn.windows import window_of
 
 __all__ = ["Conv1d"]
@@ -85,12 +86,13 @@ class Conv1d(PackedModule):
     ) -> Conv1d:
         """Build the layer from ``weight`` and, if it is there, ``bias`` under ``prefix``; what does
         not show in the shapes (stride, padding, dilation, groups) is given in ``options``."""
-        weight = weights[prefix + "weight"]
+        weights = layer_weights(weights, prefix, "Conv1d", 3)
+        weight = weights["weight"]
         options.setdefault("dtype", np.float64 if weight.dtype == np.float64 else np.float32)
-        bias = prefix + "bias" in weights
+        bias = "bias" in weights
         in_channels = weight.shape[1] * options.get("groups", 1)
         layer = cls(in_channels, weight.shape[0], weight.shape[2], bias=bias, **options)
-        layer.load_state_dict({n: weights[prefix + n] for n in layer._declared})
+        layer.load_state_dict({n: weights[n] for n in layer._declared})
         return layer
 
     def forward(self, input: Any) -> np.ndarray:

@@ -11,6 +11,7 @@ import numpy as np
 from vledge.array_like import array_of, each_sequence
 from vledge.nn.dtype import float_dtype, require_cpu
 from vledge.nn.module import Module
+from vledge.nn.plain_weights import layer_weights
 
 __all__ = ["Embedding", "EmbeddingBag"]
 
@@ -65,7 +66,8 @@ class Embedding(Module):
         cls, weights: Mapping[str, np.ndarray], prefix: str = "", *, padding_idx: int | None = None
     ) -> Embedding:
         """Build the layer from ``weight`` under ``prefix``."""
-        weight = weights[prefix + "weight"]
+        weights = layer_weights(weights, prefix, "Embedding", 2)
+        weight = weights["weight"]
         dtype = np.float64 if weight.dtype == np.float64 else np.float32
         layer = cls(weight.shape[0], weight.shape[1], padding_idx, dtype=dtype)
         layer.load_state_dict({"weight": weight})

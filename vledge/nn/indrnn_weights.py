@@ -9,12 +9,15 @@ from typing import Any
 
 import numpy as np
 
+from vledge.nn.plain_weights import PlainWeights, missing_weight, plain_name
+
 __all__ = ["IndRNNWeights", "indrnn_prefixes", "read_indrnn"]
 
 # (layer, direction or none) of the recurrent weights that a naming begins with
 _OWN = re.compile(r"weight_hh_l(\d+)(_reverse)?")
 _STEFOE = re.compile(r"cells\.(\d+)\.([01])\.weight_hh")
 _AUTHORS = re.compile(r"RNNs\.(\d+)\.indrnn1\.(?:cells\.([01])\.)?weight_hh")
+_READ = re.compile(r"(?:weight_ih|weight_hh|bias_ih)_l\d+(?:_reverse)?|(?:cells|bns|DIs|RNNs)\..+")
 _FIRST = re.compile(
     r"(?P<prefix>(?:.*\.)?)"
     r"(?:weight_hh_l0|cells\.0\.0\.weight_hh|RNNs\.0\.indrnn1\.(?:cells\.0\.)?weight_hh)"
@@ -30,10 +33,10 @@ class IndRNNWeights:
     dtype: np.dtype
 
 
-def indrnn_prefixes(weights: Mapping[str, np.ndarray]) -> list[str]:
+def indrnn_prefixes(weights: PlainWeights) -> list[str]:
     """What stands before each IndRNN's names; its recurrent weights are vectors, as no other's."""
-    matches = (_FIRST.fullmatch(name) for name, array in weights.items() if array.ndim == 1)
-    return [match["prefix"] for match in matches if match]
+    matches = (match for match in map(_FIRST.fullmatch, weights) if match)
+    return [match["prefix"] for match in matches if weights.ndim(match[0]) == 1]
 
 
 def read_indrnn(
@@ -46,20 +49,25 @@ def read_indrnn(
     """See :meth:`vledge.nn.IndRNN.from_weights`."""
     if batch_norm not in (None, "before", "after"):
         raise ValueError(f"batch_norm must be 'before', 'after' or None, got {batch_norm!r}")
-    local = {n[len(prefix) :]: np.asarray(a) for n, a in weights.items() if n.startswith(prefix)}
+    plain, prefix = PlainWeights.of(weights), plain_name(prefix)
+    local = {
+        n[len(prefix) :]: plain[n]
+        for n in plain
+        if n.startswith(prefix) and _READ.fullmatch(n, len(prefix))
+    }
+    begun = {p: [n for n in local if p.fullmatch(n)] for p in (_OWN, _STEFOE, _AUTHORS)}
+    firsts = [f"{prefix}{names[0]}" for names in begun.values() if names]
+    if len(firsts) > 1:
+        raise ValueError(f"{' and '.join(firsts)} begin an IndRNN each, and only one can be meant")
     for pattern, read in ((_OWN, _own), (_STEFOE, _stefoe), (_AUTHORS, _authors)):
-        places = {(int(m[1]), m[2] or "") for m in map(pattern.fullmatch, local) if m}
+        places = {(int(m[1]), m[2] or "") for m in map(pattern.fullmatch, begun[pattern]) if m}
         if places:
             layers = 1 + max(layer for layer, _ in places)
             reverse = any(direction in ("1", "_reverse") for _, direction in places)
             given = _Given(local, layers, reverse, batch_norm, last_norm, eps)
             return _checked(read(given), layers, reverse, prefix)
-    shown = ", ".join(list(local or weights)[:8])
-    raise KeyError(
-        f"no {prefix}weight_hh_l0, {prefix}cells.0.0.weight_hh or "
-        f"{prefix}RNNs.0.indrnn1.weight_hh, with which an IndRNN's weights begin; there is "
-        f"{shown or 'nothing'}"
-    )
+    first = f"weight_hh_l0, {prefix}cells.0.0.weight_hh or {prefix}RNNs.0.indrnn1.weight_hh"
+    raise missing_weight(plain, prefix, first, "IndRNN", indrnn_prefixes(plain))
 
 
 @dataclass(frozen=True)
@@ -117,6 +125,8 @@ def _authors(given: _Given) -> dict[str, np.ndarray]:
         found[_name("bias_ih", layer)] = given[f"DIs.{layer}.fc.bias"]
         recurrent = f"RNNs.{layer}.indrnn1."
         inner = f"{recurrent}cells.0.weight_hh"
+        if {inner, f"{recurrent}weight_hh"} <= given.arrays.keys():
+            raise ValueError(f"{inner} and {recurrent}weight_hh claim the same weight")
         found[_name("weight_hh", layer)] = given[
             inner if inner in given.arrays else f"{recurrent}weight_hh"
         ]

@@ -12,6 +12,7 @@ from vledge.array_like import each_sequence
 from vledge.nn.dtype import checked_input, float_dtype, require_cpu
 from vledge.nn.module import Module
 from vledge.nn.packed import PackedModule
+from vledge.nn.plain_weights import layer_weights
 
 __all__ = ["Identity", "Linear"]
 
@@ -46,12 +47,13 @@ class Linear(PackedModule):
         cls, weights: Mapping[str, np.ndarray], prefix: str = "", *, dtype: Any = None
     ) -> Linear:
         """Build the layer from ``weight`` and, if it is there, ``bias`` under ``prefix``."""
-        weight = weights[prefix + "weight"]
-        bias = prefix + "bias" in weights
+        weights = layer_weights(weights, prefix, "Linear", 2)
+        weight = weights["weight"]
+        bias = "bias" in weights
         if dtype is None:
             dtype = np.float64 if weight.dtype == np.float64 else np.float32
         layer = cls(weight.shape[1], weight.shape[0], bias, dtype=dtype)
-        layer.load_state_dict({n: weights[prefix + n] for n in layer._declared})
+        layer.load_state_dict({n: weights[n] for n in layer._declared})
         return layer
 
     @each_sequence

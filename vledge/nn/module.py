@@ -16,14 +16,12 @@ import numpy as np
 from vledge.array_like import array_of
 from vledge.nn.dtype import conversion, require_cpu
 from vledge.nn.model_strategy import call_by_strategy
+from vledge.nn.plain_weights import PlainWeights, plain_name
 
 if TYPE_CHECKING:
     from vledge.streaming import Stream
 
 __all__ = ["LoadResult", "Module", "Parameter"]
-
-# Prefixes that training wrappers put before every name: DataParallel's and torch.compile's.
-_WRAPPERS = ("module.", "_orig_mod.")
 
 
 class Parameter(np.ndarray):
@@ -250,36 +248,55 @@ class Module:
         return state
 
     def load_state_dict(
-        self, state_dict: Mapping[str, np.ndarray], strict: bool = True, assign: bool = False
+        self,
+        state_dict: Mapping[str, np.ndarray],
+        strict: bool = True,
+        assign: bool = False,
+        *,
+        prefix: str = "",
     ) -> LoadResult:
         """Load weights by name; nothing is changed unless everything fits.
 
         Parameters
         ----------
         state_dict : mapping of str to ndarray
-            For example of :func:`vledge.load_weights`. A ``module.`` or ``_orig_mod.`` prefix on
-            every name (DataParallel, torch.compile) is taken off. Values are converted to the
+            For example of :func:`vledge.load_weights`. What wrappers put into names
+            (DataParallel's ``module``, torch.compile's ``_orig_mod``, …) is taken out, and weights
+            in pieces (weight norm, spectral norm, pruning masks, weight drop) are folded, but a
+            name that the module itself has is taken as it stands. Values are converted to the
             module's dtype.
         strict : bool
             Whether missing and unexpected names are errors.
         assign : bool
             torch's; does nothing: a layer keeps its dtype, and weights are laid out anew.
+        prefix : str
+            What stands before the module's names, with its dot, such as Lightning's ``model.``;
+            names without it are not looked at.
 
         Raises
         ------
         RuntimeError
-            One error that lists every missing, unexpected and mis-shaped name.
+            One error that lists every missing, unexpected and mis-shaped name, and whatever has no
+            one value: names that contradict each other, pieces that cannot be put together.
         """
-        state = _without_wrapper_prefix(state_dict, set(self._modules))
-        expected = list(self._named_declared())
+        prefix = plain_name(prefix)
+        expected = list(self._named_declared(prefix))
         names = {full for full, *_ in expected}
+        state = PlainWeights(state_dict, expected=names)
         missing = [full for full, _, _, d in expected if full not in state and not d.optional]
-        unexpected = [name for name in state if name not in names]
+        unexpected = [
+            key
+            for name in state
+            if name not in names and name.startswith(prefix)
+            for key in state.keys_of(name)
+        ]
         problems = []
         if strict and unexpected:
             problems.append("Unexpected key(s) in state_dict: " + _quoted(unexpected))
         if strict and missing:
             problems.append("Missing key(s) in state_dict: " + _quoted(missing))
+            if len(missing) == sum(not declared.optional for *_, declared in expected):
+                problems += _other_prefix(state, [name.removeprefix(prefix) for name in missing])
         loads: dict[int, tuple[Module, dict[str, np.ndarray]]] = {}
         for full, module, local, declared in expected:
             if full in state:
@@ -479,18 +496,11 @@ def _checked(name: str, array: Any, declared: Declared) -> np.ndarray:
     return np.ascontiguousarray(array, declared.dtype)
 
 
-def _without_wrapper_prefix(
-    state: Mapping[str, np.ndarray], children: set[str]
-) -> dict[str, np.ndarray]:
-    state = dict(state)
-    found = True
-    while found and state:
-        found = False
-        for prefix in _WRAPPERS:
-            if prefix[:-1] not in children and all(name.startswith(prefix) for name in state):
-                state = {name[len(prefix) :]: array for name, array in state.items()}
-                found = True
-    return state
+def _other_prefix(state: PlainWeights, names: list[str]) -> list[str]:
+    """A suggestion, if all names are there under a prefix."""
+    ends = [name.removesuffix(names[0]) for name in state if name.endswith("." + names[0])]
+    fitting = [end for end in ends if all(end + name in state for name in names)]
+    return [f"did you mean prefix={fitting[0]!r}?"] if fitting else []
 
 
 def _quoted(names: list[str]) -> str:

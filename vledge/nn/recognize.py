@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from vledge.nn.plain_weights import PlainWeights, missing_weight
+
 __all__ = ["RecurrentLayer", "recognize"]
 
 _NAME = r"(?P<prefix>(?:.*\.)?)weight_hh(?:_l(?P<layer>\d+)(?P<reverse>_reverse)?)?"
@@ -18,7 +20,7 @@ class RecurrentLayer(NamedTuple):
     """One stack of recurrent layers, or one cell, as torch names its weights; or an IndRNN."""
 
     kind: str  #: RNN, GRU, LSTM, RNNCell, GRUCell, LSTMCell or IndRNN
-    prefix: str  #: what stands before ``weight_ih_l0``, or an IndRNN's first name, with its dot
+    prefix: str  #: before ``weight_ih_l0`` or an IndRNN's first name, with its dot, less wrappers
     input_size: int
     hidden_size: int
     num_layers: int
@@ -36,17 +38,20 @@ class Stack(NamedTuple):
 
 
 def recognize(weights: Mapping[str, np.ndarray]) -> list[RecurrentLayer]:
-    """Find the recurrent layers in a state_dict.
+    """Find the recurrent layers in a state_dict, by their :class:`PlainWeights`' names.
 
     A name ending in ``weight_hh_l0`` begins a stack, one ending in ``weight_hh`` is a cell; the
     kind follows from the number of gates, rows of weight_hh by its columns (or by weight_hr's with
     a projection). Weights that only look alike (shapes that do not fit together) are left out.
     IndRNNs are found by any of the names that :meth:`vledge.nn.IndRNN.from_weights` reads.
     """
+    weights = PlainWeights.of(weights)
     found = _independent(weights)
     for name in weights:
         match = re.fullmatch(_NAME, name)
         if not match or match["layer"] not in (None, "0") or match["reverse"]:
+            continue
+        if name.replace("weight_hh", "weight_ih") not in weights:
             continue
         prefix, is_cell = match["prefix"], match["layer"] is None
         for gates, kind in _KINDS.items():
@@ -71,7 +76,7 @@ def recognize(weights: Mapping[str, np.ndarray]) -> list[RecurrentLayer]:
     return found
 
 
-def _independent(weights: Mapping[str, np.ndarray]) -> list[RecurrentLayer]:
+def _independent(weights: PlainWeights) -> list[RecurrentLayer]:
     # imported by who looks for layers: its regular expressions and dataclasses take time
     from vledge.nn.indrnn_weights import indrnn_prefixes, read_indrnn
 
@@ -91,15 +96,16 @@ def _is_part(local: str) -> bool:
     return re.fullmatch(r"(weight|bias)_(ih|hh|hr)(_l\d+(_reverse)?)?", local) is not None
 
 
-def read_stack(weights: Mapping[str, np.ndarray], prefix: str, gates: int, kind: str) -> Stack:
+def read_stack(weights: PlainWeights, prefix: str, gates: int, kind: str) -> Stack:
     """Sizes of torch.nn.RNN's, GRU's or LSTM's weights.
 
     Raises
     ------
     KeyError
-        There is no ``weight_ih_l0`` under the prefix; the message lists what there is.
+        There is no ``weight_ih_l0`` under the prefix; the message lists what there is, and names a
+        prefix that fits.
     ValueError
-        Names or shapes do not make a stack of this kind.
+        Names or shapes do not make a stack of this kind, or a weight has no one value.
     """
     names = {n[len(prefix) :] for n in weights if n.startswith(prefix)}
     first = _required(weights, prefix, "weight_ih_l0", kind)
@@ -153,7 +159,7 @@ def read_stack(weights: Mapping[str, np.ndarray], prefix: str, gates: int, kind:
     )
 
 
-def read_cell(weights: Mapping[str, np.ndarray], prefix: str, gates: int, kind: str) -> Stack:
+def read_cell(weights: PlainWeights, prefix: str, gates: int, kind: str) -> Stack:
     """Sizes of a torch RNNCell's, GRUCell's or LSTMCell's weights; raises as :func:`read_stack`."""
     weight_ih = _required(weights, prefix, "weight_ih", kind)
     weight_hh = _required(weights, prefix, "weight_hh", kind)
@@ -164,7 +170,9 @@ def read_cell(weights: Mapping[str, np.ndarray], prefix: str, gates: int, kind: 
     if bias:
         expected.update(bias_ih=(rows,), bias_hh=(rows,))
     for name, shape in expected.items():
-        array = _required(weights, prefix, name, kind)
+        if prefix + name not in weights:
+            raise ValueError(f"no {prefix}{name}, though there is {prefix}bias_ih")
+        array = weights[prefix + name]
         if array.shape != shape:
             raise ValueError(
                 f"{prefix}{name} has shape {array.shape}, expected {shape} of a {kind}"
@@ -173,11 +181,10 @@ def read_cell(weights: Mapping[str, np.ndarray], prefix: str, gates: int, kind: 
     return Stack(sizes, _dtype(weight_hh))
 
 
-def _required(weights: Mapping[str, np.ndarray], prefix: str, name: str, kind: str) -> np.ndarray:
+def _required(weights: PlainWeights, prefix: str, name: str, kind: str) -> np.ndarray:
     if prefix + name not in weights:
-        present = [n for n in weights if n.startswith(prefix)] or list(weights)
-        shown = ", ".join(present[:8]) + (", ..." if len(present) > 8 else "")
-        raise KeyError(f"no {prefix}{name}, which a {kind} has; there is {shown or 'nothing'}")
+        fitting = [layer.prefix for layer in recognize(weights) if layer.kind == kind]
+        raise missing_weight(weights, prefix, name, kind, fitting)
     return weights[prefix + name]
 
 

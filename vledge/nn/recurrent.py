@@ -19,6 +19,7 @@ from vledge.nn.dtype import contiguous, float_dtype, require_cpu, wrong_dtype
 from vledge.nn.model_strategy import MODEL_STRATEGY
 from vledge.nn.module import Module
 from vledge.nn.nonlinearity import Nonlinearity, nonlinearity, written
+from vledge.nn.plain_weights import PlainWeights, plain_name
 from vledge.nn.recognize import read_stack
 from vledge.packing import (
     PackedSequence,
@@ -226,6 +227,7 @@ class RecurrentBase(Module):
     def _from_weights(
         cls, cell: str, weights: Mapping[str, np.ndarray], prefix: str, options: dict[str, Any]
     ) -> Any:
+        weights, prefix = PlainWeights.of(weights), plain_name(prefix)
         stack = read_stack(weights, prefix, GATES[cell], cls.__name__)
         if options.get("dtype") is None:
             options["dtype"] = stack.dtype

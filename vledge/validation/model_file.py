@@ -13,6 +13,7 @@ from vledge.formats.graph_definition import Graph, Model, Node, ValueInfo
 from vledge.graph.operators.recurrent import TORCH_ORDER
 from vledge.graph.session import read_model
 from vledge.nn import RecurrentLayer, recognize
+from vledge.nn.plain_weights import PlainWeights
 from vledge.validation.bundle import Reference
 
 __all__ = ["in_onnx_order", "layer_model", "layer_weights", "only_layer", "read_any_model"]
@@ -38,16 +39,19 @@ def read_any_model(path: str | os.PathLike[str], reference: Reference | None = N
         raise UnsupportedError(f"{os.fspath(path)}: {error}") from None
 
 
-def layer_weights(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """A file's weights, float16 as the float32 that layers run in."""
-    return {
-        name: array.astype(np.float32) if array.dtype == np.float16 else array
-        for name, array in load_weights(path).items()
-    }
+def layer_weights(path: str | os.PathLike[str]) -> PlainWeights:
+    """A file's weights by their plain names, float16 as the float32 that layers run in."""
+    return PlainWeights(
+        {
+            name: array.astype(np.float32) if array.dtype == np.float16 else array
+            for name, array in load_weights(path).items()
+        }
+    )
 
 
 def only_layer(weights: Mapping[str, np.ndarray]) -> RecurrentLayer:
     """The one recurrent layer that weights make; UnsupportedError if there is more to them."""
+    weights = PlainWeights.of(weights)
     layers = recognize(weights)
     kinds = ", ".join(f"{layer.kind} {layer.prefix!r}" for layer in layers) or "none"
     others = [n for n in weights if not layers or not n.startswith(layers[0].prefix)]
@@ -66,6 +70,7 @@ def layer_model(weights: Mapping[str, np.ndarray], batch_first: bool, inputs: se
     Inputs ``x`` and, where ``inputs`` names them, ``lengths`` [B], ``h_0`` and ``c_0``
     [num_layers * D, B, H]; outputs ``output``, ``h_n`` and, for an LSTM, ``c_n`` as torch's.
     """
+    weights = PlainWeights.of(weights)
     layer = only_layer(weights)
     suffixes = ["", "_reverse"][: 1 + layer.bidirectional]
     directions = len(suffixes)

@@ -1,0 +1,170 @@
+"""Weights in several files with an index, as transformers writes them, and folders of weights.
+
+``model.safetensors.index.json`` and ``pytorch_model.bin.index.json`` map each weight to its file.
+The files must lie beside the index: it must not be able to read what is elsewhere on the machine.
+Source: huggingface_hub's serialization, ``split_state_dict_into_shards_factory``.
+"""
+
+import importlib
+import json
+import os
+import re
+import stat
+from pathlib import PurePosixPath
+from typing import Final
+
+from vledge.errors import FormatError
+from vledge.formats.checkpoint import Checkpoint
+from vledge.formats.source import Source, identified, open_source
+from vledge.formats.tensor_view import checked_name
+
+__all__ = ["read", "weights_file"]
+
+MAX_INDEX_BYTES: Final = 32 << 20
+MAX_SHARDS: Final = 1_000
+SHOWN: Final = 10
+
+# Formats that a shard may be of: those that hold named tensors and nothing else.
+_SHARDS: Final = {"safetensors_file", "torch_archive", "torch_legacy"}
+# What stands in a folder, in the order in which transformers looks, and its usual name.
+_FOLDERS: Final = ((".safetensors", "model.safetensors"), (".bin", "pytorch_model.bin"))
+_INDEX: Final = ".index.json"
+_ONE_OF_MANY = re.compile(r".*-\d+-of-\d+\.\w+")
+
+
+def read(source: Source, key: str | None) -> Checkpoint:
+    """Read every weight of the index; it has no parts that a ``key`` could name."""
+    if key is not None:
+        raise FormatError(f"key={key!r} names no part: an index of weights has only one")
+    places = _weight_map(source)
+    folder = os.path.realpath(os.path.dirname(os.path.abspath(source.path)))
+    shards = list(dict.fromkeys(places.values()))
+    if len(shards) > MAX_SHARDS:
+        raise FormatError(f"an index of {len(shards):,} files; at most {MAX_SHARDS:,} are read")
+    paths = {shard: _path_of(folder, shard) for shard in shards}
+    missing = [shard for shard, path in paths.items() if not os.path.exists(path)]
+    if missing:
+        raise FormatError(f"the index names files that are not beside it: {_listed(missing)}")
+    found: dict[str, Checkpoint] = {}
+    owner: dict[str, str] = {}
+    for shard, path in paths.items():
+        found[shard] = _read_shard(shard, path)
+        for name in found[shard].weights:
+            if name in owner:
+                raise FormatError(f"weight {name!r} is in two files, {owner[name]} and {shard}")
+            owner[name] = shard
+    absent = [
+        f"{name!r} ({shard})"
+        for name, shard in places.items()
+        if owner.get(name) != shard and name not in found[shard].skipped
+    ]
+    if absent:
+        raise FormatError(
+            f"weights that are not in the files that the index names: {_listed(absent)}"
+        )
+    weights = {name: found[s].weights[name] for name, s in places.items() if name in owner}
+    skipped = {name: why for shard in found.values() for name, why in shard.skipped.items()}
+    skipped |= {
+        name: f"in {shard}, but not in the index"
+        for name, shard in owner.items()
+        if name not in places
+    }
+    return Checkpoint(source.format, "", weights, skipped, {})
+
+
+def _weight_map(source: Source) -> dict[str, str]:
+    if len(source.data) > MAX_INDEX_BYTES:
+        raise FormatError(f"an index of more than {MAX_INDEX_BYTES:,} bytes")
+    try:
+        index = json.loads(source.data[:].decode("utf-8"), object_pairs_hook=_distinct)
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"no index of weights: {error}") from None
+    places = index.get("weight_map") if isinstance(index, dict) else None
+    if not isinstance(places, dict) or not all(isinstance(file, str) for file in places.values()):
+        raise FormatError("its weight_map is no object of files' names")
+    if not places:
+        raise FormatError("its weight_map names no weights")
+    return {checked_name(name): file for name, file in places.items()}
+
+
+def _distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    entries = dict(pairs)
+    if len(entries) != len(pairs):
+        raise FormatError("a name stands in the index twice")
+    return entries
+
+
+def _path_of(folder: str, shard: str) -> str:
+    """Where a shard is; FormatError for whatever is, or leads, out of the folder.
+
+    Links are refused but those of Hugging Face's cache, ``snapshots/REVISION/x -> blobs/HASH``.
+    """
+    plain = PurePosixPath(shard)
+    if (
+        not plain.name
+        or plain.is_absolute()
+        or ".." in plain.parts
+        or "\\" in shard
+        or not shard.isprintable()
+        or len(shard) > 255
+        or os.path.splitdrive(shard)[0]
+    ):
+        raise FormatError(
+            f"the index names the file {shard[:80]!r}: only plain paths below its folder are read"
+        )
+    path = os.path.join(folder, *plain.parts)
+    real = os.path.realpath(path)
+    snapshots, _ = os.path.split(folder)
+    blobs = os.path.join(os.path.dirname(snapshots), "blobs")
+    cached = os.path.basename(snapshots) == "snapshots" and os.path.dirname(real) == blobs
+    if real != path and not cached:
+        raise FormatError(f"the index names the file {shard!r}, which is or lies behind a link")
+    if os.path.exists(real) and not stat.S_ISREG(os.stat(real).st_mode):
+        raise FormatError(f"the index names {shard!r}, which is not a regular file")
+    return real
+
+
+def _read_shard(shard: str, path: str) -> Checkpoint:
+    try:
+        source, module = identified(open_source(path))
+        if module not in _SHARDS:
+            raise FormatError(f"{source.format} cannot be one of several files of weights")
+        checkpoint: Checkpoint = importlib.import_module(f"vledge.formats.{module}").read(
+            source, None
+        )
+    except FormatError as error:
+        raise FormatError(f"{shard}: {error}") from None
+    return checkpoint
+
+
+def weights_file(folder: str) -> str:
+    """The one file of weights, or index of several, in a folder; FormatError if that is not clear.
+
+    safetensors go before torch's files, and transformers' own names before others, as there.
+    """
+    names = sorted(os.listdir(folder))
+    for ending, usual in _FOLDERS:
+        fitting = [
+            name
+            for name in names
+            if name.endswith((ending, ending + _INDEX)) and not _ONE_OF_MANY.fullmatch(name)
+        ]
+        own = [name for name in fitting if name in (usual, usual + _INDEX)]
+        if len(own or fitting) > 1:
+            raise FormatError(f"a folder with several files of weights: {_listed(own or fitting)}")
+        if own or fitting:
+            return os.path.join(folder, (own or fitting)[0])
+    if ".metadata" in names:
+        raise FormatError(
+            "a folder of torch.distributed.checkpoint, which is not read: make one file of it by "
+            "python -m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER FILE"
+        )
+    raise FormatError(
+        "a folder without a file of weights or an index of them (*.safetensors, *.bin, "
+        f"*{_INDEX}); it holds {_listed(names) or 'nothing'}"
+    )
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
