@@ -441,9 +441,9 @@ def _expected(info: ValueInfo) -> _Expected:
 
 def _as_declared(expected: _Expected) -> tuple[str, int, tuple[int, ...] | None]:
     """What `Plan.run_feed` compares with; what it cannot say is -1, which no array is of."""
-    tensor = expected.dtype is not None and expected.type in DTYPES
-    number = expected.dtype.num if tensor and expected.dtype.kind != "O" else -1
-    shape = expected.shape
+    dtype, shape = expected.dtype, expected.shape
+    usual = dtype is not None and dtype.kind != "O" and expected.type in DTYPES
+    number = dtype.num if dtype is not None and usual else -1
     sizes = None if shape is None else tuple(s if type(s) is int else -1 for s in shape)
     return expected.name, number, sizes
 

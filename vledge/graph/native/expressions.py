@@ -251,8 +251,8 @@ def power(chain: Chain, site: Site, x: Value, _: None) -> Value | None:
     """The exponent may be of another dtype."""
     exponent = site.constant(1)
     if exponent is None:
-        known = site.dtype(1)
-        return chain("power", x, chain.operand(site.node.inputs[1])) if known == _NUMBER else None
+        operand = chain.operand(site.node.inputs[1]) if site.dtype(1) == _NUMBER else None
+        return None if operand is None else chain("power", x, operand)
     if exponent.dtype.kind not in "iuf":
         return None
     if exponent.size != 1:

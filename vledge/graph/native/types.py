@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import numpy as np
@@ -11,6 +11,9 @@ from vledge.formats.element_types import DTYPES, dtype_of
 from vledge.formats.graph_definition import Graph, Node
 
 __all__ = ["infer"]
+
+_Dtype = Callable[[str], np.dtype | None]  # a value's, where it is known
+_Note = Callable[[str, np.dtype | None], None]
 
 _BOOL: Final = frozenset(
     "And Equal Greater GreaterOrEqual IsInf IsNaN Less LessOrEqual Not Or Xor".split()  # noqa: SIM905
@@ -75,7 +78,7 @@ def infer(
     return dtypes
 
 
-def _note_states(node: Node, dtype, note) -> None:  # type: ignore[no-untyped-def]
+def _note_states(node: Node, dtype: _Dtype, note: _Note) -> None:
     """A body's inputs are as what is handed to them, which need not be declared."""
     body = node.attributes.get("body")
     if not isinstance(body, Graph):
@@ -88,7 +91,7 @@ def _note_states(node: Node, dtype, note) -> None:  # type: ignore[no-untyped-de
             note(info.name, dtype(name))
 
 
-def _note_outputs(node: Node, dtype, note) -> None:  # type: ignore[no-untyped-def]
+def _note_outputs(node: Node, dtype: _Dtype, note: _Note) -> None:
     op, outputs = node.op_type, node.outputs
     if node.domain == "vledge" and op in _OWN:
         for name in outputs:

@@ -56,9 +56,8 @@ class _KnownPlus(_Known):
         super().__init__(product, turned)
         self.shift = shift
 
-    def __call__(
-        self, a: np.ndarray, _: np.ndarray | None = None, c: np.ndarray | None = None
-    ) -> np.ndarray:
+    def __call__(self, a: np.ndarray, *others: np.ndarray | None) -> np.ndarray:
+        _, c = (*others, None, None)[:2]
         return _added(super().__call__(a), c, self.shift)
 
 

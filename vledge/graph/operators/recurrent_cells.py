@@ -12,8 +12,10 @@ from vledge._ext.recurrent import Stepper
 from vledge._ext.weights import Direction
 from vledge.graph.registry import Context, prepared_operator
 
+__all__ = ["Cell"]
 
-class _Cell:
+
+class Cell:
     """The weights of a step, which the native program takes from here, and the step."""
 
     def __init__(self, direction: Direction) -> None:
@@ -21,7 +23,7 @@ class _Cell:
         self.stepper = Stepper([direction])
 
 
-class _LSTMCell(_Cell):
+class _LSTMCell(Cell):
     def __call__(
         self, x: np.ndarray, h: np.ndarray, c: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -32,7 +34,7 @@ class _LSTMCell(_Cell):
         return y, c_n[0]
 
 
-class _GRUCell(_Cell):
+class _GRUCell(Cell):
     def __call__(self, x: np.ndarray, h: np.ndarray) -> np.ndarray:
         if len(x) != len(h):
             x, h = _same_rows(x, h)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from vledge.graph.native.lowering import Lowered, Site, lowering
 from vledge.graph.operators.recurrent import RecurrentNode
+from vledge.graph.operators.recurrent_cells import Cell
 
 
 @lowering("RNN", "GRU", "LSTM")
@@ -29,4 +30,6 @@ def recurrent(site: Site) -> Lowered | None:
 
 @lowering("LSTMCell", "GRUCell", domain="vledge")
 def cell(site: Site) -> Lowered:
-    return Lowered("recurrent_cell", objects=[site.prepared.function.direction])
+    function = site.prepared.function
+    assert isinstance(function, Cell)
+    return Lowered("recurrent_cell", objects=[function.direction])
