@@ -15,10 +15,12 @@ import numpy as np
 
 from vledge.errors import VledgeError
 from vledge.formats.graph_definition import Model, Node
+from vledge.graph.plan import Plan
 from vledge.validation.biases import explained_by_biases, likely_gate
 from vledge.validation.bundle import Reference
 from vledge.validation.compare import Comparison, Tolerance, compare, real
-from vledge.validation.layers import is_recurrent
+from vledge.validation.layers import exposed, is_recurrent
+from vledge.validation.saturation import WHY, saturating_plan
 from vledge.validation.suspects import Layer, Variant, variants
 from vledge.validation.trial import Trial, applied, layer_of, prepared
 
@@ -72,6 +74,9 @@ class Diagnosis:
 
 def diagnose(model: Model, reference: Reference, tolerances: dict[str, Tolerance]) -> Diagnosis:
     """Explain why the model's outputs are not the reference's."""
+    if fault := reference_at_fault(model, reference, tolerances):
+        text = f"the reference is at fault, not the model: {fault}"
+        return Diagnosis(text, [Finding("", "", next(iter(tolerances)), 0.0, suspect="reference")])
     work = _Work(prepared(model, reference), reference, tolerances)
     try:
         first = work.failing()
@@ -105,6 +110,31 @@ def diagnose(model: Model, reference: Reference, tolerances: dict[str, Tolerance
         elif not work.try_node(node):
             break
     return work.told("" if not work.failing() else "the rest is unexplained")
+
+
+def reference_at_fault(model: Model, reference: Reference, tolerances: dict[str, Tolerance]) -> str:
+    """What is wrong with the reference itself, shown by computing as it did; "" if nothing is."""
+    try:
+        shown = exposed(model)
+        wrong = saturating_plan(shown)
+        if wrong is None:
+            return ""
+        right = Plan(shown, {})
+        errors = []
+        for plan in (right, wrong):
+            names = [info.name for info in shown.graph.outputs]
+            runs = [plan.run(*(c.inputs[n] for n in plan.inputs)) for c in reference.cases]
+            by_name = dict(zip(names, zip(*runs, strict=True), strict=True))
+            found = [
+                compare(reference, name, list(by_name[name]), tolerance)
+                for name, tolerance in tolerances.items()
+            ]
+            errors.append([c.absolute / max(c.tolerance.absolute, 1e-300) for c in found])
+    except (VledgeError, ValueError, KeyError):
+        return ""
+    if max(errors[0]) <= 1 or max(errors[1]) > max(1.0, 0.1 * max(errors[0])):
+        return ""
+    return f"it was made with {WHY}. `vledge record` makes one without"
 
 
 class _Work:
