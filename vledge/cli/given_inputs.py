@@ -11,9 +11,11 @@ from vledge.formats import holds_graph
 from vledge.formats.element_types import DTYPES
 from vledge.formats.graph_definition import Model, ValueInfo
 from vledge.graph.session import read_model
-from vledge.validation.axes import axes_from_symbols, lengths_input
+from vledge.validation.axes import axes_from_symbols
 from vledge.validation.bundle import Reference
-from vledge.validation.record import Random, check_carry, parse_random, random_inputs, record
+from vledge.validation.lengths import lengths_input
+from vledge.validation.random_inputs import Random, parse_random, random_inputs
+from vledge.validation.record import check_carry, record
 
 __all__ = ["add_input_arguments", "live_reference"]
 

@@ -9,6 +9,8 @@ from vledge.cli.given_inputs import add_input_arguments, live_reference
 from vledge.cli.table import size
 from vledge.formats import holds_graph
 from vledge.validation import bundle
+from vledge.validation.compare import tolerance_of
+from vledge.validation.proof import weighed
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,4 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"  made by {bundle.versions(reference.made_by)}")
     exact = reference.exact_by or f"none: {reference.loss}"
     print(f"  float64 values: {exact}")
+    proof = weighed(reference, {n: tolerance_of(reference, n) for n in reference.outputs()})
+    for note in (*proof.missing, *proof.little):
+        print(f"  note: {note}")
     return 0

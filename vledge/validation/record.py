@@ -10,106 +10,30 @@ from __future__ import annotations
 
 import os
 import platform
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from vledge._version import __version__
 from vledge.errors import MissingDependencyError, UnsupportedError, VledgeError
-from vledge.formats.element_types import DTYPES
-from vledge.formats.graph_definition import Model, ValueInfo
+from vledge.formats.graph_definition import Model
 from vledge.graph.plan import Plan
 from vledge.graph.session import read_model
-from vledge.validation.axes import axes_from_shapes, axes_from_symbols, lengths_input
+from vledge.validation.axes import axes_from_shapes, axes_from_symbols
 from vledge.validation.bundle import Axes, Case, Reference
+from vledge.validation.compare import tolerance_of
 from vledge.validation.layers import KINDS, exposed, layer_axes, layer_outputs, named_outputs
+from vledge.validation.lengths import lengths_input, required
 from vledge.validation.precision import doubled, doubled_array
+from vledge.validation.proof import weighed
 from vledge.validation.saturation import WHY, saturating_plan, unsaturated
 from vledge.validation.spread import spread
 
-__all__ = ["Random", "check_carry", "parse_random", "random_inputs", "record"]
+__all__ = ["check_carry", "record"]
 
 AGREEMENT = 1e-2
-LENGTHS = (7, 40)  # of axes that a random input leaves open; more where there are more runs
-_RANDOM = re.compile(r"(\?|\d+)(x(\?|\d+))*")
-
 Arrays = dict[str, np.ndarray]
-
-
-@dataclass(frozen=True)
-class Random:
-    """A random input's shape, None where time is open; and the range of whole numbers."""
-
-    name: str
-    shape: tuple[int | None, ...]
-    high: int = 0
-
-
-def parse_random(text: str) -> Random:
-    """``x=8x?x40``, or ``ids=8x?:5000`` for whole numbers from 0 to 4999."""
-    name, separator, rest = text.partition("=")
-    shape, _, high = rest.partition(":")
-    if not separator or not name or not _RANDOM.fullmatch(shape) or not (high or "0").isdecimal():
-        raise ValueError(f"{text!r}: expected NAME=SHAPE such as x=8x?x40, or ids=8x?:5000")
-    sizes = tuple(None if size == "?" else int(size) for size in shape.split("x"))
-    if sizes.count(None) > 1:
-        raise ValueError(f"{text!r}: only one axis, time's, can be open")
-    return Random(name, sizes, int(high or 0))
-
-
-def random_inputs(
-    model: Model, wanted: Sequence[Random], fixed: Mapping[str, np.ndarray], runs: int, seed: int
-) -> tuple[list[Arrays], dict[str, Axes]]:
-    """Inputs of several runs, each with another length on the open axes, and those axes.
-
-    The model's input of lengths, where it has one, is filled with lengths up to the run's.
-    """
-    rng = np.random.default_rng(seed)
-    infos = _required(model)
-    lengths = lengths_input(model)
-    given = {random.name for random in wanted} | set(fixed)
-    unknown = sorted(given - infos.keys())
-    if unknown:
-        raise ValueError(f"the model has no input {unknown[0]!r}: it has {list(infos)}")
-    missing = [name for name in infos if name not in given and name != lengths]
-    if missing:
-        raise ValueError(f"nothing is said of the model's input {missing[0]!r}")
-    axes = {name: axes_from_symbols(info) for name, info in infos.items()}
-    for random in wanted:
-        if None in random.shape:
-            axes[random.name]["time"] = random.shape.index(None)
-            if axes[random.name].get("batch") == axes[random.name]["time"]:
-                del axes[random.name]["batch"]
-    found = []
-    shortest, end = LENGTHS
-    for longest in (shortest + rng.permutation(max(end - shortest, runs))[:runs]).tolist():
-        arrays = dict(fixed)
-        batch = None
-        for random in wanted:
-            dtype = DTYPES[infos[random.name].type]
-            shape = tuple(longest if size is None else size for size in random.shape)
-            if dtype.kind == "f":
-                arrays[random.name] = rng.standard_normal(shape).astype(dtype)
-            else:
-                high = random.high or 2
-                arrays[random.name] = rng.integers(0, high, shape).astype(dtype)
-            if "batch" in axes[random.name]:
-                batch = shape[axes[random.name]["batch"]]
-        if lengths and lengths not in arrays:
-            if batch is None:
-                raise ValueError(
-                    f"the input {lengths!r} holds lengths, but which axis of the others is the "
-                    "batch's the model does not say: give it by --inputs"
-                )
-            made = rng.integers(1, longest + 1, batch)
-            made[rng.integers(batch)] = longest
-            arrays[lengths] = made.astype(DTYPES[infos[lengths].type])
-            axes[lengths] = {"batch": 0}
-        found.append({name: arrays[name] for name in infos})
-    return found, axes
 
 
 def record(
@@ -127,7 +51,7 @@ def record(
     are those that the model's symbols name unless they are given.
 
     Raises MissingDependencyError without onnxruntime or onnx, VledgeError if onnxruntime and
-    vledge's float64 do not agree.
+    vledge's float64 do not agree, ValueError if almost any model would agree with the reference.
     """
     model = read_model(path)
     session = _session(path, layers)
@@ -135,9 +59,11 @@ def record(
     names = [info.name for info in model.graph.outputs]
     check_carry(model, carry)
     inside = [name for name in layer_outputs(model) if name not in names] if layers else []
-    own = {n: axes_from_symbols(info) for n, info in _required(model).items()}
+    own = {n: axes_from_symbols(info) for n, info in required(model).items()}
     own |= axes or {}
     length_name = lengths_input(model)
+    if length_name is not None and len(required(model)[length_name].shape or ()) == 1:
+        own[length_name].setdefault("batch", 0)
     cases: list[Case] = []
     for arrays in inputs:
         arrays = dict(arrays)
@@ -150,7 +76,7 @@ def record(
             raise ValueError(f"onnxruntime: {str(error).strip().splitlines()[0]}") from error
         lengths = None
         if length_name is not None and "batch" in own.get(length_name, {}):
-            lengths = np.asarray(arrays[length_name], np.int64).reshape(-1)
+            lengths = _countable(np.asarray(arrays[length_name], np.int64), arrays, own)
         outputs = dict(zip([*names, *inside], results, strict=True))
         cases.append(Case(arrays, outputs, {}, lengths))
     if not cases:
@@ -175,20 +101,31 @@ def record(
         reference,
         lambda _, case: dict(zip(everything, session.run(everything, case.inputs), strict=True)),
     )
+    proof = weighed(reference, {name: tolerance_of(reference, name) for name in everything})
+    if proof.nothing:
+        raise ValueError(
+            f"such a reference would prove nothing: {'; '.join(proof.nothing)}. Give other inputs"
+        )
     return reference
+
+
+def _countable(lengths: np.ndarray, arrays: Arrays, own: Mapping[str, Axes]) -> np.ndarray | None:
+    """The lengths, where they are of the axes that are known; None if they count something else."""
+    for name, array in arrays.items():
+        axes = own.get(name, {})
+        if "batch" in axes and array.shape[axes["batch"]] != lengths.size:
+            return None
+        if "time" in axes and array.shape[axes["time"]] < lengths.max(initial=0):
+            return None
+    return lengths.reshape(-1) if (lengths >= 0).all() else None
 
 
 def check_carry(model: Model, carry: Mapping[str, str]) -> None:
     """ValueError where a state to carry is no input of the model, or its source no output."""
     outputs = [info.name for info in model.graph.outputs]
     for state, source in carry.items():
-        if state not in _required(model) or source not in outputs:
+        if state not in required(model) or source not in outputs:
             raise ValueError(f"carry: there is no input {state!r} with an output {source!r}")
-
-
-def _required(model: Model) -> dict[str, ValueInfo]:
-    graph = model.graph
-    return {info.name: info for info in graph.inputs if info.name not in graph.initializers}
 
 
 def _module(name: str) -> Any:
