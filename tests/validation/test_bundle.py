@@ -98,7 +98,7 @@ def metadata(path):
 
 
 LIES = {
-    "version": ({"version": 2}, {}, (), "version 2"),
+    "version": ({"version": 3}, {}, (), "version 3"),
     "cases are text": ({"cases": "2"}, {}, (), "cases is '2'"),
     "no cases": ({"cases": 0}, {}, (), "cases is 0"),
     "too many cases": ({"cases": 10**9}, {}, (), "cases is 1000000000"),

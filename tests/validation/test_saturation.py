@@ -100,7 +100,7 @@ def spoiled_session(monkeypatch):
     """`record` as it was, on a CPU without VNNI: the switch that forces the fault."""
 
     class Session:
-        def __init__(self, path, layers):
+        def __init__(self, path, layers, values):
             self.model = read_model(path)
             self.plan = saturating_plan(self.model)
 

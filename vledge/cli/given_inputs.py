@@ -52,7 +52,9 @@ def add_input_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def live_reference(arguments: argparse.Namespace, framework: str, layers: bool) -> Reference:
+def live_reference(
+    arguments: argparse.Namespace, framework: str, layers: bool, values: bool
+) -> Reference:
     """What the framework computes for the model, on the inputs that the command line names."""
     path = arguments.model
     if framework == "torch":
@@ -75,7 +77,8 @@ def live_reference(arguments: argparse.Namespace, framework: str, layers: bool) 
     if arguments.inputs:
         if arguments.random or arguments.set:
             raise ValueError("--inputs and --random are two ways to say the same: take one")
-        return record(path, map(_arrays, arguments.inputs), layers=layers, carry=carry)
+        arrays = map(_arrays, arguments.inputs)
+        return record(path, arrays, layers=layers, values=values, carry=carry)
     if arguments.runs < 1:
         raise ValueError(f"--runs must be at least 1, got {arguments.runs}")
     infos = {info.name: info for info in model.graph.inputs}
@@ -90,7 +93,8 @@ def live_reference(arguments: argparse.Namespace, framework: str, layers: bool) 
         fixed[state] = _zeros(infos[state], wanted, infos)
     wanted += _usual(model, {random.name for random in wanted} | set(fixed))
     inputs, axes = random_inputs(model, wanted, fixed, arguments.runs, arguments.seed)
-    return record(path, inputs, layers=layers, axes=axes, carry=carry, seed=arguments.seed)
+    seed = arguments.seed
+    return record(path, inputs, layers=layers, values=values, axes=axes, carry=carry, seed=seed)
 
 
 def _usual(model: Model, given: set[str]) -> list[Random]:

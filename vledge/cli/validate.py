@@ -41,7 +41,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.against:
         if reference:
             raise ValueError("--reference and --against are two references: take one")
-        reference = live_reference(arguments, arguments.against, layers=True)
+        reference = live_reference(
+            arguments, arguments.against, True, arguments.against == "onnxruntime"
+        )
     report = validate(
         arguments.model,
         reference,

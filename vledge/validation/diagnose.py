@@ -9,7 +9,7 @@ whole model is run again for every suspect.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -19,15 +19,28 @@ from vledge.graph.plan import Plan
 from vledge.validation.biases import explained_by_biases, likely_gate
 from vledge.validation.bundle import Reference
 from vledge.validation.compare import Comparison, Tolerance, compare, real
-from vledge.validation.layers import exposed, is_recurrent
+from vledge.validation.doctor import Doctor, Place
+from vledge.validation.layers import KINDS, exposed, is_recurrent
+from vledge.validation.prints import stored
 from vledge.validation.saturation import WHY, saturating_plan
 from vledge.validation.suspects import Layer, Variant, variants
 from vledge.validation.trial import Trial, applied, layer_of, prepared
+from vledge.validation.values import laid_open
+from vledge.validation.weights import Blemish, differences, faults_of_file
 
 __all__ = ["Diagnosis", "Finding", "diagnose"]
 
 SECONDS = 120.0  # that may be spent on suspects
 MOST_FINDINGS = 8
+OF_LAYERS = (  # differences of weights that a recurrent layer's suspects may tell better
+    "blocks in another order",
+    "flipped weights",
+    "permuted units",
+    "stale weights",
+    "transposed weights",
+    "zeroed weights",
+)
+SHOWN = 3  # tensors of a kind that are named
 EXACT = 1e-6  # of the tolerance: float64 alone is left, and nothing can explain it better
 
 
@@ -45,6 +58,7 @@ class Finding:
     suspect: str = ""  #: the kind of mistake; "" if none of those that are known explains it
     text: str = ""  #: the mistake in words
     remaining: float = 0.0  #: the error with the mistake undone, in units of the tolerance
+    among: list[str] = field(default_factory=list)  #: the nodes one of which is at fault
 
     def __str__(self) -> str:
         where = f"{self.kind} {self.layer}" if self.layer else "the model"
@@ -60,6 +74,14 @@ class Finding:
         told = f"{where} ({', '.join(details)})" if details else where
         if self.suspect:
             return f"{told}: looks like {self.text}"
+        if self.among:
+            return (
+                f"{self.value} is off by {self.error:.1e}: one of {len(self.among)} nodes from "
+                f"{self.among[0]} to {self.among[-1]} is at fault (`vledge record --values` tells "
+                "which); no known mistake explains it"
+            )
+        if self.kind and self.kind not in KINDS:
+            return f"{told}: its inputs agree, its result does not; no known mistake explains it"
         return f"{told}: off by {self.error:.1e}; no known mistake explains it"
 
 
@@ -77,6 +99,93 @@ def diagnose(model: Model, reference: Reference, tolerances: dict[str, Tolerance
     if fault := reference_at_fault(model, reference, tolerances):
         text = f"the reference is at fault, not the model: {fault}"
         return Diagnosis(text, [Finding("", "", next(iter(tolerances)), 0.0, suspect="reference")])
+    blemishes = blemishes_of(model, reference)
+    of_layers = [b for b in blemishes if b.kind in OF_LAYERS and _is_of_layer(model, b.tensor)]
+    if not blemishes or len(of_layers) == len(blemishes):
+        told = _by_running(model, reference, tolerances)
+        if not blemishes or (told.findings and all(f.suspect for f in told.findings)):
+            return told
+    findings = told_of_weights(model, blemishes)
+    words = "; then ".join(map(str, findings))
+    mended = _mended(model, blemishes)
+    if mended is None:
+        return Diagnosis(words, findings)
+    rest = _by_running(mended, reference, tolerances)
+    if not rest.findings:
+        return Diagnosis(words, findings, rest.tried)
+    return Diagnosis(f"{words}; then {rest.summary}", [*findings, *rest.findings], rest.tried)
+
+
+def _is_of_layer(model: Model, tensor: str) -> bool:
+    return any(tensor in node.inputs for node in model.graph.nodes if is_recurrent(node))
+
+
+def _mended(model: Model, blemishes: list[Blemish]) -> Model | None:
+    """The model with the right weights, where they can be made from those it has."""
+    if any(blemish.mended is None for blemish in blemishes):
+        return None
+    right = {blemish.tensor: blemish.mended for blemish in blemishes if blemish.mended is not None}
+    graph = model.graph
+    if not right.keys() <= graph.initializers.keys():
+        return None
+    return replace(model, graph=replace(graph, initializers=graph.initializers | right))
+
+
+def _by_running(model: Model, reference: Reference, tolerances: dict[str, Tolerance]) -> Diagnosis:
+    """By the values inside of the graph, where the reference has them; else by its layers."""
+    if reference.cases[0].inside:
+        return _by_values(model, reference, tolerances)
+    told = _by_layers(model, reference, tolerances)
+    if told.findings and not told.findings[-1].suspect:
+        # what lies between the last layer that agrees and this one may be at fault as well
+        wider = _by_values(model, reference, tolerances)
+        if any(finding.suspect for finding in wider.findings):
+            return wider
+        doubtful = wider.findings[0].among if wider.findings else []
+        if len(doubtful) > 1:
+            before = str(told.findings[-1])
+            told.findings[-1].among = doubtful
+            told.summary = told.summary.replace(before, str(told.findings[-1]))
+    return told
+
+
+def _by_values(model: Model, reference: Reference, tolerances: dict[str, Tolerance]) -> Diagnosis:
+    doctor = Doctor(laid_open(model, reference), reference, tolerances, time.monotonic() + SECONDS)
+    findings: list[Finding] = []
+    rest = ""
+    try:
+        while (place := doctor.first_wrong()) and len(findings) < MOST_FINDINGS:
+            cured = doctor.cure(place)
+            findings.append(_told(place))
+            if not cured:
+                rest = "the rest is unexplained" if len(findings) > 1 else ""
+                break
+    except (VledgeError, ValueError, IndexError, TypeError) as error:
+        rest = f"the model cannot run on the reference's inputs: {error}"
+    if not findings and not rest:
+        rest = (
+            "as recorded and in float64 the model agrees: what fails is float32 arithmetic or one "
+            "way of running it, not the export"
+        )
+    parts = [*map(str, findings), *([rest] if rest else [])]
+    return Diagnosis("; then ".join(parts), findings, doctor.tried)
+
+
+def _told(place: Place) -> Finding:
+    node = place.node or (place.nodes[0] if len(place.nodes) == 1 else None)
+    finding = Finding("", "", place.value, place.error)
+    if node is not None:
+        finding.layer, finding.kind = _name(node), node.op_type
+    else:
+        finding.among = [_name(n) for n in place.nodes]
+    if place.remedy is not None:
+        finding.suspect, finding.text = place.remedy.name, place.remedy.text
+        finding.gates = place.remedy.gates
+    return finding
+
+
+def _by_layers(model: Model, reference: Reference, tolerances: dict[str, Tolerance]) -> Diagnosis:
+    """By the recurrent layers, each alone if the reference has their values."""
     work = _Work(prepared(model, reference), reference, tolerances)
     try:
         first = work.failing()
@@ -135,6 +244,56 @@ def reference_at_fault(model: Model, reference: Reference, tolerances: dict[str,
     if max(errors[0]) <= 1 or max(errors[1]) > max(1.0, 0.1 * max(errors[0])):
         return ""
     return f"it was made with {WHY}. `vledge record` makes one without"
+
+
+def blemishes_of(model: Model, reference: Reference) -> list[Blemish]:
+    """What is wrong with the file's tensors; without prints, only what cannot be right."""
+    tensors = stored(model.graph)
+    if reference.prints:
+        return list(differences(tensors, reference.prints).values())
+    return list(faults_of_file(tensors, certain=True).values())
+
+
+def told_of_weights(model: Model, blemishes: list[Blemish]) -> list[Finding]:
+    """A finding for each tensor, or one for all that are wrong in the same way."""
+    findings = []
+    alike: dict[tuple[str, str], list[Blemish]] = {}
+    for blemish in blemishes:
+        rest = blemish.text.removeprefix(blemish.tensor)
+        alike.setdefault((blemish.kind, rest), []).append(blemish)
+    for (kind, rest), group in alike.items():
+        node = _user(model, group[0].tensor)
+        finding = Finding("", "", group[0].tensor, float("inf"), suspect=kind)
+        if node is not None:
+            finding.layer, finding.kind = _name(node), node.op_type
+        finding.text = group[0].text
+        if len(group) > 1:
+            names = [blemish.tensor for blemish in group]
+            shown = ", ".join(names[:SHOWN]) + (", …" if len(names) > SHOWN else "")
+            finding.text = f"{len(names)} tensors wrong in the same way, each{rest}: {shown}"
+            users = {_name(u) for n in names if (u := _user(model, n)) is not None}
+            if len(users) > 1:
+                finding.layer, finding.kind, finding.among = "", "", sorted(users)
+        findings.append(finding)
+    return findings
+
+
+def _user(model: Model, tensor: str) -> Node | None:
+    """The first node that takes a tensor, in the main graph or inside of its nodes."""
+
+    def within(nodes: list[Node], names: set[str]) -> Node | None:
+        for node in nodes:
+            if names & set(node.inputs):
+                if node.op_type != "Identity":
+                    return node
+                names.update(node.outputs)
+            for inner in node.subgraphs():
+                found = within(inner.nodes, names)
+                if found is not None:
+                    return found
+        return None
+
+    return within(model.graph.nodes, {tensor})
 
 
 class _Work:

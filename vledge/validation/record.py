@@ -26,9 +26,12 @@ from vledge.validation.compare import tolerance_of
 from vledge.validation.layers import KINDS, exposed, layer_axes, layer_outputs, named_outputs
 from vledge.validation.lengths import lengths_input, required
 from vledge.validation.precision import doubled, doubled_array
+from vledge.validation.prints import prints_of, stored
 from vledge.validation.proof import weighed
+from vledge.validation.samples import INSIDE, sampled
 from vledge.validation.saturation import WHY, saturating_plan, unsaturated
 from vledge.validation.spread import spread
+from vledge.validation.values import computed, laid_open, runs
 
 __all__ = ["check_carry", "record"]
 
@@ -41,20 +44,23 @@ def record(
     inputs: Iterable[Arrays],
     *,
     layers: bool = False,
+    values: bool = False,
     axes: Mapping[str, Axes] | None = None,
     carry: Mapping[str, str] | None = None,
     seed: int | None = None,
 ) -> Reference:
     """Run an ONNX file by onnxruntime on each set of inputs.
 
-    ``carry`` names states: the input of a run is the output of the run before. ``axes`` of inputs
-    are those that the model's symbols name unless they are given.
+    With ``layers`` the bundle has the values of recurrent nodes, with ``values`` samples of all
+    that the main graph's nodes make. ``carry`` names states: the input of a run is the output of
+    the run before. ``axes`` of inputs are those that the symbols name unless they are given.
 
     Raises MissingDependencyError without onnxruntime or onnx, VledgeError if onnxruntime and
     vledge's float64 do not agree, ValueError if almost any model would agree with the reference.
     """
     model = read_model(path)
-    session = _session(path, layers)
+    inside_names = computed(model) if values else []
+    session = _session(path, layers, inside_names)
     carry = dict(carry or {})
     names = [info.name for info in model.graph.outputs]
     check_carry(model, carry)
@@ -96,6 +102,9 @@ def record(
     if model.producer_name:
         versions[model.producer_name] = model.producer_version
     reference = Reference(cases, versions, seed, inside, found, carry, by, loss)
+    reference.prints = prints_of(model)
+    if values:
+        _add_values(model, reference, session)
     everything = [*names, *inside]
     reference.spread = spread(
         reference,
@@ -137,8 +146,33 @@ def _module(name: str) -> Any:
         raise MissingDependencyError(f"recording needs {name}: pip install {name}") from error
 
 
-def _session(path: str | os.PathLike[str], layers: bool) -> Any:
-    """onnxruntime's session, with the recurrent nodes' values among its outputs if asked for."""
+def _add_values(model: Model, reference: Reference, session: Any) -> None:
+    """Samples of all values that nodes compute, where onnxruntime and vledge agree on them.
+
+    They are float64 and vledge's, except in a quantized graph, whose values are onnxruntime's.
+    """
+    opened = laid_open(model, reference)
+    held = stored(opened.graph)
+    names = [name for name in computed(opened) if name not in held]
+    shown = [info.name for info in session.get_outputs()]
+    own = runs(opened, reference, names)
+    for case, found in zip(reference.cases, own, strict=True):
+        theirs = dict(zip(shown, session.run(shown, case.inputs), strict=True))
+        for name, array in found.items():
+            value = theirs.get(name, array)
+            if not isinstance(value, np.ndarray) or array.dtype.kind not in "fiub":
+                continue
+            if _agree(value, array):
+                kept = value if array.dtype == np.float32 else array
+                case.inside[name] = sampled(kept, INSIDE)
+    common = set.intersection(*(set(case.inside) for case in reference.cases))
+    for case in reference.cases:
+        case.inside = {name: case.inside[name] for name in names if name in common}
+
+
+def _session(path: str | os.PathLike[str], layers: bool, values: list[str]) -> Any:
+    """onnxruntime's session, with the recurrent nodes' values among its outputs if asked for, and
+    with those named."""
     runtime, onnx = _module("onnxruntime"), _module("onnx")
     options = runtime.SessionOptions()
     # its idle threads spin, on the CPUs that the runs to compare with are given
@@ -146,7 +180,7 @@ def _session(path: str | os.PathLike[str], layers: bool) -> Any:
     providers = ["CPUExecutionProvider"]
     proto = onnx.load(os.fspath(path))
     shifted = unsaturated(proto)
-    if not layers and not shifted:
+    if not layers and not values and not shifted:
         return runtime.InferenceSession(os.fspath(path), options, providers=providers)
     present = {info.name for info in proto.graph.output}
     for node in proto.graph.node if layers else ():
@@ -157,6 +191,12 @@ def _session(path: str | os.PathLike[str], layers: bool) -> Any:
             for name in outputs:
                 if name and name not in present:
                     proto.graph.output.append(onnx.ValueInfoProto(name=name))
+                    present.add(name)
+    made = {name for node in proto.graph.node for name in node.output}
+    for name in values:
+        if name in made - present:
+            proto.graph.output.append(onnx.ValueInfoProto(name=name))
+            present.add(name)
     return runtime.InferenceSession(proto.SerializeToString(), options, providers=providers)
 
 

@@ -1,0 +1,545 @@
+"""The usual ways in which any node goes wrong on its way from one framework to another, undone.
+
+Each remedy looks at a node, its constant inputs and the values about it, and offers variants:
+nodes to put in its place, in which one particular mistake is undone. Recurrent nodes have remedies
+of their own (``suspects``).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+import numpy as np
+
+from vledge.formats.graph_definition import Node
+from vledge.validation.suspects import Variant
+
+__all__ = ["Site", "remedies"]
+
+MOST_AXES = 5  # of which every order is tried
+MOST_STATES = 12  # values that could be a layer's initial state
+MOST_OTHERS = 40  # tensors of the same shape that are tried in a constant's or a value's place
+
+# operators that are taken for one another, each with its attributes
+_ALIKE: Final[tuple[tuple[tuple[str, dict[str, Any]], ...], ...]] = (
+    (
+        ("Identity", {}),
+        ("Relu", {}),
+        ("Tanh", {}),
+        ("Sigmoid", {}),
+        ("LeakyRelu", {"alpha": 0.01}),
+        ("LeakyRelu", {"alpha": 0.1}),
+        ("LeakyRelu", {"alpha": 0.2}),
+        ("LeakyRelu", {"alpha": 0.3}),
+        ("Elu", {}),
+        ("Selu", {}),
+        ("Softplus", {}),
+        ("Softsign", {}),
+        ("HardSigmoid", {}),
+        ("HardSigmoid", {"alpha": 1 / 6}),
+        ("HardSwish", {}),
+        ("Exp", {}),
+        ("Log", {}),
+        ("Abs", {}),
+        ("Neg", {}),
+        ("Sqrt", {}),
+        ("Reciprocal", {}),
+        ("Erf", {}),
+        ("Sin", {}),
+        ("Cos", {}),
+        ("Floor", {}),
+        ("Ceil", {}),
+        ("Round", {}),
+    ),
+    (("Softmax", {}), ("LogSoftmax", {}), ("Sigmoid", {}), ("Identity", {})),
+    (("Add", {}), ("Sub", {}), ("Mul", {}), ("Div", {}), ("Max", {}), ("Min", {}), ("Pow", {})),
+    (
+        ("ReduceMean", {}),
+        ("ReduceSum", {}),
+        ("ReduceMax", {}),
+        ("ReduceMin", {}),
+        ("ReduceL2", {}),
+        ("ReduceProd", {}),
+    ),
+    (("MaxPool", {}), ("AveragePool", {})),
+    (("GlobalMaxPool", {}), ("GlobalAveragePool", {})),
+    (("ArgMax", {}), ("ArgMin", {})),
+    (("Less", {}), ("LessOrEqual", {}), ("Greater", {}), ("GreaterOrEqual", {}), ("Equal", {})),
+    (("And", {}), ("Or", {}), ("Xor", {})),
+    (("Floor", {}), ("Ceil", {}), ("Round", {})),
+)
+_ACTIVATIONS: Final = ("Relu", "Tanh", "Sigmoid", "Softmax", "Gelu", "LeakyRelu", "Elu", "Softplus")
+_AXIS: Final = ("axis", "axes", "split_axis", "batch_axis", "time_axis")
+_EPSILONS: Final = (1e-3, 1e-5, 1e-6, 1e-12, 1e-7, 1e-8, 1e-4, 1e-2, 0.0)
+_DEFAULTS: Final[dict[str, dict[str, Any]]] = {  # what an attribute is where a node has none
+    "ArgMax": {"axis": 0, "keepdims": 1, "select_last_index": 0},
+    "ArgMin": {"axis": 0, "keepdims": 1, "select_last_index": 0},
+    "AveragePool": {"count_include_pad": 0, "ceil_mode": 0},
+    "BatchNormalization": {"epsilon": 1e-5},
+    "CumSum": {"exclusive": 0, "reverse": 0},
+    "Elu": {"alpha": 1.0},
+    "Flatten": {"axis": 1},
+    "Gather": {"axis": 0},
+    "Gelu": {"approximate": "none"},
+    "Gemm": {"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 0},
+    "HardSigmoid": {"alpha": 0.2, "beta": 0.5},
+    "InstanceNormalization": {"epsilon": 1e-5},
+    "GroupNormalization": {"epsilon": 1e-5},
+    "LayerNormalization": {"epsilon": 1e-5, "axis": -1},
+    "LeakyRelu": {"alpha": 0.01},
+    "LogSoftmax": {"axis": -1},
+    "MaxPool": {"ceil_mode": 0},
+    "Pad": {"mode": "constant"},
+    "Softmax": {"axis": -1},
+}
+_WORDS: Final = {
+    "mode": ("constant", "reflect", "edge", "wrap", "nearest", "linear", "cubic"),
+    "approximate": ("none", "tanh"),
+    "coordinate_transformation_mode": ("half_pixel", "asymmetric", "align_corners"),
+    "nearest_mode": ("floor", "ceil", "round_prefer_floor", "round_prefer_ceil"),
+    "auto_pad": ("NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID"),
+}
+_FLAGS: Final = (
+    "ceil_mode",
+    "count_include_pad",
+    "exclusive",
+    "keepdims",
+    "largest",
+    "reverse",
+    "select_last_index",
+    "transA",
+    "transB",
+)
+
+
+@dataclass
+class Site:
+    """A node and what lies about it."""
+
+    node: Node
+    constants: dict[str, np.ndarray]  #: those of its inputs that are constant
+    values: dict[str, np.ndarray]  #: all of its inputs, in one run
+    tensors: dict[str, np.ndarray]  #: the model's weights, to take in a constant's place
+    others: dict[str, np.ndarray] = field(default_factory=dict)  #: values known to be right
+    opset: int = 18
+
+    def input(self, place: int) -> np.ndarray | None:
+        name = self.node.inputs[place] if place < len(self.node.inputs) else ""
+        return self.values.get(name)
+
+
+def remedies(site: Site) -> Iterator[Variant]:
+    """All variants, the commonest mistakes first."""
+    for offer in (
+        _attributes,
+        _operator,
+        _order_of_inputs,
+        _numbers,
+        _rearranged,
+        _activations,
+        _absent_inputs,
+        _other_tensors,
+        _result,
+    ):
+        yield from offer(site)
+
+
+def _changed(node: Node, name: str, text: str, **attributes: Any) -> Variant:
+    return Variant(name, text, [replace(node, attributes={**node.attributes, **attributes})])
+
+
+def _attributes(site: Site) -> Iterator[Variant]:
+    node = site.node
+    own = {**_DEFAULTS.get(node.op_type, {}), **node.attributes}
+    rank = max((a.ndim for a in site.values.values()), default=0)
+    for key, now in own.items():
+        if key in _AXIS and isinstance(now, int):
+            for axis in range(rank):
+                if axis not in (now, now + rank):
+                    text = f"{key} is {now}, the reference has {axis}"
+                    yield _changed(node, "axis", text, **{key: axis})
+        elif key in _AXIS and isinstance(now, list) and len(now) == 1:
+            for axis in range(rank + 1):
+                if axis not in (now[0], now[0] + rank):
+                    text = f"{key} is {now}, the reference has [{axis}]"
+                    yield _changed(node, "axis", text, **{key: [axis]})
+        elif key == "perm" and len(now) <= MOST_AXES:
+            for perm in itertools.permutations(range(len(now))):
+                if list(perm) != list(now):
+                    text = f"perm is {list(now)}, the reference has {list(perm)}"
+                    yield _changed(node, "order of axes", text, perm=list(perm))
+        elif key == "epsilon":
+            for epsilon in _EPSILONS:
+                if not np.isclose(epsilon, now, rtol=1e-3, atol=0):
+                    text = f"epsilon is {now:.1g}, the reference has {epsilon:.1g}"
+                    yield _changed(node, "epsilon", text, epsilon=epsilon)
+        elif key in _FLAGS:
+            text = f"{key} is {now}, the reference has {1 - now}"
+            yield _changed(node, key, text, **{key: 1 - now})
+        elif key in _WORDS:
+            for word in _WORDS[key]:
+                if word != now:
+                    text = f"{key} is {now!r}, the reference has {word!r}"
+                    yield _changed(node, key, text, **{key: word})
+        elif key in ("alpha", "beta"):
+            for value in (
+                0.0,
+                0.01,
+                0.05,
+                0.1,
+                0.2,
+                0.3,
+                0.5,
+                1.0,
+                1 / 6,
+                2.0,
+                -now,
+                1 / now if now else 1.0,
+            ):
+                if not np.isclose(value, now):
+                    text = f"{key} is {now:.4g}, the reference has {value:.4g}"
+                    yield _changed(node, key, text, **{key: float(np.float32(value))})
+        elif key in ("dilations", "strides"):
+            for value in (1, 2, 3, 4, 8):
+                if list(now) != [value] * len(now):
+                    text = f"{key} is {list(now)}, the reference has {[value] * len(now)}"
+                    yield _changed(node, key, text, **{key: [value] * len(now)})
+        elif key == "pads":
+            for pads in _pads(list(now)):
+                text = f"pads is {list(now)}, the reference has {pads}"
+                yield _changed(node, "padding", text, pads=pads, auto_pad="NOTSET")
+    if node.op_type in ("Conv", "MaxPool", "AveragePool") and "pads" not in own:
+        count = max(rank - 2, 1)
+        for total in (1, 2, 3, 4):
+            text = f"there is no padding, the reference has {total} on each side"
+            yield _changed(node, "padding", text, pads=[total] * 2 * count)
+    if node.op_type == "Transpose" and "perm" not in own:
+        for perm in itertools.permutations(range(rank)):
+            text = f"perm is the reverse of the axes, the reference has {list(perm)}"
+            yield _changed(node, "order of axes", text, perm=list(perm))
+
+
+def _pads(now: list[int]) -> Iterator[list[int]]:
+    half = len(now) // 2
+    begin, end = now[:half], now[half:]
+    total = [a + b for a, b in zip(begin, end, strict=True)]
+    for pads in (
+        end + begin,
+        total + [0] * half,
+        [0] * half + total,
+        [(t + 1) // 2 for t in total] + [t // 2 for t in total],
+        [t // 2 for t in total] + [(t + 1) // 2 for t in total],
+    ):
+        if pads != now:
+            yield pads
+    for shift in (1, -1):
+        moved = [a - shift for a in begin] + [b + shift for b in end]
+        if min(moved) >= 0:
+            yield moved
+    for size in (0, 1, 2, 3, 4):
+        if now != [size] * len(now):
+            yield [size] * len(now)
+    for place, step in itertools.product(range(len(now)), (1, -1, 2, -2)):
+        if now[place] + step >= 0:
+            yield [*now[:place], now[place] + step, *now[place + 1 :]]
+
+
+def _operator(site: Site) -> Iterator[Variant]:
+    node = site.node
+    if node.domain:
+        return
+    for group in _ALIKE:
+        if node.op_type not in {name for name, _ in group}:
+            continue
+        single = len(group) > 20  # of one input and no attributes but its own
+        for name, attributes in group:
+            own = {} if single else _common(node, name)
+            new = {**own, **attributes}
+            if name == node.op_type and (not attributes or new == node.attributes):
+                continue
+            inputs = node.inputs[:1] if single else [*node.inputs]
+            constants: dict[str, np.ndarray] = {}
+            if name.startswith("Reduce"):
+                inputs, new, constants = _reducing(site, name, new)
+            made = replace(node, op_type=name, attributes=new, inputs=inputs)
+            if name == "Identity":
+                text = f"{node.op_type} where the reference has none"
+                yield Variant("superfluous node", text, [replace(made, inputs=inputs[:1])])
+            elif node.op_type == "Identity":
+                shown = f"{name}{_shown(attributes)}"
+                yield Variant("missing activation", f"{shown} of the reference is missing", [made])
+            else:
+                shown = f"{name}{_shown(attributes)}"
+                text = f"it is {node.op_type}, the reference has {shown}"
+                yield Variant("other operator", text, [made], constants)
+
+
+def _common(node: Node, name: str) -> dict[str, Any]:
+    """The node's attributes that an operator like it has, too."""
+    kept = {"axis", "axes", "keepdims", "noop_with_empty_axes"}
+    if name in ("MaxPool", "AveragePool"):
+        kept |= {"kernel_shape", "pads", "strides", "ceil_mode", "auto_pad"}
+    if name == "Identity":
+        kept = set()
+    return {key: value for key, value in node.attributes.items() if key in kept}
+
+
+def _reducing(
+    site: Site, name: str, attributes: dict[str, Any]
+) -> tuple[list[str], dict[str, Any], dict[str, np.ndarray]]:
+    """Inputs, attributes and constants of a reduction, whose axes moved from one to the other."""
+    node, made = site.node, f"{site.node.outputs[0]}.axes"
+    axes = attributes.pop("axes", None)
+    if axes is None and len(node.inputs) > 1:
+        given = site.input(1)
+        axes = None if given is None else given.reshape(-1).tolist()
+    if axes is None:
+        return node.inputs[:1], attributes, {}
+    if site.opset >= (13 if name == "ReduceSum" else 18):
+        return [node.inputs[0], made], attributes, {made: np.array(axes, np.int64)}
+    return node.inputs[:1], {**attributes, "axes": axes}, {}
+
+
+def _shown(attributes: dict[str, Any]) -> str:
+    inner = ", ".join(f"{key}={value:.3g}" for key, value in attributes.items())
+    return f"({inner})" if inner else ""
+
+
+def _order_of_inputs(site: Site) -> Iterator[Variant]:
+    node = site.node
+    if len(node.inputs) < 2 or len(node.inputs) > 6:
+        return
+    for a, b in itertools.combinations(range(len(node.inputs)), 2):
+        if node.inputs[a] and node.inputs[b] and node.inputs[a] != node.inputs[b]:
+            inputs = [*node.inputs]
+            inputs[a], inputs[b] = inputs[b], inputs[a]
+            text = f"its inputs {a} and {b} are exchanged"
+            yield Variant("order of inputs", text, [replace(node, inputs=inputs)])
+
+
+def _with_constant(site: Site, place: int, name: str, text: str, array: np.ndarray) -> Variant:
+    node = site.node
+    made = f"{next(filter(None, node.outputs))}.input{place}"
+    inputs = [*node.inputs]
+    inputs[place] = made
+    old = node.inputs[place]
+    new = {made: np.array(array, order="C")}
+    return Variant(name, f"{old} {text}", [replace(node, inputs=inputs)], new)
+
+
+def _numbers(site: Site) -> Iterator[Variant]:
+    """Constants of a few numbers: axes, sizes, indices, scales, thresholds."""
+    for place, name in enumerate(site.node.inputs):
+        array = site.constants.get(name)
+        if array is None or array.size > 16:
+            continue
+        flat = array.reshape(-1)
+        if array.dtype.kind in "iu":
+            for at, step in itertools.product(range(array.size), (1, -1, 2, -2)):
+                moved = flat.astype(np.int64)
+                moved[at] += step
+                if moved[at] != moved.astype(array.dtype)[at]:
+                    continue
+                moved = moved.astype(array.dtype)
+                text = f"is {_list(flat)}, the reference has {_list(moved)}"
+                near = "off by one" if abs(step) == 1 else "other constant"
+                yield _with_constant(site, place, near, text, moved.reshape(array.shape))
+            for order in itertools.permutations(range(array.size)) if array.size <= 4 else ():
+                moved = flat[list(order)]
+                if (moved != flat).any():
+                    text = f"is {_list(flat)}, the reference has {_list(moved)}"
+                    yield _with_constant(site, place, "order", text, moved.reshape(array.shape))
+            if array.size == 1:
+                for axis in range(-1 if array.dtype.kind == "i" else 0, 5):
+                    moved = np.full_like(array, axis)
+                    text = f"is {_list(flat)}, the reference has [{axis}]"
+                    yield _with_constant(site, place, "other constant", text, moved)
+        elif array.dtype.kind == "f" and array.size == 1:
+            value = float(flat[0])
+            for other in (*_EPSILONS, 0.5, 1.0, 2.0, -1.0, 0.0, 3.0):
+                if other != value:
+                    text = f"is {value:.4g}, the reference has {other:.4g}"
+                    kind = "epsilon" if 0 < abs(value) < 1e-2 > other else "other constant"
+                    yield _with_constant(site, place, kind, text, np.full_like(array, other))
+            for factor in (10.0, 0.1, 2.0, 0.5, -1.0, 100.0, 0.01, 1e3, 1e-3):
+                text = f"is {value:.4g}, the reference has {value * factor:.4g}"
+                yield _with_constant(site, place, "scale", text, array * factor)
+            if value > 0:
+                for other in (value**0.5, value**2, 1 / value):
+                    text = f"is {value:.4g}, the reference has {other:.4g}"
+                    yield _with_constant(site, place, "scale", text, np.full_like(array, other))
+
+
+def _list(flat: np.ndarray) -> str:
+    return f"[{', '.join(map(str, flat.tolist()))}]"
+
+
+def _rearranged(site: Site) -> Iterator[Variant]:
+    """Constants of many numbers that are turned, shifted, or another function of the right ones."""
+    for place, name in enumerate(site.node.inputs):
+        array = site.constants.get(name)
+        if array is None or array.size < 2 or array.dtype.kind not in "fiu":
+            continue
+        if 2 <= array.ndim <= 4:
+            for perm in itertools.permutations(range(array.ndim)):
+                turned = array.transpose(perm)
+                if list(perm) != sorted(perm):
+                    text = f"is transposed (axes {', '.join(map(str, perm))})"
+                    yield _with_constant(site, place, "transposed weights", text, turned)
+            reshaped = array.T.reshape(array.shape) if array.ndim == 2 else array
+            back = array.reshape(array.shape[::-1]).T
+            for turned in (reshaped, back):
+                text = "was reshaped where it should have been transposed"
+                yield _with_constant(site, place, "transposed weights", text, turned)
+        for axis in range(array.ndim):
+            text = f"is reversed along axis {axis}"
+            yield _with_constant(site, place, "flipped weights", text, np.flip(array, axis))
+            for shift in (1, -1):
+                text = f"is shifted by {shift} along axis {axis}: off by one"
+                moved = np.roll(array, -shift, axis)
+                yield _with_constant(site, place, "shifted weights", text, moved)
+            for count in (2, 3, 4):
+                if array.shape[axis] % count == 0 and array.shape[axis] > count:
+                    blocks = np.split(array, count, axis)
+                    for order in itertools.permutations(range(count)):
+                        if list(order) != sorted(order):
+                            text = f"has its {count} blocks along axis {axis} in the order {order}"
+                            moved = np.concatenate([blocks[k] for k in order], axis)
+                            yield _with_constant(
+                                site, place, "blocks in another order", text, moved
+                            )
+        if array.dtype.kind == "f":
+            with np.errstate(all="ignore"):
+                for word, other in (
+                    ("has the opposite sign", -array),
+                    ("is a variance where a deviation is meant", np.sqrt(np.abs(array))),
+                    ("is a deviation where a variance is meant", array**2),
+                    ("is the reciprocal of what is meant", 1 / array),
+                    ("lacks an exponential", np.exp(np.minimum(array, 50))),
+                ):
+                    yield _with_constant(site, place, "scaled weights", word, other)
+
+
+def _activations(site: Site) -> Iterator[Variant]:
+    """An activation that is missing before the node or behind it."""
+    node = site.node
+    result = next(filter(None, node.outputs))
+    for kind in _ACTIVATIONS:
+        inner = f"{result}.bare"
+        run = replace(node, outputs=[inner if name == result else name for name in node.outputs])
+        text = f"{kind} behind it is missing"
+        yield Variant("missing activation", text, [run, Node(kind, [inner], [result])])
+        for place, name in enumerate(node.inputs):
+            value = site.values.get(name)
+            if name in site.constants or value is None or value.dtype.kind != "f":
+                continue
+            made = f"{result}.{place}.{kind}"
+            inputs = [*node.inputs]
+            inputs[place] = made
+            text = f"{kind} of {name} before it is missing"
+            run = replace(node, inputs=inputs)
+            yield Variant("missing activation", text, [Node(kind, [name], [made]), run])
+
+
+def _other_tensors(site: Site) -> Iterator[Variant]:
+    """Another tensor or value of the same shape in an input's place."""
+    node = site.node
+    shapes = {array.shape for array in site.values.values()}
+    for place, name in enumerate(node.inputs):
+        value = site.values.get(name)
+        if value is None:
+            continue
+        if name in site.constants:
+            if value.size < 2:
+                continue
+            like = [n for n, a in site.tensors.items() if a.shape == value.shape and n != name]
+            for other in like[:MOST_OTHERS]:
+                array = site.tensors[other].astype(value.dtype)
+                text = f"holds what {other} should hold"
+                yield _with_constant(site, place, "exchanged weights", text, array)
+            continue
+        like = [
+            n
+            for n, a in site.others.items()
+            if a.shape in shapes and a.dtype == value.dtype and n not in node.inputs
+        ]
+        for other in like[-MOST_OTHERS:]:
+            inputs = [*node.inputs]
+            inputs[place] = other
+            text = f"it is given {name}, in the reference {other}"
+            yield Variant("exchanged values", text, [replace(node, inputs=inputs)])
+        if value.ndim > 1 and value.dtype.kind == "f" and value.ndim <= 4:
+            for perm in itertools.permutations(range(value.ndim)):
+                if list(perm) != sorted(perm):
+                    made = f"{next(filter(None, node.outputs))}.{place}.turned"
+                    inputs = [*node.inputs]
+                    inputs[place] = made
+                    turn = Node("Transpose", [name], [made], {"perm": list(perm)})
+                    text = f"{name} is transposed (axes {', '.join(map(str, perm))})"
+                    run = replace(node, inputs=inputs)
+                    yield Variant("order of axes", text, [turn, run])
+
+
+def _absent_inputs(site: Site) -> Iterator[Variant]:
+    """A recurrent node's lengths and initial states, that the reference was given."""
+    node = site.node
+    if node.op_type not in ("LSTM", "GRU", "RNN"):
+        return
+    inputs = [*node.inputs, *[""] * (7 - len(node.inputs))]
+    x, r = site.input(0), site.input(2)
+    if x is None or r is None or x.ndim != 3:
+        return
+    batch = x.shape[0 if node.attributes.get("layout", 0) else 1]
+    if not inputs[4]:
+        for name, array in site.others.items():
+            if array.shape == (batch,) and array.dtype.kind in "iu":
+                made = f"{name}.lengths"
+                run = replace(node, inputs=[*inputs[:4], made, *inputs[5:]])
+                text = f"the lengths {name} are not used: the layer runs on through the padding"
+                cast = Node("Cast", [name], [made], {"to": 6})
+                yield Variant("padding run through", text, [cast, run])
+    count = 2 if node.op_type == "LSTM" else 1
+    if not any(inputs[5 : 5 + count]):
+        shape = (len(r), batch, r.shape[2])
+        like = [n for n, a in site.others.items() if a.shape == shape and a.dtype == x.dtype]
+        for states in itertools.permutations(like[:MOST_STATES], count):
+            run = replace(node, inputs=[*inputs[:5], *states, *inputs[5 + count :]])
+            text = f"the initial state {' and '.join(states)} is not used"
+            yield Variant("initial state", text, [run])
+
+
+def _result(site: Site) -> Iterator[Variant]:
+    """The node's result in another order of an axis, or a step too early or too late."""
+    node = site.node
+    result = next(filter(None, node.outputs))
+    rank = max((a.ndim for a in site.values.values()), default=0)
+    inner = f"{result}.bare"
+    run = replace(node, outputs=[inner if name == result else name for name in node.outputs])
+    for axis in range(rank):
+        constants = {
+            f"{result}.last": np.array([-1]),
+            f"{result}.end": np.array([-(2**31)]),
+            f"{result}.axis": np.array([axis]),
+        }
+        flip = Node("Slice", [inner, *constants, f"{result}.last"], [result])
+        text = f"its result is reversed along axis {axis}"
+        yield Variant("reversed", text, [run, flip], constants)
+        for shift in (1, -1):
+            parts = {
+                f"{result}.zero": np.array([0]),
+                f"{result}.cut": np.array([-shift]),
+                f"{result}.most": np.array([2**31 - 1]),
+                f"{result}.axis": np.array([axis]),
+            }
+            zero, cut, most, along = parts
+            nodes = [
+                run,
+                Node("Slice", [inner, cut, most, along], [f"{result}.a"]),
+                Node("Slice", [inner, zero, cut, along], [f"{result}.b"]),
+                Node("Concat", [f"{result}.a", f"{result}.b"], [result], {"axis": axis}),
+            ]
+            text = f"its result is shifted by {shift} along axis {axis}: off by one"
+            yield Variant("off by one", text, nodes, parts)
