@@ -25,7 +25,7 @@ from tests.validation.whole_models import MADE, whole  # noqa: E402
 from vledge.formats.graph_definition import Node  # noqa: E402
 from vledge.validation import read, validate, write  # noqa: E402
 from vledge.validation.diagnose import diagnose  # noqa: E402
-
+from vledge.validation.record import record  # noqa: E402
 
 SOME = (
     "byte-swapped",
@@ -135,6 +135,59 @@ def test_layers_are_not_blamed_for_what_others_did(tagger):
     other = replace(tagger.model, graph=replace(tagger.model.graph, nodes=nodes))
     (finding,) = told(tagger, other, prints={}).findings
     assert (finding.kind, finding.suspect) == ("LayerNormalization", "epsilon")
+
+
+@pytest.fixture(scope="module")
+def layered():
+    """A bundle as `vledge.export` writes it: layers, no prints, no values inside."""
+    good = whole("tagger")
+    feeds = [case.inputs for case in good.reference.cases]
+    return replace(good, reference=replace(record(good.path, feeds, layers=True), prints={}))
+
+
+def recurrent_tensors(good, place):
+    nodes = [node for node in good.model.graph.nodes if node.op_type == "LSTM"]
+    return [node.inputs[place] for node in nodes]
+
+
+def test_with_layers_alone_other_nodes_are_found(layered):
+    shifted = changed(layered, "table.weight", lambda a: np.roll(a, 1, 0))
+    (finding,) = told(layered, shifted).findings
+    assert (finding.kind, finding.suspect) == ("Gather", "shifted weights")
+    nodes = [
+        replace(n, inputs=[n.inputs[0], *n.inputs[:0:-1]])
+        if n.op_type == "LayerNormalization"
+        else n
+        for n in layered.model.graph.nodes
+    ]
+    exchanged = replace(layered.model, graph=replace(layered.model.graph, nodes=nodes))
+    (finding,) = told(layered, exchanged).findings
+    assert (finding.kind, finding.suspect) == ("LayerNormalization", "order of inputs")
+
+
+def test_with_layers_alone_weights_are_looked_at(layered):
+    first, second = recurrent_tensors(layered, 2)
+    arrays = tensors(layered.model.graph)
+    exchanged = with_tensors(layered.model, {first: arrays[second], second: arrays[first]})
+    findings = told(layered, exchanged).findings
+    assert [f.suspect for f in findings] == ["exchanged weights"] * 2
+    rounded = changed(layered, first, bfloat16)
+    diagnosis = told(layered, rounded)
+    assert f"it may be that {first} is rounded to bfloat16" in diagnosis.summary
+    assert diagnosis.findings[-1].kind == "LSTM"
+
+
+def test_units_in_another_order_in_one_layer(tagger):
+    """Consistent in the layer itself, so that only the next one can tell; but for the prints."""
+    w, r, b = (recurrent_tensors(tagger, place)[0] for place in (1, 2, 3))
+    order = np.random.default_rng(0).permutation(10)
+    rows = np.concatenate([gate * 10 + order for gate in range(8)])
+    arrays = tensors(tagger.model.graph)
+    permuted = {w: arrays[w][:, rows[:40]], r: arrays[r][:, rows[:40]][..., order]}
+    permuted[b] = arrays[b][:, rows]
+    findings = told(tagger, with_tensors(tagger.model, permuted)).findings
+    assert {f.suspect for f in findings} == {"permuted units"}
+    assert {f.layer for f in findings} == {"/first/LSTM"}
 
 
 def test_two_faults_in_two_nodes(tagger):

@@ -33,6 +33,7 @@ class Whole:
     """A good model and its reference."""
 
     name: str
+    path: Path
     model: Model
     reference: Reference
 
@@ -137,4 +138,4 @@ def whole(name: str) -> Whole:
             for steps in (12, 9)
         ]
     reference = record(path, feeds, values=True, carry=carry)
-    return Whole(name, read_model(path), reference)
+    return Whole(name, path, read_model(path), reference)

@@ -41,9 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.against:
         if reference:
             raise ValueError("--reference and --against are two references: take one")
-        reference = live_reference(
-            arguments, arguments.against, True, arguments.against == "onnxruntime"
-        )
+        reference = live_reference(arguments, arguments.against, layers=True, values=False)
     report = validate(
         arguments.model,
         reference,

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
 
 from vledge.formats.graph_definition import Node
+from vledge.validation.constant_remedies import EPSILONS, Site, numbers, rearranged, with_constant
 from vledge.validation.suspects import Variant
 
 __all__ = ["Site", "remedies"]
@@ -71,9 +72,21 @@ _ALIKE: Final[tuple[tuple[tuple[str, dict[str, Any]], ...], ...]] = (
     (("And", {}), ("Or", {}), ("Xor", {})),
     (("Floor", {}), ("Ceil", {}), ("Round", {})),
 )
-_ACTIVATIONS: Final = ("Relu", "Tanh", "Sigmoid", "Softmax", "Gelu", "LeakyRelu", "Elu", "Softplus")
+_ACTIVATIONS: Final = (
+    "Relu",
+    "Tanh",
+    "Sigmoid",
+    "Softmax",
+    "Gelu",
+    "LeakyRelu",
+    "Elu",
+    "Softplus",
+    "Sqrt",
+    "Exp",
+    "Log",
+    "Neg",
+)
 _AXIS: Final = ("axis", "axes", "split_axis", "batch_axis", "time_axis")
-_EPSILONS: Final = (1e-3, 1e-5, 1e-6, 1e-12, 1e-7, 1e-8, 1e-4, 1e-2, 0.0)
 _DEFAULTS: Final[dict[str, dict[str, Any]]] = {  # what an attribute is where a node has none
     "ArgMax": {"axis": 0, "keepdims": 1, "select_last_index": 0},
     "ArgMin": {"axis": 0, "keepdims": 1, "select_last_index": 0},
@@ -115,30 +128,14 @@ _FLAGS: Final = (
 )
 
 
-@dataclass
-class Site:
-    """A node and what lies about it."""
-
-    node: Node
-    constants: dict[str, np.ndarray]  #: those of its inputs that are constant
-    values: dict[str, np.ndarray]  #: all of its inputs, in one run
-    tensors: dict[str, np.ndarray]  #: the model's weights, to take in a constant's place
-    others: dict[str, np.ndarray] = field(default_factory=dict)  #: values known to be right
-    opset: int = 18
-
-    def input(self, place: int) -> np.ndarray | None:
-        name = self.node.inputs[place] if place < len(self.node.inputs) else ""
-        return self.values.get(name)
-
-
 def remedies(site: Site) -> Iterator[Variant]:
     """All variants, the commonest mistakes first."""
     for offer in (
         _attributes,
         _operator,
         _order_of_inputs,
-        _numbers,
-        _rearranged,
+        numbers,
+        rearranged,
         _activations,
         _absent_inputs,
         _other_tensors,
@@ -172,7 +169,7 @@ def _attributes(site: Site) -> Iterator[Variant]:
                     text = f"perm is {list(now)}, the reference has {list(perm)}"
                     yield _changed(node, "order of axes", text, perm=list(perm))
         elif key == "epsilon":
-            for epsilon in _EPSILONS:
+            for epsilon in EPSILONS:
                 if not np.isclose(epsilon, now, rtol=1e-3, atol=0):
                     text = f"epsilon is {now:.1g}, the reference has {epsilon:.1g}"
                     yield _changed(node, "epsilon", text, epsilon=epsilon)
@@ -320,109 +317,6 @@ def _order_of_inputs(site: Site) -> Iterator[Variant]:
             yield Variant("order of inputs", text, [replace(node, inputs=inputs)])
 
 
-def _with_constant(site: Site, place: int, name: str, text: str, array: np.ndarray) -> Variant:
-    node = site.node
-    made = f"{next(filter(None, node.outputs))}.input{place}"
-    inputs = [*node.inputs]
-    inputs[place] = made
-    old = node.inputs[place]
-    new = {made: np.array(array, order="C")}
-    return Variant(name, f"{old} {text}", [replace(node, inputs=inputs)], new)
-
-
-def _numbers(site: Site) -> Iterator[Variant]:
-    """Constants of a few numbers: axes, sizes, indices, scales, thresholds."""
-    for place, name in enumerate(site.node.inputs):
-        array = site.constants.get(name)
-        if array is None or array.size > 16:
-            continue
-        flat = array.reshape(-1)
-        if array.dtype.kind in "iu":
-            for at, step in itertools.product(range(array.size), (1, -1, 2, -2)):
-                moved = flat.astype(np.int64)
-                moved[at] += step
-                if moved[at] != moved.astype(array.dtype)[at]:
-                    continue
-                moved = moved.astype(array.dtype)
-                text = f"is {_list(flat)}, the reference has {_list(moved)}"
-                near = "off by one" if abs(step) == 1 else "other constant"
-                yield _with_constant(site, place, near, text, moved.reshape(array.shape))
-            for order in itertools.permutations(range(array.size)) if array.size <= 4 else ():
-                moved = flat[list(order)]
-                if (moved != flat).any():
-                    text = f"is {_list(flat)}, the reference has {_list(moved)}"
-                    yield _with_constant(site, place, "order", text, moved.reshape(array.shape))
-            if array.size == 1:
-                for axis in range(-1 if array.dtype.kind == "i" else 0, 5):
-                    moved = np.full_like(array, axis)
-                    text = f"is {_list(flat)}, the reference has [{axis}]"
-                    yield _with_constant(site, place, "other constant", text, moved)
-        elif array.dtype.kind == "f" and array.size == 1:
-            value = float(flat[0])
-            for other in (*_EPSILONS, 0.5, 1.0, 2.0, -1.0, 0.0, 3.0):
-                if other != value:
-                    text = f"is {value:.4g}, the reference has {other:.4g}"
-                    kind = "epsilon" if 0 < abs(value) < 1e-2 > other else "other constant"
-                    yield _with_constant(site, place, kind, text, np.full_like(array, other))
-            for factor in (10.0, 0.1, 2.0, 0.5, -1.0, 100.0, 0.01, 1e3, 1e-3):
-                text = f"is {value:.4g}, the reference has {value * factor:.4g}"
-                yield _with_constant(site, place, "scale", text, array * factor)
-            if value > 0:
-                for other in (value**0.5, value**2, 1 / value):
-                    text = f"is {value:.4g}, the reference has {other:.4g}"
-                    yield _with_constant(site, place, "scale", text, np.full_like(array, other))
-
-
-def _list(flat: np.ndarray) -> str:
-    return f"[{', '.join(map(str, flat.tolist()))}]"
-
-
-def _rearranged(site: Site) -> Iterator[Variant]:
-    """Constants of many numbers that are turned, shifted, or another function of the right ones."""
-    for place, name in enumerate(site.node.inputs):
-        array = site.constants.get(name)
-        if array is None or array.size < 2 or array.dtype.kind not in "fiu":
-            continue
-        if 2 <= array.ndim <= 4:
-            for perm in itertools.permutations(range(array.ndim)):
-                turned = array.transpose(perm)
-                if list(perm) != sorted(perm):
-                    text = f"is transposed (axes {', '.join(map(str, perm))})"
-                    yield _with_constant(site, place, "transposed weights", text, turned)
-            reshaped = array.T.reshape(array.shape) if array.ndim == 2 else array
-            back = array.reshape(array.shape[::-1]).T
-            for turned in (reshaped, back):
-                text = "was reshaped where it should have been transposed"
-                yield _with_constant(site, place, "transposed weights", text, turned)
-        for axis in range(array.ndim):
-            text = f"is reversed along axis {axis}"
-            yield _with_constant(site, place, "flipped weights", text, np.flip(array, axis))
-            for shift in (1, -1):
-                text = f"is shifted by {shift} along axis {axis}: off by one"
-                moved = np.roll(array, -shift, axis)
-                yield _with_constant(site, place, "shifted weights", text, moved)
-            for count in (2, 3, 4):
-                if array.shape[axis] % count == 0 and array.shape[axis] > count:
-                    blocks = np.split(array, count, axis)
-                    for order in itertools.permutations(range(count)):
-                        if list(order) != sorted(order):
-                            text = f"has its {count} blocks along axis {axis} in the order {order}"
-                            moved = np.concatenate([blocks[k] for k in order], axis)
-                            yield _with_constant(
-                                site, place, "blocks in another order", text, moved
-                            )
-        if array.dtype.kind == "f":
-            with np.errstate(all="ignore"):
-                for word, other in (
-                    ("has the opposite sign", -array),
-                    ("is a variance where a deviation is meant", np.sqrt(np.abs(array))),
-                    ("is a deviation where a variance is meant", array**2),
-                    ("is the reciprocal of what is meant", 1 / array),
-                    ("lacks an exponential", np.exp(np.minimum(array, 50))),
-                ):
-                    yield _with_constant(site, place, "scaled weights", word, other)
-
-
 def _activations(site: Site) -> Iterator[Variant]:
     """An activation that is missing before the node or behind it."""
     node = site.node
@@ -459,7 +353,7 @@ def _other_tensors(site: Site) -> Iterator[Variant]:
             for other in like[:MOST_OTHERS]:
                 array = site.tensors[other].astype(value.dtype)
                 text = f"holds what {other} should hold"
-                yield _with_constant(site, place, "exchanged weights", text, array)
+                yield with_constant(site, place, "exchanged weights", text, array)
             continue
         like = [
             n

@@ -56,6 +56,9 @@ def _difference(
     name: str, array: np.ndarray, known: Print, tensors: Mapping[str, np.ndarray]
 ) -> Blemish:
     sample = known.sample
+    if array.dtype.kind == "f" and sample.error(array.byteswap()) <= NEAR:
+        text = f"{name} is byte-swapped: read in the other byte order"
+        return Blemish(name, "byte-swapped", text, array.byteswap())
     if array.shape == sample.shape:
         broken = faults_of_file({name: array}, certain=True)
         if name in broken:
@@ -87,9 +90,6 @@ def _rearranged(
     name: str, array: np.ndarray, shape: tuple[int, ...], tensors: Mapping[str, np.ndarray]
 ) -> Iterator[tuple[str, str, np.ndarray]]:
     """What the tensor could have been before it went wrong, with what went wrong."""
-    if array.dtype.kind == "f":
-        with np.errstate(all="ignore"):
-            yield "byte-swapped", "is byte-swapped: read in the other byte order", array.byteswap()
     if array.ndim > 1:
         for perm, turned in _turned(array, shape):
             yield "transposed weights", f"is transposed ({perm})", turned
@@ -217,20 +217,23 @@ def _on_a_grid(rows: np.ndarray, steps: int) -> bool:
     """Whether each row's numbers are whole multiples of a step, few enough for that many bits."""
     if rows.shape[1] < LEAST_IN_ROW:
         return False
-    for row in rows:
-        levels = np.unique(row.astype(np.float64))
-        if len(levels) > steps:
-            return False
-        if len(levels) > 1:
-            step = np.diff(levels).min()
-            if step <= 0:
-                return False
-            if (levels[-1] - levels[0]) / step > steps:
-                return False
-            off = (levels - levels[0]) / step
-            if np.abs(off - np.rint(off)).max() > 0.02:
-                return False
-    return True
+    return all(_of_one_step(np.unique(row.astype(np.float64)), steps) for row in rows)
+
+
+def _of_one_step(levels: np.ndarray, steps: int) -> bool:
+    if len(levels) > steps:
+        return False
+    if len(levels) < 2:
+        return True
+    extent, largest = float(levels[-1] - levels[0]), float(np.abs(levels).max())
+    # of the smallest difference, or as quantizers choose it: by the largest number, or the range
+    for step in (np.diff(levels).min(), largest / (steps / 2 - 1), extent / (steps - 1)):
+        if extent / step <= steps:
+            for origin in (levels[0], 0.0):
+                off = (levels - origin) / step
+                if np.abs(off - np.rint(off)).max() <= 1e-3:
+                    return True
+    return False
 
 
 def _permuted(array: np.ndarray, known: Print) -> str:
@@ -303,7 +306,7 @@ def _fault(name: str, array: np.ndarray, certain: bool) -> Blemish | None:
         if empty.any():
             text = f"{name} is 0 in {_indices(np.flatnonzero(empty), axis)}"
             return Blemish(name, "zeroed weights", text, certain=False)
-    for kind in (*_UNITS, *_STEPS):
+    for kind in ("bfloat16", "float16", "int4", "int8"):  # what each holds, the next may hold
         if held_by(array, kind):
             text = f"{name} is rounded to {kind}"
             return Blemish(name, "rounded weights", text, certain=False)
