@@ -129,7 +129,7 @@ def _by_values(model: Model, reference: Reference, tolerances: dict[str, Toleran
             if not cured:
                 rest = "the rest is unexplained" if len(findings) > 1 else ""
                 break
-    except (VledgeError, ValueError, IndexError, TypeError) as error:
+    except (VledgeError, ValueError, IndexError, TypeError, ArithmeticError) as error:
         rest = f"the model cannot run on the reference's inputs: {error}"
     if not findings and not rest:
         rest = AGREES

@@ -36,7 +36,7 @@ GUESSED = 1e-6  # with a constant that is right but for float32's rounding
 ROUNDED = 1e-4  # where the reference's values are float32
 MOST_NODES = 60  # of a region that are tried; the nearest to the wrong value first
 MOST_OTHERS = 200  # values that another input may have been meant to be
-_WHATEVER = (VledgeError, ValueError, IndexError, TypeError, ZeroDivisionError, OverflowError)
+_WHATEVER = (VledgeError, ValueError, IndexError, TypeError, ArithmeticError)
 
 
 @dataclass

@@ -8,6 +8,7 @@ the lengths say that it is part of the sequence. That is tried by running the mo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -101,7 +102,7 @@ def example(model: Model) -> Arrays:
             size if isinstance(size, int) else SIZES.get(axes.get(axis, ""), 4)
             for axis, size in enumerate(info.shape)
         ]
-        if np.prod(shape, dtype=np.int64) > MOST_ELEMENTS:
+        if min(shape, default=0) < 0 or math.prod(shape) > MOST_ELEMENTS:
             return {}
         made = rng.standard_normal(shape) if dtype.kind == "f" else rng.integers(0, 2, shape)
         found[info.name] = np.asarray(made).astype(dtype)
@@ -124,7 +125,7 @@ def lengths_by_behaviour(model: Model, feed: Mapping[str, np.ndarray]) -> Length
                 with np.errstate(all="ignore"):
                     if _behaves(plan, name, counted, axes, dict(feed)):
                         return Lengths(name, counted, axes)
-            except (VledgeError, ValueError, IndexError, TypeError):
+            except (VledgeError, ValueError, IndexError, TypeError, ArithmeticError):
                 continue  # such lengths do not go with that axis
     return None
 

@@ -37,7 +37,7 @@ def laid_open(model: Model, reference: Reference) -> Model:
         try:
             conditions = [run[first.inputs[0]] for run in runs(model, reference, first.inputs)]
             taken = {bool(condition.item()) for condition in conditions}
-        except (VledgeError, ValueError, IndexError, TypeError):
+        except (VledgeError, ValueError, IndexError, TypeError, ArithmeticError):
             break  # what is wrong lies before it
         if len(taken) != 1:
             break

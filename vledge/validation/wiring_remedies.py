@@ -69,7 +69,7 @@ def activations(site: Site) -> Iterator[Variant]:
 def other_tensors(site: Site) -> Iterator[Variant]:
     """Another tensor or value of the same shape in an input's place."""
     node = site.node
-    shapes = {array.shape for array in site.values.values()}
+    alike = {(array.shape, array.dtype) for array in site.values.values()}
     for place, name in enumerate(node.inputs):
         value = site.values.get(name)
         if value is None:
@@ -86,7 +86,7 @@ def other_tensors(site: Site) -> Iterator[Variant]:
         like = [
             n
             for n, a in site.others.items()
-            if a.shape in shapes and a.dtype == value.dtype and n not in node.inputs
+            if (a.shape, a.dtype) in alike and n not in node.inputs
         ]
         for other in like[-MOST_OTHERS:]:
             inputs = [*node.inputs]
