@@ -478,6 +478,17 @@ def without_lengths(node: Node, model: Model, rng: np.random.Generator) -> Node 
     return replace(node, inputs=[*node.inputs[:4], "", *node.inputs[5:]])
 
 
+def summed(node: Node, model: Model, rng: np.random.Generator) -> list[Node] | Node:
+    axes = node.attributes.get("axes")
+    if axes is None or model.opset_imports[""] < 13:
+        return replace(node, op_type="ReduceSum")
+    rest = {key: value for key, value in node.attributes.items() if key != "axes"}
+    name = f"{node.outputs[0]}.axes"
+    constant = Node("Constant", [], [name], {"value": np.array(axes)})
+    inputs = [node.inputs[0], name]
+    return [constant, replace(node, op_type="ReduceSum", attributes=rest, inputs=inputs)]
+
+
 RECURRENT = "LSTM GRU RNN"
 CONSTANT = "off by one|other constant|order|shifted weights"
 SCALED = "scale|scaled weights|other constant|epsilon"
@@ -537,7 +548,7 @@ WAYS = [
     nodes_of("Sub for Add", "other operator|scale", "Add", becoming("Sub")),
     nodes_of("Add for Mul", "other operator", "Mul", becoming("Add")),
     nodes_of("Mul for Div", "other operator|scale", "Div", becoming("Mul")),
-    nodes_of("sum for mean", "other operator|scale", "ReduceMean", becoming("ReduceSum")),
+    nodes_of("sum for mean", "other operator|scale", "ReduceMean", summed),
     nodes_of("mean for max", "other operator", "MaxPool", becoming("AveragePool")),
     nodes_of("a Relu too many", "superfluous node", "Add", followed_by("Relu"), and_added),
     nodes_of("a Tanh too many", "superfluous node", "MatMul Gemm", followed_by("Tanh"), and_added),
