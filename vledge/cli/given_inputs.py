@@ -11,9 +11,11 @@ from vledge.formats import holds_graph
 from vledge.formats.element_types import DTYPES
 from vledge.formats.graph_definition import Model, ValueInfo
 from vledge.graph.session import read_model
-from vledge.validation.axes import axes_from_symbols, lengths_input
+from vledge.validation.axes import axes_from_symbols
 from vledge.validation.bundle import Reference
-from vledge.validation.record import Random, check_carry, parse_random, random_inputs, record
+from vledge.validation.lengths import lengths_input
+from vledge.validation.random_inputs import Random, parse_random, random_inputs
+from vledge.validation.record import check_carry, record
 
 __all__ = ["add_input_arguments", "live_reference"]
 
@@ -50,7 +52,9 @@ def add_input_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def live_reference(arguments: argparse.Namespace, framework: str, layers: bool) -> Reference:
+def live_reference(
+    arguments: argparse.Namespace, framework: str, layers: bool, values: bool
+) -> Reference:
     """What the framework computes for the model, on the inputs that the command line names."""
     path = arguments.model
     if framework == "torch":
@@ -73,7 +77,8 @@ def live_reference(arguments: argparse.Namespace, framework: str, layers: bool) 
     if arguments.inputs:
         if arguments.random or arguments.set:
             raise ValueError("--inputs and --random are two ways to say the same: take one")
-        return record(path, map(_arrays, arguments.inputs), layers=layers, carry=carry)
+        arrays = map(_arrays, arguments.inputs)
+        return record(path, arrays, layers=layers, values=values, carry=carry)
     if arguments.runs < 1:
         raise ValueError(f"--runs must be at least 1, got {arguments.runs}")
     infos = {info.name: info for info in model.graph.inputs}
@@ -88,7 +93,8 @@ def live_reference(arguments: argparse.Namespace, framework: str, layers: bool) 
         fixed[state] = _zeros(infos[state], wanted, infos)
     wanted += _usual(model, {random.name for random in wanted} | set(fixed))
     inputs, axes = random_inputs(model, wanted, fixed, arguments.runs, arguments.seed)
-    return record(path, inputs, layers=layers, axes=axes, carry=carry, seed=arguments.seed)
+    seed = arguments.seed
+    return record(path, inputs, layers=layers, values=values, axes=axes, carry=carry, seed=seed)
 
 
 def _usual(model: Model, given: set[str]) -> list[Random]:
