@@ -53,6 +53,7 @@ setup(
             extension("weights", flags=SMALL),
             extension("recurrent", "ext/threads.c"),
             extension("product"),
+            extension("convolution", "ext/program/convolve.c"),
             extension("program", *sorted(glob("ext/program/*.c"))),
             extension("streaming"),
         ],

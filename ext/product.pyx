@@ -1,5 +1,5 @@
-"""Products with weights that are known beforehand: with a matrix, ``x W^T + b``, packed once and
-multiplied by the same tiles as a layer's input projection; and channel by channel, over taps.
+"""Products with a matrix that is known beforehand, ``x W^T + b``, packed once and multiplied by the
+same tiles as a layer's input projection.
 
 Each element is summed in one order whatever the number of rows and threads, so results do not
 depend on them.
@@ -12,7 +12,7 @@ cimport numpy as cnp
 import numpy as np
 
 from vledge import threads as thread_settings
-from vledge._ext.isa cimport kernels_for, vl_kernels, vl_product, vl_taps
+from vledge._ext.isa cimport kernels_for, vl_kernels, vl_product
 from vledge._ext.recurrent cimport parallel
 
 from vledge._ext.weights import aligned_copy, pack, to_vectors, unpack
@@ -31,7 +31,6 @@ cdef ptrdiff_t THREAD_WORK = 1 << 20
 cdef struct Job:
     const vl_kernels *kernels
     const vl_product *product
-    const vl_taps *taps
     ptrdiff_t itemsize, block
 
 
@@ -54,17 +53,6 @@ cdef void multiply(void *context, int member, int members) noexcept nogil:
         p.out = <char *>job.product.out + row * p.ld_out * job.itemsize
         job.kernels.product(&p)
         row += p.rows
-
-
-cdef void weigh(void *context, int member, int members) noexcept nogil:
-    """One member's rows."""
-    cdef Job *job = <Job *>context
-    cdef vl_taps p = job.taps[0]
-    cdef ptrdiff_t first = p.rows * member // members
-    p.rows = p.rows * (member + 1) // members - first
-    p.x_rows += first
-    p.out = <char *>p.out + first * p.channels * job.itemsize
-    job.kernels.taps(&p)
 
 
 cdef ptrdiff_t *places(cnp.ndarray x, int first, int last, ptrdiff_t *count) except NULL:
@@ -243,69 +231,3 @@ cdef class Product:
                 raise ValueError("out must have rows at equal distances")
             stride *= cnp.PyArray_DIM(out, axis)
         return distance
-
-
-cdef class Taps:
-    """Weights that slide over channels, each channel by itself: a depthwise convolution's.
-
-    Parameters
-    ----------
-    weight : ndarray [*kernel, C], float32 or float64; kept, not copied, if it is C-contiguous
-    bias : ndarray [C] of the same dtype, or None
-    """
-
-    cdef const vl_kernels *kernels
-    cdef readonly object weight, bias
-    cdef int number
-
-    def __init__(self, weight, bias=None):
-        self.number = number_of(weight.dtype, "weight")
-        if bias is not None and (bias.shape != (weight.shape[weight.ndim - 1],) or bias.dtype != weight.dtype):
-            raise ValueError("bias must be [C], of the weight's dtype")
-        self.weight = np.require(weight, requirements="CA")
-        self.bias = None if bias is None else np.require(bias, requirements="CA")
-        self.kernels = kernels_for(weight.dtype == np.float64)
-
-    def __call__(self, cnp.ndarray x, bint relu=False, threads=None):
-        """``x [*rows, *kernel, C] -> [*rows, C]``, a new array: the windows' elements times the
-        weights, summed over the kernel, plus the bias; with ``relu`` the positive part."""
-        cdef int ndim = cnp.PyArray_NDIM(x), rank = self.weight.ndim - 1, axis
-        cdef cnp.npy_intp shape[32]
-        cdef vl_taps p
-        cdef Job job
-        cdef int members
-        cdef ptrdiff_t *x_rows
-        cdef ptrdiff_t *x_taps = NULL
-        if cnp.PyArray_TYPE(x) != self.number:
-            raise ValueError(f"x has dtype {x.dtype}, the weights have {self.weight.dtype}")
-        if ndim <= rank or ndim > 32 or (<object>x).shape[ndim - rank - 1:] != self.weight.shape:
-            raise ValueError(
-                f"x has shape {(<object>x).shape}, expected [..., *{self.weight.shape}]")
-        x = addressable(x)
-        for axis in range(ndim - rank - 1):
-            shape[axis] = cnp.PyArray_DIM(x, axis)
-        p.channels = shape[ndim - rank - 1] = cnp.PyArray_DIM(x, ndim - 1)
-        target = cnp.PyArray_EMPTY(ndim - rank, shape, self.number, False)
-        x_rows = places(x, 0, ndim - rank - 1, &p.rows)
-        try:
-            x_taps = places(x, ndim - rank - 1, ndim - 1, &p.taps)
-            p.relu = relu
-            p.x = cnp.PyArray_DATA(x)
-            p.x_rows = x_rows
-            p.x_taps = x_taps
-            p.w = cnp.PyArray_DATA(self.weight)
-            p.bias = NULL if self.bias is None else cnp.PyArray_DATA(self.bias)
-            p.out = cnp.PyArray_DATA(target)
-            job.kernels = self.kernels
-            job.taps = &p
-            job.itemsize = cnp.PyArray_ITEMSIZE(x)
-            members = members_for(threads, <int64_t>4 * p.rows * p.taps * p.channels)
-            with nogil:
-                if members == 1:
-                    weigh(&job, 0, 1)
-                else:
-                    parallel(members, weigh, &job)
-        finally:
-            PyMem_Free(x_rows)
-            PyMem_Free(x_taps)
-        return target

@@ -99,6 +99,7 @@ int vl_integers(const vl_tensor *t, int64_t *values, int most)
 /* ---- copies of any strides ------------------------------------------------------------------------- */
 
 typedef struct {
+    const vl_kernels *kernels;
     int axes;
     int64_t shape[VL_MOST_AXES], to[VL_MOST_AXES], from[VL_MOST_AXES];
 } vl_walk;
@@ -165,6 +166,10 @@ static void copy_axes(const vl_walk *w, int axis, char *to, const char *from, si
         return;
     }
     if (left == 2 && w->to[axis + 1] == (int64_t)size && w->from[axis] == (int64_t)size) { /* a transposition */
+        if (size == 4 && w->to[axis] % 4 == 0 && w->from[axis + 1] % 4 == 0) {
+            w->kernels->transpose(w->shape[axis + 1], w->shape[axis], from, w->from[axis + 1] / 4, to, w->to[axis] / 4);
+            return;
+        }
         for (int64_t r = 0; r < w->shape[axis]; r += VL_TILE_SIDE)
             for (int64_t c = 0; c < w->shape[axis + 1]; c += VL_TILE_SIDE) {
                 int64_t rows = w->shape[axis] - r < VL_TILE_SIDE ? w->shape[axis] - r : VL_TILE_SIDE;
@@ -182,10 +187,9 @@ static void copy_axes(const vl_walk *w, int axis, char *to, const char *from, si
 
 void vl_copy(const vl_kernels *kernels, const vl_tensor *to, const vl_tensor *from)
 {
-    (void)kernels;
     if (vl_count(to->axes, to->shape) == 0)
         return;
-    vl_walk w;
+    vl_walk w = {.kernels = kernels};
     plan_walk(&w, to, from);
     copy_axes(&w, 0, to->data, from->data, vl_size_of(to->type));
 }

@@ -13,6 +13,11 @@
 #include "functions.h"
 #include "chain.h"
 #include "reduce.h"
+#include "epilogue.h"
+#include "windows.h"
+#include "winograd.h"
+#include "taps.h"
+#include "transpose.h"
 #include "cells.h"
 
 #ifdef VL_CLANG_TARGET

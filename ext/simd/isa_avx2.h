@@ -19,6 +19,8 @@
 #define VL_STORE_FIRST(p, v, n)                                                                  \
     _mm256_maskstore_pd(p, _mm256_cmpgt_epi64(_mm256_set1_epi64x(n), _mm256_setr_epi64x(0, 1, 2, 3)), \
                         (__m256d)(v))
+#define VL_LOAD_FIRST(p, n)                                                                       \
+    ((vec)_mm256_maskload_pd(p, _mm256_cmpgt_epi64(_mm256_set1_epi64x(n), _mm256_setr_epi64x(0, 1, 2, 3))))
 #else
 #define VL_SPLAT(s) ((vec)_mm256_set1_ps(s))
 #define VL_FMA(a, b, c) ((vec)_mm256_fmadd_ps((__m256)(a), (__m256)(b), (__m256)(c)))

@@ -20,6 +20,7 @@
     ((vec)_mm512_mask_blend_pd(                                                              \
         _mm512_cmp_pd_mask((__m512d)(a), (__m512d)(b), _CMP_LT_OQ), (__m512d)(no), (__m512d)(yes)))
 #define VL_STORE_FIRST(p, v, n) _mm512_mask_storeu_pd(p, (__mmask8)((1u << (n)) - 1), (__m512d)(v))
+#define VL_LOAD_FIRST(p, n) ((vec)_mm512_maskz_loadu_pd((__mmask8)((1u << (n)) - 1), p))
 #else
 #define VL_SPLAT(s) ((vec)_mm512_set1_ps(s))
 #define VL_FMA(a, b, c) ((vec)_mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c)))

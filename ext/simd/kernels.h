@@ -57,32 +57,6 @@ typedef struct {
     void *out;  ptrdiff_t ld_out;
 } vl_product;
 
-/* out[r][c] = bias[c] + sum of x[r][tap][c] w[tap][c] over the taps: every channel by itself. Element c
- * of a row's tap is at x + x_rows[r] + x_taps[tap] + c; w, out and bias have no gaps. */
-typedef struct {
-    ptrdiff_t rows, taps, channels;
-    int relu;
-    const void *x;
-    const ptrdiff_t *x_rows, *x_taps;
-    const void *w;
-    const void *bias;                   /* or NULL */
-    void *out;
-} vl_taps;
-
-/* IndRNN: h = act(pre + w h), every unit by itself, over several steps at once. Step i takes rows
- * [0, live[i]) of h; live only falls over the steps, or only rises. Row r of step i is at
- * pre + pre_steps[i] + r * ld_pre and goes to out + out_steps[i] + out_rows[r], unpadded. */
-typedef struct {
-    ptrdiff_t steps, rows;
-    ptrdiff_t first_panel, last_panel;
-    ptrdiff_t hidden_size;
-    const ptrdiff_t *live, *pre_steps, *out_steps, *out_rows;
-    const void *w;                      /* [panel][L] */
-    const void *pre;  ptrdiff_t ld_pre;
-    void *h;          ptrdiff_t ld_h;   /* state, updated in place */
-    void *out;                          /* or NULL */
-} vl_independent;
-
 /* An element-wise chain: micro-operations (micro.h) over rows x columns elements of each array. Places are numbered:
  * operands, constants, results, scratch. A micro-operation is VL_MICRO(kind, to, a, b, c): what it computes, the result
  * or scratch that it writes, and the places that it reads, 0 where it has fewer. Results may be read once they are
@@ -143,13 +117,114 @@ typedef struct {
     const void *scale, *bias;           /* bias: or NULL */
     void *out, *mean, *inverse;
 } vl_norm;
+/* What becomes of finished sums before anyone else reads them, while they are in the nearest cache.
+ * VL_CLIP: max(low, min(high, s)), NaN stays. VL_LEAKY: s < 0 ? slope * s : s, or slopes[channel].
+ * VL_CHAINED: a chain whose operand 0 is the sums; the others lie as the output does, channels last without gaps (their
+ * `row` is not 0), or are the same for all rows, `column` from channel to channel. It has one result; float only. */
+typedef enum { VL_AS_IT_IS, VL_CLIP, VL_LEAKY, VL_CHAINED } vl_epilogue_kind;
+typedef struct {
+    int kind;
+    double low, high, slope;
+    const void *slopes;                 /* by channel, or NULL: all are `slope` */
+    ptrdiff_t channel;                  /* the output's that is the kernel's first column */
+    const vl_chain *chain;              /* rows, columns, array 0 and the result's are the kernel's to set */
+    const void *out;                    /* of the whole output */
+} vl_epilogue;
+
+/* Elements of x that lie side by side, from where a row's window begins. */
+typedef struct {
+    ptrdiff_t offset, length;
+} vl_segment;
+
+/* Windows times packed weights. A window is a list of segments: their elements in order are k.
+ *
+ *   out[out_rows[r] + m] = bias[m] + sum over k of x[x_rows[r] + place of k] * w[group][k][vector in group][L]
+ *
+ * Segments [parts[p], parts[p + 1]) make one part of the sum (tile.h). */
+typedef struct {
+    ptrdiff_t rows, depth;
+    const ptrdiff_t *x_rows, *out_rows;
+    const vl_segment *segments;
+    const ptrdiff_t *parts;
+    ptrdiff_t part_count;               /* may be 0: then out is the bias */
+    ptrdiff_t vectors, columns;         /* as vl_product's */
+    int group;                          /* 1 to 4 */
+    const void *x, *w;
+    const void *bias;                   /* [vectors][L] or NULL */
+    void *out;
+    const vl_epilogue *epilogue;
+} vl_windows;
+
+/* Every channel by itself: element c of a row's tap is at x + x_rows[r] + x_taps[tap] + c, w is [taps][channels].
+ *
+ *   out[out_rows[r] + c] = bias[c] + sum of x[r][tap][c] w[tap][c] over the taps */
+typedef struct {
+    ptrdiff_t rows, taps, channels;
+    const ptrdiff_t *x_rows, *x_taps, *out_rows;
+    const void *x, *w;
+    const void *bias;                   /* [channels] or NULL */
+    void *out;
+    const vl_epilogue *epilogue;
+} vl_taps;
+
+/* Windows of 3x3 that move by one, four at a time, by Winograd's F(2x2, 3x3): winograd.h. Tile t has its first input
+ * at x + x_tiles[t], rows of input ld_x apart, pixels `channels` apart; its outputs, of which the upper left
+ * `heights[t]` x `widths[t]` are written, begin at out + out_tiles[t], ld_out and `columns` apart. */
+typedef struct {
+    ptrdiff_t tiles, channels, vectors, columns;
+    int group;
+    const ptrdiff_t *x_tiles, *out_tiles;
+    const uint8_t *heights, *widths;    /* 1 or 2 */
+    ptrdiff_t ld_x, ld_out;
+    const void *x;
+    const void *w;                      /* [16][group][k][vector in group][L] */
+    const void *bias;                   /* [vectors][L] or NULL */
+    void *out;
+    void *scratch;                      /* VL_WINOGRAD_SCRATCH elements, 64-byte aligned */
+    const vl_epilogue *epilogue;
+} vl_winograd;
+
+/* Tiles that a call of the Winograd kernel takes at a time, and the elements of scratch memory that it needs. */
+enum { VL_WINOGRAD_TILES = 48 };
+#define VL_WINOGRAD_SCRATCH(channels, vectors, lanes) \
+    (16 * VL_WINOGRAD_TILES * (channels) + 20 * VL_WINOGRAD_TILES * (vectors) * (ptrdiff_t)(lanes))
+
+/* out[out_rows[r] + c]: the greatest x[x_rows[r] + x_taps[tap] + c] of all taps, NaN if one is NaN; or, where
+ * `divisor` is not 0, their sum divided by it. There is at least one tap. */
+typedef struct {
+    ptrdiff_t rows, taps, channels;
+    const ptrdiff_t *x_rows, *x_taps, *out_rows;
+    double divisor;
+    const void *x;
+    void *out;
+} vl_pool;
+
+/* IndRNN: h = act(pre + w h), every unit by itself, over several steps at once. Step i takes rows
+ * [0, live[i]) of h; live only falls over the steps, or only rises. Row r of step i is at
+ * pre + pre_steps[i] + r * ld_pre and goes to out + out_steps[i] + out_rows[r], unpadded. */
+typedef struct {
+    ptrdiff_t steps, rows;
+    ptrdiff_t first_panel, last_panel;
+    ptrdiff_t hidden_size;
+    const ptrdiff_t *live, *pre_steps, *out_steps, *out_rows;
+    const void *w;                      /* [panel][L] */
+    const void *pre;  ptrdiff_t ld_pre;
+    void *h;          ptrdiff_t ld_h;   /* state, updated in place */
+    void *out;                          /* or NULL */
+} vl_independent;
 
 typedef struct {
     const char *isa;                    /* the name that VLEDGE_ISA takes */
     int lanes;
     int max_rows;                       /* tallest tile of a four-vector panel */
     void (*product)(const vl_product *);
+    void (*windows)(const vl_windows *);
+    void (*winograd)(const vl_winograd *);
     void (*taps)(const vl_taps *);
+    void (*pool)(const vl_pool *);
+    /* to[c * ld_to + r] = from[r * ld_from + c] */
+    void (*transpose)(ptrdiff_t rows, ptrdiff_t columns, const void *from, ptrdiff_t ld_from, void *to,
+                      ptrdiff_t ld_to);
     void (*lstm)(const vl_step *);
     void (*gru)(const vl_step *);
     void (*gru_gates)(const vl_step *);     /* reset_before: z and r*h ... */

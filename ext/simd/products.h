@@ -1,4 +1,4 @@
-/* Products that are not recurrent: rows times packed weights, and rows times one weight a channel. */
+/* Products that are not recurrent: rows times packed weights. */
 
 /* ---- product: out = bias + x . w ---------------------------------------------------------- */
 
@@ -77,40 +77,6 @@ static void vl_kernel_product(const vl_product *p)
         case 2: vl_product_group(2, p, vector); break;
         case 3: vl_product_group(3, p, vector); break;
         default: vl_product_group(4, p, vector); break;
-        }
-    }
-}
-
-/* ---- taps: out = bias + sum of x w, each channel by itself ------------------------------------ */
-
-/* The first n of L elements; the rest are zeros. */
-VL_INLINE vec vl_load_first(const real *p, ptrdiff_t n)
-{
-    if (n >= L)
-        return vl_load(p);
-    real lanes[L] = {0};
-    for (ptrdiff_t i = 0; i < n; i++)
-        lanes[i] = p[i];
-    return vl_load(lanes);
-}
-
-static void vl_kernel_taps(const vl_taps *p)
-{
-    const real *w = p->w, *bias = p->bias;
-    for (ptrdiff_t row = 0; row < p->rows; row++) {
-        const real *x = (const real *)p->x + p->x_rows[row];
-        real *out = (real *)p->out + row * p->channels;
-        for (ptrdiff_t c = 0; c < p->channels; c += L) {
-            ptrdiff_t n = p->channels - c < L ? p->channels - c : L;
-            vec acc = bias ? vl_load_first(bias + c, n) : VL_SPLAT(0);
-            if (n == L)
-                for (ptrdiff_t t = 0; t < p->taps; t++)
-                    acc = VL_FMA(vl_load(x + p->x_taps[t] + c), vl_load(w + t * p->channels + c), acc);
-            else
-                for (ptrdiff_t t = 0; t < p->taps; t++)
-                    acc = VL_FMA(vl_load_first(x + p->x_taps[t] + c, n),
-                                 vl_load_first(w + t * p->channels + c, n), acc);
-            vl_store_first(out + c, p->relu ? VL_MAX(VL_SPLAT(0), acc) : acc, n);
         }
     }
 }

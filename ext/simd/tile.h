@@ -31,6 +31,54 @@ VL_INLINE const real *vl_from(const vl_start *start, int row, int v, int vectors
 
 static const real vl_zeros[VL_MOST_VECTORS * L] __attribute__((aligned(VL_BYTES)));
 
+/* sum[r][v] += the terms of [k, end); returns the weights that follow theirs. */
+VL_INLINE const real *vl_add_terms(int rows, int vectors, vec (*sum)[VL_MOST_VECTORS], const real *const *x,
+                                   const real *w, ptrdiff_t k, ptrdiff_t end, int unroll)
+{
+#define VL_TERM                                                                                   \
+    if (rows < vectors) {                                                                         \
+        vec xs[VL_MOST_ROWS];                                                                     \
+        _Pragma("GCC unroll 8")                                                                   \
+        for (int r = 0; r < rows; r++)                                                            \
+            xs[r] = VL_SPLAT(x[r][k]);                                                            \
+        _Pragma("GCC unroll 4")                                                                   \
+        for (int v = 0; v < vectors; v++) {                                                       \
+            vec wv = vl_load(w + v * L);                                                          \
+            if (rows > 1)                                                                         \
+                VL_KEEP(wv);                                                                      \
+            _Pragma("GCC unroll 8")                                                               \
+            for (int r = 0; r < rows; r++)                                                        \
+                sum[r][v] = VL_FMA(xs[r], wv, sum[r][v]);                                         \
+        }                                                                                         \
+    } else {                                                                                      \
+        vec ws[VL_MOST_VECTORS];                                                                  \
+        _Pragma("GCC unroll 4")                                                                   \
+        for (int v = 0; v < vectors; v++) {                                                       \
+            ws[v] = vl_load(w + v * L);                                                           \
+            if (rows > 1)                                                                         \
+                VL_KEEP(ws[v]);                                                                   \
+        }                                                                                         \
+        _Pragma("GCC unroll 16")                                                                  \
+        for (int r = 0; r < rows; r++) {                                                          \
+            vec xr = VL_SPLAT(x[r][k]);                                                           \
+            _Pragma("GCC unroll 4")                                                               \
+            for (int v = 0; v < vectors; v++)                                                     \
+                sum[r][v] = VL_FMA(xr, ws[v], sum[r][v]);                                         \
+        }                                                                                         \
+    }
+    if (unroll) {
+#pragma GCC unroll VL_UNROLL
+        for (; k < end; k++, w += vectors * L) {
+            VL_TERM
+        }
+    } else
+        for (; k < end; k++, w += vectors * L) {
+            VL_TERM
+        }
+#undef VL_TERM
+    return w;
+}
+
 /* The terms of [k, end), which is one part. */
 VL_INLINE void vl_tile(int rows, int vectors, real *out, ptrdiff_t ld_out, vl_start start,
                        const real *const *x, const real *w, ptrdiff_t k, ptrdiff_t end)
@@ -39,39 +87,7 @@ VL_INLINE void vl_tile(int rows, int vectors, real *out, ptrdiff_t ld_out, vl_st
 #pragma GCC unroll 32
     for (int i = 0; i < rows * vectors; i++)
         sum[i / vectors][i % vectors] = VL_SPLAT(0);
-#pragma GCC unroll VL_UNROLL
-    for (; k < end; k++, w += vectors * L) {
-        if (rows < vectors) {
-            vec xs[VL_MOST_ROWS];
-#pragma GCC unroll 8
-            for (int r = 0; r < rows; r++)
-                xs[r] = VL_SPLAT(x[r][k]);
-#pragma GCC unroll 4
-            for (int v = 0; v < vectors; v++) {
-                vec wv = vl_load(w + v * L);
-                if (rows > 1)
-                    VL_KEEP(wv);
-#pragma GCC unroll 8
-                for (int r = 0; r < rows; r++)
-                    sum[r][v] = VL_FMA(xs[r], wv, sum[r][v]);
-            }
-        } else {
-            vec ws[VL_MOST_VECTORS];
-#pragma GCC unroll 4
-            for (int v = 0; v < vectors; v++) {
-                ws[v] = vl_load(w + v * L);
-                if (rows > 1)
-                    VL_KEEP(ws[v]);
-            }
-#pragma GCC unroll 8
-            for (int r = 0; r < rows; r++) {
-                vec xr = VL_SPLAT(x[r][k]);
-#pragma GCC unroll 4
-                for (int v = 0; v < vectors; v++)
-                    sum[r][v] = VL_FMA(xr, ws[v], sum[r][v]);
-            }
-        }
-    }
+    vl_add_terms(rows, vectors, sum, x, w, k, end, 1);
 #pragma GCC unroll 32
     for (int i = 0; i < rows * vectors; i++) {
         int r = i / vectors, v = i % vectors;

@@ -4,8 +4,8 @@
  * The includer defines VL_BYTES (vector size), VL_F64 (0 or 1), VL_TALLEST(vectors), the height of row
  * tiles for panels so many vectors wide (tile.h counts the registers), VL_SPLAT(s) and, where the
  * instruction set has them, VL_FMA(a, b, c) = a*b + c rounded once, VL_MIN / VL_MAX(bound, x)
- * that give NaN when x is NaN, VL_IF_LESS(a, b, yes, no), and VL_STORE_FIRST(p, v, n) that stores the
- * first n < L lanes. What it leaves out is defined here in terms that every CPU runs.
+ * that give NaN when x is NaN, VL_IF_LESS(a, b, yes, no), and VL_LOAD_FIRST(p, n) and VL_STORE_FIRST(p, v, n) for the
+ * first n < L lanes alone. What it leaves out is defined here in terms that every CPU runs.
  */
 #if VL_F64
 typedef double real;
@@ -79,4 +79,22 @@ VL_INLINE void vl_store_first(real *p, vec v, ptrdiff_t n)
     else {
         VL_STORE_FIRST(p, v, n);
     }
+}
+
+/* The first n lanes, 0 < n <= L, and zeros: what lies behind p + n is not read. */
+#ifndef VL_LOAD_FIRST
+VL_INLINE vec vl_load_some(const real *p, ptrdiff_t n)
+{
+    vec v = VL_SPLAT(0);
+    for (int i = 0; i < L - 1; i++)
+        if (i < n)
+            v[i] = p[i];
+    return v;
+}
+#define VL_LOAD_FIRST(p, n) vl_load_some(p, n)
+#endif
+
+VL_INLINE vec vl_load_first(const real *p, ptrdiff_t n)
+{
+    return n == L ? vl_load(p) : VL_LOAD_FIRST(p, n);
 }

@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 
-from vledge._ext.product import Product, Taps
+from vledge._ext.product import Product
 
 TOLERANCE = {np.float32: 3e-6, np.float64: 1e-13}
 DTYPES = [np.float32, np.float64]
@@ -123,23 +123,6 @@ def test_weights_come_back_bit_for_bit(instruction_set):
     assert Product(w).nbytes >= w.nbytes
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("channels", [1, 3, 16, 37])
-def test_taps(instruction_set, channels, dtype):
-    rng = np.random.default_rng(channels)
-    w, b, x = arrays(rng, dtype, (2, 3, channels), channels, (4, 9, 8, channels))
-    windows = np.lib.stride_tricks.sliding_window_view(x, (2, 3), (1, 2)).transpose(
-        0, 1, 2, 4, 5, 3
-    )
-    exact = np.einsum("nabijc,ijc->nabc", windows.astype(np.float64), w.astype(np.float64))
-    got = Taps(w, b)(windows, threads=1)
-    assert_close(got, exact + b, dtype)
-    assert_close(Taps(w)(windows), exact, dtype)
-    assert np.array_equal(Taps(w, b)(windows, relu=True), np.maximum(got, 0))
-    assert np.array_equal(Taps(w, b)(windows, threads=3), got)
-    assert Taps(w)(windows[:0]).shape == (0, 8, 6, channels)
-
-
 def test_wrong_arguments():
     w, x = arrays(np.random.default_rng(4), np.float32, (3, 6), (5, 6))
     for call, text in (
@@ -148,8 +131,6 @@ def test_wrong_arguments():
         (lambda: Product(w, np.zeros(4, np.float32)), "bias"),
         (lambda: Product(w)(x[:, :5]), r"expected \[..., 6\]"),
         (lambda: Product(w)(x.astype(np.float64)), "float64"),
-        (lambda: Taps(w, np.zeros(3, np.float32)), "bias"),
-        (lambda: Taps(w)(x), "expected"),
     ):
         with pytest.raises(ValueError, match=text):
             call()

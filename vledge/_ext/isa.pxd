@@ -1,6 +1,11 @@
 from libc.stdint cimport int64_t
 
 cdef extern from "simd/kernels.h" nogil:
+    enum:
+        VL_AS_IT_IS
+        VL_CLIP
+        VL_LEAKY
+
     ctypedef struct vl_step:
         ptrdiff_t rows, depth, first_panel, last_panel, hidden_size
         int turned
@@ -30,15 +35,11 @@ cdef extern from "simd/kernels.h" nogil:
         void *out
         ptrdiff_t ld_out
 
-    ctypedef struct vl_taps:
-        ptrdiff_t rows, taps, channels
-        int relu
-        const void *x
-        const ptrdiff_t *x_rows
-        const ptrdiff_t *x_taps
-        const void *w
-        const void *bias
-        void *out
+    ctypedef struct vl_epilogue:
+        int kind
+        double low, high, slope
+        const void *slopes
+        ptrdiff_t channel
 
     ctypedef struct vl_independent:
         ptrdiff_t steps, rows, first_panel, last_panel, hidden_size
@@ -75,7 +76,7 @@ cdef extern from "simd/kernels.h" nogil:
         int lanes
         int max_rows
         void (*product)(const vl_product *) noexcept nogil
-        void (*taps)(const vl_taps *) noexcept nogil
+        void (*transpose)(ptrdiff_t, ptrdiff_t, const void *, ptrdiff_t, void *, ptrdiff_t) noexcept nogil
         void (*lstm)(const vl_step *) noexcept nogil
         void (*gru)(const vl_step *) noexcept nogil
         void (*gru_gates)(const vl_step *) noexcept nogil

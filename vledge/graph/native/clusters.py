@@ -1,4 +1,5 @@
-"""Which nodes of a graph run as one instruction: runs of element-wise operators, as chains."""
+"""Which nodes of a graph run as one instruction: runs of element-wise operators, as chains, and
+convolutions with the chain and the pool that follow."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from typing import Final
 from vledge.formats.graph_definition import Graph, Node
 from vledge.graph.native.chain import Chain, Parameters, Value
 from vledge.graph.native.expressions import added, expressible
+from vledge.graph.native.families.convolution import chained, pooled
 from vledge.graph.native.lowering import Lowered, Site, lowered
 from vledge.graph.passes.program import captured
 
@@ -16,6 +18,8 @@ __all__ = ["Cluster", "chain_of", "clusters"]
 
 # Longer runs are cut: what a chain costs to word grows with its square.
 _MOST_NODES: Final = 32
+
+_CONVOLUTIONS: Final = ("Conv", "ConvRelu", "ConvTranspose")
 
 # One element for many of what went in.
 _REDUCING: Final = frozenset(
@@ -38,12 +42,18 @@ def clusters(graph: Graph, site: Callable[[Node], Site]) -> list[Cluster]:
     """The graph's nodes, in order, each in one cluster. If, Loop and Scan are nobody's to join."""
     sites = [site(node) for node in graph.nodes]
     runs = _runs(graph, sites)
+    convolutions = _convolutions(graph, sites, runs)
+    runs = {end: run for end, run in runs.items() if len(run) > 1 and end not in convolutions}
     joined = {place for run in runs.values() for place in run[:-1]}
+    joined |= {place for joint in convolutions.values() for place in joint.places[:-1]}
     found = []
     for place, own in enumerate(sites):
         if place in joined:
             continue
-        if place in runs:
+        if place in convolutions:
+            joint = convolutions[place]
+            found.append(Cluster([sites[k].node for k in joint.places], joint.lowered))
+        elif place in runs:
             members = [sites[k] for k in runs[place]]
             name = own.node.outputs[0]
             found.append(Cluster([s.node for s in members], _chain_lowered(members, name)))
@@ -75,7 +85,7 @@ def _chain_lowered(sites: Sequence[Site], result: str) -> Lowered | None:
 
 
 def _runs(graph: Graph, sites: Sequence[Site]) -> dict[int, list[int]]:
-    """Places of nodes that are one chain, two and more, in order; by the place of the last."""
+    """Places of nodes that are one chain, in order, by the place of the last."""
     readers = _readers(graph)
     small = _small(sites)
     last_of: dict[int, int] = {}
@@ -97,7 +107,60 @@ def _runs(graph: Graph, sites: Sequence[Site]) -> dict[int, list[int]]:
                 continue
         runs[place] = [place]
         last_of[place] = place
-    return {end: run for end, run in runs.items() if len(run) > 1}
+    return runs
+
+
+@dataclass(frozen=True)
+class _Joint:
+    """Places of a convolution and of what runs with it, and their instruction."""
+
+    places: list[int]
+    lowered: Lowered
+
+
+def _convolutions(
+    graph: Graph, sites: Sequence[Site], runs: dict[int, list[int]]
+) -> dict[int, _Joint]:
+    """Convolutions with the chain, and then the pool, that alone reads each one's result; by the
+    place of the last."""
+    readers = _readers(graph)
+    last_of = {place: end for end, run in runs.items() for place in run}
+    joints: dict[int, _Joint] = {}
+
+    def reader(place: int, where: Callable[[int], int | None]) -> int | None:
+        """`where` of all who read a node's result, if that is the same."""
+        found = {where(other) for other in readers.get(sites[place].node.outputs[0], ())}
+        return found.pop() if len(found) == 1 else None
+
+    for place, own in enumerate(sites):
+        if own.node.op_type not in _CONVOLUTIONS:
+            continue
+        made = lowered(own)
+        joint = None if made is None else _Joint([place], made)
+        end = reader(place, last_of.get)
+        if joint is not None and end is not None:
+            joint = _with_chain(joint, sites, runs[end]) or joint
+        last = None if joint is None else reader(joint.places[-1], lambda other: other)
+        if joint is not None and last is not None and last >= 0 and _is_pool(sites[last].node):
+            both = pooled(joint.lowered, sites[last])
+            joint = joint if both is None else _Joint([*joint.places, last], both)
+        if joint is not None and len(joint.places) > 1:
+            # of two convolutions that are added the later one takes the chain
+            joints[place if end is None or end not in joint.places else end] = joint
+    return {joint.places[-1]: joint for joint in joints.values()}
+
+
+def _with_chain(convolution: _Joint, sites: Sequence[Site], run: list[int]) -> _Joint | None:
+    name, result = sites[convolution.places[0]].node.outputs[0], sites[run[-1]].node.outputs[0]
+    chain = chain_of([sites[k] for k in run], result, first=name)
+    if chain is None or chain.operands[0] != name:
+        return None
+    both = chained(convolution.lowered, chain, result)
+    return None if both is None else _Joint([*convolution.places, *run], both)
+
+
+def _is_pool(node: Node) -> bool:
+    return node.op_type in ("MaxPool", "AveragePool") and not node.domain
 
 
 def _readers(graph: Graph) -> dict[str, set[int]]:

@@ -1,4 +1,4 @@
-"""Conv over any number of spatial axes. Constant weights are packed once."""
+"""Conv over one to three spatial axes. Constant weights are packed once."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from vledge.graph.registry import Context, prepared_operator
-from vledge.nn.correlation import Kernel
+from vledge.nn.correlation import Kernel, winograd_allowed
 from vledge.nn.windows import check_auto_pad, window_of
 
 
@@ -27,28 +27,39 @@ def conv(
     relu = context.node.op_type == "ConvRelu"  # which the pass "fusion" makes
     _, known_w, known_b = (*context.constants, None, None)[:3]
     has_bias = len(context.node.inputs) > 2 and context.node.inputs[2] != ""
+    winograd = not context.options.get("exact", False) and winograd_allowed()
 
-    def prepared(w: np.ndarray, b: np.ndarray | None) -> Kernel:
+    def prepared(w: np.ndarray, b: np.ndarray | None, known: bool) -> Kernel:
         window = window_of(kernel_shape or w.shape[2:], strides, dilations, pads, auto_pad)
-        return Kernel(_single(w), None if b is None else _single(b), window, group)
+        bias = None if b is None else single(b)
+        return Kernel(single(w), bias, window, group, winograd=known and winograd)
 
     if known_w is None or (has_bias and known_b is None):
 
         def run_with_weights(
             x: np.ndarray, w: np.ndarray, b: np.ndarray | None = None
         ) -> np.ndarray:
-            return prepared(w, b).convolved(_single(x), relu).astype(x.dtype, copy=False)
+            kernel = prepared(w, b, False)
+            return kernel.convolved(single(x), relu).astype(x.dtype, copy=False)
 
         return run_with_weights
 
-    kernel = prepared(known_w, known_b)
+    kernel = prepared(known_w, known_b, True)
     context.release(1)
     context.release(2)
-    if known_w.dtype == np.float16:
-        return lambda x, *_: kernel.convolved(_single(x), relu).astype(np.float16)
-    return lambda x, *_: kernel.convolved(x, relu)
+    return KnownConv(kernel, relu, known_w.dtype)
 
 
-def _single(x: np.ndarray) -> np.ndarray:
+class KnownConv:
+    """A convolution with packed weights, which the native program takes from here."""
+
+    def __init__(self, kernel: Kernel, relu: bool, dtype: np.dtype) -> None:
+        self.kernel, self.relu, self.dtype = kernel, relu, dtype
+
+    def __call__(self, x: np.ndarray, *_: np.ndarray | None) -> np.ndarray:
+        return self.kernel.convolved(single(x), self.relu).astype(self.dtype, copy=False)
+
+
+def single(x: np.ndarray) -> np.ndarray:
     """float16 is convolved in single precision and rounded once."""
     return x.astype(np.float32) if x.dtype == np.float16 else x

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from vledge.errors import FormatError
+from vledge.graph.operators.convolution import single
 from vledge.graph.registry import Context, prepared_operator
+from vledge.nn.correlation import Kernel
 from vledge.nn.windows import Pads, Window, check_auto_pad, window_of
 
 
@@ -46,51 +47,53 @@ def conv_transpose(
     strides: list[int] | None = None,
 ) -> Callable[..., np.ndarray]:
     check_auto_pad(auto_pad)
-    known = (*context.constants, None, None)
+    _, known_w, known_b = (*context.constants, None, None)[:3]
+    has_bias = len(context.node.inputs) > 2 and context.node.inputs[2] != ""
 
-    def prepared(w: np.ndarray) -> tuple[Window, np.ndarray]:
-        """The window, and the weights as [groups, M / groups * kernel, C / groups]."""
+    def prepared(w: np.ndarray, b: np.ndarray | None) -> Kernel:
         window = window_of(kernel_shape or w.shape[2:], strides, dilations, pads, auto_pad)
-        if w.shape[2:] != window.kernel:
-            raise FormatError(f"W has the shape {w.shape}, kernel_shape is {list(window.kernel)}")
-        if group < 1 or w.shape[0] % group:
-            raise FormatError(f"group is {group}, W has {w.shape[0]} input channels")
         for name, given in (("output_padding", output_padding), ("output_shape", output_shape)):
             if given is not None and len(given) != len(window.kernel):
                 raise FormatError(f"{name} is {given}, expected {len(window.kernel)} items")
-        matrix = w.reshape(group, w.shape[0] // group, -1).swapaxes(1, 2)
-        if w.dtype == np.float16:  # computed in single precision and rounded once
-            matrix = matrix.astype(np.float32)
-        return window, np.ascontiguousarray(matrix)
+        return Kernel(single(w), None if b is None else single(b), window, group, transposed=True)
 
-    constant = None
-    if known[1] is not None:
-        constant = prepared(known[1])
-        context.release(1)
+    if known_w is None or (has_bias and known_b is None):
 
-    def run(x: np.ndarray, w: np.ndarray, b: np.ndarray | None = None) -> np.ndarray:
-        window, matrix = constant or prepared(w)
-        channels = matrix.shape[0] * matrix.shape[2]
-        if x.ndim != 2 + len(window.kernel) or x.shape[1] != channels:
-            raise ValueError(
-                f"X has the shape {x.shape}, expected {2 + len(window.kernel)} axes and "
-                f"{channels} channels"
-            )
-        n, steps = len(x), x.shape[2:]
-        count = math.prod(steps)
-        sizes, cut = _placed(window, steps, output_padding, output_shape)
-        grouped = x.astype(matrix.dtype, copy=False).reshape(n, group, matrix.shape[2], count)
-        if matrix.shape[2] == 1:
-            columns = matrix * grouped
-        else:
-            columns = np.matmul(matrix, grouped)
-        columns = columns.reshape(n, -1, *window.kernel, *steps)
-        result = _overlaid(columns, window, sizes, cut)
-        if b is not None:
-            result += b.reshape(-1, *(1,) * len(steps))
-        return result.astype(x.dtype, copy=False)
+        def run_with_weights(
+            x: np.ndarray, w: np.ndarray, b: np.ndarray | None = None
+        ) -> np.ndarray:
+            return KnownConvTranspose(prepared(w, b), output_padding, output_shape, x.dtype)(x)
 
-    return run
+        return run_with_weights
+
+    kernel = prepared(known_w, known_b)
+    context.release(1)
+    context.release(2)
+    return KnownConvTranspose(kernel, output_padding, output_shape, known_w.dtype)
+
+
+class KnownConvTranspose:
+    """A transposed convolution with packed weights, which the native program takes from here."""
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        output_padding: list[int] | None,
+        output_shape: list[int] | None,
+        dtype: np.dtype,
+    ) -> None:
+        self.kernel, self.dtype = kernel, dtype
+        self.output_padding, self.output_shape = output_padding, output_shape
+
+    def __call__(self, x: np.ndarray, *_: np.ndarray | None) -> np.ndarray:
+        window = self.kernel.window
+        if x.ndim != 2 + len(window.kernel) or 0 in x.shape[2:]:
+            raise ValueError(f"X has the shape {x.shape}, expected {2 + len(window.kernel)} axes")
+        sizes, cut = _placed(window, x.shape[2:], self.output_padding, self.output_shape)
+        if min(sizes) < 0:
+            raise ValueError(f"the pads cut off more than there is: the output would be {sizes}")
+        before = tuple(first for first, _ in cut)
+        return self.kernel.overlaid(single(x), tuple(sizes), before).astype(self.dtype, copy=False)
 
 
 def _placed(

@@ -1,0 +1,343 @@
+/* Blocks of a convolution: see convolve.h. */
+#include "convolve.h"
+
+#include <string.h>
+
+/* A block's copied input stays in the second-level cache beside the weights. */
+enum { VL_REGION_BYTES = 128 * 1024, VL_MOST_PIXELS = 2048 };
+/* Rows that a block has if it can: each block copies its neighbours' edges anew. */
+enum { VL_WANTED_ROWS = 8, VL_WANTED_COLUMNS = 32 };
+/* Multiply-adds that are worth waking a thread for, and blocks that each thread should get to balance their load. */
+enum { VL_THREAD_WORK = 1 << 20, VL_BLOCKS_A_MEMBER = 3 };
+
+static ptrdiff_t least(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
+static ptrdiff_t most(ptrdiff_t a, ptrdiff_t b) { return a > b ? a : b; }
+static ptrdiff_t even(ptrdiff_t n) { return n + n % 2; }
+static ptrdiff_t up_to(ptrdiff_t n, ptrdiff_t unit) { return (n + unit - 1) / unit * unit; }
+/* Blocks have whole tiles of Winograd's, and whole windows of a pool's. */
+static ptrdiff_t unit(ptrdiff_t pool) { return pool % 2 ? 2 * pool : pool; }
+static size_t aligned(size_t bytes) { return (bytes + 63) & ~(size_t)63; }
+
+/* Places q of a phase on one axis whose outputs q * step + first exist: [*from, *to). */
+static void places(const vl_convolving *c, const vl_phase *phase, int axis, ptrdiff_t *from, ptrdiff_t *to)
+{
+    ptrdiff_t step = c->convolution->out_step[axis];
+    ptrdiff_t first = phase->out_first[axis] - (c->transposed ? c->before[axis] : 0);
+    *from = first >= 0 ? -(first / step) : (-first + step - 1) / step;
+    ptrdiff_t last = c->out_size[axis] - 1 - first;
+    *to = last >= 0 ? last / step + 1 : -((-last + step - 1) / step) + 1;
+    if (*to < *from)
+        *to = *from;
+}
+
+/* How many inputs `count` places of a phase reach over. */
+static ptrdiff_t extent(const vl_convolution *v, const vl_phase *phase, int axis, ptrdiff_t count)
+{
+    if (v->form == VL_BY_WINOGRAD && axis > 0)
+        count = even(count);
+    return (count - 1) * v->in_step[axis] + phase->high[axis] - phase->low[axis] + 1;
+}
+
+static int region_of(const vl_convolution *v, ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t *elements)
+{
+    *elements = 0;
+    for (int32_t k = 0; k < v->phase_count; k++) {
+        const vl_phase *phase = &v->phases[k];
+        ptrdiff_t n = v->channels;
+        if (__builtin_mul_overflow(n, extent(v, phase, 0, 1), &n) ||
+            __builtin_mul_overflow(n, extent(v, phase, 1, rows), &n) ||
+            __builtin_mul_overflow(n, extent(v, phase, 2, columns), &n) || n > PTRDIFF_MAX / 64)
+            return -1;
+        *elements = most(*elements, n);
+    }
+    return 0;
+}
+
+static ptrdiff_t count_blocks(const vl_convolving *c, const vl_phase *phase)
+{
+    ptrdiff_t n = 1, size[VL_SPATIAL] = {1, c->rows, c->columns};
+    for (int axis = 0; axis < VL_SPATIAL; axis++) {
+        ptrdiff_t from, to;
+        places(c, phase, axis, &from, &to);
+        n *= (to - from + size[axis] - 1) / size[axis];
+    }
+    return n;
+}
+
+int vl_convolving_plan(vl_convolving *c, int threads)
+{
+    const vl_convolution *v = c->convolution;
+    const ptrdiff_t budget = VL_REGION_BYTES / v->itemsize;
+    ptrdiff_t height = 1, width = 1, depth = 0;
+    c->taps = 1;
+    for (int32_t k = 0; k < v->phase_count; k++) {
+        ptrdiff_t from, to;
+        places(c, &v->phases[k], 1, &from, &to);
+        height = most(height, to - from);
+        places(c, &v->phases[k], 2, &from, &to);
+        width = most(width, to - from);
+        c->taps = most(c->taps, v->phases[k].run_count);
+        depth += v->phases[k].depth;
+    }
+    const int pools = c->pool[0] * c->pool[1] > 1;
+    const ptrdiff_t tall = unit(c->pool[0]), wide = unit(c->pool[1]);
+    ptrdiff_t pixels = VL_MOST_PIXELS;
+    if (pools)
+        pixels = most(least(pixels, budget / v->out_channels), tall * wide);
+    c->taps = most(c->taps, c->pool[0] * c->pool[1]);
+    c->rows = least(height, up_to(VL_WANTED_ROWS, tall));
+    c->columns = width;
+    if (region_of(v, c->rows, c->columns, &c->region) < 0)
+        return -1;
+    while (c->region > budget && c->columns > up_to(VL_WANTED_COLUMNS, wide)) {
+        c->columns = up_to((c->columns + 1) / 2, wide);
+        region_of(v, c->rows, c->columns, &c->region);
+    }
+    while (c->region > budget && c->rows > tall) {
+        c->rows = up_to((c->rows + 1) / 2, tall);
+        region_of(v, c->rows, c->columns, &c->region);
+    }
+    while (c->rows * c->columns > pixels && c->rows > tall)
+        c->rows = up_to(c->rows / 2, tall);
+    for (ptrdiff_t more = c->rows, region; more < height; c->rows = more, c->region = region) {
+        more = least(2 * more, height);
+        if (more * c->columns > pixels || region_of(v, more, c->columns, &region) < 0 || region > budget)
+            break;
+    }
+    if (c->columns > pixels / c->rows)
+        c->columns = most(pixels / c->rows / wide * wide, wide);
+
+    double work = (double)c->samples * (double)(v->out_channels / v->groups) * (double)depth / v->phase_count;
+    for (int axis = 0; axis < VL_SPATIAL; axis++)
+        work *= (double)c->out_size[axis];
+    c->members = work < (double)threads * VL_THREAD_WORK ? (int)(work / VL_THREAD_WORK) + 1 : threads;
+    for (;;) {
+        ptrdiff_t blocks = 0;
+        for (int32_t k = 0; k < v->phase_count; k++)
+            blocks += c->samples * count_blocks(c, &v->phases[k]);
+        const int tallest = c->rows > tall;
+        if (c->members == 1 || blocks >= c->members * VL_BLOCKS_A_MEMBER || (!tallest && c->columns <= most(32, wide))) {
+            c->members = (int)most(least(c->members, blocks), 1);
+            break;
+        }
+        if (tallest)
+            c->rows = up_to((c->rows + 1) / 2, tall);
+        else
+            c->columns = up_to((c->columns + 1) / 2, wide);
+    }
+    if (region_of(v, c->rows, c->columns, &c->region) < 0)
+        return -1;
+    c->pixels = c->rows * c->columns;
+    ptrdiff_t lanes = v->kernels->lanes, vectors = (v->out_channels + lanes - 1) / lanes, product = 0;
+    if (v->form == VL_BY_WINOGRAD)
+        product = VL_WINOGRAD_SCRATCH(v->channels, vectors, lanes);
+    c->unpooled = pools ? c->pixels * v->out_channels : 0;
+    c->scratch_bytes = aligned((size_t)(c->region + product) * v->itemsize) +
+                       aligned((size_t)c->unpooled * v->itemsize) +
+                       aligned((size_t)c->pixels * (2 * sizeof(ptrdiff_t) + 2)) +
+                       aligned((size_t)c->taps * sizeof(vl_segment));
+    return c->scratch_bytes > PTRDIFF_MAX / 64 / (size_t)c->members ? -1 : 0;
+}
+
+/* ---- the copied input -------------------------------------------------------------------------------- */
+
+/* n pixels of one row, whose first is at x. */
+static void copy_pixels(const vl_convolving *c, const char *x, char *to, ptrdiff_t n)
+{
+    const vl_convolution *v = c->convolution;
+    const ptrdiff_t item = v->itemsize, step = c->x_strides[2], channel = c->x_channel, channels = v->channels;
+    if (!v->source && (channel == 1 || channels == 1) && (step == channels || n == 1))
+        memcpy(to, x, (size_t)(n * channels * item));
+    else if (!v->source && (step == 1 || n == 1))
+        v->kernels->transpose(channels, n, x, channel, to, channels);
+    else if (item == 4)
+        for (ptrdiff_t i = 0; i < n; i++)
+            for (ptrdiff_t k = 0; k < channels; k++)
+                ((float *)to)[i * channels + k] =
+                    ((const float *)x)[i * step + (v->source ? v->source[k] : k) * channel];
+    else
+        for (ptrdiff_t i = 0; i < n; i++)
+            for (ptrdiff_t k = 0; k < channels; k++)
+                ((double *)to)[i * channels + k] =
+                    ((const double *)x)[i * step + (v->source ? v->source[k] : k) * channel];
+}
+
+/* size[] pixels from low[] on, zeros where there are none. */
+static void copy_region(const vl_convolving *c, const char *x, const ptrdiff_t *low, const ptrdiff_t *size, char *to)
+{
+    const ptrdiff_t pixel = c->convolution->channels * c->convolution->itemsize, item = c->convolution->itemsize;
+    ptrdiff_t first = least(most(-low[2], 0), size[2]); /* of a row, the pixels that exist */
+    ptrdiff_t end = most(least(c->in_size[2] - low[2], size[2]), first);
+    for (ptrdiff_t z = low[0]; z < low[0] + size[0]; z++)
+        for (ptrdiff_t y = low[1]; y < low[1] + size[1]; y++, to += size[2] * pixel) {
+            if (z < 0 || z >= c->in_size[0] || y < 0 || y >= c->in_size[1] || first == end) {
+                memset(to, 0, (size_t)(size[2] * pixel));
+                continue;
+            }
+            const char *row = x + (z * c->x_strides[0] + y * c->x_strides[1] + (low[2] + first) * c->x_strides[2]) * item;
+            memset(to, 0, (size_t)(first * pixel));
+            copy_pixels(c, row, to + first * pixel, end - first);
+            memset(to + end * pixel, 0, (size_t)((size[2] - end) * pixel));
+        }
+}
+
+/* ---- one block ------------------------------------------------------------------------------------------ */
+
+typedef struct {
+    const vl_phase *phase;
+    ptrdiff_t sample, first[VL_SPATIAL], count[VL_SPATIAL]; /* places */
+} vl_block_of_places;
+
+static void run_winograd(const vl_convolving *c, const vl_block_of_places *b, const char *x, ptrdiff_t pitch, char *out,
+                         ptrdiff_t row, ptrdiff_t *x_tiles, ptrdiff_t *out_tiles, char *product)
+{
+    const vl_convolution *v = c->convolution;
+    uint8_t *heights = (uint8_t *)(out_tiles + c->pixels), *widths = heights + c->pixels;
+    const ptrdiff_t lanes = v->kernels->lanes;
+    ptrdiff_t tiles = 0;
+    for (ptrdiff_t y = 0; y < b->count[1]; y += 2)
+        for (ptrdiff_t i = 0; i < b->count[2]; i += 2, tiles++) {
+            x_tiles[tiles] = y * pitch + i * v->channels;
+            out_tiles[tiles] = y * row + i * v->out_channels;
+            heights[tiles] = (uint8_t)least(b->count[1] - y, 2);
+            widths[tiles] = (uint8_t)least(b->count[2] - i, 2);
+        }
+    v->kernels->winograd(&(vl_winograd){
+        .tiles = tiles, .channels = v->channels, .vectors = (v->out_channels + lanes - 1) / lanes,
+        .columns = v->out_channels, .group = v->group_vectors, .x_tiles = x_tiles, .out_tiles = out_tiles,
+        .heights = heights, .widths = widths, .ld_x = pitch, .ld_out = row, .x = x, .w = b->phase->w[0],
+        .bias = v->bias ? v->bias[0] : NULL, .out = out, .scratch = product, .epilogue = c->epilogue});
+}
+
+/* A block's results from where they wait. The arrays are free by then. */
+static void run_pool(const vl_convolving *c, const vl_block_of_places *b, const char *unpooled, ptrdiff_t *x_rows,
+                     ptrdiff_t *out_rows, ptrdiff_t *taps)
+{
+    const vl_convolution *v = c->convolution;
+    const ptrdiff_t outputs = v->out_channels, tall = c->pool[0], wide = c->pool[1];
+    const ptrdiff_t height = c->out_size[1] / tall, width = c->out_size[2] / wide, row = b->count[2] * outputs;
+    ptrdiff_t n = 0, pixels = 0;
+    for (ptrdiff_t y = 0; y < tall; y++)
+        for (ptrdiff_t i = 0; i < wide; i++)
+            taps[n++] = y * row + i * outputs;
+    for (ptrdiff_t y = 0; y < b->count[1]; y += tall)
+        for (ptrdiff_t i = 0; i < b->count[2]; i += wide, pixels++) {
+            x_rows[pixels] = y * row + i * outputs;
+            out_rows[pixels] = ((b->first[1] + y) / tall * width + (b->first[2] + i) / wide) * outputs;
+        }
+    v->kernels->pool(&(vl_pool){
+        .rows = pixels, .taps = n, .channels = outputs, .x_rows = x_rows, .x_taps = taps, .out_rows = out_rows,
+        .divisor = c->divisor, .x = unpooled,
+        .out = (char *)c->out + (b->sample * c->out_size[0] + b->first[0]) * height * width * outputs * v->itemsize});
+}
+
+static void run_block(const vl_convolving *c, const vl_block_of_places *b, char *scratch)
+{
+    const vl_convolution *v = c->convolution;
+    const vl_phase *phase = b->phase;
+    const ptrdiff_t item = v->itemsize, channels = v->channels, outputs = v->out_channels;
+    ptrdiff_t low[VL_SPATIAL], size[VL_SPATIAL], out_first[VL_SPATIAL];
+    int inside = !v->source && (c->x_channel == 1 || channels == 1) && (c->x_strides[2] == channels || c->in_size[2] == 1);
+    for (int axis = 0; axis < VL_SPATIAL; axis++) {
+        ptrdiff_t before = c->before[axis];
+        low[axis] = b->first[axis] * v->in_step[axis] + phase->low[axis] - (c->transposed ? 0 : before);
+        size[axis] = extent(v, phase, axis, b->count[axis]);
+        inside &= low[axis] >= 0 && low[axis] + size[axis] <= c->in_size[axis];
+        out_first[axis] = b->first[axis] * v->out_step[axis] + phase->out_first[axis] - (c->transposed ? before : 0);
+    }
+    /* scratch: the copied input and Winograd's products, results that a pool takes, places, segments */
+    const size_t place_bytes = aligned((size_t)c->pixels * (2 * sizeof(ptrdiff_t) + 2));
+    const size_t segment_bytes = aligned((size_t)c->taps * sizeof(vl_segment));
+    char *places_at = scratch + c->scratch_bytes - segment_bytes - place_bytes, *unpooled = places_at;
+    unpooled -= aligned((size_t)c->unpooled * item);
+    ptrdiff_t *x_rows = (ptrdiff_t *)places_at, *out_rows = x_rows + c->pixels;
+    vl_segment *segments = (vl_segment *)(places_at + place_bytes);
+    ptrdiff_t *taps = (ptrdiff_t *)segments;
+
+    const char *x = (const char *)c->x + b->sample * c->x_sample * item;
+    ptrdiff_t plane = c->x_strides[0], row = c->x_strides[1];
+    if (inside)
+        x += (low[0] * plane + low[1] * row + low[2] * channels) * item;
+    else if (phase->run_count) {
+        copy_region(c, x, low, size, scratch);
+        x = scratch;
+        row = size[2] * channels;
+        plane = size[1] * row;
+    }
+    char *out = unpooled;
+    ptrdiff_t out_row = b->count[2] * outputs;
+    if (!c->unpooled) {
+        out_row = c->out_size[2] * outputs;
+        out = (char *)c->out + (((b->sample * c->out_size[0] + out_first[0]) * c->out_size[1] + out_first[1]) * out_row +
+                                out_first[2] * outputs) * item;
+    }
+    if (v->form == VL_BY_WINOGRAD) {
+        run_winograd(c, b, x, row, out, out_row, x_rows, out_rows, scratch + c->region * item);
+        if (c->unpooled)
+            run_pool(c, b, unpooled, x_rows, out_rows, taps);
+        return;
+    }
+    ptrdiff_t pixels = 0;
+    for (ptrdiff_t y = 0; y < b->count[1]; y++)
+        for (ptrdiff_t i = 0; i < b->count[2]; i++, pixels++) {
+            x_rows[pixels] = y * v->in_step[1] * row + i * v->in_step[2] * channels;
+            out_rows[pixels] = y * v->out_step[1] * out_row + i * v->out_step[2] * outputs;
+        }
+    for (int32_t k = 0; k < phase->run_count; k++) {
+        const vl_run_of_taps *t = &phase->runs[k];
+        ptrdiff_t offset = (t->place[0] - phase->low[0]) * plane + (t->place[1] - phase->low[1]) * row +
+                           (t->place[2] - phase->low[2]) * channels + t->channel;
+        if (v->form == VL_BY_TAPS)
+            taps[k] = offset;
+        else
+            segments[k] = (vl_segment){offset, t->length};
+    }
+    if (v->form == VL_BY_TAPS)
+        v->kernels->taps(&(vl_taps){
+            .rows = pixels, .taps = phase->run_count, .channels = outputs, .x_rows = x_rows, .x_taps = taps,
+            .out_rows = out_rows, .x = x, .w = phase->w[0], .bias = v->bias ? v->bias[0] : NULL, .out = out,
+            .epilogue = c->epilogue});
+    else {
+        const ptrdiff_t own_in = v->in_channels / v->groups, own_out = outputs / v->groups, lanes = v->kernels->lanes;
+        vl_epilogue epilogue = *c->epilogue;
+        for (ptrdiff_t g = 0; g < v->groups; g++) {
+            v->kernels->windows(&(vl_windows){
+                .rows = pixels, .depth = phase->depth, .x_rows = x_rows, .out_rows = out_rows, .segments = segments,
+                .parts = phase->parts, .part_count = phase->part_count, .vectors = (own_out + lanes - 1) / lanes,
+                .columns = own_out, .group = v->group_vectors, .x = x + g * own_in * item, .w = phase->w[g],
+                .bias = v->bias ? v->bias[g] : NULL, .out = out + g * own_out * item, .epilogue = &epilogue});
+            epilogue.channel += own_out;
+        }
+    }
+    if (c->unpooled)
+        run_pool(c, b, unpooled, x_rows, out_rows, taps);
+}
+
+void vl_convolving_run(void *convolving, int member, int members)
+{
+    const vl_convolving *c = convolving;
+    const vl_convolution *v = c->convolution;
+    char *scratch = c->scratch + (size_t)member * c->scratch_bytes;
+    ptrdiff_t of_sample = 0;
+    for (int32_t k = 0; k < v->phase_count; k++)
+        of_sample += count_blocks(c, &v->phases[k]);
+    const ptrdiff_t total = of_sample * c->samples, end = total * (member + 1) / members;
+    const ptrdiff_t longest[VL_SPATIAL] = {1, c->rows, c->columns};
+    for (ptrdiff_t n = total * member / members; n < end; n++) {
+        vl_block_of_places b = {.sample = n / of_sample};
+        ptrdiff_t left = n % of_sample;
+        int32_t k = 0;
+        for (ptrdiff_t own; left >= (own = count_blocks(c, &v->phases[k])); k++)
+            left -= own;
+        b.phase = &v->phases[k];
+        for (int axis = VL_SPATIAL - 1; axis >= 0; axis--) {
+            ptrdiff_t from, to, blocks;
+            places(c, b.phase, axis, &from, &to);
+            blocks = (to - from + longest[axis] - 1) / longest[axis];
+            b.first[axis] = from + left % blocks * longest[axis];
+            b.count[axis] = least(longest[axis], to - b.first[axis]);
+            left /= blocks;
+        }
+        run_block(c, &b, scratch);
+    }
+}

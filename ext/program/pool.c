@@ -1,0 +1,194 @@
+/* MaxPool, AveragePool, and those over everything, channels last. */
+#include "program.h"
+
+enum { VL_POOL_AXES = 3, VL_POOL_THREADED = 1 << 17 /* elements read from which threads pay */ };
+
+typedef struct {
+    const vl_kernels *kernels;
+    const float *x;
+    float *out;
+    int64_t samples, channels, sample;          /* elements from sample to sample of x */
+    int64_t size[VL_POOL_AXES], strides[VL_POOL_AXES]; /* of x; in elements */
+    int64_t steps[VL_POOL_AXES];                /* of the output */
+    int64_t kernel[VL_POOL_AXES], step[VL_POOL_AXES], dilation[VL_POOL_AXES];
+    int64_t before[VL_POOL_AXES], after[VL_POOL_AXES];
+    int greatest, count_pads;
+    char *scratch;                              /* of each member: offsets of taps, of rows of x and of the output */
+    int64_t taps;
+} vl_pooling;
+
+/* The kernel's elements of place q that lie in [low, high): from *first, *count of them. */
+static void reach(const vl_pooling *p, int axis, int64_t q, int64_t low, int64_t high, int64_t *first, int64_t *count)
+{
+    int64_t start = q * p->step[axis] - p->before[axis], d = p->dilation[axis], k = p->kernel[axis];
+    int64_t from = start >= low ? 0 : (low - start + d - 1) / d;
+    int64_t to = start >= high ? 0 : (high - start + d - 1) / d;
+    if (to > k)
+        to = k;
+    *first = from;
+    *count = to > from ? to - from : 0;
+}
+
+static size_t scratch_bytes(const vl_pooling *p)
+{
+    return ((size_t)(p->taps + 2 * p->steps[2]) * sizeof(ptrdiff_t) + 63) & ~(size_t)63;
+}
+
+static void pool_rows(void *context, int member, int members)
+{
+    const vl_pooling *p = context;
+    ptrdiff_t *taps = (ptrdiff_t *)(p->scratch + (size_t)member * scratch_bytes(p)), *x_rows = taps + p->taps;
+    ptrdiff_t *out_rows = x_rows + p->steps[2];
+    const int64_t rows = p->samples * p->steps[0] * p->steps[1], width = p->steps[2];
+    for (int64_t row = rows * member / members; row < rows * (member + 1) / members; row++) {
+        int64_t y = row % p->steps[1], z = row / p->steps[1] % p->steps[0], n = row / p->steps[1] / p->steps[0];
+        int64_t place[VL_POOL_AXES] = {z, y, 0}, first[VL_POOL_AXES], count[VL_POOL_AXES], counted = 1;
+        for (int a = 0; a < 2; a++) {
+            int64_t ignored, own;
+            reach(p, a, place[a], 0, p->size[a], &first[a], &count[a]);
+            reach(p, a, place[a], -p->before[a], p->size[a] + p->after[a], &ignored, &own);
+            counted *= p->count_pads ? own : count[a];
+        }
+        const float *x = p->x + n * p->sample;
+        float *out = p->out + row * width * p->channels;
+        for (int64_t i = 0, end; i < width; i = end) { /* places that have the same elements of the kernel */
+            int64_t ignored, own, own_counted, next_first, next_count;
+            reach(p, 2, i, 0, p->size[2], &first[2], &count[2]);
+            reach(p, 2, i, -p->before[2], p->size[2] + p->after[2], &ignored, &own_counted);
+            for (end = i + 1; end < width; end++) {
+                reach(p, 2, end, 0, p->size[2], &next_first, &next_count);
+                reach(p, 2, end, -p->before[2], p->size[2] + p->after[2], &ignored, &own);
+                if (next_first != first[2] || next_count != count[2] || own != own_counted)
+                    break;
+            }
+            ptrdiff_t t = 0;
+            for (int64_t a = 0; a < count[0]; a++)
+                for (int64_t b = 0; b < count[1]; b++)
+                    for (int64_t c = 0; c < count[2]; c++) {
+                        int64_t at[VL_POOL_AXES] = {first[0] + a, first[1] + b, first[2] + c}, offset = 0;
+                        for (int k = 0; k < VL_POOL_AXES; k++)
+                            offset += ((k < 2 ? place[k] * p->step[k] : 0) - p->before[k] + at[k] * p->dilation[k]) *
+                                      p->strides[k];
+                        taps[t++] = offset;
+                    }
+            for (int64_t k = i; k < end; k++) {
+                x_rows[k - i] = k * p->step[2] * p->strides[2];
+                out_rows[k - i] = k * p->channels;
+            }
+            p->kernels->pool(&(vl_pool){
+                .rows = end - i, .taps = t, .channels = p->channels, .x_rows = x_rows, .x_taps = taps,
+                .out_rows = out_rows, .x = x, .out = out,
+                .divisor = p->greatest ? 0 : (double)(counted * (p->count_pads ? own_counted : count[2]))});
+        }
+    }
+}
+
+/* How many places the window has on an axis; negative where the input is too small. pads: auto_pad is applied. */
+static int64_t places_of(vl_pooling *p, int axis, int64_t auto_pad, int ceil_mode)
+{
+    const int64_t size = p->size[axis], stride = p->step[axis], span = (p->kernel[axis] - 1) * p->dilation[axis] + 1;
+    if (auto_pad) {
+        int64_t total = ((size + stride - 1) / stride - 1) * stride + span - size, less;
+        if (total < 0)
+            total = 0;
+        less = total / 2;
+        p->before[axis] = auto_pad == 1 ? less : total - less;
+        p->after[axis] = total - p->before[axis];
+        ceil_mode = 0;
+    }
+    int64_t room = size + p->before[axis] + p->after[axis] - span;
+    if (room < 0)
+        return -1;
+    if (!ceil_mode)
+        return room / stride + 1;
+    int64_t count = (room + stride - 1) / stride + 1;
+    return (count - 1) * stride >= size + p->before[axis] ? count - 1 : count;
+}
+
+/* "pool": x; ints: the number of spatial axes, or 0: all that there are, over everything; whether the greatest, else the
+ * average; auto_pad (0: none, 1: SAME_UPPER, 2: SAME_LOWER); ceil_mode; count_include_pad; then for three axes each
+ * (leading ones have kernels and strides of 1) kernel, strides, dilations, pads before, pads after. */
+static int pool(vl_frame *f, const vl_instruction *i)
+{
+    const int64_t *ints = i->ints, item = sizeof(float);
+    const vl_tensor *x = vl_in(f, i, 0);
+    const int whole = ints[0] == 0, rank = whole && x ? x->axes - 2 : (int)ints[0];
+    if (!x || x->type != VL_F32 || rank < 1 || rank > VL_POOL_AXES || x->axes != 2 + rank || (uintptr_t)x->data % sizeof(float))
+        return VL_DECLINED;
+    const int missing = VL_POOL_AXES - rank;
+    vl_pooling p = {.kernels = f->kernels, .samples = x->shape[0], .channels = x->shape[1], .greatest = (int)ints[1],
+                    .count_pads = (int)ints[4], .taps = 1};
+    int64_t shape[VL_MOST_AXES] = {x->shape[0], x->shape[1]};
+    int8_t order[VL_MOST_AXES] = {0};
+    for (int a = 0; a < VL_POOL_AXES; a++) {
+        int own = 2 + a - missing;
+        p.size[a] = a < missing ? 1 : x->shape[own];
+        p.kernel[a] = whole ? p.size[a] : ints[5 + a];
+        p.step[a] = whole ? 1 : ints[8 + a];
+        p.dilation[a] = whole ? 1 : ints[11 + a];
+        p.before[a] = whole ? 0 : ints[14 + a];
+        p.after[a] = whole ? 0 : ints[17 + a];
+        p.steps[a] = p.size[a] ? places_of(&p, a, ints[2], (int)ints[3]) : -1;
+        if (p.steps[a] < 0 || __builtin_mul_overflow(p.taps, p.kernel[a], &p.taps) || p.taps > 1 << 24)
+            return VL_DECLINED;
+        for (int64_t q = 0; q < p.steps[a]; q++) { /* a window of nothing but pads */
+            int64_t first, count;
+            reach(&p, a, q, 0, p.size[a], &first, &count);
+            if (!count)
+                return VL_DECLINED;
+        }
+        if (a >= missing) {
+            shape[own] = p.steps[a];
+            order[own - 1] = (int8_t)own;
+        }
+    }
+    order[1 + rank] = 1;
+    const int64_t count = vl_count(2 + rank, shape);
+    if (count < 0)
+        return VL_DECLINED;
+
+    /* channels last: what is not is copied */
+    vl_tensor last = *x, *out;
+    int64_t step = item;
+    for (int k = 1 + rank; k >= 0; k--) {
+        last.strides[order[k]] = step;
+        step *= x->shape[order[k]] > 0 ? x->shape[order[k]] : 1;
+    }
+    int readable = x->shape[1] == 1 || x->strides[1] == item;
+    for (int a = 0; a < x->axes; a++)
+        readable &= x->shape[a] == 1 || x->strides[a] % item == 0;
+    vl_block *copied = NULL, *scratch = NULL;
+    if (readable)
+        last = *x;
+    else {
+        copied = vl_block_new(f, (size_t)step);
+        if (!copied)
+            return VL_NO_MEMORY;
+        last.data = copied->data;
+        vl_copy(f->kernels, &last, x);
+    }
+    int members = 1;
+    if (f->threads > 1 && count * p.taps >= VL_POOL_THREADED)
+        members = f->threads;
+    out = vl_new_in_order(f, i, 0, VL_F32, 2 + rank, shape, order);
+    scratch = vl_block_new(f, (size_t)members * scratch_bytes(&p));
+    int status = VL_NO_MEMORY;
+    if (out && scratch) {
+        p.x = (const float *)last.data;
+        p.out = (float *)out->data;
+        p.scratch = scratch->data;
+        p.sample = last.strides[0] / item;
+        for (int a = 0; a < VL_POOL_AXES; a++)
+            p.strides[a] = a < missing ? 0 : last.strides[2 + a - missing] / item;
+        if (count && members > 1)
+            f->parallel(members, pool_rows, &p);
+        else if (count)
+            pool_rows(&p, 0, 1);
+        status = VL_DONE;
+    }
+    vl_block_drop(f, scratch);
+    vl_block_drop(f, copied);
+    return status;
+}
+
+const vl_named_handler vl_pool_handlers[] = {{"pool", pool}, {NULL, NULL}};

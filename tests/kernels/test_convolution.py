@@ -1,0 +1,279 @@
+"""Convolutions against their definition in float64: every form, instruction set, tail and layout."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from vledge._ext.convolution import Convolution
+from vledge._ext.isa import lanes
+
+TOLERANCE = {np.float32: 2e-6, np.float64: 1e-14}
+
+
+def convolution(x, w, b, strides, dilations, groups, before, sizes):
+    """What it means: ``x [N, C, *spatial]``, ``w [M, C / groups, *kernel]``."""
+    x, w = x.astype(np.float64), w.astype(np.float64)
+    rank, kernel = w.ndim - 2, w.shape[2:]
+    reach = [(n - 1) * s + (k - 1) * d + 1 for n, s, k, d in zip(sizes, strides, kernel, dilations)]
+    after = [max(r - b - n, 0) for r, b, n in zip(reach, before, x.shape[2:])]
+    x = np.pad(x, [(0, 0), (0, 0), *zip(before, after)])
+    result = np.zeros((len(x), len(w), *sizes))
+    for index in itertools.product(*map(range, kernel)):
+        at = tuple(
+            slice(i * d, i * d + (n - 1) * s + 1, s)
+            for i, d, n, s in zip(index, dilations, sizes, strides)
+        )
+        tap = x[(slice(None), slice(None), *at)].reshape(len(x), groups, -1, *sizes)
+        own = w[(slice(None), slice(None), *index)].reshape(groups, -1, w.shape[1])
+        result += np.einsum("ngc...,gmc->ngm...", tap, own).reshape(result.shape)
+    return result + (0 if b is None else b.reshape(-1, *(1,) * rank).astype(np.float64))
+
+
+def transposed(x, w, b, strides, dilations, groups, before, sizes):
+    """The same for ``w [C, M / groups, *kernel]``: each input's share is added where it falls."""
+    x, w = x.astype(np.float64), w.astype(np.float64)
+    rank, kernel, steps = w.ndim - 2, w.shape[2:], x.shape[2:]
+    inside = w.shape[0] // groups
+    extent = [
+        max((n - 1) * s + (k - 1) * d + 1, before + size)
+        for n, s, k, d, before, size in zip(steps, strides, kernel, dilations, before, sizes)
+    ]
+    result = np.zeros((len(x), groups * w.shape[1], *extent))
+    grouped = x.reshape(len(x), groups, inside, *steps)
+    for index in itertools.product(*map(range, kernel)):
+        own = w[(slice(None), slice(None), *index)].reshape(groups, inside, -1)
+        at = tuple(
+            slice(i * d, i * d + (n - 1) * s + 1, s)
+            for i, d, n, s in zip(index, dilations, steps, strides)
+        )
+        share = np.einsum("ngc...,gcm->ngm...", grouped, own)
+        result[(slice(None), slice(None), *at)] += share.reshape(len(x), -1, *steps)
+    inner = tuple(slice(p, p + size) for p, size in zip(before, sizes))
+    bias = 0 if b is None else b.reshape(-1, *(1,) * rank).astype(np.float64)
+    return result[(slice(None), slice(None), *inner)] + bias
+
+
+def last(x):
+    """The same array with channels last in memory."""
+    return np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
+
+
+def layouts(x):
+    """The same numbers in other memory."""
+    wide = np.zeros((*x.shape[:-1], x.shape[-1] * 2), x.dtype)[..., ::2]
+    wide[...] = x
+    channels = np.repeat(last(x), 2, 1)[:, ::2]
+    return [x, last(x), wide, channels, x[..., ::-1].copy()[..., ::-1]]
+
+
+# kernel, strides, dilations, before, sizes of the input
+WINDOWS = {
+    "1": ([1], [1], [1], [0], [13]),
+    "3": ([3], [1], [1], [1], [29]),
+    "8 / 3": ([8], [3], [1], [5], [70]),
+    "256 / 64": ([256], [64], [1], [0], [500]),
+    "3, dilated": ([3], [2], [4], [3], [41]),
+    "1x1": ([1, 1], [1, 1], [1, 1], [0, 0], [5, 7]),
+    "1x1 / 2": ([1, 1], [2, 2], [1, 1], [0, 0], [5, 8]),
+    "3x3": ([3, 3], [1, 1], [1, 1], [1, 1], [7, 11]),
+    "3x3, long rows": ([3, 3], [1, 1], [1, 1], [1, 1], [5, 300]),
+    "3x3, many rows": ([3, 3], [1, 1], [1, 1], [1, 0], [200, 3]),
+    "3x3 / 2": ([3, 3], [2, 2], [1, 1], [0, 1], [9, 12]),
+    "2x5, dilated": ([2, 5], [1, 2], [3, 2], [2, 4], [9, 14]),
+    "5x1": ([5, 1], [1, 1], [1, 1], [4, 0], [8, 6]),
+    "1x4": ([1, 4], [1, 3], [1, 1], [0, 2], [3, 20]),
+    "nothing but pads": ([2, 2], [1, 1], [1, 1], [3, 3], [0, 2]),
+    "2x3x2": ([2, 3, 2], [1, 2, 1], [1, 1, 2], [1, 0, 1], [4, 6, 5]),
+}
+# in, out, groups
+CHANNELS = {
+    "dense": (5, 7, 1),
+    "wide": (33, 70, 1),
+    "one": (1, 16, 1),
+    "two groups": (12, 38, 2),
+    "depthwise": (19, 19, 19),
+    "multiplied": (6, 18, 6),
+    "small groups": (24, 12, 6),
+}
+
+
+@pytest.mark.parametrize("channels", CHANNELS)
+@pytest.mark.parametrize("window", WINDOWS)
+def test_forms(instruction_set, window, channels):
+    kernel, strides, dilations, before, shape = WINDOWS[window]
+    inside, outside, groups = CHANNELS[channels]
+    rng = np.random.default_rng(len(window) * len(channels))
+    for dtype in (np.float32, np.float64):
+        w = rng.uniform(-1, 1, (outside, inside // groups, *kernel)).astype(dtype)
+        b = rng.uniform(-1, 1, outside).astype(dtype)
+        x = rng.uniform(-1, 1, (2, inside, *shape)).astype(dtype)
+        after = [p // 2 for p in before]
+        sizes = [
+            (n + p + q - (k - 1) * d - 1) // s + 1
+            for n, p, q, k, d, s in zip(shape, before, after, kernel, dilations, strides)
+        ]
+        layer = Convolution(w, b, strides, dilations, groups)
+        exact = convolution(x, w, b, strides, dilations, groups, before, sizes)
+        got = layer(x, sizes, before, threads=1)
+        scale = max(np.abs(exact).max(), 1)
+        assert got.shape == exact.shape
+        np.testing.assert_allclose(got, exact, rtol=0, atol=TOLERANCE[dtype] * scale)
+        for same in layouts(x):
+            assert np.array_equal(layer(same, sizes, before, threads=1), got)
+        assert np.array_equal(layer.weight(), w)
+        assert np.array_equal(layer.bias(), b)
+        without = Convolution(w, None, strides, dilations, groups)
+        exact -= b.reshape(-1, *(1,) * len(kernel))
+        np.testing.assert_allclose(
+            without(x, sizes, before), exact, rtol=0, atol=TOLERANCE[dtype] * scale
+        )
+
+
+TRANSPOSED = {
+    "2 / 2": ([2], [2], [1], [0], [9]),
+    "3 / 2": ([3], [2], [1], [1], [9]),
+    "2 / 3": ([2], [3], [1], [0], [6]),
+    "3 / 2, dilated": ([3], [2], [2], [1], [7]),
+    "4, dilated": ([4], [1], [3], [2], [20]),
+    "1x3 / 1x2": ([1, 3], [1, 2], [1, 1], [0, 1], [4, 8]),
+    "3x4 / 2x3": ([3, 4], [2, 3], [1, 1], [1, 2], [5, 6]),
+    "2x2x3 / 1x2x2": ([2, 2, 3], [1, 2, 2], [1, 1, 1], [0, 1, 1], [3, 4, 5]),
+}
+
+
+@pytest.mark.parametrize("channels", CHANNELS)
+@pytest.mark.parametrize("window", TRANSPOSED)
+def test_transposed(instruction_set, window, channels):
+    kernel, strides, dilations, before, shape = TRANSPOSED[window]
+    inside, outside, groups = CHANNELS[channels]
+    rng = np.random.default_rng(len(window) * len(channels))
+    for dtype, more in itertools.product((np.float32, np.float64), (0, 1)):
+        w = rng.uniform(-1, 1, (inside, outside // groups, *kernel)).astype(dtype)
+        b = rng.uniform(-1, 1, outside).astype(dtype)
+        x = rng.uniform(-1, 1, (2, inside, *shape)).astype(dtype)
+        sizes = [
+            (n - 1) * s + (k - 1) * d + 1 - 2 * p + more
+            for n, p, k, d, s in zip(shape, before, kernel, dilations, strides)
+        ]
+        layer = Convolution(w, b, strides, dilations, groups, transposed=True)
+        exact = transposed(x, w, b, strides, dilations, groups, before, sizes)
+        got = layer(x, sizes, before, threads=1)
+        scale = max(np.abs(exact).max(), 1)
+        np.testing.assert_allclose(got, exact, rtol=0, atol=TOLERANCE[dtype] * scale)
+        for same in layouts(x):
+            assert np.array_equal(layer(same, sizes, before), got)
+        assert np.array_equal(layer.weight(), w)
+
+
+@pytest.mark.parametrize("channels", [(16, 16), (17, 33), (48, 80)])
+@pytest.mark.parametrize("shape", [(1, 1), (2, 3), (7, 12), (40, 33), (3, 600)])
+def test_winograd(instruction_set, shape, channels):
+    rng = np.random.default_rng(shape[0])
+    inside, outside = channels
+    w = rng.uniform(-1, 1, (outside, inside, 3, 3)).astype(np.float32)
+    b = rng.uniform(-1, 1, outside).astype(np.float32)
+    x = rng.uniform(-1, 1, (2, inside, *shape)).astype(np.float32)
+    layer = Convolution(w, b, [1, 1], [1, 1], winograd=True)
+    assert layer.form == "winograd"
+    for before, after in (((1, 1), (1, 1)), ((2, 0), (0, 2)), ((0, 0), (0, 0))):
+        sizes = [n + p + q - 2 for n, p, q in zip(shape, before, after)]
+        if min(sizes) < 1:
+            continue
+        exact = convolution(x, w, b, [1, 1], [1, 1], 1, before, sizes)
+        got = layer(x, sizes, before, threads=1)
+        np.testing.assert_allclose(got, exact, rtol=0, atol=3e-6 * np.abs(exact).max())
+        for same in layouts(x):
+            assert np.array_equal(layer(same, sizes, before, threads=1), got)
+        for threads in (2, 3):
+            assert np.array_equal(layer(x, sizes, before, threads=threads), got)
+        clipped = layer(x, sizes, before, low=-1, high=2)
+        assert np.array_equal(clipped, np.clip(got, -1, 2))
+    with pytest.raises(ValueError, match="given back"):
+        layer.weight()
+
+
+def test_winograd_is_as_exact_as_one_chain():
+    """Root mean square of the error, with as many channels as speech models have."""
+    rng = np.random.default_rng(1)
+    w = rng.standard_normal((64, 128, 3, 3)).astype(np.float32)
+    x = np.maximum(rng.standard_normal((1, 128, 12, 12)), 0).astype(np.float32)
+    exact = convolution(x, w, None, [1, 1], [1, 1], 1, [1, 1], [12, 12])
+    errors = {}
+    for winograd in (False, True):
+        got = Convolution(w, None, [1, 1], [1, 1], winograd=winograd)(x, [12, 12], [1, 1])
+        errors[winograd] = np.sqrt(np.mean((got - exact) ** 2))
+    chain = np.zeros((64, 12, 12), np.float32)  # one term after the other
+    padded = np.pad(x[0], ((0, 0), (1, 1), (1, 1)))
+    for i, j, c in itertools.product(range(3), range(3), range(128)):
+        chain += w[:, c, i, j, None, None] * padded[c, i : i + 12, j : j + 12]
+    assert errors[True] < np.sqrt(np.mean((chain - exact[0]) ** 2))
+    assert errors[False] < errors[True]
+
+
+@pytest.mark.parametrize("channels", CHANNELS)
+def test_epilogues(instruction_set, channels):
+    inside, outside, groups = CHANNELS[channels]
+    rng = np.random.default_rng(5)
+    w = rng.uniform(-1, 1, (outside, inside // groups, 3, 3)).astype(np.float32)
+    x = rng.uniform(-1, 1, (2, inside, 9, 10)).astype(np.float32)
+    x[0, 0, 4, 4] = np.nan
+    layer = Convolution(w, None, [1, 1], [1, 1], groups)
+    plain = layer(x, [7, 8], [0, 0])
+    slopes = rng.uniform(-1, 1, outside).astype(np.float32)
+    each = slopes[:, None, None]
+    for options, expected in (
+        ({"low": 0}, np.maximum(plain, 0)),
+        ({"high": 0.25}, np.minimum(plain, np.float32(0.25))),
+        ({"low": -0.5, "high": 0.5}, np.clip(plain, -0.5, 0.5)),
+        ({"low": 1, "high": -1}, np.clip(plain, 1, -1)),
+        ({"slope": 0.25}, np.where(plain < 0, plain * np.float32(0.25), plain)),
+        ({"slope": slopes}, np.where(plain < 0, plain * each, plain)),
+    ):
+        np.testing.assert_array_equal(layer(x, [7, 8], [0, 0], **options), expected)
+
+
+@pytest.mark.parametrize("kind", ["windows", "taps", "groups", "transposed"])
+def test_threads_change_no_bit(kind):
+    rng = np.random.default_rng(0)
+    shape, groups = {
+        "windows": ((40, 20, 3, 3), 1),
+        "taps": ((120, 1, 3, 3), 120),
+        "groups": ((64, 16, 3, 3), 2),
+        "transposed": ((20, 40, 3, 3), 1),
+    }[kind]
+    w = rng.uniform(-1, 1, shape).astype(np.float32)
+    layer = Convolution(w, None, [2, 2], [1, 1], groups, transposed=kind == "transposed")
+    x = rng.uniform(-1, 1, (2, layer.in_channels, 61, 83)).astype(np.float32)
+    sizes = [121, 165] if kind == "transposed" else [31, 42]
+    alone = layer(x, sizes, [1, 1], threads=1)
+    for threads in (2, 3, 5):
+        assert np.array_equal(layer(x, sizes, [1, 1], threads=threads), alone)
+
+
+def test_long_sums_are_made_in_parts(instruction_set):
+    w = np.random.default_rng(3).uniform(0.5, 1, (8, 64, 128)).astype(np.float32)
+    exact = w.sum(axis=(1, 2), dtype=np.float64)
+    chain = np.abs(np.cumsum(w.reshape(8, -1), axis=1, dtype=np.float32)[:, -1] - exact).max()
+    for weights, groups in ((w, 1), (w.reshape(8, 1, -1), 8)):
+        ones = np.ones((1, weights.shape[1] * groups, weights.shape[2]), np.float32)
+        got = Convolution(weights, None, [1], [1], groups)(ones, [1], [0])
+        assert np.abs(got[0, :, 0] - exact).max() < chain / 3
+
+
+def test_empty_batches_and_wrong_arguments():
+    w = np.zeros((4, 3, 3), np.float32)
+    layer = Convolution(w, None, [1], [1])
+    assert layer(np.zeros((0, 3, 9), np.float32), [7], [0]).shape == (0, 4, 7)
+    assert layer.nbytes >= 9 * lanes(np.float32) * 4
+    for call, text in (
+        (lambda: Convolution(w[0], None, [], []), "spatial axes"),
+        (lambda: Convolution(w.astype(np.int32), None, [1], [1]), "int32"),
+        (lambda: Convolution(w, np.zeros(3, np.float32), [1], [1]), "bias"),
+        (lambda: Convolution(w, None, [1], [1], 3), "groups"),
+        (lambda: Convolution(w, None, [1], [1 << 30]), "too large"),
+        (lambda: layer(np.zeros((1, 3, 9)), [7], [0]), "float64"),
+        (lambda: layer(np.zeros((1, 2, 9), np.float32), [7], [0]), "3 channels"),
+    ):
+        with pytest.raises(ValueError, match=text):
+            call()

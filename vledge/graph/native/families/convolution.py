@@ -1,0 +1,132 @@
+"""Conv and ConvTranspose with known weights: handlers of ``ext/program/convolution.c``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+
+from vledge.graph.native.chain import Parameters
+from vledge.graph.native.lowering import Lowered, Site, lowering
+from vledge.graph.operators.convolution import KnownConv
+from vledge.graph.operators.transposed_convolution import KnownConvTranspose
+from vledge.nn.windows import Window
+
+_AXES: Final = 3
+_AUTO_PADS: Final = {"NOTSET": 0, "VALID": 0, "SAME_UPPER": 1, "SAME_LOWER": 2}
+# Epilogues: kernels.h's VL_AS_IT_IS, VL_CLIP and VL_CHAINED.
+_AS_IT_IS, _CLIP, _CHAINED = 0, 1, 3
+_EPILOGUE: Final = 24  # where its kind stands among the integers
+_NO_POOL: Final = (1, 1, 0)
+
+
+@lowering("Conv")
+def conv(site: Site) -> Lowered | None:
+    known = site.prepared.function
+    if not isinstance(known, KnownConv) or known.dtype != np.float32:
+        return None
+    ints = [*_window(known.kernel.window), 0, 0, 0, 0, 0, 0, 0, *_NO_POOL]
+    floats = [0.0, np.inf] if known.relu else []
+    return Lowered(
+        "conv",
+        [*ints, _CLIP if known.relu else _AS_IT_IS],
+        floats,
+        [known.kernel.convolution],
+        site.node.inputs[:1],
+    )
+
+
+lowering("ConvRelu", domain="vledge")(conv)
+
+
+@lowering("ConvTranspose")
+def conv_transpose(site: Site) -> Lowered | None:
+    known = site.prepared.function
+    if not isinstance(known, KnownConvTranspose) or known.dtype != np.float32:
+        return None
+    more, wanted = known.output_padding, known.output_shape
+    rank = len(known.kernel.window.kernel)
+    ints = [
+        *_window(known.kernel.window),
+        *axes(more or [0] * rank, 0),
+        int(wanted is not None),
+        *axes(wanted or [1] * rank, 1),
+        *_NO_POOL,
+    ]
+    return Lowered(
+        "conv_transpose", [*ints, _AS_IT_IS], (), [known.kernel.convolution], site.node.inputs[:1]
+    )
+
+
+def chained(convolution: Lowered, chain: Parameters, result: str) -> Lowered | None:
+    """The convolution and a chain on its result, which is the chain's first operand, as one instruction;
+    None where it has an epilogue already or the chain's result is a mask."""
+    ints = list(convolution.ints)
+    is_mask = chain.ints[5] >> chain.ints[0] & 1
+    if ints[_EPILOGUE] != _AS_IT_IS or is_mask:
+        return None
+    return Lowered(
+        convolution.handler,
+        [*ints[:_EPILOGUE], _CHAINED, *chain.ints],
+        chain.floats,
+        convolution.objects,
+        [*(convolution.inputs or ()), *chain.operands[1:]],
+        [result],
+    )
+
+
+def pooled(convolution: Lowered, pool: Site) -> Lowered | None:
+    """The convolution, perhaps with a chain, and a pool of windows side by side as one instruction."""
+    kernel = pool.attribute("kernel_shape")
+    rank = convolution.ints[0]
+    ones = [1] * rank
+    plain = (
+        convolution.handler == "conv"
+        and len(kernel) == rank <= 2
+        and list(pool.attribute("strides") or ones) == list(kernel)
+        and list(pool.attribute("dilations") or ones) == ones
+        and not any(pool.attribute("pads") or [])
+        and pool.attribute("auto_pad", "NOTSET") in ("NOTSET", "VALID")
+        and not pool.attribute("ceil_mode", 0)
+        and not any(pool.node.outputs[1:])
+    )
+    if not plain or not _by_channel(convolution, pool, rank):
+        return None
+    ints = list(convolution.ints)
+    average = int(pool.node.op_type == "AveragePool")
+    ints[_EPILOGUE - len(_NO_POOL) : _EPILOGUE] = [*[1] * (2 - rank), *kernel, average]
+    return replace(convolution, ints=ints, outputs=pool.node.outputs[:1])
+
+
+def _by_channel(convolution: Lowered, site: Site, rank: int) -> bool:
+    """Whether a chain's operands are the same for all pixels, as its handler wants them before a pool."""
+    for k, name in enumerate(list(convolution.inputs or ())[1:], 1):
+        array = site.constants.get(name)
+        if array is None:
+            return False
+        is_vector = convolution.ints[_EPILOGUE + 7] >> k & 1
+        others = [size for axis, size in enumerate(array.shape[::-1]) if axis != rank]
+        if not is_vector and any(size != 1 for size in others):
+            return False
+    return True
+
+
+def _window(window: Window) -> list[int]:
+    """Spatial axes, auto_pad, spans, strides, pads before and after."""
+    explicit = window.auto_pad == "NOTSET"
+    none = (0,) * len(window.kernel)
+    return [
+        len(window.kernel),
+        _AUTO_PADS[window.auto_pad],
+        *axes(window.spans, 1),
+        *axes(window.strides, 1),
+        *axes(window.before if explicit else none, 0),
+        *axes(window.after if explicit else none, 0),
+    ]
+
+
+def axes(numbers: Sequence[int], neutral: int) -> list[int]:
+    """For three axes: leading ones that are not there have what changes nothing."""
+    return [neutral] * (_AXES - len(numbers)) + list(numbers)
