@@ -44,6 +44,7 @@ cdef extern from "program/convolve.h" nogil:
         const int32_t *source
         int32_t in_step[3]
         int32_t out_step[3]
+        int32_t dilation[3]
         int32_t phase_count
         const vl_phase *phases
         const void *const *bias
@@ -72,6 +73,8 @@ cdef int TERMS = 128
 cdef int MOST_AXES = 3
 # Winograd's transforms cost as much as they save with fewer channels than these (benchmarks/convolutions.py).
 cdef int WINOGRAD_IN = 16, WINOGRAD_OUT = 16
+# A block has at least twice as many rows and columns.
+cdef int WINOGRAD_DILATION = 4
 
 
 def phases_of(kernel, strides, dilations, transposed):
@@ -192,6 +195,8 @@ cdef class Convolution:
         for axis, stride in enumerate((*ones, *self.strides)):
             v.in_step[axis] = 1 if transposed else stride
             v.out_step[axis] = stride if transposed else 1
+        for axis, dilation in enumerate((*ones, *self.dilations)):
+            v.dilation[axis] = dilation
         if v.form == VL_BY_TAPS and (inside > 1 or outside > 1):
             v.channels = inside * self.out_channels
             outputs = np.arange(self.out_channels)
@@ -209,7 +214,8 @@ cdef class Convolution:
 
     def form_for(self, inside, outside, taps, lanes, winograd):
         if winograd and self.groups == 1 and not self.transposed and self.dtype == np.float32 and \
-                self.kernel[-2:] == (3, 3) and taps == 9 and {*self.strides, *self.dilations} == {1} and \
+                self.kernel[-2:] == (3, 3) and taps == 9 and max(self.strides) == 1 and \
+                max(self.dilations) <= WINOGRAD_DILATION and \
                 inside >= WINOGRAD_IN and outside >= WINOGRAD_OUT:
             return VL_BY_WINOGRAD
         # Multiplications of vectors for a pixel: windows leave lanes of their last vector idle in each group, taps

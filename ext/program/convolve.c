@@ -12,10 +12,17 @@ enum { VL_THREAD_WORK = 1 << 20, VL_BLOCKS_A_MEMBER = 3 };
 
 static ptrdiff_t least(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
 static ptrdiff_t most(ptrdiff_t a, ptrdiff_t b) { return a > b ? a : b; }
-static ptrdiff_t even(ptrdiff_t n) { return n + n % 2; }
 static ptrdiff_t up_to(ptrdiff_t n, ptrdiff_t unit) { return (n + unit - 1) / unit * unit; }
-/* Blocks have whole tiles of Winograd's, and whole windows of a pool's. */
-static ptrdiff_t unit(ptrdiff_t pool) { return pool % 2 ? 2 * pool : pool; }
+/* Rows or columns that make whole tiles of Winograd's. */
+static ptrdiff_t tiled(const vl_convolution *v, int axis) { return v->form == VL_BY_WINOGRAD ? 2 * v->dilation[axis] : 2; }
+/* The same, and whole windows of a pool's: blocks have so many, or a multiple of it. */
+static ptrdiff_t unit(const vl_convolving *c, int axis)
+{
+    ptrdiff_t pool = c->pool[axis - 1], tile = tiled(c->convolution, axis), n = tile;
+    while (n % pool)
+        n += tile;
+    return n;
+}
 static size_t aligned(size_t bytes) { return (bytes + 63) & ~(size_t)63; }
 
 /* Places q of a phase on one axis whose outputs q * step + first exist: [*from, *to). */
@@ -34,7 +41,7 @@ static void places(const vl_convolving *c, const vl_phase *phase, int axis, ptrd
 static ptrdiff_t extent(const vl_convolution *v, const vl_phase *phase, int axis, ptrdiff_t count)
 {
     if (v->form == VL_BY_WINOGRAD && axis > 0)
-        count = even(count);
+        count = up_to(count, tiled(v, axis));
     return (count - 1) * v->in_step[axis] + phase->high[axis] - phase->low[axis] + 1;
 }
 
@@ -80,7 +87,7 @@ int vl_convolving_plan(vl_convolving *c, int threads)
         depth += v->phases[k].depth;
     }
     const int pools = c->pool[0] * c->pool[1] > 1;
-    const ptrdiff_t tall = unit(c->pool[0]), wide = unit(c->pool[1]);
+    const ptrdiff_t tall = unit(c, 1), wide = unit(c, 2);
     ptrdiff_t pixels = VL_MOST_PIXELS;
     if (pools)
         pixels = most(least(pixels, budget / v->out_channels), tall * wide);
@@ -195,17 +202,19 @@ static void run_winograd(const vl_convolving *c, const vl_block_of_places *b, co
     uint8_t *heights = (uint8_t *)(out_tiles + c->pixels), *widths = heights + c->pixels;
     const ptrdiff_t lanes = v->kernels->lanes;
     ptrdiff_t tiles = 0;
-    for (ptrdiff_t y = 0; y < b->count[1]; y += 2)
-        for (ptrdiff_t i = 0; i < b->count[2]; i += 2, tiles++) {
+    const ptrdiff_t tall = v->dilation[1], wide = v->dilation[2];
+    for (ptrdiff_t y = 0; y < b->count[1]; y += y % tall == tall - 1 ? tall + 1 : 1)
+        for (ptrdiff_t i = 0; i < b->count[2]; i += i % wide == wide - 1 ? wide + 1 : 1, tiles++) {
             x_tiles[tiles] = y * pitch + i * v->channels;
             out_tiles[tiles] = y * row + i * v->out_channels;
-            heights[tiles] = (uint8_t)least(b->count[1] - y, 2);
-            widths[tiles] = (uint8_t)least(b->count[2] - i, 2);
+            heights[tiles] = y + tall < b->count[1] ? 2 : 1;
+            widths[tiles] = i + wide < b->count[2] ? 2 : 1;
         }
     v->kernels->winograd(&(vl_winograd){
         .tiles = tiles, .channels = v->channels, .vectors = (v->out_channels + lanes - 1) / lanes,
         .columns = v->out_channels, .group = v->group_vectors, .x_tiles = x_tiles, .out_tiles = out_tiles,
-        .heights = heights, .widths = widths, .ld_x = pitch, .ld_out = row, .x = x, .w = b->phase->w[0],
+        .heights = heights, .widths = widths, .x_row = tall * pitch, .x_pixel = wide * v->channels,
+        .out_row = tall * row, .out_pixel = wide * v->out_channels, .x = x, .w = b->phase->w[0],
         .bias = v->bias ? v->bias[0] : NULL, .out = out, .scratch = product, .epilogue = c->epilogue});
 }
 

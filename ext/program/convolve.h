@@ -43,6 +43,7 @@ typedef struct {
     ptrdiff_t channels;         /* of the copied input: in_channels, or copies of them for VL_BY_TAPS */
     const int32_t *source;      /* which input channel each is; NULL: itself */
     int32_t in_step[VL_SPATIAL], out_step[VL_SPATIAL]; /* of input and output from place to place */
+    int32_t dilation[VL_SPATIAL]; /* VL_BY_WINOGRAD: a tile has every so manieth row and pixel */
     int32_t phase_count;
     const vl_phase *phases;
     const void *const *bias;    /* by group, in whole vectors; or NULL */

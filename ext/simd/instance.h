@@ -13,12 +13,12 @@
 #include "independent.h"
 #include "functions.h"
 #include "chain.h"
-#include "reduce.h"
 #include "epilogue.h"
 #include "windows.h"
 #include "winograd.h"
 #include "taps.h"
 #include "transpose.h"
+#include "reduce.h"
 #include "cells.h"
 
 #ifdef VL_CLANG_TARGET

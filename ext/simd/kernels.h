@@ -83,40 +83,6 @@ typedef struct {
     const int64_t *micro;
 } vl_chain;
 
-/* out[r] = the sum, or the like, of x[r][0 : columns] over the columns (of_rows), or out[c] of x[0 : rows][c] over the
- * rows. Row r of x starts at x + r * ld. `shift` has an element for each of out, or is NULL. */
-enum {
-    VL_SUM, VL_SUM_ABS, VL_SUM_SQUARES, VL_SUM_CENTRED_SQUARES, /* (x - shift)^2 */
-    VL_SUM_EXP,                         /* exp(x - shift) */
-    VL_PRODUCT, VL_GREATEST, VL_LEAST
-};
-typedef struct {
-    ptrdiff_t rows, columns;
-    int kind, of_rows;
-    int join;                           /* with what stands in out */
-    const void *x;  ptrdiff_t ld;
-    const void *shift;
-    void *out;
-} vl_reduction;
-
-/* Softmax over the columns of each row (of_rows), or over the rows of each column; or its logarithm. */
-typedef struct {
-    ptrdiff_t rows, columns;
-    int of_rows, log;
-    const void *x;  ptrdiff_t ld;
-    void *out;      ptrdiff_t ld_out;
-} vl_softmax;
-
-/* Rows without their mean (if centred) and of a mean square of one, times scale[columns] plus bias[columns]; out has no
- * gaps. mean[rows] and inverse[rows], one over the root, are written where they are not NULL. */
-typedef struct {
-    ptrdiff_t rows, columns;
-    int centred;
-    float epsilon;
-    const void *x;  ptrdiff_t ld;
-    const void *scale, *bias;           /* bias: or NULL */
-    void *out, *mean, *inverse;
-} vl_norm;
 /* What becomes of finished sums before anyone else reads them, while they are in the nearest cache.
  * VL_CLIP: max(low, min(high, s)), NaN stays. VL_LEAKY: s < 0 ? slope * s : s, or slopes[channel].
  * VL_CHAINED: a chain whose operand 0 is the sums; the others lie as the output does, channels last without gaps (their
@@ -168,14 +134,14 @@ typedef struct {
 } vl_taps;
 
 /* Windows of 3x3 that move by one, four at a time, by Winograd's F(2x2, 3x3): winograd.h. Tile t has its first input
- * at x + x_tiles[t], rows of input ld_x apart, pixels `channels` apart; its outputs, of which the upper left
- * `heights[t]` x `widths[t]` are written, begin at out + out_tiles[t], ld_out and `columns` apart. */
+ * at x + x_tiles[t]; from row to row it is x_row further, from pixel to pixel x_pixel. Its outputs, of which the upper
+ * left `heights[t]` x `widths[t]` are written, begin at out + out_tiles[t], out_row and out_pixel apart. */
 typedef struct {
     ptrdiff_t tiles, channels, vectors, columns;
     int group;
     const ptrdiff_t *x_tiles, *out_tiles;
     const uint8_t *heights, *widths;    /* 1 or 2 */
-    ptrdiff_t ld_x, ld_out;
+    ptrdiff_t x_row, x_pixel, out_row, out_pixel;
     const void *x;
     const void *w;                      /* [16][group][k][vector in group][L] */
     const void *bias;                   /* [vectors][L] or NULL */
@@ -212,6 +178,40 @@ typedef struct {
     void *h;          ptrdiff_t ld_h;   /* state, updated in place */
     void *out;                          /* or NULL */
 } vl_independent;
+/* out[r] = the sum, or the like, of x[r][0 : columns] over the columns (of_rows), or out[c] of x[0 : rows][c] over the
+ * rows. Row r of x starts at x + r * ld. `shift` has an element for each of out, or is NULL. */
+enum {
+    VL_SUM, VL_SUM_ABS, VL_SUM_SQUARES, VL_SUM_CENTRED_SQUARES, /* (x - shift)^2 */
+    VL_SUM_EXP,                         /* exp(x - shift) */
+    VL_PRODUCT, VL_GREATEST, VL_LEAST
+};
+typedef struct {
+    ptrdiff_t rows, columns;
+    int kind, of_rows;
+    int join;                           /* with what stands in out */
+    const void *x;  ptrdiff_t ld;
+    const void *shift;
+    void *out;
+} vl_reduction;
+
+/* Softmax over the columns of each row (of_rows), or over the rows of each column; or its logarithm. */
+typedef struct {
+    ptrdiff_t rows, columns;
+    int of_rows, log;
+    const void *x;  ptrdiff_t ld;
+    void *out;      ptrdiff_t ld_out;
+} vl_softmax;
+
+/* Rows without their mean (if centred) and of a mean square of one, times scale[columns] plus bias[columns]; out has no
+ * gaps. mean[rows] and inverse[rows], one over the root, are written where they are not NULL. */
+typedef struct {
+    ptrdiff_t rows, columns;
+    int centred;
+    float epsilon;
+    const void *x;  ptrdiff_t ld;
+    const void *scale, *bias;           /* bias: or NULL */
+    void *out, *mean, *inverse;
+} vl_norm;
 
 typedef struct {
     const char *isa;                    /* the name that VLEDGE_ISA takes */

@@ -32,11 +32,11 @@ static void vl_winograd_inputs(const vl_winograd *p, ptrdiff_t tile, ptrdiff_t t
             if (n == L) {
 #pragma GCC unroll 16
                 for (int e = 0; e < 16; e++)
-                    d[e / 4][e % 4] = vl_load(x + e / 4 * p->ld_x + e % 4 * C + c);
+                    d[e / 4][e % 4] = vl_load(x + e / 4 * p->x_row + e % 4 * p->x_pixel + c);
             } else
 #pragma GCC unroll 16
                 for (int e = 0; e < 16; e++)
-                    d[e / 4][e % 4] = vl_load_first(x + e / 4 * p->ld_x + e % 4 * C + c, n);
+                    d[e / 4][e % 4] = vl_load_first(x + e / 4 * p->x_row + e % 4 * p->x_pixel + c, n);
 #pragma GCC unroll 4
             for (int j = 0; j < 4; j++)
                 vl_winograd_inward(&d[0][j], &d[1][j], &d[2][j], &d[3][j]);
@@ -89,7 +89,7 @@ static void vl_winograd_outputs(const vl_winograd *p, ptrdiff_t tile, ptrdiff_t 
         for (int i = 0; i < height; i++)
             for (int j = 0; j < width; j++) {
                 ptrdiff_t n = count[i]++;
-                pixels[i][n] = p->out_tiles[tile + t] + i * p->ld_out + j * p->columns;
+                pixels[i][n] = p->out_tiles[tile + t] + i * p->out_row + j * p->out_pixel;
                 o[i][j] = chained ? waiting + (i * 2 * VL_WINOGRAD_TILES + n) * M : (real *)p->out + pixels[i][n];
             }
         for (ptrdiff_t c = 0; c < p->columns; c += L) {

@@ -193,6 +193,25 @@ def test_winograd(instruction_set, shape, channels):
         layer.weight()
 
 
+@pytest.mark.parametrize("dilations", [(2, 1), (1, 3), (3, 2), (4, 4)])
+@pytest.mark.parametrize("shape", [(5, 9), (8, 13), (45, 70)])
+def test_winograd_dilated(instruction_set, shape, dilations):
+    rng = np.random.default_rng(shape[0])
+    w = rng.uniform(-1, 1, (18, 17, 3, 3)).astype(np.float32)
+    x = rng.uniform(-1, 1, (2, 17, *shape)).astype(np.float32)
+    layer = Convolution(w, None, [1, 1], dilations, winograd=True)
+    assert layer.form == "winograd"
+    for before in ([4, 4], [1, 0]):
+        sizes = [n + 2 * p - 2 * d for n, p, d in zip(shape, before, dilations)]
+        if min(sizes) < 1:
+            continue
+        exact = convolution(x, w, None, [1, 1], dilations, 1, before, sizes)
+        got = layer(x, sizes, before)
+        np.testing.assert_allclose(got, exact, rtol=0, atol=3e-6 * np.abs(exact).max())
+        for same in layouts(x):
+            assert np.array_equal(layer(same, sizes, before, threads=3), got)
+
+
 def test_winograd_is_as_exact_as_one_chain():
     """Root mean square of the error, with as many channels as speech models have."""
     rng = np.random.default_rng(1)

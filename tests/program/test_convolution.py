@@ -45,6 +45,7 @@ WINDOWS = {
     "depthwise": ((1, 6, 8, 9), (6, 1, 3, 3), {"group": 6, "pads": [1, 1, 1, 1]}),
     "groups": ((2, 8, 8, 9), (6, 4, 3, 3), {"group": 2}),
     "winograd": ((2, 16, 9, 10), (20, 16, 3, 3), {"pads": [1, 1, 1, 1]}),
+    "winograd, dilated": ((2, 16, 9, 10), (20, 16, 3, 3), {"dilations": [2, 1]}),
 }
 
 
@@ -107,6 +108,7 @@ FUSED_POOLS = {
     "3": ("one axis", {"kernel_shape": [3], "strides": [3]}),
     "groups": ("groups", {"kernel_shape": [2, 3], "strides": [2, 3]}),
     "winograd": ("winograd", {"kernel_shape": [3, 3], "strides": [3, 3]}),
+    "winograd, dilated": ("winograd, dilated", {"kernel_shape": [1, 4], "strides": [1, 4]}),
     "winograd, 2x2": ("winograd", {"kernel_shape": [2, 2], "strides": [2, 2]}),
 }
 
@@ -199,7 +201,11 @@ TRANSPOSED = {
     "longer": ((1, 3, 9), (3, 4, 3), {"strides": [2], "output_shape": [25]}),
     "same": ((1, 3, 9), (3, 4, 4), {"strides": [3], "auto_pad": "SAME_UPPER"}),
     "same lower": ((1, 3, 9), (3, 4, 5), {"strides": [2], "auto_pad": "SAME_LOWER"}),
-    "depthwise": ((1, 8, 4, 9), (8, 1, 1, 3), {"group": 8, "strides": [1, 2], "pads": [0, 1, 0, 1]}),
+    "depthwise": (
+        (1, 8, 4, 9),
+        (8, 1, 1, 3),
+        {"group": 8, "strides": [1, 2], "pads": [0, 1, 0, 1]},
+    ),
     "groups": ((1, 8, 4, 9), (8, 3, 2, 3), {"group": 2, "dilations": [1, 2]}),
 }
 

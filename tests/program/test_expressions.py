@@ -195,6 +195,44 @@ def test_long_and_wide_runs_are_cut(monkeypatch):
     assert 5 < count < 20
 
 
+def _layer_norm(form):
+    square = node("Mul", ["c", "c"], ["q"]) if form == "a product" else node("Pow", ["c2", "two"], ["q"])
+    if form != "differences twice" and form != "a product":
+        square = node("Pow", ["c", "two"], ["q"])
+    nodes = [
+        node("ReduceMean", ["x"], ["m"], axes=[-1]), node("Sub", ["x", "m"], ["c"]),
+        node("Sub", ["x", "m"], ["c2"]), square, node("ReduceMean", ["q"], ["v"], axes=[-1]),
+        node("Add", ["e", "v"], ["w"]), node("Sqrt", ["w"], ["d"]), node("Div", ["c", "d"], ["n"]),
+        node("Mul", ["s", "n"], ["o"]), node("Add", ["o", "t"], ["y"]), node("Tanh", ["y"], ["out"]),
+    ]  # fmt: skip
+    return [line for line in nodes if line.output[0] != "c2" or form == "differences twice"]
+
+
+@pytest.mark.parametrize("form", ["a power", "a product", "differences twice"])
+def test_a_layer_norm_written_out_is_one_instruction(form, monkeypatch):
+    rng = np.random.default_rng(0)
+    constants = {
+        "e": n(1e-3).reshape(()), "two": n(2).reshape(()), "s": rng.normal(size=20).astype(F32),
+        "t": rng.normal(size=20).astype(F32),
+    }  # fmt: skip
+    nodes = _layer_norm(form)
+    feed = {"x": rng.normal(size=(3, 4, 20)).astype(F32)}
+    got, expected, declined, count = both_ways(model_bytes(nodes, feed, ["out"], constants), feed, monkeypatch)
+    same(got, expected, rtol=1e-5, atol=2e-6)
+    assert (declined, count) == (0, 2)
+    # somebody else reads what is inside
+    model = model_bytes(nodes, feed, ["out", "c"], constants)
+    got, expected, declined, count = both_ways(model, feed, monkeypatch)
+    same(got, expected, rtol=1e-5, atol=2e-6)
+    assert declined == 0
+    assert count > 4
+    # a scale that makes rows of single numbers: the handler declines, the nodes run one by one
+    feed = {"x": rng.normal(size=(3, 4, 1)).astype(F32)}
+    got, expected, declined, count = both_ways(model_bytes(nodes, feed, ["out"], constants), feed, monkeypatch)
+    same(got, expected, rtol=1e-5, atol=2e-6)
+    assert (declined, count) == (1, 2)
+
+
 @pytest.mark.parametrize("seed", range(60))
 def test_random_expressions(instruction_set, seed, monkeypatch):
     """Trees and knots of operators over operands of any shapes that broadcast."""

@@ -17,7 +17,7 @@ import numpy as np
 from vledge.errors import FormatError, ModelWarning, UnsupportedError, VledgeError
 from vledge.formats.element_types import DTYPES
 from vledge.formats.graph_definition import Graph, Model, Node, ValueInfo
-from vledge.graph.plan import Plan, failed_node
+from vledge.graph.plan import Plan, failed_node, owned
 from vledge.graph.prepared import Fallback
 from vledge.graph.strategy import with_strategy
 
@@ -229,13 +229,11 @@ class InferenceSession:
             arrays.append(_checked(input_feed[name], name, type_, dtype, shape))
         if len(input_feed) != len(arrays):
             plan, arrays = self._override(input_feed, arrays)
-        if plan.native is not None and strategy is None:
-            return plan.native.program.run(arrays)
-        run = plan.run
-        if strategy is not None:
-            run = with_strategy(run, self._model.graph, strategy, options)
+        if strategy is None:
+            return plan.run(*arrays)
+        run = with_strategy(plan.function, self._model.graph, strategy, options)
         with np.errstate(all="ignore"):
-            return _owned(run(*arrays))
+            return owned(run(*arrays))
 
     def stream(
         self,
@@ -427,14 +425,3 @@ def _checked(
 
 def _shown(shape: Sequence[int | str | None]) -> str:
     return "[" + ", ".join("?" if size is None else str(size) for size in shape) + "]"
-
-
-def _owned(results: list[np.ndarray]) -> list[np.ndarray]:
-    """Results that the caller may change: no view of an input, of a constant or of one another."""
-    seen: set[int] = set()
-    for index, array in enumerate(results):
-        base = id(array if array.base is None else array.base)
-        if not array.flags.writeable or base in seen:
-            results[index] = array.copy()
-        seen.add(base)
-    return results

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
@@ -20,6 +21,8 @@ _AUTO_PADS: Final = {"NOTSET": 0, "VALID": 0, "SAME_UPPER": 1, "SAME_LOWER": 2}
 _AS_IT_IS, _CLIP, _CHAINED = 0, 1, 3
 _EPILOGUE: Final = 24  # where its kind stands among the integers
 _NO_POOL: Final = (1, 1, 0)
+# Elements of a window of a pool that runs in a convolution: what it takes waits in the nearest caches.
+_LARGEST_POOL: Final = 64
 
 
 @lowering("Conv")
@@ -85,6 +88,7 @@ def pooled(convolution: Lowered, pool: Site) -> Lowered | None:
     plain = (
         convolution.handler == "conv"
         and len(kernel) == rank <= 2
+        and math.prod(kernel) <= _LARGEST_POOL
         and list(pool.attribute("strides") or ones) == list(kernel)
         and list(pool.attribute("dilations") or ones) == ones
         and not any(pool.attribute("pads") or [])
