@@ -31,7 +31,8 @@ def cases() -> dict[str, tuple[list[Any], dict[str, np.ndarray], dict[str, np.nd
         return rng.normal(size=shape).astype(np.float32)
 
     scalars = {
-        k: np.array(v, np.float32) for k, v in {"three": 3, "zero": 0, "six": 6, "half": 0.5, "one": 1}.items()
+        k: np.array(v, np.float32)
+        for k, v in {"three": 3, "zero": 0, "six": 6, "half": 0.5, "one": 1}.items()
     }
     flat = {"x": numbers(1, 123_000)}
     image = {"x": numbers(1, 64, 40, 48)}
@@ -39,56 +40,93 @@ def cases() -> dict[str, tuple[list[Any], dict[str, np.ndarray], dict[str, np.nd
     return {
         "chain of five, 123,000": (
             [
-                node("Mul", ["x", "half"], ["a"]), node("Add", ["a", "one"], ["b"]),
-                node("Max", ["b", "zero"], ["c"]), node("Min", ["c", "six"], ["d"]),
+                node("Mul", ["x", "half"], ["a"]),
+                node("Add", ["a", "one"], ["b"]),
+                node("Max", ["b", "zero"], ["c"]),
+                node("Min", ["c", "six"], ["d"]),
                 node("Mul", ["d", "x"], ["y"]),
             ],
-            flat, scalars,
+            flat,
+            scalars,
         ),
         "chain of five, 64": (
             [
-                node("Mul", ["x", "half"], ["a"]), node("Add", ["a", "one"], ["b"]),
-                node("Max", ["b", "zero"], ["c"]), node("Min", ["c", "six"], ["d"]),
+                node("Mul", ["x", "half"], ["a"]),
+                node("Add", ["a", "one"], ["b"]),
+                node("Max", ["b", "zero"], ["c"]),
+                node("Min", ["c", "six"], ["d"]),
                 node("Mul", ["d", "x"], ["y"]),
             ],
-            {"x": numbers(1, 64)}, scalars,
+            {"x": numbers(1, 64)},
+            scalars,
         ),
         "LeakyRelu, 123,000": ([node("LeakyRelu", ["x"], ["y"], alpha=0.1)], flat, {}),
         "Tanh, 123,000": ([node("Tanh", ["x"], ["y"])], flat, {}),
         "Exp, 123,000": ([node("Exp", ["x"], ["y"])], flat, {}),
         "Erf, 123,000": ([node("Erf", ["x"], ["y"])], flat, {}),
         "Pow 0.3, 123,000": (
-            [node("Abs", ["x"], ["a"]), node("Pow", ["a", "p"], ["y"])], flat, {"p": np.array(0.3, np.float32)},
+            [node("Abs", ["x"], ["a"]), node("Pow", ["a", "p"], ["y"])],
+            flat,
+            {"p": np.array(0.3, np.float32)},
         ),
-        "x Sigmoid(x), 123,000": ([node("Sigmoid", ["x"], ["a"]), node("Mul", ["x", "a"], ["y"])], flat, {}),
+        "x Sigmoid(x), 123,000": (
+            [node("Sigmoid", ["x"], ["a"]), node("Mul", ["x", "a"], ["y"])],
+            flat,
+            {},
+        ),
         "channels' scale and shift, [1, 64, 40, 48]": (
             [node("Mul", ["x", "s"], ["a"]), node("Add", ["a", "t"], ["y"])],
-            image, {"s": numbers(64, 1, 1), "t": numbers(64, 1, 1)},
+            image,
+            {"s": numbers(64, 1, 1), "t": numbers(64, 1, 1)},
         ),
         "Softmax, [400, 256]": ([node("Softmax", ["x"], ["y"])], rows, {}),
         "Softmax over axis 0, [400, 256]": ([node("Softmax", ["x"], ["y"], axis=0)], rows, {}),
         "LayerNormalization, [400, 256]": (
-            [node("LayerNormalization", ["x", "s", "t"], ["y"])], rows, {"s": numbers(256), "t": numbers(256)},
+            [node("LayerNormalization", ["x", "s", "t"], ["y"])],
+            rows,
+            {"s": numbers(256), "t": numbers(256)},
         ),
         "LayerNormalization of nine nodes, [400, 256]": (
             [
-                node("ReduceMean", ["x"], ["m"], axes=[-1]), node("Sub", ["x", "m"], ["c"]),
-                node("Pow", ["c", "two"], ["q"]), node("ReduceMean", ["q"], ["v"], axes=[-1]),
-                node("Add", ["v", "e"], ["w"]), node("Sqrt", ["w"], ["d"]), node("Div", ["c", "d"], ["n"]),
-                node("Mul", ["n", "s"], ["o"]), node("Add", ["o", "t"], ["y"]),
+                node("ReduceMean", ["x"], ["m"], axes=[-1]),
+                node("Sub", ["x", "m"], ["c"]),
+                node("Pow", ["c", "two"], ["q"]),
+                node("ReduceMean", ["q"], ["v"], axes=[-1]),
+                node("Add", ["v", "e"], ["w"]),
+                node("Sqrt", ["w"], ["d"]),
+                node("Div", ["c", "d"], ["n"]),
+                node("Mul", ["n", "s"], ["o"]),
+                node("Add", ["o", "t"], ["y"]),
             ],
             rows,
-            {"s": numbers(256), "t": numbers(256), "two": np.array(2, np.float32), "e": np.array(1e-5, np.float32)},
+            {
+                "s": numbers(256),
+                "t": numbers(256),
+                "two": np.array(2, np.float32),
+                "e": np.array(1e-5, np.float32),
+            },
         ),
         "InstanceNormalization, [1, 64, 40, 48]": (
-            [node("InstanceNormalization", ["x", "s", "t"], ["y"])], image, {"s": numbers(64), "t": numbers(64)},
+            [node("InstanceNormalization", ["x", "s", "t"], ["y"])],
+            image,
+            {"s": numbers(64), "t": numbers(64)},
         ),
-        "ReduceMean of pixels, [1, 64, 40, 48]": ([node("ReduceMean", ["x"], ["y"], axes=[2, 3])], image, {}),
-        "ReduceMean of channels, [1, 64, 40, 48]": ([node("ReduceMean", ["x"], ["y"], axes=[1])], image, {}),
+        "ReduceMean of pixels, [1, 64, 40, 48]": (
+            [node("ReduceMean", ["x"], ["y"], axes=[2, 3])],
+            image,
+            {},
+        ),
+        "ReduceMean of channels, [1, 64, 40, 48]": (
+            [node("ReduceMean", ["x"], ["y"], axes=[1])],
+            image,
+            {},
+        ),
         "TopK 5, [400, 256]": (
-            [node("TopK", ["x", "k"], ["y", "i"])], rows, {"k": np.array([5])},
+            [node("TopK", ["x", "k"], ["y", "i"])],
+            rows,
+            {"k": np.array([5])},
         ),
-    }  # fmt: skip
+    }
 
 
 def least(runs: list[Callable[[], Any]]) -> list[float]:
@@ -127,7 +165,9 @@ def main() -> None:
             lambda s=theirs, f=feed: s.run(None, f),
             lambda r=python, a=arrays: r(*a),
         ])  # fmt: skip
-        print(f"{name:44} {times[0]:8.1f} {times[1]:8.1f} {times[2]:8.1f}  {times[1] / times[0]:.2f}")
+        print(
+            f"{name:44} {times[0]:8.1f} {times[1]:8.1f} {times[2]:8.1f}  {times[1] / times[0]:.2f}"
+        )
 
 
 if __name__ == "__main__":

@@ -35,17 +35,21 @@ def _by_hand(y, v, epsilon=1e-5):
 def test_folded(op, group, has_bias, axes):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(2, 4, *[7, 6][:axes])).astype(F32)
-    w = rng.normal(size=(6 if op == "Conv" else 4, (4 if op == "Conv" else 6) // group, *[3] * axes))
+    w = rng.normal(
+        size=(6 if op == "Conv" else 4, (4 if op == "Conv" else 6) // group, *[3] * axes)
+    )
     constants = {"w": w.astype(F32), **_vectors(6, rng)}
     if has_bias:
         constants["b"] = rng.normal(size=6).astype(F32)
     conv = node(op, ["x", "w", "b"][: 2 + has_bias], ["a"], group=group)
-    norm = node("BatchNormalization", ["a", "scale", "offset", "mean", "variance"], ["y"], epsilon=0.01)
+    norm = node(
+        "BatchNormalization", ["a", "scale", "offset", "mean", "variance"], ["y"], epsilon=0.01
+    )
     session = vledge.InferenceSession(model_bytes([conv, norm], {"x": x}, ["y"], constants, 15))
     assert _nodes_that_run(session) == [op]
-    alone = vledge.InferenceSession(model_bytes([conv], {"x": x}, ["a"], {
-        k: v for k, v in constants.items() if k in "wb"
-    }, 15))
+    alone = vledge.InferenceSession(
+        model_bytes([conv], {"x": x}, ["a"], {k: v for k, v in constants.items() if k in "wb"}, 15)
+    )
     expected = _by_hand(alone.run(None, {"x": x})[0].astype(np.float64), constants, 0.01)
     np.testing.assert_allclose(session.run(None, {"x": x})[0], expected, rtol=1e-5, atol=2e-5)
 
@@ -63,7 +67,9 @@ def test_a_relu_behind_it_is_fused_as_well():
     assert _nodes_that_run(session) == ["ConvRelu"]
 
 
-@pytest.mark.parametrize("why", ["read twice", "an output", "statistics as inputs", "weights as an input"])
+@pytest.mark.parametrize(
+    "why", ["read twice", "an output", "statistics as inputs", "weights as an input"]
+)
 def test_not_folded(why):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(1, 3, 9)).astype(F32)

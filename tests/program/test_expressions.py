@@ -39,15 +39,40 @@ def n(*values):
     return np.array(values, F32)
 
 
-# operator: opset, cases of (attributes, inputs); "x" is positive numbers, "y" any, "m" a mask, an array a constant
+# operator: opset, cases of (attributes, inputs); of those "x" is positive numbers, "y" any, "m" a
+# mask, an array a constant
 CASES = {
-    **{op: (20, [({}, "y")]) for op in (
-        "Abs", "Ceil", "Cos", "Erf", "Exp", "Floor", "HardSwish", "Neg", "Reciprocal", "Relu",
-        "Round", "Sigmoid", "Sign", "Sin", "Softplus", "Tanh", "IsNaN", "IsInf", "Softsign", "Mish",
-    )},
+    **{
+        op: (20, [({}, "y")])
+        for op in (
+            "Abs",
+            "Ceil",
+            "Cos",
+            "Erf",
+            "Exp",
+            "Floor",
+            "HardSwish",
+            "Neg",
+            "Reciprocal",
+            "Relu",
+            "Round",
+            "Sigmoid",
+            "Sign",
+            "Sin",
+            "Softplus",
+            "Tanh",
+            "IsNaN",
+            "IsInf",
+            "Softsign",
+            "Mish",
+        )
+    },
     "Log": (20, [({}, "x")]),
     "Sqrt": (20, [({}, "x")]),
-    "LeakyRelu": (20, [({}, "y"), ({"alpha": 0.2}, "y"), ({"alpha": 1.5}, "y"), ({"alpha": -0.5}, "y")]),
+    "LeakyRelu": (
+        20,
+        [({}, "y"), ({"alpha": 0.2}, "y"), ({"alpha": 1.5}, "y"), ({"alpha": -0.5}, "y")],
+    ),
     "PRelu": (20, [({}, "yy"), ({}, ["y", n(0.25)])]),
     "Elu": (20, [({}, "y"), ({"alpha": 0.3}, "y")]),
     "Celu": (20, [({}, "y"), ({"alpha": 0.3}, "y")]),
@@ -57,21 +82,52 @@ CASES = {
     "Gelu": (20, [({}, "y"), ({"approximate": "tanh"}, "y")]),
     "ThresholdedRelu": (20, [({}, "y"), ({"alpha": -0.3}, "y")]),
     "Shrink": (20, [({}, "y"), ({"bias": 0.2, "lambd": 0.7}, "y")]),
-    "Clip": (20, [({}, "y"), ({}, ["y", F32(-0.5)]), ({}, ["y", F32(-0.5), F32(0.5)]),
-                  ({}, ["y", None, F32(0.5)]), ({}, ["y", F32("nan"), F32(0.5)])]),
-    **{op: (20, [({}, "yy"), ({}, ["y", n(2.5)]), ({}, ["y", n(1, 2, 3)])]) for op in (
-        "Add", "Sub", "Mul", "Div", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "Equal",
-    )},
+    "Clip": (
+        20,
+        [
+            ({}, "y"),
+            ({}, ["y", F32(-0.5)]),
+            ({}, ["y", F32(-0.5), F32(0.5)]),
+            ({}, ["y", None, F32(0.5)]),
+            ({}, ["y", F32("nan"), F32(0.5)]),
+        ],
+    ),
+    **{
+        op: (20, [({}, "yy"), ({}, ["y", n(2.5)]), ({}, ["y", n(1, 2, 3)])])
+        for op in (
+            "Add",
+            "Sub",
+            "Mul",
+            "Div",
+            "Less",
+            "LessOrEqual",
+            "Greater",
+            "GreaterOrEqual",
+            "Equal",
+        )
+    },
     **{op: (20, [({}, "mm")]) for op in ("And", "Or", "Xor")},
     "Not": (20, [({}, "m")]),
     "Where": (20, [({}, "myy"), ({}, ["m", "y", n(0)])]),
-    **{op: (20, [({}, "y"), ({}, "yy"), ({}, "yyyy"), ({}, ["y", F32("nan")])]) for op in ("Max", "Min")},
+    **{
+        op: (20, [({}, "y"), ({}, "yy"), ({}, "yyyy"), ({}, ["y", F32("nan")])])
+        for op in ("Max", "Min")
+    },
     **{op: (20, [({}, "y"), ({}, "yy"), ({}, "yyy")]) for op in ("Sum", "Mean")},
-    "Pow": (20, [({}, ["x", F32(p)]) for p in (2, 3, 1, -1, 0, 0.5, -0.5, 1.7)]
-            + [({}, ["x", np.int64(3)]), ({}, "xy"), ({}, ["x", n(1, 2, 0.3)])]),
-    "Cast": (20, [({"to": 1}, "m"), ({"to": 9}, "y"), ({"to": 1}, "y"), ({"to": 7}, "y"), ({"to": 10}, "y")]),
-    "BatchNormalization": (15, [({}, ["y4"] + [n(1, 2, 3)] * 4), ({"epsilon": 0.1}, ["y4", *[n(3, 2, 1)] * 4])]),
-}  # fmt: skip
+    "Pow": (
+        20,
+        [({}, ["x", F32(p)]) for p in (2, 3, 1, -1, 0, 0.5, -0.5, 1.7)]
+        + [({}, ["x", np.int64(3)]), ({}, "xy"), ({}, ["x", n(1, 2, 0.3)])],
+    ),
+    "Cast": (
+        20,
+        [({"to": 1}, "m"), ({"to": 9}, "y"), ({"to": 1}, "y"), ({"to": 7}, "y"), ({"to": 10}, "y")],
+    ),
+    "BatchNormalization": (
+        15,
+        [({}, ["y4"] + [n(1, 2, 3)] * 4), ({"epsilon": 0.1}, ["y4", *[n(3, 2, 1)] * 4])],
+    ),
+}
 
 
 def test_every_expression_has_a_case():
@@ -98,10 +154,17 @@ def test_one_operator(instruction_set, op, monkeypatch):
                     feed[name] = np.asarray(a)
                 elif kind is not None:
                     constants[name] = np.asarray(kind)
-            model = model_bytes([node(op, names, ["out"], **attributes)], feed, ["out"], constants, opset)
+            model = model_bytes(
+                [node(op, names, ["out"], **attributes)], feed, ["out"], constants, opset
+            )
             got, expected, declined, _ = both_ways(model, feed, monkeypatch)
             # what NumPy's functions round otherwise than ours
-            same(got, expected, rtol=2e-6, atol=1e-6 if op in ("Gelu", "Mish", "Sin", "Cos") else 2e-7)
+            same(
+                got,
+                expected,
+                rtol=2e-6,
+                atol=1e-6 if op in ("Gelu", "Mish", "Sin", "Cos") else 2e-7,
+            )
             assert declined == 0, (op, attributes, shape)
 
 
@@ -110,31 +173,55 @@ def test_one_operator(instruction_set, op, monkeypatch):
 RUNS = {
     "swish": [node("Sigmoid", ["x"], ["a"]), node("Mul", ["x", "a"], ["out"])],
     "hard swish": [
-        node("Add", ["x", "three"], ["a"]), node("Clip", ["a", "zero", "six"], ["b"]),
-        node("Div", ["b", "six"], ["c"]), node("Mul", ["x", "c"], ["out"]),
+        node("Add", ["x", "three"], ["a"]),
+        node("Clip", ["a", "zero", "six"], ["b"]),
+        node("Div", ["b", "six"], ["c"]),
+        node("Mul", ["x", "c"], ["out"]),
     ],
     "gelu": [
-        node("Div", ["x", "root"], ["a"]), node("Erf", ["a"], ["b"]), node("Add", ["b", "one"], ["c"]),
-        node("Mul", ["x", "c"], ["d"]), node("Mul", ["d", "half"], ["out"]),
+        node("Div", ["x", "root"], ["a"]),
+        node("Erf", ["a"], ["b"]),
+        node("Add", ["b", "one"], ["c"]),
+        node("Mul", ["x", "c"], ["d"]),
+        node("Mul", ["d", "half"], ["out"]),
     ],
     "masked": [
-        node("Greater", ["x", "zero"], ["m"]), node("Not", ["m"], ["o"]),
-        node("Where", ["o", "y", "x"], ["a"]), node("Cast", ["m"], ["f"], to=1),
+        node("Greater", ["x", "zero"], ["m"]),
+        node("Not", ["m"], ["o"]),
+        node("Where", ["o", "y", "x"], ["a"]),
+        node("Cast", ["m"], ["f"], to=1),
         node("Add", ["a", "f"], ["out"]),
     ],
-    "affine": [node("Mul", ["x", "v"], ["a"]), node("Add", ["a", "w"], ["b"]), node("Relu", ["b"], ["out"])],
-    "residual": [node("Add", ["x", "y"], ["a"]), node("Tanh", ["a"], ["b"]), node("Sub", ["b", "y"], ["out"])],
+    "affine": [
+        node("Mul", ["x", "v"], ["a"]),
+        node("Add", ["a", "w"], ["b"]),
+        node("Relu", ["b"], ["out"]),
+    ],
+    "residual": [
+        node("Add", ["x", "y"], ["a"]),
+        node("Tanh", ["a"], ["b"]),
+        node("Sub", ["b", "y"], ["out"]),
+    ],
     "product read twice": [
-        node("Mul", ["x", "y"], ["a"]), node("Add", ["a", "v"], ["b"]), node("Sub", ["b", "a"], ["out"]),
+        node("Mul", ["x", "y"], ["a"]),
+        node("Add", ["a", "v"], ["b"]),
+        node("Sub", ["b", "a"], ["out"]),
     ],
     "a mask at the end": [node("Abs", ["x"], ["a"]), node("Less", ["a", "y"], ["out"])],
     "an operand twice": [node("Mul", ["x", "x"], ["a"]), node("Add", ["a", "a"], ["out"])],
     "more axes by a constant": [node("Mul", ["x", "deep"], ["a"]), node("Neg", ["a"], ["out"])],
-}  # fmt: skip
+}
 CONSTANTS = {
-    "three": F32(3), "zero": F32(0), "six": F32(6), "one": n(1), "half": F32(0.5), "root": F32(2**0.5),
-    "v": n(1, -2, 3), "w": n(0.5, 0, 1), "deep": np.full((1, 1, 1, 1, 1), 2, F32),
-}  # fmt: skip
+    "three": F32(3),
+    "zero": F32(0),
+    "six": F32(6),
+    "one": n(1),
+    "half": F32(0.5),
+    "root": F32(2**0.5),
+    "v": n(1, -2, 3),
+    "w": n(0.5, 0, 1),
+    "deep": np.full((1, 1, 1, 1, 1), 2, F32),
+}
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -154,9 +241,12 @@ def test_runs_are_one_instruction(instruction_set, name, monkeypatch):
 
 def test_what_others_read_stays_a_value_of_its_own(monkeypatch):
     nodes = [
-        node("Exp", ["x"], ["a"]), node("Neg", ["a"], ["b"]), node("Abs", ["b"], ["c"]),
-        node("ReduceSum", ["a"], ["s"], keepdims=0), node("Mul", ["c", "x"], ["out"]),
-    ]  # fmt: skip
+        node("Exp", ["x"], ["a"]),
+        node("Neg", ["a"], ["b"]),
+        node("Abs", ["b"], ["c"]),
+        node("ReduceSum", ["a"], ["s"], keepdims=0),
+        node("Mul", ["c", "x"], ["out"]),
+    ]
     feed = {"x": np.random.default_rng(0).normal(size=(5, 7)).astype(F32)}
     model = model_bytes(nodes, feed, ["out", "s", "b"], {}, 17)
     got, expected, declined, count = both_ways(model, feed, monkeypatch)
@@ -167,9 +257,11 @@ def test_what_others_read_stays_a_value_of_its_own(monkeypatch):
 def test_few_are_not_computed_for_many(monkeypatch):
     """The root of a variance is taken once a row, not once an element."""
     nodes = [
-        node("ReduceMean", ["x"], ["v"], axes=[-1]), node("Sqrt", ["v"], ["d"]),
-        node("Div", ["x", "d"], ["a"]), node("Neg", ["a"], ["out"]),
-    ]  # fmt: skip
+        node("ReduceMean", ["x"], ["v"], axes=[-1]),
+        node("Sqrt", ["v"], ["d"]),
+        node("Div", ["x", "d"], ["a"]),
+        node("Neg", ["a"], ["out"]),
+    ]
     feed = {"x": np.random.default_rng(0).random((5, 7)).astype(F32)}
     model = model_bytes(nodes, feed, ["out"], {}, 17)
     got, expected, declined, count = both_ways(model, feed, monkeypatch)
@@ -196,15 +288,24 @@ def test_long_and_wide_runs_are_cut(monkeypatch):
 
 
 def _layer_norm(form):
-    square = node("Mul", ["c", "c"], ["q"]) if form == "a product" else node("Pow", ["c2", "two"], ["q"])
+    square = (
+        node("Mul", ["c", "c"], ["q"]) if form == "a product" else node("Pow", ["c2", "two"], ["q"])
+    )
     if form != "differences twice" and form != "a product":
         square = node("Pow", ["c", "two"], ["q"])
     nodes = [
-        node("ReduceMean", ["x"], ["m"], axes=[-1]), node("Sub", ["x", "m"], ["c"]),
-        node("Sub", ["x", "m"], ["c2"]), square, node("ReduceMean", ["q"], ["v"], axes=[-1]),
-        node("Add", ["e", "v"], ["w"]), node("Sqrt", ["w"], ["d"]), node("Div", ["c", "d"], ["n"]),
-        node("Mul", ["s", "n"], ["o"]), node("Add", ["o", "t"], ["y"]), node("Tanh", ["y"], ["out"]),
-    ]  # fmt: skip
+        node("ReduceMean", ["x"], ["m"], axes=[-1]),
+        node("Sub", ["x", "m"], ["c"]),
+        node("Sub", ["x", "m"], ["c2"]),
+        square,
+        node("ReduceMean", ["q"], ["v"], axes=[-1]),
+        node("Add", ["e", "v"], ["w"]),
+        node("Sqrt", ["w"], ["d"]),
+        node("Div", ["c", "d"], ["n"]),
+        node("Mul", ["s", "n"], ["o"]),
+        node("Add", ["o", "t"], ["y"]),
+        node("Tanh", ["y"], ["out"]),
+    ]
     return [line for line in nodes if line.output[0] != "c2" or form == "differences twice"]
 
 
@@ -212,12 +313,16 @@ def _layer_norm(form):
 def test_a_layer_norm_written_out_is_one_instruction(form, monkeypatch):
     rng = np.random.default_rng(0)
     constants = {
-        "e": n(1e-3).reshape(()), "two": n(2).reshape(()), "s": rng.normal(size=20).astype(F32),
+        "e": n(1e-3).reshape(()),
+        "two": n(2).reshape(()),
+        "s": rng.normal(size=20).astype(F32),
         "t": rng.normal(size=20).astype(F32),
-    }  # fmt: skip
+    }
     nodes = _layer_norm(form)
     feed = {"x": rng.normal(size=(3, 4, 20)).astype(F32)}
-    got, expected, declined, count = both_ways(model_bytes(nodes, feed, ["out"], constants), feed, monkeypatch)
+    got, expected, declined, count = both_ways(
+        model_bytes(nodes, feed, ["out"], constants), feed, monkeypatch
+    )
     same(got, expected, rtol=1e-5, atol=2e-6)
     assert (declined, count) == (0, 2)
     # somebody else reads what is inside
@@ -228,7 +333,9 @@ def test_a_layer_norm_written_out_is_one_instruction(form, monkeypatch):
     assert count > 4
     # a scale that makes rows of single numbers: the handler declines, the nodes run one by one
     feed = {"x": rng.normal(size=(3, 4, 1)).astype(F32)}
-    got, expected, declined, count = both_ways(model_bytes(nodes, feed, ["out"], constants), feed, monkeypatch)
+    got, expected, declined, count = both_ways(
+        model_bytes(nodes, feed, ["out"], constants), feed, monkeypatch
+    )
     same(got, expected, rtol=1e-5, atol=2e-6)
     assert (declined, count) == (1, 2)
 
@@ -254,7 +361,9 @@ def test_random_expressions(instruction_set, seed, monkeypatch):
         elif which < 4:
             nodes.append(node(str(rng.choice(["Add", "Sub", "Mul", "Max", "Min"])), [a, b], [out]))
         else:
-            nodes.append(node(str(rng.choice(["Tanh", "Abs", "Relu", "Sigmoid", "Neg"])), [a], [out]))
+            nodes.append(
+                node(str(rng.choice(["Tanh", "Abs", "Relu", "Sigmoid", "Neg"])), [a], [out])
+            )
         numbers.append(out)
     read = {i for line in nodes for i in line.input}
     outputs = [line.output[0] for line in nodes if line.output[0] not in read]
