@@ -146,3 +146,4 @@ def test_axes_at_least():
     x = np.ones((2, 3), np.float32)
     (y,) = chain(1, [], 1, 0, [micro("copy", 1, 0)], [x], axes=4)
     assert y.shape == (1, 1, 2, 3)
+    assert chain(1, [], 1, 0, [micro("copy", 1, 0)], [x], axes=9) is None

@@ -239,6 +239,16 @@ def test_runs_are_one_instruction(instruction_set, name, monkeypatch):
         assert (declined, count) == (0, 1)
 
 
+def test_a_constant_of_more_axes_than_handlers_have(monkeypatch):
+    nodes = [node("Mul", ["x", "deep"], ["out"])]
+    feed = {"x": np.ones((2, 3), F32)}
+    constants = {"deep": np.full((1,) * 12, 2, F32)}
+    model = model_bytes(nodes, feed, ["out"], constants, 17)
+    got, expected, declined, _ = both_ways(model, feed, monkeypatch)
+    same(got, expected)
+    assert declined == 1
+
+
 def test_what_others_read_stays_a_value_of_its_own(monkeypatch):
     nodes = [
         node("Exp", ["x"], ["a"]),
