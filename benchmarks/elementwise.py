@@ -2,8 +2,8 @@
 
     python -m benchmarks.elementwise [--isa avx2]
 
-Microseconds a call, the least of many, of graphs of one to five nodes; ours and onnxruntime's take
-turns. Python's are the operators' own functions, on NumPy. A call costs onnxruntime some 7 us of its own.
+Microseconds a call, the least of many, of graphs of one to nine nodes; ours and onnxruntime's take
+turns. Python's are the operators' own functions, on NumPy. A call costs onnxruntime some 4 us.
 """
 
 from __future__ import annotations
