@@ -1,7 +1,7 @@
 """Finds the coefficients in ext/simd/functions.h; needs mpmath.
 
 Each is a polynomial with the least relative error of the function that it is part of: least
-squares, weighted by the last round's error (Lawson), again and again. The error printed is that of the
+squares, weighted by the last error (Lawson), again and again. The error printed is that of the
 coefficients rounded to float32 but evaluated exactly; an ulp of float32 is 6e-8 to 1.2e-7.
 
     python tools/function_coefficients.py
