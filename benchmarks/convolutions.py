@@ -2,7 +2,7 @@
 
     python -m benchmarks.convolutions [--filter TEXT]     (VLEDGE_ISA=avx2 for another instruction set)
 
-One thread. Each row is timed in pairs of calls, the quickest of many counts. Ours reads channels last, as from a layer
+One thread, its own CPU time. Each row is timed in pairs of calls, the quickest of many counts. Ours reads channels last, as from a layer
 before it; `first` is what it takes from an input with channels first. Errors are root mean squares against float64,
 relative to the results'; where Winograd's F(2,3) may run its figures stand in a row of their own.
 """
@@ -97,10 +97,10 @@ def together(calls: dict[str, Callable[[], np.ndarray]]) -> dict[str, Timed]:
     while time.perf_counter() < until:
         for name, call in calls.items():
             repeats = max(int(2e-4 / min(best[name], 1)), 1)
-            begin = time.perf_counter()
+            begin = time.thread_time()
             for _ in range(repeats):
                 call()
-            best[name] = min(best[name], (time.perf_counter() - begin) / repeats)
+            best[name] = min(best[name], (time.thread_time() - begin) / repeats)
     return {name: Timed(best[name], results[name]) for name in calls}
 
 

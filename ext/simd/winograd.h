@@ -11,7 +11,7 @@
  * The sums of the transforms cancel, so that errors of the products grow. Parts of VL_WINOGRAD_TERMS terms keep the
  * whole smaller than a direct convolution's in one chain (benchmarks/convolutions.py prints both).
  */
-enum { VL_WINOGRAD_TERMS = 16 };
+enum { VL_WINOGRAD_TERMS = 32 };
 
 VL_INLINE void vl_winograd_inward(vec *d0, vec *d1, vec *d2, vec *d3)
 {
