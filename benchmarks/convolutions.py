@@ -42,9 +42,7 @@ class Layer(NamedTuple):
                 (self.shape[2 + a] - 1) * stride[a] + self.kernel[a] - 2 * pads[a] + more[a]
                 for a in axes
             ]
-        return [
-            (self.shape[2 + a] + 2 * pads[a] - self.kernel[a]) // stride[a] + 1 for a in axes
-        ]
+        return [(self.shape[2 + a] + 2 * pads[a] - self.kernel[a]) // stride[a] + 1 for a in axes]
 
 
 LAYERS = (
@@ -104,7 +102,9 @@ def together(calls: dict[str, Callable[[], np.ndarray]]) -> dict[str, Timed]:
     return {name: Timed(best[name], results[name]) for name in calls}
 
 
-def onnxruntime_call(layer: Layer, x: np.ndarray, w: np.ndarray, b: np.ndarray) -> Callable[[], np.ndarray]:
+def onnxruntime_call(
+    layer: Layer, x: np.ndarray, w: np.ndarray, b: np.ndarray
+) -> Callable[[], np.ndarray]:
     """A session of one node on one thread, its buffers bound."""
     import onnx
     import onnxruntime
@@ -114,7 +114,9 @@ def onnxruntime_call(layer: Layer, x: np.ndarray, w: np.ndarray, b: np.ndarray) 
     if layer.output_padding:
         attributes["output_padding"] = layer.output_padding
     kind = "ConvTranspose" if layer.transposed else "Conv"
-    node = onnx.helper.make_node(kind, ["x", "w", "b"], ["y"], **{k: v for k, v in attributes.items() if v})
+    node = onnx.helper.make_node(
+        kind, ["x", "w", "b"], ["y"], **{k: v for k, v in attributes.items() if v}
+    )
     graph = onnx.helper.make_graph(
         [node],
         "layer",
@@ -122,7 +124,9 @@ def onnxruntime_call(layer: Layer, x: np.ndarray, w: np.ndarray, b: np.ndarray) 
         [onnx.helper.make_tensor_value_info("y", 1, None)],
         [onnx.numpy_helper.from_array(w, "w"), onnx.numpy_helper.from_array(b, "b")],
     )
-    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    model = onnx.helper.make_model(
+        graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8
+    )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(
@@ -161,7 +165,12 @@ def measure(layer: Layer) -> list[str]:
     if made[" Winograd"].form != "winograd":
         del made[" Winograd"]
     wide = Convolution(
-        w.astype(np.float64), b.astype(np.float64), strides, (1,) * rank, layer.groups, layer.transposed
+        w.astype(np.float64),
+        b.astype(np.float64),
+        strides,
+        (1,) * rank,
+        layer.groups,
+        layer.transposed,
     )
     exact = wide(x.astype(np.float64), sizes, pads)
     lines = []
@@ -191,7 +200,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--filter", default="", help="only layers whose name has this in it")
     only = parser.parse_args().filter
-    print(f"{isa.selected()}{'':27}     ours  onnxrt      GFLOP/s: last   first  onnxrt   ratio  error  onnxrt's")
+    print(
+        f"{isa.selected()}{'':27}     ours  onnxrt      GFLOP/s: last   first  onnxrt   ratio  error  onnxrt's"
+    )
     for layer in LAYERS:
         if only in layer.name:
             print(*measure(layer), sep="\n", flush=True)

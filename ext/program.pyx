@@ -320,25 +320,74 @@ cdef class Program:
         ``profile`` is None or a pair of arrays (int64 nanoseconds, int32 declined), an element an
         instruction, which the run adds to.
         """
-        cdef Frame frame
-        cdef int status, k
+        cdef Frame frame = self.idle_frame()
+        cdef int k = 0
         cdef int32_t slot
         cdef cnp.ndarray nanoseconds, declined
-        frame = self.idle.pop() if self.idle else Frame.__new__(Frame, self)
-        frame.c.threads = thread_settings.get_num_threads()
-        frame.c.peak = frame.c.live
-        frame.c.nanoseconds = NULL
-        frame.c.declined = NULL
         if profile is not None:
             nanoseconds, declined = profile
             frame.c.nanoseconds = <int64_t *>cnp.PyArray_DATA(nanoseconds)
             frame.c.declined = <int32_t *>cnp.PyArray_DATA(declined)
-        k = 0
         for array in arrays:
             slot = self.inputs[k]
             if not describe(array, &frame.c.slots[slot]):
                 frame.put(slot, array)
             k += 1
+        return self.executed(frame)
+
+    def run_feed(self, dict feed, tuple expected):
+        """The same for a dict of exactly the inputs' arrays by name, if all are as ``expected``: for each input
+        (name, NumPy's type number, sizes, -1 where free, or None for any). None where one is another
+        thing, which the caller looks at more closely."""
+        cdef Frame frame
+        cdef int k = 0, axis
+        cdef int32_t slot
+        cdef cnp.ndarray array
+        cdef tuple sizes
+        cdef Py_ssize_t size
+        if len(feed) != len(expected):
+            return None
+        frame = self.idle_frame()
+        for name, number, shape in expected:
+            value = feed.get(name)
+            slot = self.inputs[k]
+            if not isinstance(value, cnp.ndarray):
+                break
+            array = value
+            if cnp.PyArray_TYPE(array) != <int>number or not describe(array, &frame.c.slots[slot]):
+                break
+            if shape is not None:
+                sizes = shape
+                if cnp.PyArray_NDIM(array) != len(sizes):
+                    break
+                for axis in range(len(sizes)):
+                    size = sizes[axis]
+                    if size >= 0 and size != cnp.PyArray_DIM(array, axis):
+                        break
+                else:
+                    k += 1
+                    continue
+                break
+            k += 1
+        if k < len(expected):
+            self.clear(frame)
+            self.idle.append(frame)
+            return None
+        return self.executed(frame)
+
+    cdef Frame idle_frame(self):
+        """A frame whose inputs are still empty."""
+        cdef Frame frame = self.idle.pop() if self.idle else Frame.__new__(Frame, self)
+        frame.c.threads = thread_settings.get_num_threads()
+        frame.c.peak = frame.c.live
+        frame.c.nanoseconds = NULL
+        frame.c.declined = NULL
+        return frame
+
+    cdef list executed(self, Frame frame):
+        """Runs a frame whose inputs are set, and takes its outputs."""
+        cdef int status
+        cdef int32_t slot
         with nogil:
             frame.mode = vl_flush_subnormals()
             status = vl_run(&frame.c, self.main)

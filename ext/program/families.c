@@ -2,7 +2,8 @@
 #include "program.h"
 
 #define VL_FAMILIES(F) \
-    F(views) F(movement) F(control) F(matrix) F(chain) F(typed) F(cast) F(convolution) F(pool)
+    F(views) F(movement) F(indexing) F(control) F(matrix) F(chain) F(typed) F(cast) F(convolution) F(pool) \
+    F(reduce) F(norm) F(sort)
 
 #define VL_DECLARE_FAMILY(name) extern const vl_named_handler vl_##name##_handlers[];
 VL_FAMILIES(VL_DECLARE_FAMILY)

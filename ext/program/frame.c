@@ -71,6 +71,17 @@ vl_tensor *vl_share(vl_frame *f, const vl_instruction *i, int n, const vl_tensor
     return out;
 }
 
+int vl_may_overwrite(const vl_frame *f, const vl_instruction *i, int n)
+{
+    const vl_tensor *t = &f->slots[i->inputs[n]];
+    if (!t->block || t->block->object || t->block->kind < 0 || t->block->uses != 1)
+        return 0;
+    for (int k = 0; k < i->drop_count; k++)
+        if (i->drops[k] == i->inputs[n])
+            return 1;
+    return 0;
+}
+
 const vl_tensor *vl_contiguous(vl_frame *f, const vl_tensor *t, vl_tensor *copy)
 {
     copy->block = NULL;

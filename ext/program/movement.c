@@ -145,19 +145,6 @@ static void fill(const vl_tensor *t, const char *value)
     vl_copy(NULL, t, &from);
 }
 
-/* The element of out at place p of an axis of `size`, `before` in front, comes from here (reflect, edge, wrap). */
-static int64_t source_of(int64_t p, int64_t before, int64_t size, int mode)
-{
-    int64_t at = p - before;
-    if (mode == 2) /* edge */
-        return at < 0 ? 0 : at >= size ? size - 1 : at;
-    if (mode == 3) /* wrap */
-        return ((at % size) + size) % size;
-    while (at < 0 || at >= size) /* reflect: a pad is less than a size, so it turns once */
-        at = at < 0 ? -at : 2 * (size - 1) - at;
-    return at;
-}
-
 /* x, pads or ints[2 ...], constant or floats[0], axes; ints: mode (0 constant, 1 reflect, 2 edge, 3 wrap), 1 if pads are ints */
 static int pad(vl_frame *f, const vl_instruction *i)
 {
@@ -217,7 +204,8 @@ static int pad(vl_frame *f, const vl_instruction *i)
             padded++;
             if (mode != 0 && from.shape[a] == 0)
                 return VL_DECLINED;
-            if (mode == 1 && (before[a] >= from.shape[a] || after[a] >= from.shape[a]))
+            if ((mode == 1 && (before[a] >= from.shape[a] || after[a] >= from.shape[a])) ||
+                (mode == 3 && (before[a] > from.shape[a] || after[a] > from.shape[a])))
                 return VL_DECLINED;
         }
         shape[a] = from.shape[a] + before[a] + after[a];
@@ -251,16 +239,23 @@ static int pad(vl_frame *f, const vl_instruction *i)
             slab.data = middle.data + middle.shape[a] * middle.strides[a];
             if (after[a])
                 fill(&slab, value);
-        } else
-            for (int64_t p = 0; p < shape[a]; p++) {
-                if (p >= before[a] && p < before[a] + from.shape[a])
-                    continue;
-                vl_tensor to = middle, source = middle;
-                to.shape[a] = source.shape[a] = 1;
-                to.data += (p - before[a]) * middle.strides[a];
-                source.data += source_of(p, before[a], from.shape[a], mode) * middle.strides[a];
-                vl_copy(f->kernels, &to, &source);
-            }
+        } else {
+            /* What is copied runs from an element of the middle forward, backward, or stays there. */
+            int64_t size = from.shape[a], step = middle.strides[a];
+            int64_t first = mode == 1 ? before[a] : mode == 2 ? 0 : size - before[a];
+            int64_t last = mode == 1 ? size - 2 : mode == 2 ? size - 1 : 0;
+            vl_tensor source = middle;
+            source.strides[a] = mode == 1 ? -step : mode == 2 ? 0 : step;
+            source.shape[a] = before[a];
+            source.data = middle.data + first * step;
+            if (before[a])
+                vl_copy(f->kernels, &slab, &source);
+            slab.shape[a] = source.shape[a] = after[a];
+            slab.data = middle.data + size * step;
+            source.data = middle.data + last * step;
+            if (after[a])
+                vl_copy(f->kernels, &slab, &source);
+        }
         middle.data -= before[a] * middle.strides[a];
         middle.shape[a] = shape[a];
     }

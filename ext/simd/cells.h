@@ -351,4 +351,7 @@ const vl_kernels VL_TABLE = {
     .tanh = vl_kernel_tanh,
     .sigmoid = vl_kernel_sigmoid,
     .chain = vl_kernel_chain,
+    .reduce = vl_kernel_reduce,
+    .softmax = vl_kernel_softmax,
+    .norm = vl_kernel_norm,
 };

@@ -178,6 +178,40 @@ typedef struct {
     void *h;          ptrdiff_t ld_h;   /* state, updated in place */
     void *out;                          /* or NULL */
 } vl_independent;
+/* out[r] = the sum, or the like, of x[r][0 : columns] over the columns (of_rows), or out[c] of x[0 : rows][c] over the
+ * rows. Row r of x starts at x + r * ld. `shift` has an element for each of out, or is NULL. */
+enum {
+    VL_SUM, VL_SUM_ABS, VL_SUM_SQUARES, VL_SUM_CENTRED_SQUARES, /* (x - shift)^2 */
+    VL_SUM_EXP,                         /* exp(x - shift) */
+    VL_PRODUCT, VL_GREATEST, VL_LEAST
+};
+typedef struct {
+    ptrdiff_t rows, columns;
+    int kind, of_rows;
+    int join;                           /* with what stands in out */
+    const void *x;  ptrdiff_t ld;
+    const void *shift;
+    void *out;
+} vl_reduction;
+
+/* Softmax over the columns of each row (of_rows), or over the rows of each column; or its logarithm. */
+typedef struct {
+    ptrdiff_t rows, columns;
+    int of_rows, log;
+    const void *x;  ptrdiff_t ld;
+    void *out;      ptrdiff_t ld_out;
+} vl_softmax;
+
+/* Rows without their mean (if centred) and of a mean square of one, times scale[columns] plus bias[columns]; out has no
+ * gaps. mean[rows] and inverse[rows], one over the root, are written where they are not NULL. */
+typedef struct {
+    ptrdiff_t rows, columns;
+    int centred;
+    float epsilon;
+    const void *x;  ptrdiff_t ld;
+    const void *scale, *bias;           /* bias: or NULL */
+    void *out, *mean, *inverse;
+} vl_norm;
 
 typedef struct {
     const char *isa;                    /* the name that VLEDGE_ISA takes */
@@ -203,6 +237,9 @@ typedef struct {
     void (*tanh)(ptrdiff_t n, const void *x, void *y);
     void (*sigmoid)(ptrdiff_t n, const void *x, void *y);
     void (*chain)(const vl_chain *);        /* float only, as are those below: NULL for double */
+    void (*reduce)(const vl_reduction *);
+    void (*softmax)(const vl_softmax *);
+    void (*norm)(const vl_norm *);
 } vl_kernels;
 
 #endif

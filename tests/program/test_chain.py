@@ -8,7 +8,17 @@ from vledge._ext.program import run_handler
 
 
 def chain(
-    operands, constants, results, scratch, micros, inputs, sets=None, masks=0, channels=0, axes=0, **keywords
+    operands,
+    constants,
+    results,
+    scratch,
+    micros,
+    inputs,
+    sets=None,
+    masks=0,
+    channels=0,
+    axes=0,
+    **keywords,
 ):
     sets = sets or [-1] * results
     ints = [operands, len(constants), results, scratch, len(micros)]

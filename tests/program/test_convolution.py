@@ -201,7 +201,11 @@ TRANSPOSED = {
     "longer": ((1, 3, 9), (3, 4, 3), {"strides": [2], "output_shape": [25]}),
     "same": ((1, 3, 9), (3, 4, 4), {"strides": [3], "auto_pad": "SAME_UPPER"}),
     "same lower": ((1, 3, 9), (3, 4, 5), {"strides": [2], "auto_pad": "SAME_LOWER"}),
-    "depthwise": ((1, 8, 4, 9), (8, 1, 1, 3), {"group": 8, "strides": [1, 2], "pads": [0, 1, 0, 1]}),
+    "depthwise": (
+        (1, 8, 4, 9),
+        (8, 1, 1, 3),
+        {"group": 8, "strides": [1, 2], "pads": [0, 1, 0, 1]},
+    ),
     "groups": ((1, 8, 4, 9), (8, 3, 2, 3), {"group": 2, "dilations": [1, 2]}),
 }
 

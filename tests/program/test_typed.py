@@ -48,8 +48,11 @@ HANDLERS = {
 
 
 def operator(name, *arrays, opset=20, **attributes):
+    entry = registry.find(name, "", opset)
     with np.errstate(all="ignore"):
-        return np.asarray(registry.find(name, "", opset).function(*arrays, **attributes))
+        if entry.is_factory:
+            return np.asarray(entry.function(None, **attributes)(*arrays))
+        return np.asarray(entry.function(*arrays, **attributes))
 
 
 def values(shape, dtype, rng):
@@ -153,8 +156,12 @@ def test_where():
         for _ in range(40):
             shape = shapes(rng)
             p = laid(broadcast(shape, rng), np.dtype(bool), rng)
-            x, y = (laid(broadcast(shape, rng), dtype, rng) if dtype != np.float16 else
-                    laid(broadcast(shape, rng), np.dtype("f4"), rng).astype("f2") for _ in range(2))
+            x, y = (
+                laid(broadcast(shape, rng), dtype, rng)
+                if dtype != np.float16
+                else laid(broadcast(shape, rng), np.dtype("f4"), rng).astype("f2")
+                for _ in range(2)
+            )
             (got,) = run_handler("where", [p, x, y])
             expected = operator("Where", p, x, y)
             assert got.dtype == expected.dtype

@@ -20,6 +20,11 @@ class Program:
     def run(
         self, arrays: list[np.ndarray], profile: tuple[np.ndarray, np.ndarray] | None = None
     ) -> list[np.ndarray]: ...
+    def run_feed(
+        self,
+        feed: dict[str, np.ndarray],
+        expected: tuple[tuple[str, int, tuple[int, ...] | None], ...],
+    ) -> list[np.ndarray] | None: ...
     def native(self, k: int) -> bool: ...
 
 def run_handler(

@@ -24,7 +24,15 @@ from vledge.graph.passes import Program, simplify
 from vledge.graph.passes.program import captured
 from vledge.graph.prepared import Fallback, Prepared, prepare, several
 
-__all__ = ["NEWEST_OPSET", "OLDEST_OPSET", "Plan", "failed_node", "simplified", "unsupported"]
+__all__ = [
+    "NEWEST_OPSET",
+    "OLDEST_OPSET",
+    "Plan",
+    "failed_node",
+    "owned",
+    "simplified",
+    "unsupported",
+]
 
 OLDEST_OPSET: Final = 7  # before it, elementwise operators broadcast by rules of their own
 NEWEST_OPSET: Final = 28  # of onnx 1.23
@@ -66,9 +74,16 @@ class Plan:
         if os.environ.get("VLEDGE_PROGRAM", "1") != "0":
             self.native = emit(program, operators.prepared, self._compiler.compiled, options)
 
+    def run(self, *arrays: np.ndarray) -> list[np.ndarray]:
+        """The outputs, as arrays of the caller's own, of arrays of the inputs."""
+        if self.native is not None:
+            return self.native.program.run(list(arrays))
+        with np.errstate(all="ignore"):
+            return owned(self.function(*arrays))
+
     @functools.cached_property
-    def run(self) -> _Run:
-        """The graph as one Python function."""
+    def function(self) -> _Run:
+        """The graph as one Python function, whose results may be views of one another."""
         return self._compiler.compiled(self._graph)
 
 
@@ -272,3 +287,14 @@ def failed_node(traceback: TracebackType | None) -> Node | None:
             found = frame.f_globals["nodes"].get(traceback.tb_lineno, found)
         traceback = traceback.tb_next
     return found
+
+
+def owned(results: list[np.ndarray]) -> list[np.ndarray]:
+    """Results that the caller may change: no view of an input, of a constant or of one another."""
+    seen: set[int] = set()
+    for index, array in enumerate(results):
+        base = id(array if array.base is None else array.base)
+        if not array.flags.writeable or base in seen:
+            results[index] = array.copy()
+        seen.add(base)
+    return results

@@ -17,7 +17,7 @@ import numpy as np
 from vledge.errors import FormatError, ModelWarning, UnsupportedError, VledgeError
 from vledge.formats.element_types import DTYPES
 from vledge.formats.graph_definition import Graph, Model, Node, ValueInfo
-from vledge.graph.plan import Plan, failed_node
+from vledge.graph.plan import Plan, failed_node, owned
 from vledge.graph.prepared import Fallback
 from vledge.graph.strategy import with_strategy
 
@@ -126,6 +126,7 @@ class InferenceSession:
             self._overridable = {i.name: i for i in graph.inputs if i.name in defaults}
         self._outputs = {info.name: index for index, info in enumerate(graph.outputs)}
         self._checks = [(name, *_expected(info)) for name, info in self._inputs.items()]
+        self._expected = tuple(_as_declared(name, *rest) for name, *rest in self._checks)
         self._warn_of_wrong_grus()
         self._plan = self._planned(())
         self._lock = threading.Lock()
@@ -193,26 +194,15 @@ class InferenceSession:
         direction; all but padded: equations that no `vledge.nn` layer has). TypeError for options
         that are not the strategy's, MemoryError where "auto" finds none within ``memory_limit``.
         """
-        plan = self._plan
-        arrays = []
-        for name, type_, dtype, shape in self._checks:
-            if name not in input_feed:
-                raise ValueError(self._missing(input_feed))
-            arrays.append(_checked(input_feed[name], name, type_, dtype, shape))
-        if len(input_feed) != len(arrays):
-            plan, arrays = self._override(input_feed, arrays)
-        native = plan.native
         if strategy is None and options:
             raise TypeError(f"{', '.join(options)}: options go with a strategy, and none is given")
         try:
-            if native is not None and strategy is None:
-                results = native.program.run(arrays)
-            else:
-                run = plan.run
-                if strategy is not None:
-                    run = with_strategy(run, self._model.graph, strategy, options)
-                with np.errstate(all="ignore"):
-                    results = _owned(run(*arrays))
+            results = None
+            if strategy is None and self._plan.native is not None and type(input_feed) is dict:
+                # Inputs that are as declared need no more than a look.
+                results = self._plan.native.program.run_feed(input_feed, self._expected)
+            if results is None:
+                results = self._run_checked(input_feed, strategy, options)
         except MemoryError:
             raise
         except Exception as error:
@@ -227,6 +217,23 @@ class InferenceSession:
                 raise ValueError(f"no output named {unknown[0]!r}: there are {list(self._outputs)}")
             results = [results[self._outputs[name]] for name in output_names]
         return results
+
+    def _run_checked(
+        self, input_feed: Mapping[str, Any], strategy: str | None, options: dict[str, Any]
+    ) -> list[np.ndarray]:
+        plan = self._plan
+        arrays = []
+        for name, type_, dtype, shape in self._checks:
+            if name not in input_feed:
+                raise ValueError(self._missing(input_feed))
+            arrays.append(_checked(input_feed[name], name, type_, dtype, shape))
+        if len(input_feed) != len(arrays):
+            plan, arrays = self._override(input_feed, arrays)
+        if strategy is None:
+            return plan.run(*arrays)
+        run = with_strategy(plan.function, self._model.graph, strategy, options)
+        with np.errstate(all="ignore"):
+            return owned(run(*arrays))
 
     def stream(
         self,
@@ -374,6 +381,15 @@ def _expected(info: ValueInfo) -> tuple[str, np.dtype | None, _Shape]:
     return info.type, DTYPES.get(info.type), info.shape
 
 
+def _as_declared(
+    name: str, type_: str, dtype: np.dtype | None, shape: _Shape
+) -> tuple[str, int, tuple[int, ...] | None]:
+    """What `Program.run_feed` compares with; what it cannot say is -1, which no array is of."""
+    number = -1 if dtype is None or dtype.kind == "O" else dtype.num
+    sizes = None if shape is None else tuple(s if type(s) is int else -1 for s in shape)
+    return name, number, sizes
+
+
 def _checked(
     value: Any, name: str, type_: str, dtype: np.dtype | None, shape: _Shape
 ) -> np.ndarray:
@@ -409,14 +425,3 @@ def _checked(
 
 def _shown(shape: Sequence[int | str | None]) -> str:
     return "[" + ", ".join("?" if size is None else str(size) for size in shape) + "]"
-
-
-def _owned(results: list[np.ndarray]) -> list[np.ndarray]:
-    """Results that the caller may change: no view of an input, of a constant or of one another."""
-    seen: set[int] = set()
-    for index, array in enumerate(results):
-        base = id(array if array.base is None else array.base)
-        if not array.flags.writeable or base in seen:
-            results[index] = array.copy()
-        seen.add(base)
-    return results

@@ -51,7 +51,9 @@ class Kernel:
             kind = "input" if transposed else "output"
             raise FormatError(f"group is {groups}, W has {w.shape[0]} {kind} channels")
         if len(window.kernel) > _MOST_AXES:
-            raise FormatError(f"W has {len(window.kernel)} spatial axes, at most {_MOST_AXES} can run")
+            raise FormatError(
+                f"W has {len(window.kernel)} spatial axes, at most {_MOST_AXES} can run"
+            )
         self.window, self.groups, self.dtype = window, groups, w.dtype
         try:
             self.convolution = Convolution(

@@ -27,7 +27,9 @@ _Compile = Callable[[Graph], Callable[..., list[Any]]]
 class Emitted:
     """A native program, and which nodes each of its instructions is."""
 
-    def __init__(self, program: NativeProgram, nodes: list[Sequence[Node]], handlers: list[str | None]):
+    def __init__(
+        self, program: NativeProgram, nodes: list[Sequence[Node]], handlers: list[str | None]
+    ):
         self.program = program
         self.nodes = nodes
         self.handlers = handlers
@@ -47,8 +49,12 @@ class _StandIn:
     """What runs a cluster's nodes in Python, made when it is first wanted."""
 
     def __init__(
-        self, compile_: _Compile, nodes: Sequence[Node], inputs: Sequence[str],
-        outputs: Sequence[str], constants: Mapping[str, np.ndarray],
+        self,
+        compile_: _Compile,
+        nodes: Sequence[Node],
+        inputs: Sequence[str],
+        outputs: Sequence[str],
+        constants: Mapping[str, np.ndarray],
     ) -> None:
         self._compile, self._nodes, self._outputs = compile_, nodes, outputs
         wanted = dict.fromkeys(name for name in inputs if name and name not in constants)
@@ -140,7 +146,9 @@ class _Emitter:
             drops = dropped.get(index, [])
             low = line.lowered
             handler = None if low is None else low.handler
-            ints, floats, objects = ([], [], []) if low is None else (low.ints, low.floats, low.objects)
+            ints, floats, objects = (
+                ([], [], []) if low is None else (low.ints, low.floats, low.objects)
+            )
             self.instructions.append(
                 (
                     handler,
@@ -255,7 +263,11 @@ class _Emitter:
 
 class _Line:
     def __init__(
-        self, nodes: Sequence[Node], lowered: Lowered | None, takes: list[str], gives: list[str],
+        self,
+        nodes: Sequence[Node],
+        lowered: Lowered | None,
+        takes: list[str],
+        gives: list[str],
         stand_in: _StandIn,
     ) -> None:
         self.nodes, self.lowered, self.takes, self.gives = nodes, lowered, takes, gives

@@ -65,7 +65,9 @@ def added(chain: Chain, site: Site, values: dict[str, Value]) -> Value | None:
             continue
         dtype = site.dtype(k)
         wanted = {"n": _NUMBER, "m": _MASK}.get(takes[k] if k < len(takes) else "n")
-        if dtype is None or (dtype != wanted and not (takes == ("x",) and dtype in (_NUMBER, _MASK))):
+        if dtype is None or (
+            dtype != wanted and not (takes == ("x",) and dtype in (_NUMBER, _MASK))
+        ):
             return None
         known = values.get(name)
         if known is None:

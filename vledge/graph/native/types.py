@@ -15,9 +15,15 @@ __all__ = ["infer"]
 _BOOL: Final = frozenset(
     "And Equal Greater GreaterOrEqual IsInf IsNaN Less LessOrEqual Not Or Xor".split()  # noqa: SIM905
 )
-_INT64: Final = frozenset("ArgMax ArgMin NonMaxSuppression NonZero SequenceLength Shape Size".split())  # noqa: SIM905
+_INT64: Final = frozenset(
+    "ArgMax ArgMin NonMaxSuppression NonZero SequenceLength Shape Size".split()
+)  # noqa: SIM905
 # The second output is not as the first.
-_SECOND: Final = {"TopK": np.dtype(np.int64), "MaxPool": np.dtype(np.int64), "Dropout": np.dtype(np.bool_)}
+_SECOND: Final = {
+    "TopK": np.dtype(np.int64),
+    "MaxPool": np.dtype(np.int64),
+    "Dropout": np.dtype(np.bool_),
+}
 # Outputs are as the input of this index; all others named here as the first.
 _AS_INPUT: Final = {"Where": 1, "OneHot": 2, "DequantizeLinear": 1, "SequenceInsert": 1}
 _AS_FIRST: Final = frozenset(
@@ -39,7 +45,9 @@ _FIXED: Final = {
     "ConvInteger": np.int32,
     "MatMulInteger": np.int32,
 }
-_OWN: Final = frozenset(["ConvRelu", "GRUCell", "LSTMCell"])  # the passes' own, as their first input
+_OWN: Final = frozenset(
+    ["ConvRelu", "GRUCell", "LSTMCell"]
+)  # the passes' own, as their first input
 
 
 def infer(

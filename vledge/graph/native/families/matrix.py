@@ -43,4 +43,6 @@ def _known(site: Site) -> Product | None:
 
 
 def _arrays(product: Product) -> list[Any]:
-    return [product.packed] if product.bias_vectors is None else [product.packed, product.bias_vectors]
+    return (
+        [product.packed] if product.bias_vectors is None else [product.packed, product.bias_vectors]
+    )

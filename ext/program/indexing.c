@@ -1,0 +1,398 @@
+/* Elements by computed places: GatherElements, GatherND, ScatterElements, ScatterND, ReverseSequence, Trilu,
+ * NonZero, DepthToSpace. Indices are looked at before anything is written: one out of bounds declines. */
+#include "program.h"
+
+static int64_t index_at(const vl_tensor *t, const char *p)
+{
+    return t->type == VL_I64 ? *(const int64_t *)p : *(const int32_t *)p;
+}
+
+static int is_index(const vl_tensor *t)
+{
+    return t && (t->type == VL_I64 || t->type == VL_I32);
+}
+
+/* Steps through all places of a shape; `at` begins at zeros. Returns 0 after the last. */
+static int following(int axes, const int64_t *shape, int64_t *at)
+{
+    for (int a = axes - 1; a >= 0; a--) {
+        if (++at[a] < shape[a])
+            return 1;
+        at[a] = 0;
+    }
+    return 0;
+}
+
+static char *place(const vl_tensor *t, const int64_t *at)
+{
+    char *p = t->data;
+    for (int a = 0; a < t->axes; a++)
+        p += at[a] * t->strides[a];
+    return p;
+}
+
+static void move(char *to, const char *from, size_t size)
+{
+    switch (size) {
+    case 1: *to = *from; break;
+    case 2: memcpy(to, from, 2); break;
+    case 4: memcpy(to, from, 4); break;
+    default: memcpy(to, from, 8); break;
+    }
+}
+
+/* Whether every index is within [-size, size) */
+static int in_bounds(const vl_tensor *indices, int64_t size)
+{
+    int64_t at[VL_MOST_AXES] = {0};
+    if (vl_count(indices->axes, indices->shape) == 0)
+        return 1;
+    do {
+        int64_t v = index_at(indices, place(indices, at));
+        if (v < -size || v >= size)
+            return 0;
+    } while (following(indices->axes, indices->shape, at));
+    return 1;
+}
+
+/* x, indices; ints[0]: axis */
+static int gather_elements(vl_frame *f, const vl_instruction *i)
+{
+    const vl_tensor *x = vl_in(f, i, 0), *indices = vl_in(f, i, 1);
+    int axis = x ? vl_axis(i->ints[0], x->axes) : -1;
+    if (axis < 0 || !is_index(indices) || indices->axes != x->axes)
+        return VL_DECLINED;
+    for (int a = 0; a < x->axes; a++)
+        if (a != axis && indices->shape[a] > x->shape[a])
+            return VL_DECLINED;
+    if (!in_bounds(indices, x->shape[axis]))
+        return VL_DECLINED;
+    vl_tensor from = *x, which = *indices, *out = vl_new(f, i, 0, from.type, which.axes, which.shape);
+    if (!out)
+        return VL_NO_MEMORY;
+    int64_t at[VL_MOST_AXES] = {0};
+    size_t size = vl_size_of(from.type);
+    char *to = out->data;
+    if (vl_count(which.axes, which.shape))
+        do {
+            int64_t v = index_at(&which, place(&which, at));
+            v += v < 0 ? from.shape[axis] : 0;
+            move(to, place(&from, at) + (v - at[axis]) * from.strides[axis], size);
+            to += size;
+        } while (following(which.axes, which.shape, at));
+    return VL_DONE;
+}
+
+/* An output that begins as x, the first input, contiguous: x itself where nobody else wants it, else a copy. */
+static vl_tensor *copy_of(vl_frame *f, const vl_instruction *i, const vl_tensor *x)
+{
+    if (vl_may_overwrite(f, i, 0) && vl_is_contiguous(x))
+        return vl_share(f, i, 0, x);
+    vl_tensor from = *x, *out = vl_new(f, i, 0, from.type, from.axes, from.shape);
+    if (out)
+        vl_copy(f->kernels, out, &from);
+    return out;
+}
+
+/* What an update does to an element: 0 replaces, 1 adds, 2 multiplies, 3 takes the greater, 4 the less; floats only but 0 */
+static void update(char *to, const char *from, size_t size, int how)
+{
+    if (how == 0) {
+        move(to, from, size);
+        return;
+    }
+    float *t = (float *)to, v = *(const float *)from;
+    switch (how) {
+    case 1: *t += v; break;
+    case 2: *t *= v; break;
+    case 3: *t = *t > v || *t != *t ? *t : v; break;
+    default: *t = *t < v || *t != *t ? *t : v; break;
+    }
+}
+
+/* x, indices, updates; ints: axis, how */
+static int scatter_elements(vl_frame *f, const vl_instruction *i)
+{
+    const vl_tensor *x = vl_in(f, i, 0), *indices = vl_in(f, i, 1), *updates = vl_in(f, i, 2);
+    int axis = x ? vl_axis(i->ints[0], x->axes) : -1, how = (int)i->ints[1];
+    if (axis < 0 || !is_index(indices) || !updates || indices->axes != x->axes || updates->axes != x->axes ||
+        updates->type != x->type || (how && x->type != VL_F32))
+        return VL_DECLINED;
+    for (int a = 0; a < x->axes; a++)
+        if (updates->shape[a] != indices->shape[a] || (a != axis && indices->shape[a] > x->shape[a]))
+            return VL_DECLINED;
+    if (!in_bounds(indices, x->shape[axis]))
+        return VL_DECLINED;
+    vl_tensor which = *indices, values = *updates, *out = copy_of(f, i, x);
+    if (!out)
+        return VL_NO_MEMORY;
+    int64_t at[VL_MOST_AXES] = {0};
+    size_t size = vl_size_of(out->type);
+    if (vl_count(which.axes, which.shape))
+        do {
+            int64_t v = index_at(&which, place(&which, at));
+            v += v < 0 ? out->shape[axis] : 0;
+            update(place(out, at) + (v - at[axis]) * out->strides[axis], place(&values, at), size, how);
+        } while (following(which.axes, which.shape, at));
+    return VL_DONE;
+}
+
+/* ---- the ND forms: the last axis of the indices is a place in the first axes of x -------------------- */
+
+typedef struct {
+    int depth;              /* axes that a place names */
+    int64_t places;
+    int64_t inner;          /* elements that one place stands for */
+    const vl_tensor *indices; /* contiguous */
+    const vl_tensor *x;
+} vl_places;
+
+/* The offset of place n in x, in bytes; -1 where it is out of bounds. */
+static int64_t offset_of(const vl_places *p, int64_t n)
+{
+    int64_t offset = 0;
+    size_t size = vl_size_of(p->indices->type);
+    for (int a = 0; a < p->depth; a++) {
+        int64_t v = index_at(p->indices, p->indices->data + (n * p->depth + a) * (int64_t)size);
+        if (v < -p->x->shape[a] || v >= p->x->shape[a])
+            return -1;
+        offset += (v < 0 ? v + p->x->shape[a] : v) * p->x->strides[a];
+    }
+    return offset;
+}
+
+/* Of contiguous indices and a contiguous x; 0 where they do not go together. */
+static int set_places(vl_places *p, const vl_tensor *indices, const vl_tensor *x)
+{
+    if (indices->axes < 1)
+        return 0;
+    int64_t depth = indices->shape[indices->axes - 1];
+    if (depth < 1 || depth > x->axes)
+        return 0;
+    *p = (vl_places){(int)depth, vl_count(indices->axes - 1, indices->shape),
+                     vl_count(x->axes - (int)depth, x->shape + depth), indices, x};
+    for (int64_t n = 0; n < p->places; n++)
+        if (offset_of(p, n) < 0)
+            return 0;
+    return 1;
+}
+
+/* x, indices (batch_dims 0) */
+static int gather_nd(vl_frame *f, const vl_instruction *i)
+{
+    const vl_tensor *x = vl_in(f, i, 0), *indices = vl_in(f, i, 1);
+    if (!x || !is_index(indices))
+        return VL_DECLINED;
+    vl_tensor copies[2];
+    copies[0].block = copies[1].block = NULL;
+    const vl_tensor *from = vl_contiguous(f, x, &copies[0]), *which = vl_contiguous(f, indices, &copies[1]);
+    vl_places p;
+    int status = from && which ? VL_DONE : VL_NO_MEMORY;
+    if (status == VL_DONE && !set_places(&p, which, from))
+        status = VL_DECLINED;
+    int64_t shape[2 * VL_MOST_AXES];
+    int axes = 0;
+    if (status == VL_DONE) {
+        for (int a = 0; a < which->axes - 1; a++)
+            shape[axes++] = which->shape[a];
+        for (int a = p.depth; a < from->axes; a++)
+            shape[axes++] = from->shape[a];
+        if (axes > VL_MOST_AXES || vl_count(axes, shape) < 0)
+            status = VL_DECLINED;
+    }
+    if (status == VL_DONE) {
+        vl_tensor source = *from;
+        vl_tensor *out = vl_new(f, i, 0, source.type, axes, shape);
+        size_t bytes = (size_t)p.inner * vl_size_of(source.type);
+        p.x = &source;
+        for (int64_t n = 0; out && n < p.places; n++)
+            memcpy(out->data + n * (int64_t)bytes, source.data + offset_of(&p, n), bytes);
+        status = out ? VL_DONE : VL_NO_MEMORY;
+    }
+    vl_block_drop(f, copies[0].block);
+    vl_block_drop(f, copies[1].block);
+    return status;
+}
+
+/* x, indices, updates; ints[0]: how */
+static int scatter_nd(vl_frame *f, const vl_instruction *i)
+{
+    const vl_tensor *x = vl_in(f, i, 0), *indices = vl_in(f, i, 1), *updates = vl_in(f, i, 2);
+    int how = (int)i->ints[0];
+    if (!x || !is_index(indices) || !updates || updates->type != x->type || (how && x->type != VL_F32))
+        return VL_DECLINED;
+    vl_tensor copies[2], whole = *x;
+    copies[0].block = copies[1].block = NULL;
+    vl_set_contiguous(&whole); /* as the output will lie */
+    const vl_tensor *which = vl_contiguous(f, indices, &copies[0]), *values = vl_contiguous(f, updates, &copies[1]);
+    vl_places p;
+    int status = which && values ? VL_DONE : VL_NO_MEMORY;
+    if (status == VL_DONE &&
+        (!set_places(&p, which, &whole) || vl_count(values->axes, values->shape) != p.places * p.inner))
+        status = VL_DECLINED;
+    if (status == VL_DONE) {
+        vl_tensor *out = copy_of(f, i, x);
+        size_t size = vl_size_of(whole.type);
+        for (int64_t n = 0; out && n < p.places; n++) {
+            char *to = out->data + offset_of(&p, n);
+            const char *from = values->data + n * p.inner * (int64_t)size;
+            if (how == 0)
+                memcpy(to, from, (size_t)p.inner * size);
+            else
+                for (int64_t k = 0; k < p.inner; k++)
+                    update(to + k * (int64_t)size, from + k * (int64_t)size, size, how);
+        }
+        status = out ? VL_DONE : VL_NO_MEMORY;
+    }
+    vl_block_drop(f, copies[0].block);
+    vl_block_drop(f, copies[1].block);
+    return status;
+}
+
+/* ---- others ------------------------------------------------------------------------------------------ */
+
+/* x, lengths; ints: time axis, batch axis (0 and 1 in either order) */
+static int reverse_sequence(vl_frame *f, const vl_instruction *i)
+{
+    const vl_tensor *x = vl_in(f, i, 0), *lengths = vl_in(f, i, 1);
+    int time = (int)i->ints[0], batch = (int)i->ints[1];
+    if (!x || x->axes < 2 || !lengths || lengths->type != VL_I64 || lengths->axes != 1 ||
+        lengths->shape[0] != x->shape[batch])
+        return VL_DECLINED;
+    for (int64_t b = 0; b < x->shape[batch]; b++) {
+        int64_t n = *(int64_t *)(lengths->data + b * lengths->strides[0]);
+        if (n < 0 || n > x->shape[time])
+            return VL_DECLINED;
+    }
+    vl_tensor from = *x, which = *lengths, *out = vl_new(f, i, 0, from.type, from.axes, from.shape);
+    if (!out)
+        return VL_NO_MEMORY;
+    for (int64_t b = 0; b < from.shape[batch]; b++) {
+        vl_tensor to = *out, source = from;
+        int64_t n = *(int64_t *)(which.data + b * which.strides[0]), steps = from.shape[time];
+        to.shape[batch] = source.shape[batch] = 1;
+        to.data += b * to.strides[batch];
+        source.data += b * source.strides[batch];
+        to.shape[time] = source.shape[time] = steps - n; /* what stays */
+        vl_tensor rest_to = to, rest = source;
+        rest_to.data += n * to.strides[time];
+        rest.data += n * source.strides[time];
+        vl_copy(f->kernels, &rest_to, &rest);
+        if (n == 0)
+            continue;
+        to.shape[time] = source.shape[time] = n;
+        source.data += (n - 1) * source.strides[time];
+        source.strides[time] = -source.strides[time];
+        vl_copy(f->kernels, &to, &source);
+    }
+    return VL_DONE;
+}
+
+/* x, k; ints[0]: whether the upper triangle stays */
+static int trilu(vl_frame *f, const vl_instruction *i)
+{
+    const vl_tensor *x = vl_in(f, i, 0);
+    int64_t k = 0;
+    if (!x || x->axes < 2 || (vl_has_in(i, 1) && vl_integers(vl_in(f, i, 1), &k, 1) != 1) || k > INT64_C(1) << 40 ||
+        k < -(INT64_C(1) << 40))
+        return VL_DECLINED;
+    vl_tensor *out = copy_of(f, i, x);
+    if (!out)
+        return VL_NO_MEMORY;
+    int64_t rows = out->shape[out->axes - 2], columns = out->shape[out->axes - 1];
+    int64_t matrices = rows && columns ? vl_count(out->axes, out->shape) / (rows * columns) : 0;
+    size_t size = vl_size_of(out->type);
+    char *to = out->data;
+    for (int64_t m = 0; m < matrices; m++)
+        for (int64_t r = 0; r < rows; r++, to += columns * (int64_t)size) {
+            int64_t diagonal = r + k + (i->ints[0] ? 0 : 1); /* the first column that an upper triangle keeps */
+            diagonal = diagonal < 0 ? 0 : diagonal > columns ? columns : diagonal;
+            if (i->ints[0])
+                memset(to, 0, (size_t)diagonal * size);
+            else
+                memset(to + diagonal * (int64_t)size, 0, (size_t)(columns - diagonal) * size);
+        }
+    return VL_DONE;
+}
+
+static int is_zero(const char *p, int type)
+{
+    switch (type) {
+    case VL_F32: return *(const float *)p == 0;
+    case VL_F64: return *(const double *)p == 0;
+    default: break;
+    }
+    for (size_t b = 0; b < vl_size_of(type); b++)
+        if (p[b])
+            return 0;
+    return 1;
+}
+
+/* x of at least one axis -> places [axes, count] */
+static int nonzero(vl_frame *f, const vl_instruction *i)
+{
+    const vl_tensor *x = vl_in(f, i, 0);
+    if (!x || x->axes < 1 || x->type == VL_F16)
+        return VL_DECLINED;
+    int64_t at[VL_MOST_AXES] = {0}, shape[2] = {x->axes, 0};
+    int any = vl_count(x->axes, x->shape) > 0;
+    if (any)
+        do
+            shape[1] += !is_zero(place(x, at), x->type);
+        while (following(x->axes, x->shape, at));
+    vl_tensor from = *x, *out = vl_new(f, i, 0, VL_I64, 2, shape);
+    if (!out)
+        return VL_NO_MEMORY;
+    int64_t n = 0, *to = (int64_t *)out->data;
+    if (any)
+        do
+            if (!is_zero(place(&from, at), from.type)) {
+                for (int a = 0; a < from.axes; a++)
+                    to[a * shape[1] + n] = at[a];
+                n++;
+            }
+        while (following(from.axes, from.shape, at));
+    return VL_DONE;
+}
+
+/* x [N, C, H, W]; ints: block, whether depth to space, whether DCR */
+static int blocks(vl_frame *f, const vl_instruction *i)
+{
+    const vl_tensor *x = vl_in(f, i, 0);
+    int64_t b = i->ints[0];
+    if (!x || x->axes != 4)
+        return VL_DECLINED;
+    int to_space = (int)i->ints[1], dcr = (int)i->ints[2];
+    if (to_space ? x->shape[1] % (b * b) : x->shape[2] % b || x->shape[3] % b)
+        return VL_DECLINED;
+    vl_tensor from = *x;
+    int64_t n = from.shape[0], c = from.shape[1], h = from.shape[2], w = from.shape[3];
+    int64_t space[4] = {n, c / (b * b), h * b, w * b}, depth[4] = {n, c * b * b, h / b, w / b};
+    vl_tensor *out = vl_new(f, i, 0, from.type, 4, to_space ? space : depth);
+    if (!out)
+        return VL_NO_MEMORY;
+    /* Both sides as [n, channel, row, row in block, column, column in block]: `deep` is the one with many channels. */
+    vl_tensor deep = to_space ? from : *out, wide = to_space ? *out : from;
+    int64_t channels = wide.shape[1], rows = deep.shape[2], columns = deep.shape[3], step = deep.strides[1];
+    int64_t shape[6] = {n, channels, rows, b, columns, b};
+    int64_t deep_strides[6] = {deep.strides[0], dcr ? step : step * b * b, deep.strides[2],
+                               dcr ? step * b * channels : step * b, deep.strides[3], dcr ? step * channels : step};
+    int64_t wide_strides[6] = {wide.strides[0], wide.strides[1], wide.strides[2] * b, wide.strides[2],
+                               wide.strides[3] * b, wide.strides[3]};
+    deep.axes = wide.axes = 6;
+    memcpy(deep.shape, shape, sizeof shape);
+    memcpy(wide.shape, shape, sizeof shape);
+    memcpy(deep.strides, deep_strides, sizeof deep_strides);
+    memcpy(wide.strides, wide_strides, sizeof wide_strides);
+    if (to_space)
+        vl_copy(f->kernels, &wide, &deep);
+    else
+        vl_copy(f->kernels, &deep, &wide);
+    return VL_DONE;
+}
+
+const vl_named_handler vl_indexing_handlers[] = {
+    {"gather_elements", gather_elements}, {"scatter_elements", scatter_elements}, {"gather_nd", gather_nd},
+    {"scatter_nd", scatter_nd}, {"reverse_sequence", reverse_sequence}, {"trilu", trilu},
+    {"nonzero", nonzero}, {"blocks", blocks}, {NULL, NULL},
+};

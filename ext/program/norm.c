@@ -1,0 +1,309 @@
+/* Softmax over an axis, and the norms of rows, channels and groups of channels; float32. */
+#include "program.h"
+
+#include <math.h>
+
+enum { VL_NORM_THREADED = 1 << 16 }; /* elements from which threads pay */
+
+/* Whether the tensor has no gaps in the order in which its axes lie. */
+static int is_dense(const vl_tensor *t, const int8_t *order)
+{
+    int64_t step = sizeof(float);
+    for (int k = t->axes - 1; k >= 0; k--) {
+        int a = order[k];
+        if (t->shape[a] != 1 && t->strides[a] != step)
+            return 0;
+        step *= t->shape[a];
+    }
+    return 1;
+}
+
+static int is_number(const vl_tensor *t)
+{
+    return t && t->type == VL_F32 && (uintptr_t)t->data % sizeof(float) == 0;
+}
+
+/* ---- softmax ------------------------------------------------------------------------------------------ */
+
+typedef struct {
+    const vl_kernels *kernels;
+    vl_softmax s;                       /* of all rows, or of one of `outer` blocks */
+    int64_t outer, block;
+} vl_softmax_walk;
+
+static void member_softmax(void *context, int member, int members)
+{
+    const vl_softmax_walk *w = context;
+    vl_softmax s = w->s;
+    int64_t whole = s.of_rows ? s.rows : w->outer, begin = whole * member / members, end = whole * (member + 1) / members;
+    if (s.of_rows) {
+        s.x = (const float *)s.x + begin * s.ld;
+        s.out = (float *)s.out + begin * s.ld_out;
+        s.rows = end - begin;
+        w->kernels->softmax(&s);
+        return;
+    }
+    for (int64_t k = begin; k < end; k++) {
+        s.x = (const float *)w->s.x + k * w->block;
+        s.out = (float *)w->s.out + k * w->block;
+        w->kernels->softmax(&s);
+    }
+}
+
+/* "softmax": ints: axis, whether it is over all axes from there on, whether its logarithm is wanted. */
+static int softmax(vl_frame *f, const vl_instruction *i)
+{
+    const vl_tensor *t = vl_in(f, i, 0);
+    const int flattened = (int)i->ints[1];
+    if (!is_number(t))
+        return VL_DECLINED;
+    const int64_t n = vl_count(t->axes, t->shape);
+    int axis = t->axes == 0 && (i->ints[0] == 0 || i->ints[0] == -1) ? 0 : vl_axis(i->ints[0], t->axes);
+    if (flattened && i->ints[0] == t->axes)
+        return VL_DECLINED;
+    if (n <= 0 || axis < 0)
+        return VL_DECLINED;
+
+    vl_tensor copy = {.block = NULL}, from = *t;
+    int8_t order[VL_MOST_AXES];
+    vl_order_of(&from, order);
+    if (flattened ? !vl_is_contiguous(&from) : !is_dense(&from, order)) {
+        const vl_tensor *dense = vl_contiguous(f, t, &copy);
+        if (!dense)
+            return VL_NO_MEMORY;
+        from = *dense;
+        vl_order_of(&from, order);
+    }
+    int64_t outer = 1, size = 1, inner = 1;
+    for (int k = 0, seen = 0; k < from.axes; k++) {
+        int a = order[k];
+        if (flattened ? a >= axis : a == axis) {
+            size *= from.shape[a];
+            seen = 1;
+        } else
+            *(seen ? &inner : &outer) *= from.shape[a];
+    }
+    vl_tensor *out = vl_new_in_order(f, i, 0, VL_F32, from.axes, from.shape, order);
+    if (out) {
+        vl_softmax_walk w = {.kernels = f->kernels, .outer = outer, .block = size * inner};
+        w.s = (vl_softmax){.of_rows = inner == 1, .log = (int)i->ints[2], .x = from.data, .out = out->data};
+        w.s.rows = inner == 1 ? outer : size;
+        w.s.columns = inner == 1 ? size : inner;
+        w.s.ld = w.s.ld_out = w.s.columns;
+        if (f->threads > 1 && n >= VL_NORM_THREADED && outer > 1)
+            f->parallel(f->threads, member_softmax, &w);
+        else
+            member_softmax(&w, 0, 1);
+    }
+    vl_block_drop(f, copy.block);
+    return out ? VL_DONE : VL_NO_MEMORY;
+}
+
+/* ---- norms of rows ------------------------------------------------------------------------------------- */
+
+typedef struct {
+    const vl_kernels *kernels;
+    vl_norm s;
+} vl_norm_walk;
+
+static void member_norm(void *context, int member, int members)
+{
+    const vl_norm_walk *w = context;
+    vl_norm s = w->s;
+    int64_t begin = s.rows * member / members, end = s.rows * (member + 1) / members;
+    s.x = (const float *)s.x + begin * s.ld;
+    s.out = (float *)s.out + begin * s.columns;
+    s.mean = s.mean ? (float *)s.mean + begin : NULL;
+    s.inverse = s.inverse ? (float *)s.inverse + begin : NULL;
+    s.rows = end - begin;
+    w->kernels->norm(&s);
+}
+
+/* Whether a parameter is one number for each element of the axes from `axis` on. */
+static int is_of_row(const vl_tensor *p, const vl_tensor *t, int axis)
+{
+    if (!is_number(p) || !vl_is_contiguous(p))
+        return 0;
+    int own = 0;
+    while (own < p->axes && p->axes - own > t->axes - axis && p->shape[own] == 1)
+        own++;
+    if (p->axes - own != t->axes - axis || p->axes > t->axes)
+        return 0;
+    for (; own < p->axes; own++, axis++)
+        if (p->shape[own] != t->shape[axis])
+            return 0;
+    return 1;
+}
+
+/* "row_norm": ints: axis, whether the mean is taken off; floats: epsilon. Inputs: x, scale, bias or none; outputs: y,
+ * means, inverse deviations. Over all axes from `axis` on. */
+static int row_norm(vl_frame *f, const vl_instruction *i)
+{
+    const vl_tensor *t = vl_in(f, i, 0), *scale = vl_in(f, i, 1), *bias = vl_in(f, i, 2);
+    if (!is_number(t))
+        return VL_DECLINED;
+    const int axis = vl_axis(i->ints[0], t->axes);
+    const int64_t n = vl_count(t->axes, t->shape);
+    if (axis < 0 || n <= 0 || !is_of_row(scale, t, axis) || (vl_has_in(i, 2) && !is_of_row(bias, t, axis)))
+        return VL_DECLINED;
+    const char *scales = scale->data, *biases = bias ? bias->data : NULL;
+    int64_t rows = 1, means[VL_MOST_AXES];
+    for (int a = 0; a < t->axes; a++) {
+        means[a] = a < axis ? t->shape[a] : 1;
+        rows *= means[a];
+    }
+    vl_tensor copy, *out, *mean = NULL, *inverse = NULL;
+    const vl_tensor *from = vl_contiguous(f, t, &copy);
+    if (!from)
+        return VL_NO_MEMORY;
+    const vl_tensor x = *from;
+    out = vl_new(f, i, 0, VL_F32, x.axes, x.shape);
+    int fits = out != NULL;
+    if (fits && vl_wants(i, 1))
+        fits = (mean = vl_new(f, i, 1, VL_F32, x.axes, means)) != NULL;
+    if (fits && vl_wants(i, 2))
+        fits = (inverse = vl_new(f, i, 2, VL_F32, x.axes, means)) != NULL;
+    if (fits) {
+        vl_norm_walk w = {.kernels = f->kernels};
+        w.s = (vl_norm){.rows = rows, .columns = n / rows, .ld = n / rows, .centred = (int)i->ints[1],
+                        .epsilon = i->floats[0], .x = x.data, .scale = scales, .bias = biases, .out = out->data,
+                        .mean = mean ? mean->data : NULL, .inverse = inverse ? inverse->data : NULL};
+        if (f->threads > 1 && n >= VL_NORM_THREADED && rows > 1)
+            f->parallel(f->threads, member_norm, &w);
+        else
+            member_norm(&w, 0, 1);
+    }
+    vl_block_drop(f, copy.block);
+    return fits ? VL_DONE : VL_NO_MEMORY;
+}
+
+/* ---- norms of channels ----------------------------------------------------------------------------------- */
+
+typedef struct {
+    const vl_kernels *kernels;
+    const float *x, *scale, *bias;
+    float *out, *memory;                /* memory: three vectors of C for each sample */
+    int64_t samples, channels, groups, pixels;
+    float epsilon;
+    int channels_last, of_groups;       /* of_groups: scale and bias have an element a group */
+} vl_channel_norm;
+
+/* The statistics of one sample's channels: mean, and what (x - mean) is multiplied with. */
+static void channel_statistics(const vl_channel_norm *w, const float *x, float *mean, float *factor)
+{
+    const int64_t each = w->channels / w->groups, n = each * w->pixels;
+    vl_reduction s = {.x = x, .out = mean};
+    if (w->channels_last) {
+        s.rows = w->pixels;
+        s.columns = s.ld = w->channels;
+    } else {
+        s.of_rows = 1;
+        s.rows = w->groups;
+        s.columns = s.ld = n;
+    }
+    for (int squares = 0; squares < 2; squares++) {
+        float *sums = squares ? factor : mean;
+        s.kind = squares ? VL_SUM_CENTRED_SQUARES : VL_SUM;
+        s.shift = squares ? mean : NULL;
+        s.out = sums;
+        if (squares && !w->channels_last) /* a group's rows, not the channels' */
+            for (int64_t g = 0; g < w->groups; g++) {
+                vl_reduction one = s;
+                one.rows = 1;
+                one.x = x + g * n;
+                one.shift = mean + g * each;
+                one.out = factor + g;
+                w->kernels->reduce(&one);
+            }
+        else
+            w->kernels->reduce(&s);
+        for (int64_t g = w->groups - 1; g >= 0; g--) { /* from the last: channels spread out to the right */
+            double total = 0;
+            if (w->channels_last)
+                for (int64_t c = 0; c < each; c++)
+                    total += sums[g * each + c];
+            else
+                total = sums[g];
+            float value = (float)(total / (double)n);
+            if (squares)
+                value = 1 / sqrtf(value + w->epsilon);
+            for (int64_t c = 0; c < each; c++)
+                sums[g * each + c] = value;
+        }
+    }
+}
+
+static void member_channels(void *context, int member, int members)
+{
+    const vl_channel_norm *w = context;
+    const int64_t size = w->channels * w->pixels, each = w->channels / w->groups;
+    for (int64_t k = w->samples * member / members; k < w->samples * (member + 1) / members; k++) {
+        float *mean = w->memory + 3 * k * w->channels, *factor = mean + w->channels, *offset = factor + w->channels;
+        channel_statistics(w, w->x + k * size, mean, factor);
+        for (int64_t c = 0; c < w->channels; c++) {
+            int64_t own = w->of_groups ? c / each : c;
+            factor[c] *= w->scale[own];
+            offset[c] = w->bias[own];
+        }
+        const int64_t row = w->channels_last ? 0 : 1, column = w->channels_last ? 1 : 0;
+        const vl_chain_array arrays[] = {
+            {(void *)(w->x + k * size), w->channels_last ? w->channels : w->pixels, 1, 0},
+            {mean, row, column, 0}, {factor, row, column, 0}, {offset, row, column, 0},
+            {w->out + k * size, w->channels_last ? w->channels : w->pixels, 1, 0}};
+        static const int64_t micro[] = {VL_MICRO(VL_MICRO_subtract, 5, 0, 1, 0),
+                                        VL_MICRO(VL_MICRO_multiply_add, 4, 5, 2, 3)};
+        const vl_chain c = {.rows = w->channels_last ? w->pixels : w->channels,
+                            .columns = w->channels_last ? w->channels : w->pixels,
+                            .operands = 4, .results = 1, .scratch = 1, .micros = 2, .arrays = arrays, .micro = micro};
+        w->kernels->chain(&c);
+    }
+}
+
+/* "channel_norm": ints: groups of channels (0: each is one), whether scale and bias have an element a group; floats:
+ * epsilon. Inputs: x [N, C, ...], scale, bias. */
+static int channel_norm(vl_frame *f, const vl_instruction *i)
+{
+    const vl_tensor *t = vl_in(f, i, 0), *scale = vl_in(f, i, 1), *bias = vl_in(f, i, 2);
+    if (!is_number(t) || !is_number(scale) || !is_number(bias) || t->axes < 3)
+        return VL_DECLINED;
+    const int64_t n = vl_count(t->axes, t->shape), channels = t->shape[1];
+    const int64_t groups = i->ints[0] ? i->ints[0] : channels, parameters = i->ints[1] ? groups : channels;
+    if (n <= 0 || groups < 1 || channels % groups || scale->axes != 1 || bias->axes != 1 ||
+        scale->shape[0] != parameters || bias->shape[0] != parameters || !vl_is_contiguous(scale) ||
+        !vl_is_contiguous(bias))
+        return VL_DECLINED;
+    vl_tensor copy = {.block = NULL}, from = *t;
+    int8_t order[VL_MOST_AXES];
+    vl_order_of(&from, order);
+    int channels_last = !vl_is_contiguous(&from) && is_dense(&from, order) && order[0] == 0 &&
+                        order[from.axes - 1] == 1;
+    if (!channels_last && !vl_is_contiguous(&from)) {
+        const vl_tensor *dense = vl_contiguous(f, t, &copy);
+        if (!dense)
+            return VL_NO_MEMORY;
+        from = *dense;
+    }
+    if (!channels_last)
+        for (int a = 0; a < from.axes; a++)
+            order[a] = (int8_t)a;
+    vl_channel_norm w = {.kernels = f->kernels, .x = (const float *)from.data, .scale = (const float *)scale->data,
+                         .bias = (const float *)bias->data, .samples = from.shape[0], .channels = channels,
+                         .groups = groups, .pixels = n / from.shape[0] / channels, .epsilon = i->floats[0],
+                         .channels_last = channels_last, .of_groups = (int)i->ints[1]};
+    vl_block *memory = vl_block_new(f, (size_t)(3 * w.samples * channels) * sizeof(float));
+    vl_tensor *out = memory ? vl_new_in_order(f, i, 0, VL_F32, from.axes, from.shape, order) : NULL;
+    if (out) {
+        w.memory = (float *)memory->data;
+        w.out = (float *)out->data;
+        if (f->threads > 1 && n >= VL_NORM_THREADED && w.samples > 1)
+            f->parallel(f->threads, member_channels, &w);
+        else
+            member_channels(&w, 0, 1);
+    }
+    vl_block_drop(f, memory);
+    vl_block_drop(f, copy.block);
+    return out ? VL_DONE : VL_NO_MEMORY;
+}
+
+const vl_named_handler vl_norm_handlers[] = {
+    {"softmax", softmax}, {"row_norm", row_norm}, {"channel_norm", channel_norm}, {NULL, NULL}};

@@ -1,0 +1,445 @@
+/* Reductions over axes, of float32 in any layout, of int64 and int32 in small; places of the largest; running sums.
+ *
+ * A tensor's axes are taken in the order in which they lie in memory and joined into groups, each kept or reduced; the
+ * two innermost groups are a kernel call. The result's axes lie in the same order.
+ */
+#include "program.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+/* What "reduce" computes; the order is vledge/graph/native/families/reduction.py's. */
+typedef enum {
+    VL_REDUCE_SUM, VL_REDUCE_MEAN, VL_REDUCE_L1, VL_REDUCE_L2, VL_REDUCE_SUM_SQUARE, VL_REDUCE_LOG_SUM,
+    VL_REDUCE_LOG_SUM_EXP, VL_REDUCE_PROD, VL_REDUCE_MAX, VL_REDUCE_MIN
+} vl_reduce_kind;
+
+enum { VL_REDUCE_THREADED = 1 << 17 }; /* elements from which threads pay */
+
+typedef struct {
+    const vl_kernels *kernels;
+    int kind;                           /* of kernels.h */
+    int groups, split;                  /* split: the kept group whose range members share, or -1 */
+    int64_t size[VL_MOST_AXES + 1], stride[VL_MOST_AXES + 1], out_step[VL_MOST_AXES + 1];
+    int reduced[VL_MOST_AXES + 1];
+    const float *x, *shift;
+    float *out;
+} vl_reduce_walk;
+
+/* 0 where the innermost elements are not side by side */
+static int plan(vl_reduce_walk *w, const vl_tensor *t, int axes_reduced)
+{
+    int8_t order[VL_MOST_AXES];
+    vl_order_of(t, order);
+    w->groups = 0;
+    for (int k = 0; k < t->axes; k++) {
+        int a = order[k], last = w->groups - 1, reduced = axes_reduced >> a & 1;
+        int64_t n = t->shape[a], step = t->strides[a];
+        if (n == 1)
+            continue;
+        if (step % (int64_t)sizeof(float))
+            return 0;
+        step /= (int64_t)sizeof(float);
+        if (last < 0 || w->reduced[last] != reduced || w->stride[last] != step * n) {
+            last = w->groups++;
+            w->size[last] = 1;
+            w->reduced[last] = reduced;
+        }
+        w->size[last] *= n;
+        w->stride[last] = step;
+    }
+    if (!w->groups) {
+        w->size[0] = w->stride[0] = w->reduced[0] = 1;
+        w->groups = 1;
+    }
+    int64_t step = 1;
+    for (int g = w->groups - 1; g >= 0; g--) {
+        w->out_step[g] = w->reduced[g] ? 0 : step;
+        step *= w->reduced[g] ? 1 : w->size[g];
+    }
+    return w->stride[w->groups - 1] == 1;
+}
+
+static void walk(const vl_reduce_walk *w, int g, const int64_t *begin, const int64_t *end, const float *x, float *out,
+                 const float *shift, int join)
+{
+    const int left = w->groups - g;
+    const int64_t n = end[g] - begin[g], offset = begin[g] * w->out_step[g];
+    vl_reduction s = {.kind = w->kind, .join = join, .ld = w->stride[g]};
+    x += begin[g] * w->stride[g];
+    out += offset;
+    shift = shift ? shift + offset : NULL;
+    if (left == 1 || (left == 2 && w->reduced[g] != w->reduced[g + 1])) {
+        const int last = g + left - 1;
+        const int64_t inner = last == g ? 0 : begin[last] * w->out_step[last];
+        s.rows = left == 1 ? 1 : n;
+        s.columns = end[last] - begin[last];
+        s.of_rows = w->reduced[last];
+        s.x = last == g ? x : x + begin[last];
+        s.out = out + inner;
+        s.shift = shift ? shift + inner : NULL;
+        w->kernels->reduce(&s);
+        return;
+    }
+    for (int64_t k = 0; k < n; k++) {
+        const int64_t at = k * w->out_step[g];
+        walk(w, g + 1, begin, end, x + k * w->stride[g], out + at, shift ? shift + at : NULL,
+             join || (w->reduced[g] && k > 0));
+    }
+}
+
+static void member_walk(void *context, int member, int members)
+{
+    const vl_reduce_walk *w = context;
+    int64_t begin[VL_MOST_AXES + 1] = {0}, end[VL_MOST_AXES + 1];
+    memcpy(end, w->size, sizeof end);
+    begin[w->split] = w->size[w->split] * member / members;
+    end[w->split] = w->size[w->split] * (member + 1) / members;
+    if (end[w->split] > begin[w->split])
+        walk(w, 0, begin, end, w->x, w->out, w->shift, 0);
+}
+
+static void reduce_all(vl_frame *f, vl_reduce_walk *w, int64_t elements)
+{
+    int64_t begin[VL_MOST_AXES + 1] = {0};
+    w->split = -1;
+    for (int g = 0; g < w->groups; g++)
+        if (!w->reduced[g] && w->size[g] >= 2 * f->threads && w->split < 0)
+            w->split = g;
+    if (f->threads > 1 && elements >= VL_REDUCE_THREADED && w->split >= 0)
+        f->parallel(f->threads, member_walk, w);
+    else
+        walk(w, 0, begin, w->size, w->x, w->out, w->shift, 0);
+}
+
+/* out = what a micro-operation makes of it, and of y where there is one; a result may lie where its only reader was. */
+static void apply(const vl_kernels *kernels, int micro, float *out, int64_t n, const float *y, float constant)
+{
+    vl_chain_array arrays[] = {{out, 0, 1, 0}, {out, 0, 1, 0}, {out, 0, 1, 0}};
+    int64_t program = VL_MICRO(micro, 2, 0, 1, 0);
+    vl_chain c = {.rows = 1, .columns = n, .operands = 1, .constants = 1, .results = 1, .micros = 1,
+                  .arrays = arrays, .constant = &constant, .micro = &program};
+    if (y) {
+        arrays[1].data = (void *)y;
+        c.operands = 2;
+        c.constants = 0;
+    }
+    kernels->chain(&c);
+}
+
+/* The axes that a reduction is over, as bits; -1 where they cannot be told or are none. */
+static int axes_of(const vl_frame *f, const vl_instruction *i, const vl_tensor *t, const int64_t *given, int count,
+                   int noop)
+{
+    int64_t values[VL_MOST_AXES];
+    if (vl_has_in(i, 1)) {
+        count = vl_integers(vl_in(f, i, 1), values, VL_MOST_AXES);
+        given = values;
+    }
+    if (count < 0 || (count == 0 && noop))
+        return -1;
+    if (count == 0)
+        return (1 << t->axes) - 1;
+    int bits = 0;
+    for (int k = 0; k < count; k++) {
+        int axis = vl_axis(given[k], t->axes);
+        if (axis < 0 || bits >> axis & 1)
+            return -1;
+        bits |= 1 << axis;
+    }
+    return bits;
+}
+
+/* The result's shape and the order of its axes in memory, which is the input's. */
+static int shape_of(const vl_tensor *t, int reduced, int keep, int64_t *shape, int8_t *order)
+{
+    int8_t whole[VL_MOST_AXES];
+    int number[VL_MOST_AXES], axes = 0, n = 0;
+    for (int a = 0; a < t->axes; a++) {
+        number[a] = axes;
+        if (!(reduced >> a & 1))
+            shape[axes++] = t->shape[a];
+        else if (keep)
+            shape[axes++] = 1;
+    }
+    vl_order_of(t, whole);
+    for (int k = 0; k < t->axes; k++)
+        if (keep || !(reduced >> whole[k] & 1))
+            order[n++] = (int8_t)number[whole[k]];
+    return axes;
+}
+
+/* ---- integers ----------------------------------------------------------------------------------------- */
+
+static int64_t integer_at(const vl_tensor *t, const char *p)
+{
+    return t->type == VL_I64 ? *(const int64_t *)p : *(const int32_t *)p;
+}
+
+/* Few numbers, mostly: every element by its index. */
+static int reduce_integers(vl_frame *f, const vl_instruction *i, int kind, int reduced, int keep)
+{
+    const vl_tensor from = *vl_in(f, i, 0);
+    int64_t shape[VL_MOST_AXES], step[VL_MOST_AXES], n = vl_count(from.axes, from.shape), of_each = 1, outs = 1;
+    int axes = 0;
+    for (int a = 0; a < from.axes; a++) {
+        if (!(reduced >> a & 1))
+            shape[axes++] = from.shape[a];
+        else if (keep)
+            shape[axes++] = 1;
+    }
+    for (int a = from.axes - 1; a >= 0; a--) {
+        step[a] = reduced >> a & 1 ? 0 : outs;
+        *(reduced >> a & 1 ? &of_each : &outs) *= from.shape[a];
+    }
+    if (n <= 0 || (uintptr_t)from.data % vl_size_of(from.type) || kind == VL_REDUCE_L2 || kind == VL_REDUCE_LOG_SUM ||
+        kind == VL_REDUCE_LOG_SUM_EXP)
+        return VL_DECLINED;
+    for (int a = 0; a < from.axes; a++)
+        if (from.shape[a] != 1 && from.strides[a] % (int64_t)vl_size_of(from.type))
+            return VL_DECLINED;
+    vl_block *block = vl_block_new(f, (size_t)outs * sizeof(int64_t));
+    if (!block)
+        return VL_NO_MEMORY;
+    vl_tensor *out = vl_new(f, i, 0, from.type, axes, shape);
+    if (!out) {
+        vl_block_drop(f, block);
+        return VL_NO_MEMORY;
+    }
+    int64_t *sums = (int64_t *)block->data, index[VL_MOST_AXES] = {0};
+    for (int64_t k = 0; k < outs; k++)
+        sums[k] = kind == VL_REDUCE_PROD ? 1 : kind == VL_REDUCE_MAX ? INT64_MIN : kind == VL_REDUCE_MIN ? INT64_MAX : 0;
+    for (int64_t k = 0; k < n; k++) {
+        const char *p = from.data;
+        int64_t at = 0;
+        for (int a = 0; a < from.axes; a++) {
+            p += index[a] * from.strides[a];
+            at += index[a] * step[a];
+        }
+        uint64_t x = (uint64_t)integer_at(&from, p), sum = (uint64_t)sums[at]; /* wraps around */
+        switch (kind) {
+        case VL_REDUCE_PROD: sum *= x; break;
+        case VL_REDUCE_MAX: sum = (int64_t)x > (int64_t)sum ? x : sum; break;
+        case VL_REDUCE_MIN: sum = (int64_t)x < (int64_t)sum ? x : sum; break;
+        case VL_REDUCE_L1: sum += (int64_t)x < 0 ? 0 - x : x; break;
+        case VL_REDUCE_SUM_SQUARE: sum += x * x; break;
+        default: sum += x; break;
+        }
+        sums[at] = (int64_t)sum;
+        for (int a = from.axes - 1; a >= 0 && ++index[a] == from.shape[a]; a--)
+            index[a] = 0;
+    }
+    for (int64_t k = 0; k < outs; k++) {
+        if (from.type == VL_I32)
+            ((int32_t *)out->data)[k] = (int32_t)(kind == VL_REDUCE_MEAN ? (int32_t)sums[k] / of_each : sums[k]);
+        else
+            ((int64_t *)out->data)[k] = kind == VL_REDUCE_MEAN ? sums[k] / of_each : sums[k];
+    }
+    vl_block_drop(f, block);
+    return VL_DONE;
+}
+
+/* ---- float32 ---------------------------------------------------------------------------------------------- */
+
+/* "reduce": ints: what it computes (vl_reduce_kind), whether reduced axes stay with a size of 1, whether no axes means
+ * none, and the axes; those of the second input go before. */
+static int reduce(vl_frame *f, const vl_instruction *i)
+{
+    static const uint8_t kernel_kind[] = {VL_SUM, VL_SUM, VL_SUM_ABS, VL_SUM_SQUARES, VL_SUM_SQUARES, VL_SUM,
+                                          VL_SUM_EXP, VL_PRODUCT, VL_GREATEST, VL_LEAST};
+    const vl_tensor *t = vl_in(f, i, 0);
+    const int kind = (int)i->ints[0], keep = (int)i->ints[1];
+    if (!t)
+        return VL_DECLINED;
+    const int reduced = axes_of(f, i, t, i->ints + 3, i->int_count - 3, (int)i->ints[2]);
+    if (reduced < 0)
+        return VL_DECLINED;
+    if (t->type == VL_I64 || t->type == VL_I32)
+        return reduce_integers(f, i, kind, reduced, keep);
+    const int64_t n = vl_count(t->axes, t->shape);
+    if (t->type != VL_F32 || n <= 0 || (uintptr_t)t->data % sizeof(float))
+        return VL_DECLINED;
+
+    vl_reduce_walk w = {.kernels = f->kernels, .kind = kernel_kind[kind]};
+    vl_tensor copy = {.block = NULL}, from = *t;
+    if (!plan(&w, &from, reduced)) {
+        const vl_tensor *dense = vl_contiguous(f, t, &copy);
+        if (!dense)
+            return VL_NO_MEMORY;
+        from = *dense;
+        plan(&w, &from, reduced);
+    }
+    int64_t shape[VL_MOST_AXES];
+    int8_t order[VL_MOST_AXES];
+    const int axes = shape_of(&from, reduced, keep, shape, order);
+    const int64_t outs = vl_count(axes, shape);
+    vl_block *tops = NULL;
+    if (kind == VL_REDUCE_LOG_SUM_EXP && !(tops = vl_block_new(f, (size_t)outs * sizeof(float)))) {
+        vl_block_drop(f, copy.block);
+        return VL_NO_MEMORY;
+    }
+    vl_tensor *out = vl_new_in_order(f, i, 0, VL_F32, axes, shape, order);
+    if (out) {
+        w.x = (const float *)from.data;
+        if (tops) {
+            w.kind = VL_GREATEST;
+            w.out = (float *)tops->data;
+            reduce_all(f, &w, n);
+            for (int64_t k = 0; k < outs; k++)
+                if (!(fabsf(w.out[k]) <= 3.4e38f))
+                    w.out[k] = 0;
+            w.kind = VL_SUM_EXP;
+            w.shift = w.out;
+        }
+        w.out = (float *)out->data;
+        reduce_all(f, &w, n);
+        if (kind == VL_REDUCE_MEAN)
+            apply(f->kernels, VL_MICRO_divide, w.out, outs, NULL, (float)(n / outs));
+        else if (kind == VL_REDUCE_L2)
+            apply(f->kernels, VL_MICRO_sqrt, w.out, outs, NULL, 0);
+        else if (kind == VL_REDUCE_LOG_SUM || tops)
+            apply(f->kernels, VL_MICRO_log, w.out, outs, NULL, 0);
+        if (tops)
+            apply(f->kernels, VL_MICRO_add, w.out, outs, w.shift, 0);
+    }
+    vl_block_drop(f, tops);
+    vl_block_drop(f, copy.block);
+    return out ? VL_DONE : VL_NO_MEMORY;
+}
+
+/* ---- places of the largest ---------------------------------------------------------------------------------- */
+
+#define VL_FIND(kind, better)                                                              \
+    {                                                                                      \
+        kind best = *(const kind *)p;                                                      \
+        for (int64_t k = 1; k < n; k++) {                                                  \
+            const kind x = *(const kind *)(p + k * step);                                  \
+            if (better) {                                                                  \
+                best = x;                                                                  \
+                place = k;                                                                 \
+            }                                                                              \
+        }                                                                                  \
+    }                                                                                      \
+    break
+
+/* The first of the greatest, or least; the first NaN before all. */
+static int64_t place_of(const char *p, int64_t n, int64_t step, int type, int least)
+{
+    int64_t place = 0;
+    switch (type * 2 + least) {
+    case VL_F32 * 2: VL_FIND(float, best == best && !(x <= best));
+    case VL_F32 * 2 + 1: VL_FIND(float, best == best && !(x >= best));
+    case VL_F64 * 2: VL_FIND(double, best == best && !(x <= best));
+    case VL_F64 * 2 + 1: VL_FIND(double, best == best && !(x >= best));
+    case VL_I64 * 2: VL_FIND(int64_t, x > best);
+    case VL_I64 * 2 + 1: VL_FIND(int64_t, x < best);
+    case VL_I32 * 2: VL_FIND(int32_t, x > best);
+    default: VL_FIND(int32_t, x < best);
+    }
+    return place;
+}
+
+/* "arg": ints: axis, whether it stays, whether the last of equals counts, whether the least is sought. */
+static int arg(vl_frame *f, const vl_instruction *i)
+{
+    const vl_tensor *t = vl_in(f, i, 0);
+    const int least = (int)i->ints[3], last = (int)i->ints[2], keep = (int)i->ints[1];
+    if (!t || (t->type != VL_F32 && t->type != VL_F64 && t->type != VL_I64 && t->type != VL_I32))
+        return VL_DECLINED;
+    const int axis = vl_axis(i->ints[0], t->axes);
+    if (axis < 0 || t->shape[axis] == 0 || vl_count(t->axes, t->shape) < 0 ||
+        (uintptr_t)t->data % vl_size_of(t->type))
+        return VL_DECLINED;
+    for (int a = 0; a < t->axes; a++)
+        if (t->shape[a] != 1 && t->strides[a] % (int64_t)vl_size_of(t->type))
+            return VL_DECLINED;
+    const vl_tensor from = *t;
+    int64_t shape[VL_MOST_AXES], index[VL_MOST_AXES] = {0};
+    int axes = 0;
+    for (int a = 0; a < from.axes; a++)
+        if (a != axis || keep)
+            shape[axes++] = a == axis ? 1 : from.shape[a];
+    vl_tensor *out = vl_new(f, i, 0, VL_I64, axes, shape);
+    if (!out)
+        return VL_NO_MEMORY;
+    const int64_t n = from.shape[axis], step = from.strides[axis], outs = vl_count(axes, shape);
+    for (int64_t k = 0; k < outs; k++) {
+        const char *p = from.data;
+        for (int a = 0; a < from.axes; a++)
+            if (a != axis)
+                p += index[a] * from.strides[a];
+        int64_t place = last ? n - 1 - place_of(p + (n - 1) * step, n, -step, from.type, least)
+                             : place_of(p, n, step, from.type, least);
+        ((int64_t *)out->data)[k] = place;
+        for (int a = from.axes - 1; a >= 0; a--)
+            if (a != axis) {
+                if (++index[a] < from.shape[a])
+                    break;
+                index[a] = 0;
+            }
+    }
+    return VL_DONE;
+}
+
+/* ---- running sums ---------------------------------------------------------------------------------------------- */
+
+#define VL_RUNNING(kind, wide)                                                             \
+    {                                                                                      \
+        wide sum = 0;                                                                      \
+        for (int64_t k = 0; k < n; k++) {                                                  \
+            int64_t at = reverse ? n - 1 - k : k;                                          \
+            wide x = (wide)*(const kind *)(p + at * step);                                 \
+            wide before = sum;                                                             \
+            sum = k ? sum + x : x;                                                         \
+            *(kind *)(q + at * step_out) = (kind)(exclusive ? before : sum);               \
+        }                                                                                  \
+    }                                                                                      \
+    break
+
+/* "cumsum": ints: exclusive, reverse; the axis is the second input. */
+static int cumsum(vl_frame *f, const vl_instruction *i)
+{
+    const vl_tensor *t = vl_in(f, i, 0);
+    const int exclusive = (int)i->ints[0], reverse = (int)i->ints[1];
+    int64_t given;
+    if (!t || vl_integers(vl_in(f, i, 1), &given, 1) != 1 || vl_count(t->axes, t->shape) < 0 ||
+        (t->type != VL_F32 && t->type != VL_F64 && t->type != VL_I64 && t->type != VL_I32) ||
+        (uintptr_t)t->data % vl_size_of(t->type))
+        return VL_DECLINED;
+    const int axis = vl_axis(given, t->axes);
+    if (axis < 0)
+        return VL_DECLINED;
+    for (int a = 0; a < t->axes; a++)
+        if (t->shape[a] != 1 && t->strides[a] % (int64_t)vl_size_of(t->type))
+            return VL_DECLINED;
+    const vl_tensor from = *t;
+    vl_tensor *out = vl_new(f, i, 0, from.type, from.axes, from.shape);
+    if (!out)
+        return VL_NO_MEMORY;
+    const int64_t n = from.shape[axis], all = vl_count(from.axes, from.shape);
+    int64_t index[VL_MOST_AXES] = {0};
+    for (int64_t row = 0; all && row < all / n; row++) {
+        const char *p = from.data;
+        char *q = out->data;
+        for (int a = 0; a < from.axes; a++) {
+            p += index[a] * from.strides[a];
+            q += index[a] * out->strides[a];
+        }
+        const int64_t step = from.strides[axis], step_out = out->strides[axis];
+        switch (from.type) {
+        case VL_F32: VL_RUNNING(float, float);
+        case VL_F64: VL_RUNNING(double, double);
+        case VL_I64: VL_RUNNING(int64_t, uint64_t);
+        default: VL_RUNNING(int32_t, uint64_t);
+        }
+        for (int a = from.axes - 1; a >= 0; a--)
+            if (a != axis) {
+                if (++index[a] < from.shape[a])
+                    break;
+                index[a] = 0;
+            }
+    }
+    return VL_DONE;
+}
+
+const vl_named_handler vl_reduce_handlers[] = {{"reduce", reduce}, {"arg", arg}, {"cumsum", cumsum}, {NULL, NULL}};
