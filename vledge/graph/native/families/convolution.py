@@ -64,8 +64,8 @@ def conv_transpose(site: Site) -> Lowered | None:
 
 
 def chained(convolution: Lowered, chain: Parameters, result: str) -> Lowered | None:
-    """The convolution and a chain, whose first operand is its result, as one instruction; None where
-    it has an epilogue already or the chain's result is a mask."""
+    """The convolution and a chain, whose first operand is its result, as one instruction; None
+    where it has an epilogue already or the chain's result is a mask."""
     ints = list(convolution.ints)
     is_mask = chain.ints[5] >> chain.ints[0] & 1
     if ints[_EPILOGUE] != _AS_IT_IS or is_mask:
@@ -81,8 +81,8 @@ def chained(convolution: Lowered, chain: Parameters, result: str) -> Lowered | N
 
 
 def pooled(convolution: Lowered, pool: Site) -> Lowered | None:
-    """The convolution, perhaps with a chain, and a pool of windows side by side, as one instruction;
-    None for any other pool."""
+    """The convolution, perhaps with a chain, and a pool of windows side by side, as one
+    instruction; None for any other pool."""
     kernel = pool.attribute("kernel_shape")
     rank = convolution.ints[0]
     ones = [1] * rank
