@@ -14,20 +14,10 @@ enum { VL_PART_TERMS = 16 }; /* vectors that are added up one after another, and
 static const vl_int vl_lane_numbers[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 
 /* The first n elements, and `rest` in the lanes behind. */
-VL_INLINE vec vl_load_some(const real *p, ptrdiff_t n, vec rest)
+VL_INLINE vec vl_load_and(const real *p, ptrdiff_t n, vec rest)
 {
-    if (n == L)
-        return vl_load(p);
-#ifdef VL_LOAD_FIRST
-    vec x = VL_LOAD_FIRST(p, n);
-#else
-    real lanes[L] __attribute__((aligned(VL_BYTES))) = {0};
-    for (ptrdiff_t k = 0; k < n; k++)
-        lanes[k] = p[k];
-    vec x = vl_load(lanes);
-#endif
     veci number = *(const veci *)vl_lane_numbers;
-    return vl_select(number < (vl_int)n, x, rest);
+    return vl_select(number < (vl_int)n, vl_load_first(p, n), rest);
 }
 
 /* A term is what of an element is added up, or multiplied, or compared. */
@@ -96,7 +86,7 @@ VL_INLINE vec vl_terms_of_row(int kind, const real *x, ptrdiff_t n, vec shift)
         sum = vl_joined(kind, sum, vl_term(kind, vl_load(x + k), shift));
     if (k < n) {
         veci number = *(const veci *)vl_lane_numbers;
-        vec term = vl_term(kind, vl_load_some(x + k, n - k, VL_SPLAT(0)), shift);
+        vec term = vl_term(kind, vl_load_and(x + k, n - k, VL_SPLAT(0)), shift);
         sum = vl_joined(kind, sum, vl_select(number < (vl_int)(n - k), term, vl_nothing(kind)));
     }
     return vl_joined(kind, total, sum);
@@ -120,7 +110,7 @@ VL_INLINE void vl_reduce_strip(int kind, int vectors, const vl_reduction *s, ptr
     const real *x = (const real *)s->x + column, *shift = s->shift ? (const real *)s->shift + column : NULL;
     real *out = (real *)s->out + column;
     vec total[4], away[4];
-#define VL_AT(p, v) vl_load_some((p) + (v) * L, n ? n : L, VL_SPLAT(0))
+#define VL_AT(p, v) vl_load_and((p) + (v) * L, n ? n : L, VL_SPLAT(0))
 #pragma GCC unroll 4
     for (int v = 0; v < vectors; v++) {
         total[v] = s->join ? VL_AT(out, v) : vl_nothing(kind);
@@ -210,7 +200,7 @@ static void vl_softmax_of_rows(const vl_softmax *s)
             for (ptrdiff_t k = 0; k < whole; k += L)
                 vl_store(out + k, vl_load(x + k) - top - log);
             if (rest)
-                vl_store_first(out + whole, vl_load_some(x + whole, rest, lowest) - top - log, rest);
+                vl_store_first(out + whole, vl_load_and(x + whole, rest, lowest) - top - log, rest);
             continue;
         }
         vec total = VL_SPLAT(0);
@@ -226,7 +216,7 @@ static void vl_softmax_of_rows(const vl_softmax *s)
         }
         vec last = VL_SPLAT(0);
         if (rest) {
-            last = vl_exp(vl_load_some(x + whole, rest, lowest) - top);
+            last = vl_exp(vl_load_and(x + whole, rest, lowest) - top);
             total += vl_select(number < (vl_int)rest, last, VL_SPLAT(0));
         }
         const vec inverse = 1 / VL_SPLAT(vl_across(VL_SUM, total));
@@ -242,7 +232,7 @@ VL_INLINE void vl_softmax_strip(const vl_softmax *s, ptrdiff_t column, ptrdiff_t
 {
     const real *x = (const real *)s->x + column;
     real *out = (real *)s->out + column;
-#define VL_AT(p) vl_load_some(p, n ? n : L, VL_SPLAT(0))
+#define VL_AT(p) vl_load_and(p, n ? n : L, VL_SPLAT(0))
     vec top = VL_SPLAT(-__builtin_inff()), total = VL_SPLAT(0);
     for (ptrdiff_t r = 0; r < s->rows; r++)
         top = vl_maximum(top, VL_AT(x + r * s->ld));
@@ -309,9 +299,9 @@ static void vl_kernel_norm(const vl_norm *s)
             vl_store(out + k, y);
         }
         if (rest) {
-            vec y = (vl_load_some(x + whole, rest, zero) - m) * f * vl_load_some(scale + whole, rest, zero);
+            vec y = (vl_load_and(x + whole, rest, zero) - m) * f * vl_load_and(scale + whole, rest, zero);
             if (bias)
-                y += vl_load_some(bias + whole, rest, zero);
+                y += vl_load_and(bias + whole, rest, zero);
             vl_store_first(out + whole, y, rest);
         }
         if (s->mean)
