@@ -97,6 +97,8 @@ CHANNELS = {
     "wide": (33, 70, 1),
     "one": (1, 16, 1),
     "two groups": (12, 38, 2),
+    "few outputs": (40, 2, 1),
+    "few outputs of groups": (80, 6, 2),
     "depthwise": (19, 19, 19),
     "multiplied": (6, 18, 6),
     "small groups": (24, 12, 6),
@@ -217,6 +219,20 @@ def test_winograd_dilated(instruction_set, shape, dilations):
         np.testing.assert_allclose(got, exact, rtol=0, atol=3e-6 * np.abs(exact).max())
         for same in layouts(x):
             assert np.array_equal(layer(same, sizes, before, threads=3), got)
+
+
+def test_forms_are_chosen():
+    """By what fills the vectors of any instruction set."""
+    for shape, groups, form in (
+        ((64, 32, 3, 3), 1, "windows"),
+        ((1, 64, 1, 3), 1, "dots"),
+        ((2, 64, 5), 2, "dots"),
+        ((64, 1, 3), 64, "taps"),
+        ((64, 1, 3), 32, "taps"),
+    ):
+        w = np.zeros(shape, np.float32)
+        ones = [1] * (w.ndim - 2)
+        assert Convolution(w, None, ones, ones, groups).form == form, shape
 
 
 def test_winograd_is_as_exact_as_one_chain():
