@@ -4,6 +4,7 @@ Passes work on one mutable `Program`, in which every value has a name of its own
 needs no scopes: constants, types and aliases are each one dictionary for all nested graphs.
 """
 
+from vledge.graph.passes.batch_norm import fold_batch_norms
 from vledge.graph.passes.cells import recognize_cells
 from vledge.graph.passes.dead_nodes import remove_dead_nodes
 from vledge.graph.passes.folding import fold
@@ -19,4 +20,6 @@ def simplify(program: Program) -> None:
     remove_dead_nodes(program)
     if recognize_cells(program):
         remove_dead_nodes(program)
+    fold_batch_norms(program)
+    remove_dead_nodes(program)
     fuse(program)
