@@ -77,7 +77,7 @@ VL_MICRO_1(gelu, VL_ONCE, vl_gelu(x))
 VL_MICRO_1(gelu_by_tanh, VL_ONCE, vl_gelu_by_tanh(x))
 VL_MICRO_1(hard_swish, VL_ONCE,
            x * VL_MIN(VL_SPLAT(1), VL_MAX(VL_SPLAT(0), x * 0x1.555556p-3f + 0.5f)))
-VL_MICRO_1(silu, VL_ONCE, x * vl_sigmoid(x))
+VL_MICRO_1(silu, VL_ONCE, x / (1 + vl_exp_negated(x)))
 VL_MICRO_2(add, VL_TWICE, x + y)
 VL_MICRO_2(subtract, VL_TWICE, x - y)
 VL_MICRO_2(multiply, VL_TWICE, x * y)

@@ -18,6 +18,7 @@
 #include "winograd.h"
 #include "taps.h"
 #include "transpose.h"
+#include "dots.h"
 #include "reduce.h"
 #include "cells.h"
 
