@@ -4,6 +4,7 @@ Passes work on one mutable `Program`, in which every value has a name of its own
 needs no scopes: constants, types and aliases are each one dictionary for all nested graphs.
 """
 
+from vledge.graph.passes.carried import simplify_carried
 from vledge.graph.passes.cells import recognize_cells
 from vledge.graph.passes.dead_nodes import remove_dead_nodes
 from vledge.graph.passes.folding import fold
@@ -17,6 +18,9 @@ def simplify(program: Program) -> None:
     """Run every pass, in place."""
     fold(program)
     remove_dead_nodes(program)
+    if simplify_carried(program):
+        fold(program)
+        remove_dead_nodes(program)
     if recognize_cells(program):
         remove_dead_nodes(program)
     fuse(program)

@@ -27,6 +27,6 @@ def recurrent(site: Site) -> Lowered | None:
     )
 
 
-@lowering("LSTMCell", "GRUCell", domain="vledge")
+@lowering("LSTMCell", "GRUCell", "RNNCell", domain="vledge")
 def cell(site: Site) -> Lowered:
     return Lowered("recurrent_cell", objects=[site.prepared.function.direction])
