@@ -12,8 +12,10 @@ from vledge._ext.recurrent import Stepper
 from vledge._ext.weights import Direction
 from vledge.graph.registry import Context, prepared_operator
 
+__all__ = ["RecognizedCell"]
 
-class _Cell:
+
+class RecognizedCell:
     """The weights of a step, which the native program takes from here, and the step."""
 
     def __init__(self, direction: Direction) -> None:
@@ -44,9 +46,9 @@ def lstm_cell(
     weight_hh: np.ndarray,
     bias_ih: np.ndarray,
     bias_hh: np.ndarray,
-) -> _Cell:
+) -> RecognizedCell:
     """x [B, I], h [B, H], c [B, H] -> h', c'."""
-    return _Cell(Direction("lstm", weight_ih, weight_hh, bias_ih, bias_hh))
+    return RecognizedCell(Direction("lstm", weight_ih, weight_hh, bias_ih, bias_hh))
 
 
 @prepared_operator("GRUCell", since=1, domain="vledge")
@@ -58,10 +60,10 @@ def gru_cell(
     bias_ih: np.ndarray,
     bias_hh: np.ndarray,
     reset_before: int = 0,
-) -> _Cell:
+) -> RecognizedCell:
     """x [B, I], h [B, H] -> h'; ``reset_before``: the reset gate acts before the product."""
     kind = "gru_reset_before" if reset_before else "gru"
-    return _Cell(Direction(kind, weight_ih, weight_hh, bias_ih, bias_hh))
+    return RecognizedCell(Direction(kind, weight_ih, weight_hh, bias_ih, bias_hh))
 
 
 @prepared_operator("RNNCell", since=1, domain="vledge")
@@ -73,6 +75,6 @@ def rnn_cell(
     bias_ih: np.ndarray,
     bias_hh: np.ndarray,
     nonlinearity: str,
-) -> _Cell:
+) -> RecognizedCell:
     """x [B, I], h [B, H] -> h'; ``nonlinearity`` is "tanh" or "relu"."""
-    return _Cell(Direction(f"rnn_{nonlinearity}", weight_ih, weight_hh, bias_ih, bias_hh))
+    return RecognizedCell(Direction(f"rnn_{nonlinearity}", weight_ih, weight_hh, bias_ih, bias_hh))

@@ -9,6 +9,7 @@ from vledge.graph.passes.cells import recognize_cells
 from vledge.graph.passes.dead_nodes import remove_dead_nodes
 from vledge.graph.passes.folding import fold
 from vledge.graph.passes.fusion import fuse
+from vledge.graph.passes.hoisting import hoist_steps
 from vledge.graph.passes.program import Program
 
 __all__ = ["Program", "simplify"]
@@ -22,5 +23,8 @@ def simplify(program: Program) -> None:
         fold(program)
         remove_dead_nodes(program)
     if recognize_cells(program):
+        remove_dead_nodes(program)
+    if hoist_steps(program):
+        fold(program)
         remove_dead_nodes(program)
     fuse(program)
