@@ -159,11 +159,11 @@ static int pad(vl_frame *f, const vl_instruction *i)
             return VL_DECLINED;
         memcpy(pads, i->ints + 2, (size_t)count * 8);
     } else
-        count = vl_integers(vl_in(f, i, 1), pads, 2 * VL_MOST_AXES);
+        count = vl_list(vl_in(f, i, 1), pads, 2 * VL_MOST_AXES);
     int given = count / 2;
     for (int a = 0; a < given; a++)
         over[a] = a;
-    if (vl_has_in(i, 3) ? vl_integers(vl_in(f, i, 3), over, VL_MOST_AXES) != given : given != x->axes)
+    if (vl_has_in(i, 3) ? vl_list(vl_in(f, i, 3), over, VL_MOST_AXES) != given : given != x->axes)
         return VL_DECLINED;
     if (count < 0 || count % 2)
         return VL_DECLINED;
@@ -267,7 +267,7 @@ static int tile(vl_frame *f, const vl_instruction *i)
 {
     const vl_tensor *x = vl_in(f, i, 0);
     int64_t repeats[VL_MOST_AXES], shape[VL_MOST_AXES];
-    if (!x || vl_integers(vl_in(f, i, 1), repeats, VL_MOST_AXES) != x->axes || 2 * x->axes > VL_MOST_AXES)
+    if (!x || vl_list(vl_in(f, i, 1), repeats, VL_MOST_AXES) != x->axes || 2 * x->axes > VL_MOST_AXES)
         return VL_DECLINED;
     for (int a = 0; a < x->axes; a++)
         if (repeats[a] < 0 || __builtin_mul_overflow(x->shape[a], repeats[a], &shape[a]))
@@ -297,7 +297,7 @@ static int tile(vl_frame *f, const vl_instruction *i)
 static int constant_of_shape(vl_frame *f, const vl_instruction *i)
 {
     int64_t shape[VL_MOST_AXES];
-    int axes = vl_integers(vl_in(f, i, 0), shape, VL_MOST_AXES);
+    int axes = vl_list(vl_in(f, i, 0), shape, VL_MOST_AXES);
     if (axes < 0 || vl_count(axes, shape) < 0 || vl_count(axes, shape) > INT64_C(1) << 31)
         return VL_DECLINED;
     vl_tensor *out = vl_new(f, i, 0, (int)i->ints[0], axes, shape);

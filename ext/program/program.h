@@ -219,6 +219,12 @@ const vl_tensor *vl_contiguous(vl_frame *f, const vl_tensor *t, vl_tensor *copy)
  * no such tensor. */
 int vl_integers(const vl_tensor *t, int64_t *values, int most);
 
+/* The same of a tensor of one axis: what stands for a list is no scalar. */
+static inline int vl_list(const vl_tensor *t, int64_t *values, int most)
+{
+    return t && t->axes == 1 ? vl_integers(t, values, most) : -1;
+}
+
 /* axis in [0, axes), or -1 */
 static inline int vl_axis(int64_t axis, int axes)
 {

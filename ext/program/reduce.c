@@ -133,7 +133,7 @@ static int axes_of(const vl_frame *f, const vl_instruction *i, const vl_tensor *
 {
     int64_t values[VL_MOST_AXES];
     if (vl_has_in(i, 1)) {
-        count = vl_integers(vl_in(f, i, 1), values, VL_MOST_AXES);
+        count = vl_list(vl_in(f, i, 1), values, VL_MOST_AXES);
         given = values;
     }
     if (count < 0 || (count == 0 && noop))

@@ -78,7 +78,7 @@ static int reshape(vl_frame *f, const vl_instruction *i)
     const vl_tensor *x = vl_in(f, i, 0);
     int64_t shape[VL_MOST_AXES], known = 1;
     int axes = integers(f, i, 1, 1, shape), open = -1;
-    if (!x || axes < 0)
+    if (!x || axes < 0 || (vl_has_in(i, 1) && vl_in(f, i, 1)->axes != 1))
         return VL_DECLINED;
     for (int a = 0; a < axes; a++) {
         if (shape[a] == 0 && !i->ints[0]) {
@@ -266,7 +266,7 @@ static int split(vl_frame *f, const vl_instruction *i)
     if (axis < 0 || count > 64)
         return VL_DECLINED;
     if (vl_has_in(i, 1)) {
-        if (vl_integers(vl_in(f, i, 1), sizes, 64) != count)
+        if (vl_list(vl_in(f, i, 1), sizes, 64) != count)
             return VL_DECLINED;
     } else if (i->ints[1]) {
         int64_t part = (x->shape[axis] + count - 1) / count;

@@ -55,6 +55,7 @@ from typing import Any, Final, TypeVar
 import numpy as np
 
 from vledge.errors import FormatError, UnsupportedError
+from vledge.graph.arity import inputs_of
 from vledge.formats.graph_definition import Graph, Node, Opaque
 
 __all__ = [
@@ -181,8 +182,15 @@ def _registering(
         wants_context = not is_factory and attributes.pop("context", parameters) is not parameters
         kinds = {p.name: str(p.annotation) for p in parameters if p.kind is p.KEYWORD_ONLY}
         positional = [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
-        variadic = is_factory or any(p.kind is p.VAR_POSITIONAL for p in parameters)
-        fewest = 0 if is_factory else sum(p.default is p.empty for p in positional)
+        variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+        inputs: tuple[int, int | None] = (
+            sum(p.default is p.empty for p in positional),
+            None if variadic else len(positional),
+        )
+        may_be_absent = _may_be_absent(parameters)
+        if is_factory:
+            inputs = inputs_of(op_type, since)
+            may_be_absent = (*[False] * inputs[0], True)
         entry = Operator(
             op_type,
             domain,
@@ -194,9 +202,8 @@ def _registering(
             wants_context,
             attributes,
             {name: kind.removesuffix(" | None") for name, kind in kinds.items()},
-            (fewest, None if variadic else len(positional)),
-            # what a factory's function takes is not known before it is made
-            (True,) if is_factory else _may_be_absent(parameters),
+            inputs,
+            may_be_absent,
         )
         versions = _registry.setdefault((domain, op_type), [])
         if any(other.since == since for other in versions):

@@ -242,13 +242,20 @@ class _Emitter:
         if self.source.opsets.get("", 1) < 9 or not isinstance(body, Graph) or count < 1:
             return None
         columns = len(body.outputs) - states
+        sizes = {"input": count, "output": columns}
+        if any(
+            len(node.attributes.get(f"scan_{key}_{what}") or [0] * size) != size
+            for key, size in sizes.items()
+            for what in ("axes", "directions")
+        ):
+            return None
         if states < 0 or len(body.inputs) != len(node.inputs) or columns < 0:
             return None
         if len(node.outputs) > states + columns or not all(node.inputs):
             return None
         parts = [
             [*pair]
-            for key, size in (("input", count), ("output", columns))
+            for key, size in sizes.items()
             for pair in zip(
                 node.attributes.get(f"scan_{key}_axes") or [0] * size,
                 node.attributes.get(f"scan_{key}_directions") or [0] * size,

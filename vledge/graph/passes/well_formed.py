@@ -6,28 +6,12 @@ one never runs, and no pass need be ready for it.
 
 from __future__ import annotations
 
-from typing import Final
-
 from vledge.errors import FormatError, UnsupportedError
 from vledge.formats.graph_definition import Graph, Node
 from vledge.graph.passes.program import Program
-from vledge.graph.registry import find
+from vledge.graph.registry import find, known_operators
 
 __all__ = ["is_well_formed"]
-
-# How many inputs an operator that passes look for has, and how many of them cannot be left out:
-# the registry knows it of plain functions only.
-_INPUTS: Final[dict[str, tuple[int, int]]] = {
-    **dict.fromkeys(("Cast", "Identity", "Neg", "Not", "Relu", "Sigmoid", "Tanh", "Transpose"), (1, 1)),
-    **dict.fromkeys(("Add", "And", "Div", "Equal", "Gather", "Less", "MatMul", "Mul"), (2, 2)),
-    **dict.fromkeys(("Greater", "GreaterOrEqual", "LessOrEqual", "Or", "Sub", "Expand"), (2, 2)),
-    **dict.fromkeys(("Conv", "ConvTranspose", "Gemm"), (3, 2)),
-    **dict.fromkeys(("Reshape", "Split", "Squeeze", "Unsqueeze"), (2, 1)),
-    "BatchNormalization": (5, 5),
-    "Slice": (5, 1),
-    "Where": (3, 3),
-}
-
 
 def is_well_formed(program: Program) -> bool:
     """Of the program's graph and all graphs inside of it."""
@@ -42,12 +26,9 @@ def _is(program: Program, graph: Graph) -> bool:
 
 
 def _node_is(program: Program, node: Node) -> bool:
-    most, needed = _INPUTS.get(node.op_type, (len(node.inputs), 0)) if not node.domain else (9**9, 0)
-    if not needed <= len(node.inputs) <= most or not all(node.inputs[:needed]):
-        return False
     entry = find(node.op_type, node.domain, program.opsets.get(node.domain, 1))
-    if entry is None:
-        return bool(node.outputs)  # an operator of the fallback's, or the graph is refused
+    if entry is None:  # the fallback's, or the graph is refused
+        return (node.domain, node.op_type) not in known_operators() and bool(node.outputs)
     try:
         entry.bind(node)
     except (FormatError, UnsupportedError):

@@ -1,0 +1,78 @@
+"""How many inputs the operators that are made by factories take: fewest, and most or None.
+
+What a factory returns is known only when it has been called, and it may look at inputs before; so
+their number is looked up here. Source: Operators.md, of the versions that are registered.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["inputs_of"]
+
+_Arity = tuple[int, int | None]
+
+_ARITY: Final[dict[str, _Arity]] = {
+    **dict.fromkeys(("Constant", "RandomNormal", "RandomUniform", "SequenceEmpty"), (0, 0)),
+    **dict.fromkeys(
+        """
+        AveragePool Bernoulli BitCast BlackmanWindow Cast ConstantOfShape DepthToSpace Dropout
+        EyeLike Gelu GlobalLpPool HammingWindow HannWindow Hardmax LRN LogSoftmax LpNormalization
+        LpPool MaxPool Multinomial RandomNormalLike RandomUniformLike Softmax SpaceToDepth
+        """.split(),  # noqa: SIM905
+        (1, 1),
+    ),
+    **dict.fromkeys(
+        """
+        ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd
+        ReduceSum ReduceSumSquare Split Squeeze
+        """.split(),  # noqa: SIM905
+        (1, 2),
+    ),
+    **dict.fromkeys(
+        "BitShift CastLike Gather MatMul Pow RMSNormalization Reshape Unsqueeze".split(),  # noqa: SIM905
+        (2, 2),
+    ),
+    **dict.fromkeys(
+        """
+        Conv ConvRelu ConvTranspose DequantizeLinear Gemm LayerNormalization QuantizeLinear
+        TensorScatter
+        """.split(),  # noqa: SIM905
+        (2, 3),
+    ),
+    **dict.fromkeys(
+        "Col2Im GroupNormalization Range Scatter ScatterElements ScatterND".split(),  # noqa: SIM905
+        (3, 3),
+    ),
+    "BatchNormalization": (5, 5),
+    "ConvInteger": (2, 4),
+    "DynamicQuantizeLSTM": (12, 12),
+    "Einsum": (1, None),
+    "GRU": (3, 6),
+    "LSTM": (3, 8),
+    "MatMulInteger": (2, 4),
+    "MelWeightMatrix": (5, 5),
+    "Pad": (2, 4),
+    "QLinearConv": (8, 9),
+    "QLinearMatMul": (8, 8),
+    "RNN": (3, 6),
+    "Resize": (1, 4),
+    "Slice": (3, 5),
+    "Upsample": (2, 2),
+}
+
+# Those whose inputs were attributes in versions until then.
+_BEFORE: Final[dict[tuple[str, int], _Arity]] = {
+    ("Pad", 2): (1, 1),
+    ("Resize", 10): (2, 2),
+    ("Slice", 1): (1, 1),
+    ("Split", 2): (1, 1),
+    ("Squeeze", 1): (1, 1),
+    ("Unsqueeze", 1): (1, 1),
+    ("Upsample", 7): (1, 1),
+}
+
+
+def inputs_of(op_type: str, since: int) -> _Arity:
+    """Of a factory's operator in the version of that opset; any number where none is known."""
+    return _BEFORE.get((op_type, since), _ARITY.get(op_type, (0, None)))
