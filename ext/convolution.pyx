@@ -14,6 +14,7 @@ cimport numpy as cnp
 import numpy as np
 
 from vledge import threads as thread_settings
+from vledge._ext.arrays cimport float_number, readable
 from vledge._ext.isa cimport VL_AS_IT_IS, VL_BOUND, VL_LEAKY, kernels_for, vl_epilogue, vl_kernels
 from vledge._ext.recurrent cimport parallel
 
@@ -165,11 +166,17 @@ cdef class Convolution:
     cdef object given_bias
 
     def __init__(self, weight, bias, strides, dilations, groups=1, transposed=False, winograd=False):
+        if self.kept is not None:
+            raise TypeError("a Convolution is made once: others hold what it has laid out")
+        number = float_number(weight, "weight")
+        weight = readable(weight, "weight", number, -1, False)
+        if bias is not None:
+            bias = readable(bias, "bias", number, 1, False)
         rank = weight.ndim - 2
         if not 1 <= rank <= MOST_AXES:
             raise ValueError(f"the kernel has {rank} spatial axes, expected 1 to {MOST_AXES}")
-        if weight.dtype not in (np.float32, np.float64):
-            raise ValueError(f"weight has dtype {weight.dtype}, expected float32 or float64")
+        if len(strides) != rank or len(dilations) != rank or min(*strides, *dilations) < 1:
+            raise ValueError(f"strides {tuple(strides)} and dilations {tuple(dilations)} must be {rank} positive numbers")
         self.dtype, self.transposed, self.groups = weight.dtype, transposed, groups
         self.kernel, self.strides, self.dilations = weight.shape[2:], tuple(strides), tuple(dilations)
         reach = [k * d + s for k, d, s in zip(self.kernel, self.dilations, self.strides)]
@@ -181,8 +188,8 @@ cdef class Convolution:
             raise ValueError(f"groups is {groups}, there are {self.in_channels} and {self.out_channels} channels")
         if self.in_channels == 0 or self.out_channels == 0 or 0 in self.kernel:
             raise ValueError(f"weight has the shape {weight.shape}, expected no axis of size 0")
-        if bias is not None and (bias.shape != (self.out_channels,) or bias.dtype != weight.dtype):
-            raise ValueError("bias must be [M], of the weight's dtype")
+        if bias is not None and bias.shape != (self.out_channels,):
+            raise ValueError(f"bias has shape {bias.shape}, expected ({self.out_channels},)")
         self.kept = []
         cdef vl_convolution *v = &self.convolution
         v.kernels = kernels_for(self.dtype == np.float64)
@@ -316,6 +323,8 @@ cdef class Convolution:
 
     def weight(self):
         """The weights bit for bit as given; Winograd's are not kept that way: ValueError."""
+        if self.kept is None:
+            raise TypeError("this Convolution has no weights")
         if self.convolution.form == VL_BY_WINOGRAD:
             raise ValueError("weights that are packed for Winograd's products cannot be given back")
         inside, outside = self.in_channels // self.groups, self.out_channels // self.groups
@@ -341,7 +350,7 @@ cdef class Convolution:
         """``[M]`` or None."""
         return self.given_bias
 
-    def __call__(self, cnp.ndarray x, sizes, before, low=None, high=None, slope=None, threads=None):
+    def __call__(self, x, sizes, before, low=None, high=None, slope=None, threads=None):
         """``x [N, C, *spatial] -> [N, M, *sizes]``, a view of a new array with channels last.
 
         before : pads before each axis or, transposed, what is cut off there; what comes after follows from sizes
@@ -353,27 +362,31 @@ cdef class Convolution:
         cdef int rank = len(self.kernel), axis
         cdef int missing = MOST_AXES - rank
         cdef ptrdiff_t itemsize = self.convolution.itemsize
-        if x.dtype != self.dtype:
-            raise ValueError(f"x has dtype {x.dtype}, the weights have {self.dtype}")
-        if x.ndim != 2 + rank or (<object>x).shape[1] != self.in_channels:
-            raise ValueError(
-                f"x has the shape {(<object>x).shape}, expected {2 + rank} axes and {self.in_channels} channels")
-        if not cnp.PyArray_ISALIGNED(x) or any(stride % itemsize for stride in (<object>x).strides):
-            x = x.copy()
-        result = np.empty(((<object>x).shape[0], *sizes, self.out_channels), self.dtype)
+        if self.kept is None:
+            raise TypeError("this Convolution has no weights")
+        cdef cnp.ndarray x_array = readable(
+            x, "x", cnp.NPY_FLOAT64 if itemsize == 8 else cnp.NPY_FLOAT32, 2 + rank, False)
+        x = x_array
+        if x.shape[1] != self.in_channels:
+            raise ValueError(f"x has the shape {x.shape}, expected {self.in_channels} channels")
+        if len(sizes) != rank or len(before) != rank or min(sizes) < 0:
+            raise ValueError(f"sizes {tuple(sizes)} and before {tuple(before)} must be {rank} numbers, sizes not negative")
+        if any(stride % itemsize for stride in x.strides):
+            x = x_array = x.copy()
+        result = np.empty((x.shape[0], *sizes, self.out_channels), self.dtype)
         c.convolution = &self.convolution
-        c.x = cnp.PyArray_DATA(x)
+        c.x = cnp.PyArray_DATA(x_array)
         c.out = cnp.PyArray_DATA(result)
-        c.samples = cnp.PyArray_DIM(x, 0)
-        c.x_sample = cnp.PyArray_STRIDE(x, 0) // itemsize
-        c.x_channel = cnp.PyArray_STRIDE(x, 1) // itemsize
+        c.samples = cnp.PyArray_DIM(x_array, 0)
+        c.x_sample = cnp.PyArray_STRIDE(x_array, 0) // itemsize
+        c.x_channel = cnp.PyArray_STRIDE(x_array, 1) // itemsize
         c.transposed = self.transposed
         c.pool[0], c.pool[1], c.divisor = 1, 1, 0
         for axis in range(MOST_AXES):
             c.in_size[axis], c.out_size[axis], c.before[axis], c.x_strides[axis] = 1, 1, 0, 0
             if axis >= missing:
-                c.in_size[axis] = cnp.PyArray_DIM(x, 2 + axis - missing)
-                c.x_strides[axis] = cnp.PyArray_STRIDE(x, 2 + axis - missing) // itemsize
+                c.in_size[axis] = cnp.PyArray_DIM(x_array, 2 + axis - missing)
+                c.x_strides[axis] = cnp.PyArray_STRIDE(x_array, 2 + axis - missing) // itemsize
                 c.out_size[axis] = sizes[axis - missing]
                 c.before[axis] = before[axis - missing]
         epilogue.kind, epilogue.slopes, epilogue.channel = VL_AS_IT_IS, NULL, 0
@@ -385,6 +398,8 @@ cdef class Convolution:
             epilogue.kind = VL_LEAKY
             if isinstance(slope, np.ndarray):
                 slope = np.require(slope, self.dtype, "CA")
+                if slope.shape != (self.out_channels,):
+                    raise ValueError(f"slope has shape {slope.shape}, expected ({self.out_channels},)")
                 epilogue.slopes = <const void *><size_t>slope.ctypes.data
             else:
                 epilogue.slope = slope

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from vledge._ext import isa, packing, weights
-from vledge._ext.product import Product, Taps
+from vledge._ext.convolution import Convolution
+from vledge._ext.product import Product
 from vledge._ext.recurrent import Stepper, run, run_padded
 from vledge._ext.streaming import StreamingStack
 from vledge._ext.weights import Direction
@@ -42,7 +43,8 @@ GRU = [Direction("gru", numbers(3 * H, I), numbers(3 * H, H), numbers(3 * H), nu
 SIZES, ORDER = integers(3, 2, 2), integers(2, 0, 1)
 PACKED, PADDED = numbers(7, I), numbers(4, B, I)
 H_0, C_0 = numbers(1, B, P), numbers(1, B, H)
-WEIGHT, TAPS = numbers(70, I), numbers(3, 70)
+WEIGHT = numbers(70, I)
+KERNEL, SIGNAL = numbers(6, 4, 3), numbers(2, 4, 7)
 FALLING = integers(1, 2, 0)  # of the lengths of these:
 SEQUENCES = [numbers(n, I) for n in (2, 3, 3)]
 
@@ -74,6 +76,10 @@ def given(**changes):
     return unpacked(Direction("lstm", **{**W, **changes}))
 
 
+def slid(convolution, x):
+    return convolution(x, [5], [0])
+
+
 # name of the door and of its argument -> (call with one array, an array that it takes)
 READ = {
     **{f"Direction {n}": (lambda a, n=n: given(**{n: a}), W[n]) for n in W},
@@ -85,9 +91,13 @@ READ = {
     "Product weight": (lambda a: Product(a).weight(), WEIGHT),
     "Product bias": (lambda a: Product(WEIGHT, a).bias(), numbers(70)),
     "Product x": (Product(WEIGHT, numbers(70)), numbers(3, 4, I)),
-    "Taps weight": (lambda a: Taps(a)(numbers(2, 3, 70) * 0 + 1), TAPS),
-    "Taps bias": (lambda a: Taps(TAPS, a)(np.ones((2, 3, 70), np.float32)), numbers(70)),
-    "Taps x": (Taps(TAPS), numbers(2, 3, 70)),
+    "Convolution weight": (lambda a: Convolution(a, None, [1], [1]).weight(), KERNEL),
+    "Convolution bias": (lambda a: slid(Convolution(KERNEL, a, [1], [1]), SIGNAL), numbers(6)),
+    "Convolution x": (lambda a: slid(Convolution(KERNEL, None, [1], [1]), a), SIGNAL),
+    "Convolution x, by channel": (
+        lambda a: slid(Convolution(KERNEL[:4, :1], None, [1], [1], groups=4), a),
+        SIGNAL,
+    ),
     "isa exp": (lambda a: isa.apply("exp", a), numbers(9, 17)),
     "isa tanh": (lambda a: isa.apply("tanh", a), numbers(9, 17)),
     "isa sigmoid": (lambda a: isa.apply("sigmoid", a), numbers(9, 17)),
@@ -296,7 +306,7 @@ def test_what_is_not_numbers_of_the_dtype_is_refused(door, form):
         return  # of arrays: sequences as good as in a list
     # isa and the weights' doors are for both precisions
     assert form.startswith("other precision"), "read as numbers that it does not hold"
-    assert door.startswith(("isa", "pack", "Product weight", "Taps weight"))
+    assert door.startswith(("isa", "pack", "Product weight", "Convolution weight"))
 
 
 @pytest.mark.parametrize("form", [*SAME, *SHAPES, *WRONG])
@@ -397,7 +407,7 @@ def test_lists_that_are_no_layer(directions):
 
 
 def test_objects_without_weights():
-    for kind in (Direction, Product, Taps, Stepper):
+    for kind in (Direction, Product, Convolution, Stepper):
         unmade = kind.__new__(kind)
         calls = [lambda u=unmade: u(PADDED), lambda u=unmade: u.step(PADDED[0], None)]
         names = ("weight_ih", "weight_hh", "weight_hr", "bias_ih", "bias_hh", "weight", "bias")
@@ -417,9 +427,10 @@ def test_what_is_made_is_not_made_again():
     with pytest.raises(TypeError, match="made once"):
         direction.__init__("gru", numbers(3, 1), numbers(3, 1))
     np.testing.assert_array_equal(running.step(PADDED[0]), before)
-    for one in (Product(WEIGHT), Taps(TAPS)):
-        with pytest.raises(TypeError, match="made once"):
-            one.__init__(WEIGHT)
+    with pytest.raises(TypeError, match="made once"):
+        Product(WEIGHT).__init__(WEIGHT)
+    with pytest.raises(TypeError, match="made once"):
+        Convolution(KERNEL, None, [1], [1]).__init__(KERNEL, None, [1], [1])
 
 
 def test_a_list_changed_after_it_was_given():
