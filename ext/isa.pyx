@@ -15,6 +15,7 @@ cnp.import_array()
 
 cdef extern from "simd/dispatch.h" nogil:
     const vl_kernels *vl_runnable(int i, int f64)
+    int vl_has_dots(const vl_kernels *kernels)
     const char *vl_cpu_features()
 
 cdef extern from "simd/micro.h" nogil:
@@ -34,6 +35,7 @@ cdef extern from "simd/micro.h" nogil:
         VL_MICRO_COUNT
 
 cdef str chosen = None
+cdef str chosen_way = None
 
 
 def runnable() -> tuple:
@@ -85,6 +87,28 @@ cdef const vl_kernels *kernels_for(bint f64) except NULL:
             break
         i += 1
     return last
+
+
+def integer_ways() -> tuple:
+    """How the selected instruction set can multiply bytes on this CPU, best first: "dots" (VNNI), "pairs"."""
+    return ("dots", "pairs") if vl_has_dots(kernels_for(False)) else ("pairs",)
+
+
+def select_integers(name=None) -> str:
+    """Select the way by name for models opened from now on; None takes the best."""
+    global chosen_way
+    if name is not None and name not in integer_ways():
+        raise ValueError(f"integer products by {name!r} cannot run here; there are {', '.join(integer_ways())}")
+    chosen_way = name
+    return selected_integers()
+
+
+def selected_integers() -> str:
+    """The way that models opened from now on will use; ``VLEDGE_VNNI=0`` takes "pairs"."""
+    ways = integer_ways()
+    if chosen_way in ways:
+        return chosen_way
+    return "pairs" if os.environ.get("VLEDGE_VNNI") == "0" else ways[0]
 
 
 def lanes(dtype) -> int:

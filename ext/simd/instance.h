@@ -18,6 +18,8 @@
 #include "taps.h"
 #include "transpose.h"
 #include "reduce.h"
+#include "integer.h"
+#include "quantise.h"
 #include "cells.h"
 
 #ifdef VL_CLANG_TARGET

@@ -213,6 +213,44 @@ typedef struct {
     void *out, *mean, *inverse;
 } vl_norm;
 
+/* Rows of bytes times packed weights, in int32, exact: w[group of 4][k / 4][vector in group][L][k % 4].
+ *
+ *   total[r][c] = sum over k of (x[r][k] - x_zeros[r]) (w[k][c] - zeros[c])
+ *
+ * as the sum of x w less x_zeros[r] sums[c] and zeros[c] x_sums[r], where sums[c] is that of w[k][c] - zeros[c].
+ * Row r of x starts at x + x_rows[r] and has 4 * quads bytes; w has zeros from the depth on. Vectors [first, last) are
+ * computed; first is a multiple of 4. Columns are as vl_product's. The result is total, or with `scales`, in float,
+ *
+ *   out[r][c] = total * (x_scale * scales[c]) + bias[c] + add[r][c] */
+typedef struct {
+    ptrdiff_t rows, quads;
+    ptrdiff_t first, last, vectors, columns;
+    const uint8_t *x;
+    const ptrdiff_t *x_rows;
+    const int32_t *x_zeros, *x_sums;    /* x_sums: where there are zeros */
+    const uint8_t *w;                   /* as the kernel wants them: VL_INTEGER_OFFSETS is already added */
+    const int32_t *zeros;               /* [vectors][L], with that offset, or NULL: all are 0 */
+    const int32_t *sums;                /* [vectors][L] */
+    const float *scales;                /* [vectors][L] or NULL */
+    float x_scale;
+    const float *bias;                  /* [vectors][L] or NULL */
+    const float *add;  ptrdiff_t ld_add; /* or NULL; may be out */
+    void *out;         ptrdiff_t ld_out;
+} vl_byte_product;
+
+/* Two ways: by products of 16-bit numbers, which every CPU has, and by an instruction that sums four products of bytes
+ * (VNNI). The first takes weights as uint8, the second as int8: what is added to signed weights. */
+enum { VL_BY_PAIRS, VL_BY_DOTS, VL_INTEGER_WAYS };
+#define VL_INTEGER_OFFSETS {128, 0}
+
+/* out[k] = round(x[k] / scale) + zero, within [low, high], a byte; the sum of them */
+typedef struct {
+    ptrdiff_t n;
+    const float *x;
+    float scale, zero, low, high;
+    uint8_t *out;
+} vl_quantising;
+
 typedef struct {
     const char *isa;                    /* the name that VLEDGE_ISA takes */
     int lanes;
@@ -240,6 +278,14 @@ typedef struct {
     void (*reduce)(const vl_reduction *);
     void (*softmax)(const vl_softmax *);
     void (*norm)(const vl_norm *);
+    void (*integers[VL_INTEGER_WAYS])(const vl_byte_product *);
+    int32_t (*quantise)(const vl_quantising *);
+    /* bounds[0] = the least of bounds[0] and all x, bounds[1] the greatest; NaN if one is NaN */
+    void (*range)(ptrdiff_t n, const float *x, float *bounds);
+    /* y = (x - zero) scale, of uint8 or int8 */
+    void (*dequantise)(ptrdiff_t n, const void *x, int is_signed, int32_t zero, float scale, float *y);
+    /* The cell alone: pre[row][panel][gate][L] are the gates' whole sums. */
+    void (*lstm_cell)(const vl_step *);
 } vl_kernels;
 
 #endif

@@ -1,6 +1,8 @@
 #if defined(__x86_64__)
 #define VL_F64 0
 #define VL_TABLE vl_table_avx512_f32
+#include "dots.h"
+#define VL_INTEGERS_BY_DOTS vl_integers_avx512vnni
 #include "isa_avx512.h"
 #include "instance.h"
 #else

@@ -1,5 +1,6 @@
-"""Which nodes of a graph run as one instruction: runs of element-wise operators, as chains, and
-convolutions with the chain and the pool that follow."""
+"""Which nodes of a graph run as one instruction: runs of element-wise operators, as chains,
+convolutions with the chain and the pool that follow, and products of integers with what makes
+them real numbers."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ from vledge.formats.graph_definition import Graph, Node
 from vledge.graph.native.chain import Chain, Parameters, Value
 from vledge.graph.native.expressions import added, expressible
 from vledge.graph.native.families.convolution import chained, pooled
-from vledge.graph.native.lowering import Lowered, Site, lowered
+from vledge.graph.native.integer_joints import integer_joints
+from vledge.graph.native.lowering import Joint, Lowered, Site, lowered
 from vledge.graph.passes.program import captured
 
 __all__ = ["Cluster", "chain_of", "clusters"]
@@ -41,8 +43,10 @@ class Cluster:
 def clusters(graph: Graph, site: Callable[[Node], Site]) -> list[Cluster]:
     """The graph's nodes, in order, each in one cluster. If, Loop and Scan are nobody's to join."""
     sites = [site(node) for node in graph.nodes]
-    runs = _runs(graph, sites)
+    joints = integer_joints(sites, _readers(graph))
+    runs = _runs(graph, sites, {place for joint in joints for place in joint.places})
     convolutions = _convolutions(graph, sites, runs)
+    convolutions |= {joint.places[-1]: joint for joint in joints}
     runs = {end: run for end, run in runs.items() if len(run) > 1 and end not in convolutions}
     joined = {place for run in runs.values() for place in run[:-1]}
     joined |= {place for joint in convolutions.values() for place in joint.places[:-1]}
@@ -84,14 +88,14 @@ def _chain_lowered(sites: Sequence[Site], result: str) -> Lowered | None:
     return Lowered("chain", made.ints, made.floats, inputs=made.operands, outputs=[result])
 
 
-def _runs(graph: Graph, sites: Sequence[Site]) -> dict[int, list[int]]:
+def _runs(graph: Graph, sites: Sequence[Site], taken: set[int]) -> dict[int, list[int]]:
     """Places of nodes that are one chain, in order, by the place of the last."""
     readers = _readers(graph)
     small = _small(sites)
     last_of: dict[int, int] = {}
     runs: dict[int, list[int]] = {}
     for place in range(len(sites) - 1, -1, -1):
-        if not expressible(sites[place]):
+        if place in taken or not expressible(sites[place]):
             continue
         places = readers.get(sites[place].node.outputs[0], set())
         ends = {last_of.get(reader) for reader in places}
@@ -110,22 +114,14 @@ def _runs(graph: Graph, sites: Sequence[Site]) -> dict[int, list[int]]:
     return runs
 
 
-@dataclass(frozen=True)
-class _Joint:
-    """Places of a convolution and of what runs with it, and their instruction."""
-
-    places: list[int]
-    lowered: Lowered
-
-
 def _convolutions(
     graph: Graph, sites: Sequence[Site], runs: dict[int, list[int]]
-) -> dict[int, _Joint]:
+) -> dict[int, Joint]:
     """Convolutions with the chain, and then the pool, that alone reads each one's result; by the
     place of the last."""
     readers = _readers(graph)
     last_of = {place: end for end, run in runs.items() for place in run}
-    joints: dict[int, _Joint] = {}
+    joints: dict[int, Joint] = {}
 
     def reader(place: int, where: Callable[[int], int | None]) -> int | None:
         """`where` of all who read a node's result, if that is the same."""
@@ -136,27 +132,27 @@ def _convolutions(
         if own.node.op_type not in _CONVOLUTIONS:
             continue
         made = lowered(own)
-        joint = None if made is None else _Joint([place], made)
+        joint = None if made is None else Joint([place], made)
         end = reader(place, last_of.get)
         if joint is not None and end is not None:
             joint = _with_chain(joint, sites, runs[end]) or joint
         last = None if joint is None else reader(joint.places[-1], lambda other: other)
         if joint is not None and last is not None and last >= 0 and _is_pool(sites[last].node):
             both = pooled(joint.lowered, sites[last])
-            joint = joint if both is None else _Joint([*joint.places, last], both)
+            joint = joint if both is None else Joint([*joint.places, last], both)
         if joint is not None and len(joint.places) > 1:
             # of two convolutions that are added the later one takes the chain
             joints[place if end is None or end not in joint.places else end] = joint
     return {joint.places[-1]: joint for joint in joints.values()}
 
 
-def _with_chain(convolution: _Joint, sites: Sequence[Site], run: list[int]) -> _Joint | None:
+def _with_chain(convolution: Joint, sites: Sequence[Site], run: list[int]) -> Joint | None:
     name, result = sites[convolution.places[0]].node.outputs[0], sites[run[-1]].node.outputs[0]
     chain = chain_of([sites[k] for k in run], result, first=name)
     if chain is None or chain.operands[0] != name:
         return None
     both = chained(convolution.lowered, chain, result)
-    return None if both is None else _Joint([*convolution.places, *run], both)
+    return None if both is None else Joint([*convolution.places, *run], both)
 
 
 def _is_pool(node: Node) -> bool:
