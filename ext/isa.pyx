@@ -15,7 +15,7 @@ cnp.import_array()
 
 cdef extern from "simd/dispatch.h" nogil:
     const vl_kernels *vl_runnable(int i, int f64)
-    int vl_has_dots(const vl_kernels *kernels)
+    int vl_has_way(const vl_kernels *kernels, int way)
     const char *vl_cpu_features()
 
 cdef extern from "simd/micro.h" nogil:
@@ -36,6 +36,7 @@ cdef extern from "simd/micro.h" nogil:
 
 cdef str chosen = None
 cdef str chosen_way = None
+WAYS = ("pairs", "dots", "bytes")   # as kernels.h numbers them
 
 
 def runnable() -> tuple:
@@ -90,8 +91,9 @@ cdef const vl_kernels *kernels_for(bint f64) except NULL:
 
 
 def integer_ways() -> tuple:
-    """How the selected instruction set can multiply bytes on this CPU, best first: "dots" (VNNI), "pairs"."""
-    return ("dots", "pairs") if vl_has_dots(kernels_for(False)) else ("pairs",)
+    """How the selected instruction set can multiply bytes on this CPU, best first: by "dots" (VNNI), "bytes", "pairs"."""
+    cdef const vl_kernels *k = kernels_for(False)
+    return tuple([way for way in ("dots", "bytes", "pairs") if vl_has_way(k, WAYS.index(way))])
 
 
 def select_integers(name=None) -> str:
@@ -104,11 +106,11 @@ def select_integers(name=None) -> str:
 
 
 def selected_integers() -> str:
-    """The way that models opened from now on will use; ``VLEDGE_VNNI=0`` takes "pairs"."""
+    """The way that models opened from now on will use; ``VLEDGE_VNNI=0`` leaves "dots" out."""
     ways = integer_ways()
     if chosen_way in ways:
         return chosen_way
-    return "pairs" if os.environ.get("VLEDGE_VNNI") == "0" else ways[0]
+    return ways[1] if ways[0] == "dots" and os.environ.get("VLEDGE_VNNI") == "0" else ways[0]
 
 
 def lanes(dtype) -> int:

@@ -13,6 +13,11 @@ int vl_read_matrix(const int64_t *ints, void *const *objects, vl_integer_matrix 
     int n = 2;
     *m = (vl_integer_matrix){.way = (int)ints[0], .depth = ints[1], .columns = ints[2], .w = objects[0],
                              .sums = objects[1]};
+    if (m->way == VL_BY_BYTES) {
+        m->starts = objects[n++];
+        m->extra_starts = objects[n++];
+        m->extras = objects[n++];
+    }
     if (ints[3] & 1)
         m->zeros = objects[n++];
     if (ints[3] & 2)
@@ -31,6 +36,9 @@ static void complete(const vl_kernels *kernels, const vl_integer_matrix *m, vl_b
     p->w = m->w;
     p->sums = m->sums;
     p->zeros = m->zeros;
+    p->starts = m->starts;
+    p->extra_starts = m->extra_starts;
+    p->extras = m->extras;
     p->scales = m->scales;
     p->bias = m->bias;
 }

@@ -9,11 +9,13 @@ typedef struct {
     int64_t depth, columns;
     const uint8_t *w;
     const int32_t *sums, *zeros; /* zeros, scales and bias: or NULL */
+    const int64_t *starts;       /* VL_BY_BYTES: kernels.h */
+    const int32_t *extra_starts, *extras;
     const float *scales, *bias;
 } vl_integer_matrix;
 
 /* As an instruction names it. ints: the way, depth, columns, and which of zeros (1), scales (2) and bias (4) there are;
- * objects: w, sums, and those. Answers how many objects that are. */
+ * objects: w, sums, by bytes starts, extra_starts and extras, and those. Answers how many objects that are. */
 enum { VL_MATRIX_INTS = 4 };
 int vl_read_matrix(const int64_t *ints, void *const *objects, vl_integer_matrix *m);
 

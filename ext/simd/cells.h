@@ -348,6 +348,9 @@ VL_MAP(sigmoid)
 #ifndef VL_INTEGERS_BY_DOTS
 #define VL_INTEGERS_BY_DOTS NULL
 #endif
+#ifndef VL_INTEGERS_BY_BYTES
+#define VL_INTEGERS_BY_BYTES NULL
+#endif
 
 const vl_kernels VL_TABLE = {
     .isa = VL_ISA,
@@ -375,7 +378,7 @@ const vl_kernels VL_TABLE = {
     .softmax = vl_kernel_softmax,
     .norm = vl_kernel_norm,
 #if !VL_F64
-    .integers = {vl_kernel_integers, VL_INTEGERS_BY_DOTS},
+    .integers = {vl_kernel_integers, VL_INTEGERS_BY_DOTS, VL_INTEGERS_BY_BYTES},
     .quantise = vl_kernel_quantise,
     .range = vl_kernel_range,
     .dequantise = vl_kernel_dequantise,

@@ -64,10 +64,10 @@ const vl_kernels *vl_runnable(int i, int f64)
     return i >= 0 && i < n ? found[i] : NULL;
 }
 
-int vl_has_dots(const vl_kernels *kernels)
+int vl_has_way(const vl_kernels *kernels, int way)
 {
-    if (!kernels->integers[VL_BY_DOTS])
-        return 0;
+    if (way != VL_BY_DOTS || !kernels->integers[way])
+        return kernels->integers[way] != NULL;
 #if defined(__x86_64__)
     if (kernels == &vl_table_avx512_f32)
         return __builtin_cpu_supports("avx512vnni") != 0;

@@ -1,4 +1,4 @@
-/* Integer products by the instructions of VNNI, beside the tables of the vectors' width. */
+/* Integer products by x86's instructions for bytes, beside the tables of the vectors' width. */
 #ifndef VLEDGE_DOTS_H
 #define VLEDGE_DOTS_H
 
@@ -11,5 +11,7 @@
 
 void vl_integers_avx512vnni(const vl_byte_product *p);
 void vl_integers_avxvnni(const vl_byte_product *p);
+void vl_integers_avx512bytes(const vl_byte_product *p);
+void vl_integers_avx2bytes(const vl_byte_product *p);
 
 #endif

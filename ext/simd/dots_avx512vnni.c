@@ -10,6 +10,7 @@
 #include "vec.h"
 
 #define VL_DOT(sum, x, w) ((veci)_mm512_dpbusd_epi32((__m512i)(sum), (__m512i)(x), (__m512i)(w)))
+#define VL_DOT_SETS 2 /* the instruction takes 4 or 5 cycles */
 #define VL_DOT_NAME vl_integers_avx512vnni
 #include "integer.h"
 

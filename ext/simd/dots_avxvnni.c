@@ -10,6 +10,7 @@
 #include "vec.h"
 
 #define VL_DOT(sum, x, w) ((veci)_mm256_dpbusd_avx_epi32((__m256i)(sum), (__m256i)(x), (__m256i)(w)))
+#define VL_DOT_SETS 2 /* the instruction takes 4 or 5 cycles */
 #define VL_DOT_NAME vl_integers_avxvnni
 #include "integer.h"
 

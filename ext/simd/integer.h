@@ -6,7 +6,8 @@
  * By pairs: a lane holds four bytes of a column, k to k + 3. As 16-bit numbers they are the even ones, and, shifted,
  * the odd ones; so are x's. Both are unsigned: a pair of products is below 2 * 255 * 255, and nothing saturates.
  * By dots: the instruction multiplies x's unsigned bytes by signed ones and adds all four to the lane. It does not
- * saturate either (the one that does is vpdpbusds).
+ * saturate either (the one that does is vpdpbusds). By bytes: the same from two instructions, where the weights are such
+ * that the first of them does not saturate.
  */
 #if !VL_F64
 
@@ -14,7 +15,7 @@ typedef int32_t vl_lanes __attribute__((vector_size(VL_BYTES), aligned(4), may_a
 
 #ifdef VL_DOT
 typedef veci vl_fours;
-enum { VL_INTEGER_SETS = 2 };
+enum { VL_INTEGER_SETS = VL_DOT_SETS };
 VL_INLINE vl_fours vl_fours_of(veci bytes) { return bytes; }
 VL_INLINE veci vl_add_products(veci sum, vl_fours x, vl_fours w) { return VL_DOT(sum, x, w); }
 #define VL_INTEGER_NAME VL_DOT_NAME
@@ -101,7 +102,7 @@ VL_INLINE void vl_integer_tile(const int sets, const int rows, const int vectors
                                ptrdiff_t vector)
 {
     veci sums[VL_INTEGER_MOST][4];
-    const uint8_t *x[VL_INTEGER_MOST], *w = p->w + vector * L * 4 * p->quads;
+    const uint8_t *x[VL_INTEGER_MOST], *w = p->w + (p->starts ? p->starts[vector / 4] : vector * L * 4 * p->quads);
 #pragma GCC unroll 8
     for (int r = 0; r < rows; r++)
         x[r] = p->x + p->x_rows[row + r];
@@ -126,15 +127,21 @@ VL_INLINE void vl_integer_tile(const int sets, const int rows, const int vectors
                     sums[set * rows + r][v] = vl_add_products(sums[set * rows + r][v], fours[r], own);
             }
         }
-    for (; quad < p->quads; quad++, w += vectors * VL_BYTES)
+    const int32_t *extra = p->extras, *last = extra;
+    if (p->starts) {
+        extra += p->extra_starts[vector / 4];
+        last += p->extra_starts[vector / 4 + 1];
+    }
+    for (; quad < p->quads || extra < last; quad++, w += vectors * VL_BYTES) {
+        ptrdiff_t four = quad < p->quads ? quad : *extra++;
 #pragma GCC unroll 8
         for (int r = 0; r < rows; r++) {
-            vl_fours four = vl_fours_of(vl_four_bytes(x[r] + 4 * quad));
+            vl_fours own = vl_fours_of(vl_four_bytes(x[r] + 4 * four));
 #pragma GCC unroll 4
             for (int v = 0; v < vectors; v++)
-                sums[r][v] =
-                    vl_add_products(sums[r][v], four, vl_fours_of(*(const vl_lanes *)(w + v * VL_BYTES)));
+                sums[r][v] = vl_add_products(sums[r][v], own, vl_fours_of(*(const vl_lanes *)(w + v * VL_BYTES)));
         }
+    }
 #pragma GCC unroll 8
     for (int r = 0; r < rows; r++)
 #pragma GCC unroll 4

@@ -228,9 +228,12 @@ typedef struct {
     const uint8_t *x;
     const ptrdiff_t *x_rows;
     const int32_t *x_zeros, *x_sums;    /* x_sums: where there are zeros */
-    const uint8_t *w;                   /* as the kernel wants them: VL_INTEGER_OFFSETS is already added */
-    const int32_t *zeros;               /* [vectors][L], with that offset, or NULL: all are 0 */
+    const uint8_t *w;                   /* uint8 or int8, as the way takes them */
+    const int32_t *zeros;               /* [vectors][L], of w as it is packed, or NULL: all are 0 */
     const int32_t *sums;                /* [vectors][L] */
+    const int64_t *starts;              /* VL_BY_BYTES: where each group's weights begin, ... */
+    const int32_t *extra_starts;        /* ... [groups + 1], which of `extras` are a group's: fours of k whose ... */
+    const int32_t *extras;              /* ... further weights stand behind the group's own; else NULL */
     const float *scales;                /* [vectors][L] or NULL */
     float x_scale;
     const float *bias;                  /* [vectors][L] or NULL */
@@ -238,10 +241,11 @@ typedef struct {
     void *out;         ptrdiff_t ld_out;
 } vl_byte_product;
 
-/* Two ways: by products of 16-bit numbers, which every CPU has, and by an instruction that sums four products of bytes
- * (VNNI). The first takes weights as uint8, the second as int8: what is added to signed weights. */
-enum { VL_BY_PAIRS, VL_BY_DOTS, VL_INTEGER_WAYS };
-#define VL_INTEGER_OFFSETS {128, 0}
+/* Ways: by products of 16-bit numbers, which every CPU has; by an instruction that sums four products of bytes (VNNI);
+ * and by one that sums two of them in 16 bits and saturates (AVX2, AVX-512 BW). That is exact while of two weights side
+ * by side neither the positive nor the negative ones sum to more than 128; of the few pairs beyond, a part stands in an
+ * extra four of k. The first way takes weights as uint8, the others as int8. A table has NULL for a way it lacks. */
+enum { VL_BY_PAIRS, VL_BY_DOTS, VL_BY_BYTES, VL_INTEGER_WAYS };
 
 /* out[k] = round(x[k] / scale) + zero, within [low, high], a byte; the sum of them */
 typedef struct {

@@ -5,6 +5,7 @@
 #if VL_HAVE_AVX_VNNI
 #define VL_INTEGERS_BY_DOTS vl_integers_avxvnni
 #endif
+#define VL_INTEGERS_BY_BYTES vl_integers_avx2bytes
 #include "isa_avx2.h"
 #include "instance.h"
 #else

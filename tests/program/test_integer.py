@@ -41,7 +41,7 @@ def test_a_way_that_cannot_run_is_refused():
 
 def test_vnni_can_be_left_out(monkeypatch):
     monkeypatch.setenv("VLEDGE_VNNI", "0")
-    assert isa.selected_integers() == "pairs"
+    assert isa.selected_integers() in set(isa.integer_ways()) - {"dots"}
 
 
 def total(a, w, a_zero, w_zero):

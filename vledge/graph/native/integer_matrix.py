@@ -12,14 +12,9 @@ from vledge._ext.weights import aligned_copy, to_vectors
 
 __all__ = ["IntegerMatrix"]
 
-_WAYS: Final = ("pairs", "dots")  # in the order of kernels.h
-_SHIFTS: Final = {  # from a weight to the byte that its way multiplies: unsigned, or signed
-    ("pairs", "i"): 128,
-    ("pairs", "u"): 0,
-    ("dots", "i"): 0,
-    ("dots", "u"): -128,
-}
 _GROUP: Final = 4  # vectors of a panel
+# "bytes" adds products of two weights and two bytes in 16 bits: 255 * 128 is below 2^15.
+_MOST_OF_TWO: Final = 128
 
 
 class IntegerMatrix:
@@ -38,14 +33,20 @@ class IntegerMatrix:
     ) -> None:
         depth, columns = w.shape
         way, lanes = isa.selected_integers(), isa.lanes(np.float32)
-        shift = _SHIFTS[way, w.dtype.kind]
+        # from a weight to the byte that is multiplied: unsigned for pairs, else signed
+        shift = {"pairs": {"i": 128, "u": 0}}.get(way, {"i": 0, "u": -128})[w.dtype.kind]
         zero = np.zeros(columns, np.int32)
         if zero_point is not None:
             zero[:] = zero_point.reshape(-1)
         sums = (w.sum(0, dtype=np.int64) - depth * zero.astype(np.int64)).astype(np.int32)
         bits = [1 if (zero + shift).any() else 0, 2 * (scale is not None), 4 * (bias is not None)]
-        self.ints: list[int] = [_WAYS.index(way), depth, columns, sum(bits)]
-        self.objects: list[Any] = [_packed(w, shift, lanes), _vectors(sums, lanes)]
+        self.ints: list[int] = [isa.WAYS.index(way), depth, columns, sum(bits)]
+        whole = _padded(w.view(np.uint8) + np.uint8(shift % 256), lanes)
+        if way == "bytes":
+            packed, *extras = _by_bytes(whole.view(np.int8), lanes)
+        else:
+            packed, extras = np.concatenate(_groups(whole, lanes)), []
+        self.objects: list[Any] = [aligned_copy(packed), _vectors(sums, lanes), *extras]
         if bits[0]:
             self.objects.append(_vectors(zero + shift, lanes))
         for parameter in (scale, bias):
@@ -59,18 +60,49 @@ def _vectors(row: np.ndarray, lanes: int) -> np.ndarray:
     return vectors
 
 
-def _packed(w: np.ndarray, shift: int, lanes: int) -> np.ndarray:
-    """``[group][k / 4][vector in group][lane][k % 4]``, zeros beyond the depth."""
-    depth, columns = w.shape
-    quads, vectors = -(-depth // 4), -(-columns // lanes)
-    whole = np.zeros((4 * quads, vectors * lanes), np.uint8)
-    whole[:depth, :columns] = w.view(np.uint8) + np.uint8(shift % 256)
-    parts: Sequence[np.ndarray] = [
-        whole[:, first * lanes : (first + _GROUP) * lanes]
-        .reshape(quads, 4, -1, lanes)
-        .transpose(0, 2, 3, 1)
-        .reshape(-1)
-        for first in range(0, vectors, _GROUP)
+def _padded(w: np.ndarray, lanes: int) -> np.ndarray:
+    """Zeros up to whole fours of k and whole vectors."""
+    whole = np.zeros((-(-w.shape[0] // 4) * 4, -(-w.shape[1] // lanes) * lanes), w.dtype)
+    whole[: w.shape[0], : w.shape[1]] = w
+    return whole
+
+
+def _groups(whole: np.ndarray, lanes: int) -> list[np.ndarray]:
+    """``[k / 4][vector in group][lane][k % 4]`` of each group of vectors, and an empty one."""
+    width = _GROUP * lanes
+    parts = [
+        whole[:, first : first + width].reshape(len(whole) // 4, 4, -1, lanes)
+        for first in range(0, whole.shape[1], width)
     ]
-    packed: np.ndarray = aligned_copy(np.concatenate([*parts, np.zeros(0, np.uint8)]))
-    return packed
+    return [*(part.transpose(0, 2, 3, 1).reshape(-1) for part in parts), whole[:0, 0]]
+
+
+def _by_bytes(whole: np.ndarray, lanes: int) -> tuple[np.ndarray, ...]:
+    """All groups' weights, where each begins, and the extra fours: a part of the pairs of weights
+    whose products could be beyond 16 bits."""
+    two = whole.reshape(-1, 2, whole.shape[1]).astype(np.int16)
+    beyond = (np.maximum(two, 0).sum(1) > _MOST_OF_TWO) | (
+        np.minimum(two, 0).sum(1) < -_MOST_OF_TWO
+    )
+    half = _MOST_OF_TWO // 2
+    near = np.where(beyond[:, None], np.clip(two, -half, half), two)
+    near, rest = (part.reshape(whole.shape).astype(np.int8) for part in (near, two - near))
+    width, fours = _GROUP * lanes, rest.reshape(-1, 4, whole.shape[1])
+    parts, starts, extras = [], [], []
+    for first in range(0, whole.shape[1], width):
+        columns = slice(first, first + width)
+        extra = np.flatnonzero(fours[:, :, columns].any((1, 2)))
+        own = np.concatenate(
+            [near[:, columns], fours[extra, :, columns].reshape(-1, near[:, columns].shape[1])]
+        )
+        starts.append(sum(part.size for part in parts))
+        parts += _groups(own, lanes)
+        extras.append(extra.astype(np.int32))
+    ends = np.cumsum([0, *map(len, extras)], dtype=np.int32)
+    none = np.zeros(1, np.int32)
+    return (
+        np.concatenate([*parts, whole[:0, 0]]),
+        np.array([*starts, 0], np.int64),
+        ends,
+        np.concatenate([*extras, none]),
+    )
