@@ -1,5 +1,5 @@
-"""Products of bytes on every instruction set and in every way, beside plain integers; and the quantised
-operators of the native program beside their Python operators."""
+"""Products of bytes on every instruction set and in every way, beside plain integers; and quantised
+operators in the native program, beside their Python operators."""
 
 import itertools
 

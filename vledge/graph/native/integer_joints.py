@@ -1,4 +1,4 @@
-"""A product or a convolution of integers, and the nodes that make real numbers of it, as one instruction.
+"""A product or convolution of integers, and the nodes that make it real, as one instruction.
 
 What quantisers write is Cast(MatMulInteger(q, w)) * (x_scale * w_scale) + bias, often with the two
 scales multiplied in a node of its own.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -15,6 +14,8 @@ __all__ = ["IntegerMatrix"]
 _GROUP: Final = 4  # vectors of a panel
 # "bytes" adds products of two weights and two bytes in 16 bits: 255 * 128 is below 2^15.
 _MOST_OF_TWO: Final = 128
+# Extra fours, of all, from which on pairs are as quick (AVX-512; AVX2: twice as many).
+_MOST_EXTRA: Final = 0.5
 
 
 class IntegerMatrix:
@@ -33,22 +34,17 @@ class IntegerMatrix:
     ) -> None:
         depth, columns = w.shape
         way, lanes = isa.selected_integers(), isa.lanes(np.float32)
-        # from a weight to the byte that is multiplied: unsigned for pairs, else signed
-        shift = {"pairs": {"i": 128, "u": 0}}.get(way, {"i": 0, "u": -128})[w.dtype.kind]
+        way, packed, extras = _packed(w, way, lanes)
         zero = np.zeros(columns, np.int32)
         if zero_point is not None:
             zero[:] = zero_point.reshape(-1)
         sums = (w.sum(0, dtype=np.int64) - depth * zero.astype(np.int64)).astype(np.int32)
-        bits = [1 if (zero + shift).any() else 0, 2 * (scale is not None), 4 * (bias is not None)]
+        zero += _shift(w, way)
+        bits = [int(zero.any()), 2 * (scale is not None), 4 * (bias is not None)]
         self.ints: list[int] = [isa.WAYS.index(way), depth, columns, sum(bits)]
-        whole = _padded(w.view(np.uint8) + np.uint8(shift % 256), lanes)
-        if way == "bytes":
-            packed, *extras = _by_bytes(whole.view(np.int8), lanes)
-        else:
-            packed, extras = np.concatenate(_groups(whole, lanes)), []
         self.objects: list[Any] = [aligned_copy(packed), _vectors(sums, lanes), *extras]
         if bits[0]:
-            self.objects.append(_vectors(zero + shift, lanes))
+            self.objects.append(_vectors(zero, lanes))
         for parameter in (scale, bias):
             if parameter is not None:
                 own = np.broadcast_to(parameter.reshape(-1).astype(np.float32), (columns,))
@@ -60,11 +56,21 @@ def _vectors(row: np.ndarray, lanes: int) -> np.ndarray:
     return vectors
 
 
-def _padded(w: np.ndarray, lanes: int) -> np.ndarray:
-    """Zeros up to whole fours of k and whole vectors."""
-    whole = np.zeros((-(-w.shape[0] // 4) * 4, -(-w.shape[1] // lanes) * lanes), w.dtype)
-    whole[: w.shape[0], : w.shape[1]] = w
-    return whole
+def _shift(w: np.ndarray, way: str) -> int:
+    """From a weight to the byte that is multiplied: unsigned for pairs, else signed."""
+    return {"pairs": {"i": 128, "u": 0}}.get(way, {"i": 0, "u": -128})[w.dtype.kind]
+
+
+def _packed(w: np.ndarray, way: str, lanes: int) -> tuple[str, np.ndarray, list[np.ndarray]]:
+    """The way that it is packed for in the end, the weights, and what "bytes" needs beside them."""
+    whole = np.zeros((-(-w.shape[0] // 4) * 4, -(-w.shape[1] // lanes) * lanes), np.uint8)
+    whole[: w.shape[0], : w.shape[1]] = w.view(np.uint8) + np.uint8(_shift(w, way) % 256)
+    if way != "bytes":
+        return way, np.concatenate(_groups(whole, lanes)), []
+    packed, *extras = _by_bytes(whole.view(np.int8), lanes)
+    if packed.size > (1 + _MOST_EXTRA) * whole.size:
+        return _packed(w, "pairs", lanes)
+    return way, packed, extras
 
 
 def _groups(whole: np.ndarray, lanes: int) -> list[np.ndarray]:

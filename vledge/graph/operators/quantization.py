@@ -115,7 +115,7 @@ def dynamic_quantize_linear(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.n
 
 
 class KnownIntegers:
-    """Constant integers as in the file, and, made when first wanted, what they are multiplied as."""
+    """Constant integers as in the file, and what they are multiplied as, made when first wanted."""
 
     def __init__(
         self,
