@@ -13,27 +13,6 @@ from vledge._ext.program import run_handler
 from vledge.graph.native.integer_matrix import IntegerMatrix
 
 
-def ways():
-    before = isa.selected()
-    found = []
-    for name in isa.runnable():
-        isa.select(name)
-        found += [(name, way) for way in isa.integer_ways()]
-    isa.select(before)
-    return found
-
-
-@pytest.fixture(params=ways(), ids="-".join)
-def integers(request):
-    """Every instruction set, and every way in which it multiplies bytes."""
-    before = isa.selected()
-    isa.select(request.param[0])
-    isa.select_integers(request.param[1])
-    yield request.param
-    isa.select_integers(None)
-    isa.select(before)
-
-
 def test_a_way_that_cannot_run_is_refused():
     with pytest.raises(ValueError, match="by 'magic' cannot run here"):
         isa.select_integers("magic")

@@ -94,7 +94,8 @@ def _by_bytes(whole: np.ndarray, lanes: int) -> tuple[np.ndarray, ...]:
     near = np.where(beyond[:, None], np.clip(two, -half, half), two)
     near, rest = (part.reshape(whole.shape).astype(np.int8) for part in (near, two - near))
     width, fours = _GROUP * lanes, rest.reshape(-1, 4, whole.shape[1])
-    parts, starts, extras = [], [], []
+    parts: list[np.ndarray] = []
+    starts, extras = [], []
     for first in range(0, whole.shape[1], width):
         columns = slice(first, first + width)
         extra = np.flatnonzero(fours[:, :, columns].any((1, 2)))

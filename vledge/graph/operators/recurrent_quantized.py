@@ -102,8 +102,8 @@ class QuantizedMatrix:
 
     @functools.cached_property
     def integers(self) -> np.ndarray:
-        """In floating point, which is exact for integers up to the width of its fraction: BLAS has no
-        integer product, so that is NumPy's fast way to the exact one. The native program has its own."""
+        """In floating point, which is exact for integers up to the width of its fraction: NumPy has
+        no quick product of integers. The native program has, and does not ask for these."""
         exact = len(self.matrix) * 255 * 255 < 1 << 24
         dtype = np.dtype(np.float32 if exact else np.float64)
         return np.ascontiguousarray(self.matrix.astype(dtype) - self.zero_point.astype(dtype))
