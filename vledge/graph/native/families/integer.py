@@ -156,7 +156,7 @@ def _convolution(
     if zero_point is not None and not _by_column(zero_point, channels):
         return None
     wrong = any((p is None) != (q is None) for p, q in zip(parameters, (scale, bias), strict=True))
-    if wrong or not 1 <= rank <= 3 or not _fits(w[0].size) or not w.size:
+    if wrong or not 1 <= rank <= 3 or not w.size or not _fits(w[0].size):
         return None
     kernel = window_of(
         site.attribute("kernel_shape") or w.shape[2:],
@@ -165,19 +165,38 @@ def _convolution(
         site.attribute("pads"),
         site.attribute("auto_pad", "NOTSET"),
     )
+    merged = _merged(groups, channels // groups)
     ints = [*window(kernel), *axes(kernel.dilations, 1), *axes(kernel.kernel, 1)]
-    ints += [groups, w.shape[1], channels // groups]
+    ints += [groups // merged, merged * w.shape[1], merged * channels // groups]
+    zeros = np.zeros(channels, w.dtype)
+    if zero_point is not None:
+        zeros[:] = zero_point.reshape(-1)
     objects: list[Any] = []
-    for part in np.split(np.arange(channels), groups):
-        taps = np.moveaxis(w[part], (0, 1), (-1, -2)).reshape(-1, len(part))
-        own = [p if p is None or p.size == 1 else p.reshape(-1)[part] for p in parameters]
-        zero = zero_point
-        if zero is not None and zero.size > 1:
-            zero = zero[part]
-        matrix = IntegerMatrix(np.ascontiguousarray(taps), zero, *own)
+    for part in np.split(np.arange(channels), groups // merged):
+        own = [p if p is None or p.size == 1 else p[part] for p in parameters]
+        matrix = IntegerMatrix(_by_tap(w[part], zeros[part], merged), zeros[part], *own)
         ints += matrix.ints
         objects += matrix.objects
     return ints, objects
+
+
+def _merged(groups: int, channels: int) -> int:
+    """How many groups are multiplied at a time, so that their channels fill a vector."""
+    most = max(isa.lanes(np.float32) // channels, 1)
+    return max(n for n in range(1, most + 1) if groups % n == 0)
+
+
+def _by_tap(w: np.ndarray, zeros: np.ndarray, groups: int) -> np.ndarray:
+    """``[M, C, *kernel]`` of some groups → ``[tap and channel of all the groups, M]``; what is not
+    of a group counts for nothing, so it is the zero point."""
+    own = len(w) // groups
+    taps = np.moveaxis(w, (0, 1), (-1, -2)).reshape(-1, w.shape[1], len(w))
+    whole = np.empty((len(taps), groups, w.shape[1], len(w)), w.dtype)
+    whole[:] = zeros
+    for group in range(groups):
+        columns = slice(group * own, (group + 1) * own)
+        whole[:, group, :, columns] = taps[:, :, columns]
+    return whole.reshape(-1, len(w))
 
 
 def _along_channels(parameter: np.ndarray | None, channels: int, rank: int) -> np.ndarray | None:
