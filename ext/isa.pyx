@@ -17,6 +17,7 @@ cnp.import_array()
 
 cdef extern from "simd/dispatch.h" nogil:
     const vl_kernels *vl_runnable(int i, int f64)
+    int vl_has_way(const vl_kernels *kernels, int way)
     const char *vl_cpu_features()
 
 cdef extern from "simd/micro.h" nogil:
@@ -36,6 +37,8 @@ cdef extern from "simd/micro.h" nogil:
         VL_MICRO_COUNT
 
 cdef str chosen = None
+cdef str chosen_way = None
+WAYS = ("pairs", "dots", "bytes")   # as kernels.h numbers them
 
 
 def runnable() -> tuple:
@@ -87,6 +90,29 @@ cdef const vl_kernels *kernels_for(bint f64) except NULL:
             break
         i += 1
     return last
+
+
+def integer_ways() -> tuple:
+    """How the selected instruction set can multiply bytes on this CPU, best first: by "dots" (VNNI), "bytes", "pairs"."""
+    cdef const vl_kernels *k = kernels_for(False)
+    return tuple([way for way in ("dots", "bytes", "pairs") if vl_has_way(k, WAYS.index(way))])
+
+
+def select_integers(name=None) -> str:
+    """Select the way by name for models opened from now on; None takes the best."""
+    global chosen_way
+    if name is not None and name not in integer_ways():
+        raise ValueError(f"integer products by {name!r} cannot run here; there are {', '.join(integer_ways())}")
+    chosen_way = name
+    return selected_integers()
+
+
+def selected_integers() -> str:
+    """The way that models opened from now on will use; ``VLEDGE_VNNI=0`` leaves "dots" out."""
+    ways = integer_ways()
+    if chosen_way in ways:
+        return chosen_way
+    return ways[1] if ways[0] == "dots" and os.environ.get("VLEDGE_VNNI") == "0" else ways[0]
 
 
 def lanes(dtype) -> int:

@@ -12,3 +12,24 @@ def instruction_set(request):
     isa.select(request.param)
     yield request.param
     isa.select(before)
+
+
+def _integer_ways():
+    before = isa.selected()
+    found = []
+    for name in isa.runnable():
+        isa.select(name)
+        found += [(name, way) for way in isa.integer_ways()]
+    isa.select(before)
+    return found
+
+
+@pytest.fixture(params=_integer_ways(), ids="-".join)
+def integers(request):
+    """Every instruction set, and every way in which it multiplies bytes."""
+    before = isa.selected()
+    isa.select(request.param[0])
+    isa.select_integers(request.param[1])
+    yield request.param
+    isa.select_integers(None)
+    isa.select(before)

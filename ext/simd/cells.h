@@ -217,6 +217,22 @@ static void vl_kernel_lstm(const vl_step *s)
     vl_step_panels(4, 4, 0, s->activations ? vl_lstm_finish_as_asked : vl_lstm_finish, s);
 }
 
+static void vl_kernel_lstm_cell(const vl_step *s)
+{
+    vl_sums acc[VL_BLOCK_ROWS];
+    const ptrdiff_t panels = (s->hidden_size + L - 1) / L;
+    for (ptrdiff_t row = 0; row < s->rows; row++)
+        for (ptrdiff_t panel = 0; panel < panels; panel += VL_BLOCK_ROWS) {
+            ptrdiff_t count = panels - panel < VL_BLOCK_ROWS ? panels - panel : VL_BLOCK_ROWS;
+            vl_units units = {(int)count, row, panel, 0, 1};
+            const real *pre = (const real *)s->pre + row * s->ld_pre + panel * 4 * L;
+            for (ptrdiff_t i = 0; i < count; i++)
+                for (int g = 0; g < 4; g++)
+                    acc[i][g] = vl_load(pre + (4 * i + g) * L);
+            vl_lstm_finish(s, &units, NULL, 0, acc);
+        }
+}
+
 /* ---- GRU, reset_after: n = tanh(x_n + s(r) (R h + b)),  h' = (1 - s(z)) n + s(z) h ---------- */
 
 /* e = exp(-z) */
@@ -428,6 +444,13 @@ VL_MAP(sigmoid)
 
 /* ---- the table ----------------------------------------------------------------------------- */
 
+#ifndef VL_INTEGERS_BY_DOTS
+#define VL_INTEGERS_BY_DOTS NULL
+#endif
+#ifndef VL_INTEGERS_BY_BYTES
+#define VL_INTEGERS_BY_BYTES NULL
+#endif
+
 const vl_kernels VL_TABLE = {
     .isa = VL_ISA,
     .lanes = L,
@@ -454,4 +477,11 @@ const vl_kernels VL_TABLE = {
     .reduce = vl_kernel_reduce,
     .softmax = vl_kernel_softmax,
     .norm = vl_kernel_norm,
+#if !VL_F64
+    .integers = {vl_kernel_integers, VL_INTEGERS_BY_DOTS, VL_INTEGERS_BY_BYTES},
+    .quantise = vl_kernel_quantise,
+    .range = vl_kernel_range,
+    .dequantise = vl_kernel_dequantise,
+#endif
+    .lstm_cell = vl_kernel_lstm_cell,
 };

@@ -1,5 +1,7 @@
 #include "dispatch.h"
 
+#include "byte_products.h"
+
 #include <string.h>
 
 #if defined(__linux__) && (defined(__aarch64__) || defined(__arm__))
@@ -62,6 +64,21 @@ const vl_kernels *vl_runnable(int i, int f64)
     return i >= 0 && i < n ? found[i] : NULL;
 }
 
+int vl_has_way(const vl_kernels *kernels, int way)
+{
+    if (way != VL_BY_DOTS || !kernels->integers[way])
+        return kernels->integers[way] != NULL;
+#if defined(__x86_64__)
+    if (kernels == &vl_table_avx512_f32)
+        return __builtin_cpu_supports("avx512vnni") != 0;
+#if VL_HAVE_AVX_VNNI
+    if (kernels == &vl_table_avx2_f32)
+        return __builtin_cpu_supports("avxvnni") != 0;
+#endif
+#endif
+    return 0;
+}
+
 const char *vl_cpu_features(void)
 {
     static char names[128];
@@ -73,6 +90,9 @@ const char *vl_cpu_features(void)
     VL_NAME("sse2") VL_NAME("avx") VL_NAME("avx2") VL_NAME("fma")
     VL_NAME("avx512f") VL_NAME("avx512bw") VL_NAME("avx512dq") VL_NAME("avx512vl")
     VL_NAME("avx512vnni")
+#if VL_HAVE_AVX_VNNI
+    VL_NAME("avxvnni")
+#endif
 #elif defined(__aarch64__) || defined(__arm__)
 #ifdef __aarch64__
     strcat(names, " neon");

@@ -20,6 +20,8 @@
 #include "transpose.h"
 #include "dots.h"
 #include "reduce.h"
+#include "integer.h"
+#include "quantise.h"
 #include "cells.h"
 
 #ifdef VL_CLANG_TARGET

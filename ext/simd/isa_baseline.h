@@ -1,6 +1,7 @@
 /* What every CPU of the architecture has: 16-byte vectors spelled in the compiler's own vector
  * extensions, without FMA. On x86-64 that is SSE2. */
 #if defined(__SSE2__)
+#include <emmintrin.h>
 #define VL_ISA "sse2"
 #else
 #define VL_ISA "generic"

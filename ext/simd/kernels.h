@@ -245,6 +245,48 @@ typedef struct {
     void *out, *mean, *inverse;
 } vl_norm;
 
+/* Rows of bytes times packed weights, in int32, exact: w[group of 4][k / 4][vector in group][L][k % 4].
+ *
+ *   total[r][c] = sum over k of (x[r][k] - x_zeros[r]) (w[k][c] - zeros[c])
+ *
+ * as the sum of x w less x_zeros[r] sums[c] and zeros[c] x_sums[r], where sums[c] is that of w[k][c] - zeros[c].
+ * Row r of x starts at x + x_rows[r] and has 4 * quads bytes; w has zeros from the depth on. Vectors [first, last) are
+ * computed; first is a multiple of 4. Columns are as vl_product's. The result is total, or with `scales`, in float,
+ *
+ *   out[r][c] = total * (x_scale * scales[c]) + bias[c] + add[r][c] */
+typedef struct {
+    ptrdiff_t rows, quads;
+    ptrdiff_t first, last, vectors, columns;
+    const uint8_t *x;
+    const ptrdiff_t *x_rows;
+    const int32_t *x_zeros, *x_sums;    /* x_sums: where there are zeros */
+    const uint8_t *w;                   /* uint8 or int8, as the way takes them */
+    const int32_t *zeros;               /* [vectors][L], of w as it is packed, or NULL: all are 0 */
+    const int32_t *sums;                /* [vectors][L] */
+    const int64_t *starts;              /* VL_BY_BYTES: where each group's weights begin, ... */
+    const int32_t *extra_starts;        /* ... [groups + 1], which of `extras` are a group's: fours of k whose ... */
+    const int32_t *extras;              /* ... further weights stand behind the group's own; else NULL */
+    const float *scales;                /* [vectors][L] or NULL */
+    float x_scale;
+    const float *bias;                  /* [vectors][L] or NULL */
+    const float *add;  ptrdiff_t ld_add; /* or NULL; may be out */
+    void *out;         ptrdiff_t ld_out;
+} vl_byte_product;
+
+/* Ways: by products of 16-bit numbers, which every CPU has; by an instruction that sums four products of bytes (VNNI);
+ * and by one that sums two of them in 16 bits and saturates (AVX2, AVX-512 BW). That is exact while of two weights side
+ * by side neither the positive nor the negative ones sum to more than 128; of the few pairs beyond, a part stands in an
+ * extra four of k. The first way takes weights as uint8, the others as int8. A table has NULL for a way it lacks. */
+enum { VL_BY_PAIRS, VL_BY_DOTS, VL_BY_BYTES, VL_INTEGER_WAYS };
+
+/* out[k] = round(x[k] / scale) + zero, within [low, high], a byte; the sum of them */
+typedef struct {
+    ptrdiff_t n;
+    const float *x;
+    float scale, zero, low, high;
+    uint8_t *out;
+} vl_quantising;
+
 typedef struct {
     const char *isa;                    /* the name that VLEDGE_ISA takes */
     int lanes;
@@ -273,6 +315,14 @@ typedef struct {
     void (*reduce)(const vl_reduction *);
     void (*softmax)(const vl_softmax *);
     void (*norm)(const vl_norm *);
+    void (*integers[VL_INTEGER_WAYS])(const vl_byte_product *);
+    int32_t (*quantise)(const vl_quantising *);
+    /* bounds[0] = the least of bounds[0] and all x, bounds[1] the greatest; NaN if one is NaN */
+    void (*range)(ptrdiff_t n, const float *x, float *bounds);
+    /* y = (x - zero) scale, of uint8 or int8 */
+    void (*dequantise)(ptrdiff_t n, const void *x, int is_signed, int32_t zero, float scale, float *y);
+    /* The cell alone: pre[row][panel][gate][L] are the gates' whole sums. */
+    void (*lstm_cell)(const vl_step *);
 } vl_kernels;
 
 #endif

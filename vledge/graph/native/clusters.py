@@ -1,5 +1,6 @@
 """Which nodes of a graph run as one instruction: runs of element-wise operators, as chains,
-LayerNormalizations written out, and convolutions with the chain and the pool that follow."""
+LayerNormalizations written out, convolutions with the chain and the pool that follow, and products of
+integers with what makes them real numbers."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ from vledge.formats.graph_definition import Graph, Node
 from vledge.graph.native.chain import Chain, Parameters, Value
 from vledge.graph.native.expressions import added, expressible
 from vledge.graph.native.families.convolution import chained, pooled
-from vledge.graph.native.lowering import Lowered, Site, lowered
+from vledge.graph.native.integer_joints import integer_joints
+from vledge.graph.native.lowering import Joint, Lowered, Site, lowered
 from vledge.graph.native.norms import written_out_norms
 from vledge.graph.passes.program import captured
 
@@ -43,13 +45,16 @@ def clusters(graph: Graph, site: Callable[[Node], Site]) -> list[Cluster]:
     """The graph's nodes, in order, each in one cluster. If, Loop and Scan are nobody's to join."""
     sites = [site(node) for node in graph.nodes]
     norms = written_out_norms(sites, _readers(graph))
-    taken = {place for norm in norms.values() for place in norm.places}
+    in_norms = {place for norm in norms.values() for place in norm.places}
+    joints = integer_joints(sites, _readers(graph))
+    taken = in_norms | {place for joint in joints for place in joint.places}
     runs = _runs(graph, sites, taken)
     convolutions = _convolutions(graph, sites, runs)
+    convolutions |= {joint.places[-1]: joint for joint in joints}
     runs = {end: run for end, run in runs.items() if len(run) > 1 and end not in convolutions}
     joined = {place for run in runs.values() for place in run[:-1]}
     joined |= {place for joint in convolutions.values() for place in joint.places[:-1]}
-    joined |= taken - norms.keys()
+    joined |= in_norms - norms.keys()
     found = []
     for place, own in enumerate(sites):
         if place in joined:
@@ -117,22 +122,14 @@ def _runs(graph: Graph, sites: Sequence[Site], taken: set[int]) -> dict[int, lis
     return runs
 
 
-@dataclass(frozen=True)
-class _Joint:
-    """Places of a convolution and of what runs with it, and their instruction."""
-
-    places: list[int]
-    lowered: Lowered
-
-
 def _convolutions(
     graph: Graph, sites: Sequence[Site], runs: dict[int, list[int]]
-) -> dict[int, _Joint]:
+) -> dict[int, Joint]:
     """Convolutions with the chain, and then the pool, that alone reads each one's result; by the
     place of the last."""
     readers = _readers(graph)
     last_of = {place: end for end, run in runs.items() for place in run}
-    joints: dict[int, _Joint] = {}
+    joints: dict[int, Joint] = {}
 
     def reader(place: int, where: Callable[[int], int | None]) -> int | None:
         """`where` of all who read a node's result, if that is the same."""
@@ -143,27 +140,27 @@ def _convolutions(
         if own.node.op_type not in _CONVOLUTIONS:
             continue
         made = lowered(own)
-        joint = None if made is None else _Joint([place], made)
+        joint = None if made is None else Joint([place], made)
         end = reader(place, last_of.get)
         if joint is not None and end is not None:
             joint = _with_chain(joint, sites, runs[end]) or joint
         last = None if joint is None else reader(joint.places[-1], lambda other: other)
         if joint is not None and last is not None and last >= 0 and _is_pool(sites[last].node):
             both = pooled(joint.lowered, sites[last])
-            joint = joint if both is None else _Joint([*joint.places, last], both)
+            joint = joint if both is None else Joint([*joint.places, last], both)
         if joint is not None and len(joint.places) > 1:
             # of two convolutions that are added the later one takes the chain
             joints[place if end is None or end not in joint.places else end] = joint
     return {joint.places[-1]: joint for joint in joints.values()}
 
 
-def _with_chain(convolution: _Joint, sites: Sequence[Site], run: list[int]) -> _Joint | None:
+def _with_chain(convolution: Joint, sites: Sequence[Site], run: list[int]) -> Joint | None:
     name, result = sites[convolution.places[0]].node.outputs[0], sites[run[-1]].node.outputs[0]
     chain = chain_of([sites[k] for k in run], result, first=name)
     if chain is None or chain.operands[0] != name:
         return None
     both = chained(convolution.lowered, chain, result)
-    return None if both is None else _Joint([*convolution.places, *run], both)
+    return None if both is None else Joint([*convolution.places, *run], both)
 
 
 def _is_pool(node: Node) -> bool:

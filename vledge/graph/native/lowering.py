@@ -25,7 +25,7 @@ import numpy as np
 from vledge.formats.graph_definition import Node
 from vledge.graph.prepared import Prepared
 
-__all__ = ["Lowered", "Site", "lowered", "lowering"]
+__all__ = ["Joint", "Lowered", "Site", "lowered", "lowering"]
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,14 @@ class Site:
     def without(self, *indices: int) -> list[str]:
         """The node's inputs, those of these indices left out."""
         return ["" if k in indices else name for k, name in enumerate(self.node.inputs)]
+
+
+@dataclass(frozen=True)
+class Joint:
+    """Places of nodes in their graph that run together, in order, and their instruction."""
+
+    places: list[int]
+    lowered: Lowered
 
 
 Lowering = Callable[[Site], Lowered | None]

@@ -97,6 +97,10 @@ def _note_outputs(node: Node, dtype: _Dtype, note: _Note) -> None:
         for name in outputs:
             note(name, dtype(node.inputs[0]))
         return
+    if node.domain == "com.microsoft" and op == "DynamicQuantizeLSTM":
+        for name in outputs:
+            note(name, np.dtype(np.float32))
+        return
     if node.domain or not outputs:
         return
     if op in ("If", "Loop", "Scan"):
@@ -130,6 +134,8 @@ def _note_outputs(node: Node, dtype: _Dtype, note: _Note) -> None:
         first = dtype(node.inputs[2]) if len(node.inputs) > 2 else np.dtype(np.uint8)
     elif op == "CastLike" and len(node.inputs) > 1:
         first = dtype(node.inputs[1])
+    elif op in ("QLinearMatMul", "QLinearConv") and len(node.inputs) > 7:
+        first = dtype(node.inputs[7])
     elif op in _AS_INPUT and len(node.inputs) > _AS_INPUT[op]:
         first = dtype(node.inputs[_AS_INPUT[op]])
     elif op in _AS_FIRST and node.inputs:

@@ -7,6 +7,7 @@ Types below a byte and float8 are refused.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -110,6 +111,49 @@ def dynamic_quantize_linear(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.n
     return _quantised(x, np.asarray(scale), zero, x.dtype), np.asarray(scale), zero
 
 
+# ---- weights that are known
+
+
+class KnownIntegers:
+    """Constant integers as in the file, and what they are multiplied as, made when first wanted."""
+
+    def __init__(
+        self,
+        integers: np.ndarray,
+        zero_point: np.ndarray | None,
+        prepare: Callable[[np.ndarray, np.ndarray | None], Any],
+    ) -> None:
+        self.integers, self.zero_point = integers, zero_point
+        self._prepare = prepare
+
+    @functools.cached_property
+    def prepared(self) -> Any:
+        return self._prepare(self.integers, self.zero_point)
+
+
+class IntegerOperator:
+    """An operator's function, and its weights, which the native program packs in its own way."""
+
+    def __init__(self, function: Callable[..., np.ndarray], weights: KnownIntegers | None) -> None:
+        self.function, self.weights = function, weights
+
+    def __call__(self, *arguments: np.ndarray | None) -> np.ndarray:
+        return self.function(*arguments)
+
+
+def _known_integers(
+    context: Context,
+    index: int,
+    zero_index: int,
+    prepare: Callable[[np.ndarray, np.ndarray | None], Any],
+) -> KnownIntegers | None:
+    integers = context.constants[index]
+    if integers is None or not _known(context, zero_index):
+        return None
+    context.release(index)
+    return KnownIntegers(integers, _constant(context, zero_index), prepare)
+
+
 # ---- integer products
 
 
@@ -131,17 +175,15 @@ def _rows(zero_point: np.ndarray | None) -> np.ndarray | None:
     return zero_point[:, None]
 
 
-def _integer_product(context: Context, b_index: int, zero_index: int) -> Callable[..., np.ndarray]:
-    """A function (a, a_zero_point, b, b_zero_point) → int32; b is prepared if it is constant."""
+def _integer_product(
+    context: Context, b_index: int, zero_index: int
+) -> tuple[Callable[..., np.ndarray], KnownIntegers | None]:
+    """A function (a, a_zero_point, b, b_zero_point) → int32, and b if it is constant."""
 
     def prepared(b: np.ndarray, zero_point: np.ndarray | None) -> np.ndarray:
         return _exact(_centred(b, zero_point), (-2,) if b.ndim > 1 else (0,))
 
-    constant = None
-    b = context.constants[b_index]
-    if b is not None and _known(context, zero_index):
-        constant = prepared(b, _constant(context, zero_index))
-        context.release(b_index)
+    constant = _known_integers(context, b_index, zero_index, prepared)
 
     def run(
         a: np.ndarray,
@@ -150,7 +192,7 @@ def _integer_product(context: Context, b_index: int, zero_index: int) -> Callabl
         b_zero_point: np.ndarray | None,
     ) -> np.ndarray:
         if constant is not None:
-            right = constant
+            right = constant.prepared
         else:
             assert b is not None
             right = prepared(b, b_zero_point)
@@ -159,7 +201,7 @@ def _integer_product(context: Context, b_index: int, zero_index: int) -> Callabl
             left -= _rows(a_zero_point).astype(right.dtype)  # type: ignore[union-attr]
         return np.matmul(left, right).astype(np.int32)
 
-    return run
+    return run, constant
 
 
 def _constant(context: Context, index: int) -> np.ndarray | None:
@@ -173,8 +215,8 @@ def _known(context: Context, index: int) -> bool:
 
 
 @prepared_operator("MatMulInteger", since=10)
-def matmul_integer(context: Context) -> Callable[..., np.ndarray]:
-    product = _integer_product(context, 1, 3)
+def matmul_integer(context: Context) -> IntegerOperator:
+    product, weights = _integer_product(context, 1, 3)
 
     def run(
         a: np.ndarray,
@@ -184,12 +226,12 @@ def matmul_integer(context: Context) -> Callable[..., np.ndarray]:
     ) -> np.ndarray:
         return product(a, a_zero_point, b, b_zero_point)
 
-    return run
+    return IntegerOperator(run, weights)
 
 
 @prepared_operator("QLinearMatMul", since=10)
-def qlinear_matmul(context: Context) -> Callable[..., np.ndarray]:
-    product = _integer_product(context, 3, 5)
+def qlinear_matmul(context: Context) -> IntegerOperator:
+    product, weights = _integer_product(context, 3, 5)
 
     def run(
         a: np.ndarray,
@@ -205,7 +247,7 @@ def qlinear_matmul(context: Context) -> Callable[..., np.ndarray]:
         scales = [_rows(a_scale), b_scale, _rows(y_scale)]
         return _rescaled(total, scales, _rows(y_zero_point))
 
-    return run
+    return IntegerOperator(run, weights)
 
 
 def _rescaled(total: np.ndarray, scales: list[Any], zero_point: Any) -> np.ndarray:
@@ -227,8 +269,9 @@ def _integer_convolution(
     group: int,
     kernel_shape: list[int] | None,
     window: dict[str, Any],
-) -> Callable[..., np.ndarray]:
-    """A function (x, x_zero_point, w, w_zero_point) → int32; pads are the input's zero point."""
+) -> tuple[Callable[..., np.ndarray], KnownIntegers | None]:
+    """A function (x, x_zero_point, w, w_zero_point) → int32; pads are the input's zero point. And w
+    if it is constant."""
     check_auto_pad(window["auto_pad"])
 
     def prepared(w: np.ndarray, zero_point: np.ndarray | None) -> Kernel:
@@ -237,11 +280,9 @@ def _integer_convolution(
         weights = _exact(_centred(w, zero_point), tuple(range(1, w.ndim)))
         return Kernel(weights, None, window_of(kernel_shape or w.shape[2:], **window), group)
 
-    constant = None
-    w = context.constants[w_index]
-    if w is not None and _known(context, zero_index):
-        constant = prepared(w, _constant(context, zero_index))
-        context.release(w_index)
+    constant = _known_integers(context, w_index, zero_index, prepared)
+    if constant is not None:
+        assert constant.prepared  # now, so that what is wrong is said at load
 
     def run(
         x: np.ndarray,
@@ -250,7 +291,7 @@ def _integer_convolution(
         w_zero_point: np.ndarray | None,
     ) -> np.ndarray:
         if constant is not None:
-            kernel = constant
+            kernel = constant.prepared
         else:
             assert w is not None
             kernel = prepared(w, w_zero_point)
@@ -259,7 +300,7 @@ def _integer_convolution(
             centred -= x_zero_point.astype(centred.dtype)
         return kernel.convolved(centred).astype(np.int32)
 
-    return run
+    return run, constant
 
 
 @prepared_operator("ConvInteger", since=10)
@@ -272,9 +313,9 @@ def conv_integer(
     kernel_shape: list[int] | None = None,
     pads: list[int] | None = None,
     strides: list[int] | None = None,
-) -> Callable[..., np.ndarray]:
+) -> IntegerOperator:
     window = {"strides": strides, "dilations": dilations, "pads": pads, "auto_pad": auto_pad}
-    convolution = _integer_convolution(context, 1, 3, group, kernel_shape, window)
+    convolution, weights = _integer_convolution(context, 1, 3, group, kernel_shape, window)
 
     def run(
         x: np.ndarray,
@@ -284,7 +325,7 @@ def conv_integer(
     ) -> np.ndarray:
         return convolution(x, x_zero_point, w, w_zero_point)
 
-    return run
+    return IntegerOperator(run, weights)
 
 
 @prepared_operator("QLinearConv", since=10)
@@ -297,9 +338,9 @@ def qlinear_conv(
     kernel_shape: list[int] | None = None,
     pads: list[int] | None = None,
     strides: list[int] | None = None,
-) -> Callable[..., np.ndarray]:
+) -> IntegerOperator:
     window = {"strides": strides, "dilations": dilations, "pads": pads, "auto_pad": auto_pad}
-    convolution = _integer_convolution(context, 3, 5, group, kernel_shape, window)
+    convolution, weights = _integer_convolution(context, 3, 5, group, kernel_shape, window)
 
     def run(
         x: np.ndarray,
@@ -320,4 +361,4 @@ def qlinear_conv(
             w_scale = w_scale.reshape(over_channels)
         return _rescaled(total, [x_scale, w_scale, y_scale], y_zero_point)
 
-    return run
+    return IntegerOperator(run, weights)

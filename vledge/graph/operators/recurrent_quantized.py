@@ -9,6 +9,7 @@ Source: ContribOperators.md; onnxruntime's dynamic_quantize_lstm.cc for what tha
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,7 @@ class QuantizedWeights(Weights):
         self._check_shapes(cell, direction, hidden_size, w_t, r_t, b, p)
         if len(scales) != 4 or any(scale is None for scale in scales):
             raise FormatError("W_scale, W_zero_point, R_scale and R_zero_point cannot be absent")
+        self.kernel = cell.kernel(self.count) if p is None else None
         self.outer_dtype = np.dtype(np.float32)
         self.dtype = np.dtype(np.float32)
         self.stepper = None
@@ -94,12 +96,17 @@ class QuantizedMatrix:
             raise FormatError(f"{name}_zero_point is {zero.dtype}, {name} is {matrix.dtype}")
         if matrix.dtype == np.int8 and zero.any():
             raise FormatError(f"{name} is signed, its zero point must be 0")
-        # Products of integers are exact in floating point up to the width of its fraction; BLAS has
-        # no integer product, so that is the fast way to the exact one.
-        exact = len(matrix) * 255 * 255 < 1 << 24
-        dtype = np.dtype(np.float32 if exact else np.float64)
+        self.matrix = matrix
+        self.zero_point = np.asarray(zero[index])
         self.scale = np.asarray(scale[index], np.float32)
-        self.integers = np.ascontiguousarray(matrix.astype(dtype) - zero[index].astype(dtype))
+
+    @functools.cached_property
+    def integers(self) -> np.ndarray:
+        """In floating point, which is exact for integers up to the width of its fraction: NumPy has
+        no quick product of integers. The native program has, and does not ask for these."""
+        exact = len(self.matrix) * 255 * 255 < 1 << 24
+        dtype = np.dtype(np.float32 if exact else np.float64)
+        return np.ascontiguousarray(self.matrix.astype(dtype) - self.zero_point.astype(dtype))
 
     def product(self, rows: np.ndarray, low: np.float32, high: np.float32) -> np.ndarray:
         """``rows @ matrix`` with rows quantized for the range from low to high."""
@@ -125,7 +132,7 @@ class QuantizedDirection(GenericDirection):
         p: np.ndarray | None,
         reverse: bool,
     ) -> None:
-        super().__init__(cell, index, w.integers.T, r.integers.T, wb, rb, p, reverse)
+        super().__init__(cell, index, w.matrix.T, r.matrix.T, wb, rb, p, reverse)
         self.input_matrix, self.recurrent_matrix = w, r
 
     def input_part(self, rows: np.ndarray, x: np.ndarray) -> np.ndarray:

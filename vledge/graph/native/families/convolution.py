@@ -30,7 +30,7 @@ def conv(site: Site) -> Lowered | None:
     known = site.prepared.function
     if not isinstance(known, KnownConv) or known.dtype != np.float32:
         return None
-    ints = [*_window(known.kernel.window), 0, 0, 0, 0, 0, 0, 0, *_NO_POOL]
+    ints = [*window(known.kernel.window), 0, 0, 0, 0, 0, 0, 0, *_NO_POOL]
     floats = [0.0, np.inf] if known.relu else []
     return Lowered(
         "conv",
@@ -52,7 +52,7 @@ def conv_transpose(site: Site) -> Lowered | None:
     more, wanted = known.output_padding, known.output_shape
     rank = len(known.kernel.window.kernel)
     ints = [
-        *_window(known.kernel.window),
+        *window(known.kernel.window),
         *axes(more or [0] * rank, 0),
         int(wanted is not None),
         *axes(wanted or [1] * rank, 1),
@@ -118,17 +118,17 @@ def _by_channel(convolution: Lowered, site: Site, rank: int) -> bool:
     return True
 
 
-def _window(window: Window) -> list[int]:
+def window(own: Window) -> list[int]:
     """Spatial axes, auto_pad, spans, strides, pads before and after."""
-    explicit = window.auto_pad == "NOTSET"
-    none = (0,) * len(window.kernel)
+    explicit = own.auto_pad == "NOTSET"
+    none = (0,) * len(own.kernel)
     return [
-        len(window.kernel),
-        _AUTO_PADS[window.auto_pad],
-        *axes(window.spans, 1),
-        *axes(window.strides, 1),
-        *axes(window.before if explicit else none, 0),
-        *axes(window.after if explicit else none, 0),
+        len(own.kernel),
+        _AUTO_PADS[own.auto_pad],
+        *axes(own.spans, 1),
+        *axes(own.strides, 1),
+        *axes(own.before if explicit else none, 0),
+        *axes(own.after if explicit else none, 0),
     ]
 
 

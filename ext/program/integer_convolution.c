@@ -1,0 +1,249 @@
+/* ConvInteger and QLinearConv with known weights: windows gathered as rows of bytes, times a matrix for each group.
+ *
+ * A sample is copied once as uint8 with channels last and its zero point around it; a window that is one run of it is
+ * read where it is. Sums go to the output, which has channels last, or by way of scratch memory to what they are in
+ * units of the output's scale. */
+#include "integer.h"
+
+enum { VL_SPATIAL = 3, VL_ROWS = 32 };      /* rows gathered at a time */
+enum { VL_THREAD_WORK = 1 << 21 };
+
+/* ints: how many spatial axes; auto_pad (0 given, 1 SAME_UPPER, 2 SAME_LOWER); for three axes each (leading ones are
+ * neutral) spans, strides, pads before, pads after, dilations, kernel; groups, channels in and out of a group; then the
+ * groups' matrices, [tap][channel] by [out]. objects: those of the matrices. */
+enum {
+    VL_RANK, VL_AUTO_PAD, VL_SPANS, VL_STRIDES = VL_SPANS + 3, VL_BEFORE = VL_STRIDES + 3, VL_AFTER = VL_BEFORE + 3,
+    VL_DILATIONS = VL_AFTER + 3, VL_KERNEL = VL_DILATIONS + 3, VL_GROUPS = VL_KERNEL + 3, VL_IN, VL_OUT, VL_MATRICES
+};
+
+typedef struct {
+    vl_frame *f;
+    const vl_instruction *i;
+    int64_t in[VL_SPATIAL], before[VL_SPATIAL], padded[VL_SPATIAL], out[VL_SPATIAL];
+    int64_t channels, columns;  /* of all groups */
+    int64_t row_bytes;
+    int direct;                 /* windows are read where they are */
+    uint8_t *sample, *gathered; /* [padded][channels]; by member [VL_ROWS][row_bytes] */
+    int32_t *zeros, *sums;      /* by member [VL_ROWS] */
+    ptrdiff_t *rows;
+    int32_t zero;
+    float scale;
+    char *to;                   /* [out][columns] */
+} vl_call;
+
+/* Sizes with pads; 0 where the window does not fit. */
+static int place(vl_call *c, const int64_t *ints)
+{
+    for (int a = 0; a < VL_SPATIAL; a++) {
+        int64_t span = ints[VL_SPANS + a], stride = ints[VL_STRIDES + a];
+        int64_t before = ints[VL_BEFORE + a], after = ints[VL_AFTER + a];
+        if (ints[VL_AUTO_PAD]) {
+            int64_t total = ((c->in[a] + stride - 1) / stride - 1) * stride + span - c->in[a];
+            total = total > 0 ? total : 0;
+            before = ints[VL_AUTO_PAD] == 2 ? total - total / 2 : total / 2;
+            after = total - before;
+        }
+        if (c->in[a] > (int64_t)1 << 32 || before > (int64_t)1 << 32 || after > (int64_t)1 << 32)
+            return 0;
+        c->before[a] = before;
+        c->padded[a] = c->in[a] + before + after;
+        if (c->padded[a] < span)
+            return 0;
+        c->out[a] = (c->padded[a] - span) / stride + 1;
+    }
+    return 1;
+}
+
+/* x [channels, ...] of one sample, as uint8 inside the pads */
+static void copy_sample(const vl_call *c, const vl_tensor *x)
+{
+    memset(c->sample, c->zero, (size_t)(c->padded[0] * c->padded[1] * c->padded[2] * c->channels));
+    vl_tensor from = *x, to = {.type = VL_U8, .axes = 4};
+    from.type = VL_U8;
+    from.axes = 4;
+    from.shape[0] = c->channels;
+    int64_t step = c->channels;
+    to.data = (char *)c->sample;
+    to.strides[0] = 1;
+    for (int a = VL_SPATIAL - 1; a >= 0; a--) {
+        from.shape[1 + a] = c->in[a];
+        to.strides[1 + a] = step;
+        to.data += c->before[a] * step;
+        step *= c->padded[a];
+    }
+    memcpy(to.shape, from.shape, sizeof to.shape);
+    vl_copy(c->f->kernels, &to, &from);
+    if (x->type != VL_I8)
+        return;
+    for (int64_t d = 0; d < c->in[0]; d++)
+        for (int64_t h = 0; h < c->in[1]; h++) {
+            char *row = to.data + d * to.strides[1] + h * to.strides[2];
+            for (int64_t k = 0; k < c->in[2] * c->channels; k++)
+                row[k] ^= (char)0x80;
+        }
+}
+
+/* Where the window of output pixel `at` begins in the sample */
+static const uint8_t *window(const vl_call *c, int64_t at)
+{
+    const int64_t *strides = c->i->ints + VL_STRIDES;
+    int64_t w = at % c->out[2], h = at / c->out[2] % c->out[1], d = at / c->out[2] / c->out[1];
+    int64_t pixel = (d * strides[0] * c->padded[1] + h * strides[1]) * c->padded[2] + w * strides[2];
+    return c->sample + pixel * c->channels;
+}
+
+static void gather(const vl_call *c, const uint8_t *from, int64_t group, uint8_t *to)
+{
+    const int64_t *dilations = c->i->ints + VL_DILATIONS, *kernel = c->i->ints + VL_KERNEL, in = c->i->ints[VL_IN];
+    const int runs = dilations[2] == 1 && in == c->channels;
+    uint8_t *first = to;
+    for (int64_t d = 0; d < kernel[0]; d++)
+        for (int64_t h = 0; h < kernel[1]; h++) {
+            const uint8_t *row =
+                from + (d * dilations[0] * c->padded[1] + h * dilations[1]) * c->padded[2] * c->channels;
+            if (runs) {
+                memcpy(to, row, (size_t)(kernel[2] * in));
+                to += kernel[2] * in;
+                continue;
+            }
+            for (int64_t w = 0; w < kernel[2]; w++, to += in)
+                memcpy(to, row + w * dilations[2] * c->channels + group * in, (size_t)in);
+        }
+    memset(to, 0, (size_t)(first + c->row_bytes - to));
+}
+
+static void convolve(void *context, int member, int members)
+{
+    const vl_call *c = context;
+    const int64_t *ints = c->i->ints;
+    const int64_t pixels = c->out[0] * c->out[1] * c->out[2], out = ints[VL_OUT];
+    const int64_t first = pixels * member / members, last = pixels * (member + 1) / members;
+    uint8_t *gathered = c->gathered + member * VL_ROWS * c->row_bytes;
+    int32_t *zeros = c->zeros + member * VL_ROWS, *sums = c->sums + member * VL_ROWS;
+    ptrdiff_t *rows = c->rows + member * VL_ROWS;
+    for (int r = 0; r < VL_ROWS; r++)
+        zeros[r] = c->zero;
+    for (int64_t at = first, count; at < last; at += count) {
+        void *const *objects = c->i->objects;
+        count = last - at < VL_ROWS ? last - at : VL_ROWS;
+        for (int64_t g = 0; g < ints[VL_GROUPS]; g++) {
+            vl_integer_matrix m;
+            objects += vl_read_matrix(ints + VL_MATRICES + g * VL_MATRIX_INTS, objects, &m);
+            const uint8_t *x = c->direct ? c->sample : gathered;
+            for (int64_t r = 0; r < count; r++) {
+                const uint8_t *from = window(c, at + r);
+                if (!c->direct)
+                    gather(c, from, g, gathered + r * c->row_bytes);
+                rows[r] = c->direct ? from - c->sample : r * c->row_bytes;
+                if (m.zeros) {
+                    int32_t sum = 0;
+                    for (int64_t k = 0; k < m.depth; k++)
+                        sum += x[rows[r] + k];
+                    sums[r] = sum;
+                }
+            }
+            vl_byte_product p = {.rows = count, .x = x, .x_rows = rows, .x_zeros = zeros, .x_sums = sums,
+                                 .x_scale = c->scale, .ld_out = c->columns,
+                                 .out = c->to + (at * c->columns + g * out) * (int64_t)sizeof(float)};
+            vl_multiply_here(c->f->kernels, &m, &p);
+        }
+    }
+}
+
+static int run(vl_frame *f, const vl_instruction *i, int requantised)
+{
+    const vl_tensor *x = vl_in(f, i, 0), *zero = vl_in(f, i, 1), *scale = requantised ? NULL : vl_in(f, i, 2);
+    const int64_t *ints = i->ints;
+    const int rank = (int)ints[VL_RANK];
+    vl_call c = {.f = f, .i = i, .channels = ints[VL_GROUPS] * ints[VL_IN], .columns = ints[VL_GROUPS] * ints[VL_OUT]};
+    if (!vl_is_bytes(x) || x->axes != 2 + rank || x->shape[1] != c.channels || c.columns == 0 || c.channels == 0)
+        return VL_DECLINED;
+    if (vl_has_in(i, 1) && !vl_is_number(zero, x->type))
+        return VL_DECLINED;
+    if (!requantised && vl_has_in(i, 2) && (!vl_is_number(scale, VL_F32) || scale->axes > 1))
+        return VL_DECLINED;
+    vl_tensor source = *x, part = *x;
+    for (int a = 0; a < VL_SPATIAL; a++) {
+        int own = a - (VL_SPATIAL - rank);
+        c.in[a] = own < 0 ? 1 : source.shape[2 + own];
+        part.strides[1 + a] = own < 0 ? 0 : source.strides[2 + own];
+    }
+    part.strides[0] = source.strides[1];
+    if (!place(&c, ints))
+        return VL_DECLINED;
+    int64_t shape[VL_MOST_AXES] = {source.shape[0], c.columns};
+    int8_t order[VL_MOST_AXES] = {0};
+    for (int a = 0; a < rank; a++) {
+        shape[2 + a] = c.out[VL_SPATIAL - rank + a];
+        order[1 + a] = (int8_t)(2 + a);
+    }
+    order[1 + rank] = 1;
+    const int64_t sizes[4] = {c.padded[0], c.padded[1], c.padded[2], c.channels};
+    if (vl_count(2 + rank, shape) < 0 || vl_count(4, sizes) < 0)
+        return VL_DECLINED;
+    vl_requantising finish;
+    vl_block *steps = NULL;
+    if (requantised) {
+        int answer = vl_read_requantising(f, vl_in(f, i, 2), vl_in(f, i, 3), vl_in(f, i, 4), vl_in(f, i, 5),
+                                          vl_has_in(i, 6), vl_in(f, i, 6), c.columns, &finish, &steps);
+        if (answer != VL_DONE)
+            return answer;
+    }
+    c.zero = (zero ? vl_byte_at(zero, 0) : 0) + (source.type == VL_I8 ? 128 : 0);
+    c.scale = scale ? *(const float *)scale->data : 1;
+    vl_integer_matrix m;
+    vl_read_matrix(ints + VL_MATRICES, i->objects, &m);
+    c.row_bytes = vl_row_bytes(&m);
+    c.direct = c.row_bytes == m.depth && ints[VL_GROUPS] == 1 && ints[VL_KERNEL] == 1 && ints[VL_KERNEL + 1] == 1 &&
+               (ints[VL_DILATIONS + 2] == 1 || ints[VL_KERNEL + 2] == 1);
+    const int64_t pixels = c.out[0] * c.out[1] * c.out[2];
+    int64_t members = pixels * c.columns * m.depth / VL_THREAD_WORK + 1;
+    members = members < f->threads ? members : f->threads;
+    const size_t own = ((size_t)vl_count(4, sizes) + 63) & ~(size_t)63;
+    const size_t gathered = ((size_t)(members * VL_ROWS * c.row_bytes) + 63) & ~(size_t)63;
+    const size_t rows = (size_t)members * VL_ROWS;
+    const size_t scratch = requantised ? (size_t)(pixels * c.columns) * sizeof(int32_t) : 0;
+    vl_block *block =
+        vl_block_new(f, own + gathered + scratch + rows * (sizeof(ptrdiff_t) + 2 * sizeof(int32_t)));
+    vl_tensor *y = NULL;
+    if (block)
+        y = vl_new_in_order(f, i, 0, requantised ? finish.type : m.scales ? VL_F32 : VL_I32, 2 + rank, shape, order);
+    if (!y) {
+        vl_block_drop(f, block);
+        vl_block_drop(f, steps);
+        return VL_NO_MEMORY;
+    }
+    c.sample = (uint8_t *)block->data;
+    c.gathered = c.sample + own;
+    c.rows = (ptrdiff_t *)(c.gathered + gathered);
+    c.zeros = (int32_t *)(c.rows + rows);
+    c.sums = c.zeros + rows;
+    c.to = requantised ? (char *)(c.sums + rows) : y->data;
+    char *out = y->data;
+    for (int64_t n = 0; n < shape[0] && pixels; n++) {
+        part.data = source.data + n * source.strides[0];
+        copy_sample(&c, &part);
+        if (members == 1)
+            convolve(&c, 0, 1);
+        else
+            f->parallel((int)members, convolve, &c);
+        if (requantised) {
+            vl_requantise(&finish, pixels, c.columns, (const int32_t *)c.to, out);
+            out += pixels * c.columns;
+        } else
+            c.to += pixels * c.columns * (int64_t)sizeof(float);
+    }
+    vl_block_drop(f, steps);
+    vl_block_drop(f, block);
+    return VL_DONE;
+}
+
+/* x, its zero point or none, its scale or none -> int32, or float where the matrices have scales */
+static int conv_integer(vl_frame *f, const vl_instruction *i) { return run(f, i, 0); }
+
+/* x, its zero point, x's, w's and y's scales, y's zero point, bias (int32) or none */
+static int qlinear_conv(vl_frame *f, const vl_instruction *i) { return run(f, i, 1); }
+
+const vl_named_handler vl_integer_convolution_handlers[] = {
+    {"conv_integer", conv_integer}, {"qlinear_conv", qlinear_conv}, {NULL, NULL},
+};

@@ -1,0 +1,115 @@
+"""A constant matrix of bytes as the integer products of ``ext/simd/integer.h`` read it."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+from vledge._ext import isa
+from vledge._ext.weights import aligned_copy, to_vectors
+
+__all__ = ["IntegerMatrix"]
+
+_GROUP: Final = 4  # vectors of a panel
+# "bytes" adds products of two weights and two bytes in 16 bits: 255 * 128 is below 2^15.
+_MOST_OF_TWO: Final = 128
+# Extra fours, of all, from which on pairs are as quick (AVX-512; AVX2: twice as many).
+_MOST_EXTRA: Final = 0.5
+
+
+class IntegerMatrix:
+    """``w [K, N]`` of int8 or uint8, packed for the instruction set that is selected now.
+
+    ``zero_point``, ``scale`` and ``bias`` are one number or ``[N]``, the last two None where the
+    result is int32. ``ints`` and ``objects`` are what handlers ask for.
+    """
+
+    def __init__(
+        self,
+        w: np.ndarray,
+        zero_point: np.ndarray | None = None,
+        scale: np.ndarray | None = None,
+        bias: np.ndarray | None = None,
+    ) -> None:
+        depth, columns = w.shape
+        way, lanes = isa.selected_integers(), isa.lanes(np.float32)
+        way, packed, extras = _packed(w, way, lanes)
+        zero = np.zeros(columns, np.int32)
+        if zero_point is not None:
+            zero[:] = zero_point.reshape(-1)
+        sums = (w.sum(0, dtype=np.int64) - depth * zero.astype(np.int64)).astype(np.int32)
+        zero += _shift(w, way)
+        bits = [int(zero.any()), 2 * (scale is not None), 4 * (bias is not None)]
+        self.ints: list[int] = [isa.WAYS.index(way), depth, columns, sum(bits)]
+        self.objects: list[Any] = [aligned_copy(packed), _vectors(sums, lanes), *extras]
+        if bits[0]:
+            self.objects.append(_vectors(zero, lanes))
+        for parameter in (scale, bias):
+            if parameter is not None:
+                own = np.broadcast_to(parameter.reshape(-1).astype(np.float32), (columns,))
+                self.objects.append(_vectors(own, lanes))
+
+
+def _vectors(row: np.ndarray, lanes: int) -> np.ndarray:
+    vectors: np.ndarray = aligned_copy(to_vectors(np.ascontiguousarray(row), 1, lanes))
+    return vectors
+
+
+def _shift(w: np.ndarray, way: str) -> int:
+    """From a weight to the byte that is multiplied: unsigned for pairs, else signed."""
+    return {"pairs": {"i": 128, "u": 0}}.get(way, {"i": 0, "u": -128})[w.dtype.kind]
+
+
+def _packed(w: np.ndarray, way: str, lanes: int) -> tuple[str, np.ndarray, list[np.ndarray]]:
+    """The way that it is packed for in the end, the weights, and what "bytes" needs beside them."""
+    whole = np.zeros((-(-w.shape[0] // 4) * 4, -(-w.shape[1] // lanes) * lanes), np.uint8)
+    whole[: w.shape[0], : w.shape[1]] = w.view(np.uint8) + np.uint8(_shift(w, way) % 256)
+    if way != "bytes":
+        return way, np.concatenate(_groups(whole, lanes)), []
+    packed, *extras = _by_bytes(whole.view(np.int8), lanes)
+    if packed.size > (1 + _MOST_EXTRA) * whole.size:
+        return _packed(w, "pairs", lanes)
+    return way, packed, extras
+
+
+def _groups(whole: np.ndarray, lanes: int) -> list[np.ndarray]:
+    """``[k / 4][vector in group][lane][k % 4]`` of each group of vectors, and an empty one."""
+    width = _GROUP * lanes
+    parts = [
+        whole[:, first : first + width].reshape(len(whole) // 4, 4, -1, lanes)
+        for first in range(0, whole.shape[1], width)
+    ]
+    return [*(part.transpose(0, 2, 3, 1).reshape(-1) for part in parts), whole[:0, 0]]
+
+
+def _by_bytes(whole: np.ndarray, lanes: int) -> tuple[np.ndarray, ...]:
+    """All groups' weights, where each begins, and the extra fours: a part of the pairs of weights
+    whose products could be beyond 16 bits."""
+    two = whole.reshape(-1, 2, whole.shape[1]).astype(np.int16)
+    beyond = (np.maximum(two, 0).sum(1) > _MOST_OF_TWO) | (
+        np.minimum(two, 0).sum(1) < -_MOST_OF_TWO
+    )
+    half = _MOST_OF_TWO // 2
+    near = np.where(beyond[:, None], np.clip(two, -half, half), two)
+    near, rest = (part.reshape(whole.shape).astype(np.int8) for part in (near, two - near))
+    width, fours = _GROUP * lanes, rest.reshape(-1, 4, whole.shape[1])
+    parts: list[np.ndarray] = []
+    starts, extras = [], []
+    for first in range(0, whole.shape[1], width):
+        columns = slice(first, first + width)
+        extra = np.flatnonzero(fours[:, :, columns].any((1, 2)))
+        own = np.concatenate(
+            [near[:, columns], fours[extra, :, columns].reshape(-1, near[:, columns].shape[1])]
+        )
+        starts.append(sum(part.size for part in parts))
+        parts += _groups(own, lanes)
+        extras.append(extra.astype(np.int32))
+    ends = np.cumsum([0, *map(len, extras)], dtype=np.int32)
+    none = np.zeros(1, np.int32)
+    return (
+        np.concatenate([*parts, whole[:0, 0]]),
+        np.array([*starts, 0], np.int64),
+        ends,
+        np.concatenate([*extras, none]),
+    )
