@@ -5,7 +5,7 @@
 #include "program.h"
 
 typedef struct {
-    int way;                    /* kernels.h: VL_BY_PAIRS or VL_BY_DOTS */
+    int way;                    /* kernels.h: VL_BY_PAIRS or VL_BY_QUADS */
     int64_t depth, columns;
     const uint8_t *w;
     const int32_t *sums, *zeros; /* zeros, scales and bias: or NULL */

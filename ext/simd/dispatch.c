@@ -66,7 +66,7 @@ const vl_kernels *vl_runnable(int i, int f64)
 
 int vl_has_way(const vl_kernels *kernels, int way)
 {
-    if (way != VL_BY_DOTS || !kernels->integers[way])
+    if (way != VL_BY_QUADS || !kernels->integers[way])
         return kernels->integers[way] != NULL;
 #if defined(__x86_64__)
     if (kernels == &vl_table_avx512_f32)

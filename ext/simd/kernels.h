@@ -277,7 +277,7 @@ typedef struct {
  * and by one that sums two of them in 16 bits and saturates (AVX2, AVX-512 BW). That is exact while of two weights side
  * by side neither the positive nor the negative ones sum to more than 128; of the few pairs beyond, a part stands in an
  * extra four of k. The first way takes weights as uint8, the others as int8. A table has NULL for a way it lacks. */
-enum { VL_BY_PAIRS, VL_BY_DOTS, VL_BY_BYTES, VL_INTEGER_WAYS };
+enum { VL_BY_PAIRS, VL_BY_QUADS, VL_BY_BYTES, VL_INTEGER_WAYS };
 
 /* out[k] = round(x[k] / scale) + zero, within [low, high], a byte; the sum of them */
 typedef struct {

@@ -46,7 +46,7 @@ _ARITY: Final[dict[str, _Arity]] = {
     ),
     "BatchNormalization": (5, 5),
     "ConvInteger": (2, 4),
-    "DynamicQuantizeLSTM": (12, 12),
+    "DynamicQuantizeLSTM": (3, 12),
     "Einsum": (1, None),
     "GRU": (3, 6),
     "LSTM": (3, 8),
