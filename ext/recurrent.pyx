@@ -84,6 +84,9 @@ cdef int MOST_NAPS = 4
 cdef int64_t REST_NANOSECONDS = 100_000_000
 cdef int64_t rest_until = 0
 cdef bint turn = False
+# Tables of so many numbers stand on the stack, so that a short call allocates nothing.
+cdef enum:
+    FEW_NUMBERS = 256
 # An output as large as this comes as untouched zeros from the system, and its padding is left so. Smaller ones come
 # from memory that was in use: threads zero the padding of their own sequences, one thread leaves it to calloc.
 cdef ptrdiff_t MAPPED_BYTES = 32 * 1024 * 1024
@@ -631,6 +634,7 @@ cdef bint finished(Job *job, int threads) noexcept nogil:
     cdef Scratch s
     cdef ptrdiff_t t, r, total = 0
     cdef ptrdiff_t *lengths = NULL
+    cdef ptrdiff_t few[FEW_NUMBERS]
     cdef uint64_t needed
     cdef char *shared_memory = NULL
     cdef int64_t whole = 0, sliced = 0, shared = INT64_MAX
@@ -654,7 +658,9 @@ cdef bint finished(Job *job, int threads) noexcept nogil:
         threads = VL_MOST_THREADS
     if threads > 1 and job.steps > 0:
         if job.sequences >= 2 and threads > job.direction_count:
-            lengths = <ptrdiff_t *>malloc(job.sequences * sizeof(ptrdiff_t))
+            lengths = few
+            if job.sequences > FEW_NUMBERS:
+                lengths = <ptrdiff_t *>malloc(job.sequences * sizeof(ptrdiff_t))
             if lengths == NULL:
                 return False
             t = job.steps
@@ -667,7 +673,8 @@ cdef bint finished(Job *job, int threads) noexcept nogil:
                                      threads // job.direction_count)
             for r in range(job.sequences):
                 whole += row_cost(job.small_step, r) * lengths[r]
-            free(lengths)
+            if lengths != few:
+                free(lengths)
             if not w.independent:
                 shared = whole // threads + <int64_t>job.steps * BARRIER_BYTES // step_bytes
         if (threads > job.direction_count
@@ -708,6 +715,8 @@ cdef bint run_sequences(const Sequences *s, int threads) noexcept nogil:
     cdef ptrdiff_t *offsets
     cdef int64_t *sizes
     cdef int64_t *order = NULL
+    cdef int64_t few[FEW_NUMBERS]
+    cdef size_t bytes
     cdef bint done
     job.turned = next_turn()
     job.padded_steps = 0
@@ -719,8 +728,8 @@ cdef bint run_sequences(const Sequences *s, int threads) noexcept nogil:
     job.h_0, job.c_0, job.h_n, job.c_n = s.h_0, s.c_0, s.h_n, s.c_n
     if count == 0:
         return True
-    offsets = <ptrdiff_t *>malloc((2 * steps + 3 * count) * sizeof(ptrdiff_t)
-                                  + (steps + count) * sizeof(int64_t) + 16)
+    bytes = (2 * steps + 3 * count) * sizeof(ptrdiff_t) + (steps + count) * sizeof(int64_t) + 16
+    offsets = <ptrdiff_t *>few if bytes <= sizeof(few) else <ptrdiff_t *>malloc(bytes)
     if offsets == NULL:
         return False
     sizes = <int64_t *>((<size_t>(offsets + 2 * steps + 3 * count) + 7) & ~<size_t>7)
@@ -751,7 +760,8 @@ cdef bint run_sequences(const Sequences *s, int threads) noexcept nogil:
         offsets[2 * steps + count + r] = b * s.y_row
         job.ranks[b] = r
     done = finished(&job, threads)
-    free(offsets)
+    if offsets != <ptrdiff_t *>few:
+        free(offsets)
     return done
 
 

@@ -207,7 +207,7 @@ void vl_copy(const vl_kernels *kernels, const vl_tensor *to, const vl_tensor *fr
 
 /* ---- the loop ---------------------------------------------------------------------------------------- */
 
-static int64_t now(void)
+int64_t vl_now(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
@@ -218,7 +218,7 @@ int vl_run(vl_frame *f, vl_range range)
 {
     for (int32_t n = range.first; n < range.last; n++) {
         const vl_instruction *i = &f->instructions[n];
-        int64_t begin = f->nanoseconds ? now() : 0;
+        int64_t begin = f->nanoseconds ? vl_now() : 0;
         int status = i->run ? i->run(f, i) : VL_DECLINED;
         if (status == VL_DECLINED) {
             if (f->declined)
@@ -226,7 +226,7 @@ int vl_run(vl_frame *f, vl_range range)
             status = f->python(f, i);
         }
         if (f->nanoseconds)
-            f->nanoseconds[n] += now() - begin;
+            f->nanoseconds[n] += vl_now() - begin;
         if (status != VL_DONE)
             return status;
         for (int k = 0; k < i->drop_count; k++)

@@ -87,8 +87,12 @@ class Plan:
         try:
             return _own_lists(self.native.program.run(list(arrays)))
         except Exception as error:
-            _blame(error, self._where)
+            self.blame(error)
             raise
+
+    def blame(self, error: Exception) -> None:
+        """Raise a run's error again with the name of the node that was running, if one was."""
+        _blame(error, self._where)
 
     def run_feed(
         self,
@@ -101,7 +105,7 @@ class Plan:
         try:
             results = self.native.program.run_feed(feed, expected)
         except Exception as error:
-            _blame(error, self._where)
+            self.blame(error)
             raise
         return None if results is None else _own_lists(results)
 
