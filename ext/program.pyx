@@ -16,9 +16,8 @@ from collections.abc import Mapping
 cimport numpy as cnp
 import numpy as np
 
-from vledge import threads as thread_settings
 from vledge._ext.isa cimport kernels_for, vl_kernels
-from vledge._ext.recurrent cimport Sequences, parallel, run_sequences
+from vledge._ext.recurrent cimport Sequences, parallel, run_sequences, thread_count
 from vledge._ext.weights cimport LSTM, Weights
 
 cnp.import_array()
@@ -469,7 +468,7 @@ cdef class Program:
 
     cdef int prepare(self, Frame frame) except -1:
         """What a frame's next run may use, and where it starts counting."""
-        frame.c.threads = thread_settings.get_num_threads()
+        frame.c.threads = thread_count()
         frame.c.peak = frame.c.live
         frame.c.nanoseconds = NULL
         frame.c.declined = NULL

@@ -1,9 +1,11 @@
 # A program whose states stay its own tensors from run to run: what a stream of a session steps. Included by
 # program.pyx.
 
-# A step that took longer than this lets the GIL go the next time. Shorter ones keep it, so that they take no lock
-# and wait for no other thread; Python's own threads keep it for 5 ms at a time.
-cdef int64_t SHORT_RUN_NANOSECONDS = 250_000
+# Steps shorter than this run on the caller's thread and keep the GIL, so that they take no lock and wait for no other
+# thread (Python lets a thread keep it for 5 ms). A stream whose steps are longer, several in a row, goes on with
+# all threads and lets the GIL go.
+cdef int64_t SHORT_STEP_NANOSECONDS = 100_000
+cdef int MOST_LONG_STEPS = 3
 
 
 cdef struct Fed:
@@ -49,7 +51,8 @@ cdef class CarriedProgram:
     cdef list memory, names, result_names, held
     cdef list lengths
     cdef object taken, misfit, blamed
-    cdef bint busy, short
+    cdef bint busy
+    cdef int long_steps          # in a row
 
     def __cinit__(self, Program program not None, list states, list frames, list lengths, list results, taken,
                   misfit, blamed):
@@ -85,7 +88,6 @@ cdef class CarriedProgram:
             self.result_names.append(name)
             self.result_slots[k] = program.outputs[place]
             self.result_axes[k] = -1 if axis_or_none is None else axis_or_none
-        self.short = True
 
     cdef void *room(self, size_t bytes) except NULL:
         array = np.zeros(max(bytes, 1), np.uint8)
@@ -173,17 +175,18 @@ cdef class CarriedProgram:
                 t[0] = frame.carried[k]
                 vl_block_use(t.block)    # so that nobody writes over what the next run may need once more
             self.program.prepare(frame)
-            begin = vl_now()
-            if self.short:
+            if one_frame and self.long_steps < MOST_LONG_STEPS:
+                frame.c.threads = 1
+                begin = vl_now()
                 frame.mode = vl_flush_subnormals()
                 status = vl_run(&frame.c, self.program.main)
                 vl_restore_mode(frame.mode)
+                self.long_steps = self.long_steps + 1 if vl_now() - begin > SHORT_STEP_NANOSECONDS else 0
             else:
                 with nogil:
                     frame.mode = vl_flush_subnormals()
                     status = vl_run(&frame.c, self.program.main)
                     vl_restore_mode(frame.mode)
-            self.short = one_frame and vl_now() - begin < SHORT_RUN_NANOSECONDS
             if status != VL_DONE:
                 error = self.program.failure(frame, status)
                 self.blamed(error)
