@@ -79,13 +79,16 @@ class Plan:
         if os.environ.get("VLEDGE_PROGRAM", "1") != "0":
             self.native = emit(program, operators.prepared, self._compiler.compiled, options)
 
-    def run(self, *arrays: Any) -> list[Any]:
-        """The outputs, as the caller's own, of values of the inputs."""
+    def run(self, *arrays: Any, outs: list[Any] | None = None) -> list[Any]:
+        """The outputs, as the caller's own, of values of the inputs.
+
+        ``outs`` are where the native program writes them, as its ``run`` says.
+        """
         if self.native is None:
             with np.errstate(all="ignore"):
                 return owned(self.function(*arrays))
         try:
-            return _own_lists(self.native.program.run(list(arrays)))
+            return _own_lists(self.native.program.run(list(arrays), None, outs))
         except Exception as error:
             self.blame(error)
             raise
@@ -98,12 +101,13 @@ class Plan:
         self,
         feed: dict[str, np.ndarray],
         expected: tuple[tuple[str, int, tuple[int, ...] | None], ...],
+        outs: list[Any] | None = None,
     ) -> list[Any] | None:
         """The same of arrays by name that are as expected (`Program.run_feed`), or None."""
         if self.native is None:
             return None
         try:
-            results = self.native.program.run_feed(feed, expected)
+            results = self.native.program.run_feed(feed, expected, outs)
         except Exception as error:
             self.blame(error)
             raise
