@@ -463,16 +463,11 @@ cdef class Program:
     cdef Frame idle_frame(self):
         """A frame whose inputs are still empty."""
         cdef Frame frame = self.idle.pop() if self.idle else Frame.__new__(Frame, self)
-        self.prepare(frame)
-        return frame
-
-    cdef int prepare(self, Frame frame) except -1:
-        """What a frame's next run may use, and where it starts counting."""
         frame.c.threads = thread_count()
         frame.c.peak = frame.c.live
         frame.c.nanoseconds = NULL
         frame.c.declined = NULL
-        return 0
+        return frame
 
     cdef list executed(self, Frame frame, list outs):
         """Runs a frame whose inputs are set, and takes its outputs."""

@@ -174,7 +174,7 @@ cdef class CarriedProgram:
                 t = &frame.c.slots[self.state_inputs[k]]
                 t[0] = frame.carried[k]
                 vl_block_use(t.block)    # so that nobody writes over what the next run may need once more
-            self.program.prepare(frame)
+            frame.c.peak = frame.c.live
             if one_frame and self.long_steps < MOST_LONG_STEPS:
                 frame.c.threads = 1
                 begin = vl_now()
@@ -183,6 +183,7 @@ cdef class CarriedProgram:
                 vl_restore_mode(frame.mode)
                 self.long_steps = self.long_steps + 1 if vl_now() - begin > SHORT_STEP_NANOSECONDS else 0
             else:
+                frame.c.threads = thread_count()
                 with nogil:
                     frame.mode = vl_flush_subnormals()
                     status = vl_run(&frame.c, self.program.main)
@@ -278,7 +279,7 @@ cdef class CarriedProgram:
                 raise self.refused(out, one_frame)
             self.frame.write(&t, out)
             return out
-        if not isinstance(out, Mapping):
+        if not isinstance(out, dict) and not isinstance(out, Mapping):     # the second is slow, and allocates
             raise self.refused(out, one_frame)
         for k in range(self.result_count):
             t = self.result(k, one_frame)

@@ -198,8 +198,13 @@ static void copy_axes(const vl_walk *w, int axis, char *to, const char *from, si
 
 void vl_copy(const vl_kernels *kernels, const vl_tensor *to, const vl_tensor *from)
 {
-    if (vl_count(to->axes, to->shape) == 0)
+    int64_t count = vl_count(to->axes, to->shape);
+    if (count == 0)
         return;
+    if (vl_is_contiguous(to) && vl_is_contiguous(from)) {
+        memcpy(to->data, from->data, (size_t)count * vl_size_of(to->type));
+        return;
+    }
     vl_walk w = {.kernels = kernels};
     plan_walk(&w, to, from);
     copy_axes(&w, 0, to->data, from->data, vl_size_of(to->type));

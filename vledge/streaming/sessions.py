@@ -249,8 +249,12 @@ class SessionMachine:
 
     def _one_frame(self, x: Any) -> list[np.ndarray]:
         """What `step` was given as arrays with a time axis, or an error that says what is wrong."""
-        frames, axes = self._by_name(x), self._graph.time_axes
-        return [self._checked(np.expand_dims(frames[n], axis), n) for n, axis in axes.items()]
+        given, frames = self._by_name(x), []
+        for name, axis in self._graph.time_axes.items():
+            array = given[name]
+            one = np.expand_dims(array, min(axis, array.ndim))  # too few axes are told like others
+            frames.append(self._checked(one, name))
+        return frames
 
     def push(self, chunk: Any, out: Any = None) -> Any:
         """Several frames, as the model takes them; a dict for several inputs."""
