@@ -1,6 +1,7 @@
 """Outputs in arrays of the caller's: ``run(out=)`` and onnxruntime's I/O binding."""
 
 import ctypes
+import threading
 
 import numpy as np
 import pytest
@@ -203,3 +204,34 @@ def test_with_threads_of_its_own_and_an_output_asked_for_twice():
     twice = [np.zeros((2, 3), np.float32)] * 2
     with pytest.raises(ValueError, match="asked for twice"):
         running.run(["y", "y"], FEED, out=twice)
+
+
+def test_threads_with_arrays_of_their_own_share_a_session(running):
+    feeds = [{"x": X * scale, "s": X + scale} for scale in np.linspace(0.5, 2, 6, dtype="f4")]
+    expected = [running.run(None, feed) for feed in feeds]
+    problems = []
+
+    def work(at):
+        try:
+            outs, binding = like(expected[at]), running.io_binding()
+            y = vledge.OrtValue.ortvalue_from_shape_and_type([2, 3])
+            binding.bind_ortvalue_output("y", y)
+            for name, array in feeds[at].items():
+                binding.bind_cpu_input(name, array)
+            for _ in range(200):
+                for array in outs:
+                    array.fill(np.nan)
+                running.run(None, feeds[at], out=outs)
+                running.run_with_iobinding(binding)
+                np.testing.assert_array_equal(y.numpy(), expected[at][0])
+                for out, right in zip(outs, expected[at], strict=True):
+                    np.testing.assert_array_equal(out, right)
+        except BaseException as error:
+            problems.append(error)
+
+    threads = [threading.Thread(target=work, args=(at,)) for at in range(len(feeds))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert problems == []

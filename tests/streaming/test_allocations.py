@@ -1,4 +1,4 @@
-"""In steady state a step of a layer or session allocates nothing and takes no lock: counted, not believed.
+"""In steady state a step of a layer or a session allocates nothing and takes no lock: counted.
 
 malloc's family and pthread_mutex_lock are counted by a library that is loaded before libc; Python's
 own allocations, most of which never reach malloc, by tracemalloc.

@@ -136,7 +136,8 @@ def test_steps_are_a_run_with_the_states_by_hand(made):
         }
         results = plan.run(*({**feed, **before}[name] for name in plan.inputs))
         right = [
-            results[machine._made.index(name)].take(0, axis) if axis is not None
+            results[machine._made.index(name)].take(0, axis)
+            if axis is not None
             else results[machine._made.index(name)]
             for name, axis in zip(machine._outputs, machine._out_axes, strict=True)
         ]
@@ -151,9 +152,11 @@ def test_arrays_in_other_forms(made):
     forms = [
         lambda a: np.asfortranarray(a),
         lambda a: a[..., ::-1].copy()[..., ::-1],
-        lambda a: np.concatenate([np.zeros(1, np.uint8), a.view(np.uint8).ravel()])[1:]
-        .view(a.dtype)
-        .reshape(a.shape),
+        lambda a: (
+            np.concatenate([np.zeros(1, np.uint8), a.view(np.uint8).ravel()])[1:]
+            .view(a.dtype)
+            .reshape(a.shape)
+        ),
     ]
     for form in forms:
         x = random_frame(stream, rng)

@@ -173,9 +173,7 @@ class IOBinding:
             raise ValueError("no outputs are bound: bind_output(name) first")
         outs = list(self._outputs.values())
         bound = None if all(out is None for out in outs) else outs
-        self._results = self._session.run(
-            list(self._outputs), self._inputs, run_options, out=bound
-        )
+        self._results = self._session.run(list(self._outputs), self._inputs, run_options, out=bound)
 
     def synchronize_inputs(self) -> None:
         """Nothing: there is no other device."""
@@ -219,5 +217,7 @@ def _at(address: int, element_type: Any, shape: Sequence[int]) -> np.ndarray:
         count *= size
     if not address and count:
         raise ValueError("buffer_ptr is 0, no address")
-    memory = (ctypes.c_char * count).from_address(address) if count else b""
-    return np.frombuffer(memory, dtype).reshape(sizes)
+    if not count:
+        return np.empty(sizes, dtype)
+    memory = (ctypes.c_char * count).from_address(address)
+    return np.ndarray(sizes, dtype, buffer=memoryview(memory).cast("B"))

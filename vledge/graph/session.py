@@ -233,11 +233,12 @@ class InferenceSession:
         Returns an array for each output; a list of arrays for a sequence, None for an optional
         value that is absent.
 
-        Raises ValueError for an input that is missing, unknown or not as declared, for a strategy
-        that is unknown or has no node to run, for an ``out`` of another shape or dtype, and, naming the node, for inputs whose sizes do not
-        go together and for a strategy that cannot run the node (lanes and streaming: a backward
-        direction; all but padded: equations that no `vledge.nn` layer has). TypeError for options
-        that are not the strategy's, MemoryError where "auto" finds none within ``memory_limit``.
+        Raises ValueError for an input that is missing, unknown or not as declared, for an ``out``
+        of another shape or dtype, for a strategy that is unknown or has no node to run, and, naming
+        the node, for inputs whose sizes do not go together and for a strategy that cannot run the
+        node (lanes and streaming: a backward direction; all but padded: equations that no
+        `vledge.nn` layer has). TypeError for options that are not the strategy's, MemoryError where
+        "auto" finds none within ``memory_limit``.
         """
         if strategy is None and options:
             raise TypeError(f"{', '.join(options)}: options go with a strategy, and none is given")

@@ -1,4 +1,4 @@
-"""A model's runs with states that each takes over from the one before: natively, or by Python's plan."""
+"""Runs of a model that each take over the states of the one before, natively or in Python."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Frames(NamedTuple):
 
 
 class Carried(Protocol):
-    """What a stream of a session calls. ``out`` that does not fit leaves the states as they were."""
+    """What a stream of a session calls. An ``out`` that does not fit leaves the states alone."""
 
     def step(self, x: Any, out: Any = None) -> Any:
         """One frame as the caller gave it, without its time axis."""
@@ -100,8 +100,7 @@ class _Plain:
             arrays = [*arrays, *self._lengths]
         feed = dict(zip(self._places, arrays, strict=True))
         feed |= {
-            place: state
-            for (_, place), state in zip(self._state_places, self._states, strict=True)
+            place: state for (_, place), state in zip(self._state_places, self._states, strict=True)
         }
         made = self._plan.run(*(feed[place] for place in range(len(self._plan.inputs))))
         results = {}
