@@ -97,7 +97,9 @@ class IOBinding:
     def __init__(self, session: InferenceSession) -> None:
         self._session = session
         self._inputs: dict[str, Any] = {}
-        self._outputs: dict[str, np.ndarray | None] = {}
+        self._places = {info.name: at for at, info in enumerate(session.get_outputs())}
+        self._bound: list[str] = []
+        self._outs: list[np.ndarray | None] = [None] * len(self._places)
         self._results: list[Any] = []
 
     # ---- inputs
@@ -155,25 +157,24 @@ class IOBinding:
         self._bind(name, ortvalue.numpy())
 
     def _bind(self, name: str, array: np.ndarray | None) -> None:
-        known = [info.name for info in self._session.get_outputs()]
-        if name not in known:
-            raise ValueError(f"no output named {name!r}: there are {known}")
-        self._outputs[name] = array
+        if name not in self._places:
+            raise ValueError(f"no output named {name!r}: there are {list(self._places)}")
+        if name not in self._bound:
+            self._bound.append(name)
+        self._outs[self._places[name]] = array
 
     def clear_binding_outputs(self) -> None:
         """Forget the outputs, and what they were."""
-        self._outputs.clear()
-        self._results = []
+        self._bound, self._results = [], []
+        self._outs = [None] * len(self._places)
 
     # ---- running
 
     def run(self, run_options: Any = None) -> None:
         """What ``session.run_with_iobinding`` calls."""
-        if not self._outputs:
+        if not self._bound:
             raise ValueError("no outputs are bound: bind_output(name) first")
-        outs = list(self._outputs.values())
-        bound = None if all(out is None for out in outs) else outs
-        self._results = self._session.run(list(self._outputs), self._inputs, run_options, out=bound)
+        self._results = self._session.run(None, self._inputs, run_options, out=self._outs)
 
     def synchronize_inputs(self) -> None:
         """Nothing: there is no other device."""
@@ -183,11 +184,16 @@ class IOBinding:
 
     def get_outputs(self) -> list[OrtValue]:
         """The last run's outputs in the order in which they were bound; bound arrays themselves."""
-        return [OrtValue(result) for result in self._results]
+        return [OrtValue(result) for result in self._in_order()]
 
     def copy_outputs_to_cpu(self) -> list[np.ndarray]:
         """Copies of them."""
-        return [np.array(result) for result in self._results]
+        return [np.array(result) for result in self._in_order()]
+
+    def _in_order(self) -> list[Any]:
+        if not self._results:
+            return []
+        return [self._results[self._places[name]] for name in self._bound]
 
 
 def _require_cpu(device_type: str) -> None:

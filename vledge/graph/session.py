@@ -287,6 +287,8 @@ class InferenceSession:
         self, output_names: Sequence[str] | None, out: Sequence[Any] | Mapping[str, Any]
     ) -> list[Any]:
         """Where each output is to be written, None where in a new array."""
+        if not output_names and type(out) is list and len(out) == len(self._outputs):
+            return out
         names = list(output_names or self._outputs)
         if isinstance(out, np.ndarray) or not isinstance(out, (Sequence, Mapping)):
             raise TypeError(
@@ -308,6 +310,11 @@ class InferenceSession:
 
     def _write(self, results: list[Any], outs: list[Any]) -> None:
         """Put results where they are wanted, if the native program has not."""
+        for result, given in zip(results, outs, strict=True):
+            if given is not result and given is not None:
+                break
+        else:
+            return
         left, problems = [], []
         for place, (name, given) in enumerate(zip(self._outputs, outs, strict=True)):
             result = results[place]
