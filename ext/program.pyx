@@ -195,7 +195,7 @@ cdef class Frame:
                 and vl_is_contiguous(t))
 
     cdef object result(self, const vl_tensor *t):
-        """The tensor's value as an array of the caller's own."""
+        """The tensor's value as an array of the caller's own; a sequence's as a list of them."""
         cdef vl_tensor to
         cdef cnp.npy_intp shape[VL_MOST_AXES]
         cdef cnp.ndarray array
@@ -203,7 +203,9 @@ cdef class Frame:
         cdef int axis
         if t.state != VL_TENSOR:
             value = self.shared(t)
-            return value.copy() if isinstance(value, cnp.ndarray) else value
+            if isinstance(value, cnp.ndarray):
+                return value.copy()
+            return None if value is None else [array.copy() for array in value.arrays]
         for axis in range(t.axes):
             shape[axis] = t.shape[axis]
         if (vl_count(t.axes, t.shape) * <int64_t>vl_size_of(t.type) >= <int64_t>HAND_OVER_BYTES

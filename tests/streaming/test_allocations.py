@@ -54,14 +54,15 @@ def streams(batch):
 
 
 def session_models():
-    from tests.streaming.test_session_steps import MODELS
+    """(name, model, options), none where the packages that make models are not installed."""
+    try:
+        from tests.streaming.test_session_steps import MODELS
+    except pytest.skip.Exception:
+        return
+    for name, (build, options, _) in MODELS.items():
+        if name != "handed through":  # its batch is one
+            yield f"session-{name.replace(' ', '-')}", build(), options
 
-    for name in SESSIONS:
-        build, options, _ = MODELS[name]
-        yield f"session-{name.replace(' ', '-')}", build(), options
-
-
-SESSIONS = ("RNN", "GRU", "LSTM", "convolution", "paired", "two inputs")
 
 PROGRAM = """
 import ctypes, os  # PyDLL keeps the GIL, whose release would count as locks
@@ -88,7 +89,7 @@ print("control", counter.counted_allocations() - before[0], counter.counted_lock
 """
 
 
-NAMES = [*LAYERS, *(f"session-{name.replace(' ', '-')}" for name in SESSIONS)]
+NAMES = [*LAYERS, *(name for name, _, _ in session_models())]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -88,7 +88,7 @@ class Plan:
             with np.errstate(all="ignore"):
                 return owned(self.function(*arrays))
         try:
-            return _own_lists(self.native.program.run(list(arrays), None, outs))
+            return self.native.program.run(list(arrays), None, outs)
         except Exception as error:
             self.blame(error)
             raise
@@ -107,11 +107,10 @@ class Plan:
         if self.native is None:
             return None
         try:
-            results = self.native.program.run_feed(feed, expected, outs)
+            return self.native.program.run_feed(feed, expected, outs)
         except Exception as error:
             self.blame(error)
             raise
-        return None if results is None else _own_lists(results)
 
     @functools.cached_property
     def function(self) -> _Run:
@@ -318,14 +317,6 @@ def _one(result: Any) -> Any:
     if isinstance(result, (tuple, list)):
         result = result[0]
     return as_value(result)
-
-
-def _own_lists(results: list[Any]) -> list[Any]:
-    """What the native program gives, sequences as lists."""
-    for value in results:
-        if type(value) is not np.ndarray:
-            return owned(results)
-    return results
 
 
 def _naming_nodes(run: _Run, where: str) -> _Run:
