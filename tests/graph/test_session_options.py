@@ -77,8 +77,8 @@ def test_every_name_exists_and_is_listed():
 def threads_of_a_run(made):
     """How many threads the kernels are told to use in a run of the session."""
     seen = []
-    run = made._plan.run
-    made._plan.run = lambda *arrays: (seen.append(get_num_threads()), run(*arrays))[1]
+    run = made._plan.run_feed
+    made._plan.run_feed = lambda *given: (seen.append(get_num_threads()), run(*given))[1]
     made.run(None, {"x": X})
     return seen
 
@@ -103,13 +103,13 @@ def test_the_number_ends_with_a_run_that_fails_and_stays_in_its_thread():
     made = doubled(changed(intra_op_num_threads=7))
     others = []
 
-    def fail(*arrays):
+    def fail(*given):
         other = threading.Thread(target=lambda: others.append(get_num_threads()))
         other.start()
         other.join()
         raise ZeroDivisionError
 
-    before, made._plan.run = get_num_threads(), fail
+    before, made._plan.run_feed = get_num_threads(), fail
     with pytest.raises(ZeroDivisionError):
         made.run(None, {"x": X})
     assert [get_num_threads(), *others] == [before, before]

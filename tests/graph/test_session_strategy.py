@@ -268,7 +268,7 @@ def test_a_node_keeps_its_weights_once():
     session.run(None, feed, strategy="packed")
     (held,) = [
         value.weights
-        for value in session._plan.run.__wrapped__.__globals__.values()
+        for value in session._plan.function.__wrapped__.__globals__.values()
         if hasattr(value, "weights")
     ]
     assert held.layer._layers[0] == held.packed
