@@ -1041,7 +1041,7 @@ def run_padded(list directions not None, data, batch_sizes, order=None, h_0=None
 
 
 cdef inline object new_array(int number, int axes, ptrdiff_t a, ptrdiff_t b, ptrdiff_t c):
-    """[a, b, c], or [b, c]; uninitialised."""
+    """[a, b, c], [b, c] or [c]; uninitialised."""
     cdef cnp.npy_intp sizes[3]
     sizes[0], sizes[1], sizes[2] = a, b, c
     return cnp.PyArray_EMPTY(axes, sizes + 3 - axes, number, False)
@@ -1235,6 +1235,44 @@ cdef class Stepper:
             if s.c_0 != NULL:
                 s.c_0 += s.sequences * self.hidden_size * size
         return y, h_n, c_n
+
+    def cell(self, x, h, c=None):
+        """The one layer as torch's cells: ``x [B, input_size]`` or ``[input_size]``, the states ``[B, width]`` or
+        ``[width]`` or None for zeros -> ``(h, c)``; None where anything is not as usual, of which nothing is said."""
+        cdef Sequences s
+        cdef int axes, threads
+        cdef cnp.ndarray h_n, c_n = None
+        if not is_plain(x, self.number):
+            return None
+        axes = cnp.PyArray_NDIM(x)
+        if axes < 1 or axes > 2 or cnp.PyArray_DIM(x, axes - 1) != self.input_size or len(self.layers) > 1:
+            return None
+        s.steps, s.sequences = 1, cnp.PyArray_DIM(x, 0) if axes == 2 else 1
+        if not (0 < s.sequences <= MOST_USUAL and self.takes(h, axes, s.sequences, self.width)
+                and self.takes(c, axes, s.sequences, self.hidden_size)) or c is not None and not self.lstm:
+            return None
+        threads = thread_count()
+        h_n = new_array(self.number, axes, 0, s.sequences, self.width)
+        s.x = data_of(x)
+        s.h_0, s.h_n = data_of(h), data_of(h_n)
+        s.c_0, s.c_n = data_of(c), NULL
+        if self.lstm:
+            c_n = new_array(self.number, axes, 0, s.sequences, self.hidden_size)
+            s.c_n = data_of(c_n)
+        s.lengths = NULL
+        s.y = NULL
+        s.x_time = s.y_time = s.y_row = 0
+        s.x_row = self.input_size
+        run_whole(self.layers[0], &s, threads)
+        return h_n, c_n
+
+    cdef bint takes(self, object state, int axes, ptrdiff_t sequences, ptrdiff_t width):
+        """Whether a cell's state is None or lies as it should."""
+        if state is None:
+            return True
+        return (is_plain(state, self.number) and cnp.PyArray_NDIM(state) == axes
+                and cnp.PyArray_DIM(state, axes - 1) == width
+                and (axes == 1 or cnp.PyArray_DIM(state, 0) == sequences))
 
     cdef object state(self, object given, str name, ptrdiff_t count, ptrdiff_t sequences, ptrdiff_t width):
         """A state as kernels may read it, or None."""

@@ -36,6 +36,9 @@ class Stack:
 
 class Stepper:
     def __init__(self, layers: list[Direction]) -> None: ...
+    def cell(
+        self, x: Any, h: Any, c: Any = None
+    ) -> tuple[np.ndarray, np.ndarray | None] | None: ...
     def step(
         self, x: np.ndarray, h: np.ndarray | None, c: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]: ...
