@@ -482,7 +482,11 @@ cdef class Program:
             error = self.failure(frame, status)
             self.abandon(frame)
             raise error
-        results = frame.results(self.output_slots, self.output_count, outs)
+        try:
+            results = frame.results(self.output_slots, self.output_count, outs)
+        except BaseException:
+            self.abandon(frame)
+            raise
         self.finish(frame)
         if len(self.idle) < MOST_IDLE:
             self.idle.append(frame)

@@ -1,5 +1,6 @@
 """Calls of layers: arrays that lie as kernels take them, which go straight there, and others."""
 
+import contextlib
 import copy
 import pickle
 import threading
@@ -8,6 +9,8 @@ import numpy as np
 import pytest
 
 from tests.streaming.test_layers import LAYERS, loaded
+from vledge import nn, threads
+from vledge._ext.recurrent import Stack
 
 SHAPES = {"one step": (1, 1), "a batch": (1, 3), "a few": (7, 1), "both": (9, 4), "long": (300, 2)}
 WAYS = {
@@ -174,9 +177,41 @@ def test_threads_share_a_layer():
         except BaseException as error:
             problems.append(error)
 
-    threads = [threading.Thread(target=work) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    workers = [threading.Thread(target=work) for _ in range(6)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
     assert problems == []
+
+
+def test_calls_use_the_threads_that_are_set(monkeypatch):
+    """Compiled code reads what `vledge.get_num_threads` does, and raises its errors."""
+    layer, x = loaded(LAYERS["gru"]()), np.zeros((3, 2, 5), np.float32)
+    monkeypatch.setattr(threads, "_num_threads", None)
+    monkeypatch.setenv("VLEDGE_NUM_THREADS", "many")
+    for call in (lambda: layer(x), lambda: layer(strided(x)), lambda: layer.step(x[0])):
+        with pytest.raises(ValueError, match="VLEDGE_NUM_THREADS is 'many'"):
+            call()
+        with threads.using_threads(1):
+            call()
+    threads.set_num_threads(2)
+    layer(x)
+
+
+@pytest.mark.parametrize("layers", [[], [[]], [None], [[None]], None, [["gru"]], [[1, 2, 3]]])
+def test_lists_that_are_no_stack(layers):
+    with pytest.raises((TypeError, ValueError)):
+        Stack(layers)
+
+
+def test_stacks_of_layers_that_do_not_follow_one_another():
+    one, other = (loaded(nn.GRU(*sizes))._layers[0] for sizes in ((5, 7), (5, 9)))
+    two = loaded(nn.GRU(5, 7, bidirectional=True))._layers[0]
+    for layers in ([one, one], [one, other], [one, two], [two, two]):
+        with pytest.raises(ValueError, match="stacked layers must"):
+            Stack(layers)
+    empty = Stack.__new__(Stack)
+    for kind in (bool, np.float32):
+        with contextlib.suppress(TypeError):
+            assert empty.run(np.zeros((1, 1, 0), kind), None, None, False) is None
