@@ -12,12 +12,13 @@ from libc.stdint cimport INT32_MAX, int8_t, int32_t, int64_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
+from collections.abc import Mapping
+
 cimport numpy as cnp
 import numpy as np
 
-from vledge import threads as thread_settings
 from vledge._ext.isa cimport kernels_for, vl_kernels
-from vledge._ext.recurrent cimport Sequences, parallel, run_sequences
+from vledge._ext.recurrent cimport Sequences, parallel, run_sequences, thread_count
 from vledge._ext.weights cimport LSTM, Weights
 
 cnp.import_array()
@@ -99,15 +100,19 @@ cdef class Frame:
     """The slots of one run, the memory that it keeps for the next, and what went wrong in it."""
 
     cdef vl_frame c
+    cdef vl_tensor *carried      # of a program whose states stay from run to run; no slots
+    cdef int carried_count
     cdef list standins
     cdef object error
     cdef uint64_t mode
 
-    def __cinit__(self, Program program):
+    def __cinit__(self, Program program, int carried_count=0):
         memset(&self.c, 0, sizeof(vl_frame))
         self.c.slots = <vl_tensor *>calloc(max(program.slot_count, 1), sizeof(vl_tensor))
-        if self.c.slots == NULL:
+        self.carried = <vl_tensor *>calloc(max(carried_count, 1), sizeof(vl_tensor))
+        if self.c.slots == NULL or self.carried == NULL:
             raise MemoryError
+        self.carried_count = carried_count
         memcpy(self.c.slots, program.slots, program.slot_count * sizeof(vl_tensor))
         self.c.instructions = program.instructions
         self.c.kernels = program.kernels
@@ -118,7 +123,12 @@ cdef class Frame:
         self.standins = program.standins
 
     def __dealloc__(self):
+        cdef int k
+        for k in range(self.carried_count):
+            vl_block_drop(&self.c, self.carried[k].block)
+        self.let_go()
         vl_frame_trim(&self.c, 0)
+        free(self.carried)
         free(self.c.slots)
 
     cdef void let_go(self) noexcept:
@@ -149,15 +159,15 @@ cdef class Frame:
 
     cdef object get(self, int32_t slot):
         """The slot's value as an array that shares its memory."""
-        cdef vl_tensor *t
+        return None if slot < 0 else self.shared(&self.c.slots[slot])
+
+    cdef object shared(self, const vl_tensor *t):
+        """The tensor's value as an array that shares its memory."""
         cdef cnp.ndarray array
         cdef Holder holder
         cdef cnp.npy_intp shape[VL_MOST_AXES]
         cdef cnp.npy_intp strides[VL_MOST_AXES]
         cdef int axis
-        if slot < 0:
-            return None
-        t = &self.c.slots[slot]
         if t.state == VL_ABSENT:
             return None
         if t.state == VL_OBJECT:
@@ -177,35 +187,100 @@ cdef class Frame:
             cnp.set_array_base(array, base)
         return array
 
-    cdef object result(self, int32_t slot):
-        """The slot's value as an array of the caller's own."""
-        cdef vl_tensor *t = &self.c.slots[slot]
+    cdef bint owns(self, const vl_tensor *t) noexcept:
+        """Whether the tensor's memory is the frame's, no input's, constant's or Python object's."""
+        return t.block != NULL and t.block.object == NULL
+
+    cdef bint is_whole_block(self, const vl_tensor *t) noexcept:
+        """Whether it is alone in a block of the frame's, from the beginning and without gaps."""
+        return (self.owns(t) and t.data == t.block.data and t.block.uses == 1 and t.block.kind >= 0
+                and vl_is_contiguous(t))
+
+    cdef object result(self, const vl_tensor *t):
+        """The tensor's value as an array of the caller's own; a sequence's as a list of them."""
         cdef vl_tensor to
         cdef cnp.npy_intp shape[VL_MOST_AXES]
         cdef cnp.ndarray array
         cdef Holder holder
         cdef int axis
-        cdef int64_t count
         if t.state != VL_TENSOR:
-            value = self.get(slot)
-            return value.copy() if isinstance(value, cnp.ndarray) else value
+            value = self.shared(t)
+            if isinstance(value, cnp.ndarray):
+                return value.copy()
+            return None if value is None else [array.copy() for array in value.arrays]
         for axis in range(t.axes):
             shape[axis] = t.shape[axis]
-        count = vl_count(t.axes, t.shape)
-        if (t.block != NULL and t.block.object == NULL and t.data == t.block.data and t.block.uses == 1
-                and count * <int64_t>vl_size_of(t.type) >= <int64_t>HAND_OVER_BYTES and vl_is_contiguous(t)):
+        if (vl_count(t.axes, t.shape) * <int64_t>vl_size_of(t.type) >= <int64_t>HAND_OVER_BYTES
+                and self.is_whole_block(t)):
             array = cnp.PyArray_New(cnp.ndarray, t.axes, shape, NUMBER_OF[t.type], NULL, t.data, 0,
                                     cnp.NPY_ARRAY_WRITEABLE, <object>NULL)
             holder = Holder.__new__(Holder)
             holder.block = t.block
+            vl_block_use(t.block)
             vl_block_hand_out(&self.c, t.block)
-            t.block = NULL
             cnp.set_array_base(array, holder)
             return array
         array = cnp.PyArray_EMPTY(t.axes, shape, NUMBER_OF[t.type], 0)
         describe(array, &to)
         vl_copy(self.c.kernels, &to, t)
         return array
+
+    cdef bint fits(self, const vl_tensor *t, object out):
+        """Whether the tensor's value can be written into what a caller gave for it."""
+        cdef cnp.ndarray array
+        cdef int axis
+        if not isinstance(out, cnp.ndarray):
+            return False
+        array = out
+        if not cnp.PyArray_ISWRITEABLE(array):
+            return False
+        if t.state != VL_TENSOR:
+            value = self.shared(t)
+            return isinstance(value, cnp.ndarray) and value.dtype == array.dtype and (
+                value.shape == (<object>array).shape)
+        if (cnp.PyArray_TYPE(array) >= 256 or TYPE_OF[cnp.PyArray_TYPE(array)] != t.type
+                or not cnp.PyArray_ISNOTSWAPPED(array) or cnp.PyArray_NDIM(array) != t.axes):
+            return False
+        for axis in range(t.axes):
+            if cnp.PyArray_DIM(array, axis) != t.shape[axis]:
+                return False
+        return True
+
+    cdef int write(self, const vl_tensor *t, cnp.ndarray out) except -1:
+        """The tensor's value into an array that it fits, which may share memory with the run's inputs."""
+        cdef vl_tensor to
+        if t.state == VL_TENSOR and self.owns(t) and describe(out, &to):
+            vl_copy(self.c.kernels, &to, t)
+        else:
+            out[...] = self.shared(t)
+        return 0
+
+    cdef list results(self, const int32_t *slots, int count, list outs):
+        """Arrays of the slots' values: those of ``outs`` where that has any. Where one of these does not
+        fit, nothing is written, and all are new."""
+        cdef int k
+        cdef list given = outs
+        cdef const vl_tensor *t
+        if outs is not None:
+            for k in range(count):
+                if outs[k] is not None and not self.fits(&self.c.slots[slots[k]], outs[k]):
+                    given = None
+                    break
+        if given is None:
+            return [self.result(&self.c.slots[slots[k]]) for k in range(count)]
+        made = []
+        for k in range(count):      # before an output is written where an input stands, of which another is a view
+            t = &self.c.slots[slots[k]]
+            made.append(self.result(t) if given[k] is None or not self.owns(t) else None)
+        for k in range(count):
+            if given[k] is None:
+                continue
+            if made[k] is None:
+                self.write(&self.c.slots[slots[k]], given[k])
+            else:
+                given[k][...] = made[k]
+            made[k] = given[k]
+        return made
 
 
 cdef int look_at_signals(vl_frame *f) noexcept with gil:
@@ -268,6 +343,9 @@ cdef class Program:
     cdef list standins, keep, idle
     cdef list memory
     cdef readonly list inputs, outputs
+    cdef const int32_t *input_slots
+    cdef const int32_t *output_slots
+    cdef int32_t input_count, output_count
 
     def __cinit__(self, int slot_count, dict constants, list instructions, tuple main, list inputs,
                   list outputs):
@@ -276,6 +354,8 @@ cdef class Program:
         self.kernels = kernels_for(False)
         self.keep, self.idle, self.standins = [], [], []
         self.inputs, self.outputs = inputs, outputs
+        self.input_slots = <const int32_t *>self.array(inputs, np.int32, &self.input_count)
+        self.output_slots = <const int32_t *>self.array(outputs, np.int32, &self.output_count)
         self.slot_count = slot_count
         self.count = len(instructions)
         self.main.first, self.main.last = main
@@ -331,28 +411,34 @@ cdef class Program:
         self.keep.append(array)
         return <const void *><size_t>array.ctypes.data
 
-    def run(self, list arrays, profile=None):
+    def run(self, list arrays, profile=None, list outs=None):
         """``arrays`` of the inputs, in order -> a list of new arrays of the outputs.
+
+        ``outs`` may have an array for each output, to be written to, or None for a new one. Where one
+        is of another shape or dtype or read-only, nothing is written and all are new.
 
         ``profile`` is None or a pair of arrays (int64 nanoseconds, int32 declined), an element an
         instruction, which the run adds to.
         """
-        cdef Frame frame = self.idle_frame()
+        cdef Frame frame
         cdef int k = 0
         cdef int32_t slot
         cdef cnp.ndarray nanoseconds, declined
+        if len(arrays) != self.input_count:
+            raise ValueError(f"the program has {self.input_count} inputs, got {len(arrays)}")
+        frame = self.idle_frame()
         if profile is not None:
             nanoseconds, declined = profile
             frame.c.nanoseconds = <int64_t *>cnp.PyArray_DATA(nanoseconds)
             frame.c.declined = <int32_t *>cnp.PyArray_DATA(declined)
         for array in arrays:
-            slot = self.inputs[k]
+            slot = self.input_slots[k]
             if not describe(array, &frame.c.slots[slot]):
                 frame.put(slot, array)
             k += 1
-        return self.executed(frame)
+        return self.executed(frame, outs)
 
-    def run_feed(self, dict feed, tuple expected):
+    def run_feed(self, dict feed, tuple expected, list outs=None):
         """The same for a dict of exactly the inputs' arrays by name, if all are as ``expected``: for each input
         (name, NumPy's type number, sizes, -1 where free, or None for any). None where one is another
         thing, which the caller looks at more closely."""
@@ -367,7 +453,7 @@ cdef class Program:
         frame = self.idle_frame()
         for name, number, shape in expected:
             value = feed.get(name)
-            slot = self.inputs[k]
+            slot = self.input_slots[k]
             if not isinstance(value, cnp.ndarray):
                 break
             array = value
@@ -390,48 +476,60 @@ cdef class Program:
             self.clear(frame)
             self.idle.append(frame)
             return None
-        return self.executed(frame)
+        return self.executed(frame, outs)
 
     cdef Frame idle_frame(self):
         """A frame whose inputs are still empty."""
         cdef Frame frame = self.idle.pop() if self.idle else Frame.__new__(Frame, self)
-        frame.c.threads = thread_settings.get_num_threads()
+        frame.c.threads = thread_count()
         frame.c.peak = frame.c.live
         frame.c.nanoseconds = NULL
         frame.c.declined = NULL
         return frame
 
-    cdef list executed(self, Frame frame):
+    cdef list executed(self, Frame frame, list outs):
         """Runs a frame whose inputs are set, and takes its outputs."""
         cdef int status
-        cdef int32_t slot
         with nogil:
             frame.mode = vl_flush_subnormals()
             status = vl_run(&frame.c, self.main)
             vl_restore_mode(frame.mode)
         if status != VL_DONE:
-            error = frame.error if status == VL_FAILED else MemoryError("no memory for a value of the graph")
+            error = self.failure(frame, status)
             self.abandon(frame)
             raise error
-        results = [frame.result(slot) for slot in self.outputs]
-        self.clear(frame)
-        frame.let_go()
-        vl_frame_trim(&frame.c, frame.c.peak + KEEP_BYTES)
+        try:
+            results = frame.results(self.output_slots, self.output_count, outs)
+        except BaseException:
+            self.abandon(frame)
+            raise
+        self.finish(frame)
         if len(self.idle) < MOST_IDLE:
             self.idle.append(frame)
         return results
 
+    cdef object failure(self, Frame frame, int status):
+        """The exception that ended a run."""
+        error, frame.error = frame.error, None
+        return error if status == VL_FAILED else MemoryError("no memory for a value of the graph")
+
+    cdef void finish(self, Frame frame) noexcept:
+        """Makes a frame ready for the next run when its outputs have been taken."""
+        self.clear(frame)
+        frame.let_go()
+        vl_frame_trim(&frame.c, frame.c.peak + KEEP_BYTES)
+
     cdef void clear(self, Frame frame) noexcept:
         """What the run has left in the slots of inputs and outputs."""
-        cdef int32_t slot
-        for slot in self.inputs:
-            vl_drop(&frame.c, slot)
-        for slot in self.outputs:
-            if self.slots[slot].state == VL_ABSENT:
-                vl_drop(&frame.c, slot)
+        cdef int k
+        for k in range(self.input_count):
+            vl_drop(&frame.c, self.input_slots[k])
+        for k in range(self.output_count):
+            if self.slots[self.output_slots[k]].state == VL_ABSENT:
+                vl_drop(&frame.c, self.output_slots[k])
 
     cdef void abandon(self, Frame frame) noexcept:
-        """A run that failed leaves values anywhere; its frame goes."""
+        """A run that failed leaves values anywhere."""
         cdef int slot
         for slot in range(self.slot_count):
             if self.slots[slot].state == VL_ABSENT:
@@ -443,6 +541,7 @@ cdef class Program:
         return self.instructions[k].run != NULL
 
 
+include "program/carried.pxi"
 include "program/recurrent.pxi"
 include "program/one_handler.pxi"
 

@@ -16,6 +16,8 @@ same operations in the same order whatever the slices, so results do not depend 
 """
 
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF
 from libc.stdint cimport INT64_MAX, PTRDIFF_MAX, SIZE_MAX, int32_t, int64_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
@@ -24,7 +26,7 @@ cimport numpy as cnp
 import numpy as np
 
 from vledge import threads as thread_settings
-from vledge._ext.arrays cimport batch_sizes_of, product_of, shaped
+from vledge._ext.arrays cimport batch_sizes_of, has_shape, is_plain, product_of, shaped
 from vledge._ext.isa cimport vl_independent, vl_product, vl_step
 from vledge._ext.weights cimport (
     GRU,
@@ -38,6 +40,9 @@ from vledge._ext.weights cimport (
     Weights,
     made,
 )
+
+cdef extern from "Python.h":
+    int PyContextVar_Get(PyObject *var, PyObject *default, PyObject **value)
 
 cdef extern from "simd/cpu_mode.h" nogil:
     uint64_t vl_flush_subnormals()
@@ -53,6 +58,8 @@ cdef extern from "threads.h" nogil:
     void vl_scratch_trim(size_t keep)
 
 cnp.import_array()
+
+cdef object threads_of_call = thread_settings._of_call
 
 # Bytes of projected input that a chunk holds: small enough to stay in the second-level cache
 # beside the weights, large enough that W_ih is seldom read anew. Where
@@ -84,6 +91,11 @@ cdef int MOST_NAPS = 4
 cdef int64_t REST_NANOSECONDS = 100_000_000
 cdef int64_t rest_until = 0
 cdef bint turn = False
+# Steps or sequences beyond which a call takes the long way, which checks that sizes have products.
+cdef ptrdiff_t MOST_USUAL = 1 << 24
+# Tables of so many numbers stand on the stack, so that a short call allocates nothing.
+cdef enum:
+    FEW_NUMBERS = 256
 # An output as large as this comes as untouched zeros from the system, and its padding is left so. Smaller ones come
 # from memory that was in use: threads zero the padding of their own sequences, one thread leaves it to calloc.
 cdef ptrdiff_t MAPPED_BYTES = 32 * 1024 * 1024
@@ -631,6 +643,7 @@ cdef bint finished(Job *job, int threads) noexcept nogil:
     cdef Scratch s
     cdef ptrdiff_t t, r, total = 0
     cdef ptrdiff_t *lengths = NULL
+    cdef ptrdiff_t few[FEW_NUMBERS]
     cdef uint64_t needed
     cdef char *shared_memory = NULL
     cdef int64_t whole = 0, sliced = 0, shared = INT64_MAX
@@ -654,7 +667,9 @@ cdef bint finished(Job *job, int threads) noexcept nogil:
         threads = VL_MOST_THREADS
     if threads > 1 and job.steps > 0:
         if job.sequences >= 2 and threads > job.direction_count:
-            lengths = <ptrdiff_t *>malloc(job.sequences * sizeof(ptrdiff_t))
+            lengths = few
+            if job.sequences > FEW_NUMBERS:
+                lengths = <ptrdiff_t *>malloc(job.sequences * sizeof(ptrdiff_t))
             if lengths == NULL:
                 return False
             t = job.steps
@@ -667,7 +682,8 @@ cdef bint finished(Job *job, int threads) noexcept nogil:
                                      threads // job.direction_count)
             for r in range(job.sequences):
                 whole += row_cost(job.small_step, r) * lengths[r]
-            free(lengths)
+            if lengths != few:
+                free(lengths)
             if not w.independent:
                 shared = whole // threads + <int64_t>job.steps * BARRIER_BYTES // step_bytes
         if (threads > job.direction_count
@@ -708,6 +724,8 @@ cdef bint run_sequences(const Sequences *s, int threads) noexcept nogil:
     cdef ptrdiff_t *offsets
     cdef int64_t *sizes
     cdef int64_t *order = NULL
+    cdef int64_t few[FEW_NUMBERS]
+    cdef size_t bytes
     cdef bint done
     job.turned = next_turn()
     job.padded_steps = 0
@@ -719,8 +737,8 @@ cdef bint run_sequences(const Sequences *s, int threads) noexcept nogil:
     job.h_0, job.c_0, job.h_n, job.c_n = s.h_0, s.c_0, s.h_n, s.c_n
     if count == 0:
         return True
-    offsets = <ptrdiff_t *>malloc((2 * steps + 3 * count) * sizeof(ptrdiff_t)
-                                  + (steps + count) * sizeof(int64_t) + 16)
+    bytes = (2 * steps + 3 * count) * sizeof(ptrdiff_t) + (steps + count) * sizeof(int64_t) + 16
+    offsets = <ptrdiff_t *>few if bytes <= sizeof(few) else <ptrdiff_t *>malloc(bytes)
     if offsets == NULL:
         return False
     sizes = <int64_t *>((<size_t>(offsets + 2 * steps + 3 * count) + 7) & ~<size_t>7)
@@ -751,7 +769,8 @@ cdef bint run_sequences(const Sequences *s, int threads) noexcept nogil:
         offsets[2 * steps + count + r] = b * s.y_row
         job.ranks[b] = r
     done = finished(&job, threads)
-    free(offsets)
+    if offsets != <ptrdiff_t *>few:
+        free(offsets)
     return done
 
 
@@ -783,6 +802,17 @@ cdef ptrdiff_t sort_by_length(const int32_t *lengths, ptrdiff_t count, int64_t *
             empty += 1
         order[place] = b
     return longest
+
+
+cdef int thread_count() except -1:
+    cdef PyObject *of_call = NULL
+    if PyContextVar_Get(<PyObject *>threads_of_call, NULL, &of_call) < 0:
+        raise RuntimeError("no context")
+    given = <object>of_call
+    Py_DECREF(given)        # the context has one
+    if given is None:
+        given = thread_settings._num_threads
+    return thread_settings.get_num_threads() if given is None else given
 
 
 cdef void parallel(int threads, task work, void *context) noexcept nogil:
@@ -932,7 +962,7 @@ def run(list directions not None, data, batch_sizes, h_0=None, c_0=None, threads
         for r in range(job.sequences):
             offsets[2 * job.steps + r] = r * in_row
             offsets[2 * job.steps + job.sequences + r] = r * out_row
-        execute(&job, thread_settings.get_num_threads() if threads is None else threads)
+        execute(&job, thread_count() if threads is None else threads)
     finally:
         PyMem_Free(offsets)
     return output, h_n, c_n
@@ -976,7 +1006,7 @@ def run_padded(list directions not None, data, batch_sizes, order=None, h_0=None
         places = shaped(order, "order", cnp.NPY_INT64, (sequences,))
         job.places = <const int64_t *>cnp.PyArray_DATA(places)
     h_n, c_n, states = set_states(&job, number, h_0, c_0)
-    cdef int count = thread_settings.get_num_threads() if threads is None else threads
+    cdef int count = thread_count() if threads is None else threads
     cdef bint padded = total < product_of(steps, sequences)
     cdef bint zero = padded and (
         count == 1 or int(steps) * sequences * out_row * w.itemsize >= MAPPED_BYTES)
@@ -1010,11 +1040,134 @@ def run_padded(list directions not None, data, batch_sizes, order=None, h_0=None
     return output, h_n, c_n
 
 
+cdef inline object new_array(int number, int axes, ptrdiff_t a, ptrdiff_t b, ptrdiff_t c):
+    """[a, b, c], [b, c] or [c]; uninitialised."""
+    cdef cnp.npy_intp sizes[3]
+    sizes[0], sizes[1], sizes[2] = a, b, c
+    return cnp.PyArray_EMPTY(axes, sizes + 3 - axes, number, False)
+
+
+cdef int run_whole(list directions, Sequences *s, int threads) except -1:
+    """A layer's directions over sequences that are set."""
+    cdef bint done
+    cdef Direction direction
+    cdef int d
+    s.direction_count = len(directions)
+    for d in range(s.direction_count):
+        direction = directions[d]
+        s.directions[d] = &direction.weights
+    with nogil:
+        done = run_sequences(s, threads)
+    if not done:
+        raise MemoryError("no memory for the working buffers of a recurrent layer")
+    return 0
+
+
+cdef class Stack:
+    """Stacked layers as one call runs them, where its arrays lie as the kernels take them: what most calls
+    are, and no Python in between. Safe to call from several threads at a time."""
+
+    cdef list layers             # of lists of one or two directions
+    cdef ptrdiff_t input_size, hidden_size, width
+    cdef int number, directions
+    cdef bint lstm
+
+    def __init__(self, list layers not None):
+        cdef Direction first, direction
+        cdef Job job
+        if not layers:
+            raise ValueError("a stack has one layer at least")
+        self.layers = [list(directions) for directions in layers]
+        for index in range(len(layers)):
+            set_directions(&job, self.layers[index])
+            first, direction = self.layers[0][0], self.layers[index][0]
+            if (direction.weights.cell != first.weights.cell or typenum(direction) != typenum(first)
+                    or len(self.layers[index]) != len(self.layers[0])
+                    or index and direction.weights.input_size != first.weights.width * len(self.layers[0])
+                    or direction.weights.width != first.weights.width
+                    or direction.weights.hidden_size != first.weights.hidden_size):
+                raise ValueError("stacked layers must have one cell, size and dtype")
+        self.directions = len(self.layers[0])
+        self.input_size = first.weights.input_size
+        self.hidden_size = first.weights.hidden_size
+        self.width = first.weights.width
+        self.number = typenum(first)
+        self.lstm = first.weights.cell == LSTM
+
+    def __reduce__(self):
+        return Stack, (self.layers,)
+
+    cdef bint takes(self, object state, int axes, ptrdiff_t sequences, ptrdiff_t width):
+        """Whether a state is None or lies as it should."""
+        cdef ptrdiff_t count = len(self.layers) * self.directions
+        if state is None:
+            return True
+        if not is_plain(state, self.number):
+            return False
+        if axes == 2:
+            return has_shape(state, 2, count, width, 0)
+        return has_shape(state, 3, count, sequences, width)
+
+    def run(self, x, h, c, bint batch_first):
+        """``x [T, B, input_size]`` (``[B, T, …]`` with batch_first, or ``[T, input_size]``), the states or None
+        for zeros -> ``(output, h_n, c_n)``; None where anything is not as usual, of which nothing is said."""
+        cdef Sequences s
+        cdef ptrdiff_t count = len(self.layers), out = self.directions * self.width, size, layer
+        cdef int axes, number = self.number, threads
+        cdef cnp.ndarray data, h_n, c_n = None
+        cdef ptrdiff_t first, second
+        if not is_plain(x, number):
+            return None
+        data = x
+        axes = cnp.PyArray_NDIM(data)
+        if axes < 2 or axes > 3 or cnp.PyArray_DIM(data, axes - 1) != self.input_size:
+            return None
+        batch_first = batch_first and axes == 3
+        first, second = cnp.PyArray_DIM(data, 0), cnp.PyArray_DIM(data, 1) if axes == 3 else 1
+        s.steps, s.sequences = (second, first) if batch_first else (first, second)
+        if not (0 < s.steps <= MOST_USUAL and 0 < s.sequences <= MOST_USUAL
+                and self.takes(h, axes, s.sequences, self.width)
+                and self.takes(c, axes, s.sequences, self.hidden_size)) or c is not None and not self.lstm:
+            return None
+        threads = thread_count()
+        size = cnp.PyArray_ITEMSIZE(data)
+        h_n = self.state(axes, s.sequences, self.width)
+        s.h_n = <char *>cnp.PyArray_DATA(h_n)
+        s.h_0 = data_of(h)
+        s.c_n, s.c_0 = NULL, data_of(c)
+        if self.lstm:
+            c_n = self.state(axes, s.sequences, self.hidden_size)
+            s.c_n = <char *>cnp.PyArray_DATA(c_n)
+        s.lengths = NULL
+        for layer in range(count):
+            s.x = <const char *>cnp.PyArray_DATA(data)
+            s.x_row = cnp.PyArray_DIM(data, axes - 1)
+            s.x_time = s.x_row if batch_first else s.x_row * s.sequences
+            s.x_row *= s.steps if batch_first else 1
+            s.y_time = out if batch_first else out * s.sequences
+            s.y_row = out * s.steps if batch_first else out
+            below, data = data, new_array(number, axes, first, second if axes == 3 else first, out)
+            s.y = <char *>cnp.PyArray_DATA(data)
+            run_whole(self.layers[layer], &s, threads)
+            s.h_n += self.directions * s.sequences * self.width * size
+            if s.h_0 != NULL:
+                s.h_0 += self.directions * s.sequences * self.width * size
+            if s.c_n != NULL:
+                s.c_n += self.directions * s.sequences * self.hidden_size * size
+            if s.c_0 != NULL:
+                s.c_0 += self.directions * s.sequences * self.hidden_size * size
+        return data, h_n, c_n
+
+    cdef object state(self, int axes, ptrdiff_t sequences, ptrdiff_t width):
+        cdef ptrdiff_t count = len(self.layers) * self.directions
+        return new_array(self.number, axes, count, count if axes == 2 else sequences, width)
+
+
 cdef class Stepper:
     """One time step through stacked layers of one direction: what streaming calls, so everything
     that can be is done once, here. Safe to call from several threads at a time."""
 
-    cdef list layers
+    cdef list layers             # of lists of one direction
     cdef ptrdiff_t input_size, hidden_size, width
     cdef int number
     cdef bint lstm
@@ -1031,7 +1184,7 @@ cdef class Stepper:
                     or layer.weights.width != first.weights.width
                     or layer.weights.hidden_size != first.weights.hidden_size):
                 raise ValueError("stacked layers must have one cell, size and dtype")
-        self.layers = list(layers)
+        self.layers = [[layer] for layer in layers]
         self.input_size = first.weights.input_size
         self.hidden_size = first.weights.hidden_size
         self.width = first.weights.width
@@ -1039,73 +1192,90 @@ cdef class Stepper:
         self.lstm = first.weights.cell == LSTM
 
     def __reduce__(self):
-        return Stepper, (self.layers,)
+        return Stepper, ([layer for layer, in self.layers],)
 
     def step(self, x, h, c=None):
         """``x [B, input_size]``, ``h [layers, B, width]``, ``c [layers, B, hidden_size]`` (LSTM), or
         None for zeros -> ``(y [B, width], h, c)`` in new arrays."""
-        cdef Job job
-        cdef Direction direction
-        cdef ptrdiff_t count = len(self.layers), layer, sequences, r, zero = 0
-        cdef int64_t batch_size
-        cdef ptrdiff_t *rows
-        cdef ptrdiff_t size
-        cdef char *h_0
-        cdef char *c_0
-        cdef int threads = thread_settings.get_num_threads()
-        cdef cnp.ndarray rows_in = shaped(x, "x", self.number, ("batch", self.input_size))
-        sequences = cnp.PyArray_DIM(rows_in, 0)
-        job.x = <const char *>cnp.PyArray_DATA(rows_in)
-        h_shape = (count, sequences, self.width)
-        cdef cnp.ndarray h_given = optional(h, "h", self.number, h_shape)
-        cdef cnp.ndarray c_given = None
-        h_0 = data_of(h_given)
-        y = empty((sequences, self.width), self.number)
-        h_n = empty(h_shape, self.number)
-        c_n = None
-        c_0 = NULL
-        job.c_n = NULL
+        cdef Sequences s
+        cdef ptrdiff_t count = len(self.layers), layer, size
+        cdef int threads = thread_count()
+        cdef cnp.ndarray rows, y, h_n, c_n = None
+        if is_plain(x, self.number) and cnp.PyArray_NDIM(x) == 2 and cnp.PyArray_DIM(x, 1) == self.input_size:
+            rows = x
+        else:
+            rows = shaped(x, "x", self.number, ("batch", self.input_size))
+        s.steps, s.sequences = 1, cnp.PyArray_DIM(rows, 0)
+        h = self.state(h, "h", count, s.sequences, self.width)
         if self.lstm:
-            c_shape = (count, sequences, self.hidden_size)
-            c_given = optional(c, "c", self.number, c_shape)
-            c_0 = data_of(c_given)
-            c_n = empty(c_shape, self.number)
-            job.c_n = <char *>cnp.PyArray_DATA(c_n)
+            c = self.state(c, "c", count, s.sequences, self.hidden_size)
+            c_n = new_array(self.number, 3, count, s.sequences, self.hidden_size)
         elif c is not None:
             raise ValueError("c goes with an LSTM only")
-        if sequences == 0:
+        y = new_array(self.number, 2, 0, s.sequences, self.width)
+        h_n = new_array(self.number, 3, count, s.sequences, self.width)
+        if s.sequences == 0:
             return y, h_n, c_n
-        rows = <ptrdiff_t *>PyMem_Malloc(product_of(sequences, 2 * sizeof(ptrdiff_t)))
-        if rows == NULL:
-            raise MemoryError
-        try:
-            batch_size = sequences
-            job.turned = next_turn()
-            job.padded_steps = 0
-            job.places = NULL
-            job.direction_count = 1
-            job.steps = 1
-            job.sequences = sequences
-            job.batch_sizes = &batch_size
-            job.x_time = job.y_time = &zero
-            job.x_rows, job.y_rows = rows, rows + sequences
-            job.h_n = <char *>cnp.PyArray_DATA(h_n)
-            for r in range(sequences):
-                rows[sequences + r] = r * self.width
-            for layer in range(count):
-                direction = self.layers[layer]
-                size = direction.weights.itemsize
-                job.directions[0] = &direction.weights
-                for r in range(sequences):
-                    rows[r] = r * direction.weights.input_size
-                job.h_0 = NULL if h_0 == NULL else h_0 + layer * sequences * self.width * size
-                job.c_0 = NULL if c_0 == NULL else c_0 + layer * sequences * self.hidden_size * size
-                job.y = <char *>cnp.PyArray_DATA(y) if layer == count - 1 else NULL
-                execute(&job, threads)
-                job.x = job.h_n
-                job.h_n += sequences * self.width * size
-                if self.lstm:
-                    job.c_n += sequences * self.hidden_size * size
-        finally:
-            PyMem_Free(rows)
+        size = cnp.PyArray_ITEMSIZE(rows)
+        s.x = <const char *>cnp.PyArray_DATA(rows)
+        s.h_0, s.h_n = data_of(h), data_of(h_n)
+        s.c_0, s.c_n = data_of(c), data_of(c_n)
+        s.lengths = NULL
+        s.x_time = s.y_time = 0
+        s.x_row, s.y_row = self.input_size, self.width
+        for layer in range(count):
+            s.y = <char *>cnp.PyArray_DATA(y) if layer == count - 1 else NULL
+            run_whole(self.layers[layer], &s, threads)
+            s.x, s.x_row = s.h_n, self.width    # a layer reads its input where the one below has left its state
+            s.h_n += s.sequences * self.width * size
+            if s.h_0 != NULL:
+                s.h_0 += s.sequences * self.width * size
+            if s.c_n != NULL:
+                s.c_n += s.sequences * self.hidden_size * size
+            if s.c_0 != NULL:
+                s.c_0 += s.sequences * self.hidden_size * size
         return y, h_n, c_n
+
+    def cell(self, x, h, c=None):
+        """The one layer as torch's cells: ``x [B, input_size]`` or ``[input_size]``, the states ``[B, width]`` or
+        ``[width]`` or None for zeros -> ``(h, c)``; None where anything is not as usual, of which nothing is said."""
+        cdef Sequences s
+        cdef int axes, threads
+        cdef cnp.ndarray h_n, c_n = None
+        if not is_plain(x, self.number):
+            return None
+        axes = cnp.PyArray_NDIM(x)
+        if axes < 1 or axes > 2 or cnp.PyArray_DIM(x, axes - 1) != self.input_size or len(self.layers) > 1:
+            return None
+        s.steps, s.sequences = 1, cnp.PyArray_DIM(x, 0) if axes == 2 else 1
+        if not (0 < s.sequences <= MOST_USUAL and self.takes(h, axes, s.sequences, self.width)
+                and self.takes(c, axes, s.sequences, self.hidden_size)) or c is not None and not self.lstm:
+            return None
+        threads = thread_count()
+        h_n = new_array(self.number, axes, 0, s.sequences, self.width)
+        s.x = data_of(x)
+        s.h_0, s.h_n = data_of(h), data_of(h_n)
+        s.c_0, s.c_n = data_of(c), NULL
+        if self.lstm:
+            c_n = new_array(self.number, axes, 0, s.sequences, self.hidden_size)
+            s.c_n = data_of(c_n)
+        s.lengths = NULL
+        s.y = NULL
+        s.x_time = s.y_time = s.y_row = 0
+        s.x_row = self.input_size
+        run_whole(self.layers[0], &s, threads)
+        return h_n, c_n
+
+    cdef bint takes(self, object state, int axes, ptrdiff_t sequences, ptrdiff_t width):
+        """Whether a cell's state is None or lies as it should."""
+        if state is None:
+            return True
+        return (is_plain(state, self.number) and cnp.PyArray_NDIM(state) == axes
+                and cnp.PyArray_DIM(state, axes - 1) == width
+                and (axes == 1 or cnp.PyArray_DIM(state, 0) == sequences))
+
+    cdef object state(self, object given, str name, ptrdiff_t count, ptrdiff_t sequences, ptrdiff_t width):
+        """A state as kernels may read it, or None."""
+        if given is None or is_plain(given, self.number) and has_shape(given, 3, count, sequences, width):
+            return given
+        return shaped(given, name, self.number, (count, sequences, width))

@@ -82,6 +82,7 @@ _LAZY = {
 # What else programs take from onnxruntime's module: with `import vledge as onnxruntime` they run.
 _OF_ONNXRUNTIME = {
     "vledge.graph.session": ("ModelMetadata", "NodeArg"),
+    "vledge.graph.io_binding": ("IOBinding", "OrtValue"),
     "vledge.graph.session_options": (
         "ExecutionMode",
         "ExecutionOrder",

@@ -2,19 +2,14 @@
 
 import contextlib
 import os
-import threading
 from collections.abc import Iterator
+from contextvars import ContextVar
 
 __all__ = ["get_num_threads", "set_num_threads", "using_threads"]
 
 _num_threads: int | None = None
-
-
-class _Call(threading.local):
-    num_threads: int | None = None  # of the call that this Python thread is in
-
-
-_call = _Call()
+#: Of the call that this Python thread is in; compiled code reads both.
+_of_call: ContextVar[int | None] = ContextVar("num_threads", default=None)
 
 
 def get_num_threads() -> int:
@@ -25,8 +20,9 @@ def get_num_threads() -> int:
     its own runs with that.
     """
     global _num_threads
-    if _call.num_threads is not None:
-        return _call.num_threads
+    of_call = _of_call.get()
+    if of_call is not None:
+        return of_call
     if _num_threads is None:
         given = os.environ.get("VLEDGE_NUM_THREADS")
         if given:
@@ -55,12 +51,11 @@ def set_num_threads(num_threads: int) -> None:
 @contextlib.contextmanager
 def using_threads(num_threads: int) -> Iterator[None]:
     """Calls from this Python thread use so many threads, whatever the process's number is."""
-    before = _call.num_threads
-    _call.num_threads = num_threads
+    token = _of_call.set(num_threads)
     try:
         yield
     finally:
-        _call.num_threads = before
+        _of_call.reset(token)
 
 
 def usable_cores() -> int:

@@ -198,8 +198,13 @@ static void copy_axes(const vl_walk *w, int axis, char *to, const char *from, si
 
 void vl_copy(const vl_kernels *kernels, const vl_tensor *to, const vl_tensor *from)
 {
-    if (vl_count(to->axes, to->shape) == 0)
+    int64_t count = vl_count(to->axes, to->shape);
+    if (count == 0)
         return;
+    if (vl_is_contiguous(to) && vl_is_contiguous(from)) {
+        memcpy(to->data, from->data, (size_t)count * vl_size_of(to->type));
+        return;
+    }
     vl_walk w = {.kernels = kernels};
     plan_walk(&w, to, from);
     copy_axes(&w, 0, to->data, from->data, vl_size_of(to->type));
@@ -207,7 +212,7 @@ void vl_copy(const vl_kernels *kernels, const vl_tensor *to, const vl_tensor *fr
 
 /* ---- the loop ---------------------------------------------------------------------------------------- */
 
-static int64_t now(void)
+int64_t vl_now(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
@@ -233,7 +238,7 @@ int vl_run(vl_frame *f, vl_range range)
         const vl_instruction *i = &f->instructions[n];
         if (++f->steps % VL_STEPS_BETWEEN_LOOKS == 0 && look_at_signals(f) != VL_DONE)
             return VL_FAILED;
-        int64_t begin = f->nanoseconds ? now() : 0;
+        int64_t begin = f->nanoseconds ? vl_now() : 0;
         int status = i->run ? i->run(f, i) : VL_DECLINED;
         if (status == VL_DECLINED) {
             if (f->declined)
@@ -241,7 +246,7 @@ int vl_run(vl_frame *f, vl_range range)
             status = f->python(f, i);
         }
         if (f->nanoseconds)
-            f->nanoseconds[n] += now() - begin;
+            f->nanoseconds[n] += vl_now() - begin;
         if (status != VL_DONE)
             return status;
         for (int k = 0; k < i->drop_count; k++)

@@ -237,6 +237,9 @@ static inline int vl_axis(int64_t axis, int axes)
 
 int vl_run(vl_frame *f, vl_range range);
 
+/* Nanoseconds of a clock that never goes back. */
+int64_t vl_now(void);
+
 typedef struct {
     const char *name;
     vl_handler *run;

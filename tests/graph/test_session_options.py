@@ -78,7 +78,7 @@ def threads_of_a_run(made):
     """How many threads the kernels are told to use in a run of the session."""
     seen = []
     run = made._plan.run_feed
-    made._plan.run_feed = lambda *feed: (seen.append(get_num_threads()), run(*feed))[1]
+    made._plan.run_feed = lambda *given: (seen.append(get_num_threads()), run(*given))[1]
     made.run(None, {"x": X})
     return seen
 
@@ -103,7 +103,7 @@ def test_the_number_ends_with_a_run_that_fails_and_stays_in_its_thread():
     made = doubled(changed(intra_op_num_threads=7))
     others = []
 
-    def fail(*arrays):
+    def fail(*given):
         other = threading.Thread(target=lambda: others.append(get_num_threads()))
         other.start()
         other.join()

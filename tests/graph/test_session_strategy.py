@@ -267,9 +267,9 @@ def test_a_node_keeps_its_weights_once():
     session = vledge.InferenceSession(model)
     session.run(None, feed, strategy="packed")
     (held,) = [
-        operator.function.weights
-        for _, operator in session._plan._compiler.operators._prepared.values()
-        if hasattr(operator.function, "weights")
+        value.weights
+        for value in session._plan.function.__wrapped__.__globals__.values()
+        if hasattr(value, "weights")
     ]
     assert held.layer._layers[0] == held.packed
 

@@ -1,4 +1,4 @@
-"""In steady state a step of a layer allocates nothing and takes no lock: counted, not believed.
+"""In steady state a step of a layer or a session allocates nothing and takes no lock: counted.
 
 malloc's family and pthread_mutex_lock are counted by a library that is loaded before libc; Python's
 own allocations, most of which never reach malloc, by tracemalloc.
@@ -42,15 +42,34 @@ int pthread_mutex_lock(pthread_mutex_t *m)
 }
 """
 
+
+def streams(batch):
+    """(name, stream, a frame) of layers and of sessions."""
+    for name, make in LAYERS.items():
+        yield name, loaded(make()).stream(batch=batch), np.ones((batch, 5), np.float32)
+    for name, model, options in session_models():
+        stream = vledge.InferenceSession(model).stream(batch=batch, **options)
+        frame = {n: np.ones(shape, dtype) for n, (shape, dtype) in stream.frames.items()}
+        yield name, stream, frame if len(frame) > 1 else next(iter(frame.values()))
+
+
+def session_models():
+    """(name, model, options), none where the packages that make models are not installed."""
+    try:
+        from tests.streaming.test_session_steps import MODELS
+    except pytest.skip.Exception:
+        return
+    for name, (build, options, _) in MODELS.items():
+        if name != "handed through":  # its batch is one
+            yield f"session-{name.replace(' ', '-')}", build(), options
+
+
 PROGRAM = """
 import ctypes, os  # PyDLL keeps the GIL, whose release would count as locks
-import numpy as np
-from tests.streaming.test_layers import LAYERS, loaded
+from tests.streaming.test_allocations import streams
 counter = ctypes.PyDLL(os.environ["LD_PRELOAD"])
-for name, make in LAYERS.items():
-    for batch in (1, 3):
-        stream = loaded(make()).stream(batch=batch)
-        x = np.ones((batch, 5), np.float32)
+for batch in (1, 3):
+    for name, stream, x in streams(batch):
         y = stream.step(x)
         step, steps = stream.step, range(10_000)
         for _ in range(100):
@@ -62,15 +81,20 @@ for name, make in LAYERS.items():
               counter.counted_locks() - locks)
 before = (counter.counted_allocations(), counter.counted_locks())
 kept = [bytearray(10_000) for _ in range(100)]
+import numpy as np
+from tests.streaming.test_layers import LAYERS, loaded
+stream = loaded(LAYERS["gru"]()).stream(batch=3)
 stream.push(np.ones((1, 3, 5), np.float32))  # lets the GIL go
 print("control", counter.counted_allocations() - before[0], counter.counted_locks() - before[1])
 """
 
 
-@pytest.mark.parametrize("name", LAYERS)
+NAMES = [*LAYERS, *(name for name, _, _ in session_models())]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_python_allocates_nothing(name):
-    stream = loaded(LAYERS[name]()).stream(batch=2)
-    x = np.ones((2, 5), np.float32)
+    stream, x = next((stream, x) for found, stream, x in streams(2) if found == name)
     y = stream.step(x)
     repeats = [None] * 1000
     tracemalloc.start()
@@ -109,6 +133,6 @@ def test_no_malloc_and_no_lock(tmp_path):
     *lines, control = (line.split() for line in done.stdout.splitlines())
     assert int(control[1]) >= 100
     assert int(control[2]) >= 1
-    assert len(lines) == 2 * len(LAYERS)
+    assert len(lines) == 2 * len(NAMES)
     for name, batch, allocations, locks in lines:
         assert (int(allocations), int(locks)) == (0, 0), (name, batch, allocations, locks)

@@ -12,7 +12,7 @@ cdef extern from "program/program.h" nogil:
         vl_block *next
         void *object
         size_t bytes
-        int32_t uses
+        int32_t uses, kind
         char *data
 
     ctypedef struct vl_tensor:
@@ -68,6 +68,7 @@ cdef extern from "program/program.h" nogil:
     int64_t vl_count(int axes, const int64_t *shape)
     size_t vl_size_of(int type)
     int vl_is_contiguous(const vl_tensor *t)
+    void vl_set_contiguous(vl_tensor *t)
     vl_tensor *vl_new(vl_frame *f, const vl_instruction *i, int n, int type, int axes, const int64_t *shape)
     vl_tensor *vl_new_in_order(vl_frame *f, const vl_instruction *i, int n, int type, int axes,
                                const int64_t *shape, const int8_t *order)
@@ -75,4 +76,5 @@ cdef extern from "program/program.h" nogil:
     void vl_copy(const vl_kernels *kernels, const vl_tensor *to, const vl_tensor *from_)
     const vl_tensor *vl_contiguous(vl_frame *f, const vl_tensor *t, vl_tensor *copy)
     int vl_run(vl_frame *f, vl_range range)
+    int64_t vl_now()
     vl_handler *vl_handler_named(const char *name)

@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,14 +18,35 @@ class Program:
         outputs: list[int],
     ) -> None: ...
     def run(
-        self, arrays: list[np.ndarray], profile: tuple[np.ndarray, np.ndarray] | None = None
+        self,
+        arrays: list[np.ndarray],
+        profile: tuple[np.ndarray, np.ndarray] | None = None,
+        outs: list[Any] | None = None,
     ) -> list[np.ndarray]: ...
     def run_feed(
         self,
         feed: dict[str, np.ndarray],
         expected: tuple[tuple[str, int, tuple[int, ...] | None], ...],
+        outs: list[Any] | None = None,
     ) -> list[np.ndarray] | None: ...
     def native(self, k: int) -> bool: ...
+
+class CarriedProgram:
+    def __init__(
+        self,
+        program: Program,
+        states: list[tuple[int, int]],
+        frames: list[tuple[Any, ...]],
+        lengths: list[tuple[int, np.ndarray]],
+        results: list[tuple[str, int, int | None]],
+        taken: Callable[[Any], list[np.ndarray]],
+        misfit: Callable[[Mapping[str, tuple[np.dtype, tuple[int, ...]]], Any], str],
+        blamed: Callable[[Exception], None],
+    ) -> None: ...
+    def step(self, x: Any, out: Any = None) -> Any: ...
+    def run(self, arrays: list[Any], out: Any = None, one_frame: bool = False) -> Any: ...
+    def get_states(self) -> list[np.ndarray]: ...
+    def set_states(self, arrays: list[np.ndarray]) -> None: ...
 
 def run_handler(
     name: str,

@@ -12,6 +12,9 @@ ctypedef void (*task)(void *context, int member, int members) noexcept nogil
 
 cdef void parallel(int threads, task work, void *context) noexcept nogil
 
+# What `vledge.get_num_threads` says.
+cdef int thread_count() except -1
+
 # One time step of a layer from its input; with one member nobody waits at the barrier.
 cdef void step_from_input(const Weights *w, vl_product *p, vl_step *k, vl_barrier *barrier,
                           int members) noexcept nogil

@@ -79,31 +79,38 @@ class Plan:
         if os.environ.get("VLEDGE_PROGRAM", "1") != "0":
             self.native = emit(program, operators.prepared, self._compiler.compiled, options)
 
-    def run(self, *arrays: Any) -> list[Any]:
-        """The outputs, as the caller's own, of values of the inputs."""
+    def run(self, *arrays: Any, outs: list[Any] | None = None) -> list[Any]:
+        """The outputs, as the caller's own, of values of the inputs.
+
+        ``outs`` are where the native program writes them, as its ``run`` says.
+        """
         if self.native is None:
             with np.errstate(all="ignore"):
                 return owned(self.function(*arrays))
         try:
-            return _own_lists(self.native.program.run(list(arrays)))
+            return self.native.program.run(list(arrays), None, outs)
         except Exception as error:
-            _blame(error, self._where)
+            self.blame(error)
             raise
+
+    def blame(self, error: Exception) -> None:
+        """Raise a run's error again with the name of the node that was running, if one was."""
+        _blame(error, self._where)
 
     def run_feed(
         self,
         feed: dict[str, np.ndarray],
         expected: tuple[tuple[str, int, tuple[int, ...] | None], ...],
+        outs: list[Any] | None = None,
     ) -> list[Any] | None:
         """The same of arrays by name that are as expected (`Program.run_feed`), or None."""
         if self.native is None:
             return None
         try:
-            results = self.native.program.run_feed(feed, expected)
+            return self.native.program.run_feed(feed, expected, outs)
         except Exception as error:
-            _blame(error, self._where)
+            self.blame(error)
             raise
-        return None if results is None else _own_lists(results)
 
     @functools.cached_property
     def function(self) -> _Run:
@@ -310,14 +317,6 @@ def _one(result: Any) -> Any:
     if isinstance(result, (tuple, list)):
         result = result[0]
     return as_value(result)
-
-
-def _own_lists(results: list[Any]) -> list[Any]:
-    """What the native program gives, sequences as lists."""
-    for value in results:
-        if type(value) is not np.ndarray:
-            return owned(results)
-    return results
 
 
 def _naming_nodes(run: _Run, where: str) -> _Run:

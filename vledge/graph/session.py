@@ -17,6 +17,7 @@ import numpy as np
 from vledge.errors import FormatError, ModelWarning, UnsupportedError
 from vledge.formats.element_types import DTYPES, element_of
 from vledge.formats.graph_definition import Graph, Model, Node, ValueInfo
+from vledge.graph.io_binding import IOBinding
 from vledge.graph.part import part_for
 from vledge.graph.plan import Plan, owned
 from vledge.graph.prepared import Fallback
@@ -208,6 +209,7 @@ class InferenceSession:
         input_feed: Mapping[str, Any],
         run_options: RunOptions | None = None,
         *,
+        out: Sequence[Any] | Mapping[str, Any] | None = None,
         strategy: str | None = None,
         **options: Any,
     ) -> list[Any]:
@@ -219,6 +221,9 @@ class InferenceSession:
         input_feed : an array for each input, of its dtype, its number of axes and its fixed sizes;
             a list of arrays for one that is a sequence, None for an optional one that is absent
         run_options : taken as onnxruntime takes it; it changes nothing
+        out : arrays to write the outputs to, in the order wanted, or a dict by name, optional
+            None stands for a new array. They may be inputs, which the run reads first. Where one
+            does not fit its output, nothing is written.
         strategy : "auto", or a name in ``vledge.lengths.STRATEGIES``, optional
             How RNN, GRU and LSTM nodes that are given sequence_lens run; all give the same numbers.
             "auto" makes a plan for each. Nodes without sequence_lens run as they always do. None:
@@ -228,19 +233,23 @@ class InferenceSession:
         Returns an array for each output; a list of arrays for a sequence, None for an optional
         value that is absent.
 
-        Raises ValueError for an input that is missing, unknown or not as declared, for a strategy
-        that is unknown or has no node to run, and, naming the node, for inputs whose sizes do not
-        go together and for a strategy that cannot run the node (lanes and streaming: a backward
-        direction; all but padded: equations that no `vledge.nn` layer has). TypeError for options
-        that are not the strategy's, MemoryError where "auto" finds none within ``memory_limit``.
+        Raises ValueError for an input that is missing, unknown or not as declared, for an ``out``
+        of another shape or dtype, for a strategy that is unknown or has no node to run, and, naming
+        the node, for inputs whose sizes do not go together and for a strategy that cannot run the
+        node (lanes and streaming: a backward direction; all but padded: equations that no
+        `vledge.nn` layer has). TypeError for options that are not the strategy's, MemoryError where
+        "auto" finds none within ``memory_limit``.
         """
         if strategy is None and options:
             raise TypeError(f"{', '.join(options)}: options go with a strategy, and none is given")
+        outs = None if out is None else self._places(output_names, out)
         if self._threads:
             with using_threads(self._threads):
-                results = self._results(input_feed, strategy, options)
+                results = self._results(input_feed, strategy, options, outs)
         else:
-            results = self._results(input_feed, strategy, options)
+            results = self._results(input_feed, strategy, options, outs)
+        if outs is not None:
+            self._write(results, outs)
         if output_names:
             unknown = [name for name in output_names if name not in self._outputs]
             if unknown:
@@ -249,12 +258,16 @@ class InferenceSession:
         return results
 
     def _results(
-        self, input_feed: Mapping[str, Any], strategy: str | None, options: dict[str, Any]
+        self,
+        input_feed: Mapping[str, Any],
+        strategy: str | None,
+        options: dict[str, Any],
+        outs: list[Any] | None,
     ) -> list[Any]:
         """All outputs. Inputs that are arrays as declared need no more than a look."""
         plan = self._plan
         if strategy is None and type(input_feed) is dict:
-            results = plan.run_feed(input_feed, self._expected)
+            results = plan.run_feed(input_feed, self._expected, outs)
             if results is not None:
                 return results
         arrays = []
@@ -265,10 +278,75 @@ class InferenceSession:
         if len(input_feed) != len(arrays):
             plan, arrays = self._override(input_feed, arrays)
         if strategy is None:
-            return plan.run(*arrays)
+            return plan.run(*arrays, outs=outs)
         run = with_strategy(plan.function, self._model.graph, strategy, options)
         with np.errstate(all="ignore"):
             return owned(run(*arrays))
+
+    def _places(
+        self, output_names: Sequence[str] | None, out: Sequence[Any] | Mapping[str, Any]
+    ) -> list[Any]:
+        """Where each output is to be written, None where in a new array."""
+        if not output_names and type(out) is list and len(out) == len(self._outputs):
+            return out
+        names = list(output_names or self._outputs)
+        if isinstance(out, np.ndarray) or not isinstance(out, (Sequence, Mapping)):
+            raise TypeError(
+                f"out is a {type(out).__name__}, expected a list of arrays or a dict of them by "
+                "the outputs' names"
+            )
+        if isinstance(out, Mapping):
+            named = dict(out)
+        elif len(out) != len(names):
+            raise ValueError(f"out has {len(out)} arrays for {len(names)} outputs")
+        else:
+            named = dict(zip(names, out, strict=True))
+            if len(named) < len(names):
+                raise ValueError(f"out is given for an output that is asked for twice: {names}")
+        for name in named:
+            if name not in names or name not in self._outputs:
+                raise ValueError(f"no output named {name!r}: there are {names}")
+        return [named.get(name) for name in self._outputs]
+
+    def _write(self, results: list[Any], outs: list[Any]) -> None:
+        """Put results where they are wanted, if the native program has not."""
+        for result, given in zip(results, outs, strict=True):
+            if given is not result and given is not None:
+                break
+        else:
+            return
+        left, problems = [], []
+        for place, (name, given) in enumerate(zip(self._outputs, outs, strict=True)):
+            result = results[place]
+            if given is None or given is result:
+                continue
+            left.append(place)
+            if not isinstance(result, np.ndarray):
+                problems.append(f"output {name!r} is no array, and cannot be written to out")
+            elif not isinstance(given, np.ndarray):
+                problems.append(f"out for {name!r} is a {type(given).__name__}, expected an array")
+            elif given.shape != result.shape or given.dtype != result.dtype:
+                problems.append(
+                    f"out for {name!r} is {given.dtype} {list(given.shape)}, expected an array of "
+                    f"{result.dtype} {list(result.shape)}"
+                )
+            elif not given.flags.writeable:
+                problems.append(f"out for {name!r} is read-only")
+        if problems:
+            raise ValueError("; ".join(problems))
+        for place in left:
+            outs[place][...] = results[place]
+            results[place] = outs[place]
+
+    def io_binding(self) -> IOBinding:
+        """Inputs and outputs to be bound to arrays for several runs, by onnxruntime's names."""
+        return IOBinding(self)
+
+    def run_with_iobinding(
+        self, iobinding: IOBinding, run_options: RunOptions | None = None
+    ) -> None:
+        """Run the model on what is bound; ``iobinding.get_outputs()`` has the results."""
+        iobinding.run(run_options)
 
     def stream(
         self,

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from vledge._ext.recurrent import Stepper, run, run_padded
+from vledge._ext.recurrent import Stack, Stepper, run, run_padded
 from vledge._ext.weights import GATES, Direction
 from vledge.array_like import array_of, native
 from vledge.nn.dtype import contiguous, float_dtype, require_cpu, wrong_dtype
@@ -82,6 +82,7 @@ class RecurrentBase(Module):
         self._dtype = float_dtype(dtype)
         self._layers: list[list[Direction]] | None = None
         self._stepper: Stepper | None = None
+        self._stack: Stack | None = None
         for suffix, layer_input in self._suffixes():
             for name, shape in self._shapes(layer_input).items():
                 self.declare(f"{name}_{suffix}", shape, self._dtype)
@@ -143,6 +144,7 @@ class RecurrentBase(Module):
         count = 2 if self.bidirectional else 1
         self._layers = [directions[i : i + count] for i in range(0, len(directions), count)]
         self._dtype = directions[0].dtype
+        self._stack = Stack(self._layers)
         self._stepper = None if self.bidirectional else Stepper(directions)
 
     @property
@@ -317,8 +319,11 @@ class RecurrentBase(Module):
 
     def _run(self, input: Any, h_0: Any, c_0: Any) -> tuple[Any, np.ndarray, np.ndarray | None]:
         """(output, h_n, c_n) for any form of input; states given and returned in its order."""
-        if self._layers is None:
+        if self._stack is None:
             raise RuntimeError(self._unloaded())
+        usual = self._stack.run(input, h_0, c_0, self.batch_first)
+        if usual is not None:
+            return usual
         if is_packed(input):
             return self._run_packed(validated(input), h_0, c_0)
         if isinstance(input, (list, tuple)):

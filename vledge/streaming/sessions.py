@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from vledge.errors import UnsupportedError
 from vledge.formats.element_types import DTYPES
 from vledge.formats.graph_definition import Graph, Model, ValueInfo
 from vledge.graph.plan import Plan
+from vledge.streaming.carried import Carried, Frames, carried, misfit
 from vledge.streaming.contexts import CONTEXTS
 from vledge.streaming.machine import State
 from vledge.streaming.promotion import PromotedState, Promotion
@@ -193,11 +194,9 @@ class SessionMachine:
         if rows > 1 and not self._divisible:
             raise self._not_so_many(rows)
         self._plan = Plan(promotion.model, graph.options)
-        named = [info.name for info in promotion.model.graph.outputs]
-        self._output_places = [named.index(name) for name in self._outputs]
-        self._state_places = [named.index(state.output) for state in self._states]
+        self._made = [info.name for info in promotion.model.graph.outputs]
         self._shapes = {info.name: graph.sizes(info, rows, 1) for info in graph.frames}
-        self._values = self.initial_state()
+        self._runs = self._carried()
 
     def _not_so_many(self, rows: int) -> UnsupportedError:
         if self._shared is not None:
@@ -206,16 +205,32 @@ class SessionMachine:
             why = f"the model's batch is fixed, and cannot be {rows}"
         return UnsupportedError(why)
 
-    def _run(self, frames: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-        feed = {**frames, **self._values}
-        if self._graph.lengths:
-            name, array = next(iter(frames.items()))
-            feed |= self._graph.lengths_of(self.rows, array.shape[self._graph.time_axes[name]])
-        with np.errstate(all="ignore"):
-            results = self._plan.run(*(feed[name] for name in self._plan.inputs))
-        values = zip(self._states, self._state_places, strict=True)
-        self._values = {state.input: results[place] for state, place in values}
-        return [results[place] for place in self._output_places]
+    def _carried(self) -> Carried:
+        """The model's runs for as many streams as there are, at the initial state."""
+        graph, inputs = self._graph, self._plan.inputs
+        runs = carried(
+            self._plan,
+            [(self._made.index(s.output), inputs.index(s.input)) for s in self._states],
+            [
+                Frames(
+                    info.name,
+                    inputs.index(info.name),
+                    DTYPES[info.type],
+                    tuple(self._shapes[info.name]),
+                    graph.time_axes[info.name],
+                )
+                for info in graph.frames
+            ],
+            [(inputs.index(n), array) for n, array in graph.lengths_of(self.rows, 1).items()],
+            [
+                (name, self._made.index(name), axis)
+                for name, axis in zip(self._outputs, self._out_axes, strict=True)
+            ],
+            self._one_frame,
+        )
+        initial = self.initial_state()
+        runs.set_states([initial[state.input] for state in self._states])
+        return runs
 
     @property
     def frames(self) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
@@ -227,40 +242,56 @@ class SessionMachine:
             found[info.name] = (tuple(shape), DTYPES[info.type])
         return found
 
-    def step(self, x: Any, out: Any = None) -> Any:
+    @property
+    def step(self) -> Callable[..., Any]:
         """One frame, without its time axis; a dict for several inputs."""
-        frames = {}
-        for name, array in self._by_name(x).items():
-            frames[name] = self._checked(np.expand_dims(array, self._graph.time_axes[name]), name)
-        before = self._values
-        results = [
-            array if axis is None else array.take(0, axis)
-            for array, axis in zip(self._run(frames), self._out_axes, strict=True)
-        ]
-        return self._delivered(results, out, before)
+        return self._runs.step
+
+    def _one_frame(self, x: Any) -> list[np.ndarray]:
+        """What `step` was given as arrays with a time axis, or an error that says what is wrong."""
+        given, frames = self._by_name(x), []
+        for name, axis in self._graph.time_axes.items():
+            array = given[name]
+            one = np.expand_dims(array, min(axis, array.ndim))  # too few axes are told like others
+            frames.append(self._checked(one, name))
+        return frames
 
     def push(self, chunk: Any, out: Any = None) -> Any:
         """Several frames, as the model takes them; a dict for several inputs."""
-        frames = {n: self._checked(array, n) for n, array in self._by_name(chunk).items()}
-        counts = {array.shape[self._graph.time_axes[name]] for name, array in frames.items()}
+        given, axes = self._by_name(chunk), self._graph.time_axes
+        frames = {name: self._checked(given[name], name) for name in axes}
+        counts = {array.shape[axes[name]] for name, array in frames.items()}
         if len(counts) != 1:
             raise ValueError(f"the inputs have different numbers of frames: {sorted(counts)}")
-        before = self._values
-        results = self._run(frames) if counts.pop() else self._nothing()
-        return self._delivered(results, out, before)
+        steps = counts.pop()
+        if steps == 0:
+            return self._nothing(out)
+        lengths = self._graph.lengths_of(self.rows, steps)
+        return self._runs.run([*frames.values(), *lengths.values()], out)
 
-    def _nothing(self) -> list[np.ndarray]:
+    def _nothing(self, out: Any) -> Any:
         """What no frames give; a node's final state would not be the one before, but zero."""
-        before, axes = self._values, self._graph.time_axes
         for name, axis in zip(self._outputs, self._out_axes, strict=True):
             if axis is None:
                 raise ValueError(f"no frames were given, and output {name!r} has no time axis")
+        before = self._runs.get_states()
         kinds = {info.name: DTYPES[info.type] for info in self._graph.frames}
-        frame = {name: np.zeros(self._shapes[name], kinds[name]) for name in axes}
-        results = self._run(frame)
-        self._values = before
-        pairs = zip(results, self._out_axes, strict=True)
-        return [array.take([], axis) for array, axis in pairs if axis is not None]
+        frame = [np.zeros(self._shapes[name], kinds[name]) for name in self._graph.time_axes]
+        lengths = self._graph.lengths_of(self.rows, 1)
+        results = self._runs.run([*frame, *lengths.values()])
+        self._runs.set_states(before)
+        named = results if isinstance(results, dict) else {self._outputs[0]: results}
+        none = {
+            name: named[name].take([], axis)
+            for name, axis in zip(self._outputs, self._out_axes, strict=True)
+        }
+        if out is not None:
+            wanted = {name: (array.dtype, array.shape) for name, array in none.items()}
+            problem = misfit(wanted, out)
+            if problem:
+                raise ValueError(problem)
+            return out
+        return none if len(none) > 1 else none[self._outputs[0]]
 
     def _by_name(self, given: Any) -> dict[str, np.ndarray]:
         names = [info.name for info in self._graph.frames]
@@ -287,34 +318,14 @@ class SessionMachine:
             )
         return array
 
-    def _delivered(self, results: list[np.ndarray], out: Any, before: State) -> Any:
-        """The array of one output, a dict of several; back to the state before if out is wrong."""
-        named = dict(zip(self._outputs, results, strict=True))
-        if out is None:
-            named = {name: np.array(array) for name, array in named.items()}
-            return named if len(named) > 1 else next(iter(named.values()))
-        outs = out if isinstance(out, Mapping) else {self._outputs[0]: out}
-        problems = [
-            f"out for {name!r} must be an array of {array.dtype} {list(array.shape)}"
-            for name, array in named.items()
-            if not isinstance(outs.get(name), np.ndarray)
-            or outs[name].shape != array.shape
-            or outs[name].dtype != array.dtype
-        ]
-        if problems:
-            self._values = before
-            raise ValueError("; ".join(problems))
-        for name, array in named.items():
-            outs[name][...] = array
-        return out
-
     def get_state(self) -> State:
         """Under the names of the states' inputs."""
-        return {state.input: np.array(self._values[state.input]) for state in self._states}
+        states = zip(self._states, self._runs.get_states(), strict=True)
+        return {state.input: array for state, array in states}
 
     def set_state(self, state: State) -> None:
         """Replace it."""
-        self._values = {name: array.copy() for name, array in state.items()}
+        self._runs.set_states([state[each.input] for each in self._states])
 
     def initial_state(self) -> State:
         """As the model begins: its own initial values, zeros for what was not there."""
@@ -333,7 +344,7 @@ class SessionMachine:
             raise self._not_so_many(rows)
         machine = copy.copy(self)
         machine.rows, machine._shapes = rows, shapes
-        machine._values = machine.initial_state()
+        machine._runs = machine._carried()
         return machine
 
 
