@@ -218,9 +218,10 @@ int vl_run(vl_frame *f, vl_range range)
 {
     for (int32_t n = range.first; n < range.last; n++) {
         const vl_instruction *i = &f->instructions[n];
-        int64_t begin = f->nanoseconds ? now() : 0;
+        int64_t begin = f->nanoseconds || f->observe ? now() : 0;
         int status = i->run ? i->run(f, i) : VL_DECLINED;
-        if (status == VL_DECLINED) {
+        int declined = status == VL_DECLINED;
+        if (declined) {
             if (f->declined)
                 f->declined[n]++;
             status = f->python(f, i);
@@ -229,6 +230,8 @@ int vl_run(vl_frame *f, vl_range range)
             f->nanoseconds[n] += now() - begin;
         if (status != VL_DONE)
             return status;
+        if (f->observe)
+            f->observe(f, i, begin, now(), declined);
         for (int k = 0; k < i->drop_count; k++)
             vl_drop(f, i->drops[k]);
     }

@@ -92,6 +92,8 @@ struct vl_frame {
     void *program;              /* the Python object */
     int64_t *nanoseconds;       /* by instruction, where somebody profiles; else NULL */
     int32_t *declined;          /* likewise: how often Python ran in its place */
+    /* Told of each instruction when it has run, before its inputs are dropped; else NULL. */
+    void (*observe)(vl_frame *f, const vl_instruction *i, int64_t begin, int64_t end, int declined);
     volatile int *interrupt;    /* set when the run shall stop */
     vl_block *free[VL_BLOCK_KINDS];
     vl_block *garbage;          /* blocks of Python objects that nobody uses any more */

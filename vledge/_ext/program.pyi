@@ -5,6 +5,12 @@ import numpy as np
 
 def type_code(dtype: object) -> int | None: ...
 
+# A value that an instruction read or wrote: dtype, shape, and the address of its block (0: a
+# constant's or an input's own memory); None for what is no tensor.
+Seen = tuple[np.dtype, tuple[int, ...], int] | None
+# Number, nanoseconds at begin and end, whether Python ran, inputs, outputs, bytes in use then.
+Event = tuple[int, int, int, bool, list[Seen], list[Seen], int]
+
 class Program:
     inputs: list[int]
     outputs: list[int]
@@ -18,7 +24,10 @@ class Program:
         outputs: list[int],
     ) -> None: ...
     def run(
-        self, arrays: list[np.ndarray], profile: tuple[np.ndarray, np.ndarray] | None = None
+        self,
+        arrays: list[np.ndarray],
+        profile: tuple[np.ndarray, np.ndarray] | None = None,
+        events: list[Event] | None = None,
     ) -> list[np.ndarray]: ...
     def run_feed(
         self,
@@ -26,6 +35,7 @@ class Program:
         expected: tuple[tuple[str, int, tuple[int, ...] | None], ...],
     ) -> list[np.ndarray] | None: ...
     def native(self, k: int) -> bool: ...
+    def memory(self) -> tuple[int, int]: ...
 
 def run_handler(
     name: str,
