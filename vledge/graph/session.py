@@ -82,7 +82,7 @@ class InferenceSession:
     exact : bool
         True multiplies 3x3 convolutions as they are defined, not by Winograd's products, which are
         quicker, as close to the true result, and other bits. ``VLEDGE_WINOGRAD=0`` asks the same of
-        all sessions and Modules of a process.
+        all sessions of a process; Modules never use them.
     sess_options : SessionOptions, optional
         As onnxruntime takes it. ``intra_op_num_threads`` is the number of threads that this
         session's runs may use; what has no meaning here is named in a warning.
