@@ -17,7 +17,10 @@ W = RNG.normal(size=(256, 512)).astype(np.float32)
 
 def test_packed_weights_and_the_most_that_a_run_took():
     made = session(
-        [node("MatMul", ["x", "w"], ["a"]), node("Softmax", ["a"], ["y"])], {"x": X}, ["y"], {"w": W}
+        [node("MatMul", ["x", "w"], ["a"]), node("Softmax", ["a"], ["y"])],
+        {"x": X},
+        ["y"],
+        {"w": W},
     )
     before = made.memory()
     assert before.peak == before.held == 0

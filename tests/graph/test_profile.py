@@ -1,4 +1,4 @@
-"""Where time goes: every instruction that ran is in the profile, and whoever ran in Python says why."""
+"""Where time goes: each instruction that ran is in the profile, and what ran in Python says why."""
 
 import json
 import threading
@@ -173,7 +173,7 @@ def test_a_trace_is_json_whose_events_lie_one_after_the_other():
     _, _, found = rows_of(nodes, feed, ["y"], {"w": weights(8, 5)})
     read = json.loads(json.dumps(found.trace()))["traceEvents"]
     spans = [event for event in read if event["ph"] == "X"]
-    assert [span["name"] for span in spans][0] == "g"
+    assert spans[0]["name"] == "g"
     assert spans[0]["ts"] == 0
     assert all(span["dur"] > 0 for span in spans)
     ends = [span["ts"] + span["dur"] for span in spans]
