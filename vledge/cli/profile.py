@@ -46,7 +46,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure, and print the table."""
-    from vledge.graph.profile import profile
     from vledge.graph.session import InferenceSession, read_model
 
     if arguments.runs < 1:
@@ -55,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     model = read_model(path)
     session = InferenceSession(path, fallback=arguments.fallback, exact=arguments.exact)
     feed = one_run(arguments, model, session)
-    found = profile(session, feed, arguments.runs)
+    found = session.profile(feed, arguments.runs)
     ways: dict[str, Callable[[], Any]] = {"vledge": lambda: session.run(None, feed)}
     peer, why_no_peer = _onnxruntime(path)
     if peer is not None:

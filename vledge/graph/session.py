@@ -21,6 +21,7 @@ from vledge.formats.graph_definition import Graph, Model, Node, ValueInfo
 from vledge.graph.part import part_for
 from vledge.graph.plan import MemoryUse, Plan, owned
 from vledge.graph.prepared import Fallback
+from vledge.graph.profile import Profile, profile
 from vledge.graph.providers import CPU, check_providers
 from vledge.graph.session_options import RunOptions, SessionOptions, ignored, taken
 from vledge.graph.strategy import with_strategy
@@ -286,6 +287,14 @@ class InferenceSession:
     def _own_threads(self) -> AbstractContextManager[None]:
         """As many threads as the session's options say."""
         return using_threads(self._threads) if self._threads else nullcontext()
+
+    def profile(self, input_feed: Mapping[str, Any], runs: int = 20) -> Profile:
+        """Where the time of a run goes, by instruction; what ran in Python, and why.
+
+        The medians of so many runs on these inputs, which are as `run` takes them. Raises what
+        `run` does, and UnsupportedError where ``VLEDGE_PROGRAM=0`` asks for no native program.
+        """
+        return profile(self, input_feed, runs)
 
     def memory(self) -> MemoryUse:
         """Bytes that the session keeps, and what its runs have needed so far."""
