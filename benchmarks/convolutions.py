@@ -1,10 +1,11 @@
 """Convolutions of published models, layer by layer: GFLOP/s beside onnxruntime's, and errors.
 
-    python -m benchmarks.convolutions [--filter TEXT]     (VLEDGE_ISA=avx2 for another instruction set)
+    python -m benchmarks.convolutions [--filter TEXT]    (VLEDGE_ISA=avx2: another instruction set)
 
-One thread. Each row is timed in pairs of calls, the quickest of many counts. Ours reads channels last, as from a layer
-before it; `first` is what it takes from an input with channels first. Errors are root mean squares against float64,
-relative to the results'; where Winograd's F(2,3) may run its figures stand in a row of their own.
+One thread, its own CPU time. Calls take turns, the quickest of many counts. Ours reads channels
+last, as from a layer before it; `first` is from an input with channels first. Errors are root mean
+squares against float64, relative to the results'; where Winograd's F(2,3) may run, its figures
+stand in a row of their own.
 """
 
 from __future__ import annotations
@@ -95,10 +96,10 @@ def together(calls: dict[str, Callable[[], np.ndarray]]) -> dict[str, Timed]:
     while time.perf_counter() < until:
         for name, call in calls.items():
             repeats = max(int(2e-4 / min(best[name], 1)), 1)
-            begin = time.perf_counter()
+            begin = time.thread_time()
             for _ in range(repeats):
                 call()
-            best[name] = min(best[name], (time.perf_counter() - begin) / repeats)
+            best[name] = min(best[name], (time.thread_time() - begin) / repeats)
     return {name: Timed(best[name], results[name]) for name in calls}
 
 
@@ -188,7 +189,8 @@ def measure(layer: Layer) -> list[str]:
             for name, t in timed.items()
         }
         lines.append(
-            f"{layer.name + form:34}{timed['last'].seconds * 1e6:9.1f}{timed['onnxruntime'].seconds * 1e6:9.1f} us"
+            f"{layer.name + form:34}{timed['last'].seconds * 1e6:9.1f}"
+            f"{timed['onnxruntime'].seconds * 1e6:9.1f} us"
             f"{speed['last']:8.1f}{speed['first']:8.1f}{speed['onnxruntime']:8.1f}"
             f"{timed['onnxruntime'].seconds / timed['last'].seconds:8.2f}"
             f"{error['last']:10.1e}{error['onnxruntime']:9.1e}  {ours.form}"
@@ -201,7 +203,8 @@ def main() -> None:
     parser.add_argument("--filter", default="", help="only layers whose name has this in it")
     only = parser.parse_args().filter
     print(
-        f"{isa.selected()}{'':27}     ours  onnxrt      GFLOP/s: last   first  onnxrt   ratio  error  onnxrt's"
+        f"{isa.selected():34}     ours   onnxrt   GFLOP/s: last  first  onnxrt"
+        "   ratio     error onnxrt's"
     )
     for layer in LAYERS:
         if only in layer.name:

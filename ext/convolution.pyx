@@ -24,6 +24,7 @@ cnp.import_array()
 cdef extern from "program/convolve.h" nogil:
     enum:
         VL_BY_WINDOWS
+        VL_BY_DOTS
         VL_BY_WINOGRAD
         VL_BY_TAPS
     ctypedef struct vl_run_of_taps:
@@ -189,7 +190,7 @@ cdef class Convolution:
         v.in_channels, v.out_channels, v.groups = self.in_channels, self.out_channels, groups
         v.channels = v.in_channels
         inside, outside, lanes = self.in_channels // groups, self.out_channels // groups, v.kernels.lanes
-        v.form = self.form_for(inside, outside, math.prod(self.kernel), lanes, winograd)
+        v.form = self.form_for(inside, outside, lanes, winograd)
         v.group_vectors = vectors_of_group(outside, lanes)
         ones = (1,) * (MOST_AXES - rank)
         for axis, stride in enumerate((*ones, *self.strides)):
@@ -212,19 +213,25 @@ cdef class Convolution:
         weight = self.weight()
         return Convolution, (weight, self.given_bias, self.strides, self.dilations, self.groups, self.transposed)
 
-    def form_for(self, inside, outside, taps, lanes, winograd):
+    def form_for(self, inside, outside, lanes, winograd):
+        taps = math.prod(self.kernel)
         if winograd and self.groups == 1 and not self.transposed and self.dtype == np.float32 and \
                 self.kernel[-2:] == (3, 3) and taps == 9 and max(self.strides) == 1 and \
                 max(self.dilations) <= WINOGRAD_DILATION and \
                 inside >= WINOGRAD_IN and outside >= WINOGRAD_OUT:
             return VL_BY_WINOGRAD
-        # Multiplications of vectors for a pixel: windows leave lanes of their last vector idle in each group, taps
-        # wait for a load for each, and where channels are copied, for that.
-        windows = self.groups * (-(-outside // lanes) * inside * taps + 16)
-        by_taps = 2 * -(-self.out_channels // lanes) * inside * taps
+        # Cycles for a pixel, about. Windows leave lanes of their last vector idle in each group; dots wait for a load
+        # for each product, and for sums across lanes; taps for a load, and where channels are copied, for that.
+        windows = self.groups * (-(-outside // lanes) * inside * taps / 2 + 8)
+        run = inside * (self.kernel[-1] if self.groups == 1 and self.dilations[-1] == 1 else 1)
+        dots = self.out_channels * (inside * taps // run * -(-run // lanes) * 0.6 + 4) + 8
+        by_taps = -(-self.out_channels // lanes) * inside * taps
         if inside > 1 or outside > 1:
-            by_taps += 3 * inside * self.out_channels
-        return VL_BY_TAPS if self.groups > 1 and by_taps < windows else VL_BY_WINDOWS
+            by_taps += 1.5 * inside * self.out_channels
+        if self.groups > 1 and by_taps < min(windows, dots):
+            return VL_BY_TAPS
+        fit = inside * taps <= TERMS * lanes and outside <= 4 * lanes and not self.transposed
+        return VL_BY_DOTS if fit and dots < 0.8 * windows else VL_BY_WINDOWS
 
     def hold(self, array):
         """The address of an array that lives as long as this object."""
@@ -259,6 +266,8 @@ cdef class Convolution:
             np.stack(parts, out=whole)
             return [whole]
         rows = chosen.transpose(0, 2, 1).reshape(self.groups, outside, -1)
+        if self.convolution.form == VL_BY_DOTS:
+            return [aligned_copy(part) for part in rows]
         return [pack(np.ascontiguousarray(part), 1, lanes, self.convolution.group_vectors) for part in rows]
 
     def describe_phases(self, phases, inside):
@@ -291,8 +300,9 @@ cdef class Convolution:
 
     @property
     def form(self):
-        """How it is computed: ``windows``, ``winograd`` or ``taps``."""
-        return {VL_BY_WINDOWS: "windows", VL_BY_WINOGRAD: "winograd", VL_BY_TAPS: "taps"}[self.convolution.form]
+        """How it is computed: ``windows``, ``dots``, ``winograd`` or ``taps``."""
+        names = {VL_BY_WINDOWS: "windows", VL_BY_DOTS: "dots", VL_BY_WINOGRAD: "winograd", VL_BY_TAPS: "taps"}
+        return names[self.convolution.form]
 
     @property
     def nbytes(self):
@@ -317,7 +327,9 @@ cdef class Convolution:
             if self.convolution.form == VL_BY_TAPS:
                 chosen = packed[0].transpose(2, 1, 0)
             else:
-                rows = [unpack(part, 1, outside, len(taps) * inside, lanes, width) for part in packed]
+                rows = packed
+                if self.convolution.form == VL_BY_WINDOWS:
+                    rows = [unpack(part, 1, outside, len(taps) * inside, lanes, width) for part in packed]
                 chosen = np.concatenate(rows).reshape(self.out_channels, -1, inside).transpose(0, 2, 1)
             weight[(slice(None), slice(None), *np.array([i for _, i in taps]).T)] = chosen
         if self.transposed:

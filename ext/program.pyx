@@ -5,9 +5,10 @@ GIL is taken and released: once around a run, and once more for each node whose 
 Python stand-in is then called with views of the frame's tensors.
 """
 
+from cpython.exc cimport PyErr_CheckSignals
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc
-from libc.stdint cimport int8_t, int32_t, int64_t, uint64_t
+from libc.stdint cimport INT32_MAX, int8_t, int32_t, int64_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
@@ -113,6 +114,7 @@ cdef class Frame:
         self.c.kernels = program.kernels
         self.c.parallel = parallel
         self.c.python = stand_in
+        self.c.signals = look_at_signals
         self.c.program = <void *>self
         self.standins = program.standins
 
@@ -205,6 +207,20 @@ cdef class Frame:
         describe(array, &to)
         vl_copy(self.c.kernels, &to, t)
         return array
+
+
+cdef int look_at_signals(vl_frame *f) noexcept with gil:
+    """Lets Python run its signal handlers: one may raise KeyboardInterrupt."""
+    cdef Frame frame = <Frame>f.program
+    vl_restore_mode(frame.mode)
+    try:
+        PyErr_CheckSignals()
+    except BaseException as error:
+        frame.error = error
+        return VL_FAILED
+    finally:
+        vl_flush_subnormals()
+    return VL_DONE
 
 
 cdef int stand_in(vl_frame *f, const vl_instruction *i) noexcept with gil:
@@ -471,4 +487,6 @@ cdef vl_handler *handler_here(name) except NULL:
         return run_node
     if name == "recurrent_cell":
         return run_cell
+    if name == "recurrent_masked":
+        return run_masked
     raise ValueError(f"no handler named {name!r}")

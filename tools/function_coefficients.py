@@ -1,7 +1,7 @@
 """Finds the coefficients in ext/simd/functions.h; needs mpmath.
 
-Each is a polynomial with the least relative error of the function that it is part of: least squares,
-weighted by the last round's error (Lawson), again and again. The error printed is that of the
+Each is a polynomial with the least relative error of the function that it is part of: least
+squares, weighted by the last error (Lawson), again and again. The error printed is that of the
 coefficients rounded to float32 but evaluated exactly; an ulp of float32 is 6e-8 to 1.2e-7.
 
     python tools/function_coefficients.py
@@ -26,7 +26,7 @@ def fit(
     wanted: Callable[[Any], Any],
     weight: Callable[[Any], Any],
 ) -> None:
-    """sum c_j t^j close to wanted(t); weight(t) is what an error of 1 in it means to the function."""
+    """sum c_j t^j close to wanted(t); weight(t) is what an error of 1 there means in the end."""
     count = 4 * (degree + 1)
     nodes = [
         low + (high - low) * (1 - cos(pi * (2 * k + 1) / (2 * count))) / 2 for k in range(count)

@@ -36,7 +36,9 @@ def loops(text: str):
 
 def is_kernel_loop(function: str, body: list[str]) -> bool:
     """Products and sums from memory, not yet tanh: its constants may well be on the stack."""
-    if not function.startswith(("vl_tile_", "vl_row_pair_", "vl_kernel_indrnn_relu")):
+    if not function.startswith(
+        ("vl_tile_", "vl_slide_", "vl_winograd_", "vl_row_pair_", "vl_kernel_indrnn_relu")
+    ):
         return False
     return any("fmadd" in i or "mulp" in i for i in body)
 

@@ -88,6 +88,8 @@ static int chain(vl_frame *f, const vl_instruction *i)
     vl_tensor along[VL_CHAIN_ARRAYS];   /* vectors, with the axes that they lack */
     int64_t shape[VL_MOST_AXES];
     int axes = (int)ints[7];
+    if (ints[7] > VL_MOST_AXES)
+        return VL_DECLINED;
     for (int k = 0; k < operands; k++) {
         const vl_tensor *t = in[k] = vl_in(f, i, k);
         w.mask[k] = masks >> k & 1;

@@ -154,10 +154,6 @@ static int loop(vl_frame *f, const vl_instruction *i)
     }
     int64_t trip = 0;
     for (; trip < trips && !(heeded && !going); trip++) {
-        if (f->interrupt && *f->interrupt) {
-            status = VL_DECLINED; /* Python's loop sees the signal */
-            break;
-        }
         int32_t inputs[2] = {(int32_t)slots[0], (int32_t)slots[1]};
         vl_drop(f, inputs[0]);
         vl_drop(f, inputs[1]);
@@ -235,10 +231,6 @@ static int scan(vl_frame *f, const vl_instruction *i)
         pass(f, slots[k], i->inputs[k]);
     }
     for (int64_t step = 0; step < steps && status == VL_DONE; step++) {
-        if (f->interrupt && *f->interrupt) {
-            status = VL_DECLINED;
-            break;
-        }
         for (int s = 0; s < sequences; s++) {
             vl_tensor part = sequence[s];
             vl_block_use(part.block);

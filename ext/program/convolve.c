@@ -240,13 +240,21 @@ static void run_pool(const vl_convolving *c, const vl_block_of_places *b, const 
         .out = (char *)c->out + (b->sample * c->out_size[0] + b->first[0]) * height * width * outputs * v->itemsize});
 }
 
+/* Whether a row of the input lies as the kernels read it. */
+static int readable(const vl_convolving *c)
+{
+    const vl_convolution *v = c->convolution;
+    return !v->source && (c->x_channel == 1 || v->channels == 1) &&
+           (c->x_strides[2] == v->channels || c->in_size[2] == 1);
+}
+
 static void run_block(const vl_convolving *c, const vl_block_of_places *b, char *scratch)
 {
     const vl_convolution *v = c->convolution;
     const vl_phase *phase = b->phase;
     const ptrdiff_t item = v->itemsize, channels = v->channels, outputs = v->out_channels;
     ptrdiff_t low[VL_SPATIAL], size[VL_SPATIAL], out_first[VL_SPATIAL];
-    int inside = !v->source && (c->x_channel == 1 || channels == 1) && (c->x_strides[2] == channels || c->in_size[2] == 1);
+    int inside = readable(c);
     for (int axis = 0; axis < VL_SPATIAL; axis++) {
         ptrdiff_t before = c->before[axis];
         low[axis] = b->first[axis] * v->in_step[axis] + phase->low[axis] - (c->transposed ? 0 : before);
@@ -310,9 +318,9 @@ static void run_block(const vl_convolving *c, const vl_block_of_places *b, char 
         const ptrdiff_t own_in = v->in_channels / v->groups, own_out = outputs / v->groups, lanes = v->kernels->lanes;
         vl_epilogue epilogue = *c->epilogue;
         for (ptrdiff_t g = 0; g < v->groups; g++) {
-            v->kernels->windows(&(vl_windows){
+            (v->form == VL_BY_DOTS ? v->kernels->dots : v->kernels->windows)(&(vl_windows){
                 .rows = pixels, .depth = phase->depth, .x_rows = x_rows, .out_rows = out_rows, .segments = segments,
-                .parts = phase->parts, .part_count = phase->part_count, .vectors = (own_out + lanes - 1) / lanes,
+                .segment_count = phase->run_count, .parts = phase->parts, .part_count = phase->part_count, .vectors = (own_out + lanes - 1) / lanes,
                 .columns = own_out, .group = v->group_vectors, .x = x + g * own_in * item, .w = phase->w[g],
                 .bias = v->bias ? v->bias[g] : NULL, .out = out + g * own_out * item, .epilogue = &epilogue});
             epilogue.channel += own_out;
@@ -320,6 +328,34 @@ static void run_block(const vl_convolving *c, const vl_block_of_places *b, char 
     }
     if (c->unpooled)
         run_pool(c, b, unpooled, x_rows, out_rows, taps);
+}
+
+/* A block whose input lies as it is read but for the edges: what is inside of them is read in place. Worth it where
+ * there is little to do for each input. */
+static void run_in_pieces(const vl_convolving *c, const vl_block_of_places *b, char *scratch)
+{
+    const vl_convolution *v = c->convolution;
+    ptrdiff_t bounds[VL_SPATIAL][4];
+    for (int axis = 1; axis < VL_SPATIAL; axis++) {
+        const ptrdiff_t shift = c->transposed ? 0 : c->before[axis], step = v->in_step[axis], first = b->first[axis];
+        ptrdiff_t least_q = shift - b->phase->low[axis], most_q = c->in_size[axis] - 1 - b->phase->high[axis] + shift;
+        ptrdiff_t from = least_q > 0 ? (least_q + step - 1) / step : 0, to = most_q < 0 ? 0 : most_q / step + 1;
+        ptrdiff_t *own = bounds[axis];
+        own[0] = first;
+        own[3] = first + b->count[axis];
+        own[1] = least(most(from, own[0]), own[3]);
+        own[2] = least(most(to, own[1]), own[3]);
+    }
+    for (int y = 0; y < 3; y++)
+        for (int i = 0; i < 3; i++) {
+            vl_block_of_places piece = *b;
+            piece.first[1] = bounds[1][y];
+            piece.count[1] = bounds[1][y + 1] - bounds[1][y];
+            piece.first[2] = bounds[2][i];
+            piece.count[2] = bounds[2][i + 1] - bounds[2][i];
+            if (piece.count[1] > 0 && piece.count[2] > 0)
+                run_block(c, &piece, scratch);
+        }
 }
 
 void vl_convolving_run(void *convolving, int member, int members)
@@ -347,6 +383,9 @@ void vl_convolving_run(void *convolving, int member, int members)
             b.count[axis] = least(longest[axis], to - b.first[axis]);
             left /= blocks;
         }
-        run_block(c, &b, scratch);
+        if (v->form == VL_BY_TAPS && !c->unpooled && readable(c))
+            run_in_pieces(c, &b, scratch);
+        else
+            run_block(c, &b, scratch);
     }
 }

@@ -31,6 +31,7 @@ typedef struct {
 
 typedef enum {
     VL_BY_WINDOWS,
+    VL_BY_DOTS,                 /* the same for few outputs: at most four vectors of them a group */
     VL_BY_WINOGRAD,             /* one phase, one group, 3x3 */
     VL_BY_TAPS                  /* every output channel has an input channel of its own, or copies of some */
 } vl_convolution_form;

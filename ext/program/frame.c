@@ -214,10 +214,25 @@ static int64_t now(void)
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
+/* Ctrl-C ends a run within a tenth of a second, however long its loops are: the clock is read every so many
+ * instructions, and Python asked every so many nanoseconds. */
+enum { VL_STEPS_BETWEEN_LOOKS = 256, VL_LOOK_NANOSECONDS = 50000000 };
+
+static int look_at_signals(vl_frame *f)
+{
+    int64_t time = now();
+    if (time - f->looked < VL_LOOK_NANOSECONDS)
+        return VL_DONE;
+    f->looked = time;
+    return f->signals(f);
+}
+
 int vl_run(vl_frame *f, vl_range range)
 {
     for (int32_t n = range.first; n < range.last; n++) {
         const vl_instruction *i = &f->instructions[n];
+        if (++f->steps % VL_STEPS_BETWEEN_LOOKS == 0 && look_at_signals(f) != VL_DONE)
+            return VL_FAILED;
         int64_t begin = f->nanoseconds || f->observe ? now() : 0;
         int status = i->run ? i->run(f, i) : VL_DECLINED;
         int declined = status == VL_DECLINED;

@@ -94,7 +94,9 @@ struct vl_frame {
     int32_t *declined;          /* likewise: how often Python ran in its place */
     /* Told of each instruction when it has run, before its inputs are dropped; else NULL. */
     void (*observe)(vl_frame *f, const vl_instruction *i, int64_t begin, int64_t end, int declined);
-    volatile int *interrupt;    /* set when the run shall stop */
+    int (*signals)(vl_frame *f); /* takes the GIL and lets Python see what has been pressed; VL_DONE or VL_FAILED */
+    uint32_t steps;             /* instructions so far, of all runs */
+    int64_t looked;             /* when signals were looked at last, in nanoseconds */
     vl_block *free[VL_BLOCK_KINDS];
     vl_block *garbage;          /* blocks of Python objects that nobody uses any more */
     size_t held, live, peak;    /* bytes: of all own blocks, of those in use, the most in use in this run */

@@ -206,3 +206,117 @@ cdef int run_cell(vl_frame *f, const vl_instruction *i) noexcept nogil:
     for n in range(count):
         vl_block_drop(f, copies[n].block)
     return answer
+
+
+cdef int run_masked(vl_frame *f, const vl_instruction *i) noexcept nogil:
+    """X, W, R, B, mask [T, B, 1], initial_h, initial_c -> Y, Y_h, Y_c of one direction, each sequence's masked steps
+    left out. ints: whether Y holds the state at those, else it is zero; objects: the direction. All of Y_h and Y_c
+    have slots."""
+    cdef const vl_tensor *x = vl_in(f, i, 0)
+    cdef const vl_tensor *mask = vl_in(f, i, 4)
+    cdef const Weights *w = <const Weights *>i.objects[0]
+    cdef int type = VL_F64 if w.itemsize == 8 else VL_F32, answer = VL_DONE
+    cdef bint lstm = w.cell == LSTM, hold = i.ints[0] != 0
+    cdef int64_t steps, sequences, b, t, own, plain_ints[2]
+    cdef int64_t shape[4]
+    cdef int32_t plain_inputs[7]
+    cdef int32_t *lengths
+    cdef size_t size = w.itemsize, in_row, out_row
+    cdef vl_instruction plain
+    cdef vl_tensor x_copy, h_copy, c_copy
+    cdef vl_tensor *y
+    cdef vl_tensor *h_n
+    cdef vl_tensor *c_n = NULL
+    cdef vl_block *scratch
+    cdef char *packed
+    cdef char *made
+    cdef char *to
+    cdef const char *source
+    cdef Sequences s
+    if (x == NULL or mask == NULL or x.type != type or x.axes != 3 or x.shape[2] != w.input_size or w.input_size < 1
+            or mask.type != VL_BOOL or mask.axes != 3 or mask.shape[2] != 1 or not vl_has_in(i, 5)
+            or not vl_wants(i, 0) or not vl_wants(i, 1) or (lstm and not (vl_wants(i, 2) and vl_has_in(i, 6)))):
+        return VL_DECLINED
+    steps, sequences = x.shape[0], x.shape[1]
+    if steps == 0 or sequences == 0 or mask.shape[0] != steps or mask.shape[1] != sequences:
+        return VL_DECLINED
+    in_row, out_row = size * w.input_size, size * w.width
+    shape[0], shape[1], shape[2], shape[3] = steps, 1, sequences, max(w.width, w.input_size)
+    if vl_count(4, shape) < 0 or sequences > INT32_MAX or steps > INT32_MAX:
+        return VL_DECLINED
+    scratch = vl_block_new(f, <size_t>steps * sequences * (in_row + out_row) + sequences * 4)
+    if scratch == NULL:
+        return VL_NO_MEMORY
+    packed = <char *>scratch.data
+    made = packed + <size_t>steps * sequences * in_row
+    lengths = <int32_t *>(made + <size_t>steps * sequences * out_row)
+    own = 0
+    for b in range(sequences):
+        lengths[b] = 0
+        for t in range(steps):
+            lengths[b] += (mask.data + t * mask.strides[0] + b * mask.strides[1])[0] != 0
+        own += lengths[b]
+    if own == steps * sequences:        # nothing is masked
+        vl_block_drop(f, scratch)
+        plain = i[0]
+        for b in range(7):
+            plain_inputs[b] = i.inputs[b] if b < i.input_count and b != 4 else -1
+        plain_ints[0] = plain_ints[1] = 0
+        plain.inputs, plain.input_count, plain.ints = plain_inputs, 7, plain_ints
+        return run_node(f, &plain)
+    x_copy.block = h_copy.block = c_copy.block = NULL
+    s.c_0 = NULL
+    if not (state_of(f, i, 5, type, 0, 1, sequences, w.width, &h_copy, &s.h_0)
+            and (not lstm or state_of(f, i, 6, type, 0, 1, sequences, w.hidden_size, &c_copy, &s.c_0))):
+        answer = VL_DECLINED
+    if answer == VL_DONE and x.shape[2] > 1 and x.strides[2] != <int64_t>size:
+        x = vl_contiguous(f, x, &x_copy)
+        if x == NULL:
+            answer = VL_NO_MEMORY
+    if answer == VL_DONE:
+        for b in range(sequences):
+            own = 0
+            for t in range(steps):
+                if (mask.data + t * mask.strides[0] + b * mask.strides[1])[0]:
+                    memcpy(packed + (own * sequences + b) * in_row, x.data + t * x.strides[0] + b * x.strides[1], in_row)
+                    own += 1
+        s.direction_count = 1
+        s.directions[0] = s.directions[1] = w
+        s.steps, s.sequences = steps, sequences
+        s.x = packed
+        s.x_time, s.x_row = sequences * w.input_size, w.input_size
+        s.y = made
+        s.y_time, s.y_row = sequences * w.width, w.width
+        s.lengths = lengths
+        s.c_n = NULL
+        shape[3] = w.width
+        y = vl_new(f, i, 0, type, 4, shape)
+        h_n = final_state(f, i, 1, type, 0, 1, sequences, w.width)
+        if lstm:
+            c_n = final_state(f, i, 2, type, 0, 1, sequences, w.hidden_size)
+        if y == NULL or h_n == NULL or (lstm and c_n == NULL):
+            answer = VL_NO_MEMORY
+        else:
+            s.h_n = h_n.data
+            if lstm:
+                s.c_n = c_n.data
+            if not run_sequences(&s, f.threads):
+                answer = VL_NO_MEMORY
+    if answer == VL_DONE:
+        for b in range(sequences):
+            own = 0
+            source = s.h_0 + b * out_row        # the state after the steps so far
+            for t in range(steps):
+                to = y.data + (t * sequences + b) * out_row
+                if (mask.data + t * mask.strides[0] + b * mask.strides[1])[0]:
+                    source = made + (own * sequences + b) * out_row
+                    own += 1
+                elif not hold:
+                    memset(to, 0, out_row)
+                    continue
+                memcpy(to, source, out_row)
+    vl_block_drop(f, scratch)
+    vl_block_drop(f, x_copy.block)
+    vl_block_drop(f, h_copy.block)
+    vl_block_drop(f, c_copy.block)
+    return answer

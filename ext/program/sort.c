@@ -98,13 +98,21 @@ static int topk(vl_frame *f, const vl_instruction *i)
             inner *= shape[a];
         }
         for (int64_t j = 0; j < n; j++) {
+            if (j >= k && from.type == VL_F32) { /* most come too late, and are done with here */
+                const float x = *(const float *)(p + j * step);
+                if (largest ? x <= heap[0].key : x >= heap[0].key)
+                    continue;
+            }
             vl_entry_of_row own = {key_of(&from, p + j * step), j};
             if (j < k) {
                 heap[j] = own;
                 if (j == k - 1)
                     for (int64_t h = k / 2 - 1; h >= 0; h--)
                         sift(heap, k, h, largest);
-            } else if (before(&own, &heap[0], largest)) {
+            } else if (own.key != own.key || heap[0].key != heap[0].key ||
+                       (largest ? own.key > heap[0].key : own.key < heap[0].key)) {
+                if (!before(&own, &heap[0], largest))
+                    continue;
                 heap[0] = own;
                 sift(heap, k, 0, largest);
             }

@@ -434,6 +434,7 @@ const vl_kernels VL_TABLE = {
     .max_rows = VL_TALLEST(4),
     .product = vl_kernel_product,
     .windows = vl_kernel_windows,
+    .dots = vl_kernel_dots,
     .winograd = vl_kernel_winograd,
     .taps = vl_kernel_taps,
     .pool = vl_kernel_pool,

@@ -77,7 +77,7 @@ VL_MICRO_1(gelu, VL_ONCE, vl_gelu(x))
 VL_MICRO_1(gelu_by_tanh, VL_ONCE, vl_gelu_by_tanh(x))
 VL_MICRO_1(hard_swish, VL_ONCE,
            x * VL_MIN(VL_SPLAT(1), VL_MAX(VL_SPLAT(0), x * 0x1.555556p-3f + 0.5f)))
-VL_MICRO_1(silu, VL_ONCE, x * vl_sigmoid(x))
+VL_MICRO_1(silu, VL_ONCE, x / (1 + vl_exp_negated(x)))
 VL_MICRO_2(add, VL_TWICE, x + y)
 VL_MICRO_2(subtract, VL_TWICE, x - y)
 VL_MICRO_2(multiply, VL_TWICE, x * y)
@@ -116,13 +116,32 @@ static __attribute__((noinline)) void vl_micro_sqrt(ptrdiff_t n, real *to, const
     }
 }
 
-/* libm, lane by lane: a power's error grows with the exponent unless the logarithm has twice the digits. */
+/* Whether any lane's bits are set. */
+VL_INLINE int vl_any(veci mask)
+{
+    uint64_t words[VL_BYTES / 8], any = 0;
+    memcpy(words, &mask, sizeof words);
+#pragma GCC unroll 8
+    for (int k = 0; k < VL_BYTES / 8; k++)
+        any |= words[k];
+    return any != 0;
+}
+
+/* Bases that are not positive, subnormals and what is not finite are libm's. */
 static __attribute__((noinline)) void vl_micro_power(ptrdiff_t n, real *to, const vl_source *s)
 {
     const real *p = s[0].at, *q = s[1].at;
-    for (ptrdiff_t i = 0; i < n; i += L, p += s[0].step, q += s[1].step)
-        for (int lane = 0; lane < L; lane++)
-            to[i + lane] = powf(p[lane], q[lane]);
+    const vec least = VL_SPLAT(0x1p-126f), most = VL_SPLAT(0x1.fffffep127f);
+    for (ptrdiff_t i = 0; i < n; i += L, p += s[0].step, q += s[1].step) {
+        vec x = vl_load(p), y = vl_load(q);
+        veci usual = (x >= least) & (x <= most) & (vl_abs(y) <= most);
+        vec result = vl_power_of_positive(vl_select(usual, x, VL_SPLAT(1)), vl_select(usual, y, VL_SPLAT(1)));
+        if (__builtin_expect(vl_any(~usual), 0))
+            for (int lane = 0; lane < L; lane++)
+                if (!usual[lane])
+                    result[lane] = powf(x[lane], y[lane]);
+        vl_store(to + i, result);
+    }
 }
 
 VL_INLINE void vl_sines(ptrdiff_t n, real *to, const vl_source *s, int quarter)
@@ -131,11 +150,7 @@ VL_INLINE void vl_sines(ptrdiff_t n, real *to, const vl_source *s, int quarter)
     for (ptrdiff_t i = 0; i < n; i += L, p += s[0].step) {
         vec x = vl_load(p), result = vl_sine(x, quarter);
         veci large = ~(vl_abs(x) <= VL_LARGEST_ANGLE);
-        vl_int any = 0;
-#pragma GCC unroll 16
-        for (int lane = 0; lane < L; lane++)
-            any |= large[lane];
-        if (__builtin_expect(any, 0))
+        if (__builtin_expect(vl_any(large), 0))
             for (int lane = 0; lane < L; lane++)
                 if (large[lane])
                     result[lane] = quarter ? cosf(x[lane]) : sinf(x[lane]);

@@ -44,7 +44,7 @@ VL_INLINE vec vl_sign(vec x)
     return vl_select((x == 0) | (x != x), x, one);
 }
 
-/* exp(x) - 1 = 2^n f q(f) + (2^n - 1) in the notation of vecmath.h: exact in the relative sense down to zero,
+/* exp(x) - 1 = 2^n r p(r) + (2^n - 1) in the notation of vecmath.h: exact in the relative sense down to zero,
  * where n = 0. Beyond 2^127 the sum is exp's own. */
 VL_INLINE vec vl_expm1(vec x)
 {
@@ -55,8 +55,7 @@ VL_INLINE vec vl_expm1(vec x)
     r = VL_FMA(n, VL_SPLAT(-VL_LN2_LO), r);
     veci exponent = (veci)shifted - (veci)VL_SPLAT(VL_ROUNDER);
     vec power = (vec)((exponent << 23) + (veci)VL_SPLAT(1.0f));
-    vec f = r * VL_LOG2E;
-    vec m = VL_FMA(power, f * vl_exp2_q(f), power - 1);
+    vec m = VL_FMA(power, r * vl_exp_p(r), power - 1);
     return VL_IF_LESS(VL_SPLAT(87.0f), x, vl_exp(x), vl_select(x == 0, x, m));
 }
 
@@ -140,6 +139,59 @@ VL_INLINE vec vl_gelu_by_tanh(vec x)
 {
     vec inner = (x + 0.044715f * x * x * x) * 0x1.988454p-1f;
     return 0.5f * x * (1 + vl_tanh(inner));
+}
+
+/* x^y for normal x > 0 and finite y, in double precision, for a float's digits of log x would be too few:
+ *     x = 2^e m, sqrt(1/2) <= m < sqrt(2), s = (m - 1) / (m + 1)
+ *     log2 x = e + 2 log2 e (s + s^3/3 + s^5/5 + ...),  x^y = 2^n 2^f, n the integer next to y log2 x
+ * Series end where a term is below 1e-10. */
+typedef double vl_wide __attribute__((vector_size(VL_BYTES)));
+typedef int64_t vl_wide_int __attribute__((vector_size(VL_BYTES)));
+typedef float vl_half __attribute__((vector_size(VL_BYTES / 2), aligned(4), may_alias));
+
+VL_INLINE vl_half vl_half_power(vl_half m, vl_half e, vl_half exponent)
+{
+    const double scale = 2.88539008177792681472; /* 2 log2 e */
+    const double rounder = 6755399441055744.0;   /* 1.5 2^52, as VL_ROUNDER */
+    vl_wide w = __builtin_convertvector(m, vl_wide);
+    vl_wide s = (w - 1) / (w + 1), u = s * s;
+    vl_wide log = u * (1.0 / 13) + 1.0 / 11;
+    log = log * u + 1.0 / 9;
+    log = log * u + 1.0 / 7;
+    log = log * u + 1.0 / 5;
+    log = log * u + 1.0 / 3;
+    log = log * u + 1;
+    log = log * s * scale + __builtin_convertvector(e, vl_wide);
+    vl_wide t = log * __builtin_convertvector(exponent, vl_wide);
+    const vl_wide limit = t - t + 200; /* beyond, 2^t is 0 or infinity to a float */
+    t = (vl_wide)(((vl_wide_int)t & (t < limit)) | ((vl_wide_int)limit & ~(t < limit)));
+    t = (vl_wide)(((vl_wide_int)t & (t > -limit)) | ((vl_wide_int)-limit & ~(t > -limit)));
+    vl_wide shifted = t + rounder, f = (t - (shifted - rounder)) * 0.693147180559945309417;
+    vl_wide p = f * (1.0 / 40320) + 1.0 / 5040;
+    p = p * f + 1.0 / 720;
+    p = p * f + 1.0 / 120;
+    p = p * f + 1.0 / 24;
+    p = p * f + 1.0 / 6;
+    p = p * f + 0.5;
+    p = p * f + 1;
+    p = p * f + 1;
+    /* the low bits of `shifted` are n, and go where a double's exponent stands */
+    vl_wide power = (vl_wide)(((vl_wide_int)shifted << 52) + (vl_wide_int)(t - t + 1));
+    return __builtin_convertvector(p * power, vl_half);
+}
+
+VL_INLINE vec vl_power_of_positive(vec x, vec y)
+{
+    const veci half = (veci)VL_SPLAT(0x1.6a09e6p-1f);
+    veci bits = (veci)x - half;
+    real m[L] __attribute__((aligned(VL_BYTES))), e[L] __attribute__((aligned(VL_BYTES)));
+    real exponent[L] __attribute__((aligned(VL_BYTES)));
+    vl_store(m, (vec)((bits & 0x7fffff) + half));
+    vl_store(e, __builtin_convertvector(bits >> 23, vec));
+    vl_store(exponent, y);
+    for (int k = 0; k < L; k += L / 2)
+        *(vl_half *)(m + k) = vl_half_power(*(vl_half *)(m + k), *(vl_half *)(e + k), *(vl_half *)(exponent + k));
+    return vl_load(m);
 }
 
 /* r = x - n pi/2 by four parts of pi/2, of which the first three have 11 bits each, so that n times them is exact while

@@ -2,6 +2,7 @@
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "kernels.h"
 #include "micro.h"
@@ -17,6 +18,7 @@
 #include "winograd.h"
 #include "taps.h"
 #include "transpose.h"
+#include "dots.h"
 #include "reduce.h"
 #include "cells.h"
 

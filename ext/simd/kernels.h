@@ -140,6 +140,7 @@ typedef struct {
     const vl_segment *segments;
     const ptrdiff_t *parts;
     ptrdiff_t part_count;               /* may be 0: then out is the bias */
+    ptrdiff_t segment_count;
     ptrdiff_t vectors, columns;         /* as vl_product's */
     int group;                          /* 1 to 4 */
     const void *x, *w;
@@ -147,6 +148,10 @@ typedef struct {
     void *out;
     const vl_epilogue *epilogue;
 } vl_windows;
+
+/* The same by `dots`, for so few columns that most lanes of a vector of them would be idle: w is [columns][depth], bias
+ * [columns]; parts, vectors and group mean nothing. A lane sums every so manieth term, so depth / lanes should be at most
+ * a part's terms. */
 
 /* Every channel by itself: element c of a row's tap is at x + x_rows[r] + x_taps[tap] + c, w is [taps][channels].
  *
@@ -246,6 +251,7 @@ typedef struct {
     int max_rows;                       /* tallest tile of a four-vector panel */
     void (*product)(const vl_product *);
     void (*windows)(const vl_windows *);
+    void (*dots)(const vl_windows *);
     void (*winograd)(const vl_winograd *);
     void (*taps)(const vl_taps *);
     void (*pool)(const vl_pool *);

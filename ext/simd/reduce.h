@@ -11,7 +11,7 @@
 
 enum { VL_PART_TERMS = 16 }; /* vectors that are added up one after another, and parts of them, and so on */
 
-static const vl_int vl_lane_numbers[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+static const vl_int vl_lane_numbers[16] __attribute__((aligned(VL_BYTES))) = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 
 /* The first n elements, and `rest` in the lanes behind. */
 VL_INLINE vec vl_load_and(const real *p, ptrdiff_t n, vec rest)
@@ -52,14 +52,20 @@ VL_INLINE vec vl_nothing(int kind) /* what joining leaves as it is */
     }
 }
 
-/* of all lanes */
+/* of all lanes: each meets the one half a vector on, then a quarter, and so on */
 VL_INLINE real vl_across(int kind, vec x)
 {
-    real lanes[2 * L] __attribute__((aligned(VL_BYTES)));
 #pragma GCC unroll 4
     for (int half = L / 2; half; half /= 2) {
+#ifdef __clang__
+        real lanes[2 * L] __attribute__((aligned(VL_BYTES)));
         vl_store(lanes, x);
-        x = vl_joined(kind, x, vl_load(lanes + half)); /* the upper half meets anything; nobody reads it */
+        vl_store(lanes + L, x);
+        vec other = vl_load(lanes + half);
+#else
+        vec other = __builtin_shuffle(x, (*(const veci *)vl_lane_numbers + half) & (L - 1));
+#endif
+        x = vl_joined(kind, x, other);
     }
     return x[0];
 }

@@ -83,7 +83,7 @@ VL_INLINE void vl_store_first(real *p, vec v, ptrdiff_t n)
 
 /* The first n lanes, 0 < n <= L, and zeros: what lies behind p + n is not read. */
 #ifndef VL_LOAD_FIRST
-VL_INLINE vec vl_load_some(const real *p, ptrdiff_t n)
+VL_INLINE vec vl_load_lanes(const real *p, ptrdiff_t n)
 {
     vec v = VL_SPLAT(0);
     for (int i = 0; i < L - 1; i++)
@@ -91,7 +91,7 @@ VL_INLINE vec vl_load_some(const real *p, ptrdiff_t n)
             v[i] = p[i];
     return v;
 }
-#define VL_LOAD_FIRST(p, n) vl_load_some(p, n)
+#define VL_LOAD_FIRST(p, n) vl_load_lanes(p, n)
 #endif
 
 VL_INLINE vec vl_load_first(const real *p, ptrdiff_t n)

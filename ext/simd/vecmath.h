@@ -121,8 +121,19 @@ VL_INLINE vec vl_tanh(vec x)
                       (vec)((veci)far | ((veci)x & sign)));
 }
 
-/* The whole range: 2^n is applied in two halves, so that results reach down into the subnormals
- * and up to infinity. */
+/* e^r = 1 + r p(r) for |r| <= ln 2 / 2: q's coefficients times powers of log2 e */
+VL_INLINE vec vl_exp_p(vec r)
+{
+    vec p = VL_SPLAT(0x1.6b952ap-10f);
+    p = VL_FMA(p, r, VL_SPLAT(0x1.122b42p-7f));
+    p = VL_FMA(p, r, VL_SPLAT(0x1.5556fcp-5f));
+    p = VL_FMA(p, r, VL_SPLAT(0x1.5554a6p-3f));
+    p = VL_FMA(p, r, VL_SPLAT(0x1.fffffep-2f));
+    return VL_FMA(p, r, VL_SPLAT(0x1p+0f));
+}
+
+/* The whole range, x = n ln 2 + r. Without an instruction for it, 2^n is applied in two halves, so that results reach
+ * down into the subnormals and up to infinity. */
 VL_INLINE vec vl_exp(vec x)
 {
     vec clamped = VL_MAX(VL_SPLAT(-104.0f), VL_MIN(VL_SPLAT(89.0f), x));
@@ -130,12 +141,15 @@ VL_INLINE vec vl_exp(vec x)
     vec n = shifted - VL_SPLAT(VL_ROUNDER);
     vec r = VL_FMA(n, VL_SPLAT(-VL_LN2_HI), clamped);
     r = VL_FMA(n, VL_SPLAT(-VL_LN2_LO), r);
+#ifdef VL_FRACTION
+    return VL_TIMES_POWER(VL_FMA(r, vl_exp_p(r), VL_SPLAT(1)), n);
+#else
     veci exponent = (veci)shifted - (veci)VL_SPLAT(VL_ROUNDER);
     veci half = exponent >> 1;
     vec low = (vec)((half << 23) + (veci)VL_SPLAT(1.0f));
     vec high = (vec)(((exponent - half) << 23) + (veci)VL_SPLAT(1.0f));
-    vec f = r * VL_LOG2E;
-    return VL_FMA(f * vl_exp2_q(f), high, high) * low;
+    return VL_FMA(r * vl_exp_p(r), high, high) * low;
+#endif
 }
 
 /* From exp(-|x|), so that small results are exact in the relative sense as well. */

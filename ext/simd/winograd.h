@@ -51,6 +51,72 @@ static void vl_winograd_inputs(const vl_winograd *p, ptrdiff_t tile, ptrdiff_t t
     }
 }
 
+/* Parts end so often that a tile makes all of them, one after another. Where there are registers enough their totals
+ * stay there and tiles are half as high; else they are in memory, and at the end of a part each is read and written. */
+enum { VL_TOTALS_FIT = VL_TALLEST(4) > 3 };
+#define VL_TALLEST_TOTALS(vectors) (VL_TALLEST_SLIDING(vectors) / (VL_TOTALS_FIT ? 2 : 1))
+
+/* Terms of the part that begins at k: the last one takes what would be less than half a part. */
+VL_INLINE ptrdiff_t vl_winograd_end(ptrdiff_t k, ptrdiff_t depth)
+{
+    return depth - k < VL_WINOGRAD_TERMS * 3 / 2 ? depth : k + VL_WINOGRAD_TERMS;
+}
+
+VL_INLINE void vl_winograd_tile(int rows, int vectors, real *out, ptrdiff_t ld_out, const real *const *x, const real *w,
+                                ptrdiff_t depth)
+{
+    vec total[VL_SLIDING_ROWS][VL_MOST_VECTORS], sum[VL_SLIDING_ROWS][VL_MOST_VECTORS];
+    if (VL_TOTALS_FIT)
+#pragma GCC unroll 32
+        for (int i = 0; i < rows * vectors; i++)
+            total[i / vectors][i % vectors] = VL_SPLAT(0);
+    for (ptrdiff_t k = 0, begin = 0, end; k < depth; begin = k = end) {
+        end = vl_winograd_end(k, depth);
+#pragma GCC unroll 32
+        for (int i = 0; i < rows * vectors; i++)
+            sum[i / vectors][i % vectors] = VL_SPLAT(0);
+        w = vl_add_terms(rows, vectors, sum, x, w, k, end, 0);
+        if (VL_TOTALS_FIT)
+#pragma GCC unroll 32
+            for (int i = 0; i < rows * vectors; i++)
+                total[i / vectors][i % vectors] += sum[i / vectors][i % vectors];
+        else if (begin == 0)
+#pragma GCC unroll 32
+            for (int i = 0; i < rows * vectors; i++)
+                vl_store(out + i / vectors * ld_out + i % vectors * L, sum[i / vectors][i % vectors]);
+        else
+#pragma GCC unroll 32
+            for (int i = 0; i < rows * vectors; i++) {
+                real *o = out + i / vectors * ld_out + i % vectors * L;
+                vl_store(o, vl_load(o) + sum[i / vectors][i % vectors]);
+            }
+    }
+    if (VL_TOTALS_FIT)
+#pragma GCC unroll 32
+        for (int i = 0; i < rows * vectors; i++)
+            vl_store(out + i / vectors * ld_out + i % vectors * L, total[i / vectors][i % vectors]);
+}
+
+typedef void vl_winograd_function(real *out, ptrdiff_t ld_out, const real *const *x, const real *w, ptrdiff_t depth);
+#define VL_WINOGRAD(rows, vectors)                                                                \
+    static __attribute__((noinline)) void vl_winograd_##rows##x##vectors(                         \
+        real *out, ptrdiff_t ld_out, const real *const *x, const real *w, ptrdiff_t depth)        \
+    {                                                                                             \
+        if (rows <= VL_TALLEST_TOTALS(vectors))                                                   \
+            vl_winograd_tile(rows, vectors, out, ld_out, x, w, depth);                            \
+    }
+VL_WINOGRAD(1, 1) VL_WINOGRAD(2, 1) VL_WINOGRAD(3, 1) VL_WINOGRAD(4, 1) VL_WINOGRAD(5, 1) VL_WINOGRAD(6, 1)
+VL_WINOGRAD(7, 1) VL_WINOGRAD(8, 1) VL_WINOGRAD(9, 1)
+VL_WINOGRAD(1, 2) VL_WINOGRAD(2, 2) VL_WINOGRAD(3, 2) VL_WINOGRAD(4, 2) VL_WINOGRAD(5, 2) VL_WINOGRAD(6, 2)
+VL_WINOGRAD(1, 3) VL_WINOGRAD(2, 3) VL_WINOGRAD(3, 3) VL_WINOGRAD(4, 3)
+VL_WINOGRAD(1, 4) VL_WINOGRAD(2, 4) VL_WINOGRAD(3, 4)
+static vl_winograd_function *const vl_winograd_of[VL_MOST_VECTORS][9] = {
+    {vl_winograd_1x1, vl_winograd_2x1, vl_winograd_3x1, vl_winograd_4x1, vl_winograd_5x1, vl_winograd_6x1,
+     vl_winograd_7x1, vl_winograd_8x1, vl_winograd_9x1},
+    {vl_winograd_1x2, vl_winograd_2x2, vl_winograd_3x2, vl_winograd_4x2, vl_winograd_5x2, vl_winograd_6x2},
+    {vl_winograd_1x3, vl_winograd_2x3, vl_winograd_3x3, vl_winograd_4x3},
+    {vl_winograd_1x4, vl_winograd_2x4, vl_winograd_3x4}};
+
 /* m[t][M] = v[t] . u, one of the sixteen products */
 static void vl_winograd_product(const vl_winograd *p, ptrdiff_t tiles, const real *v, const real *u, real *m)
 {
@@ -60,18 +126,9 @@ static void vl_winograd_product(const vl_winograd *p, ptrdiff_t tiles, const rea
         x[t] = v + t * C;
     for (ptrdiff_t vector = 0; vector < p->vectors; vector += p->group) {
         int vectors = p->vectors - vector < p->group ? (int)(p->vectors - vector) : p->group;
-        vl_start start = {vl_zeros, 0, NULL};
-        for (ptrdiff_t k = 0, end; k < C; k = end) {
-            end = C - k < VL_WINOGRAD_TERMS * 3 / 2 ? C : k + VL_WINOGRAD_TERMS;
-            vl_segment part = {k, end - k};
-            for (ptrdiff_t t = 0, height; t < tiles; t += height) {
-                vl_start own = start;
-                own.rows += t * start.ld;
-                height = vl_next_height(tiles - t, VL_TALLEST_SLIDING(vectors));
-                vl_slide_of[vectors - 1][height - 1](m + t * M + vector * L, M, &own, x + t,
-                                                     u + (vector * C + k * vectors) * L, &part, &part + 1);
-            }
-            start = (vl_start){m + vector * L, M, NULL};
+        for (ptrdiff_t t = 0, height; t < tiles; t += height) {
+            height = vl_next_height(tiles - t, VL_TALLEST_TOTALS(vectors));
+            vl_winograd_of[vectors - 1][height - 1](m + t * M + vector * L, M, x + t, u + vector * C * L, C);
         }
     }
 }

@@ -7,6 +7,9 @@ import vledge
 from tests.graph.models import model_bytes, node
 from tests.graph.test_recurrent import HIDDEN, UNSORTED, make_inputs, make_model
 from tests.peers import peer
+from vledge.graph.plan import Plan
+from vledge.graph.session import read_model
+from vledge.validation.saturation import saturating_plan, unsaturated
 
 onnxruntime = peer("onnxruntime")
 quantization = peer("onnxruntime.quantization")
@@ -25,6 +28,16 @@ def quantized(tmp_path, inputs, attributes, weight_type, per_channel):
     return str(tmp_path / "int8.onnx"), feed
 
 
+def exact_session(path):
+    """onnxruntime on the same weights as uint8, whose sums no CPU saturates."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1  # with more, it quantizes each thread's rows by themselves
+    proto = onnx.load(path)
+    signed = any(t.data_type == onnx.TensorProto.INT8 for t in proto.graph.initializer)
+    assert unsaturated(proto) == (4 if signed else 0)  # W, R and their zero points
+    return onnxruntime.InferenceSession(proto.SerializeToString(), options)
+
+
 @pytest.mark.parametrize("lengths", [None, UNSORTED], ids=["full", "unsorted"])
 @pytest.mark.parametrize("per_channel", [False, True])
 @pytest.mark.parametrize("weight_type", ["QInt8", "QUInt8"])
@@ -34,12 +47,29 @@ def test_exactly_as_onnxruntime(tmp_path, variant, direction, weight_type, per_c
     attributes = {k: v for k, v in variant.items() if k != "P"} | {"direction": direction}
     inputs = make_inputs("LSTM", direction, states=True, lengths=lengths, peepholes="P" in variant)
     path, feed = quantized(tmp_path, inputs, attributes, weight_type, per_channel)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1  # with more, it quantizes each thread's rows by themselves
-    expected = onnxruntime.InferenceSession(path, options).run(None, feed)
+    expected = exact_session(path).run(None, feed)
     actual = vledge.InferenceSession(path).run(None, feed)
     for ours, reference in zip(actual, expected, strict=True):
         np.testing.assert_allclose(ours, reference, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_the_model_of_saturation(tmp_path, per_channel):
+    """onnxruntime on int8 weights is exact with VNNI, and as `saturating_plan` without it."""
+    inputs = make_inputs("LSTM", lengths=UNSORTED)
+    path, feed = quantized(tmp_path, inputs, {}, "QInt8", per_channel)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    default = onnxruntime.InferenceSession(path, options).run(None, feed)
+    model = read_model(path)
+
+    def apart(plan):
+        actual = plan.run(*(feed[name] for name in plan.inputs))
+        return max(np.abs(a - b).max() for a, b in zip(actual, default, strict=True))
+
+    nearest, other = sorted([apart(Plan(model, {})), apart(saturating_plan(model))])
+    assert nearest < 2e-6
+    assert other > 0.01
 
 
 def test_near_the_float_model(tmp_path):

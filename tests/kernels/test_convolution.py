@@ -1,4 +1,4 @@
-"""Convolutions against their definition in float64: every form, instruction set, tail and layout."""
+"""Convolutions against their definition in float64: every form, tail and layout."""
 
 import itertools
 
@@ -15,14 +15,17 @@ def convolution(x, w, b, strides, dilations, groups, before, sizes):
     """What it means: ``x [N, C, *spatial]``, ``w [M, C / groups, *kernel]``."""
     x, w = x.astype(np.float64), w.astype(np.float64)
     rank, kernel = w.ndim - 2, w.shape[2:]
-    reach = [(n - 1) * s + (k - 1) * d + 1 for n, s, k, d in zip(sizes, strides, kernel, dilations)]
-    after = [max(r - b - n, 0) for r, b, n in zip(reach, before, x.shape[2:])]
-    x = np.pad(x, [(0, 0), (0, 0), *zip(before, after)])
+    reach = [
+        (n - 1) * s + (k - 1) * d + 1
+        for n, s, k, d in zip(sizes, strides, kernel, dilations, strict=True)
+    ]
+    after = [max(r - b - n, 0) for r, b, n in zip(reach, before, x.shape[2:], strict=True)]
+    x = np.pad(x, [(0, 0), (0, 0), *zip(before, after, strict=True)])
     result = np.zeros((len(x), len(w), *sizes))
     for index in itertools.product(*map(range, kernel)):
         at = tuple(
             slice(i * d, i * d + (n - 1) * s + 1, s)
-            for i, d, n, s in zip(index, dilations, sizes, strides)
+            for i, d, n, s in zip(index, dilations, sizes, strides, strict=True)
         )
         tap = x[(slice(None), slice(None), *at)].reshape(len(x), groups, -1, *sizes)
         own = w[(slice(None), slice(None), *index)].reshape(groups, -1, w.shape[1])
@@ -37,7 +40,9 @@ def transposed(x, w, b, strides, dilations, groups, before, sizes):
     inside = w.shape[0] // groups
     extent = [
         max((n - 1) * s + (k - 1) * d + 1, before + size)
-        for n, s, k, d, before, size in zip(steps, strides, kernel, dilations, before, sizes)
+        for n, s, k, d, before, size in zip(
+            steps, strides, kernel, dilations, before, sizes, strict=True
+        )
     ]
     result = np.zeros((len(x), groups * w.shape[1], *extent))
     grouped = x.reshape(len(x), groups, inside, *steps)
@@ -45,11 +50,11 @@ def transposed(x, w, b, strides, dilations, groups, before, sizes):
         own = w[(slice(None), slice(None), *index)].reshape(groups, inside, -1)
         at = tuple(
             slice(i * d, i * d + (n - 1) * s + 1, s)
-            for i, d, n, s in zip(index, dilations, steps, strides)
+            for i, d, n, s in zip(index, dilations, steps, strides, strict=True)
         )
         share = np.einsum("ngc...,gcm->ngm...", grouped, own)
         result[(slice(None), slice(None), *at)] += share.reshape(len(x), -1, *steps)
-    inner = tuple(slice(p, p + size) for p, size in zip(before, sizes))
+    inner = tuple(slice(p, p + size) for p, size in zip(before, sizes, strict=True))
     bias = 0 if b is None else b.reshape(-1, *(1,) * rank).astype(np.float64)
     return result[(slice(None), slice(None), *inner)] + bias
 
@@ -92,6 +97,8 @@ CHANNELS = {
     "wide": (33, 70, 1),
     "one": (1, 16, 1),
     "two groups": (12, 38, 2),
+    "few outputs": (40, 2, 1),
+    "few outputs of groups": (80, 6, 2),
     "depthwise": (19, 19, 19),
     "multiplied": (6, 18, 6),
     "small groups": (24, 12, 6),
@@ -111,7 +118,9 @@ def test_forms(instruction_set, window, channels):
         after = [p // 2 for p in before]
         sizes = [
             (n + p + q - (k - 1) * d - 1) // s + 1
-            for n, p, q, k, d, s in zip(shape, before, after, kernel, dilations, strides)
+            for n, p, q, k, d, s in zip(
+                shape, before, after, kernel, dilations, strides, strict=True
+            )
         ]
         layer = Convolution(w, b, strides, dilations, groups)
         exact = convolution(x, w, b, strides, dilations, groups, before, sizes)
@@ -154,7 +163,7 @@ def test_transposed(instruction_set, window, channels):
         x = rng.uniform(-1, 1, (2, inside, *shape)).astype(dtype)
         sizes = [
             (n - 1) * s + (k - 1) * d + 1 - 2 * p + more
-            for n, p, k, d, s in zip(shape, before, kernel, dilations, strides)
+            for n, p, k, d, s in zip(shape, before, kernel, dilations, strides, strict=True)
         ]
         layer = Convolution(w, b, strides, dilations, groups, transposed=True)
         exact = transposed(x, w, b, strides, dilations, groups, before, sizes)
@@ -177,7 +186,7 @@ def test_winograd(instruction_set, shape, channels):
     layer = Convolution(w, b, [1, 1], [1, 1], winograd=True)
     assert layer.form == "winograd"
     for before, after in (((1, 1), (1, 1)), ((2, 0), (0, 2)), ((0, 0), (0, 0))):
-        sizes = [n + p + q - 2 for n, p, q in zip(shape, before, after)]
+        sizes = [n + p + q - 2 for n, p, q in zip(shape, before, after, strict=True)]
         if min(sizes) < 1:
             continue
         exact = convolution(x, w, b, [1, 1], [1, 1], 1, before, sizes)
@@ -202,7 +211,7 @@ def test_winograd_dilated(instruction_set, shape, dilations):
     layer = Convolution(w, None, [1, 1], dilations, winograd=True)
     assert layer.form == "winograd"
     for before in ([4, 4], [1, 0]):
-        sizes = [n + 2 * p - 2 * d for n, p, d in zip(shape, before, dilations)]
+        sizes = [n + 2 * p - 2 * d for n, p, d in zip(shape, before, dilations, strict=True)]
         if min(sizes) < 1:
             continue
         exact = convolution(x, w, None, [1, 1], dilations, 1, before, sizes)
@@ -210,6 +219,20 @@ def test_winograd_dilated(instruction_set, shape, dilations):
         np.testing.assert_allclose(got, exact, rtol=0, atol=3e-6 * np.abs(exact).max())
         for same in layouts(x):
             assert np.array_equal(layer(same, sizes, before, threads=3), got)
+
+
+def test_forms_are_chosen():
+    """By what fills the vectors of any instruction set."""
+    for shape, groups, form in (
+        ((64, 32, 3, 3), 1, "windows"),
+        ((1, 64, 1, 3), 1, "dots"),
+        ((2, 64, 5), 2, "dots"),
+        ((64, 1, 3), 64, "taps"),
+        ((64, 1, 3), 32, "taps"),
+    ):
+        w = np.zeros(shape, np.float32)
+        ones = [1] * (w.ndim - 2)
+        assert Convolution(w, None, ones, ones, groups).form == form, shape
 
 
 def test_winograd_is_as_exact_as_one_chain():

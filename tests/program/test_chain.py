@@ -138,11 +138,12 @@ def test_vectors_along_axis_1():
         x = rng.normal(size=shape).astype(np.float32)
         (y,) = chain(2, [], 1, 0, add, [x, v], channels=0b10)
         np.testing.assert_array_equal(y, x + v.reshape(3, *[1] * (len(shape) - 2)))
-    for x, w in [(v, v), (np.ones((2, 4), np.float32), v), (x, x)]:
-        assert chain(2, [], 1, 0, add, [x, w], channels=0b10) is None
+    for a, w in [(v, v), (np.ones((2, 4), np.float32), v), (x, x)]:
+        assert chain(2, [], 1, 0, add, [a, w], channels=0b10) is None
 
 
 def test_axes_at_least():
     x = np.ones((2, 3), np.float32)
     (y,) = chain(1, [], 1, 0, [micro("copy", 1, 0)], [x], axes=4)
     assert y.shape == (1, 1, 2, 3)
+    assert chain(1, [], 1, 0, [micro("copy", 1, 0)], [x], axes=9) is None

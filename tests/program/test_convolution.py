@@ -1,4 +1,4 @@
-"""Convolutions and pools of the native program: it runs them, and agrees with the Python operators."""
+"""Convolutions and pools of the native program: it runs them, as the Python operators do."""
 
 import numpy as np
 import pytest

@@ -263,6 +263,8 @@ def test_channel_norms(instruction_set, groups, of_groups):
         if case % 4 > 1:
             x = x + np.float32(7)
         count = (groups or shape[1]) if of_groups else shape[1]
+        if np.ptp(x) == 0:
+            continue  # the variance is 0, and rounding errors are all there is
         scale, bias = (rng.normal(size=count).astype(np.float32) for _ in range(2))
         wide = [a.astype(np.float64) for a in (x, scale, bias)]
         if groups:

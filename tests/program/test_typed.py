@@ -202,10 +202,16 @@ def test_halves():
     np.testing.assert_array_equal(wide, every.astype(np.float32))
     rng = np.random.default_rng(0)
     near = every[np.isfinite(every)].astype(np.float64)
-    x = np.concatenate([
-        near, near * (1 + 2.0**-11), near * (1 - 2.0**-11), near * (1 + rng.normal(size=near.size) / 500),
-        near + 2.0**-25, [65504, 65519.99, 65520, 1e300, np.inf, -np.inf, np.nan],
-    ])  # fmt: skip
+    x = np.concatenate(
+        [
+            near,
+            near * (1 + 2.0**-11),
+            near * (1 - 2.0**-11),
+            near * (1 + rng.normal(size=near.size) / 500),
+            near + 2.0**-25,
+            [65504, 65519.99, 65520, 1e300, np.inf, -np.inf, np.nan],
+        ]
+    )
     with np.errstate(over="ignore"):
         for wide in (x, x.astype(np.float32)):
             (half,) = run_handler("cast", [wide], [type_code(np.float16)])

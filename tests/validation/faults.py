@@ -1,7 +1,8 @@
 """Faults put into good models, and whether the diagnosis names them.
 
-``python -m tests.validation.faults`` prints the table. A fault acts on torch's weights before they
-are made a graph, or on the graph, by its own code: nothing of the diagnosis is used to make it.
+``python -m tests.validation.faults`` prints the table of recurrent layers, ``--graphs`` that of
+whole models (``graph_faults``). A fault acts on torch's weights before they are made a graph, or on
+the graph, by its own code: nothing of the diagnosis is used to make it.
 """
 
 from __future__ import annotations
@@ -309,7 +310,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.validation.faults", description=__doc__)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--verbose", action="store_true", help="print every diagnosis")
+    parser.add_argument("--graphs", action="store_true", help="whole models, five of them")
     arguments = parser.parse_args()
+    if arguments.graphs:
+        from tests.validation.graph_faults import print_table
+
+        return print_table(arguments.seeds, arguments.verbose)
     counts: dict[tuple[str, str], list[int]] = {}
     for subject in subjects(arguments.seeds):
         for outcome in outcomes(subject):

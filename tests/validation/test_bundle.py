@@ -97,8 +97,9 @@ def metadata(path):
         return file.metadata()[KEY]
 
 
+PRINT = {"checksum": 0, "dtype": "float32", "shape": [2, 3]}
 LIES = {
-    "version": ({"version": 2}, {}, (), "version 2"),
+    "version": ({"version": 3}, {}, (), "version 3"),
     "cases are text": ({"cases": "2"}, {}, (), "cases is '2'"),
     "no cases": ({"cases": 0}, {}, (), "cases is 0"),
     "too many cases": ({"cases": 10**9}, {}, (), "cases is 1000000000"),
@@ -123,6 +124,47 @@ LIES = {
     "lengths too long": ({}, {"0/lengths": np.array([3, 6], "i8")}, (), "lengths to 6"),
     "lengths negative": ({}, {"0/lengths": np.array([3, -1], "i8")}, (), "whole numbers from 0"),
     "lengths too many": ({}, {"0/lengths": np.array([3, 1, 1], "i8")}, (), "there are 3 lengths"),
+    "a print without numbers": ({"weights": {"W": PRINT}}, {}, (), "print of 'W' has no elements"),
+    "a print that is a list": ({"weights": []}, {}, (), "weights is"),
+    "a print's shape": (
+        {"weights": {"W": {**PRINT, "shape": [-1]}}},
+        {"weights/sample/W": np.zeros(5)},
+        (),
+        "print of 'W' has no elements, or the shape",
+    ),
+    "a print of too few": (
+        {"weights": {"W": PRINT}},
+        {"weights/sample/W": np.zeros(7)},
+        (),
+        "expected 8 float64",
+    ),
+    "a print's sums": (
+        {"weights": {"W": PRINT}},
+        {"weights/sample/W": np.zeros(8), "weights/sums0/W": np.zeros(5)},
+        (),
+        r"sums of the shape \(5,\), expected \(2,\)",
+    ),
+    "a print's checksum": (
+        {"weights": {"W": {**PRINT, "checksum": "0"}}},
+        {"weights/sample/W": np.zeros(8)},
+        (),
+        "print of 'W' is '0'",
+    ),
+    "a print that is not named": (
+        {},
+        {"weights/sample/W": np.zeros(8)},
+        (),
+        "print of no tensor",
+    ),
+    "inside of other cases": ({"inside": [{}, {}, {}]}, {}, (), "inside is of 3 cases"),
+    "inside without numbers": ({"inside": [{"v": [2]}, {}]}, {}, (), "'v' has no elements"),
+    "inside of another dtype": (
+        {"inside": [{"v": [2]}, {}]},
+        {"0/inside/v": np.zeros(4, "f4")},
+        (),
+        "expected 4 float64",
+    ),
+    "inside not named": ({}, {"0/inside/v": np.zeros(4)}, (), "belongs to no case"),
     "lengths of floats": ({}, {"0/lengths": np.zeros(2)}, (), "whole numbers from 0"),
 }
 

@@ -217,9 +217,8 @@ def test_an_error_behind_the_layers_is_placed_there(made):
     nodes[last] = doubled
     wrong = replace(model, graph=replace(model.graph, nodes=nodes))
     report = validate(wrong, reference)
-    assert report.diagnosis.summary == (
-        "every recurrent layer of the bundle agrees; output part behind the last of them"
-    )
+    (finding,) = report.diagnosis.findings
+    assert (finding.layer, finding.kind, finding.suspect) == ("output", "Add", "superfluous node")
 
 
 def test_layers_that_the_model_lacks_are_noted(made):

@@ -47,6 +47,7 @@ cdef extern from "program/program.h" nogil:
         int threads
         void (*parallel)(int threads, void (*task)(void *, int, int) noexcept nogil, void *context) noexcept nogil
         int (*python)(vl_frame *f, const vl_instruction *i) noexcept
+        int (*signals)(vl_frame *f) noexcept
         void *program
         int64_t *nanoseconds
         int32_t *declined

@@ -11,7 +11,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from vledge.cli.given_inputs import add_one_run_arguments
+from vledge.cli.one_run import add_one_run_arguments
 from vledge.cli.table import rows, size
 from vledge.formats import holds_graph, read_checkpoint
 from vledge.formats.source import FORMATS

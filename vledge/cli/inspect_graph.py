@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
-from vledge.cli.given_inputs import one_run
+from vledge.cli.one_run import one_run
 from vledge.cli.table import rows, size
 from vledge.formats.graph_definition import Graph, Model
 from vledge.graph.layers import RecurrentSummary, summaries

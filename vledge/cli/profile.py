@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from vledge.cli.given_inputs import add_one_run_arguments, one_run
+from vledge.cli.one_run import add_one_run_arguments, one_run
 from vledge.cli.table import rows, size
 from vledge.threads import get_num_threads
 

@@ -9,6 +9,8 @@ from vledge.cli.given_inputs import add_input_arguments, live_reference
 from vledge.cli.table import size
 from vledge.formats import holds_graph
 from vledge.validation import bundle
+from vledge.validation.compare import tolerance_of
+from vledge.validation.proof import weighed
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,22 +18,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help="an ONNX file; or the weights of one torch RNN, GRU or LSTM")
     parser.add_argument("-o", "--output", help="the bundle (MODEL's name, .reference.safetensors)")
     parser.add_argument("--layers", action="store_true", help="record each recurrent layer, too")
+    parser.add_argument(
+        "--values",
+        action="store_true",
+        help="record samples of every value, so that a fault in any node is found",
+    )
     add_input_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the framework and write what it computed."""
     framework = "onnxruntime" if holds_graph(arguments.model) else "torch"
-    reference = live_reference(arguments, framework, arguments.layers)
+    reference = live_reference(arguments, framework, arguments.layers, arguments.values)
     path = arguments.output or bundle.reference_path(arguments.model)
     if os.path.exists(path) and os.path.samefile(path, arguments.model):
         raise ValueError(f"{path} is the model itself")
     bundle.write(path, reference)
     print(
         f"{path}: {len(reference.cases)} runs, {len(reference.outputs())} outputs, "
-        f"{len(reference.layers)} values of layers, {size(os.path.getsize(path))}"
+        f"{len(reference.layers)} values of layers, {len(reference.cases[0].inside)} inside, "
+        f"{size(os.path.getsize(path))}"
     )
     print(f"  made by {bundle.versions(reference.made_by)}")
     exact = reference.exact_by or f"none: {reference.loss}"
     print(f"  float64 values: {exact}")
+    proof = weighed(reference, {n: tolerance_of(reference, n) for n in reference.outputs()})
+    for note in (*proof.missing, *proof.little):
+        print(f"  note: {note}")
     return 0

@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 
-from vledge.cli.given_inputs import add_input_argument, given_arrays
+from vledge.cli.one_run import add_input_argument, given_arrays
 from vledge.cli.table import rows
 
 

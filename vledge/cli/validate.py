@@ -34,14 +34,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Validate and print; 0 passed, 1 failed."""
+    """Validate and print; 0 passed, 1 failed or would prove nothing."""
     reference: str | Reference | None = arguments.reference
     if arguments.tolerance is not None and not arguments.tolerance >= 0:
         raise ValueError(f"--tolerance must be a number from 0, got {arguments.tolerance}")
     if arguments.against:
         if reference:
             raise ValueError("--reference and --against are two references: take one")
-        reference = live_reference(arguments, arguments.against, layers=True)
+        reference = live_reference(arguments, arguments.against, layers=True, values=False)
     report = validate(
         arguments.model,
         reference,
@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(text(report, arguments.runs_table))
         if arguments.html:
             print(f"report: {arguments.html}")
-    return 0 if report.passed else 1
+    return 0 if report.proven else 1
 
 
 def text(report: Report, every_run: bool = False) -> str:
@@ -81,6 +81,9 @@ def text(report: Report, every_run: bool = False) -> str:
     if every_run:
         lines += ["", rows(_runs(report), right=(1,))]
     failed = [one for one in report.runs if not one.passed]
+    if not failed and report.unproven:
+        agree = "NO PROOF: every path agrees with the reference, but"
+        return "\n".join([*lines, *textwrap.wrap(f"{agree} {'; '.join(report.unproven)}", 96)])
     if not failed:
         return "\n".join([*lines, "passed"])
     lines.append(f"FAILED in {len(failed)} of {len(report.runs)} paths")

@@ -24,6 +24,7 @@ from vledge.graph.passes.program import captured
 from vledge.validation import bundle
 from vledge.validation.axes import axes_from_shapes
 from vledge.validation.bundle import Axes, Case, Reference
+from vledge.validation.prints import prints_of
 from vledge.validation.record import check_carry
 from vledge.validation.spread import spread
 from vledge.validation.validate import Report, validate
@@ -108,6 +109,7 @@ def export(
         raise VledgeError(f"the exported graph does not compute what the module does: {why}")
     report.model = os.fspath(path)
     report.reference = bundle.reference_path(path)
+    reference.prints = prints_of(model)
     vledge_model.write(path, model)
     bundle.write(report.reference, reference)
     return report

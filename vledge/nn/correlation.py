@@ -1,4 +1,4 @@
-"""What convolutions are made of, transposed or not: a kernel's weights in the window that they slide in.
+"""What convolutions are made of, transposed or not: a kernel's weights in the window they slide in.
 
 Results are views with channels last in memory, which the next convolution takes as they are.
 """
@@ -27,8 +27,8 @@ def winograd_allowed() -> bool:
 
 
 class Kernel:
-    """Weights ``[M, C / groups, *kernel]`` (transposed: ``[C, M / groups, *kernel]``), a bias ``[M]``
-    or None, and the window they slide in, over one to three spatial axes.
+    """Weights ``[M, C / groups, *kernel]`` (transposed: ``[C, M / groups, *kernel]``), a bias
+    ``[M]`` or None, and the window they slide in, over one to three spatial axes.
 
     ``winograd`` lets kernels of 3x3 be multiplied by Winograd's F(2x2, 3x3), where that is quicker:
     other bits, no larger errors, and the weights cannot be given back.
@@ -92,7 +92,7 @@ class Kernel:
             )
 
     def _fitted(self, shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """The output's sizes and the pads in front: worked out once, for a stream's step is short."""
+        """The output's sizes and the pads in front: worked out once, a stream's step is short."""
         self._check(shape)
         sizes = shape[2:]
         pads = self.window.pads(sizes)

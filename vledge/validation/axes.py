@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from vledge.formats.graph_definition import Model, ValueInfo
+from vledge.formats.graph_definition import ValueInfo
 from vledge.validation.bundle import Axes
-from vledge.validation.layers import is_recurrent
 
-__all__ = ["axes_from_shapes", "axes_from_symbols", "lengths_input"]
+__all__ = ["axes_from_shapes", "axes_from_symbols"]
 
 _BATCH = re.compile(r"batch|^[nb]$", re.IGNORECASE)
 _TIME = re.compile(r"time|seq|len|step|frame|^t$", re.IGNORECASE)
@@ -44,16 +43,3 @@ def axes_from_shapes(
                 found[key] = axis
                 break
     return found
-
-
-def lengths_input(model: Model) -> str | None:
-    """The input that holds the sequences' lengths: a recurrent node's, but for casts."""
-    makers = {name: node for node in model.graph.nodes for name in node.outputs}
-    inputs = {info.name for info in model.graph.inputs}
-    for node in filter(is_recurrent, model.graph.nodes):
-        name = node.inputs[4] if len(node.inputs) > 4 else ""
-        while name in makers and makers[name].op_type in ("Cast", "Identity"):
-            name = makers[name].inputs[0]
-        if name in inputs:
-            return name
-    return None

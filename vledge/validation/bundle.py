@@ -1,14 +1,16 @@
 """The reference bundle: what a model's own framework computed, in one safetensors file.
 
 Tensors are named ``case/kind/value``: case a number from 0, kind ``input``, ``output`` (as the
-framework computed it in float32), ``exact`` (in float64) or ``lengths``. What they mean is JSON in
-the metadata under ``vledge.reference``. A bundle is data from a stranger: every name, type and
-shape is checked when it is read.
+framework computed it in float32), ``exact`` (in float64), ``inside`` (the sample of a value inside
+of the model) or ``lengths``; and ``weights/kind/tensor`` for the prints of the model's weights.
+What they mean is JSON in the metadata under ``vledge.reference``. A bundle is data from a stranger:
+every name, type and shape is checked when it is read.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from dataclasses import dataclass, field, replace
@@ -19,14 +21,17 @@ import numpy as np
 from vledge.errors import FormatError
 from vledge.formats import safetensors_file
 from vledge.formats.source import open_source
+from vledge.validation.prints import Print
+from vledge.validation.samples import INSIDE, WEIGHTS, Sample, count_of
 
 __all__ = ["Axes", "Case", "Reference", "read", "reference_path", "versions", "write"]
 
-VERSION: Final = 1
+VERSION: Final = 2  # 1 had no prints and no values inside
 KEY: Final = "vledge.reference"
 MAX_CASES: Final = 10_000
 AXES: Final = ("batch", "time")
-_NAME: Final = re.compile(r"(\d{1,5})/(?:(input|output|exact)/(.+)|(lengths))", re.DOTALL)
+_NAME: Final = re.compile(r"(\d{1,5})/(?:(input|output|exact|inside)/(.+)|(lengths))", re.DOTALL)
+_PRINT: Final = re.compile(r"weights/(sample|sums\d{1,2})/(.+)", re.DOTALL)
 
 Axes = dict[str, int]  # "batch" and "time" → the axis of an array, each where there is one
 
@@ -39,6 +44,7 @@ class Case:
     outputs: dict[str, np.ndarray]  #: of the model, and of its layers
     exact: dict[str, np.ndarray] = field(default_factory=dict)  #: outputs in float64; some or none
     lengths: np.ndarray | None = None  #: [B] int64, where sequences have padding behind them
+    inside: dict[str, Sample] = field(default_factory=dict)  #: values of the graph, float64
 
     def truth(self, name: str) -> np.ndarray:
         """An output in float64 if there is one, but where the framework itself overflowed."""
@@ -60,6 +66,7 @@ class Reference:
     loss: str = ""  #: why there are no float64 values, where there are none
     #: value → its largest float32 error when inputs are moved by one unit in the last place
     spread: dict[str, float] = field(default_factory=dict)
+    prints: dict[str, Print] = field(default_factory=dict)  #: of the model's weights
 
     def outputs(self) -> list[str]:
         """The model's own outputs, without its layers'."""
@@ -102,6 +109,12 @@ def write(path: str | os.PathLike[str], reference: Reference) -> None:
                 tensors[f"{number}/{kind}/{name}"] = array
         if case.lengths is not None:
             tensors[f"{number}/lengths"] = np.asarray(case.lengths, np.int64)
+        for name, sample in case.inside.items():
+            tensors[f"{number}/inside/{name}"] = sample.numbers
+    for name, known in reference.prints.items():
+        tensors[f"weights/sample/{name}"] = known.sample.numbers
+        for axis, sums in known.profiles.items():
+            tensors[f"weights/sums{axis}/{name}"] = sums
     description = {
         "version": VERSION,
         "cases": len(reference.cases),
@@ -113,6 +126,13 @@ def write(path: str | os.PathLike[str], reference: Reference) -> None:
         "exact_by": reference.exact_by,
         "loss": reference.loss,
         "spread": reference.spread,
+        "inside": [
+            {name: sample.shape for name, sample in case.inside.items()} for case in reference.cases
+        ],
+        "weights": {
+            name: {"checksum": p.checksum, "dtype": p.dtype, "shape": p.sample.shape}
+            for name, p in reference.prints.items()
+        },
     }
     text = json.dumps(description, ensure_ascii=True, separators=(",", ":"))
     safetensors_file.write(path, tensors, {KEY: text})
@@ -140,9 +160,9 @@ def _reference(tensors: dict[str, np.ndarray], text: str) -> Reference:
     except (ValueError, RecursionError) as error:
         raise FormatError(f"the description is not JSON: {error}") from None
     fields = _typed(fields, dict, "the description")
-    if fields.get("version") != VERSION:
+    if fields.get("version") not in range(1, VERSION + 1):
         raise FormatError(
-            f"the bundle is of version {fields.get('version')!r}; this vledge reads {VERSION}"
+            f"the bundle is of version {fields.get('version')!r}; this vledge reads 1 to {VERSION}"
         )
     count = _typed(fields.get("cases"), int, "cases")
     if not 1 <= count <= MAX_CASES:
@@ -162,9 +182,17 @@ def _reference(tensors: dict[str, np.ndarray], text: str) -> Reference:
         _typed(fields.get("loss"), str, "loss"),
         _errors(fields.get("spread")),
     )
+    reference.prints = _prints(fields.get("weights", {}), tensors)
+    inside = _typed(fields.get("inside", [{} for _ in range(count)]), list, "inside")
+    for number, (case, shapes) in enumerate(zip(reference.cases, inside, strict=False)):
+        for name, shape in _typed(shapes, dict, "inside").items():
+            array = tensors.pop(f"{number}/inside/{name}", None)
+            case.inside[name] = _sample(array, shape, INSIDE, f"case {number}: {name!r}")
     for name, array in tensors.items():
+        if _PRINT.fullmatch(name):
+            raise FormatError(f"tensor {name!r} is the print of no tensor that the bundle names")
         found = _NAME.fullmatch(name)
-        if found is None or int(found[1]) >= count:
+        if found is None or found[2] == "inside" or int(found[1]) >= count:
             raise FormatError(f"tensor {name!r} belongs to no case")
         case = reference.cases[int(found[1])]
         if found[4]:
@@ -174,6 +202,8 @@ def _reference(tensors: dict[str, np.ndarray], text: str) -> Reference:
             kinds[found[2]][found[3]] = array
     for number, case in enumerate(reference.cases):
         _check(case, reference, f"case {number}")
+    if len(inside) != count:
+        raise FormatError(f"inside is of {len(inside)} cases, there are {count}")
     return reference
 
 
@@ -215,6 +245,38 @@ def _check(case: Case, reference: Reference, where: str) -> None:
                 f"{where}: {name!r} has the shape {array.shape}, but there are {len(lengths)} "
                 f"lengths to {lengths.max(initial=0)}"
             )
+
+
+def _prints(value: Any, tensors: dict[str, np.ndarray]) -> dict[str, Print]:
+    """Take the prints out of the tensors."""
+    found = {}
+    for name, own in _typed(value, dict, "weights").items():
+        what = f"the print of {name!r}"
+        own = _typed(own, dict, what)
+        sample = _sample(
+            tensors.pop(f"weights/sample/{name}", None), own.get("shape"), WEIGHTS, what
+        )
+        profiles = {}
+        for axis, size in enumerate(sample.shape):
+            sums = tensors.pop(f"weights/sums{axis}/{name}", None)
+            if sums is None:
+                continue
+            if sums.dtype != np.float64 or sums.shape != (size,):
+                raise FormatError(f"{what} has sums of the shape {sums.shape}, expected ({size},)")
+            profiles[axis] = sums
+        checksum = _typed(own.get("checksum"), int, what)
+        found[name] = Print(checksum, _typed(own.get("dtype"), str, what), sample, profiles)
+    return found
+
+
+def _sample(array: np.ndarray | None, shape: Any, most: int, what: str) -> Sample:
+    sizes = tuple(_typed(size, int, what) for size in _typed(shape, list, what))
+    if array is None or len(sizes) > 64 or any(size < 0 for size in sizes):
+        raise FormatError(f"{what} has no elements, or the shape {sizes}")
+    expected = count_of(math.prod(sizes), most)
+    if array.shape != (expected,) or array.dtype != np.float64:
+        raise FormatError(f"{what} has {array.shape} {array.dtype}, expected {expected} float64")
+    return Sample(sizes, most, array)
 
 
 def _axes(value: Any, name: str) -> Axes:

@@ -52,8 +52,8 @@ dd { margin: 0; overflow-wrap: anywhere; }
 
 def html(report: Report) -> str:
     """The whole document."""
-    passed = report.passed
-    verdict = "passed" if passed else "failed"
+    passed = report.proven
+    verdict = "passed" if passed else "no proof" if report.passed else "failed"
     made_by = versions(report.made_by)
     failed = sum(not one.passed for one in report.runs)
     parts = [
@@ -67,6 +67,7 @@ def html(report: Report) -> str:
         f'<p class="soft">against {_text(report.reference)}, made by {_text(made_by)}</p>',
         *(f'<p class="soft">{_text(note)}</p>' for note in report.notes),
     ]
+    parts += [f'<p class="diagnosis">{_text(why)}</p>' for why in report.unproven]
     if report.diagnosis:
         parts.append(f'<p class="diagnosis">{_text(report.diagnosis.summary)}</p>')
     left_out = report.left_out.items()

@@ -17,10 +17,10 @@ from vledge._ext import isa
 from vledge.formats.graph_definition import Graph, Model
 from vledge.graph.session import InferenceSession
 from vledge.threads import get_num_threads, set_num_threads, usable_cores
-from vledge.validation.axes import lengths_input
 from vledge.validation.bundle import Case, Reference
 from vledge.validation.layer_strategies import OPTIONS, obstacles, run_layers_by
 from vledge.validation.layers import is_recurrent
+from vledge.validation.lengths import lengths_input
 
 __all__ = ["STRATEGIES", "Path", "available_paths", "run", "selected"]
 

@@ -10,106 +10,34 @@ from __future__ import annotations
 
 import os
 import platform
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from vledge._version import __version__
 from vledge.errors import MissingDependencyError, UnsupportedError, VledgeError
-from vledge.formats.element_types import DTYPES
-from vledge.formats.graph_definition import Model, ValueInfo
+from vledge.formats.graph_definition import Model
 from vledge.graph.plan import Plan
 from vledge.graph.session import read_model
 from vledge.graph.values import check_tensors_only
-from vledge.validation.axes import axes_from_shapes, axes_from_symbols, lengths_input
+from vledge.validation.axes import axes_from_shapes, axes_from_symbols
 from vledge.validation.bundle import Axes, Case, Reference
+from vledge.validation.compare import tolerance_of
 from vledge.validation.layers import KINDS, exposed, layer_axes, layer_outputs, named_outputs
+from vledge.validation.lengths import lengths_input, required
 from vledge.validation.precision import doubled, doubled_array
+from vledge.validation.prints import prints_of, stored
+from vledge.validation.proof import weighed
+from vledge.validation.samples import INSIDE, sampled
+from vledge.validation.saturation import WHY, saturating_plan, unsaturated
 from vledge.validation.spread import spread
+from vledge.validation.values import computed, laid_open, runs
 
-__all__ = ["Random", "check_carry", "parse_random", "random_inputs", "record"]
+__all__ = ["check_carry", "record"]
 
 AGREEMENT = 1e-2
-LENGTHS = (7, 40)  # of axes that a random input leaves open; more where there are more runs
-_RANDOM = re.compile(r"(\?|\d+)(x(\?|\d+))*")
-
 Arrays = dict[str, np.ndarray]
-
-
-@dataclass(frozen=True)
-class Random:
-    """A random input's shape, None where time is open; and the range of whole numbers."""
-
-    name: str
-    shape: tuple[int | None, ...]
-    high: int = 0
-
-
-def parse_random(text: str) -> Random:
-    """``x=8x?x40``, or ``ids=8x?:5000`` for whole numbers from 0 to 4999."""
-    name, separator, rest = text.partition("=")
-    shape, _, high = rest.partition(":")
-    if not separator or not name or not _RANDOM.fullmatch(shape) or not (high or "0").isdecimal():
-        raise ValueError(f"{text!r}: expected NAME=SHAPE such as x=8x?x40, or ids=8x?:5000")
-    sizes = tuple(None if size == "?" else int(size) for size in shape.split("x"))
-    if sizes.count(None) > 1:
-        raise ValueError(f"{text!r}: only one axis, time's, can be open")
-    return Random(name, sizes, int(high or 0))
-
-
-def random_inputs(
-    model: Model, wanted: Sequence[Random], fixed: Mapping[str, np.ndarray], runs: int, seed: int
-) -> tuple[list[Arrays], dict[str, Axes]]:
-    """Inputs of several runs, each with another length on the open axes, and those axes.
-
-    The model's input of lengths, where it has one, is filled with lengths up to the run's.
-    """
-    rng = np.random.default_rng(seed)
-    infos = _required(model)
-    lengths = lengths_input(model)
-    given = {random.name for random in wanted} | set(fixed)
-    unknown = sorted(given - infos.keys())
-    if unknown:
-        raise ValueError(f"the model has no input {unknown[0]!r}: it has {list(infos)}")
-    missing = [name for name in infos if name not in given and name != lengths]
-    if missing:
-        raise ValueError(f"nothing is said of the model's input {missing[0]!r}")
-    axes = {name: axes_from_symbols(info) for name, info in infos.items()}
-    for random in wanted:
-        if None in random.shape:
-            axes[random.name]["time"] = random.shape.index(None)
-            if axes[random.name].get("batch") == axes[random.name]["time"]:
-                del axes[random.name]["batch"]
-    found = []
-    shortest, end = LENGTHS
-    for longest in (shortest + rng.permutation(max(end - shortest, runs))[:runs]).tolist():
-        arrays = dict(fixed)
-        batch = None
-        for random in wanted:
-            dtype = DTYPES[infos[random.name].type]
-            shape = tuple(longest if size is None else size for size in random.shape)
-            if dtype.kind == "f":
-                arrays[random.name] = rng.standard_normal(shape).astype(dtype)
-            else:
-                high = random.high or 2
-                arrays[random.name] = rng.integers(0, high, shape).astype(dtype)
-            if "batch" in axes[random.name]:
-                batch = shape[axes[random.name]["batch"]]
-        if lengths and lengths not in arrays:
-            if batch is None:
-                raise ValueError(
-                    f"the input {lengths!r} holds lengths, but which axis of the others is the "
-                    "batch's the model does not say: give it by --inputs"
-                )
-            made = rng.integers(1, longest + 1, batch)
-            made[rng.integers(batch)] = longest
-            arrays[lengths] = made.astype(DTYPES[infos[lengths].type])
-            axes[lengths] = {"batch": 0}
-        found.append({name: arrays[name] for name in infos})
-    return found, axes
 
 
 def record(
@@ -117,28 +45,33 @@ def record(
     inputs: Iterable[Arrays],
     *,
     layers: bool = False,
+    values: bool = False,
     axes: Mapping[str, Axes] | None = None,
     carry: Mapping[str, str] | None = None,
     seed: int | None = None,
 ) -> Reference:
     """Run an ONNX file by onnxruntime on each set of inputs.
 
-    ``carry`` names states: the input of a run is the output of the run before. ``axes`` of inputs
-    are those that the model's symbols name unless they are given.
+    With ``layers`` the bundle has the values of recurrent nodes, with ``values`` samples of all
+    that the main graph's nodes make. ``carry`` names states: the input of a run is the output of
+    the run before. ``axes`` of inputs are those that the symbols name unless they are given.
 
     Raises MissingDependencyError without onnxruntime or onnx, VledgeError if onnxruntime and
-    vledge's float64 do not agree.
+    vledge's float64 do not agree, ValueError if almost any model would agree with the reference.
     """
     model = read_model(path)
     check_tensors_only(model.graph, "a reference")
-    session = _session(path, layers)
+    inside_names = computed(model) if values else []
+    session = _session(path, layers, inside_names)
     carry = dict(carry or {})
     names = [info.name for info in model.graph.outputs]
     check_carry(model, carry)
     inside = [name for name in layer_outputs(model) if name not in names] if layers else []
-    own = {n: axes_from_symbols(info) for n, info in _required(model).items()}
+    own = {n: axes_from_symbols(info) for n, info in required(model).items()}
     own |= axes or {}
     length_name = lengths_input(model)
+    if length_name is not None and len(required(model)[length_name].shape or ()) == 1:
+        own[length_name].setdefault("batch", 0)
     cases: list[Case] = []
     for arrays in inputs:
         arrays = dict(arrays)
@@ -151,7 +84,7 @@ def record(
             raise ValueError(f"onnxruntime: {str(error).strip().splitlines()[0]}") from error
         lengths = None
         if length_name is not None and "batch" in own.get(length_name, {}):
-            lengths = np.asarray(arrays[length_name], np.int64).reshape(-1)
+            lengths = _countable(np.asarray(arrays[length_name], np.int64), arrays, own)
         outputs = dict(zip([*names, *inside], results, strict=True))
         cases.append(Case(arrays, outputs, {}, lengths))
     if not cases:
@@ -160,6 +93,8 @@ def record(
     if layers:
         found |= layer_axes(model)
     loss = _add_exact(model, cases, layers)
+    if loss:
+        _check_integers(model, cases)
     by = "" if loss else f"vledge {__version__} in float64, which agrees with onnxruntime"
     versions = {
         "onnxruntime": _module("onnxruntime").__version__,
@@ -169,25 +104,39 @@ def record(
     if model.producer_name:
         versions[model.producer_name] = model.producer_version
     reference = Reference(cases, versions, seed, inside, found, carry, by, loss)
+    reference.prints = prints_of(model)
+    if values:
+        _add_values(model, reference, session)
     everything = [*names, *inside]
     reference.spread = spread(
         reference,
         lambda _, case: dict(zip(everything, session.run(everything, case.inputs), strict=True)),
     )
+    proof = weighed(reference, {name: tolerance_of(reference, name) for name in everything})
+    if proof.nothing:
+        raise ValueError(
+            f"such a reference would prove nothing: {'; '.join(proof.nothing)}. Give other inputs"
+        )
     return reference
+
+
+def _countable(lengths: np.ndarray, arrays: Arrays, own: Mapping[str, Axes]) -> np.ndarray | None:
+    """The lengths, where they are of the axes that are known; None if they count something else."""
+    for name, array in arrays.items():
+        axes = own.get(name, {})
+        if "batch" in axes and array.shape[axes["batch"]] != lengths.size:
+            return None
+        if "time" in axes and array.shape[axes["time"]] < lengths.max(initial=0):
+            return None
+    return lengths.reshape(-1) if (lengths >= 0).all() else None
 
 
 def check_carry(model: Model, carry: Mapping[str, str]) -> None:
     """ValueError where a state to carry is no input of the model, or its source no output."""
     outputs = [info.name for info in model.graph.outputs]
     for state, source in carry.items():
-        if state not in _required(model) or source not in outputs:
+        if state not in required(model) or source not in outputs:
             raise ValueError(f"carry: there is no input {state!r} with an output {source!r}")
-
-
-def _required(model: Model) -> dict[str, ValueInfo]:
-    graph = model.graph
-    return {info.name: info for info in graph.inputs if info.name not in graph.initializers}
 
 
 def _module(name: str) -> Any:
@@ -199,18 +148,44 @@ def _module(name: str) -> Any:
         raise MissingDependencyError(f"recording needs {name}: pip install {name}") from error
 
 
-def _session(path: str | os.PathLike[str], layers: bool) -> Any:
-    """onnxruntime's session, with the recurrent nodes' values among its outputs if asked for."""
+def _add_values(model: Model, reference: Reference, session: Any) -> None:
+    """Samples of all values that nodes compute, where onnxruntime and vledge agree on them.
+
+    They are float64 and vledge's, except in a quantized graph, whose values are onnxruntime's.
+    """
+    opened = laid_open(model, reference)
+    held = stored(opened.graph)
+    names = [name for name in computed(opened) if name not in held]
+    shown = [info.name for info in session.get_outputs()]
+    own = runs(opened, reference, names)
+    for case, found in zip(reference.cases, own, strict=True):
+        theirs = dict(zip(shown, session.run(shown, case.inputs), strict=True))
+        for name, array in found.items():
+            value = theirs.get(name, array)
+            if not isinstance(value, np.ndarray) or array.dtype.kind not in "fiub":
+                continue
+            if _agree(value, array):
+                kept = value if array.dtype == np.float32 else array
+                case.inside[name] = sampled(kept, INSIDE)
+    common = set.intersection(*(set(case.inside) for case in reference.cases))
+    for case in reference.cases:
+        case.inside = {name: case.inside[name] for name in names if name in common}
+
+
+def _session(path: str | os.PathLike[str], layers: bool, values: list[str]) -> Any:
+    """onnxruntime's session, with the recurrent nodes' values among its outputs if asked for, and
+    with those named."""
     runtime, onnx = _module("onnxruntime"), _module("onnx")
     options = runtime.SessionOptions()
     # its idle threads spin, on the CPUs that the runs to compare with are given
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     providers = ["CPUExecutionProvider"]
-    if not layers:
-        return runtime.InferenceSession(os.fspath(path), options, providers=providers)
     proto = onnx.load(os.fspath(path))
+    shifted = unsaturated(proto)
+    if not layers and not values and not shifted:
+        return runtime.InferenceSession(os.fspath(path), options, providers=providers)
     present = {info.name for info in proto.graph.output}
-    for node in proto.graph.node:
+    for node in proto.graph.node if layers else ():
         if node.op_type in KINDS and node.domain in ("", "ai.onnx"):
             outputs = named_outputs(list(node.output))
             del node.output[:]
@@ -218,6 +193,12 @@ def _session(path: str | os.PathLike[str], layers: bool) -> Any:
             for name in outputs:
                 if name and name not in present:
                     proto.graph.output.append(onnx.ValueInfoProto(name=name))
+                    present.add(name)
+    made = {name for node in proto.graph.node for name in node.output}
+    for name in values:
+        if name in made - present:
+            proto.graph.output.append(onnx.ValueInfoProto(name=name))
+            present.add(name)
     return runtime.InferenceSession(proto.SerializeToString(), options, providers=providers)
 
 
@@ -265,7 +246,7 @@ def _add_exact(model: Model, cases: list[Case], layers: bool) -> str:
                 continue
             if value.dtype not in (np.float16, np.float32):
                 continue
-            if exact.shape != value.shape or not _agree(value, exact):
+            if not _agree(value, exact):
                 raise VledgeError(
                     f"onnxruntime's {name!r} and vledge's float64 values differ by more than "
                     f"{AGREEMENT:.0%} of the largest: one of the two is wrong, and no reference "
@@ -275,9 +256,47 @@ def _add_exact(model: Model, cases: list[Case], layers: bool) -> str:
     return ""
 
 
+def _check_integers(model: Model, cases: list[Case]) -> None:
+    """VledgeError where onnxruntime's values of a quantized graph are not those of exact sums."""
+    try:
+        exact, saturating = Plan(model, {}), saturating_plan(model)
+    except UnsupportedError:  # validate says what vledge cannot run
+        return
+    names = [info.name for info in model.graph.outputs]
+    for case in cases:
+        given = [np.asarray(case.inputs[name]) for name in exact.inputs]
+        for name, array in zip(names, exact.run(*given), strict=True):
+            value = case.outputs[name]
+            if _agree(value, array):
+                continue
+            wrong = "one of the two is wrong"
+            if saturating is not None:
+                nearer = saturating.run(*given)[names.index(name)]
+                if _distance(value, nearer) < 0.1 * _distance(value, array):
+                    wrong = (
+                        f"this machine's onnxruntime is at fault, it has {WHY}; with VNNI, with "
+                        "uint8 weights or with reduce_range its sums are exact"
+                    )
+            raise VledgeError(
+                f"onnxruntime's {name!r} and vledge's, with exact sums of integers, differ by more "
+                f"than {AGREEMENT:.0%} of the largest: {wrong}. No reference is written"
+            )
+
+
+def _distance(value: np.ndarray, other: np.ndarray) -> float:
+    if value.shape != other.shape:
+        return float("inf")
+    return float(np.abs(value.astype(np.float64) - other).max(initial=0))
+
+
 def _agree(value: np.ndarray, exact: np.ndarray) -> bool:
+    if value.shape != exact.shape:
+        return False
+    if exact.dtype.kind not in "fiub":
+        return bool((value == exact).all())
     finite = np.isfinite(exact)
     if not np.array_equal(finite, np.isfinite(value)):
         return False
-    error = np.abs(value[finite] - exact[finite]).max(initial=0)
-    return bool(error <= AGREEMENT * np.abs(exact[finite]).max(initial=0) + 1e-6)
+    value, exact = value[finite].astype(np.float64), exact[finite].astype(np.float64)
+    error = np.abs(value - exact).max(initial=0)
+    return bool(error <= AGREEMENT * np.abs(exact).max(initial=0) + 1e-6)

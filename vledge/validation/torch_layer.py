@@ -7,6 +7,7 @@ import os
 from vledge.errors import MissingDependencyError
 from vledge.validation.bundle import Reference
 from vledge.validation.model_file import layer_model, layer_weights, only_layer
+from vledge.validation.prints import prints_of
 
 __all__ = ["recorded_layer"]
 
@@ -48,4 +49,6 @@ def recorded_layer(
     ]
     packed = torch.nn.utils.rnn.pack_sequence(series, enforce_sorted=False)
     model = layer_model(weights, batch_first, {"x", "lengths"})
-    return recorded(module, packed, model, seed=seed)
+    reference = recorded(module, packed, model, seed=seed)
+    reference.prints = prints_of(model)
+    return reference

@@ -18,8 +18,10 @@ from vledge.validation.bundle import Reference
 from vledge.validation.compare import Comparison, Tolerance, compare, real, tolerance_of
 from vledge.validation.diagnose import Diagnosis, diagnose
 from vledge.validation.layers import exposed, layer_outputs
+from vledge.validation.lengths import lengths_input
 from vledge.validation.model_file import read_any_model
 from vledge.validation.paths import Path, available_paths, run, selected
+from vledge.validation.proof import SCATTERS, weighed
 
 __all__ = ["Report", "Run", "validate"]
 
@@ -57,10 +59,17 @@ class Report:
     diagnosis: Diagnosis | None = None
     errors: dict[str, np.ndarray] = field(default_factory=dict)  #: of the first run, by output
     step: str = "time step"  #: what errors over time are counted by
+    unproven: list[str] = field(default_factory=list)  #: why to pass would be no proof
 
     @property
     def passed(self) -> bool:
+        """Whether every run agrees with the reference."""
         return all(run.passed for run in self.runs)
+
+    @property
+    def proven(self) -> bool:
+        """Whether every run agrees, with a reference that another model would not agree with."""
+        return self.passed and not self.unproven
 
     def worst(self) -> list[tuple[Comparison, Path]]:
         """Each value's worst comparison over all runs, and where that was."""
@@ -78,6 +87,8 @@ class Report:
             "model": self.model,
             "reference": self.reference,
             "passed": self.passed,
+            "proven": self.proven,
+            "unproven": self.unproven,
             "made_by": self.made_by,
             "machine": self.machine,
             "cases": self.cases,
@@ -164,12 +175,9 @@ def validate(
     reference, notes = _fitted(graph_model, reference)
     names = [*reference.outputs(), *reference.layers]
     tolerances = {name: tolerance_of(reference, name, tolerance) for name in names}
-    notes += [
-        f"{name}: the reference's own results scatter so widely that to agree with them proves "
-        "little (dropout or noise that is on, or a model that amplifies every rounding)"
-        for name, tolerance in tolerances.items()
-        if tolerance.loose
-    ]
+    proof = weighed(reference, tolerances, _unsaid_lengths(graph_model, reference))
+    notes += proof.little
+    notes += [f"{name}: {SCATTERS}" for name in reference.layers if tolerances[name].loose]
     paths, left_out = available_paths(graph_model, reference)
     report = Report(
         model_name,
@@ -183,6 +191,7 @@ def validate(
         notes,
         left_out,
         step="run of the stream" if reference.step_by_step() else "time step",
+        unproven=proof.missing,
     )
     sessions: dict[tuple[str, str], InferenceSession] = {}
     for number, path in enumerate(paths):
@@ -257,6 +266,14 @@ def _fitted(model: Model, reference: Reference) -> tuple[Reference, list[str]]:
     if reference.loss:
         notes.append(f"no float64 values: {reference.loss}")
     return reference, notes
+
+
+def _unsaid_lengths(model: Model, reference: Reference) -> list[np.ndarray | None] | None:
+    """The lengths that a bundle gives as an input without saying so; None where it does say so."""
+    if any(case.lengths is not None for case in reference.cases):
+        return None
+    name = lengths_input(model)
+    return [case.inputs.get(name) for case in reference.cases] if name else None
 
 
 def _lengths(reference: Reference) -> list[int]:

@@ -24,7 +24,7 @@ Value = int  #: a part of a chain's expression, by its number
 
 @dataclass(frozen=True)
 class Parameters:
-    """A chain as its handler takes it; ``operands`` are the values' names in the handler's order."""
+    """A chain as its handler takes it; ``operands`` are values' names in the handler's order."""
 
     ints: list[int]
     floats: list[float]

@@ -1,5 +1,5 @@
-"""Which nodes of a graph run as one instruction: runs of element-wise operators, as chains, and
-convolutions with the chain and the pool that follow."""
+"""Which nodes of a graph run as one instruction: runs of element-wise operators, as chains,
+LayerNormalizations written out, and convolutions with the chain and the pool that follow."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from vledge.graph.native.chain import Chain, Parameters, Value
 from vledge.graph.native.expressions import added, expressible
 from vledge.graph.native.families.convolution import chained, pooled
 from vledge.graph.native.lowering import Lowered, Site, lowered
+from vledge.graph.native.norms import written_out_norms
 from vledge.graph.passes.program import captured
 
 __all__ = ["Cluster", "chain_of", "clusters"]
@@ -41,16 +42,22 @@ class Cluster:
 def clusters(graph: Graph, site: Callable[[Node], Site]) -> list[Cluster]:
     """The graph's nodes, in order, each in one cluster. If, Loop and Scan are nobody's to join."""
     sites = [site(node) for node in graph.nodes]
-    runs = _runs(graph, sites)
+    norms = written_out_norms(sites, _readers(graph))
+    taken = {place for norm in norms.values() for place in norm.places}
+    runs = _runs(graph, sites, taken)
     convolutions = _convolutions(graph, sites, runs)
     runs = {end: run for end, run in runs.items() if len(run) > 1 and end not in convolutions}
     joined = {place for run in runs.values() for place in run[:-1]}
     joined |= {place for joint in convolutions.values() for place in joint.places[:-1]}
+    joined |= taken - norms.keys()
     found = []
     for place, own in enumerate(sites):
         if place in joined:
             continue
-        if place in convolutions:
+        if place in norms:
+            norm = norms[place]
+            found.append(Cluster([sites[k].node for k in norm.places], norm.lowered))
+        elif place in convolutions:
             joint = convolutions[place]
             found.append(Cluster([sites[k].node for k in joint.places], joint.lowered))
         elif place in runs:
@@ -84,14 +91,14 @@ def _chain_lowered(sites: Sequence[Site], result: str) -> Lowered | None:
     return Lowered("chain", made.ints, made.floats, inputs=made.operands, outputs=[result])
 
 
-def _runs(graph: Graph, sites: Sequence[Site]) -> dict[int, list[int]]:
-    """Places of nodes that are one chain, in order, by the place of the last."""
+def _runs(graph: Graph, sites: Sequence[Site], taken: set[int]) -> dict[int, list[int]]:
+    """Places of nodes that are one chain, in order, by the place of the last; none of ``taken``."""
     readers = _readers(graph)
     small = _small(sites)
     last_of: dict[int, int] = {}
     runs: dict[int, list[int]] = {}
     for place in range(len(sites) - 1, -1, -1):
-        if not expressible(sites[place]):
+        if place in taken or not expressible(sites[place]):
             continue
         places = readers.get(sites[place].node.outputs[0], set())
         ends = {last_of.get(reader) for reader in places}

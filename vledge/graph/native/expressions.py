@@ -236,6 +236,10 @@ def min_(chain: Chain, site: Site, x: Value, *rest: Value) -> Value:
 
 @expression("Sum")
 def sum_(chain: Chain, site: Site, x: Value, *rest: Value) -> Value:
+    return _sum(chain, x, *rest)
+
+
+def _sum(chain: Chain, x: Value, *rest: Value) -> Value:
     for y in rest:
         x = chain("add", x, y)
     return x
@@ -243,7 +247,7 @@ def sum_(chain: Chain, site: Site, x: Value, *rest: Value) -> Value:
 
 @expression("Mean")
 def mean(chain: Chain, site: Site, x: Value, *rest: Value) -> Value:
-    return chain("divide", sum_(chain, site, x, *rest), chain.constant(1 + len(rest)))
+    return chain("divide", _sum(chain, x, *rest), chain.constant(1 + len(rest)))
 
 
 @expression("Pow", takes="n-")

@@ -49,7 +49,7 @@ _FIXED: Final = {
     "MatMulInteger": np.int32,
 }
 _OWN: Final = frozenset(
-    ["ConvRelu", "GRUCell", "LSTMCell"]
+    ["ConvRelu", "GRU", "GRUCell", "LSTM", "LSTMCell", "RNN", "RNNCell"]
 )  # the passes' own, as their first input
 
 

@@ -1,4 +1,4 @@
-"""One step of an LSTM or GRU: what the pass that recognises cells puts into a graph.
+"""One step of an LSTM, GRU or RNN: what the pass that recognises cells puts into a graph.
 
 These operators are no file's: their domain is ``vledge`` and their weights are attributes, in
 torch's layout.
@@ -12,33 +12,30 @@ from vledge._ext.recurrent import Stepper
 from vledge._ext.weights import Direction
 from vledge.graph.registry import Context, prepared_operator
 
-__all__ = ["Cell"]
+__all__ = ["RecognizedCell"]
 
 
-class Cell:
+class RecognizedCell:
     """The weights of a step, which the native program takes from here, and the step."""
 
     def __init__(self, direction: Direction) -> None:
         self.direction = direction
         self.stepper = Stepper([direction])
+        self.sizes = [direction.input_size, *[direction.hidden_size] * 2]
 
-
-class _LSTMCell(Cell):
-    def __call__(
-        self, x: np.ndarray, h: np.ndarray, c: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        if not len(x) == len(h) == len(c):
-            x, h, c = _same_rows(x, h, c)
-        y, _, c_n = self.stepper.step(_matrix(x), _matrix(h)[None], _matrix(c)[None])
-        assert c_n is not None
-        return y, c_n[0]
-
-
-class _GRUCell(Cell):
-    def __call__(self, x: np.ndarray, h: np.ndarray) -> np.ndarray:
-        if len(x) != len(h):
-            x, h = _same_rows(x, h)
-        return self.stepper.step(_matrix(x), _matrix(h)[None])[0]
+    def __call__(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        """x [..., I] and the states [..., H]; they broadcast as in the sums of the cell's gates."""
+        leading = np.broadcast_shapes(*(array.shape[:-1] for array in inputs))
+        rows = [
+            np.ascontiguousarray(np.broadcast_to(array, (*leading, size))).reshape(-1, size)
+            for array, size in zip(inputs, self.sizes, strict=False)
+        ]
+        x, *states = rows
+        shape = (*leading, self.sizes[1])
+        if len(x) == 0:
+            return tuple(np.zeros(shape, x.dtype) for _ in states)
+        y, _, c_n = self.stepper.step(x, *(state[None] for state in states))
+        return (y.reshape(shape),) if c_n is None else (y.reshape(shape), c_n[0].reshape(shape))
 
 
 @prepared_operator("LSTMCell", since=1, domain="vledge")
@@ -49,9 +46,9 @@ def lstm_cell(
     weight_hh: np.ndarray,
     bias_ih: np.ndarray,
     bias_hh: np.ndarray,
-) -> _LSTMCell:
+) -> RecognizedCell:
     """x [B, I], h [B, H], c [B, H] -> h', c'."""
-    return _LSTMCell(Direction("lstm", weight_ih, weight_hh, bias_ih, bias_hh))
+    return RecognizedCell(Direction("lstm", weight_ih, weight_hh, bias_ih, bias_hh))
 
 
 @prepared_operator("GRUCell", since=1, domain="vledge")
@@ -62,18 +59,22 @@ def gru_cell(
     weight_hh: np.ndarray,
     bias_ih: np.ndarray,
     bias_hh: np.ndarray,
-) -> _GRUCell:
-    """x [B, I], h [B, H] -> h'."""
-    return _GRUCell(Direction("gru", weight_ih, weight_hh, bias_ih, bias_hh))
+    reset_before: int = 0,
+) -> RecognizedCell:
+    """x [B, I], h [B, H] -> h'; ``reset_before``: the reset gate acts before the product."""
+    kind = "gru_reset_before" if reset_before else "gru"
+    return RecognizedCell(Direction(kind, weight_ih, weight_hh, bias_ih, bias_hh))
 
 
-def _matrix(array: np.ndarray) -> np.ndarray:
-    if array.ndim != 2:
-        raise ValueError(f"a cell's inputs have two axes, got the shape {array.shape}")
-    return np.ascontiguousarray(array)
-
-
-def _same_rows(*arrays: np.ndarray) -> list[np.ndarray]:
-    """One row repeated, as it was in the sums that the cell was taken apart into."""
-    rows = max(len(array) for array in arrays)
-    return [np.broadcast_to(array, (rows, array.shape[-1])) for array in arrays]
+@prepared_operator("RNNCell", since=1, domain="vledge")
+def rnn_cell(
+    context: Context,
+    *,
+    weight_ih: np.ndarray,
+    weight_hh: np.ndarray,
+    bias_ih: np.ndarray,
+    bias_hh: np.ndarray,
+    nonlinearity: str,
+) -> RecognizedCell:
+    """x [B, I], h [B, H] -> h'; ``nonlinearity`` is "tanh" or "relu"."""
+    return RecognizedCell(Direction(f"rnn_{nonlinearity}", weight_ih, weight_hh, bias_ih, bias_hh))

@@ -4,11 +4,15 @@ Passes work on one mutable `Program`, in which every value has a name of its own
 needs no scopes: constants, types and aliases are each one dictionary for all nested graphs.
 """
 
+from vledge.graph.passes.batch_norm import fold_batch_norms
+from vledge.graph.passes.carried import simplify_carried
 from vledge.graph.passes.cells import recognize_cells
 from vledge.graph.passes.dead_nodes import remove_dead_nodes
 from vledge.graph.passes.folding import fold
 from vledge.graph.passes.fusion import fuse
+from vledge.graph.passes.hoisting import hoist_steps
 from vledge.graph.passes.program import Program
+from vledge.graph.passes.well_formed import is_well_formed
 
 __all__ = ["Program", "simplify"]
 
@@ -17,6 +21,16 @@ def simplify(program: Program) -> None:
     """Run every pass, in place."""
     fold(program)
     remove_dead_nodes(program)
+    if not is_well_formed(program):
+        return
+    if simplify_carried(program):
+        fold(program)
+        remove_dead_nodes(program)
     if recognize_cells(program):
         remove_dead_nodes(program)
+    if hoist_steps(program):
+        fold(program)
+        remove_dead_nodes(program)
+    fold_batch_norms(program)
+    remove_dead_nodes(program)
     fuse(program)

@@ -1,104 +1,79 @@
-"""Finds LSTM and GRU cells that an exporter took apart, and puts the cell's kernel in their place.
+"""Finds LSTM, GRU and RNN cells that an exporter took apart, and puts the cell's kernel in place.
 
-torch writes an LSTMCell as Gemm + Gemm + Add + Split + Sigmoid, Tanh, Mul, Add, and a GRUCell
-likewise. The match starts at the new state and goes back along its equation to the two products
-with constant weights; in which order gates lie, and in which order terms are added, is free.
-Values inside that something else uses stay: only what nobody needs any more is removed.
+torch writes an LSTMCell as Gemm + Gemm + Add + Split + Sigmoid, Tanh, Mul, Add, Keras as MatMul +
+MatMul + Add + Add; others make each gate by products of its own, or one product of x and h joined.
+The match starts at the new state and goes back along its equation to the gates, which are sums of
+products with known matrices (``affine.py``); in which order gates lie, and in which order terms
+are added, is free. Values inside that something else uses stay: only what nobody needs any more
+is removed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from vledge.errors import FormatError, UnsupportedError
 from vledge.formats.graph_definition import Graph, Node
+from vledge.graph.passes.affine import Affine, AffineForms
+from vledge.graph.passes.carried import LoopParts
 from vledge.graph.passes.program import Program
-from vledge.graph.registry import find
+from vledge.graph.passes.ranks import ranks_of
 
 __all__ = ["recognize_cells"]
-
-_INPUTS: Final = {  # the operators of a cell, and how many inputs each has
-    "Add": (2,),
-    "Gemm": (2, 3),
-    "Mul": (2,),
-    "Sigmoid": (1,),
-    "Slice": (1, 3, 4, 5),
-    "Split": (1, 2),
-    "Sub": (2,),
-    "Tanh": (1,),
-}
 
 
 def recognize_cells(program: Program) -> bool:
     """Replace every cell found, in every graph; whether there was one."""
+    ranks = ranks_of(program.graph, program.constants)
+    return _in_graph(program, program.graph, frozenset(), ranks)
+
+
+def _in_graph(
+    program: Program, graph: Graph, states: frozenset[str], ranks: dict[str, int]
+) -> bool:
     found = False
-    for graph in _graphs(program.graph):
-        found |= _in_graph(program, graph)
-    return found
-
-
-def _graphs(graph: Graph) -> Iterator[Graph]:
-    yield graph
     for node in graph.nodes:
+        parts = LoopParts.of(program, node)
+        own = frozenset(info.name for info in parts.states) if parts else frozenset()
         for inner in node.subgraphs():
-            yield from _graphs(inner)
-
-
-def _in_graph(program: Program, graph: Graph) -> bool:
-    matcher = _Matcher(program, graph)
+            found |= _in_graph(program, inner, own, ranks)
+    matcher = _Matcher(program, graph, states, ranks)
     cells: dict[int, Node | None] = {}  # id of a node -> the cell in its place, or None
     for node in graph.nodes:
-        if node.op_type not in ("Add", "Mul") or node.domain:
+        if node.domain or node.op_type not in ("Add", "Mul", "Relu", "Tanh"):
             continue
         lstm = matcher.lstm(node)
         if lstm is not None:
             cell, sum_node = lstm
             # the whole cell where its new c was made: its inputs are there, and c may be used next
             cells[id(sum_node)], cells[id(node)] = cell, None
-            continue
-        gru = matcher.gru(node)
-        if gru is not None:
-            cells[id(node)] = gru
+        else:
+            cell_or_none = matcher.gru(node) or matcher.rnn(node)
+            if cell_or_none is None:
+                continue
+            cell = cells[id(node)] = cell_or_none
+        matcher.hidden.add(cell.outputs[0])
     replaced = (cells.get(id(node), node) for node in graph.nodes)
     graph.nodes = [node for node in replaced if node is not None]
-    return bool(cells)
-
-
-@dataclass
-class Affine:
-    """``x @ weight.T + bias``: a Gemm, or a MatMul and an Add, with constant weights."""
-
-    x: str
-    weight: np.ndarray  # [rows, features]
-    bias: np.ndarray | None  # [rows]
-
-
-@dataclass
-class Chunk:
-    """One of ``count`` equal parts of a value along its last axis."""
-
-    source: str
-    index: int
-    count: int
+    return found or bool(cells)
 
 
 class _Matcher:
-    def __init__(self, program: Program, graph: Graph) -> None:
+    def __init__(
+        self, program: Program, graph: Graph, states: frozenset[str], ranks: dict[str, int]
+    ) -> None:
         self.constants = program.constants
-        self.makers: dict[str, Node] = {}
-        self.matrices: set[str] = set()  # a Gemm's value, or a sum of such
-        self.affines: dict[str, Affine] = {}
-        self.pairs: dict[str, tuple[Affine, Affine]] = {}
-        for node in graph.nodes:
-            if _is_looked_at(program, node):
-                self.makers.update((name, node) for name in node.outputs if name)
-                self.note(node)
+        self.makers = {name: node for node in graph.nodes for name in node.outputs if name}
+        self.ranks = ranks
+        self.states = states
+        self.hidden = set(states)  #: what is a cell's state, as far as is known by now
+        self.forms = AffineForms(program.constants, self.makers, ranks)
+        for node in graph.nodes:  # in their order: sums of sums cost no more than their number
+            for name in node.outputs:
+                self.forms.of(name)
 
-    # ---- the two equations
+    # ---- the three equations
 
     def lstm(self, node: Node) -> tuple[Node, Node] | None:
         """``h = o * tanh(c')``, ``c' = f * c + i * g`` → (the cell, the node that made c')."""
@@ -119,106 +94,193 @@ class _Matcher:
                         i, g = self.gate(i_name, "Sigmoid"), self.gate(g_name, "Tanh")
                         if i is None or g is None:
                             continue
-                        cell = self.lstm_cell([i, f, g, o], c, node, sum_node)
-                        if cell is not None:
-                            return cell, sum_node
-        return None
-
-    def lstm_cell(self, gates: list[Chunk], c: str, node: Node, sum_node: Node) -> Node | None:
-        order = [gate.index for gate in gates]
-        if len({gate.source for gate in gates}) != 1 or sorted(order) != [0, 1, 2, 3]:
-            return None
-        terms = self.two_terms(gates[0].source)
-        if terms is None or gates[0].count != 4:
-            return None
-        for x, h in (terms, terms[::-1]):
-            size = h.weight.shape[1]
-            if h.weight.shape[0] == 4 * size == x.weight.shape[0]:
-                return Node(
-                    "LSTMCell",
-                    [x.x, h.x, c],
-                    [node.outputs[0], sum_node.outputs[0]],
-                    _weights(x, h, order),
-                    node.name,
-                    "vledge",
-                )
+                        found = self.weights([i, f, g, o])
+                        if found is None:
+                            continue
+                        x, h, weights = found
+                        outputs = [node.outputs[0], sum_node.outputs[0]]
+                        cell = Node("LSTMCell", [x, h, c], outputs, weights, node.name, "vledge")
+                        return cell, sum_node
         return None
 
     def gru(self, node: Node) -> Node | None:
-        """``h' = (h - n) * z + n`` or ``(1 - z) * n + z * h``."""
+        """``h' = (h - n) * z + n``, ``(1 - z) * n + z * h``, or ``(n - h) * u + h``, u = 1 - z."""
         for left, right in self.operands(node, "Add"):
             for first, second in self.operands(self.makers.get(left), "Mul"):
                 difference = self.makers.get(first)
                 if difference is None or difference.op_type != "Sub" or difference.domain:
                     continue
                 minuend, subtrahend = difference.inputs
-                if subtrahend == right:
-                    cell = self.gru_cell(n=right, z=second, h=minuend, node=node)
+                z = self.gate(second, "Sigmoid")
+                if z is not None and subtrahend == right:
+                    cell = self.gru_cell(right, z, minuend, node) or self.gru_cell(
+                        minuend, z.negated(), right, node
+                    )
                     if cell is not None:
                         return cell
-                one = self.constants.get(minuend)
-                if one is None or one.size != 1 or one.item() != 1:
+                one, z = self.constants.get(minuend), self.gate(subtrahend, "Sigmoid")
+                if z is None or one is None or one.size != 1 or one.ndim > 1 or one.item() != 1:
                     continue
-                for z, h in self.operands(self.makers.get(right), "Mul"):
-                    if z == subtrahend:
-                        cell = self.gru_cell(n=second, z=z, h=h, node=node)
-                        if cell is not None:
-                            return cell
+                for z_name, h in self.operands(self.makers.get(right), "Mul"):
+                    if z_name != subtrahend:
+                        continue
+                    cell = self.gru_cell(second, z, h, node) or self.gru_cell(
+                        h, z.negated(), second, node
+                    )
+                    if cell is not None:
+                        return cell
         return None
 
-    def gru_cell(self, n: str, z: str, h: str, node: Node) -> Node | None:
-        """``n = tanh(xn + r * hn)``, ``r = sigmoid(xr + hr)``, ``z = sigmoid(xz + hz)``."""
-        tanh, update = self.made_by(n, "Tanh"), self.made_by(z, "Sigmoid")
-        if tanh is None or update is None:
+    def gru_cell(self, n: str, z: Affine, h: str, node: Node) -> Node | None:
+        """``n = tanh(xn + r * hn)``, or ``tanh(xn + (r * h) @ R.T)``; r and z are sigmoids."""
+        tanh = self.made_by(n, "Tanh")
+        if tanh is None or (h not in z.terms and not self.joined(z, h)):
             return None
-        for xn_name, reset_name in self.operands(self.makers.get(tanh.inputs[0]), "Add"):
+        found = self.reset_after(tanh.inputs[0], z, h) or self.reset_before(tanh.inputs[0], z, h)
+        if found is None:
+            return None
+        x, weights = found
+        return Node("GRUCell", [x, h], [node.outputs[0]], weights, node.name, "vledge")
+
+    def reset_after(self, name: str, z: Affine, h: str) -> tuple[str, dict[str, object]] | None:
+        for xn_name, reset_name in self.operands(self.makers.get(name), "Add"):
             for r_name, hn_name in self.operands(self.makers.get(reset_name), "Mul"):
-                xn, hn, reset = (
-                    self.chunk(xn_name),
-                    self.chunk(hn_name),
-                    self.made_by(r_name, "Sigmoid"),
-                )
-                if xn is None or hn is None or reset is None:
+                xn, hn = self.forms.of(xn_name), self.forms.of(hn_name)
+                r = self.gate(r_name, "Sigmoid")
+                if xn is None or hn is None or r is None or set(hn.terms) != {h}:
                     continue
-                x_gates, h_gates = self.affine(xn.source), self.affine(hn.source)
-                if x_gates is None or h_gates is None or h_gates.x != h:
+                candidate = xn.plus(Affine(hn.terms, None, hn.rows, hn.matrix))
+                if candidate is None or set(xn.terms) & {h}:
                     continue
-                indices = [
-                    self.same_index(gate.inputs[0], xn.source, hn.source)
-                    for gate in (reset, update)
-                ]
-                order = [*indices, xn.index]
-                size = h_gates.weight.shape[1]
-                rows = {x_gates.weight.shape[0], h_gates.weight.shape[0]}
-                if (
-                    xn.index == hn.index
-                    and xn.count == hn.count == 3
-                    and None not in indices
-                    and len(set(order)) == 3
-                    and rows == {3 * size}
-                ):
-                    weights = _weights(
-                        x_gates, h_gates, [index for index in order if index is not None]
-                    )
-                    return Node(
-                        "GRUCell", [x_gates.x, h], [node.outputs[0]], weights, node.name, "vledge"
-                    )
+                found = self.weights([r, z, candidate], h)
+                if found is None:
+                    continue
+                x, _, weights = found
+                alone = np.zeros_like(weights["bias_hh"])
+                if hn.bias is not None:
+                    alone[2 * hn.rows :] = hn.bias
+                return x, {**weights, "bias_hh": alone}
         return None
 
-    def same_index(self, name: str, x_source: str, h_source: str) -> int | None:
-        """Which part of both sources is added, if it is the same part of both."""
-        for x_name, h_name in self.operands(self.makers.get(name), "Add"):
-            x, h = self.chunk(x_name), self.chunk(h_name)
-            if (
-                x is not None
-                and h is not None
-                and (x.source, h.source) == (x_source, h_source)
-                and x.index == h.index
-            ):
-                return x.index
+    def reset_before(self, name: str, z: Affine, h: str) -> tuple[str, dict[str, object]] | None:
+        form = self.forms.of(name)
+        if form is None:
+            return None
+        for source in form.terms:
+            for term in (source, *self.parts_of(source)):
+                for r_name, state in self.operands(self.makers.get(term), "Mul"):
+                    r = self.gate(r_name, "Sigmoid")
+                    if r is None or state != h:
+                        continue
+                    # the candidate has the gated state where the gates have the state
+                    own = self.separated(form, term)
+                    if own is None or h in own.terms:
+                        continue
+                    candidate = Affine(
+                        {(h if x == term else x): w for x, w in own.terms.items()},
+                        own.bias,
+                        own.rows,
+                        own.matrix,
+                    )
+                    found = self.weights([r, z, candidate], h)
+                    if found is not None:
+                        x, _, weights = found
+                        return x, {**weights, "reset_before": 1}
         return None
+
+    def rnn(self, node: Node) -> Node | None:
+        """``h' = tanh(x @ W.T + h @ R.T + b)``, or relu; only of a state that a loop carries:
+        elsewhere it is any two layers whose sum is taken."""
+        if node.op_type not in ("Relu", "Tanh"):
+            return None
+        form = self.forms.of(node.inputs[0])
+        found = None if form is None else self.weights([form])
+        if found is None:
+            return None
+        x, h, weights = found
+        if h not in self.states or not self.ranks.get(x) == self.ranks.get(h) == 2:
+            return None
+        attributes = {**weights, "nonlinearity": node.op_type.lower()}
+        return Node("RNNCell", [x, h], node.outputs, attributes, node.name, "vledge")
 
     # ---- their parts
+
+    def weights(
+        self, gates: Sequence[Affine], h: str | None = None
+    ) -> tuple[str, str, dict[str, np.ndarray]] | None:
+        """x, h, and the cell's attributes, for gates in torch's order that are sums over both."""
+        size = gates[0].rows
+        if h is None:
+            h = self.hidden_of(gates[0])
+        if h is None:
+            return None
+        separate = [self.separated(gate, h) for gate in gates]
+        names: set[str] = set()
+        for form in separate:
+            if form is None or len(form.terms) != 2 or form.rows != size or h not in form.terms:
+                return None
+            names |= set(form.terms)
+        if len(names) != 2:
+            return None
+        (x,) = names - {h}
+        forms = [form for form in separate if form is not None]
+        if any(form.terms[h].shape != (size, size) for form in forms):
+            return None
+        if len({form.terms[x].shape for form in forms}) != 1:
+            return None
+        weight_ih = np.concatenate([form.terms[x] for form in forms])
+        weight_hh = np.concatenate([form.terms[h] for form in forms])
+        if weight_ih.dtype != weight_hh.dtype:
+            return None
+        zeros = np.zeros(size, weight_ih.dtype)
+        bias = np.concatenate([zeros if form.bias is None else form.bias for form in forms])
+        return (
+            x,
+            h,
+            {
+                "weight_ih": np.ascontiguousarray(weight_ih),
+                "weight_hh": np.ascontiguousarray(weight_hh),
+                "bias_ih": bias.astype(weight_ih.dtype, copy=False),
+                "bias_hh": np.zeros_like(bias),
+            },
+        )
+
+    def hidden_of(self, gate: Affine) -> str | None:
+        """Which of a gate's two terms is the state: the one that is known to be, or fits."""
+        pieces = [name for term in gate.terms for name in (term, *self.parts_of(term))]
+        known = [name for name in pieces if name in self.hidden]
+        if len(set(known)) == 1:
+            return known[0]
+        fitting = [x for x, weight in gate.terms.items() if weight.shape[1] == gate.rows]
+        return fitting[-1] if fitting and not known else None
+
+    def parts_of(self, name: str) -> list[str]:
+        """The two values that one joins along the last axis."""
+        node = self.makers.get(name)
+        if node is None or node.domain or node.op_type != "Concat" or len(node.inputs) != 2:
+            return []
+        axis = node.attributes.get("axis")
+        last = axis == -1 or (axis == 1 and self.ranks.get(name) == 2)
+        return list(node.inputs) if last and node.inputs[0] != node.inputs[1] else []
+
+    def joined(self, form: Affine, h: str) -> bool:
+        return any(h in self.parts_of(term) for term in form.terms)
+
+    def separated(self, form: Affine, h: str) -> Affine | None:
+        """The sum with the state's own term, taken out of one for x and the state joined."""
+        if h in form.terms:
+            return form
+        for term, weight in form.terms.items():
+            parts = self.parts_of(term)
+            if h not in parts or weight.shape[1] <= form.rows:
+                continue
+            others = {x: w for x, w in form.terms.items() if x != term}
+            cut = form.rows if parts[0] == h else weight.shape[1] - form.rows
+            own = dict(zip(parts, (weight[:, :cut], weight[:, cut:]), strict=True))
+            if set(own) & set(others):
+                return None
+            return Affine({**others, **own}, form.bias, form.rows, form.matrix)
+        return None
 
     def made_by(self, name: str, op_type: str) -> Node | None:
         node = self.makers.get(name)
@@ -231,162 +293,6 @@ class _Matcher:
             yield left, right
             yield right, left
 
-    def gate(self, name: str, activation: str) -> Chunk | None:
+    def gate(self, name: str, activation: str) -> Affine | None:
         node = self.made_by(name, activation)
-        return None if node is None else self.chunk(node.inputs[0])
-
-    def chunk(self, name: str) -> Chunk | None:
-        """Which part of a value this is; of a Gemm's, so that axis 1 is the last one."""
-        node = self.makers.get(name)
-        if node is None or node.domain or not self.is_matrix(node.inputs[0] if node.inputs else ""):
-            return None
-        source = node.inputs[0]
-        if node.op_type == "Split":
-            if node.attributes.get("axis", 0) not in (1, -1):
-                return None
-            sizes = node.attributes.get("split")
-            if len(node.inputs) > 1 and node.inputs[1]:
-                given = self.constants.get(node.inputs[1])
-                if given is None:
-                    return None
-                sizes = given.ravel().tolist()
-            if sizes is not None and len(set(sizes)) != 1:
-                return None
-            return Chunk(source, node.outputs.index(name), len(node.outputs))
-        if node.op_type == "Slice":
-            return self.sliced(node)
-        return None
-
-    def sliced(self, node: Node) -> Chunk | None:
-        """A Slice of the last axis that is one of equal parts; its bounds are constant."""
-        if len(node.inputs) > 1:
-            bounds = [self.constants.get(name) if name else None for name in node.inputs[1:]]
-            if bounds[0] is None or len(bounds) < 3 or bounds[1] is None or bounds[2] is None:
-                return None
-            starts, ends, axes = (
-                array.ravel().tolist() for array in bounds[:3] if array is not None
-            )
-            if len(bounds) > 3 and (bounds[3] is None or (bounds[3] != 1).any()):
-                return None
-        else:
-            starts, ends, axes = (
-                node.attributes.get(key, []) for key in ("starts", "ends", "axes")
-            )
-        if len(starts) != 1 or len(ends) != 1 or list(axes) not in ([1], [-1]):
-            return None
-        width = self.width(node.inputs[0])
-        size = min(ends[0], width) - starts[0]
-        if starts[0] < 0 or size <= 0 or width % size or starts[0] % size:
-            return None
-        return Chunk(node.inputs[0], starts[0] // size, width // size)
-
-    def is_matrix(self, name: str) -> bool:
-        """Whether a value is a Gemm's, or a sum of such."""
-        return name in self.matrices
-
-    def is_row(self, name: str) -> bool:
-        constant = self.constants.get(name)
-        return constant is not None and constant.size == (constant.shape or (0,))[-1]
-
-    def width(self, name: str) -> int:
-        terms = self.two_terms(name)
-        affine = self.affine(name) if terms is None else terms[0]
-        return 0 if affine is None else affine.weight.shape[0]
-
-    def two_terms(self, name: str) -> tuple[Affine, Affine] | None:
-        """The two products that a value is the sum of."""
-        return self.pairs.get(name)
-
-    def affine(self, name: str) -> Affine | None:
-        return self.affines.get(name)
-
-    def note(self, node: Node) -> None:
-        """Whether a node's value is a matrix, an affine map or a sum of two; its inputs' is known.
-
-        Once for each node, in their order: sums of sums cost no more than their number.
-        """
-        output = node.outputs[0]
-        if node.op_type == "Gemm":
-            self.matrices.add(output)
-            affine = self.gemm(node)
-            if affine is not None:
-                self.affines[output] = affine
-        elif node.op_type == "Add":
-            terms = node.inputs
-            if any(t in self.matrices for t in terms) and all(
-                t in self.matrices or self.is_row(t) for t in terms
-            ):
-                self.matrices.add(output)
-            for left, right in self.operands(node, "Add"):
-                self.note_sum(output, left, right)
-
-    def note_sum(self, output: str, left: str, right: str) -> None:
-        first, second = self.affines.get(left), self.affines.get(right)
-        if first is not None and second is not None:
-            self.pairs.setdefault(output, (first, second))
-        bias = self.constants.get(right)
-        if bias is None or not self.is_row(right):
-            return
-        if first is not None and bias.size in (1, len(first.weight)):
-            self.affines.setdefault(output, _plus(first, bias))
-        inner = self.pairs.get(left)
-        if inner is not None and bias.size in (1, len(inner[0].weight)):
-            self.pairs.setdefault(output, (_plus(inner[0], bias), inner[1]))
-
-    def gemm(self, node: Node) -> Affine | None:
-        weight = self.constants.get(node.inputs[1])
-        if node.attributes.get("transA", 0) or weight is None or weight.ndim != 2:
-            return None
-        if weight.dtype not in (np.float32, np.float64):
-            return None
-        if not node.attributes.get("transB", 0):
-            weight = weight.T
-        alpha, beta = (node.attributes.get(key, 1.0) for key in ("alpha", "beta"))
-        affine = Affine(
-            node.inputs[0], weight if alpha == 1 else weight * weight.dtype.type(alpha), None
-        )
-        if len(node.inputs) > 2 and node.inputs[2]:
-            bias = self.constants.get(node.inputs[2])
-            if bias is None or not self.is_row(node.inputs[2]):
-                return None
-            if bias.size not in (1, len(weight)) or bias.dtype != weight.dtype:
-                return None
-            return _plus(affine, bias if beta == 1 else bias * bias.dtype.type(beta))
-        return affine
-
-
-def _is_looked_at(program: Program, node: Node) -> bool:
-    """Whether a node may be part of a cell, and has the inputs and attributes that it should."""
-    entry = None
-    if node.op_type in _INPUTS and not node.domain and len(node.inputs) in _INPUTS[node.op_type]:
-        entry = find(node.op_type, "", program.opsets.get("", 1))
-    if entry is None or not all(node.inputs[:2]):
-        return False
-    try:
-        entry.bind(node)
-    except (FormatError, UnsupportedError):
-        return False  # which preparing the node will say
-    return True
-
-
-def _plus(affine: Affine, bias: np.ndarray) -> Affine:
-    row = np.broadcast_to(bias.ravel(), affine.weight.shape[:1])
-    total = row if affine.bias is None else affine.bias + row
-    return Affine(affine.x, affine.weight, total)
-
-
-def _weights(x: Affine, h: Affine, order: list[int]) -> dict[str, np.ndarray]:
-    """The cell's attributes, the gates' rows in torch's order."""
-
-    def ordered(array: np.ndarray) -> np.ndarray:
-        gates = array.reshape(len(order), -1, *array.shape[1:])
-        return np.ascontiguousarray(gates[order].reshape(array.shape))
-
-    rows = x.weight.shape[0]
-    zeros = np.zeros(rows, x.weight.dtype)
-    return {
-        "weight_ih": ordered(x.weight),
-        "weight_hh": ordered(h.weight),
-        "bias_ih": ordered(zeros if x.bias is None else x.bias),
-        "bias_hh": ordered(zeros if h.bias is None else h.bias),
-    }
+        return None if node is None else self.forms.of(node.inputs[0])

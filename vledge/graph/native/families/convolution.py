@@ -21,7 +21,7 @@ _AUTO_PADS: Final = {"NOTSET": 0, "VALID": 0, "SAME_UPPER": 1, "SAME_LOWER": 2}
 _AS_IT_IS, _CLIP, _CHAINED = 0, 1, 3
 _EPILOGUE: Final = 24  # where its kind stands among the integers
 _NO_POOL: Final = (1, 1, 0)
-# Elements of a window of a pool that runs in a convolution: what it takes waits in the nearest caches.
+# Elements of a window of a pool that runs in a convolution: what it takes waits in near caches.
 _LARGEST_POOL: Final = 64
 
 
@@ -64,8 +64,8 @@ def conv_transpose(site: Site) -> Lowered | None:
 
 
 def chained(convolution: Lowered, chain: Parameters, result: str) -> Lowered | None:
-    """The convolution and a chain on its result, which is the chain's first operand, as one instruction;
-    None where it has an epilogue already or the chain's result is a mask."""
+    """The convolution and a chain, whose first operand is its result, as one instruction; None
+    where it has an epilogue already or the chain's result is a mask."""
     ints = list(convolution.ints)
     is_mask = chain.ints[5] >> chain.ints[0] & 1
     if ints[_EPILOGUE] != _AS_IT_IS or is_mask:
@@ -81,7 +81,8 @@ def chained(convolution: Lowered, chain: Parameters, result: str) -> Lowered | N
 
 
 def pooled(convolution: Lowered, pool: Site) -> Lowered | None:
-    """The convolution, perhaps with a chain, and a pool of windows side by side as one instruction."""
+    """The convolution, perhaps with a chain, and a pool of windows side by side, as one
+    instruction; None for any other pool."""
     kernel = pool.attribute("kernel_shape")
     rank = convolution.ints[0]
     ones = [1] * rank
@@ -105,7 +106,7 @@ def pooled(convolution: Lowered, pool: Site) -> Lowered | None:
 
 
 def _by_channel(convolution: Lowered, site: Site, rank: int) -> bool:
-    """Whether a chain's operands are the same for all pixels, as its handler wants them before a pool."""
+    """Whether a chain's operands are the same for all pixels, which a pool behind it needs."""
     for k, name in enumerate(list(convolution.inputs or ())[1:], 1):
         array = site.constants.get(name)
         if array is None:

@@ -1,4 +1,4 @@
-"""Element-wise operators by themselves: a chain of float32, or a handler of ``ext/program/typed.c``.
+"""Element-wise operators by themselves: chains of float32, or handlers of ``ext/program/typed.c``.
 
 Runs of them are joined by `vledge.graph.native.clusters`.
 """
@@ -20,7 +20,8 @@ _TYPED: Final = {
     ("Max", 2): "maximum", ("Min", 2): "minimum", ("Sum", 2): "add", ("Pow", 2): "power",
     ("Max", 1): "identity", ("Min", 1): "identity", ("Sum", 1): "identity",
     ("Abs", 1): "absolute", ("Ceil", 1): "ceil", ("Floor", 1): "floor", ("Neg", 1): "negative",
-    ("Reciprocal", 1): "reciprocal", ("Round", 1): "round", ("Sign", 1): "sign", ("Sqrt", 1): "sqrt",
+    ("Reciprocal", 1): "reciprocal", ("Round", 1): "round", ("Sign", 1): "sign",
+    ("Sqrt", 1): "sqrt",
     ("Less", 2): "less", ("LessOrEqual", 2): "less_equal", ("Equal", 2): "equal",
     ("Greater", 2): "greater", ("GreaterOrEqual", 2): "greater_equal",
     ("And", 2): "logical_and", ("Or", 2): "logical_or", ("Xor", 2): "logical_xor",

@@ -13,7 +13,7 @@ _AUTO_PADS: Final = {"NOTSET": 0, "VALID": 0, "SAME_UPPER": 1, "SAME_LOWER": 2}
 @lowering("MaxPool", "AveragePool")
 def pool(site: Site) -> Lowered | None:
     kernel = site.attribute("kernel_shape")
-    if len(kernel) > 3 or (len(site.node.outputs) > 1 and site.node.outputs[1]):
+    if len(kernel) > 3 or any(site.node.outputs[1:]):
         return None
     rank, auto_pad = len(kernel), site.attribute("auto_pad", "NOTSET")
     pads = site.attribute("pads") if auto_pad == "NOTSET" else None

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from vledge.graph.native.lowering import Lowered, Site, lowering
 from vledge.graph.operators.recurrent import RecurrentNode
-from vledge.graph.operators.recurrent_cells import Cell
+from vledge.graph.operators.recurrent_cells import RecognizedCell
+from vledge.graph.operators.recurrent_loops import SteppedLayer
 
 
 @lowering("RNN", "GRU", "LSTM")
 def recurrent(site: Site) -> Lowered | None:
-    node = site.prepared.function
+    return _layer(site, site.prepared.function, site.without(1, 2, 3, 7)[:7])
+
+
+@lowering("RNN", "GRU", "LSTM", domain="vledge")
+def stepped(site: Site) -> Lowered | None:
+    layer = site.prepared.function
+    assert isinstance(layer, SteppedLayer)
+    made = _layer(site, layer.layer, site.without(1, 2, 3))
+    if made is None or not site.has(4):
+        return made
+    return replace(made, handler="recurrent_masked", ints=[int(layer.hold)])
+
+
+def _layer(site: Site, node: object, inputs: list[str]) -> Lowered | None:
     if not isinstance(node, RecurrentNode) or node.weights is None or not node.weights.packed:
         return None
     if node.weights.outer_dtype != node.weights.dtype:
@@ -23,13 +39,13 @@ def recurrent(site: Site) -> Lowered | None:
         "recurrent",
         ints=[node.layout, int(node.empty_state == "zero")],
         objects=node.weights.packed,
-        inputs=site.without(1, 2, 3, 7)[:7],
+        inputs=inputs,
         outputs=outputs,
     )
 
 
-@lowering("LSTMCell", "GRUCell", domain="vledge")
+@lowering("LSTMCell", "GRUCell", "RNNCell", domain="vledge")
 def cell(site: Site) -> Lowered:
-    function = site.prepared.function
-    assert isinstance(function, Cell)
-    return Lowered("recurrent_cell", objects=[function.direction])
+    own = site.prepared.function
+    assert isinstance(own, RecognizedCell)
+    return Lowered("recurrent_cell", objects=[own.direction])

@@ -1,4 +1,4 @@
-"""ReduceSum and the like, ArgMax, CumSum, TopK: handlers of ``ext/program/reduce.c`` and ``sort.c``."""
+"""Reductions, ArgMax, CumSum, TopK: handlers of ``ext/program/reduce.c`` and ``sort.c``."""
 
 from __future__ import annotations
 

@@ -1,0 +1,157 @@
+"""LayerNormalization written out in nodes, as exporters did before it was an operator."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from vledge.graph.native.lowering import Lowered, Site
+
+__all__ = ["WrittenOut", "written_out_norms"]
+
+
+@dataclass(frozen=True)
+class WrittenOut:
+    """Places of the nodes, in order, and the instruction that they are."""
+
+    places: list[int]
+    lowered: Lowered
+
+
+def written_out_norms(
+    sites: Sequence[Site], readers: Mapping[str, set[int]]
+) -> dict[int, WrittenOut]:
+    """By the place of the last node: (x - mean) / sqrt(mean of squares + epsilon) scale [+ bias].
+
+    Over the last axis, with a constant vector as scale; nobody else reads what is in between.
+    """
+    found: dict[int, WrittenOut] = {}
+    for place, site in enumerate(sites):
+        if site.node.op_type == "Div" and not site.node.domain:
+            norm = _Matcher(sites, readers).match(place)
+            if norm is not None:
+                found[norm.places[-1]] = norm
+    return found
+
+
+class _Matcher:
+    def __init__(self, sites: Sequence[Site], readers: Mapping[str, set[int]]) -> None:
+        self.sites, self.readers = sites, readers
+        self.makers = {n: k for k, s in enumerate(sites) for n in s.node.outputs if n}
+        self.places: set[int] = set()
+
+    def match(self, div: int) -> WrittenOut | None:
+        centred, deviation = self.sites[div].node.inputs
+        sub = self.maker(centred, "Sub")
+        root = self.maker(deviation, "Sqrt")
+        if sub is None or root is None:
+            return None
+        x, mean = self.sites[sub].node.inputs
+        add = self.maker(self.sites[root].node.inputs[0], "Add")
+        average = self.maker(mean, "ReduceMean")
+        if add is None or average is None or not self.is_mean_of_rows(average, x):
+            return None
+        parts = self.with_constant(add)
+        if parts is None or parts[1].size != 1:
+            return None
+        variance = self.maker(parts[0], "ReduceMean")
+        square = self.squared(variance, x, mean, centred)
+        if square is None or variance is None:
+            return None
+        self.places |= {div, sub, root, add, average, variance, *square}
+        return self.affine(div, x, float(parts[1].reshape(-1)[0]))
+
+    def affine(self, div: int, x: str, epsilon: float) -> WrittenOut | None:
+        """With the scale, which there must be, and the bias."""
+        scaled = self.only_reader(div, "Mul")
+        scale = None if scaled is None else self.vector(scaled)
+        if scaled is None or scale is None:
+            return None
+        self.places.add(scaled)
+        last, inputs = scaled, [x, scale]
+        shifted = self.only_reader(scaled, "Add")
+        bias = None if shifted is None else self.vector(shifted)
+        if shifted is not None and bias is not None:
+            self.places.add(shifted)
+            last = shifted
+            inputs.append(bias)
+        inside = self.places - {last}
+        if any(
+            not self.readers.get(name, set()) <= self.places
+            for k in inside
+            for name in self.sites[k].node.outputs
+        ):
+            return None
+        if any(self.sites[k].dtype(0) != np.float32 for k in self.places):
+            return None
+        outputs = [self.sites[last].node.outputs[0]]
+        lowered = Lowered("row_norm", [-1, 1], [epsilon], inputs=inputs, outputs=outputs)
+        return WrittenOut(sorted(self.places), lowered)
+
+    def maker(self, name: str, op_type: str) -> int | None:
+        place = self.makers.get(name)
+        if place is None or self.sites[place].node.op_type != op_type:
+            return None
+        return None if self.sites[place].node.domain else place
+
+    def is_mean_of_rows(self, place: int, x: str) -> bool:
+        site = self.sites[place]
+        axes = site.attribute("axes")
+        if axes is None and site.has(1):
+            known = site.constant(1)
+            axes = None if known is None else known.tolist()
+        keep = site.attribute("keepdims", 1)
+        return site.node.inputs[0] == x and axes in (-1, [-1]) and bool(keep)
+
+    def squared(self, variance: int | None, x: str, mean: str, centred: str) -> set[int] | None:
+        """The places of what makes (x - mean)^2, whose mean is taken."""
+        if variance is None:
+            return None
+        name = self.sites[variance].node.inputs[0]
+        if not self.is_mean_of_rows(variance, name):
+            return None
+        power, product = self.maker(name, "Pow"), self.maker(name, "Mul")
+        if power is not None:
+            exponent = self.sites[power].constant(1)
+            if exponent is None or exponent.size != 1 or exponent.reshape(-1)[0] != 2:
+                return None
+        elif product is None or len(set(self.sites[product].node.inputs)) != 1:
+            return None
+        place = product if power is None else power
+        assert place is not None
+        base = self.sites[place].node.inputs[0]
+        if base == centred:
+            return {place}
+        again = self.maker(base, "Sub")  # some exporters take the difference twice
+        if again is None or self.sites[again].node.inputs != [x, mean]:
+            return None
+        return {place, again}
+
+    def with_constant(self, place: int) -> tuple[str, np.ndarray] | None:
+        """A node's input and its constant, which may stand on either side."""
+        site = self.sites[place]
+        for k in (0, 1):
+            constant = site.constant(1 - k)
+            if constant is not None and site.constant(k) is None:
+                return site.node.inputs[k], constant
+        return None
+
+    def vector(self, place: int) -> str | None:
+        """The name of the constant vector that a node takes beside its other input."""
+        site = self.sites[place]
+        for k in (0, 1):
+            constant = site.constant(k)
+            if constant is not None and constant.ndim == 1 and constant.dtype == np.float32:
+                return site.node.inputs[k]
+        return None
+
+    def only_reader(self, place: int, op_type: str) -> int | None:
+        readers = self.readers.get(self.sites[place].node.outputs[0], set())
+        if len(readers) != 1:
+            return None
+        (reader,) = readers
+        if reader < 0 or self.sites[reader].node.op_type != op_type:
+            return None
+        return None if self.sites[reader].node.domain else reader

@@ -1,0 +1,83 @@
+"""A BatchNormalization that alone reads a convolution becomes part of its weights.
+
+With constant statistics it is x times a vector of channels plus another; the products are made in
+double precision and rounded once.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+
+from vledge.formats.graph_definition import Graph, Node
+from vledge.graph.passes.program import Program, captured
+
+__all__ = ["fold_batch_norms"]
+
+
+def fold_batch_norms(program: Program) -> None:
+    """Fold in the program's graph and every graph inside of it, in place."""
+    _fold(program, program.graph)
+
+
+def _fold(program: Program, graph: Graph) -> None:
+    readers = Counter(name for node in graph.nodes for name in node.inputs if name)
+    readers.update(info.name for info in graph.outputs)
+    for node in graph.nodes:
+        for inner in node.subgraphs():
+            readers.update(captured(inner))
+            _fold(program, inner)
+    producers: dict[str, int] = {}  # value -> place of the convolution that makes it
+    kept: list[Node] = []
+    for node in graph.nodes:
+        if node.op_type == "BatchNormalization" and not node.domain:
+            place = producers.get(node.inputs[0])
+            folded = None if place is None else _folded(program, kept[place], node)
+            if place is not None and folded is not None:
+                kept[place] = folded
+                producers[folded.outputs[0]] = place
+                continue
+        if (
+            node.op_type in ("Conv", "ConvTranspose")
+            and not node.domain
+            and readers[node.outputs[0]] == 1
+        ):
+            producers[node.outputs[0]] = len(kept)
+        kept.append(node)
+    graph.nodes = kept
+
+
+def _folded(program: Program, conv: Node, norm: Node) -> Node | None:
+    """The convolution with the normalisation in it, or None where something is not known."""
+    weight = program.constants.get(conv.inputs[1])
+    has_bias = len(conv.inputs) > 2 and conv.inputs[2] != ""
+    bias = program.constants.get(conv.inputs[2]) if has_bias else None
+    given = [program.constants.get(name) for name in norm.inputs[1:5]]
+    known = [a for a in given if a is not None]
+    if weight is None or weight.dtype.kind != "f" or weight.ndim < 3 or len(known) != 4:
+        return None
+    if (has_bias and bias is None) or any(norm.outputs[1:]):
+        return None
+    if norm.attributes.get("training_mode", 0) or not norm.attributes.get("spatial", 1):
+        return None
+    group = conv.attributes.get("group", 1)
+    transposed = conv.op_type == "ConvTranspose"
+    channels = weight.shape[1] * group if transposed else weight.shape[0]
+    vectors = [*known] if bias is None else [*known, bias]
+    if group < 1 or weight.shape[0] % group or any(a.shape != (channels,) for a in vectors):
+        return None
+    scale, offset, mean, variance = (a.astype(np.float64) for a in known)
+    factor = scale / np.sqrt(variance + norm.attributes.get("epsilon", 1e-5))
+    offset += ((0.0 if bias is None else bias.astype(np.float64)) - mean) * factor
+    wide = weight.astype(np.float64)
+    if transposed:  # [inputs, outputs of a group, ...]
+        parts = wide.reshape(group, weight.shape[0] // group, *weight.shape[1:])
+        parts *= factor.reshape(group, 1, weight.shape[1], *[1] * (weight.ndim - 2))
+    else:
+        wide *= factor.reshape(-1, *[1] * (weight.ndim - 1))
+    names = [conv.inputs[0]]
+    for name, array in (("weight", wide), ("bias", offset)):
+        names.append(program.fresh(f"{norm.outputs[0]}~{name}"))
+        program.set_constant(names[-1], array.astype(weight.dtype))
+    return Node(conv.op_type, names, norm.outputs, conv.attributes, conv.name, conv.domain)

@@ -1,0 +1,197 @@
+"""How many axes values have, as far as declarations, constants and operators tell.
+
+What a graph declares of its inputs is believed: a session checks its own, and a body whose states
+are not as declared is no valid model. A state without a declaration has the axes of what it begins
+with, if the body then gives it as many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import numpy as np
+
+from vledge.formats.graph_definition import Graph, Node
+
+__all__ = ["ranks_of"]
+
+_AS_FIRST: Final = frozenset(
+    """
+    Abs BatchNormalization Cast CastLike Ceil Clip Concat Conv CumSum Dropout Elu Erf Exp Floor Gelu
+    HardSigmoid HardSwish Identity LayerNormalization LeakyRelu Log LogSoftmax Neg Not Pad
+    Reciprocal Relu ReverseSequence Round Selu Sigmoid Sign Slice Softmax Softplus Softsign Split
+    Sqrt Tanh ThresholdedRelu Tile Trilu
+    """.split()  # noqa: SIM905
+)
+_BROADCAST: Final = frozenset(
+    """
+    Add And Div Equal Greater GreaterOrEqual Less LessOrEqual Max Mean Min Mod Mul Or Pow PRelu Sub
+    Sum Where Xor
+    """.split()  # noqa: SIM905
+)
+_FIXED: Final = {"Gemm": 2, "Shape": 1, "Size": 0, "Range": 1, "GRU": 4, "LSTM": 4, "RNN": 4}
+_CELLS: Final = frozenset(["GRUCell", "LSTMCell", "RNNCell"])
+
+
+def ranks_of(graph: Graph, constants: Mapping[str, np.ndarray]) -> dict[str, int]:
+    """The number of axes of the graph's values, and of those of graphs inside, where known."""
+    ranks = {name: array.ndim for name, array in constants.items()}
+    _Inference(constants, ranks).graph(graph)
+    return ranks
+
+
+class _Inference:
+    def __init__(self, constants: Mapping[str, np.ndarray], ranks: dict[str, int]) -> None:
+        self.constants = constants
+        self.ranks = ranks
+        self.lengths: dict[str, int] = {}  # of vectors, which are shapes of other values
+
+    def graph(self, graph: Graph) -> None:
+        for info in graph.inputs:
+            if info.shape is not None:
+                self.ranks.setdefault(info.name, len(info.shape))
+        for node in graph.nodes:
+            if node.op_type in ("Loop", "Scan") and not node.domain:
+                self.body(node)
+            else:
+                for inner in node.subgraphs():
+                    self.graph(inner)
+            self.node(node)
+
+    def body(self, node: Node) -> None:
+        body = node.attributes.get("body")
+        if not isinstance(body, Graph):
+            return
+        loop = node.op_type == "Loop"
+        count = len(node.inputs) - (2 if loop else node.attributes.get("num_scan_inputs", 0))
+        own = body.inputs[2:] if loop else body.inputs[:count]
+        given = node.inputs[2:] if loop else node.inputs[:count]
+        ends = body.outputs[1:] if loop else body.outputs
+        for info in body.inputs[:2] if loop else ():
+            self.ranks.setdefault(info.name, 0)
+        if not loop:
+            for info, name in zip(body.inputs[count:], node.inputs[count:], strict=False):
+                if name in self.ranks and info.shape is None:
+                    self.ranks[info.name] = self.ranks[name] - 1
+        supposed = {
+            info.name: self.ranks[name]
+            for info, name in zip(own, given, strict=False)
+            if info.shape is None and name in self.ranks
+        }
+        while True:
+            before, lengths = dict(self.ranks), dict(self.lengths)
+            self.ranks.update(supposed)
+            self.graph(body)
+            wrong = [
+                info.name
+                for info, end in zip(own, ends, strict=False)
+                if info.name in supposed and self.ranks.get(end.name) != supposed[info.name]
+            ]
+            if not wrong:
+                break
+            self.ranks, self.lengths = _restored(self.ranks, before), lengths
+            for name in wrong:
+                del supposed[name]
+        for name, info in zip(node.outputs, ends, strict=False):
+            place = node.outputs.index(name)
+            rank = self.ranks.get(info.name)
+            if name and rank is not None:
+                begins = self.ranks.get(given[place]) if place < count else None
+                if place >= count:
+                    self.ranks[name] = rank + 1
+                elif begins == rank:
+                    self.ranks[name] = rank
+
+    def node(self, node: Node) -> None:
+        outputs = [name for name in node.outputs if name]
+        if not outputs or outputs[0] in self.ranks:
+            return
+        rank = self.rank(node)
+        if rank is not None and rank >= 0:
+            for name in outputs:
+                self.ranks[name] = rank
+        length = self.length(node)
+        if length is not None:
+            self.lengths[outputs[0]] = length
+
+    def rank(self, node: Node) -> int | None:
+        op, inputs = node.op_type, node.inputs
+        if node.domain:
+            states = [self.ranks.get(name) for name in inputs]
+            if node.domain != "vledge" or op not in _CELLS or None in states:
+                return None
+            return max(rank for rank in states if rank is not None)
+        if op in _FIXED:
+            return None if op in ("GRU", "LSTM", "RNN") and len(node.outputs) > 1 else _FIXED[op]
+        known = [self.ranks.get(name) for name in inputs]
+        first = known[0] if known else None
+        second = known[1] if len(known) > 1 else None
+        if op in _AS_FIRST:
+            return first
+        if op in _BROADCAST:
+            return None if not known or None in known else max(r for r in known if r is not None)
+        if op == "Transpose" and "perm" in node.attributes:
+            return len(node.attributes["perm"])
+        if op == "Gather" and first is not None and second is not None:
+            return first + second - 1
+        if op == "MatMul" and first is not None and second is not None:
+            return max(first, second) - (first == 1) - (second == 1)
+        if op in ("Squeeze", "Unsqueeze"):
+            axes = self.axes(node)
+            if axes is None or first is None:
+                return None
+            return first + (len(axes) if op == "Unsqueeze" else -len(axes))
+        if op in ("Expand", "Reshape", "ConstantOfShape"):
+            length = self.vector(inputs[0 if op == "ConstantOfShape" else 1])
+            if length is None or op != "Expand":
+                return length
+            return None if first is None else max(first, length)
+        return None
+
+    def axes(self, node: Node) -> list[int] | None:
+        if "axes" in node.attributes:
+            return list(node.attributes["axes"])
+        known = self.constants.get(node.inputs[1]) if len(node.inputs) > 1 else None
+        return None if known is None else known.ravel().tolist()
+
+    def vector(self, name: str) -> int | None:
+        """How many elements a vector has."""
+        known = self.constants.get(name)
+        if known is not None:
+            return known.size if known.ndim == 1 else None
+        return self.lengths.get(name)
+
+    def length(self, node: Node) -> int | None:
+        op, inputs = node.op_type, node.inputs
+        if node.domain or not inputs:
+            return None
+        if op == "Shape" and not node.attributes:
+            return self.ranks.get(inputs[0])
+        if op in ("Cast", "Identity"):
+            return self.vector(inputs[0])
+        if op == "Unsqueeze" and self.ranks.get(inputs[0]) == 0:
+            return 1
+        if op == "Gather" and self.ranks.get(inputs[0]) == 1:
+            return self.vector(inputs[1])
+        if op == "Concat":
+            lengths = [self.vector(name) for name in inputs]
+            return None if None in lengths else sum(n for n in lengths if n is not None)
+        if op == "Slice" and self.vector(inputs[0]) is not None:
+            total = self.vector(inputs[0])
+            if len(inputs) > 1:
+                bounds = [self.constants.get(name) for name in inputs[1:3]]
+                if any(b is None or b.size != 1 for b in bounds) or len(inputs) > 4:
+                    return None
+                start, end = (b.item() for b in bounds if b is not None)
+            else:
+                start, end = node.attributes["starts"][0], node.attributes["ends"][0]
+            return len(range(*slice(start, end).indices(total or 0)))
+        return None
+
+
+def _restored(ranks: dict[str, int], before: dict[str, int]) -> dict[str, int]:
+    """The same dictionary as it was: others hold it."""
+    ranks.clear()
+    ranks.update(before)
+    return ranks
