@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import vledge
-from tests.graph.models import model_bytes, node, session
+from tests.graph.models import helper, model_bytes, node, proto, session
 from vledge.formats import onnx_model
 
 RNG = np.random.default_rng(0)
@@ -43,6 +43,17 @@ def test_constants_that_runs_read_count():
     )
     assert table.nbytes <= made.memory().constants <= table.nbytes + 64
     assert made.memory().packed == 0
+
+
+def test_a_plan_for_other_initializers_counts():
+    """A run that replaces a default has a plan of its own, which stays."""
+    model = proto([node("MatMul", ["x", "w"], ["y"])], {"x": X}, ["y"], {"w": W})
+    model.graph.input.append(helper.make_tensor_value_info("w", 1, W.shape))
+    made = vledge.InferenceSession(model.SerializeToString())
+    usual = made.memory()
+    made.run(None, {"x": X, "w": W + 1})
+    assert made.memory().held > usual.held
+    assert made.memory().peak > usual.peak == 0
 
 
 CASES = {

@@ -297,8 +297,16 @@ class InferenceSession:
         return profile(self, input_feed, runs)
 
     def memory(self) -> MemoryUse:
-        """Bytes that the session keeps, and what its runs have needed so far."""
-        return self._plan.memory()
+        """Bytes that the session keeps, and the most that one of its runs has needed so far."""
+        with self._lock:
+            plans = [self._plan, *self._overriding.values()]
+        kept = [plan.memory() for plan in plans]
+        return MemoryUse(
+            constants=sum(each.constants for each in kept),
+            packed=sum(each.packed for each in kept),
+            held=sum(each.held for each in kept),
+            peak=max(each.peak for each in kept),
+        )
 
     def stream(
         self,

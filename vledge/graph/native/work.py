@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from vledge._ext.convolution import Convolution
 from vledge.formats.graph_definition import Node
 
 __all__ = ["Shape", "operations"]
@@ -46,8 +47,8 @@ def _convolution(
     outputs: Sequence[Shape],
 ) -> int:
     """Each output element (transposed: each input element) meets the window of its group."""
-    if objects:
-        packed = objects[0]
+    packed = next((kept for kept in objects if isinstance(kept, Convolution)), None)
+    if packed is not None:
         transposed = packed.transposed
         channels = packed.out_channels if transposed else packed.in_channels
         window = channels // packed.groups * math.prod(packed.kernel)
