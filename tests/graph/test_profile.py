@@ -8,6 +8,7 @@ import pytest
 
 import vledge
 from tests.graph.models import helper, node, session
+from tests.peers import peer
 from vledge.graph.profile import profile
 
 X = np.linspace(-1, 1, 24, dtype=np.float32).reshape(2, 3, 4)
@@ -101,6 +102,51 @@ def test_a_body_s_instructions_count_each_call_and_are_not_counted_twice():
     assert rows["Loop",].seconds < rows["MatMul",].seconds
     names = [event["name"] for event in found.trace()["traceEvents"] if event["ph"] == "X"]
     assert names.count("product") == 5
+
+
+def test_a_handler_that_declines_at_some_calls_says_at_how_many():
+    """A loop in which the state gains an axis each time: handlers read at most 8."""
+    given = [helper.make_tensor_value_info(*info) for info in (("i", 7, []), ("k", 9, []))]
+    state = helper.make_tensor_value_info("s", 1, None)
+    made = [helper.make_tensor_value_info("k2", 9, []), helper.make_tensor_value_info("t", 1, None)]
+    body = helper.make_graph(
+        [node("Unsqueeze", ["s", "first"], ["t"], name="wider"), node("Identity", ["k"], ["k2"])],
+        "body",
+        [*given, state],
+        made,
+    )
+    feed = {"n": np.array(4), "yes": np.array(True), "x": np.zeros([2] * 6, np.float32)}
+    nodes = [node("Loop", ["n", "yes", "x"], ["y"], body=body)]
+    _, rows, _ = rows_of(nodes, feed, ["y"], {"first": np.array([0])})
+    row = rows["Unsqueeze",]
+    assert (row.calls, row.python_calls) == (4, 2)
+    assert row.why.startswith("unsqueeze declined at 2 of 4 calls: float32[1, 1, 2, 2")
+
+
+@pytest.mark.filterwarnings("ignore")  # of how onnx makes its cases
+def test_onnx_s_backend_models_are_profiled_and_python_is_never_silent():
+    case_module = peer("onnx.backend.test.case.node")
+    counts = {"models": 0, "native": 0, "python": 0}
+    for case in case_module.collect_testcases(None):
+        try:
+            made = vledge.InferenceSession(case.model.SerializeToString())
+        except vledge.VledgeError:
+            continue
+        inputs = case.data_sets[0][0]
+        feed = {info.name: array for info, array in zip(made.get_inputs(), inputs, strict=False)}
+        try:
+            made.run(None, feed)
+        except (ValueError, TypeError):  # inputs of types that onnx's own door converts
+            continue
+        found = made.profile(feed, 1)
+        json.dumps(found.trace())
+        counts["models"] += 1
+        for row in found.rows:
+            assert bool(row.why) == bool(row.python_calls), (case.name, row)
+            assert row.seconds >= 0
+            counts["python" if row.python_calls else "native"] += 1
+    assert counts["models"] > 1200
+    assert counts["native"] > 5 * counts["python"]
 
 
 def weights(*shape):

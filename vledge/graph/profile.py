@@ -212,7 +212,9 @@ def _name(nodes: Sequence[Any]) -> str:
 
 
 def _shown(value: Seen) -> str:
-    if value is None:
-        return "-"
+    if (
+        value is None
+    ):  # left out, absent, a sequence, of more axes or another type than handlers read
+        return "no tensor"
     dtype, shape, _ = value
     return f"{dtype}[{', '.join(map(str, shape))}]"
