@@ -17,7 +17,7 @@ __all__ = ["Shape", "operations"]
 
 Shape = tuple[int, ...] | None  #: of a value; None where it is left out or no tensor
 
-_SEQUENCE_LENS: Final = 4  # which input of RNN, GRU and LSTM that is
+_SEQUENCE_LENS: Final = 4  # which input of the node that is; instructions may take fewer
 _GATES: Final = {
     "RNN": 1,
     "GRU": 3,
@@ -89,10 +89,10 @@ def _recurrence(
 ) -> int:
     """Each step of each sequence multiplies ``[gates * H, I + H]``, in each direction.
 
-    0 with sequence_lens, whose numbers are not seen here.
+    0 with sequence_lens (of the passes' own nodes: a mask), whose numbers are not seen here.
     """
     x = inputs[0]
-    if len(inputs) > _SEQUENCE_LENS and inputs[_SEQUENCE_LENS] is not None:
+    if any(node.inputs[_SEQUENCE_LENS : _SEQUENCE_LENS + 1]):
         return 0
     hidden = next((shape[-1] for shape in outputs if shape), 0)
     if not x:
