@@ -72,7 +72,7 @@ operators: $(VENV)/.check
 bench: $(VENV)/.test
 	$(BIN)/python -m pip install --quiet -e '.[bench]' torch==2.13.0
 	$(BIN)/python -m benchmarks --write-readme
-	$(BIN)/python -m benchmarks.models
+	$(BIN)/python -m benchmarks.models --write
 
 clean:
 	rm -rf build dist *.egg-info $(patsubst %.pyx,%.c,$(wildcard ext/*.pyx)) vledge/_ext/*.so

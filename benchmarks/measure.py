@@ -95,7 +95,11 @@ def measured(ways: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[
 
 
 def pairs(
-    ours: Callable[[], Any], others: dict[str, Callable[[], Any]], rounds: int, naps: bool = True
+    ours: Callable[[], Any],
+    others: dict[str, Callable[[], Any]],
+    rounds: int,
+    naps: bool = True,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
     """Seconds of each other way in every round, and of ours next to it: before it and after it by
     turns. Without naps the two are closer in time, for ways that leave no thread spinning."""
@@ -105,22 +109,27 @@ def pairs(
     for turn in range(rounds):
         for name, run in others.items():
             if turn % 2:
-                times[name].append(_turn(run, repeats[name], naps))
-            beside[name].append(_turn(ours, own, naps))
+                times[name].append(_turn(run, repeats[name], naps, clock))
+            beside[name].append(_turn(ours, own, naps, clock))
             if not turn % 2:
-                times[name].append(_turn(run, repeats[name], naps))
+                times[name].append(_turn(run, repeats[name], naps, clock))
     return times, beside
 
 
-def _turn(run: Callable[[], Any], repeats: int, naps: bool = True) -> float:
+def _turn(
+    run: Callable[[], Any],
+    repeats: int,
+    naps: bool = True,
+    clock: Callable[[], float] = time.perf_counter,
+) -> float:
     """Seconds of one run."""
     if naps:
         _rest()
     run()  # what stood between two turns has the caches: this one brings them back
-    start = time.perf_counter()
+    start = clock()
     for _ in range(repeats):
         run()
-    return (time.perf_counter() - start) / repeats
+    return (clock() - start) / repeats
 
 
 def _rest() -> None:

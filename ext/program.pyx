@@ -43,6 +43,7 @@ cdef dict TYPES = {
 }
 cdef int TYPE_OF[256]       # by NumPy's type number; -1: none
 cdef int NUMBER_OF[16]      # and back
+cdef dict NUMPY_TYPES = {code: dtype for dtype, code in TYPES.items()}
 
 
 cdef void list_types():
@@ -102,7 +103,7 @@ cdef class Frame:
     cdef vl_frame c
     cdef vl_tensor *carried      # of a program whose states stay from run to run; no slots
     cdef int carried_count
-    cdef list standins
+    cdef list standins, events
     cdef object error
     cdef uint64_t mode
 
@@ -320,6 +321,24 @@ cdef int stand_in(vl_frame *f, const vl_instruction *i) noexcept with gil:
     return VL_DONE
 
 
+cdef object seen(vl_frame *f, int32_t slot):
+    """What stands in a slot, for who watches a run: (dtype, shape, address of its block), None for no tensor."""
+    cdef vl_tensor *t
+    cdef int axis
+    if slot < 0 or f.slots[slot].state != VL_TENSOR:
+        return None
+    t = &f.slots[slot]
+    return NUMPY_TYPES[t.type], tuple([t.shape[axis] for axis in range(t.axes)]), <size_t>t.block
+
+
+cdef void observe(vl_frame *f, const vl_instruction *i, int64_t begin, int64_t end, int declined) noexcept with gil:
+    cdef Frame frame = <Frame>f.program
+    cdef int k
+    inputs = [seen(f, i.inputs[k]) for k in range(i.input_count)]
+    outputs = [seen(f, i.outputs[k]) for k in range(i.output_count)]
+    frame.events.append((i.number, begin, end, declined != 0, inputs, outputs, f.live))
+
+
 cdef class Program:
     """A graph that runs natively, for any sizes.
 
@@ -341,7 +360,7 @@ cdef class Program:
     cdef vl_range main
     cdef const vl_kernels *kernels
     cdef list standins, keep, idle
-    cdef list memory
+    cdef size_t peak
     cdef readonly list inputs, outputs
     cdef const int32_t *input_slots
     cdef const int32_t *output_slots
@@ -411,14 +430,17 @@ cdef class Program:
         self.keep.append(array)
         return <const void *><size_t>array.ctypes.data
 
-    def run(self, list arrays, profile=None, list outs=None):
+    def run(self, list arrays, profile=None, list outs=None, list events=None):
         """``arrays`` of the inputs, in order -> a list of new arrays of the outputs.
 
         ``outs`` may have an array for each output, to be written to, or None for a new one. Where one
         is of another shape or dtype or read-only, nothing is written and all are new.
 
         ``profile`` is None or a pair of arrays (int64 nanoseconds, int32 declined), an element an
-        instruction, which the run adds to.
+        instruction, which the run adds to. To ``events`` each instruction that has run is appended:
+        (number, nanoseconds when it began, when it ended, whether Python ran, what was seen of its
+        inputs, of its outputs, bytes of the frame in use then); those of a body before the one that it
+        is the body of.
         """
         cdef Frame frame
         cdef int k = 0
@@ -431,6 +453,8 @@ cdef class Program:
             nanoseconds, declined = profile
             frame.c.nanoseconds = <int64_t *>cnp.PyArray_DATA(nanoseconds)
             frame.c.declined = <int32_t *>cnp.PyArray_DATA(declined)
+        if events is not None:
+            frame.events, frame.c.observe = events, observe
         for array in arrays:
             slot = self.input_slots[k]
             if not describe(array, &frame.c.slots[slot]):
@@ -485,6 +509,8 @@ cdef class Program:
         frame.c.peak = frame.c.live
         frame.c.nanoseconds = NULL
         frame.c.declined = NULL
+        frame.c.observe = NULL
+        frame.events = None
         return frame
 
     cdef list executed(self, Frame frame, list outs):
@@ -518,6 +544,7 @@ cdef class Program:
         self.clear(frame)
         frame.let_go()
         vl_frame_trim(&frame.c, frame.c.peak + KEEP_BYTES)
+        self.peak = max(self.peak, frame.c.peak)
 
     cdef void clear(self, Frame frame) noexcept:
         """What the run has left in the slots of inputs and outputs."""
@@ -535,6 +562,13 @@ cdef class Program:
             if self.slots[slot].state == VL_ABSENT:
                 vl_drop(&frame.c, slot)
         frame.let_go()
+
+    def memory(self):
+        """(bytes that idle frames keep, the most that one run has used of its frame)."""
+        cdef size_t held = 0
+        for frame in self.idle:
+            held += (<Frame>frame).c.held
+        return held, self.peak
 
     def native(self, int k):
         """Whether instruction k has a handler."""

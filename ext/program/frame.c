@@ -225,7 +225,7 @@ enum { VL_STEPS_BETWEEN_LOOKS = 256, VL_LOOK_NANOSECONDS = 50000000 };
 
 static int look_at_signals(vl_frame *f)
 {
-    int64_t time = now();
+    int64_t time = vl_now();
     if (time - f->looked < VL_LOOK_NANOSECONDS)
         return VL_DONE;
     f->looked = time;
@@ -238,9 +238,10 @@ int vl_run(vl_frame *f, vl_range range)
         const vl_instruction *i = &f->instructions[n];
         if (++f->steps % VL_STEPS_BETWEEN_LOOKS == 0 && look_at_signals(f) != VL_DONE)
             return VL_FAILED;
-        int64_t begin = f->nanoseconds ? vl_now() : 0;
+        int64_t begin = f->nanoseconds || f->observe ? vl_now() : 0;
         int status = i->run ? i->run(f, i) : VL_DECLINED;
-        if (status == VL_DECLINED) {
+        int declined = status == VL_DECLINED;
+        if (declined) {
             if (f->declined)
                 f->declined[n]++;
             status = f->python(f, i);
@@ -249,6 +250,8 @@ int vl_run(vl_frame *f, vl_range range)
             f->nanoseconds[n] += vl_now() - begin;
         if (status != VL_DONE)
             return status;
+        if (f->observe)
+            f->observe(f, i, begin, vl_now(), declined);
         for (int k = 0; k < i->drop_count; k++)
             vl_drop(f, i->drops[k]);
     }

@@ -92,6 +92,8 @@ struct vl_frame {
     void *program;              /* the Python object */
     int64_t *nanoseconds;       /* by instruction, where somebody profiles; else NULL */
     int32_t *declined;          /* likewise: how often Python ran in its place */
+    /* Told of each instruction when it has run, before its inputs are dropped; else NULL. */
+    void (*observe)(vl_frame *f, const vl_instruction *i, int64_t begin, int64_t end, int declined);
     int (*signals)(vl_frame *f); /* takes the GIL and lets Python see what has been pressed; VL_DONE or VL_FAILED */
     uint32_t steps;             /* instructions so far, of all runs */
     int64_t looked;             /* when signals were looked at last, in nanoseconds */

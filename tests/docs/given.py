@@ -167,6 +167,19 @@ def _(names: dict[str, Any]) -> None:
     names |= {"vledge": vledge, "packed": vledge.pack_sequence([noise(5, 4), noise(3, 4)])}
 
 
+@given("docs/onnx.md", "vledge profile model.onnx")
+def _(names: dict[str, Any]) -> None:
+    save_gru("model.onnx", 40)
+    names |= {"vledge": vledge, "x": noise(1, 5, 40)}
+    np.save("x.npy", names["x"])
+
+
+@given("docs/program.md", "session.profile(")
+def _(names: dict[str, Any]) -> None:
+    save_gru("model.onnx", 40)
+    names |= {"vledge": vledge, "x": noise(1, 5, 40)}
+
+
 @given("docs/planner.md", "vledge.plan(lengths")
 def _(names: dict[str, Any]) -> None:
     _model_with_lengths(names)

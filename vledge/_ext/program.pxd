@@ -51,6 +51,7 @@ cdef extern from "program/program.h" nogil:
         void *program
         int64_t *nanoseconds
         int32_t *declined
+        void (*observe)(vl_frame *f, const vl_instruction *i, int64_t begin, int64_t end, int declined) noexcept
         vl_block *garbage
         size_t held, live, peak
 

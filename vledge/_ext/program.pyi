@@ -5,6 +5,12 @@ import numpy as np
 
 def type_code(dtype: object) -> int | None: ...
 
+# A value that an instruction read or wrote: dtype, shape, and the address of its block (0: a
+# constant's or an input's own memory); None for what is no tensor.
+Seen = tuple[np.dtype, tuple[int, ...], int] | None
+# Number, nanoseconds at begin and end, whether Python ran, inputs, outputs, bytes in use then.
+Event = tuple[int, int, int, bool, list[Seen], list[Seen], int]
+
 class Program:
     inputs: list[int]
     outputs: list[int]
@@ -22,6 +28,7 @@ class Program:
         arrays: list[np.ndarray],
         profile: tuple[np.ndarray, np.ndarray] | None = None,
         outs: list[Any] | None = None,
+        events: list[Event] | None = None,
     ) -> list[np.ndarray]: ...
     def run_feed(
         self,
@@ -30,6 +37,7 @@ class Program:
         outs: list[Any] | None = None,
     ) -> list[np.ndarray] | None: ...
     def native(self, k: int) -> bool: ...
+    def memory(self) -> tuple[int, int]: ...
 
 class CarriedProgram:
     def __init__(

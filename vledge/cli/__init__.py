@@ -27,6 +27,7 @@ COMMANDS = {
     "inspect": "list the tensors or the graph in a file, and the recurrent layers among them",
     "many": "run a recurrent layer over many sequences, a few rows at a time",
     "plan": "predict which strategy suits sequences of given lengths",
+    "profile": "time a model node by node, natively or in Python, next to onnxruntime",
     "record": "write what onnxruntime or torch computes, as the reference of `vledge validate`",
     "run": "run a model once on arrays in .npy files",
     "stream": "run a model frame by frame on what comes in, with outputs as they come",

@@ -17,7 +17,7 @@ from vledge.validation.lengths import lengths_input
 from vledge.validation.random_inputs import Random, parse_random, random_inputs
 from vledge.validation.record import check_carry, record
 
-__all__ = ["add_input_arguments", "live_reference"]
+__all__ = ["add_input_arguments", "live_reference", "usual"]
 
 BATCH = 3
 
@@ -91,13 +91,13 @@ def live_reference(
     wanted = [parse_random(text) for text in arguments.random]
     for state in carry.keys() - fixed.keys() - {random.name for random in wanted}:
         fixed[state] = _zeros(infos[state], wanted, infos)
-    wanted += _usual(model, {random.name for random in wanted} | set(fixed))
+    wanted += usual(model, {random.name for random in wanted} | set(fixed))
     inputs, axes = random_inputs(model, wanted, fixed, arguments.runs, arguments.seed)
     seed = arguments.seed
     return record(path, inputs, layers=layers, values=values, axes=axes, carry=carry, seed=seed)
 
 
-def _usual(model: Model, given: set[str]) -> list[Random]:
+def usual(model: Model, given: set[str], batch: int = BATCH) -> list[Random]:
     """Random inputs for what nothing is said of, where the model declares their axes."""
     lengths = lengths_input(model)
     found = []
@@ -112,7 +112,7 @@ def _usual(model: Model, given: set[str]) -> list[Random]:
             elif axes.get("time") == axis:
                 sizes.append(None)
             elif axes.get("batch") == axis:
-                sizes.append(BATCH)
+                sizes.append(batch)
             else:
                 shown = ", ".join(str(size or "?") for size in info.shape or ())
                 raise ValueError(

@@ -11,6 +11,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from vledge.cli.one_run import add_one_run_arguments
 from vledge.cli.table import rows, size
 from vledge.formats import holds_graph, read_checkpoint
 from vledge.formats.source import FORMATS
@@ -35,6 +36,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="leave out what this output does not need, of a graph; once for each output",
     )
+    parser.add_argument(
+        "--memory",
+        action="store_true",
+        help="run a graph once, on --input and --random, and tell what it keeps and what it takes",
+    )
+    add_one_run_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print JSON for programs")
 
 
@@ -43,9 +50,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.key is None and holds_graph(arguments.file):
         from vledge.cli.inspect_graph import inspect_graph
 
-        return inspect_graph(arguments.file, arguments.json, arguments.only)
-    if arguments.only:
-        raise ValueError("--only is for a file that holds a graph")
+        return inspect_graph(arguments)
+    for option in ("only", "memory", "input", "random"):
+        if getattr(arguments, option):
+            raise ValueError(f"--{option} is for a file that holds a graph")
     checkpoint = read_checkpoint(arguments.file, arguments.key)
     weights = checkpoint.weights
     plain = PlainWeights(weights)

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
+from vledge.cli.one_run import one_run
 from vledge.cli.table import rows, size
-from vledge.formats.graph_definition import Graph
+from vledge.formats.graph_definition import Graph, Model
 from vledge.graph.layers import RecurrentSummary, summaries
 from vledge.graph.part import part_for
 from vledge.graph.plan import simplified, unsupported
-from vledge.graph.session import NodeArg, describe_input, read_model
+from vledge.graph.session import InferenceSession, NodeArg, describe_input, read_model
 
 
-def inspect_graph(path: str, as_json: bool, only: list[str] | None = None) -> int:
-    """Print what the model is, and what would run how; of what the outputs ``only`` need."""
+def inspect_graph(arguments: argparse.Namespace) -> int:
+    """Print what the model is, and what would run how; of what the outputs ``--only`` need."""
+    path, only = arguments.file, arguments.only
     model = read_model(path)
     if only:
         model = part_for(model, only)
@@ -25,22 +28,28 @@ def inspect_graph(path: str, as_json: bool, only: list[str] | None = None) -> in
     counts = _counts(model.graph)
     left = _counts(program.graph)
     layers = summaries(program)
+    session = None if problems else InferenceSession(path, outputs=only)
+    ran, why_not_ran = _run_once(arguments, model, session) if arguments.memory else (False, "")
+    memory = session.memory() if session is not None and arguments.memory else None
     constants = sum(array.nbytes for array in program.constants.values())
     inputs = [info for info in model.graph.inputs if info.name not in model.graph.initializers]
-    arguments = [describe_input(info) for info in inputs]
+    declared = [describe_input(info) for info in inputs]
     results = [describe_input(info) for info in model.graph.outputs]
-    if as_json:
+    if arguments.json:
         report: dict[str, Any] = {
             "file": path,
             "producer": f"{model.producer_name} {model.producer_version}".strip(),
             "opset_imports": model.opset_imports,
-            "inputs": [asdict(info) for info in arguments],
+            "inputs": [asdict(info) for info in declared],
             "outputs": [asdict(info) for info in results],
             "operators": {name: {"nodes": n, "planned": left[name]} for name, n in counts.items()},
             "constant_bytes": constants,
             "recurrent_nodes": [asdict(layer) for layer in layers],
             "unsupported": problems,
+            "native": None if session is None else _native(session),
         }
+        if memory is not None:
+            report["memory"] = memory._asdict() | ({} if ran else {"why_not_run": why_not_ran})
         print(json.dumps(report, indent=1))
         return 0
     opsets = ", ".join(f"{name or 'ai.onnx'} {n}" for name, n in model.opset_imports.items())
@@ -51,7 +60,7 @@ def inspect_graph(path: str, as_json: bool, only: list[str] | None = None) -> in
         f"{size(constants)} of constants"
     )
     print("inputs:")
-    print(rows(_described(info) for info in arguments))
+    print(rows(_described(info) for info in declared))
     print("outputs:")
     print(rows(_described(info) for info in results))
     print("operators (nodes in the file, nodes that run):")
@@ -60,11 +69,64 @@ def inspect_graph(path: str, as_json: bool, only: list[str] | None = None) -> in
     print("recurrent nodes:" if layers else "no recurrent nodes")
     for layer in layers:
         print(f"  {_layer(layer)}")
+    if session is not None:
+        print(_native_words(_native(session)))
+    if memory is not None:
+        kept, packed = size(memory.constants), size(memory.packed)
+        print(f"memory: {kept} of constants, {packed} of packed weights")
+        if ran:
+            peak, held = size(memory.peak), size(memory.held)
+            print(f"  a run's values: {peak} at most, {held} kept for the next")
+        else:
+            print(f"  a run's values are not known: {why_not_ran}")
     for problem in problems:
         print(f"cannot run: {problem}")
     if problems:
         print('InferenceSession(..., fallback="reference") may run these by the onnx package')
     return 0
+
+
+def _run_once(
+    arguments: argparse.Namespace, model: Model, session: InferenceSession | None
+) -> tuple[bool, str]:
+    """Run the model for its memory; or why that could not be."""
+    if session is None:
+        return False, "the model cannot run"
+    asked = arguments.input or arguments.random
+    try:
+        session.run(None, one_run(arguments, model, session))
+    except ValueError as error:
+        if asked:
+            raise
+        return False, str(error)
+    return True, ""
+
+
+def _native(session: InferenceSession) -> dict[str, Any] | None:
+    """How many nodes have a native handler, and why the others have none; None: switched off."""
+    emitted = session._plan.native
+    if emitted is None:
+        return None
+    counts = {"native": 0, "python": 0}
+    reasons: list[dict[str, str]] = []
+    for number, nodes in enumerate(emitted.nodes):
+        why = emitted.why_python(number)
+        counts["python" if why else "native"] += len(nodes)
+        reasons += [{"node": str(node), "why": why} for node in nodes if why]
+    return {**counts, "instructions": len(emitted.nodes), "in_python": reasons}
+
+
+def _native_words(found: dict[str, Any] | None) -> str:
+    if found is None:
+        return "no native program: VLEDGE_PROGRAM=0"
+    total = found["native"] + found["python"]
+    lines = [f"native: {found['native']} of {total} nodes, {found['instructions']} instructions"]
+    grouped: dict[str, list[str]] = {}
+    for each in found["in_python"]:
+        grouped.setdefault(each["why"], []).append(each["node"])
+    for why, nodes in grouped.items():
+        lines += [f"  Python, {why}: {node}" for node in nodes]
+    return "\n".join(lines)
 
 
 def _counts(graph: Graph) -> Counter[str]:

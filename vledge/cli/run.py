@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import os
 import time
 
 import numpy as np
 
+from vledge.cli.one_run import add_input_argument, given_arrays
 from vledge.cli.table import rows
-from vledge.formats.element_types import DTYPES
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``vledge run``."""
     parser.add_argument("model", help="an ONNX file, or one by `vledge convert`")
-    parser.add_argument(
-        "--input",
-        action="append",
-        default=[],
-        metavar="NAME=FILE",
-        help="an input's array from a .npy file, or a number: sr=16000; once for each input",
-    )
+    add_input_argument(parser)
     parser.add_argument(
         "--output",
         action="append",
@@ -51,14 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.repeats < 1:
         raise ValueError(f"--repeats must be at least 1, got {arguments.repeats}")
     session = InferenceSession(arguments.model, outputs=arguments.only, fallback=arguments.fallback)
-    declared = {info.name: info.type for info in session.get_inputs()}
-    declared |= {info.name: info.type for info in session.get_overridable_initializers()}
-    feed = {}
-    for text in arguments.input:
-        name, separator, value = text.partition("=")
-        if not separator or name not in declared:
-            raise ValueError(f"--input {text}: expected NAME=FILE with a name of {list(declared)}")
-        feed[name] = _array(value, declared[name], text)
+    feed = given_arrays(arguments.input, session)
     names = [info.name for info in session.get_outputs()]
     targets = _targets(arguments.output, names)
     times = []
@@ -94,20 +80,6 @@ def _kept(arrays: list[np.ndarray] | None, target: str) -> str:
         with open(target, "wb") as file:
             np.savez(file, *arrays, allow_pickle=False)
     return f"sequence of {len(arrays)}"
-
-
-def _array(value: str, declared: str, text: str) -> np.ndarray:
-    """An array out of a file; or a number, of the type that the model declares."""
-    if not os.path.exists(value):
-        try:
-            number = float(value) if "float" in declared or "double" in declared else int(value)
-        except ValueError:
-            raise ValueError(f"--input {text}: there is no file {value}") from None
-        return np.asarray(number, DTYPES.get(declared.removeprefix("tensor(").removesuffix(")")))
-    loaded = np.load(value, allow_pickle=False)
-    if not isinstance(loaded, np.ndarray):
-        raise ValueError(f"--input {text}: expected a .npy file with one array")
-    return loaded
 
 
 def _targets(outputs: list[str], names: list[str]) -> dict[str, str]:

@@ -12,7 +12,7 @@ import functools
 import os
 from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -28,6 +28,7 @@ from vledge.graph.values import as_value
 __all__ = [
     "NEWEST_OPSET",
     "OLDEST_OPSET",
+    "MemoryUse",
     "Plan",
     "copied",
     "owned",
@@ -40,6 +41,21 @@ NEWEST_OPSET: Final = 28  # of onnx 1.23
 
 _FILE: Final = "<vledge plan>"
 _Run = Callable[..., list[np.ndarray]]
+
+
+class MemoryUse(NamedTuple):
+    """Bytes of a session.
+
+    ``constants`` are values that runs read as they are, weights of nodes in Python among them.
+    ``packed`` is what instructions keep of weights in the kernels' own layout. ``held`` is what
+    frames of earlier runs keep for the next one, ``peak`` the most that values of one run took, its
+    inputs and small outputs not counted.
+    """
+
+    constants: int
+    packed: int
+    held: int
+    peak: int
 
 
 class Plan:
@@ -78,6 +94,7 @@ class Plan:
         self.native: Emitted | None = None
         if os.environ.get("VLEDGE_PROGRAM", "1") != "0":
             self.native = emit(program, operators.prepared, self._compiler.compiled, options)
+        self._released_bytes = self._compiler.let_go(program.graph)
 
     def run(self, *arrays: Any, outs: list[Any] | None = None) -> list[Any]:
         """The outputs, as the caller's own, of values of the inputs.
@@ -111,6 +128,15 @@ class Plan:
         except Exception as error:
             self.blame(error)
             raise
+
+    def memory(self) -> MemoryUse:
+        """What is kept, and what runs have used."""
+        constants = {id(array): array for array in self._compiler.constants.values()}
+        packed, held, peak = self._released_bytes, 0, 0
+        if self.native is not None:
+            constants |= {id(array): array for array in self.native.constants}
+            packed, (held, peak) = self.native.packed_bytes, self.native.program.memory()
+        return MemoryUse(sum(a.nbytes for a in constants.values()), packed, held, peak)
 
     @functools.cached_property
     def function(self) -> _Run:
@@ -223,6 +249,31 @@ class _Compiler:
             writer.step(node, self.operators.prepared(node), bodies)
             writer.drop(name for name in last_use.get(index, ()) if name in writer.variables)
         return writer.end([info.name for info in graph.outputs])
+
+    def let_go(self, graph: Graph) -> int:
+        """Forget the constants whose readers have all taken what they need; returns their bytes.
+
+        Their names stay, so that they are still known as constants.
+        """
+        kept = self._read(graph)
+        bytes_ = 0
+        for name, array in self.constants.items():
+            if name not in kept:
+                bytes_ += array.nbytes
+                self.constants[name] = _GONE
+        return bytes_
+
+    def _read(self, graph: Graph) -> set[str]:
+        names = {info.name for info in graph.outputs}
+        for node in graph.nodes:
+            released = self.operators.prepared(node).released
+            names.update(n for index, n in enumerate(node.inputs) if index not in released)
+            for body in node.subgraphs():
+                names |= self._read(body)
+        return names
+
+
+_GONE: Final = np.empty(0, np.uint8)
 
 
 class _Writer:

@@ -9,6 +9,7 @@ import os
 import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,8 +20,9 @@ from vledge.formats.element_types import DTYPES, element_of
 from vledge.formats.graph_definition import Graph, Model, Node, ValueInfo
 from vledge.graph.io_binding import IOBinding
 from vledge.graph.part import part_for
-from vledge.graph.plan import Plan, owned
+from vledge.graph.plan import MemoryUse, Plan, owned
 from vledge.graph.prepared import Fallback
+from vledge.graph.profile import Profile, profile
 from vledge.graph.providers import CPU, check_providers
 from vledge.graph.session_options import RunOptions, SessionOptions, ignored, taken
 from vledge.graph.strategy import with_strategy
@@ -79,6 +81,10 @@ class InferenceSession:
     empty_state : "zero" or "initial"
         The final state of a sequence of length 0 in a recurrent node, which ONNX leaves open: zeros
         as onnxruntime has it, or its initial state.
+    exact : bool
+        True multiplies 3x3 convolutions as they are defined, not by Winograd's products, which are
+        quicker, as close to the true result, and other bits. ``VLEDGE_WINOGRAD=0`` asks the same of
+        all sessions of a process; Modules never use them.
     sess_options : SessionOptions, optional
         As onnxruntime takes it. ``intra_op_num_threads`` is the number of threads that this
         session's runs may use; what has no meaning here is named in a warning.
@@ -112,6 +118,7 @@ class InferenceSession:
         outputs: Sequence[str] | None = None,
         fallback: str | Fallback | None = None,
         empty_state: str = "zero",
+        exact: bool = False,
     ) -> None:
         self._session_options = taken(sess_options)
         self._threads = self._session_options.intra_op_num_threads
@@ -123,9 +130,11 @@ class InferenceSession:
             raise ValueError(f"fallback must be None, 'reference' or a function, got {fallback!r}")
         if empty_state not in ("zero", "initial"):
             raise ValueError(f"empty_state must be 'zero' or 'initial', got {empty_state!r}")
+        if not isinstance(exact, bool):
+            raise ValueError(f"exact must be True or False, got {exact!r}")
         source = path_or_bytes
         self._where = "" if isinstance(source, (bytes, Model)) else f"{os.fspath(source)}: "
-        self._options = {"empty_state": empty_state}
+        self._options = {"empty_state": empty_state, "exact": exact}
         self._fallback: Fallback | None = None
         if fallback is not None:
             self._fallback = fallback if callable(fallback) else _reference_fallback()
@@ -270,18 +279,47 @@ class InferenceSession:
             results = plan.run_feed(input_feed, self._expected, outs)
             if results is not None:
                 return results
+        plan, arrays = self._fed(input_feed)
+        if strategy is None:
+            return plan.run(*arrays, outs=outs)
+        run = with_strategy(plan.function, self._model.graph, strategy, options)
+        with np.errstate(all="ignore"):
+            return owned(run(*arrays))
+
+    def _fed(self, input_feed: Mapping[str, Any]) -> tuple[Plan, list[Any]]:
+        """The plan for these inputs, and its arrays, checked."""
         arrays = []
         for expected in self._checks:
             if expected.name not in input_feed:
                 raise ValueError(self._missing(input_feed))
             arrays.append(_checked(input_feed[expected.name], expected))
         if len(input_feed) != len(arrays):
-            plan, arrays = self._override(input_feed, arrays)
-        if strategy is None:
-            return plan.run(*arrays, outs=outs)
-        run = with_strategy(plan.function, self._model.graph, strategy, options)
-        with np.errstate(all="ignore"):
-            return owned(run(*arrays))
+            return self._override(input_feed, arrays)
+        return self._plan, arrays
+
+    def _own_threads(self) -> AbstractContextManager[None]:
+        """As many threads as the session's options say."""
+        return using_threads(self._threads) if self._threads else nullcontext()
+
+    def profile(self, input_feed: Mapping[str, Any], runs: int = 20) -> Profile:
+        """Where the time of a run goes, by instruction; what ran in Python, and why.
+
+        The medians of so many runs on these inputs, which are as `run` takes them. Raises what
+        `run` does, and UnsupportedError where ``VLEDGE_PROGRAM=0`` asks for no native program.
+        """
+        return profile(self, input_feed, runs)
+
+    def memory(self) -> MemoryUse:
+        """Bytes that the session keeps, and the most that one of its runs has needed so far."""
+        with self._lock:
+            plans = [self._plan, *self._overriding.values()]
+        kept = [plan.memory() for plan in plans]
+        return MemoryUse(
+            constants=sum(each.constants for each in kept),
+            packed=sum(each.packed for each in kept),
+            held=sum(each.held for each in kept),
+            peak=max(each.peak for each in kept),
+        )
 
     def _places(
         self, output_names: Sequence[str] | None, out: Sequence[Any] | Mapping[str, Any]

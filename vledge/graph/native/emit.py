@@ -14,7 +14,7 @@ import numpy as np
 from vledge._ext.program import Program as NativeProgram
 from vledge.formats.graph_definition import Graph, Node, ValueInfo
 from vledge.graph.native.clusters import Cluster, clusters
-from vledge.graph.native.lowering import Lowered, Site
+from vledge.graph.native.lowering import Lowered, Site, is_lowered
 from vledge.graph.native.types import infer
 from vledge.graph.passes.program import Program, captured
 from vledge.graph.prepared import Prepared
@@ -25,14 +25,36 @@ _Compile = Callable[[Graph], Callable[..., list[Any]]]
 
 
 class Emitted:
-    """A native program, and which nodes each of its instructions is."""
+    """A native program, and by instruction its nodes, its handler (None: Python), what it keeps.
+
+    ``constants`` are those that stand in slots, ``taken_bytes`` are of constants that Python
+    operators keep in a form of their own.
+    """
 
     def __init__(
-        self, program: NativeProgram, nodes: list[Sequence[Node]], handlers: list[str | None]
+        self,
+        program: NativeProgram,
+        nodes: list[Sequence[Node]],
+        handlers: list[str | None],
+        objects: list[Sequence[Any]],
+        constants: list[np.ndarray],
+        taken_bytes: int,
     ):
         self.program = program
         self.nodes = nodes
         self.handlers = handlers
+        self.objects = objects
+        distinct = {id(one): one for line in objects for one in line}
+        self.packed_bytes = taken_bytes + sum(one.nbytes for one in distinct.values())
+        self.constants = constants
+
+    def why_python(self, instruction: int) -> str:
+        """Why an instruction is its nodes' Python operators from the start; empty if it is not."""
+        if self.handlers[instruction] is not None:
+            return ""
+        if any(is_lowered(node) for node in self.nodes[instruction]):
+            return "no native handler for these attributes, types or weights"
+        return "no native handler"
 
 
 def emit(
@@ -93,6 +115,7 @@ class _Emitter:
         self.constants: dict[int, np.ndarray] = {}
         self.instructions: list[tuple[Any, ...]] = []
         self.nodes: list[Sequence[Node]] = []
+        self.taken_bytes = 0
 
     def emitted(self) -> Emitted:
         graph = self.source.graph
@@ -102,7 +125,14 @@ class _Emitter:
         native = NativeProgram(
             len(self.slots), self.constants, self.instructions, main, inputs, outputs
         )
-        return Emitted(native, self.nodes, [line[0] for line in self.instructions])
+        return Emitted(
+            native,
+            self.nodes,
+            [line[0] for line in self.instructions],
+            [line[6] for line in self.instructions],
+            list(self.constants.values()),
+            self.taken_bytes,
+        )
 
     def slot(self, name: str) -> int:
         if not name:
@@ -183,6 +213,8 @@ class _Emitter:
             takes = list(low.inputs)
         elif len(cluster.nodes) == 1:
             takes = list(cluster.nodes[0].inputs)
+            if low is None:
+                self.leave_out(takes, self.prepared(cluster.nodes[0]).released)
         else:
             raise ValueError("a cluster of several nodes names its inputs")
         # What only the Python operators read stands behind what the handler reads.
@@ -194,6 +226,13 @@ class _Emitter:
         ]
         stand_in = _StandIn(self.compile, cluster.nodes, takes, gives, self.source.constants)
         return _Line(cluster.nodes, low, takes, gives, stand_in)
+
+    def leave_out(self, names: list[str], released: Iterable[int]) -> None:
+        """Inputs that a Python operator has kept what it needs of: no slot holds the rest."""
+        for index in released:
+            if index < len(names) and names[index]:
+                self.taken_bytes += self.source.constants[names[index]].nbytes
+                names[index] = ""
 
     # ---- bodies
 

@@ -18,14 +18,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import import_module
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from vledge.formats.graph_definition import Node
 from vledge.graph.prepared import Prepared
 
-__all__ = ["Joint", "Lowered", "Site", "lowered", "lowering"]
+__all__ = ["Joint", "Lowered", "Site", "is_lowered", "lowered", "lowering"]
 
 
 @dataclass(frozen=True)
@@ -110,6 +110,17 @@ def lowered(site: Site) -> Lowered | None:
     _import_families()
     function = _registry.get((site.node.domain, site.node.op_type))
     return None if function is None else function(site)
+
+
+def is_lowered(node: Node) -> bool:
+    """Whether the operator has a handler, for some attributes, types and weights at least."""
+    _import_families()
+    key = (node.domain, node.op_type)
+    return key in _registry or key in _CONTROL
+
+
+# `emit` lowers these by itself: their bodies are instructions of the same program.
+_CONTROL: Final = frozenset([("", "If"), ("", "Loop"), ("", "Scan")])
 
 
 @lru_cache(maxsize=1)

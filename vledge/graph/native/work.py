@@ -1,0 +1,111 @@
+"""How much arithmetic an instruction does: the products of convolutions, matrices and recurrences.
+
+A multiplication and its addition count as two. What element-wise operators add is left out, and so
+is what a quicker algorithm (Winograd's) saves, so that figures of one model compare.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from vledge._ext.convolution import Convolution
+from vledge.formats.graph_definition import Node
+
+__all__ = ["Shape", "operations"]
+
+Shape = tuple[int, ...] | None  #: of a value; None where it is left out or no tensor
+
+_SEQUENCE_LENS: Final = 4  # which input of the node that is; instructions may take fewer
+_GATES: Final = {
+    "RNN": 1,
+    "GRU": 3,
+    "LSTM": 4,
+    "DynamicQuantizeLSTM": 4,
+    "GRUCell": 3,
+    "LSTMCell": 4,
+}
+
+
+def operations(
+    nodes: Sequence[Node], objects: Sequence[Any], inputs: Sequence[Shape], outputs: Sequence[Shape]
+) -> int:
+    """Of an instruction that is these nodes, by what it keeps and the shapes it met; 0 if none."""
+    for node in nodes:
+        count = _COUNTS.get(node.op_type)
+        if count is not None and inputs and inputs[0] is not None and outputs:
+            return count(node, nodes, objects, inputs, outputs)
+    return 0
+
+
+def _convolution(
+    node: Node,
+    nodes: Sequence[Node],
+    objects: Sequence[Any],
+    inputs: Sequence[Shape],
+    outputs: Sequence[Shape],
+) -> int:
+    """Each output element (transposed: each input element) meets the window of its group."""
+    packed = next((kept for kept in objects if isinstance(kept, Convolution)), None)
+    if packed is not None:
+        transposed = packed.transposed
+        channels = packed.out_channels if transposed else packed.in_channels
+        window = channels // packed.groups * math.prod(packed.kernel)
+    else:
+        place = 3 if node.op_type == "QLinearConv" else 1
+        weight = inputs[place] if place < len(inputs) else None
+        if weight is None:
+            return 0
+        transposed = node.op_type == "ConvTranspose"
+        window = math.prod(weight[1:])
+    elements = math.prod(inputs[0] or ()) if transposed else math.prod(outputs[0] or ())
+    for other in nodes:  # a pool in the same instruction has seen more
+        if other.op_type in ("MaxPool", "AveragePool"):
+            elements *= math.prod(other.attributes.get("kernel_shape", ()))
+    return 2 * elements * window
+
+
+def _product(
+    node: Node,
+    nodes: Sequence[Node],
+    objects: Sequence[Any],
+    inputs: Sequence[Shape],
+    outputs: Sequence[Shape],
+) -> int:
+    first = inputs[0]
+    if not first or outputs[0] is None:
+        return 0
+    depth = first[0] if node.attributes.get("transA", 0) else first[-1]
+    return 2 * math.prod(outputs[0]) * depth
+
+
+def _recurrence(
+    node: Node,
+    nodes: Sequence[Node],
+    objects: Sequence[Any],
+    inputs: Sequence[Shape],
+    outputs: Sequence[Shape],
+) -> int:
+    """Each step of each sequence multiplies ``[gates * H, I + H]``, in each direction.
+
+    0 with sequence_lens (of the passes' own nodes: a mask), whose numbers are not seen here.
+    """
+    x = inputs[0]
+    if any(node.inputs[_SEQUENCE_LENS : _SEQUENCE_LENS + 1]):
+        return 0
+    hidden = next((shape[-1] for shape in outputs if shape), 0)
+    if not x:
+        return 0
+    directions = 2 if node.attributes.get("direction") == "bidirectional" else 1
+    gates = _GATES[node.op_type] * hidden
+    return 2 * math.prod(x[:-1]) * directions * gates * (x[-1] + hidden)
+
+
+_COUNTS: Final[dict[str, Callable[..., int]]] = {
+    **dict.fromkeys(["Conv", "ConvRelu", "ConvTranspose"], _convolution),
+    **dict.fromkeys(["ConvInteger", "QLinearConv"], _convolution),
+    **dict.fromkeys(["MatMul", "Gemm", "FusedMatMul", "MatMulInteger"], _product),
+    **dict.fromkeys(["QLinearMatMul", "DynamicQuantizeMatMul", "MatMulIntegerToFloat"], _product),
+    **dict.fromkeys(_GATES, _recurrence),
+}
