@@ -88,7 +88,9 @@ class SteppedLayer:
 
 @prepared_operator("LSTM", since=1, domain="vledge")
 def lstm(context: Context, *, hidden_size: int, masked: str = "zero") -> SteppedLayer:
-    return SteppedLayer(context, Cell("LSTM", None, None, None, None, "forward"), hidden_size, masked)
+    return SteppedLayer(
+        context, Cell("LSTM", None, None, None, None, "forward"), hidden_size, masked
+    )
 
 
 @prepared_operator("GRU", since=1, domain="vledge")

@@ -219,9 +219,7 @@ class _Search:
 
     def is_output(self, layer: Layer, name: str, new: str, used: set[int]) -> bool:
         for select in self.selects(name):
-            chosen, other = (
-                (select.old, select.new) if layer.inverted else (select.new, select.old)
-            )
+            chosen, other = (select.old, select.new) if layer.inverted else (select.new, select.old)
             if chosen != new or select.mask != layer.mask:
                 continue
             nodes = {id(node) for node in select.nodes}
