@@ -178,8 +178,8 @@ class Recurrence:
             x = self.add("Add", ["x", "fed"], "x_fed")
         h, c = self.step(x, "h", "c")
         if extra == "clipped":  # something acts on the state between steps
-            self.const("bound", np.float32(0.05))
-            h = self.add("Min", [h, "bound"], "h_clipped")
+            self.const("cap", np.float32(0.05))
+            h = self.add("Min", [h, "cap"], "h_clipped")
         following, column = [h, c] if lstm else [h], h
         if extra == "swapped":
             following = following[::-1]

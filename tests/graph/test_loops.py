@@ -105,7 +105,8 @@ def test_a_mask_for_units_is_run_step_by_step():
     feed["M"] = np.random.default_rng(0).random((5, 3, HIDDEN)) < 0.5
     body = model.graph.node[-1].attribute[0].g
     for info in (*body.input, *body.output):
-        info.type.tensor_type.ClearField("shape")
+        if info.type.tensor_type.elem_type == onnx.TensorProto.FLOAT:
+            info.type.tensor_type.ClearField("shape")
     same(model.SerializeToString(), feed)
 
 

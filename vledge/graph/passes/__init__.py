@@ -11,6 +11,7 @@ from vledge.graph.passes.folding import fold
 from vledge.graph.passes.fusion import fuse
 from vledge.graph.passes.hoisting import hoist_steps
 from vledge.graph.passes.program import Program
+from vledge.graph.passes.unrolled import join_unrolled
 
 __all__ = ["Program", "simplify"]
 
@@ -24,7 +25,7 @@ def simplify(program: Program) -> None:
         remove_dead_nodes(program)
     if recognize_cells(program):
         remove_dead_nodes(program)
-    if hoist_steps(program):
+    if hoist_steps(program) | join_unrolled(program):
         fold(program)
         remove_dead_nodes(program)
     fuse(program)
