@@ -318,7 +318,9 @@ class Recurrence:
             [*leading, *carried, *ins],
             [scalar("going_out", BOOL), *handed, *outs, *columns],
         )
-        call = node("Loop", ["", "begins", "t0", "n", *initial], ["t_n", "bound_n", *finals, "Y"], body=body)
+        call = node(
+            "Loop", ["", "begins", "t0", "n", *initial], ["t_n", "bound_n", *finals, "Y"], body=body
+        )
         return [*outer, call]
 
     def feed(self, steps: int, rows: int, mask: str = "holes") -> dict[str, np.ndarray]:

@@ -362,3 +362,57 @@ def test_a_condition_that_is_false_to_begin_with():
     feed = recurrence.feed(6, 2)
     same(model, {**feed, "begins": np.array(True)})
     same(model, {**feed, "begins": np.array(False)})
+
+
+def one_step_nodes(kind, form):
+    """The body of a loop around a recurrent node that runs one step."""
+    gates = {"LSTM": 4, "GRU": 3, "RNN": 1}[kind]
+    constants = {
+        "W": RNG.uniform(-0.5, 0.5, (1, gates * HIDDEN, FEATURES)).astype(np.float32),
+        "R": RNG.uniform(-0.5, 0.5, (1, gates * HIDDEN, HIDDEN)).astype(np.float32),
+        "B": RNG.uniform(-0.5, 0.5, (1, 2 * gates * HIDDEN)).astype(np.float32),
+        "axis": np.array([0]),
+        "axes": np.array([0, 1]),
+    }
+    states = ["h", "c"] if kind == "LSTM" else ["h"]
+    attributes = {"linear_before_reset": 1} if kind == "GRU" else {}
+    nodes = [
+        node("Gather", ["X", "i"], ["row"], axis=0),
+        node("Unsqueeze", ["row", "axis"], ["x"]),
+    ]
+    if form == "index":
+        nodes = [
+            node("Unsqueeze", ["i", "axis"], ["at"]),
+            node("Gather", ["X", "at"], ["x"], axis=0),
+        ]
+    given = states
+    if form != "whole":
+        nodes += [node("Unsqueeze", [s, "axis"], [f"{s}_in"]) for s in states]
+        given = [f"{s}_in" for s in states]
+    made = [f"{s}_out" for s in states]
+    nodes.append(
+        node(kind, ["x", "W", "R", "B", "", *given], ["y", *made], hidden_size=HIDDEN, **attributes)
+    )
+    if form != "whole":
+        nodes += [node("Squeeze", [name, "axis"], [f"{name}_row"]) for name in made]
+        made = [f"{name}_row" for name in made]
+    nodes.append(node("Squeeze", ["y", "axes"], ["column"]))
+    return nodes, dict(zip(states, made, strict=True)), constants
+
+
+@pytest.mark.parametrize("form", ["rows", "index", "whole"])
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
+def test_a_loop_around_a_node_of_one_step(kind, form):
+    """As torch's TorchScript exporter writes cells."""
+    nodes, following, constants = one_step_nodes(kind, form)
+    shape = (1, 2, HIDDEN) if form == "whole" else (2, HIDDEN)
+    feed = {"X": X} | {
+        f"{name}0": RNG.uniform(-1, 1, shape).astype(np.float32) for name in following
+    }
+    states = {name: (f"{name}0", end) for name, end in following.items()}
+    outputs = [*(f"{name}_n" for name in states), "columns"]
+    model = loop_of(nodes, states, outputs, constants, feed)
+    left = simplified(read(model)).graph.nodes
+    assert [n.domain for n in left if n.op_type == kind] == ["vledge"]
+    assert "Loop" not in {n.op_type for n in left}
+    same(model, feed)
