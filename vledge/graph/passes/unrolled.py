@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vledge.formats.graph_definition import Graph, Node
+from vledge.graph.passes.cells import follows
 from vledge.graph.passes.layers import layer_node
 from vledge.graph.passes.program import Program, captured
 from vledge.graph.passes.ranks import ranks_of
@@ -79,7 +80,7 @@ class _Row:
         followers: dict[int, Node] = {}
         for cell in cells:
             before = self.makers.get(cell.inputs[1])
-            if before is not None and id(before) not in followers and _follows(before, cell):
+            if before is not None and id(before) not in followers and follows(before, cell):
                 followers[id(before)] = cell
         later = {id(cell) for cell in followers.values()}
         for cell in cells:
@@ -229,14 +230,3 @@ class _Row:
             known = self.constants.get(node.inputs[1])
             axes = None if known is None else known.ravel().tolist()
         return node.inputs[0] if axes in ([axis], [axis - 3]) else None
-
-
-def _follows(before: Node, cell: Node) -> bool:
-    """Whether a cell has its states from another of the same weights."""
-    if before.op_type != cell.op_type or before.domain != cell.domain:
-        return False
-    if before.outputs != cell.inputs[1:] or before.attributes.keys() != cell.attributes.keys():
-        return False
-    return all(
-        np.array_equal(value, cell.attributes[key]) for key, value in before.attributes.items()
-    )
