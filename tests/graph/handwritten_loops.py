@@ -1,4 +1,4 @@
-"""Recurrences as exporters and people write them by hand: Loop and Scan bodies of small operators."""
+"""Recurrences as exporters and people write them by hand: bodies of small operators."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recurrences written as loops: run as layers where they are ones, and with the same results always."""
+"""Recurrences written as loops: layers where they are ones, with the same results always."""
 
 import itertools
 
@@ -271,10 +271,10 @@ def test_two_cells_in_one_loop_are_two_layers():
     other = Recurrence("gru", seed=2)
     h, c = own.step("x", "h", "c")
     nodes = [*own.nodes]
-    weights = {k: v for k, v in own.constants.items()}
+    weights = dict(own.constants.items())
     w = RNG.uniform(-0.5, 0.5, (3, HIDDEN, HIDDEN)).astype(np.float32)
     other.w = w
-    g, _ = other.step(h, "u", "")
+    _g, _ = other.step(h, "u", "")
     renamed = []
     local = {name for each in other.nodes for name in each.output} | set(other.constants)
     for each in other.nodes:
@@ -416,3 +416,17 @@ def test_a_loop_around_a_node_of_one_step(kind, form):
     assert [n.domain for n in left if n.op_type == kind] == ["vledge"]
     assert "Loop" not in {n.op_type for n in left}
     same(model, feed)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_layer_of_a_loop_alone(cell):
+    """nn's layers are taken out of it as out of a node."""
+    recurrence = Recurrence(cell, "while")
+    model, feed = recurrence.model(), recurrence.feed(5, 2)
+    layer = getattr(vledge.nn, KINDS[cell]).from_onnx(model)
+    states = [feed[name][None] for name in ("h0", "c0") if name in feed]
+    output, final = layer(feed["X"], tuple(states) if len(states) > 1 else states[0])
+    expected = vledge.InferenceSession(model).run(["Y", "h_n"], feed)
+    np.testing.assert_allclose(output, expected[0], rtol=0, atol=1e-6)
+    h_n = final[0] if cell == "lstm" else final
+    np.testing.assert_allclose(h_n[0], expected[1], rtol=0, atol=1e-6)

@@ -12,6 +12,7 @@ import numpy as np
 from vledge.errors import FormatError, UnsupportedError
 from vledge.formats.graph_definition import Graph, Model, Node
 from vledge.graph.operators.recurrent import RecurrentNode
+from vledge.graph.operators.recurrent_loops import SteppedLayer
 from vledge.graph.passes.program import Program
 from vledge.graph.plan import simplified
 from vledge.graph.session import read_model
@@ -19,6 +20,7 @@ from vledge.graph.session import read_model
 __all__ = ["RecurrentSummary", "layer_weights", "recurrent_nodes", "stack_weights", "summaries"]
 
 KINDS = ("LSTM", "GRU", "RNN")
+_PARTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ def _summary(program: Program, node: Node) -> RecurrentSummary:
     ]
     lengths = len(node.inputs) > 4 and node.inputs[4] != "" and node.domain != "vledge"
     name = _name(node)
-    if node.domain == "vledge":
+    if node.domain == "vledge" and node.op_type.endswith("Cell"):
         hidden_size, input_size = (node.attributes[k].shape[1] for k in ("weight_hh", "weight_ih"))
         return RecurrentSummary(
             name, node.op_type, direction, input_size, hidden_size, "kernel", False, notes
@@ -99,7 +101,11 @@ def layer_weights(
 
 
 def _chosen(graph: Graph, kind: str, wanted: str | Sequence[str] | None) -> list[Node]:
-    found = [node for node in recurrent_nodes(graph) if node.op_type == kind and not node.domain]
+    nodes = list(recurrent_nodes(graph))
+    found = [node for node in nodes if node.op_type == kind and not node.domain]
+    # what passes recognised stands in for nodes where there are none
+    recognized = [n for n in nodes if n.op_type in (kind, f"{kind}Cell") and n.domain == "vledge"]
+    found = found or recognized
     listed = ", ".join(repr(_name(node)) for node in found) or "none"
     if wanted is None:
         if len(found) != 1:
@@ -110,6 +116,7 @@ def _chosen(graph: Graph, kind: str, wanted: str | Sequence[str] | None) -> list
     chosen = []
     for name in [wanted] if isinstance(wanted, str) else wanted:
         matching = [n for n in found if n.name == name] or [n for n in found if name in n.outputs]
+        matching = matching or [n for n in recognized if name in (n.name, *n.outputs)]
         if len(matching) != 1:
             problem = "no" if not matching else "more than one"
             raise ValueError(
@@ -126,7 +133,15 @@ def stack_weights(
     """The same for nodes of a simplified program; UnsupportedError if no layer can be them."""
     arrays: dict[str, np.ndarray] = {}
     options: dict[str, Any] = {}
+    own: dict[str, Any]
     for layer, node in enumerate(nodes):
+        if node.op_type.endswith("Cell"):
+            own = _cell_options(node)
+            if options not in ({}, own):
+                raise UnsupportedError(f"{node}: it differs from the layer before it in {own}")
+            options = own
+            arrays |= {f"{part}_l{layer}": node.attributes[part] for part in _PARTS}
+            continue
         prepared = _prepared(program, node)
         weights = prepared.weights
         if weights is None:
@@ -139,7 +154,7 @@ def stack_weights(
             )
         if weights.packed[0].reverse:
             raise UnsupportedError(f"{node}: vledge.nn.{kind} has no layer that is only reverse")
-        own: dict[str, Any] = {"batch_first": bool(prepared.layout)}
+        own = {"batch_first": bool(prepared.layout)}
         if kind == "RNN":
             own["nonlinearity"] = cell.removeprefix("rnn_")
         if kind == "GRU":
@@ -149,15 +164,27 @@ def stack_weights(
         options = own
         for direction in weights.packed:
             suffix = f"l{layer}{'_reverse' if direction.reverse else ''}"
-            for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
+            for part in _PARTS:
                 array = getattr(direction, part)()
                 if array is not None:
                     arrays[f"{part}_{suffix}"] = array
     return arrays, options
 
 
+def _cell_options(cell: Node) -> dict[str, Any]:
+    """The options of the layer that steps a recognised cell."""
+    own: dict[str, Any] = {"batch_first": False}
+    if cell.op_type == "RNNCell":
+        own["nonlinearity"] = cell.attributes["nonlinearity"]
+    if cell.op_type == "GRUCell":
+        own["reset_after"] = not cell.attributes.get("reset_before", 0)
+    return own
+
+
 def _prepared(program: Program, node: Node) -> RecurrentNode:
     function = program.prepared(node).function
+    if isinstance(function, SteppedLayer):
+        function = function.layer
     assert isinstance(function, RecurrentNode)
     return function
 

@@ -1,4 +1,4 @@
-"""Takes out of a loop what depends on the step's own inputs only, and does it for all steps at once.
+"""Takes out of a loop what depends on the step's own inputs only, for all steps at once.
 
 A body's value that is computed from elements of sequences, constants and values around is a slice
 of one large value; a product per step becomes one product in front of the loop. A recognised cell
@@ -54,12 +54,19 @@ def hoist_steps(program: Program) -> bool:
     """Treat every Loop and Scan, in place, the innermost first; whether anything changed."""
     if program.opsets.get("", 1) < _OLDEST_OPSET:
         return False
-    if not any(node.op_type in ("Loop", "Scan") for node in program.graph.nodes):
+    if not _has_loop(program.graph):
         return False
     ranks = ranks_of(program.graph, program.constants)
     dtypes = infer(program.graph, program.constants, dict(program.dtypes))
     zeros = zeros_of(program.graph, program.constants)
     return _in_graph(program, program.graph, ranks, dtypes, zeros)
+
+
+def _has_loop(graph: Graph) -> bool:
+    return any(
+        node.op_type in ("Loop", "Scan") or any(_has_loop(body) for body in node.subgraphs())
+        for node in graph.nodes
+    )
 
 
 def _in_graph(

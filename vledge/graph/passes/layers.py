@@ -60,7 +60,7 @@ class Layer:
         if self.zeroed and hold:
             zero = front.constant(np.zeros((), self.cell.attributes["weight_ih"].dtype), like)
             output = front.add("Where", [mask, output, zero], 3, like)
-        made.update({name: output for name in self.zeroed})
+        made.update(dict.fromkeys(self.zeroed, output))
         return made
 
     def _mask(self, front: Front, stacks: Mapping[str, Stacked]) -> str:

@@ -92,7 +92,7 @@ class _Row:
             yield from self.cut(row)
 
     def cut(self, row: list[Node]) -> Iterable[list[Node]]:
-        """Parts of a row whose inputs are slices of one value, and whose cell states are private."""
+        """Parts of a row whose inputs are slices of one value, cell states passed on only."""
         part: list[Node] = []
         first: _Slice | None = None
         spoiled = self.depending(row)
