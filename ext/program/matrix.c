@@ -4,7 +4,8 @@
 
 enum { VL_GROUP = 4 };                      /* vectors of a panel */
 enum { VL_BLOCK_BYTES = 128 * 1024 };       /* rows of x that pass by all panels before the next: second-level cache */
-enum { VL_THIN_ROWS = 4 };                  /* rows up to which packing costs more than it saves */
+/* Rows up to which packing a matrix costs more than it saves: columns side by side, and rows side by side. */
+enum { VL_THIN_ROWS = 4, VL_THIN_DOTS = 2 };
 enum { VL_THREAD_WORK = 1 << 20 };          /* multiply-adds that are worth waking a thread for */
 
 typedef struct {
@@ -82,7 +83,8 @@ static void multiply_thin(void *context, int member, int members)
 /* Whether a matrix is multiplied as it is: it serves so few rows, and lies one way or the other. */
 static int is_thin(int64_t rows, const vl_tensor *b)
 {
-    return rows <= VL_THIN_ROWS && (b->strides[1] == sizeof(float) || b->strides[0] == sizeof(float));
+    return (rows <= VL_THIN_ROWS && b->strides[1] == sizeof(float)) ||
+           (rows <= VL_THIN_DOTS && b->strides[0] == sizeof(float));
 }
 
 /* Bytes of the panels of a matrix [depth, columns]. */

@@ -13,6 +13,7 @@ from tests.peers import peer
 from vledge.formats.onnx_model import read
 from vledge.graph.plan import simplified
 
+FLOAT = onnx.TensorProto.FLOAT
 CELLS = ["lstm", "gru", "gru_before", "tanh", "relu"]
 LOOPS = ["trips", "while", "backwards", "scan", "scan_reverse"]
 KINDS = {"lstm": "LSTM", "gru": "GRU", "gru_before": "GRU", "tanh": "RNN", "relu": "RNN"}
@@ -430,3 +431,57 @@ def test_the_layer_of_a_loop_alone(cell):
     np.testing.assert_allclose(output, expected[0], rtol=0, atol=1e-6)
     h_n = final[0] if cell == "lstm" else final
     np.testing.assert_allclose(h_n[0], expected[1], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("axis", [0, 1, -1])
+def test_outputs_that_a_loop_joins_one_by_one(axis):
+    """torch.cat([out, h.unsqueeze(axis)], axis) in a scripted loop."""
+    own = Recurrence("gru")
+    h, _ = own.step("x", "h", "")
+    nodes = [
+        node("Gather", ["X", "i"], ["x"], axis=0),
+        *own.nodes,
+        node("Unsqueeze", [h, "axis"], ["more"]),
+        node("Concat", ["out", "more"], ["out_next"], axis=axis),
+    ]
+    shape = [2, HIDDEN]
+    shape.insert(axis if axis >= 0 else 2, 1)
+    feed = {
+        "X": X,
+        "h0": RNG.uniform(-1, 1, (2, HIDDEN)).astype(np.float32),
+        "out0": RNG.uniform(-1, 1, shape).astype(np.float32),
+    }
+    states = {"h": ("h0", h), "out": ("out0", "out_next")}
+    constants = {**own.constants, "axis": np.array([axis])}
+    model = loop_of(nodes, states, ["h_n", "out_n"], constants, feed, columns=())
+    assert kinds(model) == {"GRU"}
+    same(model, feed)
+    same(model, {**feed, "X": X[:0]})
+
+
+@pytest.mark.parametrize("axis", [0, 1, -1])
+def test_outputs_that_a_loop_collects_in_a_sequence(axis):
+    """As torch exports a scripted loop that appends to a list, and stacks it in the end."""
+    own = Recurrence("gru")
+    h, _ = own.step("x", "h", "")
+    nodes = [
+        node("Gather", ["X", "i"], ["x"], axis=0),
+        *own.nodes,
+        node("SequenceInsert", ["list", h], ["list_next"]),
+    ]
+    feed = {"X": X, "h0": RNG.uniform(-1, 1, (2, HIDDEN)).astype(np.float32)}
+    states = {"h": ("h0", h), "list": ("list0", "list_next")}
+    model = onnx.load_from_string(
+        loop_of(nodes, states, ["h_n", "Y"], own.constants, feed, columns=())
+    )
+    graph = model.graph
+    body = graph.node[-1].attribute[0].g
+    kind = helper.make_sequence_type_proto(helper.make_tensor_type_proto(FLOAT, None))
+    for info in (*body.input, *body.output):
+        if info.name.startswith("list"):
+            info.type.CopyFrom(kind)
+    graph.node.insert(0, node("SequenceEmpty", [], ["list0"]))
+    graph.node.append(node("ConcatFromSequence", ["list_n"], ["Y"], axis=axis, new_axis=1))
+    model = model.SerializeToString()
+    assert kinds(model) == {"GRU"}
+    same(model, feed)

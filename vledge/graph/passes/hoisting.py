@@ -11,7 +11,6 @@ the sizes that steps would have given them, not those that the body declares.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -19,9 +18,11 @@ import numpy as np
 from vledge.formats.graph_definition import Graph, Node, ValueInfo
 from vledge.graph.native.types import infer
 from vledge.graph.passes.carried import LoopParts
+from vledge.graph.passes.growing import take_grown
 from vledge.graph.passes.layers import Layer, layer_of
 from vledge.graph.passes.program import Program, captured
 from vledge.graph.passes.ranks import ranks_of
+from vledge.graph.passes.stacks import Stacked
 from vledge.graph.passes.trips import Counters, Front, trip_count
 from vledge.graph.passes.zeros import zeros_of
 
@@ -39,15 +40,6 @@ _BROADCAST: Final = frozenset(
     """.split()  # noqa: SIM905
 )
 _OLDEST_OPSET: Final = 11  # Range
-
-
-@dataclass(frozen=True)
-class Stacked:
-    """A body's value for all steps, along a new first axis, in the graph around."""
-
-    name: str
-    rank: int | None  #: of the value of one step
-    heavy: bool  #: whether a product or a layer is in it, so that it is worth taking out
 
 
 def hoist_steps(program: Program) -> bool:
@@ -82,7 +74,9 @@ def _in_graph(
         for inner in node.subgraphs():
             changed |= _in_graph(program, inner, ranks, dtypes, zeros)
         parts = LoopParts.of(program, node)
-        made = None if parts is None else _Hoister(program, parts, ranks, dtypes, zeros).made()
+        made = None
+        if parts is not None:
+            made = _Hoister(program, graph, parts, ranks, dtypes, zeros).made()
         changed |= made is not None
         nodes += [node] if made is None else made
     graph.nodes = nodes
@@ -93,12 +87,13 @@ class _Hoister:
     def __init__(
         self,
         program: Program,
+        graph: Graph,
         parts: LoopParts,
         ranks: dict[str, int],
         dtypes: dict[str, np.dtype],
         zeros: set[str],
     ) -> None:
-        self.program, self.parts = program, parts
+        self.program, self.graph, self.parts = program, graph, parts
         self.constants = program.constants
         self.ranks, self.dtypes, self.zeros = ranks, dtypes, zeros
         self.front = Front(program, ranks)
@@ -418,7 +413,9 @@ class _Hoister:
             for k in sorted(places)
             if parts.final[k]
         ]
-        parts.drop_states(places)
+        grown = take_grown(self.front, self.graph, parts, self.stacks)
+        nodes += [node for made in grown.values() for node in made]
+        parts.drop_states(places | set(grown))
         return nodes
 
     def shrink_body(self) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -17,10 +17,8 @@ from vledge.graph.operators.recurrent import TORCH_ORDER
 from vledge.graph.passes.carried import LoopParts
 from vledge.graph.passes.program import Program, captured
 from vledge.graph.passes.selects import Select, selects_of
+from vledge.graph.passes.stacks import Stacked
 from vledge.graph.passes.trips import Front
-
-if TYPE_CHECKING:
-    from vledge.graph.passes.hoisting import Stacked
 
 __all__ = ["Layer", "layer_node", "layer_of"]
 
