@@ -1,9 +1,11 @@
 /* MatMul and Gemm, by the tiles of a layer's projection. A right-hand matrix that is known is packed when the
- * program is made; another one is packed at each run, which costs as much as a few rows of the product. */
+ * program is made; another one is packed at each run, but for a few rows, where that would cost more than the product. */
 #include "program.h"
 
 enum { VL_GROUP = 4 };                      /* vectors of a panel */
 enum { VL_BLOCK_BYTES = 128 * 1024 };       /* rows of x that pass by all panels before the next: second-level cache */
+/* Rows up to which packing a matrix costs more than it saves: columns side by side, and rows side by side. */
+enum { VL_THIN_ROWS = 4, VL_THIN_DOTS = 2 };
 enum { VL_THREAD_WORK = 1 << 20 };          /* multiply-adds that are worth waking a thread for */
 
 typedef struct {
@@ -36,6 +38,13 @@ static void multiply(void *context, int member, int members)
     }
 }
 
+/* Threads that some multiply-adds are worth. */
+static int members_for(const vl_frame *f, int64_t work)
+{
+    int64_t most = work / VL_THREAD_WORK + 1;
+    return f->threads < most ? f->threads : (int)most;
+}
+
 /* p with rows, depth, columns, x, x_rows, w, bias and out given. */
 static void run_product(vl_frame *f, vl_product *p)
 {
@@ -48,11 +57,34 @@ static void run_product(vl_frame *f, vl_product *p)
     ptrdiff_t block = VL_BLOCK_BYTES / (ptrdiff_t)(sizeof(float) * (size_t)(p->depth > 0 ? p->depth : 1));
     vl_job job = {f->kernels, p, block < 48 ? 48 : block};
     int64_t work = (int64_t)p->rows * p->columns * p->depth;
-    int members = f->threads < work / VL_THREAD_WORK + 1 ? f->threads : (int)(work / VL_THREAD_WORK + 1);
+    int members = members_for(f, work);
     if (members == 1)
         multiply(&job, 0, 1);
     else
         f->parallel(members, multiply, &job);
+}
+
+typedef struct {
+    const vl_kernels *kernels;
+    const vl_thin *product;
+} vl_thin_job;
+
+/* One member's columns. */
+static void multiply_thin(void *context, int member, int members)
+{
+    const vl_thin_job *job = context;
+    vl_thin p = *job->product;
+    p.first = job->product->last * member / members;
+    p.last = job->product->last * (member + 1) / members;
+    if (p.first < p.last)
+        job->kernels->thin(&p);
+}
+
+/* Whether a matrix is multiplied as it is: it serves so few rows, and lies one way or the other. */
+static int is_thin(int64_t rows, const vl_tensor *b)
+{
+    return (rows <= VL_THIN_ROWS && b->strides[1] == sizeof(float)) ||
+           (rows <= VL_THIN_DOTS && b->strides[0] == sizeof(float));
 }
 
 /* Bytes of the panels of a matrix [depth, columns]. */
@@ -150,13 +182,26 @@ static int matmul_known(vl_frame *f, const vl_instruction *i)
     return VL_DONE;
 }
 
-/* out [rows, columns] of a [rows, depth] and b [depth, columns], in scratch memory: panels, then offsets */
+/* out [rows, columns] of a [rows, depth] and b [depth, columns], in scratch memory: panels (none: b as it is), then
+ * offsets */
 static void product_of(vl_frame *f, const vl_tensor *a, const vl_tensor *b, float *out, float *panels,
                        ptrdiff_t *x_rows, int packed)
 {
+    row_offsets(x_rows, a, 1);
+    if (!panels) {
+        vl_thin p = {.rows = a->shape[0], .depth = a->shape[1], .last = b->shape[1], .x = a->data, .x_rows = x_rows,
+                     .w = b->data, .w_row = b->strides[0] / (ptrdiff_t)sizeof(float),
+                     .w_column = b->strides[1] / (ptrdiff_t)sizeof(float), .out = out, .ld_out = b->shape[1]};
+        vl_thin_job job = {f->kernels, &p};
+        int members = members_for(f, (int64_t)p.rows * p.depth * p.last);
+        if (members == 1)
+            multiply_thin(&job, 0, 1);
+        else
+            f->parallel(members, multiply_thin, &job);
+        return;
+    }
     if (!packed)
         pack(f->kernels, panels, b);
-    row_offsets(x_rows, a, 1);
     vl_product p = {.rows = a->shape[0], .depth = a->shape[1], .columns = b->shape[1], .x = a->data,
                     .x_rows = x_rows, .w = panels, .out = out, .ld_out = b->shape[1]};
     run_product(f, &p);
@@ -209,7 +254,17 @@ static int matmul(vl_frame *f, const vl_instruction *i)
         }
         a = copy;
     }
-    size_t bytes = (panel_bytes(f->kernels, depth, columns) + 63) & ~(size_t)63;
+    vl_tensor one = a, other = b;
+    one.axes = other.axes = 2;
+    memmove(one.shape, a.shape + a.axes - 2, 16);
+    memmove(one.strides, a.strides + a.axes - 2, 16);
+    memmove(other.shape, b.shape + b.axes - 2, 16);
+    memmove(other.strides, b.strides + b.axes - 2, 16);
+    int64_t served = rows; /* by one matrix: what it is packed for */
+    for (int k = batch - 1; k >= 0 && b_step[k] == 0 && served <= VL_THIN_ROWS; k--)
+        served *= shape[k];
+    int thin = is_thin(served, &other);
+    size_t bytes = thin ? 0 : (panel_bytes(f->kernels, depth, columns) + 63) & ~(size_t)63;
     vl_block *scratch = vl_block_new(f, bytes + (size_t)rows * sizeof(ptrdiff_t));
     vl_tensor *out = vl_new(f, i, 0, VL_F32, axes, shape);
     if (!scratch || !out) {
@@ -217,16 +272,11 @@ static int matmul(vl_frame *f, const vl_instruction *i)
         vl_block_drop(f, copy.block);
         return VL_NO_MEMORY;
     }
-    vl_tensor one = a, other = b;
-    one.axes = other.axes = 2;
-    memmove(one.shape, a.shape + a.axes - 2, 16);
-    memmove(one.strides, a.strides + a.axes - 2, 16);
-    memmove(other.shape, b.shape + b.axes - 2, 16);
-    memmove(other.strides, b.strides + b.axes - 2, 16);
     int64_t at[VL_MOST_AXES] = {0};
     const char *packed = NULL;
     for (int64_t n = 0; n < products; n++) {
-        product_of(f, &one, &other, (float *)out->data + n * rows * columns, (float *)scratch->data,
+        product_of(f, &one, &other, (float *)out->data + n * rows * columns,
+                   thin ? NULL : (float *)scratch->data,
                    (ptrdiff_t *)(scratch->data + bytes), packed == other.data);
         packed = other.data;
         for (int k = batch - 1; k >= 0; k--) {
@@ -290,7 +340,8 @@ static int gemm(vl_frame *f, const vl_instruction *i)
             return VL_NO_MEMORY;
         a = copy;
     }
-    size_t bytes = known ? 0 : (panel_bytes(f->kernels, depth, columns) + 63) & ~(size_t)63;
+    int thin = !known && is_thin(shape[0], &b);
+    size_t bytes = known || thin ? 0 : (panel_bytes(f->kernels, depth, columns) + 63) & ~(size_t)63;
     vl_block *scratch = vl_block_new(f, bytes + (size_t)shape[0] * sizeof(ptrdiff_t));
     vl_tensor *out = vl_new(f, i, 0, VL_F32, 2, shape);
     if (!scratch || !out) {
@@ -306,7 +357,7 @@ static int gemm(vl_frame *f, const vl_instruction *i)
                         .bias = i->object_count > 1 ? i->objects[1] : NULL, .out = out->data, .ld_out = columns};
         run_product(f, &p);
     } else
-        product_of(f, &a, &b, (float *)out->data, (float *)scratch->data, x_rows, 0);
+        product_of(f, &a, &b, (float *)out->data, thin ? NULL : (float *)scratch->data, x_rows, 0);
     if (with_c) {
         float beta = i->floats[1], *to = (float *)out->data;
         for (int64_t r = 0; r < shape[0]; r++)

@@ -456,6 +456,7 @@ const vl_kernels VL_TABLE = {
     .lanes = L,
     .max_rows = VL_TALLEST(4),
     .product = vl_kernel_product,
+    .thin = vl_kernel_thin,
     .windows = vl_kernel_windows,
     .dots = vl_kernel_dots,
     .winograd = vl_kernel_winograd,

@@ -10,6 +10,7 @@
 #include "vecmath.h"
 #include "tile.h"
 #include "products.h"
+#include "thin.h"
 #include "independent.h"
 #include "functions.h"
 #include "chain.h"

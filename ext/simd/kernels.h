@@ -84,6 +84,17 @@ typedef struct {
     void *out;  ptrdiff_t ld_out;
 } vl_product;
 
+/* out[r][c] = sum of x[r][k] * w[k * w_row + c * w_column] over k, for columns [first, last). Row r of x starts at
+ * x + x_rows[r]. w_column is 1 or w_row is. */
+typedef struct {
+    ptrdiff_t rows, depth, first, last;
+    const void *x;
+    const ptrdiff_t *x_rows;
+    const void *w;
+    ptrdiff_t w_row, w_column;          /* elements */
+    void *out;  ptrdiff_t ld_out;
+} vl_thin;
+
 /* An element-wise chain: micro-operations (micro.h) over rows x columns elements of each array. Places are numbered:
  * operands, constants, results, scratch. A micro-operation is VL_MICRO(kind, to, a, b, c): what it computes, the result
  * or scratch that it writes, and the places that it reads, 0 where it has fewer. Results may be read once they are
@@ -292,6 +303,7 @@ typedef struct {
     int lanes;
     int max_rows;                       /* tallest tile of a four-vector panel */
     void (*product)(const vl_product *);
+    void (*thin)(const vl_thin *);
     void (*windows)(const vl_windows *);
     void (*dots)(const vl_windows *);
     void (*winograd)(const vl_winograd *);

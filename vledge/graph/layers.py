@@ -12,6 +12,7 @@ import numpy as np
 from vledge.errors import FormatError, UnsupportedError
 from vledge.formats.graph_definition import Graph, Model, Node
 from vledge.graph.operators.recurrent import RecurrentNode
+from vledge.graph.operators.recurrent_loops import SteppedLayer
 from vledge.graph.passes.folding import compute_constants
 from vledge.graph.passes.program import Program
 from vledge.graph.plan import copied, simplified
@@ -25,7 +26,7 @@ CELLS = "vledge"  # the domain of cells that a pass put together
 _OPERATORS = {
     "": KINDS,
     "com.microsoft": ("DynamicQuantizeLSTM",),
-    CELLS: ("LSTMCell", "GRUCell"),
+    CELLS: ("LSTMCell", "GRUCell", "RNNCell", *KINDS),
 }
 
 
@@ -66,7 +67,7 @@ def _summary(program: Program, node: Node) -> RecurrentSummary:
     ]
     lengths = len(node.inputs) > 4 and node.inputs[4] != "" and node.domain != CELLS
     name = _name(node)
-    if node.domain == CELLS:
+    if _is_cell(node):
         hidden_size, input_size = (node.attributes[k].shape[1] for k in ("weight_hh", "weight_ih"))
         return RecurrentSummary(
             name, node.op_type, direction, input_size, hidden_size, "kernel", False, notes
@@ -188,7 +189,8 @@ class _Candidates:
         return f"{called}~1" if called == output else called
 
     def fits(self, node: Node) -> bool:
-        return node.op_type == (f"{self.kind}Cell" if node.domain == CELLS else self.kind)
+        kinds = (f"{self.kind}Cell", self.kind) if node.domain == CELLS else (self.kind,)
+        return node.op_type in kinds
 
     def others(self, own: list[Node]) -> str:
         rest = [node for node in self.nodes if not any(node is one for one in own)]
@@ -207,7 +209,7 @@ def stack_weights(
     arrays: dict[str, np.ndarray] = {}
     options: dict[str, Any] = {}
     for layer, node in enumerate(nodes):
-        parts, own = _cell_parts(node) if node.domain == CELLS else _parts(program, kind, node)
+        parts, own = _cell_parts(node) if _is_cell(node) else _parts(program, kind, node)
         if options not in ({}, own):
             raise UnsupportedError(f"{node}: it differs from the layer before it in {own}")
         options = own
@@ -246,11 +248,17 @@ def _parts(program: Program, kind: str, node: Node) -> tuple[_Parts, dict[str, A
     return parts, own
 
 
+def _is_cell(node: Node) -> bool:
+    return node.domain == CELLS and node.op_type.endswith("Cell")
+
+
 def _cell_parts(node: Node) -> tuple[_Parts, dict[str, Any]]:
     """A cell's weights, which are torch's already: a layer of it runs the cell over time."""
     options: dict[str, Any] = {"batch_first": False}
+    if node.op_type == "RNNCell":
+        options["nonlinearity"] = node.attributes["nonlinearity"]
     if node.op_type == "GRUCell":
-        options["reset_after"] = True
+        options["reset_after"] = not node.attributes.get("reset_before", 0)
     return [(False, {part: node.attributes[part] for part in PARTS})], options
 
 
@@ -275,6 +283,8 @@ def _activations(
 
 def _prepared(program: Program, node: Node) -> RecurrentNode:
     function = program.prepared(node).function
+    if isinstance(function, SteppedLayer):
+        function = function.layer
     assert isinstance(function, RecurrentNode)
     return function
 

@@ -1,9 +1,11 @@
 """Cells that an exporter took apart, as ONNX's nodes of one step, so that suspects apply to them.
 
-A pass of the graph puts ``vledge.LSTMCell`` and ``vledge.GRUCell`` together from their parts.
+A pass of the graph puts ``vledge.LSTMCell``, ``GRUCell`` and ``RNNCell`` together from their parts.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +13,8 @@ from vledge.formats.graph_definition import Node
 from vledge.validation.model_file import in_onnx_order
 
 __all__ = ["cells_as_nodes"]
+
+_CELLS = ("LSTMCell", "GRUCell", "RNNCell")
 
 
 def cells_as_nodes(
@@ -20,7 +24,7 @@ def cells_as_nodes(
     made: list[Node] = []
     constants = dict(constants)
     for node in nodes:
-        if node.domain == "vledge" and node.op_type in ("LSTMCell", "GRUCell"):
+        if node.domain == "vledge" and node.op_type in _CELLS:
             made += _one_step(node, constants)
         else:
             made.append(node)
@@ -47,7 +51,11 @@ def _one_step(node: Node, constants: dict[str, np.ndarray]) -> list[Node]:
         for place, (given, operand) in enumerate(zip(node.inputs, operands, strict=True))
     ]
     finals = [f"{name}.final" for name in node.outputs]
-    attributes = {"linear_before_reset": 1} if kind == "GRU" else {}
+    attributes: dict[str, Any] = {}
+    if kind == "GRU" and not weights.get("reset_before", 0):
+        attributes["linear_before_reset"] = 1
+    if kind == "RNN":
+        attributes["activations"] = [weights["nonlinearity"].capitalize()]
     inputs = [operands[0], f"{own}.W0", f"{own}.R0", f"{own}.B0", "", *operands[1:]]
     run = Node(kind, inputs, [f"{own}.Y", *finals], attributes, node.name)
     after = [

@@ -10,6 +10,7 @@ import numpy as np
 
 from vledge._ext.recurrent import Stepper
 from vledge._ext.weights import Direction
+from vledge.errors import FormatError
 from vledge.graph.registry import Context, prepared_operator
 
 __all__ = ["RecognizedCell"]
@@ -77,4 +78,6 @@ def rnn_cell(
     nonlinearity: str,
 ) -> RecognizedCell:
     """x [B, I], h [B, H] -> h'; ``nonlinearity`` is "tanh" or "relu"."""
+    if nonlinearity not in ("tanh", "relu"):
+        raise FormatError(f"nonlinearity is {nonlinearity!r}, expected 'tanh' or 'relu'")
     return RecognizedCell(Direction(f"rnn_{nonlinearity}", weight_ih, weight_hh, bias_ih, bias_hh))

@@ -1,4 +1,4 @@
-"""LSTM, GRU and RNN in place of a loop that steps a cell: what the pass that finds such loops makes.
+"""LSTM, GRU and RNN in place of a loop that steps a cell: what the pass that finds them makes.
 
 These operators are no file's: their domain is ``vledge``. They are ONNX's of the same name, forward
 and with layout 0, but for what a loop does otherwise: without steps the final states are the
@@ -88,7 +88,9 @@ class SteppedLayer:
 
 @prepared_operator("LSTM", since=1, domain="vledge")
 def lstm(context: Context, *, hidden_size: int, masked: str = "zero") -> SteppedLayer:
-    return SteppedLayer(context, Cell("LSTM", None, None, None, None, "forward"), hidden_size, masked)
+    return SteppedLayer(
+        context, Cell("LSTM", None, None, None, None, "forward"), hidden_size, masked
+    )
 
 
 @prepared_operator("GRU", since=1, domain="vledge")

@@ -12,6 +12,8 @@ from vledge.graph.passes.folding import fold
 from vledge.graph.passes.fusion import fuse
 from vledge.graph.passes.hoisting import hoist_steps
 from vledge.graph.passes.program import Program
+from vledge.graph.passes.single_steps import recognize_single_steps
+from vledge.graph.passes.unrolled import join_unrolled
 from vledge.graph.passes.well_formed import is_well_formed
 
 __all__ = ["Program", "simplify"]
@@ -26,9 +28,10 @@ def simplify(program: Program) -> None:
     if simplify_carried(program):
         fold(program)
         remove_dead_nodes(program)
-    if recognize_cells(program):
+    if recognize_single_steps(program) | recognize_cells(program):
+        fold(program)
         remove_dead_nodes(program)
-    if hoist_steps(program):
+    if hoist_steps(program) | join_unrolled(program):
         fold(program)
         remove_dead_nodes(program)
     fold_batch_norms(program)

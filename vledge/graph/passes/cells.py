@@ -20,7 +20,7 @@ from vledge.graph.passes.carried import LoopParts
 from vledge.graph.passes.program import Program
 from vledge.graph.passes.ranks import ranks_of
 
-__all__ = ["recognize_cells"]
+__all__ = ["follows", "recognize_cells"]
 
 
 def recognize_cells(program: Program) -> bool:
@@ -54,9 +54,21 @@ def _in_graph(
                 continue
             cell = cells[id(node)] = cell_or_none
         matcher.hidden.add(cell.outputs[0])
+    cells |= matcher.rows_of_rnn()
     replaced = (cells.get(id(node), node) for node in graph.nodes)
     graph.nodes = [node for node in replaced if node is not None]
     return found or bool(cells)
+
+
+def follows(before: Node, cell: Node) -> bool:
+    """Whether a cell has its states from another of the same weights."""
+    if before.op_type != cell.op_type or before.domain != cell.domain:
+        return False
+    if before.outputs != cell.inputs[1:] or before.attributes.keys() != cell.attributes.keys():
+        return False
+    return all(
+        np.array_equal(value, cell.attributes[key]) for key, value in before.attributes.items()
+    )
 
 
 class _Matcher:
@@ -191,17 +203,35 @@ class _Matcher:
     def rnn(self, node: Node) -> Node | None:
         """``h' = tanh(x @ W.T + h @ R.T + b)``, or relu; only of a state that a loop carries:
         elsewhere it is any two layers whose sum is taken."""
-        if node.op_type not in ("Relu", "Tanh"):
-            return None
-        form = self.forms.of(node.inputs[0])
-        found = None if form is None else self.weights([form])
-        if found is None:
-            return None
-        x, h, weights = found
-        if h not in self.states or not self.ranks.get(x) == self.ranks.get(h) == 2:
-            return None
-        attributes = {**weights, "nonlinearity": node.op_type.lower()}
-        return Node("RNNCell", [x, h], node.outputs, attributes, node.name, "vledge")
+        return next((cell for cell in self.rnns(node) if cell.inputs[1] in self.states), None)
+
+    def rnns(self, node: Node) -> Iterator[Node]:
+        """What a node would be as a cell, by which of its inputs is the state."""
+        form = None
+        if node.op_type in ("Relu", "Tanh") and not node.domain:
+            form = self.forms.of(node.inputs[0])
+        if form is None:
+            return
+        for term in form.terms:
+            for h in (term, *self.parts_of(term)):
+                found = self.weights([form], h)
+                if found is None or not self.ranks.get(found[0]) == self.ranks.get(h) == 2:
+                    continue
+                attributes = {**found[2], "nonlinearity": node.op_type.lower()}
+                yield Node("RNNCell", [found[0], h], node.outputs, attributes, node.name, "vledge")
+
+    def rows_of_rnn(self) -> dict[int, Node | None]:
+        """RNN cells that go on from one another, by the nodes that they stand for."""
+        made = {id(node): list(self.rnns(node)) for node in self.makers.values()}
+        found: dict[int, Node | None] = {}
+        for place, cells in made.items():
+            for cell in cells:
+                before = self.makers.get(cell.inputs[1])
+                for other in made.get(id(before), ()):
+                    if follows(other, cell):
+                        found[id(before)] = other
+                        found[place] = cell
+        return found
 
     # ---- their parts
 

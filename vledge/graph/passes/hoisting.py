@@ -1,4 +1,4 @@
-"""Takes out of a loop what depends on the step's own inputs only, and does it for all steps at once.
+"""Takes out of a loop what depends on the step's own inputs only, for all steps at once.
 
 A body's value that is computed from elements of sequences, constants and values around is a slice
 of one large value; a product per step becomes one product in front of the loop. A recognised cell
@@ -11,7 +11,6 @@ the sizes that steps would have given them, not those that the body declares.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -19,9 +18,11 @@ import numpy as np
 from vledge.formats.graph_definition import Graph, Node, ValueInfo
 from vledge.graph.native.types import infer
 from vledge.graph.passes.carried import LoopParts
+from vledge.graph.passes.growing import take_grown
 from vledge.graph.passes.layers import Layer, layer_of
 from vledge.graph.passes.program import Program, captured
 from vledge.graph.passes.ranks import ranks_of
+from vledge.graph.passes.stacks import Stacked
 from vledge.graph.passes.trips import Counters, Front, trip_count
 from vledge.graph.passes.zeros import zeros_of
 
@@ -41,25 +42,23 @@ _BROADCAST: Final = frozenset(
 _OLDEST_OPSET: Final = 11  # Range
 
 
-@dataclass(frozen=True)
-class Stacked:
-    """A body's value for all steps, along a new first axis, in the graph around."""
-
-    name: str
-    rank: int | None  #: of the value of one step
-    heavy: bool  #: whether a product or a layer is in it, so that it is worth taking out
-
-
 def hoist_steps(program: Program) -> bool:
     """Treat every Loop and Scan, in place, the innermost first; whether anything changed."""
     if program.opsets.get("", 1) < _OLDEST_OPSET:
         return False
-    if not any(node.op_type in ("Loop", "Scan") for node in program.graph.nodes):
+    if not _has_loop(program.graph):
         return False
     ranks = ranks_of(program.graph, program.constants)
     dtypes = infer(program.graph, program.constants, dict(program.dtypes))
     zeros = zeros_of(program.graph, program.constants)
     return _in_graph(program, program.graph, ranks, dtypes, zeros)
+
+
+def _has_loop(graph: Graph) -> bool:
+    return any(
+        node.op_type in ("Loop", "Scan") or any(_has_loop(body) for body in node.subgraphs())
+        for node in graph.nodes
+    )
 
 
 def _in_graph(
@@ -75,7 +74,9 @@ def _in_graph(
         for inner in node.subgraphs():
             changed |= _in_graph(program, inner, ranks, dtypes, zeros)
         parts = LoopParts.of(program, node)
-        made = None if parts is None else _Hoister(program, parts, ranks, dtypes, zeros).made()
+        made = None
+        if parts is not None:
+            made = _Hoister(program, graph, parts, ranks, dtypes, zeros).made()
         changed |= made is not None
         nodes += [node] if made is None else made
     graph.nodes = nodes
@@ -86,12 +87,13 @@ class _Hoister:
     def __init__(
         self,
         program: Program,
+        graph: Graph,
         parts: LoopParts,
         ranks: dict[str, int],
         dtypes: dict[str, np.dtype],
         zeros: set[str],
     ) -> None:
-        self.program, self.parts = program, parts
+        self.program, self.graph, self.parts = program, graph, parts
         self.constants = program.constants
         self.ranks, self.dtypes, self.zeros = ranks, dtypes, zeros
         self.front = Front(program, ranks)
@@ -411,7 +413,9 @@ class _Hoister:
             for k in sorted(places)
             if parts.final[k]
         ]
-        parts.drop_states(places)
+        grown = take_grown(self.front, self.graph, parts, self.stacks)
+        nodes += [node for made in grown.values() for node in made]
+        parts.drop_states(places | set(grown))
         return nodes
 
     def shrink_body(self) -> None:

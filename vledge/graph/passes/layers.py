@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -17,10 +17,8 @@ from vledge.graph.operators.recurrent import TORCH_ORDER
 from vledge.graph.passes.carried import LoopParts
 from vledge.graph.passes.program import Program, captured
 from vledge.graph.passes.selects import Select, selects_of
+from vledge.graph.passes.stacks import Stacked
 from vledge.graph.passes.trips import Front
-
-if TYPE_CHECKING:
-    from vledge.graph.passes.hoisting import Stacked
 
 __all__ = ["Layer", "layer_node", "layer_of"]
 
@@ -60,7 +58,7 @@ class Layer:
         if self.zeroed and hold:
             zero = front.constant(np.zeros((), self.cell.attributes["weight_ih"].dtype), like)
             output = front.add("Where", [mask, output, zero], 3, like)
-        made.update({name: output for name in self.zeroed})
+        made.update(dict.fromkeys(self.zeroed, output))
         return made
 
     def _mask(self, front: Front, stacks: Mapping[str, Stacked]) -> str:
@@ -219,9 +217,7 @@ class _Search:
 
     def is_output(self, layer: Layer, name: str, new: str, used: set[int]) -> bool:
         for select in self.selects(name):
-            chosen, other = (
-                (select.old, select.new) if layer.inverted else (select.new, select.old)
-            )
+            chosen, other = (select.old, select.new) if layer.inverted else (select.new, select.old)
             if chosen != new or select.mask != layer.mask:
                 continue
             nodes = {id(node) for node in select.nodes}

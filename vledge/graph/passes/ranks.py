@@ -30,7 +30,8 @@ _BROADCAST: Final = frozenset(
     Sum Where Xor
     """.split()  # noqa: SIM905
 )
-_FIXED: Final = {"Gemm": 2, "Shape": 1, "Size": 0, "Range": 1, "GRU": 4, "LSTM": 4, "RNN": 4}
+_FIXED: Final = {"Gemm": 2, "Shape": 1, "Size": 0, "Range": 1}
+_LAYERS: Final = frozenset(["GRU", "LSTM", "RNN"])
 _CELLS: Final = frozenset(["GRUCell", "LSTMCell", "RNNCell"])
 
 
@@ -107,6 +108,11 @@ class _Inference:
         outputs = [name for name in node.outputs if name]
         if not outputs or outputs[0] in self.ranks:
             return
+        if node.op_type in _LAYERS and node.domain in ("", "vledge"):
+            for place, name in enumerate(node.outputs):
+                if name:
+                    self.ranks[name] = 3 if place else 4
+            return
         rank = self.rank(node)
         if rank is not None and rank >= 0:
             for name in outputs:
@@ -123,7 +129,7 @@ class _Inference:
                 return None
             return max(rank for rank in states if rank is not None)
         if op in _FIXED:
-            return None if op in ("GRU", "LSTM", "RNN") and len(node.outputs) > 1 else _FIXED[op]
+            return _FIXED[op]
         known = [self.ranks.get(name) for name in inputs]
         first = known[0] if known else None
         second = known[1] if len(known) > 1 else None

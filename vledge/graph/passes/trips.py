@@ -78,7 +78,11 @@ class Counters:
     """A loop's values that are a known number more than the number of the step."""
 
     def __init__(
-        self, program: Program, parts: LoopParts, ranks: Mapping[str, int], dtypes: Mapping[str, Any]
+        self,
+        program: Program,
+        parts: LoopParts,
+        ranks: Mapping[str, int],
+        dtypes: Mapping[str, Any],
     ) -> None:
         self.constants = program.constants
         self.ranks, self.dtypes = ranks, dtypes

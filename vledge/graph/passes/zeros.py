@@ -19,9 +19,7 @@ _MOVING: Final = frozenset(
 def zeros_of(graph: Graph, constants: Mapping[str, np.ndarray]) -> set[str]:
     """The names of values, of the graph and of those inside, whose elements are all zero."""
     zeros = {
-        name
-        for name, array in constants.items()
-        if array.dtype.kind in "fiu" and not array.any()
+        name for name, array in constants.items() if array.dtype.kind in "fiu" and not array.any()
     }
     _mark(graph, zeros)
     return zeros
