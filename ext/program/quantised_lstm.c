@@ -86,9 +86,10 @@ static void copy_state(const vl_lstm_call *c, const vl_tensor *t, int direction,
     }
 }
 
-/* R q(h) + Rb + add to gates, for the first n rows; the scale is that of `ran` rows. */
+/* R q(h) + Rb + add to gates, for the first n rows; the scale is that of `ran` rows. Every other step is turned: it
+ * begins with the weights that the one before has left in the nearest caches. */
 static void recur(const vl_lstm_call *c, const vl_lstm_direction *d, const vl_lstm_memory *m, int64_t ran, int64_t n,
-                  const float *add)
+                  const float *add, int turned)
 {
     float bounds[2] = {0, 0}, scale, zero;
     const int64_t bytes = vl_row_bytes(&d->r), wide = 4 * c->padded;
@@ -100,7 +101,7 @@ static void recur(const vl_lstm_call *c, const vl_lstm_direction *d, const vl_ls
         m->q_sums[b] = c->kernels->quantise(&q);
         m->q_zeros[b] = (int32_t)zero;
     }
-    vl_byte_product p = {.rows = n, .x = m->q, .x_rows = m->q_rows, .x_zeros = m->q_zeros, .x_sums = m->q_sums,
+    vl_byte_product p = {.rows = n, .turned = turned, .x = m->q, .x_rows = m->q_rows, .x_zeros = m->q_zeros, .x_sums = m->q_sums,
                      .x_scale = scale, .add = add, .ld_add = wide, .out = m->gates, .ld_out = wide};
     vl_multiply_here(c->kernels, &d->r, &p);
 }
@@ -142,7 +143,7 @@ static void run_direction(const vl_lstm_call *c, int number)
         for (; step < end; step++) {
             while (n && c->lengths[n - 1] <= step)
                 n--;
-            recur(c, d, &m, ran, n, pre);
+            recur(c, d, &m, ran, n, pre, (int)(step & 1));
             for (int64_t b = 0; b < n; b++)
                 m.out_rows[b] = (d->reverse ? c->lengths[b] - 1 - step : step) * c->y_time + c->order[b] * c->y_row;
             vl_step s = {.rows = n, .hidden_size = c->hidden_size, .pre = m.gates, .ld_pre = wide, .h_next = m.h,

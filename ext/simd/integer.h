@@ -176,7 +176,9 @@ static
 #endif
 void VL_INTEGER_NAME(const vl_byte_product *p)
 {
-    for (ptrdiff_t vector = p->first; vector < p->last; vector += 4) {
+    const ptrdiff_t groups = (p->last - p->first + 3) / 4;
+    for (ptrdiff_t i = 0; i < groups; i++) {
+        ptrdiff_t vector = p->first + 4 * (p->turned ? groups - 1 - i : i);
         ptrdiff_t width = p->vectors - vector;
         switch (width < 4 ? width : 4) {
         case 1: vl_integer_group(1, p, vector); break;

@@ -268,6 +268,7 @@ typedef struct {
 typedef struct {
     ptrdiff_t rows, quads;
     ptrdiff_t first, last, vectors, columns;
+    int turned;                         /* groups are computed from the last to the first */
     const uint8_t *x;
     const ptrdiff_t *x_rows;
     const int32_t *x_zeros, *x_sums;    /* x_sums: where there are zeros */

@@ -3,15 +3,23 @@
 
 static void vl_kernel_range(ptrdiff_t n, const float *x, float *bounds)
 {
-    vec least = VL_SPLAT(bounds[0]), greatest = VL_SPLAT(bounds[1]);
-    veci apart = {0}; /* NaN among them */
-    ptrdiff_t k = 0;
-    for (; k + L <= n; k += L) {
-        vec v = vl_load(x + k);
-        least = VL_MIN(v, least);
-        greatest = VL_MAX(v, greatest);
-        apart |= v != v;
+    enum { SETS = 4 }; /* minima wait for one another */
+    vec least[SETS], greatest[SETS];
+    veci apart[SETS]; /* NaN among them */
+    for (int s = 0; s < SETS; s++) {
+        least[s] = VL_SPLAT(bounds[0]);
+        greatest[s] = VL_SPLAT(bounds[1]);
+        apart[s] = (veci){0};
     }
+    ptrdiff_t k = 0;
+    for (; k + SETS * L <= n; k += SETS * L)
+#pragma GCC unroll 4
+        for (int s = 0; s < SETS; s++) {
+            vec v = vl_load(x + k + s * L);
+            least[s] = VL_MIN(v, least[s]);
+            greatest[s] = VL_MAX(v, greatest[s]);
+            apart[s] |= v != v;
+        }
     float low = bounds[0], high = bounds[1];
     int is_nan = low != low || high != high;
     for (; k < n; k++) {
@@ -19,37 +27,72 @@ static void vl_kernel_range(ptrdiff_t n, const float *x, float *bounds)
         high = x[k] > high ? x[k] : high;
         is_nan |= x[k] != x[k];
     }
-    for (int i = 0; i < L; i++) {
-        low = least[i] < low ? least[i] : low;
-        high = greatest[i] > high ? greatest[i] : high;
-        is_nan |= apart[i] != 0;
-    }
+    for (int s = 0; s < SETS; s++)
+        for (int i = 0; i < L; i++) {
+            low = least[s][i] < low ? least[s][i] : low;
+            high = greatest[s][i] > high ? greatest[s][i] : high;
+            is_nan |= apart[s][i] != 0;
+        }
     bounds[0] = is_nan ? __builtin_nanf("") : low;
     bounds[1] = is_nan ? __builtin_nanf("") : high;
 }
 
 typedef uint8_t vl_bytes __attribute__((vector_size(VL_BYTES / 4), aligned(1), may_alias));
 
-/* The lowest byte of each lane is the result. */
+/* The lowest byte of each lane is the result. Clipped first, to whole numbers, so that what is rounded is small: the
+ * nearest integer, halves to even, is in the low bits of the sum with VL_ROUNDER. NaN becomes 0. */
 VL_INLINE veci vl_quantised(const vl_quantising *q, vec x)
 {
-    vec steps = vl_round(x / q->scale) + q->zero;
-    steps = VL_MAX(VL_SPLAT(q->low), VL_MIN(VL_SPLAT(q->high), steps));
-    return __builtin_convertvector(vl_select(steps == steps, steps, VL_SPLAT(0)), veci);
+    const vec rounder = VL_SPLAT(VL_ROUNDER);
+    vec steps = x / q->scale;
+    veci is_number = steps == steps;
+    steps = VL_MAX(VL_SPLAT(q->low - q->zero), VL_MIN(VL_SPLAT(q->high - q->zero), steps)) + rounder;
+    VL_KEEP(steps);
+    return ((veci)steps - (veci)rounder + (int32_t)q->zero) & is_number;
 }
+
+/* The bytes of four vectors */
+#if defined(__x86_64__) && VL_BYTES <= 32
+typedef uint8_t vl_four_of_bytes __attribute__((vector_size(VL_BYTES), aligned(1), may_alias));
+VL_INLINE vl_four_of_bytes vl_narrow(const veci *v)
+{
+#if VL_BYTES == 32
+    __m256i low = _mm256_packs_epi32((__m256i)(v[0] & 255), (__m256i)(v[1] & 255));
+    __m256i high = _mm256_packs_epi32((__m256i)(v[2] & 255), (__m256i)(v[3] & 255));
+    __m256i in_halves = _mm256_packus_epi16(low, high);
+    return (vl_four_of_bytes)_mm256_permutevar8x32_epi32(in_halves, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+#else
+    __m128i low = _mm_packs_epi32((__m128i)(v[0] & 255), (__m128i)(v[1] & 255));
+    __m128i high = _mm_packs_epi32((__m128i)(v[2] & 255), (__m128i)(v[3] & 255));
+    return (vl_four_of_bytes)_mm_packus_epi16(low, high);
+#endif
+}
+VL_INLINE void vl_store_bytes(uint8_t *to, const veci *v) { *(vl_four_of_bytes *)to = vl_narrow(v); }
+#else
+VL_INLINE void vl_store_bytes(uint8_t *to, const veci *v)
+{
+    for (int i = 0; i < 4; i++)
+        *(vl_bytes *)(to + i * L) = __builtin_convertvector(v[i], vl_bytes);
+}
+#endif
 
 static int32_t vl_kernel_quantise(const vl_quantising *q)
 {
     veci sum = {0};
     ptrdiff_t k = 0;
-    for (; k + L <= q->n; k += L) {
-        veci steps = vl_quantised(q, vl_load(q->x + k));
-        sum += steps;
-        *(vl_bytes *)(q->out + k) = __builtin_convertvector(steps, vl_bytes);
+    for (; k + 4 * L <= q->n; k += 4 * L) {
+        veci steps[4];
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; i++) {
+            steps[i] = vl_quantised(q, vl_load(q->x + k + i * L));
+            sum += steps[i];
+        }
+        vl_store_bytes(q->out + k, steps);
     }
-    if (k < q->n) {
-        veci steps = vl_quantised(q, vl_load_first(q->x + k, q->n - k));
-        for (ptrdiff_t i = 0; i < q->n - k; i++) {
+    for (; k < q->n; k += L) {
+        ptrdiff_t left = q->n - k < L ? q->n - k : L;
+        veci steps = vl_quantised(q, vl_load_first(q->x + k, left));
+        for (ptrdiff_t i = 0; i < left; i++) {
             q->out[k + i] = (uint8_t)steps[i];
             sum[i] += steps[i];
         }

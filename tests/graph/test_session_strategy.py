@@ -213,7 +213,9 @@ def test_other_equations_run_padded_only(tmp_path, variant):
     session = vledge.InferenceSession(model)
     want = session.run(None, feed)
     for strategy in ("auto", "padded"):
-        same(session.run(None, feed, strategy=strategy), want, 0)
+        # a strategy runs in Python, whose tanh is not the native program's to the last bit
+        tolerance = 1e-6 if variant == "quantized" else 0
+        same(session.run(None, feed, strategy=strategy), want, tolerance)
     with pytest.raises(ValueError, match=r"node .*\(.*LSTM\): strategy='packed' runs"):
         session.run(None, feed, strategy="packed")
 

@@ -223,6 +223,22 @@ def test_what_others_read_is_kept(integers):
         run_both(nodes, {"x": x}, weights, outputs)
 
 
+def test_nothing_to_multiply():
+    """A matrix without rows or columns stays with NumPy; no rows of x are nothing to do."""
+    multiply = node("MatMulInteger", ["x", "w"], ["y"])
+    for rows, depth, columns, handler in [
+        (3, 0, 5, None),
+        (3, 4, 0, None),
+        (0, 4, 5, "matmul_integer"),
+    ]:
+        feed = {"x": np.ones((rows, depth), np.uint8)}
+        model = model_bytes([multiply], feed, ["y"], {"w": np.ones((depth, columns), np.int8)})
+        session = InferenceSession(model)
+        assert session._plan.native.handlers == [handler]
+        (y,) = session.run(None, feed)
+        np.testing.assert_array_equal(y, np.full((rows, columns), depth))
+
+
 WINDOWS = {
     "plain": ((2, 3, 9, 10), (4, 3, 3, 3), {}),
     "pointwise": ((2, 8, 5, 6), (5, 8, 1, 1), {}),

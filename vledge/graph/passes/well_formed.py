@@ -13,6 +13,7 @@ from vledge.graph.registry import find, known_operators
 
 __all__ = ["is_well_formed"]
 
+
 def is_well_formed(program: Program) -> bool:
     """Of the program's graph and all graphs inside of it."""
     return _is(program, program.graph)

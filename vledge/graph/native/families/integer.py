@@ -82,7 +82,7 @@ def _weights(site: Site) -> tuple[np.ndarray, np.ndarray | None] | None:
     if not isinstance(operator, IntegerOperator) or operator.weights is None:
         return None
     integers, zero_point = operator.weights.integers, operator.weights.zero_point
-    if integers.dtype not in _BYTES:
+    if integers.dtype not in _BYTES or not integers.size:
         return None
     if zero_point is not None and zero_point.dtype != integers.dtype:
         return None
@@ -156,7 +156,7 @@ def _convolution(
     if zero_point is not None and not _by_column(zero_point, channels):
         return None
     wrong = any((p is None) != (q is None) for p, q in zip(parameters, (scale, bias), strict=True))
-    if wrong or not 1 <= rank <= 3 or not w.size or not _fits(w[0].size):
+    if wrong or not 1 <= rank <= 3 or not _fits(w[0].size):
         return None
     kernel = window_of(
         site.attribute("kernel_shape") or w.shape[2:],
