@@ -1,4 +1,4 @@
-"""Every lowering beside the Python operator: random shapes, axes, strides and attributes, both ways.
+"""Lowerings beside the Python operators: random shapes, axes, strides and attributes, both ways.
 
 A model of one node is run by the native program and by the plan's Python function; what only moves
 elements must agree bit for bit. The native run must not have declined where `declines` is not said.
@@ -57,7 +57,7 @@ def run_both(op_type, arrays, attributes, outputs=1, opset=18, constants=(), dec
 
 
 def strided(rng, shape, dtype):
-    """An array of that shape whose memory is in some other order, with gaps, backwards or repeated."""
+    """An array of that shape whose memory is in another order, with gaps, backwards or repeated."""
     if not shape:
         return np.array(rng.integers(0, 2), dtype)
     kind = rng.integers(5)

@@ -1,9 +1,10 @@
 """A graph made ready to run: every node prepared once, then the native program, or one function.
 
-The function serves where the program does not (a strategy, `VLEDGE_PROGRAM=0`), and is what its
-nodes' stand-ins are made of. It is Python text made here and compiled, one statement a node, values as its local
-variables: that is the least that a node can cost in Python, drops each array at its last use, and
-has no state, so that threads share it. Nothing of the file's text gets into it, only numbers.
+The function serves where the program does not (a strategy, `VLEDGE_PROGRAM=0`), and what its nodes'
+stand-ins do is made in the same way. It is Python text made here and compiled, one statement a
+node, values as its local variables: that is the least that a node can cost in Python, drops each
+array at its last use, and has no state, so that threads share it. Nothing of the file's text gets
+into it, only numbers.
 """
 
 from __future__ import annotations

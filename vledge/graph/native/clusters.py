@@ -1,6 +1,6 @@
 """Which nodes of a graph run as one instruction: runs of element-wise operators, as chains,
-LayerNormalizations written out, convolutions with the chain and the pool that follow, and products of
-integers with what makes them real numbers."""
+LayerNormalizations written out, convolutions with the chain and the pool that follow, and products
+of integers with what makes them real numbers."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Makes the native program of a simplified graph: slots for values, instructions for clusters.
 
-Bodies of If, Loop and Scan are ranges of the same list, emitted before the node that runs them. Their
-values have slots of the same frame: no two values share a name.
+Bodies of If, Loop and Scan are ranges of the same list, emitted before the node that runs them.
+Their values have slots of the same frame: no two values share a name.
 """
 
 from __future__ import annotations

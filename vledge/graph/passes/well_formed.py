@@ -1,7 +1,7 @@
 """Whether passes may look at a graph: every node has the inputs and attributes that it should.
 
-A node that has not is refused when it is prepared, with a message that names it, so a graph that has
-one never runs, and no pass need be ready for it.
+A node that has not is refused when it is prepared, with a message that names it, so a graph that
+has one never runs, and no pass need be ready for it.
 """
 
 from __future__ import annotations
