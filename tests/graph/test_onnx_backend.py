@@ -37,6 +37,13 @@ def test_case(name):
         onnx_coverage.run(CASES[name])
 
 
+@pytest.mark.parametrize("name", sorted(CASES.keys() - NOT_CLAIMED))
+def test_case_without_the_native_program(name, monkeypatch):
+    """The plan's Python function, which is what the native program is measured by."""
+    monkeypatch.setenv("VLEDGE_PROGRAM", "0")
+    onnx_coverage.run(CASES[name])
+
+
 @pytest.mark.parametrize(
     ("name", "first"),
     [
