@@ -139,9 +139,10 @@ static int dynamic_quantize(vl_frame *f, const vl_instruction *i)
     int64_t count = vl_count(x->axes, x->shape);
     vl_tensor from = *x, copy = {.block = NULL};
     if (!is_dense(x)) {
-        if (!vl_contiguous(f, x, &copy))
+        const vl_tensor *laid = vl_contiguous(f, x, &copy);
+        if (!laid)
             return VL_NO_MEMORY;
-        from = copy;
+        from = *laid;
     }
     float bounds[2] = {0, 0}, scale, zero;
     f->kernels->range(count, (const float *)from.data, bounds);
@@ -203,9 +204,10 @@ static int quantize_linear(vl_frame *f, const vl_instruction *i)
     const int type = zero ? zero->type : (int)i->ints[1];
     vl_tensor from = *x, copy = {.block = NULL};
     if (c.channels > 1 ? !vl_is_contiguous(x) : !is_dense(x)) {
-        if (!vl_contiguous(f, x, &copy))
+        const vl_tensor *laid = vl_contiguous(f, x, &copy);
+        if (!laid)
             return VL_NO_MEMORY;
-        from = copy;
+        from = *laid;
     }
     vl_tensor s = *scale, z = zero ? *zero : *scale;
     int8_t order[VL_MOST_AXES];
@@ -237,9 +239,10 @@ static int dequantize_linear(vl_frame *f, const vl_instruction *i)
         return VL_DECLINED;
     vl_tensor from = *x, copy = {.block = NULL};
     if (c.channels > 1 ? !vl_is_contiguous(x) : !is_dense(x)) {
-        if (!vl_contiguous(f, x, &copy))
+        const vl_tensor *laid = vl_contiguous(f, x, &copy);
+        if (!laid)
             return VL_NO_MEMORY;
-        from = copy;
+        from = *laid;
     }
     vl_tensor s = *scale, z = zero ? *zero : *scale;
     int8_t order[VL_MOST_AXES];

@@ -190,33 +190,34 @@ static int read_state(const vl_frame *f, const vl_instruction *i, int n, int lay
     return to->shape[0] == c->count && to->shape[1] == c->sequences && to->shape[2] == c->hidden_size;
 }
 
-/* Lengths, the longest first, equal ones in their order; 0 where they are not lengths. */
-static int sort_lengths(const vl_tensor *given, int64_t steps, int64_t sequences, int64_t *order, int64_t *lengths)
+static int64_t length_of(const vl_tensor *given, int64_t b, int64_t steps)
 {
-    int64_t last = INT64_MAX;
-    int sorted = 1;
+    if (!given)
+        return steps;
+    const char *at = given->data + b * given->strides[0];
+    return given->type == VL_I32 ? *(const int32_t *)at : *(const int64_t *)at;
+}
+
+/* Lengths, the longest first, equal ones in their order; 0 where they are not lengths. places: [steps + 1] */
+static int sort_lengths(const vl_tensor *given, int64_t steps, int64_t sequences, int64_t *order, int64_t *lengths,
+                        int64_t *places)
+{
+    memset(places, 0, (size_t)(steps + 1) * sizeof *places);
     for (int64_t b = 0; b < sequences; b++) {
-        lengths[b] = steps;
-        if (given) {
-            const char *at = given->data + b * given->strides[0];
-            lengths[b] = given->type == VL_I32 ? *(const int32_t *)at : *(const int64_t *)at;
-            if (lengths[b] < 0 || lengths[b] > steps)
-                return 0;
-        }
-        order[b] = b;
-        sorted &= lengths[b] <= last;
-        last = lengths[b];
+        int64_t length = length_of(given, b, steps);
+        if (length < 0 || length > steps)
+            return 0;
+        places[length]++;
     }
-    if (sorted)
-        return 1;
-    for (int64_t b = 1; b < sequences; b++) { /* few: by insertion */
-        int64_t length = lengths[b], place = b;
-        for (; place > 0 && lengths[place - 1] < length; place--) {
-            lengths[place] = lengths[place - 1];
-            order[place] = order[place - 1];
-        }
-        lengths[place] = length;
+    for (int64_t length = steps, place = 0; length >= 0; length--) {
+        int64_t count = places[length];
+        places[length] = place;
+        place += count;
+    }
+    for (int64_t b = 0; b < sequences; b++) {
+        int64_t length = length_of(given, b, steps), place = places[length]++;
         order[place] = b;
+        lengths[place] = length;
     }
     return 1;
 }
@@ -297,13 +298,13 @@ static int quantised_lstm(vl_frame *f, const vl_instruction *i)
     if (vl_has_in(i, VL_LENGTHS) && (!lengths || (lengths->type != VL_I32 && lengths->type != VL_I64) ||
                                      lengths->axes != 1 || lengths->shape[0] != c.sequences))
         return VL_DECLINED;
-    vl_block *sorted = vl_block_new(f, (size_t)c.sequences * 2 * sizeof(int64_t));
+    vl_block *sorted = vl_block_new(f, (size_t)(2 * c.sequences + steps + 1) * sizeof(int64_t));
     if (!sorted)
         return VL_NO_MEMORY;
     int64_t *order = (int64_t *)sorted->data;
     c.order = order;
     c.lengths = order + c.sequences;
-    if (!sort_lengths(lengths, steps, c.sequences, order, order + c.sequences) || c.lengths[0] == 0) {
+    if (!sort_lengths(lengths, steps, c.sequences, order, order + c.sequences, order + 2 * c.sequences) || c.lengths[0] == 0) {
         vl_block_drop(f, sorted);
         return VL_DECLINED;
     }

@@ -155,6 +155,16 @@ def test_what_has_no_range_is_left_to_python(number):
     assert run_handler("dynamic_quantize", [x], outputs=3) is None
 
 
+@pytest.mark.parametrize("shape", [(0,), (3, 0), (0, 4, 2), ()])
+def test_few_elements_keep_their_shape(shape):
+    x = np.ones(shape, np.float32)
+    scale = {"scale": np.float32(0.1).reshape(())}
+    there = node("QuantizeLinear", ["x", "scale"], ["q"])
+    back = node("DequantizeLinear", ["q", "scale"], ["y"])
+    dynamic = node("DynamicQuantizeLinear", ["x"], ["d", "s", "z"])
+    run_both([there, back, dynamic], {"x": x}, scale, ["q", "y", "d", "s", "z"])
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.int8])
 @pytest.mark.parametrize("axis", [None, 0, 1, -1])
 def test_quantize_and_back(integers, dtype, axis):

@@ -30,6 +30,8 @@ def _spread(parameter: np.ndarray, x: np.ndarray, axis: int, block_size: int) ->
     """A scale or zero point so that it broadcasts over x: of all, of an axis, or of blocks."""
     if parameter.size == 1 and parameter.ndim <= 1:
         return parameter.reshape(())
+    if (block_size or parameter.ndim == 1) and not -x.ndim <= axis < x.ndim:
+        raise ValueError(f"axis is {axis}, but the input has {x.ndim} axes")
     if block_size:
         repeated = np.repeat(parameter, block_size, axis)
         return repeated[(slice(None),) * (axis % x.ndim) + (slice(x.shape[axis]),)]
