@@ -97,6 +97,13 @@ cdef bint describe(object array, vl_tensor *t):
     return True
 
 
+cdef object in_memory_order(object array):
+    """An array as handlers read it, aligned and in this machine's byte order, where only that is amiss."""
+    if isinstance(array, cnp.ndarray) and not (array.flags.aligned and array.dtype.isnative):
+        return array.astype(array.dtype.newbyteorder("="))
+    return array
+
+
 cdef class Frame:
     """The slots of one run, the memory that it keeps for the next, and what went wrong in it."""
 
@@ -458,7 +465,7 @@ cdef class Program:
         for array in arrays:
             slot = self.input_slots[k]
             if not describe(array, &frame.c.slots[slot]):
-                frame.put(slot, array)
+                frame.put(slot, in_memory_order(array))
             k += 1
         return self.executed(frame, outs)
 

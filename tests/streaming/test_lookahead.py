@@ -27,14 +27,17 @@ def direction(layer, suffix, data, state):
     if not layer.proj_size:
         del found["weight_hr"]
     if suffix.endswith("_reverse"):
-        output, state = direction_over(layer._cell, found, data[::-1], state)
+        output, state = direction_over(layer, found, data[::-1], state)
         return output[::-1], state
-    return direction_over(layer._cell, found, data, state)
+    return direction_over(layer, found, data, state)
 
 
-def direction_over(kind, params, data, state):
+def direction_over(layer, params, data, state):
     batch_sizes = np.full(len(data), data.shape[1])
-    output, h, c = reference.run(kind, params, data.reshape(-1, data.shape[2]), batch_sizes, *state)
+    rows = data.reshape(-1, data.shape[2])
+    output, h, c = reference.run(
+        layer._cell, params, rows, batch_sizes, *state, activations=layer._activations
+    )
     return output.reshape(*data.shape[:2], h.shape[1]), (h, c)
 
 
