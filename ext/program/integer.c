@@ -199,7 +199,8 @@ static int quantize_linear(vl_frame *f, const vl_instruction *i)
 {
     const vl_tensor *x = vl_in(f, i, 0), *scale = vl_in(f, i, 1), *zero = vl_in(f, i, 2);
     vl_channels c;
-    if (!x || x->type != VL_F32 || (vl_has_in(i, 2) && !vl_is_bytes(zero)) || !read_channels(x, scale, zero, i->ints[0], &c))
+    if (!x || x->type != VL_F32 || (vl_has_in(i, 2) && !vl_is_bytes(zero)) ||
+        !read_channels(x, scale, zero, i->ints[0], &c))
         return VL_DECLINED;
     const int type = zero ? zero->type : (int)i->ints[1];
     vl_tensor from = *x, copy = {.block = NULL};

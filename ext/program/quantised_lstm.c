@@ -101,8 +101,8 @@ static void recur(const vl_lstm_call *c, const vl_lstm_direction *d, const vl_ls
         m->q_sums[b] = c->kernels->quantise(&q);
         m->q_zeros[b] = (int32_t)zero;
     }
-    vl_byte_product p = {.rows = n, .turned = turned, .x = m->q, .x_rows = m->q_rows, .x_zeros = m->q_zeros, .x_sums = m->q_sums,
-                     .x_scale = scale, .add = add, .ld_add = wide, .out = m->gates, .ld_out = wide};
+    vl_byte_product p = {.rows = n, .turned = turned, .x = m->q, .x_rows = m->q_rows, .x_zeros = m->q_zeros,
+                         .x_sums = m->q_sums, .x_scale = scale, .add = add, .ld_add = wide, .out = m->gates, .ld_out = wide};
     vl_multiply_here(c->kernels, &d->r, &p);
 }
 
@@ -304,7 +304,8 @@ static int quantised_lstm(vl_frame *f, const vl_instruction *i)
     int64_t *order = (int64_t *)sorted->data;
     c.order = order;
     c.lengths = order + c.sequences;
-    if (!sort_lengths(lengths, steps, c.sequences, order, order + c.sequences, order + 2 * c.sequences) || c.lengths[0] == 0) {
+    if (!sort_lengths(lengths, steps, c.sequences, order, order + c.sequences, order + 2 * c.sequences) ||
+        c.lengths[0] == 0) {
         vl_block_drop(f, sorted);
         return VL_DECLINED;
     }
