@@ -244,6 +244,8 @@ cdef int run_masked(vl_frame *f, const vl_instruction *i) noexcept nogil:
     shape[0], shape[1], shape[2], shape[3] = steps, 1, sequences, max(w.width, w.input_size)
     if vl_count(4, shape) < 0 or sequences > INT32_MAX or steps > INT32_MAX:
         return VL_DECLINED
+    if <uint64_t>steps * sequences * (in_row + out_row) + sequences * 4 > <uint64_t>(SIZE_MAX // 2):
+        return VL_DECLINED
     scratch = vl_block_new(f, <size_t>steps * sequences * (in_row + out_row) + sequences * 4)
     if scratch == NULL:
         return VL_NO_MEMORY

@@ -485,3 +485,21 @@ def test_outputs_that_a_loop_collects_in_a_sequence(axis):
     model = model.SerializeToString()
     assert kinds(model) == {"GRU"}
     same(model, feed)
+
+
+@pytest.mark.parametrize("mask", ["", "where"])
+@pytest.mark.parametrize("cell", CELLS)
+def test_layers_of_loops_run_natively(cell, mask):
+    recurrence = Recurrence(cell, "trips", mask=mask)
+    session = vledge.InferenceSession(recurrence.model())
+    native = session._plan.native
+    if native is None:
+        pytest.skip("the native program is switched off")
+    for own in ("holes", "none"):
+        feed = recurrence.feed(6, 3, own)
+        declined = np.zeros(len(native.nodes), np.int32)
+        native.program.run(
+            [feed[name] for name in session._plan.inputs],
+            (np.zeros(len(native.nodes), np.int64), declined),
+        )
+        assert not declined.any()
