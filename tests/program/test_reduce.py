@@ -44,7 +44,9 @@ def test_reductions(instruction_set, kind):
         for threads, inputs, own in (
             (1, [x], axes), (2, [x, np.array(axes, np.int64)], [])
         ):  # fmt: skip
-            got = run_handler("reduce", inputs, [_KINDS.index(kind), keep, 0, *own], threads=threads)
+            got = run_handler(
+                "reduce", inputs, [_KINDS.index(kind), keep, 0, *own], threads=threads
+            )
             assert got is not None
             assert got[0].shape == expected.shape
             # relative to what was added up
@@ -272,7 +274,9 @@ def test_channel_norms(instruction_set, groups, of_groups):
         else:
             expected = operator("InstanceNormalization", *wide, epsilon=1e-3)
         for threads in (1, 2):
-            got = run_handler("channel_norm", [x, scale, bias], [groups, of_groups], [1e-3], threads=threads)
+            got = run_handler(
+                "channel_norm", [x, scale, bias], [groups, of_groups], [1e-3], threads=threads
+            )
             np.testing.assert_allclose(got[0], expected, rtol=1e-5, atol=5e-5)
 
 
