@@ -41,7 +41,7 @@ VL_INLINE vl_fours vl_fours_of(veci bytes)
 #define VL_PAIRS(a, b) ((veci)_mm_madd_epi16((__m128i)(a), (__m128i)(b)))
 #endif
 VL_INLINE veci vl_add_pairs(veci sum, veci a, veci b) { return sum + VL_PAIRS(a, b); }
-#elif defined(__ARM_NEON)
+#elif defined(VL_NEON)
 VL_INLINE veci vl_add_pairs(veci sum, veci a, veci b)
 {
     return (veci)vpadalq_u16((uint32x4_t)sum, vmulq_u16((uint16x8_t)a, (uint16x8_t)b));

@@ -13,6 +13,7 @@
 #include <arm_neon.h>
 
 #define VL_ISA "neon"
+#define VL_NEON
 #define VL_BYTES 16
 
 /* min and max give NaN when one operand is NaN */
