@@ -60,7 +60,11 @@ class QuantizedWeights(Weights):
         self._check_shapes(cell, direction, hidden_size, w_t, r_t, b, p)
         if len(scales) != 4 or any(scale is None for scale in scales):
             raise FormatError("W_scale, W_zero_point, R_scale and R_zero_point cannot be absent")
-        self.kernel = cell.kernel(self.count) if p is None else None
+        kernel = cell.kernel(self.count) if p is None else None
+        own = kernel is not None and all(
+            cell.kernel_activations(index, kernel) is None for index in range(self.count)
+        )
+        self.kernel = kernel if own else None  # of sigmoid and tanh, as the native program has it
         self.outer_dtype = np.dtype(np.float32)
         self.dtype = np.dtype(np.float32)
         self.stepper = None
