@@ -503,3 +503,48 @@ def test_layers_of_loops_run_natively(cell, mask):
             (np.zeros(len(native.nodes), np.int64), declined),
         )
         assert not declined.any()
+
+
+@pytest.mark.parametrize("shape", ["column", "vector"])
+def test_a_mask_by_lengths(shape):
+    """Each sequence's states stay as they are past its length, which the body compares with."""
+    own = Recurrence("gru", mask="where")
+    h, _ = own.step("x", "h", "")
+    nodes = [node("Gather", ["X", "i"], ["x"], axis=0), *own.nodes]
+    nodes.append(node("Less", ["i", "lengths"], ["inside"]))
+    mask = "inside"
+    if shape == "vector":
+        nodes.append(node("Unsqueeze", ["inside", "axis"], ["on"]))
+        mask = "on"
+    nodes += [
+        node("Where", [mask, h, "h"], ["h_next"]),
+        node("Where", [mask, h, "zeros"], ["column"]),
+    ]
+    feed = {
+        "X": X,
+        "h0": RNG.uniform(-1, 1, (2, HIDDEN)).astype(np.float32),
+        "lengths": np.array([[4], [0]]) if shape == "column" else np.array([4, 6]),
+    }
+    constants = {
+        **own.constants,
+        "axis": np.array([1]),
+        "zeros": np.zeros((1, HIDDEN), np.float32),
+    }
+    states = {"h": ("h0", "h_next")}
+    model = loop_of(nodes, states, ["h_n", "columns"], constants, feed)
+    assert kinds(model) == {"GRU"}
+    same(model, feed)
+
+
+@pytest.mark.parametrize("mask", ["", "where", "arithmetic"])
+@pytest.mark.parametrize("loop", LOOPS)
+def test_only_the_last_state_is_wanted(loop, mask):
+    """As Keras' return_sequences=False."""
+    recurrence = Recurrence("lstm", loop, mask=mask)
+    model = onnx.load_from_string(recurrence.model())
+    for info in [info for info in model.graph.output if info.name != "h_n"]:
+        model.graph.output.remove(info)
+    model = model.SerializeToString()
+    assert kinds(model) == {"LSTM"}
+    for steps, rows in ((6, 3), (1, 1)):
+        same(model, recurrence.feed(steps, rows))

@@ -107,9 +107,17 @@ class _Hoister:
         """The nodes that stand in the loop's place, or None where it stays as it is."""
         if not self.begin():
             return None
-        for node in self.parts.body.nodes:
-            self.visit(node)
-        if not any(stack.heavy for stack in self.stacks.values()):
+        known = -1
+        # again while there is more: a mask may stand behind the cell whose states it chooses
+        while known != len(self.stacks) + len(self.layers):
+            known = len(self.stacks) + len(self.layers)
+            for node in self.parts.body.nodes:
+                if node.domain != "vledge":
+                    self.visit(node)
+            for node in self.parts.body.nodes:
+                if node.domain == "vledge" and self.place_layer(node):
+                    break
+        if not self.layers and not any(stack.heavy for stack in self.stacks.values()):
             return None
         behind = self.take_columns() + self.take_states()
         self.shrink_body()
@@ -174,15 +182,21 @@ class _Hoister:
 
     # ---- nodes
 
+    def place_layer(self, cell: Node) -> bool:
+        if any(layer.cell is cell for layer in self.layers):
+            return False
+        layer = layer_of(
+            self.program, self.parts, cell, self.stacks,
+            self.ranks, self.dtypes, self.zeros, self.layers,
+        )  # fmt: skip
+        if layer is None:
+            return False
+        self.layers.append(layer)
+        for name, stacked in layer.place(self.front, self.stacks).items():
+            self.stacks[name] = Stacked(stacked, 2, True)
+        return True
+
     def visit(self, node: Node) -> None:
-        if node.domain == "vledge":
-            layer = layer_of(self.program, self.parts, node, self.stacks, self.ranks, self.dtypes,
-                             self.zeros, self.layers)  # fmt: skip
-            if layer is not None:
-                self.layers.append(layer)
-                for name, stacked in layer.place(self.front, self.stacks).items():
-                    self.stacks[name] = Stacked(stacked, 2, True)
-            return
         if node.domain or any(node.subgraphs()) or not node.outputs:
             return
         if node.outputs[0] in self.stacks:  # the choices that a layer makes
