@@ -10,7 +10,7 @@ from vledge.errors import FormatError, UnsupportedError
 from vledge.formats.graph_definition import Graph, Node, Opaque
 from vledge.graph.plan import NEWEST_OPSET
 from vledge.graph.prepared import prepare
-from vledge.graph.registry import known_operators
+from vledge.graph.registry import find, known_operators
 
 OPERATORS = [
     pytest.param(entry, id=f"{entry.domain}{'.' * bool(entry.domain)}{op_type}-{entry.since}")
@@ -30,9 +30,11 @@ RIGHT = {
 WRONG = dict.fromkeys(RIGHT, "text") | {"str": 1, "list[str]": [1]}
 
 
-def load(
-    op_type, attributes, opset=NEWEST_OPSET, domain="", inputs=("a", "b", "c"), outputs=("y",)
-):
+def load(op_type, attributes, opset=NEWEST_OPSET, domain="", inputs=None, outputs=("y",)):
+    if inputs is None:
+        entry = find(op_type, domain, opset)
+        fewest, most = (3, 3) if entry is None else entry.inputs
+        inputs = "abcdefghijkl"[: max(fewest, 3) if most is None else max(fewest, min(3, most))]
     node = Node(op_type, list(inputs), list(outputs), attributes, domain=domain)
     return prepare(node, {"": opset, domain: opset}, {}, options={})
 
@@ -45,9 +47,7 @@ def load_entry(entry, **attributes):
         if default is inspect.Parameter.empty
     }
     opset = NEWEST_OPSET if entry.until is None else entry.until
-    fewest, _ = entry.inputs
-    inputs = ["a", "b", "c"][: fewest or 3]
-    return load(entry.op_type, required | attributes, opset, entry.domain, inputs)
+    return load(entry.op_type, required | attributes, opset, entry.domain)
 
 
 @pytest.mark.parametrize("entry", OPERATORS)

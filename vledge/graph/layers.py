@@ -127,7 +127,11 @@ class _Candidates:
             self.outputs.append(in_file.outputs)
         with np.errstate(all="ignore"):
             compute_constants(self.program)
-        cells = [n for n in recurrent_nodes(simplified(model).graph) if n.domain == CELLS]
+        put_together = simplified(model)
+        cells = [n for n in recurrent_nodes(put_together.graph) if n.domain == CELLS]
+        for name in (name for node in cells for name in node.inputs):
+            if name in put_together.constants:  # what passes have made of the file's weights
+                self.program.constants.setdefault(name, put_together.constants[name])
         self.nodes += cells
         self.outputs += [node.outputs for node in cells]
 
