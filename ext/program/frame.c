@@ -76,6 +76,9 @@ int vl_may_overwrite(const vl_frame *f, const vl_instruction *i, int n)
     const vl_tensor *t = &f->slots[i->inputs[n]];
     if (!t->block || t->block->object || t->block->kind < 0 || t->block->uses != 1)
         return 0;
+    for (int k = 0; k < i->input_count; k++) /* one value may be several inputs: all are read to the end */
+        if (k != n && i->inputs[k] == i->inputs[n])
+            return 0;
     for (int k = 0; k < i->drop_count; k++)
         if (i->drops[k] == i->inputs[n])
             return 1;

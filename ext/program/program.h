@@ -206,8 +206,8 @@ void vl_order_of(const vl_tensor *t, int8_t *order);
 /* Makes the n-th output share the memory of t, as it is; the caller may change shape, strides and data then. */
 vl_tensor *vl_share(vl_frame *f, const vl_instruction *i, int n, const vl_tensor *t);
 
-/* Whether the n-th input's memory may be written over: nobody else has it, and nobody reads it after this
- * instruction. An output may then vl_share it. */
+/* Whether the n-th input's memory may be written over: nobody else has it, it is no other input as well, and nobody
+ * reads it after this instruction. An output may then vl_share it. */
 int vl_may_overwrite(const vl_frame *f, const vl_instruction *i, int n);
 
 /* Copies the elements of one tensor into another of the same type and shape, of any strides. */

@@ -254,3 +254,25 @@ def test_without_the_program(monkeypatch):
     assert ours._plan.native is None
     feed = {"n": np.array(3), "x": np.zeros(2, np.float32), "y": np.ones(2, np.float32)}
     np.testing.assert_array_equal(ours.run(["q"], feed)[0], [3, 3])
+
+
+@pytest.mark.parametrize("op_type", ["ScatterElements", "ScatterND"])
+@pytest.mark.parametrize("roles", ["xxu", "xix", "xxx"])
+def test_one_value_in_several_roles(op_type, roles):
+    """A value that is written over in place is not read as indices or updates afterwards."""
+    size = 257
+    shape = [size] if op_type == "ScatterElements" else [size, 1]
+    x = np.roll(np.arange(size), 1).reshape(shape)
+    given = {"x": "v", "i": "i", "u": "u"}
+    nodes = [helper.make_node("Add", ["x", "zero"], ["v"])]
+    nodes.append(helper.make_node(op_type, [given[role] for role in roles], ["y"]))
+    names = ["x", "zero", *(name for name in ("i", "u") if name in roles[1:])]
+    ours = session(graph(nodes, [info(name, INT64) for name in names], [info("y", INT64)]))
+    feed = {
+        "x": x,
+        "zero": np.zeros(1, np.int64),
+        "i": np.arange(size).reshape(shape)[::-1].copy(),
+        "u": (np.arange(size) % 7 + 2**45).reshape(shape),
+    }
+    _, declined = both(ours, feed)
+    assert declined == 0
