@@ -25,6 +25,7 @@ from vledge.graph.passes import Program, simplify
 from vledge.graph.passes.program import captured
 from vledge.graph.prepared import Fallback, Prepared, blamed, prepare, several
 from vledge.graph.values import as_value
+from vledge.nn.model_strategy import MODEL_STRATEGY
 
 __all__ = [
     "NEWEST_OPSET",
@@ -102,7 +103,7 @@ class Plan:
 
         ``outs`` are where the native program writes them, as its ``run`` says.
         """
-        if self.native is None:
+        if self.native is None or MODEL_STRATEGY.get() is not None:  # operators know strategies
             with np.errstate(all="ignore"):
                 return owned(self.function(*arrays))
         try:
@@ -122,7 +123,7 @@ class Plan:
         outs: list[Any] | None = None,
     ) -> list[Any] | None:
         """The same of arrays by name that are as expected (`Program.run_feed`), or None."""
-        if self.native is None:
+        if self.native is None or MODEL_STRATEGY.get() is not None:
             return None
         try:
             return self.native.program.run_feed(feed, expected, outs)
