@@ -243,6 +243,12 @@ int vl_run(vl_frame *f, vl_range range)
             return VL_FAILED;
         int64_t begin = f->nanoseconds || f->observe ? vl_now() : 0;
         int status = i->run ? i->run(f, i) : VL_DECLINED;
+        if (status == VL_NO_MEMORY) { /* the operator finds room, or says which node had none */
+            for (int k = 0; k < i->output_count; k++)
+                if (i->outputs[k] >= 0)
+                    vl_drop(f, i->outputs[k]);
+            status = VL_DECLINED;
+        }
         int declined = status == VL_DECLINED;
         if (declined) {
             if (f->declined)

@@ -2,6 +2,8 @@
 
 import concurrent.futures
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -276,3 +278,35 @@ def test_one_value_in_several_roles(op_type, roles):
     }
     _, declined = both(ours, feed)
     assert declined == 0
+
+
+def test_no_memory_for_a_value_names_the_node():
+    """In a process of its own, which may take so much and no more."""
+    script = """
+import resource, numpy as np, vledge
+from tests.program.test_running import INT64, graph, helper, info, session
+nodes = [helper.make_node("Expand", ["x", "shape"], ["e"]),
+         helper.make_node("Relu", ["e"], ["y"], name="large")]
+ours = session(graph(nodes, [info("x"), info("shape", INT64)], [info("y")]))
+resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30))
+feed = {"x": np.ones(1, np.float32), "shape": np.array([2**20, 2**18])}
+try:
+    ours.run(None, feed)
+except MemoryError as error:
+    print(error)
+feed["shape"] = np.array([2, 3])
+print(ours.run(None, feed)[0].shape)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    said = done.stdout.splitlines()
+    assert "node 'large' (Relu)" in said[0], done.stderr
+    assert said[1] == "(2, 3)"
+
+
+def test_one_array_is_not_two_outputs():
+    nodes = [helper.make_node("Neg", ["x"], ["y"]), helper.make_node("Abs", ["x"], ["z"])]
+    ours = session(graph(nodes, [info("x")], [info("y"), info("z")]))
+    out = np.zeros(3, np.float32)
+    for given in ([out, out], {"y": out, "z": out}):
+        with pytest.raises(ValueError, match="one array for two outputs"):
+            ours.run(None, {"x": np.ones(3, np.float32)}, out=given)

@@ -326,7 +326,7 @@ class InferenceSession:
     ) -> list[Any]:
         """Where each output is to be written, None where in a new array."""
         if not output_names and type(out) is list and len(out) == len(self._outputs):
-            return out
+            return _different(out)
         names = list(output_names or self._outputs)
         if isinstance(out, np.ndarray) or not isinstance(out, (Sequence, Mapping)):
             raise TypeError(
@@ -344,7 +344,7 @@ class InferenceSession:
         for name in named:
             if name not in names or name not in self._outputs:
                 raise ValueError(f"no output named {name!r}: there are {names}")
-        return [named.get(name) for name in self._outputs]
+        return _different([named.get(name) for name in self._outputs])
 
     def _write(self, results: list[Any], outs: list[Any]) -> None:
         """Put results where they are wanted, if the native program has not."""
@@ -498,6 +498,14 @@ class InferenceSession:
                     stacklevel=3,
                 )
                 return
+
+
+def _different(outs: list[Any]) -> list[Any]:
+    """Arrays for several outputs, none of which is another one's."""
+    given = [id(array) for array in outs if array is not None]
+    if len(set(given)) < len(given):
+        raise ValueError("out has one array for two outputs")
+    return outs
 
 
 def read_model(source: str | os.PathLike[str] | bytes) -> Model:
