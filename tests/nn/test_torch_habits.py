@@ -179,3 +179,13 @@ def test_torchs_own_words_and_order():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         tree(nn).cpu().eval()
+
+
+def test_get_parameter():
+    layer = nn.Linear(3, 2)
+    layer.load_state_dict({"weight": np.ones((2, 3), np.float32), "bias": np.zeros(2, np.float32)})
+    np.testing.assert_array_equal(layer.get_parameter("weight"), np.ones((2, 3)))
+    outer = nn.Sequential(layer)
+    np.testing.assert_array_equal(outer.get_parameter("0.bias"), np.zeros(2))
+    with pytest.raises(AttributeError, match=r"Sequential has no parameter '0\.other'"):
+        outer.get_parameter("0.other")

@@ -295,3 +295,26 @@ def test_activations_of_their_own(kind):
     steps = np.stack([stream.step(frame) for frame in x])
     np.testing.assert_allclose(steps, expected, rtol=0, atol=1e-5)
     assert np.abs(expected).max() > 0.1
+
+
+def test_frames_of_another_byte_order():
+    """A session's stream takes them as layers' streams and sessions do."""
+    h = onnx.helper
+    body = h.make_graph(
+        [h.make_node("Add", ["s", "xt"], ["sn"]), h.make_node("Identity", ["sn"], ["yt"])],
+        "body",
+        [h.make_tensor_value_info(name, 1, [2]) for name in ("s", "xt")],
+        [h.make_tensor_value_info(name, 1, [2]) for name in ("sn", "yt")],
+    )
+    graph = h.make_graph(
+        [h.make_node("Scan", ["zero", "x"], ["end", "y"], body=body, num_scan_inputs=1)],
+        "sum",
+        [h.make_tensor_value_info("x", 1, ["T", 2])],
+        [h.make_tensor_value_info("y", 1, ["T", 2])],
+        [onnx.numpy_helper.from_array(np.zeros(2, np.float32), "zero")],
+    )
+    model = h.make_model(graph, opset_imports=[h.make_opsetid("", 17)], ir_version=8)
+    x = np.arange(8, dtype=np.float32).reshape(4, 2)
+    stream = vledge.InferenceSession(model.SerializeToString()).stream()
+    got = [stream.step(x[0].astype(">f4")), *stream.push(x[1:].astype(">f4"))]
+    np.testing.assert_array_equal(got, np.cumsum(x, 0))

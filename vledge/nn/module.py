@@ -209,6 +209,13 @@ class Module:
         for name, module in self._modules.items():
             yield from module._named_declared(f"{prefix}{name}.")
 
+    def get_parameter(self, target: str) -> np.ndarray:
+        """The trained array of a dotted name; AttributeError where there is none, as in torch."""
+        for name, array in self.named_parameters():
+            if name == target:
+                return array
+        raise AttributeError(f"{type(self).__name__} has no parameter {target!r}")
+
     def named_parameters(
         self, prefix: str = "", recurse: bool = True
     ) -> Iterator[tuple[str, np.ndarray]]:

@@ -307,6 +307,8 @@ class SessionMachine:
         expected = self._shapes[name]
         axis = self._graph.time_axes[name]
         dtype = DTYPES[next(info.type for info in self._graph.frames if info.name == name)]
+        if array.dtype != dtype and array.dtype.newbyteorder("=") == dtype:
+            array = array.astype(dtype)  # of another byte order, as every door takes it
         fits = array.ndim == len(expected) and array.dtype == dtype
         if not fits or any(
             n != m for a, (n, m) in enumerate(zip(array.shape, expected, strict=True)) if a != axis
