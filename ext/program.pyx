@@ -577,10 +577,6 @@ cdef class Program:
             held += (<Frame>frame).c.held
         return held, self.peak
 
-    def native(self, int k):
-        """Whether instruction k has a handler."""
-        return self.instructions[k].run != NULL
-
 
 include "program/carried.pxi"
 include "program/recurrent.pxi"

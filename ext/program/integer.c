@@ -194,6 +194,26 @@ static int read_channels(const vl_tensor *x, const vl_tensor *scale, const vl_te
     return 1;
 }
 
+/* The output, of that type and laid out as x is where its elements are one run (with channels: a contiguous one),
+ * else as a copy of x that *x becomes, whose block the caller drops; NULL when memory is out. */
+static vl_tensor *beside(vl_frame *f, const vl_instruction *i, const vl_channels *c, int type, vl_tensor *x,
+                         vl_tensor *copy)
+{
+    copy->block = NULL;
+    if (c->channels > 1 ? !vl_is_contiguous(x) : !is_dense(x)) {
+        const vl_tensor *laid = vl_contiguous(f, x, copy);
+        if (!laid)
+            return NULL;
+        *x = *laid;
+    }
+    int8_t order[VL_MOST_AXES];
+    vl_order_of(x, order);
+    vl_tensor *y = vl_new_in_order(f, i, 0, type, x->axes, x->shape, order);
+    if (!y)
+        vl_block_drop(f, copy->block);
+    return y;
+}
+
 /* x, scale, zero point or none; ints: axis, the type without a zero point */
 static int quantize_linear(vl_frame *f, const vl_instruction *i)
 {
@@ -203,21 +223,10 @@ static int quantize_linear(vl_frame *f, const vl_instruction *i)
         !read_channels(x, scale, zero, i->ints[0], &c))
         return VL_DECLINED;
     const int type = zero ? zero->type : (int)i->ints[1];
-    vl_tensor from = *x, copy = {.block = NULL};
-    if (c.channels > 1 ? !vl_is_contiguous(x) : !is_dense(x)) {
-        const vl_tensor *laid = vl_contiguous(f, x, &copy);
-        if (!laid)
-            return VL_NO_MEMORY;
-        from = *laid;
-    }
-    vl_tensor s = *scale, z = zero ? *zero : *scale;
-    int8_t order[VL_MOST_AXES];
-    vl_order_of(&from, order);
-    vl_tensor *y = vl_new_in_order(f, i, 0, type, from.axes, from.shape, order);
-    if (!y) {
-        vl_block_drop(f, copy.block);
+    vl_tensor from = *x, copy, s = *scale, z = zero ? *zero : *scale;
+    vl_tensor *y = beside(f, i, &c, type, &from, &copy);
+    if (!y)
         return VL_NO_MEMORY;
-    }
     vl_quantising q = {.n = c.inner, .x = (const float *)from.data, .out = (uint8_t *)y->data,
                        .low = type == VL_I8 ? -128 : 0, .high = type == VL_I8 ? 127 : 255};
     for (int64_t o = 0; o < c.outer; o++)
@@ -238,21 +247,10 @@ static int dequantize_linear(vl_frame *f, const vl_instruction *i)
     if (!vl_is_bytes(x) || (vl_has_in(i, 2) && (!zero || zero->type != x->type)) ||
         !read_channels(x, scale, zero, i->ints[0], &c))
         return VL_DECLINED;
-    vl_tensor from = *x, copy = {.block = NULL};
-    if (c.channels > 1 ? !vl_is_contiguous(x) : !is_dense(x)) {
-        const vl_tensor *laid = vl_contiguous(f, x, &copy);
-        if (!laid)
-            return VL_NO_MEMORY;
-        from = *laid;
-    }
-    vl_tensor s = *scale, z = zero ? *zero : *scale;
-    int8_t order[VL_MOST_AXES];
-    vl_order_of(&from, order);
-    vl_tensor *y = vl_new_in_order(f, i, 0, VL_F32, from.axes, from.shape, order);
-    if (!y) {
-        vl_block_drop(f, copy.block);
+    vl_tensor from = *x, copy, s = *scale, z = zero ? *zero : *scale;
+    vl_tensor *y = beside(f, i, &c, VL_F32, &from, &copy);
+    if (!y)
         return VL_NO_MEMORY;
-    }
     const char *at = from.data;
     float *to = (float *)y->data;
     for (int64_t o = 0; o < c.outer; o++)
