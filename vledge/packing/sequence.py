@@ -39,6 +39,7 @@ class PackedSequence(_Fields):
 
     Source: ``torch.nn.utils.rnn.PackedSequence``.
 
+    >>> from vledge.packing import pack_sequence
     >>> pack_sequence([np.array([1, 2, 3]), np.array([4, 5])])
     PackedSequence(data=array([1, 4, 2, 5, 3]), batch_sizes=array([2, 2, 1]), \
 sorted_indices=None, unsorted_indices=None)

@@ -44,6 +44,7 @@ def pad_packed_sequence(
 
     Source: ``torch.nn.utils.rnn.pad_packed_sequence``.
 
+    >>> from vledge.packing import pack_sequence
     >>> packed = pack_sequence([np.array([1]), np.array([2, 3])], enforce_sorted=False)
     >>> pad_packed_sequence(packed, batch_first=True, padding_value=-1)
     (array([[ 1, -1],
@@ -87,6 +88,7 @@ def unpack_sequence(packed_sequences: PackedSequence) -> list[np.ndarray]:
 
     Source: ``torch.nn.utils.rnn.unpack_sequence``; no padded batch is made on the way.
 
+    >>> from vledge.packing import pack_sequence
     >>> unpack_sequence(pack_sequence([np.array([1]), np.array([2, 3])], enforce_sorted=False))
     [array([1]), array([2, 3])]
     """
