@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from vledge.errors import UnsupportedError
+from vledge.graph.described import NodeArg
 from vledge.model.element_types import DTYPES, NAMES
-
-if TYPE_CHECKING:
-    from vledge.graph.session import InferenceSession
 
 __all__ = ["IOBinding", "OrtValue"]
 
@@ -86,6 +84,21 @@ class OrtValue:
         self._array[...] = np_arr
 
 
+class Session(Protocol):
+    """An ``InferenceSession``, as far as a binding needs one."""
+
+    def get_outputs(self) -> Sequence[NodeArg]: ...
+
+    def run(
+        self,
+        output_names: None,
+        input_feed: dict[str, Any],
+        run_options: Any,
+        *,
+        out: list[np.ndarray | None],
+    ) -> list[Any]: ...
+
+
 class IOBinding:
     """The inputs and outputs of runs, set once; made by ``session.io_binding()``.
 
@@ -94,7 +107,7 @@ class IOBinding:
     one gave. Outputs that are bound to no array of the caller's are new at each run.
     """
 
-    def __init__(self, session: InferenceSession) -> None:
+    def __init__(self, session: Session) -> None:
         self._session = session
         self._inputs: dict[str, Any] = {}
         self._places = {info.name: at for at, info in enumerate(session.get_outputs())}

@@ -10,7 +10,7 @@ import numpy as np
 from vledge.errors import UnsupportedError
 from vledge.formats import holds_graph, load_weights
 from vledge.graph.operators.recurrent import TORCH_ORDER
-from vledge.graph.session import read_model
+from vledge.graph.read import read_model
 from vledge.model.definition import Graph, Model, Node, ValueInfo
 from vledge.nn import RecurrentLayer, recognize
 from vledge.nn.plain_weights import PlainWeights
