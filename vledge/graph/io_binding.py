@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from vledge.errors import UnsupportedError
 from vledge.graph.described import NodeArg
@@ -37,7 +38,7 @@ class OrtValue:
     @staticmethod
     def ortvalue_from_shape_and_type(
         shape: Sequence[int],
-        element_type: Any = np.float32,
+        element_type: DTypeLike = np.float32,
         device_type: str = "cpu",
         device_id: int = 0,
     ) -> OrtValue:
@@ -130,7 +131,7 @@ class IOBinding:
         name: str,
         device_type: str,
         device_id: int,
-        element_type: Any,
+        element_type: DTypeLike,
         shape: Sequence[int],
         buffer_ptr: int,
     ) -> None:
@@ -149,7 +150,7 @@ class IOBinding:
         name: str,
         device_type: str = "cpu",
         device_id: int = 0,
-        element_type: Any = None,
+        element_type: DTypeLike | None = None,
         shape: Sequence[int] | None = None,
         buffer_ptr: int | None = None,
     ) -> None:
@@ -214,17 +215,17 @@ def _require_cpu(device_type: str) -> None:
         raise UnsupportedError(f"all runs are on the CPU, there is no device {device_type!r}")
 
 
-def _dtype(element_type: Any) -> np.dtype:
+def _dtype(element_type: DTypeLike | None) -> np.dtype:
     """Of NumPy's dtypes, or ONNX's numbers for them."""
     if isinstance(element_type, int) and not isinstance(element_type, bool):
-        name = NAMES.get(element_type, "")
-        if name not in DTYPES:
+        dtype: np.dtype | None = DTYPES.get(NAMES.get(element_type, ""))
+        if dtype is None:
             raise ValueError(f"element_type {element_type} is none of ONNX's that are known here")
-        return DTYPES[name]
+        return dtype
     return np.dtype(element_type)
 
 
-def _at(address: int, element_type: Any, shape: Sequence[int]) -> np.ndarray:
+def _at(address: int, element_type: DTypeLike | None, shape: Sequence[int]) -> np.ndarray:
     """The array that stands at an address."""
     dtype, sizes = _dtype(element_type), tuple(int(size) for size in shape)
     if min(sizes, default=0) < 0:
@@ -239,4 +240,5 @@ def _at(address: int, element_type: Any, shape: Sequence[int]) -> np.ndarray:
     if not count:
         return np.empty(sizes, dtype)
     memory = (ctypes.c_char * count).from_address(address)
-    return np.ndarray(sizes, dtype, buffer=memoryview(memory).cast("B"))
+    array: np.ndarray = np.ndarray(sizes, dtype, buffer=memoryview(memory).cast("B"))
+    return array

@@ -17,6 +17,7 @@ from vledge.errors import UnsupportedError
 from vledge.graph.native.emit import Emitted
 from vledge.graph.native.work import operations
 from vledge.graph.plan import Plan
+from vledge.model.definition import Node
 
 if TYPE_CHECKING:
     from vledge._ext.program import Event, Seen
@@ -201,7 +202,7 @@ def _moved(operators: tuple[str, ...], inputs: Sequence[Seen], outputs: Sequence
     return sum(dtype.itemsize * int(np.prod(shape)) for dtype, shape, _ in values)
 
 
-def _name(nodes: Sequence[Any]) -> str:
+def _name(nodes: Sequence[Node]) -> str:
     node = nodes[0]
     return node.name or next((name for name in node.outputs if name), node.op_type)
 

@@ -264,7 +264,7 @@ def _chunks(once: _Run, case: Case, reference: Reference) -> Arrays:
 def _sequences(case: Case, reference: Reference) -> int:
     for name, array in case.inputs.items():
         if "batch" in reference.axes.get(name, {}):
-            return array.shape[reference.axes[name]["batch"]]
+            return int(array.shape[reference.axes[name]["batch"]])
     raise ValueError("no input has a batch axis")
 
 
