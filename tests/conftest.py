@@ -3,6 +3,7 @@
 import pytest
 
 from vledge._ext import isa
+from vledge.cli import main
 
 
 @pytest.fixture(params=isa.runnable())
@@ -33,3 +34,15 @@ def integers(request):
     yield request.param
     isa.select_integers(None)
     isa.select(before)
+
+
+@pytest.fixture
+def vledge_command(capsys):
+    """Runs the command in this process: its status, what it printed, and what it said."""
+
+    def run(*arguments):
+        status = main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return run

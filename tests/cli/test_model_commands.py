@@ -9,20 +9,9 @@ import pytest
 import vledge
 from tests.graph.models import model_bytes, node
 from tests.graph.test_recurrent import UNSORTED, make_inputs, make_model
-from vledge.cli import main
 
 JAPANESE_VOWELS = Path(__file__).parents[2] / "models" / "japanese_vowels" / "model.onnx"
 X = np.arange(6, dtype=np.float32).reshape(2, 3)
-
-
-@pytest.fixture
-def vledge_command(capsys):
-    def run(*arguments):
-        status = main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture

@@ -7,21 +7,10 @@ import numpy as np
 import pytest
 
 from tests.graph.models import helper, model_bytes, node
-from vledge.cli import main
 
 JAPANESE_VOWELS = Path(__file__).parents[2] / "models" / "japanese_vowels" / "model.onnx"
 FLOAT = helper.np_dtype_to_tensor_dtype(np.dtype(np.float32))
 INT64 = helper.np_dtype_to_tensor_dtype(np.dtype(np.int64))
-
-
-@pytest.fixture
-def vledge_command(capsys):
-    def run(*arguments):
-        status = main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture

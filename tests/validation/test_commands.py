@@ -15,7 +15,6 @@ import pytest
 import vledge
 from tests.graph.models import model_bytes, node
 from tests.peers import peer
-from vledge.cli import main
 from vledge.validation import read
 
 peer("onnxruntime")
@@ -23,16 +22,6 @@ torch = peer("torch")
 
 ROOT = Path(vledge.__file__).parents[1]
 VOWELS = ROOT / "models" / "japanese_vowels" / "model.onnx"
-
-
-@pytest.fixture
-def vledge_command(capsys):
-    def run(*arguments):
-        status = main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture
