@@ -4,11 +4,9 @@ import numpy as np
 
 from benchmarks.measuring.workloads import Inputs, Workload
 from benchmarks.peers.contestant import Array, Outputs
+from vledge.recurrent.cells import in_order
 
 __all__ = ["build", "feeds", "outputs"]
-
-# ONNX's gate order as indices into torch's: LSTM i,o,f,c from i,f,g,o; GRU z,r,h from r,z,n.
-GATES = {"LSTM": (0, 3, 1, 2), "GRU": (1, 0, 2)}
 
 
 def build(workload: Workload, weights: dict[str, Array]) -> bytes:
@@ -91,8 +89,7 @@ def build(workload: Workload, weights: dict[str, Array]) -> bytes:
 
 
 def _reorder(cell: str, value: Array) -> Array:
-    gates = np.split(value, len(GATES[cell]))
-    return np.concatenate([gates[k] for k in GATES[cell]])
+    return in_order(cell, value, "PyTorch", "ONNX")
 
 
 def feeds(workload: Workload, inputs: Inputs) -> dict[str, np.ndarray]:

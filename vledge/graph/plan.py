@@ -23,9 +23,9 @@ from vledge.graph.passes import Program, simplify
 from vledge.graph.passes.program import captured
 from vledge.graph.prepared import Fallback, Prepared, blamed, prepare, several
 from vledge.graph.values import as_value
+from vledge.lengths.model_strategy import MODEL_STRATEGY
 from vledge.model.definition import Graph, Model, Node
 from vledge.model.element_types import element_of
-from vledge.nn.model_strategy import MODEL_STRATEGY
 
 __all__ = [
     "NEWEST_OPSET",

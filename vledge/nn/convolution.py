@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from vledge.nn.correlation import Kernel
+from vledge.convolution.correlation import Kernel
+from vledge.convolution.windows import window_of
 from vledge.nn.dtype import checked_input, float_dtype, require_cpu
 from vledge.nn.packed import PackedModule
-from vledge.nn.plain_weights import layer_weights
-from vledge.nn.windows import window_of
+from vledge.weights.plain import layer_weights
 
 __all__ = ["Conv1d"]
 

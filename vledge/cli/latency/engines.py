@@ -15,13 +15,11 @@ import numpy as np
 
 from vledge.errors import MissingDependencyError, UnsupportedError
 from vledge.nn.recurrent import RNN, RecurrentBase
+from vledge.recurrent.cells import KINDS, in_order
 
 __all__ = ["ENGINES", "Step"]
 
 Step = Callable[[], np.ndarray]  # one step on the frame that it was made with; its output
-
-# ONNX's gate order as indices into torch's: LSTM i,o,f,c from i,f,g,o; GRU z,r,h from r,z,n.
-_ORDER = {"LSTM": (0, 3, 1, 2), "GRU": (1, 0, 2), "RNN": (0,)}
 
 
 def vledge_step(layer: RecurrentBase, x: np.ndarray) -> Step:
@@ -76,7 +74,7 @@ def _bind_output(binding: Any, name: str, array: np.ndarray) -> None:
 
 def _require_torchs(layer: RecurrentBase) -> None:
     """UnsupportedError for what the other runtimes' layers would be another layer."""
-    if layer._activations is not None or not getattr(layer, "reset_after", True):
+    if layer.stack.directions[0].activations is not None or not getattr(layer, "reset_after", True):
         raise UnsupportedError(f"{layer!r} is compared with torch's equations only: it has others")
 
 
@@ -119,11 +117,10 @@ def _onnx_model(layer: RecurrentBase, rows: int) -> bytes:
     _require_torchs(layer)
     kind = type(layer).__name__
     arrays = layer.state_dict()
-    gates, size = _ORDER[kind], layer.hidden_size
+    size = layer.hidden_size
 
     def ordered(name: str) -> np.ndarray:
-        parts = np.split(arrays[name], len(gates))
-        return np.concatenate([parts[gate] for gate in gates])
+        return in_order(kind, arrays[name], "PyTorch", "ONNX")
 
     def info(name: str, *shape: int) -> Any:
         return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
@@ -137,9 +134,9 @@ def _onnx_model(layer: RecurrentBase, rows: int) -> bytes:
             both = [ordered(f"bias_{part}_l{index}") for part in ("ih", "hh")]
             values.append(np.concatenate(both))
         else:
-            values.append(np.zeros(2 * len(gates) * size, np.float32))
+            values.append(np.zeros(2 * len(KINDS[kind].gates) * size, np.float32))
         weights += [numpy_helper.from_array(v[None], n) for n, v in zip(names, values, strict=True)]
-        states = [f"{s}_{index}" for s in ("hc" if kind == "LSTM" else "h")]
+        states = [f"{s}_{index}" for s in KINDS[kind].states]
         inputs += [info(state, 1, rows, size) for state in states]
         outputs += [info(f"{state}_n", 1, rows, size) for state in states]
         y = "y" if index == layer.num_layers - 1 else f"y_{index}"
