@@ -111,7 +111,7 @@ def _record(made: Any) -> dict[str, Any]:
         "sequences": len(made.lengths),
         "steps": int(made.lengths.sum()),
         "padding": made.padding,
-        "layers": [asdict(shape) for shape in made.shapes],
+        "layers": [shape._asdict() for shape in made.shapes],
         "form": made.form,
         "threads": made.threads,
         "memory_limit": made.memory_limit,

@@ -92,10 +92,12 @@ def run(
         rules = replace(rules, fill="zero")
     if mask is not None and rules.steps == "longest":
         raise ValueError('steps="longest" cuts off the padding of lengths; a mask has none')
-    strategy = natural(batch.form).name if strategy is None else strategy
+    run_batch: Run = auto
     if strategy != AUTO:
-        named(strategy).refuse_backwards(stack.shape)
-    output, state = _without_empty(stack, batch, hx, rules, _run_of(strategy), options)
+        chosen = natural(batch.form) if strategy is None else named(strategy)
+        chosen.refuse_backwards(stack.shape)
+        run_batch = chosen.run
+    output, state = _without_empty(stack, batch, hx, rules, run_batch, options)
     if isinstance(batch, (PaddedBatch, MaskedBatch)):
         output = _filled(stack, batch, hx, rules, output)
     return output, state

@@ -21,10 +21,12 @@ STRATEGIES: Final[dict[str, Strategy]] = {
 #: The name for what :func:`vledge.plan` ranks first.
 AUTO: Final = "auto"
 
+_NATURAL: Final = {form: one.name for one in STRATEGIES.values() for form in one.natural_for}
+
 
 def natural(form: str) -> Strategy:
     """The strategy that runs a form as it is."""
-    return next(one for one in STRATEGIES.values() if form in one.natural_for)
+    return STRATEGIES[_NATURAL[form]]
 
 
 def named(strategy: str) -> Strategy:

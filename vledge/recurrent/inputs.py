@@ -33,7 +33,8 @@ def checked_packed(shape: LayerShape, packed: PackedSequence) -> PackedSequence:
             f"input must have 2 dimensions, got {packed.data.ndim}: a PackedSequence of "
             "[sum of lengths, features]"
         )
-    return packed._replace(data=checked_features(shape, native(packed.data), "input"))
+    data = checked_features(shape, native(packed.data), "input")
+    return packed if data is packed.data else packed._replace(data=data)
 
 
 def checked_sequences(shape: LayerShape, sequences: Sequence[Any]) -> list[np.ndarray]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from vledge.recurrent.cells import Kind, kind_of
 
 __all__ = ["LayerShape"]
+
+_DTYPES: Final[dict[int, np.dtype]] = {4: np.dtype(np.float32), 8: np.dtype(np.float64)}
 
 
 class LayerShape(NamedTuple):
@@ -31,7 +33,7 @@ class LayerShape(NamedTuple):
     @property
     def dtype(self) -> np.dtype:
         """float32 or float64."""
-        return np.dtype(f"f{self.itemsize}")
+        return _DTYPES[self.itemsize]
 
     @property
     def directions(self) -> int:

@@ -100,10 +100,12 @@ class Stack:
         def one(directions: list[Direction], data: np.ndarray, h: Any, c: Any) -> Arrays:
             return kernels.run(directions, data, batch_sizes, h, c)
 
-        h_0, c_0 = (reordered(array, packed.sorted_indices) for array in split(hx))
-        data, h_n, c_n = self._through(one, contiguous(packed.data), h_0, c_0)
-        h_n, c_n = (reordered(array, packed.unsorted_indices) for array in (h_n, c_n))
-        return packed._replace(data=data), joined(h_n, c_n)
+        data, before, after = packed.data, packed.sorted_indices, packed.unsorted_indices
+        h_0, c_0 = split(hx)
+        h_0, c_0 = reordered(h_0, before), reordered(c_0, before)
+        data, h_n, c_n = self._through(one, contiguous(data), h_0, c_0)
+        final = joined(reordered(h_n, after), reordered(c_n, after))
+        return packed._replace(data=data), final
 
     def run_padded(
         self,
