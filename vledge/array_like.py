@@ -15,7 +15,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-__all__ = ["ArrayLike", "array_of", "each_sequence", "is_list_of_arrays", "native"]
+__all__ = [
+    "ArrayLike",
+    "array_of",
+    "contiguous",
+    "each_sequence",
+    "is_list_of_arrays",
+    "native",
+    "wrong_dtype",
+]
 
 
 def native(array: np.ndarray) -> np.ndarray:
@@ -59,6 +67,23 @@ def is_list_of_arrays(given: object) -> bool:
         and not hasattr(given, "_fields")
         and any(not isinstance(one, (list, tuple)) and np.ndim(one) > 0 for one in given)
     )
+
+
+def wrong_dtype(name: str, got: np.dtype, expected: np.dtype) -> str:
+    """The sentence for an array of another floating type than the layer's weights."""
+    return (
+        f"{name} is {got} but the layer's weights are {expected}: pass "
+        f"{name}.astype(np.{expected}), or build the layer with dtype=np.{got}"
+        if got in (np.float32, np.float64)
+        else f"{name} is {got} but the layer's weights are {expected}: pass "
+        f"{name}.astype(np.{expected})"
+    )
+
+
+def contiguous(array: np.ndarray) -> np.ndarray:
+    """The array, or a copy in C order at an aligned address, which 32-bit Arm insists on."""
+    array = np.ascontiguousarray(array)
+    return array if array.flags.aligned else array.copy()
 
 
 def each_sequence(forward: Callable[..., Any]) -> Callable[..., Any]:

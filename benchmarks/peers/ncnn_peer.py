@@ -11,11 +11,10 @@ import numpy as np
 
 from benchmarks.measuring.workloads import Inputs, Workload
 from benchmarks.peers.contestant import Array, Contestant, Outputs
+from vledge.recurrent.cells import in_order
 
 __all__ = ["notes", "prepare", "version"]
 
-# ncnn's gate order as indices into torch's: LSTM i,f,o,g from i,f,g,o; GRU r,u,n is torch's.
-GATES = {"LSTM": (0, 1, 3, 2), "GRU": (0, 1, 2)}
 PARAM_MAGIC = "7767517"
 FLOAT32_TAG = np.zeros(1, np.int32).tobytes()
 
@@ -85,15 +84,15 @@ def _files(workload: Workload, weights: dict[str, Array]) -> tuple[str, bytes]:
 def _block(workload: Workload, weights: dict[str, Array], name: str) -> Array:
     """A weight or bias in ncnn's gate order; a GRU keeps its two biases of n apart."""
     if not name.startswith("bias"):
-        gates = np.split(weights[name], workload.gates)
-        return np.concatenate([gates[k] for k in GATES[workload.cell]])
+        return in_order(workload.cell, weights[name], "PyTorch", "ncnn")
     suffix = name.removeprefix("bias")
     bias_ih = np.split(weights["bias_ih" + suffix], workload.gates)
     bias_hh = np.split(weights["bias_hh" + suffix], workload.gates)
     if workload.cell == "GRU":
         parts = [bias_ih[0] + bias_hh[0], bias_ih[1] + bias_hh[1], bias_ih[2], bias_hh[2]]
     else:
-        parts = [bias_ih[k] + bias_hh[k] for k in GATES["LSTM"]]
+        parts = [one + other for one, other in zip(bias_ih, bias_hh, strict=True)]
+        return in_order("LSTM", np.concatenate(parts), "PyTorch", "ncnn")
     return np.concatenate(parts)
 
 

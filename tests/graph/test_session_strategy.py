@@ -19,8 +19,8 @@ from tests.graph.test_recurrent import (
     make_inputs,
     make_model,
 )
+from tests.lengths.spies import spied
 from tests.peers import peer
-from vledge.lengths import strategies
 
 WHOLE = {"padded": {}, "packed": {}, "masked": {}, "bucketed": {"rows": 2}, "auto": {}}
 FORWARDS = {"lanes": {"lanes": 2}, "streaming": {"window": 3}}
@@ -31,14 +31,7 @@ FULL = np.full(5, 7, np.int32)
 def ran(monkeypatch):
     """The strategies that run, as they do."""
     names = []
-    for name, function in strategies.STRATEGIES.items():
-
-        def spy(layer, batch, hx, name=name, function=function, **options):
-            names.append(name)
-            return function(layer, batch, hx, **options)
-
-        monkeypatch.setitem(strategies.STRATEGIES, name, spy)
-    monkeypatch.setattr(strategies, "check_options", lambda strategy, options: None)
+    spied(monkeypatch, lambda name, *_: names.append(name))
     return names
 
 
@@ -172,14 +165,8 @@ def test_auto_runs_what_the_plan_ranks_first_within_its_limit():
         lengths, vledge.nn.GRU(6, HIDDEN), form="padded", memory_limit=limit
     ).best.strategy
     tried = []
-    original = strategies.STRATEGIES[best]
-
-    def spy(*arguments, **options):
-        tried.append(best)
-        return original(*arguments, **options)
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(strategies.STRATEGIES, best, spy)
+        spied(patch, lambda name, *_: tried.append(name))
         actual = session.run(None, feed, strategy="auto", memory_limit=limit)
     assert tried == [best]
     same(actual, session.run(None, feed))
@@ -262,18 +249,20 @@ def test_threads_have_a_strategy_each():
         list(pool.map(call, range(200)))
 
 
-def test_a_node_keeps_its_weights_once():
-    """The layer that a strategy runs has the node's own packed weights."""
+def test_a_node_keeps_its_weights_once(monkeypatch):
+    """The stack that a strategy runs is the one that runs without."""
     model, feed = make_model("GRU", make_inputs("GRU", "bidirectional", lengths=UNSORTED),
                              {"direction": "bidirectional"})  # fmt: skip
     session = vledge.InferenceSession(model)
+    ran = []
+    spied(monkeypatch, lambda name, stack, _: ran.append(stack))
     session.run(None, feed, strategy="packed")
     (held,) = [
         value.weights
         for value in session._plan.function.__wrapped__.__globals__.values()
         if hasattr(value, "weights")
     ]
-    assert held.layer._layers[0] == held.packed
+    assert ran == [held.stack]
 
 
 @pytest.mark.parametrize("op_type", OPS)

@@ -389,7 +389,9 @@ def test_a_wrong_state_is_refused(strategy):
     run = {"lengths": (3, 2), "strategy": strategy}
     with pytest.raises(TypeError, match=r"hx must be a tuple \(h_0, c_0\)"):
         layer(x, h, **run)
-    with pytest.raises(RuntimeError, match=r"Expected c_0 size \(1, 2, 7\), got \[1, 1, 7\]"):
+    with pytest.raises(
+        RuntimeError, match=r"Expected hidden\[1\] size \(1, 2, 7\), got \[1, 1, 7\]"
+    ):
         layer(x, (h, c[:, :1]), **run)
     with pytest.raises(ValueError, match="h_0"):
         layer(x, (h.astype("f8"), c), **run)

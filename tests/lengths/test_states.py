@@ -21,7 +21,9 @@ def test_given_is_checked_converted_and_copied():
     assert state[0].dtype == state[1].dtype == np.float64
     state[0][:] = 0
     assert h.any()
-    with pytest.raises(RuntimeError, match=r"Expected h_0 size \(1, 2, 7\), got \[1, 3, 7\]"):
+    with pytest.raises(
+        RuntimeError, match=r"Expected hidden\[0\] size \(1, 2, 7\), got \[1, 3, 7\]"
+    ):
         vledge.initial_state(layer, 2, (h, c))
     with pytest.raises(TypeError, match="hx must be a tuple"):
         vledge.initial_state(layer, 3, h)

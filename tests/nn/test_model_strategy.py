@@ -7,8 +7,8 @@ import pytest
 
 import vledge
 from tests.lengths.cases import LENGTHS, assert_same, make_layer, make_sequences, rectangle
+from tests.lengths.spies import spied
 from vledge import nn
-from vledge.lengths import strategies
 
 N = np.array(LENGTHS["drawn"])
 WHOLE = {"padded": {}, "packed": {}, "bucketed": {"rows": 2}, "auto": {}}
@@ -50,14 +50,7 @@ class Tagger(nn.Module):
 def ran(monkeypatch):
     """(strategy, layer) of each call, as it comes."""
     calls = []
-    for name, function in strategies.STRATEGIES.items():
-
-        def spy(layer, batch, hx, *, name=name, function=function, **options):
-            calls.append((name, type(layer).__name__))
-            return function(layer, batch, hx, **options)
-
-        spy.__signature__ = strategies.signature(function)
-        monkeypatch.setitem(strategies.STRATEGIES, name, spy)
+    spied(monkeypatch, lambda name, stack, _: calls.append((name, stack.cell.kind.name)))
     return calls
 
 
@@ -96,9 +89,9 @@ def test_auto_plans_for_each_layer(ran, monkeypatch):
     model, planned = Tagger(), []
     original = vledge.planning.choice.choose
 
-    def choose(layer, batch, **options):
-        planned.append((type(layer).__name__, options))
-        return original(layer, batch, **options)
+    def choose(shape, batch, **options):
+        planned.append((shape.kind.name, options))
+        return original(shape, batch, **options)
 
     monkeypatch.setattr("vledge.planning.choice.choose", choose)
     model(batch(), N, strategy="auto", memory_limit=50_000_000)

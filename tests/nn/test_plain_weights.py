@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vledge import nn
-from vledge.nn.plain_weights import WRAPPERS, PlainWeights, plain_name
+from vledge.weights.plain import WRAPPERS, PlainWeights, plain_name
 
 RNG = np.random.default_rng(7)
 

@@ -8,11 +8,15 @@ import pytest
 
 import vledge
 from tests.lengths.cases import assert_same, make_layer, make_sequences, rectangle
+from tests.lengths.spies import spied
 from vledge import nn
-from vledge.planning.costs import KEPT_BYTES, Overhead
+from vledge.lengths.lanes import rounds
+from vledge.lengths.running import check_options
+from vledge.lengths.strategies import STRATEGIES
+from vledge.lengths.work import FORMS, Case, Overhead
+from vledge.planning.costs import KEPT_BYTES
 from vledge.planning.defaults import DEFAULT
 from vledge.planning.shapes import LayerShape
-from vledge.planning.work import OPTIONS, Case, rounds
 
 MIXED = [400, 3, 17, 90, 5, 5, 44] * 30
 
@@ -195,16 +199,8 @@ def test_auto_gives_what_every_strategy_gives(kind, bidirectional):
 
 
 def test_auto_runs_what_the_plan_ranks_first(monkeypatch):
-    from vledge.lengths import strategies
-
     ran = []
-    for name, function in strategies.STRATEGIES.items():
-
-        def spy(*arguments, name=name, function=function, **options):
-            ran.append((name, options))
-            return function(*arguments, **options)
-
-        monkeypatch.setitem(strategies.STRATEGIES, name, spy)
+    spied(monkeypatch, lambda name, _, options: ran.append((name, options)))
     monkeypatch.setattr("vledge.planning.choice.costs", lambda: DEFAULT)
     layer = make_layer("lstm")
     for lengths in ([200] + [2] * 60, [30] * 6):
@@ -265,10 +261,27 @@ def test_rounds_run_every_step_once(lanes):
     assert all((np.diff(r) <= 0).all() for r in runs)
 
 
-def test_every_strategy_has_options():
-    from vledge.lengths import STRATEGIES
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_a_strategys_file_says_all_of_it(name):
+    strategy = STRATEGIES[name]
+    assert strategy.name == name
+    assert set(strategy.overheads) == set(strategy.forms)
+    for options in (*strategy.options, strategy.small):
+        check_options(name, options)
+    lengths = np.array([300, 40, 40, 40, 40, 40, 3, 1])
+    shape = LayerShape("lstm", 8, 8)
+    for form in strategy.forms:
+        case = Case(lengths, form, 300)
+        done = [strategy.work(case, shape, **options) for options in strategy.options]
+        assert all(sum(int(run.sum()) for run in one.runs) == case.total for one in done)
+        peaks = [one.peak for one in done]
+        assert peaks[-1] <= peaks[0]
+        assert all(strategy.reason(case, one) for one in done)
 
-    assert list(OPTIONS) == list(STRATEGIES)
+
+def test_every_form_has_one_strategy_that_runs_it_as_it_is():
+    natural = [form for strategy in STRATEGIES.values() for form in strategy.natural_for]
+    assert sorted(natural) == sorted(FORMS)
     assert Case(np.array([3, 1]), "list", 3).rectangle == 6
 
 

@@ -36,7 +36,12 @@ def direction_over(layer, params, data, state):
     batch_sizes = np.full(len(data), data.shape[1])
     rows = data.reshape(-1, data.shape[2])
     output, h, c = reference.run(
-        layer._cell, params, rows, batch_sizes, *state, activations=layer._activations
+        layer.stack.cell.name,
+        params,
+        rows,
+        batch_sizes,
+        *state,
+        activations=layer.stack.directions[0].activations,
     )
     return output.reshape(*data.shape[:2], h.shape[1]), (h, c)
 
@@ -47,7 +52,7 @@ def by_definition(layer, x, cuts, lookahead):
     In every call the layers run whole over the frames that wait: forward directions from the state
     at the end of the chunk before, reverse ones from zeros.
     """
-    zeros = np.zeros((x.shape[1], layer._width)), np.zeros((x.shape[1], layer.hidden_size))
+    zeros = np.zeros((x.shape[1], layer.shape.width)), np.zeros((x.shape[1], layer.hidden_size))
     states = [zeros] * layer.num_layers
     outputs, start = [], 0
     for end, ahead in [*((end, lookahead) for end in np.cumsum(cuts)), (len(x), 0)]:
@@ -126,7 +131,7 @@ def test_steps_and_chunks_of_one_frame_are_the_same(make, batch_first):
     one, many = (layer.stream(batch=BATCH, lookahead=2) for _ in range(2))
     for t, frame in enumerate(x):
         chunk = many.push(np.expand_dims(frame, axis))
-        out = np.full((BATCH, 2 * layer._width), np.nan, np.float32)
+        out = np.full((BATCH, 2 * layer.shape.width), np.nan, np.float32)
         step = one.step(frame, out=out)
         if t < 2:
             assert step is None
@@ -166,7 +171,7 @@ def test_saved_and_loaded_with_the_frames_that_wait(make, tmp_path):
     path, kept = tmp_path / "state.safetensors", stream.state
     stream.save(path)
     np.testing.assert_array_equal(kept["waiting"], x[5:9])
-    assert kept["h"].shape == (layer.num_layers, BATCH, layer._width)
+    assert kept["h"].shape == (layer.num_layers, BATCH, layer.shape.width)
     rest = [stream.push(x[9:11]), stream.push(x[11:]), stream.flush()]
     other = layer.stream(batch=BATCH, lookahead=4)
     other.state = kept

@@ -16,6 +16,7 @@ from vledge.cli.recurrent_layer import load_layer
 from vledge.cli.table import rows
 from vledge.errors import MissingDependencyError
 from vledge.nn.recurrent import RecurrentBase
+from vledge.recurrent.cells import KINDS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.steps < 1:
         raise ValueError(f"--steps must be at least 1, got {arguments.steps}")
     layer = load_layer(arguments.model, arguments.prefix) if arguments.model else _random(arguments)
-    unfit = layer.bidirectional or layer.proj_size or layer._dtype != np.float32
+    unfit = layer.bidirectional or layer.proj_size or layer.shape.dtype != np.float32
     if unfit or not isinstance(layer, (nn.RNN, nn.GRU, nn.LSTM)):
         raise ValueError(
             "steps are compared for RNN, GRU and LSTM in float32, of one direction, not projected"
@@ -84,13 +85,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _random(arguments: argparse.Namespace) -> RecurrentBase:
-    layer: RecurrentBase = getattr(nn, arguments.cell)(
-        arguments.input_size, arguments.hidden_size, arguments.layers
-    )
     rng, bound = np.random.default_rng(0), arguments.hidden_size**-0.5
-    layer.load_state_dict(
-        {n: rng.uniform(-bound, bound, d.shape) for n, d in layer._declared.items()}
-    )
+    weights = {}
+    for number in range(arguments.layers):
+        inputs = arguments.hidden_size if number else arguments.input_size
+        shapes = KINDS[arguments.cell].shapes(inputs, arguments.hidden_size)
+        for name, shape in shapes.items():
+            weights[f"{name}_l{number}"] = rng.uniform(-bound, bound, shape).astype(np.float32)
+    layer: RecurrentBase = getattr(nn, arguments.cell).from_weights(weights)
     return layer
 
 

@@ -16,8 +16,8 @@ from vledge.cli.table import rows, size
 from vledge.formats import holds_graph, read_checkpoint
 from vledge.formats.source import FORMATS
 from vledge.nn import recognize
-from vledge.nn.plain_weights import PlainWeights
-from vledge.nn.recognize import RecurrentLayer
+from vledge.recurrent.recognize import RecurrentLayer
+from vledge.weights.plain import PlainWeights
 
 if TYPE_CHECKING:
     from vledge.formats.keras.recurrent import RecurrentSummary

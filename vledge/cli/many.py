@@ -21,7 +21,7 @@ from vledge.cli.recurrent_layer import keras_layer
 from vledge.cli.table import rows
 from vledge.formats import load_weights
 from vledge.lengths import last_output, run_many
-from vledge.nn.plain_weights import plain_name
+from vledge.weights.plain import plain_name
 
 Source = tuple[str, Callable[[], np.ndarray]]
 

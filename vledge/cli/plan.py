@@ -111,7 +111,7 @@ def _record(made: Any) -> dict[str, Any]:
         "sequences": len(made.lengths),
         "steps": int(made.lengths.sum()),
         "padding": made.padding,
-        "layers": [asdict(shape) for shape in made.shapes],
+        "layers": [shape._asdict() for shape in made.shapes],
         "form": made.form,
         "threads": made.threads,
         "memory_limit": made.memory_limit,
@@ -205,7 +205,7 @@ def _model(path: str, name: str | None) -> Any:
 
     found = _nodes(path) if holds_graph(path) else _layers(path)
     if name is not None and name not in found:
-        from vledge.nn.plain_weights import plain_name
+        from vledge.weights.plain import plain_name
 
         name = plain_name(name.rstrip(".") + ".")
     if not found or (name is not None and name not in found):
@@ -240,10 +240,11 @@ def _layers(path: str) -> dict[str, Any]:
 
 def _nodes(path: str) -> dict[str, Any]:
     """Shapes by node, of those that a layer of vledge.nn can be."""
-    from vledge.graph.layers import KINDS, summaries
+    from vledge.graph.layers import summaries
     from vledge.graph.plan import simplified
     from vledge.graph.session import read_model
-    from vledge.planning.shapes import LayerShape
+    from vledge.recurrent.cells import OPERATORS
+    from vledge.recurrent.shape import LayerShape
 
     return {
         node.name: LayerShape(
@@ -254,5 +255,5 @@ def _nodes(path: str) -> dict[str, Any]:
             reverse=node.direction == "reverse",
         )
         for node in summaries(simplified(read_model(path)))
-        if node.kind in KINDS and node.path == "kernel" and node.input_size and node.hidden_size
+        if node.kind in OPERATORS and node.path == "kernel" and node.input_size and node.hidden_size
     }

@@ -8,8 +8,8 @@ from vledge import nn
 from vledge.errors import FormatError
 from vledge.formats import load_weights
 from vledge.formats.source import identified, open_source
-from vledge.nn.plain_weights import plain_name
 from vledge.nn.recurrent import RecurrentBase
+from vledge.weights.plain import plain_name
 
 __all__ = ["keras_layer", "keras_layers", "load_layer"]
 

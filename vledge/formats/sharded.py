@@ -1,4 +1,4 @@
-"""Weights in several files with an index, as transformers writes them, and folders of weights.
+"""Weights in several files with an index, as transformers writes them.
 
 ``model.safetensors.index.json`` and ``pytorch_model.bin.index.json`` map each weight to its file.
 The files must lie beside the index: it must not be able to read what is elsewhere on the machine.
@@ -8,28 +8,23 @@ Source: huggingface_hub's serialization, ``split_state_dict_into_shards_factory`
 import importlib
 import json
 import os
-import re
 import stat
 from pathlib import PurePosixPath
 from typing import Final
 
 from vledge.errors import FormatError
 from vledge.formats.checkpoint import Checkpoint
+from vledge.formats.folder import listed
 from vledge.formats.source import Source, identified, open_source
 from vledge.formats.tensor_view import checked_name
 
-__all__ = ["read", "weights_file"]
+__all__ = ["read"]
 
 MAX_INDEX_BYTES: Final = 32 << 20
 MAX_SHARDS: Final = 1_000
-SHOWN: Final = 10
 
 # Formats that a shard may be of: those that hold named tensors and nothing else.
 _SHARDS: Final = {"safetensors_file", "torch.archive", "torch.legacy"}
-# What stands in a folder, in the order in which transformers looks, and its usual name.
-_FOLDERS: Final = ((".safetensors", "model.safetensors"), (".bin", "pytorch_model.bin"))
-_INDEX: Final = ".index.json"
-_ONE_OF_MANY = re.compile(r".*-\d+-of-\d+\.\w+")
 
 
 def read(source: Source, key: str | None) -> Checkpoint:
@@ -44,7 +39,7 @@ def read(source: Source, key: str | None) -> Checkpoint:
     paths = {shard: _path_of(folder, shard) for shard in shards}
     missing = [shard for shard, path in paths.items() if not os.path.exists(path)]
     if missing:
-        raise FormatError(f"the index names files that are not beside it: {_listed(missing)}")
+        raise FormatError(f"the index names files that are not beside it: {listed(missing)}")
     found: dict[str, Checkpoint] = {}
     owner: dict[str, str] = {}
     for shard, path in paths.items():
@@ -60,7 +55,7 @@ def read(source: Source, key: str | None) -> Checkpoint:
     ]
     if absent:
         raise FormatError(
-            f"weights that are not in the files that the index names: {_listed(absent)}"
+            f"weights that are not in the files that the index names: {listed(absent)}"
         )
     weights = {name: found[s].weights[name] for name, s in places.items() if name in owner}
     skipped = {name: why for shard in found.values() for name, why in shard.skipped.items()}
@@ -135,36 +130,3 @@ def _read_shard(shard: str, path: str) -> Checkpoint:
     except FormatError as error:
         raise FormatError(f"{shard}: {error}") from None
     return checkpoint
-
-
-def weights_file(folder: str) -> str:
-    """The one file of weights, or index of several, in a folder; FormatError if that is not clear.
-
-    safetensors go before torch's files, and transformers' own names before others, as there.
-    """
-    names = sorted(os.listdir(folder))
-    for ending, usual in _FOLDERS:
-        fitting = [
-            name
-            for name in names
-            if name.endswith((ending, ending + _INDEX)) and not _ONE_OF_MANY.fullmatch(name)
-        ]
-        own = [name for name in fitting if name in (usual, usual + _INDEX)]
-        if len(own or fitting) > 1:
-            raise FormatError(f"a folder with several files of weights: {_listed(own or fitting)}")
-        if own or fitting:
-            return os.path.join(folder, (own or fitting)[0])
-    if ".metadata" in names:
-        raise FormatError(
-            "a folder of torch.distributed.checkpoint, which is not read: make one file of it by "
-            "python -m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER FILE"
-        )
-    raise FormatError(
-        "a folder without a file of weights or an index of them (*.safetensors, *.bin, "
-        f"*{_INDEX}); it holds {_listed(names) or 'nothing'}"
-    )
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more

@@ -115,7 +115,7 @@ def file_of(path: str | os.PathLike[str]) -> str:
     name = os.fspath(path)
     if os.path.isdir(name):
         # imported by who has a folder
-        from vledge.formats.sharded import weights_file
+        from vledge.formats.folder import weights_file
 
         return weights_file(name)
     return name

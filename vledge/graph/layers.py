@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,19 +15,12 @@ from vledge.graph.operators.recurrent_loops import SteppedLayer
 from vledge.graph.passes.folding import compute_constants
 from vledge.graph.passes.program import Program
 from vledge.graph.plan import copied, simplified
+from vledge.graph.recurrent_nodes import CELLS, recurrent_nodes
 from vledge.graph.session import read_model
-from vledge.model.definition import Graph, Model, Node
-from vledge.nn.nonlinearity import Nonlinearity, written
+from vledge.model.definition import Model, Node
+from vledge.recurrent.nonlinearity import Nonlinearity, written
 
-__all__ = ["RecurrentSummary", "layer_weights", "recurrent_nodes", "stack_weights", "summaries"]
-
-KINDS = ("LSTM", "GRU", "RNN")
-CELLS = "vledge"  # the domain of cells that a pass put together
-_OPERATORS = {
-    "": KINDS,
-    "com.microsoft": ("DynamicQuantizeLSTM",),
-    CELLS: ("LSTMCell", "GRUCell", "RNNCell", *KINDS),
-}
+__all__ = ["RecurrentSummary", "layer_weights", "stack_weights", "summaries"]
 
 
 @dataclass(frozen=True)
@@ -49,15 +42,6 @@ def summaries(program: Program) -> list[RecurrentSummary]:
     return [_summary(program, node) for node in recurrent_nodes(program.graph)]
 
 
-def recurrent_nodes(graph: Graph) -> Iterator[Node]:
-    """RNN, GRU, LSTM, quantized ones and cells, outer graphs first."""
-    for node in graph.nodes:
-        if node.op_type in _OPERATORS.get(node.domain, ()):
-            yield node
-        for inner in node.subgraphs():
-            yield from recurrent_nodes(inner)
-
-
 def _summary(program: Program, node: Node) -> RecurrentSummary:
     direction = node.attributes.get("direction", "forward")
     notes = [
@@ -77,7 +61,7 @@ def _summary(program: Program, node: Node) -> RecurrentSummary:
     if weights is None:
         path = "kernel" if prepared.cell.kernel(prepared.count) else "generic"
         return RecurrentSummary(name, node.op_type, direction, None, None, path, lengths, notes)
-    path = "kernel" if weights.packed else "quantized" if node.domain else "generic"
+    path = "kernel" if weights.stack else "quantized" if node.domain else "generic"
     return RecurrentSummary(
         name,
         node.op_type,
@@ -232,20 +216,21 @@ def _parts(program: Program, kind: str, node: Node) -> tuple[_Parts, dict[str, A
     weights = prepared.weights
     if weights is None:
         raise UnsupportedError(f"{node}: its weights are made at run time, not constants")
-    cell = prepared.cell.kernel(weights.count)
-    if not weights.packed or cell is None:
+    stack = weights.stack
+    if stack is None:
         raise UnsupportedError(
             f"{node}: vledge.nn.{kind} has no clip, peepholes or input_forget; run the node by "
             "vledge.InferenceSession"
         )
-    if weights.packed[0].reverse:
+    if stack.shape.reverse:
         raise UnsupportedError(f"{node}: vledge.nn.{kind} has no layer that is only reverse")
+    cell = stack.cell.name
     own: dict[str, Any] = {"batch_first": bool(prepared.layout)}
-    own |= _activations(node, kind, cell, [d.activations for d in weights.packed])
+    own |= _activations(node, kind, cell, [d.activations for d in stack.directions])
     if kind == "GRU":
         own["reset_after"] = cell == "gru"
     parts: _Parts = []
-    for direction in weights.packed:
+    for direction in stack.directions:
         arrays = {part: getattr(direction, part)() for part in PARTS}
         known = {part: array for part, array in arrays.items() if array is not None}
         parts.append((direction.reverse, known))

@@ -18,9 +18,9 @@ from vledge.graph.native.emit import Emitted, emit
 from vledge.graph.passes import Program, simplify
 from vledge.graph.prepared import Fallback, prepare
 from vledge.graph.python_function import Compiler, Operators, Run, blame, naming_nodes
+from vledge.lengths.model_strategy import MODEL_STRATEGY
 from vledge.model.definition import Graph, Model
 from vledge.model.element_types import element_of
-from vledge.nn.model_strategy import MODEL_STRATEGY
 
 __all__ = [
     "NEWEST_OPSET",

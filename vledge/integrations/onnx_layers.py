@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from vledge.errors import MissingDependencyError
+from vledge.recurrent.cells import KINDS, in_order
 
 if TYPE_CHECKING:
     import onnx
 
 __all__ = ["layer_model"]
 
-# ONNX's gate order as indices into torch's: LSTM i,o,f,c from i,f,g,o; GRU z,r,h from r,z,n.
-_ORDER: Final = {"LSTM": (0, 3, 1, 2), "GRU": (1, 0, 2), "RNN": (0,)}
 _OPSET: Final = 14
 _IR_VERSION: Final = 8
 
@@ -86,7 +85,7 @@ def layer_model(
         attributes["linear_before_reset"] = 1  # as torch's
     if activations is not None:
         attributes["activations"] = [*activations] * directions
-    letters = ("h", "c") if kind == "LSTM" else ("h",)
+    letters = KINDS[kind].states
     inputs = [info("x", steps, batch, weights["weight_ih_l0"].shape[1])]
     inputs += [info("sequence_lens", batch)] if lengths else []
     last = (steps, batch, directions * size) if joined else (steps, directions, batch, size)
@@ -143,12 +142,10 @@ def _stacked(
     kind: str, weights: Mapping[str, np.ndarray], parts: Sequence[str], suffixes: Sequence[str]
 ) -> np.ndarray:
     """An operand: of each direction the parts, one behind the other, in ONNX's order of gates."""
-
-    def ordered(array: np.ndarray) -> np.ndarray:
-        gates = np.split(array, len(_ORDER[kind]))
-        return np.concatenate([gates[gate] for gate in _ORDER[kind]])
-
-    each = (np.concatenate([ordered(weights[part + s]) for part in parts]) for s in suffixes)
+    each = (
+        np.concatenate([in_order(kind, weights[part + s], "PyTorch", "ONNX") for part in parts])
+        for s in suffixes
+    )
     return np.stack(list(each))
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch.optim.swa_utils import AveragedModel
 
-from vledge.nn.plain_weights import WRAPPERS
+from vledge.weights.plain import WRAPPERS
 
 __all__ = ["bare"]
 

@@ -32,7 +32,6 @@ __all__ = ["Batch", "MaskedBatch", "PackedBatch", "PaddedBatch", "batch_of", "le
 class Batch(Protocol):
     """Sequences in one form, and the ways from it and back to it."""
 
-    natural: str  #: the strategy that runs this form as it is
     form: str  #: list, padded, packed or masked
     lengths: np.ndarray  #: int64 [B], in the caller's order
 
@@ -89,7 +88,7 @@ class _RectangleBatch:
 class PaddedBatch(_RectangleBatch):
     """An array with one row of steps for each sequence, and their lengths."""
 
-    natural = form = "padded"
+    form = "padded"
 
     def __init__(self, data: np.ndarray, lengths: np.ndarray, batch_first: bool) -> None:
         self.data, self.lengths, self.batch_first = data, lengths, batch_first
@@ -128,7 +127,7 @@ class PaddedBatch(_RectangleBatch):
 class MaskedBatch(_RectangleBatch):
     """A padded array and a mask ``[B, T]`` with holes anywhere: what it leaves out never runs."""
 
-    natural = form = "masked"
+    form = "masked"
 
     def __init__(self, data: np.ndarray, mask: np.ndarray, batch_first: bool) -> None:
         self.data, self.mask, self.batch_first = data, mask, batch_first
@@ -183,7 +182,7 @@ class MaskedBatch(_RectangleBatch):
 class PackedBatch:
     """A PackedSequence; the output has its batch sizes and indices."""
 
-    natural = form = "packed"
+    form = "packed"
 
     def __init__(self, data: PackedSequence) -> None:
         self.data, self.lengths = data, lengths_of_packed(data)
@@ -224,7 +223,7 @@ class PackedBatch:
 class _ListBatch:
     """A list of arrays ``[L, *]``."""
 
-    natural, form = "packed", "list"
+    form = "list"
 
     def __init__(self, data: list[np.ndarray]) -> None:
         self.data, self.lengths = data, np.array([len(s) for s in data], np.int64)

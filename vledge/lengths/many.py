@@ -9,16 +9,11 @@ from typing import Any
 import numpy as np
 
 from vledge.lengths.bucketed import buckets
-from vledge.lengths.lanes import (
-    DEFAULT_LANES,
-    Finished,
-    checked_sequence,
-    refuse_backwards,
-    run_lanes,
-)
-from vledge.lengths.states import side_by_side, take
-from vledge.nn.recurrent import RecurrentBase
+from vledge.lengths.lanes import DEFAULT_LANES, LANES, Finished, checked_sequence, run_lanes
 from vledge.packing import PackedSequence, pack_sequence, unpack_sequence
+from vledge.recurrent.shape import LayerShape
+from vledge.recurrent.stack import Stack
+from vledge.recurrent.states import side_by_side, take
 
 __all__ = ["run_many"]
 
@@ -40,7 +35,7 @@ def run_many(
 
     Parameters
     ----------
-    model : recurrent layer, Module or other callable
+    model : recurrent layer, Stack, Module or other callable
         A callable runs ``model(packed)`` on a PackedSequence, or ``model(packed, hx)`` where lanes
         or ``initial_state`` want it to, and gives an output, or a tuple of output and state. An
         output is a PackedSequence, or an array with a row for each sequence.
@@ -75,14 +70,17 @@ def run_many(
     TypeError
         The model gives something else than it must.
     """
-    one_direction = isinstance(model, RecurrentBase) and not model.bidirectional
+    shape = getattr(model, "shape", None)
+    layer = shape if isinstance(shape, LayerShape) else None
+    if isinstance(model, Stack):
+        model = model.run
     if strategy is None:
-        strategy = "lanes" if one_direction else "bucketed"
+        strategy = "lanes" if layer is not None and not layer.bidirectional else "bucketed"
     if lanes < 1:
         raise ValueError(f"lanes must be at least 1, got {lanes}")
     if strategy == "lanes":
-        if isinstance(model, RecurrentBase):
-            refuse_backwards(model, strategy)
+        if layer is not None:
+            LANES.refuse_backwards(layer)
         results = run_lanes(_stateful(model), sequences, lanes, initial_state)
     elif strategy == "bucketed":
         results = _run_buckets(model, sequences, lanes, initial_state)

@@ -4,8 +4,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from vledge.nn.module import Module, Parameter
-from vledge.nn.recognize import RecurrentLayer, recognize
 from vledge.nn.recurrent import GRU, LSTM, RNN
+from vledge.recurrent.recognize import RecurrentLayer, recognize
 
 if TYPE_CHECKING:
     from vledge.nn.activation import (

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 
 from vledge._ext.recurrent import Stepper
-from vledge._ext.weights import GATES, Direction
-from vledge.array_like import array_of
-from vledge.nn.dtype import contiguous, float_dtype, require_cpu, wrong_dtype
+from vledge._ext.weights import Direction
+from vledge.array_like import array_of, contiguous, wrong_dtype
+from vledge.nn.dtype import float_dtype, require_cpu
 from vledge.nn.packed import PackedModule
-from vledge.nn.plain_weights import PlainWeights, plain_name
-from vledge.nn.recognize import read_cell
+from vledge.recurrent.cells import CELLS
+from vledge.recurrent.recognize import read_cell
+from vledge.weights.plain import PlainWeights, plain_name
 
 __all__ = ["GRUCell", "LSTMCell", "RNNCell"]
 
@@ -37,18 +38,14 @@ class CellBase(PackedModule):
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.bias = bias
-        self._cell = cell
+        self._cell = CELLS[cell]
         self._dtype = float_dtype(dtype)
         self._stepper: Stepper | None = None
-        rows = GATES[cell] * hidden_size
-        self.declare("weight_ih", (rows, input_size), self._dtype)
-        self.declare("weight_hh", (rows, hidden_size), self._dtype)
-        if bias:
-            self.declare("bias_ih", (rows,), self._dtype)
-            self.declare("bias_hh", (rows,), self._dtype)
+        for name, shape in self._cell.kind.shapes(input_size, hidden_size, bias).items():
+            self.declare(name, shape, self._dtype)
 
     def _pack(self, arrays: dict[str, Any]) -> Direction:
-        direction = Direction(self._cell, **arrays)
+        direction = Direction(self._cell.name, **arrays)
         self._dtype = direction.dtype
         self._stepper = Stepper([direction])
         return direction
@@ -58,10 +55,10 @@ class CellBase(PackedModule):
         cls, cell: str, weights: Mapping[str, np.ndarray], prefix: str, options: dict[str, Any]
     ) -> Any:
         weights, prefix = PlainWeights.of(weights), plain_name(prefix)
-        stack = read_cell(weights, prefix, GATES[cell], cls.__name__)
+        recognized = read_cell(weights, prefix, CELLS[cell].kind, cls.__name__)
         if options.get("dtype") is None:
-            options["dtype"] = stack.dtype
-        module = cls(**stack.sizes, **options)
+            options["dtype"] = recognized.dtype
+        module = cls(**recognized.sizes, **options)
         module.load_state_dict({name: weights[prefix + name] for name in module._declared})
         return module
 
@@ -104,7 +101,7 @@ class CellBase(PackedModule):
         parts = [str(self.input_size), str(self.hidden_size)]
         if not self.bias:
             parts.append("bias=False")
-        if self._cell == "rnn_relu":
+        if self._cell.name == "rnn_relu":
             parts.append("nonlinearity=relu")
         return ", ".join(parts)
 

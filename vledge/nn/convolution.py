@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from vledge.nn.correlation import Kernel
+from vledge.convolution.correlation import Kernel
+from vledge.convolution.windows import window_of
 from vledge.nn.dtype import checked_input, float_dtype, require_cpu
 from vledge.nn.packed import PackedModule
-from vledge.nn.plain_weights import layer_weights
-from vledge.nn.windows import window_of
+from vledge.weights.plain import layer_weights
 
 __all__ = ["Conv1d"]
 
@@ -53,7 +53,7 @@ class Conv1d(PackedModule):
         self.groups = groups
         self.padding = padding if isinstance(padding, str) else _single(padding)
         self.padding_mode = padding_mode
-        self._pad = self._padding_sides()
+        self.pads = self._padding_sides()
         shape = (out_channels, in_channels // groups, self.kernel_size[0])
         self.declare("weight", shape, dtype)
         if bias:
@@ -76,7 +76,7 @@ class Conv1d(PackedModule):
         return self.padding[0], self.padding[0]
 
     def _pack(self, arrays: dict[str, np.ndarray]) -> Kernel:
-        pads = self._pad if self.padding_mode == "zeros" else (0, 0)
+        pads = self.pads if self.padding_mode == "zeros" else (0, 0)
         window = window_of(self.kernel_size, self.stride, self.dilation, pads)
         return Kernel(arrays["weight"], arrays.get("bias"), window, self.groups)
 
@@ -106,11 +106,11 @@ class Conv1d(PackedModule):
                 f"[{self.in_channels}, T]"
             )
         x = input if input.ndim == 3 else input[None]
-        if any(self._pad) and self.padding_mode != "zeros":
+        if any(self.pads) and self.padding_mode != "zeros":
             mode: Any = _PAD_MODES[self.padding_mode]
-            x = np.pad(x, ((0, 0), (0, 0), self._pad), mode=mode)
+            x = np.pad(x, ((0, 0), (0, 0), self.pads), mode=mode)
         (size,), (dilation,) = self.kernel_size, self.dilation
-        length = x.shape[2] + (sum(self._pad) if self.padding_mode == "zeros" else 0)
+        length = x.shape[2] + (sum(self.pads) if self.padding_mode == "zeros" else 0)
         span = dilation * (size - 1) + 1
         if length < span:
             raise RuntimeError(
@@ -123,7 +123,7 @@ class Conv1d(PackedModule):
     def extra_repr(self) -> str:
         parts = [f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}"]
         parts.append(f"stride={self.stride}")
-        if any(self._pad):
+        if any(self.pads):
             parts.append(f"padding={self.padding!r}")
         if self.dilation != (1,):
             parts.append(f"dilation={self.dilation}")

@@ -1,4 +1,4 @@
-"""Which dtypes and devices layers accept, and what is said of the others."""
+"""torch's ``dtype=`` and ``device=`` arguments: which layers accept."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from vledge.array_like import array_of
+from vledge.array_like import array_of, wrong_dtype
 
 
 def dtype_of(dtype: Any) -> np.dtype:
@@ -72,23 +72,6 @@ def _is_device(given: Any) -> bool:
     except TypeError:
         return True
     return False
-
-
-def wrong_dtype(name: str, got: np.dtype, expected: np.dtype) -> str:
-    """The sentence for an array of another floating type than the layer's weights."""
-    return (
-        f"{name} is {got} but the layer's weights are {expected}: pass "
-        f"{name}.astype(np.{expected}), or build the layer with dtype=np.{got}"
-        if got in (np.float32, np.float64)
-        else f"{name} is {got} but the layer's weights are {expected}: pass "
-        f"{name}.astype(np.{expected})"
-    )
-
-
-def contiguous(array: np.ndarray) -> np.ndarray:
-    """The array, or a copy in C order at an aligned address, which 32-bit Arm insists on."""
-    array = np.ascontiguousarray(array)
-    return array if array.flags.aligned else array.copy()
 
 
 def checked_input(input: Any, dtype: np.dtype) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 from vledge.array_like import array_of, each_sequence
 from vledge.nn.dtype import float_dtype, require_cpu
 from vledge.nn.module import Module
-from vledge.nn.plain_weights import layer_weights
+from vledge.weights.plain import layer_weights
 
 __all__ = ["Embedding", "EmbeddingBag"]
 

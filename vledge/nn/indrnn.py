@@ -88,7 +88,7 @@ class IndRNN(OneState):
         or ``last_norm`` is needed.
         """
         # imported when asked for: most models have no IndRNN
-        from vledge.nn.indrnn_weights import read_indrnn
+        from vledge.recurrent.indrnn_weights import read_indrnn
 
         found = read_indrnn(weights, prefix, batch_norm, last_norm, eps)
         if dtype is None:
@@ -102,15 +102,6 @@ class IndRNN(OneState):
         )
         layer.load_state_dict(found.weights)
         return layer
-
-    def _shapes(self, layer_input: int) -> dict[str, tuple[int, ...]]:
-        shapes: dict[str, tuple[int, ...]] = {
-            "weight_ih": (self.hidden_size, layer_input),
-            "weight_hh": (self.hidden_size,),
-        }
-        if self.bias:
-            shapes["bias_ih"] = (self.hidden_size,)
-        return shapes
 
     def _load_own(self, arrays: dict[str, np.ndarray]) -> None:
         if self.recurrent_clip is not None:

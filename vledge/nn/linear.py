@@ -12,7 +12,7 @@ from vledge.array_like import each_sequence
 from vledge.nn.dtype import checked_input, float_dtype, require_cpu
 from vledge.nn.module import Module
 from vledge.nn.packed import PackedModule
-from vledge.nn.plain_weights import layer_weights
+from vledge.weights.plain import layer_weights
 
 __all__ = ["Identity", "Linear"]
 

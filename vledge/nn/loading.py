@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from vledge.array_like import ArrayLike, array_of
-from vledge.nn.plain_weights import PlainWeights
+from vledge.weights.plain import PlainWeights
 
 __all__ = ["Declared", "LoadResult", "fitting", "load"]
 

@@ -15,9 +15,8 @@ from numpy.typing import DTypeLike
 
 from vledge.array_like import ArrayLike
 from vledge.nn.loading import Declared, LoadResult, fitting, load
-from vledge.nn.model_strategy import call_by_strategy
-from vledge.nn.plain_weights import plain_name
 from vledge.nn.torch_habits import TorchHabits
+from vledge.weights.plain import plain_name
 
 if TYPE_CHECKING:
     from vledge.streaming import Stream
@@ -311,8 +310,16 @@ class Module(TorchHabits):
         and where there was no layer to run; TypeError for options that the strategy has not.
         """
         if "strategy" in kwargs:
-            return call_by_strategy(self, args, kwargs)
+            # imported by who names one: a stream on a board has none
+            from vledge.nn.model_strategy import call_by_strategy
+
+            return call_by_strategy(self.forward, args, kwargs, type(self).__name__, self._name_of)
         return self.forward(*args, **kwargs)
+
+    def _name_of(self, part: Any) -> str:
+        """A sub-module's dotted name; another's class."""
+        names = (name for name, module in self.named_modules() if module is part)
+        return next(names, type(part).__name__)
 
     def stream(self, batch: int = 1, **options: Any) -> Stream:
         """Run the model frame by frame, its state carried from call to call.
@@ -335,7 +342,6 @@ class Module(TorchHabits):
             An output needs frames that are still to come, and no ``lookahead`` is given; or it is,
             and nothing looks ahead. The message says of which layer.
         """
-        # Streams stand above the layers and are imported only by who has one.
         from vledge.streaming.modules import stream
 
         return stream(self, batch, **options)

@@ -1,7 +1,7 @@
-"""RNN, LSTM and GRU: stacked layers over padded or packed sequences, as in torch.
+"""RNN, LSTM and GRU: torch's constructors, arguments and words around a stack that runs.
 
-This module checks arguments and orders states; the numbers come from ``vledge._ext.recurrent``.
-Weights are held once, packed for the kernels; ``state_dict()`` and attributes unpack them.
+What computes, and holds the weights once, laid out for the kernels, is `vledge.recurrent.stack`;
+``state_dict()`` and attributes unpack them.
 """
 
 from __future__ import annotations
@@ -12,25 +12,22 @@ from typing import Any
 
 import numpy as np
 
-from vledge._ext.recurrent import Stack, Stepper, run, run_padded
-from vledge._ext.weights import GATES, Direction
-from vledge.array_like import array_of, native
-from vledge.nn.dtype import contiguous, float_dtype, require_cpu, wrong_dtype
-from vledge.nn.model_strategy import MODEL_STRATEGY
+from vledge._ext.weights import Direction
+from vledge.array_like import array_of
+from vledge.lengths.model_strategy import MODEL_STRATEGY
+from vledge.nn.dtype import float_dtype, require_cpu
 from vledge.nn.module import Module
-from vledge.nn.nonlinearity import Nonlinearity, nonlinearity, written
-from vledge.nn.plain_weights import PlainWeights, plain_name
-from vledge.nn.recognize import read_stack
-from vledge.packing import (
-    PackedSequence,
-    by_length,
-    is_packed,
-    pack_sequence,
-    unpack_sequence,
-    validated,
-)
+from vledge.packing import is_packed, pack_sequence, unpack_sequence, validated
+from vledge.recurrent.cells import CELLS
+from vledge.recurrent.inputs import checked_features, checked_packed, checked_sequences
+from vledge.recurrent.nonlinearity import Nonlinearity, nonlinearity, written
+from vledge.recurrent.recognize import read_stack
+from vledge.recurrent.shape import LayerShape
+from vledge.recurrent.stack import Stack
+from vledge.recurrent.states import State, arrays_of, checked, like
+from vledge.weights.plain import PlainWeights, plain_name
 
-__all__ = ["GRU", "LSTM", "RNN", "OneState"]
+__all__ = ["GRU", "LSTM", "RNN", "OneState", "RecurrentBase"]
 
 
 class RecurrentBase(Module):
@@ -76,12 +73,9 @@ class RecurrentBase(Module):
         self.dropout = dropout
         self.bidirectional = bidirectional
         self.proj_size = proj_size
-        self._cell = cell
+        self._cell = CELLS[cell]
         self._activations = activations
-        self._width = proj_size or hidden_size
         self._dtype = float_dtype(dtype)
-        self._layers: list[list[Direction]] | None = None
-        self._stepper: Stepper | None = None
         self._stack: Stack | None = None
         for suffix, layer_input in self._suffixes():
             for name, shape in self._shapes(layer_input).items():
@@ -89,69 +83,68 @@ class RecurrentBase(Module):
 
     # ---- weights
 
+    @property
+    def shape(self) -> LayerShape:
+        """The layer's sizes, known before its weights are."""
+        return LayerShape(
+            self._cell.kind.key,
+            self.input_size,
+            self.hidden_size,
+            self.num_layers,
+            self.bidirectional,
+            self.proj_size,
+            self._dtype.itemsize,
+        )
+
+    @property
+    def stack(self) -> Stack:
+        """The weights laid out for the kernels, and what runs them.
+
+        Raises RuntimeError where none are loaded.
+        """
+        if self._stack is None:
+            raise RuntimeError(self._unloaded())
+        return self._stack
+
     def _suffixes(self) -> Iterator[tuple[str, int]]:
         """(``l0``, ``l0_reverse``, ``l1``, …) with the input size of each."""
-        directions = 2 if self.bidirectional else 1
-        for layer in range(self.num_layers):
-            layer_input = self.input_size if layer == 0 else directions * self._width
-            for reverse in ("", "_reverse")[:directions]:
+        for layer, layer_input in enumerate(self.shape.layer_inputs):
+            for reverse in ("", "_reverse")[: 2 if self.bidirectional else 1]:
                 yield f"l{layer}{reverse}", layer_input
 
     def _shapes(self, layer_input: int) -> dict[str, tuple[int, ...]]:
-        rows = GATES[self._cell] * self.hidden_size
-        shapes: dict[str, tuple[int, ...]] = {
-            "weight_ih": (rows, layer_input),
-            "weight_hh": (rows, self._width),
-        }
-        if self.bias:
-            shapes.update(bias_ih=(rows,), bias_hh=(rows,))
-        if self.proj_size:
-            shapes["weight_hr"] = (self.proj_size, self.hidden_size)
-        return shapes
+        return self._cell.kind.shapes(layer_input, self.hidden_size, self.bias, self.proj_size)
 
     def _own_state(self) -> dict[str, np.ndarray]:
-        if self._layers is None:
+        if self._stack is None:
             return {}
         return {name: self._array(name) for name in self._declared}
 
     def _array(self, name: str) -> np.ndarray:
-        if self._layers is None:
-            raise RuntimeError(self._unloaded())
         kind, _, suffix = name.rpartition("_l")
         layer, _, reverse = suffix.partition("_")
-        return getattr(self._layers[int(layer)][1 if reverse else 0], kind)()
+        return getattr(self.stack.layers[int(layer)][1 if reverse else 0], kind)()
 
     def _load_own(self, arrays: dict[str, np.ndarray]) -> None:
         if len(arrays) < len(self._declared):
             missing = [name for name in self._declared if name not in arrays]
-            if self._layers is None:
+            if self._stack is None:
                 raise RuntimeError(
                     f"a {type(self).__name__} needs all of its weights at once; without "
                     + ", ".join(missing)
                 )
             arrays = {**self._own_state(), **arrays}
-        directions = []
+        layers: list[list[Direction]] = [[] for _ in range(self.num_layers)]
         for suffix, layer_input in self._suffixes():
             parts = {name: arrays[f"{name}_{suffix}"] for name in self._shapes(layer_input)}
-            reverse = suffix.endswith("_reverse")
-            directions.append(
-                Direction(self._cell, **parts, reverse=reverse, activations=self._activations)
+            number, _, reverse = suffix.removeprefix("l").partition("_")
+            layers[int(number)].append(
+                Direction(
+                    self._cell.name, **parts, reverse=bool(reverse), activations=self._activations
+                )
             )
-        self.share(directions)
-
-    def share(self, directions: list[Direction]) -> None:
-        """Take weights that are laid out for the kernels already, for each layer one or two."""
-        count = 2 if self.bidirectional else 1
-        self._layers = [directions[i : i + count] for i in range(0, len(directions), count)]
-        self._dtype = directions[0].dtype
-        self._stack = Stack(self._layers)
-        self._stepper = None if self.bidirectional else Stepper(directions)
-
-    @property
-    def backwards(self) -> bool:
-        """Whether one of the directions begins at a sequence's end: bidirectional layers, and ONNX
-        nodes that are only reverse."""
-        return self.bidirectional or bool(self._layers and self._layers[0][0].reverse)
+        self._stack = Stack(layers)
+        self._dtype = self._stack.shape.dtype
 
     def flatten_parameters(self) -> None:
         """Nothing to do: weights are laid out for the kernels when they are loaded."""
@@ -159,7 +152,7 @@ class RecurrentBase(Module):
     @property
     def nbytes(self) -> int:
         """Bytes that the weights take, laid out for the kernels; 0 before they are loaded."""
-        return sum(d.nbytes for layer in self._layers or () for d in layer)
+        return 0 if self._stack is None else self._stack.nbytes
 
     @classmethod
     def from_onnx(
@@ -178,7 +171,6 @@ class RecurrentBase(Module):
         only reverse, clip, peepholes, other activations, weights of integers.
         ``linear_before_reset=0`` makes a GRU with ``reset_after=False``.
         """
-        # The graph stands above the layers and is imported only by who has one.
         from vledge.graph.layers import layer_weights
 
         weights, options = layer_weights(path, cls.__name__, node)
@@ -230,10 +222,10 @@ class RecurrentBase(Module):
         cls, cell: str, weights: Mapping[str, np.ndarray], prefix: str, options: dict[str, Any]
     ) -> Any:
         weights, prefix = PlainWeights.of(weights), plain_name(prefix)
-        stack = read_stack(weights, prefix, GATES[cell], cls.__name__)
+        recognized = read_stack(weights, prefix, CELLS[cell].kind, cls.__name__)
         if options.get("dtype") is None:
-            options["dtype"] = stack.dtype
-        layer = cls(**stack.sizes, **options)
+            options["dtype"] = recognized.dtype
+        layer = cls(**recognized.sizes, **options)
         layer.load_state_dict({name: weights[prefix + name] for name in layer._declared})
         return layer
 
@@ -271,7 +263,7 @@ class RecurrentBase(Module):
                     "strategy, and none is given"
                 )
             return self.forward(input, hx)
-        # The strategies stand above the layers and are imported only by who wants one.
+        # imported by who has lengths: a stream on a board has none
         from vledge.lengths import run
 
         return run(
@@ -285,221 +277,60 @@ class RecurrentBase(Module):
             **options,
         )
 
-    def zero_state(self, sequences: int) -> Any:
+    def zero_state(self, sequences: int) -> State:
         """What ``hx=None`` stands for with so many sequences."""
-        count = self.num_layers * (2 if self.bidirectional else 1)
-        h = np.zeros((count, sequences, self._width), self._dtype)
-        lstm = self._cell == "lstm"
-        c = np.zeros((count, sequences, self.hidden_size), self._dtype) if lstm else None
-        return self._joined(h, c)
+        return self.shape.zero_state(sequences)
 
-    def run_padded(
-        self, input: np.ndarray, lengths: np.ndarray, hx: Any = None, batch_first: bool = False
-    ) -> tuple[np.ndarray, Any]:
-        """Run a padded batch as it lies in memory; rows that have ended are skipped.
-
-        Parameters
-        ----------
-        input : ndarray [T, B, input_size], or [B, T, input_size] with ``batch_first``
-        lengths : ndarray of int64 [B], each from 0 to T
-        hx : as the layer's
-
-        Returns
-        -------
-        output : ndarray, as input; zeros past each sequence's end
-        hx : the state at each sequence's own end; the initial state of one of length 0
-        """
-        if self._layers is None:
-            raise RuntimeError(self._unloaded())
-        rows = self._checked_input(array_of(input, "input"), "input")
-        states = self._checked_states(*self._split(hx), len(lengths))
-        order, batch_sizes = by_length(lengths)
-        output, h_n, c_n = self._run_in_place(rows, batch_sizes, order, *states, batch_first)
-        return output, self._joined(h_n, c_n)
-
-    def _run(self, input: Any, h_0: Any, c_0: Any) -> tuple[Any, np.ndarray, np.ndarray | None]:
-        """(output, h_n, c_n) for any form of input; states given and returned in its order."""
-        if self._stack is None:
-            raise RuntimeError(self._unloaded())
-        usual = self._stack.run(input, h_0, c_0, self.batch_first)
-        if usual is not None:
-            return usual
+    def _run(self, input: Any, hx: Any) -> tuple[Any, Any]:
+        """(output, final state) where the compiled call does not take it: other forms of input,
+        arrays that lie otherwise in memory, and all that is an error."""
+        stack = self.stack
         if is_packed(input):
-            return self._run_packed(validated(input), h_0, c_0)
+            packed = checked_packed(stack.shape, validated(input))
+            return stack.run(packed, checked(stack.shape, hx, int(packed.batch_sizes[0])))
         if isinstance(input, (list, tuple)):
-            packed = pack_sequence(self.checked_sequences(input), enforce_sorted=False)
-            packed, h_n, c_n = self._run_packed(packed, h_0, c_0)
-            return unpack_sequence(packed), h_n, c_n
-        input = self._checked_input(array_of(input, "input"), "input")
+            sequences = checked_sequences(stack.shape, input)
+            packed = pack_sequence(sequences, enforce_sorted=False)
+            packed, final = stack.run(packed, checked(stack.shape, hx, len(sequences)))
+            return unpack_sequence(packed), final
+        input = checked_features(stack.shape, array_of(input, "input"), "input")
         if input.ndim not in (2, 3):
             raise ValueError(
                 f"{type(self).__name__}: Expected input to be 2D or 3D, got {input.ndim}D instead"
             )
+        states = self._split(hx)
         if input.ndim == 2:
-            time_axis = 0
-            h_0, c_0 = (self._batched_state(s, n) for s, n in ((h_0, "h_0"), (c_0, "c_0")))
-            batch_first, rows = False, input[:, None]
-        else:
-            batch_first, rows = self.batch_first, input
-            time_axis = 1 if batch_first else 0
-            for state, name in ((h_0, "hx"), (c_0, "cx")):
-                if state is not None and np.ndim(state) != 3:
-                    raise RuntimeError(
-                        f"For batched 3-D input, {name} should also be 3-D but got "
-                        f"{np.ndim(state)}-D tensor"
-                    )
-        steps, sequences = rows.shape[time_axis], rows.shape[1 - time_axis]
+            h_0, c_0 = (_batched(s, n) for s, n in zip(states, ("h_0", "c_0"), strict=True))
+            output, final = self._run_batch(stack, input[:, None], self._joined(h_0, c_0), False)
+            return output[:, 0], like(final, [state[:, 0] for state in arrays_of(final)])
+        for state, name in zip(states, ("hx", "cx"), strict=True):
+            if state is not None and np.ndim(state) != 3:
+                raise RuntimeError(
+                    f"For batched 3-D input, {name} should also be 3-D but got "
+                    f"{np.ndim(state)}-D tensor"
+                )
+        return self._run_batch(stack, input, self._joined(*states), self.batch_first)
+
+    def _run_batch(
+        self, stack: Stack, input: np.ndarray, hx: Any, batch_first: bool
+    ) -> tuple[np.ndarray, State]:
+        """``[T, B, input_size]``, or batch first, all sequences of T steps."""
+        sequences, steps = input.shape[:2] if batch_first else input.shape[1::-1]
         if steps == 0:
             raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
-        states = self._checked_states(h_0, c_0, sequences)
+        hx = checked(stack.shape, hx, sequences)
         if sequences == 0:
-            shape = (*rows.shape[:2], (2 if self.bidirectional else 1) * self._width)
-            return np.empty(shape, self._dtype), *self._split(self.zero_state(0))
-        batch_sizes = np.full(steps, sequences, np.int64)
-        output, h_n, c_n = self._run_in_place(rows, batch_sizes, None, *states, batch_first)
-        if input.ndim == 2:
-            return output[:, 0], h_n[:, 0], None if c_n is None else c_n[:, 0]
-        return output, h_n, c_n
-
-    def _run_in_place(
-        self,
-        rows: np.ndarray,
-        batch_sizes: np.ndarray,
-        order: np.ndarray | None,
-        h_0: Any,
-        c_0: Any,
-        batch_first: bool,
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        """A padded batch, whose r-th longest sequence is ``order[r]``."""
-
-        def one(directions: list[Direction], data: np.ndarray, h: Any, c: Any) -> Any:
-            return run_padded(directions, data, batch_sizes, order, h, c, batch_first)
-
-        return self._run_layers(one, contiguous(rows), h_0, c_0)
-
-    def _run_packed(
-        self, packed: PackedSequence, h_0: Any, c_0: Any
-    ) -> tuple[PackedSequence, np.ndarray, np.ndarray | None]:
-        data = packed.data
-        if data.ndim != 2:
-            raise RuntimeError(
-                f"input must have 2 dimensions, got {data.ndim}: a PackedSequence of "
-                "[sum of lengths, features]"
-            )
-        data = contiguous(self._checked_input(native(data), "input"))
-        batch_sizes = np.ascontiguousarray(packed.batch_sizes, np.int64)
-        sequences = int(batch_sizes[0])
-        h_0, c_0 = self._checked_states(h_0, c_0, sequences)
-        h_0, c_0 = (_rows(s, packed.sorted_indices) for s in (h_0, c_0))
-
-        def one(directions: list[Direction], data: np.ndarray, h: Any, c: Any) -> Any:
-            return run(directions, data, batch_sizes, h, c)
-
-        data, h_n, c_n = self._run_layers(one, data, h_0, c_0)
-        h_n, c_n = (_rows(s, packed.unsorted_indices) for s in (h_n, c_n))
-        return packed._replace(data=data), h_n, c_n
-
-    def _run_layers(
-        self, one: Any, data: np.ndarray, h_0: Any, c_0: Any
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        layers = self._layers
-        assert layers is not None
-        if len(layers) == 1:
-            return one(layers[0], data, h_0, c_0)
-        h_n: list[np.ndarray] = []
-        c_n: list[np.ndarray] = []
-        count = len(layers[0])
-        for i, directions in enumerate(layers):
-            part = slice(i * count, (i + 1) * count)
-            data, h, c = one(
-                directions,
-                data,
-                None if h_0 is None else h_0[part],
-                None if c_0 is None else c_0[part],
-            )
-            h_n.append(h)
-            c_n.append(c)
-        return data, np.concatenate(h_n), None if c_n[0] is None else np.concatenate(c_n)
+            shape = (*input.shape[:2], stack.shape.output_size)
+            return np.empty(shape, stack.shape.dtype), stack.zero_state(0)
+        return stack.run_padded(input, None, hx, batch_first)
 
     def _split(self, hx: Any) -> tuple[Any, Any]:
         """(h_0, c_0) of the argument ``hx``."""
         return hx, None
 
-    def _joined(self, h_n: np.ndarray, c_n: np.ndarray | None) -> Any:
-        """The other way round: a final state in the form of ``hx``."""
-        return h_n
-
-    def _step(self, x: np.ndarray, h: Any, c: Any) -> Any:
-        if self._stepper is None:
-            if self._layers is None:
-                raise RuntimeError(self._unloaded())
-            raise ValueError(
-                f"a bidirectional {type(self).__name__} needs the whole sequence; "
-                "step() runs layers of one direction"
-            )
-        return self._stepper.step(x, h, c)
-
-    # ---- arguments
-
-    def checked_sequences(self, sequences: Sequence[Any]) -> list[np.ndarray]:
-        """A list of sequences as arrays ``[L, input_size]`` of the layer's dtype.
-
-        Raises ValueError, TypeError or RuntimeError, as for one array, naming the one that is not.
-        """
-        if not len(sequences):
-            raise ValueError("received an empty list of sequences")
-        checked = []
-        for i, given in enumerate(sequences):
-            name = f"input[{i}]"
-            sequence = array_of(given, name, stack=True)
-            if sequence.ndim != 2:
-                raise ValueError(
-                    f"{name} has the shape {list(sequence.shape)}, expected [L, "
-                    f"{self.input_size}]: a list holds one sequence an item; give a padded batch "
-                    "as one array"
-                )
-            checked.append(self._checked_input(sequence, name))
-        return checked
-
-    def _checked_input(self, input: np.ndarray, name: str) -> np.ndarray:
-        if input.dtype != self._dtype:
-            raise ValueError(wrong_dtype(name, input.dtype, self._dtype))
-        if input.ndim and input.shape[-1] != self.input_size:
-            raise RuntimeError(
-                f"input.size(-1) must be equal to input_size. Expected {self.input_size}, "
-                f"got {input.shape[-1]}"
-            )
-        return input
-
-    def _batched_state(self, state: Any, name: str) -> Any:
-        if state is None:
-            return None
-        if np.ndim(state) != 2:
-            raise RuntimeError(
-                f"For unbatched 2-D input, {name} should also be 2-D but got "
-                f"{np.ndim(state)}-D tensor"
-            )
-        return array_of(state, name, stack=True)[:, None]
-
-    def _checked_states(self, h_0: Any, c_0: Any, sequences: int) -> tuple[Any, Any]:
-        if h_0 is not None:
-            h_0 = self._checked_state(h_0, "h_0", "hidden[0]", sequences, self._width)
-        if c_0 is not None:
-            c_0 = self._checked_state(c_0, "c_0", "hidden[1]", sequences, self.hidden_size)
-        return h_0, c_0
-
-    def _checked_state(
-        self, state: Any, name: str, label: str, sequences: int, width: int
-    ) -> np.ndarray:
-        state = array_of(state, name, stack=True)
-        expected = (self.num_layers * (2 if self.bidirectional else 1), sequences, width)
-        if state.shape != expected:
-            if self._cell != "lstm":
-                label = "hidden"
-            raise RuntimeError(f"Expected {label} size {expected}, got {list(state.shape)}")
-        if state.dtype != self._dtype:
-            raise ValueError(wrong_dtype(name, state.dtype, self._dtype))
-        return contiguous(state)
+    def _joined(self, h_0: Any, c_0: Any) -> Any:
+        """The other way round."""
+        return h_0
 
     def extra_repr(self) -> str:
         parts = [str(self.input_size), str(self.hidden_size)]
@@ -513,18 +344,16 @@ class RecurrentBase(Module):
             parts.append("batch_first=True")
         if self.bidirectional:
             parts.append("bidirectional=True")
-        if self._cell in ("rnn_relu", "indrnn_tanh"):  # not the class's default
-            parts.append(f"nonlinearity='{self._cell.rpartition('_')[2]}'")
-        names = ("nonlinearity",) if self._cell == "rnn" else ("recurrent_activation", "activation")
+        cell = self._cell.name
+        if cell in ("rnn_relu", "indrnn_tanh"):  # not the class's default
+            parts.append(f"nonlinearity='{cell.rpartition('_')[2]}'")
+        names = ("nonlinearity",) if cell == "rnn" else ("recurrent_activation", "activation")
         for name, choice in zip(names, self._activations or (), strict=False):
             if choice[0] != {"activation": "tanh", "recurrent_activation": "sigmoid"}.get(name):
                 parts.append(f"{name}={written(choice)!r}")
-        if self._cell == "gru_reset_before":
+        if cell == "gru_reset_before":
             parts.append("reset_after=False")
-        if self._layers is None:
-            parts.append("no weights")
-        else:
-            parts.append(f"{self.nbytes:,} bytes")
+        parts.append("no weights" if self._stack is None else f"{self.nbytes:,} bytes")
         return ", ".join(parts)
 
 
@@ -548,14 +377,15 @@ class OneState(RecurrentBase):
                  list for a list)
         h_n : ndarray, as hx
         """
-        output, h_n, _ = self._run(input, hx, None)
-        return output, h_n
+        stack = self._stack  # without: `_run` says so
+        usual = None if stack is None else stack.usual(input, hx, None, self.batch_first)
+        return self._run(input, hx) if usual is None else usual[:2]
 
     def step(self, x: np.ndarray, state: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """One time step: ``x [B, input_size]``, ``state [num_layers, B, hidden_size]`` or None for
         zeros -> ``(y [B, hidden_size], state)``. Arrays must be C-contiguous and of the layer's
         dtype; the state given is not changed."""
-        y, h, _ = self._step(x, state, None)
+        y, h, _ = (self._stack or self.stack).step(x, state, None)
         return y, h
 
 
@@ -780,15 +610,16 @@ class LSTM(RecurrentBase):
         output : as input, with D * (proj_size or hidden_size) features
         (h_n, c_n) : as hx
         """
-        output, h_n, c_n = self._run(input, *self._split(hx))
-        assert c_n is not None
-        return output, (h_n, c_n)
+        h_0, c_0 = self._split(hx)
+        stack = self._stack  # without: `_run` says so
+        usual = None if stack is None else stack.usual(input, h_0, c_0, self.batch_first)
+        return self._run(input, hx) if usual is None else (usual[0], usual[1:])
 
     def _split(self, hx: Any) -> tuple[Any, Any]:
         return (None, None) if hx is None else _pair(hx)
 
-    def _joined(self, h_n: np.ndarray, c_n: np.ndarray | None) -> Any:
-        return h_n, c_n
+    def _joined(self, h_0: Any, c_0: Any) -> Any:
+        return h_0, c_0
 
     def step(
         self, x: np.ndarray, state: tuple[np.ndarray, np.ndarray] | None = None
@@ -796,16 +627,20 @@ class LSTM(RecurrentBase):
         """One time step: ``x [B, input_size]``, ``state (h [num_layers, B, width],
         c [num_layers, B, hidden_size])`` or None for zeros -> ``(y [B, width], state)``. Arrays
         must be C-contiguous and of the layer's dtype; the state given is not changed."""
-        if state is None:
-            y, h, c = self._step(x, None, None)
-        else:
-            y, h, c = self._step(x, state[0], state[1])
+        h, c = (None, None) if state is None else state
+        y, h, c = (self._stack or self.stack).step(x, h, c)
         return y, (h, c)
 
 
-def _rows(state: Any, order: np.ndarray | None) -> Any:
-    """A state ``[count, B, width]`` with its sequences in another order."""
-    return state if state is None or order is None else np.ascontiguousarray(state[:, order])
+def _batched(state: Any, name: str) -> Any:
+    """A state of an unbatched input as that of a batch of one."""
+    if state is None:
+        return None
+    if np.ndim(state) != 2:
+        raise RuntimeError(
+            f"For unbatched 2-D input, {name} should also be 2-D but got {np.ndim(state)}-D tensor"
+        )
+    return array_of(state, name, stack=True)[:, None]
 
 
 def _pair(hx: Any) -> tuple[Any, Any]:

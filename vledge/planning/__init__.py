@@ -3,8 +3,8 @@
 from vledge.planning.calibration import calibrate
 from vledge.planning.costs import Costs
 from vledge.planning.ranking import Plan, Prediction, plan
-from vledge.planning.shapes import LayerShape
 from vledge.planning.store import cache_path, costs, save
+from vledge.recurrent.shape import LayerShape
 
 __all__ = [
     "Costs",

@@ -11,17 +11,22 @@ from typing import Any
 
 import numpy as np
 
-from vledge import nn
-from vledge._ext.recurrent import limits, run
-from vledge.lengths import STRATEGIES
+from vledge._ext import recurrent as kernels
+from vledge._ext.recurrent import limits
+from vledge._ext.weights import Direction
+from vledge.lengths.running import run
+from vledge.lengths.strategies import STRATEGIES
+from vledge.lengths.work import FORMS, Case, Overhead
 from vledge.machine import threads
 from vledge.packing import pack_sequence
-from vledge.planning.costs import Costs, Kernel, Overhead, overhead_counts
-from vledge.planning.shapes import shapes_of
-from vledge.planning.work import FORMS, OPTIONS, Case, left_out, work
+from vledge.planning.costs import Costs, Kernel, overhead_counts
+from vledge.planning.work import work
+from vledge.recurrent.cells import CELLS
+from vledge.recurrent.stack import Stack
 
 __all__ = ["calibrate"]
 
+MEASURED = ("lstm", "gru", "rnn_tanh", "indrnn_relu")  # a cell of each kind
 HIDDEN_SIZES = (16, 32, 64, 128, 256, 512)
 ROWS = (1, 2, 6, 12, 24, 48)
 # (sequences, longest, (input size, hidden size), skew) of the batches that all strategies run;
@@ -50,8 +55,8 @@ def _measured(stopwatch: _Stopwatch) -> Costs:
     kernels = Costs(
         source=f"measured on {time.strftime('%Y-%m-%d %H:%M')}",
         kernels={
-            cell: tuple(_kernel(stopwatch, cell, size) for size in HIDDEN_SIZES)
-            for cell in ("lstm", "gru", "rnn", "indrnn")
+            CELLS[cell].kind.key: tuple(_kernel(stopwatch, cell, size) for size in HIDDEN_SIZES)
+            for cell in MEASURED
         },
         multiply_add=_multiply_add(stopwatch),
         double=_double(stopwatch),
@@ -109,28 +114,27 @@ class _Stopwatch:
         return list(least)
 
 
-def _layer(cell: str, input_size: int, hidden_size: int, dtype: str = "float32") -> Any:
-    kinds = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN, "indrnn": nn.IndRNN}
-    layer = kinds[cell](input_size, hidden_size, dtype=dtype)
+def _stack(cell: str, input_size: int, hidden_size: int, dtype: str = "float32") -> Stack:
     generator = np.random.default_rng(0)
     bound = hidden_size**-0.5
-    layer.load_state_dict(
-        {name: generator.uniform(-bound, bound, d.shape) for name, d in layer._declared.items()}
-    )
-    return layer
+    parts: dict[str, Any] = {
+        name: generator.uniform(-bound, bound, shape).astype(dtype)
+        for name, shape in CELLS[cell].kind.shapes(input_size, hidden_size).items()
+    }
+    return Stack([[Direction(cell, **parts)]])
 
 
-def _run(layer: Any, rows: int, steps: int, threads: int = 1) -> Callable[[], Any]:
-    data = np.zeros((rows * steps, layer.input_size), layer._dtype)
+def _run(stack: Stack, rows: int, steps: int, threads: int = 1) -> Callable[[], Any]:
+    data = np.zeros((rows * steps, stack.shape.input_size), stack.shape.dtype)
     sizes = np.full(steps, rows, np.int64)
-    return lambda: run(layer._layers[0], data, sizes, threads=threads)
+    return lambda: kernels.run(stack.layers[0], data, sizes, threads=threads)
 
 
 def _kernel(stopwatch: _Stopwatch, cell: str, hidden_size: int) -> Kernel:
     """A straight line over the number of rows, errors counted relative to the time."""
-    layer = _layer(cell, 1, hidden_size)
+    stack = _stack(cell, 1, hidden_size)
     steps = 40
-    taken = np.array([stopwatch(_run(layer, rows, steps)) / steps for rows in ROWS])
+    taken = np.array([stopwatch(_run(stack, rows, steps)) / steps for rows in ROWS])
     terms = np.stack([np.ones(len(ROWS)), np.array(ROWS, float)], 1)
     step, row = _nonnegative(terms, taken, taken)
     least = taken[-1] / ROWS[-1] / 1000
@@ -139,13 +143,13 @@ def _kernel(stopwatch: _Stopwatch, cell: str, hidden_size: int) -> Kernel:
 
 def _multiply_add(stopwatch: _Stopwatch) -> float:
     """The slope over the input size."""
-    one, many = (stopwatch(_run(_layer("lstm", size, 128), 24, 40)) for size in (16, 144))
+    one, many = (stopwatch(_run(_stack("lstm", size, 128), 24, 40)) for size in (16, 144))
     return max((many - one) / (24 * 40 * 4 * 128 * 128), 1e-13)
 
 
 def _double(stopwatch: _Stopwatch) -> float:
     single, double = (
-        stopwatch(_run(_layer("lstm", 64, 128, dtype), 24, 40)) for dtype in ("float32", "float64")
+        stopwatch(_run(_stack("lstm", 64, 128, dtype), 24, 40)) for dtype in ("float32", "float64")
     )
     return double / single
 
@@ -159,10 +163,10 @@ def _thread_gains(stopwatch: _Stopwatch) -> tuple[float, float]:
 
 
 def _gain(stopwatch: _Stopwatch, hidden_size: int, rows: int, steps: int) -> float:
-    layer = _layer("lstm", 64, hidden_size)
+    stack = _stack("lstm", 64, hidden_size)
 
     def way(count: int) -> Callable[[], Any]:
-        once = _run(layer, rows, steps, count)
+        once = _run(stack, rows, steps, count)
         # limits() ends the pause in sharing steps that a busy core has caused in the run before
         return lambda: (limits(), once())
 
@@ -180,16 +184,16 @@ def _overheads(stopwatch: _Stopwatch, kernels: Costs) -> dict[str, Overhead]:
     """What every strategy takes for small layers, less what their kernels are known to take."""
     samples: dict[str, list[tuple[tuple[float, ...], float, float]]] = {}
     for sequences, longest, sizes, skew in BATCHES:
-        layer = _layer("indrnn", *sizes)
-        (shape,) = shapes_of(layer)
+        stack = _stack("indrnn_relu", *sizes)
+        shape = stack.shape
         drawn = np.random.default_rng(longest).random(sequences) ** skew
         lengths = np.maximum(1, (longest * drawn).astype(np.int64))
         lengths[0] = longest
         cases = {form: Case(np.sort(lengths)[::-1].copy(), form, longest) for form in FORMS}
-        names, ways = zip(*_ways(layer, lengths), strict=True)
+        names, ways = zip(*_ways(stack, lengths), strict=True)
         for name, taken in zip(names, stopwatch.together(ways), strict=True):
             form, strategy = name.split(".")
-            done = work(strategy, cases[form], shape, OPTIONS[strategy][0])
+            done = work(strategy, cases[form], shape, STRATEGIES[strategy].options[0])
             known = kernels.known_seconds(shape, done, 1)
             counts = overhead_counts(cases[form], shape, done)
             samples.setdefault(name, []).append((counts, taken - known, taken))
@@ -199,10 +203,10 @@ def _overheads(stopwatch: _Stopwatch, kernels: Costs) -> dict[str, Overhead]:
     }
 
 
-def _ways(layer: Any, lengths: np.ndarray) -> Iterator[tuple[str, Callable[[], Any]]]:
+def _ways(stack: Stack, lengths: np.ndarray) -> Iterator[tuple[str, Callable[[], Any]]]:
     """("form.strategy", what to time) of all that there are."""
     longest = int(lengths.max())
-    data = np.zeros((longest, len(lengths), layer.input_size), np.float32)
+    data = np.zeros((longest, len(lengths), stack.shape.input_size), np.float32)
     arrays = [data[:n, b].copy() for b, n in enumerate(lengths)]
     given: dict[str, tuple[Any, dict[str, Any]]] = {
         "list": (arrays, {}),
@@ -212,10 +216,10 @@ def _ways(layer: Any, lengths: np.ndarray) -> Iterator[tuple[str, Callable[[], A
     }
     for form in FORMS:
         batch, keywords = given[form]
-        for strategy in STRATEGIES:
-            if strategy not in left_out(form):
-                options = {**keywords, **OPTIONS[strategy][0], "strategy": strategy}
-                yield f"{form}.{strategy}", partial(layer, batch, **options)
+        for name, strategy in STRATEGIES.items():
+            if form in strategy.forms:
+                options = {**keywords, **strategy.options[0], "strategy": name}
+                yield f"{form}.{name}", partial(run, stack, batch, **options)
 
 
 def _nonnegative(terms: np.ndarray, values: np.ndarray, whole: np.ndarray) -> list[float]:

@@ -9,23 +9,21 @@ import numpy as np
 
 from vledge.lengths.batch import Batch, MaskedBatch, PaddedBatch
 from vledge.machine.threads import get_num_threads
-from vledge.nn.recurrent import RecurrentBase
 from vledge.planning.costs import Costs
 from vledge.planning.ranking import plan
-from vledge.planning.shapes import LayerShape, shapes_of
 from vledge.planning.store import costs
+from vledge.recurrent.shape import LayerShape
 
 __all__ = ["choose"]
 
 
 def choose(
-    layer: RecurrentBase, batch: Batch, *, memory_limit: int | None = None
+    shape: LayerShape, batch: Batch, *, memory_limit: int | None = None
 ) -> tuple[str, dict[str, Any]]:
     """The strategy that is predicted to be the fastest, and its options.
 
     Raises MemoryError where none stays within ``memory_limit`` bytes.
     """
-    (shape,) = shapes_of(layer)
     steps = batch.steps if isinstance(batch, (PaddedBatch, MaskedBatch)) else None
     lengths = np.sort(batch.lengths).tobytes()
     form, threads = batch.form, get_num_threads()

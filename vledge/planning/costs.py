@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from vledge._ext.recurrent import limits
-from vledge.planning.shapes import LayerShape
-from vledge.planning.work import Case, Work
+from vledge.lengths.work import Case, Overhead, Work
+from vledge.recurrent.shape import LayerShape
 
-__all__ = ["Costs", "Kernel", "Overhead", "overhead_counts"]
+__all__ = ["Costs", "Kernel", "overhead_counts"]
 
 # Caches and the allocator keep about as much; what a call needs beyond it comes from afar or anew.
 KEPT_BYTES = 1024 * 1024
@@ -26,26 +26,6 @@ class Kernel:
     hidden_size: int
     step: float
     row: float
-
-
-@dataclass(frozen=True)
-class Overhead:
-    """What a strategy takes besides the kernels, in seconds: Python, copies, memory."""
-
-    call: float  #: each call of the layer: a bucket, a round, a window
-    sequence: float
-    step: float  #: each real step of a sequence
-    byte: float  #: each byte of real steps, in and out
-    padding: float  #: each byte of padding, in and out
-
-    def seconds(self, *counts: float) -> float:
-        """Of so many calls, sequences, steps, bytes and bytes of padding."""
-        return sum(
-            count * each
-            for count, each in zip(
-                counts, (self.call, self.sequence, self.step, self.byte, self.padding), strict=True
-            )
-        )
 
 
 def overhead_counts(case: Case, shape: LayerShape, done: Work) -> tuple[float, ...]:
@@ -162,11 +142,10 @@ class Costs:
 
 def _shares_steps(shape: LayerShape, steps: int) -> bool:
     """Whether threads may run every step together: not where its weights are small."""
-    if shape.cell == "indrnn":  # its steps take no product: what is shared is not worth a term
+    if shape.kind.independent:  # its steps take no product: what is shared is not worth a term
         return False
     least = limits()
-    width = shape.proj_size or shape.hidden_size
-    nbytes = shape.gates * shape.hidden_size * width * shape.itemsize
+    nbytes = shape.gates * shape.hidden_size * shape.width * shape.itemsize
     return nbytes >= least["shared_step_bytes"] and nbytes * steps >= least["shared_call_bytes"]
 
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from vledge.array_like import array_of
+from vledge.lengths.strategies import STRATEGIES, natural
+from vledge.lengths.work import FORMS, Case, Work, every_step, padding_share
 from vledge.machine import threads as thread_settings
 from vledge.planning.costs import Costs
-from vledge.planning.shapes import LayerShape, shapes_of
+from vledge.planning.shapes import shapes_of
 from vledge.planning.store import costs as current_costs
-from vledge.planning.work import FORMS, OPTIONS, Case, Work, every_step, left_out, work
+from vledge.planning.work import left_out, work
+from vledge.recurrent.shape import LayerShape
 
 __all__ = ["Plan", "Prediction", "plan"]
 
@@ -137,14 +139,14 @@ def plan(
     falling = np.sort(lengths[lengths > 0].astype(np.int64))[::-1].copy()
     case = Case(falling, form, longest if steps is None else steps)
     planner = _Planner(case, shapes, threads, memory_limit, costs or current_costs())
-    missing = left_out(form, any(shape.bidirectional or shape.reverse for shape in shapes))
-    ranking = [planner.predict(name) for name in OPTIONS if name not in missing]
+    missing = left_out(form, any(shape.backwards for shape in shapes))
+    ranking = [planner.predict(name) for name in STRATEGIES if name not in missing]
     _no_quicker_than_what_it_is(ranking, longest)
-    natural = "packed" if form == "list" else form
+    as_it_is = natural(form).name
     ranking.sort(
         key=lambda p: (
             not p.fits,
-            p.seconds * (1 - TIE * (p.strategy == natural)) if p.fits else p.peak_bytes,
+            p.seconds * (1 - TIE * (p.strategy == as_it_is)) if p.fits else p.peak_bytes,
         )
     )
     return Plan(
@@ -161,11 +163,13 @@ def plan(
 
 
 def _no_quicker_than_what_it_is(ranking: list[Prediction], longest: int) -> None:
-    """One window that holds all steps is ``padded`` by a detour, whatever the costs' errors say."""
-    padded = next((one for one in ranking if one.strategy == "padded"), None)
+    """A strategy that is another one by a detour takes no less, whatever the costs' errors say."""
+    seconds = {one.strategy: one.seconds for one in ranking}
     for i, one in enumerate(ranking):
-        if padded and one.strategy == "streaming" and one.options["window"] >= longest:
-            ranking[i] = replace(one, seconds=max(one.seconds, padded.seconds))
+        same_as = STRATEGIES[one.strategy].same_as
+        same = None if same_as is None else same_as(longest, one.options)
+        if same in seconds:
+            ranking[i] = replace(one, seconds=max(one.seconds, seconds[same]))
 
 
 @dataclass
@@ -178,13 +182,13 @@ class _Planner:
 
     def predict(self, strategy: str) -> Prediction:
         """With the first options that fit, or the last that there are."""
-        for options in OPTIONS[strategy]:
+        for options in STRATEGIES[strategy].options:
             done = [work(strategy, self.case, shape, options) for shape in self.shapes]
             peak = max(one.peak for one in done)
             fits = self.memory_limit is None or peak <= self.memory_limit
             if fits:
                 break
-        reason = _REASONS[strategy](self.case, done[0])
+        reason = STRATEGIES[strategy].reason(self.case, done[0])
         if not fits:
             reason = f"over the limit of {self.memory_limit:,} bytes; {reason}"
         real = self.case.total * sum(shape.multiply_adds for shape in self.shapes)
@@ -220,52 +224,5 @@ class _Planner:
             self.seconds("padded", whole, done),
             max(one.peak for one in done),
             True,
-            f"lengths unknown: {_share(self.case)} of the work is on padding",
+            f"lengths unknown: {padding_share(self.case)} of the work is on padding",
         )
-
-
-def _share(case: Case) -> str:
-    return f"{1 - case.total / case.rectangle:.0%}".replace("%", " %")
-
-
-def _why_padded(case: Case, done: Work) -> str:
-    if case.total == case.rectangle:
-        return "all lengths are equal: there is nothing to pack"
-    return f"{_share(case)} of the rectangle is padding, which takes memory and is not run"
-
-
-def _why_packed(case: Case, done: Work) -> str:
-    if case.total == case.rectangle:
-        return "no padding to leave out"
-    return f"{_share(case)} of the padded work is padding"
-
-
-def _why_masked(case: Case, done: Work) -> str:
-    return f"{_share(case)} of the steps are masked; the others run packed"
-
-
-def _why_bucketed(case: Case, done: Work) -> str:
-    most = max(len(run) for run in done.runs)
-    batches = "1 batch" if len(done.runs) == 1 else f"{len(done.runs)} batches"
-    return f"{batches} of at most {most} sequences of like length"
-
-
-def _why_lanes(case: Case, done: Work) -> str:
-    rows = max(len(run) for run in done.runs)
-    rounds = "1 round" if len(done.runs) == 1 else f"{len(done.runs)} rounds"
-    return f"{rows} rows kept full in {rounds}"
-
-
-def _why_streaming(case: Case, done: Work) -> str:
-    windows = "1 window" if len(done.runs) == 1 else f"{len(done.runs)} windows"
-    return f"{windows} one after another, a window's working memory at a time"
-
-
-_REASONS: dict[str, Callable[[Case, Work], str]] = {
-    "padded": _why_padded,
-    "packed": _why_packed,
-    "masked": _why_masked,
-    "bucketed": _why_bucketed,
-    "lanes": _why_lanes,
-    "streaming": _why_streaming,
-}

@@ -2,71 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
-from vledge._ext.weights import GATES
-from vledge.nn.module import Module
-from vledge.nn.recognize import RecurrentLayer
-from vledge.nn.recurrent import RecurrentBase
+from vledge.recurrent.recognize import RecurrentLayer
+from vledge.recurrent.shape import LayerShape
 
 __all__ = ["LayerShape", "shapes_of"]
-
-
-@dataclass(frozen=True)
-class LayerShape:
-    """The sizes of a stack of recurrent layers."""
-
-    cell: str  #: lstm, gru, rnn or indrnn
-    input_size: int
-    hidden_size: int
-    num_layers: int = 1
-    bidirectional: bool = False
-    proj_size: int = 0
-    itemsize: int = 4
-    reverse: bool = False  #: one direction, from a sequence's end to its start
-
-    @property
-    def directions(self) -> int:
-        """1 or 2."""
-        return 2 if self.bidirectional else 1
-
-    @property
-    def output_size(self) -> int:
-        """Features of the output."""
-        return (self.proj_size or self.hidden_size) * self.directions
-
-    @property
-    def layer_inputs(self) -> list[int]:
-        """The input size of each layer of the stack."""
-        return [self.input_size] + [self.output_size] * (self.num_layers - 1)
-
-    @property
-    def gates(self) -> int:
-        """Blocks of rows that the weights have."""
-        return {"lstm": 4, "gru": 3, "rnn": 1, "indrnn": 1}[self.cell]
-
-    @property
-    def multiply_adds(self) -> int:
-        """Of one step of one sequence through the whole stack."""
-        width = self.proj_size or self.hidden_size
-        recurrent = 1 if self.cell == "indrnn" else width
-        rows = self.gates * self.hidden_size
-        each = rows * recurrent + self.proj_size * self.hidden_size
-        return self.directions * sum(rows * size + each for size in self.layer_inputs)
-
-    def __str__(self) -> str:
-        name = {"lstm": "LSTM", "gru": "GRU", "rnn": "RNN", "indrnn": "IndRNN"}[self.cell]
-        words = [f"{name} {self.input_size} to {self.hidden_size}"]
-        if self.proj_size:
-            words.append(f"projected to {self.proj_size}")
-        if self.num_layers > 1:
-            words.append(f"{self.num_layers} layers")
-        if self.bidirectional:
-            words.append("bidirectional")
-        if self.reverse:
-            words.append("reverse")
-        return ", ".join(words)
 
 
 def shapes_of(model: Any) -> tuple[LayerShape, ...]:
@@ -81,28 +23,30 @@ def shapes_of(model: Any) -> tuple[LayerShape, ...]:
         return (model,)
     if isinstance(model, RecurrentLayer):
         return (_recognized(model),)
-    if not isinstance(model, Module):
-        raise TypeError(
-            f"expected a recurrent layer or a Module with one, got {type(model).__name__}"
-        )
-    found = tuple(_built(one) for one in model.modules() if isinstance(one, RecurrentBase))
+    if not hasattr(model, "modules"):
+        own = _shape(model)
+        if own is None:
+            raise TypeError(
+                f"expected a recurrent layer or a Module with one, got {type(model).__name__}"
+            )
+        return (own,)
+    found = tuple(_shapes(model.modules()))
     if not found:
         raise ValueError(f"{type(model).__name__} holds no LSTM, GRU, RNN or IndRNN")
     return found
 
 
-def _built(layer: RecurrentBase) -> LayerShape:
-    assert layer._cell in GATES
-    return LayerShape(
-        layer._cell.partition("_")[0],
-        layer.input_size,
-        layer.hidden_size,
-        layer.num_layers,
-        layer.bidirectional,
-        layer.proj_size,
-        layer._dtype.itemsize,
-        layer.backwards and not layer.bidirectional,
-    )
+def _shapes(modules: Iterator[Any]) -> Iterator[LayerShape]:
+    for one in modules:
+        shape = _shape(one)
+        if shape is not None:
+            yield shape
+
+
+def _shape(model: Any) -> LayerShape | None:
+    """Of a recurrent layer of `vledge.nn`, or a Stack; None of anything else."""
+    shape = getattr(model, "shape", None)
+    return shape if isinstance(shape, LayerShape) else None
 
 
 def _recognized(found: RecurrentLayer) -> LayerShape:

@@ -16,6 +16,7 @@ from vledge._ext.recurrent import run_padded
 from vledge._ext.weights import Direction
 from vledge.errors import UnsupportedError
 from vledge.nn.recurrent import RecurrentBase
+from vledge.recurrent.states import joined
 from vledge.streaming.machine import State
 
 __all__ = ["BidirectionalMachine"]
@@ -30,27 +31,26 @@ class BidirectionalMachine:
                 f"{type(layer).__name__} has one direction and looks at nothing ahead: stream it "
                 "without lookahead="
             )
-        if layer._layers is None:
-            raise RuntimeError(layer._unloaded())
+        stack = layer.stack
         if rows < 0:
             raise ValueError(f"a stream has 0 or more rows, got {rows}")
         self.rows = rows
         self.time_axis = self.output_axis = 1 if layer.batch_first else 0
         self._layer = layer
-        self._layers = layer._layers
-        self.row_axes = dict.fromkeys(("h", "c") if layer._cell == "lstm" else ("h",), 1)
+        self._layers, self._shape = stack.layers, stack.shape
+        self.row_axes = dict.fromkeys(stack.cell.states, 1)
         self._state = self.initial_state()
 
     @property
     def frames(self) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
         """Of ``x``."""
-        return {"x": ((self.rows, self._layer.input_size), self._layer._dtype)}
+        return {"x": ((self.rows, self._shape.input_size), self._shape.dtype)}
 
     def window(self, frames: np.ndarray, kept: int) -> np.ndarray:
         """``frames [T, rows, input_size]`` -> ``[kept, rows, 2 * width]``; or batch first."""
         if kept == 0:
             shape = [0, self.rows] if self.time_axis == 0 else [self.rows, 0]
-            return np.empty((*shape, 2 * self._layer._width), self._layer._dtype)
+            return np.empty((*shape, self._shape.output_size), self._shape.dtype)
         return self._run(frames, kept, kept)[0]
 
     def run(self, frames: np.ndarray, kept: int) -> tuple[np.ndarray, Any]:
@@ -71,18 +71,15 @@ class BidirectionalMachine:
             data = np.concatenate([np.concatenate([chunk, ahead]), back[:end]], 2)
             for name, states in finals.items():
                 states += [state[name], first[name]]
-        joined = {name: np.concatenate(states) for name, states in finals.items()}
-        self._state = {name: array[::2].copy() for name, array in joined.items()}
+        finals_of = {name: np.concatenate(states) for name, states in finals.items()}
+        self._state = {name: array[::2].copy() for name, array in finals_of.items()}
         output = np.ascontiguousarray(data.swapaxes(0, self.time_axis))
-        return output, self._layer._joined(joined["h"], joined.get("c"))
+        return output, joined(finals_of["h"], finals_of.get("c"))
 
     def _zeros(self) -> State:
         """A direction's initial state."""
-        sizes = {"h": self._layer._width, "c": self._layer.hidden_size}
-        return {
-            name: np.zeros((1, self.rows, sizes[name]), self._layer._dtype)
-            for name in self.row_axes
-        }
+        shapes = zip(self.row_axes, self._shape.state_shapes(self.rows), strict=True)
+        return {name: np.zeros((1, *shape[1:]), self._shape.dtype) for name, shape in shapes}
 
     def get_state(self) -> State:
         """``h [layers, rows, width]`` and, for an LSTM, ``c [layers, rows, hidden_size]``."""

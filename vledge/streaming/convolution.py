@@ -32,31 +32,31 @@ class StreamingConv1d(Module):
         self.row_axes = {"context": 0}
         self.name = f"Conv1d {name!r}" if name else "the Conv1d"
         span = layer.dilation[0] * (layer.kernel_size[0] - 1)
-        both_sides = sum(layer._pad) == span > 0 and layer.padding_mode == "zeros"
+        both_sides = sum(layer.pads) == span > 0 and layer.padding_mode == "zeros"
         self.looks_ahead = lookahead and both_sides
         self.past, self.after = span, 0  # frames before the first, and zeros behind the last
         if self.looks_ahead:
-            self.past, self.after = layer._pad
-        elif any(layer._pad) and name:
+            self.past, self.after = layer.pads
+        elif any(layer.pads) and name:
             self.after = span
         self.extra = self.past + self.after - span  # outputs that the module cuts off
         if layer.stride != (1,):
             raise UnsupportedError(
                 f"{self.name} has stride {layer.stride[0]}: a stream has an output for each frame"
             )
-        causal = layer._pad in ((0, 0), (span, span))
-        if not (causal or self.looks_ahead) or (any(layer._pad) and layer.padding_mode != "zeros"):
+        causal = layer.pads in ((0, 0), (span, span))
+        if not (causal or self.looks_ahead) or (any(layer.pads) and layer.padding_mode != "zeros"):
             raise UnsupportedError(
                 f"{self.name} has padding={layer.padding!r} ({layer.padding_mode}): its outputs "
                 f"need frames that are still to come. A causal one has padding=0 or {span}"
                 + ("; this one can run with lookahead=" if both_sides and not lookahead else "")
             )
         self.valid = layer
-        if any(layer._pad):
+        if any(layer.pads):
             self.valid = Conv1d.from_weights(
                 layer.state_dict(), dilation=layer.dilation, groups=layer.groups
             )
-        dtype = layer._loaded().dtype
+        dtype = layer.weight.dtype
         self.context = np.zeros((rows, layer.in_channels, self.past), dtype)
         self.expect(0, 0)
 

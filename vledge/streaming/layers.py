@@ -12,6 +12,7 @@ from vledge.array_like import array_of
 from vledge.errors import UnsupportedError
 from vledge.nn.module import Module
 from vledge.nn.recurrent import RecurrentBase
+from vledge.recurrent.states import joined
 from vledge.streaming.bidirectional import BidirectionalMachine
 from vledge.streaming.machine import State, fitting
 
@@ -24,13 +25,14 @@ class RecurrentMachine:
     def __init__(self, layer: RecurrentBase, rows: int, name: str = "") -> None:
         self.rows = rows
         self._layer = layer
+        self._shape = layer.shape
         self._stack = StreamingStack(_directions(layer, name), rows)
-        self.row_axes = dict.fromkeys(("h", "c") if layer._cell == "lstm" else ("h",), 1)
+        self.row_axes = dict.fromkeys(self._shape.kind.states, 1)
 
     @property
     def frames(self) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
         """Of ``x``."""
-        return {"x": ((self.rows, self._layer.input_size), self._layer._dtype)}
+        return {"x": ((self.rows, self._shape.input_size), self._shape.dtype)}
 
     @property
     def step(self) -> Callable[..., np.ndarray]:
@@ -45,7 +47,7 @@ class RecurrentMachine:
         if chunk.ndim != 3:
             raise ValueError(f"chunk has {chunk.ndim} axes, expected [batch, T, input_size]")
         if out is not None:  # before the state goes on
-            fitting(out, (*chunk.shape[:2], self._layer._width), self._layer._dtype)
+            fitting(out, (*chunk.shape[:2], self._shape.width), self._shape.dtype)
         result = self._stack.push(np.ascontiguousarray(chunk.swapaxes(0, 1))).swapaxes(0, 1)
         if out is None:
             return np.ascontiguousarray(result)
@@ -62,7 +64,7 @@ class RecurrentMachine:
             output, state = self.push(chunk), self.get_state()
             output = np.concatenate([output, self.push(ahead)], axis)
             self.set_state(state)
-        return output, self._layer._joined(state["h"], state.get("c"))
+        return output, joined(state["h"], state.get("c"))
 
     def get_state(self) -> State:
         """``h [layers, rows, width]`` and, for an LSTM, ``c [layers, rows, hidden_size]``."""
@@ -135,6 +137,4 @@ def _directions(layer: RecurrentBase, name: str) -> list[Any]:
             "of the sequence, which a stream has not seen; with lookahead=N it begins N frames "
             "ahead, and the outputs come N frames late"
         )
-    if layer._layers is None:
-        raise RuntimeError(layer._unloaded())
-    return [direction for (direction,) in layer._layers]
+    return layer.stack.directions

@@ -74,7 +74,7 @@ def _bind_output(binding: Any, name: str, array: np.ndarray) -> None:
 
 def _require_torchs(layer: RecurrentBase) -> None:
     """UnsupportedError for what the other runtimes' layers would be another layer."""
-    if layer._activations is not None or not getattr(layer, "reset_after", True):
+    if layer.stack.directions[0].activations is not None or not getattr(layer, "reset_after", True):
         raise UnsupportedError(f"{layer!r} is compared with torch's equations only: it has others")
 
 

@@ -16,10 +16,10 @@ import numpy as np
 from vledge.errors import FormatError, UnsupportedError
 from vledge.formats.keras.config import CELLS, Arguments, Description, arguments
 from vledge.formats.keras.file import KerasModel
+from vledge.recurrent.cells import KINDS, OPERATORS
 
 __all__ = ["Cell", "Layer", "layers"]
 
-GATES: Final = {"LSTM": 4, "GRU": 3, "RNN": 1}
 VARIABLES: Final = ("kernel", "recurrent_kernel", "bias")
 
 _NUMBERED = re.compile(r"(?:(?P<layer>.+)/)?cell(?:/cells/(?P<cell>[^/]+))?/vars/(?P<number>\d+)")
@@ -48,8 +48,8 @@ class Cell:
         kernel, recurrent = (self.arrays.get(name) for name in VARIABLES[:2])
         if kernel is None or recurrent is None or not self.arrays.keys() <= {*VARIABLES}:
             return None
-        for kind, gates in GATES.items():
-            rows = gates * recurrent.shape[0] if recurrent.ndim == 2 else 0
+        for kind in reversed(OPERATORS):
+            rows = len(KINDS[kind].gates) * recurrent.shape[0] if recurrent.ndim == 2 else 0
             if rows and recurrent.shape[1] == rows and kernel.shape == (*kernel.shape[:1], rows):
                 return kind
         return None

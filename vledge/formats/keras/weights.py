@@ -11,22 +11,19 @@ Source: keras.src.layers.rnn, Keras 3.15; keras.engine.saving._convert_rnn_weigh
 
 from __future__ import annotations
 
-from typing import Final
-
 import numpy as np
 
 from vledge.errors import FormatError
-from vledge.formats.keras.layers import GATES, Cell
+from vledge.formats.keras.layers import Cell
+from vledge.recurrent.cells import KINDS, in_order
 
 __all__ = ["converted", "is_cudnn", "resets_after"]
-
-GATE_ORDER: Final = {"LSTM": (0, 1, 2, 3), "GRU": (1, 0, 2), "RNN": (0,)}  # Keras' place of torch's
 
 
 def is_cudnn(cell: Cell, kind: str) -> bool:
     """Whether the weights are CuDNNLSTM's or CuDNNGRU's."""
     bias = cell.arrays.get("bias")
-    rows = GATES[kind] * cell.units
+    rows = len(KINDS[kind].gates) * cell.units
     return kind != "RNN" and bias is not None and bias.shape == (2 * rows,)
 
 
@@ -38,7 +35,7 @@ def resets_after(cell: Cell) -> bool | None:
 
 def converted(cell: Cell, kind: str, where: str) -> dict[str, np.ndarray]:
     """weight_ih, weight_hh and, if there is a bias, bias_ih and bias_hh."""
-    rows, units = GATES[kind] * cell.units, cell.units
+    rows, units = len(KINDS[kind].gates) * cell.units, cell.units
     arrays, cudnn = cell.arrays, is_cudnn(cell, kind)
     inputs = arrays["kernel"].shape[0]
     expected: dict[str, tuple[int, ...]] = {
@@ -57,8 +54,10 @@ def converted(cell: Cell, kind: str, where: str) -> dict[str, np.ndarray]:
             )
     kernel, recurrent = arrays["kernel"], arrays["recurrent_kernel"]
     if cudnn:
-        kernel = np.hstack([k.reshape(units, inputs).T for k in np.hsplit(kernel, GATES[kind])])
-        recurrent = np.hstack([k.T for k in np.hsplit(recurrent, GATES[kind])])
+        kernel = np.hstack(
+            [k.reshape(units, inputs).T for k in np.hsplit(kernel, len(KINDS[kind].gates))]
+        )
+        recurrent = np.hstack([k.T for k in np.hsplit(recurrent, len(KINDS[kind].gates))])
     result = {"weight_ih": _rows(kernel, kind), "weight_hh": _rows(recurrent, kind)}
     if bias is not None:
         if cudnn:
@@ -70,5 +69,4 @@ def converted(cell: Cell, kind: str, where: str) -> dict[str, np.ndarray]:
 
 def _rows(array: np.ndarray, kind: str) -> np.ndarray:
     """``[..., G*H]`` in Keras' order of gates -> ``[G*H, ...]`` in torch's."""
-    gates = array.T.reshape(GATES[kind], -1, *array.shape[:-1])
-    return np.ascontiguousarray(gates[list(GATE_ORDER[kind])]).reshape(array.T.shape)
+    return in_order(kind, array.T, "Keras", "PyTorch")

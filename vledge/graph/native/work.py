@@ -12,19 +12,18 @@ from typing import Any, Final
 
 from vledge._ext.convolution import Convolution
 from vledge.model.definition import Node
+from vledge.recurrent.cells import KINDS, OPERATORS
 
 __all__ = ["Shape", "operations"]
 
 Shape = tuple[int, ...] | None  #: of a value; None where it is left out or no tensor
 
 _SEQUENCE_LENS: Final = 4  # which input of the node that is; instructions may take fewer
-_GATES: Final = {
-    "RNN": 1,
-    "GRU": 3,
-    "LSTM": 4,
-    "DynamicQuantizeLSTM": 4,
-    "GRUCell": 3,
-    "LSTMCell": 4,
+# Operator → its kind: layers, quantised ones, and the passes' cells
+_KINDS_OF: Final = {
+    **{name: KINDS[name] for name in OPERATORS},
+    **{f"{name}Cell": KINDS[name] for name in OPERATORS},
+    "DynamicQuantizeLSTM": KINDS["LSTM"],
 }
 
 
@@ -118,7 +117,7 @@ def _recurrence(
     if not x:
         return 0
     directions = 2 if node.attributes.get("direction") == "bidirectional" else 1
-    gates = _GATES[node.op_type] * hidden
+    gates = len(_KINDS_OF[node.op_type].gates) * hidden
     return 2 * math.prod(x[:-1]) * directions * gates * (x[-1] + hidden)
 
 
@@ -128,5 +127,5 @@ _COUNTS: Final[dict[str, Callable[..., int]]] = {
     **dict.fromkeys(["MatMul", "Gemm", "FusedMatMul", "MatMulInteger"], _product),
     **dict.fromkeys(["QLinearMatMul", "DynamicQuantizeMatMul", "MatMulIntegerToFloat"], _product),
     "Einsum": _contraction,
-    **dict.fromkeys(_GATES, _recurrence),
+    **dict.fromkeys(_KINDS_OF, _recurrence),
 }

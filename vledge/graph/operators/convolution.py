@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from vledge.convolution.correlation import Kernel, winograd_allowed
+from vledge.convolution.windows import check_auto_pad, window_of
 from vledge.graph.registry import Context, prepared_operator
-from vledge.nn.correlation import Kernel, winograd_allowed
-from vledge.nn.windows import check_auto_pad, window_of
 
 
 @prepared_operator("ConvRelu", since=1, domain="vledge")

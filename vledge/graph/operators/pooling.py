@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from vledge.convolution.windows import Pads, Window, window_of
 from vledge.errors import FormatError
 from vledge.graph.operators.padding import padded
 from vledge.graph.operators.reduction import extreme
 from vledge.graph.registry import Context, operator, prepared_operator
-from vledge.nn.windows import Pads, Window, window_of
 
 
 @functools.lru_cache(maxsize=64)

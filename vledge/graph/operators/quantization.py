@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from vledge.convolution.correlation import Kernel
+from vledge.convolution.windows import check_auto_pad, window_of
 from vledge.errors import UnsupportedError
 from vledge.graph.operators.generation import target_dtype
 from vledge.graph.registry import Context, operator, prepared_operator
 from vledge.model.element_types import NAMES
-from vledge.nn.correlation import Kernel
-from vledge.nn.windows import check_auto_pad, window_of
 
 _LARGEST = 255  # what an 8-bit number can be away from its zero point
 

@@ -21,24 +21,19 @@ from collections.abc import Callable
 
 import numpy as np
 
-from vledge._ext.recurrent import Stepper, run_padded
 from vledge._ext.weights import Direction
+from vledge.array_like import contiguous
 from vledge.errors import FormatError
 from vledge.graph.operators.recurrent_generic import Cell, GenericDirection, run_generic
 from vledge.graph.registry import Context, prepared_operator
-from vledge.graph.strategy import layer_of, run_by_strategy
-from vledge.nn.dtype import contiguous
-from vledge.nn.model_strategy import MODEL_STRATEGY
-from vledge.nn.recurrent import RecurrentBase
-from vledge.packing import by_length
+from vledge.lengths.model_strategy import MODEL_STRATEGY
+from vledge.recurrent.cells import KINDS, in_order
+from vledge.recurrent.stack import Stack
+from vledge.recurrent.states import split
 
 __all__ = ["RecurrentNode"]
 
-GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
 WEIGHTS = (1, 2, 3, 7, 8, 9, 10, 11)  # the inputs that are weights: W, R, B, P, and scales
-
-# rows of ONNX's gates in torch's order, which the kernels have: iofc → ifgo, zrh → rzn
-TORCH_ORDER = {"RNN": (0,), "GRU": (1, 0, 2), "LSTM": (0, 2, 3, 1)}
 _DIRECTIONS = {"forward": 1, "reverse": 1, "bidirectional": 2}
 
 
@@ -124,7 +119,7 @@ class RecurrentNode:
             raise FormatError(f"layout is {layout}, expected 0 or 1")
         self.cell = cell
         self.count = _DIRECTIONS[direction]
-        self.has_cell_state = cell.kind == "LSTM"
+        self.has_cell_state = "c" in KINDS[cell.kind].states
         self.layout = layout
         self.empty_state = context.options.get("empty_state", "zero")
         self.lay_out = functools.partial(lay_out, cell, direction, hidden_size)
@@ -172,19 +167,25 @@ class RecurrentNode:
             lengths = _checked_lengths(sequence_lens, steps, sequences)
         asked = MODEL_STRATEGY.get()
         if asked is not None and steps and sequences:
-            found = run_by_strategy(asked, weights, x, lengths, states, self.empty_state)
-            if found is not None:
-                return self._finished(weights, *found)
-        if lengths is not None and (lengths != steps).any():
-            return self._finished(weights, *self._run_lengths(weights, x, lengths, *states))
+            # strategies are imported by who asks for one
+            from vledge.graph.strategy import run_by_strategy
+
+            ran = run_by_strategy(asked, weights.stack, x, lengths, states, self.empty_state)
+            if ran is not None:
+                return self._finished(weights, *ran)
         if steps == 0 or sequences == 0:
             lengths = np.zeros(sequences, np.int64)
-            return self._finished(weights, *self._run_lengths(weights, x, lengths, *states))
-        if steps == 1 and weights.stepper is not None:
-            y, h, c = weights.stepper.step(contiguous(x[0]), *states)
+        elif lengths is not None and (lengths == steps).all():
+            lengths = None
+        if lengths is None and steps == 1 and weights.count == 1 and weights.stack is not None:
+            y, h, c = weights.stack.step(contiguous(x[0]), *states)
             return self._finished(weights, y[None], h, c)
-        batch_sizes = np.full(steps, sequences, np.int64)
-        return self._finished(weights, *weights.run_padded(x, batch_sizes, None, *states))
+        output, h_n, c_n = weights.run_padded(x, lengths, *states)
+        if lengths is not None and self.empty_state == "zero":
+            for final in (h_n, c_n):
+                if final is not None:
+                    final[:, lengths == 0] = 0
+        return self._finished(weights, output, h_n, c_n)
 
     def _state(
         self, state: np.ndarray | None, name: str, weights: Weights, sequences: int
@@ -200,23 +201,6 @@ class RecurrentNode:
                 "[directions, sequences, hidden_size]"
             )
         return contiguous(state.astype(weights.dtype, copy=False))
-
-    def _run_lengths(
-        self,
-        weights: Weights,
-        x: np.ndarray,
-        lengths: np.ndarray,
-        h_0: np.ndarray | None,
-        c_0: np.ndarray | None,
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        """Sequences of different lengths, the longest first for the kernels."""
-        order, batch_sizes = by_length(lengths)
-        output, h_n, c_n = weights.run_padded(x, batch_sizes, order, h_0, c_0)
-        if self.empty_state == "zero":
-            for final in (h_n, c_n):
-                if final is not None:
-                    final[:, lengths == 0] = 0
-        return output, h_n, c_n
 
     def _finished(
         self, weights: Weights, output: np.ndarray, h_n: np.ndarray, c_n: np.ndarray | None
@@ -261,10 +245,10 @@ class Weights:
         self.dtype: np.dtype = np.dtype(np.float64 if w.dtype == np.float64 else np.float32)
         w, r = (a.astype(self.dtype, copy=False) for a in (w, r))
         b, p = (None if a is None else a.astype(self.dtype, copy=False) for a in (b, p))
-        self.stepper: Stepper | None = None
-        self.packed: list[Direction] = []
+        self.stack: Stack | None = None
         self.generic: list[GenericDirection] = []
-        kernel = self.kernel = cell.kernel(self.count) if p is None else None
+        directions: list[Direction] = []
+        kernel = cell.kernel(self.count) if p is None else None
         for index in range(self.count):
             reverse = direction == "reverse" or index == 1
             wb, rb = (None, None) if b is None else np.split(b[index], 2)
@@ -277,17 +261,11 @@ class Weights:
                 w_d, r_d = (_in_torch_order(a[index], cell.kind) for a in (w, r))
                 wb, rb = (None if a is None else _in_torch_order(a, cell.kind) for a in (wb, rb))
                 asked = cell.kernel_activations(index, kernel)
-                self.packed.append(
+                directions.append(
                     Direction(kernel, w_d, r_d, wb, rb, reverse=reverse, activations=asked)
                 )
-        if len(self.packed) == 1:
-            self.stepper = Stepper(self.packed)
-
-    @functools.cached_property
-    def layer(self) -> RecurrentBase:
-        """The packed weights as a layer, which shares them."""
-        assert self.kernel is not None
-        return layer_of(self, self.kernel)
+        if directions:
+            self.stack = Stack([directions])
 
     def _check_shapes(
         self,
@@ -305,7 +283,7 @@ class Weights:
         self.count = count = _DIRECTIONS[direction]
         self.input_size = w.shape[2]
         self.hidden_size = size = r.shape[2]
-        rows = GATES[cell.kind] * size
+        rows = len(KINDS[cell.kind].gates) * size
         if hidden_size is not None and hidden_size != size:
             raise FormatError(f"hidden_size is {hidden_size}, R has the shape {r.shape}")
         expected = {
@@ -324,27 +302,27 @@ class Weights:
     def run_padded(
         self,
         x: np.ndarray,
-        batch_sizes: np.ndarray,
-        order: np.ndarray | None,
+        lengths: np.ndarray | None,
         h_0: np.ndarray | None,
         c_0: np.ndarray | None,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """x [T, B, I] of any strides → output [T, B, D*H], zeros past each length; h_n, c_n.
 
-        Sequence ``order[r]`` is the r-th longest, None says that they are in this order.
+        ``lengths`` [B] is None where all are T.
         """
-        if not self.packed:
-            return run_generic(self.generic, x, batch_sizes, order, h_0, c_0)
+        if self.stack is None:
+            return run_generic(self.generic, x, lengths, h_0, c_0)
+        hx = None if h_0 is None and c_0 is None else (h_0, c_0)
         swapped = x.transpose(1, 0, 2)
         if x.flags.aligned and not x.flags.c_contiguous and swapped.flags.c_contiguous:
-            output, h_n, c_n = run_padded(self.packed, swapped, batch_sizes, order, h_0, c_0, True)
-            return output.transpose(1, 0, 2), h_n, c_n
-        return run_padded(self.packed, contiguous(x), batch_sizes, order, h_0, c_0)
+            output, final = self.stack.run_padded(swapped, lengths, hx, True)
+            return output.transpose(1, 0, 2), *split(final)
+        output, final = self.stack.run_padded(x, lengths, hx)
+        return output, *split(final)
 
 
 def _in_torch_order(array: np.ndarray, kind: str) -> np.ndarray:
-    gates = array.reshape(GATES[kind], -1, *array.shape[1:])
-    return np.ascontiguousarray(gates[list(TORCH_ORDER[kind])].reshape(array.shape))
+    return in_order(kind, array, "ONNX", "PyTorch")
 
 
 def _checked_lengths(lengths: np.ndarray, steps: int, sequences: int) -> np.ndarray:

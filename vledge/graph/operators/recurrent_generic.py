@@ -12,17 +12,13 @@ from typing import Any, Final
 import numpy as np
 
 from vledge.errors import FormatError
-from vledge.nn.nonlinearity import Nonlinearity
+from vledge.packing import by_length
+from vledge.recurrent.cells import KINDS
+from vledge.recurrent.nonlinearity import Nonlinearity
 
 __all__ = ["Cell", "GenericDirection", "activation", "run_generic"]
 
 Activation = Callable[[np.ndarray], np.ndarray]
-
-_DEFAULTS: Final = {
-    "RNN": ["Tanh"],
-    "GRU": ["Sigmoid", "Tanh"],
-    "LSTM": ["Sigmoid", "Tanh", "Tanh"],
-}
 
 # activation → its parameters with the defaults of the operator of its name; None: must be given
 _PARAMETERS: Final[dict[str, dict[str, float | None]]] = {
@@ -107,7 +103,7 @@ class Cell:
         self.linear_before_reset = False
         self.input_forget = False
         count = 2 if direction == "bidirectional" else 1
-        default = _DEFAULTS[kind]
+        default = KINDS[kind].activations
         names = [name.lower() for name in activations or default * count]
         if kind == "RNN" and count == 1:
             names = names[:1]  # the specification's own default lists two
@@ -147,10 +143,11 @@ class Cell:
 
     def kernel_activations(self, index: int, cell: str) -> tuple[Nonlinearity, ...] | None:
         """What the kernel of ``cell`` takes for one direction; None for the cell's own."""
-        count = len(_DEFAULTS[self.kind])
+        own_activations = KINDS[self.kind].activations
+        count = len(own_activations)
         own = slice(index * count, (index + 1) * count)
         if cell in ("rnn_tanh", "rnn_relu") or (
-            cell != "rnn" and self.names[own] == [name.lower() for name in _DEFAULTS[self.kind]]
+            cell != "rnn" and tuple(self.names[own]) == own_activations
         ):
             return None
         return tuple(self.activations[own])
@@ -179,7 +176,7 @@ class GenericDirection:
         self.hidden_size = r.shape[1]
         self.peepholes = None if p is None else np.split(p, 3)
         self.reverse = reverse
-        per_direction = len(_DEFAULTS[cell.kind])
+        per_direction = len(KINDS[cell.kind].activations)
         self.functions = cell.functions[index * per_direction : (index + 1) * per_direction]
         self.step = {"RNN": self._rnn, "GRU": self._gru, "LSTM": self._lstm}[cell.kind]
 
@@ -232,28 +229,30 @@ class GenericDirection:
 def run_generic(
     directions: list[GenericDirection],
     x: np.ndarray,
-    batch_sizes: np.ndarray,
-    order: np.ndarray | None,
+    lengths: np.ndarray | None,
     h_0: np.ndarray | None,
     c_0: np.ndarray | None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """x [T, B, I] → output [T, B, D*H], h_n, c_n [D, B, H]: as the kernels' ``run_padded``."""
+    """x [T, B, I] → output [T, B, D*H], h_n, c_n [D, B, H]: as `Stack.run_padded`."""
     steps, sequences = x.shape[:2]
-    size, has_cell = directions[0].hidden_size, directions[0].cell.kind == "LSTM"
-    rows = np.arange(sequences) if order is None else order
+    size, has_cell = directions[0].hidden_size, "c" in KINDS[directions[0].cell.kind].states
+    if lengths is None:
+        rows, batch_sizes = np.arange(sequences), np.full(steps, sequences, np.int64)
+    else:
+        rows, batch_sizes = by_length(lengths)
     shape = (len(directions), sequences, size)
     h_n = np.zeros(shape, x.dtype) if h_0 is None else h_0.copy()
     c_n = np.zeros(shape, x.dtype) if c_0 is None else c_0.copy()
     # packed rows: those of the sequences that are still there, step after step
     live = np.arange(sequences) < batch_sizes[:, None]
-    lengths = live.sum(axis=0)
+    falling = live.sum(axis=0)
     forward, ranks = np.nonzero(live)
     places = rows[ranks]
     ends = np.cumsum(batch_sizes)
     output = np.zeros((steps, sequences, len(directions) * size), x.dtype)
     for index, direction in enumerate(directions):
         # backwards, each sequence begins at its own end
-        times = lengths[ranks] - 1 - forward if direction.reverse else forward
+        times = falling[ranks] - 1 - forward if direction.reverse else forward
         gates = direction.input_part(x[times, places], x[: len(batch_sizes)])
         h, c = h_n[index][rows], c_n[index][rows]
         hidden = np.empty((len(gates), size), x.dtype)

@@ -64,11 +64,10 @@ class QuantizedWeights(Weights):
         own = kernel is not None and all(
             cell.kernel_activations(index, kernel) is None for index in range(self.count)
         )
-        self.kernel = kernel if own else None  # of sigmoid and tanh, as the native program has it
+        self.plain = own  #: of sigmoid and tanh, and nothing else: as the native program has it
         self.outer_dtype = np.dtype(np.float32)
         self.dtype = np.dtype(np.float32)
-        self.stepper = None
-        self.packed = []
+        self.stack = None
         self.generic = []
         w_scale, w_zero, r_scale, r_zero = scales
         for index in range(self.count):

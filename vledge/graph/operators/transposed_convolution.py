@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from vledge.convolution.correlation import Kernel
+from vledge.convolution.windows import Pads, Window, check_auto_pad, window_of
 from vledge.errors import FormatError
 from vledge.graph.operators.convolution import single
 from vledge.graph.operators.lists import integers
 from vledge.graph.registry import Context, prepared_operator
-from vledge.nn.correlation import Kernel
-from vledge.nn.windows import Pads, Window, check_auto_pad, window_of
 
 
 def _overlaid(columns: np.ndarray, window: Window, sizes: Sequence[int], pads: Pads) -> np.ndarray:

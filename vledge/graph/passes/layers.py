@@ -12,17 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from vledge.graph.operators.recurrent import TORCH_ORDER
 from vledge.graph.passes.carried import LoopParts
 from vledge.graph.passes.program import Program, captured
 from vledge.graph.passes.selects import Select, selects_of
 from vledge.graph.passes.stacks import Stacked
 from vledge.graph.passes.trips import Front
 from vledge.model.definition import Node
+from vledge.recurrent.cells import KINDS, OPERATORS, in_order
 
 __all__ = ["Layer", "layer_node", "layer_of"]
 
-_KINDS = {"LSTMCell": "LSTM", "GRUCell": "GRU", "RNNCell": "RNN"}
+_KINDS = {f"{kind}Cell": kind for kind in OPERATORS}
 
 
 @dataclass
@@ -77,12 +77,9 @@ def layer_node(
     kind = _KINDS[cell.op_type]
     attributes = cell.attributes
     size = attributes["weight_hh"].shape[1]
-    order = np.argsort(TORCH_ORDER[kind])
 
     def ordered(key: str) -> np.ndarray:
-        array = attributes[key]
-        gates = array.reshape(len(order), size, *array.shape[1:])[order]
-        return np.ascontiguousarray(gates.reshape(array.shape))[None]
+        return in_order(kind, attributes[key], "PyTorch", "ONNX")[None]
 
     biases = np.concatenate([ordered("bias_ih"), ordered("bias_hh")], 1)
     weights = {"W": ordered("weight_ih"), "R": ordered("weight_hh"), "B": biases}
@@ -96,7 +93,7 @@ def layer_node(
     if hold:
         own["masked"] = "hold"
     names = [front.program.fresh(f"{base}.{key}") for key in ("Y", "Y_h", "Y_c")]
-    outputs = names if kind == "LSTM" else names[:2]
+    outputs = names[: 1 + len(KINDS[kind].states)]
     front.ranks[outputs[0]] = 4
     for name in outputs[1:]:
         front.ranks[name] = 3

@@ -10,16 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from vledge.graph.operators.recurrent import GATES, TORCH_ORDER
 from vledge.graph.passes.carried import LoopParts, replace_values
 from vledge.graph.passes.program import Program
 from vledge.graph.passes.ranks import ranks_of
 from vledge.graph.passes.trips import Front
 from vledge.model.definition import Graph, Node
+from vledge.recurrent.cells import KINDS, OPERATORS, in_order
 
 __all__ = ["recognize_single_steps"]
 
-_ACTIVATIONS = {"LSTM": ["Sigmoid", "Tanh", "Tanh"], "GRU": ["Sigmoid", "Tanh"]}
 _ATTRIBUTES = frozenset(
     "activations direction hidden_size layout linear_before_reset output_sequence".split()  # noqa: SIM905
 )
@@ -28,7 +27,7 @@ _ATTRIBUTES = frozenset(
 def recognize_single_steps(program: Program) -> bool:
     """Replace every such node, in every graph; whether there was one."""
     kinds = {node.op_type for graph in _graphs(program.graph) for node in graph.nodes}
-    if not kinds & set(GATES):
+    if not kinds & set(OPERATORS):
         return False
     ranks = ranks_of(program.graph, program.constants)
     return _in_graph(program, program.graph, ranks, in_loop=False)
@@ -70,10 +69,10 @@ class _Finder:
 
     def cell(self, node: Node, in_loop: bool) -> list[Node] | None:
         """The cell in a node's place, between what takes the axes of time off and puts them on."""
-        if node.domain or node.op_type not in GATES or not self.is_plain(node):
+        if node.domain or node.op_type not in OPERATORS or not self.is_plain(node):
             return None
         inputs = [*node.inputs, *[""] * (8 - len(node.inputs))]
-        states = inputs[5:7] if node.op_type == "LSTM" else inputs[5:6]
+        states = inputs[5 : 5 + len(KINDS[node.op_type].states)]
         x = self.with_axis(inputs[0], (0,))
         one = x is not None or self.is_one_step(inputs[0])
         if not one or inputs[4] or inputs[7] or not all(states):
@@ -142,7 +141,9 @@ class _Finder:
             return False
         if node.op_type == "RNN":
             return activations is None or activations[:1] in (["Tanh"], ["Relu"])
-        return activations is None or activations == _ACTIVATIONS[node.op_type]
+        return activations is None or [name.lower() for name in activations] == [
+            *KINDS[node.op_type].activations
+        ]
 
     def in_a_row(self, node: Node, states: list[str]) -> bool:
         """Whether another node of this kind stands in front, or behind."""
@@ -188,7 +189,7 @@ class _Finder:
 
     def weights(self, node: Node, inputs: list[str]) -> dict[str, Any] | None:
         """The node's weights in the cell's way, if they are known and fit."""
-        gates, order = GATES[node.op_type], list(TORCH_ORDER[node.op_type])
+        gates = len(KINDS[node.op_type].gates)
         arrays = [self.program.constants.get(name) for name in inputs[1:3]]
         bias = self.program.constants.get(inputs[3]) if inputs[3] else None
         w, r = arrays
@@ -207,8 +208,7 @@ class _Finder:
             return None
 
         def ordered(array: np.ndarray) -> np.ndarray:
-            rows = array.reshape(gates, size, *array.shape[1:])[order]
-            return np.ascontiguousarray(rows.reshape(array.shape))
+            return in_order(node.op_type, array, "ONNX", "PyTorch")
 
         half = gates * size
         attributes: dict[str, Any] = {

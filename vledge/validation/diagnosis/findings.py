@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from vledge.model.definition import Node
-from vledge.validation.running.layers import KINDS
+from vledge.recurrent.cells import OPERATORS
 
 __all__ = ["AGREES", "Diagnosis", "Finding", "node_name"]
 
@@ -51,7 +51,7 @@ class Finding:
                 f"{self.among[0]} to {self.among[-1]} is at fault (`vledge record --values` tells "
                 "which); no known mistake explains it"
             )
-        if self.kind and self.kind not in KINDS:
+        if self.kind and self.kind not in OPERATORS:
             return f"{told}: its inputs agree, its result does not; no known mistake explains it"
         return f"{told}: off by {self.error:.1e}; no known mistake explains it"
 

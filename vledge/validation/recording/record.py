@@ -21,6 +21,7 @@ from vledge.graph.plan import Plan
 from vledge.graph.read import read_model
 from vledge.graph.values import check_tensors_only
 from vledge.model.definition import Model
+from vledge.recurrent.cells import OPERATORS
 from vledge.validation.recording.spread import spread
 from vledge.validation.reference.axes import axes_from_shapes, axes_from_symbols
 from vledge.validation.reference.bundle import Axes, Case, Reference
@@ -29,7 +30,6 @@ from vledge.validation.reference.prints import prints_of, stored
 from vledge.validation.reference.proof import weighed
 from vledge.validation.reference.samples import INSIDE, sampled
 from vledge.validation.running.layers import (
-    KINDS,
     exposed,
     layer_axes,
     layer_outputs,
@@ -192,7 +192,7 @@ def _session(path: str | os.PathLike[str], layers: bool, values: list[str]) -> A
         return runtime.InferenceSession(os.fspath(path), options, providers=providers)
     present = {info.name for info in proto.graph.output}
     for node in proto.graph.node if layers else ():
-        if node.op_type in KINDS and node.domain in ("", "ai.onnx"):
+        if node.op_type in OPERATORS and node.domain in ("", "ai.onnx"):
             outputs = named_outputs(list(node.output))
             del node.output[:]
             node.output.extend(outputs)

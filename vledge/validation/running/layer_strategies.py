@@ -7,29 +7,25 @@ from typing import Any, Final
 
 import numpy as np
 
-from vledge.graph.layers import KINDS, summaries
+from vledge.graph.layers import summaries
 from vledge.graph.plan import simplified
 from vledge.graph.session import InferenceSession
-from vledge.lengths.strategies import FORWARD_ONLY
+from vledge.lengths.model_strategy import ModelStrategy
+from vledge.lengths.strategies import STRATEGIES
 from vledge.model.definition import Model
-from vledge.nn.model_strategy import ModelStrategy
+from vledge.recurrent.cells import OPERATORS
 
 __all__ = ["OPTIONS", "obstacles", "run_layers_by"]
 
 #: What each strategy is given: so little that a few short sequences are taken apart, too.
-OPTIONS: Final[dict[str, dict[str, Any]]] = {
-    "padded": {},
-    "packed": {},
-    "masked": {},
-    "bucketed": {"rows": 2},
-    "lanes": {"lanes": 2},
-    "streaming": {"window": 5},
+OPTIONS: Final[dict[str, Mapping[str, Any]]] = {
+    name: strategy.small for name, strategy in STRATEGIES.items()
 }
 
 
 def obstacles(model: Model) -> dict[str, str]:
     """Why strategies cannot run: strategy → reason, none of those that run a layer of the model."""
-    nodes = [node for node in summaries(simplified(model)) if node.kind in KINDS]
+    nodes = [node for node in summaries(simplified(model)) if node.kind in OPERATORS]
     layers = [node for node in nodes if node.path == "kernel"]
     if not layers:
         why = "the model has no RNN, GRU or LSTM"
@@ -40,7 +36,8 @@ def obstacles(model: Model) -> dict[str, str]:
             )
         return dict.fromkeys(OPTIONS, why)
     if all(node.direction != "forward" for node in layers):
-        return dict.fromkeys(FORWARD_ONLY, "a backward direction needs whole sequences")
+        forward_only = (name for name, strategy in STRATEGIES.items() if strategy.forward_only)
+        return dict.fromkeys(forward_only, "a backward direction needs whole sequences")
     return {}
 
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 from vledge.model.definition import Model, Node, ValueInfo
+from vledge.recurrent.cells import OPERATORS
 from vledge.validation.reference.bundle import Axes
 
 __all__ = ["exposed", "is_recurrent", "layer_axes", "layer_outputs", "named_outputs"]
 
-KINDS = ("RNN", "GRU", "LSTM")
-
 
 def is_recurrent(node: Node) -> bool:
     """Whether it is ONNX's RNN, GRU or LSTM."""
-    return node.op_type in KINDS and not node.domain
+    return node.op_type in OPERATORS and not node.domain
 
 
 def named_outputs(outputs: list[str]) -> list[str]:

@@ -9,17 +9,16 @@ import numpy as np
 
 from vledge.errors import UnsupportedError
 from vledge.formats import holds_graph, load_weights
-from vledge.graph.operators.recurrent import TORCH_ORDER
 from vledge.graph.read import read_model
 from vledge.model.definition import Graph, Model, Node, ValueInfo
-from vledge.nn import RecurrentLayer, recognize
-from vledge.nn.plain_weights import PlainWeights
+from vledge.recurrent.cells import KINDS, OPERATORS, in_order
+from vledge.recurrent.recognize import RecurrentLayer, recognize
 from vledge.validation.reference.bundle import Reference
+from vledge.weights.plain import PlainWeights
 
 __all__ = ["in_onnx_order", "layer_model", "layer_weights", "only_layer", "read_any_model"]
 
 OPSET = 17
-_KINDS = ("RNN", "GRU", "LSTM")
 
 
 def read_any_model(path: str | os.PathLike[str], reference: Reference | None = None) -> Model:
@@ -55,7 +54,7 @@ def only_layer(weights: Mapping[str, np.ndarray]) -> RecurrentLayer:
     layers = recognize(weights)
     kinds = ", ".join(f"{layer.kind} {layer.prefix!r}" for layer in layers) or "none"
     others = [n for n in weights if not layers or not n.startswith(layers[0].prefix)]
-    if len(layers) != 1 or layers[0].kind not in _KINDS or layers[0].proj_size or others:
+    if len(layers) != 1 or layers[0].kind not in OPERATORS or layers[0].proj_size or others:
         raise UnsupportedError(
             "the file holds weights but no graph, and they are not those of one RNN, GRU or LSTM "
             f"without a projection alone (recurrent layers: {kinds}). Write model and reference "
@@ -84,7 +83,7 @@ def layer_model(weights: Mapping[str, np.ndarray], batch_first: bool, inputs: se
     if "lengths" in inputs:
         lengths = "lengths.int32"
         nodes.append(Node("Cast", ["lengths"], [lengths], {"to": 6}))
-    states = ["h", "c"] if layer.kind == "LSTM" else ["h"]
+    states = [*KINDS[layer.kind].states]
     finals: dict[str, list[str]] = {state: [] for state in states}
     for number in range(layer.num_layers):
         operands = [x]
@@ -158,7 +157,4 @@ _BIASES = ["bias_ih", "bias_hh"]
 
 def in_onnx_order(kind: str, array: np.ndarray) -> np.ndarray:
     """torch's blocks of gates in ONNX's order."""
-    blocks = np.split(array, len(TORCH_ORDER[kind]))
-    # TORCH_ORDER[k] is where torch's k-th gate stands in ONNX
-    placed = sorted(range(len(blocks)), key=TORCH_ORDER[kind].__getitem__)
-    return np.concatenate([blocks[k] for k in placed])
+    return in_order(kind, array, "PyTorch", "ONNX")

@@ -9,11 +9,11 @@ from typing import Final
 
 import numpy as np
 
+from vledge.convolution.windows import Window
 from vledge.graph.native.chain import Parameters
 from vledge.graph.native.lowering import Lowered, Site, lowering
 from vledge.graph.operators.convolution import KnownConv
 from vledge.graph.operators.transposed_convolution import KnownConvTranspose
-from vledge.nn.windows import Window
 
 _AXES: Final = 3
 _AUTO_PADS: Final = {"NOTSET": 0, "VALID": 0, "SAME_UPPER": 1, "SAME_LOWER": 2}

@@ -8,13 +8,18 @@ import numpy as np
 
 from vledge._ext import isa
 from vledge._ext.program import type_code
+from vledge.convolution.windows import window_of
 from vledge.graph.native.families.convolution import axes, window
 from vledge.graph.native.integer_matrix import IntegerMatrix
 from vledge.graph.native.lowering import Lowered, Site, lowering
 from vledge.graph.operators.quantization import IntegerOperator
-from vledge.graph.operators.recurrent import TORCH_ORDER, RecurrentNode
-from vledge.graph.operators.recurrent_quantized import QuantizedDirection, QuantizedMatrix
-from vledge.nn.windows import window_of
+from vledge.graph.operators.recurrent import RecurrentNode
+from vledge.graph.operators.recurrent_quantized import (
+    QuantizedDirection,
+    QuantizedMatrix,
+    QuantizedWeights,
+)
+from vledge.recurrent.cells import gate_order
 
 _BYTES: Final = (np.dtype(np.uint8), np.dtype(np.int8))
 _LARGEST: Final = 255 * 255  # of a product of bytes
@@ -217,9 +222,10 @@ def quantised_lstm(site: Site) -> Lowered | None:
     node = site.prepared.function
     if not isinstance(node, RecurrentNode) or node.weights is None or node.cell.clip is not None:
         return None
-    directions = [d for d in node.weights.generic if isinstance(d, QuantizedDirection)]
-    if node.weights.kernel is None or not directions:
+    weights = node.weights
+    if not isinstance(weights, QuantizedWeights) or not weights.plain:
         return None
+    directions = [d for d in weights.generic if isinstance(d, QuantizedDirection)]
     size = node.weights.hidden_size
     if not _fits(max(node.weights.input_size, size)) or not size:
         return None
@@ -245,7 +251,7 @@ def _in_panels(matrix: QuantizedMatrix, bias: np.ndarray | None, size: int) -> I
 
     def moved(array: np.ndarray) -> np.ndarray:
         rows = array.shape[:-1]
-        gates = array.reshape(*rows, 4, size)[..., TORCH_ORDER["LSTM"], :]
+        gates = array.reshape(*rows, 4, size)[..., gate_order("LSTM", "ONNX", "PyTorch"), :]
         whole = np.zeros((*rows, 4, panels * lanes), array.dtype)
         whole[..., :size] = gates
         by_panel = whole.reshape(*rows, 4, panels, lanes).swapaxes(-3, -2)

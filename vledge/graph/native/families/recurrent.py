@@ -26,7 +26,7 @@ def stepped(site: Site) -> Lowered | None:
 
 
 def _layer(site: Site, node: object, inputs: list[str]) -> Lowered | None:
-    if not isinstance(node, RecurrentNode) or node.weights is None or not node.weights.packed:
+    if not isinstance(node, RecurrentNode) or node.weights is None or node.weights.stack is None:
         return None
     if node.weights.outer_dtype != node.weights.dtype:
         return None
@@ -38,7 +38,7 @@ def _layer(site: Site, node: object, inputs: list[str]) -> Lowered | None:
     return Lowered(
         "recurrent",
         ints=[node.layout, int(node.empty_state == "zero")],
-        objects=node.weights.packed,
+        objects=node.weights.stack.directions,
         inputs=inputs,
         outputs=outputs,
     )

@@ -2,7 +2,7 @@
 
 What belongs together is told by names and shapes alone: `recipes` finds it, `Recipe.fold` computes.
 A fold's result is float64 where a piece is, else float32. Which array a name stands for, and what
-wraps a name, is `plain_weights`'s.
+wraps a name, is `plain`'s.
 """
 
 from __future__ import annotations

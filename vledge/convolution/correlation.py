@@ -11,8 +11,8 @@ from typing import Final
 import numpy as np
 
 from vledge._ext.convolution import Convolution
+from vledge.convolution.windows import Window
 from vledge.errors import FormatError
-from vledge.nn.windows import Window
 
 __all__ = ["Kernel", "winograd_allowed"]
 

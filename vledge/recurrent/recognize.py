@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vledge.nn.plain_weights import PlainWeights, missing_weight
+from vledge.recurrent.cells import KINDS, OPERATORS, Kind
+from vledge.weights.plain import PlainWeights, missing_weight
 
 __all__ = ["RecurrentLayer", "recognize"]
 
 _NAME = r"(?P<prefix>(?:.*\.)?)weight_hh(?:_l(?P<layer>\d+)(?P<reverse>_reverse)?)?"
-_KINDS = {1: "RNN", 3: "GRU", 4: "LSTM"}
 
 
 class RecurrentLayer(NamedTuple):
@@ -30,7 +30,7 @@ class RecurrentLayer(NamedTuple):
     nbytes: int
 
 
-class Stack(NamedTuple):
+class Recognized(NamedTuple):
     """The constructor arguments that a stack's shapes tell, and its dtype."""
 
     sizes: dict[str, Any]
@@ -54,12 +54,12 @@ def recognize(weights: Mapping[str, np.ndarray]) -> list[RecurrentLayer]:
         if name.replace("weight_hh", "weight_ih") not in weights:
             continue
         prefix, is_cell = match["prefix"], match["layer"] is None
-        for gates, kind in _KINDS.items():
+        for kind in (KINDS[name] for name in OPERATORS):
             try:
                 stack = (
-                    read_cell(weights, prefix, gates, kind + "Cell")
+                    read_cell(weights, prefix, kind, f"{kind.name}Cell")
                     if is_cell
-                    else read_stack(weights, prefix, gates, kind)
+                    else read_stack(weights, prefix, kind, kind.name)
                 )
             except (KeyError, ValueError):
                 continue
@@ -67,7 +67,7 @@ def recognize(weights: Mapping[str, np.ndarray]) -> list[RecurrentLayer]:
             sizes = {"num_layers": 1, "bidirectional": False, "proj_size": 0, **stack.sizes}
             found.append(
                 RecurrentLayer(
-                    kind=kind + ("Cell" if is_cell else ""),
+                    kind=kind.name + ("Cell" if is_cell else ""),
                     prefix=prefix,
                     nbytes=sum(weights[n].nbytes for n in own),
                     **sizes,
@@ -78,7 +78,7 @@ def recognize(weights: Mapping[str, np.ndarray]) -> list[RecurrentLayer]:
 
 def _independent(weights: PlainWeights) -> list[RecurrentLayer]:
     # imported by who looks for layers: its regular expressions and dataclasses take time
-    from vledge.nn.indrnn_weights import indrnn_prefixes, read_indrnn
+    from vledge.recurrent.indrnn_weights import indrnn_prefixes, read_indrnn
 
     found = []
     for prefix in indrnn_prefixes(weights):
@@ -96,8 +96,8 @@ def _is_part(local: str) -> bool:
     return re.fullmatch(r"(weight|bias)_(ih|hh|hr)(_l\d+(_reverse)?)?", local) is not None
 
 
-def read_stack(weights: PlainWeights, prefix: str, gates: int, kind: str) -> Stack:
-    """Sizes of torch.nn.RNN's, GRU's or LSTM's weights.
+def read_stack(weights: PlainWeights, prefix: str, kind: Kind, called: str) -> Recognized:
+    """Sizes of torch.nn.RNN's, GRU's or LSTM's weights; ``called`` is the class, for errors.
 
     Raises
     ------
@@ -108,11 +108,11 @@ def read_stack(weights: PlainWeights, prefix: str, gates: int, kind: str) -> Sta
         Names or shapes do not make a stack of this kind, or a weight has no one value.
     """
     names = {n[len(prefix) :] for n in weights if n.startswith(prefix)}
-    first = _required(weights, prefix, "weight_ih_l0", kind)
-    recurrent = _required(weights, prefix, "weight_hh_l0", kind)
-    hidden_size = _hidden_size(first, gates, prefix + "weight_ih_l0", kind)
+    first = _required(weights, prefix, "weight_ih_l0", kind.name, called)
+    recurrent = _required(weights, prefix, "weight_hh_l0", kind.name, called)
+    hidden_size = _hidden_size(first, kind, prefix + "weight_ih_l0", called)
     proj_size = 0
-    if "weight_hr_l0" in names and kind == "LSTM":
+    if "weight_hr_l0" in names and kind.projects:
         proj_size = int(weights[prefix + "weight_hr_l0"].shape[0])
     num_layers = 1
     while f"weight_ih_l{num_layers}" in names:
@@ -120,18 +120,12 @@ def read_stack(weights: PlainWeights, prefix: str, gates: int, kind: str) -> Sta
     bidirectional = "weight_ih_l0_reverse" in names
     bias = "bias_ih_l0" in names
     width = proj_size or hidden_size
-    rows = gates * hidden_size
     expected: dict[str, tuple[int, ...]] = {}
     for layer in range(num_layers):
         inputs = int(first.shape[1]) if layer == 0 else width * (2 if bidirectional else 1)
+        shapes = kind.shapes(inputs, hidden_size, bias, proj_size)
         for suffix in ("", "_reverse") if bidirectional else ("",):
-            end = f"_l{layer}{suffix}"
-            expected["weight_ih" + end] = (rows, inputs)
-            expected["weight_hh" + end] = (rows, width)
-            if bias:
-                expected["bias_ih" + end] = expected["bias_hh" + end] = (rows,)
-            if proj_size:
-                expected["weight_hr" + end] = (proj_size, hidden_size)
+            expected |= {f"{part}_l{layer}{suffix}": shape for part, shape in shapes.items()}
     problems = [f"no {prefix}{n}" for n in expected if n not in names]
     problems += [
         f"{prefix}{n} has shape {weights[prefix + n].shape}, expected {shape}"
@@ -143,10 +137,10 @@ def read_stack(weights: PlainWeights, prefix: str, gates: int, kind: str) -> Sta
     ]
     if problems:
         raise ValueError(
-            f"the weights under {prefix!r} do not make a {kind} of {num_layers} layer(s) with "
+            f"the weights under {prefix!r} do not make a {called} of {num_layers} layer(s) with "
             f"input_size {first.shape[1]} and hidden_size {hidden_size}: " + "; ".join(problems)
         )
-    return Stack(
+    return Recognized(
         {
             "input_size": int(first.shape[1]),
             "hidden_size": hidden_size,
@@ -159,40 +153,38 @@ def read_stack(weights: PlainWeights, prefix: str, gates: int, kind: str) -> Sta
     )
 
 
-def read_cell(weights: PlainWeights, prefix: str, gates: int, kind: str) -> Stack:
+def read_cell(weights: PlainWeights, prefix: str, kind: Kind, called: str) -> Recognized:
     """Sizes of a torch RNNCell's, GRUCell's or LSTMCell's weights; raises as :func:`read_stack`."""
-    weight_ih = _required(weights, prefix, "weight_ih", kind)
-    weight_hh = _required(weights, prefix, "weight_hh", kind)
-    hidden_size = _hidden_size(weight_ih, gates, prefix + "weight_ih", kind)
-    rows = gates * hidden_size
+    cell = f"{kind.name}Cell"
+    weight_ih = _required(weights, prefix, "weight_ih", cell, called)
+    weight_hh = _required(weights, prefix, "weight_hh", cell, called)
+    hidden_size = _hidden_size(weight_ih, kind, prefix + "weight_ih", called)
     bias = prefix + "bias_ih" in weights
-    expected: dict[str, tuple[int, ...]] = {"weight_hh": (rows, hidden_size)}
-    if bias:
-        expected.update(bias_ih=(rows,), bias_hh=(rows,))
-    for name, shape in expected.items():
+    for name, shape in kind.shapes(int(weight_ih.shape[1]), hidden_size, bias).items():
         if prefix + name not in weights:
             raise ValueError(f"no {prefix}{name}, though there is {prefix}bias_ih")
         array = weights[prefix + name]
         if array.shape != shape:
             raise ValueError(
-                f"{prefix}{name} has shape {array.shape}, expected {shape} of a {kind}"
+                f"{prefix}{name} has shape {array.shape}, expected {shape} of a {called}"
             )
     sizes = {"input_size": int(weight_ih.shape[1]), "hidden_size": hidden_size, "bias": bias}
-    return Stack(sizes, _dtype(weight_hh))
+    return Recognized(sizes, _dtype(weight_hh))
 
 
-def _required(weights: PlainWeights, prefix: str, name: str, kind: str) -> np.ndarray:
+def _required(weights: PlainWeights, prefix: str, name: str, kind: str, called: str) -> np.ndarray:
     if prefix + name not in weights:
         fitting = [layer.prefix for layer in recognize(weights) if layer.kind == kind]
-        raise missing_weight(weights, prefix, name, kind, fitting)
+        raise missing_weight(weights, prefix, name, called, fitting)
     return weights[prefix + name]
 
 
-def _hidden_size(weight_ih: np.ndarray, gates: int, name: str, kind: str) -> int:
+def _hidden_size(weight_ih: np.ndarray, kind: Kind, name: str, called: str) -> int:
+    gates = len(kind.gates)
     if weight_ih.ndim != 2 or weight_ih.shape[0] % gates or not weight_ih.shape[0]:
         raise ValueError(
             f"{name} has shape {weight_ih.shape}, expected [{gates} * hidden_size, input_size] "
-            f"of a {kind}"
+            f"of a {called}"
         )
     return int(weight_ih.shape[0]) // gates
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
-from vledge.nn.folds import Recipe, piece, recipes, refusal
+from vledge.weights.folds import Recipe, piece, recipes, refusal
 
 __all__ = ["WRAPPERS", "PlainWeights", "layer_weights", "missing_weight", "plain_name"]
 

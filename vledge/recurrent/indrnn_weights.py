@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from vledge.nn.plain_weights import PlainWeights, missing_weight, plain_name
+from vledge.weights.plain import PlainWeights, missing_weight, plain_name
 
 __all__ = ["IndRNNWeights", "indrnn_prefixes", "read_indrnn"]
 

@@ -1,98 +1,29 @@
-"""States of many sequences: made, taken apart, put together, carried from call to call.
-
-A state is what a layer takes as ``hx``: one array ``[num_layers * D, B, width]``, or a tuple of two
-for an LSTM. Sequences are always in the caller's order, whatever a strategy sorts inside.
-"""
+"""Initial states: zeros, given, learned, by length, or carried from call to call."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, MutableMapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from vledge.array_like import array_of
-from vledge.nn.dtype import wrong_dtype
-from vledge.nn.recurrent import RecurrentBase
+from vledge.recurrent.shape import LayerShape
+from vledge.recurrent.states import arrays_of, checked, like
 
-__all__ = [
-    "arrays_of",
-    "checked",
-    "initial_state",
-    "keep_states",
-    "like",
-    "put",
-    "side_by_side",
-    "take",
-]
+__all__ = ["initial_state", "keep_states"]
 
 
-def arrays_of(hx: Any) -> tuple[np.ndarray, ...]:
-    """The state's arrays, of which an LSTM has two."""
-    return tuple(hx) if isinstance(hx, (tuple, list)) else (hx,)
+class HasShape(Protocol):
+    """A recurrent layer of `vledge.nn`, its weights loaded or not, or a Stack."""
 
-
-def like(hx: Any, arrays: Sequence[np.ndarray]) -> Any:
-    """Arrays in the form of another state."""
-    return tuple(arrays) if isinstance(hx, (tuple, list)) else arrays[0]
-
-
-def take(hx: Any, rows: Any) -> Any:
-    """The state of some of the sequences, copied; None for None."""
-    if hx is None:
-        return None
-    return like(hx, [array[:, rows].copy() for array in arrays_of(hx)])
-
-
-def put(hx: Any, rows: Any, part: Any) -> None:
-    """Write the state of some of the sequences into that of all."""
-    for everyone, some in zip(arrays_of(hx), arrays_of(part), strict=True):
-        everyone[:, rows] = some
-
-
-def checked(layer: RecurrentBase, hx: Any, sequences: int) -> Any:
-    """The state, if the layer can begin with it; None for None.
-
-    Raises
-    ------
-    TypeError, ValueError, RuntimeError
-        Not as many arrays as the layer has, another dtype, another shape; as torch raises them.
-    """
-    if hx is None:
-        return None
-    like = arrays_of(layer.zero_state(sequences))
-    arrays = tuple(array_of(array, "hx", stack=True) for array in arrays_of(hx))
-    if len(arrays) != len(like):
-        raise TypeError(
-            f"{type(layer).__name__}: hx must be "
-            + ("a tuple (h_0, c_0)" if len(like) == 2 else "one array")
-        )
-    for name, array, expected in zip(("h_0", "c_0"), arrays, like, strict=False):
-        if array.shape != expected.shape:
-            raise RuntimeError(f"Expected {name} size {expected.shape}, got {list(array.shape)}")
-        if array.dtype != expected.dtype:
-            raise ValueError(wrong_dtype(name, array.dtype, expected.dtype))
-    return arrays if len(arrays) > 1 else arrays[0]
-
-
-def side_by_side(states: Sequence[Any], rows: Sequence[int]) -> Any:
-    """One state of many, None standing for zeros of so many rows; None where all are."""
-    example = next((state for state in states if state is not None), None)
-    if example is None:
-        return None
-    shapes = [array.shape for array in arrays_of(example)]
-    dtype = arrays_of(example)[0].dtype
-    parts = [
-        [np.zeros((shape[0], count, shape[2]), dtype) for shape in shapes]
-        if state is None
-        else arrays_of(state)
-        for state, count in zip(states, rows, strict=True)
-    ]
-    return like(example, [np.concatenate(same, axis=1) for same in zip(*parts, strict=True)])
+    @property
+    def shape(self) -> LayerShape:
+        """Its sizes."""
 
 
 def initial_state(
-    layer: RecurrentBase,
+    layer: HasShape,
     sequences: int | None = None,
     given: Any = None,
     *,
@@ -160,16 +91,17 @@ def initial_state(
         raise ValueError("initial_state: how many sequences?")
     if sequences is not None and sequences != count:
         raise ValueError(f"sequences is {sequences}, but there are {count} of them")
-    state = layer.zero_state(count)
+    shape = layer.shape
+    state = shape.zero_state(count)
     if given is not None:
         dtype = arrays_of(state)[0].dtype
         copies = [np.array(_numbers(a, "given"), dtype) for a in arrays_of(given)]
-        return checked(layer, like(given, copies), count)
+        return checked(shape, like(given, copies), count)
     if learned is not None:
-        _write(layer, state, slice(None), learned, "learned")
+        _write(shape, state, slice(None), learned, "learned")
     for b, row in enumerate(rows or ()):
         if row is not None:
-            _write(layer, state, slice(b, b + 1), row, f"the state of sequence {b}")
+            _write(shape, state, slice(b, b + 1), row, f"the state of sequence {b}")
     return state
 
 
@@ -200,12 +132,12 @@ def _refuse_repeated(ids: Sequence[Hashable]) -> None:
         raise ValueError(f"id {twice!r} is given twice: one stream cannot have two next states")
 
 
-def _write(layer: RecurrentBase, state: Any, rows: slice, row: Any, name: str) -> None:
+def _write(shape: LayerShape, state: Any, rows: slice, row: Any, name: str) -> None:
     """Set one sequence's state, or all of them alike."""
     targets, sources = arrays_of(state), arrays_of(row)
     if len(sources) != len(targets):
         raise TypeError(
-            f"{name} has {len(sources)} array(s), a {type(layer).__name__} has {len(targets)}"
+            f"{name} has {len(sources)} array(s), a {shape.kind.name} has {len(targets)}"
         )
     for target, source in zip(targets, sources, strict=True):
         source = _numbers(source, name)

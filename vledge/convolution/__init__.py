@@ -1,0 +1,1 @@
+"""The running convolution: the windows that slide, and the products under them."""

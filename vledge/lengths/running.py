@@ -1,0 +1,169 @@
+"""``run``: a recurrent layer over sequences of different lengths, by the strategy that is named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from inspect import Parameter, signature
+from typing import Any, Protocol
+
+import numpy as np
+
+from vledge.lengths.batch import Batch, MaskedBatch, PackedBatch, PaddedBatch, batch_of
+from vledge.lengths.semantics import Semantics, fill_places, resolve
+from vledge.lengths.strategies import AUTO, STRATEGIES, named, natural
+from vledge.packing import is_packed
+from vledge.recurrent.inputs import checked_features, checked_packed, checked_sequences
+from vledge.recurrent.stack import Stack
+from vledge.recurrent.states import arrays_of, checked, put, take
+
+Run = Callable[..., tuple[Any, Any]]  # (stack, batch, hx, **options), as Strategy.run
+
+__all__ = ["HasStack", "check_options", "options_of", "run"]
+
+
+class HasStack(Protocol):
+    """A recurrent layer of `vledge.nn`, or a Stack itself."""
+
+    batch_first: bool
+
+    @property
+    def stack(self) -> Stack:
+        """What runs."""
+
+
+def run(
+    layer: HasStack,
+    input: Any,
+    hx: Any = None,
+    *,
+    lengths: Any = None,
+    mask: Any = None,
+    strategy: str | None = None,
+    semantics: str | Semantics | None = None,
+    zero_output_for_mask: bool = False,
+    **options: Any,
+) -> tuple[Any, Any]:
+    """Run a layer over sequences of different lengths; ``layer(input, hx, …)`` calls this.
+
+    Parameters
+    ----------
+    layer : RNN, LSTM, GRU or IndRNN, or a Stack
+    input : ndarray [T, B, input_size], or [B, T, input_size] if the layer is ``batch_first``, with
+            ``lengths`` or ``mask``; or PackedSequence; or list of ndarray [L, input_size]
+    hx : the initial state, in the caller's order of sequences, or None for zeros
+    lengths : integers [B], each from 0 to T
+    mask : ndarray of bool [B, T], True where data are; holes may be anywhere
+    strategy : a name in STRATEGIES, or "auto"
+        How it is computed; all give the same numbers. None: packed for a PackedSequence and a
+        list, padded for lengths, masked for a mask. "auto": what :func:`vledge.plan` ranks first,
+        with its one option ``memory_limit``.
+    semantics : "torch", "onnx", "tf1", "keras" or Semantics
+        What stands where no data are. None: keras for a mask, else torch.
+    zero_output_for_mask : bool
+        Keras' name for ``Semantics.fill="zero"``, whatever the preset says.
+    options : the strategy's own
+
+    Returns
+    -------
+    output : in the form of ``input``, with the layer's output features
+    hx : the final state of each sequence at its own end
+
+    Raises
+    ------
+    ValueError
+        An unknown strategy or preset, lengths that do not fit, an empty sequence where the
+        semantics have none, or a bidirectional layer where the strategy runs forwards only.
+    MemoryError
+        "auto", and no strategy stays within its ``memory_limit``.
+    """
+    stack = layer.stack
+    if isinstance(input, (list, tuple)) and not is_packed(input):
+        input = checked_sequences(stack.shape, input)
+    batch = batch_of(input, lengths, mask, layer.batch_first)
+    if isinstance(batch, PackedBatch):
+        batch = PackedBatch(checked_packed(stack.shape, batch.data))
+    elif isinstance(batch, (PaddedBatch, MaskedBatch)):
+        checked_features(stack.shape, batch.data, "input")
+    hx = checked(stack.shape, hx, len(batch.lengths))
+    bidirectional = stack.shape.bidirectional
+    rules = resolve(semantics or ("keras" if mask is not None else "torch"), bidirectional)
+    if zero_output_for_mask:
+        rules = replace(rules, fill="zero")
+    if mask is not None and rules.steps == "longest":
+        raise ValueError('steps="longest" cuts off the padding of lengths; a mask has none')
+    run_batch: Run = auto
+    if strategy != AUTO:
+        chosen = natural(batch.form) if strategy is None else named(strategy)
+        chosen.refuse_backwards(stack.shape)
+        run_batch = chosen.run
+    output, state = _without_empty(stack, batch, hx, rules, run_batch, options)
+    if isinstance(batch, (PaddedBatch, MaskedBatch)):
+        output = _filled(stack, batch, hx, rules, output)
+    return output, state
+
+
+def options_of(strategy: str) -> list[str]:
+    """The names of a strategy's options; ValueError for an unknown strategy."""
+    parameters = signature(_run_of(strategy)).parameters.values()
+    return [one.name for one in parameters if one.kind is Parameter.KEYWORD_ONLY]
+
+
+def check_options(strategy: str, options: Mapping[str, Any]) -> None:
+    """Raise TypeError for options that the strategy has not, or lacks; ValueError as above."""
+    try:
+        signature(_run_of(strategy)).bind(None, None, None, **options)
+    except TypeError as error:
+        raise TypeError(f"strategy={strategy!r}: {error}") from None
+
+
+def _run_of(strategy: str) -> Run:
+    return auto if strategy == AUTO else named(strategy).run
+
+
+def auto(
+    stack: Stack, batch: Batch, hx: Any, *, memory_limit: int | None = None
+) -> tuple[Any, Any]:
+    """Run by what a plan ranks first."""
+    from vledge.planning.choice import choose
+
+    strategy, options = choose(stack.shape, batch, memory_limit=memory_limit)
+    return STRATEGIES[strategy].run(stack, batch, hx, **options)
+
+
+def _without_empty(
+    stack: Stack, batch: Batch, hx: Any, rules: Semantics, run: Run, options: dict[str, Any]
+) -> tuple[Any, Any]:
+    """Run the sequences that have steps; the others' final states are as the rules say."""
+    live = np.flatnonzero(batch.lengths)
+    if 0 < len(live) == len(batch.lengths):
+        return run(stack, batch, hx, **options)
+    if not len(batch.lengths):
+        raise ValueError("the batch has no sequences")
+    if rules.empty == "error":
+        raise ValueError(
+            f"sequence {int(np.argmin(batch.lengths))} is empty, which torch refuses: semantics "
+            'with empty="zero" or "initial" say what its final state is'
+        )
+    state = stack.zero_state(len(batch.lengths))
+    if hx is not None and rules.empty == "initial":
+        state = take(hx, slice(None))
+    output = None
+    if len(live):
+        output, ran = run(stack, batch.select(live), take(hx, live), **options)
+        put(state, live, ran)
+    return batch.expand(live, output, stack.shape.output_size, stack.shape.dtype), state
+
+
+def _filled(
+    stack: Stack, batch: PaddedBatch | MaskedBatch, hx: Any, rules: Semantics, output: Any
+) -> np.ndarray:
+    """A padded output with what the rules put where no data are, and of as many steps."""
+    if rules.fill != "zero" or rules.order != "original":
+        rows = output if batch.batch_first else output.swapaxes(0, 1)
+        h_0 = arrays_of(stack.zero_state(len(rows)) if hx is None else hx)[0]
+        fill_places(rows, batch.valid(), rules, h_0[-stack.shape.directions :])
+    if rules.steps == "longest":
+        longest = int(batch.lengths.max())
+        return output[:, :longest] if batch.batch_first else output[:longest]
+    return output

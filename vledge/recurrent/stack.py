@@ -1,0 +1,172 @@
+"""Stack: recurrent layers one upon another, of one or two directions each, as they run.
+
+It trusts its arguments: ``inputs`` and ``states`` check them where callers come in. States are
+``hx`` as torch has it (see ``states``); output and input are arrays of the weights' dtype.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from vledge._ext import recurrent as kernels
+from vledge._ext.weights import Direction
+from vledge.array_like import contiguous
+from vledge.packing import PackedSequence, by_length
+from vledge.recurrent.cells import CELLS
+from vledge.recurrent.shape import LayerShape
+from vledge.recurrent.states import State, joined, reordered, split
+
+__all__ = ["Stack"]
+
+Arrays = tuple[np.ndarray, np.ndarray, np.ndarray | None]  # output, h_n, c_n
+
+
+class Stack:
+    """Layers of one cell and size, as weights laid out for the kernels.
+
+    Parameters
+    ----------
+    layers : for each layer its forward Direction, its reverse one, or both
+        ValueError where they do not make a stack. Weights are shared, not copied.
+
+    A stack is what has one, too: whatever takes a layer for its ``stack``, ``shape`` and
+    ``batch_first`` takes this.
+    """
+
+    batch_first = False
+
+    def __init__(self, layers: Sequence[Sequence[Direction]]) -> None:
+        self.layers = [list(directions) for directions in layers]
+        compiled = kernels.Stack(self.layers)
+        first = self.layers[0][0]
+        self.cell = CELLS[first.cell]
+        bidirectional = len(self.layers[0]) == 2
+        self.shape = LayerShape(
+            self.cell.kind.key,
+            first.input_size,
+            first.hidden_size,
+            len(self.layers),
+            bidirectional,
+            first.proj_size,
+            first.dtype.itemsize,
+            first.reverse and not bidirectional,
+        )
+        #: ``(x, h, c, batch_first)``, arrays as they lie in memory → ``(output, h_n, c_n)``; None
+        #: where anything is unusual, of which nothing is said. What most calls are.
+        self.usual: Callable[..., Any] = compiled.run
+        #: ``(x [B, input_size], h, c)`` → ``(y, h, c)``: one time step.
+        self.step: Callable[..., Any] = (
+            partial(_no_step, self.cell.kind.name)
+            if bidirectional
+            else kernels.Stepper(self.directions).step
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Stack, (self.layers,)
+
+    @property
+    def stack(self) -> Stack:
+        """Itself."""
+        return self
+
+    @property
+    def directions(self) -> list[Direction]:
+        """Of all layers, forward before reverse."""
+        return [direction for layer in self.layers for direction in layer]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the weights take, laid out for the kernels."""
+        return sum(direction.nbytes for direction in self.directions)
+
+    @property
+    def backwards(self) -> bool:
+        """Whether one of the directions begins at a sequence's end: bidirectional layers, and ONNX
+        nodes that are only reverse."""
+        return self.shape.backwards
+
+    def zero_state(self, sequences: int) -> State:
+        """What ``hx=None`` stands for with so many sequences."""
+        return self.shape.zero_state(sequences)
+
+    def run(self, packed: PackedSequence, hx: Any = None) -> tuple[PackedSequence, State]:
+        """Packed sequences ``[sum of lengths, input_size]``; states in the caller's order."""
+        batch_sizes = np.ascontiguousarray(packed.batch_sizes, np.int64)
+
+        def one(directions: list[Direction], data: np.ndarray, h: Any, c: Any) -> Arrays:
+            return kernels.run(directions, data, batch_sizes, h, c)
+
+        data, before, after = packed.data, packed.sorted_indices, packed.unsorted_indices
+        h_0, c_0 = split(hx)
+        h_0, c_0 = reordered(h_0, before), reordered(c_0, before)
+        data, h_n, c_n = self._through(one, contiguous(data), h_0, c_0)
+        final = joined(reordered(h_n, after), reordered(c_n, after))
+        return packed._replace(data=data), final
+
+    def run_padded(
+        self,
+        input: np.ndarray,
+        lengths: np.ndarray | None,
+        hx: Any = None,
+        batch_first: bool = False,
+    ) -> tuple[np.ndarray, State]:
+        """A padded batch as it lies in memory; rows that have ended are skipped.
+
+        Parameters
+        ----------
+        input : ndarray [T, B, input_size], or [B, T, input_size] with ``batch_first``
+        lengths : ndarray of int64 [B], each from 0 to T; None where all are T
+        hx : the initial state, None for zeros
+
+        Returns
+        -------
+        output : ndarray, as input; zeros past each sequence's end
+        hx : the state at each sequence's own end; the initial state of one of length 0
+        """
+        if lengths is None:
+            sequences, steps = input.shape[:2] if batch_first else input.shape[1::-1]
+            order, batch_sizes = None, np.full(steps, sequences, np.int64)
+        else:
+            order, batch_sizes = by_length(lengths)
+
+        def one(directions: list[Direction], data: np.ndarray, h: Any, c: Any) -> Arrays:
+            return kernels.run_padded(directions, data, batch_sizes, order, h, c, batch_first)
+
+        output, h_n, c_n = self._through(one, contiguous(input), *split(hx))
+        return output, joined(h_n, c_n)
+
+    def _through(
+        self,
+        one: Callable[[list[Direction], np.ndarray, Any, Any], Arrays],
+        data: np.ndarray,
+        h_0: Any,
+        c_0: Any,
+    ) -> Arrays:
+        """One layer after another."""
+        if len(self.layers) == 1:
+            return one(self.layers[0], data, h_0, c_0)
+        h_n: list[np.ndarray] = []
+        c_n: list[np.ndarray | None] = []
+        count = self.shape.directions
+        for i, directions in enumerate(self.layers):
+            part = slice(i * count, (i + 1) * count)
+            data, h, c = one(
+                directions,
+                data,
+                None if h_0 is None else h_0[part],
+                None if c_0 is None else c_0[part],
+            )
+            h_n.append(h)
+            c_n.append(c)
+        cells = [c for c in c_n if c is not None]
+        return data, np.concatenate(h_n), np.concatenate(cells) if cells else None
+
+
+def _no_step(kind: str, *_: Any) -> Arrays:
+    raise ValueError(
+        f"a bidirectional {kind} needs the whole sequence; step() runs layers of one direction"
+    )
