@@ -1,6 +1,6 @@
 """Draws the packages of vledge, and which imports which.
 
-    python tools/house.py      writes docs/house.svg, which CONTRIBUTING.md shows
+    python tools/packages_picture.py      writes docs/pictures/packages.svg, which CONTRIBUTING.md shows
 
 Read from every import in the source, by ``tests/imports.py``. A package stands above all that it
 imports. An arrow that follows from two others is left out, and so are the small modules that
@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT))
 from tests.imports import arrows  # noqa: E402
 from tests.test_import import DOORS, package_of  # noqa: E402
 
-PICTURE = ROOT / "docs" / "house.svg"
+PICTURE = ROOT / "docs" / "pictures" / "packages.svg"
 EVERYBODY_S = {"", "__main__", "_version", "array_like", "errors"}
 
 WIDTH, BOX_HEIGHT, ROW_HEIGHT, MARGIN = 860, 30, 80, 20
