@@ -1,6 +1,8 @@
 """Draws the packages of vledge, and which imports which.
 
-    python tools/packages_picture.py      writes docs/pictures/packages.svg, which CONTRIBUTING.md shows
+    python tools/packages_picture.py
+
+writes docs/pictures/packages.svg, which CONTRIBUTING.md shows.
 
 Read from every import in the source, by ``tests/imports.py``. A package stands above all that it
 imports. An arrow that follows from two others is left out, and so are the small modules that
