@@ -19,6 +19,8 @@ import numpy as np
 
 from benchmarks.__main__ import machine
 from benchmarks.reports.fidelity import STATISTICS, markdown, ratios, text_row
+from vledge.integrations.onnx_layers import layer_model
+from vledge.machine.equations import advanced
 
 GOAL = 1.5  # times the better of the two peers' errors
 SIZES = (16, 64, 256, 1024)
@@ -33,8 +35,6 @@ FAMILIES = {
     "saturating": "usual weights, every bias ±20, inputs × 10: gates stay at 0 or 1",
 }
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
-# ONNX's order of gates as indices into torch's.
-ONNX_ORDER = {"LSTM": (0, 3, 1, 2), "GRU": (1, 0, 2), "RNN": (0,)}
 
 Weights = dict[str, np.ndarray]
 Results = dict[str, np.ndarray]  # y [T, B, H], and an LSTM's c_n [1, B, H]
@@ -90,10 +90,6 @@ def cases(quick: bool) -> Iterator[Case]:
                         yield Case(cell, size, family, lengths, 3 if quick else draws)
 
 
-def sigmoid(x: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-x))
-
-
 def definition(case: Case, weights: Weights, x: np.ndarray) -> dict[int, Results]:
     """Results at each length in float64, by torch's equations."""
     w = {name: array.astype(np.float64) for name, array in weights.items()}
@@ -106,16 +102,8 @@ def definition(case: Case, weights: Weights, x: np.ndarray) -> dict[int, Results
             projected = block @ w["weight_ih_l0"].T + w["bias_ih_l0"]
         gates_x = projected[t % 128]
         gates_h = h @ w["weight_hh_l0"].T + w["bias_hh_l0"]
-        if case.cell == "LSTM":
-            i, f, g, o = np.split(gates_x + gates_h, 4, axis=1)
-            c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
-            h = sigmoid(o) * np.tanh(c)
-        elif case.cell == "GRU":
-            (r_x, z_x, n_x), (r_h, z_h, n_h) = (np.split(a, 3, axis=1) for a in (gates_x, gates_h))
-            z = sigmoid(z_x + z_h)
-            h = (1 - z) * np.tanh(n_x + sigmoid(r_x + r_h) * n_h) + z * h
-        else:
-            h = np.tanh(gates_x + gates_h)
+        kind = {"LSTM": "lstm", "GRU": "gru", "RNN": "rnn_tanh"}[case.cell]
+        h, c = advanced(kind, w, gates_x, gates_h, h, c)
         y[t] = h
         if t + 1 in case.lengths:
             results[t + 1] = {"y": y[: t + 1]} | ({"c_n": c[None]} if case.cell == "LSTM" else {})
@@ -147,36 +135,15 @@ def torch_run(case: Case, weights: Weights) -> Callable[[np.ndarray], Results]:
 
 def onnxruntime_run(case: Case, weights: Weights) -> Callable[[np.ndarray], Results]:
     import onnxruntime
-    from onnx import TensorProto, helper, numpy_helper
 
-    def ordered(name: str) -> np.ndarray:
-        parts = np.split(weights[name], GATES[case.cell])
-        return np.concatenate([parts[k] for k in ONNX_ORDER[case.cell]])
-
-    bias = np.concatenate([ordered("bias_ih_l0"), ordered("bias_hh_l0")])
-    operands = {"W": ordered("weight_ih_l0"), "R": ordered("weight_hh_l0"), "B": bias}
-    attributes = {"linear_before_reset": 1} if case.cell == "GRU" else {}
-    names = ["Y", "Y_h", "Y_c"][: 3 if case.cell == "LSTM" else 2]
-    node = helper.make_node(
-        case.cell, ["x", *operands], names, hidden_size=case.hidden_size, **attributes
-    )
-    graph = helper.make_graph(
-        [node],
-        case.cell,
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["T", "B", case.hidden_size])],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names],
-        [numpy_helper.from_array(array[None], name) for name, array in operands.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)], ir_version=8)
+    model = layer_model(case.cell, weights, "T", "B")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
     def run(x: np.ndarray) -> Results:
         y, *state = session.run(None, {"x": x})
-        return _named(case, y[:, 0], state)
+        return _named(case, y, state)
 
     return run
 

@@ -171,10 +171,9 @@ def _work(
 
 def _in_python(session: Any, feed: dict[str, Any]) -> int:
     from vledge.errors import UnsupportedError
-    from vledge.graph.profile import profile
 
     try:
-        rows = profile(session, feed, 1).rows
+        rows = session.profile(feed, 1).rows
     except UnsupportedError:  # VLEDGE_PROGRAM=0: all of it
         return -1
     return sum(len(row.operators) for row in rows if row.python_calls)

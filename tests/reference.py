@@ -1,4 +1,4 @@
-"""The cells' equations in float64 NumPy, written as the definitions stand: what kernels answer to.
+"""Whole directions by the cells' equations, in float64: what kernels answer to.
 
 Packed layout as in ``vledge.packing``: ``data [sum(batch_sizes), I]`` time-major, the live
 sequences at step t being rows 0 to ``batch_sizes[t]``.
@@ -13,6 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from vledge.machine.equations import sigmoid, step
+
+__all__ = ["FUNCTIONS", "GATES", "batch_sizes_of", "cell", "random_params", "run", "sigmoid"]
+
 GATES = {
     "lstm": 4,
     "gru": 3,
@@ -22,10 +26,6 @@ GATES = {
     "indrnn_tanh": 1,
     "indrnn_relu": 1,
 }
-
-
-def sigmoid(x: np.ndarray) -> np.ndarray:
-    return np.exp(-np.logaddexp(0, -x))
 
 
 def _gelu(x: np.ndarray) -> np.ndarray:
@@ -61,41 +61,15 @@ def cell(
     c: np.ndarray,
     activations: Any = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """One step of x [B, I], h [B, P or H], c [B, H] -> (h, c). Gates in torch's order.
+    """`vledge.machine.equations.step`, whose functions have names here.
 
     ``activations``: (name, alpha, beta) of the gates, candidate and output; of an "rnn" its one.
     """
-    gate, candidate_of, output_of = (
+    gate, candidate, output = (
         functools.partial(lambda function, x: function[0](x, *function[1:]), (FUNCTIONS[n], a, b))
         for n, a, b in (*(activations or OWN), *OWN)[:3]
     )
-    inputs = x @ p["weight_ih"].T + p["bias_ih"]
-    if kind.startswith("indrnn"):
-        recurrent = h * p["weight_hh"] + p["bias_hh"]
-    else:
-        recurrent = h @ p["weight_hh"].T + p["bias_hh"]
-    if kind == "lstm":
-        i, f, g, o = np.split(inputs + recurrent, 4, axis=1)
-        c = gate(f) * c + gate(i) * candidate_of(g)
-        h = gate(o) * output_of(c)
-        if "weight_hr" in p:
-            h = h @ p["weight_hr"].T
-        return h, c
-    if kind in ("gru", "gru_reset_before"):
-        xr, xz, xn = np.split(inputs, 3, axis=1)
-        hr, hz, hn = np.split(recurrent, 3, axis=1)
-        r, z = gate(xr + hr), gate(xz + hz)
-        if kind == "gru_reset_before":
-            hidden_size = h.shape[1]
-            candidate = p["weight_hh"][2 * hidden_size :]
-            n = candidate_of(xn + (r * h) @ candidate.T + p["bias_hh"][2 * hidden_size :])
-        else:
-            n = candidate_of(xn + r * hn)
-        return (1 - z) * n + z * h, c
-    summed = inputs + recurrent
-    if kind == "rnn":
-        return gate(summed), c
-    return (np.tanh(summed) if kind.endswith("tanh") else np.maximum(summed, 0)), c
+    return step(kind, p, x, h, c, (gate, candidate, output))
 
 
 def run(

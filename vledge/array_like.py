@@ -13,8 +13,10 @@ from functools import wraps
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 __all__ = [
+    "ArrayLike",
     "array_of",
     "contiguous",
     "each_sequence",
@@ -29,7 +31,7 @@ def native(array: np.ndarray) -> np.ndarray:
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
-def array_of(given: Any, name: str, *, stack: bool = False) -> np.ndarray:
+def array_of(given: ArrayLike, name: str, *, stack: bool = False) -> np.ndarray:
     """What was given as an array, in this machine's byte order.
 
     ``stack`` lets a list of arrays be one more axis: for steps of one sequence, rows of one batch.
@@ -40,7 +42,7 @@ def array_of(given: Any, name: str, *, stack: bool = False) -> np.ndarray:
     if not isinstance(given, np.ndarray):
         if hasattr(given, "_fields"):
             raise TypeError(f"{name} is a {type(given).__name__}, expected an array")
-        if is_list_of_arrays(given):
+        if isinstance(given, (list, tuple)) and is_list_of_arrays(given):
             if not stack:
                 raise TypeError(
                     f"{name} is a {type(given).__name__} of arrays, expected one array: recurrent "
@@ -58,7 +60,7 @@ def array_of(given: Any, name: str, *, stack: bool = False) -> np.ndarray:
     return native(np.asarray(given))
 
 
-def is_list_of_arrays(given: Any) -> bool:
+def is_list_of_arrays(given: object) -> bool:
     """Whether it is a list or tuple, not of numbers, but of arrays with axes."""
     return (
         isinstance(given, (list, tuple))

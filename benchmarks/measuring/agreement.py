@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 
 from benchmarks.measuring.workloads import Inputs, Workload
 from benchmarks.peers import Outputs
+from vledge.machine.equations import advanced
 
 __all__ = ["TOLERANCE", "Disagreement", "largest_error", "reference"]
 
@@ -38,24 +39,11 @@ def reference(workload: Workload, inputs: Inputs) -> Reference:
                 rows = np.flatnonzero(inputs.lengths > t)
                 h, c = h_n[state, rows], c_n[state, rows]
                 gates_h = h @ weights[f"weight_hh_{name}"].T + weights[f"bias_hh_{name}"]
-                if workload.cell == "LSTM":
-                    i, f, g, o = np.split(gates_x[t, rows] + gates_h, 4, axis=1)
-                    c = _sigmoid(f) * c + _sigmoid(i) * np.tanh(g)
-                    h = _sigmoid(o) * np.tanh(c)
-                else:
-                    (r_x, z_x, n_x), (r_h, z_h, n_h) = (
-                        np.split(gates, 3, axis=1) for gates in (gates_x[t, rows], gates_h)
-                    )
-                    z = _sigmoid(z_x + z_h)
-                    h = (1 - z) * np.tanh(n_x + _sigmoid(r_x + r_h) * n_h) + z * h
+                h, c = advanced(workload.cell.lower(), weights, gates_x[t, rows], gates_h, h, c)
                 y[t, rows], h_n[state, rows], c_n[state, rows] = h, h, c
             outputs.append(y)
         x = np.concatenate(outputs, axis=2)
     return x, h_n, c_n
-
-
-def _sigmoid(x: Array64) -> Array64:
-    return 1 / (1 + np.exp(-x))
 
 
 def largest_error(name: str, outputs: Outputs, expected: Reference, inputs: Inputs) -> float:

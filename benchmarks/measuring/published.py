@@ -17,6 +17,7 @@ from typing import Any, Final
 import numpy as np
 
 from vledge.graph.session import InferenceSession
+from vledge.integrations.onnx_layers import layer_model
 from vledge.model.element_types import element_of
 
 __all__ = ["MODELS", "Published", "feed_of", "path_of", "step_model"]
@@ -210,34 +211,17 @@ def _size(model: Published, name: str, size: Any) -> int:
 
 def step_model(cell: str, units: int) -> bytes:
     """An ONNX model of one recurrent node, for steps: x [1, 1, units] and states in, states out."""
-    from onnx import TensorProto, helper, numpy_helper
-
     rng = np.random.default_rng(units)
-    gates = {"LSTM": 4, "GRU": 3}[cell]
-    states = ["h", "c"] if cell == "LSTM" else ["h"]
+    rows = {"LSTM": 4, "GRU": 3}[cell] * units
+    shapes = {
+        "weight_ih_l0": (rows, units),
+        "weight_hh_l0": (rows, units),
+        "bias_ih_l0": (rows,),
+        "bias_hh_l0": (rows,),
+    }
     weights = {
         name: (rng.standard_normal(shape) / np.sqrt(units)).astype(np.float32)
-        for name, shape in {
-            "w": (1, gates * units, units),
-            "r": (1, gates * units, units),
-            "b": (1, 2 * gates * units),
-        }.items()
+        for name, shape in shapes.items()
     }
-    shape = [1, 1, units]
-    node = helper.make_node(
-        cell,
-        ["x", "w", "r", "b", "", *states],
-        ["", *(f"{state}_n" for state in states)],
-        hidden_size=units,
-        **({"linear_before_reset": 1} if cell == "GRU" else {}),
-    )
-    graph = helper.make_graph(
-        [node],
-        "step",
-        [helper.make_tensor_value_info(n, TensorProto.FLOAT, shape) for n in ("x", *states)],
-        [helper.make_tensor_value_info(f"{n}_n", TensorProto.FLOAT, shape) for n in states],
-        [numpy_helper.from_array(array, name) for name, array in weights.items()],
-    )
-    imports = [helper.make_opsetid("", 17)]
-    model: bytes = helper.make_model(graph, opset_imports=imports, ir_version=8).SerializeToString()
-    return model
+    states = ["h_n_l0", "c_n_l0"] if cell == "LSTM" else ["h_n_l0"]
+    return layer_model(cell, weights, 1, 1, states=True, outputs=states)

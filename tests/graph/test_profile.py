@@ -9,14 +9,13 @@ import pytest
 import vledge
 from tests.graph.models import helper, node, session
 from tests.peers import peer
-from vledge.graph.profile import profile
 
 X = np.linspace(-1, 1, 24, dtype=np.float32).reshape(2, 3, 4)
 
 
 def rows_of(nodes, feed, outputs, constants=None, runs=2, **options):
     made = session(nodes, feed, outputs, constants, options=options)
-    found = profile(made, feed, runs)
+    found = made.profile(feed, runs)
     return made, {row.operators: row for row in found.rows}, found
 
 
@@ -233,21 +232,21 @@ def test_a_trace_is_json_whose_events_lie_one_after_the_other():
 def test_what_cannot_be_profiled(monkeypatch):
     made = session([node("Relu", ["x"], ["y"])], {"x": X}, ["y"])
     with pytest.raises(ValueError, match="runs must be at least 1, got 0"):
-        profile(made, {"x": X}, 0)
+        made.profile({"x": X}, 0)
     with pytest.raises(ValueError, match=r"Required inputs \(\['x'\]\) are missing"):
-        profile(made, {})
+        made.profile({})
     with pytest.raises(ValueError, match="expected tensor\\(float\\)"):
-        profile(made, {"x": X.astype(np.float64)})
+        made.profile({"x": X.astype(np.float64)})
     monkeypatch.setenv("VLEDGE_PROGRAM", "0")
     without = session([node("Relu", ["x"], ["y"])], {"x": X}, ["y"])
     with pytest.raises(vledge.UnsupportedError, match="VLEDGE_PROGRAM=0"):
-        profile(without, {"x": X})
+        without.profile({"x": X})
 
 
 def test_a_failing_node_is_named_as_in_a_run():
     made = session([node("MatMul", ["x", "z"], ["y"], name="bad")], {"x": X, "z": X}, ["y"])
     with pytest.raises(ValueError, match="bad"):
-        profile(made, {"x": X, "z": X})
+        made.profile({"x": X, "z": X})
 
 
 def test_others_may_run_the_session_meanwhile():
@@ -263,6 +262,6 @@ def test_others_may_run_the_session_meanwhile():
     runner = threading.Thread(target=run)
     runner.start()
     for _ in range(20):
-        profile(made, {"x": X}, 2)
+        made.profile({"x": X}, 2)
     runner.join()
     assert not wrong

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from vledge.errors import UnsupportedError
+from vledge.graph.described import NodeArg
 from vledge.model.element_types import DTYPES, NAMES
-
-if TYPE_CHECKING:
-    from vledge.graph.session import InferenceSession
 
 __all__ = ["IOBinding", "OrtValue"]
 
@@ -39,7 +38,7 @@ class OrtValue:
     @staticmethod
     def ortvalue_from_shape_and_type(
         shape: Sequence[int],
-        element_type: Any = np.float32,
+        element_type: DTypeLike = np.float32,
         device_type: str = "cpu",
         device_id: int = 0,
     ) -> OrtValue:
@@ -86,6 +85,21 @@ class OrtValue:
         self._array[...] = np_arr
 
 
+class Session(Protocol):
+    """An ``InferenceSession``, as far as a binding needs one."""
+
+    def get_outputs(self) -> Sequence[NodeArg]: ...
+
+    def run(
+        self,
+        output_names: None,
+        input_feed: dict[str, Any],
+        run_options: Any,
+        *,
+        out: list[np.ndarray | None],
+    ) -> list[Any]: ...
+
+
 class IOBinding:
     """The inputs and outputs of runs, set once; made by ``session.io_binding()``.
 
@@ -94,7 +108,7 @@ class IOBinding:
     one gave. Outputs that are bound to no array of the caller's are new at each run.
     """
 
-    def __init__(self, session: InferenceSession) -> None:
+    def __init__(self, session: Session) -> None:
         self._session = session
         self._inputs: dict[str, Any] = {}
         self._places = {info.name: at for at, info in enumerate(session.get_outputs())}
@@ -117,7 +131,7 @@ class IOBinding:
         name: str,
         device_type: str,
         device_id: int,
-        element_type: Any,
+        element_type: DTypeLike,
         shape: Sequence[int],
         buffer_ptr: int,
     ) -> None:
@@ -136,7 +150,7 @@ class IOBinding:
         name: str,
         device_type: str = "cpu",
         device_id: int = 0,
-        element_type: Any = None,
+        element_type: DTypeLike | None = None,
         shape: Sequence[int] | None = None,
         buffer_ptr: int | None = None,
     ) -> None:
@@ -201,17 +215,17 @@ def _require_cpu(device_type: str) -> None:
         raise UnsupportedError(f"all runs are on the CPU, there is no device {device_type!r}")
 
 
-def _dtype(element_type: Any) -> np.dtype:
+def _dtype(element_type: DTypeLike | None) -> np.dtype:
     """Of NumPy's dtypes, or ONNX's numbers for them."""
     if isinstance(element_type, int) and not isinstance(element_type, bool):
-        name = NAMES.get(element_type, "")
-        if name not in DTYPES:
+        dtype: np.dtype | None = DTYPES.get(NAMES.get(element_type, ""))
+        if dtype is None:
             raise ValueError(f"element_type {element_type} is none of ONNX's that are known here")
-        return DTYPES[name]
+        return dtype
     return np.dtype(element_type)
 
 
-def _at(address: int, element_type: Any, shape: Sequence[int]) -> np.ndarray:
+def _at(address: int, element_type: DTypeLike | None, shape: Sequence[int]) -> np.ndarray:
     """The array that stands at an address."""
     dtype, sizes = _dtype(element_type), tuple(int(size) for size in shape)
     if min(sizes, default=0) < 0:
@@ -226,4 +240,5 @@ def _at(address: int, element_type: Any, shape: Sequence[int]) -> np.ndarray:
     if not count:
         return np.empty(sizes, dtype)
     memory = (ctypes.c_char * count).from_address(address)
-    return np.ndarray(sizes, dtype, buffer=memoryview(memory).cast("B"))
+    array: np.ndarray = np.ndarray(sizes, dtype, buffer=memoryview(memory).cast("B"))
+    return array

@@ -1,18 +1,14 @@
 """A graph made ready to run: every node prepared once, then the native program, or one function.
 
 The function serves where the program does not (a strategy, `VLEDGE_PROGRAM=0`), and what its nodes'
-stand-ins do is made in the same way. It is Python text made here and compiled, one statement a
-node, values as its local variables: that is the least that a node can cost in Python, drops each
-array at its last use, and has no state, so that threads share it. Nothing of the file's text gets
-into it, only numbers.
+stand-ins do is made in the same way (`python_function.py`).
 """
 
 from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Iterable, Sequence
-from types import TracebackType
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -20,11 +16,10 @@ import numpy as np
 from vledge.errors import UnsupportedError
 from vledge.graph.native.emit import Emitted, emit
 from vledge.graph.passes import Program, simplify
-from vledge.graph.passes.program import captured
-from vledge.graph.prepared import Fallback, Prepared, blamed, prepare, several
-from vledge.graph.values import as_value
+from vledge.graph.prepared import Fallback, prepare
+from vledge.graph.python_function import Compiler, Operators, Run, blame, naming_nodes
 from vledge.lengths.model_strategy import MODEL_STRATEGY
-from vledge.model.definition import Graph, Model, Node
+from vledge.model.definition import Graph, Model
 from vledge.model.element_types import element_of
 
 __all__ = [
@@ -40,9 +35,6 @@ __all__ = [
 
 OLDEST_OPSET: Final = 7  # before it, elementwise operators broadcast by rules of their own
 NEWEST_OPSET: Final = 28  # of onnx 1.23
-
-_FILE: Final = "<vledge plan>"
-_Run = Callable[..., list[np.ndarray]]
 
 
 class MemoryUse(NamedTuple):
@@ -88,11 +80,11 @@ class Plan:
         self._graph = program.graph
         self._where = where
         with np.errstate(all="ignore"):
-            operators = _Operators(program)
+            operators = Operators(program)
         problems = [*operators.problems, *_not_held(program.graph)]
         if problems:
             raise UnsupportedError(_listed(problems, model))
-        self._compiler = _Compiler(program, operators)
+        self._compiler = Compiler(program, operators)
         self.native: Emitted | None = None
         if os.environ.get("VLEDGE_PROGRAM", "1") != "0":
             self.native = emit(program, operators.prepared, self._compiler.compiled, options)
@@ -114,7 +106,7 @@ class Plan:
 
     def blame(self, error: Exception) -> None:
         """Raise a run's error again with the name of the node that was running, if one was."""
-        _blame(error, self._where)
+        blame(error, self._where)
 
     def run_feed(
         self,
@@ -141,9 +133,9 @@ class Plan:
         return MemoryUse(sum(a.nbytes for a in constants.values()), packed, held, peak)
 
     @functools.cached_property
-    def function(self) -> _Run:
+    def function(self) -> Run:
         """The graph as one Python function, whose results may be views of one another."""
-        return _naming_nodes(self._compiler.compiled(self._graph), self._where)
+        return naming_nodes(self._compiler.compiled(self._graph), self._where)
 
 
 def simplified(
@@ -178,33 +170,8 @@ def copied(
 
 def unsupported(program: Program) -> list[str]:
     """What keeps a program from running, by node; empty if nothing does."""
-    problems = _Operators(program).problems
+    problems = Operators(program).problems
     return list(dict.fromkeys([*problems, *_not_held(program.graph)]))
-
-
-class _Operators:
-    """Every node of a program made runnable, once; what cannot be is among the problems."""
-
-    def __init__(self, program: Program) -> None:
-        self.program = program
-        self.problems: list[str] = []
-        self._prepared: dict[int, tuple[Node, Prepared]] = {}  # by identity; the node is kept alive
-        self._prepare(program.graph)
-
-    def prepared(self, node: Node) -> Prepared:
-        known = self._prepared.get(id(node))
-        if known is None:
-            known = self._prepared[id(node)] = node, self.program.prepared(node)
-        return known[1]
-
-    def _prepare(self, graph: Graph) -> None:
-        for node in graph.nodes:
-            try:
-                self.prepared(node)
-            except UnsupportedError as error:
-                self.problems.append(str(error))
-            for inner in node.subgraphs():
-                self._prepare(inner)
 
 
 def _listed(problems: Sequence[str], model: Model) -> str:
@@ -226,182 +193,6 @@ def _not_held(graph: Graph) -> list[str]:
         for info in (*graph.inputs, *graph.outputs)
         if info.type and element_of(info.type) is None
     ]
-
-
-class _Compiler:
-    """Writes and compiles the function of a graph, and of every graph inside of it."""
-
-    def __init__(self, program: Program, operators: _Operators) -> None:
-        self.constants = program.constants
-        self.operators = operators
-
-    def compiled(self, graph: Graph) -> _Run:
-        """The function of a graph: what it captures, then its inputs, to its outputs."""
-        writer = _Writer(self.constants)
-        parameters = [n for n in captured(graph) if n not in self.constants]
-        parameters += [info.name for info in graph.inputs]
-        writer.begin(parameters)
-        last_use = _last_uses(graph)
-        for index, node in enumerate(graph.nodes):
-            bodies = {
-                key: (self.compiled(value), [n for n in captured(value) if n in writer.variables])
-                for key, value in node.attributes.items()
-                if isinstance(value, Graph)
-            }
-            writer.step(node, self.operators.prepared(node), bodies)
-            writer.drop(name for name in last_use.get(index, ()) if name in writer.variables)
-        return writer.end([info.name for info in graph.outputs])
-
-    def let_go(self, graph: Graph) -> int:
-        """Forget the constants whose readers have all taken what they need; returns their bytes.
-
-        Their names stay, so that they are still known as constants.
-        """
-        kept = self._read(graph)
-        bytes_ = 0
-        for name, array in self.constants.items():
-            if name not in kept:
-                bytes_ += array.nbytes
-                self.constants[name] = _GONE
-        return bytes_
-
-    def _read(self, graph: Graph) -> set[str]:
-        names = {info.name for info in graph.outputs}
-        for node in graph.nodes:
-            released = self.operators.prepared(node).released
-            names.update(n for index, n in enumerate(node.inputs) if index not in released)
-            for body in node.subgraphs():
-                names |= self._read(body)
-        return names
-
-
-_GONE: Final = np.empty(0, np.uint8)
-
-
-class _Writer:
-    """The text of one function, line by line, and the objects that it refers to by number."""
-
-    def __init__(self, constants: dict[str, np.ndarray]) -> None:
-        self.constants = constants
-        self.variables: dict[str, str] = {}
-        self.lines: list[str] = []
-        self.nodes: dict[int, Node] = {}  # line → the node that it runs
-        self.scope: dict[str, Any] = {
-            "Array": np.ndarray,
-            "one": _one,
-            "several": several,
-            "partial": functools.partial,
-            "nodes": self.nodes,
-        }
-
-    def begin(self, parameters: Iterable[str]) -> None:
-        names = [self.variable(name) for name in parameters]
-        self.lines.append(f"def run({', '.join(names)}):")
-
-    def variable(self, name: str) -> str:
-        return self.variables.setdefault(name, f"v{len(self.variables)}")
-
-    def object(self, value: Any) -> str:
-        name = f"o{len(self.scope)}"
-        self.scope[name] = value
-        return name
-
-    def value(self, name: str) -> str:
-        if not name:
-            return "None"
-        if name in self.variables:
-            return self.variables[name]
-        return self.object(self.constants[name])
-
-    def step(
-        self, node: Node, prepared: Prepared, bodies: dict[str, tuple[_Run, list[str]]]
-    ) -> None:
-        arguments = [
-            "None" if index in prepared.released else self.value(name)
-            for index, name in enumerate(node.inputs)
-        ]
-        for key, (body, names) in bodies.items():
-            bound = ", ".join([self.object(body), *(self.variables[name] for name in names)])
-            arguments.append(f"{key}=partial({bound})" if names else f"{key}={bound}")
-        call = f"{self.object(prepared.function)}({', '.join(arguments)})"
-        targets = [self.variable(name) if name else "_" for name in node.outputs]
-        if len(targets) == 1:
-            target = targets[0]
-            self.line(f"{target} = {call}", node)
-            self.line(f"if type({target}) is not Array: {target} = one({target})", node)
-        else:
-            self.line(f"{', '.join(targets)} = several({call}, {len(targets)})", node)
-
-    def line(self, text: str, node: Node | None = None) -> None:
-        self.lines.append(f"    {text}")
-        if node is not None:
-            self.nodes[len(self.lines)] = node
-
-    def drop(self, names: Iterable[str]) -> None:
-        targets = [self.variables[name] for name in names]
-        if targets:
-            self.line(" = ".join(targets) + " = None")
-
-    def end(self, outputs: Iterable[str]) -> _Run:
-        self.line(f"return [{', '.join(self.value(name) for name in outputs)}]")
-        exec(compile("\n".join(self.lines), _FILE, "exec"), self.scope)
-        run: _Run = self.scope.pop("run")
-        return run
-
-
-def _last_uses(graph: Graph) -> dict[int, list[str]]:
-    """Node index → the values that no later node and no output uses."""
-    last: dict[str, int] = {}
-    for index, node in enumerate(graph.nodes):
-        inner = (name for body in node.subgraphs() for name in captured(body))
-        for name in (*node.inputs, *node.outputs, *inner):
-            if name:
-                last[name] = index
-    for info in graph.outputs:
-        last.pop(info.name, None)
-    uses: dict[int, list[str]] = {}
-    for name, index in last.items():
-        uses.setdefault(index, []).append(name)
-    return uses
-
-
-def _one(result: Any) -> Any:
-    """The value that an operator returned in another guise."""
-    if isinstance(result, (tuple, list)):
-        result = result[0]
-    return as_value(result)
-
-
-def _naming_nodes(run: _Run, where: str) -> _Run:
-    """The function, whose errors name the node that was running."""
-
-    @functools.wraps(run)
-    def named(*arrays: np.ndarray) -> list[np.ndarray]:
-        try:
-            return run(*arrays)
-        except Exception as error:
-            _blame(error, where)
-            raise
-
-    return named
-
-
-def _blame(error: Exception, where: str) -> None:
-    """Raise the error again with the name of the node that was running, if one was."""
-    node = _failed_node(error.__traceback__)
-    if node is not None:
-        raise blamed(error, node, ValueError, where) from error
-
-
-def _failed_node(traceback: TracebackType | None) -> Node | None:
-    """The innermost node of a plan that was running when an exception was raised."""
-    found = None
-    while traceback is not None:
-        frame = traceback.tb_frame
-        if frame.f_code.co_filename == _FILE:
-            found = frame.f_globals["nodes"].get(traceback.tb_lineno, found)
-        traceback = traceback.tb_next
-    return found
 
 
 def owned(results: list[Any]) -> list[Any]:

@@ -7,7 +7,7 @@ who looks on and notes what each instruction read and wrote.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,10 +16,11 @@ import numpy as np
 from vledge.errors import UnsupportedError
 from vledge.graph.native.emit import Emitted
 from vledge.graph.native.work import operations
+from vledge.graph.plan import Plan
+from vledge.model.definition import Node
 
 if TYPE_CHECKING:
     from vledge._ext.program import Event, Seen
-    from vledge.graph.session import InferenceSession
 
 __all__ = ["Profile", "Row", "profile"]
 
@@ -105,35 +106,30 @@ class Profile:
         return {"traceEvents": events, "displayTimeUnit": "ns"}
 
 
-def profile(session: InferenceSession, feed: Mapping[str, Any], runs: int = 20) -> Profile:
-    """Run a session's model so often on one feed, and say where the time went.
+def profile(plan: Plan, arrays: Sequence[Any], runs: int) -> Profile:
+    """Run a plan so often on the same checked arrays, and say where the time went.
 
-    Raises what `session.run` raises, ValueError where ``runs`` is less than 1, UnsupportedError
-    where ``VLEDGE_PROGRAM=0`` has switched the native program off.
-
-    >>> found = profile(vledge.InferenceSession("model.onnx"), {"x": x})  # doctest: +SKIP
-    >>> max(found.rows, key=lambda row: row.seconds).operators  # doctest: +SKIP
-    ('Conv', 'Relu')
+    ``InferenceSession.profile`` is the door to it. Raises what the plan's runs raise, ValueError
+    where ``runs`` is less than 1, UnsupportedError where ``VLEDGE_PROGRAM=0`` has switched the
+    native program off.
     """
     if runs < 1:
         raise ValueError(f"runs must be at least 1, got {runs}")
+    native = plan.native
+    if native is None:
+        raise UnsupportedError(
+            "there is no native program to profile: VLEDGE_PROGRAM=0 was set when the session "
+            "was made"
+        )
     times: list[np.ndarray] = []
     events: list[Event] = []
-    with session._own_threads():
-        plan, arrays = session._fed(feed)
-        native = plan.native
-        if native is None:
-            raise UnsupportedError(
-                "there is no native program to profile: VLEDGE_PROGRAM=0 was set when the session "
-                "was made"
-            )
-        plan.run(*arrays)  # which words errors, and warms what is made at a first run
-        for _ in range(runs):
-            taken = np.zeros(len(native.nodes), np.int64)
-            declined = np.zeros(len(native.nodes), np.int32)
-            native.program.run(list(arrays), (taken, declined))
-            times.append(taken)
-        native.program.run(list(arrays), events=events)
+    plan.run(*arrays)  # which words errors, and warms what is made at a first run
+    for _ in range(runs):
+        taken = np.zeros(len(native.nodes), np.int64)
+        declined = np.zeros(len(native.nodes), np.int32)
+        native.program.run(list(arrays), (taken, declined))
+        times.append(taken)
+    native.program.run(list(arrays), events=events)
     seconds = np.median(times, axis=0) / 1e9
     labels = [
         (_name(nodes), tuple(node.op_type for node in nodes), handler or "Python")
@@ -206,7 +202,7 @@ def _moved(operators: tuple[str, ...], inputs: Sequence[Seen], outputs: Sequence
     return sum(dtype.itemsize * int(np.prod(shape)) for dtype, shape, _ in values)
 
 
-def _name(nodes: Sequence[Any]) -> str:
+def _name(nodes: Sequence[Node]) -> str:
     node = nodes[0]
     return node.name or next((name for name in node.outputs if name), node.op_type)
 

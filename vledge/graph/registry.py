@@ -50,7 +50,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import import_module
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -61,9 +61,11 @@ from vledge.model.definition import Graph, Node, Opaque
 __all__ = [
     "Context",
     "Operator",
+    "Pointwise",
     "find",
     "known_operators",
     "operator",
+    "pointwise_operators",
     "prepared_operator",
 ]
 
@@ -105,6 +107,7 @@ class Operator:
     function: Callable[..., Any]
     is_factory: bool
     foldable: bool  #: the same inputs give the same outputs
+    pointwise: bool  #: an element of the result is made of those at its place in the inputs
     wants_context: bool
     attributes: dict[str, Any]  #: name → default, inspect.Parameter.empty where it is required
     kinds: dict[str, str]  #: name → the parameter's annotation without "| None"
@@ -153,12 +156,15 @@ def operator(
     until: int | None = None,
     domain: str = "",
     foldable: bool = True,
+    pointwise: bool = False,
 ) -> Callable[[F], F]:
     """Register a function as an operator for opsets ``since`` to ``until``; may be stacked.
 
     ``foldable=False`` says that the result is not a function of the inputs (random numbers).
+    ``pointwise=True`` says that the result has one element for each of the inputs', broadcast, made
+    of those at its place and of nothing else: passes and the validation ask `pointwise_operators`.
     """
-    return _registering(op_type, domain, since, until, foldable, is_factory=False)
+    return _registering(op_type, domain, since, until, foldable, pointwise, is_factory=False)
 
 
 def prepared_operator(
@@ -168,13 +174,20 @@ def prepared_operator(
     until: int | None = None,
     domain: str = "",
     foldable: bool = True,
+    pointwise: bool = False,
 ) -> Callable[[F], F]:
     """Register a factory ``(context, *, attributes) -> function of inputs``; may be stacked."""
-    return _registering(op_type, domain, since, until, foldable, is_factory=True)
+    return _registering(op_type, domain, since, until, foldable, pointwise, is_factory=True)
 
 
 def _registering(
-    op_type: str, domain: str, since: int, until: int | None, foldable: bool, is_factory: bool
+    op_type: str,
+    domain: str,
+    since: int,
+    until: int | None,
+    foldable: bool,
+    pointwise: bool,
+    is_factory: bool,
 ) -> Callable[[F], F]:
     def register(function: F) -> F:
         parameters = list(inspect.signature(function).parameters.values())
@@ -199,6 +212,7 @@ def _registering(
             function,
             is_factory,
             foldable,
+            pointwise,
             wants_context,
             attributes,
             {name: kind.removesuffix(" | None") for name, kind in kinds.items()},
@@ -233,6 +247,25 @@ def known_operators() -> dict[tuple[str, str], list[Operator]]:
     """Every registration by (domain, op_type), oldest first."""
     _import_families()
     return dict(_registry)
+
+
+class Pointwise(NamedTuple):
+    """ONNX's element-wise operators, by how many values they are made of."""
+
+    of_one: frozenset[str]  #: further inputs, such as Clip's bounds, are parameters
+    of_several: frozenset[str]  #: which are broadcast
+
+
+@lru_cache(maxsize=1)
+def pointwise_operators() -> Pointwise:
+    """The operators of ONNX's own domain that are registered with ``pointwise=True``."""
+    of_one: set[str] = set()
+    of_several: set[str] = set()
+    for (domain, op_type), versions in known_operators().items():
+        if not domain and all(entry.pointwise for entry in versions):
+            fewest, most = versions[-1].inputs
+            (of_one if fewest == 1 and most is not None else of_several).add(op_type)
+    return Pointwise(frozenset(of_one), frozenset(of_several))
 
 
 @lru_cache(maxsize=1)

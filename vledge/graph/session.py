@@ -8,57 +8,35 @@ from __future__ import annotations
 import os
 import threading
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vledge.errors import FormatError, ModelWarning, UnsupportedError
+from vledge.errors import FormatError, UnsupportedError
+from vledge.graph.described import ModelMetadata, NodeArg, describe_input, describe_model
+from vledge.graph.inputs import as_declared, checked_input, expected_of
 from vledge.graph.io_binding import IOBinding
+from vledge.graph.outs import places_of, write_outputs
 from vledge.graph.part import part_for
 from vledge.graph.plan import MemoryUse, Plan, owned
 from vledge.graph.prepared import Fallback
 from vledge.graph.profile import Profile, profile
 from vledge.graph.providers import CPU, check_providers
+from vledge.graph.read import read_model, warn_of_wrong_grus
+from vledge.graph.reference_fallback import reference_function
 from vledge.graph.session_options import RunOptions, SessionOptions, ignored, taken
 from vledge.graph.strategy import with_strategy
-from vledge.graph.values import TensorSequence, check_tensors_only
+from vledge.graph.values import check_tensors_only
 from vledge.machine.threads import using_threads
-from vledge.model.definition import Graph, Model, Node, ValueInfo
-from vledge.model.element_types import DTYPES, element_of
+from vledge.model.definition import Model
 
 if TYPE_CHECKING:
     from vledge.streaming import Stream
 
 __all__ = ["InferenceSession", "ModelMetadata", "NodeArg", "describe_input", "read_model"]
-
-
-@dataclass(frozen=True)
-class NodeArg:
-    """An input or output: its name, its type as ``tensor(float)``, and its shape.
-
-    An axis of the shape is an int, the name of a symbol, or None where the file does not say.
-    """
-
-    name: str
-    type: str
-    shape: list[int | str | None]
-
-
-@dataclass(frozen=True)
-class ModelMetadata:
-    """What the file says of itself."""
-
-    producer_name: str
-    producer_version: str
-    graph_name: str
-    domain: str
-    description: str
-    version: int
-    opset_imports: dict[str, int]
-    custom_metadata_map: dict[str, str] = field(default_factory=dict)
 
 
 class InferenceSession:
@@ -137,7 +115,7 @@ class InferenceSession:
         self._options = {"empty_state": empty_state, "exact": exact}
         self._fallback: Fallback | None = None
         if fallback is not None:
-            self._fallback = fallback if callable(fallback) else _reference_fallback()
+            self._fallback = fallback if callable(fallback) else reference_function
         self._source = source
         self._asked = outputs if outputs is None or isinstance(outputs, str) else tuple(outputs)
         self._unneeded: frozenset[str] = frozenset()
@@ -149,9 +127,9 @@ class InferenceSession:
         if self._model.ir_version >= 4:  # before, initializers had to be among the inputs
             self._overridable = {i.name: i for i in graph.inputs if i.name in defaults}
         self._outputs = {info.name: index for index, info in enumerate(graph.outputs)}
-        self._checks = [_expected(info) for info in self._inputs.values()]
-        self._expected = tuple(_as_declared(expected) for expected in self._checks)
-        self._warn_of_wrong_grus()
+        self._checks = [expected_of(info) for info in self._inputs.values()]
+        self._expected = tuple(as_declared(expected) for expected in self._checks)
+        warn_of_wrong_grus(self._model, self._where)
         self._plan = self._planned(())
         self._lock = threading.Lock()
         self._overriding: dict[frozenset[str], Plan] = {}
@@ -174,17 +152,7 @@ class InferenceSession:
 
     def get_modelmeta(self) -> ModelMetadata:
         """Who made the model, with which tools and operator sets."""
-        model = self._model
-        return ModelMetadata(
-            model.producer_name,
-            model.producer_version,
-            model.graph.name,
-            model.domain,
-            model.doc_string,
-            model.model_version,
-            dict(model.opset_imports),
-            dict(model.metadata),
-        )
+        return describe_model(self._model)
 
     # ---- what onnxruntime's sessions can be asked and told besides
 
@@ -251,14 +219,14 @@ class InferenceSession:
         """
         if strategy is None and options:
             raise TypeError(f"{', '.join(options)}: options go with a strategy, and none is given")
-        outs = None if out is None else self._places(output_names, out)
+        outs = None if out is None else places_of(self._outputs, output_names, out)
         if self._threads:
             with using_threads(self._threads):
                 results = self._results(input_feed, strategy, options, outs)
         else:
             results = self._results(input_feed, strategy, options, outs)
         if outs is not None:
-            self._write(results, outs)
+            write_outputs(self._outputs, results, outs)
         if output_names:
             unknown = [name for name in output_names if name not in self._outputs]
             if unknown:
@@ -292,7 +260,7 @@ class InferenceSession:
         for expected in self._checks:
             if expected.name not in input_feed:
                 raise ValueError(self._missing(input_feed))
-            arrays.append(_checked(input_feed[expected.name], expected))
+            arrays.append(checked_input(input_feed[expected.name], expected))
         if len(input_feed) != len(arrays):
             return self._override(input_feed, arrays)
         return self._plan, arrays
@@ -307,7 +275,9 @@ class InferenceSession:
         The medians of so many runs on these inputs, which are as `run` takes them. Raises what
         `run` does, and UnsupportedError where ``VLEDGE_PROGRAM=0`` asks for no native program.
         """
-        return profile(self, input_feed, runs)
+        with self._own_threads():
+            plan, arrays = self._fed(input_feed)
+            return profile(plan, arrays, runs)
 
     def memory(self) -> MemoryUse:
         """Bytes that the session keeps, and the most that one of its runs has needed so far."""
@@ -320,61 +290,6 @@ class InferenceSession:
             held=sum(each.held for each in kept),
             peak=max(each.peak for each in kept),
         )
-
-    def _places(
-        self, output_names: Sequence[str] | None, out: Sequence[Any] | Mapping[str, Any]
-    ) -> list[Any]:
-        """Where each output is to be written, None where in a new array."""
-        if not output_names and type(out) is list and len(out) == len(self._outputs):
-            return _different(out)
-        names = list(output_names or self._outputs)
-        if isinstance(out, np.ndarray) or not isinstance(out, (Sequence, Mapping)):
-            raise TypeError(
-                f"out is a {type(out).__name__}, expected a list of arrays or a dict of them by "
-                "the outputs' names"
-            )
-        if isinstance(out, Mapping):
-            named = dict(out)
-        elif len(out) != len(names):
-            raise ValueError(f"out has {len(out)} arrays for {len(names)} outputs")
-        else:
-            named = dict(zip(names, out, strict=True))
-            if len(named) < len(names):
-                raise ValueError(f"out is given for an output that is asked for twice: {names}")
-        for name in named:
-            if name not in names or name not in self._outputs:
-                raise ValueError(f"no output named {name!r}: there are {names}")
-        return _different([named.get(name) for name in self._outputs])
-
-    def _write(self, results: list[Any], outs: list[Any]) -> None:
-        """Put results where they are wanted, if the native program has not."""
-        for result, given in zip(results, outs, strict=True):
-            if given is not result and given is not None:
-                break
-        else:
-            return
-        left, problems = [], []
-        for place, (name, given) in enumerate(zip(self._outputs, outs, strict=True)):
-            result = results[place]
-            if given is None or given is result:
-                continue
-            left.append(place)
-            if not isinstance(result, np.ndarray):
-                problems.append(f"output {name!r} is no array, and cannot be written to out")
-            elif not isinstance(given, np.ndarray):
-                problems.append(f"out for {name!r} is a {type(given).__name__}, expected an array")
-            elif given.shape != result.shape or given.dtype != result.dtype:
-                problems.append(
-                    f"out for {name!r} is {given.dtype} {list(given.shape)}, expected an array of "
-                    f"{result.dtype} {list(result.shape)}"
-                )
-            elif not given.flags.writeable:
-                problems.append(f"out for {name!r} is read-only")
-        if problems:
-            raise ValueError("; ".join(problems))
-        for place in left:
-            outs[place][...] = results[place]
-            results[place] = outs[place]
 
     def io_binding(self) -> IOBinding:
         """Inputs and outputs to be bound to arrays for several runs, by onnxruntime's names."""
@@ -475,7 +390,7 @@ class InferenceSession:
         given = dict(zip(self._inputs, arrays, strict=True))
         for name in extra:
             info = self._overridable[name]
-            given[name] = _checked(input_feed[name], _expected(info))
+            given[name] = checked_input(input_feed[name], expected_of(info))
         return plan, [given[name] for name in plan.inputs]
 
     def _planned(self, variable: Sequence[str] | frozenset[str]) -> Plan:
@@ -483,157 +398,3 @@ class InferenceSession:
             return Plan(self._model, self._options, self._fallback, variable, self._where)
         except (FormatError, UnsupportedError) as error:
             raise type(error)(f"{self._where}{error}") from error.__cause__
-
-    def _warn_of_wrong_grus(self) -> None:
-        if self._model.producer_name != "pytorch":
-            return
-        for node in _nodes(self._model.graph):
-            if node.op_type == "GRU" and not node.attributes.get("linear_before_reset", 0):
-                warnings.warn(
-                    f"{self._where}{node} has linear_before_reset=0, which torch's GRU never "
-                    "means: onnxscript 0.5.7 to 0.7.0 wrote it by mistake, and results are wrong "
-                    "by about 0.1. Export the model again with a newer onnxscript (the file is by "
-                    f"torch {self._model.producer_version or 'of an unknown version'})",
-                    ModelWarning,
-                    stacklevel=3,
-                )
-                return
-
-
-def _different(outs: list[Any]) -> list[Any]:
-    """Arrays for several outputs, none of which is another one's."""
-    given = [id(array) for array in outs if array is not None]
-    if len(set(given)) < len(given):
-        raise ValueError("out has one array for two outputs")
-    return outs
-
-
-def read_model(source: str | os.PathLike[str] | bytes) -> Model:
-    """Read a model from an ONNX file or one that ``vledge convert`` wrote, told by its bytes."""
-    where = "" if isinstance(source, bytes) else f"{os.fspath(source)}: "
-    if isinstance(source, (bytearray, memoryview)):
-        source = bytes(source)
-    if isinstance(source, bytes):
-        start = source[:9]
-    else:
-        with open(source, "rb") as file:
-            start = file.read(9)
-    try:
-        if start[8:9] == b"{":
-            from vledge.formats import vledge_model
-
-            return vledge_model.read(source)
-        from vledge.formats.onnx import model as onnx_model
-
-        return onnx_model.read(source)
-    except (FormatError, UnsupportedError) as error:
-        raise type(error)(f"{where}{error}") from error.__cause__
-
-
-def _reference_fallback() -> Callable[[Node, int], Callable[..., Any]]:
-    from vledge.graph.reference_fallback import reference_function
-
-    return reference_function
-
-
-def _nodes(graph: Graph) -> list[Node]:
-    inner = (n for node in graph.nodes for body in node.subgraphs() for n in _nodes(body))
-    return [*graph.nodes, *inner]
-
-
-def describe_input(info: ValueInfo) -> NodeArg:
-    """An input or output as onnxruntime describes it."""
-    kind = f"tensor({info.type})" if info.type in DTYPES else info.type
-    return NodeArg(info.name, kind, list(info.shape or ()))
-
-
-class _Expected(NamedTuple):
-    """An input as the model declares it."""
-
-    name: str
-    type: str
-    dtype: np.dtype | None
-    shape: tuple[int | str | None, ...] | None
-    fixed: tuple[tuple[int, int], ...]  #: axis and size, of those that are no symbols
-
-
-def _expected(info: ValueInfo) -> _Expected:
-    sizes = enumerate(info.shape or ())
-    fixed = tuple((axis, size) for axis, size in sizes if isinstance(size, int))
-    return _Expected(info.name, info.type, element_of(info.type), info.shape, fixed)
-
-
-def _as_declared(expected: _Expected) -> tuple[str, int, tuple[int, ...] | None]:
-    """What `Plan.run_feed` compares with; what it cannot say is -1, which no array is of."""
-    dtype, shape = expected.dtype, expected.shape
-    usual = dtype is not None and dtype.kind != "O" and expected.type in DTYPES
-    number = dtype.num if dtype is not None and usual else -1
-    sizes = None if shape is None else tuple(s if type(s) is int else -1 for s in shape)
-    return expected.name, number, sizes
-
-
-def _checked(value: Any, expected: _Expected) -> Any:
-    """A read-only view of an input, or ValueError if it is not as the model declares it."""
-    name, type_, dtype, shape, fixed = expected
-    if type(value) is np.ndarray and value.dtype is dtype and type_ in DTYPES:
-        array = value.view()  # the usual case, without another look
-    elif dtype is None or type_ in DTYPES:
-        array = _as_array(value, expected)
-    else:
-        return _checked_other(value, expected)
-    if shape is not None:
-        if array.ndim != len(shape):
-            raise ValueError(
-                f"input {name!r} has the shape {array.shape}, expected {len(shape)} axes: "
-                f"{_shown(shape)}"
-            )
-        for axis, wanted in fixed:
-            if array.shape[axis] != wanted:
-                raise ValueError(
-                    f"input {name!r} has the shape {array.shape}, expected {wanted} on axis "
-                    f"{axis}: {_shown(shape)}"
-                )
-    array.flags.writeable = False
-    return array
-
-
-def _as_array(value: Any, expected: _Expected) -> np.ndarray:
-    """An array of the dtype that is declared, where the value is or may become one."""
-    dtype = expected.dtype
-    if not isinstance(value, np.ndarray):
-        value = np.asarray(value, dtype)
-    array: np.ndarray = value.view()
-    if dtype is None or array.dtype == dtype:
-        return array
-    if dtype.kind == "O" and array.dtype.kind in "SU":
-        return array.astype(object)
-    if array.dtype.newbyteorder("=") == dtype:
-        return array.astype(dtype)
-    raise ValueError(
-        f"input {expected.name!r} has the dtype {array.dtype}, expected tensor({expected.type}), "
-        f"which is {dtype}"
-    )
-
-
-def _checked_other(value: Any, expected: _Expected) -> Any:
-    """An input that is a list of arrays, or may be None."""
-    name, type_, dtype = expected[:3]
-    assert dtype is not None
-    if type_.startswith("optional("):
-        if value is None:
-            return None
-        type_ = type_[len("optional(") : -1]
-    if type_.startswith("tensor("):
-        return _checked(value, _Expected(name, type_[len("tensor(") : -1], dtype, None, ()))
-    if not isinstance(value, (list, tuple)):
-        raise ValueError(f"input {name!r} is a {type(value).__name__}, expected a list: {type_}")
-    element = type_[len("seq(tensor(") : -len("))")]
-    arrays = (
-        _checked(item, _Expected(f"{name}[{place}]", element, dtype, None, ()))
-        for place, item in enumerate(value)
-    )
-    return TensorSequence(tuple(arrays), dtype)
-
-
-def _shown(shape: Sequence[int | str | None]) -> str:
-    return "[" + ", ".join("?" if size is None else str(size) for size in shape) + "]"

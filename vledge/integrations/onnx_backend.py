@@ -105,7 +105,7 @@ class VledgeBackend(Backend):
     def supports_device(cls, device: str) -> bool:
         """Only the CPU is."""
         try:
-            return Device(device).type == DeviceType.CPU
+            return bool(Device(device).type == DeviceType.CPU)
         except (AttributeError, ValueError):  # a name that onnx does not know
             return False
 

@@ -37,7 +37,8 @@ class MappedFile(mmap.mmap):
         data = os.pread(self.descriptor, array.nbytes, array.ctypes.data - self.address)
         if len(data) != array.nbytes:
             raise FormatError("a file of weights was cut short after it had been opened")
-        return np.ndarray(array.shape, array.dtype, data)
+        copy: np.ndarray = np.ndarray(array.shape, array.dtype, data)
+        return copy
 
 
 def in_memory(array: np.ndarray) -> np.ndarray:

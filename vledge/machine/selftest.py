@@ -9,6 +9,7 @@ import numpy as np
 from vledge._ext import isa
 from vledge._ext.recurrent import run
 from vledge._ext.weights import Direction
+from vledge.machine.equations import step
 
 __all__ = ["self_test"]
 
@@ -56,25 +57,11 @@ def _error(kind: str, gates: int, hidden_size: int) -> float:
 
 
 def _defined(kind: str, x: np.ndarray, *weights: np.ndarray) -> np.ndarray:
-    """torch's equations, step by step: ``[T * B, H]``."""
-    w_ih, w_hh, b_ih, b_hh = weights
-    h = np.zeros((x.shape[1], w_hh.shape[1]))
-    c = h
+    """The equations, step by step: ``[T * B, H]``."""
+    named = dict(zip(("weight_ih", "weight_hh", "bias_ih", "bias_hh"), weights, strict=True))
+    h = c = np.zeros((x.shape[1], named["weight_hh"].shape[1]))
     output = []
-    for step in x:
-        given = step @ w_ih.T + b_ih
-        kept = h @ w_hh.T + b_hh
-        if kind == "lstm":
-            i, f, g, o = np.split(given + kept, 4, axis=1)
-            c = _sigmoid(f) * c + _sigmoid(i) * np.tanh(g)
-            h = _sigmoid(o) * np.tanh(c)
-        else:
-            (r, z, n), (r_h, z_h, n_h) = np.split(given, 3, axis=1), np.split(kept, 3, axis=1)
-            z = _sigmoid(z + z_h)
-            h = (1 - z) * np.tanh(n + _sigmoid(r + r_h) * n_h) + z * h
+    for row in x:
+        h, c = step(kind, named, row, h, c)
         output.append(h)
     return np.concatenate(output)
-
-
-def _sigmoid(x: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-x))

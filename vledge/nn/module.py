@@ -7,15 +7,16 @@ numbers.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
-from vledge.array_like import array_of
-from vledge.nn.dtype import conversion, require_cpu
-from vledge.weights.plain import PlainWeights, plain_name
+from vledge.array_like import ArrayLike
+from vledge.nn.loading import Declared, LoadResult, fitting, load
+from vledge.nn.torch_habits import TorchHabits
+from vledge.weights.plain import plain_name
 
 if TYPE_CHECKING:
     from vledge.streaming import Stream
@@ -30,7 +31,7 @@ class Parameter(np.ndarray):
     Source: torch.nn.Parameter.
     """
 
-    def __new__(cls, data: Any) -> Parameter:
+    def __new__(cls, data: ArrayLike) -> Parameter:
         return np.asarray(data).view(cls)
 
     def __array_wrap__(self, array: Any, context: Any = None, return_scalar: bool = False) -> Any:
@@ -38,31 +39,13 @@ class Parameter(np.ndarray):
         return array[()] if return_scalar else array
 
 
-class Declared(NamedTuple):
-    """What is known of a weight before it is loaded."""
-
-    shape: tuple[int, ...]
-    dtype: np.dtype
-    buffer: bool = False
-    optional: bool = False
-
-
-class LoadResult(NamedTuple):
-    """The names that ``load_state_dict(strict=False)`` left alone."""
-
-    missing_keys: list[str]
-    unexpected_keys: list[str]
-
-
-class Module:
+class Module(TorchHabits):
     """Base class of all layers and models.
 
     Sub-modules and :class:`Parameter` arrays assigned to attributes are registered under the
     attribute's name, so a model written for torch keeps its weight names when it is written again
     with ``from vledge import nn``. Source: torch.nn.Module, in ``eval()`` mode only.
     """
-
-    training = False
 
     def __init__(self) -> None:
         self.__dict__["_declared"] = {}
@@ -75,7 +58,7 @@ class Module:
         self,
         name: str,
         shape: tuple[int, ...],
-        dtype: Any = np.float32,
+        dtype: DTypeLike = np.float32,
         *,
         buffer: bool = False,
         optional: bool = False,
@@ -129,7 +112,7 @@ class Module:
         elif isinstance(value, Parameter):
             self.register_parameter(name, np.asarray(value))
         elif name in self._declared and isinstance(value, np.ndarray):
-            self._load_own({name: _checked(name, value, self._declared[name])})
+            self._load_own({name: fitting(name, value, self._declared[name])})
         else:
             self._modules.pop(name, None)
             self.__dict__[name] = value
@@ -286,53 +269,8 @@ class Module:
             one value: names that contradict each other, pieces that cannot be put together.
         """
         prefix = plain_name(prefix)
-        expected = list(self._named_declared(prefix))
-        names = {full for full, *_ in expected}
-        state = PlainWeights(state_dict, expected=names)
-        missing = [full for full, _, _, d in expected if full not in state and not d.optional]
-        unexpected = [
-            key
-            for name in state
-            if name not in names and name.startswith(prefix)
-            for key in state.keys_of(name)
-        ]
-        problems = []
-        if strict and unexpected:
-            problems.append("Unexpected key(s) in state_dict: " + _quoted(unexpected))
-        if strict and missing:
-            problems.append("Missing key(s) in state_dict: " + _quoted(missing))
-            if len(missing) == sum(not declared.optional for *_, declared in expected):
-                problems += _other_prefix(state, [name.removeprefix(prefix) for name in missing])
-        loads: dict[int, tuple[Module, dict[str, np.ndarray]]] = {}
-        for full, module, local, declared in expected:
-            if full in state:
-                try:
-                    array = _checked(full, state[full], declared)
-                except ValueError as error:
-                    problems.append(str(error))
-                else:
-                    loads.setdefault(id(module), (module, {}))[1][local] = array
-        if problems:
-            raise RuntimeError(
-                f"Error(s) in loading state_dict for {type(self).__name__}:\n\t"
-                + "\n\t".join(problems)
-            )
-        for module, arrays in loads.values():
-            module._load_own(arrays)
-        return LoadResult(missing, unexpected)
-
-    def to(self, *args: Any, **kwargs: Any) -> Module:
-        """Convert the floating-point weights, those loaded and those to come.
-
-        Called as in torch: ``to(dtype)``, ``to(device)``, ``to(device, dtype)``, ``to(array)`` for
-        its dtype, or with these names as keywords. Dtypes are NumPy's or torch's float32 or
-        float64. The one device is the CPU, where everything is: ``to("cpu")`` changes nothing.
-        ``non_blocking``, ``copy`` and ``memory_format`` are accepted and do nothing.
-
-        Raises ValueError for another dtype or device.
-        """
-        dtype = conversion(*args, **kwargs)
-        return self if dtype is None else self._converted(dtype)
+        declared = self._named_declared(prefix)
+        return load(type(self).__name__, declared, state_dict, strict, prefix)
 
     def _converted(self, dtype: np.dtype) -> Module:
         for module in self.modules():
@@ -346,81 +284,11 @@ class Module:
                 )
         return self
 
-    def float(self) -> Module:
-        """Convert to float32."""
-        return self.to(np.float32)
-
-    def double(self) -> Module:
-        """Convert to float64."""
-        return self.to(np.float64)
-
-    def type(self, dst_type: Any) -> Module:
-        """As ``to(dtype)``."""
-        return self.to(dtype=dst_type)
-
-    def half(self) -> Module:
-        """Convert to float32, with a warning: there are no layers of 16 bits here.
-
-        Inputs must then be float32, too. Results are at least as exact as torch's in half.
-        """
-        return self._instead_of("half()", "float16")
-
-    def bfloat16(self) -> Module:
-        """As :meth:`half`."""
-        return self._instead_of("bfloat16()", "bfloat16")
-
-    def _instead_of(self, call: str, dtype: str) -> Module:
-        warnings.warn(
-            f"{call}: vledge runs in float32 or float64, not in {dtype}; the weights are float32 "
-            "now, and inputs must be",
-            stacklevel=3,
-        )
-        return self.float()
-
-    def cpu(self) -> Module:
-        """Nothing to do: everything is on the CPU."""
-        return self
-
-    def cuda(self, device: Any = None) -> Module:
-        """Raises ValueError: vledge runs on the CPU only."""
-        require_cpu("cuda" if device is None else f"cuda:{device}")
-        return self
-
-    def share_memory(self) -> Module:
-        """Nothing to do: threads share a model as it is."""
-        return self
-
-    def requires_grad_(self, requires_grad: bool = True) -> Module:
-        """Nothing to do: no gradients are ever made, and results do not depend on it."""
-        return self
-
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        """Nothing to do: there are no gradients."""
-
-    def compile(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing to do: what torch would compile runs compiled."""
-
     def apply(self, fn: Callable[[Module], Any]) -> Module:
         """Call a function with every module below this one, and then with this one."""
         for child in self.children():
             child.apply(fn)
         fn(self)
-        return self
-
-    def eval(self) -> Module:
-        """Nothing to do: modules always run as in torch's evaluation mode."""
-        return self
-
-    def train(self, mode: bool = True) -> Module:
-        """Only ``train(False)`` is possible, which is ``eval()``.
-
-        Raises
-        ------
-        ValueError
-            vledge runs trained models and trains none.
-        """
-        if mode:
-            raise ValueError("vledge runs trained models only; train with PyTorch")
         return self
 
     # ---- calling
@@ -494,27 +362,3 @@ class Module:
             return f"{name}({self.extra_repr()})"
         lines = [self.extra_repr()] if self.extra_repr() else []
         return f"{name}(\n  " + "\n  ".join(lines + children) + "\n)"
-
-
-def _checked(name: str, array: Any, declared: Declared) -> np.ndarray:
-    """The array in the declared dtype, if its shape and kind fit."""
-    array = array_of(array, name)
-    if array.shape != declared.shape:
-        raise ValueError(
-            f"size mismatch for {name}: copying a param with shape {array.shape} from checkpoint, "
-            f"the shape in current model is {declared.shape}."
-        )
-    if array.dtype.kind not in "fiub":
-        raise ValueError(f"{name} has dtype {array.dtype}, expected a real number type")
-    return np.ascontiguousarray(array, declared.dtype)
-
-
-def _other_prefix(state: PlainWeights, names: list[str]) -> list[str]:
-    """A suggestion, if all names are there under a prefix."""
-    ends = [name.removesuffix(names[0]) for name in state if name.endswith("." + names[0])]
-    fitting = [end for end in ends if all(end + name in state for name in names)]
-    return [f"did you mean prefix={fitting[0]!r}?"] if fitting else []
-
-
-def _quoted(names: list[str]) -> str:
-    return ", ".join(f'"{name}"' for name in names) + "."

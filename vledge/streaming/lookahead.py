@@ -91,7 +91,8 @@ class LookaheadStream(Stream):
         if frames.ndim <= axis:
             raise ValueError(f"frames of the shape {list(frames.shape)} have no time axis {axis}")
         if waiting is None:
-            return frames.copy()
+            kept: np.ndarray = frames.copy()
+            return kept
         if frames.dtype != waiting.dtype or _frame(frames, axis) != _frame(waiting, axis):
             shown = [str(size) for size in waiting.shape]
             shown[axis] = "T"

@@ -192,7 +192,7 @@ class ModuleMachine:
             f"the shape {list(shape)}, which has no axis with one output for each frame"
         )
 
-    def _delivered(self, result: np.ndarray, out: Any, before: State) -> np.ndarray:
+    def _delivered(self, result: np.ndarray, out: np.ndarray | None, before: State) -> np.ndarray:
         """The result in out; back to the state before if out is wrong."""
         if out is None:
             return result

@@ -72,7 +72,7 @@ def label(node: Node) -> str:
     return node.name or next(output for output in node.outputs if output)
 
 
-def _size(value: Any) -> tuple[int, ...]:
+def _size(value: np.ndarray | object) -> tuple[int, ...]:
     """An array's shape; of another value, how many arrays it holds."""
     if isinstance(value, np.ndarray):
         return value.shape

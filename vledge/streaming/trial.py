@@ -122,9 +122,9 @@ def _wrong(got: np.ndarray, expected: np.ndarray) -> np.ndarray:
         largest = float(np.abs(expected).max(initial=0))
         bound = TOLERANCE * max(largest, SMALLEST)
         with np.errstate(invalid="ignore"):
-            return ~(np.abs(got - expected) <= bound)
+            return np.asarray(~(np.abs(got - expected) <= bound))
     if got.dtype.itemsize == 1 and got.dtype.kind in "iu":  # rounded: a step is within the bound
-        return np.abs(got.astype(np.int16) - expected) > 1
+        return np.asarray(np.abs(got.astype(np.int16) - expected) > 1)
     return np.asarray(got != expected)
 
 

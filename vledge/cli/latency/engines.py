@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from vledge.errors import MissingDependencyError, UnsupportedError
+from vledge.integrations.onnx_layers import layer_model
 from vledge.nn.recurrent import RNN, RecurrentBase
-from vledge.recurrent.cells import KINDS, in_order
 
 __all__ = ["ENGINES", "Step"]
 
@@ -53,7 +53,7 @@ def onnxruntime_step(layer: RecurrentBase, x: np.ndarray) -> Step:
         binding.bind_cpu_input("x", x[None])
         for name in names:
             binding.bind_cpu_input(name, states[turn][name])
-            _bind_output(binding, f"{name}_n", states[1 - turn][name])
+            _bind_output(binding, name.replace("_0_", "_n_"), states[1 - turn][name])
         _bind_output(binding, "y", outputs[turn])
         bindings.append((binding, outputs[turn][0, 0]))
     turn = 0
@@ -110,52 +110,10 @@ def torch_step(layer: RecurrentBase, x: np.ndarray) -> Step:
 
 def _onnx_model(layer: RecurrentBase, rows: int) -> bytes:
     """x [1, rows, I] and a state for each layer -> y [1, 1, rows, H] and the next states."""
-    try:
-        from onnx import TensorProto, helper, numpy_helper
-    except ImportError:
-        raise MissingDependencyError("pip install onnxruntime onnx") from None
     _require_torchs(layer)
-    kind = type(layer).__name__
-    arrays = layer.state_dict()
-    size = layer.hidden_size
-
-    def ordered(name: str) -> np.ndarray:
-        return in_order(kind, arrays[name], "PyTorch", "ONNX")
-
-    def info(name: str, *shape: int) -> Any:
-        return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
-
-    nodes, weights, x = [], [], "x"
-    inputs, outputs = [info("x", 1, rows, layer.input_size)], [info("y", 1, 1, rows, size)]
-    for index in range(layer.num_layers):
-        names = [f"{part}_{index}" for part in ("w", "r", "b")]
-        values = [ordered(f"weight_{part}_l{index}") for part in ("ih", "hh")]
-        if layer.bias:
-            both = [ordered(f"bias_{part}_l{index}") for part in ("ih", "hh")]
-            values.append(np.concatenate(both))
-        else:
-            values.append(np.zeros(2 * len(KINDS[kind].gates) * size, np.float32))
-        weights += [numpy_helper.from_array(v[None], n) for n, v in zip(names, values, strict=True)]
-        states = [f"{s}_{index}" for s in KINDS[kind].states]
-        inputs += [info(state, 1, rows, size) for state in states]
-        outputs += [info(f"{state}_n", 1, rows, size) for state in states]
-        y = "y" if index == layer.num_layers - 1 else f"y_{index}"
-        attributes: dict[str, Any] = {"hidden_size": size}
-        if kind == "GRU":
-            attributes["linear_before_reset"] = 1
-        if isinstance(layer, RNN):
-            attributes["activations"] = [layer.nonlinearity.capitalize()]
-        results = [y, *(f"{state}_n" for state in states)]
-        nodes.append(helper.make_node(kind, [x, *names, "", *states], results, **attributes))
-        if y != "y":
-            x = f"x_{index + 1}"
-            nodes.append(helper.make_node("Squeeze", [y, "axis"], [x]))
-    if layer.num_layers > 1:
-        weights.append(numpy_helper.from_array(np.array([1], np.int64), "axis"))
-    graph = helper.make_graph(nodes, "layer", inputs, outputs, weights)
-    opsets = [helper.make_opsetid("", 17)]
-    model: bytes = helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
-    return model
+    own = [layer.nonlinearity.capitalize()] if isinstance(layer, RNN) else None
+    kind, weights = type(layer).__name__, layer.state_dict()
+    return layer_model(kind, weights, 1, rows, states=True, joined=False, activations=own)
 
 
 ENGINES: dict[str, Callable[[RecurrentBase, np.ndarray], Step]] = {

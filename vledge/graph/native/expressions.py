@@ -23,7 +23,7 @@ from vledge.graph.native.chain import Chain, Value
 from vledge.graph.native.lowering import Site
 from vledge.model.element_types import dtype_of
 
-__all__ = ["added", "expressible", "expression"]
+__all__ = ["added", "expressed", "expressible", "expression"]
 
 _Expression = Callable[..., Value | None]
 _registry: dict[str, tuple[_Expression, tuple[str, ...]]] = {}
@@ -41,6 +41,11 @@ def expression(*op_types: str, takes: str = "") -> Callable[[_Expression], _Expr
         return function
 
     return register
+
+
+def expressed() -> frozenset[str]:
+    """The operators that have an expression."""
+    return frozenset(_registry)
 
 
 def expressible(site: Site) -> bool:

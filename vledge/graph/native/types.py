@@ -7,10 +7,11 @@ from typing import Final
 
 import numpy as np
 
+from vledge.graph.registry import pointwise_operators
 from vledge.model.definition import Graph, Node
 from vledge.model.element_types import DTYPES, dtype_of
 
-__all__ = ["infer"]
+__all__ = ["as_first_input", "infer"]
 
 _Dtype = Callable[[str], np.dtype | None]  # a value's, where it is known
 _Note = Callable[[str, np.dtype | None], None]
@@ -27,21 +28,19 @@ _SECOND: Final = {
     "MaxPool": np.dtype(np.int64),
     "Dropout": np.dtype(np.bool_),
 }
-# Outputs are as the input of this index; all others named here as the first.
+# Outputs are as the input of this index.
 _AS_INPUT: Final = {"Where": 1, "OneHot": 2, "DequantizeLinear": 1, "SequenceInsert": 1}
+# Besides element-wise operators; see `as_first_input`.
 _AS_FIRST: Final = frozenset(
     """
-    Abs Acos Acosh Add Asin Asinh Atan Atanh AveragePool BatchNormalization Ceil Celu Clip Compress
-    Concat Conv ConvTranspose Cos Cosh CumSum DepthToSpace Det Div Dropout Einsum Elu Erf Exp Expand
-    EyeLike Flatten Floor GRU Gather GatherElements GatherND Gelu Gemm GlobalAveragePool
-    GlobalMaxPool GridSample GroupNormalization HardSigmoid HardSwish Hardmax Identity
-    InstanceNormalization LRN LSTM LayerNormalization LeakyRelu Log LogSoftmax LpNormalization
-    LpPool MatMul Max MaxPool Mean MeanVarianceNormalization Min Mish Mod Mul Neg PRelu Pad Pow RNN
-    RMSNormalization Range Reciprocal ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax
-    ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare Relu Reshape Resize ReverseSequence
-    Round STFT Scatter ScatterElements ScatterND Selu Shrink Sigmoid Sign Sin Sinh Slice Softmax
-    Softplus Softsign SpaceToDepth Split Sqrt Squeeze Sub Sum Swish Tan Tanh ThresholdedRelu Tile
-    TopK Transpose Trilu Unique Unsqueeze Upsample
+    AveragePool BatchNormalization Compress Concat Conv ConvTranspose CumSum DepthToSpace Det
+    Dropout Einsum Expand EyeLike Flatten GRU Gather GatherElements GatherND Gemm GlobalAveragePool
+    GlobalMaxPool GridSample GroupNormalization Hardmax InstanceNormalization LRN LSTM
+    LayerNormalization LogSoftmax LpNormalization LpPool MatMul MaxPool MeanVarianceNormalization
+    Pad RMSNormalization RNN Range ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax
+    ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare Reshape Resize ReverseSequence STFT
+    Scatter ScatterElements ScatterND Slice Softmax SpaceToDepth Split Squeeze Tile TopK Transpose
+    Trilu Unique Unsqueeze Upsample
     """.split()  # noqa: SIM905
 )
 _FIXED: Final = {
@@ -51,6 +50,14 @@ _FIXED: Final = {
 _OWN: Final = frozenset(
     ["ConvRelu", "GRU", "GRUCell", "LSTM", "LSTMCell", "RNN", "RNNCell"]
 )  # the passes' own, as their first input
+
+
+def as_first_input(op_type: str) -> bool:
+    """Whether the first output of ONNX's operator has its first input's dtype, at every opset."""
+    pointwise = pointwise_operators()
+    if op_type in _BOOL or op_type in _AS_INPUT or op_type == "Cast":
+        return False
+    return op_type in _AS_FIRST or op_type in pointwise.of_one or op_type in pointwise.of_several
 
 
 def infer(
@@ -138,7 +145,7 @@ def _note_outputs(node: Node, dtype: _Dtype, note: _Note) -> None:
         first = dtype(node.inputs[7])
     elif op in _AS_INPUT and len(node.inputs) > _AS_INPUT[op]:
         first = dtype(node.inputs[_AS_INPUT[op]])
-    elif op in _AS_FIRST and node.inputs:
+    elif as_first_input(op) and node.inputs:
         first = dtype(node.inputs[0])
     for position, name in enumerate(outputs):
         note(name, _SECOND.get(op, first) if position else first)

@@ -16,31 +16,31 @@ from vledge.graph.registry import Context, operator, prepared_operator
 __all__ = ["sigmoid", "softplus"]
 
 
-@operator("Sigmoid", since=6)
+@operator("Sigmoid", since=6, pointwise=True)
 def sigmoid(x: np.ndarray) -> np.ndarray:
     if x.dtype != np.float16:
         return isa.apply("sigmoid", x)
     return np.reciprocal(np.exp(np.negative(x)) + np.float16(1))
 
 
-@operator("Tanh", since=6)
+@operator("Tanh", since=6, pointwise=True)
 def tanh(x: np.ndarray) -> np.ndarray:
     return np.tanh(x) if x.dtype == np.float16 else isa.apply("tanh", x)
 
 
-@operator("Relu", since=6)
+@operator("Relu", since=6, pointwise=True)
 def relu(x: np.ndarray) -> np.ndarray:
     return np.maximum(x, x.dtype.type(0))
 
 
-@operator("LeakyRelu", since=6)
+@operator("LeakyRelu", since=6, pointwise=True)
 def leaky_relu(x: np.ndarray, *, alpha: float = 0.01) -> np.ndarray:
     scaled = np.multiply(x, x.dtype.type(alpha))
     # of the two products with 1 and alpha the larger is right wherever alpha is at most 1
     return np.maximum(x, scaled) if alpha <= 1 else np.where(x < 0, scaled, x)
 
 
-@operator("PRelu", since=7)
+@operator("PRelu", since=7, pointwise=True)
 def prelu(x: np.ndarray, slope: np.ndarray) -> np.ndarray:
     return np.where(x < 0, np.multiply(x, slope), x)
 
@@ -50,17 +50,17 @@ def _exponential_below_zero(x: np.ndarray, alpha: float) -> np.ndarray:
     return np.multiply(np.expm1(np.minimum(x, x.dtype.type(0))), x.dtype.type(alpha))
 
 
-@operator("Elu", since=6)
+@operator("Elu", since=6, pointwise=True)
 def elu(x: np.ndarray, *, alpha: float = 1.0) -> np.ndarray:
     return np.where(x < 0, _exponential_below_zero(x, alpha), x)
 
 
-@operator("Celu", since=12)
+@operator("Celu", since=12, pointwise=True)
 def celu(x: np.ndarray, *, alpha: float = 1.0) -> np.ndarray:
     return np.where(x < 0, _exponential_below_zero(x / x.dtype.type(alpha), alpha), x)
 
 
-@operator("Selu", since=6)
+@operator("Selu", since=6, pointwise=True)
 def selu(
     x: np.ndarray,
     *,
@@ -70,50 +70,50 @@ def selu(
     return np.multiply(elu(x, alpha=alpha), x.dtype.type(gamma))
 
 
-@operator("HardSigmoid", since=6)
+@operator("HardSigmoid", since=6, pointwise=True)
 def hard_sigmoid(x: np.ndarray, *, alpha: float = 0.2, beta: float = 0.5) -> np.ndarray:
     of = x.dtype.type
     return np.minimum(np.maximum(x * of(alpha) + of(beta), of(0)), of(1))
 
 
-@operator("HardSwish", since=14)
+@operator("HardSwish", since=14, pointwise=True)
 def hard_swish(x: np.ndarray) -> np.ndarray:
     return x * hard_sigmoid(x, alpha=1 / 6, beta=0.5)
 
 
-@operator("Softplus", since=1)
+@operator("Softplus", since=1, pointwise=True)
 def softplus(x: np.ndarray) -> np.ndarray:
     return np.logaddexp(x, x.dtype.type(0))
 
 
-@operator("Softsign", since=1)
+@operator("Softsign", since=1, pointwise=True)
 def softsign(x: np.ndarray) -> np.ndarray:
     return np.divide(x, np.abs(x) + x.dtype.type(1))
 
 
-@operator("Mish", since=18)
+@operator("Mish", since=18, pointwise=True)
 def mish(x: np.ndarray) -> np.ndarray:
     return x * np.tanh(softplus(x))
 
 
-@operator("Swish", since=24)
+@operator("Swish", since=24, pointwise=True)
 def swish(x: np.ndarray, *, alpha: float = 1.0) -> np.ndarray:
     return x * sigmoid(np.asarray(x * x.dtype.type(alpha)))
 
 
-@operator("SwiGLU", since=28)
+@operator("SwiGLU", since=28, pointwise=True)
 def swiglu(gate: np.ndarray, value: np.ndarray, *, alpha: float = 1.0) -> np.ndarray:
     if gate.shape != value.shape:
         raise ValueError(f"A has the shape {gate.shape}, B has {value.shape}, expected the same")
     return swish(gate, alpha=alpha) * value
 
 
-@operator("ThresholdedRelu", since=10)
+@operator("ThresholdedRelu", since=10, pointwise=True)
 def thresholded_relu(x: np.ndarray, *, alpha: float = 1.0) -> np.ndarray:
     return np.where(x > x.dtype.type(alpha), x, x.dtype.type(0))
 
 
-@operator("Shrink", since=9)
+@operator("Shrink", since=9, pointwise=True)
 def shrink(x: np.ndarray, *, bias: float = 0.0, lambd: float = 0.5) -> np.ndarray:
     of = x.dtype.type
     below, above = x < -of(lambd), x > of(lambd)

@@ -18,7 +18,7 @@ from vledge.model.element_types import NUMBERS, dtype_of
 _ROUND_MODES: Final = ("up", "down", "nearest")
 
 
-@prepared_operator("Cast", since=6)
+@prepared_operator("Cast", since=6, pointwise=True)
 def cast(
     context: Context, *, to: int, saturate: int = 1, round_mode: str = "up"
 ) -> Callable[..., np.ndarray]:

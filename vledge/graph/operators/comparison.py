@@ -13,13 +13,13 @@ _Binary = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def _binary(op_type: str, since: int, ufunc: _Binary) -> None:
-    @operator(op_type, since=since)
+    @operator(op_type, since=since, pointwise=True)
     def run(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return ufunc(a, b)
 
 
 def _comparison(op_type: str, since: int, ufunc: _Binary) -> None:
-    @operator(op_type, since=since)
+    @operator(op_type, since=since, pointwise=True)
     def run(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return np.asarray(ufunc(a, b), np.bool_)  # of strings it is an array of objects
 
@@ -37,17 +37,17 @@ _binary("BitwiseOr", 18, np.bitwise_or)
 _binary("BitwiseXor", 18, np.bitwise_xor)
 
 
-@operator("Not", since=1)
+@operator("Not", since=1, pointwise=True)
 def not_(x: np.ndarray) -> np.ndarray:
     return np.logical_not(x)
 
 
-@operator("BitwiseNot", since=18)
+@operator("BitwiseNot", since=18, pointwise=True)
 def bitwise_not(x: np.ndarray) -> np.ndarray:
     return np.invert(x)
 
 
-@prepared_operator("BitShift", since=11)
+@prepared_operator("BitShift", since=11, pointwise=True)
 def bit_shift(context: Context, *, direction: str) -> Callable[..., np.ndarray]:
     if direction not in ("LEFT", "RIGHT"):
         raise FormatError(f"direction is {direction!r}, expected 'LEFT' or 'RIGHT'")
@@ -62,12 +62,12 @@ def bit_shift(context: Context, *, direction: str) -> Callable[..., np.ndarray]:
     return run
 
 
-@operator("IsNaN", since=9)
+@operator("IsNaN", since=9, pointwise=True)
 def is_nan(x: np.ndarray) -> np.ndarray:
     return np.isnan(x)
 
 
-@operator("IsInf", since=10)
+@operator("IsInf", since=10, pointwise=True)
 def is_inf(x: np.ndarray, *, detect_negative: int = 1, detect_positive: int = 1) -> np.ndarray:
     found = np.isinf(x)
     if not detect_negative:
@@ -77,6 +77,6 @@ def is_inf(x: np.ndarray, *, detect_negative: int = 1, detect_positive: int = 1)
     return found
 
 
-@operator("Where", since=9)
+@operator("Where", since=9, pointwise=True)
 def where(condition: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.where(condition, x, y)

@@ -12,43 +12,45 @@ import numpy as np
 
 from vledge.graph.registry import Context, operator, prepared_operator
 
-__all__ = ["divided"]
+__all__ = ["divided", "unary"]
 
 
-def _unary(op_type: str, since: int, ufunc: Callable[[np.ndarray], np.ndarray]) -> None:
-    @operator(op_type, since=since)
+def unary(op_type: str, since: int, ufunc: Callable[[np.ndarray], np.ndarray]) -> None:
+    """Register a function of one number that NumPy has."""
+
+    @operator(op_type, since=since, pointwise=True)
     def run(x: np.ndarray) -> np.ndarray:
         return ufunc(x)
 
 
-_unary("Abs", 6, np.abs)
-_unary("Ceil", 6, np.ceil)
-_unary("Exp", 6, np.exp)
-_unary("Floor", 6, np.floor)
-_unary("Log", 6, np.log)
-_unary("Neg", 6, np.negative)
-_unary("Reciprocal", 6, np.reciprocal)
-_unary("Round", 11, np.rint)  # halves to even
-_unary("Sign", 9, np.sign)
-_unary("Sqrt", 6, np.sqrt)
+unary("Abs", 6, np.abs)
+unary("Ceil", 6, np.ceil)
+unary("Exp", 6, np.exp)
+unary("Floor", 6, np.floor)
+unary("Log", 6, np.log)
+unary("Neg", 6, np.negative)
+unary("Reciprocal", 6, np.reciprocal)
+unary("Round", 11, np.rint)  # halves to even
+unary("Sign", 9, np.sign)
+unary("Sqrt", 6, np.sqrt)
 
 
-@operator("Add", since=7)
+@operator("Add", since=7, pointwise=True)
 def add(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.add(a, b)
 
 
-@operator("Sub", since=7)
+@operator("Sub", since=7, pointwise=True)
 def sub(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.subtract(a, b)
 
 
-@operator("Mul", since=7)
+@operator("Mul", since=7, pointwise=True)
 def mul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.multiply(a, b)
 
 
-@operator("Div", since=7)
+@operator("Div", since=7, pointwise=True)
 def div(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.divide(a, b) if a.dtype.kind in "fc" else divided(a, b)
 
@@ -61,13 +63,13 @@ def divided(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return quotient + ((quotient < 0) & (quotient * b != a)).astype(a.dtype)
 
 
-@operator("Mod", since=10)
+@operator("Mod", since=10, pointwise=True)
 def mod(a: np.ndarray, b: np.ndarray, *, fmod: int = 0) -> np.ndarray:
     """The sign is the divisor's, or with ``fmod`` the dividend's."""
     return np.fmod(a, b) if fmod else np.mod(a, b)
 
 
-@prepared_operator("Pow", since=7)
+@prepared_operator("Pow", since=7, pointwise=True)
 def pow_(context: Context) -> Callable[..., np.ndarray]:
     exponent = context.constants[1] if len(context.constants) == 2 else None
     if exponent is not None and exponent.ndim == 0 and exponent == 2:
@@ -87,27 +89,27 @@ def power(base: np.ndarray, exponent: np.ndarray) -> np.ndarray:
     return np.power(base, exponent.astype(base.dtype))
 
 
-@operator("Max", since=6)
+@operator("Max", since=6, pointwise=True)
 def max_(first: np.ndarray, *rest: np.ndarray) -> np.ndarray:
     return functools.reduce(np.maximum, rest, first)
 
 
-@operator("Min", since=6)
+@operator("Min", since=6, pointwise=True)
 def min_(first: np.ndarray, *rest: np.ndarray) -> np.ndarray:
     return functools.reduce(np.minimum, rest, first)
 
 
-@operator("Sum", since=6)
+@operator("Sum", since=6, pointwise=True)
 def sum_(first: np.ndarray, *rest: np.ndarray) -> np.ndarray:
     return functools.reduce(np.add, rest, first)
 
 
-@operator("Mean", since=6)
+@operator("Mean", since=6, pointwise=True)
 def mean(first: np.ndarray, *rest: np.ndarray) -> np.ndarray:
     return np.divide(functools.reduce(np.add, rest, first), first.dtype.type(1 + len(rest)))
 
 
-@operator("Clip", since=6, until=10)
+@operator("Clip", since=6, until=10, pointwise=True)
 def clip_by_attributes(
     x: np.ndarray,
     *,
@@ -117,7 +119,7 @@ def clip_by_attributes(
     return np.minimum(np.maximum(x, x.dtype.type(min)), x.dtype.type(max))
 
 
-@operator("Clip", since=11)
+@operator("Clip", since=11, pointwise=True)
 def clip(x: np.ndarray, min: np.ndarray | None = None, max: np.ndarray | None = None) -> np.ndarray:
     if min is not None:
         x = np.maximum(x, min)

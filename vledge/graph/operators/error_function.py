@@ -56,12 +56,12 @@ def _polynomial(coefficients: tuple[float, ...], u: np.ndarray) -> np.ndarray:
     return result
 
 
-@operator("Erf", since=9)
+@operator("Erf", since=9, pointwise=True)
 def erf_(x: np.ndarray) -> np.ndarray:
     return erf(x, x.dtype).astype(x.dtype)
 
 
-@prepared_operator("Gelu", since=20)
+@prepared_operator("Gelu", since=20, pointwise=True)
 def gelu(context: Context, *, approximate: str = "none") -> Callable[..., np.ndarray]:
     if approximate not in ("none", "tanh"):
         raise FormatError(f"approximate is {approximate!r}, expected 'none' or 'tanh'")

@@ -16,7 +16,7 @@ from vledge.graph.operators.lists import integers
 from vledge.graph.registry import Context, operator, prepared_operator
 
 
-@operator("Identity", since=1)
+@operator("Identity", since=1, pointwise=True)
 def identity(x: np.ndarray) -> np.ndarray:
     return x
 

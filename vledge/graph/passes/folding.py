@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 
 from vledge.errors import FormatError, UnsupportedError
+from vledge.graph.native.types import as_first_input
 from vledge.graph.passes.program import Program, captured
 from vledge.graph.prepared import blamed
 from vledge.model.definition import Graph, Node, ValueInfo
@@ -22,15 +23,6 @@ __all__ = ["compute_constants", "fold"]
 # A result beyond this size is made at each run rather than held: an Expand of a scalar, a Range.
 MAX_GROWTH_BYTES: Final = 1 << 20
 
-# Operators whose first output has the dtype of their first input, at every opset.
-_SAME_DTYPE: Final = frozenset(
-    """
-    Abs Add AveragePool BatchNormalization Clip Concat Conv ConvTranspose Div Elu Exp Expand Flatten
-    GRU Gather Gemm Identity InstanceNormalization LSTM LayerNormalization LeakyRelu Log LogSoftmax
-    MatMul MaxPool Mul Neg Pad Pow RNN ReduceMax ReduceMean ReduceSum Relu Reshape Sigmoid Slice
-    Softmax Split Sqrt Squeeze Sub Tanh Tile Transpose Unsqueeze
-    """.split()  # noqa: SIM905
-)
 _DTYPES_OF: Final = {"Shape": np.dtype(np.int64), "Size": np.dtype(np.int64)}
 
 
@@ -165,7 +157,7 @@ class _Folder:
         if node.op_type == "Cast":
             to = node.attributes.get("to")
             dtype = dtype_of(to) if isinstance(to, int) else None
-        elif node.op_type in _SAME_DTYPE and node.inputs:
+        elif as_first_input(node.op_type) and node.inputs:
             dtype = self.program.dtype_of(node.inputs[0])
         else:
             dtype = _DTYPES_OF.get(node.op_type)

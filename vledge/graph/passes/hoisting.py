@@ -21,6 +21,7 @@ from vledge.graph.passes.growing import take_grown
 from vledge.graph.passes.layers import Layer, layer_of
 from vledge.graph.passes.program import Program, captured
 from vledge.graph.passes.ranks import ranks_of
+from vledge.graph.passes.stacking import Stacking
 from vledge.graph.passes.stacks import Stacked
 from vledge.graph.passes.trips import Counters, Front, trip_count
 from vledge.graph.passes.zeros import zeros_of
@@ -28,17 +29,6 @@ from vledge.model.definition import Graph, Node, ValueInfo
 
 __all__ = ["hoist_steps"]
 
-_UNARY: Final = frozenset(
-    """
-    Abs Cast Ceil Clip Elu Erf Exp Floor HardSigmoid HardSwish Identity LeakyRelu Log Neg Not
-    Reciprocal Relu Round Selu Sigmoid Sign Softplus Softsign Sqrt Tanh
-    """.split()  # noqa: SIM905
-)
-_BROADCAST: Final = frozenset(
-    """
-    Add And Div Equal Greater GreaterOrEqual Less LessOrEqual Max Min Mul Or Pow Sub Where Xor
-    """.split()  # noqa: SIM905
-)
 _OLDEST_OPSET: Final = 11  # Range
 
 
@@ -97,11 +87,9 @@ class _Hoister:
         self.constants = program.constants
         self.ranks, self.dtypes, self.zeros = ranks, dtypes, zeros
         self.front = Front(program, ranks)
-        self.stacks: dict[str, Stacked] = {}
+        self.stacking = Stacking(program, parts.body, ranks, self.front)
+        self.stacks = self.stacking.stacks
         self.layers: list[Layer] = []
-        body = parts.body
-        self.inside = {info.name for info in body.inputs}
-        self.inside |= {name for node in body.nodes for name in node.outputs if name}
 
     def made(self) -> list[Node] | None:
         """The nodes that stand in the loop's place, or None where it stays as it is."""
@@ -113,7 +101,7 @@ class _Hoister:
             known = len(self.stacks) + len(self.layers)
             for node in self.parts.body.nodes:
                 if node.domain != "vledge":
-                    self.visit(node)
+                    self.stacking.visit(node)
             for node in self.parts.body.nodes:
                 if node.domain == "vledge" and self.place_layer(node):
                     break
@@ -169,18 +157,8 @@ class _Hoister:
             order = [axis, *(a for a in range(rank) if a != axis)]
             name = self.front.add("Transpose", [name], rank, element, perm=order)
         if backwards:
-            name = self.reversed(name, element)
+            name = self.front.reversed(name, element)
         self.stacks[element] = Stacked(name, None if rank is None else rank - 1, False)
-
-    def reversed(self, name: str, like: str) -> str:
-        bounds = {"starts": -1, "ends": np.iinfo(np.int64).min, "axes": 0, "steps": -1}
-        given = [
-            self.front.constant(np.array([bound], np.int64), f"{like}.{key}")
-            for key, bound in bounds.items()
-        ]
-        return self.front.add("Slice", [name, *given], self.ranks.get(name), like)
-
-    # ---- nodes
 
     def place_layer(self, cell: Node) -> bool:
         if any(layer.cell is cell for layer in self.layers):
@@ -195,202 +173,6 @@ class _Hoister:
         for name, stacked in layer.place(self.front, self.stacks).items():
             self.stacks[name] = Stacked(stacked, 2, True)
         return True
-
-    def visit(self, node: Node) -> None:
-        if node.domain or any(node.subgraphs()) or not node.outputs:
-            return
-        if node.outputs[0] in self.stacks:  # the choices that a layer makes
-            return
-        if not any(name in self.stacks for name in node.inputs):
-            return
-        if any(name in self.inside and name not in self.stacks for name in node.inputs):
-            return
-        rule = getattr(self, f"stack_{node.op_type.lower()}", None)
-        if node.op_type in _UNARY:
-            rule = self.alone
-        elif node.op_type in _BROADCAST:
-            rule = self.broadcast
-        if rule is not None:
-            rule(node)
-
-    def stack_of(self, node: Node, index: int = 0) -> Stacked | None:
-        return self.stacks.get(node.inputs[index]) if index < len(node.inputs) else None
-
-    def note(self, name: str, stacked: str, rank: int | None, *sources: Stacked) -> None:
-        heavy = any(source.heavy for source in sources)
-        self.stacks[name] = Stacked(stacked, rank, heavy)
-
-    def alone(self, node: Node) -> None:
-        x = self.stack_of(node)
-        if x is None or any(name in self.stacks for name in node.inputs[1:]):
-            return
-        rank = None if x.rank is None else x.rank + 1
-        output = node.outputs[0]
-        inputs = [x.name, *node.inputs[1:]]
-        name = self.front.add(node.op_type, inputs, rank, output, **node.attributes)
-        self.note(output, name, x.rank, x)
-
-    def broadcast(self, node: Node) -> None:
-        """Element by element: what has fewer axes gets its new one where the others have it."""
-        output = node.outputs[0]
-        sources = [self.stacks[name] for name in node.inputs if name in self.stacks]
-        aligned = self.aligned(node.inputs, output)
-        if aligned is None:
-            return
-        inputs, rank = aligned
-        name = self.front.add(
-            node.op_type, inputs, None if rank is None else rank + 1, output, **node.attributes
-        )
-        self.note(output, name, rank, *sources)
-
-    def aligned(self, names: list[str], like: str) -> tuple[list[str], int | None] | None:
-        known: list[int] = []
-        unknown: set[str] = set()
-        for name in names:
-            stack = self.stacks.get(name)
-            rank = self.ranks.get(name) if stack is None else stack.rank
-            if rank is not None:
-                known.append(rank)
-            elif stack is None:
-                return None
-            else:
-                unknown.add(name)
-        if unknown:
-            # one value of unknown axes, alone or with numbers
-            if len(unknown) > 1 or any(known):
-                return None
-            if any(n in self.stacks and n not in unknown for n in names):
-                return None
-            return [self.stacks[n].name if n in self.stacks else n for n in names], None
-        most = max(known)
-        inputs = []
-        for name in names:
-            stack = self.stacks.get(name)
-            if stack is None:
-                inputs.append(name)
-                continue
-            assert stack.rank is not None
-            axes = list(range(1, 1 + most - stack.rank))
-            inputs.append(
-                self.front.reshaped("Unsqueeze", stack.name, axes, like) if axes else stack.name
-            )
-        return inputs, most
-
-    def stack_matmul(self, node: Node) -> None:
-        x, matrix = self.stack_of(node), node.inputs[1]
-        if x is None or matrix in self.stacks or self.ranks.get(matrix) != 2:
-            return
-        rank = None if x.rank is None else x.rank + 1
-        name = self.front.add("MatMul", [x.name, matrix], rank, node.outputs[0])
-        self.stacks[node.outputs[0]] = Stacked(name, x.rank, True)
-
-    def stack_gemm(self, node: Node) -> None:
-        x, weight = self.stack_of(node), self.constants.get(node.inputs[1])
-        attributes = node.attributes
-        if x is None or weight is None or attributes.get("transA", 0):
-            return
-        alpha, beta = (attributes.get(key, 1.0) for key in ("alpha", "beta"))
-        if attributes.get("transB", 0):
-            weight = weight.T
-        if alpha != 1:
-            weight = weight * weight.dtype.type(alpha)
-        output = node.outputs[0]
-        third = node.inputs[2] if len(node.inputs) > 2 else ""
-        if third and (third in self.stacks or self.ranks.get(third, 3) > 2):
-            return
-        matrix = self.front.constant(np.ascontiguousarray(weight), f"{output}.weight")
-        name = self.front.add("MatMul", [x.name, matrix], 3, output)
-        if third:
-            if beta != 1:
-                known = self.constants.get(third)
-                if known is None:
-                    return
-                third = self.front.constant(known * known.dtype.type(beta), f"{output}.bias")
-            name = self.front.add("Add", [name, third], 3, output)
-        self.stacks[output] = Stacked(name, 2, True)
-
-    def stack_gather(self, node: Node) -> None:
-        data, index = node.inputs
-        output, axis = node.outputs[0], node.attributes.get("axis", 0)
-        x, i = self.stack_of(node), self.stack_of(node, 1)
-        if x is not None and i is None:
-            place = self.ranks.get(index)
-            rank = None if x.rank is None or place is None else x.rank + place - 1
-            axis += axis >= 0
-            name = self.front.add("Gather", [x.name, index], _more(rank), output, axis=axis)
-            self.note(output, name, rank, x)
-            return
-        if x is not None or i is None or i.rank is None:
-            return
-        axes = self.ranks.get(data)
-        if axis < 0 and axes is not None:
-            axis += axes
-        rank = None if axes is None else axes + i.rank - 1
-        if axis != 0 and (rank is None or axis < 0):
-            return
-        name = self.front.add("Gather", [data, i.name], _more(rank), output, axis=axis)
-        if axis != 0 and rank is not None:
-            order = [axis, *(a for a in range(rank + 1) if a != axis)]
-            name = self.front.add("Transpose", [name], rank + 1, output, perm=order)
-        self.note(output, name, rank, i)
-
-    def stack_squeeze(self, node: Node) -> None:
-        self.reshape(node)
-
-    def stack_unsqueeze(self, node: Node) -> None:
-        self.reshape(node)
-
-    def reshape(self, node: Node) -> None:
-        x, output = self.stack_of(node), node.outputs[0]
-        axes = node.attributes.get("axes")
-        if axes is None and len(node.inputs) > 1 and node.inputs[1]:
-            known = self.constants.get(node.inputs[1])
-            axes = None if known is None else known.ravel().tolist()
-        if x is None or axes is None:
-            return
-        moved = [axis + (axis >= 0) for axis in axes]
-        name = self.front.reshaped(node.op_type, x.name, moved, output)
-        change = len(axes) if node.op_type == "Unsqueeze" else -len(axes)
-        self.note(output, name, None if x.rank is None else x.rank + change, x)
-
-    def stack_transpose(self, node: Node) -> None:
-        x, order = self.stack_of(node), node.attributes.get("perm")
-        if x is None or order is None:
-            return
-        moved = [0, *(axis + 1 for axis in order)]
-        name = self.front.add("Transpose", [x.name], len(moved), node.outputs[0], perm=moved)
-        self.note(node.outputs[0], name, len(order), x)
-
-    def stack_concat(self, node: Node) -> None:
-        stacks = [self.stacks.get(name) for name in node.inputs]
-        ranks = {None if stack is None else stack.rank for stack in stacks}
-        axis = node.attributes.get("axis", 0)
-        if len(ranks) != 1 or None in ranks:
-            return
-        (rank,) = ranks
-        axis += axis >= 0
-        known = [stack for stack in stacks if stack is not None]
-        inputs = [stack.name for stack in known]
-        name = self.front.add("Concat", inputs, _more(rank), node.outputs[0], axis=axis)
-        self.note(node.outputs[0], name, rank, *known)
-
-    def stack_split(self, node: Node) -> None:
-        x, axis = self.stack_of(node), node.attributes.get("axis", 0)
-        if x is None or any(name in self.stacks for name in node.inputs[1:]):
-            return
-        attributes = {**node.attributes, "axis": axis + (axis >= 0)}
-        names = [self.program.fresh(output) if output else "" for output in node.outputs]
-        self.front.nodes.append(Node("Split", [x.name, *node.inputs[1:]], names, attributes))
-        for output, name in zip(node.outputs, names, strict=True):
-            if output:
-                if x.rank is not None:
-                    self.ranks[name] = x.rank + 1
-                self.note(output, name, x.rank, x)
-
-    def stack_softmax(self, node: Node) -> None:
-        axis = node.attributes.get("axis", -1)
-        if self.program.opsets.get("", 1) >= 13 and axis < 0:
-            self.alone(node)
 
     # ---- what is left of the loop
 
@@ -407,7 +189,7 @@ class _Hoister:
             taken.add(place)
             if not output:
                 continue
-            name = self.reversed(stack.name, info.name) if ways[place] else stack.name
+            name = self.front.reversed(stack.name, info.name) if ways[place] else stack.name
             if axes[place] == 0:
                 nodes.append(Node("Identity", [name], [output]))
                 continue
@@ -469,7 +251,3 @@ class _Hoister:
         parts.sequences = [*parts.sequences, stacked]
         parts.elements = [*parts.elements, ValueInfo(name, "", None)]
         return None
-
-
-def _more(rank: int | None) -> int | None:
-    return None if rank is None else rank + 1

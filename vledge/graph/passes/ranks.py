@@ -12,22 +12,16 @@ from typing import Final
 
 import numpy as np
 
+from vledge.graph.registry import pointwise_operators
 from vledge.model.definition import Graph, Node
 
 __all__ = ["ranks_of"]
 
+# Besides element-wise operators of one value.
 _AS_FIRST: Final = frozenset(
     """
-    Abs BatchNormalization Cast CastLike Ceil Clip Concat Conv CumSum Dropout Elu Erf Exp Floor Gelu
-    HardSigmoid HardSwish Identity LayerNormalization LeakyRelu Log LogSoftmax Neg Not Pad
-    Reciprocal Relu ReverseSequence Round Selu Sigmoid Sign Slice Softmax Softplus Softsign Split
-    Sqrt Tanh ThresholdedRelu Tile Trilu
-    """.split()  # noqa: SIM905
-)
-_BROADCAST: Final = frozenset(
-    """
-    Add And Div Equal Greater GreaterOrEqual Less LessOrEqual Max Mean Min Mod Mul Or Pow PRelu Sub
-    Sum Where Xor
+    BatchNormalization CastLike Concat Conv CumSum Dropout LayerNormalization LogSoftmax Pad
+    ReverseSequence Slice Softmax Split Tile Trilu
     """.split()  # noqa: SIM905
 )
 _FIXED: Final = {"Gemm": 2, "Shape": 1, "Size": 0, "Range": 1}
@@ -46,6 +40,7 @@ class _Inference:
     def __init__(self, constants: Mapping[str, np.ndarray], ranks: dict[str, int]) -> None:
         self.constants = constants
         self.ranks = ranks
+        self.pointwise = pointwise_operators()
         self.lengths: dict[str, int] = {}  # of vectors, which are shapes of other values
 
     def graph(self, graph: Graph) -> None:
@@ -133,9 +128,9 @@ class _Inference:
         known = [self.ranks.get(name) for name in inputs]
         first = known[0] if known else None
         second = known[1] if len(known) > 1 else None
-        if op in _AS_FIRST:
+        if op in _AS_FIRST or op in self.pointwise.of_one:
             return first
-        if op in _BROADCAST:
+        if op in self.pointwise.of_several:
             return None if not known or None in known else max(r for r in known if r is not None)
         if op == "Transpose" and "perm" in node.attributes:
             return len(node.attributes["perm"])

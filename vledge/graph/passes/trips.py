@@ -64,6 +64,15 @@ class Front:
         given = self.constant(np.array(axes, np.int64), f"{like}.axes")
         return self.add(op_type, [name, given], rank, like)
 
+    def reversed(self, name: str, like: str) -> str:
+        """The value with its first axis backwards."""
+        bounds = {"starts": -1, "ends": np.iinfo(np.int64).min, "axes": 0, "steps": -1}
+        given = [
+            self.constant(np.array([bound], np.int64), f"{like}.{key}")
+            for key, bound in bounds.items()
+        ]
+        return self.add("Slice", [name, *given], self.ranks.get(name), like)
+
     def scalar(self, name: str) -> str:
         """An integer as an int64 without axes."""
         known = self.program.constants.get(name)

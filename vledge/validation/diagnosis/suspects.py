@@ -181,7 +181,8 @@ def _transposed(layer: Layer) -> Iterator[Variant]:
 
     def each_gate(array: np.ndarray) -> np.ndarray:
         blocks = array.reshape(directions, count, size, -1)
-        return blocks.transpose(0, 1, 3, 2).reshape(array.shape)
+        turned: np.ndarray = blocks.transpose(0, 1, 3, 2).reshape(array.shape)
+        return turned
 
     name = "transposed weights"
     r = each_gate(layer.r)
@@ -195,7 +196,11 @@ def _transposed(layer: Layer) -> Iterator[Variant]:
         to_theirs = tuple(layer.gates.index(gate) for gate in letters)
         back = tuple(letters.index(gate) for gate in layer.gates)
 
-        def reshaped(array: np.ndarray, there: tuple = to_theirs, back: tuple = back) -> np.ndarray:
+        def reshaped(
+            array: np.ndarray,
+            there: tuple[int, ...] = to_theirs,
+            back: tuple[int, ...] = back,
+        ) -> np.ndarray:
             theirs = _permuted(array, there)
             turned = theirs.reshape(directions, array.shape[2], rows).transpose(0, 2, 1)
             return _permuted(turned, back)

@@ -18,7 +18,7 @@ import numpy as np
 from vledge._version import __version__
 from vledge.errors import MissingDependencyError, UnsupportedError, VledgeError
 from vledge.graph.plan import Plan
-from vledge.graph.session import read_model
+from vledge.graph.read import read_model
 from vledge.graph.values import check_tensors_only
 from vledge.model.definition import Model
 from vledge.recurrent.cells import OPERATORS

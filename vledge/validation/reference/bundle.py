@@ -280,7 +280,7 @@ def _sample(array: np.ndarray | None, shape: Any, most: int, what: str) -> Sampl
 
 
 def _axes(value: Any, name: str) -> Axes:
-    axes = _typed(value, dict, f"the axes of {name!r}")
+    axes: Axes = _typed(value, dict, f"the axes of {name!r}")
     for key, axis in axes.items():
         if key not in AXES or type(axis) is not int or not 0 <= axis < 64:
             raise FormatError(f"the axes of {name!r} are {axes!r:.60}")
@@ -290,11 +290,11 @@ def _axes(value: Any, name: str) -> Axes:
 
 
 def _errors(value: Any) -> dict[str, float]:
-    found = _typed(value, dict, "spread")
-    for name, error in found.items():
+    errors: dict[str, float] = _typed(value, dict, "spread")
+    for name, error in errors.items():
         if not 0 <= _typed(error, float, f"the spread of {name!r}") < float("inf"):
             raise FormatError(f"the spread of {name!r} is {error}, expected a number from 0")
-    return found
+    return errors
 
 
 def _texts(value: Any, what: str) -> dict[str, str]:

@@ -183,8 +183,8 @@ def _behaves(plan: Plan, name: str, counted: str, axes: Axes, feed: Arrays) -> b
 
 def _differs(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     if a.dtype.kind != "f":
-        return a != b
-    return ~np.isclose(a, b, rtol=1e-5, atol=1e-7, equal_nan=True)
+        return np.asarray(a != b)
+    return np.asarray(~np.isclose(a, b, rtol=1e-5, atol=1e-7, equal_nan=True))
 
 
 def _changed(a: np.ndarray, b: np.ndarray) -> bool:

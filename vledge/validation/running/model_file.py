@@ -9,7 +9,7 @@ import numpy as np
 
 from vledge.errors import UnsupportedError
 from vledge.formats import holds_graph, load_weights
-from vledge.graph.session import read_model
+from vledge.graph.read import read_model
 from vledge.model.definition import Graph, Model, Node, ValueInfo
 from vledge.recurrent.cells import KINDS, OPERATORS, in_order
 from vledge.recurrent.recognize import RecurrentLayer, recognize

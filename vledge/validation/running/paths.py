@@ -9,10 +9,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
 from vledge._ext import isa
+from vledge.graph.registry import pointwise_operators
 from vledge.graph.session import InferenceSession
 from vledge.machine import blas, projection
 from vledge.machine.threads import get_num_threads, set_num_threads, usable_cores
@@ -36,35 +38,11 @@ STRATEGIES = {
     **dict.fromkeys(OPTIONS, "the batch as recorded; recurrent layers by vledge.lengths"),
 }
 MORE_PADDING = 5
-_POINTWISE = frozenset(
-    {
-        "Add",
-        "Cast",
-        "Concat",
-        "Constant",
-        "Div",
-        "Elu",
-        "Gather",
-        "Gemm",
-        "Identity",
-        "LeakyRelu",
-        "MatMul",
-        "Mul",
-        "PRelu",
-        "Relu",
-        "Reshape",
-        "Selu",
-        "Shape",
-        "Sigmoid",
-        "Slice",
-        "Softplus",
-        "Split",
-        "Squeeze",
-        "Sub",
-        "Tanh",
-        "Transpose",
-        "Unsqueeze",
-    }
+# Besides element-wise operators: what, in the models that are recorded, does not mix time steps.
+_STEP_BY_STEP: Final = frozenset(
+    """
+    Concat Constant Gather Gemm MatMul Reshape Shape Slice Split Squeeze Transpose Unsqueeze
+    """.split()  # noqa: SIM905
 )
 
 
@@ -152,8 +130,10 @@ def _scales_with_batch(graph: Graph) -> bool:
 
 def _goes_step_by_step(model: Model) -> bool:
     """Whether nothing but recurrent nodes, all forward, can look from one time step to another."""
+    pointwise = pointwise_operators()
+    allowed = _STEP_BY_STEP | pointwise.of_one | pointwise.of_several
     return all(
-        node.op_type in _POINTWISE
+        node.op_type in allowed
         or (is_recurrent(node) and node.attributes.get("direction", "forward") == "forward")
         for node in model.graph.nodes
     )
@@ -284,7 +264,7 @@ def _chunks(once: _Run, case: Case, reference: Reference) -> Arrays:
 def _sequences(case: Case, reference: Reference) -> int:
     for name, array in case.inputs.items():
         if "batch" in reference.axes.get(name, {}):
-            return array.shape[reference.axes[name]["batch"]]
+            return int(array.shape[reference.axes[name]["batch"]])
     raise ValueError("no input has a batch axis")
 
 

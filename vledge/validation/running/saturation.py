@@ -206,7 +206,8 @@ def _centred(a: np.ndarray, b: np.ndarray, a_zero: Any, b_zero: Any) -> np.ndarr
     az = np.zeros((1, 1), np.int64) if a_zero is None else _column(a_zero).astype(np.int64)
     bz = np.zeros((), np.int64) if b_zero is None else b_zero.astype(np.int64)
     rows, columns = left.sum(-1, keepdims=True), right.sum(-2, keepdims=True)
-    return total - az * columns - rows * bz + left.shape[-1] * az * bz
+    centred: np.ndarray = total - az * columns - rows * bz + left.shape[-1] * az * bz
+    return centred
 
 
 class _SaturatingMatrix:
@@ -223,7 +224,7 @@ class _SaturatingMatrix:
         zero = np.rint(np.clip(-low / scale, 0, 255))
         bytes_ = np.clip(np.rint(rows / scale) + zero, 0, 255).astype(np.uint8)
         total = _centred(bytes_, self.integers, np.asarray(zero), None)
-        return total.astype(np.float32) * (scale * self.scale)
+        return np.asarray(total.astype(np.float32) * (scale * self.scale))
 
 
 def _lstm(node: Node, constants: Constants) -> Callable[..., Any]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from vledge._ext.program import type_code
 from vledge.graph.native.clusters import chain_of
+from vledge.graph.native.expressions import expressed
 from vledge.graph.native.lowering import Lowered, Site, lowering
 from vledge.model.element_types import dtype_of
 
@@ -31,14 +32,7 @@ _TYPED: Final = {
 }  # fmt: skip
 
 
-@lowering(
-    "Abs", "Add", "And", "BatchNormalization", "BitwiseAnd", "BitwiseNot", "BitwiseOr",
-    "BitwiseXor", "Ceil", "Celu", "Clip", "Cos", "Div", "Elu", "Equal", "Erf", "Exp", "Floor",
-    "Gelu", "Greater", "GreaterOrEqual", "HardSigmoid", "HardSwish", "IsNaN", "LeakyRelu", "Less",
-    "LessOrEqual", "Log", "Max", "Mean", "Min", "Mish", "Mul", "Neg", "Not", "Or", "PRelu", "Pow",
-    "Reciprocal", "Relu", "Round", "Selu", "Shrink", "Sigmoid", "Sign", "Sin", "Softplus",
-    "Softsign", "Sqrt", "Sub", "Sum", "Swish", "Tanh", "ThresholdedRelu", "Where", "Xor",
-)  # fmt: skip
+@lowering(*sorted(({op_type for op_type, _ in _TYPED} | expressed()) - {"Cast", "IsInf"}))
 def elementwise(site: Site) -> Lowered | None:
     made = chain_of([site], site.node.outputs[0])
     if made is not None and not _is_logic(site):

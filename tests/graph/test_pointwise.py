@@ -1,0 +1,89 @@
+"""Operators that are registered as element-wise are so; what asks the registry knows new ones."""
+
+import numpy as np
+import pytest
+
+import vledge
+from tests.graph.models import helper, model_bytes, node, onnx, session
+from vledge.formats.onnx.model import read
+from vledge.graph.native.types import as_first_input
+from vledge.graph.plan import NEWEST_OPSET, simplified
+from vledge.graph.registry import pointwise_operators
+
+FLOAT = onnx.TensorProto.FLOAT
+RNG = np.random.default_rng(4)
+NUMBERS = RNG.uniform(0.05, 0.95, (3, 4, 5)).astype(np.float32)
+INPUTS = {
+    "bool": NUMBERS > 0.5,
+    "uint8": RNG.integers(0, 8, (3, 4, 5)).astype(np.uint8),
+    "float32": NUMBERS,
+}
+KINDS = {
+    **dict.fromkeys(("And", "Or", "Xor", "Not"), ("bool",)),
+    **dict.fromkeys(
+        ("BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "BitwiseNot"), ("uint8",)
+    ),
+    "Where": ("bool", "float32", "float32"),
+}
+ATTRIBUTES = {"BitShift": {"direction": "LEFT"}, "Cast": {"to": 11}, "Mod": {"fmod": 1}}
+SAME_SHAPE = ["SwiGLU"]  # they broadcast nothing
+
+
+def inputs_of(op_type):
+    """Arrays of (4, 5), and of (5,) for the last of several."""
+    kinds = KINDS.get(op_type, ("float32",))
+    if op_type in pointwise_operators().of_several and len(kinds) == 1:
+        kinds = kinds * 2
+    arrays = [INPUTS[kind][place] for place, kind in enumerate(kinds)]
+    if len(arrays) > 1 and op_type not in SAME_SHAPE:
+        arrays[-1] = arrays[-1][0]
+    return arrays
+
+
+def run(op_type, arrays):
+    feed = {f"x{place}": array for place, array in enumerate(arrays)}
+    only = node(op_type, list(feed), ["y"], **ATTRIBUTES.get(op_type, {}))
+    (result,) = session([only], feed, ["y"], opset=NEWEST_OPSET).run(None, feed)
+    return result
+
+
+@pytest.mark.parametrize("op_type", sorted(set().union(*pointwise_operators())))
+def test_an_element_is_made_of_those_at_its_place(op_type):
+    arrays = inputs_of(op_type)
+    whole = run(op_type, arrays)
+    assert whole.shape == (4, 5)
+    part = run(
+        op_type, [array[..., 1:3, 2:4] if array.ndim > 1 else array[2:4] for array in arrays]
+    )
+    assert part.tobytes() == np.ascontiguousarray(whole[1:3, 2:4]).tobytes()
+    assert as_first_input(op_type) <= (whole.dtype == arrays[0].dtype)
+
+
+@pytest.mark.parametrize("op_type", ["Sin", "Gelu", "Mish", "Mean"])
+def test_a_loop_s_product_behind_any_of_them_is_one_product(op_type):
+    """A Scan of MatMul(op(x_t), W): all steps at once, without the loop."""
+    weight = RNG.standard_normal((5, 6)).astype(np.float32)
+    several = op_type in pointwise_operators().of_several
+    body = helper.make_graph(
+        [
+            node(op_type, ["x_t", "bias"] if several else ["x_t"], ["bent"]),
+            node("MatMul", ["bent", "weight"], ["y_t"]),
+        ],
+        "body",
+        [helper.make_tensor_value_info("x_t", FLOAT, (4, 5))],
+        [helper.make_tensor_value_info("y_t", FLOAT, (4, 6))],
+    )
+    constants = {"weight": weight, "bias": NUMBERS[0, 0]}
+    model = model_bytes(
+        [node("Scan", ["x"], ["y"], body=body, num_scan_inputs=1)],
+        {"x": NUMBERS},
+        ["y"],
+        constants,
+        opset=NEWEST_OPSET,
+    )
+    assert {n.op_type for n in simplified(read(model)).graph.nodes} >= {"MatMul"}
+    assert not {n.op_type for n in simplified(read(model)).graph.nodes} & {"Scan", "Loop"}
+    (y,) = vledge.InferenceSession(model).run(None, {"x": NUMBERS})
+    for step, x_t in enumerate(NUMBERS):
+        bent = run(op_type, [x_t, constants["bias"]][: 1 + several])
+        np.testing.assert_allclose(y[step], bent @ weight, rtol=0, atol=2e-6)

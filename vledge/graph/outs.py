@@ -1,0 +1,77 @@
+"""Where a run's outputs are to be written: the session's door for ``out=``."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+__all__ = ["places_of", "write_outputs"]
+
+
+def places_of(
+    outputs: Collection[str],
+    output_names: Sequence[str] | None,
+    out: Sequence[Any] | Mapping[str, Any],
+) -> list[Any]:
+    """Where each output is to be written, None where in a new array."""
+    if not output_names and type(out) is list and len(out) == len(outputs):
+        return _different(out)
+    names = list(output_names or outputs)
+    if isinstance(out, np.ndarray) or not isinstance(out, (Sequence, Mapping)):
+        raise TypeError(
+            f"out is a {type(out).__name__}, expected a list of arrays or a dict of them by "
+            "the outputs' names"
+        )
+    if isinstance(out, Mapping):
+        named = dict(out)
+    elif len(out) != len(names):
+        raise ValueError(f"out has {len(out)} arrays for {len(names)} outputs")
+    else:
+        named = dict(zip(names, out, strict=True))
+        if len(named) < len(names):
+            raise ValueError(f"out is given for an output that is asked for twice: {names}")
+    for name in named:
+        if name not in names or name not in outputs:
+            raise ValueError(f"no output named {name!r}: there are {names}")
+    return _different([named.get(name) for name in outputs])
+
+
+def write_outputs(outputs: Collection[str], results: list[Any], outs: list[Any]) -> None:
+    """Put results where they are wanted, if the native program has not."""
+    for result, given in zip(results, outs, strict=True):
+        if given is not result and given is not None:
+            break
+    else:
+        return
+    left, problems = [], []
+    for place, (name, given) in enumerate(zip(outputs, outs, strict=True)):
+        result = results[place]
+        if given is None or given is result:
+            continue
+        left.append(place)
+        if not isinstance(result, np.ndarray):
+            problems.append(f"output {name!r} is no array, and cannot be written to out")
+        elif not isinstance(given, np.ndarray):
+            problems.append(f"out for {name!r} is a {type(given).__name__}, expected an array")
+        elif given.shape != result.shape or given.dtype != result.dtype:
+            problems.append(
+                f"out for {name!r} is {given.dtype} {list(given.shape)}, expected an array of "
+                f"{result.dtype} {list(result.shape)}"
+            )
+        elif not given.flags.writeable:
+            problems.append(f"out for {name!r} is read-only")
+    if problems:
+        raise ValueError("; ".join(problems))
+    for place in left:
+        outs[place][...] = results[place]
+        results[place] = outs[place]
+
+
+def _different(outs: list[Any]) -> list[Any]:
+    """Arrays for several outputs, none of which is another one's."""
+    given = [id(array) for array in outs if array is not None]
+    if len(set(given)) < len(given):
+        raise ValueError("out has one array for two outputs")
+    return outs

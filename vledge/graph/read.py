@@ -1,0 +1,55 @@
+"""A model from a file or from bytes: ONNX, or what ``vledge convert`` wrote."""
+
+from __future__ import annotations
+
+import os
+import warnings
+
+from vledge.errors import FormatError, ModelWarning, UnsupportedError
+from vledge.model.definition import Graph, Model, Node
+
+__all__ = ["read_model", "warn_of_wrong_grus"]
+
+
+def read_model(source: str | os.PathLike[str] | bytes) -> Model:
+    """Read a model from an ONNX file or one that ``vledge convert`` wrote, told by its bytes."""
+    where = "" if isinstance(source, bytes) else f"{os.fspath(source)}: "
+    if isinstance(source, (bytearray, memoryview)):
+        source = bytes(source)
+    if isinstance(source, bytes):
+        start = source[:9]
+    else:
+        with open(source, "rb") as file:
+            start = file.read(9)
+    try:
+        if start[8:9] == b"{":
+            from vledge.formats import vledge_model
+
+            return vledge_model.read(source)
+        from vledge.formats.onnx import model as onnx_model
+
+        return onnx_model.read(source)
+    except (FormatError, UnsupportedError) as error:
+        raise type(error)(f"{where}{error}") from error.__cause__
+
+
+def warn_of_wrong_grus(model: Model, where: str) -> None:
+    """Warn if the model's exporter is known to have written a GRU that torch does not mean."""
+    if model.producer_name != "pytorch":
+        return
+    for node in _nodes(model.graph):
+        if node.op_type == "GRU" and not node.attributes.get("linear_before_reset", 0):
+            warnings.warn(
+                f"{where}{node} has linear_before_reset=0, which torch's GRU never "
+                "means: onnxscript 0.5.7 to 0.7.0 wrote it by mistake, and results are wrong "
+                "by about 0.1. Export the model again with a newer onnxscript (the file is by "
+                f"torch {model.producer_version or 'of an unknown version'})",
+                ModelWarning,
+                stacklevel=3,  # whoever makes the session
+            )
+            return
+
+
+def _nodes(graph: Graph) -> list[Node]:
+    inner = (n for node in graph.nodes for body in node.subgraphs() for n in _nodes(body))
+    return [*graph.nodes, *inner]

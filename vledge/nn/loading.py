@@ -1,0 +1,109 @@
+"""Weights into a tree of modules by their names: all that does not fit is one error, or nothing is.
+
+`Module` knows what it declares and keeps its arrays; here a state dict is compared with that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from vledge.array_like import ArrayLike, array_of
+from vledge.weights.plain import PlainWeights
+
+__all__ = ["Declared", "LoadResult", "fitting", "load"]
+
+
+class Declared(NamedTuple):
+    """What is known of a weight before it is loaded."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    buffer: bool = False
+    optional: bool = False
+
+
+class LoadResult(NamedTuple):
+    """The names that ``load_state_dict(strict=False)`` left alone."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
+class Owner(Protocol):
+    """A module, as far as it takes arrays."""
+
+    def _load_own(self, arrays: dict[str, np.ndarray]) -> None: ...
+
+
+def load(
+    kind: str,
+    declared_here: Iterable[tuple[str, Owner, str, Declared]],
+    state_dict: Mapping[str, np.ndarray],
+    strict: bool,
+    prefix: str,
+) -> LoadResult:
+    """`Module.load_state_dict`, which says what is done, of a module of this kind.
+
+    ``declared_here``: each weight's full name, the module that has it, its name there, and what is
+    known of it.
+    """
+    expected = list(declared_here)
+    names = {full for full, *_ in expected}
+    state = PlainWeights(state_dict, expected=names)
+    missing = [full for full, _, _, d in expected if full not in state and not d.optional]
+    unexpected = [
+        key
+        for name in state
+        if name not in names and name.startswith(prefix)
+        for key in state.keys_of(name)
+    ]
+    problems = []
+    if strict and unexpected:
+        problems.append("Unexpected key(s) in state_dict: " + _quoted(unexpected))
+    if strict and missing:
+        problems.append("Missing key(s) in state_dict: " + _quoted(missing))
+        if len(missing) == sum(not declared.optional for *_, declared in expected):
+            problems += _other_prefix(state, [name.removeprefix(prefix) for name in missing])
+    loads: dict[int, tuple[Owner, dict[str, np.ndarray]]] = {}
+    for full, owner, local, declared in expected:
+        if full in state:
+            try:
+                array = fitting(full, state[full], declared)
+            except ValueError as error:
+                problems.append(str(error))
+            else:
+                loads.setdefault(id(owner), (owner, {}))[1][local] = array
+    if problems:
+        raise RuntimeError(
+            f"Error(s) in loading state_dict for {kind}:\n\t" + "\n\t".join(problems)
+        )
+    for owner, arrays in loads.values():
+        owner._load_own(arrays)
+    return LoadResult(missing, unexpected)
+
+
+def fitting(name: str, given: ArrayLike, declared: Declared) -> np.ndarray:
+    """The array in the declared dtype, if its shape and kind fit."""
+    array = array_of(given, name)
+    if array.shape != declared.shape:
+        raise ValueError(
+            f"size mismatch for {name}: copying a param with shape {array.shape} from checkpoint, "
+            f"the shape in current model is {declared.shape}."
+        )
+    if array.dtype.kind not in "fiub":
+        raise ValueError(f"{name} has dtype {array.dtype}, expected a real number type")
+    return np.ascontiguousarray(array, declared.dtype)
+
+
+def _other_prefix(state: PlainWeights, names: list[str]) -> list[str]:
+    """A suggestion, if all names are there under a prefix."""
+    ends = [name.removesuffix(names[0]) for name in state if name.endswith("." + names[0])]
+    prefixes = [end for end in ends if all(end + name in state for name in names)]
+    return [f"did you mean prefix={prefixes[0]!r}?"] if prefixes else []
+
+
+def _quoted(names: list[str]) -> str:
+    return ", ".join(f'"{name}"' for name in names) + "."
