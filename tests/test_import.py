@@ -69,7 +69,7 @@ DOORS = {
 }
 
 # Private names of others' classes: torch's modules, what a NamedTuple has.
-PRIVATE_OF_OTHERS = {"_replace", "_fields", "_asdict", "_make", "_modules"}
+PRIVATE_OF_OTHERS = {"_replace", "_fields", "_asdict", "_make", "_modules", "_parameters"}
 
 
 def in_python(code, **environment):
