@@ -55,7 +55,7 @@ ARROWS = {
 # Where a low thing offers a high one: the one import of each, and what is offered.
 DOORS = {
     ("lengths.running", "planning.choice"): 'strategy="auto"',
-    ("nn.recurrent", "graph.layers"): "from_onnx",
+    ("nn.recurrent.base", "graph.layers"): "from_onnx",
     ("nn.module", "streaming.modules"): "Module.stream()",
     ("nn.module", "streaming"): "Module.stream(), its type",
     ("graph.session", "streaming.sessions"): "InferenceSession.stream()",
