@@ -55,7 +55,7 @@ ARROWS = {
 # Where a low thing offers a high one: the one import of each, and what is offered.
 DOORS = {
     ("lengths.running", "planning.choice"): 'strategy="auto"',
-    ("nn.recurrent", "graph.layers"): "from_onnx",
+    ("nn.recurrent.base", "graph.layers"): "from_onnx",
     ("nn.module", "streaming.modules"): "Module.stream()",
     ("nn.module", "streaming"): "Module.stream(), its type",
     ("graph.session", "streaming.sessions"): "InferenceSession.stream()",
@@ -69,7 +69,7 @@ DOORS = {
 }
 
 # Private names of others' classes: torch's modules, what a NamedTuple has.
-PRIVATE_OF_OTHERS = {"_replace", "_fields", "_asdict", "_make", "_modules"}
+PRIVATE_OF_OTHERS = {"_replace", "_fields", "_asdict", "_make", "_modules", "_parameters"}
 
 
 def in_python(code, **environment):

@@ -104,7 +104,7 @@ def _run_once(
 
 def _native(session: InferenceSession) -> dict[str, Any] | None:
     """How many nodes have a native handler, and why the others have none; None: switched off."""
-    emitted = session._plan.native
+    emitted = session.native
     if emitted is None:
         return None
     counts = {"native": 0, "python": 0}

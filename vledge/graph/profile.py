@@ -183,13 +183,13 @@ def _rows(
 
 def _parents(events: Sequence[Event]) -> dict[int, int]:
     """The instruction whose body each is in: events of a body stand before it, within its time."""
-    found: dict[int, int] = {}
+    parents: dict[int, int] = {}
     waiting: list[tuple[int, int]] = []  # number and begin of those that may be in a body
     for number, begin, *_ in events:
         while waiting and waiting[-1][1] >= begin:
-            found[waiting.pop()[0]] = number
+            parents[waiting.pop()[0]] = number
         waiting.append((number, begin))
-    return found
+    return parents
 
 
 def _moved(operators: tuple[str, ...], inputs: Sequence[Seen], outputs: Sequence[Seen]) -> int:

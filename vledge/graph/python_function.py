@@ -219,10 +219,10 @@ def blame(error: Exception, where: str) -> None:
 
 def _failed_node(traceback: TracebackType | None) -> Node | None:
     """The innermost node of a plan that was running when an exception was raised."""
-    found = None
+    innermost = None
     while traceback is not None:
         frame = traceback.tb_frame
         if frame.f_code.co_filename == _FILE:
-            found = frame.f_globals["nodes"].get(traceback.tb_lineno, found)
+            innermost = frame.f_globals["nodes"].get(traceback.tb_lineno, innermost)
         traceback = traceback.tb_next
-    return found
+    return innermost

@@ -34,6 +34,7 @@ from vledge.machine.threads import using_threads
 from vledge.model.definition import Model
 
 if TYPE_CHECKING:
+    from vledge.graph.native.emit import Emitted
     from vledge.streaming import Stream
 
 __all__ = ["InferenceSession", "ModelMetadata", "NodeArg", "describe_input", "read_model"]
@@ -278,6 +279,11 @@ class InferenceSession:
         with self._own_threads():
             plan, arrays = self._fed(input_feed)
             return profile(plan, arrays, runs)
+
+    @property
+    def native(self) -> Emitted | None:
+        """The native program; None where it is switched off by VLEDGE_PROGRAM=0."""
+        return self._plan.native
 
     def memory(self) -> MemoryUse:
         """Bytes that the session keeps, and the most that one of its runs has needed so far."""

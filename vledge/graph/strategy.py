@@ -31,10 +31,10 @@ def with_strategy(run: Run, graph: Graph, strategy: str, options: dict[str, Any]
     check_options(strategy, options)
     nodes = list(recurrent_nodes(graph))
     if not any(any(node.inputs[4:5]) for node in nodes):
-        found = "it has no RNN, GRU or LSTM node"
+        why = "it has no RNN, GRU or LSTM node"
         if nodes:
-            found = f"none of its {len(nodes)} recurrent nodes is given sequence_lens"
-        raise ValueError(f"strategy={strategy!r} has nothing to run in this model: {found}")
+            why = f"none of its {len(nodes)} recurrent nodes is given sequence_lens"
+        raise ValueError(f"strategy={strategy!r} has nothing to run in this model: {why}")
     return functools.partial(ModelStrategy(strategy, options).call, run)
 
 

@@ -107,13 +107,13 @@ class Model:
 def captured(graph: Graph) -> list[str]:
     """The values of outer graphs that a graph uses, in the order in which it does."""
     own = {info.name for info in graph.inputs} | set(graph.initializers)
-    found: dict[str, None] = {}
+    outer: dict[str, None] = {}
     for node in graph.nodes:
         for name in (*node.inputs, *(n for inner in node.subgraphs() for n in captured(inner))):
             if name and name not in own:
-                found[name] = None
+                outer[name] = None
         own.update(node.outputs)
     for info in graph.outputs:
         if info.name not in own:
-            found[info.name] = None
-    return list(found)
+            outer[info.name] = None
+    return list(outer)

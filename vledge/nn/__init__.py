@@ -25,14 +25,14 @@ if TYPE_CHECKING:
         Softplus,
         Tanh,
     )
-    from vledge.nn.cells import GRUCell, LSTMCell, RNNCell
     from vledge.nn.containers import ModuleDict, ModuleList, Sequential
     from vledge.nn.convolution import Conv1d
     from vledge.nn.dropout import Dropout
     from vledge.nn.embedding import Embedding, EmbeddingBag
-    from vledge.nn.indrnn import IndRNN
     from vledge.nn.linear import Identity, Linear
     from vledge.nn.normalization import BatchNorm1d, LayerNorm
+    from vledge.nn.recurrent.cells import GRUCell, LSTMCell, RNNCell
+    from vledge.nn.recurrent.indrnn import IndRNN
 
 __all__ = [
     "ELU",
@@ -76,12 +76,12 @@ __all__ = [
 
 # Where the other layers are: each is imported when a model has one.
 _ELSEWHERE = {
-    "cells": ("GRUCell", "LSTMCell", "RNNCell"),
+    "recurrent.cells": ("GRUCell", "LSTMCell", "RNNCell"),
     "containers": ("ModuleDict", "ModuleList", "Sequential"),
     "convolution": ("Conv1d",),
     "dropout": ("Dropout",),
     "embedding": ("Embedding", "EmbeddingBag"),
-    "indrnn": ("IndRNN",),
+    "recurrent.indrnn": ("IndRNN",),
     "linear": ("Identity", "Linear"),
     "normalization": ("BatchNorm1d", "LayerNorm"),
 }

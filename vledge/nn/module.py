@@ -8,6 +8,7 @@ numbers.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -152,6 +153,12 @@ class Module(TorchHabits):
     def children(self) -> Iterator[Module]:
         """The direct sub-modules."""
         yield from self._modules.values()
+
+    def with_children(self, children: Mapping[str, Module]) -> Module:
+        """A copy that shares all but its sub-modules, which are these."""
+        twin = copy(self)
+        twin.__dict__["_modules"] = dict(children)
+        return twin
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """The direct sub-modules with their names."""

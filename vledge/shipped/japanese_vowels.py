@@ -52,8 +52,8 @@ def folder() -> Path:
     the top-level ``models/``."""
     package = Path(__file__).parent.parent
     for root in (package, package.parent):
-        if (found := root / "models" / "japanese_vowels" / "model.pt").is_file():
-            return found.parent
+        if (path := root / "models" / "japanese_vowels" / "model.pt").is_file():
+            return path.parent
     raise FileNotFoundError("models/japanese_vowels is missing from this installation of vledge")
 
 

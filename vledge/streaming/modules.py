@@ -7,7 +7,6 @@ in ``forward`` must treat each frame by itself.
 
 from __future__ import annotations
 
-import copy
 import operator
 from typing import Any
 
@@ -93,14 +92,13 @@ class ModuleMachine:
         if isinstance(module, Conv1d):
             leaf = self._leaves[name] = StreamingConv1d(module, rows, name, self._lookahead)
             return leaf
-        twin = copy.copy(module)
-        twin.__dict__ = dict(module.__dict__)
         dot = "." if name else ""
-        twin.__dict__["_modules"] = {
-            key: self._streaming(child, f"{name}{dot}{key}", rows)
-            for key, child in module._modules.items()
-        }
-        return twin
+        return module.with_children(
+            {
+                key: self._streaming(child, f"{name}{dot}{key}", rows)
+                for key, child in module.named_children()
+            }
+        )
 
     @property
     def frames(self) -> dict[str, tuple[tuple[int, ...], np.dtype]]:

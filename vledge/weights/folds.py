@@ -73,11 +73,11 @@ def recipes(
         parametrized = _parametrized(roles, shapes)
         return [parametrized] if parametrized else []
     own = {role: shapes[name] for role, name in roles.items()}
-    found = []
+    made = []
 
     def add(by: str, taken: str, fold: Callable[..., np.ndarray], shape: Shape) -> None:
         parts = tuple(roles[role] for role in taken.split())
-        found.append(Recipe(by, parts, fold, shape, overrides=by == WEIGHT_DROP))
+        made.append(Recipe(by, parts, fold, shape, overrides=by == WEIGHT_DROP))
 
     raw = own.get("raw")
     recurrent = dropped or _RECURRENT.fullmatch(base)
@@ -92,7 +92,7 @@ def recipes(
     match own:
         case {"g": g, "v": v} if _fits_as_norm(g, v):
             add("weight norm", "g v", _weight_norm, v)
-    return found
+    return made
 
 
 def refusal(base: str, roles: Mapping[str, str], given: bool) -> str | None:

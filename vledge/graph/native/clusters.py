@@ -55,23 +55,23 @@ def clusters(graph: Graph, site: Callable[[Node], Site]) -> list[Cluster]:
     joined = {place for run in runs.values() for place in run[:-1]}
     joined |= {place for joint in convolutions.values() for place in joint.places[:-1]}
     joined |= in_norms - norms.keys()
-    found = []
+    made = []
     for place, own in enumerate(sites):
         if place in joined:
             continue
         if place in norms:
             norm = norms[place]
-            found.append(Cluster([sites[k].node for k in norm.places], norm.lowered))
+            made.append(Cluster([sites[k].node for k in norm.places], norm.lowered))
         elif place in convolutions:
             joint = convolutions[place]
-            found.append(Cluster([sites[k].node for k in joint.places], joint.lowered))
+            made.append(Cluster([sites[k].node for k in joint.places], joint.lowered))
         elif place in runs:
             members = [sites[k] for k in runs[place]]
             name = own.node.outputs[0]
-            found.append(Cluster([s.node for s in members], _chain_lowered(members, name)))
+            made.append(Cluster([s.node for s in members], _chain_lowered(members, name)))
         else:
-            found.append(Cluster([own.node], lowered(own)))
-    return found
+            made.append(Cluster([own.node], lowered(own)))
+    return made
 
 
 def chain_of(sites: Sequence[Site], result: str, first: str | None = None) -> Parameters | None:
@@ -133,8 +133,8 @@ def _convolutions(
 
     def reader(place: int, where: Callable[[int], int | None]) -> int | None:
         """`where` of all who read a node's result, if that is the same."""
-        found = {where(other) for other in readers.get(sites[place].node.outputs[0], ())}
-        return found.pop() if len(found) == 1 else None
+        places = {where(other) for other in readers.get(sites[place].node.outputs[0], ())}
+        return places.pop() if len(places) == 1 else None
 
     for place, own in enumerate(sites):
         if own.node.op_type not in _CONVOLUTIONS:

@@ -27,9 +27,9 @@ def integer_joints(sites: Sequence[Site], readers: Mapping[str, set[int]]) -> li
     joints = []
     for place, own in enumerate(sites):
         if own.node.op_type in _SCALED and not own.node.domain:
-            found = _Finder(sites, readers, makers).joint(place)
-            if found is not None:
-                joints.append(found)
+            joint = _Finder(sites, readers, makers).joint(place)
+            if joint is not None:
+                joints.append(joint)
     return joints
 
 
@@ -67,8 +67,8 @@ class _Finder:
 
     def only_reader(self, place: int, op_type: str) -> int | None:
         """Who alone reads a node's result, if it is such a node."""
-        found = self.readers.get(self.sites[place].node.outputs[0], set())
-        reader = next(iter(found)) if len(found) == 1 else -1
+        places = self.readers.get(self.sites[place].node.outputs[0], set())
+        reader = next(iter(places)) if len(places) == 1 else -1
         node = self.sites[reader].node if reader >= 0 else None
         return reader if node and node.op_type == op_type and not node.domain else None
 

@@ -27,13 +27,13 @@ def written_out_norms(
 
     Over the last axis, with a constant vector as scale; nobody else reads what is in between.
     """
-    found: dict[int, WrittenOut] = {}
+    by_last_place: dict[int, WrittenOut] = {}
     for place, site in enumerate(sites):
         if site.node.op_type == "Div" and not site.node.domain:
             norm = _Matcher(sites, readers).match(place)
             if norm is not None:
-                found[norm.places[-1]] = norm
-    return found
+                by_last_place[norm.places[-1]] = norm
+    return by_last_place
 
 
 class _Matcher:

@@ -114,13 +114,13 @@ def _note_outputs(node: Node, dtype: _Dtype, note: _Note) -> None:
         bodies = list(node.subgraphs())
         skipped = 1 if op == "Loop" else 0
         for position, name in enumerate(outputs):
-            found = {
+            dtypes = {
                 dtype(body.outputs[position + skipped].name)
                 for body in bodies
                 if position + skipped < len(body.outputs)
             }
-            if len(found) == 1:
-                note(name, found.pop())
+            if len(dtypes) == 1:
+                note(name, dtypes.pop())
         return
     first: np.dtype | None = None
     if op == "Cast":

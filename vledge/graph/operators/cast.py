@@ -45,23 +45,23 @@ def _texts(x: np.ndarray) -> np.ndarray:
     if x.dtype.kind == "f":
         names = {"inf": "INF", "-inf": "-INF", "nan": "NaN"}
         texts = (f"{number:.8g}" for number in x.ravel().tolist())
-        found = [names.get(text, text) for text in texts]
+        spelled = [names.get(text, text) for text in texts]
     else:
-        found = [str(int(number)) for number in x.ravel().tolist()]
+        spelled = [str(int(number)) for number in x.ravel().tolist()]
     result = np.empty(x.shape, object)
-    result.reshape(-1)[:] = found
+    result.reshape(-1)[:] = spelled
     return result
 
 
 def _numbers(x: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """What Python reads as a number; of one that is to be whole, what is after the point is cut."""
-    found: list[int] | list[float]
+    parsed: list[int] | list[float]
     if dtype.kind == "f":
-        found = [float(text) for text in x.ravel()]
+        parsed = [float(text) for text in x.ravel()]
     else:
-        found = [_whole(text) for text in x.ravel()]
+        parsed = [_whole(text) for text in x.ravel()]
     return (
-        np.array(found, np.float64 if dtype.kind == "f" else object).astype(dtype).reshape(x.shape)
+        np.array(parsed, np.float64 if dtype.kind == "f" else object).astype(dtype).reshape(x.shape)
     )
 
 

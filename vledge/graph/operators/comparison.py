@@ -69,12 +69,12 @@ def is_nan(x: np.ndarray) -> np.ndarray:
 
 @operator("IsInf", since=10, pointwise=True)
 def is_inf(x: np.ndarray, *, detect_negative: int = 1, detect_positive: int = 1) -> np.ndarray:
-    found = np.isinf(x)
+    infinite = np.isinf(x)
     if not detect_negative:
-        found &= x > 0
+        infinite &= x > 0
     if not detect_positive:
-        found &= x < 0
-    return found
+        infinite &= x < 0
+    return infinite
 
 
 @operator("Where", since=9, pointwise=True)

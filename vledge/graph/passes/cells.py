@@ -32,12 +32,12 @@ def recognize_cells(program: Program) -> bool:
 def _in_graph(
     program: Program, graph: Graph, states: frozenset[str], ranks: dict[str, int]
 ) -> bool:
-    found = False
+    changed = False
     for node in graph.nodes:
         parts = LoopParts.of(program, node)
         own = frozenset(info.name for info in parts.states) if parts else frozenset()
         for inner in node.subgraphs():
-            found |= _in_graph(program, inner, own, ranks)
+            changed |= _in_graph(program, inner, own, ranks)
     matcher = _Matcher(program, graph, states, ranks)
     cells: dict[int, Node | None] = {}  # id of a node -> the cell in its place, or None
     for node in graph.nodes:
@@ -57,7 +57,7 @@ def _in_graph(
     cells |= matcher.rows_of_rnn()
     replaced = (cells.get(id(node), node) for node in graph.nodes)
     graph.nodes = [node for node in replaced if node is not None]
-    return found or bool(cells)
+    return changed or bool(cells)
 
 
 def follows(before: Node, cell: Node) -> bool:
@@ -106,10 +106,10 @@ class _Matcher:
                         i, g = self.gate(i_name, "Sigmoid"), self.gate(g_name, "Tanh")
                         if i is None or g is None:
                             continue
-                        found = self.weights([i, f, g, o])
-                        if found is None:
+                        split = self.weights([i, f, g, o])
+                        if split is None:
                             continue
-                        x, h, weights = found
+                        x, h, weights = split
                         outputs = [node.outputs[0], sum_node.outputs[0]]
                         cell = Node("LSTMCell", [x, h, c], outputs, weights, node.name, "vledge")
                         return cell, sum_node
@@ -148,10 +148,10 @@ class _Matcher:
         tanh = self.made_by(n, "Tanh")
         if tanh is None or (h not in z.terms and not self.joined(z, h)):
             return None
-        found = self.reset_after(tanh.inputs[0], z, h) or self.reset_before(tanh.inputs[0], z, h)
-        if found is None:
+        reset = self.reset_after(tanh.inputs[0], z, h) or self.reset_before(tanh.inputs[0], z, h)
+        if reset is None:
             return None
-        x, weights = found
+        x, weights = reset
         return Node("GRUCell", [x, h], [node.outputs[0]], weights, node.name, "vledge")
 
     def reset_after(self, name: str, z: Affine, h: str) -> tuple[str, dict[str, object]] | None:
@@ -164,10 +164,10 @@ class _Matcher:
                 candidate = xn.plus(Affine(hn.terms, None, hn.rows, hn.matrix))
                 if candidate is None or set(xn.terms) & {h}:
                     continue
-                found = self.weights([r, z, candidate], h)
-                if found is None:
+                split = self.weights([r, z, candidate], h)
+                if split is None:
                     continue
-                x, _, weights = found
+                x, _, weights = split
                 alone = np.zeros_like(weights["bias_hh"])
                 if hn.bias is not None:
                     alone[2 * hn.rows :] = hn.bias
@@ -194,9 +194,9 @@ class _Matcher:
                         own.rows,
                         own.matrix,
                     )
-                    found = self.weights([r, z, candidate], h)
-                    if found is not None:
-                        x, _, weights = found
+                    split = self.weights([r, z, candidate], h)
+                    if split is not None:
+                        x, _, weights = split
                         return x, {**weights, "reset_before": 1}
         return None
 
@@ -214,24 +214,24 @@ class _Matcher:
             return
         for term in form.terms:
             for h in (term, *self.parts_of(term)):
-                found = self.weights([form], h)
-                if found is None or not self.ranks.get(found[0]) == self.ranks.get(h) == 2:
+                split = self.weights([form], h)
+                if split is None or not self.ranks.get(split[0]) == self.ranks.get(h) == 2:
                     continue
-                attributes = {**found[2], "nonlinearity": node.op_type.lower()}
-                yield Node("RNNCell", [found[0], h], node.outputs, attributes, node.name, "vledge")
+                attributes = {**split[2], "nonlinearity": node.op_type.lower()}
+                yield Node("RNNCell", [split[0], h], node.outputs, attributes, node.name, "vledge")
 
     def rows_of_rnn(self) -> dict[int, Node | None]:
         """RNN cells that go on from one another, by the nodes that they stand for."""
         made = {id(node): list(self.rnns(node)) for node in self.makers.values()}
-        found: dict[int, Node | None] = {}
+        rows: dict[int, Node | None] = {}
         for place, cells in made.items():
             for cell in cells:
                 before = self.makers.get(cell.inputs[1])
                 for other in made.get(id(before), ()):
                     if follows(other, cell):
-                        found[id(before)] = other
-                        found[place] = cell
-        return found
+                        rows[id(before)] = other
+                        rows[place] = cell
+        return rows
 
     # ---- their parts
 

@@ -68,9 +68,9 @@ class _Reader:
         node = self.made_by(name, "Mul")
         if node is not None:
             for mask, value in (node.inputs, node.inputs[::-1]):
-                found = self.factor(mask)
-                if found is not None:
-                    yield *found, value, node
+                factor = self.factor(mask)
+                if factor is not None:
+                    yield *factor, value, node
 
     def selects(self, name: str) -> Iterator[Select]:
         node = self.made_by(name, "Where")

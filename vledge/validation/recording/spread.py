@@ -26,7 +26,7 @@ def spread(
     ``run`` gives the framework's float32 outputs and layers for the case of a number.
     """
     rng = np.random.default_rng(reference.seed or 0)
-    found: dict[str, float] = {}
+    errors: dict[str, float] = {}
     for number, case in enumerate(reference.cases):
         for _ in range(RUNS if case.exact else 0):
             inputs = {name: _moved(array, rng) for name, array in case.inputs.items()}
@@ -34,8 +34,8 @@ def spread(
             for name, exact in case.exact.items():
                 error = np.abs(results[name].astype(np.float64) - exact)
                 error = error[real(case, reference, name) & np.isfinite(error)]
-                found[name] = max(found.get(name, 0.0), float(error.max(initial=0)))
-    return found
+                errors[name] = max(errors.get(name, 0.0), float(error.max(initial=0)))
+    return errors
 
 
 def _moved(array: np.ndarray, rng: np.random.Generator) -> np.ndarray:

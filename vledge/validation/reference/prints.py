@@ -57,14 +57,14 @@ def prints_of(model: Model) -> dict[str, Print]:
 
 def stored(graph: Graph) -> dict[str, np.ndarray]:
     """The tensors of a graph and of those inside of it: initializers, and values of Constant."""
-    found: dict[str, np.ndarray] = {}
+    arrays: dict[str, np.ndarray] = {}
     for node in graph.nodes:
         value = node.attributes.get("value")
         if node.op_type == "Constant" and isinstance(value, np.ndarray):
-            found[node.outputs[0]] = value
+            arrays[node.outputs[0]] = value
         for inner in node.subgraphs():
-            found = stored(inner) | found
-    return found | graph.initializers
+            arrays = stored(inner) | arrays
+    return arrays | graph.initializers
 
 
 def profile(array: np.ndarray, axis: int) -> np.ndarray:

@@ -84,32 +84,32 @@ def html(report: Report) -> str:
 def _outputs(report: Report) -> str:
     worst = report.worst()
     ways = {one.path: number for number, one in enumerate(report.runs, 1)}
-    classes = any(found.same_answer for found, _ in worst)
+    classes = any(comparison.same_answer for comparison, _ in worst)
     heads = ["output", "", "largest error", "tolerance", "relative", "ULP", "× reference's own"]
     heads += ["same answer"] * classes + ["in way", "worst at"]
     table = []
-    for found, path in worst:
-        own = found.of_own_error
-        place = ", ".join(f"{key}\u00a0{value}" for key, value in found.worst.items())
-        answers = found.same_answer
+    for comparison, path in worst:
+        own = comparison.of_own_error
+        place = ", ".join(f"{key}\u00a0{value}" for key, value in comparison.worst.items())
+        answers = comparison.same_answer
         same = f"{answers[0]} of {answers[1]}" if answers else ""
         table.append(
             [
-                found.name,
-                "passed" if found.passed else "failed",
-                f"{found.absolute:.2e}",
-                f"{found.tolerance.absolute:.2e}",
-                f"{found.relative:.1e}",
-                f"{found.ulp:.3g}",
+                comparison.name,
+                "passed" if comparison.passed else "failed",
+                f"{comparison.absolute:.2e}",
+                f"{comparison.tolerance.absolute:.2e}",
+                f"{comparison.relative:.1e}",
+                f"{comparison.ulp:.3g}",
                 "" if own is None else f"{own:.3g}",
                 *[same] * classes,
                 str(ways[path]),
-                found.problem or place,
+                comparison.problem or place,
             ]
         )
     rules = dict.fromkeys(
-        f"{found.name}: {found.tolerance.absolute:.2e} = {found.tolerance.why}"
-        for found, _ in worst
+        f"{comparison.name}: {comparison.tolerance.absolute:.2e} = {comparison.tolerance.why}"
+        for comparison, _ in worst
     )
     told = "<br>".join(map(_text, rules))
     return f'{_table(heads, table, range(2, len(heads) - 1))}<p class="soft">Tolerances. {told}</p>'
@@ -117,11 +117,13 @@ def _outputs(report: Report) -> str:
 
 def _drawings(report: Report) -> list[str]:
     parts = []
-    worst = sorted((found for found, _ in report.worst()), key=lambda found: found.passed)
-    curves = [found for found in worst if len(found.over_time) > 1]
+    worst = sorted(
+        (comparison for comparison, _ in report.worst()), key=lambda comparison: comparison.passed
+    )
+    curves = [comparison for comparison in worst if len(comparison.over_time) > 1]
     if curves:
-        shown = {found.name: found.over_time for found in curves[:MOST_DRAWN]}
-        limits = [found.tolerance.absolute for found in curves[:MOST_DRAWN]]
+        shown = {comparison.name: comparison.over_time for comparison in curves[:MOST_DRAWN]}
+        limits = [comparison.tolerance.absolute for comparison in curves[:MOST_DRAWN]]
         caption = (
             f"Largest error at each {report.step}, over all sequences, in the worst way of "
             f"running; dashed: tolerances.{_part(curves)}"
@@ -130,7 +132,7 @@ def _drawings(report: Report) -> list[str]:
             "<h2>Error over time</h2>",
             _figure(lines(shown, limits, report.step, "error"), caption),
         ]
-    drawn = [found.name for found in worst if found.name in report.errors]
+    drawn = [comparison.name for comparison in worst if comparison.name in report.errors]
     if drawn:
         parts += ["<h2>How errors are distributed</h2>", '<div class="side">']
         for name in drawn[:MOST_DRAWN]:

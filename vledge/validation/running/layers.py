@@ -31,15 +31,15 @@ def layer_outputs(model: Model) -> list[str]:
 
 def layer_axes(model: Model) -> dict[str, Axes]:
     """The axes of batch and time of each of them."""
-    found: dict[str, Axes] = {}
+    axes: dict[str, Axes] = {}
     for node in model.graph.nodes:
         if is_recurrent(node):
             batch_first = bool(node.attributes.get("layout", 0))
             y, *states = named_outputs(node.outputs)
-            found[y] = {"batch": 0, "time": 1} if batch_first else {"time": 0, "batch": 2}
+            axes[y] = {"batch": 0, "time": 1} if batch_first else {"time": 0, "batch": 2}
             for name in filter(None, states):
-                found[name] = {"batch": 0 if batch_first else 1}
-    return found
+                axes[name] = {"batch": 0 if batch_first else 1}
+    return axes
 
 
 def exposed(model: Model) -> Model:

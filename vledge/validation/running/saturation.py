@@ -56,11 +56,11 @@ def unsaturated(proto: Any) -> int:
     shifted: dict[str, str] = {}
 
     def arrays_of(graph: Any) -> dict[str, Any]:
-        found = {tensor.name: tensor for tensor in graph.initializer}
+        tensors = {tensor.name: tensor for tensor in graph.initializer}
         for node in graph.node:
             if node.op_type == "Constant" and node.attribute and node.attribute[0].HasField("t"):
-                found[node.output[0]] = node.attribute[0].t
-        return found
+                tensors[node.output[0]] = node.attribute[0].t
+        return tensors
 
     def moved(graph: Any, name: str, tensor: Any) -> str:
         if name not in shifted:
@@ -106,13 +106,13 @@ def unsaturated(proto: Any) -> int:
 
 def _used(graph: Any) -> set[str]:
     """The values that an ``onnx.GraphProto`` and those inside of it declare or take."""
-    found = {info.name for info in (*graph.input, *graph.output)}
+    names = {info.name for info in (*graph.input, *graph.output)}
     for node in graph.node:
-        found.update(node.input)
+        names.update(node.input)
         for attribute in node.attribute:
             for inner in (attribute.g, *attribute.graphs):
-                found |= _used(inner)
-    return found
+                names |= _used(inner)
+    return names
 
 
 # ---- the model of it

@@ -1,4 +1,4 @@
-"""RNN, LSTM and GRU: torch's constructors, arguments and words around a stack that runs.
+"""What RNN, GRU, LSTM and IndRNN share: torch's arguments and words around a stack that runs.
 
 What computes, and holds the weights once, laid out for the kernels, is `vledge.recurrent.stack`;
 ``state_dict()`` and attributes unpack them.
@@ -20,14 +20,14 @@ from vledge.nn.module import Module
 from vledge.packing import is_packed, pack_sequence, unpack_sequence, validated
 from vledge.recurrent.cells import CELLS
 from vledge.recurrent.inputs import checked_features, checked_packed, checked_sequences
-from vledge.recurrent.nonlinearity import Nonlinearity, nonlinearity, written
+from vledge.recurrent.nonlinearity import Nonlinearity, written
 from vledge.recurrent.recognize import read_stack
 from vledge.recurrent.shape import LayerShape
 from vledge.recurrent.stack import Stack
 from vledge.recurrent.states import State, arrays_of, checked, like
 from vledge.weights.plain import PlainWeights, plain_name
 
-__all__ = ["GRU", "LSTM", "RNN", "OneState", "RecurrentBase"]
+__all__ = ["OneState", "RecurrentBase"]
 
 
 class RecurrentBase(Module):
@@ -389,249 +389,6 @@ class OneState(RecurrentBase):
         return y, h
 
 
-class RNN(OneState):
-    """Elman network: ``h_t = tanh(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh)``, or relu.
-
-    ``nonlinearity`` is torch's "tanh" or "relu", or another of GRU's activations.
-    Weights ``weight_ih_l{k}{_reverse} [H, I]``, ``weight_hh_… [H, H]``, ``bias_ih_… [H]``,
-    ``bias_hh_… [H]``. ``dropout`` is accepted and does nothing, as in ``eval()``.
-    Source: torch.nn.RNN.
-    """
-
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int = 1,
-        nonlinearity: Any = "tanh",
-        bias: bool = True,
-        batch_first: bool = False,
-        dropout: float = 0.0,
-        bidirectional: bool = False,
-        device: Any = None,
-        dtype: Any = None,
-    ) -> None:
-        self.nonlinearity = nonlinearity
-        cell, activations = _elman(nonlinearity)
-        super().__init__(
-            cell,
-            input_size,
-            hidden_size,
-            num_layers,
-            bias,
-            batch_first,
-            dropout,
-            bidirectional,
-            device=device,
-            dtype=dtype,
-            activations=activations,
-        )
-
-    @classmethod
-    def from_weights(
-        cls,
-        weights: Mapping[str, np.ndarray],
-        prefix: str = "",
-        *,
-        nonlinearity: Any = "tanh",
-        batch_first: bool = False,
-        dtype: Any = None,
-    ) -> RNN:
-        """Build the layer from torch's weights under ``prefix``, sizes read off their shapes.
-
-        The nonlinearity does not show in the weights and must be said where it is not tanh.
-        float64 weights make a float64 layer unless ``dtype`` says otherwise.
-        """
-        return cls._from_weights(
-            "rnn_tanh",
-            weights,
-            prefix,
-            {"nonlinearity": nonlinearity, "batch_first": batch_first, "dtype": dtype},
-        )
-
-
-class GRU(OneState):
-    """Gated recurrent unit in torch's form, with the reset gate after the product::
-
-        r, z = sigmoid(W_ir x + b_ir + W_hr h + b_hr), sigmoid(W_iz x + b_iz + W_hz h + b_hz)
-        n = tanh(W_in x + b_in + r * (W_hn h + b_hn))
-        h' = (1 - z) * n + z * h
-
-    Weights as RNN's, of 3H rows in the order r, z, n. ``dropout`` is accepted and does nothing.
-    ``reset_after=False`` is not torch's but Keras' and ONNX's (``linear_before_reset=0``) other
-    form, the paper's: ``n = tanh(W_in x + b_in + W_hn (r * h) + b_hn)``.
-
-    ``recurrent_activation`` and ``activation`` are Keras' words for what stands in the place of
-    sigmoid and tanh: one of "sigmoid", "tanh", "relu", "linear", "elu", "selu", "softsign",
-    "softplus", "exponential", "silu", "gelu", "relu6", or a name and its parameters,
-    ``("hard_sigmoid", 0.2, 0.5)``, ``("leaky_relu", 0.01)`` and the others that ONNX lists.
-    Source: torch.nn.GRU.
-    """
-
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int = 1,
-        bias: bool = True,
-        batch_first: bool = False,
-        dropout: float = 0.0,
-        bidirectional: bool = False,
-        device: Any = None,
-        dtype: Any = None,
-        *,
-        reset_after: bool = True,
-        activation: Any = "tanh",
-        recurrent_activation: Any = "sigmoid",
-    ) -> None:
-        self.reset_after = reset_after
-        self.activation, self.recurrent_activation = activation, recurrent_activation
-        super().__init__(
-            "gru" if reset_after else "gru_reset_before",
-            input_size,
-            hidden_size,
-            num_layers,
-            bias,
-            batch_first,
-            dropout,
-            bidirectional,
-            device=device,
-            dtype=dtype,
-            activations=_gated(activation, recurrent_activation, 1),
-        )
-
-    @classmethod
-    def from_weights(
-        cls,
-        weights: Mapping[str, np.ndarray],
-        prefix: str = "",
-        *,
-        batch_first: bool = False,
-        dtype: Any = None,
-        reset_after: bool = True,
-        activation: Any = "tanh",
-        recurrent_activation: Any = "sigmoid",
-    ) -> GRU:
-        """Build the layer from torch's weights under ``prefix``, sizes read off their shapes.
-
-        ``reset_after`` and the activations do not show in the weights and must be said where they
-        are not torch's.
-        """
-        options = {
-            "batch_first": batch_first,
-            "dtype": dtype,
-            "reset_after": reset_after,
-            "activation": activation,
-            "recurrent_activation": recurrent_activation,
-        }
-        return cls._from_weights("gru", weights, prefix, options)
-
-
-class LSTM(RecurrentBase):
-    """Long short-term memory, with an optional projection of the output::
-
-        i, f, o = sigmoid(W_i. x + b_i. + W_h. h + b_h.)
-        g = tanh(W_ig x + b_ig + W_hg h + b_hg)
-        c' = f * c + i * g
-        h' = o * tanh(c')          with proj_size: h' = W_hr (o * tanh(c'))
-
-    ``recurrent_activation`` and ``activation`` stand in the place of sigmoid and of both tanh, as
-    GRU's do. Weights as RNN's, of 4H rows in the order i, f, g, o, and
-    ``weight_hr_l{k} [proj_size, H]``. ``dropout`` is accepted and does nothing.
-    Source: torch.nn.LSTM.
-    """
-
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int = 1,
-        bias: bool = True,
-        batch_first: bool = False,
-        dropout: float = 0.0,
-        bidirectional: bool = False,
-        proj_size: int = 0,
-        device: Any = None,
-        dtype: Any = None,
-        *,
-        activation: Any = "tanh",
-        recurrent_activation: Any = "sigmoid",
-    ) -> None:
-        self.activation, self.recurrent_activation = activation, recurrent_activation
-        super().__init__(
-            "lstm",
-            input_size,
-            hidden_size,
-            num_layers,
-            bias,
-            batch_first,
-            dropout,
-            bidirectional,
-            proj_size,
-            device,
-            dtype,
-            _gated(activation, recurrent_activation, 2),
-        )
-
-    @classmethod
-    def from_weights(
-        cls,
-        weights: Mapping[str, np.ndarray],
-        prefix: str = "",
-        *,
-        batch_first: bool = False,
-        dtype: Any = None,
-        activation: Any = "tanh",
-        recurrent_activation: Any = "sigmoid",
-    ) -> LSTM:
-        """Build the layer from torch's weights under ``prefix``, sizes read off their shapes.
-
-        The activations do not show in the weights and must be said where they are not torch's.
-        """
-        options = {
-            "batch_first": batch_first,
-            "dtype": dtype,
-            "activation": activation,
-            "recurrent_activation": recurrent_activation,
-        }
-        return cls._from_weights("lstm", weights, prefix, options)
-
-    def forward(self, input: Any, hx: Any = None) -> tuple[Any, tuple[np.ndarray, np.ndarray]]:
-        """Run whole sequences.
-
-        Parameters
-        ----------
-        input : as GRU's
-        hx : tuple (h_0 [num_layers * D, B, proj_size or hidden_size],
-             c_0 [num_layers * D, B, hidden_size]), or None for zeros; in the caller's order
-
-        Returns
-        -------
-        output : as input, with D * (proj_size or hidden_size) features
-        (h_n, c_n) : as hx
-        """
-        h_0, c_0 = self._split(hx)
-        stack = self._stack  # without: `_run` says so
-        usual = None if stack is None else stack.usual(input, h_0, c_0, self.batch_first)
-        return self._run(input, hx) if usual is None else (usual[0], usual[1:])
-
-    def _split(self, hx: Any) -> tuple[Any, Any]:
-        return (None, None) if hx is None else _pair(hx)
-
-    def _joined(self, h_0: Any, c_0: Any) -> Any:
-        return h_0, c_0
-
-    def step(
-        self, x: np.ndarray, state: tuple[np.ndarray, np.ndarray] | None = None
-    ) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
-        """One time step: ``x [B, input_size]``, ``state (h [num_layers, B, width],
-        c [num_layers, B, hidden_size])`` or None for zeros -> ``(y [B, width], state)``. Arrays
-        must be C-contiguous and of the layer's dtype; the state given is not changed."""
-        h, c = (None, None) if state is None else state
-        y, h, c = (self._stack or self.stack).step(x, h, c)
-        return y, (h, c)
-
-
 def _batched(state: Any, name: str) -> Any:
     """A state of an unbatched input as that of a batch of one."""
     if state is None:
@@ -641,26 +398,3 @@ def _batched(state: Any, name: str) -> Any:
             f"For unbatched 2-D input, {name} should also be 2-D but got {np.ndim(state)}-D tensor"
         )
     return array_of(state, name, stack=True)[:, None]
-
-
-def _pair(hx: Any) -> tuple[Any, Any]:
-    if not isinstance(hx, (tuple, list)) or len(hx) != 2:
-        raise TypeError("LSTM: hx must be a tuple (h_0, c_0)")
-    return hx[0], hx[1]
-
-
-def _gated(activation: Any, recurrent_activation: Any, times: int) -> tuple[Any, ...] | None:
-    """What the kernels take for a gated cell's activations; None for sigmoid and tanh.
-
-    ``activation`` goes to as many places as ``times``: the candidate, and an LSTM's output."""
-    if activation == "tanh" and recurrent_activation == "sigmoid":
-        return None
-    gates = nonlinearity(recurrent_activation, "recurrent_activation")
-    return (gates, *(nonlinearity(activation, "activation"),) * times)
-
-
-def _elman(choice: Any) -> tuple[str, tuple[Nonlinearity] | None]:
-    """The kernels' cell for an RNN's nonlinearity, and the activations that it takes."""
-    if choice in ("tanh", "relu"):
-        return f"rnn_{choice}", None
-    return "rnn", (nonlinearity(choice, "nonlinearity"),)

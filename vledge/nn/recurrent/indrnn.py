@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from vledge.nn.recurrent import OneState
+from vledge.nn.recurrent.base import OneState
 
 __all__ = ["IndRNN"]
 
