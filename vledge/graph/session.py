@@ -19,12 +19,13 @@ from vledge.errors import FormatError, UnsupportedError
 from vledge.graph.described import ModelMetadata, NodeArg, describe_input, describe_model
 from vledge.graph.inputs import as_declared, checked_input, expected_of
 from vledge.graph.io_binding import IOBinding
+from vledge.graph.onnxruntime_habits import OnnxruntimeHabits
 from vledge.graph.outs import places_of, write_outputs
 from vledge.graph.part import part_for
 from vledge.graph.plan import MemoryUse, Plan, owned
 from vledge.graph.prepared import Fallback
 from vledge.graph.profile import Profile, profile
-from vledge.graph.providers import CPU, check_providers
+from vledge.graph.providers import check_providers
 from vledge.graph.read import read_model, warn_of_wrong_grus
 from vledge.graph.reference_fallback import reference_function
 from vledge.graph.session_options import RunOptions, SessionOptions, ignored, taken
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["InferenceSession", "ModelMetadata", "NodeArg", "describe_input", "read_model"]
 
 
-class InferenceSession:
+class InferenceSession(OnnxruntimeHabits):
     """Runs an ONNX model, or one that ``vledge convert`` wrote.
 
     Parameters
@@ -155,29 +156,9 @@ class InferenceSession:
         """Who made the model, with which tools and operator sets."""
         return describe_model(self._model)
 
-    # ---- what onnxruntime's sessions can be asked and told besides
-
-    def get_providers(self) -> list[str]:
-        """Always ``["CPUExecutionProvider"]``."""
-        return [CPU]
-
-    def get_provider_options(self) -> dict[str, dict[str, str]]:
-        """The CPU has none."""
-        return {CPU: {}}
-
-    def set_providers(self, providers: Any = None, provider_options: Any = None) -> None:
-        """Checked as at the start; the session stays on the CPU."""
-        check_providers(providers, provider_options)
-
     def get_session_options(self) -> SessionOptions:
         """The options that the session was given, or a default set."""
         return self._session_options
-
-    def disable_fallback(self) -> None:
-        """Nothing: a run that fails is never tried again on another device."""
-
-    def enable_fallback(self) -> None:
-        """Nothing: there is no other device to fall back to."""
 
     # ---- running
 
