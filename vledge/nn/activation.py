@@ -7,13 +7,12 @@ accurate to 3 ulp.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
 from vledge._ext import isa
-from vledge.array_like import array_of, each_sequence
-from vledge.nn.dtype import checked_input, float_dtype, require_cpu
+from vledge.array_like import ArrayLike, array_of, each_sequence
+from vledge.nn.dtype import DType, checked_input, float_dtype, require_cpu
 from vledge.nn.module import Module
 
 __all__ = [
@@ -37,7 +36,7 @@ __all__ = [
 
 class _Elementwise(Module):
     @each_sequence
-    def forward(self, input: Any) -> np.ndarray:
+    def forward(self, input: ArrayLike) -> np.ndarray:
         """``input [*]`` of float32 or float64 -> the same shape and dtype; of a list of arrays each
         by itself."""
         input = array_of(input, "input")
@@ -228,14 +227,18 @@ class PReLU(Module):
     """
 
     def __init__(
-        self, num_parameters: int = 1, init: float = 0.25, device: Any = None, dtype: Any = None
+        self,
+        num_parameters: int = 1,
+        init: float = 0.25,
+        device: object = None,
+        dtype: DType = None,
     ) -> None:
         super().__init__()
         require_cpu(device)
         self.num_parameters = num_parameters
         self.declare("weight", (num_parameters,), float_dtype(dtype))
 
-    def forward(self, input: Any) -> np.ndarray:
+    def forward(self, input: ArrayLike) -> np.ndarray:
         """``input [B, num_parameters, *]`` (any shape with one parameter) -> the same shape."""
         weight = self._array("weight")
         input = checked_input(input, weight.dtype)
@@ -260,7 +263,7 @@ class Flatten(Module):
         self.start_dim = start_dim
         self.end_dim = end_dim
 
-    def forward(self, input: Any) -> np.ndarray:
+    def forward(self, input: ArrayLike) -> np.ndarray:
         """``input`` of any dtype with those axes flattened."""
         input = array_of(input, "input")
         start, end = self.start_dim % input.ndim, self.end_dim % input.ndim

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from vledge.array_like import ArrayLike
 from vledge.convolution.correlation import Kernel
 from vledge.convolution.windows import window_of
-from vledge.nn.dtype import checked_input, float_dtype, require_cpu
+from vledge.nn.dtype import DType, checked_input, float_dtype, require_cpu
 from vledge.nn.packed import PackedModule
 from vledge.weights.plain import layer_weights
 
@@ -35,8 +36,8 @@ class Conv1d(PackedModule):
         groups: int = 1,
         bias: bool = True,
         padding_mode: str = "zeros",
-        device: Any = None,
-        dtype: Any = None,
+        device: object = None,
+        dtype: DType = None,
     ) -> None:
         super().__init__()
         require_cpu(device)
@@ -95,7 +96,7 @@ class Conv1d(PackedModule):
         layer.load_state_dict({n: weights[n] for n in layer._declared})
         return layer
 
-    def forward(self, input: Any) -> np.ndarray:
+    def forward(self, input: ArrayLike) -> np.ndarray:
         """``input [B, in_channels, T]`` or ``[in_channels, T]`` -> the same with out_channels and
         ``(T + padding - dilation * (kernel_size - 1) - 1) // stride + 1`` steps."""
         kernel = self._loaded()

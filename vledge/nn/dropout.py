@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from vledge.array_like import ArrayLike
 from vledge.nn.module import Module
 
 __all__ = ["Dropout"]
@@ -18,7 +19,7 @@ class Dropout(Module):
             raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
         self.p = p
 
-    def forward(self, input: Any) -> Any:
+    def forward(self, input: ArrayLike) -> Any:
         """The input, unchanged."""
         return input
 

@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias, cast
 
 import numpy as np
+from numpy.typing import DTypeLike
 
-from vledge.array_like import array_of, wrong_dtype
+from vledge.array_like import ArrayLike, array_of, wrong_dtype
+
+DType: TypeAlias = object  #: a dtype of NumPy's or torch's, or its name; None: the default
 
 
-def dtype_of(dtype: Any) -> np.dtype:
+def dtype_of(dtype: object) -> np.dtype:
     """NumPy's dtype of a name or a dtype, torch's among them, without importing torch."""
     name = str(dtype)
-    return np.dtype(name.removeprefix("torch.") if name.startswith("torch.") else dtype)
+    if name.startswith("torch."):
+        return np.dtype(name.removeprefix("torch."))
+    return np.dtype(cast(DTypeLike, dtype))
 
 
-def float_dtype(dtype: Any) -> np.dtype:
+def float_dtype(dtype: DType) -> np.dtype:
     """float32 for None, else the dtype if layers can run in it."""
     try:
-        dtype = dtype_of(np.float32 if dtype is None else dtype)
+        wanted = dtype_of(np.float32 if dtype is None else dtype)
     except TypeError:  # of torch's, or no dtype at all
         raise ValueError(f"layers run in float32 or float64, not {dtype}") from None
-    if dtype not in (np.float32, np.float64):
-        raise ValueError(f"layers run in float32 or float64, not {dtype}")
-    return dtype
+    if wanted not in (np.float32, np.float64):
+        raise ValueError(f"layers run in float32 or float64, not {wanted}")
+    return wanted
 
 
-def require_cpu(device: Any) -> None:
+def require_cpu(device: object) -> None:
     """Raise unless torch's ``device=`` argument means the CPU."""
     if device is not None and str(device).partition(":")[0] != "cpu":
         raise ValueError(f"vledge runs on the CPU only, not on device {str(device)!r}")
@@ -34,12 +39,12 @@ def require_cpu(device: Any) -> None:
 
 def conversion(
     *args: Any,
-    device: Any = None,
-    dtype: Any = None,
+    device: object = None,
+    dtype: DType = None,
     tensor: Any = None,
     non_blocking: bool = False,
     copy: bool = False,
-    memory_format: Any = None,
+    memory_format: object = None,
 ) -> np.dtype | None:
     """What torch's ``Module.to(…)`` asks for: a dtype, or None where it names the CPU alone.
 
@@ -61,7 +66,7 @@ def conversion(
     return None if dtype is None else float_dtype(dtype)
 
 
-def _is_device(given: Any) -> bool:
+def _is_device(given: object) -> bool:
     """torch.device, or its name ("cpu", "cuda:1"); any other string is a dtype's."""
     if given is None or type(given).__name__ == "device" or isinstance(given, int):
         return True
@@ -74,9 +79,9 @@ def _is_device(given: Any) -> bool:
     return False
 
 
-def checked_input(input: Any, dtype: np.dtype) -> np.ndarray:
+def checked_input(input: ArrayLike, dtype: np.dtype) -> np.ndarray:
     """The input as an array, if it has the weights' dtype."""
-    input = array_of(input, "input")
-    if input.dtype != dtype:
-        raise ValueError(wrong_dtype("input", input.dtype, dtype))
-    return input
+    array = array_of(input, "input")
+    if array.dtype != dtype:
+        raise ValueError(wrong_dtype("input", array.dtype, dtype))
+    return array

@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from vledge.array_like import array_of, each_sequence
-from vledge.nn.dtype import float_dtype, require_cpu
+from vledge.array_like import ArrayLike, array_of, each_sequence
+from vledge.nn.dtype import DType, float_dtype, require_cpu
 from vledge.nn.module import Module
 from vledge.weights.plain import layer_weights
 
 __all__ = ["Embedding", "EmbeddingBag"]
 
 
-def _looked_up(module: Module, input: Any, num_embeddings: int) -> np.ndarray:
+def _looked_up(module: Module, input: ArrayLike, num_embeddings: int) -> np.ndarray:
     """The indices as an array, all within the table (negative ones too are errors, as in torch)."""
     input = array_of(input, "input")
     if input.dtype.kind not in "iu":
@@ -45,8 +45,8 @@ class Embedding(Module):
         norm_type: float = 2.0,
         scale_grad_by_freq: bool = False,
         sparse: bool = False,
-        device: Any = None,
-        dtype: Any = None,
+        device: object = None,
+        dtype: DType = None,
     ) -> None:
         super().__init__()
         require_cpu(device)
@@ -74,7 +74,7 @@ class Embedding(Module):
         return layer
 
     @each_sequence
-    def forward(self, input: Any) -> np.ndarray:
+    def forward(self, input: ArrayLike) -> np.ndarray:
         """``input [*]`` of integers -> ``[*, embedding_dim]``; a list of arrays, each."""
         weight = self._array("weight")
         return weight[_looked_up(self, input, self.num_embeddings)]
@@ -98,8 +98,8 @@ class EmbeddingBag(Module):
         sparse: bool = False,
         include_last_offset: bool = False,
         padding_idx: int | None = None,
-        device: Any = None,
-        dtype: Any = None,
+        device: object = None,
+        dtype: DType = None,
     ) -> None:
         super().__init__()
         require_cpu(device)
@@ -117,7 +117,10 @@ class EmbeddingBag(Module):
         self.declare("weight", (num_embeddings, embedding_dim), float_dtype(dtype))
 
     def forward(
-        self, input: Any, offsets: Any = None, per_sample_weights: Any = None
+        self,
+        input: ArrayLike,
+        offsets: ArrayLike | None = None,
+        per_sample_weights: ArrayLike | None = None,
     ) -> np.ndarray:
         """The reduced rows of each bag, ``[B, embedding_dim]``; an empty bag is 0.
 

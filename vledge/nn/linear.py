@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from vledge._ext.product import Product
-from vledge.array_like import each_sequence
-from vledge.nn.dtype import checked_input, float_dtype, require_cpu
+from vledge.array_like import ArrayLike, each_sequence
+from vledge.nn.dtype import DType, checked_input, float_dtype, require_cpu
 from vledge.nn.module import Module
 from vledge.nn.packed import PackedModule
 from vledge.weights.plain import layer_weights
@@ -25,8 +25,8 @@ class Linear(PackedModule):
         in_features: int,
         out_features: int,
         bias: bool = True,
-        device: Any = None,
-        dtype: Any = None,
+        device: object = None,
+        dtype: DType = None,
     ) -> None:
         super().__init__()
         require_cpu(device)
@@ -44,7 +44,7 @@ class Linear(PackedModule):
 
     @classmethod
     def from_weights(
-        cls, weights: Mapping[str, np.ndarray], prefix: str = "", *, dtype: Any = None
+        cls, weights: Mapping[str, np.ndarray], prefix: str = "", *, dtype: DType = None
     ) -> Linear:
         """Build the layer from ``weight`` and, if it is there, ``bias`` under ``prefix``."""
         weights = layer_weights(weights, prefix, "Linear", 2)
@@ -57,7 +57,7 @@ class Linear(PackedModule):
         return layer
 
     @each_sequence
-    def forward(self, input: Any) -> np.ndarray:
+    def forward(self, input: ArrayLike) -> np.ndarray:
         """``input [*, in_features]`` -> ``[*, out_features]``; a list of arrays, each."""
         product = self._loaded()
         input = checked_input(input, product.dtype)
@@ -80,6 +80,6 @@ class Identity(Module):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__()
 
-    def forward(self, input: Any) -> Any:
+    def forward(self, input: ArrayLike) -> Any:
         """The input, unchanged."""
         return input

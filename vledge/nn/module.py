@@ -101,7 +101,7 @@ class Module(TorchHabits):
             self.__dict__.pop(name, None)
             self._modules[name] = module
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         if "_modules" not in self.__dict__:
             if isinstance(value, (Module, Parameter)):
                 raise AttributeError(
@@ -291,7 +291,7 @@ class Module(TorchHabits):
                 )
         return self
 
-    def apply(self, fn: Callable[[Module], Any]) -> Module:
+    def apply(self, fn: Callable[[Module], object]) -> Module:
         """Call a function with every module below this one, and then with this one."""
         for child in self.children():
             child.apply(fn)
@@ -323,7 +323,7 @@ class Module(TorchHabits):
             return call_by_strategy(self.forward, args, kwargs, type(self).__name__, self._name_of)
         return self.forward(*args, **kwargs)
 
-    def _name_of(self, part: Any) -> str:
+    def _name_of(self, part: object) -> str:
         """A sub-module's dotted name; another's class."""
         names = (name for name, module in self.named_modules() if module is part)
         return next(names, type(part).__name__)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from vledge.array_like import array_of, each_sequence
-from vledge.nn.dtype import checked_input, float_dtype, require_cpu
+from vledge.array_like import ArrayLike, array_of, each_sequence
+from vledge.nn.dtype import DType, checked_input, float_dtype, require_cpu
 from vledge.nn.module import Module
 
 __all__ = ["BatchNorm1d", "LayerNorm"]
@@ -27,8 +25,8 @@ class BatchNorm1d(Module):
         momentum: float | None = 0.1,
         affine: bool = True,
         track_running_stats: bool = True,
-        device: Any = None,
-        dtype: Any = None,
+        device: object = None,
+        dtype: DType = None,
     ) -> None:
         super().__init__()
         require_cpu(device)
@@ -46,7 +44,7 @@ class BatchNorm1d(Module):
         self.declare("running_var", (num_features,), dtype, buffer=True)
         self.declare("num_batches_tracked", (), np.int64, buffer=True, optional=True)
 
-    def forward(self, input: Any) -> np.ndarray:
+    def forward(self, input: ArrayLike) -> np.ndarray:
         """``input [B, num_features]`` or ``[B, num_features, T]`` -> the same shape."""
         mean, variance = self._array("running_mean"), self._array("running_var")
         input = checked_input(input, mean.dtype)
@@ -81,8 +79,8 @@ class LayerNorm(Module):
         eps: float = 1e-5,
         elementwise_affine: bool = True,
         bias: bool = True,
-        device: Any = None,
-        dtype: Any = None,
+        device: object = None,
+        dtype: DType = None,
     ) -> None:
         super().__init__()
         require_cpu(device)
@@ -102,7 +100,7 @@ class LayerNorm(Module):
             self.declare("bias", shape, dtype)
 
     @each_sequence
-    def forward(self, input: Any) -> np.ndarray:
+    def forward(self, input: ArrayLike) -> np.ndarray:
         """``input [*, *normalized_shape]`` -> the same shape; a list of arrays, each."""
         if self.elementwise_affine:
             input = checked_input(input, self._array("weight").dtype)
