@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from vledge.graph.values import TensorSequence
+from vledge.graph.values import TensorSequence, Value
 from vledge.model.definition import ValueInfo
 from vledge.model.element_types import DTYPES, element_of
 
@@ -39,7 +39,7 @@ def as_declared(expected: ExpectedInput) -> tuple[str, int, tuple[int, ...] | No
     return expected.name, number, sizes
 
 
-def checked_input(value: Any, expected: ExpectedInput) -> Any:
+def checked_input(value: object, expected: ExpectedInput) -> Value:
     """A read-only view of an input, or ValueError if it is not as the model declares it."""
     name, type_, dtype, shape, fixed = expected
     if type(value) is np.ndarray and value.dtype is dtype and type_ in DTYPES:
@@ -64,7 +64,7 @@ def checked_input(value: Any, expected: ExpectedInput) -> Any:
     return array
 
 
-def _as_array(value: Any, expected: ExpectedInput) -> np.ndarray:
+def _as_array(value: object, expected: ExpectedInput) -> np.ndarray:
     """An array of the dtype that is declared, where the value is or may become one."""
     dtype = expected.dtype
     if not isinstance(value, np.ndarray):
@@ -82,7 +82,7 @@ def _as_array(value: Any, expected: ExpectedInput) -> np.ndarray:
     )
 
 
-def _list_or_absent(value: Any, expected: ExpectedInput) -> Any:
+def _list_or_absent(value: object, expected: ExpectedInput) -> Value:
     """An input that is a list of arrays, or may be None."""
     name, type_, dtype = expected[:3]
     assert dtype is not None

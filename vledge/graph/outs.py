@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
 
 import numpy as np
+
+from vledge.graph.values import Result
 
 __all__ = ["places_of", "write_outputs"]
 
@@ -13,8 +14,8 @@ __all__ = ["places_of", "write_outputs"]
 def places_of(
     outputs: Collection[str],
     output_names: Sequence[str] | None,
-    out: Sequence[Any] | Mapping[str, Any],
-) -> list[Any]:
+    out: Sequence[np.ndarray | None] | Mapping[str, np.ndarray | None],
+) -> list[np.ndarray | None]:
     """Where each output is to be written, None where in a new array."""
     if not output_names and type(out) is list and len(out) == len(outputs):
         return _different(out)
@@ -38,19 +39,22 @@ def places_of(
     return _different([named.get(name) for name in outputs])
 
 
-def write_outputs(outputs: Collection[str], results: list[Any], outs: list[Any]) -> None:
+def write_outputs(
+    outputs: Collection[str], results: list[Result], outs: list[np.ndarray | None]
+) -> None:
     """Put results where they are wanted, if the native program has not."""
     for result, given in zip(results, outs, strict=True):
         if given is not result and given is not None:
             break
     else:
         return
-    left, problems = [], []
+    left: list[tuple[int, np.ndarray]] = []
+    problems = []
     for place, (name, given) in enumerate(zip(outputs, outs, strict=True)):
         result = results[place]
         if given is None or given is result:
             continue
-        left.append(place)
+        left.append((place, given))
         if not isinstance(result, np.ndarray):
             problems.append(f"output {name!r} is no array, and cannot be written to out")
         elif not isinstance(given, np.ndarray):
@@ -64,12 +68,12 @@ def write_outputs(outputs: Collection[str], results: list[Any], outs: list[Any])
             problems.append(f"out for {name!r} is read-only")
     if problems:
         raise ValueError("; ".join(problems))
-    for place in left:
-        outs[place][...] = results[place]
-        results[place] = outs[place]
+    for place, given in left:
+        given[...] = results[place]
+        results[place] = given
 
 
-def _different(outs: list[Any]) -> list[Any]:
+def _different(outs: list[np.ndarray | None]) -> list[np.ndarray | None]:
     """Arrays for several outputs, none of which is another one's."""
     given = [id(array) for array in outs if array is not None]
     if len(set(given)) < len(given):

@@ -18,6 +18,7 @@ from vledge.graph.native.emit import Emitted, emit
 from vledge.graph.passes import Program, simplify
 from vledge.graph.prepared import Fallback, prepare
 from vledge.graph.python_function import Compiler, Operators, Run, blame, naming_nodes
+from vledge.graph.values import Result, Value
 from vledge.lengths.model_strategy import MODEL_STRATEGY
 from vledge.model.definition import Graph, Model
 from vledge.model.element_types import element_of
@@ -90,7 +91,7 @@ class Plan:
             self.native = emit(program, operators.prepared, self._compiler.compiled, options)
         self._released_bytes = self._compiler.let_go(program.graph)
 
-    def run(self, *arrays: Any, outs: list[Any] | None = None) -> list[Any]:
+    def run(self, *arrays: Value, outs: list[np.ndarray | None] | None = None) -> list[Result]:
         """The outputs, as the caller's own, of values of the inputs.
 
         ``outs`` are where the native program writes them, as its ``run`` says.
@@ -112,8 +113,8 @@ class Plan:
         self,
         feed: dict[str, np.ndarray],
         expected: tuple[tuple[str, int, tuple[int, ...] | None], ...],
-        outs: list[Any] | None = None,
-    ) -> list[Any] | None:
+        outs: list[np.ndarray | None] | None = None,
+    ) -> list[Result] | None:
         """The same of arrays by name that are as expected (`Program.run_feed`), or None."""
         if self.native is None or MODEL_STRATEGY.get() is not None:
             return None
@@ -195,7 +196,7 @@ def _not_held(graph: Graph) -> list[str]:
     ]
 
 
-def owned(results: list[Any]) -> list[Any]:
+def owned(results: list[Value]) -> list[Result]:
     """Results that the caller may change: no view of an input, of a constant or of one another.
 
     A sequence becomes a list.

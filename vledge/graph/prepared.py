@@ -11,7 +11,7 @@ import numpy as np
 
 from vledge.errors import FormatError, UnsupportedError, VledgeError
 from vledge.graph.registry import Context, find, known_operators
-from vledge.graph.values import as_value
+from vledge.graph.values import Value, as_value
 from vledge.model.definition import INTERNAL_DOMAIN, Graph, Node
 
 __all__ = ["Fallback", "Prepared", "blamed", "prepare", "several"]
@@ -29,7 +29,7 @@ class Prepared:
     released: frozenset[int]
     output_count: int
 
-    def call(self, *arguments: np.ndarray | None) -> list[Any]:
+    def call(self, *arguments: Value) -> list[Value]:
         """Run it: one array for each output that the node has."""
         return several(self.function(*arguments), self.output_count)
 
@@ -94,7 +94,7 @@ def blamed(error: Exception, node: Node, otherwise: type[Exception], where: str 
     return otherwise(f"{where}{node}: {what}")
 
 
-def several(result: Any, count: int) -> list[Any]:
+def several(result: object, count: int) -> list[Value]:
     """As many arrays as a node has outputs; an operator may have made more of them."""
     if not isinstance(result, (tuple, list)):
         result = (result,)

@@ -17,6 +17,7 @@ from vledge.errors import UnsupportedError
 from vledge.graph.native.emit import Emitted
 from vledge.graph.native.work import operations
 from vledge.graph.plan import Plan
+from vledge.graph.values import Value
 from vledge.model.definition import Node
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ class Profile:
         return {"traceEvents": events, "displayTimeUnit": "ns"}
 
 
-def profile(plan: Plan, arrays: Sequence[Any], runs: int) -> Profile:
+def profile(plan: Plan, arrays: Sequence[Value], runs: int) -> Profile:
     """Run a plan so often on the same checked arrays, and say where the time went.
 
     ``InferenceSession.profile`` is the door to it. Raises what the plan's runs raise, ValueError

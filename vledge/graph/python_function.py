@@ -18,7 +18,7 @@ from vledge.errors import UnsupportedError
 from vledge.graph.passes import Program
 from vledge.graph.passes.program import captured
 from vledge.graph.prepared import Prepared, blamed, several
-from vledge.graph.values import as_value
+from vledge.graph.values import Value, as_value
 from vledge.model.definition import Graph, Node
 
 __all__ = ["Compiler", "Operators", "Run", "blame", "naming_nodes"]
@@ -125,7 +125,7 @@ class _Writer:
     def variable(self, name: str) -> str:
         return self.variables.setdefault(name, f"v{len(self.variables)}")
 
-    def object(self, value: Any) -> str:
+    def object(self, value: object) -> str:
         name = f"o{len(self.scope)}"
         self.scope[name] = value
         return name
@@ -189,7 +189,7 @@ def _last_uses(graph: Graph) -> dict[int, list[str]]:
     return uses
 
 
-def _one(result: Any) -> Any:
+def _one(result: object) -> Value:
     """The value that an operator returned in another guise."""
     if isinstance(result, (tuple, list)):
         result = result[0]

@@ -56,7 +56,7 @@ import numpy as np
 
 from vledge.errors import FormatError, UnsupportedError
 from vledge.graph.arity import inputs_of
-from vledge.model.definition import Graph, Node, Opaque
+from vledge.model.definition import Attributes, Graph, Node, Opaque
 
 __all__ = [
     "Context",
@@ -109,12 +109,12 @@ class Operator:
     foldable: bool  #: the same inputs give the same outputs
     pointwise: bool  #: an element of the result is made of those at its place in the inputs
     wants_context: bool
-    attributes: dict[str, Any]  #: name → default, inspect.Parameter.empty where it is required
+    attributes: Attributes  #: name → default, inspect.Parameter.empty where it is required
     kinds: dict[str, str]  #: name → the parameter's annotation without "| None"
     inputs: tuple[int, int | None]  #: fewest and most
     may_be_absent: tuple[bool, ...]  #: by input; the last is that of every further one, too
 
-    def bind(self, node: Node) -> dict[str, Any]:
+    def bind(self, node: Node) -> Attributes:
         """The node's attributes, checked: UnsupportedError or FormatError for what does not fit."""
         unknown = [name for name in node.attributes if name not in self.attributes]
         if unknown:
@@ -285,14 +285,14 @@ _KINDS: Final[dict[str, type | tuple[type, ...]]] = {
 }
 
 
-def _is_of_kind(value: Any, kind: str) -> bool:
+def _is_of_kind(value: object, kind: str) -> bool:
     if kind.startswith("list["):
         item = kind[len("list[") : -1]
         return isinstance(value, list) and all(_is_of_kind(element, item) for element in value)
     return kind not in _KINDS or isinstance(value, _KINDS[kind])
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     if isinstance(value, (Graph, np.ndarray)):
         return f"<{type(value).__name__}>"
     text = repr(value)

@@ -30,7 +30,7 @@ from vledge.graph.read import read_model, warn_of_wrong_grus
 from vledge.graph.reference_fallback import reference_function
 from vledge.graph.session_options import RunOptions, SessionOptions, ignored, taken
 from vledge.graph.strategy import with_strategy
-from vledge.graph.values import check_tensors_only
+from vledge.graph.values import Value, check_tensors_only
 from vledge.machine.threads import using_threads
 from vledge.model.definition import Model
 
@@ -168,7 +168,7 @@ class InferenceSession(OnnxruntimeHabits):
         input_feed: Mapping[str, Any],
         run_options: RunOptions | None = None,
         *,
-        out: Sequence[Any] | Mapping[str, Any] | None = None,
+        out: Sequence[np.ndarray | None] | Mapping[str, np.ndarray | None] | None = None,
         strategy: str | None = None,
         **options: Any,
     ) -> list[Any]:
@@ -221,7 +221,7 @@ class InferenceSession(OnnxruntimeHabits):
         input_feed: Mapping[str, Any],
         strategy: str | None,
         options: dict[str, Any],
-        outs: list[Any] | None,
+        outs: list[np.ndarray | None] | None,
     ) -> list[Any]:
         """All outputs. Inputs that are arrays as declared need no more than a look."""
         plan = self._plan
@@ -236,7 +236,7 @@ class InferenceSession(OnnxruntimeHabits):
         with np.errstate(all="ignore"):
             return owned(run(*arrays))
 
-    def _fed(self, input_feed: Mapping[str, Any]) -> tuple[Plan, list[Any]]:
+    def _fed(self, input_feed: Mapping[str, Any]) -> tuple[Plan, list[Value]]:
         """The plan for these inputs, and its arrays, checked."""
         arrays = []
         for expected in self._checks:
@@ -351,13 +351,13 @@ class InferenceSession(OnnxruntimeHabits):
         )
         return part
 
-    def _missing(self, input_feed: Mapping[str, Any]) -> str:
+    def _missing(self, input_feed: Mapping[str, object]) -> str:
         missing = [name for name in self._inputs if name not in input_feed]
         return f"Required inputs ({missing}) are missing from input feed ({list(input_feed)})."
 
     def _override(
-        self, input_feed: Mapping[str, Any], arrays: list[np.ndarray]
-    ) -> tuple[Plan, list[np.ndarray]]:
+        self, input_feed: Mapping[str, Any], arrays: list[Value]
+    ) -> tuple[Plan, list[Value]]:
         """The plan in which the initializers that the feed replaces are inputs, and its arrays."""
         extra = [
             name for name in input_feed if name not in self._inputs and name not in self._unneeded

@@ -6,7 +6,7 @@ Tensors are ndarrays, sequences are `TensorSequence` inside of a graph and lists
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from vledge.errors import UnsupportedError
 from vledge.model.definition import Graph
 from vledge.model.element_types import DTYPES
 
-__all__ = ["TensorSequence", "as_value", "check_tensors_only"]
+__all__ = ["Result", "TensorSequence", "Value", "as_value", "check_tensors_only"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,11 @@ class TensorSequence:
 
     def __array__(self, *arguments: Any, **options: Any) -> NoReturn:
         raise TypeError("a sequence of tensors is given where a tensor is expected")
+
+
+# Nearly always an ndarray; a union would have every reader ask what the model's check has said.
+Value: TypeAlias = Any  #: within a graph: ndarray, TensorSequence or None
+Result: TypeAlias = Any  #: of a run, as its caller gets it: ndarray, list of ndarray or None
 
 
 def check_tensors_only(graph: Graph, what: str) -> None:
@@ -41,7 +46,7 @@ def check_tensors_only(graph: Graph, what: str) -> None:
             )
 
 
-def as_value(result: Any) -> Any:
+def as_value(result: object) -> Value:
     """What an operator returned as a value of the graph: NumPy's scalars become arrays."""
     if result is None or isinstance(result, TensorSequence):
         return result

@@ -7,11 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 
-__all__ = ["INTERNAL_DOMAIN", "Graph", "Model", "Node", "Opaque", "ValueInfo", "captured"]
+__all__ = [
+    "INTERNAL_DOMAIN",
+    "Attributes",
+    "Graph",
+    "Model",
+    "Node",
+    "Opaque",
+    "ValueInfo",
+    "captured",
+]
 
 
 #: The domain of nodes that passes put into a graph. Their operators trust what the passes have
@@ -42,18 +51,21 @@ class Opaque:
     kind: str
 
 
+#: Attribute values by name: int, float, str, ndarray, Graph, a list of one of these, or Opaque
+Attributes: TypeAlias = dict[str, Any]
+
+
 @dataclass(slots=True)
 class Node:
     """One application of an operator. An input or output named ``""`` is absent.
 
-    Attribute values are int, float, str, ndarray, Graph, a list of one of these, or Opaque.
     ``domain`` is "" for ONNX's own operators (never "ai.onnx").
     """
 
     op_type: str
     inputs: list[str]
     outputs: list[str]
-    attributes: dict[str, Any] = field(default_factory=dict)
+    attributes: Attributes = field(default_factory=dict)
     name: str = ""
     domain: str = ""
 

@@ -17,11 +17,12 @@ from vledge.graph.native.lowering import Lowered, Site, is_lowered
 from vledge.graph.native.types import infer
 from vledge.graph.passes.program import Program, captured
 from vledge.graph.prepared import Prepared
+from vledge.graph.values import Value
 from vledge.model.definition import Graph, Node, ValueInfo
 
 __all__ = ["Emitted", "emit"]
 
-_Compile = Callable[[Graph], Callable[..., list[Any]]]
+_Compile = Callable[[Graph], Callable[..., list[Value]]]
 
 
 class Emitted:
@@ -82,9 +83,9 @@ class _StandIn:
         wanted = dict.fromkeys(name for name in inputs if name and name not in constants)
         self._names = list(wanted)
         self._places = [list(inputs).index(name) for name in self._names]
-        self._run: Callable[..., list[Any]] | None = None
+        self._run: Callable[..., list[Value]] | None = None
 
-    def __call__(self, *values: Any) -> list[Any]:
+    def __call__(self, *values: Value) -> list[Value]:
         if self._run is None:
             made = {name for node in self._nodes for name in node.outputs if name}
             graph = Graph(

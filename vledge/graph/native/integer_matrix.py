@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -42,7 +42,7 @@ class IntegerMatrix:
         zero += _shift(w, way)
         bits = [int(zero.any()), 2 * (scale is not None), 4 * (bias is not None)]
         self.ints: list[int] = [isa.WAYS.index(way), depth, columns, sum(bits)]
-        self.objects: list[Any] = [aligned_copy(packed), _vectors(sums, lanes), *extras]
+        self.objects: list[object] = [aligned_copy(packed), _vectors(sums, lanes), *extras]
         if bits[0]:
             self.objects.append(_vectors(zero, lanes))
         for parameter in (scale, bias):

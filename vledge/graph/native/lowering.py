@@ -40,7 +40,7 @@ class Lowered:
     handler: str
     ints: Sequence[int] = ()
     floats: Sequence[float] = ()
-    objects: Sequence[Any] = ()
+    objects: Sequence[object] = ()
     inputs: Sequence[str] | None = None
     outputs: Sequence[str] | None = None
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Final
 
 from vledge._ext.convolution import Convolution
 from vledge.model.definition import Node
@@ -28,7 +28,10 @@ _KINDS_OF: Final = {
 
 
 def operations(
-    nodes: Sequence[Node], objects: Sequence[Any], inputs: Sequence[Shape], outputs: Sequence[Shape]
+    nodes: Sequence[Node],
+    objects: Sequence[object],
+    inputs: Sequence[Shape],
+    outputs: Sequence[Shape],
 ) -> int:
     """Of an instruction that is these nodes, by what it keeps and the shapes it met; 0 if none."""
     for node in nodes:
@@ -41,7 +44,7 @@ def operations(
 def _convolution(
     node: Node,
     nodes: Sequence[Node],
-    objects: Sequence[Any],
+    objects: Sequence[object],
     inputs: Sequence[Shape],
     outputs: Sequence[Shape],
 ) -> int:
@@ -68,7 +71,7 @@ def _convolution(
 def _product(
     node: Node,
     nodes: Sequence[Node],
-    objects: Sequence[Any],
+    objects: Sequence[object],
     inputs: Sequence[Shape],
     outputs: Sequence[Shape],
 ) -> int:
@@ -82,7 +85,7 @@ def _product(
 def _contraction(
     node: Node,
     nodes: Sequence[Node],
-    objects: Sequence[Any],
+    objects: Sequence[object],
     inputs: Sequence[Shape],
     outputs: Sequence[Shape],
 ) -> int:
@@ -102,7 +105,7 @@ def _contraction(
 def _recurrence(
     node: Node,
     nodes: Sequence[Node],
-    objects: Sequence[Any],
+    objects: Sequence[object],
     inputs: Sequence[Shape],
     outputs: Sequence[Shape],
 ) -> int:

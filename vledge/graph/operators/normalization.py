@@ -6,7 +6,6 @@ Means and variances of float16 are computed in single precision, as ``stash_type
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -50,7 +49,7 @@ def _by_channel(parameter: np.ndarray, rank: int) -> np.ndarray:
 @prepared_operator("BatchNormalization", since=7, until=8)
 def batch_normalization_7(
     context: Context, *, epsilon: float = 1e-5, momentum: float = 0.9, spatial: int = 1
-) -> Callable[..., Any]:
+) -> Callable[..., np.ndarray | tuple[np.ndarray, ...]]:
     if spatial != 1:
         raise UnsupportedError("spatial=0 is not supported")
     return _batch_normalization(context, epsilon, momentum, 0)
@@ -59,20 +58,20 @@ def batch_normalization_7(
 @prepared_operator("BatchNormalization", since=9, until=13)
 def batch_normalization_9(
     context: Context, *, epsilon: float = 1e-5, momentum: float = 0.9
-) -> Callable[..., Any]:
+) -> Callable[..., np.ndarray | tuple[np.ndarray, ...]]:
     return _batch_normalization(context, epsilon, momentum, 0)
 
 
 @prepared_operator("BatchNormalization", since=14)
 def batch_normalization(
     context: Context, *, epsilon: float = 1e-5, momentum: float = 0.9, training_mode: int = 0
-) -> Callable[..., Any]:
+) -> Callable[..., np.ndarray | tuple[np.ndarray, ...]]:
     return _batch_normalization(context, epsilon, momentum, training_mode)
 
 
 def _batch_normalization(
     context: Context, epsilon: float, momentum: float, training_mode: int
-) -> Callable[..., Any]:
+) -> Callable[..., np.ndarray | tuple[np.ndarray, ...]]:
     if context.outputs_wanted > 1 and not training_mode:
         raise UnsupportedError("the statistics of training are not supported, only the output Y")
 
@@ -93,7 +92,7 @@ def _batch_normalization(
 
     typed: dict[tuple[int, np.dtype], tuple[np.ndarray, np.ndarray]] = {}
 
-    def run(x: np.ndarray, *parameters: np.ndarray) -> Any:
+    def run(x: np.ndarray, *parameters: np.ndarray) -> np.ndarray | tuple[np.ndarray, ...]:
         if training_mode:
             return _trained(x, *parameters, epsilon=epsilon, momentum=momentum)
         shaped = typed.get((x.ndim, x.dtype))

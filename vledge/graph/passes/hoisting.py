@@ -11,7 +11,7 @@ the sizes that steps would have given them, not those that the body declares.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from vledge.graph.passes.stacking import Stacking
 from vledge.graph.passes.stacks import Stacked
 from vledge.graph.passes.trips import Counters, Front, trip_count
 from vledge.graph.passes.zeros import zeros_of
-from vledge.model.definition import Graph, Node, ValueInfo
+from vledge.model.definition import Attributes, Graph, Node, ValueInfo
 
 __all__ = ["hoist_steps"]
 
@@ -243,7 +243,7 @@ class _Hoister:
         if parts.is_loop:
             iteration = parts.lead_states[0].name
             return Node("Gather", [stacked, iteration], [name], {"axis": 0})
-        attributes: dict[str, Any] = parts.node.attributes
+        attributes: Attributes = parts.node.attributes
         attributes["num_scan_inputs"] += 1
         for key in ("scan_input_axes", "scan_input_directions"):
             if attributes.get(key):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -17,7 +16,7 @@ from vledge.graph.passes.program import Program, captured
 from vledge.graph.passes.selects import Select, selects_of
 from vledge.graph.passes.stacks import Stacked
 from vledge.graph.passes.trips import Front
-from vledge.model.definition import Node
+from vledge.model.definition import Attributes, Node
 from vledge.recurrent.cells import KINDS, OPERATORS, in_order
 
 __all__ = ["Layer", "layer_node", "layer_of"]
@@ -85,7 +84,7 @@ def layer_node(
     weights = {"W": ordered("weight_ih"), "R": ordered("weight_hh"), "B": biases}
     base = cell.outputs[0]
     given = [front.constant(array, f"{base}.{key}") for key, array in weights.items()]
-    own: dict[str, Any] = {"hidden_size": size}
+    own: Attributes = {"hidden_size": size}
     if kind == "GRU":
         own["linear_before_reset"] = int(not attributes.get("reset_before", 0))
     if kind == "RNN":
@@ -107,7 +106,7 @@ def layer_of(
     cell: Node,
     stacks: Mapping[str, Stacked],
     ranks: Mapping[str, int],
-    dtypes: Mapping[str, Any],
+    dtypes: Mapping[str, np.dtype],
     zeros: set[str],
     others: list[Layer],
 ) -> Layer | None:
@@ -125,7 +124,7 @@ class _Search:
         cell: Node,
         stacks: Mapping[str, Stacked],
         ranks: Mapping[str, int],
-        dtypes: Mapping[str, Any],
+        dtypes: Mapping[str, np.dtype],
         zeros: set[str],
         others: list[Layer],
     ) -> None:

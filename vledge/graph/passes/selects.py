@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -32,7 +31,7 @@ class _Reader:
         self,
         makers: Mapping[str, Node],
         constants: Mapping[str, np.ndarray],
-        dtypes: Mapping[str, Any],
+        dtypes: Mapping[str, np.dtype],
     ) -> None:
         self.makers, self.constants, self.dtypes = makers, constants, dtypes
 
@@ -94,7 +93,7 @@ def selects_of(
     name: str,
     makers: Mapping[str, Node],
     constants: Mapping[str, np.ndarray],
-    dtypes: Mapping[str, Any],
+    dtypes: Mapping[str, np.dtype],
 ) -> list[Select]:
     """The ways to read a value as a choice by a mask."""
     return list(_Reader(makers, constants, dtypes).selects(name))

@@ -6,15 +6,13 @@ a layer like a loop of any other cell. Elsewhere such a node stays: it is as qui
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from vledge.graph.passes.carried import LoopParts, replace_values
 from vledge.graph.passes.program import Program
 from vledge.graph.passes.ranks import ranks_of
 from vledge.graph.passes.trips import Front
-from vledge.model.definition import Graph, Node
+from vledge.model.definition import Attributes, Graph, Node
 from vledge.recurrent.cells import KINDS, OPERATORS, in_order
 
 __all__ = ["recognize_single_steps"]
@@ -187,7 +185,7 @@ class _Finder:
             axes = None if known is None else known.ravel().tolist()
         return None if axes is None else sorted(axes)
 
-    def weights(self, node: Node, inputs: list[str]) -> dict[str, Any] | None:
+    def weights(self, node: Node, inputs: list[str]) -> Attributes | None:
         """The node's weights in the cell's way, if they are known and fit."""
         gates = len(KINDS[node.op_type].gates)
         arrays = [self.program.constants.get(name) for name in inputs[1:3]]
@@ -211,7 +209,7 @@ class _Finder:
             return in_order(node.op_type, array, "ONNX", "PyTorch")
 
         half = gates * size
-        attributes: dict[str, Any] = {
+        attributes: Attributes = {
             "weight_ih": ordered(w[0]),
             "weight_hh": ordered(r[0]),
             "bias_ih": ordered(bias[0, :half]),

@@ -91,7 +91,7 @@ class Counters:
         program: Program,
         parts: LoopParts,
         ranks: Mapping[str, int],
-        dtypes: Mapping[str, Any],
+        dtypes: Mapping[str, np.dtype],
     ) -> None:
         self.constants = program.constants
         self.ranks, self.dtypes = ranks, dtypes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -150,7 +150,7 @@ def qlinear_conv(site: Site) -> Lowered | None:
 
 def _convolution(
     site: Site, scale: np.ndarray | None, bias: np.ndarray | None
-) -> tuple[list[int], list[Any]] | None:
+) -> tuple[list[int], list[object]] | None:
     """The handlers' integers and objects."""
     weights = _weights(site)
     if weights is None:
@@ -176,7 +176,7 @@ def _convolution(
     zeros = np.zeros(channels, w.dtype)
     if zero_point is not None:
         zeros[:] = zero_point.reshape(-1)
-    objects: list[Any] = []
+    objects: list[object] = []
     for part in np.split(np.arange(channels), groups // merged):
         own = [p if p is None or p.size == 1 else p[part] for p in parameters]
         matrix = IntegerMatrix(_by_tap(w[part], zeros[part], merged), zeros[part], *own)
@@ -230,7 +230,7 @@ def quantised_lstm(site: Site) -> Lowered | None:
     if not _fits(max(node.weights.input_size, size)) or not size:
         return None
     ints = [node.layout, int(node.empty_state == "zero"), size, len(directions)]
-    objects: list[Any] = []
+    objects: list[object] = []
     for direction in directions:
         ints.append(int(direction.reverse))
         for matrix, bias in (

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from vledge._ext.product import Product
@@ -54,7 +52,7 @@ def _known(site: Site) -> Product | None:
     return product if product is not None and product.dtype == np.float32 else None
 
 
-def _arrays(product: Product) -> list[Any]:
+def _arrays(product: Product) -> list[np.ndarray]:
     return (
         [product.packed] if product.bias_vectors is None else [product.packed, product.bias_vectors]
     )
