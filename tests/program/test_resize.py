@@ -44,7 +44,7 @@ def test_modes(mode, coordinates, seed):
     run_both("Resize", arrays, attributes)
 
 
-@pytest.mark.parametrize("op_type, opset", [("Resize", 10), ("Upsample", 9)])
+@pytest.mark.parametrize(("op_type", "opset"), [("Resize", 10), ("Upsample", 9)])
 @pytest.mark.parametrize("mode", ["nearest", "linear"])
 def test_before_operator_set_11(op_type, opset, mode):
     rng = np.random.default_rng(2)
