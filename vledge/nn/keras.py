@@ -6,8 +6,8 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vledge.formats.keras_recurrent import ARGUMENTS, layer_weights
-from vledge.formats.keras_stack import BothWays, LayerWeights
+from vledge.formats.keras.recurrent import ARGUMENTS, layer_weights
+from vledge.formats.keras.stack import BothWays, LayerWeights
 from vledge.nn.recurrent import GRU, LSTM, RNN
 from vledge.nn.recurrent_parts import Bidirectional, RecurrentStack
 

@@ -1,0 +1,261 @@
+"""Recurrent layers out of a Keras file, with all that `vledge.nn` must know to be them.
+
+What the file's own description says holds; where it has none, what one beside it says; then what
+the caller says. What nobody says is taken to be Keras' default, and a warning names it.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from itertools import zip_longest
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vledge.errors import FormatError, UnsupportedError
+from vledge.formats.keras.arguments import ARGUMENTS, Told, told
+from vledge.formats.keras.beside import neighbours
+from vledge.formats.keras.config import descriptions, version_of
+from vledge.formats.keras.file import KerasModel, read_config, read_model
+from vledge.formats.keras.layers import Cell, Layer, layers
+from vledge.formats.keras.stack import BothWays, LayerWeights, are_one, check_sizes, levels
+
+__all__ = ["ARGUMENTS", "RecurrentSummary", "layer_weights", "recurrent_layers"]
+
+Config = str | os.PathLike[str] | Mapping[str, Any]
+
+
+def layer_weights(
+    path: str | os.PathLike[str],
+    kind: str | None,
+    layer: str | Sequence[str] | None,
+    said: Mapping[str, Any],
+    config: Config | None = None,
+) -> list[LayerWeights | BothWays]:
+    """torch's weights of a layer, or of several one upon another, with the arguments of each.
+
+    ``kind`` is LSTM, GRU or RNN, or None for any. ``layer`` is a layer's name, a list of them from
+    the first layer to the last, or None for the only one of this kind. ``said`` are some of
+    ``ARGUMENTS``; ``config`` is the model's description, or a file that has one. The arguments of
+    the result are activation, recurrent_activation and reset_after, as far as the kind has them,
+    and time_major. One layer of torch's where that can be all of it, else one a layer or cell.
+    """
+    file = os.fspath(path)
+    try:
+        found, version, notes = _read(path, config)
+        chosen = _chosen(found, kind, layer)
+        if config is not None and (lost := [one for one in chosen if one.description is None]):
+            raise FormatError(f"config does not describe {_listed(lost)}")
+        result, assumed = levels(chosen, said, version)
+    except (FormatError, UnsupportedError) as error:
+        raise type(error)(f"{file}: {error}") from None
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from None
+    if assumed:
+        names = ", ".join(repr(one.name) for one in chosen)
+        notes.append(
+            f"weights alone do not tell the arguments of {names}, taken are {', '.join(assumed)}. "
+            "Say what you know, or config=, the model's JSON or .keras file"
+        )
+    if notes:
+        warnings.warn(f"{file}: {'; '.join(notes)}", stacklevel=4)
+    return result
+
+
+class RecurrentSummary(NamedTuple):
+    """A recurrent layer of a Keras file."""
+
+    kind: str | None  #: LSTM, GRU or RNN; None for what is none of these, or a stack of several
+    name: str
+    path: str  #: its group in the file, another name for it
+    class_name: str
+    input_size: int
+    hidden_size: list[int]  #: units, from the first of a stack of cells to the last
+    backward_size: list[int]  #: the same of the direction that runs backwards, if there is one
+    bidirectional: bool
+    bias: bool
+    nbytes: int
+    arguments: Told | None  #: None where the file, or a config beside it, does not tell them
+    refused: str  #: why `from_keras` refuses it, or ""
+    cells: list[str]  #: the cells' kinds, where they differ
+    loads_as: str  #: the class of `vledge.nn` that `from_keras` makes of it, "" where it refuses
+
+
+def recurrent_layers(path: str | os.PathLike[str]) -> list[RecurrentSummary]:
+    """The recurrent layers of a file, those that no layer here can be among them."""
+    try:
+        found, version, _ = _read(path, None)
+        return [_summary(layer, version) for layer in found]
+    except (FormatError, UnsupportedError) as error:
+        raise type(error)(f"{os.fspath(path)}: {error}") from None
+
+
+def _summary(layer: Layer, version: str | None) -> RecurrentSummary:
+    stack, kinds = layer.cells["forward"], layer.kinds()
+    every = [kind for way in kinds.values() for kind in way]
+    arguments: dict[str, list[Told]] = {}
+    refused = layer.problem
+    if not refused and None in every:
+        refused = f"no LSTM, GRU or SimpleRNN, it has {layer.shapes()}"
+    try:
+        if not refused and layer.description is not None:
+            arguments, _ = told(layer, {}, version)
+        if not refused:
+            check_sizes(layer)
+    except (FormatError, UnsupportedError, ValueError) as error:
+        refused = str(error).removeprefix(f"layer {layer.name!r} ({layer.class_name}): ")
+    kernel, bias = stack[0].arrays.get("kernel", np.empty(0)), "bias" in stack[0].arrays
+    nbytes = sum(
+        array.nbytes for cells in layer.cells.values() for c in cells for array in c.arrays.values()
+    )
+    return RecurrentSummary(
+        kind=layer.kind(),
+        name=layer.name,
+        path=layer.path,
+        class_name=layer.class_name,
+        # a ConvLSTM's channels stand last but one, too
+        input_size=kernel.shape[-2] if kernel.ndim > 1 else 0,
+        hidden_size=_units(stack),
+        backward_size=_units(layer.cells.get("backward", [])),
+        bidirectional=len(layer.cells) == 2,
+        bias=bias,
+        nbytes=nbytes,
+        arguments=arguments["forward"][0] if arguments else None,
+        refused=refused,
+        cells=[str(kind) for kind in every] if len({*every} - {None}) > 1 else [],
+        loads_as="" if refused else _loads_as(layer, arguments),
+    )
+
+
+def _units(stack: list[Cell]) -> list[int]:
+    recurrent = [cell.arrays["recurrent_kernel"] for cell in stack]
+    return [array.shape[-2] for array in recurrent if array.ndim > 1]
+
+
+def _loads_as(layer: Layer, arguments: Mapping[str, Sequence[Told]]) -> str:
+    kind = layer.kind()
+    forms = {
+        way: list(zip_longest(layer.kinds()[way], _units(cells), arguments.get(way, ())))
+        for way, cells in layer.cells.items()
+    }
+    if kind is not None and are_one([forms]):
+        return kind
+    return "Bidirectional" if len(layer.cells) == 2 else "RecurrentStack"
+
+
+# ---- the model's description
+
+
+def _read(
+    path: str | os.PathLike[str], config: Config | None
+) -> tuple[list[Layer], str | None, list[str]]:
+    """The recurrent layers, the Keras that they are of, and what a caller should know of it."""
+    model = read_model(path)
+    if config is not None:
+        if isinstance(config, Mapping):
+            return *_described(model, config, None), []
+        try:
+            return *_described(model, *read_config(config)), []
+        except FormatError as error:
+            raise FormatError(f"config {os.fspath(config)!r}: {error}") from None
+    if model.config is not None:
+        return *_described(model, model.config, model.version), []
+    return _beside(path, model)
+
+
+def _described(
+    model: KerasModel, config: Mapping[str, Any], version: str | None
+) -> tuple[list[Layer], str | None]:
+    version = version or version_of(config) or model.version
+    return layers(model, descriptions(config)), version
+
+
+def _beside(
+    path: str | os.PathLike[str], model: KerasModel
+) -> tuple[list[Layer], str | None, list[str]]:
+    """By the description beside the file that fits it: the one of its name, or the only one."""
+    alone = layers(model, [])
+    fitting = []
+    for neighbour in neighbours(path):
+        try:
+            found, version = _described(model, neighbour.config, neighbour.version)
+        except (FormatError, UnsupportedError):
+            continue
+        if found and all(layer.fits() for layer in found):
+            fitting.append((neighbour, found, version))
+    own = [entry for entry in fitting if entry[0].belongs] or fitting
+    if len(own) == 1:
+        neighbour, found, version = own[0]
+        note = f"the layers' arguments are those of {neighbour.name} beside it"
+        return found, version, [] if neighbour.belongs else [note]
+    names = " and ".join(neighbour.name for neighbour, _, _ in own)
+    return alone, model.version, [f"{names} beside it may both be its config"] if own else []
+
+
+# ---- which layers are meant
+
+
+def _chosen(
+    found: list[Layer], kind: str | None, wanted: str | Sequence[str] | None
+) -> list[Layer]:
+    if wanted is None:
+        fitting = [layer for layer in found if _is_of(layer, kind)]
+        if len(fitting) != 1:
+            of_kind = f"layers of kind {kind}" if kind else "recurrent layers"
+            raise ValueError(
+                f"the file has {len(fitting)} {of_kind}: name one of its recurrent layers, "
+                f"{_listed(found)}"
+            )
+        return fitting
+    chosen = []
+    for name in [wanted] if isinstance(wanted, str) else wanted:
+        one = _by_name(found, name)
+        if one.problem:
+            raise UnsupportedError(f"layer {name!r}: {one.problem}")
+        kinds = sorted({str(of) for way in one.kinds().values() for of in way})
+        if "None" in kinds:
+            raise UnsupportedError(
+                f"layer {name!r} ({one.class_name}) is no LSTM, GRU or SimpleRNN: it has "
+                f"{one.shapes()}"
+            )
+        if kind is not None and kinds != [kind]:
+            way_out = "" if len(kinds) == 1 else "; nn.RecurrentStack.from_keras takes it"
+            raise ValueError(
+                f"layer {name!r} is of kind {' and '.join(kinds)}, not {kind}{way_out}"
+            )
+        chosen.append(one)
+    if not chosen:
+        raise ValueError(f"no layer is named; the file has {_listed(found)}")
+    return chosen
+
+
+def _is_of(layer: Layer, kind: str | None) -> bool:
+    """Whether all of its cells are of this kind, or of any of ours."""
+    kinds = {of for way in layer.kinds().values() for of in way}
+    return kinds == {kind} if kind else bool(kinds) and None not in kinds
+
+
+def _by_name(found: list[Layer], name: str) -> Layer:
+    """By its path or its own name, else by the name of what it is in; or a cell of a stack."""
+    cells = [cell for layer in found for cell in layer.by_cells()]
+    for matching in (
+        [layer for layer in [*found, *cells] if layer.path == name],
+        [layer for layer in found if layer.name == name],
+        [layer for layer in found if name in layer.around],
+        [cell for cell in cells if cell.name == name],
+    ):
+        if len(matching) == 1:
+            return matching[0]
+        if matching:
+            raise ValueError(
+                f"the file has more than one recurrent layer named {name!r}, {_listed(matching)}: "
+                "name one by its path"
+            )
+    raise ValueError(f"the file has no recurrent layer named {name!r}; it has {_listed(found)}")
+
+
+def _listed(found: list[Layer]) -> str:
+    listed = [f"{layer.name!r} ({layer.class_name}, {layer.path})" for layer in found]
+    return ", ".join(listed) or "none"
