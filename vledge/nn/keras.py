@@ -13,7 +13,7 @@ from vledge.nn.recurrent_parts import Bidirectional, RecurrentStack
 
 __all__ = ["layers_from_keras"]
 
-_CLASSES = {"LSTM": LSTM, "GRU": GRU, "RNN": RNN}
+_CLASSES: dict[str, Any] = {"LSTM": LSTM, "GRU": GRU, "RNN": RNN}
 
 
 def layers_from_keras(
@@ -30,7 +30,7 @@ def layers_from_keras(
     options = dict(options)
     if "nonlinearity" in options:  # torch's word for it
         options["activation"] = options.pop("nonlinearity")
-    said = {name: options.pop(name) for name in ARGUMENTS if name in options}
+    said: dict[str, Any] = {name: options.pop(name) for name in ARGUMENTS if name in options}
     levels = layer_weights(path, kind, layer, said, config)
     return [_level(level, options) for level in levels]
 

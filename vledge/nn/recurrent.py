@@ -169,9 +169,14 @@ class RecurrentBase(Module):
             self._load_own(self._own_state())
 
     @property
+    def direction_sizes(self) -> tuple[int, ...]:
+        """Features of the output that each direction gives: one number, or two."""
+        return (self._width,) * (2 if self.bidirectional else 1)
+
+    @property
     def output_size(self) -> int:
         """Features of the output, of both directions together."""
-        return (2 if self.bidirectional else 1) * self._width
+        return sum(self.direction_sizes)
 
     @property
     def dtype(self) -> np.dtype:

@@ -56,6 +56,21 @@ class RecurrentParts(Module):
         return size
 
     @property
+    def output_size(self) -> int:
+        """Features of the output."""
+        return sum(self.direction_sizes)
+
+    @property
+    def direction_sizes(self) -> tuple[int, ...]:
+        """Features of the output that each direction gives: one number, or two."""
+        raise NotImplementedError
+
+    @property
+    def bidirectional(self) -> bool:
+        """Whether the output holds two directions."""
+        return len(self.direction_sizes) == 2
+
+    @property
     def batch_first(self) -> bool:
         """Whether inputs and outputs are ``[B, T, features]``; states never are."""
         first: bool = self._first.batch_first
@@ -89,8 +104,8 @@ class RecurrentParts(Module):
         """What ``hx=None`` stands for with so many sequences."""
         return tuple(part.zero_state(sequences) for part in self.children())
 
-    def _states(self, hx: Any) -> Sequence[Any]:
-        """One for each part; None for None."""
+    def states(self, hx: Any) -> Sequence[Any]:
+        """``hx`` as one state for each part, each None for None; TypeError if it is not that."""
         count = len(self._modules)
         if hx is None:
             return [None] * count
@@ -139,18 +154,19 @@ class RecurrentStack(RecurrentParts):
     ) -> RecurrentStack:
         """As `nn.LSTM.from_keras`, of layers and cells of any kinds; always a RecurrentStack.
 
-        There is one layer in it for each layer or cell of Keras'. Without ``layer`` the file has
-        one recurrent layer only.
+        There is one layer in it for each layer or cell of Keras', or one alone, of several
+        ``num_layers``, that can be all of them. ``layer`` may be None in a file of one recurrent
+        layer.
         """
         from vledge.nn.keras import layers_from_keras
 
         return cls(*layers_from_keras(path, None, layer, config, options))
 
     @property
-    def output_size(self) -> int:
-        """Features of the output."""
-        size: int = list(self.children())[-1].output_size
-        return size
+    def direction_sizes(self) -> tuple[int, ...]:
+        """The last layer's."""
+        sizes: tuple[int, ...] = self[-1].direction_sizes
+        return sizes
 
     def __getitem__(self, index: int | slice) -> Any:
         layers = list(self.children())
@@ -191,7 +207,7 @@ class RecurrentStack(RecurrentParts):
         As the layers do; TypeError for another number of states than there are layers.
         """
         states, last = [], len(self) - 1
-        for place, (layer, state) in enumerate(zip(self, self._states(hx), strict=True)):
+        for place, (layer, state) in enumerate(zip(self, self.states(hx), strict=True)):
             rules = semantics if place == last else _between(semantics)
             input, final = layer(
                 input,
@@ -210,7 +226,7 @@ class RecurrentStack(RecurrentParts):
         state)``. Arrays must be C-contiguous and of the layers' dtype; the state given is not
         changed. Raises ValueError where a layer runs backwards."""
         states = []
-        for layer, own in zip(self, self._states(state), strict=True):
+        for layer, own in zip(self, self.states(state), strict=True):
             x, final = layer.step(x, own)
             states.append(final)
         return x, states
@@ -232,7 +248,7 @@ class Bidirectional(RecurrentParts):
     def __init__(self, forward_layer: Any, backward_layer: Any) -> None:
         super().__init__({"forward_layer": forward_layer, "backward_layer": backward_layer})
         for name, part in self.named_children():
-            if part.backwards:  # type: ignore[attr-defined]
+            if part.backwards:
                 raise ValueError(f"Bidirectional: {name} has a direction that runs backwards")
         if forward_layer is backward_layer:
             raise ValueError("Bidirectional: both directions are one object")
@@ -244,9 +260,9 @@ class Bidirectional(RecurrentParts):
         backward_layer.turn()
 
     @property
-    def output_size(self) -> int:
-        """Features of the output."""
-        return sum(part.output_size for part in self.children())
+    def direction_sizes(self) -> tuple[int, ...]:
+        """Features that the forward direction gives, and the backward one."""
+        return tuple(part.output_size for part in self.children())
 
     def forward(
         self,
@@ -276,7 +292,7 @@ class Bidirectional(RecurrentParts):
             )
         results = [
             part(input, state, **keywords, **options)
-            for part, state in zip(self.children(), self._states(hx), strict=True)
+            for part, state in zip(self.children(), self.states(hx), strict=True)
         ]
         (ahead, *_), (back, *_) = results
         return _side_by_side(ahead, back), [state for _, state in results]

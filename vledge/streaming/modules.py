@@ -18,6 +18,7 @@ from vledge.errors import UnsupportedError
 from vledge.nn.convolution import Conv1d
 from vledge.nn.module import Module
 from vledge.nn.recurrent import RecurrentBase
+from vledge.nn.recurrent_parts import RecurrentParts
 from vledge.streaming.bidirectional import BidirectionalMachine
 from vledge.streaming.convolution import StreamingConv1d
 from vledge.streaming.layers import RecurrentMachine, StreamingRecurrent
@@ -104,7 +105,9 @@ class ModuleMachine:
 
     @property
     def frames(self) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
-        """Nothing is known but by ``forward``."""
+        """Of a layer made of layers its "x"; else nothing is known but by ``forward``."""
+        if isinstance(self._module, RecurrentParts):
+            return {"x": ((self.rows, self._module.input_size), self._module.dtype)}
         return {}
 
     @property
@@ -156,6 +159,8 @@ class ModuleMachine:
         except BaseException:
             self.set_state(before)
             raise
+        if isinstance(self._module, RecurrentParts):
+            result, _ = result  # the states are the machines'
         if not isinstance(result, np.ndarray):
             raise UnsupportedError(
                 f"{type(self._module).__name__}.forward returns a {type(result).__name__}; a "

@@ -21,6 +21,7 @@ from vledge.formats.keras.config import descriptions, version_of
 from vledge.formats.keras.file import KerasModel, read_config, read_model
 from vledge.formats.keras.layers import Cell, Layer, layers
 from vledge.formats.keras.stack import BothWays, LayerWeights, are_one, check_sizes, levels
+from vledge.formats.keras.weights import resets_after
 
 __all__ = ["ARGUMENTS", "RecurrentSummary", "layer_weights", "recurrent_layers"]
 
@@ -77,10 +78,13 @@ class RecurrentSummary(NamedTuple):
     bidirectional: bool
     bias: bool
     nbytes: int
-    arguments: Told | None  #: None where the file, or a config beside it, does not tell them
+    #: what all of its cells have; None where the file, or a config beside it, does not tell them
+    arguments: Told | None
+    own_arguments: list[Told]  #: what else each has, in the order forward, backward
     refused: str  #: why `from_keras` refuses it, or ""
-    cells: list[str]  #: the cells' kinds, where they differ
-    loads_as: str  #: the class of `vledge.nn` that `from_keras` makes of it, "" where it refuses
+    cells: list[str]  #: the cells' kinds, where they differ, in the same order
+    loads_as: str  #: the class of `vledge.nn` that its kind's `from_keras`, or RecurrentStack's,
+    #: makes of it; "" where it is refused
 
 
 def recurrent_layers(path: str | os.PathLike[str]) -> list[RecurrentSummary]:
@@ -110,6 +114,10 @@ def _summary(layer: Layer, version: str | None) -> RecurrentSummary:
     nbytes = sum(
         array.nbytes for cells in layer.cells.values() for c in cells for array in c.arrays.values()
     )
+    each = [one for way in arguments.values() for one in way]
+    common = (
+        {n: v for n, v in each[0].items() if all(v == one.get(n) for one in each)} if each else {}
+    )
     return RecurrentSummary(
         kind=layer.kind(),
         name=layer.name,
@@ -122,7 +130,10 @@ def _summary(layer: Layer, version: str | None) -> RecurrentSummary:
         bidirectional=len(layer.cells) == 2,
         bias=bias,
         nbytes=nbytes,
-        arguments=arguments["forward"][0] if arguments else None,
+        arguments=common if arguments else None,
+        own_arguments=[{n: v for n, v in one.items() if n not in common} for one in each]
+        if any(one != common for one in each)
+        else [],
         refused=refused,
         cells=[str(kind) for kind in every] if len({*every} - {None}) > 1 else [],
         loads_as="" if refused else _loads_as(layer, arguments),
@@ -136,11 +147,19 @@ def _units(stack: list[Cell]) -> list[int]:
 
 def _loads_as(layer: Layer, arguments: Mapping[str, Sequence[Told]]) -> str:
     kind = layer.kind()
+    if kind is None:
+        return "RecurrentStack"
     forms = {
-        way: list(zip_longest(layer.kinds()[way], _units(cells), arguments.get(way, ())))
+        way: list(
+            zip_longest(
+                _units(cells),
+                [kind == "GRU" and resets_after(cell) for cell in cells],
+                arguments.get(way, ()),
+            )
+        )
         for way, cells in layer.cells.items()
     }
-    if kind is not None and are_one([forms]):
+    if are_one([forms]):
         return kind
     return "Bidirectional" if len(layer.cells) == 2 else "RecurrentStack"
 
