@@ -120,3 +120,26 @@ def test_other_faults_are_not_called_so(tmp_path):
     ]
     diagnosis = found(tmp_path, good, replace(model, graph=replace(model.graph, nodes=nodes)))
     assert [finding.suspect for finding in diagnosis.findings] == ["other operator"] * 2
+
+
+def test_a_wrong_bias_is_no_normalization(tmp_path):
+    """Each channel of the result is off by a number of its own, as where a BatchNorm is missing."""
+    arrays = {"w": noise(CHANNELS, CHANNELS), "b": noise(CHANNELS)}
+    nodes = [node("MatMul", ["x", "w"], ["h"]), node("Add", ["h", "b"], ["y"])]
+    good = model_bytes(nodes, {"x": np.zeros((1, 1, 1), np.float32)}, ["y"], arrays)
+    model = read_model(good)
+    tensors = {**model.graph.initializers, "b": noise(CHANNELS)}
+    bad = replace(model, graph=replace(model.graph, initializers=tensors))
+    for without in ({}, {"prints": {}}):
+        diagnosis = found(tmp_path, good, bad, **without)
+        assert diagnosis.findings[0].suspect != "missing normalization"
+
+
+def test_numbers_below_epsilon_are_no_normalization(tmp_path):
+    x = {"x": np.zeros((1, 1, 1), np.float32)}
+    good, bad = (
+        model_bytes([node("Mul", ["x", "f"], ["y"])], x, ["y"], {"f": np.float32([factor])})
+        for factor in (1e-12, 3.7e-12)
+    )
+    diagnosis = found(tmp_path, good, read_model(bad), prints={})
+    assert diagnosis.findings[0].suspect != "missing normalization"

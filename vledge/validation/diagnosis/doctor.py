@@ -239,7 +239,16 @@ class Doctor:
         ]
         samples = [own] if len(own) == len(cases) else []
         yield from missing_normalizations(
-            Missing(node, True, place.value, runs, samples, unused, opset)
+            Missing(
+                node,
+                True,
+                place.value,
+                runs,
+                samples,
+                unused,
+                opset,
+                weighted=any(name in self.fixed for name in node.inputs),
+            )
         )
 
     def _wrong(self, place: Place, number: int, values: Arrays) -> bool:

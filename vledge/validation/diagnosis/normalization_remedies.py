@@ -37,6 +37,7 @@ class Missing:
     samples: Sequence[Sequence[Sample]]  #: what it may have become, each in the same runs
     unused: Mapping[str, np.ndarray]  #: weights that nothing in the model uses
     opset: int
+    weighted: bool = False  #: whether the node has constants among its inputs
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,13 @@ class _Form:
         x = x - x.mean(self.axes, keepdims=True) if self.centred else x
         return x / np.sqrt((x**2).mean(self.axes, keepdims=True) + self.epsilon)
 
+    def is_linear(self, runs: Sequence[np.ndarray]) -> bool:
+        """Whether epsilon outweighs the runs, so that the form is a factor and no more."""
+        return bool(self.axes) and all(
+            (run.astype(np.float64) ** 2).mean(self.axes).max(initial=0) < self.epsilon
+            for run in runs
+        )
+
     @property
     def words(self) -> str:
         if not self.axes:
@@ -69,6 +77,10 @@ def missing_normalizations(missing: Missing) -> Iterator[Variant]:
     if example.dtype.kind != "f" or not 2 <= example.ndim <= 5:
         return
     for form in _forms(example.ndim):
+        if missing.behind and not form.axes and missing.weighted:
+            continue  # any mistake in the node's own weights of a channel looks like that
+        if form.is_linear(missing.runs):
+            continue
         size = example.shape[form.channels]
         if form.axes:
             known = [a.reshape(-1) for a in missing.unused.values() if a.size == size]
