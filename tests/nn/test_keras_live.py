@@ -127,6 +127,22 @@ def test_inspection_says_what_unequal_layers_become(zoo, capsys):
                 assert type(layer).__name__ == one.loads_as
 
 
+def test_commands_run_unequal_layers(zoo, tmp_path, capsys):
+    folder, expected = zoo
+    path, x = str(folder / "unequal.keras"), expected["x"][0]
+    np.save(tmp_path / "x.npy", x)
+    out = str(tmp_path / "y.npz")
+    command = ["many", path, str(tmp_path / "x.npy"), "--output", out, "--last", "--layer"]
+    assert main([*command, "sides"]) == 0  # the backward direction's last step is step 0
+    want = expected["unequal.sides"][0]
+    want = np.concatenate([want[-1, :4], want[0, 4:]])
+    np.testing.assert_allclose(np.load(out)["x"], want, rtol=0, atol=2e-6)
+    np.savetxt(tmp_path / "x.csv", x, delimiter=",")
+    assert main(["stream", path, "--prefix", "mixed", "--input", str(tmp_path / "x.csv")]) == 0
+    got = np.loadtxt(capsys.readouterr().out.splitlines()[-len(x) :], delimiter=",")
+    np.testing.assert_allclose(got, expected["unequal.mixed"][0], rtol=0, atol=2e-6)
+
+
 @pytest.mark.parametrize("name", ACTIVATIONS)
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("file", ["{}.keras", "{}.h5", "alone/{}.weights.h5"])
