@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 
 from vledge.graph.values import Result
+from vledge.out_arrays import misfit, shared
 
 __all__ = ["places_of", "write_outputs"]
 
@@ -18,7 +19,7 @@ def places_of(
 ) -> list[np.ndarray | None]:
     """Where each output is to be written, None where in a new array."""
     if not output_names and type(out) is list and len(out) == len(outputs):
-        return _different(out)
+        return _different(outputs, out)
     names = list(output_names or outputs)
     if isinstance(out, np.ndarray) or not isinstance(out, (Sequence, Mapping)):
         raise TypeError(
@@ -36,7 +37,7 @@ def places_of(
     for name in named:
         if name not in names or name not in outputs:
             raise ValueError(f"no output named {name!r}: there are {names}")
-    return _different([named.get(name) for name in outputs])
+    return _different(outputs, [named.get(name) for name in outputs])
 
 
 def write_outputs(
@@ -55,17 +56,12 @@ def write_outputs(
         if given is None or given is result:
             continue
         left.append((place, given))
-        if not isinstance(result, np.ndarray):
+        if isinstance(result, np.ndarray):
+            wanted = {f"out for {name!r}": (result.dtype, result.shape)}
+            problem = misfit(wanted, {f"out for {name!r}": given})
+            problems += [problem] if problem else []
+        else:
             problems.append(f"output {name!r} is no array, and cannot be written to out")
-        elif not isinstance(given, np.ndarray):
-            problems.append(f"out for {name!r} is a {type(given).__name__}, expected an array")
-        elif given.shape != result.shape or given.dtype != result.dtype:
-            problems.append(
-                f"out for {name!r} is {given.dtype} {list(given.shape)}, expected an array of "
-                f"{result.dtype} {list(result.shape)}"
-            )
-        elif not given.flags.writeable:
-            problems.append(f"out for {name!r} is read-only")
     if problems:
         raise ValueError("; ".join(problems))
     for place, given in left:
@@ -73,9 +69,8 @@ def write_outputs(
         results[place] = given
 
 
-def _different(outs: list[np.ndarray | None]) -> list[np.ndarray | None]:
-    """Arrays for several outputs, none of which is another one's."""
-    given = [id(array) for array in outs if array is not None]
-    if len(set(given)) < len(given):
-        raise ValueError("out has one array for two outputs")
+def _different(outputs: Collection[str], outs: list[np.ndarray | None]) -> list[np.ndarray | None]:
+    """Arrays for several outputs, of which no two share memory."""
+    if len(outs) > 1 and (problems := shared(dict(zip(outputs, outs, strict=True)))):
+        raise ValueError(f"out: {'; '.join(problems)}")
     return outs

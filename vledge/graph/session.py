@@ -10,6 +10,7 @@ import threading
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from copy import deepcopy
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -189,8 +190,8 @@ class InferenceSession(OnnxruntimeHabits):
             padded.
         options : the strategy's own, for example ``rows=32`` or ``memory_limit=64_000_000``
 
-        Returns an array for each output; a list of arrays for a sequence, None for an optional
-        value that is absent.
+        Returns an array for each output, a new one for a name that is given twice; a list of arrays
+        for a sequence, None for an optional value that is absent.
 
         Raises ValueError for an input that is missing, unknown or not as declared, for an ``out``
         of another shape or dtype, for a strategy that is unknown or has no node to run, and, naming
@@ -214,6 +215,8 @@ class InferenceSession(OnnxruntimeHabits):
             if unknown:
                 raise ValueError(f"no output named {unknown[0]!r}: there are {list(self._outputs)}")
             results = [results[self._outputs[name]] for name in output_names]
+            if len(set(output_names)) < len(output_names):
+                return _independent(results)
         return results
 
     def _results(
@@ -385,3 +388,14 @@ class InferenceSession(OnnxruntimeHabits):
             return Plan(self._model, self._options, self._fallback, variable, self._where)
         except (FormatError, UnsupportedError) as error:
             raise type(error)(f"{self._where}{error}") from error.__cause__
+
+
+def _independent(results: list[Any]) -> list[Any]:
+    """Results of which some are one object, as objects of their own."""
+    known: set[int] = set()
+    made = []
+    for result in results:
+        again = id(result) in known
+        known.add(id(result))
+        made.append(deepcopy(result) if again else result)
+    return made

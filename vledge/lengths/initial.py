@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, MutableMapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Hashable, Iterator, Mapping, MutableMapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from vledge.array_like import array_of
 from vledge.recurrent.shape import LayerShape
-from vledge.recurrent.states import arrays_of, checked, like
+from vledge.recurrent.states import arrays_of, checked, like, take
 
 __all__ = ["initial_state", "keep_states"]
 
 
+class HasParts(Protocol):
+    """A layer of `vledge.nn` that is made of layers: its state has one of each."""
+
+    def children(self) -> Iterator[Any]:
+        """The layers."""
+
+    def states(self, hx: Any) -> Sequence[Any]:
+        """A state for each of them."""
+
+
+@runtime_checkable
 class HasShape(Protocol):
     """A recurrent layer of `vledge.nn`, its weights loaded or not, or a Stack."""
 
@@ -23,7 +34,7 @@ class HasShape(Protocol):
 
 
 def initial_state(
-    layer: HasShape,
+    layer: HasShape | HasParts,
     sequences: int | None = None,
     given: Any = None,
     *,
@@ -37,7 +48,8 @@ def initial_state(
 
     Parameters
     ----------
-    layer : the recurrent layer that begins with it
+    layer : the recurrent layer that begins with it, or a RecurrentStack or Bidirectional, whose
+            state, and every state that is given, is a list of one for each of its layers
     sequences : int
         B; not needed where ``lengths`` or ``ids`` tell.
     given : ``hx``
@@ -69,6 +81,8 @@ def initial_state(
     array([[[0., 0., 0., 0.],
             [1., 2., 3., 4.]]], dtype=float32)
     """
+    if not isinstance(layer, HasShape):
+        return _of_parts(layer, sequences, given, learned, from_length, lengths, ids, carried)
     sources = {
         "given": given is not None,
         "learned": learned is not None,
@@ -105,18 +119,54 @@ def initial_state(
     return state
 
 
+def _of_parts(
+    layer: HasParts,
+    sequences: int | None,
+    given: Any,
+    learned: Any,
+    from_length: Callable[[int], Any] | None,
+    lengths: Any,
+    ids: Sequence[Hashable] | None,
+    carried: Mapping[Hashable, Any] | None,
+) -> list[Any]:
+    """A state for each part, out of what has one for each."""
+    rows = None if from_length is None else {n: from_length(n) for n in map(int, lengths)}
+
+    def own(state: Any, place: int) -> Any:
+        return layer.states(state)[place]
+
+    def of_length(place: int) -> Callable[[int], Any] | None:
+        return None if rows is None else lambda length: own(rows[length], place)
+
+    return [
+        initial_state(
+            part,
+            sequences,
+            own(given, place),
+            learned=own(learned, place),
+            from_length=of_length(place),
+            lengths=lengths,
+            ids=ids,
+            carried=carried and {name: own(state, place) for name, state in carried.items()},
+        )
+        for place, part in enumerate(layer.children())
+    ]
+
+
 def keep_states(carried: MutableMapping[Hashable, Any], ids: Sequence[Hashable], hx: Any) -> None:
     """Put each stream's final state into the mapping, for :func:`initial_state` to begin with.
 
     ``hx`` is what the layer has returned, ``ids`` one hashable for each of its sequences. Raises
     ValueError for another number of ids, or one given twice.
     """
-    arrays = arrays_of(hx)
-    if len(ids) != arrays[0].shape[1]:
-        raise ValueError(f"{len(ids)} ids for the states of {arrays[0].shape[1]} sequences")
+    first = hx
+    while isinstance(first, (tuple, list)):
+        first = first[0]
+    if len(ids) != first.shape[1]:
+        raise ValueError(f"{len(ids)} ids for the states of {first.shape[1]} sequences")
     _refuse_repeated(ids)
     for b, stream in enumerate(ids):
-        carried[stream] = like(hx, [array[:, b].copy() for array in arrays])
+        carried[stream] = take(hx, b)
 
 
 def _numbers(given: Any, name: str) -> np.ndarray:

@@ -23,7 +23,7 @@ from vledge.lengths.work import Case, Overhead, Work, by_sequences, step_nbytes
 from vledge.packing import PackedSequence
 from vledge.recurrent.shape import LayerShape
 from vledge.recurrent.stack import Stack
-from vledge.recurrent.states import arrays_of, like, put, side_by_side, take
+from vledge.recurrent.states import mapped, put, side_by_side, take
 
 __all__ = ["DEFAULT_LANES", "LANES", "Finished", "checked_sequence", "rounds", "run_lanes"]
 
@@ -91,15 +91,12 @@ class _Rows:
         if state is not None:
             self._write(rows, state)
         elif self.state is not None:
-            for array in arrays_of(self.state):
-                array[:, rows] = 0
+            put(self.state, rows, mapped(np.zeros_like, take(self.state, rows)))
 
     def _write(self, rows: Any, state: Any) -> None:
         if self.state is None:
             count = len(self.places)
-            shapes = [(a.shape[0], count, a.shape[2]) for a in arrays_of(state)]
-            dtype = arrays_of(state)[0].dtype
-            self.state = like(state, [np.zeros(shape, dtype) for shape in shapes])
+            self.state = mapped(lambda a: np.zeros((a.shape[0], count, a.shape[2]), a.dtype), state)
         put(self.state, rows, state)
 
     def run(self, model: Model, most: int) -> Round:
@@ -156,7 +153,7 @@ def run_lanes(
     for places, outputs, state in run_rounds(model, sequences, lanes, initial):
         while outputs:  # an output that nobody keeps makes room before the next round
             last = len(outputs) - 1
-            own = like(state, [array[:, last : last + 1] for array in arrays_of(state)])
+            own = take(state, slice(last, last + 1))
             yield Finished(places[last], outputs.pop(), own)
 
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from vledge.nn.normalization import BatchNorm1d, LayerNorm
     from vledge.nn.recurrent.cells import GRUCell, LSTMCell, RNNCell
     from vledge.nn.recurrent.indrnn import IndRNN
+    from vledge.nn.recurrent.parts import Bidirectional, RecurrentStack
 
 __all__ = [
     "ELU",
@@ -41,6 +42,7 @@ __all__ = [
     "LSTM",
     "RNN",
     "BatchNorm1d",
+    "Bidirectional",
     "Conv1d",
     "Dropout",
     "Embedding",
@@ -65,6 +67,7 @@ __all__ = [
     "ReLU",
     "ReLU6",
     "RecurrentLayer",
+    "RecurrentStack",
     "Sequential",
     "SiLU",
     "Sigmoid",
@@ -84,6 +87,7 @@ _ELSEWHERE = {
     "recurrent.indrnn": ("IndRNN",),
     "linear": ("Identity", "Linear"),
     "normalization": ("BatchNorm1d", "LayerNorm"),
+    "recurrent.parts": ("Bidirectional", "RecurrentStack"),
 }
 
 

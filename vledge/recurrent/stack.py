@@ -20,7 +20,7 @@ from vledge.recurrent.cells import CELLS
 from vledge.recurrent.shape import LayerShape
 from vledge.recurrent.states import State, joined, reordered, split
 
-__all__ = ["Stack"]
+__all__ = ["Stack", "no_step"]
 
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray | None]  # output, h_n, c_n
 
@@ -60,7 +60,7 @@ class Stack:
         self.usual: Callable[..., Any] = compiled.run
         #: ``(x [B, input_size], h, c)`` → ``(y, h, c)``: one time step.
         self.step: Callable[..., Any] = (
-            partial(_no_step, self.cell.kind.name)
+            partial(no_step, self.cell.kind.name)
             if bidirectional
             else kernels.Stepper(self.directions).step
         )
@@ -166,7 +166,9 @@ class Stack:
         return data, np.concatenate(h_n), np.concatenate(cells) if cells else None
 
 
-def _no_step(kind: str, *_: Any) -> Arrays:
+def no_step(kind: str, *_: Any) -> Arrays:
+    """Raise ValueError: what `Stack.step` is where a step cannot know what comes after it."""
     raise ValueError(
-        f"a bidirectional {kind} needs the whole sequence; step() runs layers of one direction"
+        f"a {kind} that runs backwards needs the whole sequence; step() runs layers of one "
+        "direction, forward"
     )

@@ -1,12 +1,13 @@
 """States of many sequences: checked, taken apart, put together.
 
 A state is what a layer takes as ``hx``: one array ``[num_layers * D, B, width]``, or a tuple of two
-for an LSTM. Sequences are always in the caller's order, whatever sorts them inside.
+for an LSTM, or a list of states for a layer made of layers. Sequences are always in the caller's
+order, whatever sorts them inside.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ __all__ = [
     "checked",
     "joined",
     "like",
+    "mapped",
     "put",
     "reordered",
     "side_by_side",
@@ -50,17 +52,25 @@ def joined(h: np.ndarray, c: np.ndarray | None) -> State:
     return h if c is None else (h, c)
 
 
+def mapped(function: Callable[[np.ndarray], Any], hx: Any) -> Any:
+    """The function of each array of a state, in the state's form."""
+    if isinstance(hx, (tuple, list)):
+        return tuple(mapped(function, part) for part in hx)
+    return function(hx)
+
+
 def take(hx: Any, rows: Any) -> Any:
     """The state of some of the sequences, copied; None for None."""
-    if hx is None:
-        return None
-    return like(hx, [array[:, rows].copy() for array in arrays_of(hx)])
+    return None if hx is None else mapped(lambda array: array[:, rows].copy(), hx)
 
 
 def put(hx: Any, rows: Any, part: Any) -> None:
     """Write the state of some of the sequences into that of all."""
-    for everyone, some in zip(arrays_of(hx), arrays_of(part), strict=True):
-        everyone[:, rows] = some
+    if isinstance(hx, (tuple, list)):
+        for everyone, some in zip(hx, part, strict=True):
+            put(everyone, rows, some)
+    else:
+        hx[:, rows] = part
 
 
 def reordered(array: Any, order: np.ndarray | None) -> Any:
@@ -73,15 +83,17 @@ def side_by_side(states: Sequence[Any], rows: Sequence[int]) -> Any:
     example = next((state for state in states if state is not None), None)
     if example is None:
         return None
-    shapes = [array.shape for array in arrays_of(example)]
-    dtype = arrays_of(example)[0].dtype
-    parts = [
-        [np.zeros((shape[0], count, shape[2]), dtype) for shape in shapes]
-        if state is None
-        else arrays_of(state)
-        for state, count in zip(states, rows, strict=True)
-    ]
-    return like(example, [np.concatenate(same, axis=1) for same in zip(*parts, strict=True)])
+    if isinstance(example, (tuple, list)):
+        parts = [state or [None] * len(example) for state in states]
+        return tuple(side_by_side(same, rows) for same in zip(*parts, strict=True))
+    layers, _, width = example.shape
+    return np.concatenate(
+        [
+            np.zeros((layers, count, width), example.dtype) if state is None else state
+            for state, count in zip(states, rows, strict=True)
+        ],
+        axis=1,
+    )
 
 
 def checked(shape: LayerShape, hx: Any, sequences: int) -> Any:

@@ -23,7 +23,7 @@ from vledge.recurrent.inputs import checked_features, checked_packed, checked_se
 from vledge.recurrent.nonlinearity import Nonlinearity, written
 from vledge.recurrent.recognize import read_stack
 from vledge.recurrent.shape import LayerShape
-from vledge.recurrent.stack import Stack
+from vledge.recurrent.stack import Stack, no_step
 from vledge.recurrent.states import State, arrays_of, checked, like
 from vledge.weights.plain import PlainWeights, plain_name
 
@@ -75,6 +75,7 @@ class RecurrentBase(Module):
         self.proj_size = proj_size
         self._cell = CELLS[cell]
         self._activations = activations
+        self._turned = False
         self._dtype = float_dtype(dtype)
         self._stack: Stack | None = None
         for suffix, layer_input in self._suffixes():
@@ -94,6 +95,7 @@ class RecurrentBase(Module):
             self.bidirectional,
             self.proj_size,
             self._dtype.itemsize,
+            self._turned,
         )
 
     @property
@@ -140,11 +142,46 @@ class RecurrentBase(Module):
             number, _, reverse = suffix.removeprefix("l").partition("_")
             layers[int(number)].append(
                 Direction(
-                    self._cell.name, **parts, reverse=bool(reverse), activations=self._activations
+                    self._cell.name,
+                    **parts,
+                    reverse=self._turned or bool(reverse),
+                    activations=self._activations,
                 )
             )
         self._stack = Stack(layers)
         self._dtype = self._stack.shape.dtype
+
+    @property
+    def backwards(self) -> bool:
+        """Whether a direction begins at a sequence's end: bidirectional layers, those turned."""
+        return self.bidirectional or self._turned
+
+    def turn(self) -> None:
+        """Run from each sequence's end to its beginning from now on, as the second direction of a
+        bidirectional layer does; outputs stay in the order of the input.
+
+        Raises ValueError for a layer that has such a direction already.
+        """
+        if self.backwards:
+            raise ValueError(f"{type(self).__name__} has a direction that runs backwards already")
+        self._turned = True
+        if self._stack is not None:
+            self._load_own(self._own_state())
+
+    @property
+    def direction_sizes(self) -> tuple[int, ...]:
+        """Features of the output that each direction gives: one number, or two."""
+        return (self.shape.width,) * self.shape.directions
+
+    @property
+    def output_size(self) -> int:
+        """Features of the output, of both directions together."""
+        return self.shape.output_size
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of inputs, outputs and states."""
+        return self._dtype
 
     def flatten_parameters(self) -> None:
         """Nothing to do: weights are laid out for the kernels when they are loaded."""
@@ -193,6 +230,12 @@ class RecurrentBase(Module):
         several layers; weights of CuDNNLSTM and CuDNNGRU are converted. The result gives the whole
         output and the final states, whatever ``return_sequences`` and ``return_state`` say.
 
+        Layers or cells of different widths or arguments, which no one layer of torch's form can be,
+        make a :class:`vledge.nn.RecurrentStack` of one layer each, and a ``Bidirectional`` whose
+        directions differ, or are stacks of cells, a :class:`vledge.nn.Bidirectional`: both are
+        called as a layer is, with a list of states. Cells of different kinds are
+        `RecurrentStack.from_keras`'s.
+
         A file of weights alone does not tell the layer's arguments. Those are taken from
         ``config``: the model's JSON, a ``.keras`` or ``.h5`` file of the whole model, or a dict; or
         from the one of these that lies beside the file, with its name or as the only one. Where
@@ -206,16 +249,9 @@ class RecurrentBase(Module):
         ``go_backwards``, other merge modes, other activations than GRU's, classes of the author's
         own. Needs h5py (MissingDependencyError).
         """
-        from vledge.formats.keras.recurrent import ARGUMENTS, layer_weights
+        from vledge.nn.recurrent.keras import from_keras
 
-        if "nonlinearity" in options:  # torch's word for it
-            options["activation"] = options.pop("nonlinearity")
-        said: dict[str, Any] = {name: options.pop(name) for name in ARGUMENTS if name in options}
-        weights, told = layer_weights(path, cls.__name__, layer, said, config)
-        told["batch_first"] = not told.pop("time_major")
-        if cls.__name__ == "RNN":
-            told["nonlinearity"] = told.pop("activation")
-        return cls.from_weights(weights, **{**told, **options})  # type: ignore[attr-defined]
+        return from_keras(path, cls.__name__, layer, config, options)
 
     @classmethod
     def _from_weights(
@@ -344,6 +380,8 @@ class RecurrentBase(Module):
             parts.append("batch_first=True")
         if self.bidirectional:
             parts.append("bidirectional=True")
+        if self._turned:
+            parts.append("turned")
         cell = self._cell.name
         if cell in ("rnn_relu", "indrnn_tanh"):  # not the class's default
             parts.append(f"nonlinearity='{cell.rpartition('_')[2]}'")
@@ -385,6 +423,8 @@ class OneState(RecurrentBase):
         """One time step: ``x [B, input_size]``, ``state [num_layers, B, hidden_size]`` or None for
         zeros -> ``(y [B, hidden_size], state)``. Arrays must be C-contiguous and of the layer's
         dtype; the state given is not changed."""
+        if self._turned:
+            no_step(type(self).__name__)
         y, h, _ = (self._stack or self.stack).step(x, state, None)
         return y, h
 

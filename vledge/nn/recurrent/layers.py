@@ -9,6 +9,7 @@ import numpy as np
 
 from vledge.nn.recurrent.base import OneState, RecurrentBase
 from vledge.recurrent.nonlinearity import Nonlinearity, nonlinearity
+from vledge.recurrent.stack import no_step
 
 __all__ = ["GRU", "LSTM", "RNN"]
 
@@ -251,6 +252,8 @@ class LSTM(RecurrentBase):
         """One time step: ``x [B, input_size]``, ``state (h [num_layers, B, width],
         c [num_layers, B, hidden_size])`` or None for zeros -> ``(y [B, width], state)``. Arrays
         must be C-contiguous and of the layer's dtype; the state given is not changed."""
+        if self._turned:
+            no_step(type(self).__name__)
         h, c = (None, None) if state is None else state
         y, h, c = (self._stack or self.stack).step(x, h, c)
         return y, (h, c)
