@@ -1,15 +1,16 @@
-"""Where a run's outputs are to be written: the session's door for ``out=``."""
+"""Where a run's outputs are to be written: the session's door for ``out=``; and the outputs that it gives."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from copy import deepcopy
 
 import numpy as np
 
 from vledge.graph.values import Result
 from vledge.out_arrays import misfit, shared
 
-__all__ = ["places_of", "write_outputs"]
+__all__ = ["independent", "places_of", "write_outputs"]
 
 
 def places_of(
@@ -74,3 +75,14 @@ def _different(outputs: Collection[str], outs: list[np.ndarray | None]) -> list[
     if len(outs) > 1 and (problems := shared(dict(zip(outputs, outs, strict=True)))):
         raise ValueError(f"out: {'; '.join(problems)}")
     return outs
+
+
+def independent(results: list[Result]) -> list[Result]:
+    """Results of which some are one object, as objects of their own."""
+    known: set[int] = set()
+    made = []
+    for result in results:
+        again = id(result) in known
+        known.add(id(result))
+        made.append(deepcopy(result) if again else result)
+    return made

@@ -52,6 +52,12 @@ class MemoryUse(NamedTuple):
     held: int
     peak: int
 
+    @classmethod
+    def of_all(cls, uses: Sequence[MemoryUse]) -> MemoryUse:
+        """Of several plans, of which one runs at a time."""
+        constants, packed, held, peaks = zip(*uses, strict=True)
+        return cls(sum(constants), sum(packed), sum(held), max(peaks))
+
 
 class Plan:
     """One model, ready to run: ``plan.run(*arrays of plan.inputs)`` gives those of its outputs.

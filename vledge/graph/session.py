@@ -10,7 +10,6 @@ import threading
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from copy import deepcopy
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,7 @@ from vledge.graph.described import ModelMetadata, NodeArg, describe_input, descr
 from vledge.graph.inputs import as_declared, checked_input, expected_of
 from vledge.graph.io_binding import IOBinding
 from vledge.graph.onnxruntime_habits import OnnxruntimeHabits
-from vledge.graph.outs import places_of, write_outputs
+from vledge.graph.outs import independent, places_of, write_outputs
 from vledge.graph.part import part_for
 from vledge.graph.plan import MemoryUse, Plan, owned
 from vledge.graph.prepared import Fallback
@@ -216,7 +215,7 @@ class InferenceSession(OnnxruntimeHabits):
                 raise ValueError(f"no output named {unknown[0]!r}: there are {list(self._outputs)}")
             results = [results[self._outputs[name]] for name in output_names]
             if len(set(output_names)) < len(output_names):
-                return _independent(results)
+                return independent(results)
         return results
 
     def _results(
@@ -273,13 +272,7 @@ class InferenceSession(OnnxruntimeHabits):
         """Bytes that the session keeps, and the most that one of its runs has needed so far."""
         with self._lock:
             plans = [self._plan, *self._overriding.values()]
-        kept = [plan.memory() for plan in plans]
-        return MemoryUse(
-            constants=sum(each.constants for each in kept),
-            packed=sum(each.packed for each in kept),
-            held=sum(each.held for each in kept),
-            peak=max(each.peak for each in kept),
-        )
+        return MemoryUse.of_all([plan.memory() for plan in plans])
 
     def io_binding(self) -> IOBinding:
         """Inputs and outputs to be bound to arrays for several runs, by onnxruntime's names."""
@@ -388,14 +381,3 @@ class InferenceSession(OnnxruntimeHabits):
             return Plan(self._model, self._options, self._fallback, variable, self._where)
         except (FormatError, UnsupportedError) as error:
             raise type(error)(f"{self._where}{error}") from error.__cause__
-
-
-def _independent(results: list[Any]) -> list[Any]:
-    """Results of which some are one object, as objects of their own."""
-    known: set[int] = set()
-    made = []
-    for result in results:
-        again = id(result) in known
-        known.add(id(result))
-        made.append(deepcopy(result) if again else result)
-    return made

@@ -54,7 +54,7 @@ class _Form:
         if not self.axes:
             return x
         x = x - x.mean(self.axes, keepdims=True) if self.centred else x
-        return x / np.sqrt((x**2).mean(self.axes, keepdims=True) + self.epsilon)
+        return np.asarray(x / np.sqrt((x**2).mean(self.axes, keepdims=True) + self.epsilon))
 
     def is_linear(self, runs: Sequence[np.ndarray]) -> bool:
         """Whether epsilon outweighs the runs, so that the form is a factor and no more."""
