@@ -16,5 +16,5 @@ CFLAGS="-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-f
 # too large for any memory is refused as it is without the sanitizer
 ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc \
     LD_PRELOAD="$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libubsan.so)" \
-    "$python" -m pytest -q -p no:cacheprovider tests/kernels tests/test_packing.py \
+    "$python" -m pytest -q -p no:cacheprovider tests/kernels tests/packing/test_packing.py \
     --deselect tests/kernels/test_threads.py::test_decaying_state_is_not_slow

@@ -19,7 +19,7 @@ from vledge.validation.running.paths import STRATEGIES
 
 torch = peer("torch")
 
-from tests.validation.faults import Subject  # noqa: E402
+from tests.validation.diagnosis.faults import Subject  # noqa: E402
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Where a run's outputs are to be written: the session's door for ``out=``; and the outputs that it gives."""
+"""Outputs of a run: where ``out=`` would have them, and that no two are one object."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from tests.formats.crafted import zip_of
 from vledge.errors import FormatError
 from vledge.formats import load_weights, read_checkpoint
 
-GOLDEN = Path(__file__).parent.parent / "golden" / "formats"
+GOLDEN = Path(__file__).parents[2] / "golden" / "formats"
 CONFIG = "data/weights/model_weights_config.json"
 
 

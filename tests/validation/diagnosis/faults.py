@@ -1,7 +1,7 @@
 """Faults put into good models, and whether the diagnosis names them.
 
-``python -m tests.validation.faults`` prints the table of recurrent layers, ``--graphs`` that of
-whole models (``graph_faults``). A fault acts on torch's weights before they are made a graph, or on
+``python -m tests.validation.diagnosis.faults`` prints the table of recurrent layers, ``--graphs``
+that of whole models (``graph_faults``). A fault acts on torch's weights before they are made a graph, or on
 the graph, by its own code: nothing of the diagnosis is used to make it.
 """
 
@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import torch
 
-from tests.validation import spoiling as sp
-from tests.validation.spoiling import Weights
+from tests.validation.diagnosis import spoiling as sp
+from tests.validation.diagnosis.spoiling import Weights
 from vledge.cli.table import rows
 from vledge.integrations.torch import recorded
 from vledge.model.definition import Model, Node
@@ -307,13 +307,15 @@ def _fails(model: Model, reference: Reference, tolerances: dict) -> bool:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.validation.faults", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.validation.diagnosis.faults", description=__doc__
+    )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--verbose", action="store_true", help="print every diagnosis")
     parser.add_argument("--graphs", action="store_true", help="whole models, five of them")
     arguments = parser.parse_args()
     if arguments.graphs:
-        from tests.validation.graph_faults import print_table
+        from tests.validation.diagnosis.graph_faults import print_table
 
         return print_table(arguments.seeds, arguments.verbose)
     counts: dict[tuple[str, str], list[int]] = {}

@@ -20,7 +20,7 @@ from vledge.formats import load_weights, read_checkpoint
 
 h5py: Any = peer("h5py")
 
-GOLDEN = Path(__file__).parent.parent / "golden" / "keras"
+GOLDEN = Path(__file__).parents[2] / "golden" / "keras"
 MEMORY_LIMIT = 100 << 20
 THREE = np.arange(3, dtype="f4")
 

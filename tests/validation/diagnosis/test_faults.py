@@ -8,7 +8,7 @@ from tests.peers import peer
 
 peer("torch")
 
-from tests.validation.faults import NAMED_AT_LEAST, Subject, outcomes  # noqa: E402
+from tests.validation.diagnosis.faults import NAMED_AT_LEAST, Subject, outcomes  # noqa: E402
 
 SUBJECTS = [
     Subject("LSTM", 5, 8),

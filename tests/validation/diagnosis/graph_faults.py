@@ -1,6 +1,6 @@
 """Faults put into whole models at random places, and whether the diagnosis finds and names them.
 
-``python -m tests.validation.faults --graphs`` prints the table.
+``python -m tests.validation.diagnosis.faults --graphs`` prints the table.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tests.validation.graph_spoiling import WAYS, Spoiled, Way
+from tests.validation.diagnosis.graph_spoiling import WAYS, Spoiled, Way
 from tests.validation.whole_models import WHOLE, Whole, whole
 from vledge.cli.table import rows
 from vledge.errors import VledgeError

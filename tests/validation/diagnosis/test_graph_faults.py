@@ -1,6 +1,6 @@
 """Faults in whole models: 95 of 100 at the right node, 85 named; here in the models made here.
 
-``python -m tests.validation.faults --graphs`` does it in published ones, too.
+``python -m tests.validation.diagnosis.faults --graphs`` does it in published ones, too.
 """
 
 from collections import Counter
@@ -14,13 +14,13 @@ from tests.peers import peer
 peer("torch")
 peer("onnxruntime")
 
-from tests.validation.graph_faults import (  # noqa: E402
+from tests.validation.diagnosis.graph_faults import (  # noqa: E402
     LOCATED_AT_LEAST,
     NAMED_AT_LEAST,
     graph_outcomes,
     table,
 )
-from tests.validation.graph_spoiling import WAYS, bfloat16, int8, tensors, with_tensors  # noqa: E402
+from tests.validation.diagnosis.graph_spoiling import WAYS, bfloat16, int8, tensors, with_tensors  # noqa: E402
 from tests.validation.whole_models import MADE, whole  # noqa: E402
 from vledge.model.definition import Node  # noqa: E402
 from vledge.validation import read, validate, write  # noqa: E402
