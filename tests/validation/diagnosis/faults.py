@@ -1,8 +1,8 @@
 """Faults put into good models, and whether the diagnosis names them.
 
 ``python -m tests.validation.diagnosis.faults`` prints the table of recurrent layers, ``--graphs``
-that of whole models (``graph_faults``). A fault acts on torch's weights before they are made a graph, or on
-the graph, by its own code: nothing of the diagnosis is used to make it.
+that of whole models (``graph_faults``). A fault acts on torch's weights before they are made a
+graph, or on the graph, by its own code: nothing of the diagnosis is used to make it.
 """
 
 from __future__ import annotations
