@@ -27,6 +27,7 @@ from vledge.graph.plan import Plan
 from vledge.graph.prepared import prepare
 from vledge.model.definition import Graph, Model, Node, ValueInfo
 from vledge.model.element_types import name_of
+from vledge.model.names import Names
 
 __all__ = ["Feed", "Kind", "PromotedState", "Promotion", "label", "values"]
 
@@ -107,7 +108,9 @@ class Promotion:
         self.whole = self._without_branches(model)
         graph = self.whole.graph
         self._makers = {output: node for node in graph.nodes for output in node.outputs}
-        self._taken = {*self._makers, *graph.initializers, *(info.name for info in graph.inputs)}
+        self._names = Names(
+            [*self._makers, *graph.initializers, *(info.name for info in graph.inputs)]
+        )
         self.opset = model.opset_imports.get("", 1)
         self._probe(node for node in graph.nodes if (node.domain, node.op_type) in kinds)
         for node in graph.nodes:
@@ -230,12 +233,7 @@ class Promotion:
 
     def fresh(self, name: str) -> str:
         """A name that no value has, like the one given."""
-        candidate, count = name, 1
-        while candidate in self._taken:
-            count += 1
-            candidate = f"{name}~{count}"
-        self._taken.add(candidate)
-        return candidate
+        return self._names.fresh(name)
 
     def remember(
         self, name: str, output: str, initial: np.ndarray, row_axis: int | None

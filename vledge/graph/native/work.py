@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from vledge._ext.convolution import Convolution
 from vledge.model.definition import Node
@@ -27,6 +27,15 @@ _KINDS_OF: Final = {
 }
 
 
+class Instruction(NamedTuple):
+    """Its nodes, what it keeps (packed weights), and the shapes that it met in a run."""
+
+    nodes: Sequence[Node]
+    objects: Sequence[object]
+    inputs: Sequence[Shape]
+    outputs: Sequence[Shape]
+
+
 def operations(
     nodes: Sequence[Node],
     objects: Sequence[object],
@@ -37,58 +46,40 @@ def operations(
     for node in nodes:
         count = _COUNTS.get(node.op_type)
         if count is not None and inputs and inputs[0] is not None and outputs:
-            return count(node, nodes, objects, inputs, outputs)
+            return count(node, Instruction(nodes, objects, inputs, outputs))
     return 0
 
 
-def _convolution(
-    node: Node,
-    nodes: Sequence[Node],
-    objects: Sequence[object],
-    inputs: Sequence[Shape],
-    outputs: Sequence[Shape],
-) -> int:
+def _convolution(node: Node, seen: Instruction) -> int:
     """Each output element (transposed: each input element) meets the window of its group."""
-    packed = next((kept for kept in objects if isinstance(kept, Convolution)), None)
+    packed = next((kept for kept in seen.objects if isinstance(kept, Convolution)), None)
     if packed is not None:
         transposed = packed.transposed
         channels = packed.out_channels if transposed else packed.in_channels
         window = channels // packed.groups * math.prod(packed.kernel)
     else:
         place = 3 if node.op_type == "QLinearConv" else 1
-        weight = inputs[place] if place < len(inputs) else None
+        weight = seen.inputs[place] if place < len(seen.inputs) else None
         if weight is None:
             return 0
         transposed = node.op_type == "ConvTranspose"
         window = math.prod(weight[1:])
-    elements = math.prod(inputs[0] or ()) if transposed else math.prod(outputs[0] or ())
-    for other in nodes:  # a pool in the same instruction has seen more
+    elements = math.prod(seen.inputs[0] or ()) if transposed else math.prod(seen.outputs[0] or ())
+    for other in seen.nodes:  # a pool in the same instruction has seen more
         if other.op_type in ("MaxPool", "AveragePool"):
             elements *= math.prod(other.attributes.get("kernel_shape", ()))
     return 2 * elements * window
 
 
-def _product(
-    node: Node,
-    nodes: Sequence[Node],
-    objects: Sequence[object],
-    inputs: Sequence[Shape],
-    outputs: Sequence[Shape],
-) -> int:
-    first = inputs[0]
-    if not first or outputs[0] is None:
+def _product(node: Node, seen: Instruction) -> int:
+    first = seen.inputs[0]
+    if not first or seen.outputs[0] is None:
         return 0
     depth = first[0] if node.attributes.get("transA", 0) else first[-1]
-    return 2 * math.prod(outputs[0]) * depth
+    return 2 * math.prod(seen.outputs[0]) * depth
 
 
-def _contraction(
-    node: Node,
-    nodes: Sequence[Node],
-    objects: Sequence[object],
-    inputs: Sequence[Shape],
-    outputs: Sequence[Shape],
-) -> int:
+def _contraction(node: Node, seen: Instruction) -> int:
     """Einsum of two operands: each output element sums over the letters that go."""
     equation = node.attributes["equation"].replace(" ", "")
     terms = equation.partition("->")[0].split(",")
@@ -96,27 +87,21 @@ def _contraction(
         return 0
     sizes = {
         letter: size
-        for term, shape in zip(terms, inputs, strict=False)
+        for term, shape in zip(terms, seen.inputs, strict=False)
         for letter, size in zip(term, shape or (), strict=False)
     }
     return 2 * math.prod(sizes.values())
 
 
-def _recurrence(
-    node: Node,
-    nodes: Sequence[Node],
-    objects: Sequence[object],
-    inputs: Sequence[Shape],
-    outputs: Sequence[Shape],
-) -> int:
+def _recurrence(node: Node, seen: Instruction) -> int:
     """Each step of each sequence multiplies ``[gates * H, I + H]``, in each direction.
 
     0 with sequence_lens (of the passes' own nodes: a mask), whose numbers are not seen here.
     """
-    x = inputs[0]
+    x = seen.inputs[0]
     if any(node.inputs[_SEQUENCE_LENS : _SEQUENCE_LENS + 1]):
         return 0
-    hidden = next((shape[-1] for shape in outputs if shape), 0)
+    hidden = next((shape[-1] for shape in seen.outputs if shape), 0)
     if not x:
         return 0
     directions = 2 if node.attributes.get("direction") == "bidirectional" else 1
@@ -124,7 +109,7 @@ def _recurrence(
     return 2 * math.prod(x[:-1]) * directions * gates * (x[-1] + hidden)
 
 
-_COUNTS: Final[dict[str, Callable[..., int]]] = {
+_COUNTS: Final[dict[str, Callable[[Node, Instruction], int]]] = {
     **dict.fromkeys(["Conv", "ConvRelu", "ConvTranspose"], _convolution),
     **dict.fromkeys(["ConvInteger", "QLinearConv"], _convolution),
     **dict.fromkeys(["MatMul", "Gemm", "FusedMatMul", "MatMulInteger"], _product),

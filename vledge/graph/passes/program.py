@@ -9,6 +9,7 @@ import numpy as np
 from vledge.graph.prepared import Prepared
 from vledge.model.definition import Graph, Model, Node, ValueInfo, captured
 from vledge.model.element_types import DTYPES
+from vledge.model.names import Names
 
 __all__ = ["Program", "captured"]
 
@@ -30,7 +31,7 @@ class Program:
         self._prepare = prepare
         self.constants: dict[str, np.ndarray] = {}
         self.dtypes: dict[str, np.dtype] = {}
-        self._taken: set[str] = _defined(model.graph)
+        self._names = Names(_defined(model.graph))
         variable = set(variable)
         inputs = model.graph.inputs
         if inputs and model.graph.initializers:
@@ -51,12 +52,7 @@ class Program:
 
     def fresh(self, name: str) -> str:
         """A name that no value has, like the one given."""
-        candidate, count = name, 1
-        while candidate in self._taken:
-            count += 1
-            candidate = f"{name}~{count}"
-        self._taken.add(candidate)
-        return candidate
+        return self._names.fresh(name)
 
     def dtype_of(self, name: str) -> np.dtype | None:
         """The dtype of a value, where it is known."""
