@@ -5,12 +5,12 @@ import pickle
 
 import numpy as np
 import pytest
-from vledge.lengths.states import take
 
 from vledge import lengths, nn
 from vledge.errors import UnsupportedError
-from vledge.lengths.strategies import FORWARD_ONLY
+from vledge.lengths.strategies import STRATEGIES
 from vledge.packing import PackedSequence, pack_sequence, unpack_sequence
+from vledge.recurrent.states import take
 from vledge.streaming import Stream
 
 LENGTHS = np.array([5, 1, 7, 3])
@@ -154,13 +154,13 @@ def drawn_state(module, seed=5):
 
 
 @pytest.mark.parametrize("with_state", [False, True])
-@pytest.mark.parametrize("form", ["list", "packed", "lengths", "mask", *lengths.STRATEGIES, "auto"])
+@pytest.mark.parametrize("form", ["list", "packed", "lengths", "mask", *STRATEGIES, "auto"])
 def test_every_form_is_the_parts_by_hand(make, form, with_state):
     module = make(batch_first=form != "packed")
     hx = drawn_state(module) if with_state else None
     outputs, finals = expected(module, hx)
     asked = {"lengths": LENGTHS}
-    if form in FORWARD_ONLY and module.backwards:
+    if form in STRATEGIES and STRATEGIES[form].forward_only and module.backwards:
         options = {"window": 3} if form == "streaming" else {}
         with pytest.raises(ValueError, match=r"direction|backwards"):
             module(padded(True), strategy=form, **asked, **options)
