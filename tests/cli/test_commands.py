@@ -247,7 +247,7 @@ def test_many_says_what_is_wrong(capsys, series):
     weights, some = str(japanese_vowels.folder() / "model.pt"), str(folder / "some.npz")
     status, _, err = run(capsys, "many", weights, some, "--layer", "encoder")
     assert (status, err.count("\n")) == (1, 1)
-    assert "say which recurrent layer with --layer; there are: 'rnn.'" in err
+    assert "there is no recurrent layer 'encoder'; --layer has these: 'rnn'" in err
     assert run(capsys, "many", weights, some, "--layer", "rnn")[0] == 0
     status, _, err = run(capsys, "many", weights, some, some)
     assert (status, "two sequences are named s0" in err) == (1, True)

@@ -10,7 +10,7 @@ from dataclasses import asdict
 import numpy as np
 
 from vledge import nn
-from vledge.cli.recurrent_layer import load_layer
+from vledge.cli.recurrent_layer import add_layer_argument, load_layer
 from vledge.cli.table import rows
 from vledge.errors import MissingDependencyError
 from vledge.latency.engines import ENGINES
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "model", nargs="?", help="weights with a recurrent layer; without, random ones of --sizes"
     )
     parser.add_argument("--latency", action="store_true", required=True, help="of single steps")
-    parser.add_argument("--prefix", help="of the layer's weights, where a file has several")
+    add_layer_argument(parser)
     parser.add_argument("--cell", choices=["LSTM", "GRU", "RNN"], default="LSTM", help="(LSTM)")
     parser.add_argument("--input-size", type=int, default=40, help="(40)")
     parser.add_argument("--hidden-size", type=int, default=128, help="(128)")
@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Measure each engine in each condition and print the table."""
     if arguments.steps < 1:
         raise ValueError(f"--steps must be at least 1, got {arguments.steps}")
-    layer = load_layer(arguments.model, arguments.prefix) if arguments.model else _random(arguments)
+    layer = load_layer(arguments.model, arguments.layer) if arguments.model else _random(arguments)
     unfit = layer.bidirectional or layer.proj_size or layer._dtype != np.float32
     if unfit or not isinstance(layer, (nn.RNN, nn.GRU, nn.LSTM)):
         raise ValueError(

@@ -12,7 +12,7 @@ from vledge.cli.given_inputs import usual
 from vledge.formats.element_types import DTYPES
 from vledge.formats.graph_definition import Model, ValueInfo
 from vledge.graph.session import InferenceSession
-from vledge.validation.axes import axes_from_symbols
+from vledge.model.axes import axes_from_symbols
 from vledge.validation.lengths import lengths_input
 from vledge.validation.random_inputs import Random, parse_random, random_inputs
 

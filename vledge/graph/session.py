@@ -393,6 +393,8 @@ class InferenceSession:
         time_axis: int | Mapping[str, int] | None = None,
         states: Mapping[str, str] | None = None,
         fixed: Mapping[str, Any] | None = None,
+        hop: int | None = None,
+        context: int | None = None,
         lookahead: int | None = None,
     ) -> Stream:
         """Run the model frame by frame; what it remembers goes from call to call.
@@ -406,11 +408,18 @@ class InferenceSession:
         batch : int
             How many independent streams run side by side: the size of every free axis but time.
         time_axis : int or dict of int by input name, optional
-            Not needed where an input has one axis whose size the file leaves open.
+            Not needed where an input has one axis whose size the file leaves open, or names one
+            like "time"; else those that are open are tried, the second one first.
         states : dict, optional
-            Inputs that are states already, each with the output that is its next value.
+            Inputs that are states already, each with the output that is its next value. Without it,
+            those are taken that names, shapes and types tell: "state" and "stateN", "h_0" and
+            "h_n"; ``{}`` takes none.
         fixed : dict, optional
             Inputs that are the same at every frame.
+        hop, context : int, optional
+            For a model that takes samples: each call gets the next ``hop`` of them, with the last
+            ``context`` before them in front (0), so that a frame is ``hop`` samples. Nothing is
+            compared with a whole run, which such a model has none of; states are those above.
         lookahead : int, optional
             As layers and Modules take it, and always refused: the message says why, and what to do.
 
@@ -433,7 +442,9 @@ class InferenceSession:
             )
         model = self._read()
         check_tensors_only(model.graph, "a stream")
-        return stream(model, self._where, self._options, batch, time_axis, states, fixed)
+        return stream(
+            model, self._where, self._options, batch, time_axis, states, fixed, hop, context
+        )
 
     def _read(self) -> Model:
         """The model, whole: a session lets go of its graph's constants, but not of the caller's."""

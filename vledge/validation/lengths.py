@@ -18,7 +18,7 @@ from vledge.errors import VledgeError
 from vledge.formats.element_types import DTYPES
 from vledge.formats.graph_definition import Model, ValueInfo
 from vledge.graph.plan import Plan
-from vledge.validation.axes import axes_from_symbols
+from vledge.model.axes import axes_from_symbols
 from vledge.validation.bundle import Axes
 from vledge.validation.layers import is_recurrent
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from vledge.formats.element_types import DTYPES
 from vledge.formats.graph_definition import Model
-from vledge.validation.axes import axes_from_symbols
+from vledge.model.axes import axes_from_symbols
 from vledge.validation.bundle import Axes
 from vledge.validation.lengths import lengths_by_behaviour, lengths_input, required
 

@@ -21,7 +21,8 @@ from vledge.formats.graph_definition import Model
 from vledge.graph.plan import Plan
 from vledge.graph.session import read_model
 from vledge.graph.values import check_tensors_only
-from vledge.validation.axes import axes_from_shapes, axes_from_symbols
+from vledge.model.axes import axes_from_symbols
+from vledge.validation.axes import axes_from_shapes
 from vledge.validation.bundle import Axes, Case, Reference
 from vledge.validation.compare import tolerance_of
 from vledge.validation.layers import KINDS, exposed, layer_axes, layer_outputs, named_outputs
