@@ -67,7 +67,10 @@ def test_files_that_know_their_rate(name):
     [
         (OPTIONS[2:], "give it a value, --set sr=NUMBER"),
         (OPTIONS[:2], "takes a window of samples, --hop 512 (and --context 64 where"),
-        (["--set", "sr=8000", "--hop", "256", "--context", "32"], "has 16000 samples a second, and --set sr=8000"),
+        (
+            ["--set", "sr=8000", "--hop", "256", "--context", "32"],
+            "has 16000 samples a second, and --set sr=8000",
+        ),
     ],
 )
 def test_what_is_missing_is_named_by_its_option(options, message):

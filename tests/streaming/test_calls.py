@@ -7,7 +7,7 @@ import vledge
 from tests.peers import peer
 from tests.streaming.test_layers import frames
 from tests.streaming.test_sessions import FEATURES, HIDDEN, built, constants, recurrent
-from vledge.formats.graph_definition import Graph, ValueInfo
+from vledge.model.definition import Graph, ValueInfo
 from vledge.streaming.explicit_states import state_pairs
 
 onnx = peer("onnx")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from vledge.formats.graph_definition import ValueInfo
+from vledge.model.definition import ValueInfo
 
 __all__ = ["axes_from_symbols"]
 

@@ -15,9 +15,9 @@ import numpy as np
 
 from vledge.array_like import array_of
 from vledge.errors import UnsupportedError
-from vledge.formats.element_types import DTYPES
-from vledge.formats.graph_definition import ValueInfo
 from vledge.graph.plan import Plan
+from vledge.model.definition import ValueInfo
+from vledge.model.element_types import DTYPES
 from vledge.streaming.carried import Carried, Frames, carried
 from vledge.streaming.frame_graph import FrameGraph, row_axis
 from vledge.streaming.machine import State, fitting

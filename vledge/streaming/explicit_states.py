@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable
 
-from vledge.formats.graph_definition import Graph, ValueInfo
+from vledge.model.definition import Graph, ValueInfo
 
 __all__ = ["state_pairs"]
 

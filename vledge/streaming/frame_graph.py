@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from vledge.errors import UnsupportedError
-from vledge.formats.element_types import DTYPES
-from vledge.formats.graph_definition import Graph, Model, ValueInfo
 from vledge.model.axes import axes_from_symbols
+from vledge.model.definition import Graph, Model, ValueInfo
+from vledge.model.element_types import DTYPES
 from vledge.streaming.explicit_states import state_pairs
 from vledge.streaming.recurrences import lengths_inputs
 
