@@ -14,12 +14,19 @@ from functools import partial
 
 import numpy as np
 
-from vledge.cli.progress import Bar
 from vledge.cli.recurrent_layer import add_layer_argument, load_layer
 from vledge.cli.table import rows
 from vledge.lengths import last_output, run_many
+from vledge.progress import Bar
 
 Source = tuple[str, Callable[[], np.ndarray]]
+
+
+EXAMPLES = """\
+examples:
+  vledge many checkpoint.pt recordings/ --output outputs.npz
+  vledge many model.keras a.npy b.npy --layer encoder --last --output last.npz
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

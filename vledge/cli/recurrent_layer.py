@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 
-def add_layer_argument(parser: argparse.ArgumentParser) -> None:
+def add_layer_argument(parser: argparse.ArgumentParser, more: str = "") -> None:
     """Declare which recurrent layer, where a file has several."""
     parser.add_argument(
         "--layer",
         "--prefix",
         metavar="NAME",
         help="the recurrent layer, where a file has several: the prefix of its weights, its name "
-        "in Keras, or the node of a graph",
+        f"in Keras, or the node of a graph{more and f'; {more}'}",
     )
 
 

@@ -150,18 +150,16 @@ def _stream(
 
 def _model(arguments: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
     """The layer or the session, and the options of its ``stream``."""
-    if not holds_graph(arguments.model):
+    if arguments.layer is not None or not holds_graph(arguments.model):
         for option in _GRAPHS_ONLY:
             if getattr(arguments, option) not in (None, []):
                 raise ValueError(
-                    f"--{option.replace('_', '-')} is for whole models, and {arguments.model} "
-                    "holds weights, of which a recurrent layer is streamed by itself"
+                    f"--{option.replace('_', '-')} is for whole models, and of {arguments.model} a "
+                    "recurrent layer is streamed by itself"
                 )
         return load_layer(arguments.model, arguments.layer), {}
     from vledge.graph.session import InferenceSession
 
-    if arguments.layer is not None:
-        raise ValueError("--layer is for files of weights; a whole model is streamed as it is")
     session = InferenceSession(arguments.model)
     states = dict(pair(text, "--states", "INPUT=OUTPUT") for text in arguments.states)
     return session, {
