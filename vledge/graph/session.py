@@ -30,6 +30,7 @@ from vledge.graph.values import TensorSequence, check_tensors_only
 from vledge.machine.threads import using_threads
 from vledge.model.definition import Graph, Model, Node, ValueInfo
 from vledge.model.element_types import DTYPES, element_of
+from vledge.shown import listed
 
 if TYPE_CHECKING:
     from vledge.streaming import Stream
@@ -60,7 +61,7 @@ class ModelMetadata:
     description: str
     version: int
     opset_imports: dict[str, int]
-    custom_metadata_map: dict[str, str] = field(default_factory=dict)
+    custom_metadata_map: dict[str, str] = field(default_factory=dict, repr=False)
 
 
 class InferenceSession:
@@ -160,6 +161,16 @@ class InferenceSession:
         if not self._overridable:
             graph.initializers = {}  # the plan has what it needs of them
 
+    def __repr__(self) -> str:
+        def told(infos: Sequence[NodeArg]) -> str:
+            kinds = (i.type.removeprefix("tensor(").removesuffix(")") for i in infos)
+            pairs = zip(infos, kinds, strict=True)
+            return listed(f"{i.name} {kind} {_shown(i.shape)}" for i, kind in pairs)
+
+        name = f"{self._where.removesuffix(': ')!r}" if self._where else "a model"
+        lines = [f"InferenceSession({name}:", f"  {told(self.get_inputs()) or 'nothing'}"]
+        return "\n".join([*lines, f"  -> {told(self.get_outputs())})"])
+
     # ---- what the model says
 
     def get_inputs(self) -> list[NodeArg]:
@@ -251,6 +262,11 @@ class InferenceSession:
         `vledge.nn` layer has). TypeError for options that are not the strategy's, MemoryError where
         "auto" finds none within ``memory_limit``.
         """
+        if isinstance(output_names, str):
+            raise TypeError(
+                f"output_names is {output_names!r}, expected a list of names, or None for all: "
+                f"run([{output_names!r}], feed)"
+            )
         if strategy is None and options:
             raise TypeError(f"{', '.join(options)}: options go with a strategy, and none is given")
         outs = None if out is None else self._places(output_names, out)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -31,6 +31,9 @@ from vledge.packing import (
 )
 
 __all__ = ["GRU", "LSTM", "RNN", "OneState"]
+
+
+_Layer = TypeVar("_Layer", bound="RecurrentBase")
 
 
 class RecurrentBase(Module):
@@ -163,8 +166,10 @@ class RecurrentBase(Module):
 
     @classmethod
     def from_onnx(
-        cls, path: str | os.PathLike[str] | bytes, node: str | Sequence[str] | None = None
-    ) -> Any:
+        cls: type[_Layer],
+        path: str | os.PathLike[str] | bytes,
+        node: str | Sequence[str] | None = None,
+    ) -> _Layer:
         """Build the layer from a recurrent node of an ONNX model, without the rest of its graph.
 
         ``node`` is the node's name or one of its outputs', or a list of them for a stack of layers
@@ -186,13 +191,13 @@ class RecurrentBase(Module):
 
     @classmethod
     def from_keras(
-        cls,
+        cls: type[_Layer],
         path: str | os.PathLike[str],
         layer: str | Sequence[str] | None = None,
         *,
         config: str | os.PathLike[str] | Mapping[str, Any] | None = None,
         **options: Any,
-    ) -> Any:
+    ) -> _Layer:
         """Build the layer from a recurrent layer of Keras' ``.keras``, ``.weights.h5`` or ``.h5``.
 
         ``layer`` is the layer's name in Keras (or of the wrapper that it alone is in, or its group
@@ -223,7 +228,8 @@ class RecurrentBase(Module):
         told["batch_first"] = not told.pop("time_major")
         if cls.__name__ == "RNN":
             told["nonlinearity"] = told.pop("activation")
-        return cls.from_weights(weights, **{**told, **options})  # type: ignore[attr-defined]
+        layer_of: Any = cls  # each kind has its own options
+        return layer_of.from_weights(weights, **{**told, **options})
 
     @classmethod
     def _from_weights(
@@ -553,8 +559,8 @@ class OneState(RecurrentBase):
 
     def step(self, x: np.ndarray, state: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """One time step: ``x [B, input_size]``, ``state [num_layers, B, hidden_size]`` or None for
-        zeros -> ``(y [B, hidden_size], state)``. Arrays must be C-contiguous and of the layer's
-        dtype; the state given is not changed."""
+        zeros -> ``(y [B, hidden_size], state)``. Arrays must be of the layer's dtype, and are
+        copied where they are not C-contiguous; the state given is not changed."""
         y, h, _ = self._step(x, state, None)
         return y, h
 
@@ -795,7 +801,8 @@ class LSTM(RecurrentBase):
     ) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
         """One time step: ``x [B, input_size]``, ``state (h [num_layers, B, width],
         c [num_layers, B, hidden_size])`` or None for zeros -> ``(y [B, width], state)``. Arrays
-        must be C-contiguous and of the layer's dtype; the state given is not changed."""
+        must be of the layer's dtype, and are copied where they are not C-contiguous; the state
+        given is not changed."""
         if state is None:
             y, h, c = self._step(x, None, None)
         else:
