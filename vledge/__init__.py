@@ -7,6 +7,7 @@ from vledge._version import __version__
 from vledge.errors import (
     FormatError,
     MissingDependencyError,
+    MissingWeightError,
     ModelWarning,
     UnsupportedError,
     VledgeError,
@@ -75,6 +76,7 @@ __all__ = [
     "IOBinding",
     "InferenceSession",
     "MissingDependencyError",
+    "MissingWeightError",
     "ModelMetadata",
     "ModelWarning",
     "NodeArg",
@@ -181,7 +183,9 @@ if not TYPE_CHECKING:  # to a type checker, a name that is not above is a mistak
             except ModuleNotFoundError as error:
                 if error.name != f"vledge.{name}":
                     raise
-        raise AttributeError(f"module 'vledge' has no attribute {name!r}")
+        where = f": it is vledge.nn.{name}" if name in nn.__all__ else ""
+
+        raise AttributeError(f"module 'vledge' has no attribute {name!r}{where}")
 
 
 def __dir__() -> list[str]:

@@ -42,6 +42,8 @@ def load_weights(path: str | os.PathLike[str], key: str | None = None) -> dict[s
     >>> weights["lstm.weight_ih_l0"].shape  # doctest: +SKIP
     (512, 64)
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"path is a {type(path).__name__}, expected the name of a file or folder")
     checkpoint = read_checkpoint(path, key)
     if checkpoint.skipped:
         listed = "; ".join(

@@ -123,6 +123,11 @@ class InferenceSession:
         empty_state: str = "zero",
         exact: bool = False,
     ) -> None:
+        if isinstance(path_or_bytes, Mapping):
+            raise TypeError(
+                f"expected a model's path or bytes, got a {type(path_or_bytes).__name__}: weights "
+                "have no graph; nn.LSTM.from_weights(weights) makes a layer of them"
+            )
         self._session_options = taken(sess_options)
         self._threads = self._session_options.intra_op_num_threads
         note = ignored(self._session_options)
@@ -266,6 +271,11 @@ class InferenceSession:
             raise TypeError(
                 f"output_names is {output_names!r}, expected a list of names, or None for all: "
                 f"run([{output_names!r}], feed)"
+            )
+        if type(input_feed) is not dict and not isinstance(input_feed, Mapping):
+            raise TypeError(
+                f"input_feed is a {type(input_feed).__name__}, expected a dict with an array for "
+                f"each of {list(self._inputs)}"
             )
         if strategy is None and options:
             raise TypeError(f"{', '.join(options)}: options go with a strategy, and none is given")

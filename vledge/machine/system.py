@@ -56,9 +56,7 @@ def _model() -> str:
         pass
     try:
         with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
-            names = [
-                line.partition(":")[2].strip() for line in file if line.startswith("model name")
-            ]
+            told = [line.partition(":") for line in file]
     except OSError:
         return ""
     return next((text.strip() for name, _, text in told if name.strip() == "model name"), "")

@@ -100,7 +100,10 @@ if not TYPE_CHECKING:  # to a type checker, a name that is not above is a mistak
 
     def __getattr__(name: str) -> Any:
         if name not in __all__:
-            raise AttributeError(f"module 'vledge.nn' has no attribute {name!r}")
+            raise AttributeError(
+                f"module 'vledge.nn' has no attribute {name!r}: a torch module of any layers can "
+                "run as a whole model, vledge.export(module, example_inputs, path)"
+            )
         if name in ("functional", "utils"):
             return import_module(f"vledge.nn.{name}")
         home = next((home for home, names in _ELSEWHERE.items() if name in names), "activation")

@@ -337,10 +337,6 @@ class RecurrentBase(Module):
             packed, h_n, c_n = self._run_packed(packed, h_0, c_0)
             return unpack_sequence(packed), h_n, c_n
         input = self._checked_input(array_of(input, "input"), "input")
-        if input.ndim not in (2, 3):
-            raise ValueError(
-                f"{type(self).__name__}: Expected input to be 2D or 3D, got {input.ndim}D instead"
-            )
         if input.ndim == 2:
             time_axis = 0
             h_0, c_0 = (self._batched_state(s, n) for s, n in ((h_0, "h_0"), (c_0, "c_0")))
@@ -470,7 +466,11 @@ class RecurrentBase(Module):
     def _checked_input(self, input: np.ndarray, name: str) -> np.ndarray:
         if input.dtype != self._dtype:
             raise ValueError(wrong_dtype(name, input.dtype, self._dtype))
-        if input.ndim and input.shape[-1] != self.input_size:
+        if input.ndim not in (2, 3):
+            raise ValueError(
+                f"{type(self).__name__}: Expected {name} to be 2D or 3D, got {input.ndim}D instead"
+            )
+        if input.shape[-1] != self.input_size:
             raise RuntimeError(
                 f"input.size(-1) must be equal to input_size. Expected {self.input_size}, "
                 f"got {input.shape[-1]}"
@@ -806,7 +806,7 @@ class LSTM(RecurrentBase):
         if state is None:
             y, h, c = self._step(x, None, None)
         else:
-            y, h, c = self._step(x, state[0], state[1])
+            y, h, c = self._step(x, *_pair(state, "state"))
         return y, (h, c)
 
 
@@ -815,9 +815,9 @@ def _rows(state: Any, order: np.ndarray | None) -> Any:
     return state if state is None or order is None else np.ascontiguousarray(state[:, order])
 
 
-def _pair(hx: Any) -> tuple[Any, Any]:
+def _pair(hx: Any, name: str = "hx") -> tuple[Any, Any]:
     if not isinstance(hx, (tuple, list)) or len(hx) != 2:
-        raise TypeError("LSTM: hx must be a tuple (h_0, c_0)")
+        raise TypeError(f"LSTM: {name} must be a tuple (h_0, c_0), got a {type(hx).__name__}")
     return hx[0], hx[1]
 
 

@@ -154,10 +154,15 @@ def plan(
     """
     shapes = shapes_of(model_or_layer)
     lengths = array_of(lengths, "lengths")
+    if lengths.ndim == 1 and not lengths.size:
+        raise ValueError("there are no lengths to plan for")
     if lengths.ndim != 1 or lengths.dtype.kind not in "iu":
         raise TypeError(f"lengths must be integers [B], got {lengths.ndim}-D {lengths.dtype}")
-    if not lengths.any() or lengths.min() < 0:
-        raise ValueError("lengths must be from 0, and one above it")
+    if lengths.min() < 0:
+        place = int(lengths.argmin())
+        raise ValueError(f"lengths[{place}] is {lengths[place]}: lengths are whole numbers from 0")
+    if not lengths.any():
+        raise ValueError("all lengths are 0: there is nothing to run")
     threads = thread_settings.get_num_threads() if threads is None else threads
     for name, value in (("threads", threads), ("memory_limit", memory_limit)):
         if value is not None and value < 1:
