@@ -63,8 +63,8 @@ if TYPE_CHECKING:  # what editors and type checkers see of the names that come w
         mean_over_steps,
         run_many,
         truncate,
-        windows,
     )
+    from vledge.lengths.windows import windows
     from vledge.planning import plan
     from vledge.streaming import Stream
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from vledge.nn.linear import Identity, Linear
     from vledge.nn.normalization import BatchNorm1d, LayerNorm
     from vledge.nn.pooling import AdaptiveAvgPool1d, AdaptiveMaxPool1d, AvgPool1d, MaxPool1d
+    from vledge.nn.recurrent_parts import Bidirectional, RecurrentStack
 
 __all__ = [
     "ELU",
@@ -46,6 +47,7 @@ __all__ = [
     "AdaptiveMaxPool1d",
     "AvgPool1d",
     "BatchNorm1d",
+    "Bidirectional",
     "Conv1d",
     "Dropout",
     "Embedding",
@@ -71,6 +73,7 @@ __all__ = [
     "ReLU",
     "ReLU6",
     "RecurrentLayer",
+    "RecurrentStack",
     "Sequential",
     "SiLU",
     "Sigmoid",
@@ -93,6 +96,7 @@ _ELSEWHERE = {
     "linear": ("Identity", "Linear"),
     "normalization": ("BatchNorm1d", "LayerNorm"),
     "pooling": ("AdaptiveAvgPool1d", "AdaptiveMaxPool1d", "AvgPool1d", "MaxPool1d"),
+    "recurrent_parts": ("Bidirectional", "RecurrentStack"),
 }
 
 
