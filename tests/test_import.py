@@ -19,19 +19,21 @@ UNWANTED = (
 
 # Package → what it may import, which stands above it in this table: so no arrow leads back. Doors
 # apart, that is all that it imports. Whoever adds a line here should be able to say it aloud.
-LOW = ("_ext", "_version", "errors", "array_like", "out_arrays", "recurrent.cells")
+LOW = ("_ext", "_version", "errors", "array_like", "out_arrays", "shown", "recurrent.cells")
 ARROWS = {
     "_ext": (),
     "_version": (),
     "errors": (),
     "array_like": (),
+    "shown": (),
+    "progress": (),
     "out_arrays": ("_ext",),
     "recurrent.cells": (),  # a table without imports, which files' readers ask, too
     "machine": ("_ext", "_version", "errors"),
     "model": ("errors",),
-    "formats": ("errors", "recurrent.cells", "machine", "model"),
-    "packing": ("_ext", "array_like"),
-    "weights": (),
+    "formats": ("errors", "shown", "recurrent.cells", "machine", "model"),
+    "packing": ("_ext", "array_like", "shown"),
+    "weights": ("errors",),
     "convolution": ("_ext", "errors"),
     "recurrent": ("_ext", "array_like", "recurrent.cells", "packing", "weights"),
     "lengths": ("_ext", "array_like", "packing", "recurrent"),
@@ -45,10 +47,10 @@ ARROWS = {
     "validation": (
         *LOW, "machine", "model", "formats", "weights", "recurrent", "lengths", "graph",
     ),
-    "integrations": (*LOW, "model", "formats", "weights", "graph", "validation"),
+    "integrations": (*LOW, "progress", "model", "formats", "weights", "graph", "validation"),
     "cli": (
         *LOW, "machine", "model", "formats", "weights", "recurrent", "lengths", "planning", "nn",
-        "graph", "streaming", "shipped", "validation", "integrations",
+        "graph", "streaming", "shipped", "validation", "integrations", "progress",
     ),
     "__main__": ("cli",),
 }  # fmt: skip
@@ -71,8 +73,16 @@ DOORS = {
     ("_ext.weights", "machine.mapped_file"): "weights that lie in a mapped file are let go",
 }
 
-# Private names of others' classes: torch's modules, what a NamedTuple has.
-PRIVATE_OF_OTHERS = {"_replace", "_fields", "_asdict", "_make", "_modules", "_parameters"}
+# Private names of others' classes: what a NamedTuple has, torch's modules, argparse.
+PRIVATE_OF_OTHERS = {
+    "_replace",
+    "_fields",
+    "_asdict",
+    "_make",
+    "_modules",
+    "_parameters",
+    "_actions",
+}
 
 
 def in_python(code, **environment):

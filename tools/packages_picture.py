@@ -23,7 +23,16 @@ from tests.imports import arrows  # noqa: E402
 from tests.test_import import DOORS, package_of  # noqa: E402
 
 PICTURE = ROOT / "docs" / "pictures" / "packages.svg"
-EVERYBODY_S = {"", "__main__", "_version", "array_like", "errors"}
+EVERYBODY_S = {
+    "",
+    "__main__",
+    "_version",
+    "array_like",
+    "errors",
+    "out_arrays",
+    "progress",
+    "shown",
+}
 
 WIDTH, BOX_HEIGHT, ROW_HEIGHT, MARGIN = 860, 30, 80, 20
 PIXELS_A_LETTER, PADDING, LEAST_WIDTH = 8, 26, 80  # of 14 px sans-serif, whose letters are narrower

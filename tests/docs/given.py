@@ -128,6 +128,17 @@ def _(names: dict[str, Any]) -> None:
     torch.save(state, "tagger.pt")
 
 
+@given("docs/torch-to-vledge.md", 'load_weights("tagger.pt")')
+def _(names: dict[str, Any]) -> None:
+    parts = {
+        "conv": torch.nn.Conv1d(12, 16, 3),
+        "rnn": torch.nn.GRU(16, 8, bidirectional=True),
+        "out": torch.nn.Linear(16, 5),
+    }
+    state = {f"{k}.{n}": a for k, m in parts.items() for n, a in m.state_dict().items()}
+    torch.save(state, "tagger.pt")
+
+
 @given("README.md", '"sr": np.array(16000)')
 def _(names: dict[str, Any]) -> None:
     save_detector("model.onnx", ("probability", "next"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -66,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0 if passed else 1
 
 
-def _interleaved_medians(ways, repeats: int) -> list[float]:
+def _interleaved_medians(ways: Sequence[Callable[[], object]], repeats: int) -> list[float]:
     """Median seconds of each way, run in turn so that a busy machine slows all alike."""
     times: list[list[float]] = [[] for _ in ways]
     for _ in range(repeats):

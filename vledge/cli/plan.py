@@ -12,7 +12,14 @@ from typing import Any
 
 import numpy as np
 
+from vledge.cli.recurrent_layer import add_layer_argument
 from vledge.cli.table import rows, size
+
+EXAMPLES = """\
+examples:
+  vledge plan lengths.txt --model model.onnx
+  vledge plan data.csv --column frames --model checkpoint.pt --memory-limit 64MB --plot plan.png
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,11 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         required=True,
-        help="a file with a recurrent layer's weights, or a whole model: .onnx",
+        help="a file with recurrent layers: weights, Keras, or a whole model",
     )
-    parser.add_argument(
-        "--layer", help="the layer's prefix, or node; default: all of the file's together"
-    )
+    add_layer_argument(parser, "default: all of the file's together")
     parser.add_argument("--column", help="of a .csv file: its name, or its number from 1")
     parser.add_argument("--threads", type=int, help="default: as many as vledge uses")
     parser.add_argument(
@@ -142,10 +147,10 @@ def read_lengths(path: str, column: str | None = None) -> np.ndarray:
             raise ValueError(
                 f"{path}: expected whole numbers in one dimension, got {array.ndim}-D {array.dtype}"
             )
-        found = array.astype(np.int64)
+        lengths: np.ndarray = array.astype(np.int64)
     elif path.endswith(".csv"):
         with open(path, newline="", encoding="utf-8-sig") as file:
-            found = _csv_column(path, list(csv.reader(file)), column)
+            lengths = _csv_column(path, list(csv.reader(file)), column)
     else:
         if path == "-":
             text = sys.stdin.read()
@@ -154,14 +159,14 @@ def read_lengths(path: str, column: str | None = None) -> np.ndarray:
                 text = file.read()
         lines = enumerate(text.splitlines(), 1)
         words = [(number, word) for number, line in lines for word in re.split(r"[,;\s]+", line)]
-        found = np.array(
+        lengths = np.array(
             [_whole(word, f"{path}:{number}") for number, word in words if word], np.int64
         )
-    if not len(found):
+    if not len(lengths):
         raise ValueError(f"{path} holds no lengths")
-    if found.min() < 0:
-        raise ValueError(f"{path}: a length is {found.min()}, expected none below 0")
-    return found
+    if lengths.min() < 0:
+        raise ValueError(f"{path}: a length is {lengths.min()}, expected none below 0")
+    return lengths
 
 
 def _csv_column(path: str, lines: list[list[str]], column: str | None) -> np.ndarray:
@@ -210,7 +215,10 @@ def _model(path: str, name: str | None) -> Any:
         name = plain_name(name.rstrip(".") + ".")
     if not found or (name is not None and name not in found):
         held = ", ".join(map(repr, found)) or "none"
-        raise ValueError(f"{path}: recurrent layers that a plan is for: {held}")
+        raise ValueError(
+            f"{path}: recurrent layers that a plan is for: {held}; `vledge inspect {path}` lists "
+            "all that is in it"
+        )
     return [shape for own, shape in found.items() if name in (None, own)]
 
 

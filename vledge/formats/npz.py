@@ -47,7 +47,7 @@ def read(source: Source, key: str | None) -> Checkpoint:
 def _read_array(content: memoryview) -> np.ndarray | str:
     """The array in a ``.npy`` file, or why it cannot be one of the weights."""
     width = _LENGTH_BYTES.get(bytes(content[6:8]))
-    if content[:6] != MAGIC or width is None:
+    if bytes(content[:6]) != MAGIC or width is None:
         raise FormatError("no .npy file of a known version")
     length = int.from_bytes(content[8 : 8 + width], "little")
     start = 8 + width

@@ -17,6 +17,7 @@ import numpy as np
 
 from vledge.errors import FormatError
 from vledge.formats.checkpoint import Checkpoint
+from vledge.formats.file_name import check_name
 from vledge.formats.source import Source
 from vledge.formats.tensor_view import MAX_DIMENSIONS, checked_name, item_size, tensor_view
 
@@ -171,12 +172,18 @@ def write(
     weights: Mapping[str, np.ndarray],
     metadata: Mapping[str, str] | None = None,
 ) -> None:
-    """Write ``weights`` to ``path`` so that the file is there whole, old or new, at any moment."""
+    """Write ``weights`` to ``path`` so that the file is there whole, old or new, at any moment.
+
+    ValueError for a name that promises another format.
+    """
+    check_name(path)
     import threading  # 0.15 MB that who reads does not need
 
     import safetensors
     import safetensors.numpy
 
+    if not isinstance(weights, Mapping):
+        raise TypeError(f"weights is a {type(weights).__name__}, expected a dict of arrays by name")
     arrays = {name: _writable(name, array) for name, array in weights.items()}
     if not arrays:
         raise ValueError("there are no weights to save")

@@ -146,7 +146,7 @@ def _local_data(
     )
     name_start = header + _LOCAL.size
     extra_start = name_start + name_length
-    start = extra_start + extra_length
+    start: int = extra_start + extra_length
     crc, packed_size, full_size = sizes
     if flags & DATA_DESCRIPTOR:  # written before the sizes were known: they may be left open
         agree = all(

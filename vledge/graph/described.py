@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from vledge.model.definition import Model, ValueInfo
 from vledge.model.element_types import DTYPES
+from vledge.shown import listed
 
-__all__ = ["ModelMetadata", "NodeArg", "describe_input", "describe_model"]
+__all__ = [
+    "ModelMetadata",
+    "NodeArg",
+    "describe_input",
+    "describe_model",
+    "shown_session",
+    "shown_shape",
+]
 
 
 @dataclass(frozen=True)
@@ -33,7 +42,7 @@ class ModelMetadata:
     description: str
     version: int
     opset_imports: dict[str, int]
-    custom_metadata_map: dict[str, str] = field(default_factory=dict)
+    custom_metadata_map: dict[str, str] = field(default_factory=dict, repr=False)
 
 
 def describe_input(info: ValueInfo) -> NodeArg:
@@ -54,3 +63,20 @@ def describe_model(model: Model) -> ModelMetadata:
         dict(model.opset_imports),
         dict(model.metadata),
     )
+
+
+def shown_shape(shape: Sequence[int | str | None]) -> str:
+    """Sizes, names of symbols, and ? for what the file does not say."""
+    return "[" + ", ".join("?" if size is None else str(size) for size in shape) + "]"
+
+
+def shown_session(where: str, inputs: Sequence[NodeArg], outputs: Sequence[NodeArg]) -> str:
+    """A session's ``repr``: its file, its inputs and its outputs."""
+
+    def told(infos: Sequence[NodeArg]) -> str:
+        kinds = (i.type.removeprefix("tensor(").removesuffix(")") for i in infos)
+        pairs = zip(infos, kinds, strict=True)
+        return listed(f"{i.name} {kind} {shown_shape(i.shape)}" for i, kind in pairs)
+
+    name = f"{where.removesuffix(': ')!r}" if where else "a model"
+    return f"InferenceSession({name}:\n  {told(inputs) or 'nothing'}\n  -> {told(outputs)})"

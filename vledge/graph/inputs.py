@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from vledge.graph.described import shown_shape
 from vledge.graph.values import TensorSequence, Value
 from vledge.model.definition import ValueInfo
 from vledge.model.element_types import DTYPES, element_of
 
-__all__ = ["ExpectedInput", "as_declared", "checked_input", "expected_of"]
+__all__ = ["ExpectedInput", "as_declared", "check_run_arguments", "checked_input", "expected_of"]
+
+
+def check_run_arguments(
+    output_names: Sequence[str] | None, input_feed: object, inputs: Iterable[str]
+) -> None:
+    """TypeError for output names or a feed of a type that a run does not take."""
+    if isinstance(output_names, str):
+        raise TypeError(
+            f"output_names is {output_names!r}, expected a list of names, or None for all: "
+            f"run([{output_names!r}], feed)"
+        )
+    if not isinstance(input_feed, Mapping):
+        raise TypeError(
+            f"input_feed is a {type(input_feed).__name__}, expected a dict with an array for "
+            f"each of {list(inputs)}"
+        )
 
 
 class ExpectedInput(NamedTuple):
@@ -52,13 +69,13 @@ def checked_input(value: object, expected: ExpectedInput) -> Value:
         if array.ndim != len(shape):
             raise ValueError(
                 f"input {name!r} has the shape {array.shape}, expected {len(shape)} axes: "
-                f"{_shown(shape)}"
+                f"{shown_shape(shape)}"
             )
         for axis, wanted in fixed:
             if array.shape[axis] != wanted:
                 raise ValueError(
                     f"input {name!r} has the shape {array.shape}, expected {wanted} on axis "
-                    f"{axis}: {_shown(shape)}"
+                    f"{axis}: {shown_shape(shape)}"
                 )
     array.flags.writeable = False
     return array
@@ -102,7 +119,3 @@ def _list_or_absent(value: object, expected: ExpectedInput) -> Value:
         for place, item in enumerate(value)
     )
     return TensorSequence(tuple(arrays), dtype)
-
-
-def _shown(shape: Sequence[int | str | None]) -> str:
-    return "[" + ", ".join("?" if size is None else str(size) for size in shape) + "]"

@@ -6,6 +6,8 @@ import os
 import warnings
 
 from vledge.errors import FormatError, ModelWarning, UnsupportedError
+from vledge.formats import holds_graph
+from vledge.formats.source import identified, open_source
 from vledge.model.definition import Graph, Model, Node
 
 __all__ = ["read_model", "warn_of_wrong_grus"]
@@ -22,6 +24,8 @@ def read_model(source: str | os.PathLike[str] | bytes) -> Model:
         with open(source, "rb") as file:
             start = file.read(9)
     try:
+        if start[8:9] != b"{" and not isinstance(source, bytes) and not holds_graph(source):
+            raise FormatError(_no_graph(source))
         if start[8:9] == b"{":
             from vledge.formats import vledge_model
 
@@ -31,6 +35,19 @@ def read_model(source: str | os.PathLike[str] | bytes) -> Model:
         return onnx_model.read(source)
     except (FormatError, UnsupportedError) as error:
         raise type(error)(f"{where}{error}") from error.__cause__
+
+
+def _no_graph(path: str | os.PathLike[str]) -> str:
+    """What a file is that is no model, and what runs it."""
+    try:
+        kind = identified(open_source(path))[0].format
+    except FormatError as error:
+        return f"it is no ONNX model, and none by `vledge convert`: {error}"
+    return (
+        f"{kind} holds weights and no graph. Its recurrent layers are vledge.nn.LSTM, GRU and RNN: "
+        "nn.LSTM.from_weights(vledge.load_weights(path)), or from_keras(path); a whole torch "
+        "module becomes a model by vledge.export, where torch is"
+    )
 
 
 def warn_of_wrong_grus(model: Model, where: str) -> None:

@@ -16,8 +16,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vledge.errors import FormatError, UnsupportedError
-from vledge.graph.described import ModelMetadata, NodeArg, describe_input, describe_model
-from vledge.graph.inputs import as_declared, checked_input, expected_of
+from vledge.graph.described import (
+    ModelMetadata,
+    NodeArg,
+    describe_input,
+    describe_model,
+    shown_session,
+)
+from vledge.graph.inputs import as_declared, check_run_arguments, checked_input, expected_of
 from vledge.graph.io_binding import IOBinding
 from vledge.graph.onnxruntime_habits import OnnxruntimeHabits
 from vledge.graph.outs import independent, places_of, write_outputs
@@ -28,7 +34,7 @@ from vledge.graph.profile import Profile, profile
 from vledge.graph.providers import check_providers
 from vledge.graph.read import read_model, warn_of_wrong_grus
 from vledge.graph.reference_fallback import reference_function
-from vledge.graph.session_options import RunOptions, SessionOptions, ignored, taken
+from vledge.graph.session_options import RunOptions, SessionOptions, check_made_of, ignored, taken
 from vledge.graph.strategy import with_strategy
 from vledge.graph.values import Value, check_tensors_only
 from vledge.machine.threads import using_threads
@@ -100,18 +106,13 @@ class InferenceSession(OnnxruntimeHabits):
         empty_state: str = "zero",
         exact: bool = False,
     ) -> None:
+        check_made_of(path_or_bytes, fallback, empty_state, exact)
         self._session_options = taken(sess_options)
         self._threads = self._session_options.intra_op_num_threads
         note = ignored(self._session_options)
         if note:
             warnings.warn(note, stacklevel=2)
         check_providers(providers, provider_options)
-        if not callable(fallback) and fallback not in (None, "reference"):
-            raise ValueError(f"fallback must be None, 'reference' or a function, got {fallback!r}")
-        if empty_state not in ("zero", "initial"):
-            raise ValueError(f"empty_state must be 'zero' or 'initial', got {empty_state!r}")
-        if not isinstance(exact, bool):
-            raise ValueError(f"exact must be True or False, got {exact!r}")
         source = path_or_bytes
         self._where = "" if isinstance(source, (bytes, Model)) else f"{os.fspath(source)}: "
         self._options = {"empty_state": empty_state, "exact": exact}
@@ -137,6 +138,9 @@ class InferenceSession(OnnxruntimeHabits):
         self._overriding: dict[frozenset[str], Plan] = {}
         if not self._overridable:
             graph.initializers = {}  # the plan has what it needs of them
+
+    def __repr__(self) -> str:
+        return shown_session(self._where, self.get_inputs(), self.get_outputs())
 
     # ---- what the model says
 
@@ -199,6 +203,8 @@ class InferenceSession(OnnxruntimeHabits):
         `vledge.nn` layer has). TypeError for options that are not the strategy's, MemoryError where
         "auto" finds none within ``memory_limit``.
         """
+        if isinstance(output_names, str) or type(input_feed) is not dict:
+            check_run_arguments(output_names, input_feed, self._inputs)
         if strategy is None and options:
             raise TypeError(f"{', '.join(options)}: options go with a strategy, and none is given")
         outs = None if out is None else places_of(self._outputs, output_names, out)
@@ -291,6 +297,8 @@ class InferenceSession(OnnxruntimeHabits):
         time_axis: int | Mapping[str, int] | None = None,
         states: Mapping[str, str] | None = None,
         fixed: Mapping[str, Any] | None = None,
+        hop: int | None = None,
+        context: int | None = None,
         lookahead: int | None = None,
     ) -> Stream:
         """Run the model frame by frame; what it remembers goes from call to call.
@@ -304,11 +312,18 @@ class InferenceSession(OnnxruntimeHabits):
         batch : int
             How many independent streams run side by side: the size of every free axis but time.
         time_axis : int or dict of int by input name, optional
-            Not needed where an input has one axis whose size the file leaves open.
+            Not needed where an input has one axis whose size the file leaves open, or names one
+            like "time"; else those that are open are tried, the second one first.
         states : dict, optional
-            Inputs that are states already, each with the output that is its next value.
+            Inputs that are states already, each with the output that is its next value. Without it,
+            those are taken that names, shapes and types tell: "state" and "stateN", "h_0" and
+            "h_n"; ``{}`` takes none.
         fixed : dict, optional
             Inputs that are the same at every frame.
+        hop, context : int, optional
+            For a model that takes samples: each call gets the next ``hop`` of them, with the last
+            ``context`` before them in front (0), so that a frame is ``hop`` samples. Nothing is
+            compared with a whole run, which such a model has none of; states are those above.
         lookahead : int, optional
             As layers and Modules take it, and always refused: the message says why, and what to do.
 
@@ -331,7 +346,9 @@ class InferenceSession(OnnxruntimeHabits):
             )
         model = self._read()
         check_tensors_only(model.graph, "a stream")
-        return stream(model, self._where, self._options, batch, time_axis, states, fixed)
+        return stream(
+            model, self._where, self._options, batch, time_axis, states, fixed, hop, context
+        )
 
     def _read(self) -> Model:
         """The model, whole: a session lets go of its graph's constants, but not of the caller's."""

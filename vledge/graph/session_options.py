@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import enum
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from vledge.errors import UnsupportedError
@@ -176,6 +177,21 @@ class SessionOptions:
             f"weights from elsewhere ({', '.join(names)}) cannot be put into a model: save the "
             "model with them. An initializer that is among the inputs can be given to run()"
         )
+
+
+def check_made_of(source: object, fallback: object, empty_state: str, exact: object) -> None:
+    """TypeError or ValueError for arguments of a session that are of another kind."""
+    if isinstance(source, Mapping):
+        raise TypeError(
+            f"expected a model's path or bytes, got a {type(source).__name__}: weights "
+            "have no graph; nn.LSTM.from_weights(weights) makes a layer of them"
+        )
+    if not callable(fallback) and fallback not in (None, "reference"):
+        raise ValueError(f"fallback must be None, 'reference' or a function, got {fallback!r}")
+    if empty_state not in ("zero", "initial"):
+        raise ValueError(f"empty_state must be 'zero' or 'initial', got {empty_state!r}")
+    if not isinstance(exact, bool):
+        raise ValueError(f"exact must be True or False, got {exact!r}")
 
 
 def taken(given: Any) -> SessionOptions:

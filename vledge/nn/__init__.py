@@ -8,6 +8,7 @@ from vledge.nn.recurrent import GRU, LSTM, RNN
 from vledge.recurrent.recognize import RecurrentLayer, recognize
 
 if TYPE_CHECKING:
+    from vledge.nn import functional, utils
     from vledge.nn.activation import (
         ELU,
         GELU,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from vledge.nn.embedding import Embedding, EmbeddingBag
     from vledge.nn.linear import Identity, Linear
     from vledge.nn.normalization import BatchNorm1d, LayerNorm
+    from vledge.nn.pooling import AdaptiveAvgPool1d, AdaptiveMaxPool1d, AvgPool1d, MaxPool1d
     from vledge.nn.recurrent.cells import GRUCell, LSTMCell, RNNCell
     from vledge.nn.recurrent.indrnn import IndRNN
     from vledge.nn.recurrent.parts import Bidirectional, RecurrentStack
@@ -41,6 +43,9 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "AdaptiveAvgPool1d",
+    "AdaptiveMaxPool1d",
+    "AvgPool1d",
     "BatchNorm1d",
     "Bidirectional",
     "Conv1d",
@@ -58,6 +63,7 @@ __all__ = [
     "LeakyReLU",
     "Linear",
     "LogSoftmax",
+    "MaxPool1d",
     "Module",
     "ModuleDict",
     "ModuleList",
@@ -74,7 +80,9 @@ __all__ = [
     "Softmax",
     "Softplus",
     "Tanh",
+    "functional",
     "recognize",
+    "utils",
 ]
 
 # Where the other layers are: each is imported when a model has one.
@@ -87,15 +95,23 @@ _ELSEWHERE = {
     "recurrent.indrnn": ("IndRNN",),
     "linear": ("Identity", "Linear"),
     "normalization": ("BatchNorm1d", "LayerNorm"),
+    "pooling": ("AdaptiveAvgPool1d", "AdaptiveMaxPool1d", "AvgPool1d", "MaxPool1d"),
     "recurrent.parts": ("Bidirectional", "RecurrentStack"),
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module 'vledge.nn' has no attribute {name!r}")
-    home = next((home for home, names in _ELSEWHERE.items() if name in names), "activation")
-    return globals().setdefault(name, getattr(import_module(f"vledge.nn.{home}"), name))
+if not TYPE_CHECKING:  # to a type checker, a name that is not above is a mistake
+
+    def __getattr__(name: str) -> Any:
+        if name not in __all__:
+            raise AttributeError(
+                f"module 'vledge.nn' has no attribute {name!r}: a torch module of any layers can "
+                "run as a whole model, vledge.export(module, example_inputs, path)"
+            )
+        if name in ("functional", "utils"):
+            return import_module(f"vledge.nn.{name}")
+        home = next((home for home, names in _ELSEWHERE.items() if name in names), "activation")
+        return globals().setdefault(name, getattr(import_module(f"vledge.nn.{home}"), name))
 
 
 def __dir__() -> list[str]:

@@ -17,6 +17,7 @@ from numpy.typing import DTypeLike
 from vledge.array_like import ArrayLike
 from vledge.nn.loading import Declared, LoadResult, fitting, load
 from vledge.nn.torch_habits import TorchHabits
+from vledge.shown import Weights, shortened
 from vledge.weights.plain import plain_name
 
 if TYPE_CHECKING:
@@ -238,7 +239,7 @@ class Module(TorchHabits):
 
         ``keep_vars`` is torch's and does nothing.
         """
-        state = {prefix + name: array for name, array in self._own_state().items()}
+        state = Weights({prefix + name: array for name, array in self._own_state().items()})
         for name, module in self._modules.items():
             state.update(module.state_dict(f"{prefix}{name}."))
         return state
@@ -360,9 +361,13 @@ class Module(TorchHabits):
         return ""
 
     def __repr__(self) -> str:
+        return shortened(str(self))
+
+    def __str__(self) -> str:
+        """The whole tree, of which ``repr`` shows a few lines."""
         name = type(self).__name__
         children = [
-            f"({key}): " + repr(module).replace("\n", "\n  ")
+            f"({key}): " + str(module).replace("\n", "\n  ")
             for key, module in self._modules.items()
         ]
         if not children:

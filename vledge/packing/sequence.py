@@ -9,6 +9,7 @@ import numpy as np
 from vledge._ext.packing import are_batch_sizes, are_inverse, running_out
 from vledge.array_like import ArrayLike
 from vledge.packing.arguments import NUMBERS, PackingError, integers, inverse_of, numeric
+from vledge.shown import MOST_LINES
 
 __all__ = ["PackedSequence", "invert_permutation", "is_packed", "lengths_of", "validated"]
 
@@ -73,6 +74,15 @@ sorted_indices=None, unsorted_indices=None)
             integers(batch_sizes, "batch_sizes"),
             sorted_indices,
             unsorted_indices,
+        )
+
+    def __repr__(self) -> str:
+        whole = super().__repr__()
+        if whole.count("\n") < MOST_LINES:
+            return whole
+        return (
+            f"PackedSequence({self.data.dtype} {list(self.data.shape)}, "
+            f"{int(self.batch_sizes[0])} sequences, longest {len(self.batch_sizes)})"
         )
 
     # A tuple's == would ask for the truth of an array, and its hash for an array's

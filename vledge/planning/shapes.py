@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,6 +24,11 @@ def shapes_of(model: Any) -> tuple[LayerShape, ...]:
         return (model,)
     if isinstance(model, RecurrentLayer):
         return (_recognized(model),)
+    if isinstance(model, (str, os.PathLike)):
+        raise TypeError(
+            f"expected a recurrent layer, got the path {os.fspath(model)!r}: build it by "
+            "nn.LSTM.from_weights(vledge.load_weights(path)), or use `vledge plan --model`"
+        )
     if not hasattr(model, "modules"):
         own = _shape(model)
         if own is None:

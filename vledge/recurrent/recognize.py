@@ -110,6 +110,7 @@ def read_stack(weights: PlainWeights, prefix: str, kind: Kind, called: str) -> R
     names = {n[len(prefix) :] for n in weights if n.startswith(prefix)}
     first = _required(weights, prefix, "weight_ih_l0", kind.name, called)
     recurrent = _required(weights, prefix, "weight_hh_l0", kind.name, called)
+    _check_kind(recurrent, prefix + "weight_hh_l0", kind, called)
     hidden_size = _hidden_size(first, kind, prefix + "weight_ih_l0", called)
     proj_size = 0
     if "weight_hr_l0" in names and kind.projects:
@@ -177,6 +178,24 @@ def _required(weights: PlainWeights, prefix: str, name: str, kind: str, called: 
         fitting = [layer.prefix for layer in recognize(weights) if layer.kind == kind]
         raise missing_weight(weights, prefix, name, called, fitting)
     return weights[prefix + name]
+
+
+def _check_kind(weight_hh: np.ndarray, name: str, kind: Kind, called: str) -> None:
+    """ValueError for another cell's weights, which the number of gates tells."""
+    if weight_hh.ndim != 2 or not weight_hh.shape[1]:
+        return
+    rows, units = weight_hh.shape
+    gates, rest = divmod(rows, units)
+    wanted = len(kind.gates)
+    other = next(
+        (k.name for k in KINDS.values() if len(k.gates) == gates and not k.independent), None
+    )
+    if not rest and gates != wanted and other is not None and not kind.independent:
+        raise ValueError(
+            f"{name} has shape {weight_hh.shape}: {gates} gate{'s' * (gates > 1)} of "
+            f"{units} units are those of {other}, not of {called} ({wanted}): build it "
+            f"by nn.{other}.from_weights"
+        )
 
 
 def _hidden_size(weight_ih: np.ndarray, kind: Kind, name: str, called: str) -> int:

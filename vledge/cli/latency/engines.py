@@ -47,7 +47,7 @@ def onnxruntime_step(layer: RecurrentBase, x: np.ndarray) -> Step:
     names = [info.name for info in session.get_inputs()[1:]]
     states = [{name: np.zeros(shape, np.float32) for name in names} for _ in range(2)]
     outputs = [np.zeros((1, 1, len(x), layer.hidden_size), np.float32) for _ in range(2)]
-    bindings = []
+    bindings: list[tuple[Any, np.ndarray]] = []
     for turn in range(2):
         binding = session.io_binding()
         binding.bind_cpu_input("x", x[None])
@@ -97,13 +97,14 @@ def torch_step(layer: RecurrentBase, x: np.ndarray) -> Step:
     torch.set_num_threads(1)
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")  # TorchScript is called old, and is the fastest for a step
-        traced = torch.jit.trace(rnn.eval(), (frame, state))
+        traced: Any = torch.jit.trace(rnn.eval(), (frame, state))  # type: ignore[no-untyped-call]
 
     def step() -> np.ndarray:
         nonlocal state
         with torch.inference_mode():
             y, state = traced(frame, state)
-        return y[0].numpy()
+        output: np.ndarray = y[0].numpy()
+        return output
 
     return step
 

@@ -91,7 +91,7 @@ def array_of(tensor: Any, files: ExternalFiles) -> np.ndarray:
 def _view(content: Any, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
     if dtype.kind == "b":
         # any byte but 0 is true; NumPy wants exactly 1
-        return (np.frombuffer(content, np.uint8) != 0).reshape(shape)
+        return np.asarray(np.frombuffer(content, np.uint8) != 0).reshape(shape)
     array = np.frombuffer(content, dtype.newbyteorder("<")).reshape(shape)
     if not array.flags.aligned or not array.dtype.isnative:
         array = array.astype(dtype)

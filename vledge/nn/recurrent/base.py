@@ -1,14 +1,15 @@
 """What RNN, GRU, LSTM and IndRNN share: torch's arguments and words around a stack that runs.
 
 What computes, and holds the weights once, laid out for the kernels, is `vledge.recurrent.stack`;
-``state_dict()`` and attributes unpack them.
+``state_dict()`` and attributes unpack them. It has more than 400 lines, a third of which say what
+arguments mean that torch's users, ONNX and Keras files bring.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -28,6 +29,9 @@ from vledge.recurrent.states import State, arrays_of, checked, like
 from vledge.weights.plain import PlainWeights, plain_name
 
 __all__ = ["OneState", "RecurrentBase"]
+
+
+_Layer = TypeVar("_Layer", bound="RecurrentBase")
 
 
 class RecurrentBase(Module):
@@ -193,8 +197,10 @@ class RecurrentBase(Module):
 
     @classmethod
     def from_onnx(
-        cls, path: str | os.PathLike[str] | bytes, node: str | Sequence[str] | None = None
-    ) -> Any:
+        cls: type[_Layer],
+        path: str | os.PathLike[str] | bytes,
+        node: str | Sequence[str] | None = None,
+    ) -> _Layer:
         """Build the layer from a recurrent node of an ONNX model, without the rest of its graph.
 
         ``node`` is the node's name or one of its outputs', or a list of them for a stack of layers
@@ -329,11 +335,12 @@ class RecurrentBase(Module):
             packed = pack_sequence(sequences, enforce_sorted=False)
             packed, final = stack.run(packed, checked(stack.shape, hx, len(sequences)))
             return unpack_sequence(packed), final
-        input = checked_features(stack.shape, array_of(input, "input"), "input")
-        if input.ndim not in (2, 3):
+        input = array_of(input, "input")
+        if input.dtype == stack.shape.dtype and input.ndim not in (2, 3):
             raise ValueError(
                 f"{type(self).__name__}: Expected input to be 2D or 3D, got {input.ndim}D instead"
             )
+        input = checked_features(stack.shape, input, "input")
         states = self._split(hx)
         if input.ndim == 2:
             h_0, c_0 = (_batched(s, n) for s, n in zip(states, ("h_0", "c_0"), strict=True))
@@ -421,8 +428,8 @@ class OneState(RecurrentBase):
 
     def step(self, x: np.ndarray, state: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """One time step: ``x [B, input_size]``, ``state [num_layers, B, hidden_size]`` or None for
-        zeros -> ``(y [B, hidden_size], state)``. Arrays must be C-contiguous and of the layer's
-        dtype; the state given is not changed."""
+        zeros -> ``(y [B, hidden_size], state)``. Arrays must be of the layer's dtype, and are
+        copied where they are not C-contiguous; the state given is not changed."""
         if self._turned:
             no_step(type(self).__name__)
         y, h, _ = (self._stack or self.stack).step(x, state, None)

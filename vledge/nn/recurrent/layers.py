@@ -251,17 +251,18 @@ class LSTM(RecurrentBase):
     ) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
         """One time step: ``x [B, input_size]``, ``state (h [num_layers, B, width],
         c [num_layers, B, hidden_size])`` or None for zeros -> ``(y [B, width], state)``. Arrays
-        must be C-contiguous and of the layer's dtype; the state given is not changed."""
+        must be of the layer's dtype, and are copied where they are not C-contiguous; the state
+        given is not changed."""
         if self._turned:
             no_step(type(self).__name__)
-        h, c = (None, None) if state is None else state
+        h, c = (None, None) if state is None else _pair(state, "state")
         y, h, c = (self._stack or self.stack).step(x, h, c)
         return y, (h, c)
 
 
-def _pair(hx: Any) -> tuple[Any, Any]:
+def _pair(hx: Any, name: str = "hx") -> tuple[Any, Any]:
     if not isinstance(hx, (tuple, list)) or len(hx) != 2:
-        raise TypeError("LSTM: hx must be a tuple (h_0, c_0)")
+        raise TypeError(f"LSTM: {name} must be a tuple (h_0, c_0), got a {type(hx).__name__}")
     return hx[0], hx[1]
 
 
