@@ -21,7 +21,7 @@ def extension(name: str, *c_sources: str, flags: Sequence[str] = ()) -> Extensio
         f"vledge._ext.{name}",
         [f"ext/{name}.pyx", *c_sources],
         include_dirs=["ext", numpy.get_include()],
-        depends=[*glob("ext/*.h"), *glob("ext/simd/*.h"), *glob("ext/program/*.[hp]*")],
+        depends=[*glob("ext/*.h"), *glob("ext/simd/*.h"), *glob("ext/recurrent/*.h"), *glob("ext/program/*.[hp]*")],
         define_macros=[
             ("CYTHON_CLINE_IN_TRACEBACK", "0"),
             ("NPY_NO_DEPRECATED_API", "NPY_1_23_API_VERSION"),
@@ -52,7 +52,8 @@ setup(
             extension("packing"),
             extension("isa", *sorted(glob("ext/simd/*.c"))),
             extension("weights", flags=SMALL),
-            extension("recurrent", "ext/threads.c"),
+            extension("recurrent", *sorted(glob("ext/recurrent/*.c"))),
+            extension("stack"),
             extension("product"),
             extension("convolution", "ext/program/convolve.c"),
             extension("program", *sorted(glob("ext/program/*.c"))),

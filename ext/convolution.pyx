@@ -15,8 +15,17 @@ import numpy as np
 
 from vledge.machine import threads as thread_settings
 from vledge._ext.arrays cimport float_number, readable
-from vledge._ext.isa cimport VL_AS_IT_IS, VL_BOUND, VL_LEAKY, kernels_for, vl_epilogue, vl_kernels
-from vledge._ext.recurrent cimport parallel
+from vledge._ext.isa cimport (
+    VL_AS_IT_IS,
+    VL_BOUND,
+    VL_IN_FLOAT32,
+    VL_LEAKY,
+    arithmetic_of,
+    kernels_for,
+    vl_epilogue,
+    vl_kernels,
+)
+from vledge._ext.recurrent cimport limits_in_force, parallel, vl_limits
 
 from vledge._ext.weights import aligned_copy, aligned_empty, pack, to_vectors, unpack
 
@@ -52,6 +61,7 @@ cdef extern from "program/convolve.h" nogil:
         const void *const *bias
     ctypedef struct vl_convolving:
         const vl_convolution *convolution
+        const vl_limits *limits
         const void *x
         ptrdiff_t samples
         ptrdiff_t in_size[3]
@@ -122,7 +132,7 @@ def runs_of(places, channels, whole):
 
 def vectors_of_group(columns, lanes):
     """Vectors of a panel: all of them if they are few, else as fits the registers and leaves the last one wide."""
-    cdef const vl_kernels *kernels = kernels_for(False)
+    cdef const vl_kernels *kernels = kernels_for(VL_IN_FLOAT32)
     vectors = -(-columns // lanes)
     widest = 4 if kernels.max_rows > 3 else 2     # 32 registers, or 16
     if vectors <= widest or widest == 2:
@@ -192,7 +202,7 @@ cdef class Convolution:
             raise ValueError(f"bias has shape {bias.shape}, expected ({self.out_channels},)")
         self.kept = []
         cdef vl_convolution *v = &self.convolution
-        v.kernels = kernels_for(self.dtype == np.float64)
+        v.kernels = kernels_for(arithmetic_of(number))
         v.itemsize = weight.itemsize
         v.in_channels, v.out_channels, v.groups = self.in_channels, self.out_channels, groups
         v.channels = v.in_channels
@@ -375,6 +385,7 @@ cdef class Convolution:
             x = x_array = x.copy()
         result = np.empty((x.shape[0], *sizes, self.out_channels), self.dtype)
         c.convolution = &self.convolution
+        c.limits = limits_in_force()
         c.x = cnp.PyArray_DATA(x_array)
         c.out = cnp.PyArray_DATA(result)
         c.samples = cnp.PyArray_DIM(x_array, 0)

@@ -16,7 +16,8 @@ from vledge._ext.arrays cimport float_number, readable
 cnp.import_array()
 
 cdef extern from "simd/dispatch.h" nogil:
-    const vl_kernels *vl_runnable(int i, int f64)
+    const vl_kernels *vl_runnable(int i, vl_arithmetic arithmetic)
+    const vl_cell_kernels *vl_cell_kernels_of(const vl_kernels *kernels, vl_cell cell, vl_storage storage)
     int vl_has_way(const vl_kernels *kernels, int way)
     const char *vl_cpu_features()
 
@@ -45,8 +46,8 @@ def runnable() -> tuple:
     """Names of the instruction sets that this CPU can run, best first."""
     cdef int i = 0
     names = []
-    while vl_runnable(i, False) != NULL:
-        names.append(vl_runnable(i, False).isa.decode())
+    while vl_runnable(i, VL_IN_FLOAT32) != NULL:
+        names.append(vl_runnable(i, VL_IN_FLOAT32).isa.decode())
         i += 1
     return tuple(names)
 
@@ -79,22 +80,26 @@ def selected() -> str:
     return chosen
 
 
-cdef const vl_kernels *kernels_for(bint f64) except NULL:
+cdef const vl_kernels *kernels_for(vl_arithmetic arithmetic) except NULL:
     # An instruction set without double vectors leaves float64 to the baseline, the last entry.
     cdef int i = 0
     cdef const vl_kernels *last = NULL
     name = selected().encode()
-    while vl_runnable(i, f64) != NULL:
-        last = vl_runnable(i, f64)
+    while vl_runnable(i, arithmetic) != NULL:
+        last = vl_runnable(i, arithmetic)
         if last.isa == name:
             break
         i += 1
     return last
 
 
+cdef const vl_cell_kernels *cell_kernels_for(vl_cell cell, vl_storage storage, vl_arithmetic arithmetic) except? NULL:
+    return vl_cell_kernels_of(kernels_for(arithmetic), cell, storage)
+
+
 def integer_ways() -> tuple:
     """How the selected instruction set can multiply bytes on this CPU, best first: by "dots" (VNNI), "bytes", "pairs"."""
-    cdef const vl_kernels *k = kernels_for(False)
+    cdef const vl_kernels *k = kernels_for(VL_IN_FLOAT32)
     return tuple([way for way in ("dots", "bytes", "pairs") if vl_has_way(k, WAYS.index(way))])
 
 
@@ -117,12 +122,12 @@ def selected_integers() -> str:
 
 def lanes(dtype) -> int:
     """Elements of one vector of the selected instruction set."""
-    return kernels_for(np.dtype(dtype) == np.float64).lanes
+    return kernels_for(arithmetic_of(np.dtype(dtype).num)).lanes
 
 
 def tile_rows() -> int:
     """Rows of the tallest tile of the selected instruction set, for tests to step over."""
-    return kernels_for(False).max_rows
+    return kernels_for(VL_IN_FLOAT32).max_rows
 
 
 def apply(str function, x):
@@ -135,7 +140,7 @@ def apply(str function, x):
     if not same_strides(source, target):    # the result has no gaps, so x has
         source = cnp.PyArray_GETCONTIGUOUS(source)
         target = np.empty_like(source)
-    cdef const vl_kernels *k = kernels_for(number == cnp.NPY_FLOAT64)
+    cdef const vl_kernels *k = kernels_for(arithmetic_of(number))
     cdef ptrdiff_t n = cnp.PyArray_SIZE(source)
     cdef const void *read = cnp.PyArray_DATA(source)
     cdef void *write = cnp.PyArray_DATA(target)
@@ -183,7 +188,7 @@ def chain(cnp.ndarray micro, cnp.ndarray constants, list operands, list results,
     c.arrays = arrays
     c.constant = cnp.PyArray_DATA(constants)
     c.micro = <const int64_t *>cnp.PyArray_DATA(micro)
-    kernels_for(False).chain(&c)
+    kernels_for(VL_IN_FLOAT32).chain(&c)
 
 
 cdef bint same_strides(cnp.ndarray a, cnp.ndarray b):

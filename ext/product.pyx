@@ -13,47 +13,21 @@ import numpy as np
 
 from vledge.machine import threads as thread_settings
 from vledge._ext.arrays cimport float_number, product_of, readable
-from vledge._ext.isa cimport kernels_for, vl_kernels, vl_product
-from vledge._ext.recurrent cimport parallel
+from vledge._ext.isa cimport VL_GROUP, arithmetic_of, kernels_for, vl_kernels, vl_product
+from vledge._ext.recurrent cimport limits_in_force, parallel, vl_limits
 
 from vledge._ext.weights import aligned_copy, pack, to_vectors, unpack
 
 cnp.import_array()
 
-cdef enum:
-    GROUP = 4   # vectors of a panel
-
-# Rows of x that are multiplied with all weights before the next: they stay in the second-level cache.
-cdef ptrdiff_t BLOCK_BYTES = 128 * 1024
-# Multiply-adds that are worth waking a thread for.
-cdef ptrdiff_t THREAD_WORK = 1 << 20
-
-
-cdef struct Job:
-    const vl_kernels *kernels
-    const vl_product *product
-    ptrdiff_t itemsize, block
-
-
-cdef void multiply(void *context, int member, int members) noexcept nogil:
-    """One member's rows, in blocks; a single row is shared by its columns."""
-    cdef Job *job = <Job *>context
-    cdef vl_product p = job.product[0]
-    cdef ptrdiff_t rows = p.rows, row, last, groups
-    if rows < members:
-        groups = (p.vectors + GROUP - 1) // GROUP
-        p.first = GROUP * (groups * member // members)
-        p.last = min(GROUP * (groups * (member + 1) // members), p.vectors)
-        job.kernels.product(&p)
-        return
-    row = rows * member // members
-    last = rows * (member + 1) // members
-    while row < last:
-        p.rows = min(job.block, last - row)
-        p.x_rows = job.product.x_rows + row
-        p.out = <char *>job.product.out + row * p.ld_out * job.itemsize
-        job.kernels.product(&p)
-        row += p.rows
+cdef extern from "row_blocks.h" nogil:
+    ctypedef struct vl_row_blocks:
+        void (*kernel)(const vl_product *) noexcept nogil
+        const vl_product *product
+        ptrdiff_t number_bytes, block
+    int vl_members_for(int64_t work, int64_t thread_work, int threads)
+    ptrdiff_t vl_rows_of_block(const vl_limits *limits, ptrdiff_t row_bytes)
+    void vl_multiply_rows(void *context, int member, int members) noexcept
 
 
 cdef ptrdiff_t *places(cnp.ndarray x, int first, int last, ptrdiff_t *count) except NULL:
@@ -96,11 +70,6 @@ cdef cnp.ndarray addressable(cnp.ndarray x):
     return x
 
 
-cdef int members_for(threads, int64_t work):
-    cdef int most = thread_settings.get_num_threads() if threads is None else threads
-    return <int>max(1, min(most, work // THREAD_WORK + 1))
-
-
 cdef tuple checked_weights(weight, bias, int number, bint per_row):
     """The weights and the bias, which has one number for each of their first or last axis."""
     weight = readable(weight, "weight", number, -1, False)
@@ -139,10 +108,10 @@ cdef class Product:
             raise ValueError(f"weight must be [N, K], its shape is {weight.shape}")
         self.dtype = weight.dtype
         self.columns, self.depth = weight.shape
-        cdef const vl_kernels *kernels = kernels_for(self.dtype == np.float64)
+        cdef const vl_kernels *kernels = kernels_for(arithmetic_of(self.number))
         lanes = kernels.lanes
         self.vectors = -(-self.columns // lanes)
-        self.packed = pack(weight, 1, lanes, GROUP)
+        self.packed = pack(weight, 1, lanes, VL_GROUP)
         self.bias_vectors = None if bias is None else aligned_copy(to_vectors(bias, 1, lanes))
         self.kernels = kernels      # last: now it is made
 
@@ -162,7 +131,7 @@ cdef class Product:
     def weight(self):
         """``[N, K]``, bit for bit as given."""
         self.check_made()
-        return unpack(self.packed, 1, self.columns, self.depth, self.kernels.lanes, GROUP)
+        return unpack(self.packed, 1, self.columns, self.depth, self.kernels.lanes, VL_GROUP)
 
     def bias(self):
         """``[N]`` or None."""
@@ -178,7 +147,7 @@ cdef class Product:
         cdef cnp.npy_intp shape[32]
         cdef ptrdiff_t *x_rows
         cdef vl_product p
-        cdef Job job
+        cdef vl_row_blocks blocks
         cdef cnp.ndarray source, target
         cdef int members, axis
         self.check_made()
@@ -207,7 +176,7 @@ cdef class Product:
             p.first = 0
             p.last = p.vectors = self.vectors
             p.columns = self.columns
-            p.group = GROUP
+            p.group = VL_GROUP
             p.turned = False
             p.relu = relu
             p.x = cnp.PyArray_DATA(source)
@@ -215,16 +184,18 @@ cdef class Product:
             p.w = cnp.PyArray_DATA(self.packed)
             p.bias = NULL if self.bias_vectors is None else cnp.PyArray_DATA(self.bias_vectors)
             p.out = cnp.PyArray_DATA(target)
-            job.kernels = self.kernels
-            job.product = &p
-            job.itemsize = itemsize
-            job.block = max(BLOCK_BYTES // (itemsize * max(self.depth, 1)), 48)
-            members = members_for(threads, <int64_t>p.rows * self.columns * self.depth)
+            blocks.kernel = self.kernels.product
+            blocks.product = &p
+            blocks.number_bytes = itemsize
+            blocks.block = vl_rows_of_block(limits_in_force(), itemsize * self.depth)
+            most = thread_settings.get_num_threads() if threads is None else threads
+            members = vl_members_for(<int64_t>p.rows * self.columns * self.depth, limits_in_force().thread_work,
+                                     max(most, 1))
             with nogil:
                 if members == 1:
-                    multiply(&job, 0, 1)
+                    vl_multiply_rows(&blocks, 0, 1)
                 else:
-                    parallel(members, multiply, &job)
+                    parallel(members, vl_multiply_rows, &blocks)
         finally:
             PyMem_Free(x_rows)
         return target

@@ -17,9 +17,9 @@ from collections.abc import Mapping
 cimport numpy as cnp
 import numpy as np
 
-from vledge._ext.isa cimport kernels_for, vl_kernels
-from vledge._ext.recurrent cimport Sequences, parallel, run_sequences, thread_count
-from vledge._ext.weights cimport LSTM, Weights
+from vledge._ext.isa cimport VL_IN_FLOAT32, VL_IN_FLOAT64, kernels_for, vl_kernels
+from vledge._ext.recurrent cimport limits_in_force, parallel, run_sequences, thread_count, vl_sequences
+from vledge._ext.weights cimport vl_direction, vl_has_cell_state
 
 cnp.import_array()
 
@@ -27,11 +27,6 @@ cdef extern from "simd/cpu_mode.h" nogil:
     uint64_t vl_flush_subnormals()
     void vl_restore_mode(uint64_t mode)
 
-# Bytes from which an output is the program's own memory, handed over, rather than a copy: a copy of less
-# costs less than memory that is new at each run.
-cdef size_t HAND_OVER_BYTES = 256 * 1024
-# What an idle frame keeps, beside as much as its last run used.
-cdef size_t KEEP_BYTES = 1024 * 1024
 # Frames that wait for the next run; more come and go with the threads that run at a time.
 cdef int MOST_IDLE = 4
 
@@ -124,6 +119,7 @@ cdef class Frame:
         memcpy(self.c.slots, program.slots, program.slot_count * sizeof(vl_tensor))
         self.c.instructions = program.instructions
         self.c.kernels = program.kernels
+        self.c.limits = limits_in_force()
         self.c.parallel = parallel
         self.c.python = stand_in
         self.c.signals = look_at_signals
@@ -218,7 +214,7 @@ cdef class Frame:
             return None if value is None else [array.copy() for array in value.arrays]
         for axis in range(t.axes):
             shape[axis] = t.shape[axis]
-        if (vl_count(t.axes, t.shape) * <int64_t>vl_size_of(t.type) >= <int64_t>HAND_OVER_BYTES
+        if (vl_count(t.axes, t.shape) * <int64_t>vl_size_of(t.type) >= limits_in_force().hand_over_bytes
                 and self.is_whole_block(t)):
             array = cnp.PyArray_New(cnp.ndarray, t.axes, shape, NUMBER_OF[t.type], NULL, t.data, 0,
                                     cnp.NPY_ARRAY_WRITEABLE, <object>NULL)
@@ -377,7 +373,7 @@ cdef class Program:
                   list outputs):
         cdef int k
         cdef vl_instruction *i
-        self.kernels = kernels_for(False)
+        self.kernels = kernels_for(VL_IN_FLOAT32)
         self.keep, self.idle, self.standins = [], [], []
         self.inputs, self.outputs = inputs, outputs
         self.input_slots = <const int32_t *>self.array(inputs, np.int32, &self.input_count)
@@ -550,7 +546,7 @@ cdef class Program:
         """Makes a frame ready for the next run when its outputs have been taken."""
         self.clear(frame)
         frame.let_go()
-        vl_frame_trim(&frame.c, frame.c.peak + KEEP_BYTES)
+        vl_frame_trim(&frame.c, frame.c.peak + <size_t>limits_in_force().keep_frame_bytes)
         self.peak = max(self.peak, frame.c.peak)
 
     cdef void clear(self, Frame frame) noexcept:

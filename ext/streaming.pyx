@@ -17,11 +17,11 @@ cimport numpy as cnp
 import numpy as np
 
 from vledge._ext.arrays cimport has_shape, is_plain, share_memory, shaped, writable
-from vledge._ext.isa cimport vl_independent, vl_product, vl_step
-from vledge._ext.recurrent cimport run_independent, step_from_input, vl_barrier
-from vledge._ext.weights cimport GRU_RESET_BEFORE, LSTM, Direction, Weights, made
+from vledge._ext.isa cimport VL_GRU_RESET_BEFORE, number_of, vl_independent, vl_product, vl_step
+from vledge._ext.recurrent cimport project_state, set_state_projection, step_from_input, vl_barrier
+from vledge._ext.weights cimport Direction, made, vl_direction, vl_has_cell_state
 
-from vledge._ext.weights import GATES, aligned_empty, pack
+from vledge._ext.weights import GATES, STORAGES, aligned_empty, group_of
 
 cdef extern from "simd/cpu_mode.h" nogil:
     uint64_t vl_flush_subnormals()
@@ -31,11 +31,11 @@ cnp.import_array()
 
 
 cdef struct Layer:
-    const Weights *w
+    const vl_direction *direction
     vl_product input_product     # pre = bias + W_ih x
-    vl_step cell
-    vl_independent units         # instead of `cell`, where every unit is by itself
-    vl_product projection        # h = W_hr gated, where there is one
+    vl_step step
+    vl_independent units         # instead of `step`, where every unit is by itself
+    vl_product state_projection  # h = W_hr gated, where there is one
     char *h[2]                   # [rows, ld_h]; one buffer for independent units
     ptrdiff_t *x_rows            # offsets of the input's rows
     ptrdiff_t *gated_rows
@@ -56,7 +56,7 @@ cdef class StreamingStack:
     cdef bint has_cell_state
     cdef ptrdiff_t rows, input_size, width, itemsize, zero
     cdef ptrdiff_t *out_rows
-    cdef object directions, memory
+    cdef object directions, dtype, memory
     cdef vl_barrier barrier      # for nobody to wait at: one member
 
     def __cinit__(self, list directions not None, ptrdiff_t rows):
@@ -70,11 +70,12 @@ cdef class StreamingStack:
         self.directions = list(directions)
         self.count = len(directions)
         self.rows = rows
-        self.itemsize = first.weights.itemsize
-        self.number = cnp.NPY_FLOAT64 if self.itemsize == 8 else cnp.NPY_FLOAT32
-        self.input_size = first.weights.input_size
-        self.width = first.weights.width
-        self.has_cell_state = first.weights.cell == LSTM
+        self.itemsize = first.c.number_bytes
+        self.dtype = first.dtype
+        self.number = number_of(first.c.kernels.arithmetic)
+        self.input_size = first.c.input_size
+        self.width = first.c.width
+        self.has_cell_state = vl_has_cell_state(&first.c)
         self.memory = []
         memset(&self.barrier, 0, sizeof(vl_barrier))
         self.layers = <Layer *>calloc(self.count, sizeof(Layer))
@@ -85,19 +86,19 @@ cdef class StreamingStack:
             direction = made(directions[index])
             if direction.reverse:
                 raise ValueError("a layer that runs backwards needs the end of the sequence first")
-            if (direction.weights.cell != first.weights.cell or direction.dtype != first.dtype
-                    or direction.weights.input_size != below
-                    or direction.weights.width != self.width
-                    or direction.weights.hidden_size != first.weights.hidden_size):
+            if (direction.c.cell != first.c.cell or direction.dtype != first.dtype
+                    or direction.c.input_size != below
+                    or direction.c.width != self.width
+                    or direction.c.hidden_size != first.c.hidden_size):
                 raise ValueError("stacked layers must have one cell, size and dtype")
             self.lay_out(&self.layers[index], direction)
             below = self.width
         self.out_rows = <ptrdiff_t *>self.keep(np.arange(rows, dtype=np.intp) * self.width)
-        self.layers[self.count - 1].cell.out_rows = self.out_rows
+        self.layers[self.count - 1].step.out_rows = self.out_rows
         self.layers[self.count - 1].units.out_rows = self.out_rows
         self.set_input_rows(self.input_size)
         for index in range(1, self.count):
-            self.fill_rows(self.layers[index].x_rows, self.layers[index - 1].w.ld_h)
+            self.fill_rows(self.layers[index].x_rows, self.layers[index - 1].direction.ld_h)
 
     def __dealloc__(self):
         free(self.layers)
@@ -110,7 +111,7 @@ cdef class StreamingStack:
     cdef void *zeros(self, columns) except NULL:
         """Memory for so many numbers a row; sizes are Python's, so that no product overflows."""
         elements = max(int(self.rows) * int(columns), 1)
-        array = aligned_empty((elements,), np.float64 if self.itemsize == 8 else np.float32)
+        array = aligned_empty((elements,), self.dtype)
         array[:] = 0
         return self.keep(array)
 
@@ -127,114 +128,101 @@ cdef class StreamingStack:
 
     cdef int lay_out(self, Layer *layer, Direction direction) except -1:
         """Buffers and the kernels' arguments of one layer."""
-        cdef const Weights *w = &direction.weights
-        cdef ptrdiff_t lanes = w.kernels.lanes
-        cdef vl_product *p = &layer.input_product
-        cdef vl_step *k = &layer.cell
-        cdef int group
-        layer.w = w
-        layer.h[0] = <char *>self.zeros(w.ld_h)
-        layer.h[1] = layer.h[0] if w.independent else <char *>self.zeros(w.ld_h)
+        cdef const vl_direction *d = &direction.c
+        cdef ptrdiff_t lanes = d.kernels.lanes
+        cdef vl_product *input_product = &layer.input_product
+        cdef vl_step *step = &layer.step
+        layer.direction = d
+        layer.h[0] = <char *>self.zeros(d.ld_h)
+        layer.h[1] = layer.h[0] if d.independent else <char *>self.zeros(d.ld_h)
         layer.x_rows = self.offsets()
-        p.rows = self.rows
-        p.depth = w.input_size
-        p.first = 0
-        p.last = p.vectors = w.vectors
-        p.columns = w.vectors * lanes
-        p.ld_out = w.ld_pre
-        p.group = w.group
-        p.relu = False
-        p.x_rows = layer.x_rows
-        p.w = w.w_ih
-        p.bias = w.bias
-        p.out = self.zeros(w.ld_pre)
-        if w.gemm != NULL:  # laid out for BLAS: the tiles want panels
+        input_product.rows = self.rows
+        input_product.depth = d.input_size
+        input_product.first = 0
+        input_product.last = input_product.vectors = d.vectors
+        input_product.columns = d.vectors * lanes
+        input_product.ld_out = d.ld_pre
+        input_product.group = d.group
+        input_product.relu = False
+        input_product.x_rows = layer.x_rows
+        input_product.w = d.w_ih
+        input_product.bias = d.bias
+        input_product.out = self.zeros(d.ld_pre)
+        if d.gemm != NULL:  # laid out for BLAS: the tiles want groups
             gates = GATES[direction.cell]
-            group = 3 if gates == 3 else 4
-            p.w = self.keep(pack(direction.weight_ih(), gates, lanes, group))
-            p.group = group
-        if w.independent:
+            input_product.group = group_of(gates)
+            input_product.w = self.keep(STORAGES[direction.storage].pack(
+                direction.weight_ih(), gates, lanes, group_of(gates)))
+        if d.independent:
             self.lay_out_units(layer)
-        k.rows = self.rows
-        k.depth = w.width
-        k.first_panel = 0
-        k.last_panel = w.panels
-        k.hidden_size = w.hidden_size
-        k.w = w.w_hh
-        k.w_candidate = w.w_candidate
-        k.bias_candidate = w.bias_candidate
-        k.activations = w.activations
-        k.pre = p.out
-        k.ld_pre = w.ld_pre
-        k.ld_h = k.ld_h_next = w.ld_h
-        if w.cell == LSTM or w.cell == GRU_RESET_BEFORE:
-            k.c = self.zeros(w.ld_c)
-        k.ld_c = w.ld_c
-        if w.w_hr != NULL or w.cell == GRU_RESET_BEFORE:
-            k.gated = self.zeros(max(w.ld_c, w.ld_h))
-        if w.w_hr != NULL:
+        step.rows = self.rows
+        step.depth = d.width
+        step.first_panel = 0
+        step.last_panel = d.panels
+        step.hidden_size = d.hidden_size
+        step.w = d.w_hh
+        step.w_candidate = d.w_candidate
+        step.bias_candidate = d.bias_candidate
+        step.activations = d.activations
+        step.pre = input_product.out
+        step.ld_pre = d.ld_pre
+        step.ld_h = step.ld_h_next = d.ld_h
+        if self.has_cell_state or d.cell == VL_GRU_RESET_BEFORE:
+            step.c = self.zeros(d.ld_c)
+        step.ld_c = d.ld_c
+        if d.w_hr != NULL or d.cell == VL_GRU_RESET_BEFORE:
+            step.gated = self.zeros(max(d.ld_c, d.ld_h))
+        if d.w_hr != NULL:
             layer.gated_rows = self.offsets()
-            self.fill_rows(layer.gated_rows, w.ld_c)
-            k.h_next = k.gated
-            k.ld_h_next = w.ld_c
-            p = &layer.projection
-            p.rows = self.rows
-            p.depth = w.hidden_size
-            p.first = 0
-            p.last = p.vectors = (w.width + lanes - 1) // lanes
-            p.columns = p.vectors * lanes
-            p.ld_out = w.ld_h
-            p.group = 4
-            p.relu = False
-            p.x = k.gated
-            p.x_rows = layer.gated_rows
-            p.w = w.w_hr
+            self.fill_rows(layer.gated_rows, d.ld_c)
+            step.h_next = step.gated
+            step.ld_h_next = d.ld_c
+            set_state_projection(d, step.gated, layer.gated_rows, &layer.state_projection)
         return 0
 
     cdef void lay_out_units(self, Layer *layer) noexcept:
         """The kernel's arguments for one step of units that see only their own past."""
-        cdef vl_independent *n = &layer.units
-        n.steps = 1
-        n.rows = self.rows
-        n.first_panel = 0
-        n.last_panel = layer.w.panels
-        n.hidden_size = layer.w.hidden_size
-        n.live = &self.rows
-        n.pre_steps = n.out_steps = &self.zero
-        n.w = layer.w.w_hh
-        n.pre = layer.input_product.out
-        n.ld_pre = layer.input_product.ld_out
-        n.h = layer.h[0]
-        n.ld_h = layer.w.ld_h
+        cdef vl_independent *units = &layer.units
+        cdef const vl_direction *d = layer.direction
+        units.steps = 1
+        units.rows = self.rows
+        units.first_panel = 0
+        units.last_panel = d.panels
+        units.hidden_size = d.hidden_size
+        units.live = &self.rows
+        units.pre_steps = units.out_steps = &self.zero
+        units.w = d.w_hh
+        units.pre = layer.input_product.out
+        units.ld_pre = layer.input_product.ld_out
+        units.h = layer.h[0]
+        units.ld_h = d.ld_h
 
     cdef void advance(self, const char *x, char *out) noexcept nogil:
         """One frame through every layer; ``out`` is NULL where only the state is wanted."""
         cdef int index, following = 1 - self.current
-        cdef ptrdiff_t r
+        cdef char *out_of_layer
         cdef Layer *layer
+        cdef const vl_direction *d
         for index in range(self.count):
             layer = &self.layers[index]
+            d = layer.direction
+            out_of_layer = out if index == self.count - 1 else NULL
             layer.input_product.x = x
-            layer.input_product.turned = layer.projection.turned = self.current
-            layer.cell.h = layer.h[self.current]
-            layer.cell.turned = self.current
-            if layer.w.independent:
-                layer.w.kernels.product(&layer.input_product)
-                layer.units.out = out if index == self.count - 1 else NULL
-                run_independent(layer.w, &layer.units)
-            elif layer.w.w_hr == NULL:
-                layer.cell.h_next = layer.h[following]
-                layer.cell.out = out if index == self.count - 1 else NULL
-                step_from_input(layer.w, &layer.input_product, &layer.cell, &self.barrier, 1)
+            layer.input_product.turned = self.current
+            layer.step.h = layer.h[self.current]
+            layer.step.turned = self.current
+            if d.independent:
+                d.run.product(&layer.input_product)
+                layer.units.out = out_of_layer
+                d.run.independent(&layer.units)
+            elif d.w_hr == NULL:
+                layer.step.h_next = layer.h[following]
+                layer.step.out = out_of_layer
+                step_from_input(d, &layer.input_product, &layer.step, &self.barrier, 1)
             else:
-                step_from_input(layer.w, &layer.input_product, &layer.cell, &self.barrier, 1)
-                layer.projection.out = layer.h[following]
-                layer.w.kernels.product(&layer.projection)
-                if out != NULL and index == self.count - 1:
-                    for r in range(self.rows):
-                        memcpy(out + self.out_rows[r] * self.itemsize,
-                               layer.h[following] + r * layer.w.ld_h * self.itemsize,
-                               self.width * self.itemsize)
+                step_from_input(d, &layer.input_product, &layer.step, &self.barrier, 1)
+                project_state(d, &layer.state_projection, self.rows, self.current, layer.h[following], out_of_layer,
+                              self.out_rows)
             x = layer.h[following]
         self.current = following
 
@@ -303,19 +291,18 @@ cdef class StreamingStack:
         """(h, c): for each layer a view of its state now, ``[rows, width]`` and, for an LSTM, of its
         cells, ``[rows, hidden_size]``."""
         cdef int index
-        cdef const Weights *w
-        dtype = np.float64 if self.itemsize == 8 else np.float32
+        cdef const vl_direction *d
         at = {array.ctypes.data: array for array in self.memory}
         h, c = [], []
         for index in range(self.count):
-            w = self.layers[index].w
+            d = self.layers[index].direction
             array = at[<size_t>self.layers[index].h[self.current]]
-            array = array[:self.rows * w.ld_h].reshape(self.rows, w.ld_h)
-            h.append(array[:, :w.width])
+            array = array[:self.rows * d.ld_h].reshape(self.rows, d.ld_h)
+            h.append(array[:, :d.width])
             if self.has_cell_state:
-                array = at[<size_t>self.layers[index].cell.c]
-                array = array[:self.rows * w.ld_c].reshape(self.rows, w.ld_c)
-                c.append(array[:, :w.hidden_size])
+                array = at[<size_t>self.layers[index].step.c]
+                array = array[:self.rows * d.ld_c].reshape(self.rows, d.ld_c)
+                c.append(array[:, :d.hidden_size])
         return h, c
 
     def get_state(self):

@@ -1,15 +1,18 @@
 """The weights of one direction of one recurrent layer, laid out for the kernels once, at load.
 
-A matrix ``[G*H, K]`` in torch's layout (G gates of H rows) is cut into vectors of L rows of one
-gate, ordered by hidden block, then gate. The hidden units that do not fill a block have their gates side by
-side, zero-padded once at the end: an LSTM's 100 units in vectors of 16 are 6 blocks of four vectors and
-a single one of four units. Neighbouring vectors form the panels that a tile works on, and a panel is
-stored in the order the k loop reads it::
+A matrix ``[G*H, K]`` in torch's layout (G gates of H rows) is cut into vectors of L rows of one gate, ordered by
+panel (L hidden units), then gate. The hidden units that do not fill a panel have their gates side by side, zero-padded
+once at the end: an LSTM's 100 units in vectors of 16 are 6 panels of four vectors and a single vector of four units.
+Neighbouring vectors form the groups that a tile multiplies, and a group is stored in the order the k loop reads it::
 
-    packed[panel][k][vector in panel][L]
+    packed[group][k][vector in group][L]
 
-The input projection's panels hold the gates of one hidden block (four of them for a cell with one
-gate); where BLAS computes it, one panel holds all vectors, which is a plain row-major matrix. Packing moves values and changes none, so torch's arrays come back bit for bit.
+A group holds the gates of one panel, or four panels of a cell with one gate; where BLAS computes the input projection,
+one group holds all vectors, which is a plain row-major matrix.
+
+What the weights are stored as is one thing, what they are computed in another: a :class:`Storage` packs them, and the
+kernels of (cell, storage, arithmetic, instruction set) read them. The storages here move values and change none, so
+torch's arrays come back bit for bit.
 """
 
 import math
@@ -25,18 +28,33 @@ from vledge._ext.isa cimport (
     VL_ELU,
     VL_EXPONENTIAL,
     VL_GELU,
+    VL_GROUP,
+    VL_GRU,
+    VL_GRU_RESET_BEFORE,
     VL_HARD_SIGMOID,
+    VL_INDRNN_RELU,
+    VL_INDRNN_TANH,
     VL_LEAKY_RELU,
+    VL_LSTM,
     VL_RELU,
+    VL_RNN,
+    VL_RNN_RELU,
+    VL_RNN_TANH,
     VL_SCALED_TANH,
     VL_SIGMOID,
     VL_SILU,
     VL_SOFTPLUS,
     VL_SOFTSIGN,
+    VL_STORED_FLOAT32,
+    VL_STORED_FLOAT64,
     VL_TANH,
     VL_THRESHOLDED_RELU,
+    arithmetic_of,
+    cell_kernels_for,
     kernels_for,
+    vl_cell_kernels,
     vl_kernels,
+    vl_storage,
 )
 from vledge.machine.mapped_file import in_memory, release
 
@@ -45,9 +63,9 @@ cnp.import_array()
 GATES = {"lstm": 4, "gru": 3, "gru_reset_before": 3, "rnn_tanh": 1, "rnn_relu": 1, "rnn": 1,
          "indrnn_tanh": 1, "indrnn_relu": 1}
 CELLS = {
-    "lstm": LSTM, "gru": GRU, "gru_reset_before": GRU_RESET_BEFORE,
-    "rnn_tanh": RNN_TANH, "rnn_relu": RNN_RELU, "rnn": RNN,
-    "indrnn_tanh": INDRNN_TANH, "indrnn_relu": INDRNN_RELU,
+    "lstm": VL_LSTM, "gru": VL_GRU, "gru_reset_before": VL_GRU_RESET_BEFORE,
+    "rnn_tanh": VL_RNN_TANH, "rnn_relu": VL_RNN_RELU, "rnn": VL_RNN,
+    "indrnn_tanh": VL_INDRNN_TANH, "indrnn_relu": VL_INDRNN_RELU,
 }
 # How many activations a cell takes in place of its own, and which there are (kernels.h says what they compute).
 ACTIVATIONS_OF = {"lstm": 3, "gru": 2, "gru_reset_before": 2, "rnn": 1}
@@ -136,7 +154,7 @@ cdef void place(real *rows, Py_ssize_t row_stride, Py_ssize_t stride, Py_ssize_t
 
 
 def pack(matrix, gates, lanes, group):
-    """``[gates*H, K]`` -> flat packed array, panels of ``group`` vectors, the last may be narrower.
+    """``[gates*H, K]`` -> flat packed array, groups of so many vectors, the last may be narrower.
 
     Nothing else of the matrix's size is held: no copy in between, and no pages of a mapped file
     that has the matrix in one piece.
@@ -144,7 +162,7 @@ def pack(matrix, gates, lanes, group):
     matrix = in_elements(readable(matrix, "a matrix of weights", float_number(matrix, "weights"), 2, False))
     if min(gates, lanes, group) < 1 or matrix.shape[0] % gates:
         raise ValueError(f"{matrix.shape[0]} rows are not those of {gates} gates, in vectors of {lanes}, "
-                         f"{group} to a panel")
+                         f"{group} to a group")
     hidden_size, depth = matrix.shape[0] // gates, matrix.shape[1]
     count = vector_count(gates, hidden_size, lanes)
     packed = aligned_empty((count * lanes * depth,), matrix.dtype)
@@ -189,8 +207,32 @@ def unpack(packed, gates, hidden_size, depth, lanes, group):
     return from_vectors(vectors, gates, hidden_size)
 
 
+cdef class Storage:
+    """A way to store weights."""
+
+    cdef vl_storage number          # in the kernels' tables
+    cdef readonly int itemsize      # bytes of a weight
+    cdef readonly object pack       # as `pack` above, from what the layer was given
+    cdef readonly object unpack     # the inverse
+
+    def __init__(self, int number, int itemsize, pack, unpack):
+        self.number, self.itemsize, self.pack, self.unpack = <vl_storage>number, itemsize, pack, unpack
+
+
+# Another one is a row here, a row for each cell in the kernels' tables (simd/cells.h), and the kernels that read it.
+STORAGES = {
+    "float32": Storage(VL_STORED_FLOAT32, 4, pack, unpack),
+    "float64": Storage(VL_STORED_FLOAT64, 8, pack, unpack),
+}
+
+
+def group_of(gates):
+    """Vectors of a group: the three gates of a panel, else four."""
+    return 3 if gates == 3 else VL_GROUP
+
+
 cdef ptrdiff_t row_stride(ptrdiff_t vectors, ptrdiff_t lanes, ptrdiff_t itemsize):
-    """Elements from row to row of a buffer: whole vectors, and a cache line more where the rows would
+    """Numbers from row to row of a buffer: whole vectors, and a cache line more where the rows would
     begin in the same few sets of the nearest cache, which holds only some lines of a set at a time."""
     cdef ptrdiff_t elements = vectors * lanes
     return elements if elements * itemsize % 1024 else elements + 64 // itemsize
@@ -213,7 +255,7 @@ cdef void *gemm_for_projection(bint f64) except? NULL:
 
 cdef Direction made(object direction):
     """The direction, if it is one and has its weights."""
-    if not isinstance(direction, Direction) or (<Direction>direction).weights.kernels == NULL:
+    if not isinstance(direction, Direction) or (<Direction>direction).c.kernels == NULL:
         raise TypeError(f"expected a Direction with weights, got {type(direction).__name__}")
     return direction
 
@@ -236,15 +278,18 @@ cdef class Direction:
     activations : tuple of (name, alpha, beta), or None
         In place of sigmoid and tanh: of the gates, of the candidate and, of an LSTM, of its output.
         Cell "rnn" has none of its own and wants one.
+    storage : str, a key of ``STORAGES``
+        What the kernels read the weights from; by default what they are given as.
 
-    All arrays are float32, or all float64. They are copied; ``nbytes`` is what the copies take.
+    All arrays are float32, or all float64, which is what the layer computes in. They are copied; ``nbytes`` is what
+    the copies take.
     """
 
     def __init__(self, str cell, weight_ih, weight_hh, bias_ih=None, bias_hh=None, weight_hr=None,
-                 bint reverse=False, tuple activations=None):
+                 bint reverse=False, tuple activations=None, str storage=None):
         if cell not in GATES:
             raise ValueError(f"cell {cell!r} is not one of {', '.join(GATES)}")
-        if self.weights.kernels != NULL:
+        if self.c.kernels != NULL:
             raise TypeError("a Direction is made once: others hold what it has laid out")
         gates = GATES[cell]
         independent = cell.startswith("indrnn")
@@ -275,20 +320,28 @@ cdef class Direction:
         if len(activations or ()) != wanted:
             raise ValueError(f"cell {cell!r} has {wanted} activations, got {activations}")
 
-        cdef Weights *w = &self.weights
+        cdef vl_direction *c = &self.c
         for i, (name, alpha, beta) in enumerate(activations or ()):
             if name not in FUNCTIONS:
                 raise ValueError(f"activation {name!r} is not one of {', '.join(FUNCTIONS)}")
-            w.functions[i].function = FUNCTIONS[name]
-            w.functions[i].alpha, w.functions[i].beta = alpha, beta
-        w.activations = w.functions if activations else NULL
-        cdef const vl_kernels *kernels = kernels_for(dtype == np.float64)
-        w.cell = CELLS[cell]
+            c.functions[i].function = FUNCTIONS[name]
+            c.functions[i].alpha, c.functions[i].beta = alpha, beta
+        c.activations = c.functions if activations else NULL
+        storage = storage or dtype.name
+        if storage not in STORAGES:
+            raise ValueError(f"storage {storage!r} is not one of {', '.join(STORAGES)}")
+        cdef Storage stored = STORAGES[storage]
+        cdef const vl_kernels *kernels = kernels_for(arithmetic_of(number))
+        c.cell = CELLS[cell]
+        c.run = cell_kernels_for(c.cell, stored.number, kernels.arithmetic)
+        if c.run == NULL:
+            raise ValueError(f"no kernel of {kernels.isa.decode()} runs cell {cell!r} in {dtype.name} on weights that are "
+                             f"stored as {storage}")
         lanes = kernels.lanes
         vectors = vector_count(gates, hidden_size, lanes)
-        w.gemm = gemm_for_projection(dtype == np.float64)
-        group = vectors if w.gemm != NULL else 3 if gates == 3 else 4
-        m = {"w_ih": pack(weight_ih, gates, lanes, group)}
+        c.gemm = gemm_for_projection(dtype == np.float64) if storage == dtype.name else NULL
+        group = vectors if c.gemm != NULL else group_of(gates)
+        m = {"w_ih": stored.pack(weight_ih, gates, lanes, group)}
         bias_ih, bias_hh = [None if b is None else in_memory(b) for b in (bias_ih, bias_hh)]
         bias = np.zeros(gates * hidden_size, dtype)
         if bias_ih is not None:
@@ -301,61 +354,61 @@ cdef class Direction:
             if bias_hh is not None:
                 bias[n] = 0 if bias_ih is None else bias_ih[n]
                 m["bias_candidate"] = candidate_bias(bias_hh, lanes)
-            m["w_hh"] = pack(weight_hh, 3, lanes, 3)
-        elif cell == "gru_reset_before":
-            m["w_hh"] = pack(weight_hh[:2 * hidden_size], 2, lanes, 2)
-            m["w_candidate"] = pack(weight_hh[n], 1, lanes, 4)
+        if cell == "gru_reset_before":
+            m["w_hh"] = stored.pack(weight_hh[:2 * hidden_size], 2, lanes, 2)
+            m["w_candidate"] = stored.pack(weight_hh[n], 1, lanes, VL_GROUP)
         elif independent:
             m["w_hh"] = aligned_copy(to_vectors(in_memory(weight_hh), 1, lanes))
         else:
-            m["w_hh"] = pack(weight_hh, gates, lanes, 4)
+            m["w_hh"] = stored.pack(weight_hh, gates, lanes, group_of(gates))
         m["bias"] = aligned_copy(to_vectors(bias, gates, lanes))
         if weight_hr is not None:
-            m["w_hr"] = pack(weight_hr, 1, lanes, 4)
+            m["w_hr"] = stored.pack(weight_hr, 1, lanes, VL_GROUP)
 
         self.matrices = m
         self.bias_parts = [None if b is None else np.array(b) for b in (bias_ih, bias_hh)]
-        self.cell, self.dtype, self.reverse = cell, dtype, reverse
+        self.cell, self.storage, self.dtype, self.reverse = cell, storage, dtype, reverse
         self.activations = activations
         self.input_size, self.hidden_size = weight_ih.shape[1], hidden_size
         self.proj_size = 0 if weight_hr is None else depth
 
-        w.reverse = reverse
-        w.independent = independent
-        w.itemsize = dtype.itemsize
-        w.input_size = self.input_size
-        w.hidden_size = hidden_size
-        w.width = depth
-        w.gates = gates
-        w.panels = -(-hidden_size // lanes)
-        w.vectors = vectors
-        w.ld_h = row_stride(-(-depth // lanes), lanes, w.itemsize)
-        w.ld_c = row_stride(w.panels, lanes, w.itemsize)
+        c.reverse = reverse
+        c.independent = independent
+        c.number_bytes = dtype.itemsize
+        c.weight_bytes = stored.itemsize
+        c.input_size = self.input_size
+        c.hidden_size = hidden_size
+        c.width = depth
+        c.gates = gates
+        c.panels = -(-hidden_size // lanes)
+        c.vectors = vectors
+        c.ld_h = row_stride(-(-depth // lanes), lanes, c.number_bytes)
+        c.ld_c = row_stride(c.panels, lanes, c.number_bytes)
         # whole panels: a gate of the last one is loaded as a vector
-        w.ld_pre = row_stride(w.panels * gates, lanes, w.itemsize)
-        w.group = group
-        w.w_ih = pointer(m["w_ih"])
-        w.bias = pointer(m["bias"])
-        w.w_hh = pointer(m["w_hh"])
-        w.w_candidate = pointer(m.get("w_candidate"))
-        w.bias_candidate = pointer(m.get("bias_candidate"))
-        w.w_hr = pointer(m.get("w_hr"))
-        w.kernels = kernels     # last: now it is made
+        c.ld_pre = row_stride(c.panels * gates, lanes, c.number_bytes)
+        c.group = group
+        c.w_ih = pointer(m["w_ih"])
+        c.bias = pointer(m["bias"])
+        c.w_hh = pointer(m["w_hh"])
+        c.w_candidate = pointer(m.get("w_candidate"))
+        c.bias_candidate = pointer(m.get("bias_candidate"))
+        c.w_hr = pointer(m.get("w_hr"))
+        c.kernels = kernels     # last: now it is made
 
     def __reduce__(self):
         parts = (self.weight_ih(), self.weight_hh(), *self.bias_parts, self.weight_hr(), self.reverse,
-                 self.activations)
+                 self.activations, self.storage)
         return Direction, (self.cell, *parts)
 
     @property
     def address(self) -> int:
         """Where the kernels' description stands, for who keeps this object alive."""
-        return <size_t>&self.weights
+        return <size_t>&self.c
 
     @property
     def isa(self) -> str:
         """The instruction set that the weights are laid out for."""
-        return made(self).weights.kernels.isa.decode()
+        return made(self).c.kernels.isa.decode()
 
     @property
     def nbytes(self) -> int:
@@ -363,30 +416,34 @@ cdef class Direction:
         parts = [*self.matrices.values(), *self.bias_parts]
         return sum([a.nbytes for a in parts if a is not None])
 
+    cdef object unpacked(self, str name, gates, hidden_size, depth, group):
+        """One of the matrices as it was given."""
+        return STORAGES[self.storage].unpack(self.matrices[name], gates, hidden_size, depth, made(self).c.kernels.lanes,
+                                             group)
+
     def weight_ih(self):
         """``[G*H, I]`` in torch's layout, bit for bit as given."""
-        return unpack(self.matrices["w_ih"], GATES[self.cell], self.hidden_size, self.input_size,
-                      self.weights.kernels.lanes, self.weights.group)
+        made(self)
+        return self.unpacked("w_ih", GATES[self.cell], self.hidden_size, self.input_size, self.c.group)
 
     def weight_hh(self):
         """``[G*H, H or P]``, or an IndRNN's ``[H]``, in torch's layout, bit for bit as given."""
-        lanes, hidden_size, depth = made(self).weights.kernels.lanes, self.hidden_size, self.weights.width
-        w_hh = self.matrices["w_hh"]
-        if self.weights.independent:
-            return from_vectors(w_hh, 1, hidden_size)
+        made(self)
+        hidden_size, depth = self.hidden_size, self.c.width
+        if self.c.independent:
+            return from_vectors(self.matrices["w_hh"], 1, hidden_size)
         if self.cell == "gru_reset_before":
-            gated = unpack(w_hh, 2, hidden_size, depth, lanes, 2)
-            candidate = unpack(self.matrices["w_candidate"], 1, hidden_size, depth, lanes, 4)
+            gated = self.unpacked("w_hh", 2, hidden_size, depth, 2)
+            candidate = self.unpacked("w_candidate", 1, hidden_size, depth, VL_GROUP)
             return np.concatenate([gated, candidate])
         gates = GATES[self.cell]
-        return unpack(w_hh, gates, hidden_size, depth, lanes, 3 if gates == 3 else 4)
+        return self.unpacked("w_hh", gates, hidden_size, depth, group_of(gates))
 
     def weight_hr(self):
         """``[P, H]``, or None without a projection."""
         if not self.proj_size:
             return None
-        return unpack(self.matrices["w_hr"], 1, self.proj_size, self.hidden_size,
-                      self.weights.kernels.lanes, 4)
+        return self.unpacked("w_hr", 1, self.proj_size, self.hidden_size, VL_GROUP)
 
     def bias_ih(self):
         """``[G*H]`` or None."""

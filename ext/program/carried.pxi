@@ -1,12 +1,6 @@
 # A program whose states stay its own tensors from run to run: what a stream of a session steps. Included by
 # program.pyx.
 
-# Steps shorter than this run on the caller's thread and keep the GIL, so that they take no lock and wait for no other
-# thread (Python lets a thread keep it for 5 ms). A stream whose steps are longer, several in a row, goes on with
-# all threads and lets the GIL go.
-cdef int64_t SHORT_STEP_NANOSECONDS = 100_000
-cdef int MOST_LONG_STEPS = 3
-
 
 cdef struct Fed:
     int32_t slot
@@ -175,13 +169,13 @@ cdef class CarriedProgram:
                 t[0] = frame.carried[k]
                 vl_block_use(t.block)    # so that nobody writes over what the next run may need once more
             frame.c.peak = frame.c.live
-            if one_frame and self.long_steps < MOST_LONG_STEPS:
+            if one_frame and self.long_steps < limits_in_force().most_long_steps:
                 frame.c.threads = 1
-                begin = vl_now()
+                begin = vl_nanoseconds()
                 frame.mode = vl_flush_subnormals()
                 status = vl_run(&frame.c, self.program.main)
                 vl_restore_mode(frame.mode)
-                self.long_steps = self.long_steps + 1 if vl_now() - begin > SHORT_STEP_NANOSECONDS else 0
+                self.long_steps = self.long_steps + 1 if vl_nanoseconds() - begin > limits_in_force().short_step_nanoseconds else 0
             else:
                 frame.c.threads = thread_count()
                 with nogil:

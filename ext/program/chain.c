@@ -7,7 +7,6 @@
 
 #include <stdlib.h>
 
-enum { VL_CHAIN_THREADED = 1 << 18 }; /* elements times micro-operations from which threads pay */
 
 typedef struct {
     const vl_kernels *kernels;
@@ -212,7 +211,7 @@ static int chain(vl_frame *f, const vl_instruction *i)
     w.kernels = f->kernels;
     w.chain = (vl_chain){.operands = operands, .constants = (int)ints[1], .results = results, .scratch = (int)ints[3],
                          .micros = (int)ints[4], .constant = i->floats, .micro = ints + VL_CHAIN_INTS + results};
-    if (f->threads > 1 && n * (ints[4] + 1) >= VL_CHAIN_THREADED) {
+    if (f->threads > 1 && n * (ints[4] + 1) >= f->limits->chain_thread_work) {
         w.split = 0;
         while (w.split < w.axes - 1 && w.shape[w.split] < 2 * f->threads)
             w.split++;

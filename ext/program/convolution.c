@@ -123,7 +123,7 @@ static int convolve(vl_frame *f, const vl_instruction *i, int transposed)
         if (x->strides[a] % item)
             return VL_DECLINED;
     vl_epilogue epilogue = {.kind = (int)ints[VL_CONV_EPILOGUE]};
-    vl_convolving c = {.convolution = v, .x = x->data, .samples = x->shape[0], .x_sample = x->strides[0] / item,
+    vl_convolving c = {.convolution = v, .limits = f->limits, .x = x->data, .samples = x->shape[0], .x_sample = x->strides[0] / item,
                        .x_channel = x->strides[1] / item, .transposed = transposed, .epilogue = &epilogue};
     for (int a = 0; a < VL_SPATIAL; a++) {
         c.in_size[a] = a < missing ? 1 : x->shape[2 + a - missing];

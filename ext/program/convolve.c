@@ -3,13 +3,6 @@
 
 #include <string.h>
 
-/* A block's copied input stays in the second-level cache beside the weights. */
-enum { VL_REGION_BYTES = 128 * 1024, VL_MOST_PIXELS = 2048 };
-/* Rows that a block has if it can: each block copies its neighbours' edges anew. */
-enum { VL_WANTED_ROWS = 8, VL_WANTED_COLUMNS = 32 };
-/* Multiply-adds that are worth waking a thread for, and blocks that each thread should get to balance their load. */
-enum { VL_THREAD_WORK = 1 << 20, VL_BLOCKS_A_MEMBER = 3 };
-
 static ptrdiff_t least(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
 static ptrdiff_t most(ptrdiff_t a, ptrdiff_t b) { return a > b ? a : b; }
 static ptrdiff_t up_to(ptrdiff_t n, ptrdiff_t unit) { return (n + unit - 1) / unit * unit; }
@@ -74,7 +67,7 @@ static ptrdiff_t count_blocks(const vl_convolving *c, const vl_phase *phase)
 int vl_convolving_plan(vl_convolving *c, int threads)
 {
     const vl_convolution *v = c->convolution;
-    const ptrdiff_t budget = VL_REGION_BYTES / v->itemsize;
+    const ptrdiff_t budget = (ptrdiff_t)c->limits->region_bytes / v->itemsize;
     ptrdiff_t height = 1, width = 1, depth = 0;
     c->taps = 1;
     for (int32_t k = 0; k < v->phase_count; k++) {
@@ -88,15 +81,15 @@ int vl_convolving_plan(vl_convolving *c, int threads)
     }
     const int pools = c->pool[0] * c->pool[1] > 1;
     const ptrdiff_t tall = unit(c, 1), wide = unit(c, 2);
-    ptrdiff_t pixels = VL_MOST_PIXELS;
+    ptrdiff_t pixels = (ptrdiff_t)c->limits->most_pixels;
     if (pools)
         pixels = most(least(pixels, budget / v->out_channels), tall * wide);
     c->taps = most(c->taps, c->pool[0] * c->pool[1]);
-    c->rows = least(height, up_to(VL_WANTED_ROWS, tall));
+    c->rows = least(height, up_to((ptrdiff_t)c->limits->wanted_rows, tall));
     c->columns = width;
     if (region_of(v, c->rows, c->columns, &c->region) < 0)
         return -1;
-    while (c->region > budget && c->columns > up_to(VL_WANTED_COLUMNS, wide)) {
+    while (c->region > budget && c->columns > up_to((ptrdiff_t)c->limits->wanted_columns, wide)) {
         c->columns = up_to((c->columns + 1) / 2, wide);
         region_of(v, c->rows, c->columns, &c->region);
     }
@@ -117,13 +110,13 @@ int vl_convolving_plan(vl_convolving *c, int threads)
     double work = (double)c->samples * (double)(v->out_channels / v->groups) * (double)depth / v->phase_count;
     for (int axis = 0; axis < VL_SPATIAL; axis++)
         work *= (double)c->out_size[axis];
-    c->members = work < (double)threads * VL_THREAD_WORK ? (int)(work / VL_THREAD_WORK) + 1 : threads;
+    c->members = work < (double)threads * c->limits->thread_work ? (int)(work / c->limits->thread_work) + 1 : threads;
     for (;;) {
         ptrdiff_t blocks = 0;
         for (int32_t k = 0; k < v->phase_count; k++)
             blocks += c->samples * count_blocks(c, &v->phases[k]);
         const int tallest = c->rows > tall;
-        if (c->members == 1 || blocks >= c->members * VL_BLOCKS_A_MEMBER || (!tallest && c->columns <= most(32, wide))) {
+        if (c->members == 1 || blocks >= c->members * (ptrdiff_t)c->limits->blocks_a_member || (!tallest && c->columns <= most(32, wide))) {
             c->members = (int)most(least(c->members, blocks), 1);
             break;
         }

@@ -10,6 +10,7 @@
 #ifndef VLEDGE_CONVOLVE_H
 #define VLEDGE_CONVOLVE_H
 
+#include "named_limits.h"
 #include "simd/kernels.h"
 
 enum { VL_SPATIAL = 3 };        /* depth, height, width; leading ones are 1 where there are fewer */
@@ -53,6 +54,7 @@ typedef struct {
 /* One call. What stands above the line is the caller's. */
 typedef struct {
     const vl_convolution *convolution;
+    const vl_limits *limits;
     const void *x;
     ptrdiff_t samples, in_size[VL_SPATIAL], out_size[VL_SPATIAL];
     ptrdiff_t x_sample, x_channel, x_strides[VL_SPATIAL]; /* in elements */

@@ -215,20 +215,13 @@ void vl_copy(const vl_kernels *kernels, const vl_tensor *to, const vl_tensor *fr
 
 /* ---- the loop ---------------------------------------------------------------------------------------- */
 
-int64_t vl_now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
 /* Ctrl-C ends a run within a tenth of a second, however long its loops are: the clock is read every so many
  * instructions, and Python asked every so many nanoseconds. */
 enum { VL_STEPS_BETWEEN_LOOKS = 256, VL_LOOK_NANOSECONDS = 50000000 };
 
 static int look_at_signals(vl_frame *f)
 {
-    int64_t time = vl_now();
+    int64_t time = vl_nanoseconds();
     if (time - f->looked < VL_LOOK_NANOSECONDS)
         return VL_DONE;
     f->looked = time;
@@ -241,7 +234,7 @@ int vl_run(vl_frame *f, vl_range range)
         const vl_instruction *i = &f->instructions[n];
         if (++f->steps % VL_STEPS_BETWEEN_LOOKS == 0 && look_at_signals(f) != VL_DONE)
             return VL_FAILED;
-        int64_t begin = f->nanoseconds || f->observe ? vl_now() : 0;
+        int64_t begin = f->nanoseconds || f->observe ? vl_nanoseconds() : 0;
         int status = i->run ? i->run(f, i) : VL_DECLINED;
         if (status == VL_NO_MEMORY) { /* the operator finds room, or says which node had none */
             for (int k = 0; k < i->output_count; k++)
@@ -256,11 +249,11 @@ int vl_run(vl_frame *f, vl_range range)
             status = f->python(f, i);
         }
         if (f->nanoseconds)
-            f->nanoseconds[n] += vl_now() - begin;
+            f->nanoseconds[n] += vl_nanoseconds() - begin;
         if (status != VL_DONE)
             return status;
         if (f->observe)
-            f->observe(f, i, begin, vl_now(), declined);
+            f->observe(f, i, begin, vl_nanoseconds(), declined);
         for (int k = 0; k < i->drop_count; k++)
             vl_drop(f, i->drops[k]);
     }

@@ -4,9 +4,7 @@
 
 #include <math.h>
 
-enum { VL_GROUP = 4 };                      /* vectors of a panel */
-enum { VL_BLOCK_BYTES = 128 * 1024 };       /* rows of x that pass by all panels before the next */
-enum { VL_THREAD_WORK = 1 << 21 };          /* multiply-adds that are worth waking a thread for */
+#include "row_blocks.h"
 
 int vl_read_matrix(const int64_t *ints, void *const *objects, vl_integer_matrix *m)
 {
@@ -61,10 +59,7 @@ static void multiply(void *context, int member, int members)
     const vl_job *job = context;
     vl_byte_product p = *job->product;
     if (p.rows < members) {
-        ptrdiff_t groups = (p.vectors + VL_GROUP - 1) / VL_GROUP;
-        p.first = VL_GROUP * (groups * member / members);
-        ptrdiff_t last = VL_GROUP * (groups * (member + 1) / members);
-        p.last = last < p.vectors ? last : p.vectors;
+        vl_share_of_vectors(p.vectors, member, members, &p.first, &p.last);
         job->kernel(&p);
         return;
     }
@@ -86,10 +81,8 @@ void vl_multiply_integers(vl_frame *f, const vl_integer_matrix *m, vl_byte_produ
     complete(f->kernels, m, p);
     if (p->rows == 0 || p->columns == 0)
         return;
-    ptrdiff_t block = VL_BLOCK_BYTES / (4 * (p->quads > 0 ? p->quads : 1));
-    vl_job job = {f->kernels->integers[m->way], p, block < 48 ? 48 : block};
-    int64_t pieces = (int64_t)p->rows * p->columns * m->depth / VL_THREAD_WORK + 1;
-    int members = f->threads < pieces ? f->threads : (int)pieces;
+    vl_job job = {f->kernels->integers[m->way], p, vl_rows_of_block(f->limits, 4 * p->quads)};
+    int members = vl_members_for((int64_t)p->rows * p->columns * m->depth, f->limits->thread_byte_work, f->threads);
     if (members == 1)
         multiply(&job, 0, 1);
     else

@@ -6,7 +6,6 @@
 #include "integer.h"
 
 enum { VL_SPATIAL = 3, VL_ROWS = 32 };      /* rows gathered at a time */
-enum { VL_THREAD_WORK = 1 << 21 };
 
 /* ints: how many spatial axes; auto_pad (0 given, 1 SAME_UPPER, 2 SAME_LOWER); for three axes each (leading ones are
  * neutral) spans, strides, pads before, pads after, dilations, kernel; groups, channels in and out of a group; then the
@@ -197,7 +196,7 @@ static int run(vl_frame *f, const vl_instruction *i, int requantised)
     c.direct = c.row_bytes == m.depth && ints[VL_GROUPS] == 1 && ints[VL_KERNEL] == 1 && ints[VL_KERNEL + 1] == 1 &&
                (ints[VL_DILATIONS + 2] == 1 || ints[VL_KERNEL + 2] == 1);
     const int64_t pixels = c.out[0] * c.out[1] * c.out[2];
-    int64_t members = pixels * c.columns * m.depth / VL_THREAD_WORK + 1;
+    int64_t members = pixels * c.columns * m.depth / f->limits->thread_byte_work + 1;
     members = members < f->threads ? members : f->threads;
     const size_t own = ((size_t)vl_count(4, sizes) + 63) & ~(size_t)63;
     const size_t gathered = ((size_t)(members * VL_ROWS * c.row_bytes) + 63) & ~(size_t)63;

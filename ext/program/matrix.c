@@ -2,47 +2,11 @@
  * program is made; another one is packed at each run, but for a few rows, where that would cost more than the product. */
 #include "program.h"
 
-enum { VL_GROUP = 4 };                      /* vectors of a panel */
-enum { VL_BLOCK_BYTES = 128 * 1024 };       /* rows of x that pass by all panels before the next: second-level cache */
-/* Rows up to which packing a matrix costs more than it saves: columns side by side, and rows side by side. */
-enum { VL_THIN_ROWS = 4, VL_THIN_DOTS = 2 };
-enum { VL_THREAD_WORK = 1 << 20 };          /* multiply-adds that are worth waking a thread for */
+#include "row_blocks.h"
 
-typedef struct {
-    const vl_kernels *kernels;
-    const vl_product *product;
-    ptrdiff_t block;
-} vl_job;
-
-/* One member's rows, in blocks; a few rows are shared by their columns. */
-static void multiply(void *context, int member, int members)
-{
-    const vl_job *job = context;
-    vl_product p = *job->product;
-    if (p.rows < members) {
-        ptrdiff_t groups = (p.vectors + VL_GROUP - 1) / VL_GROUP;
-        p.first = VL_GROUP * (groups * member / members);
-        ptrdiff_t last = VL_GROUP * (groups * (member + 1) / members);
-        p.last = last < p.vectors ? last : p.vectors;
-        if (p.first < p.last)
-            job->kernels->product(&p);
-        return;
-    }
-    ptrdiff_t row = p.rows * member / members, last = p.rows * (member + 1) / members;
-    while (row < last) {
-        p.rows = job->block < last - row ? job->block : last - row;
-        p.x_rows = job->product->x_rows + row;
-        p.out = (char *)job->product->out + row * p.ld_out * (ptrdiff_t)sizeof(float);
-        job->kernels->product(&p);
-        row += p.rows;
-    }
-}
-
-/* Threads that some multiply-adds are worth. */
 static int members_for(const vl_frame *f, int64_t work)
 {
-    int64_t most = work / VL_THREAD_WORK + 1;
-    return f->threads < most ? f->threads : (int)most;
+    return vl_members_for(work, f->limits->thread_work, f->threads);
 }
 
 /* p with rows, depth, columns, x, x_rows, w, bias and out given. */
@@ -54,14 +18,13 @@ static void run_product(vl_frame *f, vl_product *p)
     p->vectors = p->last = (p->columns + f->kernels->lanes - 1) / f->kernels->lanes;
     p->group = VL_GROUP;
     p->turned = 0;
-    ptrdiff_t block = VL_BLOCK_BYTES / (ptrdiff_t)(sizeof(float) * (size_t)(p->depth > 0 ? p->depth : 1));
-    vl_job job = {f->kernels, p, block < 48 ? 48 : block};
-    int64_t work = (int64_t)p->rows * p->columns * p->depth;
-    int members = members_for(f, work);
+    vl_row_blocks blocks = {f->kernels->product, p, sizeof(float),
+                            vl_rows_of_block(f->limits, (ptrdiff_t)sizeof(float) * p->depth)};
+    int members = members_for(f, (int64_t)p->rows * p->columns * p->depth);
     if (members == 1)
-        multiply(&job, 0, 1);
+        vl_multiply_rows(&blocks, 0, 1);
     else
-        f->parallel(members, multiply, &job);
+        f->parallel(members, vl_multiply_rows, &blocks);
 }
 
 typedef struct {
@@ -81,10 +44,10 @@ static void multiply_thin(void *context, int member, int members)
 }
 
 /* Whether a matrix is multiplied as it is: it serves so few rows, and lies one way or the other. */
-static int is_thin(int64_t rows, const vl_tensor *b)
+static int is_thin(const vl_frame *f, int64_t rows, const vl_tensor *b)
 {
-    return (rows <= VL_THIN_ROWS && b->strides[1] == sizeof(float)) ||
-           (rows <= VL_THIN_DOTS && b->strides[0] == sizeof(float));
+    return (rows <= f->limits->thin_rows && b->strides[1] == sizeof(float)) ||
+           (rows <= f->limits->thin_dot_rows && b->strides[0] == sizeof(float));
 }
 
 /* Bytes of the panels of a matrix [depth, columns]. */
@@ -261,9 +224,9 @@ static int matmul(vl_frame *f, const vl_instruction *i)
     memmove(other.shape, b.shape + b.axes - 2, 16);
     memmove(other.strides, b.strides + b.axes - 2, 16);
     int64_t served = rows; /* by one matrix: what it is packed for */
-    for (int k = batch - 1; k >= 0 && b_step[k] == 0 && served <= VL_THIN_ROWS; k--)
+    for (int k = batch - 1; k >= 0 && b_step[k] == 0 && served <= f->limits->thin_rows; k--)
         served *= shape[k];
-    int thin = is_thin(served, &other);
+    int thin = is_thin(f, served, &other);
     size_t bytes = thin ? 0 : (panel_bytes(f->kernels, depth, columns) + 63) & ~(size_t)63;
     vl_block *scratch = vl_block_new(f, bytes + (size_t)rows * sizeof(ptrdiff_t));
     vl_tensor *out = vl_new(f, i, 0, VL_F32, axes, shape);
@@ -340,7 +303,7 @@ static int gemm(vl_frame *f, const vl_instruction *i)
             return VL_NO_MEMORY;
         a = copy;
     }
-    int thin = !known && is_thin(shape[0], &b);
+    int thin = !known && is_thin(f, shape[0], &b);
     size_t bytes = known || thin ? 0 : (panel_bytes(f->kernels, depth, columns) + 63) & ~(size_t)63;
     vl_block *scratch = vl_block_new(f, bytes + (size_t)shape[0] * sizeof(ptrdiff_t));
     vl_tensor *out = vl_new(f, i, 0, VL_F32, 2, shape);

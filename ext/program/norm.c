@@ -3,7 +3,6 @@
 
 #include <math.h>
 
-enum { VL_NORM_THREADED = 1 << 16 }; /* elements from which threads pay */
 
 /* Whether the tensor has no gaps in the order in which its axes lie. */
 static int is_dense(const vl_tensor *t, const int8_t *order)
@@ -90,7 +89,7 @@ static int softmax(vl_frame *f, const vl_instruction *i)
         w.s.rows = inner == 1 ? outer : size;
         w.s.columns = inner == 1 ? size : inner;
         w.s.ld = w.s.ld_out = w.s.columns;
-        if (f->threads > 1 && n >= VL_NORM_THREADED && outer > 1)
+        if (f->threads > 1 && n >= f->limits->norm_thread_work && outer > 1)
             f->parallel(f->threads, member_softmax, &w);
         else
             member_softmax(&w, 0, 1);
@@ -168,7 +167,7 @@ static int row_norm(vl_frame *f, const vl_instruction *i)
         w.s = (vl_norm){.rows = rows, .columns = n / rows, .ld = n / rows, .centred = (int)i->ints[1],
                         .epsilon = i->floats[0], .x = x.data, .scale = scales, .bias = biases, .out = out->data,
                         .mean = mean ? mean->data : NULL, .inverse = inverse ? inverse->data : NULL};
-        if (f->threads > 1 && n >= VL_NORM_THREADED && rows > 1)
+        if (f->threads > 1 && n >= f->limits->norm_thread_work && rows > 1)
             f->parallel(f->threads, member_norm, &w);
         else
             member_norm(&w, 0, 1);
@@ -295,7 +294,7 @@ static int channel_norm(vl_frame *f, const vl_instruction *i)
     if (out) {
         w.memory = (float *)memory->data;
         w.out = (float *)out->data;
-        if (f->threads > 1 && n >= VL_NORM_THREADED && w.samples > 1)
+        if (f->threads > 1 && n >= f->limits->norm_thread_work && w.samples > 1)
             f->parallel(f->threads, member_channels, &w);
         else
             member_channels(&w, 0, 1);

@@ -27,7 +27,8 @@ def run_handler(str name, list inputs, ints=(), floats=(), int outputs=1, int th
     i.int_count, i.float_count = len(ints), len(floats)
     f = <vl_frame *>calloc(1, sizeof(vl_frame))
     slots = <vl_tensor *>calloc(first + outputs, sizeof(vl_tensor))
-    f.slots, f.kernels, f.threads, f.parallel = slots, kernels_for(False), threads, parallel
+    f.slots, f.kernels, f.threads, f.parallel = slots, kernels_for(VL_IN_FLOAT32), threads, parallel
+    f.limits = limits_in_force()
     try:
         for k in range(first):
             if inputs[k] is not None and not describe(inputs[k], &slots[k]):

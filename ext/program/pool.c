@@ -1,7 +1,7 @@
 /* MaxPool, AveragePool, and those over everything, channels last. */
 #include "program.h"
 
-enum { VL_POOL_AXES = 3, VL_POOL_THREADED = 1 << 17 /* elements read from which threads pay */ };
+enum { VL_POOL_AXES = 3 };
 
 typedef struct {
     const vl_kernels *kernels;
@@ -168,7 +168,7 @@ static int pool(vl_frame *f, const vl_instruction *i)
         vl_copy(f->kernels, &last, x);
     }
     int members = 1;
-    if (f->threads > 1 && count * p.taps >= VL_POOL_THREADED)
+    if (f->threads > 1 && count * p.taps >= f->limits->pool_thread_work)
         members = f->threads;
     out = vl_new_in_order(f, i, 0, VL_F32, 2 + rank, shape, order);
     scratch = vl_block_new(f, (size_t)members * scratch_bytes(&p));

@@ -16,6 +16,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "clock.h"
+#include "named_limits.h"
 #include "simd/kernels.h"
 #include "simd/micro.h"
 
@@ -86,6 +88,7 @@ struct vl_frame {
     vl_tensor *slots;
     const vl_instruction *instructions;
     const vl_kernels *kernels;  /* for float */
+    const vl_limits *limits;
     int threads;                /* that this run may use, the caller among them */
     void (*parallel)(int threads, void (*task)(void *context, int member, int members), void *context);
     int (*python)(vl_frame *f, const vl_instruction *i); /* takes the GIL */
@@ -238,9 +241,6 @@ static inline int vl_axis(int64_t axis, int axes)
 /* ---- running ---------------------------------------------------------------------------------------- */
 
 int vl_run(vl_frame *f, vl_range range);
-
-/* Nanoseconds of a clock that never goes back. */
-int64_t vl_now(void);
 
 typedef struct {
     const char *name;

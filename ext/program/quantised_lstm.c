@@ -7,9 +7,6 @@
  */
 #include "integer.h"
 
-enum { VL_CHUNK_BYTES = 128 * 1024 };       /* of projected input, that the steps find in the second-level cache */
-enum { VL_FEWEST_ROWS = 24 };               /* that are projected together: they share the reading of W */
-
 enum { VL_X, VL_LENGTHS, VL_H_0, VL_C_0 };  /* inputs */
 enum { VL_Y, VL_H_N, VL_C_N };
 
@@ -21,6 +18,7 @@ typedef struct {
 
 typedef struct {
     const vl_kernels *kernels;
+    const vl_limits *limits;
     vl_lstm_direction directions[2];
     int count;
     int64_t sequences, hidden_size, padded, longest;
@@ -44,8 +42,8 @@ typedef struct {
 
 static int64_t chunk_rows(const vl_lstm_call *c)
 {
-    int64_t rows = VL_CHUNK_BYTES / (16 * c->padded);
-    rows = rows < VL_FEWEST_ROWS ? VL_FEWEST_ROWS : rows;
+    int64_t rows = c->limits->byte_chunk_bytes / (16 * c->padded);
+    rows = rows < c->limits->least_byte_chunk_rows ? c->limits->least_byte_chunk_rows : rows;
     return rows > c->sequences ? rows : c->sequences;
 }
 
@@ -274,7 +272,7 @@ static int quantised_lstm(vl_frame *f, const vl_instruction *i)
 {
     const vl_tensor *x = vl_in(f, i, VL_X), *lengths = vl_in(f, i, VL_LENGTHS);
     const int layout = (int)i->ints[0], lanes = f->kernels->lanes;
-    vl_lstm_call c = {.kernels = f->kernels, .hidden_size = i->ints[2], .count = (int)i->ints[3]};
+    vl_lstm_call c = {.kernels = f->kernels, .limits = f->limits, .hidden_size = i->ints[2], .count = (int)i->ints[3]};
     const int64_t *ints = i->ints + 4;
     void *const *objects = i->objects;
     for (int d = 0; d < c.count; d++) {

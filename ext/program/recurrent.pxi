@@ -1,6 +1,11 @@
 # The native program's handlers of recurrent nodes: tensors in, the time loops, tensors out. Included by
 # program.pyx: they are Cython since the loops are, and call the frame's functions, which only it links.
 
+cdef int type_of(const vl_direction *direction) noexcept nogil:
+    """The element type of a layer's tensors."""
+    return VL_F64 if direction.kernels.arithmetic == VL_IN_FLOAT64 else VL_F32
+
+
 cdef bint state_of(vl_frame *f, const vl_instruction *i, int n, int type, int layout, int64_t directions,
                    int64_t sequences, int64_t width, vl_tensor *copy, const char **data) noexcept nogil:
     """The n-th input as [directions, sequences, width] in one run; False where it is another thing, or
@@ -45,20 +50,20 @@ cdef int run_node(vl_frame *f, const vl_instruction *i) noexcept nogil:
     in zeros; objects: the directions. Y_h and Y_c always have slots."""
     cdef const vl_tensor *x = vl_in(f, i, 0)
     cdef const vl_tensor *lengths = NULL
-    cdef const Weights *w = <const Weights *>i.objects[0]
+    cdef const vl_direction *direction = <const vl_direction *>i.objects[0]
     cdef vl_tensor x_copy, h_copy, c_copy, source
     cdef vl_tensor *y = NULL
     cdef vl_tensor *h_n
     cdef vl_tensor *c_n = NULL
-    cdef Sequences s
-    cdef int layout = <int>i.ints[0], type = VL_F64 if w.itemsize == 8 else VL_F32
+    cdef vl_sequences s
+    cdef int layout = <int>i.ints[0], type = type_of(direction)
     cdef int64_t steps, sequences, b, d, count
     cdef int64_t shape[4]
     cdef int8_t order[4]
-    cdef bint batch_first, done, lstm = w.cell == LSTM, all_whole = True
-    cdef ptrdiff_t size = w.itemsize
+    cdef bint batch_first, done, lstm = vl_has_cell_state(direction), all_whole = True
+    cdef ptrdiff_t size = direction.number_bytes
     cdef int time = 1 if layout else 0, batch = 0 if layout else 1
-    if x == NULL or x.type != type or x.axes != 3 or x.shape[2] != w.input_size:
+    if x == NULL or x.type != type or x.axes != 3 or x.shape[2] != direction.input_size:
         return VL_DECLINED
     steps, sequences = x.shape[time], x.shape[batch]
     if steps == 0 or sequences == 0 or not vl_wants(i, 1) or (lstm and not vl_wants(i, 2)):
@@ -75,16 +80,16 @@ cdef int run_node(vl_frame *f, const vl_instruction *i) noexcept nogil:
                 all_whole = False
     x_copy.block = h_copy.block = c_copy.block = NULL
     source = x[0]
-    if source.strides[2] != size and w.input_size > 1:
+    if source.strides[2] != size and direction.input_size > 1:
         x = vl_contiguous(f, x, &x_copy)
         if x == NULL:
             return VL_NO_MEMORY
         source = x[0]
     s.direction_count = i.object_count
-    s.directions[0] = w
-    s.directions[1] = <const Weights *>i.objects[i.object_count - 1]
-    if not (state_of(f, i, 5, type, layout, s.direction_count, sequences, w.width, &h_copy, &s.h_0)
-            and state_of(f, i, 6, type, layout, s.direction_count, sequences, w.hidden_size, &c_copy, &s.c_0)):
+    s.directions[0] = direction
+    s.directions[1] = <const vl_direction *>i.objects[i.object_count - 1]
+    if not (state_of(f, i, 5, type, layout, s.direction_count, sequences, direction.width, &h_copy, &s.h_0)
+            and state_of(f, i, 6, type, layout, s.direction_count, sequences, direction.hidden_size, &c_copy, &s.c_0)):
         vl_block_drop(f, x_copy.block)
         vl_block_drop(f, h_copy.block)
         vl_block_drop(f, c_copy.block)
@@ -110,7 +115,7 @@ cdef int run_node(vl_frame *f, const vl_instruction *i) noexcept nogil:
             if batch_first:
                 order[0], order[1] = 2, 0
                 order[2] = 1
-        shape[3], order[3] = w.width, 3
+        shape[3], order[3] = direction.width, 3
         y = vl_new_in_order(f, i, 0, type, 4, shape, order)
         done = y != NULL
         if done:
@@ -118,13 +123,13 @@ cdef int run_node(vl_frame *f, const vl_instruction *i) noexcept nogil:
             s.y_time = y.strides[1 if layout else 0] // size
             s.y_row = y.strides[0 if layout else 2] // size
     if done:
-        h_n = final_state(f, i, 1, type, layout, s.direction_count, sequences, w.width)
+        h_n = final_state(f, i, 1, type, layout, s.direction_count, sequences, direction.width)
         done = h_n != NULL
         if done:
             s.h_n = h_n.data
     s.c_n = NULL
     if done and lstm:
-        c_n = final_state(f, i, 2, type, layout, s.direction_count, sequences, w.hidden_size)
+        c_n = final_state(f, i, 2, type, layout, s.direction_count, sequences, direction.hidden_size)
         done = c_n != NULL
         if done:
             s.c_n = c_n.data
@@ -135,9 +140,9 @@ cdef int run_node(vl_frame *f, const vl_instruction *i) noexcept nogil:
             for b in range(sequences):
                 if s.lengths[b] == 0:
                     count = d * sequences + b
-                    memset(s.h_n + count * w.width * size, 0, w.width * size)
+                    memset(s.h_n + count * direction.width * size, 0, direction.width * size)
                     if lstm:
-                        memset(s.c_n + count * w.hidden_size * size, 0, w.hidden_size * size)
+                        memset(s.c_n + count * direction.hidden_size * size, 0, direction.hidden_size * size)
     vl_block_drop(f, x_copy.block)
     vl_block_drop(f, h_copy.block)
     vl_block_drop(f, c_copy.block)
@@ -146,9 +151,9 @@ cdef int run_node(vl_frame *f, const vl_instruction *i) noexcept nogil:
 
 cdef int run_cell(vl_frame *f, const vl_instruction *i) noexcept nogil:
     """x [B, I], h [B, H], c [B, H] (LSTM) -> h', c'; objects: the direction."""
-    cdef const Weights *w = <const Weights *>i.objects[0]
-    cdef int type = VL_F64 if w.itemsize == 8 else VL_F32, n
-    cdef int count = 3 if w.cell == LSTM else 2
+    cdef const vl_direction *direction = <const vl_direction *>i.objects[0]
+    cdef int type = type_of(direction), n
+    cdef int count = 3 if vl_has_cell_state(direction) else 2
     cdef const vl_tensor *given
     cdef vl_tensor copies[3]
     cdef const char *data[3]
@@ -157,9 +162,9 @@ cdef int run_cell(vl_frame *f, const vl_instruction *i) noexcept nogil:
     cdef int64_t rows = 0
     cdef vl_tensor *h_n
     cdef vl_tensor *c_n
-    cdef Sequences s
+    cdef vl_sequences s
     cdef int answer = VL_DONE
-    widths[0], widths[1], widths[2] = w.input_size, w.width, w.hidden_size
+    widths[0], widths[1], widths[2] = direction.input_size, direction.width, direction.hidden_size
     for n in range(count):
         copies[n].block = NULL
         given = vl_in(f, i, n)
@@ -179,17 +184,17 @@ cdef int run_cell(vl_frame *f, const vl_instruction *i) noexcept nogil:
         data[n] = given.data
     if answer == VL_DONE:
         s.direction_count = 1
-        s.directions[0] = s.directions[1] = w
+        s.directions[0] = s.directions[1] = direction
         s.steps, s.sequences = 1, rows
         s.x = data[0]
-        s.x_time, s.x_row = 0, w.input_size
+        s.x_time, s.x_row = 0, direction.input_size
         s.y = NULL
         s.y_time = s.y_row = 0
         s.lengths = NULL
         s.h_0 = data[1]
         s.c_0 = data[2] if count == 3 else NULL
         s.c_n = NULL
-        shape[0], shape[1] = rows, w.width
+        shape[0], shape[1] = rows, direction.width
         h_n = vl_new(f, i, 0, type, 2, shape)
         if h_n != NULL:
             s.h_n = h_n.data
@@ -214,14 +219,14 @@ cdef int run_masked(vl_frame *f, const vl_instruction *i) noexcept nogil:
     have slots."""
     cdef const vl_tensor *x = vl_in(f, i, 0)
     cdef const vl_tensor *mask = vl_in(f, i, 4)
-    cdef const Weights *w = <const Weights *>i.objects[0]
-    cdef int type = VL_F64 if w.itemsize == 8 else VL_F32, answer = VL_DONE
-    cdef bint lstm = w.cell == LSTM, hold = i.ints[0] != 0
+    cdef const vl_direction *direction = <const vl_direction *>i.objects[0]
+    cdef int type = type_of(direction), answer = VL_DONE
+    cdef bint lstm = vl_has_cell_state(direction), hold = i.ints[0] != 0
     cdef int64_t steps, sequences, b, t, own, plain_ints[2]
     cdef int64_t shape[4]
     cdef int32_t plain_inputs[7]
     cdef int32_t *lengths
-    cdef size_t size = w.itemsize, in_row, out_row
+    cdef size_t size = direction.number_bytes, in_row, out_row
     cdef vl_instruction plain
     cdef vl_tensor x_copy, h_copy, c_copy
     cdef vl_tensor *y
@@ -232,16 +237,16 @@ cdef int run_masked(vl_frame *f, const vl_instruction *i) noexcept nogil:
     cdef char *made
     cdef char *to
     cdef const char *source
-    cdef Sequences s
-    if (x == NULL or mask == NULL or x.type != type or x.axes != 3 or x.shape[2] != w.input_size or w.input_size < 1
+    cdef vl_sequences s
+    if (x == NULL or mask == NULL or x.type != type or x.axes != 3 or x.shape[2] != direction.input_size or direction.input_size < 1
             or mask.type != VL_BOOL or mask.axes != 3 or mask.shape[2] != 1 or not vl_has_in(i, 5)
             or not vl_wants(i, 0) or not vl_wants(i, 1) or (lstm and not (vl_wants(i, 2) and vl_has_in(i, 6)))):
         return VL_DECLINED
     steps, sequences = x.shape[0], x.shape[1]
     if steps == 0 or sequences == 0 or mask.shape[0] != steps or mask.shape[1] != sequences:
         return VL_DECLINED
-    in_row, out_row = size * w.input_size, size * w.width
-    shape[0], shape[1], shape[2], shape[3] = steps, 1, sequences, max(w.width, w.input_size)
+    in_row, out_row = size * direction.input_size, size * direction.width
+    shape[0], shape[1], shape[2], shape[3] = steps, 1, sequences, max(direction.width, direction.input_size)
     if vl_count(4, shape) < 0 or sequences > INT32_MAX or steps > INT32_MAX:
         return VL_DECLINED
     if <uint64_t>steps * sequences * (in_row + out_row) + sequences * 4 > <uint64_t>(SIZE_MAX // 2):
@@ -268,8 +273,8 @@ cdef int run_masked(vl_frame *f, const vl_instruction *i) noexcept nogil:
         return run_node(f, &plain)
     x_copy.block = h_copy.block = c_copy.block = NULL
     s.c_0 = NULL
-    if not (state_of(f, i, 5, type, 0, 1, sequences, w.width, &h_copy, &s.h_0)
-            and (not lstm or state_of(f, i, 6, type, 0, 1, sequences, w.hidden_size, &c_copy, &s.c_0))):
+    if not (state_of(f, i, 5, type, 0, 1, sequences, direction.width, &h_copy, &s.h_0)
+            and (not lstm or state_of(f, i, 6, type, 0, 1, sequences, direction.hidden_size, &c_copy, &s.c_0))):
         answer = VL_DECLINED
     if answer == VL_DONE and x.shape[2] > 1 and x.strides[2] != <int64_t>size:
         x = vl_contiguous(f, x, &x_copy)
@@ -283,19 +288,19 @@ cdef int run_masked(vl_frame *f, const vl_instruction *i) noexcept nogil:
                     memcpy(packed + (own * sequences + b) * in_row, x.data + t * x.strides[0] + b * x.strides[1], in_row)
                     own += 1
         s.direction_count = 1
-        s.directions[0] = s.directions[1] = w
+        s.directions[0] = s.directions[1] = direction
         s.steps, s.sequences = steps, sequences
         s.x = packed
-        s.x_time, s.x_row = sequences * w.input_size, w.input_size
+        s.x_time, s.x_row = sequences * direction.input_size, direction.input_size
         s.y = made
-        s.y_time, s.y_row = sequences * w.width, w.width
+        s.y_time, s.y_row = sequences * direction.width, direction.width
         s.lengths = lengths
         s.c_n = NULL
-        shape[3] = w.width
+        shape[3] = direction.width
         y = vl_new(f, i, 0, type, 4, shape)
-        h_n = final_state(f, i, 1, type, 0, 1, sequences, w.width)
+        h_n = final_state(f, i, 1, type, 0, 1, sequences, direction.width)
         if lstm:
-            c_n = final_state(f, i, 2, type, 0, 1, sequences, w.hidden_size)
+            c_n = final_state(f, i, 2, type, 0, 1, sequences, direction.hidden_size)
         if y == NULL or h_n == NULL or (lstm and c_n == NULL):
             answer = VL_NO_MEMORY
         else:

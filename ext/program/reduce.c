@@ -14,7 +14,6 @@ typedef enum {
     VL_REDUCE_LOG_SUM_EXP, VL_REDUCE_PROD, VL_REDUCE_MAX, VL_REDUCE_MIN
 } vl_reduce_kind;
 
-enum { VL_REDUCE_THREADED = 1 << 17 }; /* elements from which threads pay */
 
 typedef struct {
     const vl_kernels *kernels;
@@ -106,7 +105,7 @@ static void reduce_all(vl_frame *f, vl_reduce_walk *w, int64_t elements)
     for (int g = 0; g < w->groups; g++)
         if (!w->reduced[g] && w->size[g] >= 2 * f->threads && w->split < 0)
             w->split = g;
-    if (f->threads > 1 && elements >= VL_REDUCE_THREADED && w->split >= 0)
+    if (f->threads > 1 && elements >= f->limits->reduce_thread_work && w->split >= 0)
         f->parallel(f->threads, member_walk, w);
     else
         walk(w, 0, begin, w->size, w->x, w->out, w->shift, 0);

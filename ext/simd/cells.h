@@ -451,8 +451,26 @@ VL_MAP(sigmoid)
 #define VL_INTEGERS_BY_BYTES NULL
 #endif
 
+/* A storage is a row for each cell that can run on it. */
+#if VL_F64
+enum { VL_ARITHMETIC = VL_IN_FLOAT64, VL_STORAGE = VL_STORED_FLOAT64 };
+#else
+enum { VL_ARITHMETIC = VL_IN_FLOAT32, VL_STORAGE = VL_STORED_FLOAT32 };
+#endif
+static const vl_cell_kernels vl_cells[] = {
+    {VL_LSTM, VL_STORAGE, vl_kernel_product, vl_kernel_lstm, NULL, NULL},
+    {VL_GRU, VL_STORAGE, vl_kernel_product, vl_kernel_gru, NULL, NULL},
+    {VL_GRU_RESET_BEFORE, VL_STORAGE, vl_kernel_product, vl_kernel_gru_gates, vl_kernel_gru_candidate, NULL},
+    {VL_RNN_TANH, VL_STORAGE, vl_kernel_product, vl_kernel_rnn_tanh, NULL, NULL},
+    {VL_RNN_RELU, VL_STORAGE, vl_kernel_product, vl_kernel_rnn_relu, NULL, NULL},
+    {VL_RNN, VL_STORAGE, vl_kernel_product, vl_kernel_rnn_tanh, NULL, NULL},
+    {VL_INDRNN_TANH, VL_STORAGE, vl_kernel_product, NULL, NULL, vl_kernel_indrnn_tanh},
+    {VL_INDRNN_RELU, VL_STORAGE, vl_kernel_product, NULL, NULL, vl_kernel_indrnn_relu},
+};
+
 const vl_kernels VL_TABLE = {
     .isa = VL_ISA,
+    .arithmetic = VL_ARITHMETIC,
     .lanes = L,
     .max_rows = VL_TALLEST(4),
     .product = vl_kernel_product,
@@ -463,14 +481,8 @@ const vl_kernels VL_TABLE = {
     .taps = vl_kernel_taps,
     .pool = vl_kernel_pool,
     .transpose = vl_kernel_transpose,
-    .lstm = vl_kernel_lstm,
-    .gru = vl_kernel_gru,
-    .gru_gates = vl_kernel_gru_gates,
-    .gru_candidate = vl_kernel_gru_candidate,
-    .rnn_tanh = vl_kernel_rnn_tanh,
-    .rnn_relu = vl_kernel_rnn_relu,
-    .indrnn_tanh = vl_kernel_indrnn_tanh,
-    .indrnn_relu = vl_kernel_indrnn_relu,
+    .cells = vl_cells,
+    .cell_count = sizeof vl_cells / sizeof *vl_cells,
     .exp = vl_kernel_exp,
     .tanh = vl_kernel_tanh,
     .sigmoid = vl_kernel_sigmoid,

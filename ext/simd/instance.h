@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "kernels.h"
+#include "named_limits.h"
 #include "micro.h"
 #include "vec.h"
 #include "vecmath.h"

@@ -19,6 +19,27 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Vectors that stand side by side in packed weights, which is as wide as a tile gets; three where a panel has three
+ * gates. */
+enum { VL_GROUP = 4 };
+
+/* What a layer's weights are stored as. */
+typedef enum { VL_STORED_FLOAT32, VL_STORED_FLOAT64 } vl_storage;
+
+/* What its sums are made in; input, output and states are held in the same. */
+typedef enum { VL_IN_FLOAT32, VL_IN_FLOAT64, VL_ARITHMETICS } vl_arithmetic;
+
+typedef enum {
+    VL_LSTM,
+    VL_GRU,
+    VL_GRU_RESET_BEFORE,
+    VL_RNN_TANH,
+    VL_RNN_RELU,
+    VL_RNN,                             /* one gate, whose activation the layer names */
+    VL_INDRNN_TANH,
+    VL_INDRNN_RELU,
+} vl_cell;
+
 /* An activation that a file or a caller may ask for in place of a cell's own. Named as ONNX names them where it does. */
 typedef enum {
     VL_SIGMOID,
@@ -221,6 +242,17 @@ typedef struct {
     void *h;          ptrdiff_t ld_h;   /* state, updated in place */
     void *out;                          /* or NULL */
 } vl_independent;
+
+/* How a cell runs on weights that are stored in one way. */
+typedef struct {
+    vl_cell cell;
+    vl_storage storage;
+    void (*product)(const vl_product *); /* W_ih x, and W_hr h where there is a projection */
+    void (*step)(const vl_step *);       /* one time step, ... */
+    void (*candidate)(const vl_step *);  /* ... and its rest, once all of a row's gates are there; NULL: there is none */
+    void (*independent)(const vl_independent *); /* in place of `step` where every unit is by itself, else NULL */
+} vl_cell_kernels;
+
 /* out[r] = the sum, or the like, of x[r][0 : columns] over the columns (of_rows), or out[c] of x[0 : rows][c] over the
  * rows. Row r of x starts at x + r * ld. `shift` has an element for each of out, or is NULL. */
 enum {
@@ -301,6 +333,7 @@ typedef struct {
 
 typedef struct {
     const char *isa;                    /* the name that VLEDGE_ISA takes */
+    vl_arithmetic arithmetic;
     int lanes;
     int max_rows;                       /* tallest tile of a four-vector panel */
     void (*product)(const vl_product *);
@@ -313,14 +346,8 @@ typedef struct {
     /* to[c * ld_to + r] = from[r * ld_from + c] */
     void (*transpose)(ptrdiff_t rows, ptrdiff_t columns, const void *from, ptrdiff_t ld_from, void *to,
                       ptrdiff_t ld_to);
-    void (*lstm)(const vl_step *);
-    void (*gru)(const vl_step *);
-    void (*gru_gates)(const vl_step *);     /* reset_before: z and r*h ... */
-    void (*gru_candidate)(const vl_step *); /* ... then n and the new state */
-    void (*rnn_tanh)(const vl_step *);
-    void (*rnn_relu)(const vl_step *);
-    void (*indrnn_tanh)(const vl_independent *);
-    void (*indrnn_relu)(const vl_independent *);
+    const vl_cell_kernels *cells;       /* by cell and storage: vl_cell_kernels_of finds them */
+    int cell_count;
     void (*exp)(ptrdiff_t n, const void *x, void *y);
     void (*tanh)(ptrdiff_t n, const void *x, void *y);
     void (*sigmoid)(ptrdiff_t n, const void *x, void *y);

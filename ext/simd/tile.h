@@ -12,7 +12,7 @@
  * room; with 16, 3x4 (three broadcasts and one weight) or 4x3 (three weights and one broadcast) take
  * exactly all. Bound by FMA once rows >= 2; a single row is bound by reading w.
  */
-enum { VL_MOST_ROWS = 8, VL_MOST_VECTORS = 4, VL_TERMS = 128 };
+enum { VL_MOST_ROWS = 8, VL_MOST_VECTORS = VL_GROUP, VL_TERMS = 128 };
 
 typedef vec vl_sums[VL_MOST_VECTORS]; /* of one row */
 
@@ -233,9 +233,6 @@ VL_ROW_PAIR(vl_near_pair_4x4, 4, 4, 0)
 VL_ROW_PAIR(vl_far_pair_2x2, 2, 2, 1)
 VL_ROW_PAIR(vl_far_pair_3x3, 3, 3, 1)
 VL_ROW_PAIR(vl_far_pair_4x4, 4, 4, 1)
-
-/* Bytes of weights that a call reads, beyond which few cores' second-level cache holds them. */
-enum { VL_NEAR_BYTES = 1 << 20 };
 
 /* The last pair of many may be uneven: not worth a function that fetches ahead. */
 VL_INLINE vl_row_pair_function *vl_row_pair_of(int vectors, int second, ptrdiff_t weights)

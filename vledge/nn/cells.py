@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from vledge._ext.recurrent import Stepper
+from vledge._ext.stack import Stepper
 from vledge._ext.weights import GATES, Direction
 from vledge.array_like import array_of
 from vledge.nn.dtype import contiguous, float_dtype, require_cpu, wrong_dtype

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from vledge._ext.recurrent import Stack, Stepper, run, run_padded
+from vledge._ext.recurrent import run, run_padded
+from vledge._ext.stack import Stack, Stepper
 from vledge._ext.weights import GATES, Direction
 from vledge.array_like import array_of, native
 from vledge.nn.dtype import contiguous, float_dtype, require_cpu, wrong_dtype

@@ -21,7 +21,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from vledge._ext.recurrent import Stepper, run_padded
+from vledge._ext.recurrent import run_padded
+from vledge._ext.stack import Stepper
 from vledge._ext.weights import Direction
 from vledge.errors import FormatError
 from vledge.graph.operators.recurrent_generic import Cell, GenericDirection, run_generic

@@ -4,11 +4,8 @@
  * some microseconds and then sleeps in the kernel. Fork-safe: a child starts with an empty pool.
  * A second call while the pool is busy runs on its caller alone.
  */
-#ifndef VLEDGE_THREADS_H
-#define VLEDGE_THREADS_H
-
-#include <stddef.h>
-#include <stdint.h>
+#ifndef VLEDGE_POOL_H
+#define VLEDGE_POOL_H
 
 #define VL_MOST_THREADS 64
 
@@ -27,17 +24,7 @@ typedef struct {
  * for it, which means that another has no core to itself, else 0. */
 int vl_wait(vl_barrier *barrier, int members);
 
-/* The monotonic clock. */
-int64_t vl_nanoseconds(void);
-
 /* Takes the next number of a shared counter: 0, 1, 2, ... */
 int vl_take(int *counter);
-
-/* 64-byte aligned memory of the calling thread, kept from call to call; NULL when there is none.
- * A second call invalidates what the first one gave. */
-void *vl_scratch(size_t bytes);
-
-/* Gives memory above `keep` bytes back. */
-void vl_scratch_trim(size_t keep);
 
 #endif

@@ -1,13 +1,13 @@
 #ifdef __linux__
 #define _GNU_SOURCE /* for CPU sets */
 #endif
-#include "threads.h"
+#include "pool.h"
 
 #include <pthread.h>
 #include <sched.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <time.h>
+
+#include "clock.h"
+#include "limits_in_force.h"
 
 #if defined(__x86_64__)
 #define vl_pause() __builtin_ia32_pause()
@@ -16,19 +16,6 @@
 #else
 #define vl_pause() ((void)0)
 #endif
-
-/* How long a thread spins before it sleeps. Between calls: what waking one costs, so that never more than
- * twice the best choice is spent. Within a call longer: for the last member, which has as much to do, and at a
- * barrier, where a member that sleeps is late at the next one and the others then fall asleep in turn; on a
- * virtual machine waking takes longer than a step. */
-enum { VL_SPIN_NANOSECONDS = 50000, VL_MEMBER_NANOSECONDS = 300000 };
-
-int64_t vl_nanoseconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
-}
 
 /* Spins until *value is no longer (equal = 1) or at last (equal = 0) `than`; false when time is up. */
 static int spin_while(const int *value, int equal, int than, int64_t nanoseconds)
@@ -75,7 +62,7 @@ static void *worker(void *argument)
     int seen = round_at_start[member];
     pthread_mutex_unlock(&lock);
     for (;;) {
-        spin_while(&round_number, 1, seen, VL_SPIN_NANOSECONDS);
+        spin_while(&round_number, 1, seen, vl_limit.spin_nanoseconds);
         pthread_mutex_lock(&lock);
         while (round_number == seen)
             pthread_cond_wait(&work, &lock);
@@ -167,7 +154,7 @@ void vl_parallel(int threads, vl_task *task, void *context)
 
     task(context, 0, threads);
 
-    if (!spin_while(&pending, 0, 0, VL_MEMBER_NANOSECONDS)) {
+    if (!spin_while(&pending, 0, 0, vl_limit.member_spin_nanoseconds)) {
         pthread_mutex_lock(&lock);
         __atomic_store_n(&caller_sleeps, 1, __ATOMIC_SEQ_CST);
         while (__atomic_load_n(&pending, __ATOMIC_SEQ_CST))
@@ -193,7 +180,7 @@ int vl_wait(vl_barrier *barrier, int members)
         }
         return 0;
     }
-    if (spin_while(&barrier->round, 1, round, VL_MEMBER_NANOSECONDS))
+    if (spin_while(&barrier->round, 1, round, vl_limit.member_spin_nanoseconds))
         return 0;
     pthread_mutex_lock(&lock);
     __atomic_add_fetch(&barrier->sleepers, 1, __ATOMIC_SEQ_CST);
@@ -205,38 +192,3 @@ int vl_wait(vl_barrier *barrier, int members)
 }
 
 int vl_take(int *counter) { return __atomic_fetch_add(counter, 1, __ATOMIC_RELAXED); }
-
-/* ---- scratch memory -------------------------------------------------------------------------- */
-
-static __thread void *scratch;
-static __thread size_t scratch_size;
-static pthread_key_t scratch_key;
-static pthread_once_t scratch_once = PTHREAD_ONCE_INIT;
-
-static void make_key(void) { pthread_key_create(&scratch_key, free); }
-
-void *vl_scratch(size_t bytes)
-{
-    if (bytes <= scratch_size)
-        return scratch;
-    pthread_once(&scratch_once, make_key);
-    free(scratch);
-    scratch = NULL;
-    scratch_size = 0;
-    if (posix_memalign(&scratch, 64, bytes))
-        scratch = NULL;
-    else
-        scratch_size = bytes;
-    pthread_setspecific(scratch_key, scratch); /* freed when the thread ends */
-    return scratch;
-}
-
-void vl_scratch_trim(size_t keep)
-{
-    if (scratch_size > keep) {
-        free(scratch);
-        scratch = NULL;
-        scratch_size = 0;
-        pthread_setspecific(scratch_key, NULL);
-    }
-}
