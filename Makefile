@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-SOURCES := setup.py pyproject.toml ext/threads.c $(wildcard ext/*.pyx ext/*.h ext/simd/* ext/program/* vledge/_ext/*.pxd)
+SOURCES := setup.py pyproject.toml $(shell find ext -name '*.[ch]') $(wildcard vledge/_ext/*.px[dix] vledge/_ext/*.pyx)
 # What the live comparisons need; CI installs it, a board need not.
 PEERS := torch==2.13.0 onnxruntime==1.32.0 onnx==1.23.2 onnxscript==0.7.2 \
 	matplotlib==3.11.2 pillow==13.0.0 h5py==3.16.0 keras==3.15.1
@@ -75,6 +75,6 @@ bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks.models --write
 
 clean:
-	rm -rf build dist *.egg-info $(patsubst %.pyx,%.c,$(wildcard ext/*.pyx)) vledge/_ext/*.so
+	rm -rf build dist *.egg-info $(patsubst %.pyx,%.c,$(wildcard vledge/_ext/*.pyx)) vledge/_ext/*.so
 
 .PHONY: help demo test lint check wheel validation sanitize arm operators bench clean

@@ -19,9 +19,9 @@ SMALL = ["-Os"]  # for what runs at load only: code is memory, too
 def extension(name: str, *c_sources: str, flags: Sequence[str] = ()) -> Extension:
     return Extension(
         f"vledge._ext.{name}",
-        [f"ext/{name}.pyx", *c_sources],
+        [f"vledge/_ext/{name}.pyx", *c_sources],
         include_dirs=["ext", numpy.get_include()],
-        depends=[*glob("ext/*.h"), *glob("ext/simd/*.h"), *glob("ext/recurrent/*.h"), *glob("ext/program/*.[hp]*")],
+        depends=[*glob("ext/**/*.h", recursive=True), *glob("vledge/_ext/*.px[di]")],
         define_macros=[
             ("CYTHON_CLINE_IN_TRACEBACK", "0"),
             ("NPY_NO_DEPRECATED_API", "NPY_1_23_API_VERSION"),
@@ -50,7 +50,7 @@ setup(
         [
             extension("arrays", flags=SMALL),
             extension("packing"),
-            extension("isa", *sorted(glob("ext/simd/*.c"))),
+            extension("isa", "ext/simd/dispatch.c", *sorted(glob("ext/simd/sets/*.c"))),
             extension("weights", flags=SMALL),
             extension("recurrent", *sorted(glob("ext/recurrent/*.c"))),
             extension("stack"),

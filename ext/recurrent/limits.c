@@ -1,13 +1,15 @@
-#include "limits_in_force.h"
-
 #include <stddef.h>
 
+#include "limits_in_force.h"
+
 vl_limits vl_limit = {
-#define VL_LIMIT_VALUE(name, value, unit) .name = (value),
-    VL_LIMITS(VL_LIMIT_VALUE)
+#define LIMIT(name, value, unit) .name = (value),
+#include "limit_list.h"
+#undef LIMIT
 };
 
 const vl_named_limit vl_named_limits[] = {
-#define VL_LIMIT_NAME(name, value, unit) {#name, unit, &vl_limit.name},
-    VL_LIMITS(VL_LIMIT_NAME)
+#define LIMIT(name, value, unit) {#name, unit, &vl_limit.name},
+#include "limit_list.h"
+#undef LIMIT
     {NULL, NULL, NULL}};

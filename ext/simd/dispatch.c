@@ -1,6 +1,6 @@
 #include "dispatch.h"
 
-#include "byte_products.h"
+#include "simd/bytes/byte_products.h"
 
 #include <string.h>
 

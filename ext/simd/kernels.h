@@ -1,7 +1,14 @@
 /* The table of kernels that every instruction set fills in, and nothing else.
  *
- * A kernel knows rows, lanes and pointers; it never sees a layer, a direction or a sequence.
- * Notation: L = lanes of a vector, "panel" = the weights of one hidden block of L units.
+ * A kernel knows rows, lanes and pointers; it never sees a layer, a direction or a sequence. The words:
+ *
+ *   lane, vector   a number of a CPU's register, and the L of them
+ *   panel          the weights of L hidden units: a vector for each gate
+ *   group          vectors of packed weights that stand side by side: a panel's gates, or VL_GROUP of any
+ *   row            what one sequence, or one row of a matrix, has at one step
+ *   tile           rows x vectors of sums in registers, over all or 128 of the terms k
+ *   block          rows, a few tiles, that pass by a group before the next rows do
+ *   step           one time step
  *
  *   recurrent weights   w[panel][k][gate][L]        k runs over the previous output
  *   projected input     pre[row][panel][gate][L]    bias included

@@ -38,7 +38,7 @@ cdef void parallel(int threads, task work, void *context) noexcept nogil
 # What `vledge.get_num_threads` says.
 cdef int thread_count() except -1
 
-# The thresholds of named_limits.h as they are now.
+# The thresholds of limit_list.h as they are now.
 cdef const vl_limits *limits_in_force() noexcept nogil
 
 # A layer over sequences; False when memory is out.

@@ -1,4 +1,4 @@
-"""A constant matrix of bytes as the integer products of ``ext/simd/integer.h`` read it."""
+"""A constant matrix of bytes as the integer products of ``ext/simd/bytes/integer.h`` read it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The native program's door: instructions made from Python's descriptions, arrays in, arrays out.
 
-What a frame is, what handlers promise and who owns memory stands in ``program/program.h``. Here the
+What a frame is, what handlers promise and who owns memory stands in ``ext/program/program.h``. Here the
 GIL is taken and released: once around a run, and once more for each node whose handler declined, whose
 Python stand-in is then called with views of the frame's tensors.
 """
@@ -574,9 +574,9 @@ cdef class Program:
         return held, self.peak
 
 
-include "program/carried.pxi"
-include "program/recurrent.pxi"
-include "program/one_handler.pxi"
+include "carried.pxi"
+include "recurrent_nodes.pxi"
+include "one_handler.pxi"
 
 
 cdef vl_handler *handler_here(name) except NULL:

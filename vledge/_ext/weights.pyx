@@ -219,7 +219,8 @@ cdef class Storage:
         self.number, self.itemsize, self.pack, self.unpack = <vl_storage>number, itemsize, pack, unpack
 
 
-# Another one is a row here, a row for each cell in the kernels' tables (simd/cells.h), and the kernels that read it.
+# Another one is a row here, a row for each cell in the kernels' tables (ext/simd/sets/instance.h), and the kernels that
+# read it.
 STORAGES = {
     "float32": Storage(VL_STORED_FLOAT32, 4, pack, unpack),
     "float64": Storage(VL_STORED_FLOAT64, 8, pack, unpack),

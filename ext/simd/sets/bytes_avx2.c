@@ -1,9 +1,9 @@
-#include "byte_products.h"
+#include "simd/bytes/byte_products.h"
 
 #if defined(__x86_64__)
 #define VL_F64 0
 #include "isa_avx2.h"
-#include "vec.h"
+#include "simd/vectors/vec.h"
 
 VL_INLINE veci vl_dot(veci sum, veci x, veci w)
 {
@@ -13,7 +13,7 @@ VL_INLINE veci vl_dot(veci sum, veci x, veci w)
 #define VL_DOT vl_dot
 #define VL_DOT_SETS 1
 #define VL_DOT_NAME vl_integers_avx2bytes
-#include "integer.h"
+#include "simd/bytes/integer.h"
 
 #ifdef __clang__
 #pragma clang attribute pop

@@ -1,4 +1,4 @@
-#include "byte_products.h"
+#include "simd/bytes/byte_products.h"
 
 #if VL_HAVE_AVX_VNNI
 #define VL_F64 0
@@ -7,12 +7,12 @@
 #ifdef __clang__
 #pragma clang attribute push(__attribute__((target("avxvnni"))), apply_to = function)
 #endif
-#include "vec.h"
+#include "simd/vectors/vec.h"
 
 #define VL_DOT(sum, x, w) ((veci)_mm256_dpbusd_avx_epi32((__m256i)(sum), (__m256i)(x), (__m256i)(w)))
 #define VL_DOT_SETS 2 /* the instruction takes 4 or 5 cycles */
 #define VL_DOT_NAME vl_integers_avxvnni
-#include "integer.h"
+#include "simd/bytes/integer.h"
 
 #ifdef __clang__
 #pragma clang attribute pop

@@ -1,5 +1,6 @@
 # The native program's handlers of recurrent nodes: tensors in, the time loops, tensors out. Included by
-# program.pyx: they are Cython since the loops are, and call the frame's functions, which only it links.
+# program.pyx: they are Cython since the loops are another module's, which one reaches by cimport, and call the frame's
+# functions, which only this one links.
 
 cdef int type_of(const vl_direction *direction) noexcept nogil:
     """The element type of a layer's tensors."""

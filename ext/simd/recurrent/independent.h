@@ -12,22 +12,22 @@ enum { VL_TALLEST_STATE = 4, VL_MOST_STATE = 8 }; /* rows, and vectors in regist
 
 /* last_lanes: units of the last vector, the rest of which is padding */
 VL_INLINE void vl_independent_tile(int rows, int vectors, vl_activation *act,
-                                   const vl_independent *s, ptrdiff_t row, ptrdiff_t panel,
+                                   const vl_independent *units, ptrdiff_t row, ptrdiff_t panel,
                                    ptrdiff_t first, ptrdiff_t last, ptrdiff_t last_lanes)
 {
-    const real *u = (const real *)s->w + panel * L;
-    const real *pre = (const real *)s->pre + row * s->ld_pre + panel * L;
-    real *state = (real *)s->h + row * s->ld_h + panel * L;
-    const ptrdiff_t ld_pre = s->ld_pre, ld_h = s->ld_h;
-    const ptrdiff_t *pre_steps = s->pre_steps, *out_steps = s->out_steps;
+    const real *weights = (const real *)units->w + panel * L;
+    const real *pre = (const real *)units->pre + row * units->ld_pre + panel * L;
+    real *state = (real *)units->h + row * units->ld_h + panel * L;
+    const ptrdiff_t ld_pre = units->ld_pre, ld_h = units->ld_h;
+    const ptrdiff_t *pre_steps = units->pre_steps, *out_steps = units->out_steps;
     real *out[VL_TALLEST_STATE];
-    vec h[VL_TALLEST_STATE][VL_MOST_VECTORS], us[VL_MOST_VECTORS];
+    vec h[VL_TALLEST_STATE][VL_MOST_VECTORS], w[VL_MOST_VECTORS];
 #pragma GCC unroll 4
     for (int v = 0; v < vectors; v++)
-        us[v] = vl_load(u + v * L);
+        w[v] = vl_load(weights + v * L);
 #pragma GCC unroll 4
     for (int r = 0; r < rows; r++) {
-        out[r] = s->out ? (real *)s->out + s->out_rows[row + r] + panel * L : NULL;
+        out[r] = units->out ? (real *)units->out + units->out_rows[row + r] + panel * L : NULL;
 #pragma GCC unroll 4
         for (int v = 0; v < vectors; v++)
             h[r][v] = vl_load(state + r * ld_h + v * L);
@@ -39,7 +39,7 @@ VL_INLINE void vl_independent_tile(int rows, int vectors, vl_activation *act,
         for (int r = 0; r < rows; r++)
 #pragma GCC unroll 4
             for (int v = 0; v < vectors; v++) {
-                h[r][v] = act(VL_FMA(us[v], h[r][v], vl_load(x + r * ld_pre + v * L)));
+                h[r][v] = act(VL_FMA(w[v], h[r][v], vl_load(x + r * ld_pre + v * L)));
                 if (out[0])
                     vl_store_first(out[r] + at + v * L, h[r][v], v < vectors - 1 ? L : last_lanes);
             }
@@ -53,19 +53,19 @@ VL_INLINE void vl_independent_tile(int rows, int vectors, vl_activation *act,
 
 /* Rows outside: what is read and written next stands next to it. A vector that is not full goes by
  * itself: its mask would take registers that a wide tile has not got. */
-VL_INLINE void vl_independent_row(int rows, vl_activation *act, const vl_independent *s,
+VL_INLINE void vl_independent_row(int rows, vl_activation *act, const vl_independent *units,
                                   ptrdiff_t row, ptrdiff_t first, ptrdiff_t last)
 {
-    for (ptrdiff_t panel = s->first_panel, vectors; panel < s->last_panel; panel += vectors) {
-        ptrdiff_t full = s->hidden_size / L - panel;
-        vectors = s->last_panel - panel < VL_MOST_VECTORS ? s->last_panel - panel : VL_MOST_VECTORS;
+    for (ptrdiff_t panel = units->first_panel, vectors; panel < units->last_panel; panel += vectors) {
+        ptrdiff_t full = units->hidden_size / L - panel;
+        vectors = units->last_panel - panel < VL_MOST_VECTORS ? units->last_panel - panel : VL_MOST_VECTORS;
         if (vectors > full)
             vectors = full ? full : 1;
 #define TILE(n, lanes)                                                                            \
     if (rows * n <= VL_MOST_STATE)                                                                \
-    vl_independent_tile(rows, n, act, s, row, panel, first, last, lanes)
+    vl_independent_tile(rows, n, act, units, row, panel, first, last, lanes)
         switch (vectors) {
-        case 1: TILE(1, full ? L : s->hidden_size - panel * L); break;
+        case 1: TILE(1, full ? L : units->hidden_size - panel * L); break;
         case 2: TILE(2, L); break;
         case 3: TILE(3, L); break;
         default: TILE(4, L); break;
@@ -74,29 +74,29 @@ VL_INLINE void vl_independent_row(int rows, vl_activation *act, const vl_indepen
     }
 }
 
-VL_INLINE void vl_independent_rows(vl_activation *act, const vl_independent *s)
+VL_INLINE void vl_independent_rows(vl_activation *act, const vl_independent *units)
 {
-    ptrdiff_t tallest = s->last_panel - s->first_panel <= 2 ? 4 : 2;
-    ptrdiff_t first = 0, last = s->steps;
-    for (ptrdiff_t row = 0, height; row < s->rows; row += height) {
-        while (first < last && s->live[first] <= row)
+    ptrdiff_t tallest = units->last_panel - units->first_panel <= 2 ? 4 : 2;
+    ptrdiff_t first = 0, last = units->steps;
+    for (ptrdiff_t row = 0, height; row < units->rows; row += height) {
+        while (first < last && units->live[first] <= row)
             first++;
-        while (first < last && s->live[last - 1] <= row)
+        while (first < last && units->live[last - 1] <= row)
             last--;
         if (first == last)
             return;
         /* the rows of a tile take part in the same steps */
         height = tallest;
-        if (s->live[first] < row + height || s->live[last - 1] < row + height)
+        if (units->live[first] < row + height || units->live[last - 1] < row + height)
             height = 1;
         if (height == 1)
-            vl_independent_row(1, act, s, row, first, last);
+            vl_independent_row(1, act, units, row, first, last);
         else if (height == 2)
-            vl_independent_row(2, act, s, row, first, last);
+            vl_independent_row(2, act, units, row, first, last);
         else
-            vl_independent_row(4, act, s, row, first, last);
+            vl_independent_row(4, act, units, row, first, last);
     }
 }
 
-static void vl_kernel_indrnn_tanh(const vl_independent *s) { vl_independent_rows(vl_tanh, s); }
-static void vl_kernel_indrnn_relu(const vl_independent *s) { vl_independent_rows(vl_relu, s); }
+static void vl_kernel_indrnn_tanh(const vl_independent *units) { vl_independent_rows(vl_tanh, units); }
+static void vl_kernel_indrnn_relu(const vl_independent *units) { vl_independent_rows(vl_relu, units); }

@@ -1,7 +1,7 @@
 #if defined(__x86_64__)
 #define VL_F64 0
 #define VL_TABLE vl_table_avx2_f32
-#include "byte_products.h"
+#include "simd/bytes/byte_products.h"
 #if VL_HAVE_AVX_VNNI
 #define VL_INTEGERS_BY_DOTS vl_integers_avxvnni
 #endif

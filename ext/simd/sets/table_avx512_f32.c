@@ -1,7 +1,7 @@
 #if defined(__x86_64__)
 #define VL_F64 0
 #define VL_TABLE vl_table_avx512_f32
-#include "byte_products.h"
+#include "simd/bytes/byte_products.h"
 #define VL_INTEGERS_BY_DOTS vl_integers_avx512vnni
 #define VL_INTEGERS_BY_BYTES vl_integers_avx512bytes
 #include "isa_avx512.h"

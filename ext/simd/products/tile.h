@@ -128,8 +128,8 @@ VL_TILES_OF(4)
 static vl_tile_function *const vl_tile_of[VL_MOST_VECTORS][VL_MOST_ROWS] = {
     VL_TILE_ROW(1), VL_TILE_ROW(2), VL_TILE_ROW(3), VL_TILE_ROW(4)};
 
-/* A block of rows, a few tiles, against one panel: as a tile, of any height and depth. All tiles pass by
- * a part of the panel, which stays in the nearest cache meanwhile, before the next part. */
+/* A block of rows, a few tiles, against one group: as a tile, of any height and depth. All tiles pass by
+ * a part of the group, which stays in the nearest cache meanwhile, before the next part. */
 enum { VL_BLOCK_TILES = 4, VL_BLOCK_ROWS = VL_BLOCK_TILES * VL_MOST_ROWS };
 
 VL_INLINE void vl_block(ptrdiff_t rows, int vectors, real *out, ptrdiff_t ld_out, vl_start start,
@@ -175,7 +175,7 @@ VL_INLINE void vl_end_part(int vectors, vec *out, vl_start *start, const vec *su
     *start = (vl_start){(const real *)out, 0, NULL};
 }
 
-/* One row against two neighbouring panels, the second perhaps narrower: twice the chains hide the FMA's latency, and
+/* One row against two neighbouring groups, the second perhaps narrower: twice the chains hide the FMA's latency, and
  * the loop is bound by reading w alone. Weights that the second-level cache does not hold are fetched ahead, which
  * measured a sixth on an EPYC (nothing on a Xeon; half a kilobyte was best, two kilobytes worse than none). Those
  * that it holds are not: the CPU fetches them by itself, and 8 to 20 % faster. */

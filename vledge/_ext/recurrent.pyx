@@ -2,7 +2,7 @@
 
 The loops are C, in ``ext/recurrent/``: ``pool.c`` has the threads, ``scratch.c`` the memory that a walk works in,
 ``step.c`` one time step, ``walk.c`` a direction's steps, ``schedule.c`` what each thread does, ``sequences.c`` batches as
-compiled callers have them. The thresholds are ``named_limits.h``'s.
+compiled callers have them. The thresholds are ``limit_list.h``'s.
 """
 
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
@@ -73,7 +73,7 @@ cdef object threads_of_call = thread_settings._of_call
 
 def limits(**changes) -> dict:
     """The thresholds by name, after changing those given: tests force the paths that their small sizes would not
-    take, benchmarks look for better values. ``ext/named_limits.h`` says what each is and how it was found."""
+    take, benchmarks look for better values. ``ext/limit_list.h`` says what each is and how it was found."""
     cdef int i = 0
     now = {}
     vl_end_rest()

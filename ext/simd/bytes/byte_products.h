@@ -2,7 +2,7 @@
 #ifndef VLEDGE_BYTE_PRODUCTS_H
 #define VLEDGE_BYTE_PRODUCTS_H
 
-#include "kernels.h"
+#include "simd/kernels.h"
 
 /* The VEX-coded form for CPUs without AVX-512 is younger than some compilers. */
 #if defined(__x86_64__) && (defined(__clang__) ? __clang_major__ >= 12 : __GNUC__ >= 11)
