@@ -34,8 +34,8 @@ LIMIT(row_cost, 4, "quarters of a row of a full tile: four")
  * the first. */
 LIMIT(small_step_bytes, 64 * 1024, "bytes")
 LIMIT(small_first_row_cost, 6, "quarters of a row of a full tile")
-/* What meeting at every step costs: as much as a quarter of a row times this over the step's bytes of weights
- * (python -m benchmarks.threads). */
+/* Meeting at a step costs as much as barrier_bytes / (bytes of its recurrent weights) quarters of a row (python -m
+ * benchmarks.threads). */
 LIMIT(barrier_bytes, 1024 * 1024, "bytes")
 /* Recurrent weights beyond which threads that share a step gain by reading a part of them each. */
 LIMIT(near_step_bytes, VL_NEAR_BYTES, "bytes")
