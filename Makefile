@@ -12,7 +12,7 @@ help:
 	@echo "make test       set up and run the tests"
 	@echo "make check      what CI runs: lint, types, all tests with torch and onnxruntime, the wheel,"
 	@echo "                three models recorded by them and validated from the wheel without"
-	@echo "make lint       ruff and mypy"
+	@echo "make lint       ruff, mypy, clang-format and cython-lint"
 	@echo "make wheel      build sdist and wheel; run the demo from the wheel in an empty environment"
 	@echo "make validation the wheel; three models recorded by torch and onnxruntime, validated without"
 	@echo "make sanitize   kernel tests under the address and undefined-behaviour sanitizers"
@@ -46,6 +46,8 @@ lint: $(VENV)/.check
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror $$(find ext -name '*.[ch]')
+	PATH="$(abspath $(BIN)):$$PATH" cython-lint vledge/_ext/*.pyx vledge/_ext/*.px[di]
 
 # The same test command with every peer there: a live comparison that would be skipped fails.
 check: lint

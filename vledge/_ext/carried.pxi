@@ -157,7 +157,7 @@ cdef class CarriedProgram:
     cdef object finished(self, object out, bint one_frame):
         """Runs the frames that are set."""
         cdef int status, k
-        cdef int64_t begin
+        cdef int64_t begin, taken
         cdef Frame frame = self.frame
         cdef vl_tensor *t
         self.busy = True
@@ -175,7 +175,8 @@ cdef class CarriedProgram:
                 frame.mode = vl_flush_subnormals()
                 status = vl_run(&frame.c, self.program.main)
                 vl_restore_mode(frame.mode)
-                self.long_steps = self.long_steps + 1 if vl_nanoseconds() - begin > limits_in_force().short_step_nanoseconds else 0
+                taken = vl_nanoseconds() - begin
+                self.long_steps = self.long_steps + 1 if taken > limits_in_force().short_step_nanoseconds else 0
             else:
                 frame.c.threads = thread_count()
                 with nogil:

@@ -186,7 +186,8 @@ cdef class Convolution:
         if not 1 <= rank <= MOST_AXES:
             raise ValueError(f"the kernel has {rank} spatial axes, expected 1 to {MOST_AXES}")
         if len(strides) != rank or len(dilations) != rank or min(*strides, *dilations) < 1:
-            raise ValueError(f"strides {tuple(strides)} and dilations {tuple(dilations)} must be {rank} positive numbers")
+            raise ValueError(f"strides {tuple(strides)} and dilations {tuple(dilations)} must be {rank} positive "
+                             "numbers")
         self.dtype, self.transposed, self.groups = weight.dtype, transposed, groups
         self.kernel, self.strides, self.dilations = weight.shape[2:], tuple(strides), tuple(dilations)
         reach = [k * d + s for k, d, s in zip(self.kernel, self.dilations, self.strides)]
@@ -380,7 +381,8 @@ cdef class Convolution:
         if x.shape[1] != self.in_channels:
             raise ValueError(f"x has the shape {x.shape}, expected {self.in_channels} channels")
         if len(sizes) != rank or len(before) != rank or min(sizes) < 0:
-            raise ValueError(f"sizes {tuple(sizes)} and before {tuple(before)} must be {rank} numbers, sizes not negative")
+            raise ValueError(f"sizes {tuple(sizes)} and before {tuple(before)} must be {rank} numbers, sizes not "
+                             "negative")
         if any(stride % itemsize for stride in x.strides):
             x = x_array = x.copy()
         result = np.empty((x.shape[0], *sizes, self.out_channels), self.dtype)

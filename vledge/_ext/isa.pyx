@@ -98,7 +98,8 @@ cdef const vl_cell_kernels *cell_kernels_for(vl_cell cell, vl_storage storage, v
 
 
 def integer_ways() -> tuple:
-    """How the selected instruction set can multiply bytes on this CPU, best first: by "dots" (VNNI), "bytes", "pairs"."""
+    """How the selected instruction set can multiply bytes on this CPU, best first: by "dots" (VNNI), "bytes" or
+    "pairs"."""
     cdef const vl_kernels *k = kernels_for(VL_IN_FLOAT32)
     return tuple([way for way in ("dots", "bytes", "pairs") if vl_has_way(k, WAYS.index(way))])
 

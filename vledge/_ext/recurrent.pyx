@@ -1,8 +1,8 @@
 """Recurrent layers from Python: arrays are checked here, once, and the time loops run without the GIL.
 
 The loops are C, in ``ext/recurrent/``: ``pool.c`` has the threads, ``scratch.c`` the memory that a walk works in,
-``step.c`` one time step, ``walk.c`` a direction's steps, ``schedule.c`` what each thread does, ``sequences.c`` batches as
-compiled callers have them. The thresholds are ``limit_list.h``'s.
+``step.c`` one time step, ``walk.c`` a direction's steps, ``schedule.c`` what each thread does, ``sequences.c`` batches
+as compiled callers have them. The thresholds are ``ext/limit_list.h``'s.
 """
 
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
@@ -13,7 +13,7 @@ from libc.stdint cimport PTRDIFF_MAX, int64_t
 cimport numpy as cnp
 
 from vledge.machine import threads as thread_settings
-from vledge._ext.arrays cimport batch_sizes_of, has_shape, is_plain, product_of, shaped
+from vledge._ext.arrays cimport batch_sizes_of, product_of, shaped
 from vledge._ext.weights cimport Direction, made, vl_direction, vl_has_cell_state
 
 cdef extern from "Python.h":
@@ -278,10 +278,10 @@ def run(list directions not None, data, batch_sizes, h_0=None, c_0=None, threads
     if h_0 is not None:
         h_0 = shaped(h_0, "h_0", number, (call.direction_count, "sequences", direction.width))
         sequences = cnp.PyArray_DIM(h_0, 1)
-    cdef cnp.ndarray sizes = set_lengths(&call, batch_sizes, sequences, &total)
+    cdef cnp.ndarray _sizes = set_lengths(&call, batch_sizes, sequences, &total)
     cdef cnp.ndarray rows = shaped(data, "data", number, (total, in_row))
     call.x = <const char *>cnp.PyArray_DATA(rows)
-    h_n, c_n, states = set_states(&call, number, h_0, c_0)
+    h_n, c_n, _states = set_states(&call, number, h_0, c_0)
     output = empty((total, out_row), number)
     call.y = <char *>cnp.PyArray_DATA(output)
     if call.sequences == 0:
@@ -332,14 +332,14 @@ def run_padded(list directions not None, data, batch_sizes, order=None, h_0=None
     cdef cnp.ndarray places = None
     sequences = cnp.PyArray_DIM(rows, 0 if batch_first else 1)
     steps = cnp.PyArray_DIM(rows, 1 if batch_first else 0)
-    cdef cnp.ndarray sizes = set_lengths(&call, batch_sizes, sequences, &total)
+    cdef cnp.ndarray _sizes = set_lengths(&call, batch_sizes, sequences, &total)
     if call.sequences != sequences or call.steps > steps:
         raise ValueError(f"batch_sizes asks for more than the {steps} steps of {sequences} sequences")
     call.x = <const char *>cnp.PyArray_DATA(rows)
     if order is not None:
         places = shaped(order, "order", cnp.NPY_INT64, (sequences,))
         call.places = <const int64_t *>cnp.PyArray_DATA(places)
-    h_n, c_n, states = set_states(&call, number, h_0, c_0)
+    h_n, c_n, _states = set_states(&call, number, h_0, c_0)
     cdef int count = thread_count() if threads is None else threads
     cdef bint padded = total < product_of(steps, sequences)
     cdef bint zero = padded and (

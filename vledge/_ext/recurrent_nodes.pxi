@@ -239,7 +239,8 @@ cdef int run_masked(vl_frame *f, const vl_instruction *i) noexcept nogil:
     cdef char *to
     cdef const char *source
     cdef vl_sequences s
-    if (x == NULL or mask == NULL or x.type != type or x.axes != 3 or x.shape[2] != direction.input_size or direction.input_size < 1
+    if (x == NULL or mask == NULL or x.type != type or x.axes != 3
+            or x.shape[2] != direction.input_size or direction.input_size < 1
             or mask.type != VL_BOOL or mask.axes != 3 or mask.shape[2] != 1 or not vl_has_in(i, 5)
             or not vl_wants(i, 0) or not vl_wants(i, 1) or (lstm and not (vl_wants(i, 2) and vl_has_in(i, 6)))):
         return VL_DECLINED
@@ -286,7 +287,8 @@ cdef int run_masked(vl_frame *f, const vl_instruction *i) noexcept nogil:
             own = 0
             for t in range(steps):
                 if (mask.data + t * mask.strides[0] + b * mask.strides[1])[0]:
-                    memcpy(packed + (own * sequences + b) * in_row, x.data + t * x.strides[0] + b * x.strides[1], in_row)
+                    memcpy(packed + (own * sequences + b) * in_row,
+                           x.data + t * x.strides[0] + b * x.strides[1], in_row)
                     own += 1
         s.direction_count = 1
         s.directions[0] = s.directions[1] = direction

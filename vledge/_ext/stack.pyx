@@ -145,7 +145,7 @@ cdef class Stack(Layers):
             s.x_row *= s.steps if batch_first else 1
             s.y_time = out if batch_first else out * s.sequences
             s.y_row = out * s.steps if batch_first else out
-            below, data = data, new_array(number, axes, first, second if axes == 3 else first, out)
+            _below, data = data, new_array(number, axes, first, second if axes == 3 else first, out)
             s.y = <char *>cnp.PyArray_DATA(data)
             run_layer(self.layers[layer], &s, threads)
             self.go_up(&s)

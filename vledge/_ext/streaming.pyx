@@ -11,7 +11,7 @@ written its state: nothing is copied between layers.
 
 from libc.stdint cimport uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy, memset
+from libc.string cimport memset
 
 cimport numpy as cnp
 import numpy as np

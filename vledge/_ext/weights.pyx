@@ -52,7 +52,6 @@ from vledge._ext.isa cimport (
     arithmetic_of,
     cell_kernels_for,
     kernels_for,
-    vl_cell_kernels,
     vl_kernels,
     vl_storage,
 )
@@ -336,8 +335,8 @@ cdef class Direction:
         c.cell = CELLS[cell]
         c.run = cell_kernels_for(c.cell, stored.number, kernels.arithmetic)
         if c.run == NULL:
-            raise ValueError(f"no kernel of {kernels.isa.decode()} runs cell {cell!r} in {dtype.name} on weights that are "
-                             f"stored as {storage}")
+            raise ValueError(f"no kernel of {kernels.isa.decode()} runs cell {cell!r} in {dtype.name} on weights that "
+                             f"are stored as {storage}")
         lanes = kernels.lanes
         vectors = vector_count(gates, hidden_size, lanes)
         c.gemm = gemm_for_projection(dtype == np.float64) if storage == dtype.name else NULL
