@@ -80,6 +80,11 @@ LIMIT(most_pixels, 2048, "pixels")
 /* A block's sides if it can have them: each block copies its neighbours' edges anew. */
 LIMIT(wanted_rows, 8, "rows")
 LIMIT(wanted_columns, 32, "columns")
+/* Winograd's transforms cost as much as they save with fewer channels than these (python -m benchmarks.convolutions),
+ * and a block has at least twice as many rows and columns as the dilation. */
+LIMIT(winograd_in_channels, 16, "channels")
+LIMIT(winograd_out_channels, 16, "channels")
+LIMIT(winograd_dilation, 4, "pixels")
 /* Blocks that each thread should get, to balance their load. */
 LIMIT(blocks_a_member, 3, "blocks")
 
@@ -93,6 +98,8 @@ LIMIT(norm_thread_work, 1 << 16, "elements")
 /* An output from this size on is the program's own memory, handed over: a copy of less costs less than memory
  * that is new at each run. */
 LIMIT(hand_over_bytes, 256 * 1024, "bytes")
+/* Frames that wait for the next run; more come and go with the threads that run at a time. */
+LIMIT(most_idle_frames, 4, "frames")
 /* What an idle frame keeps, beside as much as its last run used. */
 LIMIT(keep_frame_bytes, 1024 * 1024, "bytes")
 /* Steps of a stream that are shorter run on the caller's thread and keep the GIL, so that they take no lock and

@@ -4,9 +4,6 @@
 
 #include <stdint.h>
 
-/* Weights beyond this come from beyond the second-level cache of all but few cores. */
-enum { VL_NEAR_BYTES = 1 << 20 };
-
 typedef struct {
 #define LIMIT(name, value, unit) int64_t name;
 #include "limit_list.h"

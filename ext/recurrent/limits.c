@@ -1,6 +1,7 @@
 #include <stddef.h>
 
 #include "limits_in_force.h"
+#include "simd/kernels.h"
 
 vl_limits vl_limit = {
 #define LIMIT(name, value, unit) .name = (value),

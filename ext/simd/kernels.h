@@ -30,6 +30,12 @@
  * gates. */
 enum { VL_GROUP = 4 };
 
+/* Terms that are summed in one go: products/tile.h says why. */
+enum { VL_TERMS = 128 };
+
+/* Weights beyond this come from beyond the second-level cache of all but few cores. */
+enum { VL_NEAR_BYTES = 1 << 20 };
+
 /* What a layer's weights are stored as. */
 typedef enum { VL_STORED_FLOAT32, VL_STORED_FLOAT64 } vl_storage;
 

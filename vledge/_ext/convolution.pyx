@@ -20,6 +20,7 @@ from vledge._ext.isa cimport (
     VL_BOUND,
     VL_IN_FLOAT32,
     VL_LEAKY,
+    VL_TERMS,
     arithmetic_of,
     kernels_for,
     vl_epilogue,
@@ -80,13 +81,7 @@ cdef extern from "program/convolve.h" nogil:
     int vl_convolving_plan(vl_convolving *c, int threads)
     void vl_convolving_run(void *convolving, int member, int members) noexcept
 
-# Terms that are summed in one go: tile.h's VL_TERMS.
-cdef int TERMS = 128
 cdef int MOST_AXES = 3
-# Winograd's transforms cost as much as they save with fewer channels than these (benchmarks/convolutions.py).
-cdef int WINOGRAD_IN = 16, WINOGRAD_OUT = 16
-# A block has at least twice as many rows and columns.
-cdef int WINOGRAD_DILATION = 4
 
 
 def phases_of(kernel, strides, dilations, transposed):
@@ -118,10 +113,10 @@ def runs_of(places, channels, whole):
             joined.append([place, channels])
     runs, parts, terms = [], [0], 0
     for place, length in joined:
-        pieces = -(-length // TERMS)
+        pieces = -(-length // VL_TERMS)
         for piece in range(pieces):
             first, end = length * piece // pieces, length * (piece + 1) // pieces
-            if terms + end - first > TERMS:
+            if terms + end - first > VL_TERMS:
                 parts.append(len(runs))
                 terms = 0
             runs.append((*place, first, end - first))
@@ -235,8 +230,8 @@ cdef class Convolution:
         taps = math.prod(self.kernel)
         if winograd and self.groups == 1 and not self.transposed and self.dtype == np.float32 and \
                 self.kernel[-2:] == (3, 3) and taps == 9 and max(self.strides) == 1 and \
-                max(self.dilations) <= WINOGRAD_DILATION and \
-                inside >= WINOGRAD_IN and outside >= WINOGRAD_OUT:
+                max(self.dilations) <= limits_in_force().winograd_dilation and \
+                inside >= limits_in_force().winograd_in_channels and outside >= limits_in_force().winograd_out_channels:
             return VL_BY_WINOGRAD
         # Cycles for a pixel, about. Windows leave lanes of their last vector idle in each group; dots wait for a load
         # for each product, and for sums across lanes; taps for a load, and where channels are copied, for that.
@@ -248,7 +243,7 @@ cdef class Convolution:
             by_taps += 1.5 * inside * self.out_channels
         if self.groups > 1 and by_taps < min(windows, dots):
             return VL_BY_TAPS
-        fit = inside * taps <= TERMS * lanes and outside <= 4 * lanes and not self.transposed
+        fit = inside * taps <= VL_TERMS * lanes and outside <= 4 * lanes and not self.transposed
         return VL_BY_DOTS if fit and dots < 0.8 * windows else VL_BY_WINDOWS
 
     def hold(self, array):

@@ -5,6 +5,7 @@ cimport numpy as cnp
 cdef extern from "simd/kernels.h" nogil:
     enum:
         VL_GROUP
+        VL_TERMS
     ctypedef enum vl_storage:
         VL_STORED_FLOAT32
         VL_STORED_FLOAT64

@@ -27,9 +27,6 @@ cdef extern from "simd/cpu_mode.h" nogil:
     uint64_t vl_flush_subnormals()
     void vl_restore_mode(uint64_t mode)
 
-# Frames that wait for the next run; more come and go with the threads that run at a time.
-cdef int MOST_IDLE = 4
-
 cdef dict TYPES = {
     np.dtype(np.float32): VL_F32, np.dtype(np.float64): VL_F64, np.dtype(np.float16): VL_F16,
     np.dtype(np.int64): VL_I64, np.dtype(np.int32): VL_I32, np.dtype(np.int16): VL_I16,
@@ -533,7 +530,7 @@ cdef class Program:
             self.abandon(frame)
             raise
         self.finish(frame)
-        if len(self.idle) < MOST_IDLE:
+        if len(self.idle) < limits_in_force().most_idle_frames:
             self.idle.append(frame)
         return results
 

@@ -28,7 +28,8 @@ cdef extern from "named_limits.h" nogil:
     ctypedef struct vl_limits:
         int64_t mapped_bytes, most_usual
         int64_t block_bytes, least_block_rows, thread_work
-        int64_t hand_over_bytes, keep_frame_bytes, short_step_nanoseconds, most_long_steps
+        int64_t winograd_in_channels, winograd_out_channels, winograd_dilation
+        int64_t most_idle_frames, hand_over_bytes, keep_frame_bytes, short_step_nanoseconds, most_long_steps
 
 # The pool of threads lives with the time loops; other kernels run on the same one.
 ctypedef void (*task)(void *context, int member, int members) noexcept nogil

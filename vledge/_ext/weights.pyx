@@ -16,6 +16,7 @@ torch's arrays come back bit for bit.
 """
 
 import math
+from collections import namedtuple
 
 cimport numpy as cnp
 import numpy as np
@@ -206,17 +207,9 @@ def unpack(packed, gates, hidden_size, depth, lanes, group):
     return from_vectors(vectors, gates, hidden_size)
 
 
-cdef class Storage:
-    """A way to store weights."""
-
-    cdef vl_storage number          # in the kernels' tables
-    cdef readonly int itemsize      # bytes of a weight
-    cdef readonly object pack       # as `pack` above, from what the layer was given
-    cdef readonly object unpack     # the inverse
-
-    def __init__(self, int number, int itemsize, pack, unpack):
-        self.number, self.itemsize, self.pack, self.unpack = <vl_storage>number, itemsize, pack, unpack
-
+# A way to store weights: its number in the kernels' tables, bytes of a weight, and functions like `pack` and `unpack`
+# above, of what the layer was given.
+Storage = namedtuple("Storage", "number itemsize pack unpack")
 
 # Another one is a row here, a row for each cell in the kernels' tables (ext/simd/sets/instance.h), and the kernels that
 # read it.
@@ -330,10 +323,10 @@ cdef class Direction:
         storage = storage or dtype.name
         if storage not in STORAGES:
             raise ValueError(f"storage {storage!r} is not one of {', '.join(STORAGES)}")
-        cdef Storage stored = STORAGES[storage]
+        stored = STORAGES[storage]
         cdef const vl_kernels *kernels = kernels_for(arithmetic_of(number))
         c.cell = CELLS[cell]
-        c.run = cell_kernels_for(c.cell, stored.number, kernels.arithmetic)
+        c.run = cell_kernels_for(c.cell, <vl_storage><int>stored.number, kernels.arithmetic)
         if c.run == NULL:
             raise ValueError(f"no kernel of {kernels.isa.decode()} runs cell {cell!r} in {dtype.name} on weights that "
                              f"are stored as {storage}")

@@ -12,7 +12,7 @@
  * room; with 16, 3x4 (three broadcasts and one weight) or 4x3 (three weights and one broadcast) take
  * exactly all. Bound by FMA once rows >= 2; a single row is bound by reading w.
  */
-enum { VL_MOST_ROWS = 8, VL_MOST_VECTORS = VL_GROUP, VL_TERMS = 128 };
+enum { VL_MOST_ROWS = 8, VL_MOST_VECTORS = VL_GROUP };
 
 typedef vec vl_sums[VL_MOST_VECTORS]; /* of one row */
 

@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "simd/kernels.h"
-#include "named_limits.h"
 #include "simd/micro.h"
 #include "simd/vectors/vec.h"
 #include "simd/vectors/vecmath.h"
