@@ -14,7 +14,7 @@ import numpy as np
 from vledge.machine import threads as thread_settings
 from vledge._ext.arrays cimport float_number, product_of, readable
 from vledge._ext.isa cimport kernels_for, vl_kernels, vl_product
-from vledge._ext.recurrent cimport parallel
+from vledge._ext.recurrent cimport check_ended, heed, parallel, vl_heed
 
 from vledge._ext.weights import aligned_copy, pack, to_vectors, unpack
 
@@ -29,10 +29,14 @@ cdef ptrdiff_t BLOCK_BYTES = 128 * 1024
 cdef ptrdiff_t THREAD_WORK = 1 << 20
 
 
+cdef extern from "heed.h" nogil:
+    int vl_shall_end(vl_heed *h)
+
 cdef struct Job:
     const vl_kernels *kernels
     const vl_product *product
     ptrdiff_t itemsize, block
+    vl_heed heed
 
 
 cdef void multiply(void *context, int member, int members) noexcept nogil:
@@ -48,7 +52,7 @@ cdef void multiply(void *context, int member, int members) noexcept nogil:
         return
     row = rows * member // members
     last = rows * (member + 1) // members
-    while row < last:
+    while row < last and not vl_shall_end(&job.heed):
         p.rows = min(job.block, last - row)
         p.x_rows = job.product.x_rows + row
         p.out = <char *>job.product.out + row * p.ld_out * job.itemsize
@@ -220,11 +224,13 @@ cdef class Product:
             job.itemsize = itemsize
             job.block = max(BLOCK_BYTES // (itemsize * max(self.depth, 1)), 48)
             members = members_for(threads, <int64_t>p.rows * self.columns * self.depth)
+            heed(&job.heed)
             with nogil:
                 if members == 1:
                     multiply(&job, 0, 1)
                 else:
-                    parallel(members, multiply, &job)
+                    parallel(members, multiply, &job, &job.heed)
+            check_ended(&job.heed)
         finally:
             PyMem_Free(x_rows)
         return target

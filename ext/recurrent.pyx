@@ -15,9 +15,10 @@ share the hidden blocks of every step and meet at a barrier. Each output element
 same operations in the same order whatever the slices, so results do not depend on threads.
 """
 
+from cpython.exc cimport PyErr_CheckSignals
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.object cimport PyObject
-from cpython.ref cimport Py_DECREF
+from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport INT64_MAX, PTRDIFF_MAX, SIZE_MAX, int32_t, int64_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
@@ -46,11 +47,26 @@ cdef extern from "Python.h":
 
 cdef extern from "simd/cpu_mode.h" nogil:
     uint64_t vl_flush_subnormals()
+    uint64_t vl_keep_subnormals()
     void vl_restore_mode(uint64_t mode)
+
+cdef extern from "heed.h" nogil:
+    int64_t VL_WORK_BETWEEN_LOOKS
+    void vl_heed_begin(vl_heed *h, int (*look)(vl_heed *) noexcept nogil)
+    int vl_shall_end(vl_heed *h)
+    int vl_has_ended(const vl_heed *h)
+
+cdef extern from *:
+    """
+    #define vl_read_shared(place) __atomic_load_n(place, __ATOMIC_RELAXED)
+    #define vl_write_shared(place, value) __atomic_store_n(place, value, __ATOMIC_RELAXED)
+    """
+    ptrdiff_t vl_read_shared(const ptrdiff_t *place) noexcept nogil
+    void vl_write_shared(ptrdiff_t *place, ptrdiff_t value) noexcept nogil
 
 cdef extern from "threads.h" nogil:
     int VL_MOST_THREADS
-    void vl_parallel(int threads, void (*task)(void *, int, int) noexcept nogil, void *context)
+    void vl_parallel(int threads, void (*task)(void *, int, int) noexcept nogil, void *context, vl_heed *heed)
     int vl_wait(vl_barrier *barrier, int members)
     int64_t vl_nanoseconds()
     int vl_take(int *counter)
@@ -143,6 +159,8 @@ cdef struct Job:
     ptrdiff_t first_row[65]
     int next_task
     int out_of_memory
+    vl_heed *heed                # NULL: nobody ends it
+    ptrdiff_t end_before         # the step, counted through the directions, that members who share steps do not begin
     bint turned                  # weights are read from the last to the first
     bint small_step              # its recurrent weights fit in the nearest cache
     bint share_steps             # one task for all threads instead of one thread a task
@@ -354,12 +372,21 @@ cdef void project_state(const Weights *w, Scratch *s, char *h_next, char *out,
                    w.width * w.itemsize)
 
 
+cdef int meet(Job *job, int d, ptrdiff_t walked, int member, int members) noexcept nogil:
+    """Where members who share steps have done one: all leave before the same step if the call is to end.
+    Returns whether this thread had to sleep for the others."""
+    if members > 1 and member == 0 and vl_shall_end(job.heed):
+        vl_write_shared(&job.end_before, d * job.steps + walked)
+    return vl_wait(&job.barrier, members)
+
+
 cdef bint walk(Job *job, int d, ptrdiff_t first_row, ptrdiff_t last_row, int member,
                int members) noexcept nogil:
-    """Runs direction d of sequences [first_row, last_row); False when memory is out."""
+    """Runs direction d of sequences [first_row, last_row), or less where the call ends; False when memory is out."""
     cdef const Weights *w = job.directions[d]
     cdef ptrdiff_t rows = last_row - first_row, size = w.itemsize
     cdef ptrdiff_t steps = 0, total = 0, t, r, live, walked, chunk_end, filled, i, chunk
+    cdef int64_t row_work = w.vectors * w.kernels.lanes, work = 0
     cdef int current = 0, naps = 0
     cdef bint turned = job.turned, at_once
     cdef Scratch s
@@ -419,6 +446,8 @@ cdef bint walk(Job *job, int d, ptrdiff_t first_row, ptrdiff_t last_row, int mem
 
     walked = 0
     while walked < steps:
+        if members > 1 and d * job.steps + walked >= vl_read_shared(&job.end_before):
+            return True
         # ---- project a chunk of whole steps
         chunk_end = walked
         filled = 0
@@ -448,6 +477,7 @@ cdef bint walk(Job *job, int d, ptrdiff_t first_row, ptrdiff_t last_row, int mem
             chunk_end += 1
         if members > 1:
             vl_wait(&job.barrier, members)
+        work += filled * row_work * w.input_size
         lay_out_projection(job, w, &s, filled, turned, member, members, &p)
         turned = not turned
         at_once = steps == 1 and w.gemm == NULL and not w.independent
@@ -464,7 +494,12 @@ cdef bint walk(Job *job, int d, ptrdiff_t first_row, ptrdiff_t last_row, int mem
             n.first_panel, n.last_panel = k.first_panel, k.last_panel
             run_independent(w, &n)
             walked = chunk_end
-            naps += vl_wait(&job.barrier, members)
+            work += filled * row_work
+            if members == 1 and work >= VL_WORK_BETWEEN_LOOKS:
+                work = 0
+                if vl_shall_end(job.heed):
+                    return True
+            naps += meet(job, d, walked, member, members)
         k.pre = s.pre
         while walked < chunk_end:
             t = steps - 1 - walked if w.reverse else walked
@@ -495,10 +530,17 @@ cdef bint walk(Job *job, int d, ptrdiff_t first_row, ptrdiff_t last_row, int mem
                 vl_wait(&job.barrier, members)
                 if member == 0:
                     project_state(w, &s, h_next, out, k.out_rows, live, k.turned)
-            naps += vl_wait(&job.barrier, members)
+            walked += 1
+            naps += meet(job, d, walked, member, members)
+            if members > 1 and d * job.steps + walked >= vl_read_shared(&job.end_before):
+                return True
+            work += live * row_work * w.width
+            if members == 1 and work >= VL_WORK_BETWEEN_LOOKS:
+                work = 0
+                if vl_shall_end(job.heed):
+                    return True
             k.pre = <const char *>k.pre + live * w.ld_pre * size
             current = 1 - current
-            walked += 1
 
     # ---- final states: a sequence's last step left its state in the buffer of that step's parity;
     # independent units have one buffer
@@ -561,7 +603,7 @@ cdef void run_tasks(void *context, int member, int members) noexcept nogil:
             vl_wait(&job.barrier, members)
     else:
         task = vl_take(&job.next_task)
-        while task < job.slices * job.direction_count:
+        while task < job.slices * job.direction_count and not vl_has_ended(job.heed):
             # slices of both directions alternate, the longest sequences first
             d = task % job.direction_count
             first = job.first_row[task // job.direction_count]
@@ -630,8 +672,12 @@ cdef bint worth_sharing(int64_t step_bytes, int64_t shared, int64_t sliced) noex
 cdef int execute(Job *job, int threads) except -1:
     """Runs the job, without the GIL."""
     cdef bint done
+    cdef vl_heed h
+    heed(&h)
+    job.heed = &h
     with nogil:
         done = finished(job, threads)
+    check_ended(&h)
     if not done:
         raise MemoryError("no memory for the working buffers of a recurrent layer")
     return 0
@@ -661,6 +707,7 @@ cdef bint finished(Job *job, int threads) noexcept nogil:
     job.next_task = 0
     job.out_of_memory = False
     job.share_steps = job.alone = False
+    job.end_before = PTRDIFF_MAX
     job.shared = NULL
     memset(&job.barrier, 0, sizeof(vl_barrier))
     if threads > VL_MOST_THREADS:
@@ -709,7 +756,7 @@ cdef bint finished(Job *job, int threads) noexcept nogil:
             return False
         job.shared = <char *>((<size_t>shared_memory + 63) & ~<size_t>63)
     vl_parallel(threads if job.share_steps else min(threads, job.slices * job.direction_count),
-                run_tasks, job)
+                run_tasks, job, job.heed)
     free(shared_memory)
     if job.alone:
         rest_until = vl_nanoseconds() + REST_NANOSECONDS
@@ -735,6 +782,7 @@ cdef bint run_sequences(const Sequences *s, int threads) noexcept nogil:
     job.sequences = count
     job.x, job.y = s.x, s.y
     job.h_0, job.c_0, job.h_n, job.c_n = s.h_0, s.c_0, s.h_n, s.c_n
+    job.heed = s.heed
     if count == 0:
         return True
     bytes = (2 * steps + 3 * count) * sizeof(ptrdiff_t) + (steps + count) * sizeof(int64_t) + 16
@@ -815,8 +863,37 @@ cdef int thread_count() except -1:
     return thread_settings.get_num_threads() if given is None else given
 
 
-cdef void parallel(int threads, task work, void *context) noexcept nogil:
-    vl_parallel(threads, work, context)
+cdef void parallel(int threads, task work, void *context, vl_heed *heed) noexcept nogil:
+    vl_parallel(threads, work, context, heed)
+
+
+# ---- Ctrl-C --------------------------------------------------------------------------------------
+
+cdef int look_at_signals(vl_heed *h) noexcept with gil:
+    """Lets Python run its signal handlers, one of which may raise KeyboardInterrupt."""
+    cdef uint64_t mode = vl_keep_subnormals()
+    try:
+        PyErr_CheckSignals()
+    except BaseException as error:
+        Py_INCREF(error)
+        h.error = <void *>error
+        return 1
+    finally:
+        vl_restore_mode(mode)
+    return 0
+
+
+cdef void heed(vl_heed *h) noexcept nogil:
+    vl_heed_begin(h, look_at_signals)
+
+
+cdef int check_ended(vl_heed *h) except -1:
+    if h.error == NULL:
+        return 0
+    error = <object>h.error
+    h.error = NULL
+    Py_DECREF(error)
+    raise error
 
 
 # ---- from Python -------------------------------------------------------------------------------
@@ -1058,6 +1135,7 @@ cdef int run_whole(list directions, Sequences *s, int threads) except -1:
         s.directions[d] = &direction.weights
     with nogil:
         done = run_sequences(s, threads)
+    check_ended(s.heed)
     if not done:
         raise MemoryError("no memory for the working buffers of a recurrent layer")
     return 0
@@ -1112,6 +1190,7 @@ cdef class Stack:
         """``x [T, B, input_size]`` (``[B, T, …]`` with batch_first, or ``[T, input_size]``), the states or None
         for zeros -> ``(output, h_n, c_n)``; None where anything is not as usual, of which nothing is said."""
         cdef Sequences s
+        cdef vl_heed call
         cdef ptrdiff_t count = len(self.layers), out = self.directions * self.width, size, layer
         cdef int axes, number = self.number, threads
         cdef cnp.ndarray data, h_n, c_n = None
@@ -1139,6 +1218,8 @@ cdef class Stack:
             c_n = self.state(axes, s.sequences, self.hidden_size)
             s.c_n = <char *>cnp.PyArray_DATA(c_n)
         s.lengths = NULL
+        s.heed = &call
+        heed(s.heed)
         for layer in range(count):
             s.x = <const char *>cnp.PyArray_DATA(data)
             s.x_row = cnp.PyArray_DIM(data, axes - 1)
@@ -1198,6 +1279,7 @@ cdef class Stepper:
         """``x [B, input_size]``, ``h [layers, B, width]``, ``c [layers, B, hidden_size]`` (LSTM), or
         None for zeros -> ``(y [B, width], h, c)`` in new arrays."""
         cdef Sequences s
+        cdef vl_heed call
         cdef ptrdiff_t count = len(self.layers), layer, size
         cdef int threads = thread_count()
         cdef cnp.ndarray rows, y, h_n, c_n = None
@@ -1221,6 +1303,8 @@ cdef class Stepper:
         s.h_0, s.h_n = data_of(h), data_of(h_n)
         s.c_0, s.c_n = data_of(c), data_of(c_n)
         s.lengths = NULL
+        s.heed = &call
+        heed(s.heed)
         s.x_time = s.y_time = 0
         s.x_row, s.y_row = self.input_size, self.width
         for layer in range(count):
@@ -1240,6 +1324,7 @@ cdef class Stepper:
         """The one layer as torch's cells: ``x [B, input_size]`` or ``[input_size]``, the states ``[B, width]`` or
         ``[width]`` or None for zeros -> ``(h, c)``; None where anything is not as usual, of which nothing is said."""
         cdef Sequences s
+        cdef vl_heed call
         cdef int axes, threads
         cdef cnp.ndarray h_n, c_n = None
         if not is_plain(x, self.number):
@@ -1260,6 +1345,8 @@ cdef class Stepper:
             c_n = new_array(self.number, axes, 0, s.sequences, self.hidden_size)
             s.c_n = data_of(c_n)
         s.lengths = NULL
+        s.heed = &call
+        heed(s.heed)
         s.y = NULL
         s.x_time = s.y_time = s.y_row = 0
         s.x_row = self.input_size

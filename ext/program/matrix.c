@@ -12,6 +12,7 @@ typedef struct {
     const vl_kernels *kernels;
     const vl_product *product;
     ptrdiff_t block;
+    vl_heed *heed;
 } vl_job;
 
 /* One member's rows, in blocks; a few rows are shared by their columns. */
@@ -29,7 +30,7 @@ static void multiply(void *context, int member, int members)
         return;
     }
     ptrdiff_t row = p.rows * member / members, last = p.rows * (member + 1) / members;
-    while (row < last) {
+    while (row < last && !vl_shall_end(job->heed)) {
         p.rows = job->block < last - row ? job->block : last - row;
         p.x_rows = job->product->x_rows + row;
         p.out = (char *)job->product->out + row * p.ld_out * (ptrdiff_t)sizeof(float);
@@ -55,13 +56,13 @@ static void run_product(vl_frame *f, vl_product *p)
     p->group = VL_GROUP;
     p->turned = 0;
     ptrdiff_t block = VL_BLOCK_BYTES / (ptrdiff_t)(sizeof(float) * (size_t)(p->depth > 0 ? p->depth : 1));
-    vl_job job = {f->kernels, p, block < 48 ? 48 : block};
+    vl_job job = {f->kernels, p, block < 48 ? 48 : block, f->heed};
     int64_t work = (int64_t)p->rows * p->columns * p->depth;
     int members = members_for(f, work);
     if (members == 1)
         multiply(&job, 0, 1);
     else
-        f->parallel(members, multiply, &job);
+        f->parallel(members, multiply, &job, f->heed);
 }
 
 typedef struct {
@@ -197,7 +198,7 @@ static void product_of(vl_frame *f, const vl_tensor *a, const vl_tensor *b, floa
         if (members == 1)
             multiply_thin(&job, 0, 1);
         else
-            f->parallel(members, multiply_thin, &job);
+            f->parallel(members, multiply_thin, &job, f->heed);
         return;
     }
     if (!packed)

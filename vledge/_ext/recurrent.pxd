@@ -7,10 +7,18 @@ cdef extern from "threads.h" nogil:
     ctypedef struct vl_barrier:
         pass
 
+cdef extern from "heed.h" nogil:
+    ctypedef struct vl_heed:
+        void *error
+
 # The pool of threads lives with the time loops; other kernels run on the same one.
 ctypedef void (*task)(void *context, int member, int members) noexcept nogil
 
-cdef void parallel(int threads, task work, void *context) noexcept nogil
+cdef void parallel(int threads, task work, void *context, vl_heed *heed) noexcept nogil
+
+# Begins to heed Ctrl-C: before the GIL is let go. And afterwards: raises what a signal handler has raised.
+cdef void heed(vl_heed *h) noexcept nogil
+cdef int check_ended(vl_heed *h) except -1
 
 # What `vledge.get_num_threads` says.
 cdef int thread_count() except -1
@@ -37,6 +45,7 @@ ctypedef struct Sequences:
     const char *c_0
     char *h_n
     char *c_n
+    vl_heed *heed                # NULL: nobody ends it
 
 # False when memory is out.
 cdef bint run_sequences(const Sequences *s, int threads) noexcept nogil

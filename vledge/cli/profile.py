@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from vledge.cli.one_run import add_one_run_arguments, one_run
 from vledge.cli.table import rows, size
+from vledge.machine.atomic_file import write_text
 from vledge.machine.threads import get_num_threads
 
 if TYPE_CHECKING:
@@ -61,8 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
         ways["onnxruntime"] = lambda: peer.run(None, feed)
     whole = _medians(ways, arguments.runs)
     if arguments.trace:
-        with open(arguments.trace, "w", encoding="utf-8") as file:
-            json.dump(found.trace(), file)
+        write_text(arguments.trace, json.dumps(found.trace()))
     memory = session.memory()
     if arguments.json:
         report = {

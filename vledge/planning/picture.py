@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from vledge.errors import MissingDependencyError
+from vledge.machine.atomic_file import writing
 from vledge.planning.ranking import Plan
 
 __all__ = ["draw", "draw_shape"]
@@ -33,7 +35,8 @@ def draw(plan: Plan, path: str | os.PathLike[str]) -> None:
     _histogram(histogram, plan)
     draw_shape(shape, plan)
     _times(times, plan)
-    figure.savefig(path, dpi=120)
+    with writing(path) as file:
+        figure.savefig(file, format=Path(path).suffix[1:] or None, dpi=120)
 
 
 def _histogram(axis: Any, plan: Plan) -> None:

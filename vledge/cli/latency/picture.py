@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 
 from vledge.errors import MissingDependencyError
+from vledge.machine.atomic_file import writing
 
 __all__ = ["draw"]
 
@@ -34,4 +36,5 @@ def draw(
     panels[0].legend()
     panels[-1].set_xlabel("microseconds a step")
     figure.suptitle(title)
-    figure.savefig(path, dpi=110)
+    with writing(path) as file:
+        figure.savefig(file, format=Path(path).suffix[1:] or None, dpi=110)
