@@ -1,4 +1,4 @@
-"""Files written whole or not at all: what is no file, faults on the way, and writers that are killed."""
+"""Files written whole or not at all: what is no file, faults on the way, killed writers."""
 
 import os
 import signal

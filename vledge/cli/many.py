@@ -84,8 +84,8 @@ def run(arguments: argparse.Namespace) -> int:
             if archive is not None:
                 if arguments.last:
                     output = last_output([output], bidirectional=layer.bidirectional)[0]
-                with archive.open(names[place] + ".npy", "w", force_zip64=True) as file:
-                    np.lib.format.write_array(file, output, allow_pickle=False)
+                with archive.open(names[place] + ".npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, output, allow_pickle=False)
     seconds = time.perf_counter() - start
     print(
         rows(

@@ -1,8 +1,9 @@
 """The one way in which vledge writes files: whole or not at all, whatever happens meanwhile.
 
-A new file is written beside the one that is wanted, flushed to the disk and renamed over it, so a crash, a full disk or
-``kill -9`` at any moment leaves the old file or the new one. A killed writer's scratch file is swept by the next
-writer of the same name: it is locked while its writer lives, and the system lets go of the lock however that ends.
+A new file is written beside the one that is wanted, flushed to the disk and renamed over it, so a
+crash, a full disk or ``kill -9`` at any moment leaves the old file or the new one. A killed
+writer's scratch file is swept by the next writer of the same name: it is locked while its writer
+lives, and the system lets go of the lock however that ends.
 """
 
 from __future__ import annotations
@@ -33,10 +34,10 @@ _LONG_NAME = 200  # bytes; scratch files have some 20 more, and a name may have 
 
 @contextmanager
 def writing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """A binary file to write to, which becomes ``path`` when the block ends, and is gone if it raises.
+    """A binary file that becomes ``path`` when the block ends, and is gone if the block raises.
 
-    A link stays one: what it points to is replaced. Raises OSError where ``path`` is there and no regular file (a device,
-    a pipe, a folder), before anything is written; it is left alone.
+    A link stays one: what it points to is replaced. Raises OSError where ``path`` is there and no
+    regular file (a device, a pipe, a folder), before anything is written; it is left alone.
     """
     target = os.path.realpath(os.fspath(path))
     _require_file(target)
@@ -125,7 +126,7 @@ def _lock(descriptor: int, wait: bool) -> bool:
 
 
 def _flush_folder(folder: str) -> None:
-    """Have the new name on the disk; what cannot be opened or flushed, as on Windows, is left to the system."""
+    """Have the new name on the disk; a folder that cannot be flushed is left to the system."""
     with suppress(OSError):
         descriptor = os.open(folder or ".", os.O_RDONLY)
         try:

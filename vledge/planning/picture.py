@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from vledge.errors import MissingDependencyError
+from vledge.errors import import_failure
 from vledge.machine.atomic_file import writing
 from vledge.planning.ranking import Plan
 
@@ -25,10 +25,10 @@ def draw(plan: Plan, path: str | os.PathLike[str]) -> None:
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
-    except ImportError:
-        raise MissingDependencyError(
-            "a picture of a plan needs matplotlib: pip install vledge[plot]"
-        ) from None
+    except ImportError as error:
+        raise import_failure(
+            error, "matplotlib", "a picture of a plan needs matplotlib: pip install vledge[plot]"
+        ) from error
     figure = Figure(figsize=(12, 3.6), layout="constrained")
     FigureCanvasAgg(figure)
     histogram, shape, times = figure.subplots(1, 3)

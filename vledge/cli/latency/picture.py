@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vledge.errors import MissingDependencyError
+from vledge.errors import import_failure
 from vledge.machine.atomic_file import writing
 
 __all__ = ["draw"]
@@ -20,10 +20,10 @@ def draw(
     """One panel for each condition: ``{condition: {engine: nanoseconds}}``; needs matplotlib."""
     try:
         from matplotlib.figure import Figure
-    except ImportError:
-        raise MissingDependencyError(
-            "--histogram needs matplotlib: pip install vledge[plot]"
-        ) from None
+    except ImportError as error:
+        raise import_failure(
+            error, "matplotlib", "--histogram needs matplotlib: pip install vledge[plot]"
+        ) from error
     figure = Figure(figsize=(9, 2.6 * len(times) + 0.6), layout="constrained")
     panels = figure.subplots(len(times), sharex=True, squeeze=False)[:, 0]
     every = np.concatenate([t for engines in times.values() for t in engines.values()]) / 1000
