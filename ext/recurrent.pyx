@@ -82,6 +82,10 @@ cdef object threads_of_call = thread_settings._of_call
 # W_ih is large, half as many as it has: from 1 MB on it comes from beyond that cache.
 cdef ptrdiff_t CHUNK_BYTES = 256 * 1024
 cdef ptrdiff_t MOST_CHUNK_BYTES = 2 * 1024 * 1024
+# Multiply-adds of one kernel call, between which Ctrl-C is looked for: some hundredths of a second. Rows of a step
+# beyond them are cut into slices, as threads' are; but no slice is so small that weights are read for too few rows.
+cdef int64_t MOST_KERNEL_WORK = 1 << 28
+cdef ptrdiff_t FEWEST_SLICE_ROWS = 96
 # What a thread keeps of its scratch memory between calls.
 cdef size_t KEEP_BYTES = 4 * 1024 * 1024
 # What rows of a step cost, in quarters of a row of a full tile (benchmarks/kernels.py): a single row is bound by
@@ -294,6 +298,20 @@ cdef void lay_out_projection(const Job *job, const Weights *w, const Scratch *s,
     p.ld_out = w.ld_pre
 
 
+cdef void project(Job *job, const Weights *w, vl_product *p, int members) noexcept nogil:
+    """The chunk's projection, in as many runs of panels as there are looks at signals; fewer where the call ends."""
+    cdef ptrdiff_t last = p.last, first = p.first
+    cdef int64_t panel = <int64_t>p.rows * p.depth * w.kernels.lanes * p.group
+    cdef ptrdiff_t width = p.group * max(MOST_KERNEL_WORK // max(panel, 1), 1)
+    if members > 1 or last - first <= width:
+        w.kernels.product(p)
+        return
+    while first < last and not vl_shall_end(job.heed):
+        p.first, p.last = first, min(first + width, last)
+        w.kernels.product(p)
+        first += width
+
+
 cdef void panel_share(const Weights *w, int member, int members, ptrdiff_t *first,
                       ptrdiff_t *last) noexcept nogil:
     """The panels that a member computes, in groups of four: what one-gate cells pack together."""
@@ -486,7 +504,9 @@ cdef bint walk(Job *job, int d, ptrdiff_t first_row, ptrdiff_t last_row, int mem
                 project_by_blas(job, w, &s, filled)
             vl_wait(&job.barrier, members)
         elif not at_once:
-            w.kernels.product(&p)
+            project(job, w, &p, members)
+            if members == 1 and vl_has_ended(job.heed):
+                return True
 
         # ---- run its steps
         if w.independent:       # ... all at once: no unit waits for another
@@ -743,6 +763,7 @@ cdef bint finished(Job *job, int threads) noexcept nogil:
                 threads = min(threads, <int>((w.panels + 3) // 4))
         elif job.sequences == 1:
             threads = min(threads, job.direction_count)
+    cut_wide(job)
     if job.share_steps:
         for t in range(job.steps):
             total += job.batch_sizes[t]
@@ -761,6 +782,20 @@ cdef bint finished(Job *job, int threads) noexcept nogil:
     if job.alone:
         rest_until = vl_nanoseconds() + REST_NANOSECONDS
     return not job.out_of_memory
+
+
+cdef void cut_wide(Job *job) noexcept nogil:
+    """Slices of so many sequences that no step of theirs takes long."""
+    cdef const Weights *w = job.directions[0]
+    cdef int64_t row_work = w.vectors * w.kernels.lanes * max(w.input_size, w.width, 1)
+    cdef ptrdiff_t rows = max(MOST_KERNEL_WORK // max(row_work, 1), FEWEST_SLICE_ROWS)
+    cdef ptrdiff_t slices = min((job.sequences + rows - 1) // rows, VL_MOST_THREADS), k
+    if slices <= (1 if job.share_steps else job.slices):
+        return
+    job.share_steps = False
+    job.slices = slices
+    for k in range(slices + 1):
+        job.first_row[k] = job.sequences * k // slices
 
 
 cdef bint run_sequences(const Sequences *s, int threads) noexcept nogil:
