@@ -43,6 +43,10 @@ LIMIT(near_step_bytes, VL_NEAR_BYTES, "bytes")
  * that a call must read in all to be worth waking a thread (python -m benchmarks.threads). */
 LIMIT(shared_step_bytes, 256 * 1024, "bytes")
 LIMIT(shared_call_bytes, 4 * 1024 * 1024, "bytes")
+/* Multiply-adds of one kernel call, between which Ctrl-C is looked for: some hundredths of a second. Rows of a step
+ * beyond them are cut into slices, as threads' are; but no slice is so small that weights are read for too few rows. */
+LIMIT(kernel_work, 1 << 28, "multiply-adds")
+LIMIT(fewest_slice_rows, 96, "rows")
 /* Naps at the barriers of shared steps after which the caller goes on alone, and how long no step is shared after
  * that: the other threads' cores are busy with something else. */
 LIMIT(most_naps, 4, "naps")
@@ -93,6 +97,9 @@ LIMIT(pool_thread_work, 1 << 17, "elements read")
 LIMIT(reduce_thread_work, 1 << 17, "elements")
 LIMIT(chain_thread_work, 1 << 18, "elements times micro-operations")
 LIMIT(norm_thread_work, 1 << 16, "elements")
+
+/* Work of a piece of an operator, between which Ctrl-C is looked for: some milliseconds. */
+LIMIT(piece_work, 1 << 24, "elements, or what takes as long")
 
 /* ---- runs of a graph ---- */
 /* An output from this size on is the program's own memory, handed over: a copy of less costs less than memory

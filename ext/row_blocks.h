@@ -2,6 +2,7 @@
 #ifndef VLEDGE_ROW_BLOCKS_H
 #define VLEDGE_ROW_BLOCKS_H
 
+#include "heed.h"
 #include "named_limits.h"
 #include "simd/kernels.h"
 
@@ -32,6 +33,7 @@ typedef struct {
     const vl_product *product;          /* the whole one */
     ptrdiff_t number_bytes;             /* of a number of the result */
     ptrdiff_t block;                    /* rows */
+    vl_heed *heed;                      /* of the call, or NULL */
 } vl_row_blocks;
 
 /* One member's rows, in blocks; of few rows its columns. */
@@ -46,7 +48,7 @@ static inline void vl_multiply_rows(void *context, int member, int members)
     }
     ptrdiff_t row = p.rows * member / members;
     const ptrdiff_t last = p.rows * (member + 1) / members;
-    while (row < last) {
+    while (row < last && !vl_shall_end(b->heed)) {
         p.rows = b->block < last - row ? b->block : last - row;
         p.x_rows = b->product->x_rows + row;
         p.out = (char *)b->product->out + row * p.ld_out * b->number_bytes;

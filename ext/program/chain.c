@@ -211,11 +211,13 @@ static int chain(vl_frame *f, const vl_instruction *i)
     w.kernels = f->kernels;
     w.chain = (vl_chain){.operands = operands, .constants = (int)ints[1], .results = results, .scratch = (int)ints[3],
                          .micros = (int)ints[4], .constant = i->floats, .micro = ints + VL_CHAIN_INTS + results};
-    if (f->threads > 1 && n * (ints[4] + 1) >= f->limits->chain_thread_work) {
+    const int64_t work = n * (ints[4] + 1);
+    const int members = work >= f->limits->chain_thread_work ? f->threads : 1, pieces = vl_piece_count(f, members, work);
+    if (pieces > 1) {
         w.split = 0;
-        while (w.split < w.axes - 1 && w.shape[w.split] < 2 * f->threads)
+        while (w.split < w.axes - 1 && w.shape[w.split] < 2 * pieces)
             w.split++;
-        f->parallel(f->threads, member_walk, &w);
+        vl_run_pieces(f, members, pieces, member_walk, &w);
     } else
         walk(&w, w.shape, 0, w.data);
     return VL_DONE;

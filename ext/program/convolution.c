@@ -124,7 +124,8 @@ static int convolve(vl_frame *f, const vl_instruction *i, int transposed)
             return VL_DECLINED;
     vl_epilogue epilogue = {.kind = (int)ints[VL_CONV_EPILOGUE]};
     vl_convolving c = {.convolution = v, .limits = f->limits, .x = x->data, .samples = x->shape[0], .x_sample = x->strides[0] / item,
-                       .x_channel = x->strides[1] / item, .transposed = transposed, .epilogue = &epilogue};
+                       .x_channel = x->strides[1] / item, .transposed = transposed, .epilogue = &epilogue,
+                       .heed = f->heed};
     for (int a = 0; a < VL_SPATIAL; a++) {
         c.in_size[a] = a < missing ? 1 : x->shape[2 + a - missing];
         c.x_strides[a] = a < missing ? 0 : x->strides[2 + a - missing] / item;
@@ -179,7 +180,7 @@ static int convolve(vl_frame *f, const vl_instruction *i, int transposed)
         c.out = out->data;
         c.scratch = scratch->data;
         if (c.members > 1)
-            f->parallel(c.members, vl_convolving_run, &c);
+            f->parallel(c.members, vl_convolving_run, &c, f->heed);
         else
             vl_convolving_run(&c, 0, 1);
     }

@@ -361,7 +361,7 @@ void vl_convolving_run(void *convolving, int member, int members)
         of_sample += count_blocks(c, &v->phases[k]);
     const ptrdiff_t total = of_sample * c->samples, end = total * (member + 1) / members;
     const ptrdiff_t longest[VL_SPATIAL] = {1, c->rows, c->columns};
-    for (ptrdiff_t n = total * member / members; n < end; n++) {
+    for (ptrdiff_t n = total * member / members; n < end && !vl_shall_end(c->heed); n++) {
         vl_block_of_places b = {.sample = n / of_sample};
         ptrdiff_t left = n % of_sample;
         int32_t k = 0;

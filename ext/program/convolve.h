@@ -10,6 +10,7 @@
 #ifndef VLEDGE_CONVOLVE_H
 #define VLEDGE_CONVOLVE_H
 
+#include "heed.h"
 #include "named_limits.h"
 #include "simd/kernels.h"
 
@@ -67,6 +68,7 @@ typedef struct {
     double divisor;
     void *out;
     const vl_epilogue *epilogue;
+    vl_heed *heed;              /* of the call, or NULL */
     char *scratch;              /* members * scratch_bytes, 64-byte aligned: after vl_convolving_plan */
     /* ---- */
     int members;

@@ -215,27 +215,49 @@ void vl_copy(const vl_kernels *kernels, const vl_tensor *to, const vl_tensor *fr
 
 /* ---- the loop ---------------------------------------------------------------------------------------- */
 
-/* Ctrl-C ends a run within a tenth of a second, however long its loops are: the clock is read every so many
- * instructions, and Python asked every so many nanoseconds. */
-enum { VL_STEPS_BETWEEN_LOOKS = 256, VL_LOOK_NANOSECONDS = 50000000 };
+typedef struct {
+    void (*task)(void *context, int member, int members);
+    void *context;
+    vl_heed *heed;
+    int count, next;
+} vl_pieces;
 
-static int look_at_signals(vl_frame *f)
+static void run_some(void *context, int member, int members)
 {
-    int64_t time = vl_nanoseconds();
-    if (time - f->looked < VL_LOOK_NANOSECONDS)
-        return VL_DONE;
-    f->looked = time;
-    return f->signals(f);
+    vl_pieces *p = context;
+    (void)member, (void)members;
+    for (int k; !vl_shall_end(p->heed) && (k = __atomic_fetch_add(&p->next, 1, __ATOMIC_RELAXED)) < p->count;)
+        p->task(p->context, k, p->count);
+}
+
+int vl_piece_count(const vl_frame *f, int members, int64_t work)
+{
+    int64_t each = work / members / f->limits->piece_work + 1;
+    return members * (int)(each < 4096 ? each : 4096);
+}
+
+void vl_run_pieces(vl_frame *f, int members, int pieces, void (*task)(void *context, int member, int members),
+                   void *context)
+{
+    vl_pieces p = {task, context, f->heed, pieces, 0};
+    if (pieces > members)
+        task = run_some, context = &p;
+    if (members > 1)
+        f->parallel(members, task, context, f->heed);
+    else
+        task(context, 0, 1);
 }
 
 int vl_run(vl_frame *f, vl_range range)
 {
     for (int32_t n = range.first; n < range.last; n++) {
         const vl_instruction *i = &f->instructions[n];
-        if (++f->steps % VL_STEPS_BETWEEN_LOOKS == 0 && look_at_signals(f) != VL_DONE)
+        if (vl_shall_end(f->heed))
             return VL_FAILED;
         int64_t begin = f->nanoseconds || f->observe ? vl_nanoseconds() : 0;
         int status = i->run ? i->run(f, i) : VL_DECLINED;
+        if (vl_has_ended(f->heed))
+            return VL_FAILED;
         if (status == VL_NO_MEMORY) { /* the operator finds room, or says which node had none */
             for (int k = 0; k < i->output_count; k++)
                 if (i->outputs[k] >= 0)

@@ -51,6 +51,7 @@ typedef struct {
     void (*kernel)(const vl_byte_product *);
     const vl_byte_product *product;
     ptrdiff_t block;
+    vl_heed *heed;
 } vl_job;
 
 /* One member's rows, in blocks; a few rows are shared by their columns. */
@@ -64,7 +65,7 @@ static void multiply(void *context, int member, int members)
         return;
     }
     ptrdiff_t row = p.rows * member / members, last = p.rows * (member + 1) / members;
-    while (row < last) {
+    while (row < last && !vl_shall_end(job->heed)) {
         p.rows = job->block < last - row ? job->block : last - row;
         p.x_rows = job->product->x_rows + row;
         p.x_zeros = job->product->x_zeros + row;
@@ -81,12 +82,12 @@ void vl_multiply_integers(vl_frame *f, const vl_integer_matrix *m, vl_byte_produ
     complete(f->kernels, m, p);
     if (p->rows == 0 || p->columns == 0)
         return;
-    vl_job job = {f->kernels->integers[m->way], p, vl_rows_of_block(f->limits, 4 * p->quads)};
+    vl_job job = {f->kernels->integers[m->way], p, vl_rows_of_block(f->limits, 4 * p->quads), f->heed};
     int members = vl_members_for((int64_t)p->rows * p->columns * m->depth, f->limits->thread_byte_work, f->threads);
     if (members == 1)
         multiply(&job, 0, 1);
     else
-        f->parallel(members, multiply, &job);
+        f->parallel(members, multiply, &job, f->heed);
 }
 
 void vl_dynamic_scale(const float *bounds, float *scale, float *zero)

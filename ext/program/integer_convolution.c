@@ -122,7 +122,7 @@ static void convolve(void *context, int member, int members)
     ptrdiff_t *rows = c->rows + member * VL_ROWS;
     for (int r = 0; r < VL_ROWS; r++)
         zeros[r] = c->zero;
-    for (int64_t at = first, count; at < last; at += count) {
+    for (int64_t at = first, count; at < last && !vl_shall_end(c->f->heed); at += count) {
         void *const *objects = c->i->objects;
         count = last - at < VL_ROWS ? last - at : VL_ROWS;
         for (int64_t g = 0; g < ints[VL_GROUPS]; g++) {
@@ -219,13 +219,13 @@ static int run(vl_frame *f, const vl_instruction *i, int requantised)
     c.sums = c.zeros + rows;
     c.to = requantised ? (char *)(c.sums + rows) : y->data;
     char *out = y->data;
-    for (int64_t n = 0; n < shape[0] && pixels; n++) {
+    for (int64_t n = 0; n < shape[0] && pixels && !vl_has_ended(f->heed); n++) {
         part.data = source.data + n * source.strides[0];
         copy_sample(&c, &part);
         if (members == 1)
             convolve(&c, 0, 1);
         else
-            f->parallel((int)members, convolve, &c);
+            f->parallel((int)members, convolve, &c, f->heed);
         if (requantised) {
             vl_requantise(&finish, pixels, c.columns, (const int32_t *)c.to, out);
             out += pixels * c.columns;

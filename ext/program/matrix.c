@@ -19,12 +19,12 @@ static void run_product(vl_frame *f, vl_product *p)
     p->group = VL_GROUP;
     p->turned = 0;
     vl_row_blocks blocks = {f->kernels->product, p, sizeof(float),
-                            vl_rows_of_block(f->limits, (ptrdiff_t)sizeof(float) * p->depth)};
+                            vl_rows_of_block(f->limits, (ptrdiff_t)sizeof(float) * p->depth), f->heed};
     int members = members_for(f, (int64_t)p->rows * p->columns * p->depth);
     if (members == 1)
         vl_multiply_rows(&blocks, 0, 1);
     else
-        f->parallel(members, vl_multiply_rows, &blocks);
+        f->parallel(members, vl_multiply_rows, &blocks, f->heed);
 }
 
 typedef struct {
@@ -160,7 +160,7 @@ static void product_of(vl_frame *f, const vl_tensor *a, const vl_tensor *b, floa
         if (members == 1)
             multiply_thin(&job, 0, 1);
         else
-            f->parallel(members, multiply_thin, &job);
+            f->parallel(members, multiply_thin, &job, f->heed);
         return;
     }
     if (!packed)

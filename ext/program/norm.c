@@ -35,7 +35,7 @@ static void member_softmax(void *context, int member, int members)
     const vl_softmax_walk *w = context;
     vl_softmax s = w->s;
     int64_t whole = s.of_rows ? s.rows : w->outer, begin = whole * member / members, end = whole * (member + 1) / members;
-    if (s.of_rows) {
+    if (s.of_rows && begin < end) {
         s.x = (const float *)s.x + begin * s.ld;
         s.out = (float *)s.out + begin * s.ld_out;
         s.rows = end - begin;
@@ -89,10 +89,8 @@ static int softmax(vl_frame *f, const vl_instruction *i)
         w.s.rows = inner == 1 ? outer : size;
         w.s.columns = inner == 1 ? size : inner;
         w.s.ld = w.s.ld_out = w.s.columns;
-        if (f->threads > 1 && n >= f->limits->norm_thread_work && outer > 1)
-            f->parallel(f->threads, member_softmax, &w);
-        else
-            member_softmax(&w, 0, 1);
+        const int members = n >= f->limits->norm_thread_work && outer > 1 ? f->threads : 1;
+        vl_run_pieces(f, members, vl_piece_count(f, members, 4 * n), member_softmax, &w);
     }
     vl_block_drop(f, copy.block);
     return out ? VL_DONE : VL_NO_MEMORY;
@@ -110,6 +108,8 @@ static void member_norm(void *context, int member, int members)
     const vl_norm_walk *w = context;
     vl_norm s = w->s;
     int64_t begin = s.rows * member / members, end = s.rows * (member + 1) / members;
+    if (begin == end)
+        return;
     s.x = (const float *)s.x + begin * s.ld;
     s.out = (float *)s.out + begin * s.columns;
     s.mean = s.mean ? (float *)s.mean + begin : NULL;
@@ -167,10 +167,8 @@ static int row_norm(vl_frame *f, const vl_instruction *i)
         w.s = (vl_norm){.rows = rows, .columns = n / rows, .ld = n / rows, .centred = (int)i->ints[1],
                         .epsilon = i->floats[0], .x = x.data, .scale = scales, .bias = biases, .out = out->data,
                         .mean = mean ? mean->data : NULL, .inverse = inverse ? inverse->data : NULL};
-        if (f->threads > 1 && n >= f->limits->norm_thread_work && rows > 1)
-            f->parallel(f->threads, member_norm, &w);
-        else
-            member_norm(&w, 0, 1);
+        const int members = n >= f->limits->norm_thread_work && rows > 1 ? f->threads : 1;
+        vl_run_pieces(f, members, vl_piece_count(f, members, 4 * n), member_norm, &w);
     }
     vl_block_drop(f, copy.block);
     return fits ? VL_DONE : VL_NO_MEMORY;
@@ -294,10 +292,8 @@ static int channel_norm(vl_frame *f, const vl_instruction *i)
     if (out) {
         w.memory = (float *)memory->data;
         w.out = (float *)out->data;
-        if (f->threads > 1 && n >= f->limits->norm_thread_work && w.samples > 1)
-            f->parallel(f->threads, member_channels, &w);
-        else
-            member_channels(&w, 0, 1);
+        const int members = n >= f->limits->norm_thread_work && w.samples > 1 ? f->threads : 1;
+        vl_run_pieces(f, members, vl_piece_count(f, members, 4 * n), member_channels, &w);
     }
     vl_block_drop(f, memory);
     vl_block_drop(f, copy.block);

@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "clock.h"
+#include "heed.h"
 #include "named_limits.h"
 #include "simd/kernels.h"
 #include "simd/micro.h"
@@ -90,16 +91,14 @@ struct vl_frame {
     const vl_kernels *kernels;  /* for float */
     const vl_limits *limits;
     int threads;                /* that this run may use, the caller among them */
-    void (*parallel)(int threads, void (*task)(void *context, int member, int members), void *context);
+    void (*parallel)(int threads, void (*task)(void *context, int member, int members), void *context, vl_heed *heed);
     int (*python)(vl_frame *f, const vl_instruction *i); /* takes the GIL */
     void *program;              /* the Python object */
     int64_t *nanoseconds;       /* by instruction, where somebody profiles; else NULL */
     int32_t *declined;          /* likewise: how often Python ran in its place */
     /* Told of each instruction when it has run, before its inputs are dropped; else NULL. */
     void (*observe)(vl_frame *f, const vl_instruction *i, int64_t begin, int64_t end, int declined);
-    int (*signals)(vl_frame *f); /* takes the GIL and lets Python see what has been pressed; VL_DONE or VL_FAILED */
-    uint32_t steps;             /* instructions so far, of all runs */
-    int64_t looked;             /* when signals were looked at last, in nanoseconds */
+    vl_heed *heed;              /* of this run, where it may be ended; asked between instructions and in long ones */
     vl_block *free[VL_BLOCK_KINDS];
     vl_block *garbage;          /* blocks of Python objects that nobody uses any more */
     size_t held, live, peak;    /* bytes: of all own blocks, of those in use, the most in use in this run */
@@ -241,6 +240,12 @@ static inline int vl_axis(int64_t axis, int axes)
 /* ---- running ---------------------------------------------------------------------------------------- */
 
 int vl_run(vl_frame *f, vl_range range);
+
+/* A task in more pieces than `members` threads run, so that Ctrl-C ends it between two: as many as make none longer than
+ * some milliseconds. `work` is in elements, or in what takes as long. A piece may come out empty. */
+int vl_piece_count(const vl_frame *f, int members, int64_t work);
+void vl_run_pieces(vl_frame *f, int members, int pieces, void (*task)(void *context, int member, int members),
+                   void *context);
 
 typedef struct {
     const char *name;

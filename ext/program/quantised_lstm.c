@@ -19,6 +19,7 @@ typedef struct {
 typedef struct {
     const vl_kernels *kernels;
     const vl_limits *limits;
+    vl_heed *heed;
     vl_lstm_direction directions[2];
     int count;
     int64_t sequences, hidden_size, padded, longest;
@@ -139,6 +140,8 @@ static void run_direction(const vl_lstm_call *c, int number)
         vl_multiply_here(c->kernels, &d->w, &p);
         const float *pre = m.pre;
         for (; step < end; step++) {
+            if (vl_shall_end(c->heed))
+                return;
             while (n && c->lengths[n - 1] <= step)
                 n--;
             recur(c, d, &m, ran, n, pre, (int)(step & 1));
@@ -272,7 +275,8 @@ static int quantised_lstm(vl_frame *f, const vl_instruction *i)
 {
     const vl_tensor *x = vl_in(f, i, VL_X), *lengths = vl_in(f, i, VL_LENGTHS);
     const int layout = (int)i->ints[0], lanes = f->kernels->lanes;
-    vl_lstm_call c = {.kernels = f->kernels, .limits = f->limits, .hidden_size = i->ints[2], .count = (int)i->ints[3]};
+    vl_lstm_call c = {.kernels = f->kernels, .limits = f->limits, .heed = f->heed, .hidden_size = i->ints[2],
+                      .count = (int)i->ints[3]};
     const int64_t *ints = i->ints + 4;
     void *const *objects = i->objects;
     for (int d = 0; d < c.count; d++) {
@@ -352,7 +356,7 @@ static int quantised_lstm(vl_frame *f, const vl_instruction *i)
         c.x_sums = (const int32_t *)(bytes->data + all);
         quantise_input(&c, &source, (uint8_t *)bytes->data, (int32_t *)(bytes->data + all));
         if (f->threads > 1 && c.count > 1)
-            f->parallel(2, run_directions, &c);
+            f->parallel(2, run_directions, &c, f->heed);
         else
             run_directions(&c, 0, 1);
         if (i->ints[1]) {

@@ -105,8 +105,9 @@ static void reduce_all(vl_frame *f, vl_reduce_walk *w, int64_t elements)
     for (int g = 0; g < w->groups; g++)
         if (!w->reduced[g] && w->size[g] >= 2 * f->threads && w->split < 0)
             w->split = g;
-    if (f->threads > 1 && elements >= f->limits->reduce_thread_work && w->split >= 0)
-        f->parallel(f->threads, member_walk, w);
+    const int members = elements >= f->limits->reduce_thread_work ? f->threads : 1, pieces = vl_piece_count(f, members, elements);
+    if (pieces > 1 && w->split >= 0)
+        vl_run_pieces(f, members, pieces, member_walk, w);
     else
         walk(w, 0, begin, w->size, w->x, w->out, w->shift, 0);
 }

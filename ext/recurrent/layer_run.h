@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "direction.h"
+#include "heed.h"
 #include "pool.h"
 
 typedef struct {
@@ -32,11 +33,13 @@ typedef struct {
     char *h_n;
     char *c_n;
     int turned;                 /* weights are read from the last to the first */
+    vl_heed *heed;              /* NULL: nobody ends it */
     /* what threads share: schedule.c sets it */
     int slices;                 /* of the sequences; slice s is rows first_row[s] … first_row[s + 1] */
     ptrdiff_t first_row[VL_MOST_THREADS + 1];
     int next_task;
     int out_of_memory;
+    ptrdiff_t end_before;       /* the step, counted through the directions, that members who share steps do not begin */
     int small_step;             /* its recurrent weights fit in the nearest cache */
     int share_steps;            /* one task for all threads instead of one thread a task */
     int alone;                  /* ... until the others turned out to have no core */
@@ -47,8 +50,8 @@ typedef struct {
 /* Every other run begins with the weights that the last one read last: the cache may hold them. */
 int vl_next_turn(void);
 
-/* walk.c: runs direction `number` over sequences [first_row, last_row), as one of the members who share its steps; 0
- * when memory is out. */
+/* walk.c: runs direction `number` over sequences [first_row, last_row), or less where the call ends, as one of the members
+ * who share its steps; 0 when memory is out. */
 int vl_walk(vl_layer_run *run, int number, ptrdiff_t first_row, ptrdiff_t last_row, int member, int members);
 
 /* schedule.c: shares the run between threads; 0 when memory is out. */
@@ -75,6 +78,7 @@ typedef struct {
     const char *c_0;
     char *h_n;
     char *c_n;
+    vl_heed *heed;              /* NULL: nobody ends it */
 } vl_sequences;
 
 /* sequences.c; 0 when memory is out */

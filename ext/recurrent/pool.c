@@ -128,7 +128,33 @@ static int grow(int threads)
     return workers + 1 < threads ? workers + 1 : threads;
 }
 
-void vl_parallel(int threads, vl_task *task, void *context)
+/* Sleeps until the members have finished, and looks up in between. */
+static void await_members(vl_heed *heed)
+{
+    pthread_mutex_lock(&lock);
+    __atomic_store_n(&caller_sleeps, 1, __ATOMIC_SEQ_CST);
+    while (__atomic_load_n(&pending, __ATOMIC_SEQ_CST)) {
+        if (!heed || vl_has_ended(heed)) {
+            pthread_cond_wait(&finished, &lock);
+            continue;
+        }
+        struct timespec until;
+        clock_gettime(CLOCK_REALTIME, &until); /* the condition's clock */
+        until.tv_nsec += VL_LOOK_NANOSECONDS;
+        if (until.tv_nsec >= 1000000000) {
+            until.tv_nsec -= 1000000000;
+            until.tv_sec++;
+        }
+        pthread_cond_timedwait(&finished, &lock, &until);
+        pthread_mutex_unlock(&lock); /* who takes the GIL holds no lock */
+        vl_shall_end(heed);
+        pthread_mutex_lock(&lock);
+    }
+    __atomic_store_n(&caller_sleeps, 0, __ATOMIC_RELAXED);
+    pthread_mutex_unlock(&lock);
+}
+
+void vl_parallel(int threads, vl_task *task, void *context, vl_heed *heed)
 {
     if (threads > VL_MOST_THREADS)
         threads = VL_MOST_THREADS;
@@ -154,14 +180,8 @@ void vl_parallel(int threads, vl_task *task, void *context)
 
     task(context, 0, threads);
 
-    if (!spin_while(&pending, 0, 0, vl_limit.member_spin_nanoseconds)) {
-        pthread_mutex_lock(&lock);
-        __atomic_store_n(&caller_sleeps, 1, __ATOMIC_SEQ_CST);
-        while (__atomic_load_n(&pending, __ATOMIC_SEQ_CST))
-            pthread_cond_wait(&finished, &lock);
-        __atomic_store_n(&caller_sleeps, 0, __ATOMIC_RELAXED);
-        pthread_mutex_unlock(&lock);
-    }
+    if (!spin_while(&pending, 0, 0, vl_limit.member_spin_nanoseconds))
+        await_members(heed);
     __atomic_store_n(&busy, 0, __ATOMIC_RELEASE);
 }
 

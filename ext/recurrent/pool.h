@@ -7,14 +7,17 @@
 #ifndef VLEDGE_POOL_H
 #define VLEDGE_POOL_H
 
+#include "heed.h"
+
 #define VL_MOST_THREADS 64
 
 /* member in [0, members); 0 is the calling thread */
 typedef void vl_task(void *context, int member, int members);
 
 /* Runs the task once on each of up to `threads` threads, the caller among them, and returns when
- * all are done. `members` may come out smaller, down to 1. */
-void vl_parallel(int threads, vl_task *task, void *context);
+ * all are done. `members` may come out smaller, down to 1. While it waits for the others the caller asks the
+ * `heed` of the call, where there is one, whether to end: the tasks themselves look for the answer. */
+void vl_parallel(int threads, vl_task *task, void *context, vl_heed *heed);
 
 typedef struct {
     int arrived, round, sleepers;

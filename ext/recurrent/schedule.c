@@ -74,7 +74,7 @@ static void share_steps(vl_layer_run *run, int member, int members)
 /* Slices of the sequences in each direction, while there are any: both directions by turns, the longest first. */
 static void take_slices(vl_layer_run *run)
 {
-    for (int task = vl_take(&run->next_task); task < run->slices * run->direction_count;
+    for (int task = vl_take(&run->next_task); task < run->slices * run->direction_count && !vl_has_ended(run->heed);
          task = vl_take(&run->next_task)) {
         const int direction = task % run->direction_count, slice = task / run->direction_count;
         const ptrdiff_t first = run->first_row[slice], last = run->first_row[slice + 1];
@@ -173,8 +173,26 @@ static int worth_sharing(int64_t step_bytes, int64_t shared_cost, int64_t sliced
     return step_bytes > vl_limit.near_step_bytes ? shared_cost < sliced_cost : shared_cost < sliced_cost / 5 * 4;
 }
 
-/* Decides between slices and shared steps and sets `slices`, `first_row` and `share_steps`; returns how many threads
- * have a use, 0 when memory is out. */
+/* Slices of so many sequences that no step of theirs takes long. */
+static void cut_wide(vl_layer_run *run)
+{
+    const vl_direction *d = run->directions[0];
+    const ptrdiff_t depth = d->input_size > d->width ? d->input_size : d->width;
+    const int64_t row_work = (int64_t)d->vectors * d->kernels->lanes * (depth > 1 ? depth : 1);
+    int64_t rows = vl_limit.kernel_work / (row_work > 1 ? row_work : 1);
+    if (rows < vl_limit.fewest_slice_rows)
+        rows = vl_limit.fewest_slice_rows;
+    const int64_t wanted = (run->sequences + rows - 1) / rows;
+    const int slices = wanted < VL_MOST_THREADS ? (int)wanted : VL_MOST_THREADS;
+    if (slices <= (run->share_steps ? 1 : run->slices))
+        return;
+    run->share_steps = 0;
+    run->slices = slices;
+    for (int k = 0; k <= slices; k++)
+        run->first_row[k] = run->sequences * k / slices;
+}
+
+/* Decides between slices and shared steps and sets `slices`, `first_row` and `share_steps`; 0 when memory is out. */
 static int choose(vl_layer_run *run, int threads)
 {
     const vl_direction *d = run->directions[0];
@@ -201,12 +219,17 @@ static int choose(vl_layer_run *run, int threads)
     run->share_steps = threads > run->direction_count && many_panels && call_bytes >= vl_limit.shared_call_bytes &&
                        (run->sequences == 1 || worth_sharing(step_bytes, shared_cost, sliced_cost)) &&
                        vl_nanoseconds() >= rest_until;
-    if (!run->share_steps) {
-        const int tasks = run->slices * run->direction_count;
-        return threads < tasks ? threads : tasks;
-    }
-    const ptrdiff_t groups = (d->panels + VL_GROUP - 1) / VL_GROUP;
-    return d->independent && groups < threads ? (int)groups : threads;
+    return 1;
+}
+
+/* How many threads have a use. */
+static int members_for(const vl_layer_run *run, int threads)
+{
+    const vl_direction *d = run->directions[0];
+    ptrdiff_t tasks = run->slices * run->direction_count;
+    if (run->share_steps)
+        tasks = d->independent ? (d->panels + VL_GROUP - 1) / VL_GROUP : threads;
+    return tasks < threads ? (int)tasks : threads;
 }
 
 /* Memory for a walk of any direction over all sequences, which its members share. */
@@ -233,14 +256,17 @@ int vl_run_layer(vl_layer_run *run, int threads)
     run->first_row[0] = 0;
     run->first_row[1] = run->sequences;
     run->next_task = run->out_of_memory = run->share_steps = run->alone = 0;
+    run->end_before = PTRDIFF_MAX;
     run->shared_memory = NULL;
     memset(&run->barrier, 0, sizeof run->barrier);
-    threads = choose(run, threads < VL_MOST_THREADS ? threads : VL_MOST_THREADS);
-    if (threads == 0)
+    if (threads > VL_MOST_THREADS)
+        threads = VL_MOST_THREADS;
+    if (!choose(run, threads))
         return 0;
+    cut_wide(run);
     if (run->share_steps && !(run->shared_memory = shared_memory(run, &whole)))
         return 0;
-    vl_parallel(threads, run_member, run);
+    vl_parallel(members_for(run, threads), run_member, run, run->heed);
     free(whole);
     if (run->alone)
         rest_until = vl_nanoseconds() + vl_limit.rest_nanoseconds;

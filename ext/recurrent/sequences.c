@@ -49,6 +49,7 @@ int vl_run_sequences(const vl_sequences *s, int threads)
     run.sequences = count;
     run.x = s->x;
     run.y = s->y;
+    run.heed = s->heed;
     run.places = NULL;
     run.padded_steps = 0;
     run.h_0 = s->h_0;

@@ -26,6 +26,7 @@ typedef struct {
     int member, members;
     int current;                    /* which of the two buffers holds the state */
     int naps;                       /* at the barriers */
+    int64_t row_work, work;         /* multiply-adds: of a row and a term, and since signals were looked at */
     vl_scratch scratch;
     vl_product input_projection, state_projection;
     vl_step step;
@@ -51,7 +52,25 @@ static char *output_of(const walk *w, ptrdiff_t time)
     return run->y + (run->y_time[time] + w->number * w->direction->width) * w->direction->number_bytes;
 }
 
-static void meet(walk *w) { w->naps += vl_wait(&w->run->barrier, w->members); }
+/* Where members who share steps have done one: all leave before the same step if the call is to end. */
+static void meet(walk *w)
+{
+    vl_layer_run *run = w->run;
+    if (w->members > 1 && w->member == 0 && vl_shall_end(run->heed))
+        __atomic_store_n(&run->end_before, w->number * run->steps + w->walked, __ATOMIC_RELAXED);
+    w->naps += vl_wait(&run->barrier, w->members);
+}
+
+/* Whether the call ends here, for all who share its steps, or for who has worked for some time alone. */
+static int ends(walk *w)
+{
+    if (w->members > 1)
+        return w->number * w->run->steps + w->walked >= __atomic_load_n(&w->run->end_before, __ATOMIC_RELAXED);
+    if (w->work < VL_WORK_BETWEEN_LOOKS)
+        return 0;
+    w->work = 0;
+    return vl_shall_end(w->run->heed);
+}
 
 /* ---- states ---- */
 
@@ -173,6 +192,27 @@ static void set_input_projection(walk *w, ptrdiff_t rows)
     p->last = last * d->gates < d->vectors ? last * d->gates : d->vectors;
 }
 
+/* The chunk's projection, in as many runs of groups as there are looks at signals; 0 where the call ends. */
+static int project(walk *w)
+{
+    const vl_direction *d = w->direction;
+    vl_product *p = &w->input_projection;
+    const ptrdiff_t first = p->first, last = p->last;
+    const int64_t group_work = (int64_t)p->rows * p->depth * d->kernels->lanes * p->group;
+    const int64_t groups = vl_limit.kernel_work / (group_work > 0 ? group_work : 1);
+    const int64_t width = p->group * (groups > 1 ? groups : 1);
+    if (w->members > 1 || last - first <= width) {
+        d->run->product(p);
+        return w->members > 1 || !vl_has_ended(w->run->heed);
+    }
+    for (ptrdiff_t at = first; at < last && !vl_shall_end(w->run->heed); at = p->last) {
+        p->first = at;
+        p->last = at + (ptrdiff_t)width < last ? at + (ptrdiff_t)width : last;
+        d->run->product(p);
+    }
+    return !vl_has_ended(w->run->heed);
+}
+
 /* ---- what stays the same from chunk to chunk ---- */
 
 static void set_arguments(walk *w)
@@ -228,9 +268,10 @@ static void run_step(walk *w, const char *pre, int from_input)
         if (w->member == 0)
             vl_project_state(d, &w->state_projection, step->rows, step->turned, h_next, out, step->out_rows);
     }
-    meet(w);
+    w->work += step->rows * w->row_work * d->width;
     w->current = 1 - w->current;
     w->walked++;
+    meet(w);
 }
 
 /* Before a chunk: everyone has done with the last one's inputs, and whoever has had to wait too often goes on alone. 0:
@@ -248,7 +289,8 @@ static int go_on(walk *w)
     return w->member == 0;
 }
 
-static void walk_chunk(walk *w)
+/* 0: the call ends. */
+static int walk_chunk(walk *w)
 {
     const vl_direction *d = w->direction;
     ptrdiff_t rows;
@@ -257,12 +299,13 @@ static void walk_chunk(walk *w)
     const int from_input = w->steps == 1 && !d->gemm && !d->independent;
     vl_wait(&w->run->barrier, w->members); /* member 0 has listed the rows */
     set_input_projection(w, rows);
+    w->work += rows * w->row_work * d->input_size;
     if (d->gemm) {
         if (w->member == 0)
             project_by_blas(w, rows);
         vl_wait(&w->run->barrier, w->members);
-    } else if (!from_input)
-        d->run->product(&w->input_projection);
+    } else if (!from_input && !project(w))
+        return 0;
     w->chunks++;
 
     if (d->independent) { /* all of its steps at once: no unit waits for another */
@@ -271,14 +314,20 @@ static void walk_chunk(walk *w)
         w->independent.last_panel = w->step.last_panel;
         d->run->independent(&w->independent);
         w->walked = end;
+        w->work += rows * w->row_work;
+        if (w->members == 1 && ends(w))
+            return 0;
         meet(w);
-        return;
+        return 1;
     }
     const char *pre = w->scratch.pre;
     while (w->walked < end) {
         run_step(w, pre, from_input);
+        if (ends(w))
+            return 0;
         pre += w->step.rows * d->ld_pre * d->number_bytes;
     }
+    return 1;
 }
 
 int vl_walk(vl_layer_run *run, int number, ptrdiff_t first_row, ptrdiff_t last_row, int member, int members)
@@ -293,6 +342,8 @@ int vl_walk(vl_layer_run *run, int number, ptrdiff_t first_row, ptrdiff_t last_r
     w.members = members;
     w.steps = w.walked = w.chunks = 0;
     w.current = w.naps = 0;
+    w.work = 0;
+    w.row_work = (int64_t)w.direction->vectors * w.direction->kernels->lanes;
     ptrdiff_t rows_of_all = 0;
     while (w.steps < run->steps && run->batch_sizes[w.steps] > first_row)
         rows_of_all += live_rows(&w, w.steps++);
@@ -310,9 +361,10 @@ int vl_walk(vl_layer_run *run, int number, ptrdiff_t first_row, ptrdiff_t last_r
         begin_states(&w);
     set_arguments(&w);
     while (w.walked < w.steps) {
-        if (w.members > 1 && !go_on(&w))
+        if (w.members > 1 && (ends(&w) || !go_on(&w)))
             return 1;
-        walk_chunk(&w);
+        if (!walk_chunk(&w))
+            return 1;
     }
     if (member == 0)
         store_states(&w);

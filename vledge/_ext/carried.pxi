@@ -169,6 +169,7 @@ cdef class CarriedProgram:
                 t[0] = frame.carried[k]
                 vl_block_use(t.block)    # so that nobody writes over what the next run may need once more
             frame.c.peak = frame.c.live
+            heed(&frame.heed)
             if one_frame and self.long_steps < limits_in_force().most_long_steps:
                 frame.c.threads = 1
                 begin = vl_nanoseconds()
@@ -183,6 +184,7 @@ cdef class CarriedProgram:
                     frame.mode = vl_flush_subnormals()
                     status = vl_run(&frame.c, self.program.main)
                     vl_restore_mode(frame.mode)
+            check_ended(&frame.heed)
             if status != VL_DONE:
                 error = self.program.failure(frame, status)
                 self.blamed(error)

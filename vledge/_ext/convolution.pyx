@@ -26,7 +26,7 @@ from vledge._ext.isa cimport (
     vl_epilogue,
     vl_kernels,
 )
-from vledge._ext.recurrent cimport limits_in_force, parallel, vl_limits
+from vledge._ext.recurrent cimport check_ended, heed, limits_in_force, parallel, vl_heed, vl_limits
 
 from vledge._ext.weights import aligned_copy, aligned_empty, pack, to_vectors, unpack
 
@@ -76,6 +76,7 @@ cdef extern from "program/convolve.h" nogil:
         void *out
         const vl_epilogue *epilogue
         char *scratch
+        vl_heed *heed
         int members
         size_t scratch_bytes
     int vl_convolving_plan(vl_convolving *c, int threads)
@@ -364,6 +365,7 @@ cdef class Convolution:
         slope : float or ndarray ``[M]``, by which negative results are multiplied; not together with bounds
         """
         cdef vl_convolving c
+        cdef vl_heed call
         cdef vl_epilogue epilogue
         cdef int rank = len(self.kernel), axis
         cdef int missing = MOST_AXES - rank
@@ -419,9 +421,12 @@ cdef class Convolution:
             raise MemoryError
         scratch = aligned_empty((c.members * <ptrdiff_t>c.scratch_bytes,), np.uint8)
         c.scratch = <char *><size_t>scratch.ctypes.data
+        heed(&call)
+        c.heed = &call
         with nogil:
             if c.members == 1:
                 vl_convolving_run(&c, 0, 1)
             else:
-                parallel(c.members, vl_convolving_run, &c)
+                parallel(c.members, vl_convolving_run, &c, &call)
+        check_ended(&call)
         return np.moveaxis(result, -1, 1)

@@ -14,7 +14,7 @@ import numpy as np
 from vledge.machine import threads as thread_settings
 from vledge._ext.arrays cimport float_number, product_of, readable
 from vledge._ext.isa cimport VL_GROUP, arithmetic_of, kernels_for, vl_kernels, vl_product
-from vledge._ext.recurrent cimport limits_in_force, parallel, vl_limits
+from vledge._ext.recurrent cimport check_ended, heed, limits_in_force, parallel, vl_heed, vl_limits
 
 from vledge._ext.weights import aligned_copy, pack, to_vectors, unpack
 
@@ -25,6 +25,7 @@ cdef extern from "row_blocks.h" nogil:
         void (*kernel)(const vl_product *) noexcept nogil
         const vl_product *product
         ptrdiff_t number_bytes, block
+        vl_heed *heed
     int vl_members_for(int64_t work, int64_t thread_work, int threads)
     ptrdiff_t vl_rows_of_block(const vl_limits *limits, ptrdiff_t row_bytes)
     void vl_multiply_rows(void *context, int member, int members) noexcept
@@ -148,6 +149,7 @@ cdef class Product:
         cdef ptrdiff_t *x_rows
         cdef vl_product p
         cdef vl_row_blocks blocks
+        cdef vl_heed call
         cdef cnp.ndarray source, target
         cdef int members, axis
         self.check_made()
@@ -188,14 +190,17 @@ cdef class Product:
             blocks.product = &p
             blocks.number_bytes = itemsize
             blocks.block = vl_rows_of_block(limits_in_force(), itemsize * self.depth)
+            blocks.heed = &call
             most = thread_settings.get_num_threads() if threads is None else threads
             members = vl_members_for(<int64_t>p.rows * self.columns * self.depth, limits_in_force().thread_work,
                                      max(most, 1))
+            heed(&call)
             with nogil:
                 if members == 1:
                     vl_multiply_rows(&blocks, 0, 1)
                 else:
-                    parallel(members, vl_multiply_rows, &blocks)
+                    parallel(members, vl_multiply_rows, &blocks, &call)
+            check_ended(&call)
         finally:
             PyMem_Free(x_rows)
         return target

@@ -1,7 +1,7 @@
 from libc.stdint cimport int8_t, int32_t, int64_t
 
 from vledge._ext.isa cimport vl_kernels
-from vledge._ext.recurrent cimport vl_limits
+from vledge._ext.recurrent cimport vl_heed, vl_limits
 
 cdef extern from "program/program.h" nogil:
     enum: VL_MOST_AXES
@@ -47,9 +47,10 @@ cdef extern from "program/program.h" nogil:
         const vl_kernels *kernels
         const vl_limits *limits
         int threads
-        void (*parallel)(int threads, void (*task)(void *, int, int) noexcept nogil, void *context) noexcept nogil
+        void (*parallel)(int threads, void (*task)(void *, int, int) noexcept nogil, void *context,
+                         vl_heed *heed) noexcept nogil
         int (*python)(vl_frame *f, const vl_instruction *i) noexcept
-        int (*signals)(vl_frame *f) noexcept
+        vl_heed *heed
         void *program
         int64_t *nanoseconds
         int32_t *declined

@@ -5,7 +5,6 @@ GIL is taken and released: once around a run, and once more for each node whose 
 Python stand-in is then called with views of the frame's tensors.
 """
 
-from cpython.exc cimport PyErr_CheckSignals
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from libc.stdint cimport INT32_MAX, SIZE_MAX, int8_t, int32_t, int64_t, uint64_t
@@ -18,7 +17,16 @@ cimport numpy as cnp
 import numpy as np
 
 from vledge._ext.isa cimport VL_IN_FLOAT32, VL_IN_FLOAT64, kernels_for, vl_kernels
-from vledge._ext.recurrent cimport limits_in_force, parallel, run_sequences, thread_count, vl_sequences
+from vledge._ext.recurrent cimport (
+    check_ended,
+    heed,
+    limits_in_force,
+    parallel,
+    run_sequences,
+    thread_count,
+    vl_heed,
+    vl_sequences,
+)
 from vledge._ext.weights cimport vl_direction, vl_has_cell_state
 
 cnp.import_array()
@@ -100,6 +108,7 @@ cdef class Frame:
     """The slots of one run, the memory that it keeps for the next, and what went wrong in it."""
 
     cdef vl_frame c
+    cdef vl_heed heed
     cdef vl_tensor *carried      # of a program whose states stay from run to run; no slots
     cdef int carried_count
     cdef list standins, events
@@ -119,7 +128,7 @@ cdef class Frame:
         self.c.limits = limits_in_force()
         self.c.parallel = parallel
         self.c.python = stand_in
-        self.c.signals = look_at_signals
+        self.c.heed = &self.heed
         self.c.program = <void *>self
         self.standins = program.standins
 
@@ -282,20 +291,6 @@ cdef class Frame:
                 given[k][...] = made[k]
             made[k] = given[k]
         return made
-
-
-cdef int look_at_signals(vl_frame *f) noexcept with gil:
-    """Lets Python run its signal handlers: one may raise KeyboardInterrupt."""
-    cdef Frame frame = <Frame>f.program
-    vl_restore_mode(frame.mode)
-    try:
-        PyErr_CheckSignals()
-    except BaseException as error:
-        frame.error = error
-        return VL_FAILED
-    finally:
-        vl_flush_subnormals()
-    return VL_DONE
 
 
 cdef int stand_in(vl_frame *f, const vl_instruction *i) noexcept with gil:
@@ -516,6 +511,7 @@ cdef class Program:
     cdef list executed(self, Frame frame, list outs):
         """Runs a frame whose inputs are set, and takes its outputs."""
         cdef int status
+        heed(&frame.heed)
         with nogil:
             frame.mode = vl_flush_subnormals()
             status = vl_run(&frame.c, self.main)
@@ -523,6 +519,7 @@ cdef class Program:
         if status != VL_DONE:
             error = self.failure(frame, status)
             self.abandon(frame)
+            check_ended(&frame.heed)
             raise error
         try:
             results = frame.results(self.output_slots, self.output_count, outs)

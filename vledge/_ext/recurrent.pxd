@@ -5,6 +5,10 @@ cimport numpy as cnp
 from vledge._ext.isa cimport number_of, vl_product, vl_step
 from vledge._ext.weights cimport Direction, vl_direction
 
+cdef extern from "heed.h" nogil:
+    ctypedef struct vl_heed:
+        void *error
+
 cdef extern from "recurrent/pool.h" nogil:
     ctypedef struct vl_barrier:
         pass
@@ -23,6 +27,7 @@ cdef extern from "recurrent/layer_run.h" nogil:
         const char *c_0
         char *h_n
         char *c_n
+        vl_heed *heed
 
 cdef extern from "named_limits.h" nogil:
     ctypedef struct vl_limits:
@@ -34,7 +39,11 @@ cdef extern from "named_limits.h" nogil:
 # The pool of threads lives with the time loops; other kernels run on the same one.
 ctypedef void (*task)(void *context, int member, int members) noexcept nogil
 
-cdef void parallel(int threads, task work, void *context) noexcept nogil
+cdef void parallel(int threads, task work, void *context, vl_heed *heed) noexcept nogil
+
+# Begins to heed Ctrl-C: before the GIL is let go. And afterwards: raises what a signal handler has raised.
+cdef void heed(vl_heed *h) noexcept nogil
+cdef int check_ended(vl_heed *h) except -1
 
 # What `vledge.get_num_threads` says.
 cdef int thread_count() except -1

@@ -5,10 +5,11 @@ The loops are C, in ``ext/recurrent/``: ``pool.c`` has the threads, ``scratch.c`
 as compiled callers have them. The thresholds are ``ext/limit_list.h``'s.
 """
 
+from cpython.exc cimport PyErr_CheckSignals
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.object cimport PyObject
-from cpython.ref cimport Py_DECREF
-from libc.stdint cimport PTRDIFF_MAX, int64_t
+from cpython.ref cimport Py_DECREF, Py_INCREF
+from libc.stdint cimport PTRDIFF_MAX, int64_t, uint64_t
 
 cimport numpy as cnp
 
@@ -18,6 +19,13 @@ from vledge._ext.weights cimport Direction, made, vl_direction, vl_has_cell_stat
 
 cdef extern from "Python.h":
     int PyContextVar_Get(PyObject *var, PyObject *default, PyObject **value)
+
+cdef extern from "simd/cpu_mode.h" nogil:
+    uint64_t vl_keep_subnormals()
+    void vl_restore_mode(uint64_t mode)
+
+cdef extern from "heed.h" nogil:
+    void vl_heed_begin(vl_heed *h, int (*look)(vl_heed *) noexcept nogil)
 
 cdef extern from "recurrent/limits_in_force.h" nogil:
     ctypedef struct vl_named_limit:
@@ -48,13 +56,14 @@ cdef extern from "recurrent/layer_run.h" nogil:
         char *h_n
         char *c_n
         bint turned
+        vl_heed *heed
     int vl_next_turn()
     void vl_end_rest()
     bint vl_run_layer(vl_layer_run *run, int threads)
     bint vl_run_sequences(const vl_sequences *s, int threads)
 
 cdef extern from "recurrent/pool.h" nogil:
-    void vl_parallel(int threads, task work, void *context)
+    void vl_parallel(int threads, task work, void *context, vl_heed *heed)
 
 cdef extern from "recurrent/scratch.h" nogil:
     ptrdiff_t vl_chunk_rows(const vl_direction *d, ptrdiff_t rows, ptrdiff_t total)
@@ -115,8 +124,35 @@ cdef int thread_count() except -1:
     return thread_settings.get_num_threads() if given is None else given
 
 
-cdef void parallel(int threads, task work, void *context) noexcept nogil:
-    vl_parallel(threads, work, context)
+cdef void parallel(int threads, task work, void *context, vl_heed *heed) noexcept nogil:
+    vl_parallel(threads, work, context, heed)
+
+
+cdef int look_at_signals(vl_heed *h) noexcept with gil:
+    """Lets Python run its signal handlers, one of which may raise KeyboardInterrupt."""
+    cdef uint64_t mode = vl_keep_subnormals()
+    try:
+        PyErr_CheckSignals()
+    except BaseException as error:
+        Py_INCREF(error)
+        h.error = <void *>error
+        return 1
+    finally:
+        vl_restore_mode(mode)
+    return 0
+
+
+cdef void heed(vl_heed *h) noexcept nogil:
+    vl_heed_begin(h, look_at_signals)
+
+
+cdef int check_ended(vl_heed *h) except -1:
+    if h.error == NULL:
+        return 0
+    error = <object>h.error
+    h.error = NULL
+    Py_DECREF(error)
+    raise error
 
 
 cdef const vl_limits *limits_in_force() noexcept nogil:
@@ -162,8 +198,12 @@ cdef object empty(tuple shape, int type_number, bint zero=False):
 cdef int execute(vl_layer_run *call, int threads) except -1:
     """Runs it, without the GIL."""
     cdef bint done
+    cdef vl_heed h
+    heed(&h)
+    call.heed = &h
     with nogil:
         done = vl_run_layer(call, threads)
+    check_ended(&h)
     if not done:
         raise MemoryError("no memory for the working buffers of a recurrent layer")
     return 0

@@ -134,6 +134,7 @@ cdef int run_node(vl_frame *f, const vl_instruction *i) noexcept nogil:
         done = c_n != NULL
         if done:
             s.c_n = c_n.data
+    s.heed = f.heed
     if done:
         done = run_sequences(&s, f.threads)
     if done and s.lengths != NULL and i.ints[1]:
@@ -192,6 +193,7 @@ cdef int run_cell(vl_frame *f, const vl_instruction *i) noexcept nogil:
         s.y = NULL
         s.y_time = s.y_row = 0
         s.lengths = NULL
+        s.heed = f.heed
         s.h_0 = data[1]
         s.c_0 = data[2] if count == 3 else NULL
         s.c_n = NULL
@@ -298,6 +300,7 @@ cdef int run_masked(vl_frame *f, const vl_instruction *i) noexcept nogil:
         s.y = made
         s.y_time, s.y_row = sequences * direction.width, direction.width
         s.lengths = lengths
+        s.heed = f.heed
         s.c_n = NULL
         shape[3] = direction.width
         y = vl_new(f, i, 0, type, 4, shape)

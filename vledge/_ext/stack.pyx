@@ -8,12 +8,15 @@ cimport numpy as cnp
 
 from vledge._ext.arrays cimport has_shape, is_plain, shaped
 from vledge._ext.recurrent cimport (
+    check_ended,
     check_layer,
     data_of,
+    heed,
     limits_in_force,
     run_sequences,
     thread_count,
     typenum,
+    vl_heed,
     vl_sequences,
 )
 from vledge._ext.weights cimport Direction, made, vl_has_cell_state
@@ -39,6 +42,7 @@ cdef int run_layer(list directions, vl_sequences *s, int threads) except -1:
         s.directions[d] = &direction.c
     with nogil:
         done = run_sequences(s, threads)
+    check_ended(s.heed)
     if not done:
         raise MemoryError("no memory for the working buffers of a recurrent layer")
     return 0
@@ -112,6 +116,7 @@ cdef class Stack(Layers):
         """``x [T, B, input_size]`` (``[B, T, …]`` with batch_first, or ``[T, input_size]``), the states or None
         for zeros -> ``(output, h_n, c_n)``; None where anything is not as usual, of which nothing is said."""
         cdef vl_sequences s
+        cdef vl_heed call
         cdef ptrdiff_t count = len(self.layers), out = self.directions * self.width, layer
         cdef int axes, number = self.number, threads
         cdef cnp.ndarray data, h_n, c_n = None
@@ -138,6 +143,8 @@ cdef class Stack(Layers):
             c_n = self.state(axes, s.sequences, self.hidden_size)
             s.c_n = <char *>cnp.PyArray_DATA(c_n)
         s.lengths = NULL
+        s.heed = &call
+        heed(s.heed)
         for layer in range(count):
             s.x = <const char *>cnp.PyArray_DATA(data)
             s.x_row = cnp.PyArray_DIM(data, axes - 1)
@@ -172,6 +179,7 @@ cdef class Stepper(Layers):
         """``x [B, input_size]``, ``h [layers, B, width]``, ``c [layers, B, hidden_size]`` (LSTM), or
         None for zeros -> ``(y [B, width], h, c)`` in new arrays."""
         cdef vl_sequences s
+        cdef vl_heed call
         cdef ptrdiff_t count = len(self.layers), layer
         cdef int threads = thread_count()
         cdef cnp.ndarray rows, y, h_n, c_n = None
@@ -194,6 +202,8 @@ cdef class Stepper(Layers):
         s.h_0, s.h_n = data_of(h), data_of(h_n)
         s.c_0, s.c_n = data_of(c), data_of(c_n)
         s.lengths = NULL
+        s.heed = &call
+        heed(s.heed)
         s.x_time = s.y_time = 0
         s.x_row, s.y_row = self.input_size, self.width
         for layer in range(count):
@@ -207,6 +217,7 @@ cdef class Stepper(Layers):
         """The one layer as torch's cells: ``x [B, input_size]`` or ``[input_size]``, the states ``[B, width]`` or
         ``[width]`` or None for zeros -> ``(h, c)``; None where anything is not as usual, of which nothing is said."""
         cdef vl_sequences s
+        cdef vl_heed call
         cdef int axes, threads
         cdef cnp.ndarray h_n, c_n = None
         if not is_plain(x, self.number):
@@ -227,6 +238,8 @@ cdef class Stepper(Layers):
             c_n = new_array(self.number, axes, 0, s.sequences, self.hidden_size)
             s.c_n = data_of(c_n)
         s.lengths = NULL
+        s.heed = &call
+        heed(s.heed)
         s.y = NULL
         s.x_time = s.y_time = s.y_row = 0
         s.x_row = self.input_size

@@ -9,7 +9,7 @@ The state alternates between two buffers, and a layer reads its input where the 
 written its state: nothing is copied between layers.
 """
 
-from libc.stdint cimport uint64_t
+from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
@@ -18,7 +18,15 @@ import numpy as np
 
 from vledge._ext.arrays cimport has_shape, is_plain, share_memory, shaped, writable
 from vledge._ext.isa cimport VL_GRU_RESET_BEFORE, number_of, vl_independent, vl_product, vl_step
-from vledge._ext.recurrent cimport project_state, set_state_projection, step_from_input, vl_barrier
+from vledge._ext.recurrent cimport (
+    check_ended,
+    heed,
+    project_state,
+    set_state_projection,
+    step_from_input,
+    vl_barrier,
+    vl_heed,
+)
 from vledge._ext.weights cimport Direction, made, vl_direction, vl_has_cell_state
 
 from vledge._ext.weights import GATES, STORAGES, aligned_empty, group_of
@@ -26,6 +34,10 @@ from vledge._ext.weights import GATES, STORAGES, aligned_empty, group_of
 cdef extern from "simd/cpu_mode.h" nogil:
     uint64_t vl_flush_subnormals()
     void vl_restore_mode(uint64_t mode)
+
+cdef extern from "heed.h" nogil:
+    int64_t VL_WORK_BETWEEN_LOOKS
+    int vl_shall_end(vl_heed *h)
 
 cnp.import_array()
 
@@ -55,6 +67,7 @@ cdef class StreamingStack:
     cdef int count, current, number
     cdef bint has_cell_state
     cdef ptrdiff_t rows, input_size, width, itemsize, zero
+    cdef int64_t work            # multiply-adds of a frame, about
     cdef ptrdiff_t *out_rows
     cdef object directions, dtype, memory
     cdef vl_barrier barrier      # for nobody to wait at: one member
@@ -92,6 +105,7 @@ cdef class StreamingStack:
                     or direction.c.hidden_size != first.c.hidden_size):
                 raise ValueError("stacked layers must have one cell, size and dtype")
             self.lay_out(&self.layers[index], direction)
+            self.work += rows * direction.c.vectors * direction.c.kernels.lanes * (below + self.width)
             below = self.width
         self.out_rows = <ptrdiff_t *>self.keep(np.arange(rows, dtype=np.intp) * self.width)
         self.layers[self.count - 1].step.out_rows = self.out_rows
@@ -267,11 +281,15 @@ cdef class StreamingStack:
         return result
 
     def push(self, chunk, out=None):
-        """``chunk [T, rows, input_size]`` -> ``[T, rows, width]``, in ``out`` if that is given."""
+        """``chunk [T, rows, input_size]`` -> ``[T, rows, width]``, in ``out`` if that is given.
+
+        Ctrl-C ends a long one, and the state is then what it was before."""
         cdef ptrdiff_t t, steps = 0
         cdef ptrdiff_t x_step = self.rows * self.input_size * self.itemsize
         cdef ptrdiff_t y_step = self.rows * self.width * self.itemsize
+        cdef int64_t work = 0
         cdef uint64_t mode
+        cdef vl_heed call
         if getattr(chunk, "ndim", 0) == 3:
             steps = chunk.shape[0]
         cdef cnp.ndarray source = self.frames(chunk, "chunk", 3, steps)
@@ -280,11 +298,21 @@ cdef class StreamingStack:
             source = cnp.PyArray_NewCopy(source, cnp.NPY_CORDER)
         cdef const char *read = <const char *>cnp.PyArray_DATA(source)
         cdef char *write = <char *>cnp.PyArray_DATA(result)
+        before = self.get_state() if steps >= VL_WORK_BETWEEN_LOOKS // max(self.work, 64) else None
+        heed(&call)
         with nogil:
             mode = vl_flush_subnormals()
             for t in range(steps):
                 self.advance(read + t * x_step, write + t * y_step)
+                work += max(self.work, 64)
+                if work >= VL_WORK_BETWEEN_LOOKS:
+                    work = 0
+                    if vl_shall_end(&call):
+                        break
             vl_restore_mode(mode)
+        if call.error != NULL:
+            self.set_state(*before)
+            check_ended(&call)
         return result
 
     def _views(self):

@@ -9,6 +9,7 @@ import numpy as np
 
 from vledge.cli.one_run import add_input_argument, given_arrays
 from vledge.cli.table import rows
+from vledge.machine.atomic_file import writing
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
             lines.append((name, _kept(array, target), "", "", target))
             continue
         if target:
-            with open(target, "wb") as file:
+            with writing(target) as file:
                 np.save(file, array, allow_pickle=False)
         shape = "x".join(map(str, array.shape)) or "scalar"
         lines.append((name, shape, array.dtype, _range(array), target))
@@ -77,7 +78,7 @@ def _kept(arrays: list[np.ndarray] | None, target: str) -> str:
             raise ValueError(f"--output {target}: this optional output is absent")
         return "absent"
     if target:
-        with open(target, "wb") as file:
+        with writing(target) as file:
             np.savez(file, *arrays, allow_pickle=False)
     return f"sequence of {len(arrays)}"
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from vledge.errors import MissingDependencyError, UnsupportedError
+from vledge.errors import UnsupportedError, import_failure
 from vledge.nn.recurrent import RNN, RecurrentBase
 
 __all__ = ["ENGINES", "Step"]
@@ -38,8 +38,8 @@ def onnxruntime_step(layer: RecurrentBase, x: np.ndarray) -> Step:
     buffers in turn."""
     try:
         import onnxruntime
-    except ImportError:
-        raise MissingDependencyError("pip install onnxruntime onnx") from None
+    except ImportError as error:
+        raise import_failure(error, "onnxruntime", "pip install onnxruntime onnx") from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(
@@ -84,8 +84,8 @@ def torch_step(layer: RecurrentBase, x: np.ndarray) -> Step:
     """torch's own layer, traced, on a sequence of one step."""
     try:
         import torch
-    except ImportError:
-        raise MissingDependencyError("pip install torch") from None
+    except ImportError as error:
+        raise import_failure(error, "torch", "pip install torch") from error
     _require_torchs(layer)
     kind = type(layer).__name__
     options = {"nonlinearity": layer.nonlinearity} if isinstance(layer, RNN) else {}
@@ -114,8 +114,8 @@ def _onnx_model(layer: RecurrentBase, rows: int) -> bytes:
     """x [1, rows, I] and a state for each layer -> y [1, 1, rows, H] and the next states."""
     try:
         from onnx import TensorProto, helper, numpy_helper
-    except ImportError:
-        raise MissingDependencyError("pip install onnxruntime onnx") from None
+    except ImportError as error:
+        raise import_failure(error, "onnx", "pip install onnxruntime onnx") from error
     _require_torchs(layer)
     kind = type(layer).__name__
     arrays = layer.state_dict()
