@@ -2,6 +2,7 @@
  * barriers, a shared counter, scratch memory, and ends in the middle. Wrong sums end it with status 1.
  * usage: pool_races ROUNDS */
 #include "recurrent/pool.h"
+#include "recurrent/scratch.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -37,7 +38,7 @@ static void tasks(void *context, int member, int members)
     work *w = context;
     (void)member, (void)members;
     for (int k; !vl_shall_end(w->heed) && (k = vl_take(&w->counter)) < CELLS;) {
-        char *memory = vl_scratch((size_t)(1000 + 997 * k));
+        char *memory = vl_scratch_memory((size_t)(1000 + 997 * k));
         memset(memory, k, 1000);
         w->cells[k] += memory[999];
     }
