@@ -23,7 +23,7 @@ def extension(
         f"vledge._ext.{name}",
         [f"vledge/_ext/{name}.pyx", *c_sources],
         include_dirs=["ext", numpy.get_include()],
-        depends=[*glob(headers, recursive=True), *glob("vledge/_ext/*.px[di]")],
+        depends=glob(headers, recursive=True),  # Cython knows its own
         define_macros=[
             ("CYTHON_CLINE_IN_TRACEBACK", "0"),
             ("NPY_NO_DEPRECATED_API", "NPY_1_23_API_VERSION"),

@@ -2,9 +2,9 @@
 
     python tools/arm_estimates.py --mca llvm-mca-19     (and Debian's gcc-aarch64-linux-gnu)
 
-Compiles ext/simd/sets/table_neon_f32.c as setup.py does, takes the LSTM's k loops, and asks llvm-mca's
-models of the cores for their cycles. Nothing here is measured: no cache misses, no memory, a core
-at its highest clock.
+Compiles ext/simd/sets/table_neon_f32.c as setup.py does, takes the LSTM's k loops, and asks
+llvm-mca's models of the cores for their cycles. Nothing here is measured: no cache misses, no
+memory, a core at its highest clock.
 """
 
 import argparse

@@ -2,8 +2,8 @@
 
     python tools/spills.py        (x86-64, gcc and objdump)
 
-Compiles ext/simd/sets/table_*_f32.c as setup.py does, finds the k loops (tiles, pairs of panels) and
-IndRNN's loops over time (relu) in the disassembly, and lists each that touches the stack with a
+Compiles ext/simd/sets/table_*_f32.c as setup.py does, finds the k loops (tiles, pairs of groups)
+and IndRNN's loops over time (relu) in the disassembly, and lists each that touches the stack with a
 vector register. Exit status 1 if any does.
 """
 

@@ -1,10 +1,10 @@
 """Where our own time of a work goes: the kernels by themselves, beside the whole call.
 
 A small C driver, compiled here and now, calls the kernels of the built extension as
-``ext/recurrent/walk.c`` does and ``vledge/_ext/streaming.pyx``, on one thread and memory of its own: all of a
-work, its projections alone, and its steps with products of no terms, which leaves the cell's
-equations. What the call takes beyond that is the rest: Python, tables, zeros in the padding, cache
-misses on input and output, and on several threads what they wait for.
+``ext/recurrent/walk.c`` and ``vledge/_ext/streaming.pyx`` do, on one thread and memory of its
+own: all of a work, its projections alone, and its steps with products of no terms, which leaves
+the cell's equations. What the call takes beyond that is the rest: Python, tables, zeros in the
+padding, cache misses on input and output, and on several threads what they wait for.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ DRIVER = r"""
 /* One direction of one layer over one work. */
 typedef struct {
     const vl_direction *direction;
-    ptrdiff_t steps, rows;      /* rows: of the largest step */
-    ptrdiff_t chunk_rows;       /* that are projected at once */
-    int from_input;             /* both products by turns, a group of panels at a time, as a single step does */
-    const ptrdiff_t *live;      /* rows of each step */
+    ptrdiff_t steps, rows; /* rows: of the largest step */
+    ptrdiff_t chunk_rows;  /* that are projected at once */
+    int from_input; /* both products by turns, a group of panels at a time, as a single step does */
+    const ptrdiff_t *live; /* rows of each step */
 } walk;
 
 static void *take(float *memory, size_t *used, size_t bytes)
@@ -48,8 +48,8 @@ static void *take(float *memory, size_t *used, size_t bytes)
     return taken;
 }
 
-/* The kernels' arguments, in memory full of small numbers, which serve as input and state. Returns how many floats it
- * takes, without memory too. */
+/* The kernels' arguments, in memory full of small numbers, which serve as input and state. Returns
+ * how many floats it takes, without memory too. */
 size_t lay_out(const walk *w, float *memory, vl_product *p, vl_step *k)
 {
     const vl_direction *d = w->direction;
@@ -58,17 +58,32 @@ size_t lay_out(const walk *w, float *memory, vl_product *p, vl_step *k)
     ptrdiff_t *x_rows = take(memory, &used, w->chunk_rows * sizeof(ptrdiff_t));
     ptrdiff_t *out_rows = take(memory, &used, w->rows * sizeof(ptrdiff_t));
     *p = (vl_product){
-        .depth = d->input_size, .vectors = d->vectors, .columns = d->vectors * d->kernels->lanes, .group = d->group,
-        .x = take(memory, &used, w->chunk_rows * d->input_size * float_size), .x_rows = x_rows, .w = d->w_ih,
-        .bias = d->bias, .out = take(memory, &used, w->chunk_rows * d->ld_pre * float_size), .ld_out = d->ld_pre,
+        .depth = d->input_size,
+        .vectors = d->vectors,
+        .columns = d->vectors * d->kernels->lanes,
+        .group = d->group,
+        .x = take(memory, &used, w->chunk_rows * d->input_size * float_size),
+        .x_rows = x_rows,
+        .w = d->w_ih,
+        .bias = d->bias,
+        .out = take(memory, &used, w->chunk_rows * d->ld_pre * float_size),
+        .ld_out = d->ld_pre,
     };
     *k = (vl_step){
-        .depth = d->hidden_size, .last_panel = d->panels, .hidden_size = d->hidden_size, .w = d->w_hh,
-        .bias_candidate = d->bias_candidate, .ld_pre = d->ld_pre, .ld_h = d->ld_h, .ld_h_next = d->ld_h,
-        .ld_c = d->ld_c, .h = take(memory, &used, w->rows * d->ld_h * float_size),
+        .depth = d->hidden_size,
+        .last_panel = d->panels,
+        .hidden_size = d->hidden_size,
+        .w = d->w_hh,
+        .bias_candidate = d->bias_candidate,
+        .ld_pre = d->ld_pre,
+        .ld_h = d->ld_h,
+        .ld_h_next = d->ld_h,
+        .ld_c = d->ld_c,
+        .h = take(memory, &used, w->rows * d->ld_h * float_size),
         .h_next = take(memory, &used, w->rows * d->ld_h * float_size),
         .c = take(memory, &used, w->rows * d->ld_c * float_size),
-        .out = take(memory, &used, w->rows * d->hidden_size * float_size), .out_rows = out_rows,
+        .out = take(memory, &used, w->rows * d->hidden_size * float_size),
+        .out_rows = out_rows,
     };
     for (ptrdiff_t r = 0; memory && r < w->chunk_rows; r++)
         x_rows[r] = r * d->input_size;
@@ -92,7 +107,8 @@ void run(const walk *w, float *memory, int projections, int steps, int terms, lo
     vl_product p;
     vl_step k;
     lay_out(w, memory, &p, &k);
-    const ptrdiff_t at_once = w->from_input ? VL_GROUP : d->panels, groups = (d->panels + at_once - 1) / at_once;
+    const ptrdiff_t at_once = w->from_input ? VL_GROUP : d->panels,
+                    groups = (d->panels + at_once - 1) / at_once;
     float *const state[2] = {k.h_next, (float *)k.h};
     long walked = 0, chunks = 0; /* over all times: every other step and chunk is turned */
     if (!terms)
@@ -105,7 +121,8 @@ void run(const walk *w, float *memory, int projections, int steps, int terms, lo
             p.turned = chunks & 1;
             for (ptrdiff_t i = 0; i < groups; i++) {
                 k.first_panel = at_once * (p.turned ? groups - 1 - i : i);
-                k.last_panel = k.first_panel + at_once < d->panels ? k.first_panel + at_once : d->panels;
+                k.last_panel =
+                    k.first_panel + at_once < d->panels ? k.first_panel + at_once : d->panels;
                 p.first = k.first_panel * d->gates;
                 p.last = k.last_panel < d->panels ? k.last_panel * d->gates : p.vectors;
                 if (projections)

@@ -1,4 +1,4 @@
-"""vledge itself, by its public interface, and one threshold: from what size on threads share a step."""
+"""vledge itself, by its public interface, and one threshold: when threads share a step."""
 
 from collections.abc import Sequence
 from typing import Any

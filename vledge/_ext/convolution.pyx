@@ -28,7 +28,8 @@ from vledge._ext.isa cimport (
 )
 from vledge._ext.recurrent cimport check_ended, heed, limits_in_force, parallel, vl_heed, vl_limits
 
-from vledge._ext.weights import aligned_copy, aligned_empty, pack, to_vectors, unpack
+from vledge._ext.layout import aligned_copy, aligned_empty, to_vectors, unpack
+from vledge._ext.weights import pack
 
 cnp.import_array()
 

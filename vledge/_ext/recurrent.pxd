@@ -8,10 +8,14 @@ from vledge._ext.weights cimport Direction, vl_direction
 cdef extern from "heed.h" nogil:
     ctypedef struct vl_heed:
         void *error
+    void vl_heed_begin(vl_heed *h, int (*look)(vl_heed *) noexcept nogil)
+
+ctypedef void (*task)(void *context, int member, int members) noexcept nogil
 
 cdef extern from "recurrent/pool.h" nogil:
     ctypedef struct vl_barrier:
         pass
+    void vl_parallel(int threads, task work, void *context, vl_heed *heed)
 
 cdef extern from "recurrent/layer_run.h" nogil:
     ctypedef struct vl_sequences:
@@ -37,8 +41,6 @@ cdef extern from "named_limits.h" nogil:
         int64_t most_idle_frames, hand_over_bytes, keep_frame_bytes, short_step_nanoseconds, most_long_steps
 
 # The pool of threads lives with the time loops; other kernels run on the same one.
-ctypedef void (*task)(void *context, int member, int members) noexcept nogil
-
 cdef void parallel(int threads, task work, void *context, vl_heed *heed) noexcept nogil
 
 # Begins to heed Ctrl-C: before the GIL is let go. And afterwards: raises what a signal handler has raised.

@@ -24,9 +24,6 @@ cdef extern from "simd/cpu_mode.h" nogil:
     uint64_t vl_keep_subnormals()
     void vl_restore_mode(uint64_t mode)
 
-cdef extern from "heed.h" nogil:
-    void vl_heed_begin(vl_heed *h, int (*look)(vl_heed *) noexcept nogil)
-
 cdef extern from "recurrent/limits_in_force.h" nogil:
     ctypedef struct vl_named_limit:
         const char *name
@@ -62,9 +59,6 @@ cdef extern from "recurrent/layer_run.h" nogil:
     bint vl_run_layer(vl_layer_run *run, int threads)
     bint vl_run_sequences(const vl_sequences *s, int threads)
 
-cdef extern from "recurrent/pool.h" nogil:
-    void vl_parallel(int threads, task work, void *context, vl_heed *heed)
-
 cdef extern from "recurrent/scratch.h" nogil:
     ptrdiff_t vl_chunk_rows(const vl_direction *d, ptrdiff_t rows, ptrdiff_t total)
 
@@ -80,30 +74,28 @@ cnp.import_array()
 cdef object threads_of_call = thread_settings._of_call
 
 
-def limits(**changes) -> dict:
-    """The thresholds by name, after changing those given: tests force the paths that their small sizes would not
-    take, benchmarks look for better values. ``ext/limit_list.h`` says what each is and how it was found."""
-    cdef int i = 0
-    now = {}
-    vl_end_rest()
-    while vl_named_limits[i].name != NULL:
-        now[vl_named_limits[i].name.decode()] = i
-        i += 1
-    if not changes.keys() <= now.keys():
-        raise ValueError(f"no limit named {', '.join(changes.keys() - now.keys())}")
-    for name, value in changes.items():
-        vl_named_limits[<int>now[name]].value[0] = value
-    return {name: vl_named_limits[<int>i].value[0] for name, i in now.items()}
-
-
 def limit_units() -> dict:
-    """What each threshold is counted in."""
+    """What each threshold is counted in, by name."""
     cdef int i = 0
     units = {}
     while vl_named_limits[i].name != NULL:
         units[vl_named_limits[i].name.decode()] = vl_named_limits[i].unit.decode()
         i += 1
     return units
+
+
+def limits(**changes) -> dict:
+    """The thresholds by name, after changing those given: tests force the paths that their small sizes would not
+    take, benchmarks look for better values. ``ext/limit_list.h`` says what each is and how it was found."""
+    cdef int i
+    vl_end_rest()
+    names = list(limit_units())
+    if not set(changes) <= set(names):
+        raise ValueError(f"no limit named {', '.join(set(changes) - set(names))}")
+    for name, value in changes.items():
+        i = names.index(name)
+        vl_named_limits[i].value[0] = value
+    return {name: vl_named_limits[<int>i].value[0] for i, name in enumerate(names)}
 
 
 def chunk_rows(Direction direction not None, Py_ssize_t rows, Py_ssize_t total) -> int:
@@ -180,11 +172,6 @@ cdef void project_state(const vl_direction *d, vl_product *p, ptrdiff_t rows, bi
 
 # ---- from Python -------------------------------------------------------------------------------
 
-cdef cnp.ndarray optional(object array, str name, int number, tuple shape):
-    """The array as `shaped` takes it, or None."""
-    return None if array is None else shaped(array, name, number, shape)
-
-
 cdef object empty(tuple shape, int type_number, bint zero=False):
     cdef cnp.npy_intp sizes[3]
     cdef int i
@@ -254,7 +241,8 @@ cdef tuple set_states(vl_layer_run *call, int number, h_0, c_0):
     c_shape = (call.direction_count, call.sequences, direction.hidden_size)
     if c_0 is not None and not vl_has_cell_state(direction):
         raise ValueError("c_0 goes with an LSTM only")
-    h_0, c_0 = optional(h_0, "h_0", number, h_shape), optional(c_0, "c_0", number, c_shape)
+    h_0 = None if h_0 is None else shaped(h_0, "h_0", number, h_shape)
+    c_0 = None if c_0 is None else shaped(c_0, "c_0", number, c_shape)
     call.h_0, call.c_0 = data_of(h_0), data_of(c_0)
     h_n = empty(h_shape, number)
     c_n = empty(c_shape, number) if vl_has_cell_state(direction) else None
@@ -274,9 +262,7 @@ cdef Offsets set_offsets(vl_layer_run *call) except *:
     cdef Offsets offsets
     cdef ptrdiff_t steps = product_of(call.steps, 2 * sizeof(ptrdiff_t))
     cdef ptrdiff_t rows = product_of(call.sequences, 3 * sizeof(ptrdiff_t))
-    if steps > PTRDIFF_MAX - rows:
-        raise MemoryError
-    offsets.x_time = <ptrdiff_t *>PyMem_Malloc(steps + rows)
+    offsets.x_time = NULL if steps > PTRDIFF_MAX - rows else <ptrdiff_t *>PyMem_Malloc(steps + rows)
     if offsets.x_time == NULL:
         raise MemoryError
     offsets.y_time = offsets.x_time + call.steps

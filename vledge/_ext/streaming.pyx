@@ -29,7 +29,8 @@ from vledge._ext.recurrent cimport (
 )
 from vledge._ext.weights cimport Direction, made, vl_direction, vl_has_cell_state
 
-from vledge._ext.weights import GATES, STORAGES, aligned_empty, group_of
+from vledge._ext.layout import aligned_empty, group_of
+from vledge._ext.weights import GATES, STORAGES
 
 cdef extern from "simd/cpu_mode.h" nogil:
     uint64_t vl_flush_subnormals()

@@ -15,7 +15,6 @@ kernels of (cell, storage, arithmetic, instruction set) read them. The storages 
 torch's arrays come back bit for bit.
 """
 
-import math
 from collections import namedtuple
 
 cimport numpy as cnp
@@ -57,6 +56,16 @@ from vledge._ext.isa cimport (
     vl_storage,
 )
 from vledge.machine.mapped_file import in_memory, release
+from vledge._ext.layout import (
+    aligned_copy,
+    aligned_empty,
+    candidate_bias,
+    from_vectors,
+    group_of,
+    to_vectors,
+    unpack,
+    vector_count,
+)
 
 cnp.import_array()
 
@@ -81,45 +90,6 @@ FUNCTIONS = {
 ctypedef fused real:
     float
     double
-
-
-def aligned_empty(shape, dtype):
-    """An uninitialised C-contiguous array that begins at a multiple of 64 bytes."""
-    dtype = np.dtype(dtype)
-    size = math.prod(shape) * dtype.itemsize
-    memory = np.empty(size + 64, np.uint8)
-    start = -memory.ctypes.data % 64
-    return memory[start:start + size].view(dtype).reshape(shape)
-
-
-def vector_count(gates, hidden_size, lanes):
-    """Vectors of one row of ``gates * hidden_size`` results."""
-    blocks, units = divmod(hidden_size, lanes)
-    return blocks * gates + -(-units * gates // lanes)
-
-
-def to_vectors(matrix, gates, lanes):
-    """``[gates*H, ...]`` -> ``[vectors, lanes, ...]``."""
-    hidden_size, rest = matrix.shape[0] // gates, matrix.shape[1:]
-    full = hidden_size // lanes * lanes
-    by_gate = matrix.reshape(gates, hidden_size, *rest)
-    rows = np.zeros((vector_count(gates, hidden_size, lanes) * lanes, *rest), matrix.dtype)
-    blocks = by_gate[:, :full].reshape(gates, full // lanes, lanes, *rest).swapaxes(0, 1)
-    rows[:gates * full] = blocks.reshape(gates * full, *rest)
-    rows[gates * full:gates * hidden_size] = by_gate[:, full:].reshape(-1, *rest)
-    return rows.reshape(-1, lanes, *rest)
-
-
-def from_vectors(vectors, gates, hidden_size):
-    """The inverse of :func:`to_vectors`."""
-    lanes, rest = vectors.shape[1], vectors.shape[2:]
-    full = hidden_size // lanes * lanes
-    rows = vectors.reshape(-1, *rest)
-    by_gate = np.empty((gates, hidden_size, *rest), vectors.dtype)
-    blocks = rows[:gates * full].reshape(full // lanes, gates, lanes, *rest).swapaxes(0, 1)
-    by_gate[:, :full] = blocks.reshape(gates, full, *rest)
-    by_gate[:, full:] = rows[gates * full:gates * hidden_size].reshape(gates, -1, *rest)
-    return by_gate.reshape(gates * hidden_size, *rest)
 
 
 def vector_rows(matrix, gates, lanes, vector):
@@ -195,20 +165,8 @@ def in_elements(array):
     return array.copy() if any([stride % array.itemsize for stride in array.strides]) else array
 
 
-def unpack(packed, gates, hidden_size, depth, lanes, group):
-    """The inverse of :func:`pack`."""
-    count = vector_count(gates, hidden_size, lanes)
-    full = count // group * group
-    vectors = np.empty((count, lanes, depth), packed.dtype)
-    head = packed[:full * lanes * depth].reshape(full // group, depth, group, lanes)
-    vectors[:full] = head.transpose(0, 2, 3, 1).reshape(full, lanes, depth)
-    tail = packed[full * lanes * depth:].reshape(depth, count - full, lanes)
-    vectors[full:] = tail.transpose(1, 2, 0)
-    return from_vectors(vectors, gates, hidden_size)
-
-
-# A way to store weights: its number in the kernels' tables, bytes of a weight, and functions like `pack` and `unpack`
-# above, of what the layer was given.
+# A way to store weights: its number in the kernels' tables, bytes of a weight, and functions as `pack` and `unpack`,
+# to and from what the layer was given.
 Storage = namedtuple("Storage", "number itemsize pack unpack")
 
 # Another one is a row here, a row for each cell in the kernels' tables (ext/simd/sets/instance.h), and the kernels that
@@ -217,11 +175,6 @@ STORAGES = {
     "float32": Storage(VL_STORED_FLOAT32, 4, pack, unpack),
     "float64": Storage(VL_STORED_FLOAT64, 8, pack, unpack),
 }
-
-
-def group_of(gates):
-    """Vectors of a group: the three gates of a panel, else four."""
-    return 3 if gates == 3 else VL_GROUP
 
 
 cdef ptrdiff_t row_stride(ptrdiff_t vectors, ptrdiff_t lanes, ptrdiff_t itemsize):
@@ -445,20 +398,3 @@ cdef class Direction:
     def bias_hh(self):
         """``[G*H]`` or None."""
         return None if self.bias_parts[1] is None else self.bias_parts[1].copy()
-
-
-def candidate_bias(bias_hh, lanes):
-    """What the sums of a GRU's third gate begin with: of the blocks its vectors, and of the units that do not
-    fill one, where it shares vectors with the other two, zeros for those."""
-    alone = np.zeros_like(bias_hh)
-    third = slice(2 * len(bias_hh) // 3, None)
-    alone[third] = bias_hh[third]
-    vectors = to_vectors(alone, 3, lanes)
-    blocks = 3 * (len(bias_hh) // 3 // lanes)
-    return aligned_copy(np.concatenate([vectors[2:blocks:3], vectors[blocks:]]))
-
-
-def aligned_copy(array):
-    copy = aligned_empty(array.shape, array.dtype)
-    copy[...] = array
-    return copy

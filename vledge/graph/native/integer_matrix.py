@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 
 from vledge._ext import isa
-from vledge._ext.weights import aligned_copy, to_vectors
+from vledge._ext.layout import aligned_copy, to_vectors
 
 __all__ = ["IntegerMatrix"]
 
