@@ -91,10 +91,10 @@ cpdef bint overlaps_itself(cnp.ndarray array):
     """
     cdef ptrdiff_t extent = cnp.PyArray_ITEMSIZE(array), stride, least
     cdef uint64_t seen = 0
-    cdef int axis, smallest, count
+    cdef int axis, smallest, _
     if cnp.PyArray_IS_C_CONTIGUOUS(array) or cnp.PyArray_SIZE(array) < 2:
         return False
-    for count in range(cnp.PyArray_NDIM(array)):
+    for _ in range(cnp.PyArray_NDIM(array)):
         smallest, least = -1, 0
         for axis in range(cnp.PyArray_NDIM(array)):
             stride = cnp.PyArray_STRIDE(array, axis)
