@@ -39,10 +39,10 @@ typedef struct {
     ptrdiff_t first_row[VL_MOST_THREADS + 1];
     int next_task;
     int out_of_memory;
-    ptrdiff_t end_before;       /* the step, counted through the directions, that members who share steps do not begin */
-    int small_step;             /* its recurrent weights fit in the nearest cache */
-    int share_steps;            /* one task for all threads instead of one thread a task */
-    int alone;                  /* ... until the others turned out to have no core */
+    ptrdiff_t end_before; /* the step, counted through the directions, that members who share steps do not begin */
+    int small_step; /* its recurrent weights fit in the nearest cache */
+    int share_steps; /* one task for all threads instead of one thread a task */
+    int alone; /* ... until the others turned out to have no core */
     char *shared_memory;
     vl_barrier barrier;
 } vl_layer_run;
@@ -71,14 +71,14 @@ typedef struct {
     ptrdiff_t steps, sequences;
     const char *x;
     ptrdiff_t x_time, x_row;
-    char *y;                    /* NULL: only the final states are wanted; zeros past each length */
+    char *y; /* NULL: only the final states are wanted; zeros past each length */
     ptrdiff_t y_time, y_row;
-    const int32_t *lengths;     /* in [0, steps], or NULL: all have every step */
-    const char *h_0;            /* NULL: zeros */
+    const int32_t *lengths; /* in [0, steps], or NULL: all have every step */
+    const char *h_0; /* NULL: zeros */
     const char *c_0;
     char *h_n;
     char *c_n;
-    vl_heed *heed;              /* NULL: nobody ends it */
+    vl_heed *heed; /* NULL: nobody ends it */
 } vl_sequences;
 
 /* sequences.c; 0 when memory is out */

@@ -208,8 +208,8 @@ static int choose(vl_layer_run *run, int threads)
         if (run->sequences > VL_FEW_NUMBERS && !(lengths = malloc((size_t)run->sequences * sizeof(ptrdiff_t))))
             return 0;
         list_lengths(run, lengths);
-        sliced_cost = slice_sequences(run, lengths,
-                                      threads % run->direction_count ? threads : threads / run->direction_count);
+        sliced_cost =
+            slice_sequences(run, lengths, threads % run->direction_count ? threads : threads / run->direction_count);
         if (!d->independent)
             shared_cost = whole_cost(run, lengths) / threads + run->steps * vl_limit.barrier_bytes / step_bytes;
         if (lengths != few)

@@ -221,20 +221,41 @@ static void set_arguments(walk *w)
     const vl_layer_run *run = w->run;
     const vl_scratch *s = &w->scratch;
     const ptrdiff_t *out_rows = run->y_rows + w->first_row;
-    w->input_projection = (vl_product){
-        .depth = d->input_size, .vectors = d->vectors, .columns = d->vectors * d->kernels->lanes, .group = d->group,
-        .x = run->x, .x_rows = s->input_rows, .w = d->w_ih, .bias = d->bias, .out = s->pre,
-        .ld_out = d->ld_pre};
-    w->step = (vl_step){
-        .depth = d->width, .hidden_size = d->hidden_size, .w = d->w_hh, .w_candidate = d->w_candidate,
-        .bias_candidate = d->bias_candidate, .ld_pre = d->ld_pre, .ld_h = d->ld_h, .c = s->c, .ld_c = d->ld_c,
-        .gated = s->gated, .out_rows = out_rows, .activations = d->activations};
+    w->input_projection = (vl_product){.depth = d->input_size,
+                                       .vectors = d->vectors,
+                                       .columns = d->vectors * d->kernels->lanes,
+                                       .group = d->group,
+                                       .x = run->x,
+                                       .x_rows = s->input_rows,
+                                       .w = d->w_ih,
+                                       .bias = d->bias,
+                                       .out = s->pre,
+                                       .ld_out = d->ld_pre};
+    w->step = (vl_step){.depth = d->width,
+                        .hidden_size = d->hidden_size,
+                        .w = d->w_hh,
+                        .w_candidate = d->w_candidate,
+                        .bias_candidate = d->bias_candidate,
+                        .ld_pre = d->ld_pre,
+                        .ld_h = d->ld_h,
+                        .c = s->c,
+                        .ld_c = d->ld_c,
+                        .gated = s->gated,
+                        .out_rows = out_rows,
+                        .activations = d->activations};
     vl_panel_share(d, w->member, w->members, &w->step.first_panel, &w->step.last_panel);
-    w->independent = (vl_independent){
-        .rows = w->rows, .hidden_size = d->hidden_size, .live = s->live, .pre_steps = s->pre_steps,
-        .out_steps = s->out_steps, .out_rows = out_rows, .w = d->w_hh, .pre = s->pre, .ld_pre = d->ld_pre,
-        .h = s->h[0], .ld_h = d->ld_h,
-        .out = run->y ? run->y + w->number * d->width * d->number_bytes : NULL};
+    w->independent = (vl_independent){.rows = w->rows,
+                                      .hidden_size = d->hidden_size,
+                                      .live = s->live,
+                                      .pre_steps = s->pre_steps,
+                                      .out_steps = s->out_steps,
+                                      .out_rows = out_rows,
+                                      .w = d->w_hh,
+                                      .pre = s->pre,
+                                      .ld_pre = d->ld_pre,
+                                      .h = s->h[0],
+                                      .ld_h = d->ld_h,
+                                      .out = run->y ? run->y + w->number * d->width * d->number_bytes : NULL};
     if (d->w_hr)
         vl_set_state_projection(d, s->gated, s->gated_rows, &w->state_projection);
 }
