@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-SOURCES := setup.py pyproject.toml ext/threads.c $(wildcard ext/*.pyx ext/*.h ext/simd/* ext/program/* vledge/_ext/*.pxd)
+SOURCES := setup.py pyproject.toml $(shell find ext -name '*.[ch]') $(wildcard vledge/_ext/*.px[dix] vledge/_ext/*.pyx)
 # What the live comparisons need; CI installs it, a board need not.
 PEERS := torch==2.13.0 onnxruntime==1.32.0 onnx==1.23.2 onnxscript==0.7.2 \
 	matplotlib==3.11.2 pillow==13.0.0 h5py==3.16.0 keras==3.15.1
@@ -12,7 +12,7 @@ help:
 	@echo "make test       set up and run the tests"
 	@echo "make check      what CI runs: lint, types, all tests with torch and onnxruntime, the wheel,"
 	@echo "                three models recorded by them and validated from the wheel without"
-	@echo "make lint       ruff and mypy"
+	@echo "make lint       ruff, mypy, clang-format and cython-lint"
 	@echo "make wheel      build sdist and wheel; run the demo from the wheel in an empty environment"
 	@echo "make validation the wheel; three models recorded by torch and onnxruntime, validated without"
 	@echo "make sanitize   kernel tests under the address and undefined-behaviour sanitizers"
@@ -46,6 +46,8 @@ lint: $(VENV)/.check
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror $$(find ext -name '*.[ch]')
+	PATH="$(abspath $(BIN)):$$PATH" cython-lint vledge/_ext/*.pyx vledge/_ext/*.px[di]
 
 # The same test command with every peer there: a live comparison that would be skipped fails.
 check: lint
@@ -75,6 +77,6 @@ bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks.models --write
 
 clean:
-	rm -rf build dist *.egg-info $(patsubst %.pyx,%.c,$(wildcard ext/*.pyx)) vledge/_ext/*.so
+	rm -rf build dist *.egg-info $(patsubst %.pyx,%.c,$(wildcard vledge/_ext/*.pyx)) vledge/_ext/*.so
 
 .PHONY: help demo test lint check wheel validation sanitize arm operators bench clean

@@ -16,12 +16,14 @@ C_FLAGS = ["-O3", "-g0", "-std=gnu11", "-fno-math-errno", "-fno-trapping-math", 
 SMALL = ["-Os"]  # for what runs at load only: code is memory, too
 
 
-def extension(name: str, *c_sources: str, flags: Sequence[str] = ()) -> Extension:
+def extension(
+    name: str, *c_sources: str, flags: Sequence[str] = (), headers: str = "ext/**/*.h"
+) -> Extension:
     return Extension(
         f"vledge._ext.{name}",
-        [f"ext/{name}.pyx", *c_sources],
+        [f"vledge/_ext/{name}.pyx", *c_sources],
         include_dirs=["ext", numpy.get_include()],
-        depends=[*glob("ext/*.h"), *glob("ext/simd/*.h"), *glob("ext/program/*.[hp]*")],
+        depends=glob(headers, recursive=True),  # Cython knows its own
         define_macros=[
             ("CYTHON_CLINE_IN_TRACEBACK", "0"),
             ("NPY_NO_DEPRECATED_API", "NPY_1_23_API_VERSION"),
@@ -50,9 +52,15 @@ setup(
         [
             extension("arrays", flags=SMALL),
             extension("packing"),
-            extension("isa", *sorted(glob("ext/simd/*.c"))),
+            extension(
+                "isa",
+                "ext/simd/dispatch.c",
+                *sorted(glob("ext/simd/sets/*.c")),
+                headers="ext/simd/**/*.h",
+            ),
             extension("weights", flags=SMALL),
-            extension("recurrent", "ext/threads.c"),
+            extension("recurrent", *sorted(glob("ext/recurrent/*.c"))),
+            extension("stack"),
             extension("product"),
             extension("convolution", "ext/program/convolve.c"),
             extension("program", *sorted(glob("ext/program/*.c"))),

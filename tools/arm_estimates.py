@@ -2,9 +2,9 @@
 
     python tools/arm_estimates.py --mca llvm-mca-19     (and Debian's gcc-aarch64-linux-gnu)
 
-Compiles ext/simd/table_neon_f32.c as setup.py does, takes the LSTM's k loops, and asks llvm-mca's
-models of the cores for their cycles. Nothing here is measured: no cache misses, no memory, a core
-at its highest clock.
+Compiles ext/simd/sets/table_neon_f32.c as setup.py does, takes the LSTM's k loops, and asks
+llvm-mca's models of the cores for their cycles. Nothing here is measured: no cache misses, no
+memory, a core at its highest clock.
 """
 
 import argparse
@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from spills import FLAGS, SOURCES
+from spills import EXT, FLAGS
 
 CROSS = "aarch64-linux-gnu-"
 TRIPLE = "aarch64-linux-gnu"
@@ -32,8 +32,8 @@ def loops() -> dict[str, list[list[str]]]:
     """Function -> the innermost backward jumps' bodies, as assembler text."""
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "neon.o"
-        source = SOURCES / "table_neon_f32.c"
-        subprocess.run([CROSS + "gcc", *FLAGS, "-c", source, "-o", target], check=True)
+        source = EXT / "simd" / "sets" / "table_neon_f32.c"
+        subprocess.run([CROSS + "gcc", *FLAGS, "-I", EXT, "-c", source, "-o", target], check=True)
         text = subprocess.run(
             [CROSS + "objdump", "-d", "--no-show-raw-insn", target],
             capture_output=True,

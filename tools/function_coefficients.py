@@ -1,4 +1,4 @@
-"""Finds the coefficients in ext/simd/functions.h; needs mpmath.
+"""Finds the coefficients in ext/simd/vectors/functions.h; needs mpmath.
 
 Each is a polynomial with the least relative error of the function that it is part of: least
 squares, weighted by the last error (Lawson), again and again. The error printed is that of the

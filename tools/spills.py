@@ -2,8 +2,8 @@
 
     python tools/spills.py        (x86-64, gcc and objdump)
 
-Compiles ext/simd/table_*_f32.c as setup.py does, finds the k loops (tiles, pairs of panels) and
-IndRNN's loops over time (relu) in the disassembly, and lists each that touches the stack with a
+Compiles ext/simd/sets/table_*_f32.c as setup.py does, finds the k loops (tiles, pairs of groups)
+and IndRNN's loops over time (relu) in the disassembly, and lists each that touches the stack with a
 vector register. Exit status 1 if any does.
 """
 
@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 FLAGS = ["-O3", "-std=gnu11", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off", "-fPIC"]
-SOURCES = Path(__file__).resolve().parent.parent / "ext" / "simd"
+EXT = Path(__file__).resolve().parent.parent / "ext"
 
 
 def loops(text: str):
@@ -48,8 +48,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         for isa in ("baseline", "avx2", "avx512"):
             target = Path(folder) / f"{isa}.o"
-            source = SOURCES / f"table_{isa}_f32.c"
-            subprocess.run(["gcc", *FLAGS, "-c", source, "-o", target], check=True)
+            source = EXT / "simd" / "sets" / f"table_{isa}_f32.c"
+            subprocess.run(["gcc", *FLAGS, "-I", EXT, "-c", source, "-o", target], check=True)
             text = subprocess.run(
                 ["objdump", "-d", "--no-show-raw-insn", target], capture_output=True, text=True
             ).stdout

@@ -11,7 +11,10 @@ __all__ = [
     "ModelWarning",
     "UnsupportedError",
     "VledgeError",
+    "import_failure",
 ]
+
+_SHORT_OF_MEMORY = ("cannot allocate memory", "failed to map segment", "out of memory")
 
 
 class VledgeError(Exception):
@@ -39,3 +42,19 @@ class MissingWeightError(VledgeError, KeyError):
 
 class ModelWarning(UserWarning):
     """A model runs, but is known to have been written wrongly by the tool that made it."""
+
+
+def import_failure(error: ImportError, package: str, missing: str) -> Exception:
+    """What to raise where an optional package cannot be imported.
+
+    That is ``missing``, with the ``pip install`` line, only if it is not there. A package that is
+    there may fail for want of memory, which is MemoryError, or be broken, and then its own words
+    are in the message.
+    """
+    name = package.partition(".")[0]
+    if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] == name:
+        return MissingDependencyError(missing, name=name)
+    said = f"{name} is installed but cannot be imported: {str(error)[:500]}"
+    if any(words in said.lower() for words in _SHORT_OF_MEMORY):
+        return MemoryError(said)
+    return MissingDependencyError(said, name=name)

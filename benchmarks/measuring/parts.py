@@ -1,10 +1,10 @@
 """Where our own time of a work goes: the kernels by themselves, beside the whole call.
 
 A small C driver, compiled here and now, calls the kernels of the built extension as
-``ext/recurrent.pyx`` and ``ext/streaming.pyx`` do, on one thread and memory of its own: all of a
-work, its projections alone, and its steps with products of no terms, which leaves the cell's
-equations. What the call takes beyond that is the rest: Python, tables, zeros in the padding, cache
-misses on input and output, and on several threads what they wait for.
+``ext/recurrent/walk.c`` and ``vledge/_ext/streaming.pyx`` do, on one thread and memory of its
+own: all of a work, its projections alone, and its steps with products of no terms, which leaves
+the cell's equations. What the call takes beyond that is the rest: Python, tables, zeros in the
+padding, cache misses on input and output, and on several threads what they wait for.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from benchmarks.measuring.limits import Limit, built, fma_limit, read_limit
 from benchmarks.measuring.measure import pairs
 from benchmarks.measuring.workloads import Workload
 from benchmarks.peers import load
-from vledge._ext import isa, recurrent
-from vledge._ext.weights import vector_count
+from vledge._ext.recurrent import chunk_rows
+from vledge._ext.weights import Direction
 
 __all__ = ["PARTS", "equations", "measured"]
 
@@ -30,65 +30,65 @@ __all__ = ["PARTS", "equations", "measured"]
 PARTS = ("projection", "recurrent products", "equations", "rest")
 
 DRIVER = r"""
-#include "simd/kernels.h"
+#include "recurrent/direction.h"
 
-/* One direction of one layer. */
+/* One direction of one layer over one work. */
 typedef struct {
-    const vl_kernels *kernels;
-    ptrdiff_t gates;            /* 4: LSTM, 3: GRU */
-    ptrdiff_t input_size, hidden_size;
-    ptrdiff_t vectors;          /* of a row of all gates */
-    ptrdiff_t steps, rows;      /* rows: of the largest step */
-    ptrdiff_t chunk;            /* rows that are projected at once */
-    ptrdiff_t panels_at_once;   /* that pass through both products, 0: all */
-    const ptrdiff_t *live;      /* rows of each step */
+    const vl_direction *direction;
+    ptrdiff_t steps, rows; /* rows: of the largest step */
+    ptrdiff_t chunk_rows;  /* that are projected at once */
+    int from_input; /* both products by turns, a group of panels at a time, as a single step does */
+    const ptrdiff_t *live; /* rows of each step */
 } walk;
-
-static ptrdiff_t row_stride(ptrdiff_t elements) /* ext/weights.pyx says why */
-{
-    return elements * sizeof(float) % 1024 ? elements : elements + 64 / sizeof(float);
-}
 
 static void *take(float *memory, size_t *used, size_t bytes)
 {
-    float *found = memory ? memory + *used : 0;
+    float *taken = memory ? memory + *used : 0;
     *used += (bytes + 63) / 64 * 16;
-    return found;
+    return taken;
 }
 
-/* The only place that knows the kernels' layouts: their arguments, in memory full of small numbers,
- * which serve as weights, input and state. Returns how many floats it takes, without memory too. */
+/* The kernels' arguments, in memory full of small numbers, which serve as input and state. Returns
+ * how many floats it takes, without memory too. */
 size_t lay_out(const walk *w, float *memory, vl_product *p, vl_step *k)
 {
-    const ptrdiff_t lanes = w->kernels->lanes, panels = (w->hidden_size + lanes - 1) / lanes;
-    const ptrdiff_t columns = w->vectors * lanes, float_size = sizeof(float);
-    const ptrdiff_t ld = row_stride(panels * lanes), ld_pre = row_stride(panels * w->gates * lanes);
+    const vl_direction *d = w->direction;
+    const ptrdiff_t float_size = sizeof(float);
     size_t used = 0;
-    ptrdiff_t *x_rows = take(memory, &used, w->chunk * sizeof(ptrdiff_t));
+    ptrdiff_t *x_rows = take(memory, &used, w->chunk_rows * sizeof(ptrdiff_t));
     ptrdiff_t *out_rows = take(memory, &used, w->rows * sizeof(ptrdiff_t));
     *p = (vl_product){
-        .depth = w->input_size,
-        .vectors = w->vectors, .columns = columns, .group = w->gates,
-        .x = take(memory, &used, w->chunk * w->input_size * float_size), .x_rows = x_rows,
-        .w = take(memory, &used, columns * w->input_size * float_size),
-        .bias = take(memory, &used, columns * float_size),
-        .out = take(memory, &used, w->chunk * ld_pre * float_size), .ld_out = ld_pre,
+        .depth = d->input_size,
+        .vectors = d->vectors,
+        .columns = d->vectors * d->kernels->lanes,
+        .group = d->group,
+        .x = take(memory, &used, w->chunk_rows * d->input_size * float_size),
+        .x_rows = x_rows,
+        .w = d->w_ih,
+        .bias = d->bias,
+        .out = take(memory, &used, w->chunk_rows * d->ld_pre * float_size),
+        .ld_out = d->ld_pre,
     };
     *k = (vl_step){
-        .depth = w->hidden_size, .last_panel = panels, .hidden_size = w->hidden_size,
-        .w = take(memory, &used, columns * w->hidden_size * float_size),
-        .bias_candidate = /* the last panel's may be of three vectors */
-            w->gates == 3 ? take(memory, &used, (panels + 2) * lanes * float_size) : 0,
-        .ld_pre = ld_pre, .ld_h = ld, .ld_h_next = ld, .ld_c = ld,
-        .h = take(memory, &used, w->rows * ld * float_size),
-        .h_next = take(memory, &used, w->rows * ld * float_size),
-        .c = take(memory, &used, w->rows * ld * float_size),
-        .out = take(memory, &used, w->rows * w->hidden_size * float_size), .out_rows = out_rows,
+        .depth = d->hidden_size,
+        .last_panel = d->panels,
+        .hidden_size = d->hidden_size,
+        .w = d->w_hh,
+        .bias_candidate = d->bias_candidate,
+        .ld_pre = d->ld_pre,
+        .ld_h = d->ld_h,
+        .ld_h_next = d->ld_h,
+        .ld_c = d->ld_c,
+        .h = take(memory, &used, w->rows * d->ld_h * float_size),
+        .h_next = take(memory, &used, w->rows * d->ld_h * float_size),
+        .c = take(memory, &used, w->rows * d->ld_c * float_size),
+        .out = take(memory, &used, w->rows * d->hidden_size * float_size),
+        .out_rows = out_rows,
     };
-    for (ptrdiff_t r = 0; memory && r < w->chunk; r++)
-        x_rows[r] = r * w->input_size;
+    for (ptrdiff_t r = 0; memory && r < w->chunk_rows; r++)
+        x_rows[r] = r * d->input_size;
     for (ptrdiff_t r = 0; memory && r < w->rows; r++)
-        out_rows[r] = r * w->hidden_size;
+        out_rows[r] = r * d->hidden_size;
     return used;
 }
 
@@ -103,12 +103,12 @@ size_t floats(const walk *w)
  * all terms or of none. */
 void run(const walk *w, float *memory, int projections, int steps, int terms, long times)
 {
-    void (*const cell)(const vl_step *) = w->gates == 4 ? w->kernels->lstm : w->kernels->gru;
+    const vl_direction *d = w->direction;
     vl_product p;
     vl_step k;
     lay_out(w, memory, &p, &k);
-    const ptrdiff_t panels = k.last_panel, at_once = w->panels_at_once ? w->panels_at_once : panels;
-    const ptrdiff_t groups = (panels + at_once - 1) / at_once;
+    const ptrdiff_t at_once = w->from_input ? VL_GROUP : d->panels,
+                    groups = (d->panels + at_once - 1) / at_once;
     float *const state[2] = {k.h_next, (float *)k.h};
     long walked = 0, chunks = 0; /* over all times: every other step and chunk is turned */
     if (!terms)
@@ -116,23 +116,24 @@ void run(const walk *w, float *memory, int projections, int steps, int terms, lo
     for (; times; times--)
         for (ptrdiff_t t = 0, end; t < w->steps; t = end, chunks++) {
             p.rows = 0;
-            for (end = t; end < w->steps && p.rows + w->live[end] <= w->chunk; end++)
+            for (end = t; end < w->steps && p.rows + w->live[end] <= w->chunk_rows; end++)
                 p.rows += w->live[end];
             p.turned = chunks & 1;
             for (ptrdiff_t i = 0; i < groups; i++) {
                 k.first_panel = at_once * (p.turned ? groups - 1 - i : i);
-                k.last_panel = k.first_panel + at_once < panels ? k.first_panel + at_once : panels;
-                p.first = k.first_panel * w->gates;
-                p.last = k.last_panel < panels ? k.last_panel * w->gates : p.vectors;
+                k.last_panel =
+                    k.first_panel + at_once < d->panels ? k.first_panel + at_once : d->panels;
+                p.first = k.first_panel * d->gates;
+                p.last = k.last_panel < d->panels ? k.last_panel * d->gates : p.vectors;
                 if (projections)
-                    w->kernels->product(&p);
+                    d->run->product(&p);
                 k.pre = p.out;
                 for (ptrdiff_t s = t; steps && s < end; s++) {
                     k.turned = (walked + s - t) & 1;
                     k.h = state[k.turned];
                     k.h_next = state[!k.turned];
                     k.rows = w->live[s];
-                    cell(&k);
+                    d->run->step(&k);
                     k.pre = (const float *)k.pre + k.rows * k.ld_pre;
                 }
             }
@@ -141,9 +142,6 @@ void run(const walk *w, float *memory, int projections, int steps, int terms, lo
 }
 """
 
-# As in ext/recurrent.pyx: what a chunk holds at most where W_ih is large, and the panels that pass
-# through both products of a single step.
-MOST_CHUNK_BYTES, PANELS_AT_ONCE = 2 << 20, 4
 # Floating-point operations of one run of the driver, some 0.1 ms: a call from Python takes 1 us.
 RUN_FLOPS = 10_000_000
 # Works up to so many, some 10 ms, have more rounds: they last as long as what disturbs them.
@@ -154,33 +152,25 @@ class Walk(ctypes.Structure):
     """The driver's ``walk``, with the memory that it runs in."""
 
     _fields_ = [
-        ("kernels", ctypes.c_void_p),
-        ("gates", ctypes.c_ssize_t),
-        ("input_size", ctypes.c_ssize_t),
-        ("hidden_size", ctypes.c_ssize_t),
-        ("vectors", ctypes.c_ssize_t),
+        ("direction", ctypes.c_void_p),
         ("steps", ctypes.c_ssize_t),
         ("rows", ctypes.c_ssize_t),
-        ("chunk", ctypes.c_ssize_t),
-        ("panels_at_once", ctypes.c_ssize_t),
+        ("chunk_rows", ctypes.c_ssize_t),
+        ("from_input", ctypes.c_int),
         ("live", ctypes.c_void_p),
     ]
 
     def __init__(self, workload: Workload, layer: int) -> None:
-        table = ctypes.CDLL(isa.__file__).vl_runnable
-        table.restype = ctypes.c_void_p
         lengths = np.array(workload.lengths)
         self.sizes = (lengths > np.arange(workload.time_steps)[:, None]).sum(1).astype(np.intp)
+        self.direction = _direction(workload, layer)
+        batch = workload.batch
         super().__init__(
-            table(isa.runnable().index(isa.selected()), 0),
-            workload.gates,
-            workload.layer_input_size(layer),
-            workload.hidden_size,
-            _vectors(workload),
+            self.direction.address,
             workload.time_steps,
-            workload.batch,
-            1 if workload.streaming else _chunk_rows(workload, layer),
-            PANELS_AT_ONCE if workload.streaming else 0,
+            batch,
+            1 if workload.streaming else chunk_rows(self.direction, batch, workload.real_steps),
+            workload.streaming,
             self.sizes.ctypes.data,
         )
         count = _driver().floats(self)
@@ -252,16 +242,14 @@ def _way(workload: Workload, projections: bool, steps: bool, terms: bool) -> Lim
     return Limit(run, times)
 
 
-def _vectors(workload: Workload) -> int:
-    return vector_count(workload.gates, workload.hidden_size, isa.lanes(np.float32))
-
-
-def _chunk_rows(workload: Workload, layer: int) -> int:
-    """Rows of a chunk, as ``chunk_rows`` of ext/recurrent.pyx counts them."""
-    row_bytes = 4 * isa.lanes(np.float32) * _vectors(workload)
-    half = row_bytes * workload.layer_input_size(layer) // 2
-    most = max(recurrent.limits()["chunk_bytes"], min(half, MOST_CHUNK_BYTES))
-    return min(max(most // row_bytes, workload.batch), workload.real_steps)
+def _direction(workload: Workload, layer: int) -> Direction:
+    """Small weights in the layout of one of its layers."""
+    rng = np.random.default_rng(0)
+    rows = workload.gates * workload.hidden_size
+    columns = (workload.layer_input_size(layer), workload.hidden_size)
+    weights = (rng.uniform(-0.1, 0.1, (rows, n)).astype(np.float32) for n in columns)
+    biases = (rng.uniform(-0.1, 0.1, rows).astype(np.float32) for _ in columns)
+    return Direction(workload.cell.lower(), *weights, *biases)
 
 
 @cache

@@ -1,4 +1,4 @@
-"""vledge itself, by its public interface alone."""
+"""vledge itself, by its public interface, and one threshold: when threads share a step."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,9 +9,6 @@ from benchmarks.measuring.workloads import Inputs, Workload
 from benchmarks.peers.contestant import Array, Contestant, Outputs
 
 __all__ = ["notes", "prepare", "version"]
-
-# Weights of a step that threads share.
-SHARED_BYTES = 4 << 20
 
 
 def version() -> str | None:
@@ -35,11 +32,12 @@ def prepare(
 ) -> list[Contestant]:
     import vledge
     from vledge import nn
+    from vledge._ext.recurrent import limits
 
     vledge.set_num_threads(threads)
     layer = getattr(nn, workload.cell).from_weights(weights)
     if workload.streaming:
-        step_shared = threads > 1 and workload.weight_bytes >= SHARED_BYTES
+        step_shared = threads > 1 and workload.weight_bytes >= limits()["shared_call_bytes"]
         return _streaming(layer, inputs, step_shared)
     if workload.kind == "full":
         return [Contestant("vledge", lambda: layer(inputs.x), _outputs)]

@@ -34,7 +34,8 @@ static inline uint16_t to_half(double x)
         return sign;
     uint64_t mantissa = (magnitude & 0xfffffffffffff) | (uint64_t)1 << 52;
     int shift = exponent < -14 ? 42 + (-14 - exponent) : 42;
-    uint64_t kept = mantissa >> shift, rest = mantissa & (((uint64_t)1 << shift) - 1), half = (uint64_t)1 << (shift - 1);
+    uint64_t kept = mantissa >> shift, rest = mantissa & (((uint64_t)1 << shift) - 1),
+             half = (uint64_t)1 << (shift - 1);
     kept += rest > half || (rest == half && (kept & 1));
     /* an overflowing mantissa moves into the exponent, where it belongs */
     return (uint16_t)(sign | (exponent < -14 ? kept : kept + ((uint64_t)(exponent + 14) << 10)));
@@ -53,11 +54,11 @@ static inline int is_real(int type) { return type <= VL_F16; }
 /* n elements, step apart */
 static void load(vl_cast_block *b, int64_t n, int type, const void *from, int64_t step)
 {
-#define VL_LOAD(member, kind, expression)                      \
-    for (int64_t k = 0; k < n; k++) {                          \
-        const kind x = ((const kind *)from)[k * step];         \
-        b->member[k] = expression;                             \
-    }                                                          \
+#define VL_LOAD(member, kind, expression)                                                                              \
+    for (int64_t k = 0; k < n; k++) {                                                                                  \
+        const kind x = ((const kind *)from)[k * step];                                                                 \
+        b->member[k] = expression;                                                                                     \
+    }                                                                                                                  \
     break
     switch (type) {
     case VL_F32: VL_LOAD(real, float, x);
@@ -77,17 +78,17 @@ static void load(vl_cast_block *b, int64_t n, int type, const void *from, int64_
 
 static void store(const vl_cast_block *b, int64_t n, int real, int type, void *to)
 {
-#define VL_STORE(kind, of_real, of_whole)                      \
-    if (real)                                                  \
-        for (int64_t k = 0; k < n; k++) {                      \
-            const double x = b->real[k];                       \
-            ((kind *)to)[k] = (kind)(of_real);                 \
-        }                                                      \
-    else                                                       \
-        for (int64_t k = 0; k < n; k++) {                      \
-            const int64_t x = b->whole[k];                     \
-            ((kind *)to)[k] = (kind)(of_whole);                \
-        }                                                      \
+#define VL_STORE(kind, of_real, of_whole)                                                                              \
+    if (real)                                                                                                          \
+        for (int64_t k = 0; k < n; k++) {                                                                              \
+            const double x = b->real[k];                                                                               \
+            ((kind *)to)[k] = (kind)(of_real);                                                                         \
+        }                                                                                                              \
+    else                                                                                                               \
+        for (int64_t k = 0; k < n; k++) {                                                                              \
+            const int64_t x = b->whole[k];                                                                             \
+            ((kind *)to)[k] = (kind)(of_whole);                                                                        \
+        }                                                                                                              \
     break
     switch (type) {
     case VL_F32: VL_STORE(float, x, x);
@@ -110,11 +111,11 @@ static void store(const vl_cast_block *b, int64_t n, int real, int type, void *t
 static int cast_in_bulk(int64_t n, int from_type, const void *from, int type, void *to)
 {
 #define VL_PAIR(from_type, type) ((from_type) * (VL_BOOL + 1) + (type))
-#define VL_BULK(from_kind, kind, expression)                   \
-    for (int64_t k = 0; k < n; k++) {                          \
-        const from_kind x = ((const from_kind *)from)[k];      \
-        ((kind *restrict)to)[k] = (kind)(expression);          \
-    }                                                          \
+#define VL_BULK(from_kind, kind, expression)                                                                           \
+    for (int64_t k = 0; k < n; k++) {                                                                                  \
+        const from_kind x = ((const from_kind *)from)[k];                                                              \
+        ((kind *restrict)to)[k] = (kind)(expression);                                                                  \
+    }                                                                                                                  \
     return 1
     switch (VL_PAIR(from_type, type)) {
     case VL_PAIR(VL_BOOL, VL_F32): VL_BULK(uint8_t, float, x != 0);

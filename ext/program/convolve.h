@@ -10,6 +10,8 @@
 #ifndef VLEDGE_CONVOLVE_H
 #define VLEDGE_CONVOLVE_H
 
+#include "heed.h"
+#include "named_limits.h"
 #include "simd/kernels.h"
 
 enum { VL_SPATIAL = 3 };        /* depth, height, width; leading ones are 1 where there are fewer */
@@ -53,6 +55,7 @@ typedef struct {
 /* One call. What stands above the line is the caller's. */
 typedef struct {
     const vl_convolution *convolution;
+    const vl_limits *limits;
     const void *x;
     ptrdiff_t samples, in_size[VL_SPATIAL], out_size[VL_SPATIAL];
     ptrdiff_t x_sample, x_channel, x_strides[VL_SPATIAL]; /* in elements */
@@ -65,6 +68,7 @@ typedef struct {
     double divisor;
     void *out;
     const vl_epilogue *epilogue;
+    vl_heed *heed;              /* of the call, or NULL */
     char *scratch;              /* members * scratch_bytes, 64-byte aligned: after vl_convolving_plan */
     /* ---- */
     int members;

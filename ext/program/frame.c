@@ -36,8 +36,8 @@ vl_tensor *vl_new(vl_frame *f, const vl_instruction *i, int n, int type, int axe
     return t;
 }
 
-vl_tensor *vl_new_in_order(vl_frame *f, const vl_instruction *i, int n, int type, int axes,
-                           const int64_t *shape, const int8_t *order)
+vl_tensor *vl_new_in_order(vl_frame *f, const vl_instruction *i, int n, int type, int axes, const int64_t *shape,
+                           const int8_t *order)
 {
     vl_tensor *t = filled(f, vl_out(f, i, n), type, axes, shape);
     if (!t)
@@ -135,7 +135,8 @@ static void plan_walk(vl_walk *w, const vl_tensor *to, const vl_tensor *from)
     w->axes = 0;
     for (int k = 0; k < n; k++) {
         int a = order[k], last = w->axes - 1;
-        if (last >= 0 && w->to[last] == to->strides[a] * to->shape[a] && w->from[last] == from->strides[a] * to->shape[a]) {
+        if (last >= 0 && w->to[last] == to->strides[a] * to->shape[a] &&
+            w->from[last] == from->strides[a] * to->shape[a]) {
             w->shape[last] *= to->shape[a];
             w->to[last] = to->strides[a];
             w->from[last] = from->strides[a];
@@ -153,9 +154,9 @@ static void copy_run(char *to, const char *from, int64_t n, int64_t step_to, int
         memcpy(to, from, (size_t)n * size);
         return;
     }
-#define VL_RUN(kind)                                                                   \
-    for (int64_t k = 0; k < n; k++)                                                    \
-        *(kind *)(to + k * step_to) = *(const kind *)(from + k * step_from)
+#define VL_RUN(kind)                                                                                                   \
+    for (int64_t k = 0; k < n; k++)                                                                                    \
+    *(kind *)(to + k * step_to) = *(const kind *)(from + k * step_from)
     switch (size) {
     case 1: VL_RUN(uint8_t); break;
     case 2: VL_RUN(uint16_t); break;
@@ -215,34 +216,49 @@ void vl_copy(const vl_kernels *kernels, const vl_tensor *to, const vl_tensor *fr
 
 /* ---- the loop ---------------------------------------------------------------------------------------- */
 
-int64_t vl_now(void)
+typedef struct {
+    void (*task)(void *context, int member, int members);
+    void *context;
+    vl_heed *heed;
+    int count, next;
+} vl_pieces;
+
+static void run_some(void *context, int member, int members)
 {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+    vl_pieces *p = context;
+    (void)member, (void)members;
+    for (int k; !vl_shall_end(p->heed) && (k = __atomic_fetch_add(&p->next, 1, __ATOMIC_RELAXED)) < p->count;)
+        p->task(p->context, k, p->count);
 }
 
-/* Ctrl-C ends a run within a tenth of a second, however long its loops are: the clock is read every so many
- * instructions, and Python asked every so many nanoseconds. */
-enum { VL_STEPS_BETWEEN_LOOKS = 256, VL_LOOK_NANOSECONDS = 50000000 };
-
-static int look_at_signals(vl_frame *f)
+int vl_piece_count(const vl_frame *f, int members, int64_t work)
 {
-    int64_t time = vl_now();
-    if (time - f->looked < VL_LOOK_NANOSECONDS)
-        return VL_DONE;
-    f->looked = time;
-    return f->signals(f);
+    int64_t each = work / members / f->limits->piece_work + 1;
+    return members * (int)(each < 4096 ? each : 4096);
+}
+
+void vl_run_pieces(vl_frame *f, int members, int pieces, void (*task)(void *context, int member, int members),
+                   void *context)
+{
+    vl_pieces p = {task, context, f->heed, pieces, 0};
+    if (pieces > members)
+        task = run_some, context = &p;
+    if (members > 1)
+        f->parallel(members, task, context, f->heed);
+    else
+        task(context, 0, 1);
 }
 
 int vl_run(vl_frame *f, vl_range range)
 {
     for (int32_t n = range.first; n < range.last; n++) {
         const vl_instruction *i = &f->instructions[n];
-        if (++f->steps % VL_STEPS_BETWEEN_LOOKS == 0 && look_at_signals(f) != VL_DONE)
+        if (vl_shall_end(f->heed))
             return VL_FAILED;
-        int64_t begin = f->nanoseconds || f->observe ? vl_now() : 0;
+        int64_t begin = f->nanoseconds || f->observe ? vl_nanoseconds() : 0;
         int status = i->run ? i->run(f, i) : VL_DECLINED;
+        if (vl_has_ended(f->heed))
+            return VL_FAILED;
         if (status == VL_NO_MEMORY) { /* the operator finds room, or says which node had none */
             for (int k = 0; k < i->output_count; k++)
                 if (i->outputs[k] >= 0)
@@ -256,11 +272,11 @@ int vl_run(vl_frame *f, vl_range range)
             status = f->python(f, i);
         }
         if (f->nanoseconds)
-            f->nanoseconds[n] += vl_now() - begin;
+            f->nanoseconds[n] += vl_nanoseconds() - begin;
         if (status != VL_DONE)
             return status;
         if (f->observe)
-            f->observe(f, i, begin, vl_now(), declined);
+            f->observe(f, i, begin, vl_nanoseconds(), declined);
         for (int k = 0; k < i->drop_count; k++)
             vl_drop(f, i->drops[k]);
     }

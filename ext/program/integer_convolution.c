@@ -6,14 +6,23 @@
 #include "integer.h"
 
 enum { VL_SPATIAL = 3, VL_ROWS = 32 };      /* rows gathered at a time */
-enum { VL_THREAD_WORK = 1 << 21 };
 
 /* ints: how many spatial axes; auto_pad (0 given, 1 SAME_UPPER, 2 SAME_LOWER); for three axes each (leading ones are
  * neutral) spans, strides, pads before, pads after, dilations, kernel; groups, channels in and out of a group; then the
  * groups' matrices, [tap][channel] by [out]. objects: those of the matrices. */
 enum {
-    VL_RANK, VL_AUTO_PAD, VL_SPANS, VL_STRIDES = VL_SPANS + 3, VL_BEFORE = VL_STRIDES + 3, VL_AFTER = VL_BEFORE + 3,
-    VL_DILATIONS = VL_AFTER + 3, VL_KERNEL = VL_DILATIONS + 3, VL_GROUPS = VL_KERNEL + 3, VL_IN, VL_OUT, VL_MATRICES
+    VL_RANK,
+    VL_AUTO_PAD,
+    VL_SPANS,
+    VL_STRIDES = VL_SPANS + 3,
+    VL_BEFORE = VL_STRIDES + 3,
+    VL_AFTER = VL_BEFORE + 3,
+    VL_DILATIONS = VL_AFTER + 3,
+    VL_KERNEL = VL_DILATIONS + 3,
+    VL_GROUPS = VL_KERNEL + 3,
+    VL_IN,
+    VL_OUT,
+    VL_MATRICES
 };
 
 typedef struct {
@@ -123,7 +132,7 @@ static void convolve(void *context, int member, int members)
     ptrdiff_t *rows = c->rows + member * VL_ROWS;
     for (int r = 0; r < VL_ROWS; r++)
         zeros[r] = c->zero;
-    for (int64_t at = first, count; at < last; at += count) {
+    for (int64_t at = first, count; at < last && !vl_shall_end(c->f->heed); at += count) {
         void *const *objects = c->i->objects;
         count = last - at < VL_ROWS ? last - at : VL_ROWS;
         for (int64_t g = 0; g < ints[VL_GROUPS]; g++) {
@@ -142,8 +151,13 @@ static void convolve(void *context, int member, int members)
                     sums[r] = sum;
                 }
             }
-            vl_byte_product p = {.rows = count, .x = x, .x_rows = rows, .x_zeros = zeros, .x_sums = sums,
-                                 .x_scale = c->scale, .ld_out = c->columns,
+            vl_byte_product p = {.rows = count,
+                                 .x = x,
+                                 .x_rows = rows,
+                                 .x_zeros = zeros,
+                                 .x_sums = sums,
+                                 .x_scale = c->scale,
+                                 .ld_out = c->columns,
                                  .out = c->to + (at * c->columns + g * out) * (int64_t)sizeof(float)};
             vl_multiply_here(c->f->kernels, &m, &p);
         }
@@ -197,14 +211,13 @@ static int run(vl_frame *f, const vl_instruction *i, int requantised)
     c.direct = c.row_bytes == m.depth && ints[VL_GROUPS] == 1 && ints[VL_KERNEL] == 1 && ints[VL_KERNEL + 1] == 1 &&
                (ints[VL_DILATIONS + 2] == 1 || ints[VL_KERNEL + 2] == 1);
     const int64_t pixels = c.out[0] * c.out[1] * c.out[2];
-    int64_t members = pixels * c.columns * m.depth / VL_THREAD_WORK + 1;
+    int64_t members = pixels * c.columns * m.depth / f->limits->thread_byte_work + 1;
     members = members < f->threads ? members : f->threads;
     const size_t own = ((size_t)vl_count(4, sizes) + 63) & ~(size_t)63;
     const size_t gathered = ((size_t)(members * VL_ROWS * c.row_bytes) + 63) & ~(size_t)63;
     const size_t rows = (size_t)members * VL_ROWS;
     const size_t scratch = requantised ? (size_t)(pixels * c.columns) * sizeof(int32_t) : 0;
-    vl_block *block =
-        vl_block_new(f, own + gathered + scratch + rows * (sizeof(ptrdiff_t) + 2 * sizeof(int32_t)));
+    vl_block *block = vl_block_new(f, own + gathered + scratch + rows * (sizeof(ptrdiff_t) + 2 * sizeof(int32_t)));
     vl_tensor *y = NULL;
     if (block)
         y = vl_new_in_order(f, i, 0, requantised ? finish.type : m.scales ? VL_F32 : VL_I32, 2 + rank, shape, order);
@@ -220,13 +233,13 @@ static int run(vl_frame *f, const vl_instruction *i, int requantised)
     c.sums = c.zeros + rows;
     c.to = requantised ? (char *)(c.sums + rows) : y->data;
     char *out = y->data;
-    for (int64_t n = 0; n < shape[0] && pixels; n++) {
+    for (int64_t n = 0; n < shape[0] && pixels && !vl_has_ended(f->heed); n++) {
         part.data = source.data + n * source.strides[0];
         copy_sample(&c, &part);
         if (members == 1)
             convolve(&c, 0, 1);
         else
-            f->parallel((int)members, convolve, &c);
+            f->parallel((int)members, convolve, &c, f->heed);
         if (requantised) {
             vl_requantise(&finish, pixels, c.columns, (const int32_t *)c.to, out);
             out += pixels * c.columns;
@@ -245,5 +258,7 @@ static int conv_integer(vl_frame *f, const vl_instruction *i) { return run(f, i,
 static int qlinear_conv(vl_frame *f, const vl_instruction *i) { return run(f, i, 1); }
 
 const vl_named_handler vl_integer_convolution_handlers[] = {
-    {"conv_integer", conv_integer}, {"qlinear_conv", qlinear_conv}, {NULL, NULL},
+    {"conv_integer", conv_integer},
+    {"qlinear_conv", qlinear_conv},
+    {NULL, NULL},
 };

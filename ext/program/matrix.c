@@ -2,47 +2,11 @@
  * program is made; another one is packed at each run, but for a few rows, where that would cost more than the product. */
 #include "program.h"
 
-enum { VL_GROUP = 4 };                      /* vectors of a panel */
-enum { VL_BLOCK_BYTES = 128 * 1024 };       /* rows of x that pass by all panels before the next: second-level cache */
-/* Rows up to which packing a matrix costs more than it saves: columns side by side, and rows side by side. */
-enum { VL_THIN_ROWS = 4, VL_THIN_DOTS = 2 };
-enum { VL_THREAD_WORK = 1 << 20 };          /* multiply-adds that are worth waking a thread for */
+#include "row_blocks.h"
 
-typedef struct {
-    const vl_kernels *kernels;
-    const vl_product *product;
-    ptrdiff_t block;
-} vl_job;
-
-/* One member's rows, in blocks; a few rows are shared by their columns. */
-static void multiply(void *context, int member, int members)
-{
-    const vl_job *job = context;
-    vl_product p = *job->product;
-    if (p.rows < members) {
-        ptrdiff_t groups = (p.vectors + VL_GROUP - 1) / VL_GROUP;
-        p.first = VL_GROUP * (groups * member / members);
-        ptrdiff_t last = VL_GROUP * (groups * (member + 1) / members);
-        p.last = last < p.vectors ? last : p.vectors;
-        if (p.first < p.last)
-            job->kernels->product(&p);
-        return;
-    }
-    ptrdiff_t row = p.rows * member / members, last = p.rows * (member + 1) / members;
-    while (row < last) {
-        p.rows = job->block < last - row ? job->block : last - row;
-        p.x_rows = job->product->x_rows + row;
-        p.out = (char *)job->product->out + row * p.ld_out * (ptrdiff_t)sizeof(float);
-        job->kernels->product(&p);
-        row += p.rows;
-    }
-}
-
-/* Threads that some multiply-adds are worth. */
 static int members_for(const vl_frame *f, int64_t work)
 {
-    int64_t most = work / VL_THREAD_WORK + 1;
-    return f->threads < most ? f->threads : (int)most;
+    return vl_members_for(work, f->limits->thread_work, f->threads);
 }
 
 /* p with rows, depth, columns, x, x_rows, w, bias and out given. */
@@ -54,14 +18,13 @@ static void run_product(vl_frame *f, vl_product *p)
     p->vectors = p->last = (p->columns + f->kernels->lanes - 1) / f->kernels->lanes;
     p->group = VL_GROUP;
     p->turned = 0;
-    ptrdiff_t block = VL_BLOCK_BYTES / (ptrdiff_t)(sizeof(float) * (size_t)(p->depth > 0 ? p->depth : 1));
-    vl_job job = {f->kernels, p, block < 48 ? 48 : block};
-    int64_t work = (int64_t)p->rows * p->columns * p->depth;
-    int members = members_for(f, work);
+    vl_row_blocks blocks = {f->kernels->product, p, sizeof(float),
+                            vl_rows_of_block(f->limits, (ptrdiff_t)sizeof(float) * p->depth), f->heed};
+    int members = members_for(f, (int64_t)p->rows * p->columns * p->depth);
     if (members == 1)
-        multiply(&job, 0, 1);
+        vl_multiply_rows(&blocks, 0, 1);
     else
-        f->parallel(members, multiply, &job);
+        f->parallel(members, vl_multiply_rows, &blocks, f->heed);
 }
 
 typedef struct {
@@ -81,10 +44,10 @@ static void multiply_thin(void *context, int member, int members)
 }
 
 /* Whether a matrix is multiplied as it is: it serves so few rows, and lies one way or the other. */
-static int is_thin(int64_t rows, const vl_tensor *b)
+static int is_thin(const vl_frame *f, int64_t rows, const vl_tensor *b)
 {
-    return (rows <= VL_THIN_ROWS && b->strides[1] == sizeof(float)) ||
-           (rows <= VL_THIN_DOTS && b->strides[0] == sizeof(float));
+    return (rows <= f->limits->thin_rows && b->strides[1] == sizeof(float)) ||
+           (rows <= f->limits->thin_dot_rows && b->strides[0] == sizeof(float));
 }
 
 /* Bytes of the panels of a matrix [depth, columns]. */
@@ -131,10 +94,7 @@ static void row_offsets(ptrdiff_t *offsets, const vl_tensor *x, int axes)
     }
 }
 
-static int floats(const vl_tensor *t)
-{
-    return t && t->type == VL_F32;
-}
+static int floats(const vl_tensor *t) { return t && t->type == VL_F32; }
 
 /* Whether rows can be read where they are: elements side by side. */
 static int rows_readable(const vl_tensor *t)
@@ -173,9 +133,16 @@ static int matmul_known(vl_frame *f, const vl_instruction *i)
     }
     ptrdiff_t *x_rows = offsets ? (ptrdiff_t *)offsets->data : few;
     row_offsets(x_rows, &from, axes - 1);
-    vl_product p = {.rows = rows, .depth = depth, .columns = columns, .relu = (int)i->ints[2], .x = from.data,
-                    .x_rows = x_rows, .w = i->objects[0], .bias = i->object_count > 1 ? i->objects[1] : NULL,
-                    .out = out->data, .ld_out = columns};
+    vl_product p = {.rows = rows,
+                    .depth = depth,
+                    .columns = columns,
+                    .relu = (int)i->ints[2],
+                    .x = from.data,
+                    .x_rows = x_rows,
+                    .w = i->objects[0],
+                    .bias = i->object_count > 1 ? i->objects[1] : NULL,
+                    .out = out->data,
+                    .ld_out = columns};
     run_product(f, &p);
     vl_block_drop(f, offsets);
     vl_block_drop(f, copy.block);
@@ -189,21 +156,34 @@ static void product_of(vl_frame *f, const vl_tensor *a, const vl_tensor *b, floa
 {
     row_offsets(x_rows, a, 1);
     if (!panels) {
-        vl_thin p = {.rows = a->shape[0], .depth = a->shape[1], .last = b->shape[1], .x = a->data, .x_rows = x_rows,
-                     .w = b->data, .w_row = b->strides[0] / (ptrdiff_t)sizeof(float),
-                     .w_column = b->strides[1] / (ptrdiff_t)sizeof(float), .out = out, .ld_out = b->shape[1]};
+        vl_thin p = {.rows = a->shape[0],
+                     .depth = a->shape[1],
+                     .last = b->shape[1],
+                     .x = a->data,
+                     .x_rows = x_rows,
+                     .w = b->data,
+                     .w_row = b->strides[0] / (ptrdiff_t)sizeof(float),
+                     .w_column = b->strides[1] / (ptrdiff_t)sizeof(float),
+                     .out = out,
+                     .ld_out = b->shape[1]};
         vl_thin_job job = {f->kernels, &p};
         int members = members_for(f, (int64_t)p.rows * p.depth * p.last);
         if (members == 1)
             multiply_thin(&job, 0, 1);
         else
-            f->parallel(members, multiply_thin, &job);
+            f->parallel(members, multiply_thin, &job, f->heed);
         return;
     }
     if (!packed)
         pack(f->kernels, panels, b);
-    vl_product p = {.rows = a->shape[0], .depth = a->shape[1], .columns = b->shape[1], .x = a->data,
-                    .x_rows = x_rows, .w = panels, .out = out, .ld_out = b->shape[1]};
+    vl_product p = {.rows = a->shape[0],
+                    .depth = a->shape[1],
+                    .columns = b->shape[1],
+                    .x = a->data,
+                    .x_rows = x_rows,
+                    .w = panels,
+                    .out = out,
+                    .ld_out = b->shape[1]};
     run_product(f, &p);
 }
 
@@ -221,9 +201,9 @@ static int multiply_each(vl_frame *f, const vl_instruction *i, const vl_tensor *
     memmove(other.strides, b->strides + b->axes - 2, 16);
     int64_t rows = one.shape[0], depth = one.shape[1], columns = other.shape[1];
     int64_t served = rows; /* by one matrix: what it is packed for */
-    for (int k = batch - 1; k >= 0 && b_step[k] == 0 && served <= VL_THIN_ROWS; k--)
+    for (int k = batch - 1; k >= 0 && b_step[k] == 0 && served <= f->limits->thin_rows; k--)
         served *= sizes[k];
-    int thin = is_thin(served, &other);
+    int thin = is_thin(f, served, &other);
     size_t bytes = thin ? 0 : (panel_bytes(f->kernels, depth, columns) + 63) & ~(size_t)63;
     vl_block *scratch = vl_block_new(f, bytes + (size_t)rows * sizeof(ptrdiff_t));
     vl_tensor *out = vl_new(f, i, 0, VL_F32, axes, shape);
@@ -234,8 +214,7 @@ static int multiply_each(vl_frame *f, const vl_instruction *i, const vl_tensor *
     int64_t at[VL_MOST_AXES] = {0}, products = vl_count(batch, sizes);
     const char *packed = NULL;
     for (int64_t n = 0; n < products; n++) {
-        product_of(f, &one, &other, (float *)out->data + n * rows * columns,
-                   thin ? NULL : (float *)scratch->data,
+        product_of(f, &one, &other, (float *)out->data + n * rows * columns, thin ? NULL : (float *)scratch->data,
                    (ptrdiff_t *)(scratch->data + bytes), packed == other.data);
         packed = other.data;
         for (int k = batch - 1; k >= 0; k--) {
@@ -440,7 +419,7 @@ static int gemm(vl_frame *f, const vl_instruction *i)
             return VL_NO_MEMORY;
         a = copy;
     }
-    int thin = !known && is_thin(shape[0], &b);
+    int thin = !known && is_thin(f, shape[0], &b);
     size_t bytes = known || thin ? 0 : (panel_bytes(f->kernels, depth, columns) + 63) & ~(size_t)63;
     vl_block *scratch = vl_block_new(f, bytes + (size_t)shape[0] * sizeof(ptrdiff_t));
     vl_tensor *out = vl_new(f, i, 0, VL_F32, 2, shape);
@@ -452,9 +431,16 @@ static int gemm(vl_frame *f, const vl_instruction *i)
     ptrdiff_t *x_rows = (ptrdiff_t *)(scratch->data + bytes);
     if (known) {
         row_offsets(x_rows, &a, 1);
-        vl_product p = {.rows = shape[0], .depth = depth, .columns = columns, .relu = (int)i->ints[4] && !with_c,
-                        .x = a.data, .x_rows = x_rows, .w = i->objects[0],
-                        .bias = i->object_count > 1 ? i->objects[1] : NULL, .out = out->data, .ld_out = columns};
+        vl_product p = {.rows = shape[0],
+                        .depth = depth,
+                        .columns = columns,
+                        .relu = (int)i->ints[4] && !with_c,
+                        .x = a.data,
+                        .x_rows = x_rows,
+                        .w = i->objects[0],
+                        .bias = i->object_count > 1 ? i->objects[1] : NULL,
+                        .out = out->data,
+                        .ld_out = columns};
         run_product(f, &p);
     } else
         product_of(f, &a, &b, (float *)out->data, thin ? NULL : (float *)scratch->data, x_rows, 0);

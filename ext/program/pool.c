@@ -1,10 +1,11 @@
 /* MaxPool, AveragePool, and those over everything, channels last. */
 #include "program.h"
 
-enum { VL_POOL_AXES = 3, VL_POOL_THREADED = 1 << 17 /* elements read from which threads pay */ };
+enum { VL_POOL_AXES = 3 };
 
 typedef struct {
     const vl_kernels *kernels;
+    vl_heed *heed;
     const float *x;
     float *out;
     int64_t samples, channels, sample;          /* elements from sample to sample of x */
@@ -40,7 +41,7 @@ static void pool_rows(void *context, int member, int members)
     ptrdiff_t *taps = (ptrdiff_t *)(p->scratch + (size_t)member * scratch_bytes(p)), *x_rows = taps + p->taps;
     ptrdiff_t *out_rows = x_rows + p->steps[2];
     const int64_t rows = p->samples * p->steps[0] * p->steps[1], width = p->steps[2];
-    for (int64_t row = rows * member / members; row < rows * (member + 1) / members; row++) {
+    for (int64_t row = rows * member / members; row < rows * (member + 1) / members && !vl_shall_end(p->heed); row++) {
         int64_t y = row % p->steps[1], z = row / p->steps[1] % p->steps[0], n = row / p->steps[1] / p->steps[0];
         int64_t place[VL_POOL_AXES] = {z, y, 0}, first[VL_POOL_AXES], count[VL_POOL_AXES], counted = 1;
         for (int a = 0; a < 2; a++) {
@@ -75,10 +76,16 @@ static void pool_rows(void *context, int member, int members)
                 x_rows[k - i] = k * p->step[2] * p->strides[2];
                 out_rows[k - i] = k * p->channels;
             }
-            p->kernels->pool(&(vl_pool){
-                .rows = end - i, .taps = t, .channels = p->channels, .x_rows = x_rows, .x_taps = taps,
-                .out_rows = out_rows, .x = x, .out = out,
-                .divisor = p->greatest ? 0 : (double)(counted * (p->count_pads ? own_counted : count[2]))});
+            p->kernels->pool(
+                &(vl_pool){.rows = end - i,
+                           .taps = t,
+                           .channels = p->channels,
+                           .x_rows = x_rows,
+                           .x_taps = taps,
+                           .out_rows = out_rows,
+                           .x = x,
+                           .out = out,
+                           .divisor = p->greatest ? 0 : (double)(counted * (p->count_pads ? own_counted : count[2]))});
         }
     }
 }
@@ -113,11 +120,17 @@ static int pool(vl_frame *f, const vl_instruction *i)
     const int64_t *ints = i->ints, item = sizeof(float);
     const vl_tensor *x = vl_in(f, i, 0);
     const int whole = ints[0] == 0, rank = whole && x ? x->axes - 2 : (int)ints[0];
-    if (!x || x->type != VL_F32 || rank < 1 || rank > VL_POOL_AXES || x->axes != 2 + rank || (uintptr_t)x->data % sizeof(float))
+    if (!x || x->type != VL_F32 || rank < 1 || rank > VL_POOL_AXES || x->axes != 2 + rank ||
+        (uintptr_t)x->data % sizeof(float))
         return VL_DECLINED;
     const int missing = VL_POOL_AXES - rank;
-    vl_pooling p = {.kernels = f->kernels, .samples = x->shape[0], .channels = x->shape[1], .greatest = (int)ints[1],
-                    .count_pads = (int)ints[4], .taps = 1};
+    vl_pooling p = {.kernels = f->kernels,
+                    .heed = f->heed,
+                    .samples = x->shape[0],
+                    .channels = x->shape[1],
+                    .greatest = (int)ints[1],
+                    .count_pads = (int)ints[4],
+                    .taps = 1};
     int64_t shape[VL_MOST_AXES] = {x->shape[0], x->shape[1]};
     int8_t order[VL_MOST_AXES] = {0};
     for (int a = 0; a < VL_POOL_AXES; a++) {
@@ -168,7 +181,7 @@ static int pool(vl_frame *f, const vl_instruction *i)
         vl_copy(f->kernels, &last, x);
     }
     int members = 1;
-    if (f->threads > 1 && count * p.taps >= VL_POOL_THREADED)
+    if (f->threads > 1 && count * p.taps >= f->limits->pool_thread_work)
         members = f->threads;
     out = vl_new_in_order(f, i, 0, VL_F32, 2 + rank, shape, order);
     scratch = vl_block_new(f, (size_t)members * scratch_bytes(&p));
@@ -181,7 +194,7 @@ static int pool(vl_frame *f, const vl_instruction *i)
         for (int a = 0; a < VL_POOL_AXES; a++)
             p.strides[a] = a < missing ? 0 : last.strides[2 + a - missing] / item;
         if (count && members > 1)
-            f->parallel(members, pool_rows, &p);
+            f->parallel(members, pool_rows, &p, f->heed);
         else if (count)
             pool_rows(&p, 0, 1);
         status = VL_DONE;

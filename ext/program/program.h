@@ -16,14 +16,15 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "clock.h"
+#include "heed.h"
+#include "named_limits.h"
 #include "simd/kernels.h"
 #include "simd/micro.h"
 
 enum { VL_MOST_AXES = 8 };
 
-typedef enum {
-    VL_F32, VL_F64, VL_F16, VL_I64, VL_I32, VL_I16, VL_I8, VL_U64, VL_U32, VL_U16, VL_U8, VL_BOOL
-} vl_type;
+typedef enum { VL_F32, VL_F64, VL_F16, VL_I64, VL_I32, VL_I16, VL_I8, VL_U64, VL_U32, VL_U16, VL_U8, VL_BOOL } vl_type;
 
 static inline size_t vl_size_of(int type)
 {
@@ -86,17 +87,16 @@ struct vl_frame {
     vl_tensor *slots;
     const vl_instruction *instructions;
     const vl_kernels *kernels;  /* for float */
+    const vl_limits *limits;
     int threads;                /* that this run may use, the caller among them */
-    void (*parallel)(int threads, void (*task)(void *context, int member, int members), void *context);
+    void (*parallel)(int threads, void (*task)(void *context, int member, int members), void *context, vl_heed *heed);
     int (*python)(vl_frame *f, const vl_instruction *i); /* takes the GIL */
     void *program;              /* the Python object */
     int64_t *nanoseconds;       /* by instruction, where somebody profiles; else NULL */
     int32_t *declined;          /* likewise: how often Python ran in its place */
     /* Told of each instruction when it has run, before its inputs are dropped; else NULL. */
     void (*observe)(vl_frame *f, const vl_instruction *i, int64_t begin, int64_t end, int declined);
-    int (*signals)(vl_frame *f); /* takes the GIL and lets Python see what has been pressed; VL_DONE or VL_FAILED */
-    uint32_t steps;             /* instructions so far, of all runs */
-    int64_t looked;             /* when signals were looked at last, in nanoseconds */
+    vl_heed *heed;              /* of this run, where it may be ended; asked between instructions and in long ones */
     vl_block *free[VL_BLOCK_KINDS];
     vl_block *garbage;          /* blocks of Python objects that nobody uses any more */
     size_t held, live, peak;    /* bytes: of all own blocks, of those in use, the most in use in this run */
@@ -145,15 +145,9 @@ static inline const vl_tensor *vl_in(const vl_frame *f, const vl_instruction *i,
 }
 
 /* Whether the node names its n-th input, whatever its value. */
-static inline int vl_has_in(const vl_instruction *i, int n)
-{
-    return n < i->input_count && i->inputs[n] >= 0;
-}
+static inline int vl_has_in(const vl_instruction *i, int n) { return n < i->input_count && i->inputs[n] >= 0; }
 
-static inline int vl_wants(const vl_instruction *i, int n)
-{
-    return n < i->output_count && i->outputs[n] >= 0;
-}
+static inline int vl_wants(const vl_instruction *i, int n) { return n < i->output_count && i->outputs[n] >= 0; }
 
 /* How many elements; -1 where that does not fit (then decline). */
 static inline int64_t vl_count(int axes, const int64_t *shape)
@@ -197,8 +191,8 @@ vl_tensor *vl_out(vl_frame *f, const vl_instruction *i, int n);
 vl_tensor *vl_new(vl_frame *f, const vl_instruction *i, int n, int type, int axes, const int64_t *shape);
 
 /* The same with the axes in memory in the order given, outermost first. */
-vl_tensor *vl_new_in_order(vl_frame *f, const vl_instruction *i, int n, int type, int axes,
-                           const int64_t *shape, const int8_t *order);
+vl_tensor *vl_new_in_order(vl_frame *f, const vl_instruction *i, int n, int type, int axes, const int64_t *shape,
+                           const int8_t *order);
 
 /* The axes of t from the outermost in memory to the innermost, for vl_new_in_order. */
 void vl_order_of(const vl_tensor *t, int8_t *order);
@@ -239,8 +233,11 @@ static inline int vl_axis(int64_t axis, int axes)
 
 int vl_run(vl_frame *f, vl_range range);
 
-/* Nanoseconds of a clock that never goes back. */
-int64_t vl_now(void);
+/* A task in more pieces than `members` threads run, so that Ctrl-C ends it between two: as many as make none longer than
+ * some milliseconds. `work` is in elements, or in what takes as long. A piece may come out empty. */
+int vl_piece_count(const vl_frame *f, int members, int64_t work);
+void vl_run_pieces(vl_frame *f, int members, int pieces, void (*task)(void *context, int member, int members),
+                   void *context);
 
 typedef struct {
     const char *name;

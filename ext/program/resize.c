@@ -5,7 +5,14 @@
 #include <math.h>
 
 enum { VL_NEAREST, VL_LINEAR };
-enum { VL_ALIGN_CORNERS, VL_ASYMMETRIC, VL_HALF_PIXEL, VL_HALF_PIXEL_SYMMETRIC, VL_PYTORCH_HALF_PIXEL, VL_HALF_PIXEL_NN };
+enum {
+    VL_ALIGN_CORNERS,
+    VL_ASYMMETRIC,
+    VL_HALF_PIXEL,
+    VL_HALF_PIXEL_SYMMETRIC,
+    VL_PYTORCH_HALF_PIXEL,
+    VL_HALF_PIXEL_NN
+};
 enum { VL_CEIL, VL_FLOOR, VL_PREFER_CEIL, VL_PREFER_FLOOR, VL_BY_SCALE }; /* the last one before operator set 11 */
 
 /* Of one output element on an axis: the input's elements, and how much each counts. */
@@ -35,7 +42,7 @@ static float place_of(const vl_resizing *r, int64_t i, int64_t count, int64_t si
 
 static int64_t within(float place, int64_t count)
 {
-    return place < 1 ? 0 : place > (float)(count - 1) ? count - 1 : (int64_t)place;
+    return place<1 ? 0 : place>(float)(count - 1) ? count - 1 : (int64_t)place;
 }
 
 static vl_mixed mixed(const vl_resizing *r, float place, int64_t count, double scale)
@@ -91,8 +98,8 @@ static void along_axis(const vl_resizing *r, const vl_mixed *of, int64_t outer, 
 }
 
 /* The factors of `axes` axes and the sizes that they lead to; 0 where they are not given as lists of so many. */
-static int factors_of(const vl_tensor *scales, const vl_tensor *sizes, const vl_tensor *x, const int64_t *over, int axes,
-                      double *factors, int64_t *extents)
+static int factors_of(const vl_tensor *scales, const vl_tensor *sizes, const vl_tensor *x, const int64_t *over,
+                      int axes, double *factors, int64_t *extents)
 {
     if (scales && scales->axes == 1 && scales->shape[0] > 0) {
         if (scales->type != VL_F32 || scales->shape[0] != axes)
@@ -174,8 +181,7 @@ static int resize(vl_frame *f, const vl_instruction *i)
     }
     vl_block *mixes = vl_block_new(f, (size_t)longest * sizeof(vl_mixed));
     vl_block *between[2] = {vl_block_new(f, (size_t)most * item), vl_block_new(f, (size_t)most * item)};
-    vl_tensor *out = mixes && between[0] && between[1]
-        ? vl_new_in_order(f, i, 0, x.type, rank, shape, order) : NULL;
+    vl_tensor *out = mixes && between[0] && between[1] ? vl_new_in_order(f, i, 0, x.type, rank, shape, order) : NULL;
     if (out) {
         const char *from = x.data;
         vl_mixed *of = (vl_mixed *)mixes->data;

@@ -30,6 +30,28 @@ static inline uint64_t vl_flush_subnormals(void)
 #endif
 }
 
+/* The other way, for what runs in between. */
+static inline uint64_t vl_keep_subnormals(void)
+{
+#if defined(__x86_64__)
+    unsigned mode = _mm_getcsr();
+    _mm_setcsr(mode & ~0x8040u);
+    return mode;
+#elif defined(__aarch64__)
+    uint64_t mode;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(mode));
+    __asm__ volatile("msr fpcr, %0" : : "r"(mode & ~(UINT64_C(1) << 24)));
+    return mode;
+#elif defined(__arm__)
+    uint32_t mode;
+    __asm__ volatile("vmrs %0, fpscr" : "=r"(mode));
+    __asm__ volatile("vmsr fpscr, %0" : : "r"(mode & ~(1u << 24)));
+    return mode;
+#else
+    return 0;
+#endif
+}
+
 static inline void vl_restore_mode(uint64_t mode)
 {
 #if defined(__x86_64__)

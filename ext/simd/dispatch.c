@@ -1,6 +1,6 @@
 #include "dispatch.h"
 
-#include "byte_products.h"
+#include "simd/bytes/byte_products.h"
 
 #include <string.h>
 
@@ -15,10 +15,7 @@ VL_DECLARE(avx512)
 VL_DECLARE(neon)
 
 #if defined(__x86_64__)
-static int has_avx2(void)
-{
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-}
+static int has_avx2(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 static int has_avx512(void)
 {
     return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
@@ -45,23 +42,37 @@ static int has_all(unsigned long wanted)
 #endif
 #endif
 
-const vl_kernels *vl_runnable(int i, int f64)
+#define VL_TABLES(isa) {&vl_table_##isa##_f32, &vl_table_##isa##_f64}
+
+const vl_kernels *vl_runnable(int i, vl_arithmetic arithmetic)
 {
-    const vl_kernels *found[4];
-    int n = 0;
+    static const vl_kernels *const baseline[VL_ARITHMETICS] = VL_TABLES(baseline);
+    const vl_kernels *runnable[4];
+    int count = 0;
 #if defined(__x86_64__)
+    static const vl_kernels *const avx2[VL_ARITHMETICS] = VL_TABLES(avx2);
+    static const vl_kernels *const avx512[VL_ARITHMETICS] = VL_TABLES(avx512);
     if (has_avx512())
-        found[n++] = f64 ? &vl_table_avx512_f64 : &vl_table_avx512_f32;
+        runnable[count++] = avx512[arithmetic];
     if (has_avx2())
-        found[n++] = f64 ? &vl_table_avx2_f64 : &vl_table_avx2_f32;
+        runnable[count++] = avx2[arithmetic];
 #elif defined(__aarch64__)
-    found[n++] = f64 ? &vl_table_neon_f64 : &vl_table_neon_f32;
+    static const vl_kernels *const neon[VL_ARITHMETICS] = VL_TABLES(neon);
+    runnable[count++] = neon[arithmetic];
 #elif defined(__arm__)
-    if (!f64 && has_all(VL_HWCAP_NEON))
-        found[n++] = &vl_table_neon_f32;
+    if (arithmetic == VL_IN_FLOAT32 && has_all(VL_HWCAP_NEON)) /* the unit has no double vectors */
+        runnable[count++] = &vl_table_neon_f32;
 #endif
-    found[n++] = f64 ? &vl_table_baseline_f64 : &vl_table_baseline_f32;
-    return i >= 0 && i < n ? found[i] : NULL;
+    runnable[count++] = baseline[arithmetic];
+    return i >= 0 && i < count ? runnable[i] : NULL;
+}
+
+const vl_cell_kernels *vl_cell_kernels_of(const vl_kernels *kernels, vl_cell cell, vl_storage storage)
+{
+    for (int i = 0; i < kernels->cell_count; i++)
+        if (kernels->cells[i].cell == cell && kernels->cells[i].storage == storage)
+            return &kernels->cells[i];
+    return NULL;
 }
 
 int vl_has_way(const vl_kernels *kernels, int way)
@@ -84,15 +95,17 @@ const char *vl_cpu_features(void)
     static char names[128];
     names[0] = 0;
 #if defined(__x86_64__)
-#define VL_NAME(feature)                    \
-    if (__builtin_cpu_supports(feature))    \
+#define VL_NAME(feature)                                                                                               \
+    if (__builtin_cpu_supports(feature))                                                                               \
         strcat(names, " " feature);
+    /* clang-format off */
     VL_NAME("sse2") VL_NAME("avx") VL_NAME("avx2") VL_NAME("fma")
     VL_NAME("avx512f") VL_NAME("avx512bw") VL_NAME("avx512dq") VL_NAME("avx512vl")
     VL_NAME("avx512vnni")
 #if VL_HAVE_AVX_VNNI
     VL_NAME("avxvnni")
 #endif
+/* clang-format on */
 #elif defined(__aarch64__) || defined(__arm__)
 #ifdef __aarch64__
     strcat(names, " neon");
@@ -110,5 +123,7 @@ const char *vl_cpu_features(void)
         strcat(names, " armv8");
 #endif
 #endif
-    return names[0] ? names + 1 : "none";
+                    return names[0]
+        ? names + 1
+        : "none";
 }

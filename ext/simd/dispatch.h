@@ -4,8 +4,11 @@
 
 #include "kernels.h"
 
-/* The i-th table for the element type that this CPU can run, or NULL past the last. */
-const vl_kernels *vl_runnable(int i, int f64);
+/* The i-th table of an arithmetic that this CPU can run, or NULL past the last. */
+const vl_kernels *vl_runnable(int i, vl_arithmetic arithmetic);
+
+/* How a cell runs on weights of a storage, by the table of an instruction set and an arithmetic; NULL where it cannot. */
+const vl_cell_kernels *vl_cell_kernels_of(const vl_kernels *kernels, vl_cell cell, vl_storage storage);
 
 /* Whether this CPU can multiply integers in a way of kernels.h, by float's table. */
 int vl_has_way(const vl_kernels *kernels, int way);

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vledge.errors import FormatError
-from vledge.formats import load_weights, read_checkpoint, save_weights
+from vledge.formats import load_weights, read_checkpoint, safetensors_file, save_weights
 
 DTYPES = [
     *("float32", "float64", "float16", "bool", "uint8", "int8"),
@@ -43,6 +43,14 @@ def test_round_trip(dtype: str, shape: tuple[int, ...], tmp_path: Path) -> None:
         assert weights[name].shape == expected.shape
         np.testing.assert_array_equal(weights[name], expected)
     assert safetensors.numpy.load_file(path).keys() == given.keys()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_file_is_the_librarys(dtype: str, tmp_path: Path) -> None:
+    weights = {n: np.ones((2, size), dtype) for n, size in (("b", 3), ('ä\n"', 0), ("a", 7))}
+    metadata = {"a key": 'a "text" with ü'}
+    safetensors_file.write(tmp_path / "w", weights, metadata)
+    assert (tmp_path / "w").read_bytes() == safetensors.numpy.save(weights, metadata)
 
 
 def test_any_mapping_and_path_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -293,7 +301,7 @@ def test_what_cannot_be_saved_leaves_the_old_file(
     assert os.listdir(tmp_path) == ["model.safetensors"]
 
 
-@pytest.mark.parametrize("step", ["save_file", "fsync", "replace"])
+@pytest.mark.parametrize("step", ["_header", "fsync", "replace"])
 def test_interrupted_save_leaves_the_old_file(
     step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -303,8 +311,7 @@ def test_interrupted_save_leaves_the_old_file(
     def fail(*arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
-    target = safetensors.numpy if step == "save_file" else os
-    monkeypatch.setattr(target, step, fail)
+    monkeypatch.setattr(safetensors_file if step == "_header" else os, step, fail)
     with pytest.raises(OSError, match="No space left"):
         save_weights(path, {"new": np.ones(3)})
     monkeypatch.undo()

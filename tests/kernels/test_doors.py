@@ -13,7 +13,8 @@ import pytest
 from vledge._ext import isa, packing, weights
 from vledge._ext.convolution import Convolution
 from vledge._ext.product import Product
-from vledge._ext.recurrent import Stepper, run, run_padded
+from vledge._ext.recurrent import run, run_padded
+from vledge._ext.stack import Stepper
 from vledge._ext.streaming import StreamingStack
 from vledge._ext.weights import Direction
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from tests import reference
 from vledge._ext import isa
-from vledge._ext.recurrent import Stepper, run, run_padded
+from vledge._ext.recurrent import run, run_padded
+from vledge._ext.stack import Stepper
 from vledge._ext.weights import FUNCTIONS, Direction
 
 CELLS = list(reference.GATES)

@@ -171,3 +171,20 @@ def test_memory_grows_by_the_weights_and_no_more(format, tmp_path):
         measured.append((sum(array.nbytes for array in weights.values()), peak(path)))
     (small, least), (large, most) = measured
     assert most - least < 1.1 * (large - small)
+
+
+def test_a_small_file_may_be_cut_short_while_its_arrays_are_used(tmp_path):
+    """In a process of its own: of a mapped file it would be the end of it."""
+    script = """
+import os, sys
+import numpy as np, vledge
+path = sys.argv[1]
+given = np.arange(2**17 - 100, dtype=np.float64)
+vledge.save_weights(path, {"w": given})
+assert 1_000_000 < os.path.getsize(path) <= 2**20
+weights = vledge.load_weights(path)
+os.truncate(path, 100)
+np.testing.assert_array_equal(weights["w"], given)
+"""
+    command = [sys.executable, "-c", script, str(tmp_path / "small")]
+    assert subprocess.run(command, timeout=100).returncode == 0

@@ -1,6 +1,27 @@
 from libc.stdint cimport int64_t
 
+cimport numpy as cnp
+
 cdef extern from "simd/kernels.h" nogil:
+    enum:
+        VL_GROUP
+        VL_TERMS
+    ctypedef enum vl_storage:
+        VL_STORED_FLOAT32
+        VL_STORED_FLOAT64
+    ctypedef enum vl_arithmetic:
+        VL_IN_FLOAT32
+        VL_IN_FLOAT64
+    ctypedef enum vl_cell:
+        VL_LSTM
+        VL_GRU
+        VL_GRU_RESET_BEFORE
+        VL_RNN_TANH
+        VL_RNN_RELU
+        VL_RNN
+        VL_INDRNN_TANH
+        VL_INDRNN_RELU
+
     ctypedef struct vl_nonlinearity:
         int function
         double alpha, beta
@@ -79,24 +100,40 @@ cdef extern from "simd/kernels.h" nogil:
         const void *constant
         const int64_t *micro
 
+    ctypedef struct vl_cell_kernels:
+        vl_cell cell
+        vl_storage storage
+        void (*product)(const vl_product *) noexcept nogil
+        void (*step)(const vl_step *) noexcept nogil
+        void (*candidate)(const vl_step *) noexcept nogil
+        void (*independent)(const vl_independent *) noexcept nogil
+
     ctypedef struct vl_kernels:
         const char *isa
+        vl_arithmetic arithmetic
         int lanes
         int max_rows
         void (*product)(const vl_product *) noexcept nogil
         void (*transpose)(ptrdiff_t, ptrdiff_t, const void *, ptrdiff_t, void *, ptrdiff_t) noexcept nogil
-        void (*lstm)(const vl_step *) noexcept nogil
-        void (*gru)(const vl_step *) noexcept nogil
-        void (*gru_gates)(const vl_step *) noexcept nogil
-        void (*gru_candidate)(const vl_step *) noexcept nogil
-        void (*rnn_tanh)(const vl_step *) noexcept nogil
-        void (*rnn_relu)(const vl_step *) noexcept nogil
-        void (*indrnn_tanh)(const vl_independent *) noexcept nogil
-        void (*indrnn_relu)(const vl_independent *) noexcept nogil
+        const vl_cell_kernels *cells
+        int cell_count
         void (*exp)(ptrdiff_t, const void *, void *) noexcept nogil
         void (*tanh)(ptrdiff_t, const void *, void *) noexcept nogil
         void (*sigmoid)(ptrdiff_t, const void *, void *) noexcept nogil
         void (*chain)(const vl_chain *) noexcept nogil
 
 
-cdef const vl_kernels *kernels_for(bint f64) except NULL
+# The arithmetic of arrays of a NumPy type, which is float32 or float64, and back.
+cdef inline vl_arithmetic arithmetic_of(int number) noexcept nogil:
+    return VL_IN_FLOAT64 if number == cnp.NPY_FLOAT64 else VL_IN_FLOAT32
+
+
+cdef inline int number_of(vl_arithmetic arithmetic) noexcept nogil:
+    return cnp.NPY_FLOAT64 if arithmetic == VL_IN_FLOAT64 else cnp.NPY_FLOAT32
+
+
+# Of the selected instruction set.
+cdef const vl_kernels *kernels_for(vl_arithmetic arithmetic) except NULL
+
+# How a cell runs on weights of a storage, in an arithmetic, by the selected instruction set; NULL where it cannot.
+cdef const vl_cell_kernels *cell_kernels_for(vl_cell cell, vl_storage storage, vl_arithmetic arithmetic) except? NULL

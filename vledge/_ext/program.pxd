@@ -1,6 +1,7 @@
 from libc.stdint cimport int8_t, int32_t, int64_t
 
 from vledge._ext.isa cimport vl_kernels
+from vledge._ext.recurrent cimport vl_heed, vl_limits
 
 cdef extern from "program/program.h" nogil:
     enum: VL_MOST_AXES
@@ -44,10 +45,12 @@ cdef extern from "program/program.h" nogil:
         vl_tensor *slots
         const vl_instruction *instructions
         const vl_kernels *kernels
+        const vl_limits *limits
         int threads
-        void (*parallel)(int threads, void (*task)(void *, int, int) noexcept nogil, void *context) noexcept nogil
+        void (*parallel)(int threads, void (*task)(void *, int, int) noexcept nogil, void *context,
+                         vl_heed *heed) noexcept nogil
         int (*python)(vl_frame *f, const vl_instruction *i) noexcept
-        int (*signals)(vl_frame *f) noexcept
+        vl_heed *heed
         void *program
         int64_t *nanoseconds
         int32_t *declined
@@ -77,5 +80,5 @@ cdef extern from "program/program.h" nogil:
     void vl_copy(const vl_kernels *kernels, const vl_tensor *to, const vl_tensor *from_)
     const vl_tensor *vl_contiguous(vl_frame *f, const vl_tensor *t, vl_tensor *copy)
     int vl_run(vl_frame *f, vl_range range)
-    int64_t vl_now()
+    int64_t vl_nanoseconds()
     vl_handler *vl_handler_named(const char *name)

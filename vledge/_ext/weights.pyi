@@ -1,15 +1,23 @@
+from collections.abc import Callable
+from typing import NamedTuple
+
 import numpy as np
 
 GATES: dict[str, int]
-FUNCTIONS: dict[str, int]
 
-def aligned_copy(array: np.ndarray) -> np.ndarray: ...
-def to_vectors(matrix: np.ndarray, gates: int, lanes: int) -> np.ndarray: ...
-def vector_count(gates: int, hidden_size: int, lanes: int) -> int: ...
+class Storage(NamedTuple):
+    number: int
+    itemsize: int
+    pack: Callable[[np.ndarray, int, int, int], np.ndarray]
+    unpack: Callable[[np.ndarray, int, int, int, int, int], np.ndarray]
+
+STORAGES: dict[str, Storage]
+FUNCTIONS: dict[str, int]
 
 class Direction:
     cell: str
     dtype: np.dtype
+    storage: str
     input_size: int
     hidden_size: int
     proj_size: int
@@ -25,6 +33,7 @@ class Direction:
         weight_hr: np.ndarray | None = None,
         reverse: bool = False,
         activations: tuple[tuple[str, float, float], ...] | None = None,
+        storage: str | None = None,
     ) -> None: ...
     @property
     def address(self) -> int: ...

@@ -10,6 +10,7 @@ import os
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from functools import partial
 
 import numpy as np
@@ -17,6 +18,7 @@ import numpy as np
 from vledge.cli.recurrent_layer import add_layer_argument, load_layer
 from vledge.cli.table import rows
 from vledge.lengths import last_output, run_many
+from vledge.machine.atomic_file import writing
 from vledge.progress import Bar
 
 Source = tuple[str, Callable[[], np.ndarray]]
@@ -73,8 +75,13 @@ def run(arguments: argparse.Namespace) -> int:
     )
     steps = 0
     start = time.perf_counter()
-    archive = zipfile.ZipFile(arguments.output, "w") if arguments.output else None
-    try:
+    with ExitStack() as held:
+        held.callback(bar.close)
+        archive = None
+        if arguments.output:
+            archive = held.enter_context(
+                zipfile.ZipFile(held.enter_context(writing(arguments.output)), "w")
+            )
         for place, output, _ in results:
             steps += len(output)
             if archive is not None:
@@ -83,12 +90,8 @@ def run(arguments: argparse.Namespace) -> int:
                     (output,) = last_output(
                         [output], bidirectional=len(sizes) == 2, forward_size=sizes[0]
                     )
-                with archive.open(names[place] + ".npy", "w", force_zip64=True) as file:
-                    np.lib.format.write_array(file, output, allow_pickle=False)
-    finally:
-        bar.close()
-        if archive is not None:
-            archive.close()
+                with archive.open(names[place] + ".npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, output, allow_pickle=False)
     seconds = time.perf_counter() - start
     print(
         rows(

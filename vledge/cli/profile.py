@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from vledge.cli.graph_file import check_graph_file
 from vledge.cli.one_run import add_one_run_arguments, one_run
 from vledge.cli.table import rows, size
+from vledge.errors import import_failure
+from vledge.machine.atomic_file import write_text
 from vledge.machine.threads import get_num_threads
 
 if TYPE_CHECKING:
@@ -74,8 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
         ways["onnxruntime"] = lambda: peer.run(None, feed)
     whole = _medians(ways, arguments.runs)
     if arguments.trace:
-        with open(arguments.trace, "w", encoding="utf-8") as file:
-            json.dump(found.trace(), file)
+        write_text(arguments.trace, json.dumps(found.trace()))
     memory = session.memory()
     if arguments.json:
         report = {
@@ -114,8 +115,8 @@ def _onnxruntime(path: str) -> tuple[Any, str]:
             return None, "it does not read vledge's own files"
     try:
         import onnxruntime
-    except ImportError:
-        return None, "not installed"
+    except ImportError as error:
+        return None, str(import_failure(error, "onnxruntime", "not installed"))
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = get_num_threads(), 1
     options.log_severity_level = 4

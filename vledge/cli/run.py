@@ -17,6 +17,7 @@ from vledge.cli.recurrent_layer import add_layer_argument
 from vledge.cli.table import rows
 from vledge.formats import holds_graph
 from vledge.graph.session import NodeArg
+from vledge.machine.atomic_file import writing
 from vledge.model.definition import Model
 
 EXAMPLES = """\
@@ -86,7 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
             lines.append((name, _kept(array, target), "", "", target))
             continue
         if target:
-            with open(target, "wb") as file:
+            with writing(target) as file:
                 np.save(file, array, allow_pickle=False)
         shape = "x".join(map(str, array.shape)) or "scalar"
         lines.append((name, shape, array.dtype, _range(array), target))
@@ -123,7 +124,7 @@ def _kept(arrays: list[np.ndarray] | None, target: str) -> str:
             raise ValueError(f"--output {target}: this optional output is absent")
         return "absent"
     if target:
-        with open(target, "wb") as file:
+        with writing(target) as file:
             np.savez(file, *arrays, allow_pickle=False)
     return f"sequence of {len(arrays)}"
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import textwrap
-from pathlib import Path
 
 import numpy as np
 
 from vledge.cli.given_inputs import add_input_arguments, live_reference
 from vledge.cli.table import rows
+from vledge.machine.atomic_file import write_text
 from vledge.progress import Bar
 from vledge.validation.reference.bundle import Reference, versions
 from vledge.validation.reference.compare import Comparison
@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.html:
         from vledge.validation.report.html import html
 
-        Path(arguments.html).write_text(html(report), encoding="utf-8")
+        write_text(arguments.html, html(report))
     if arguments.json:
         print(json.dumps(report.as_json(), indent=1))
     else:

@@ -1,14 +1,14 @@
-"""safetensors, read and written: arrays are views of the file, and the library writes it.
+"""safetensors, read and written: arrays are views of the file, and are written without a copy.
 
 The header is checked here, no less strictly than by the library, which takes 0.9 MB of memory. Its
-NumPy reader also copies every tensor and knows no bfloat16.
+NumPy reader also copies every tensor and knows no bfloat16; its writer goes by a file of its own,
+which a killed process leaves behind.
 Source: https://huggingface.co/docs/safetensors, "Format"; ``Metadata`` in its tensor.rs.
 """
 
 import json
 import math
 import os
-import stat
 import sys
 from collections.abc import Mapping
 from typing import Final, NamedTuple
@@ -20,6 +20,7 @@ from vledge.formats.checkpoint import Checkpoint
 from vledge.formats.file_name import check_name
 from vledge.formats.source import Source
 from vledge.formats.tensor_view import MAX_DIMENSIONS, checked_name, item_size, tensor_view
+from vledge.machine.atomic_file import writing
 
 __all__ = ["METADATA", "read", "read_all", "write"]
 
@@ -42,6 +43,7 @@ _DTYPES: Final = {
     "U64": "uint64",
     "U8": "uint8",
 }
+_NAMES: Final = {name: dtype for dtype, name in _DTYPES.items()}
 _OTHER_BITS: Final = {  # what an element takes of the types that NumPy does not have
     "F4": 4,
     "F6_E2M3": 6,
@@ -177,38 +179,35 @@ def write(
     ValueError for a name that promises another format.
     """
     check_name(path)
-    import threading  # 0.15 MB that who reads does not need
-
-    import safetensors
-    import safetensors.numpy
-
     if not isinstance(weights, Mapping):
         raise TypeError(f"weights is a {type(weights).__name__}, expected a dict of arrays by name")
     arrays = {name: _writable(name, array) for name, array in weights.items()}
     if not arrays:
         raise ValueError("there are no weights to save")
-    target = os.path.realpath(os.fspath(path))  # a link stays one
-    folder, name = os.path.split(target)
-    scratch = os.path.join(folder, f".{name}.{os.getpid()}-{threading.get_ident()}.tmp")
-    descriptor = os.open(scratch, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
-    mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
-    os.close(descriptor)
-    try:
-        try:
-            safetensors.numpy.save_file(arrays, scratch, dict(metadata) if metadata else None)
-        except safetensors.SafetensorError as error:
-            raise OSError(f"{target}: could not be written: {error}") from error
-        os.chmod(scratch, mode)  # the library gives its files to the owner alone
-        _flush(scratch)
-        os.replace(scratch, target)
-    except BaseException:
-        os.unlink(scratch)
-        raise
-    _flush(folder)
+    # wide elements first, so that each tensor begins at a multiple of its element's size
+    order = sorted(arrays, key=lambda name: (-arrays[name].itemsize, name))
+    with writing(path) as file:
+        file.write(_header({name: arrays[name] for name in order}, metadata))
+        for name in order:
+            file.write(arrays[name].reshape(-1).view(np.uint8))
+
+
+def _header(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None) -> bytes:
+    """Its length and the header, which ends at a multiple of 8 bytes."""
+    fields: dict[str, object] = {METADATA: dict(metadata)} if metadata else {}
+    begin = 0
+    for name, array in arrays.items():
+        offsets = [begin, begin + array.nbytes]
+        dtype = _NAMES[array.dtype.name]
+        fields[name] = {"dtype": dtype, "shape": list(array.shape), "data_offsets": offsets}
+        begin = offsets[1]
+    text = json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
 
 
 def _writable(name: str, array: np.ndarray) -> np.ndarray:
-    """The array as the library wants it: C-ordered, little-endian, of a dtype that is read back."""
+    """The array as the file holds it: C-ordered, little-endian, of a dtype that is read back."""
     if not isinstance(name, str):
         raise TypeError(f"the name of a weight must be a string, got {name!r}")
     if name == METADATA:
@@ -218,12 +217,3 @@ def _writable(name: str, array: np.ndarray) -> np.ndarray:
     if array.dtype.name not in _DTYPES.values() or array.dtype.kind == "c":
         raise TypeError(f"weight {name!r} is of dtype {array.dtype}, which safetensors cannot hold")
     return array.astype(array.dtype.newbyteorder("<"), order="C", copy=False)
-
-
-def _flush(path: str) -> None:
-    """Have a file or a folder on the disk before anything else happens."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from vledge.errors import FormatError
-from vledge.machine.mapped_file import MappedFile
+from vledge.machine.mapped_file import MappedFile, contents
 
 if TYPE_CHECKING:
     from vledge.formats.zip_archive import ZipArchive
@@ -32,7 +32,7 @@ _LEGACY_STARTS: Final = (
 
 
 class Source(NamedTuple):
-    """The bytes of a file, mapped rather than read; ``archive`` when they are a zip archive."""
+    """The bytes of a file, mapped if it is large; ``archive`` when they are a zip archive."""
 
     path: str
     data: bytes | MappedFile
@@ -122,13 +122,10 @@ def file_of(path: str | os.PathLike[str]) -> str:
 
 
 def open_source(path: str | os.PathLike[str]) -> Source:
-    """Map a file into memory; OSError as ``open`` raises it where that is not possible."""
+    """Map a file into memory, or read a small one; OSError as ``open`` raises it."""
     name = os.fspath(path)
-    data: bytes | MappedFile = b""
     with open(name, "rb") as file:
-        if os.fstat(file.fileno()).st_size:
-            data = MappedFile(file.fileno())
-    return Source(name, data)
+        return Source(name, contents(file.fileno()))
 
 
 def identified(source: Source) -> tuple[Source, str]:

@@ -116,6 +116,13 @@ class IOBinding:
         self._outs: list[np.ndarray | None] = [None] * len(self._places)
         self._results: list[Any] = []
 
+    def __copy__(self) -> IOBinding:
+        """Other bindings to the same arrays: what is bound anew is bound in one of them."""
+        other = IOBinding(self._session)
+        other._inputs, other._bound = dict(self._inputs), list(self._bound)
+        other._outs, other._results = list(self._outs), list(self._results)
+        return other
+
     # ---- inputs
 
     def bind_cpu_input(self, name: str, arr_on_cpu: Any) -> None:

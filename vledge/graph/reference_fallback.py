@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from vledge.errors import MissingDependencyError, UnsupportedError
+from vledge.errors import UnsupportedError, import_failure
 from vledge.model.definition import Node, Opaque
 
 __all__ = ["reference_function"]
@@ -21,10 +21,12 @@ def reference_function(node: Node, opset: int) -> Callable[..., list[Any]]:
     try:
         from onnx import TensorProto, ValueInfoProto, helper, numpy_helper
         from onnx.reference import ReferenceEvaluator
-    except ImportError:
-        raise MissingDependencyError(
-            'fallback="reference" needs the onnx package: pip install vledge[onnx]'
-        ) from None
+    except ImportError as error:
+        raise import_failure(
+            error,
+            "onnx",
+            'fallback="reference" needs the onnx package: pip install vledge[onnx]',
+        ) from error
     _check_attributes(node)
     _check_types(node, opset)
     attributes = {

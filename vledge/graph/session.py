@@ -142,6 +142,24 @@ class InferenceSession(OnnxruntimeHabits):
     def __repr__(self) -> str:
         return shown_session(self._where, self.get_inputs(), self.get_outputs())
 
+    # ---- copies
+
+    def __copy__(self) -> InferenceSession:
+        """Another session that shares all that runs do not change, the weights above all."""
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        other._lock, other._overriding = threading.Lock(), dict(self._overriding)
+        return other
+
+    def __deepcopy__(self, memo: object) -> InferenceSession:
+        return self.__copy__()
+
+    def __reduce__(self) -> str:
+        raise TypeError(
+            "an InferenceSession is not pickled: open its model where it is needed, by "
+            "InferenceSession(path)"
+        )
+
     # ---- what the model says
 
     def get_inputs(self) -> list[NodeArg]:

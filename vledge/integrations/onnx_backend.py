@@ -13,16 +13,18 @@ from typing import Any
 
 import numpy as np
 
-from vledge.errors import MissingDependencyError, UnsupportedError
+from vledge.errors import UnsupportedError, import_failure
 from vledge.graph.session import InferenceSession
 
 try:
     from onnx import ModelProto, helper
     from onnx.backend.base import Backend, BackendRep, Device, DeviceType
-except ImportError:
-    raise MissingDependencyError(
-        "vledge.integrations.onnx_backend needs the onnx package: pip install vledge[onnx]"
-    ) from None
+except ImportError as error:
+    raise import_failure(
+        error,
+        "onnx",
+        "vledge.integrations.onnx_backend needs the onnx package: pip install vledge[onnx]",
+    ) from error
 
 __all__ = [
     "VledgeBackend",

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from vledge._version import __version__
-from vledge.errors import MissingDependencyError, UnsupportedError, VledgeError
+from vledge.errors import UnsupportedError, VledgeError, import_failure
 from vledge.formats import vledge_model
 from vledge.formats.file_name import check_name
 from vledge.formats.onnx import model as onnx_model
@@ -36,7 +36,7 @@ try:
     import torch
     from torch.nn.utils import rnn as packing
 except ImportError as error:
-    raise MissingDependencyError("vledge.export needs torch: pip install torch") from error
+    raise import_failure(error, "torch", "vledge.export needs torch: pip install torch") from error
 
 from vledge.integrations.torch_bare import bare
 from vledge.integrations.torch_layers import add_layers, layer_values
@@ -248,7 +248,7 @@ def _converted(flat: Flat, case: Sized, axes: dict[str, Axes], dynamic_lengths: 
                 dynamo=False,
             )
     except ImportError as error:
-        raise MissingDependencyError("vledge.export needs onnx: pip install onnx") from error
+        raise import_failure(error, "onnx", "vledge.export needs onnx: pip install onnx") from error
     except Exception as error:
         # the exporter has no common class for what it refuses
         told = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

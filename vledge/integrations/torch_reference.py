@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from vledge.errors import MissingDependencyError
+from vledge.errors import import_failure
 from vledge.validation.reference.bundle import Reference
 from vledge.validation.reference.prints import prints_of
 from vledge.validation.running.model_file import layer_model, layer_weights, only_layer
@@ -28,7 +28,9 @@ def recorded_layer(
 
         from vledge.integrations.torch import recorded
     except ImportError as error:
-        raise MissingDependencyError("this reference needs torch: pip install torch") from error
+        raise import_failure(
+            error, "torch", "this reference needs torch: pip install torch"
+        ) from error
     sequences, steps = SIZES
     generator = torch.Generator().manual_seed(seed)
     module = getattr(torch.nn, layer.kind)(

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any, Final
 
-from vledge.errors import MissingDependencyError
+from vledge.errors import import_failure
 from vledge.machine import projection
 
 __all__ = ["describe", "gemm", "load", "module_file"]
@@ -70,19 +70,22 @@ def load(ways: tuple[Callable[[], ModuleType], ...] = (from_file, from_package))
     module = sys.modules.get(NAME)
     way = "already imported"
     if module is None:
+        failed = ImportError(f"no {NAME}")
         for attempt in ways:
             try:
                 module = attempt()
-            except ImportError:
+            except ImportError as error:
+                failed = error
                 continue
             way = attempt.__name__.replace("_", " ")
             break
     if module is None:
-        raise MissingDependencyError(
+        raise import_failure(
+            failed,
+            "scipy",
             "scipy's BLAS is wanted (VLEDGE_PROJECTION=blas) but scipy is not installed; run: "
             "pip install scipy",
-            name="scipy",
-        )
+        ) from failed
     _addresses.update({name: _address(module, name) for name in ("sgemm", "dgemm")})
     _one_thread(str(module.__file__))
     _loaded_from = way

@@ -14,11 +14,28 @@ import numpy as np
 
 from vledge.errors import FormatError
 
-__all__ = ["MappedFile", "in_memory", "release"]
+__all__ = ["MappedFile", "contents", "in_memory", "release"]
+
+# A file up to this size is read: mapping it and touching its pages takes as long, and whoever cuts
+# it short afterwards cannot take the bytes away.
+READ_BYTES = 1 << 20
+
+
+def contents(descriptor: int) -> bytes | MappedFile:
+    """All of an open file: read where it is small, else mapped."""
+    if os.fstat(descriptor).st_size > READ_BYTES:
+        return MappedFile(descriptor)
+    with open(os.dup(descriptor), "rb") as file:
+        file.seek(0)
+        return file.read(READ_BYTES)
 
 
 class MappedFile(mmap.mmap):
-    """All of a file that is not empty, mapped to be read."""
+    """All of a file that is not empty, mapped to be read.
+
+    A file that is cut short while it is mapped takes its pages along: whoever then touches one of
+    them is ended by the system (SIGBUS), and nothing here can prevent that.
+    """
 
     descriptor: int
     address: int

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from vledge.errors import MissingDependencyError
+from vledge.errors import import_failure
+from vledge.machine.atomic_file import writing
 from vledge.planning.ranking import Plan
 
 __all__ = ["draw", "draw_shape"]
@@ -23,17 +25,18 @@ def draw(plan: Plan, path: str | os.PathLike[str]) -> None:
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
-    except ImportError:
-        raise MissingDependencyError(
-            "a picture of a plan needs matplotlib: pip install vledge[plot]"
-        ) from None
+    except ImportError as error:
+        raise import_failure(
+            error, "matplotlib", "a picture of a plan needs matplotlib: pip install vledge[plot]"
+        ) from error
     figure = Figure(figsize=(12, 3.6), layout="constrained")
     FigureCanvasAgg(figure)
     histogram, shape, times = figure.subplots(1, 3)
     _histogram(histogram, plan)
     draw_shape(shape, plan)
     _times(times, plan)
-    figure.savefig(path, dpi=120)
+    with writing(path) as file:
+        figure.savefig(file, format=Path(path).suffix[1:] or None, dpi=120)
 
 
 def _histogram(axis: Any, plan: Plan) -> None:

@@ -8,13 +8,13 @@ import os
 import platform
 import re
 import sys
-import tempfile
 import warnings
 from functools import cache
 from pathlib import Path
 
 from vledge._ext import isa
 from vledge._version import __version__
+from vledge.machine.atomic_file import write_text
 from vledge.planning.costs import Costs
 from vledge.planning.defaults import DEFAULT
 
@@ -53,14 +53,7 @@ def save(measured: Costs) -> Path:
     path = cache_path()
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"key": _key(), "costs": measured.as_dict()}, indent=1)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    write_text(path, text)
     _read.cache_clear()
     return path
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from vledge._ext import recurrent as kernels
+from vledge._ext import stack as compiled_stack
 from vledge._ext.weights import Direction
 from vledge.array_like import contiguous
 from vledge.packing import PackedSequence, by_length
@@ -41,7 +42,7 @@ class Stack:
 
     def __init__(self, layers: Sequence[Sequence[Direction]]) -> None:
         self.layers = [list(directions) for directions in layers]
-        compiled = kernels.Stack(self.layers)
+        compiled = compiled_stack.Stack(self.layers)
         first = self.layers[0][0]
         self.cell = CELLS[first.cell]
         bidirectional = len(self.layers[0]) == 2
@@ -62,7 +63,7 @@ class Stack:
         self.step: Callable[..., Any] = (
             partial(no_step, self.cell.kind.name)
             if bidirectional
-            else kernels.Stepper(self.directions).step
+            else compiled_stack.Stepper(self.directions).step
         )
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -156,6 +156,25 @@ class Stream:
                 raise ValueError(f"there is no row {row}: the stream has {self.batch}")
         return checked
 
+    # ---- copies
+
+    def __copy__(self) -> Stream:
+        """Another stream of the model, whose weights both read, at a copy of the state."""
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        other._use(self._machine.with_rows(self.batch))
+        other.state = self.state
+        return other
+
+    def __deepcopy__(self, memo: object) -> Stream:
+        return self.__copy__()
+
+    def __reduce__(self) -> str:
+        raise TypeError(
+            f"a {type(self).__name__} is not pickled, for its model is others', too: pickle "
+            "stream.state, or save(path) it, and go on with a stream of the model where that is"
+        )
+
     # ---- files
 
     def save(self, path: str | os.PathLike[str]) -> None:

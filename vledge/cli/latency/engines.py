@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from vledge.errors import MissingDependencyError, UnsupportedError
+from vledge.errors import UnsupportedError, import_failure
 from vledge.integrations.onnx_layers import layer_model
 from vledge.nn.recurrent import RNN, RecurrentBase
 
@@ -36,8 +36,8 @@ def onnxruntime_step(layer: RecurrentBase, x: np.ndarray) -> Step:
     buffers in turn."""
     try:
         import onnxruntime
-    except ImportError:
-        raise MissingDependencyError("pip install onnxruntime onnx") from None
+    except ImportError as error:
+        raise import_failure(error, "onnxruntime", "pip install onnxruntime onnx") from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(
@@ -82,8 +82,8 @@ def torch_step(layer: RecurrentBase, x: np.ndarray) -> Step:
     """torch's own layer, traced, on a sequence of one step."""
     try:
         import torch
-    except ImportError:
-        raise MissingDependencyError("pip install torch") from None
+    except ImportError as error:
+        raise import_failure(error, "torch", "pip install torch") from error
     _require_torchs(layer)
     kind = type(layer).__name__
     options = {"nonlinearity": layer.nonlinearity} if isinstance(layer, RNN) else {}

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 
-from vledge.errors import MissingDependencyError
+from vledge.errors import import_failure
+from vledge.machine.atomic_file import writing
 
 __all__ = ["draw"]
 
@@ -18,10 +20,10 @@ def draw(
     """One panel for each condition: ``{condition: {engine: nanoseconds}}``; needs matplotlib."""
     try:
         from matplotlib.figure import Figure
-    except ImportError:
-        raise MissingDependencyError(
-            "--histogram needs matplotlib: pip install vledge[plot]"
-        ) from None
+    except ImportError as error:
+        raise import_failure(
+            error, "matplotlib", "--histogram needs matplotlib: pip install vledge[plot]"
+        ) from error
     figure = Figure(figsize=(9, 2.6 * len(times) + 0.6), layout="constrained")
     panels = figure.subplots(len(times), sharex=True, squeeze=False)[:, 0]
     every = np.concatenate([t for engines in times.values() for t in engines.values()]) / 1000
@@ -34,4 +36,5 @@ def draw(
     panels[0].legend()
     panels[-1].set_xlabel("microseconds a step")
     figure.suptitle(title)
-    figure.savefig(path, dpi=110)
+    with writing(path) as file:
+        figure.savefig(file, format=Path(path).suffix[1:] or None, dpi=110)

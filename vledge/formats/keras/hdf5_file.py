@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import numpy as np
 
-from vledge.errors import FormatError, MissingDependencyError
+from vledge.errors import FormatError, import_failure
 from vledge.formats.keras.hdf5_text import texts_of
 from vledge.formats.tensor_view import DTYPES, checked_name, tensor_view
 
@@ -79,10 +79,10 @@ def read_hdf5(content: memoryview) -> Hdf5Content:
 def _opened(content: memoryview) -> Iterator[h5py.File]:
     try:
         import h5py
-    except ImportError:
-        raise MissingDependencyError(
-            "reading HDF5 files (Keras) needs h5py: pip install vledge[keras]"
-        ) from None
+    except ImportError as error:
+        raise import_failure(
+            error, "h5py", "reading HDF5 files (Keras) needs h5py: pip install vledge[keras]"
+        ) from error
     try:
         with h5py.File(_Window(content), "r") as file:
             yield file

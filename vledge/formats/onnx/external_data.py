@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 
 from vledge.errors import FormatError
-from vledge.machine.mapped_file import MappedFile
+from vledge.machine.mapped_file import contents
 
 __all__ = ["ExternalFiles"]
 
@@ -80,12 +80,9 @@ class ExternalFiles:
                 f"its data are in {location!r}, which cannot be opened: {error.strerror}"
             ) from None
         try:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise FormatError(f"its data are in {location!r}, which is not a regular file")
-            if status.st_size == 0:
-                return memoryview(b"")
-            return memoryview(MappedFile(descriptor))
+            return memoryview(contents(descriptor))
         finally:
             os.close(descriptor)
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from vledge.errors import FormatError, MissingDependencyError, UnsupportedError
+from vledge.errors import FormatError, UnsupportedError, import_failure
 from vledge.formats.onnx.external_data import ExternalFiles
 from vledge.formats.onnx.tensors import array_of
 from vledge.model.check import MAX_DEPTH, check_graph
@@ -86,11 +86,13 @@ def read_proto(proto: Any, folder: str | None = None) -> Model:
 def _onnx() -> Any:
     try:
         import onnx
-    except ImportError:
-        raise MissingDependencyError(
+    except ImportError as error:
+        raise import_failure(
+            error,
+            "onnx",
             "reading ONNX files needs the onnx package: pip install vledge[onnx]. A file made by "
-            "`vledge convert` needs none."
-        ) from None
+            "`vledge convert` needs none.",
+        ) from error
     return onnx
 
 

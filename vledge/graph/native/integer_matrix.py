@@ -1,4 +1,4 @@
-"""A constant matrix of bytes as the integer products of ``ext/simd/integer.h`` read it."""
+"""A constant matrix of bytes as the integer products of ``ext/simd/bytes/integer.h`` read it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from vledge._ext import isa
-from vledge._ext.weights import aligned_copy, to_vectors
+from vledge._ext.layout import aligned_copy, to_vectors
 
 __all__ = ["IntegerMatrix"]
 

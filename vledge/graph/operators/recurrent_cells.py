@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vledge._ext.recurrent import Stepper
+from vledge._ext.stack import Stepper
 from vledge._ext.weights import Direction
 from vledge.errors import FormatError
 from vledge.graph.registry import Context, prepared_operator

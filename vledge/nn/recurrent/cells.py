@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from vledge._ext.recurrent import Stepper
+from vledge._ext.stack import Stepper
 from vledge._ext.weights import Direction
 from vledge.array_like import array_of, contiguous, wrong_dtype
 from vledge.nn.dtype import float_dtype, require_cpu

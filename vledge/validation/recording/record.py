@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from vledge._version import __version__
-from vledge.errors import MissingDependencyError, UnsupportedError, VledgeError
+from vledge.errors import UnsupportedError, VledgeError, import_failure
 from vledge.graph.plan import Plan
 from vledge.graph.read import read_model
 from vledge.graph.values import check_tensors_only
@@ -152,7 +152,7 @@ def _module(name: str) -> Any:
     try:
         return import_module(name)
     except ImportError as error:
-        raise MissingDependencyError(f"recording needs {name}: pip install {name}") from error
+        raise import_failure(error, name, f"recording needs {name}: pip install {name}") from error
 
 
 def _add_values(model: Model, reference: Reference, session: Any) -> None:

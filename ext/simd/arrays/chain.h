@@ -1,0 +1,335 @@
+/* Element-wise chains: a list of micro-operations run block by block, so that what passes between them stays in the
+ * nearest cache. float only.
+ *
+ * A block is rows x columns elements in a row, at most VL_CHAIN_BLOCK. Every place that a micro-operation reads or
+ * writes is an address of that many elements, whole vectors of them: an operand's or result's own memory where the block
+ * lies there without gaps, else a buffer that is filled before or written out after. One that is the same for the whole
+ * block has one vector and a step of 0, and what is made of such alone is computed once.
+ *
+ * A vector costs an operation two or three loads and a store, about a cycle; a call some 3 ns.
+ */
+#if VL_F64
+#define vl_kernel_chain NULL
+#else
+
+enum { VL_CHAIN_BLOCK = 512 };
+
+typedef struct {
+    const real *at;
+    ptrdiff_t step; /* L, or 0: one vector for all */
+} vl_source;
+
+typedef void vl_micro_function(ptrdiff_t n, real *to, const vl_source *s);
+
+#define VL_MICRO_1(name, unroll, expression)                                                                           \
+    static __attribute__((noinline)) void vl_micro_##name(ptrdiff_t n, real *to, const vl_source *s)                   \
+    {                                                                                                                  \
+        const real *p = s[0].at;                                                                                       \
+        const ptrdiff_t sp = s[0].step;                                                                                \
+        _Pragma(unroll) for (ptrdiff_t i = 0; i < n; i += L, p += sp)                                                  \
+        {                                                                                                              \
+            vec x = vl_load(p);                                                                                        \
+            vl_store(to + i, (vec)(expression));                                                                       \
+        }                                                                                                              \
+    }
+#define VL_MICRO_2(name, unroll, expression)                                                                           \
+    static __attribute__((noinline)) void vl_micro_##name(ptrdiff_t n, real *to, const vl_source *s)                   \
+    {                                                                                                                  \
+        const real *p = s[0].at, *q = s[1].at;                                                                         \
+        const ptrdiff_t sp = s[0].step, sq = s[1].step;                                                                \
+        _Pragma(unroll) for (ptrdiff_t i = 0; i < n; i += L, p += sp, q += sq)                                         \
+        {                                                                                                              \
+            vec x = vl_load(p), y = vl_load(q);                                                                        \
+            vl_store(to + i, (vec)(expression));                                                                       \
+        }                                                                                                              \
+    }
+#define VL_MICRO_3(name, unroll, expression)                                                                           \
+    static __attribute__((noinline)) void vl_micro_##name(ptrdiff_t n, real *to, const vl_source *s)                   \
+    {                                                                                                                  \
+        const real *p = s[0].at, *q = s[1].at, *r = s[2].at;                                                           \
+        const ptrdiff_t sp = s[0].step, sq = s[1].step, sr = s[2].step;                                                \
+        _Pragma(unroll) for (ptrdiff_t i = 0; i < n; i += L, p += sp, q += sq, r += sr)                                \
+        {                                                                                                              \
+            vec x = vl_load(p), y = vl_load(q), z = vl_load(r);                                                        \
+            vl_store(to + i, (vec)(expression));                                                                       \
+        }                                                                                                              \
+    }
+#define VL_ONCE "GCC unroll 1"
+#define VL_TWICE "GCC unroll 2"
+
+VL_MICRO_1(copy, VL_TWICE, x)
+VL_MICRO_1(negative, VL_TWICE, -x)
+VL_MICRO_1(abs, VL_TWICE, vl_abs(x))
+VL_MICRO_1(sign, VL_ONCE, vl_sign(x))
+VL_MICRO_1(square, VL_TWICE, x *x)
+VL_MICRO_1(reciprocal, VL_ONCE, 1 / x)
+VL_MICRO_1(floor, VL_ONCE, vl_floor(x))
+VL_MICRO_1(ceil, VL_ONCE, vl_ceil(x))
+VL_MICRO_1(round, VL_ONCE, vl_round(x))
+VL_MICRO_1(exp, VL_ONCE, vl_exp(x))
+VL_MICRO_1(expm1, VL_ONCE, vl_expm1(x))
+VL_MICRO_1(log, VL_ONCE, vl_log(x))
+VL_MICRO_1(tanh, VL_ONCE, vl_tanh(x))
+VL_MICRO_1(sigmoid, VL_ONCE, vl_sigmoid(x))
+VL_MICRO_1(erf, VL_ONCE, vl_erf(x))
+VL_MICRO_1(softplus, VL_ONCE, vl_softplus(x))
+VL_MICRO_1(gelu, VL_ONCE, vl_gelu(x))
+VL_MICRO_1(gelu_by_tanh, VL_ONCE, vl_gelu_by_tanh(x))
+VL_MICRO_1(hard_swish, VL_ONCE, x *VL_MIN(VL_SPLAT(1), VL_MAX(VL_SPLAT(0), x * 0x1.555556p-3f + 0.5f)))
+VL_MICRO_1(silu, VL_ONCE, x / (1 + vl_exp_negated(x)))
+VL_MICRO_2(add, VL_TWICE, x + y)
+VL_MICRO_2(subtract, VL_TWICE, x - y)
+VL_MICRO_2(multiply, VL_TWICE, x *y)
+VL_MICRO_2(divide, VL_ONCE, x / y)
+VL_MICRO_2(maximum, VL_ONCE, vl_maximum(x, y))
+VL_MICRO_2(minimum, VL_ONCE, vl_minimum(x, y))
+VL_MICRO_2(at_least, VL_TWICE, VL_MAX(y, x))
+VL_MICRO_2(at_most, VL_TWICE, VL_MIN(y, x))
+VL_MICRO_2(leaky, VL_TWICE, VL_IF_LESS(x, VL_SPLAT(0), x *y, x))
+VL_MICRO_2(elu, VL_ONCE, VL_IF_LESS(x, VL_SPLAT(0), vl_expm1(x) * y, x))
+VL_MICRO_3(multiply_add, VL_TWICE, x *y + z)
+VL_MICRO_3(fused_multiply_add, VL_TWICE, VL_FMA(x, y, z))
+VL_MICRO_3(clip, VL_TWICE, VL_MIN(z, VL_MAX(y, x)))
+VL_MICRO_3(hard_sigmoid, VL_ONCE, VL_MIN(VL_SPLAT(1), VL_MAX(VL_SPLAT(0), x *y + z)))
+VL_MICRO_2(less, VL_ONCE, x < y)
+VL_MICRO_2(less_equal, VL_ONCE, x <= y)
+VL_MICRO_2(equal, VL_ONCE, x == y)
+VL_MICRO_1(is_nan, VL_ONCE, x != x)
+VL_MICRO_2(both, VL_ONCE, (veci)x &(veci)y)
+VL_MICRO_2(either, VL_ONCE, (veci)x | (veci)y)
+VL_MICRO_2(differ, VL_ONCE, (veci)x ^ (veci)y)
+VL_MICRO_1(not, VL_ONCE, ~(veci)x)
+VL_MICRO_3(where, VL_ONCE, vl_select((veci)x, y, z))
+
+/* The compiler knows the vectors' square root only from plain loops. */
+static __attribute__((noinline)) void vl_micro_sqrt(ptrdiff_t n, real *to, const vl_source *s)
+{
+    const real *p = s[0].at;
+    for (ptrdiff_t i = 0; i < n; i += L, p += s[0].step) {
+        real lanes[L] __attribute__((aligned(VL_BYTES)));
+        vl_store(lanes, vl_load(p));
+#pragma GCC unroll 16
+        for (int lane = 0; lane < L; lane++)
+            lanes[lane] = __builtin_sqrtf(lanes[lane]);
+        vl_store(to + i, vl_load(lanes));
+    }
+}
+
+/* Whether any lane's bits are set. */
+VL_INLINE int vl_any(veci mask)
+{
+    uint64_t words[VL_BYTES / 8], any = 0;
+    memcpy(words, &mask, sizeof words);
+#pragma GCC unroll 8
+    for (int k = 0; k < VL_BYTES / 8; k++)
+        any |= words[k];
+    return any != 0;
+}
+
+/* Bases that are not positive, subnormals and what is not finite are libm's. */
+static __attribute__((noinline)) void vl_micro_power(ptrdiff_t n, real *to, const vl_source *s)
+{
+    const real *p = s[0].at, *q = s[1].at;
+    const vec least = VL_SPLAT(0x1p-126f), most = VL_SPLAT(0x1.fffffep127f);
+    for (ptrdiff_t i = 0; i < n; i += L, p += s[0].step, q += s[1].step) {
+        vec x = vl_load(p), y = vl_load(q);
+        veci usual = (x >= least) & (x <= most) & (vl_abs(y) <= most);
+        vec result = vl_power_of_positive(vl_select(usual, x, VL_SPLAT(1)), vl_select(usual, y, VL_SPLAT(1)));
+        if (__builtin_expect(vl_any(~usual), 0))
+            for (int lane = 0; lane < L; lane++)
+                if (!usual[lane])
+                    result[lane] = powf(x[lane], y[lane]);
+        vl_store(to + i, result);
+    }
+}
+
+VL_INLINE void vl_sines(ptrdiff_t n, real *to, const vl_source *s, int quarter)
+{
+    const real *p = s[0].at;
+    for (ptrdiff_t i = 0; i < n; i += L, p += s[0].step) {
+        vec x = vl_load(p), result = vl_sine(x, quarter);
+        veci large = ~(vl_abs(x) <= VL_LARGEST_ANGLE);
+        if (__builtin_expect(vl_any(large), 0))
+            for (int lane = 0; lane < L; lane++)
+                if (large[lane])
+                    result[lane] = quarter ? cosf(x[lane]) : sinf(x[lane]);
+        vl_store(to + i, result);
+    }
+}
+static __attribute__((noinline)) void vl_micro_sin(ptrdiff_t n, real *to, const vl_source *s) { vl_sines(n, to, s, 0); }
+static __attribute__((noinline)) void vl_micro_cos(ptrdiff_t n, real *to, const vl_source *s) { vl_sines(n, to, s, 1); }
+
+static vl_micro_function *const vl_micro_of[VL_MICRO_COUNT] = {
+#define VL_MICRO_ENTRY(name, sources) vl_micro_##name,
+    VL_MICROS(VL_MICRO_ENTRY)
+#undef VL_MICRO_ENTRY
+};
+static const uint8_t vl_micro_sources[VL_MICRO_COUNT] = {
+#define VL_MICRO_SOURCES(name, sources) sources,
+    VL_MICROS(VL_MICRO_SOURCES)
+#undef VL_MICRO_SOURCES
+};
+
+/* rows x columns elements of an array one after another into a buffer */
+static void vl_chain_fill(real *to, const vl_chain_array *a, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t column,
+                          ptrdiff_t columns)
+{
+    vl_store(to + rows * columns / L * L, VL_SPLAT(0)); /* a tail has no garbage behind it */
+    for (ptrdiff_t r = 0; r < rows; r++, to += columns) {
+        ptrdiff_t first = (row + r) * a->row + column * a->column;
+        if (a->mask) {
+            const uint8_t *from = (const uint8_t *)a->data + first;
+            vl_lane *mask = (vl_lane *)to;
+            if (a->column == 1)
+                for (ptrdiff_t c = 0; c < columns; c++)
+                    mask[c] = -(vl_int)(from[c] != 0);
+            else
+                for (ptrdiff_t c = 0; c < columns; c++)
+                    mask[c] = -(vl_int)(from[c * a->column] != 0);
+            continue;
+        }
+        const real *from = (const real *)a->data + first;
+        if (a->column == 1) {
+            ptrdiff_t c = 0;
+            for (; c + L <= columns; c += L)
+                vl_store(to + c, vl_load(from + c));
+            for (; c < columns; c++)
+                to[c] = from[c];
+        } else if (a->column == 0) /* whole vectors: the next row begins where this one ends */
+            for (ptrdiff_t c = 0; c < columns; c += L)
+                vl_store(to + c, VL_SPLAT(*from));
+        else
+            for (ptrdiff_t c = 0; c < columns; c++)
+                to[c] = from[c * a->column];
+    }
+}
+
+static void vl_chain_write(const real *from, const vl_chain_array *a, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t column,
+                           ptrdiff_t columns)
+{
+    for (ptrdiff_t r = 0; r < rows; r++, from += columns) {
+        ptrdiff_t first = (row + r) * a->row + column * a->column;
+        if (a->mask) {
+            uint8_t *to = (uint8_t *)a->data + first;
+            const vl_lane *mask = (const vl_lane *)from;
+            for (ptrdiff_t c = 0; c < columns; c++)
+                to[c * a->column] = (uint8_t)(mask[c] & 1);
+            continue;
+        }
+        real *to = (real *)a->data + first;
+        if (a->column == 1) {
+            ptrdiff_t c = 0;
+            for (; c + L <= columns; c += L)
+                vl_store(to + c, vl_load(from + c));
+            for (; c < columns; c++)
+                to[c] = from[c];
+        } else
+            for (ptrdiff_t c = 0; c < columns; c++)
+                to[c * a->column] = from[c];
+    }
+}
+
+/* Rows of a block: as many as fit, a number that makes whole vectors of them if there is one. */
+VL_INLINE ptrdiff_t vl_chain_rows(ptrdiff_t rows, ptrdiff_t columns)
+{
+    if (columns >= VL_CHAIN_BLOCK)
+        return 1;
+    ptrdiff_t most = VL_CHAIN_BLOCK / columns, whole = L;
+    for (ptrdiff_t c = columns; whole > 1 && c % 2 == 0; c /= 2)
+        whole /= 2;
+    if (most > rows)
+        return rows;
+    return most >= whole ? most / whole * whole : most;
+}
+
+static void vl_kernel_chain(const vl_chain *c)
+{
+    /* a little more than the buffers need: filling and copying work in whole vectors */
+    real memory[VL_CHAIN_BUFFERS][VL_CHAIN_BLOCK + L] __attribute__((aligned(VL_BYTES)));
+    real vectors[VL_CHAIN_PLACES][L] __attribute__((aligned(VL_BYTES)));
+    vl_source places[VL_CHAIN_PLACES];
+    real *buffers[VL_CHAIN_ARRAYS]; /* of operands and results */
+    ptrdiff_t rows = c->rows, columns = c->columns;
+    const int operands = c->operands, constants = c->constants, results = c->results;
+    if (rows <= 0 || columns <= 0)
+        return;
+
+    int flat = 1; /* rows that follow one another everywhere are one */
+    for (int k = 0; k < operands + results; k++)
+        flat &= c->arrays[k].row == c->arrays[k].column * columns;
+    if (flat) {
+        columns *= rows;
+        rows = 1;
+    }
+    const ptrdiff_t tall = vl_chain_rows(rows, columns);
+    const ptrdiff_t wide = columns < VL_CHAIN_BLOCK ? columns : VL_CHAIN_BLOCK;
+
+    int used = 0;
+    for (int k = 0; k < operands + results; k++)
+        buffers[k] = memory[used++];
+    for (int k = 0; k < constants; k++) {
+        vl_store(vectors[operands + k], VL_SPLAT(((const real *)c->constant)[k]));
+        places[operands + k] = (vl_source){vectors[operands + k], 0};
+    }
+    const int first_result = operands + constants, first_scratch = first_result + results;
+
+    for (ptrdiff_t row = 0, height; row < rows; row += height) {
+        height = rows - row < tall ? rows - row : tall;
+        for (ptrdiff_t column = 0, width; column < columns; column += width) {
+            width = columns - column < wide ? columns - column : wide;
+            const ptrdiff_t n = height * width;
+            const int whole = n % L == 0, first = row == 0 && column == 0;
+            for (int k = 0; k < operands; k++) {
+                const vl_chain_array *a = &c->arrays[k];
+                ptrdiff_t at = row * a->row + column * a->column;
+                if (a->column == 0 && (height == 1 || a->row == 0)) {
+                    if (first || a->row) {
+                        real value;
+                        if (a->mask)
+                            *(vl_lane *)&value = -(vl_int)(((const uint8_t *)a->data)[at] != 0);
+                        else
+                            value = ((const real *)a->data)[at];
+                        vl_store(vectors[k], VL_SPLAT(value));
+                    }
+                    places[k] = (vl_source){vectors[k], 0};
+                } else if (whole && !a->mask && a->column == 1 && (height == 1 || a->row == width))
+                    places[k] = (vl_source){(const real *)a->data + at, L};
+                else {
+                    if (first || a->row || columns > wide)
+                        vl_chain_fill(buffers[k], a, row, height, column, width);
+                    places[k] = (vl_source){buffers[k], L};
+                }
+            }
+            int written = 0; /* results that lie in buffers */
+            for (int k = 0; k < results; k++) {
+                const vl_chain_array *a = &c->arrays[operands + k];
+                int direct = whole && !a->mask && a->column == 1 && (height == 1 || a->row == width);
+                written |= !direct;
+                places[first_result + k] =
+                    (vl_source){direct ? (const real *)a->data + row * a->row + column : buffers[operands + k], L};
+            }
+            for (int m = 0; m < c->micros; m++) {
+                const int64_t micro = c->micro[m];
+                const int kind = micro & 0xff, to = micro >> 8 & 0xff;
+                const vl_source s[3] = {places[micro >> 16 & 0xff], places[micro >> 24 & 0xff],
+                                        places[micro >> 32 & 0xff]};
+                ptrdiff_t steps = s[0].step;
+                for (int k = 1; k < vl_micro_sources[kind]; k++)
+                    steps |= s[k].step;
+                ptrdiff_t length = n;
+                if (to >= first_scratch) { /* not where a single vector lies: it may be read meanwhile */
+                    places[to] =
+                        steps ? (vl_source){memory[used + to - first_scratch], L} : (vl_source){vectors[to], 0};
+                    length = steps ? n : L;
+                }
+                vl_micro_of[kind](length, (real *)places[to].at, s);
+            }
+            if (written)
+                for (int k = 0; k < results; k++)
+                    if (places[first_result + k].at == buffers[operands + k])
+                        vl_chain_write(buffers[operands + k], &c->arrays[operands + k], row, height, column, width);
+        }
+    }
+}
+
+#endif

@@ -1,0 +1,17 @@
+/* Integer products by x86's instructions for bytes, beside the tables of the vectors' width. */
+#ifndef VLEDGE_BYTE_PRODUCTS_H
+#define VLEDGE_BYTE_PRODUCTS_H
+
+#include "simd/kernels.h"
+
+/* The VEX-coded form for CPUs without AVX-512 is younger than some compilers. */
+#if defined(__x86_64__) && (defined(__clang__) ? __clang_major__ >= 12 : __GNUC__ >= 11)
+#define VL_HAVE_AVX_VNNI 1
+#endif
+
+void vl_integers_avx512vnni(const vl_byte_product *p);
+void vl_integers_avxvnni(const vl_byte_product *p);
+void vl_integers_avx512bytes(const vl_byte_product *p);
+void vl_integers_avx2bytes(const vl_byte_product *p);
+
+#endif

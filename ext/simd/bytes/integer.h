@@ -1,0 +1,189 @@
+/* Products of bytes with packed weights, in int32: kernels.h's vl_byte_product. float's table only.
+ *
+ * A tile is rows x a group of up to four vectors; its sums stay in registers for the whole depth. Integers have no
+ * rounding, so their order is free, and a single row has several sums for each vector, as many as hide the latency.
+ *
+ * By pairs: a lane holds four bytes of a column, k to k + 3. As 16-bit numbers they are the even ones, and, shifted,
+ * the odd ones; so are x's. Both are unsigned: a pair of products is below 2 * 255 * 255, and nothing saturates.
+ * By dots: the instruction multiplies x's unsigned bytes by signed ones and adds all four to the lane. It does not
+ * saturate either (the one that does is vpdpbusds). By bytes: the same from two instructions, where the weights are such
+ * that the first of them does not saturate.
+ */
+#if !VL_F64
+
+typedef int32_t vl_lanes __attribute__((vector_size(VL_BYTES), aligned(4), may_alias));
+
+#ifdef VL_DOT
+typedef veci vl_fours;
+enum { VL_INTEGER_SETS = VL_DOT_SETS };
+VL_INLINE vl_fours vl_fours_of(veci bytes) { return bytes; }
+VL_INLINE veci vl_add_products(veci sum, vl_fours x, vl_fours w) { return VL_DOT(sum, x, w); }
+#define VL_INTEGER_NAME VL_DOT_NAME
+#else
+typedef struct {
+    veci even, odd;
+} vl_fours;
+enum { VL_INTEGER_SETS = 1 };
+typedef uint16_t vl_halves __attribute__((vector_size(VL_BYTES), may_alias));
+
+VL_INLINE vl_fours vl_fours_of(veci bytes) { return (vl_fours){bytes & 0x00ff00ff, (veci)((vl_halves)bytes >> 8)}; }
+
+/* sum += the products of pairs of 16-bit numbers below 256 */
+#if defined(__x86_64__)
+#if VL_BYTES == 64
+#define VL_PAIRS(a, b) ((veci)_mm512_madd_epi16((__m512i)(a), (__m512i)(b)))
+#elif VL_BYTES == 32
+#define VL_PAIRS(a, b) ((veci)_mm256_madd_epi16((__m256i)(a), (__m256i)(b)))
+#else
+#define VL_PAIRS(a, b) ((veci)_mm_madd_epi16((__m128i)(a), (__m128i)(b)))
+#endif
+VL_INLINE veci vl_add_pairs(veci sum, veci a, veci b) { return sum + VL_PAIRS(a, b); }
+#elif defined(VL_NEON)
+VL_INLINE veci vl_add_pairs(veci sum, veci a, veci b)
+{
+    return (veci)vpadalq_u16((uint32x4_t)sum, vmulq_u16((uint16x8_t)a, (uint16x8_t)b));
+}
+#else
+VL_INLINE veci vl_add_pairs(veci sum, veci a, veci b)
+{
+    typedef uint32_t whole __attribute__((vector_size(VL_BYTES), may_alias));
+    whole products = (whole)((vl_halves)a * (vl_halves)b);
+    return sum + (veci)(products & 0xffff) + (veci)(products >> 16);
+}
+#endif
+VL_INLINE veci vl_add_products(veci sum, vl_fours x, vl_fours w)
+{
+    return vl_add_pairs(vl_add_pairs(sum, x.even, w.even), x.odd, w.odd);
+}
+#define VL_INTEGER_NAME vl_kernel_integers
+#endif
+
+/* Rows of a tile: sums of four vectors, x's four bytes of each row, and the weights of one vector in registers. */
+enum {
+#if VL_BYTES == 64
+    VL_INTEGER_ROWS = VL_INTEGER_SETS == 2 ? 6 : 4,
+#elif defined(__aarch64__)
+    VL_INTEGER_ROWS = 4,
+#else
+    VL_INTEGER_ROWS = VL_INTEGER_SETS == 2 ? 3 : 2,
+#endif
+    VL_INTEGER_MOST = 6
+};
+
+VL_INLINE veci vl_four_bytes(const uint8_t *x)
+{
+    int32_t bytes;
+    __builtin_memcpy(&bytes, x, 4);
+    return (veci){0} + bytes;
+}
+
+VL_INLINE void vl_integer_result(const vl_byte_product *p, ptrdiff_t row, ptrdiff_t vector, veci total)
+{
+    const ptrdiff_t first = vector * L, left = p->columns - first;
+    total -= p->x_zeros[row] * *(const vl_lanes *)(p->sums + first);
+    if (p->zeros)
+        total -= p->x_sums[row] * *(const vl_lanes *)(p->zeros + first);
+    float *out = (float *)p->out + row * p->ld_out + first;
+    vec result = (vec)total;
+    if (p->scales) {
+        result = __builtin_convertvector(total, vec) * (p->x_scale * vl_load(p->scales + first));
+        if (p->bias)
+            result += vl_load(p->bias + first);
+        if (p->add)
+            result += vl_load_first(p->add + row * p->ld_add + first, left < L ? left : L);
+    }
+    vl_store_first(out, result, left < L ? left : L);
+}
+
+VL_INLINE void vl_integer_tile(const int sets, const int rows, const int vectors, const vl_byte_product *p,
+                               ptrdiff_t row, ptrdiff_t vector)
+{
+    veci sums[VL_INTEGER_MOST][4];
+    const uint8_t *x[VL_INTEGER_MOST], *w = p->w + (p->starts ? p->starts[vector / 4] : vector * L * 4 * p->quads);
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++)
+        x[r] = p->x + p->x_rows[row + r];
+#pragma GCC unroll 16
+    for (int r = 0; r < sets * rows; r++)
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; v++)
+            sums[r][v] = (veci){0};
+    ptrdiff_t quad = 0;
+    for (; quad + sets <= p->quads; quad += sets)
+#pragma GCC unroll 4
+        for (int set = 0; set < sets; set++, w += vectors * VL_BYTES) {
+            vl_fours fours[VL_INTEGER_MOST];
+#pragma GCC unroll 8
+            for (int r = 0; r < rows; r++)
+                fours[r] = vl_fours_of(vl_four_bytes(x[r] + 4 * (quad + set)));
+#pragma GCC unroll 4
+            for (int v = 0; v < vectors; v++) {
+                vl_fours own = vl_fours_of(*(const vl_lanes *)(w + v * VL_BYTES));
+#pragma GCC unroll 8
+                for (int r = 0; r < rows; r++)
+                    sums[set * rows + r][v] = vl_add_products(sums[set * rows + r][v], fours[r], own);
+            }
+        }
+    const int32_t *extra = p->extras, *last = extra;
+    if (p->starts) {
+        extra += p->extra_starts[vector / 4];
+        last += p->extra_starts[vector / 4 + 1];
+    }
+    for (; quad < p->quads || extra < last; quad++, w += vectors * VL_BYTES) {
+        ptrdiff_t four = quad < p->quads ? quad : *extra++;
+#pragma GCC unroll 8
+        for (int r = 0; r < rows; r++) {
+            vl_fours own = vl_fours_of(vl_four_bytes(x[r] + 4 * four));
+#pragma GCC unroll 4
+            for (int v = 0; v < vectors; v++)
+                sums[r][v] = vl_add_products(sums[r][v], own, vl_fours_of(*(const vl_lanes *)(w + v * VL_BYTES)));
+        }
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; v++) {
+            veci total = sums[r][v];
+#pragma GCC unroll 4
+            for (int set = 1; set < sets; set++)
+                total += sums[set * rows + r][v];
+            vl_integer_result(p, row + r, vector + v, total);
+        }
+}
+
+VL_INLINE void vl_integer_group(const int vectors, const vl_byte_product *p, ptrdiff_t vector)
+{
+    ptrdiff_t row = 0;
+    for (; row + VL_INTEGER_ROWS <= p->rows; row += VL_INTEGER_ROWS)
+        vl_integer_tile(1, VL_INTEGER_ROWS, vectors, p, row, vector);
+    if (VL_INTEGER_ROWS > 3 && row + 3 <= p->rows) {
+        vl_integer_tile(1, 3, vectors, p, row, vector);
+        row += 3;
+    }
+    if (VL_INTEGER_ROWS > 2 && row + 2 <= p->rows) {
+        vl_integer_tile(1, 2, vectors, p, row, vector);
+        row += 2;
+    }
+    for (; row < p->rows; row++)
+        vl_integer_tile(VL_INTEGER_SETS, 1, vectors, p, row, vector);
+}
+
+#ifndef VL_DOT
+static
+#endif
+    void VL_INTEGER_NAME(const vl_byte_product *p)
+{
+    const ptrdiff_t groups = (p->last - p->first + 3) / 4;
+    for (ptrdiff_t i = 0; i < groups; i++) {
+        ptrdiff_t vector = p->first + 4 * (p->turned ? groups - 1 - i : i);
+        ptrdiff_t width = p->vectors - vector;
+        switch (width < 4 ? width : 4) {
+        case 1: vl_integer_group(1, p, vector); break;
+        case 2: vl_integer_group(2, p, vector); break;
+        case 3: vl_integer_group(3, p, vector); break;
+        default: vl_integer_group(4, p, vector); break;
+        }
+    }
+}
+
+#endif

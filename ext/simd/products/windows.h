@@ -1,0 +1,122 @@
+/* Windows that slide over channels-last memory, times packed weights: convolution without a matrix of its windows.
+ *
+ * A window of a channels-last array is a few segments of memory (for each of its rows kernel width * channels
+ * elements, where it is not dilated), at the same distances for every place of the window. So a pixel of the output
+ * is a row of a tile, and the loop over k goes from segment to segment, with nothing copied. Bound by FMA as tile.h's.
+ *
+ * A tile of one vector is higher than a product's: its sums are all that hide the FMA's latency.
+ */
+enum { VL_SLIDING_ROWS = VL_MOST_ROWS * 3 / 2, VL_SLIDING_BLOCK = VL_BLOCK_TILES * VL_SLIDING_ROWS };
+#define VL_TALLEST_SLIDING(vectors) ((vectors) == 1 ? VL_TALLEST(1) * 3 / 2 : VL_TALLEST(vectors))
+
+VL_INLINE void vl_slide(int rows, int vectors, real *out, ptrdiff_t ld_out, vl_start start, const real *const *x,
+                        const real *w, const vl_segment *s, const vl_segment *end)
+{
+    vec sum[VL_SLIDING_ROWS][VL_MOST_VECTORS];
+#pragma GCC unroll 32
+    for (int i = 0; i < rows * vectors; i++)
+        sum[i / vectors][i % vectors] = VL_SPLAT(0);
+    for (; s < end; s++)
+        w = vl_add_terms(rows, vectors, sum, x, w, s->offset, s->offset + s->length, 0);
+#pragma GCC unroll 32
+    for (int i = 0; i < rows * vectors; i++) {
+        int r = i / vectors, v = i % vectors;
+        vl_store(out + r * ld_out + v * L, vl_load(vl_from(&start, r, v, vectors)) + sum[r][v]);
+    }
+}
+
+typedef void vl_slide_function(real *out, ptrdiff_t ld_out, const vl_start *start, const real *const *x, const real *w,
+                               const vl_segment *s, const vl_segment *end);
+#define VL_SLIDE(rows, vectors)                                                                                        \
+    static __attribute__((noinline)) void vl_slide_##rows##x##vectors(                                                 \
+        real *out, ptrdiff_t ld_out, const vl_start *start, const real *const *x, const real *w, const vl_segment *s,  \
+        const vl_segment *end)                                                                                         \
+    {                                                                                                                  \
+        if (rows <= VL_TALLEST_SLIDING(vectors))                                                                       \
+            vl_slide(rows, vectors, out, ld_out, *start, x, w, s, end);                                                \
+    }
+/* clang-format off */
+#define VL_SLIDES_OF(vectors)                                                                     \
+    VL_SLIDE(1, vectors) VL_SLIDE(2, vectors) VL_SLIDE(3, vectors) VL_SLIDE(4, vectors)           \
+    VL_SLIDE(5, vectors) VL_SLIDE(6, vectors) VL_SLIDE(7, vectors) VL_SLIDE(8, vectors)
+VL_SLIDES_OF(1)
+VL_SLIDE(9, 1) VL_SLIDE(10, 1) VL_SLIDE(11, 1) VL_SLIDE(12, 1)
+VL_SLIDES_OF(2)
+VL_SLIDES_OF(3)
+VL_SLIDES_OF(4)
+/* clang-format on */
+#define VL_SLIDE_ROW(v)                                                                                                \
+    vl_slide_1x##v, vl_slide_2x##v, vl_slide_3x##v, vl_slide_4x##v, vl_slide_5x##v, vl_slide_6x##v, vl_slide_7x##v,    \
+        vl_slide_8x##v
+    static vl_slide_function *const vl_slide_of[VL_MOST_VECTORS][VL_SLIDING_ROWS] = {
+        {VL_SLIDE_ROW(1), vl_slide_9x1, vl_slide_10x1, vl_slide_11x1, vl_slide_12x1},
+        {VL_SLIDE_ROW(2)},
+        {VL_SLIDE_ROW(3)},
+        {VL_SLIDE_ROW(4)}};
+
+/* ---- the kernel ------------------------------------------------------------------------------------- */
+
+VL_INLINE ptrdiff_t vl_sliding_rows(ptrdiff_t rows_left, int vectors)
+{
+    ptrdiff_t rows = 0;
+    for (int tile = 0; tile < VL_BLOCK_TILES && rows < rows_left; tile++)
+        rows += vl_next_height(rows_left - rows, VL_TALLEST_SLIDING(vectors));
+    return rows;
+}
+
+/* A block of rows against one group of vectors: all tiles pass by a part of the weights before the next part. */
+static void vl_slide_block(const vl_windows *p, ptrdiff_t rows, int vectors, real *out, ptrdiff_t ld_out,
+                           const real *const *x, const real *w, const real *bias)
+{
+    vl_start start = {bias ? bias : vl_zeros, 0, NULL};
+    if (p->part_count == 0)
+        for (ptrdiff_t r = 0; r < rows; r++)
+            for (int v = 0; v < vectors; v++)
+                vl_store(out + r * ld_out + v * L, vl_load(start.rows + v * L));
+    for (ptrdiff_t part = 0; part < p->part_count; part++) {
+        const vl_segment *first = p->segments + p->parts[part], *end = p->segments + p->parts[part + 1];
+        for (ptrdiff_t row = 0, height; row < rows; row += height) {
+            vl_start own = start;
+            own.rows += row * start.ld;
+            height = vl_next_height(rows - row, VL_TALLEST_SLIDING(vectors));
+            vl_slide_of[vectors - 1][height - 1](out + row * ld_out, ld_out, &own, x + row, w, first, end);
+        }
+        for (const vl_segment *s = first; s < end; s++)
+            w += s->length * vectors * L;
+        start = (vl_start){out, ld_out, NULL};
+    }
+}
+
+static void vl_kernel_windows(const vl_windows *p)
+{
+    real sums[VL_SLIDING_BLOCK * VL_MOST_VECTORS * L] __attribute__((aligned(VL_BYTES)));
+    const real *x[VL_SLIDING_BLOCK];
+    const int widest = p->vectors < p->group ? (int)p->vectors : p->group, chained = p->epilogue->kind == VL_CHAINED;
+    for (ptrdiff_t row = 0, rows; row < p->rows; row += rows) {
+        rows = vl_sliding_rows(p->rows - row, widest);
+        const ptrdiff_t *out_rows = p->out_rows + row, equal = vl_equal_rows(out_rows, rows);
+        for (ptrdiff_t r = 0; r < rows; r++)
+            x[r] = (const real *)p->x + p->x_rows[row + r];
+        for (ptrdiff_t vector = 0; vector < p->vectors; vector += p->group) {
+            const int vectors = p->vectors - vector < p->group ? (int)(p->vectors - vector) : p->group;
+            const ptrdiff_t column = vector * L, ld = vectors * L;
+            const ptrdiff_t columns = p->columns - column < ld ? p->columns - column : ld;
+            const real *w = (const real *)p->w + column * p->depth,
+                       *bias = p->bias ? (const real *)p->bias + column : NULL;
+            real *out = (real *)p->out + column;
+            if (equal == rows && columns == ld && !chained) {
+                vl_slide_block(p, rows, vectors, out + out_rows[0], vl_row_distance(out_rows, rows), x, w, bias);
+                continue;
+            }
+            vl_slide_block(p, rows, vectors, sums, ld, x, w, bias);
+            if (chained)
+                vl_finish_chained(p->epilogue, rows, columns, column, sums, ld, p->out, out_rows);
+            else
+                for (ptrdiff_t r = 0; r < rows; r++)
+                    for (ptrdiff_t c = 0; c < columns; c += L)
+                        vl_store_first(out + out_rows[r] + c, vl_load(sums + r * ld + c),
+                                       columns - c < L ? columns - c : L);
+        }
+        vl_finish_rows(p->epilogue, rows, p->columns, p->out, out_rows);
+    }
+}

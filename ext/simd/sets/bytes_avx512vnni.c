@@ -1,0 +1,23 @@
+#include "simd/bytes/byte_products.h"
+
+#if defined(__x86_64__)
+#define VL_F64 0
+#include "isa_avx512.h"
+#pragma GCC target("avx512vnni")
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((target("avx512vnni"))), apply_to = function)
+#endif
+#include "simd/vectors/vec.h"
+
+#define VL_DOT(sum, x, w) ((veci)_mm512_dpbusd_epi32((__m512i)(sum), (__m512i)(x), (__m512i)(w)))
+#define VL_DOT_SETS 2 /* the instruction takes 4 or 5 cycles */
+#define VL_DOT_NAME vl_integers_avx512vnni
+#include "simd/bytes/integer.h"
+
+#ifdef __clang__
+#pragma clang attribute pop
+#pragma clang attribute pop
+#endif
+#else
+typedef int vl_no_avx512vnni_here;
+#endif

@@ -1,0 +1,23 @@
+#include "simd/bytes/byte_products.h"
+
+#if VL_HAVE_AVX_VNNI
+#define VL_F64 0
+#include "isa_avx2.h"
+#pragma GCC target("avxvnni")
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((target("avxvnni"))), apply_to = function)
+#endif
+#include "simd/vectors/vec.h"
+
+#define VL_DOT(sum, x, w) ((veci)_mm256_dpbusd_avx_epi32((__m256i)(sum), (__m256i)(x), (__m256i)(w)))
+#define VL_DOT_SETS 2 /* the instruction takes 4 or 5 cycles */
+#define VL_DOT_NAME vl_integers_avxvnni
+#include "simd/bytes/integer.h"
+
+#ifdef __clang__
+#pragma clang attribute pop
+#pragma clang attribute pop
+#endif
+#else
+typedef int vl_no_avxvnni_here;
+#endif

@@ -1,0 +1,11 @@
+#if defined(__x86_64__)
+#define VL_F64 0
+#define VL_TABLE vl_table_avx512_f32
+#include "simd/bytes/byte_products.h"
+#define VL_INTEGERS_BY_DOTS vl_integers_avx512vnni
+#define VL_INTEGERS_BY_BYTES vl_integers_avx512bytes
+#include "isa_avx512.h"
+#include "instance.h"
+#else
+typedef int vl_no_avx512_here;
+#endif

@@ -1,0 +1,433 @@
+# cython: wraparound=True, boundscheck=True
+"""Convolutions with weights that are known beforehand, over one to three spatial axes, transposed or not.
+
+Weights are packed once, for the selected instruction set. :c:func:`vl_convolving_run` does the rest; the native
+program calls it with the same structure, by its address.
+"""
+
+import itertools
+import math
+
+from libc.stdint cimport int32_t
+
+cimport numpy as cnp
+import numpy as np
+
+from vledge.machine import threads as thread_settings
+from vledge._ext.arrays cimport float_number, readable
+from vledge._ext.isa cimport (
+    VL_AS_IT_IS,
+    VL_BOUND,
+    VL_IN_FLOAT32,
+    VL_LEAKY,
+    VL_TERMS,
+    arithmetic_of,
+    kernels_for,
+    vl_epilogue,
+    vl_kernels,
+)
+from vledge._ext.recurrent cimport check_ended, heed, limits_in_force, parallel, vl_heed, vl_limits
+
+from vledge._ext.layout import aligned_copy, aligned_empty, to_vectors, unpack
+from vledge._ext.weights import pack
+
+cnp.import_array()
+
+cdef extern from "program/convolve.h" nogil:
+    enum:
+        VL_BY_WINDOWS
+        VL_BY_DOTS
+        VL_BY_WINOGRAD
+        VL_BY_TAPS
+    ctypedef struct vl_run_of_taps:
+        int32_t place[3]
+        int32_t channel, length
+    ctypedef struct vl_phase:
+        int32_t out_first[3]
+        int32_t low[3]
+        int32_t high[3]
+        int32_t run_count, part_count, depth
+        const vl_run_of_taps *runs
+        const ptrdiff_t *parts
+        const void *const *w
+    ctypedef struct vl_convolution:
+        const vl_kernels *kernels
+        int32_t form, itemsize, group_vectors
+        ptrdiff_t in_channels, out_channels, groups, channels
+        const int32_t *source
+        int32_t in_step[3]
+        int32_t out_step[3]
+        int32_t dilation[3]
+        int32_t phase_count
+        const vl_phase *phases
+        const void *const *bias
+    ctypedef struct vl_convolving:
+        const vl_convolution *convolution
+        const vl_limits *limits
+        const void *x
+        ptrdiff_t samples
+        ptrdiff_t in_size[3]
+        ptrdiff_t out_size[3]
+        ptrdiff_t x_sample, x_channel
+        ptrdiff_t x_strides[3]
+        ptrdiff_t before[3]
+        int transposed
+        ptrdiff_t pool[2]
+        double divisor
+        void *out
+        const vl_epilogue *epilogue
+        char *scratch
+        vl_heed *heed
+        int members
+        size_t scratch_bytes
+    int vl_convolving_plan(vl_convolving *c, int threads)
+    void vl_convolving_run(void *convolving, int member, int members) noexcept
+
+cdef int MOST_AXES = 3
+
+
+def phases_of(kernel, strides, dilations, transposed):
+    """``[(first output, [(place of a tap, its index in the kernel), ...]), ...]``, places in order."""
+    indices = list(itertools.product(*(range(k) for k in kernel)))
+    if not transposed:
+        places = [tuple(i * d for i, d in zip(index, dilations)) for index in indices]
+        return [((0,) * len(kernel), list(zip(places, indices)))]
+    phases = {first: [] for first in itertools.product(*(range(s) for s in strides))}
+    for index in indices:
+        reach = [i * d for i, d in zip(index, dilations)]
+        first = tuple(r % s for r, s in zip(reach, strides))
+        phases[first].append((tuple(-(r // s) for r, s in zip(reach, strides)), index))
+    return [(first, sorted(taps)) for first, taps in phases.items()]
+
+
+def runs_of(places, channels, whole):
+    """Runs ``[*place, channel, length]`` of the taps at these places, and the parts that sums are made in.
+
+    Taps that are neighbours on the last axis are one run if a pixel's channels are ``whole``. No run is longer
+    than a part, and a part has whole runs.
+    """
+    joined = []
+    for place in places:
+        if joined and whole and joined[-1][0][:-1] == place[:-1] and \
+                joined[-1][0][-1] * channels + joined[-1][1] == place[-1] * channels:
+            joined[-1][1] += channels
+        else:
+            joined.append([place, channels])
+    runs, parts, terms = [], [0], 0
+    for place, length in joined:
+        pieces = -(-length // VL_TERMS)
+        for piece in range(pieces):
+            first, end = length * piece // pieces, length * (piece + 1) // pieces
+            if terms + end - first > VL_TERMS:
+                parts.append(len(runs))
+                terms = 0
+            runs.append((*place, first, end - first))
+            terms += end - first
+    parts.append(len(runs))
+    return runs, parts if runs else [0]
+
+
+def vectors_of_group(columns, lanes):
+    """Vectors of a panel: all of them if they are few, else as fits the registers and leaves the last one wide."""
+    cdef const vl_kernels *kernels = kernels_for(VL_IN_FLOAT32)
+    vectors = -(-columns // lanes)
+    widest = 4 if kernels.max_rows > 3 else 2     # 32 registers, or 16
+    if vectors <= widest or widest == 2:
+        return min(vectors, widest)
+    return min((4, 3), key=lambda width: (-(-vectors // width), -vectors % width))
+
+
+def winograd_matrices(w):
+    """``[M, C, 3, 3] -> [16, M, C]``: G g G^T, made in float64."""
+    g = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
+    return np.einsum("ai,mcij,bj->abmc", g, w.astype(np.float64), g, optimize=True).reshape(16, *w.shape[:2])
+
+
+cdef class Convolution:
+    """A kernel's weights, ready to slide.
+
+    Parameters
+    ----------
+    weight : ndarray ``[M, C / groups, *kernel]``, float32 or float64, of one to three spatial axes; transposed:
+        ``[C, M / groups, *kernel]``
+    bias : ndarray ``[M]`` of the same dtype, or None
+    strides, dilations : sequences of int, one for each spatial axis
+    groups : int, which divides C and M
+    transposed : bool
+    winograd : bool
+        Whether 3x3 kernels of stride 1 may be multiplied by Winograd's F(2x2, 3x3): about twice as quick, not the
+        same bits, 1.8 times the weights' memory.
+
+    Sources: torch.nn.Conv2d, torch.nn.ConvTranspose2d, the ONNX operators Conv and ConvTranspose.
+    """
+
+    cdef vl_convolution convolution
+    cdef readonly object dtype
+    cdef readonly tuple kernel, strides, dilations
+    cdef readonly bint transposed
+    cdef readonly Py_ssize_t in_channels, out_channels, groups
+    cdef list taps          # of each phase: [(place, index in the kernel), ...]
+    cdef list packed        # of each phase: arrays by group
+    cdef list kept          # what `convolution` points into
+    cdef object bias_parts
+    cdef object given_bias
+
+    def __init__(self, weight, bias, strides, dilations, groups=1, transposed=False, winograd=False):
+        if self.kept is not None:
+            raise TypeError("a Convolution is made once: others hold what it has laid out")
+        number = float_number(weight, "weight")
+        weight = readable(weight, "weight", number, -1, False)
+        if bias is not None:
+            bias = readable(bias, "bias", number, 1, False)
+        rank = weight.ndim - 2
+        if not 1 <= rank <= MOST_AXES:
+            raise ValueError(f"the kernel has {rank} spatial axes, expected 1 to {MOST_AXES}")
+        if len(strides) != rank or len(dilations) != rank or min(*strides, *dilations) < 1:
+            raise ValueError(f"strides {tuple(strides)} and dilations {tuple(dilations)} must be {rank} positive "
+                             "numbers")
+        self.dtype, self.transposed, self.groups = weight.dtype, transposed, groups
+        self.kernel, self.strides, self.dilations = weight.shape[2:], tuple(strides), tuple(dilations)
+        reach = [k * d + s for k, d, s in zip(self.kernel, self.dilations, self.strides)]
+        if max(reach) >= 1 << 31:
+            raise ValueError(f"kernel {self.kernel}, strides {self.strides}, dilations {self.dilations} too large")
+        first, second = weight.shape[:2]
+        self.in_channels, self.out_channels = (first, second * groups) if transposed else (second * groups, first)
+        if groups < 1 or self.in_channels % groups or self.out_channels % groups:
+            raise ValueError(f"groups is {groups}, there are {self.in_channels} and {self.out_channels} channels")
+        if self.in_channels == 0 or self.out_channels == 0 or 0 in self.kernel:
+            raise ValueError(f"weight has the shape {weight.shape}, expected no axis of size 0")
+        if bias is not None and bias.shape != (self.out_channels,):
+            raise ValueError(f"bias has shape {bias.shape}, expected ({self.out_channels},)")
+        self.kept = []
+        cdef vl_convolution *v = &self.convolution
+        v.kernels = kernels_for(arithmetic_of(number))
+        v.itemsize = weight.itemsize
+        v.in_channels, v.out_channels, v.groups = self.in_channels, self.out_channels, groups
+        v.channels = v.in_channels
+        inside, outside, lanes = self.in_channels // groups, self.out_channels // groups, v.kernels.lanes
+        v.form = self.form_for(inside, outside, lanes, winograd)
+        v.group_vectors = vectors_of_group(outside, lanes)
+        ones = (1,) * (MOST_AXES - rank)
+        for axis, stride in enumerate((*ones, *self.strides)):
+            v.in_step[axis] = 1 if transposed else stride
+            v.out_step[axis] = stride if transposed else 1
+        for axis, dilation in enumerate((*ones, *self.dilations)):
+            v.dilation[axis] = dilation
+        if v.form == VL_BY_TAPS and (inside > 1 or outside > 1):
+            v.channels = inside * self.out_channels
+            outputs = np.arange(self.out_channels)
+            source = (outputs // outside * inside + np.arange(inside)[:, None]).astype(np.int32)
+            v.source = <const int32_t *><size_t>self.hold(source)
+        self.pack_bias(bias, outside, lanes)
+        phases = phases_of(self.kernel, self.strides, self.dilations, transposed)
+        self.taps = [taps for _, taps in phases]
+        self.packed = [self.pack_phase(weight, [i for _, i in taps], inside, outside, lanes) for taps in self.taps]
+        self.describe_phases(phases, inside)
+
+    def __reduce__(self):
+        weight = self.weight()
+        return Convolution, (weight, self.given_bias, self.strides, self.dilations, self.groups, self.transposed)
+
+    def form_for(self, inside, outside, lanes, winograd):
+        taps = math.prod(self.kernel)
+        if winograd and self.groups == 1 and not self.transposed and self.dtype == np.float32 and \
+                self.kernel[-2:] == (3, 3) and taps == 9 and max(self.strides) == 1 and \
+                max(self.dilations) <= limits_in_force().winograd_dilation and \
+                inside >= limits_in_force().winograd_in_channels and outside >= limits_in_force().winograd_out_channels:
+            return VL_BY_WINOGRAD
+        # Cycles for a pixel, about. Windows leave lanes of their last vector idle in each group; dots wait for a load
+        # for each product, and for sums across lanes; taps for a load, and where channels are copied, for that.
+        windows = self.groups * (-(-outside // lanes) * inside * taps / 2 + 8)
+        run = inside * (self.kernel[-1] if self.groups == 1 and self.dilations[-1] == 1 else 1)
+        dots = self.out_channels * (inside * taps // run * -(-run // lanes) * 0.6 + 4) + 8
+        by_taps = -(-self.out_channels // lanes) * inside * taps
+        if inside > 1 or outside > 1:
+            by_taps += 1.5 * inside * self.out_channels
+        if self.groups > 1 and by_taps < min(windows, dots):
+            return VL_BY_TAPS
+        fit = inside * taps <= VL_TERMS * lanes and outside <= 4 * lanes and not self.transposed
+        return VL_BY_DOTS if fit and dots < 0.8 * windows else VL_BY_WINDOWS
+
+    def hold(self, array):
+        """The address of an array that lives as long as this object."""
+        self.kept.append(array)
+        return array.ctypes.data
+
+    def pointers(self, arrays):
+        return self.hold(np.array([self.hold(a) for a in arrays], np.uintp))
+
+    def pack_bias(self, bias, outside, lanes):
+        self.given_bias = None if bias is None else bias.copy()
+        if bias is None:
+            return
+        parts = 1 if self.convolution.form == VL_BY_TAPS else self.groups
+        vectors = [aligned_copy(to_vectors(part, 1, lanes)) for part in bias.reshape(parts, -1)]
+        self.convolution.bias = <const void *const *><size_t>self.pointers(vectors)
+
+    def pack_phase(self, weight, indices, inside, outside, lanes):
+        """By group; taps: ``[tap, channel of a group, M]``."""
+        if not indices:
+            return []
+        chosen = weight[(slice(None), slice(None), *np.array(indices).T)]     # [., ., taps]
+        if self.transposed:   # [C, M / groups, taps] -> [M, C / groups, taps]
+            chosen = chosen.reshape(self.groups, inside, outside, -1).swapaxes(1, 2)
+            chosen = chosen.reshape(self.out_channels, inside, -1)
+        if self.convolution.form == VL_BY_TAPS:
+            return [aligned_copy(chosen.transpose(2, 1, 0))]
+        if self.convolution.form == VL_BY_WINOGRAD:
+            matrices = winograd_matrices(chosen.reshape(*chosen.shape[:2], 3, 3)).astype(np.float32)
+            parts = [pack(matrix, 1, lanes, self.convolution.group_vectors) for matrix in matrices]
+            whole = aligned_empty((16, parts[0].size), np.float32)
+            np.stack(parts, out=whole)
+            return [whole]
+        rows = chosen.transpose(0, 2, 1).reshape(self.groups, outside, -1)
+        if self.convolution.form == VL_BY_DOTS:
+            return [aligned_copy(part) for part in rows]
+        return [pack(np.ascontiguousarray(part), 1, lanes, self.convolution.group_vectors) for part in rows]
+
+    def describe_phases(self, phases, inside):
+        cdef vl_phase *p
+        cdef cnp.ndarray described = np.zeros(len(phases) * sizeof(vl_phase), np.uint8)
+        cdef vl_convolution *v = &self.convolution
+        cdef int axis
+        cdef Py_ssize_t n
+        v.phases = <vl_phase *><size_t>self.hold(described)
+        v.phase_count = len(phases)
+        ones = (0,) * (MOST_AXES - len(self.kernel))
+        for n in range(len(phases)):
+            first, taps = phases[n]
+            places = [(*ones, *place) for place, _ in taps]
+            p = <vl_phase *>v.phases + n
+            if v.form == VL_BY_TAPS:
+                runs = [(*place, c * self.out_channels if v.source else 0, 1)
+                        for place in places for c in range(inside)]
+                parts = [0]
+            else:
+                runs, parts = runs_of(places, inside, self.groups == 1)
+            for axis in range(MOST_AXES):
+                p.out_first[axis] = (*ones, *first)[axis]
+                p.low[axis] = min((place[axis] for place in places), default=0)
+                p.high[axis] = max((place[axis] for place in places), default=0)
+            p.run_count, p.part_count, p.depth = len(runs), len(parts) - 1, len(taps) * inside
+            p.runs = <vl_run_of_taps *><size_t>self.hold(np.array(runs, np.int32).reshape(-1, 5))
+            p.parts = <const ptrdiff_t *><size_t>self.hold(np.array(parts, np.intp))
+            p.w = <const void *const *><size_t>self.pointers(self.packed[n])
+
+    @property
+    def form(self):
+        """How it is computed: ``windows``, ``dots``, ``winograd`` or ``taps``."""
+        names = {VL_BY_WINDOWS: "windows", VL_BY_DOTS: "dots", VL_BY_WINOGRAD: "winograd", VL_BY_TAPS: "taps"}
+        return names[self.convolution.form]
+
+    @property
+    def nbytes(self):
+        """Bytes that the packed weights take, padding included."""
+        return sum(part.nbytes for phase in self.packed for part in phase)
+
+    @property
+    def address(self):
+        """Of the ``vl_convolution``, which this object owns."""
+        return <size_t>&self.convolution
+
+    def weight(self):
+        """The weights bit for bit as given; Winograd's are not kept that way: ValueError."""
+        if self.kept is None:
+            raise TypeError("this Convolution has no weights")
+        if self.convolution.form == VL_BY_WINOGRAD:
+            raise ValueError("weights that are packed for Winograd's products cannot be given back")
+        inside, outside = self.in_channels // self.groups, self.out_channels // self.groups
+        lanes, width = self.convolution.kernels.lanes, self.convolution.group_vectors
+        weight = np.empty((self.out_channels, inside, *self.kernel), self.dtype)
+        for taps, packed in zip(self.taps, self.packed):
+            if not taps:
+                continue
+            if self.convolution.form == VL_BY_TAPS:
+                chosen = packed[0].transpose(2, 1, 0)
+            else:
+                rows = packed
+                if self.convolution.form == VL_BY_WINDOWS:
+                    rows = [unpack(part, 1, outside, len(taps) * inside, lanes, width) for part in packed]
+                chosen = np.concatenate(rows).reshape(self.out_channels, -1, inside).transpose(0, 2, 1)
+            weight[(slice(None), slice(None), *np.array([i for _, i in taps]).T)] = chosen
+        if self.transposed:
+            weight = weight.reshape(self.groups, outside, inside, *self.kernel).swapaxes(1, 2)
+            weight = weight.reshape(self.in_channels, outside, *self.kernel)
+        return weight
+
+    def bias(self):
+        """``[M]`` or None."""
+        return self.given_bias
+
+    def __call__(self, x, sizes, before, low=None, high=None, slope=None, threads=None):
+        """``x [N, C, *spatial] -> [N, M, *sizes]``, a view of a new array with channels last.
+
+        before : pads before each axis or, transposed, what is cut off there; what comes after follows from sizes
+        low, high : bounds of the results, either may be None
+        slope : float or ndarray ``[M]``, by which negative results are multiplied; not together with bounds
+        """
+        cdef vl_convolving c
+        cdef vl_heed call
+        cdef vl_epilogue epilogue
+        cdef int rank = len(self.kernel), axis
+        cdef int missing = MOST_AXES - rank
+        cdef ptrdiff_t itemsize = self.convolution.itemsize
+        if self.kept is None:
+            raise TypeError("this Convolution has no weights")
+        cdef cnp.ndarray x_array = readable(
+            x, "x", cnp.NPY_FLOAT64 if itemsize == 8 else cnp.NPY_FLOAT32, 2 + rank, False)
+        x = x_array
+        if x.shape[1] != self.in_channels:
+            raise ValueError(f"x has the shape {x.shape}, expected {self.in_channels} channels")
+        if len(sizes) != rank or len(before) != rank or min(sizes) < 0:
+            raise ValueError(f"sizes {tuple(sizes)} and before {tuple(before)} must be {rank} numbers, sizes not "
+                             "negative")
+        if any(stride % itemsize for stride in x.strides):
+            x = x_array = x.copy()
+        result = np.empty((x.shape[0], *sizes, self.out_channels), self.dtype)
+        c.convolution = &self.convolution
+        c.limits = limits_in_force()
+        c.x = cnp.PyArray_DATA(x_array)
+        c.out = cnp.PyArray_DATA(result)
+        c.samples = cnp.PyArray_DIM(x_array, 0)
+        c.x_sample = cnp.PyArray_STRIDE(x_array, 0) // itemsize
+        c.x_channel = cnp.PyArray_STRIDE(x_array, 1) // itemsize
+        c.transposed = self.transposed
+        c.pool[0], c.pool[1], c.divisor = 1, 1, 0
+        for axis in range(MOST_AXES):
+            c.in_size[axis], c.out_size[axis], c.before[axis], c.x_strides[axis] = 1, 1, 0, 0
+            if axis >= missing:
+                c.in_size[axis] = cnp.PyArray_DIM(x_array, 2 + axis - missing)
+                c.x_strides[axis] = cnp.PyArray_STRIDE(x_array, 2 + axis - missing) // itemsize
+                c.out_size[axis] = sizes[axis - missing]
+                c.before[axis] = before[axis - missing]
+        epilogue.kind, epilogue.slopes, epilogue.channel = VL_AS_IT_IS, NULL, 0
+        if low is not None or high is not None:
+            epilogue.kind = VL_BOUND
+            epilogue.low = -math.inf if low is None else low
+            epilogue.high = math.inf if high is None else high
+        elif slope is not None:
+            epilogue.kind = VL_LEAKY
+            if isinstance(slope, np.ndarray):
+                slope = np.require(slope, self.dtype, "CA")
+                if slope.shape != (self.out_channels,):
+                    raise ValueError(f"slope has shape {slope.shape}, expected ({self.out_channels},)")
+                epilogue.slopes = <const void *><size_t>slope.ctypes.data
+            else:
+                epilogue.slope = slope
+        c.epilogue = &epilogue
+        cdef cnp.ndarray out = result
+        if cnp.PyArray_SIZE(out) == 0:
+            return np.moveaxis(result, -1, 1)
+        if vl_convolving_plan(&c, thread_settings.get_num_threads() if threads is None else threads) < 0:
+            raise MemoryError
+        scratch = aligned_empty((c.members * <ptrdiff_t>c.scratch_bytes,), np.uint8)
+        c.scratch = <char *><size_t>scratch.ctypes.data
+        heed(&call)
+        c.heed = &call
+        with nogil:
+            if c.members == 1:
+                vl_convolving_run(&c, 0, 1)
+            else:
+                parallel(c.members, vl_convolving_run, &c, &call)
+        check_ended(&call)
+        return np.moveaxis(result, -1, 1)

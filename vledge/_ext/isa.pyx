@@ -1,0 +1,201 @@
+"""Which instruction set the kernels run on, and their vector maths on whole arrays.
+
+The best set that the CPU has is taken; ``VLEDGE_ISA`` or :func:`select` force another one, so that
+every path the CPU can run is tested. Layers keep the set that was selected when they were packed.
+"""
+
+import os
+
+cimport numpy as cnp
+import numpy as np
+
+from libc.stdint cimport int64_t
+
+from vledge._ext.arrays cimport float_number, readable
+
+cnp.import_array()
+
+cdef extern from "simd/dispatch.h" nogil:
+    const vl_kernels *vl_runnable(int i, vl_arithmetic arithmetic)
+    const vl_cell_kernels *vl_cell_kernels_of(const vl_kernels *kernels, vl_cell cell, vl_storage storage)
+    int vl_has_way(const vl_kernels *kernels, int way)
+    const char *vl_cpu_features()
+
+cdef extern from "simd/micro.h" nogil:
+    """
+    static const char *const vl_micro_names[] = {
+    #define VL_MICRO_NAME(name, sources) #name,
+        VL_MICROS(VL_MICRO_NAME)
+    };
+    static const int vl_micro_source_counts[] = {
+    #define VL_MICRO_SOURCE_COUNT(name, sources) sources,
+        VL_MICROS(VL_MICRO_SOURCE_COUNT)
+    };
+    """
+    const char *const vl_micro_names[]
+    const int vl_micro_source_counts[]
+    enum:
+        VL_MICRO_COUNT
+
+cdef str chosen = None
+cdef str chosen_way = None
+WAYS = ("pairs", "dots", "bytes")   # as kernels.h numbers them
+
+
+def runnable() -> tuple:
+    """Names of the instruction sets that this CPU can run, best first."""
+    cdef int i = 0
+    names = []
+    while vl_runnable(i, VL_IN_FLOAT32) != NULL:
+        names.append(vl_runnable(i, VL_IN_FLOAT32).isa.decode())
+        i += 1
+    return tuple(names)
+
+
+def cpu_features() -> str:
+    """The CPU's features that matter to the kernels, separated by spaces."""
+    return vl_cpu_features().decode()
+
+
+def select(name=None) -> str:
+    """Select an instruction set by name for layers packed from now on; None takes the best."""
+    global chosen
+    names = runnable()
+    if name is None:
+        name = names[0]
+    if name not in names:
+        raise ValueError(f"instruction set {name!r} cannot run here; this CPU runs {', '.join(names)}")
+    chosen = name
+    return name
+
+
+def selected() -> str:
+    """The instruction set that layers packed from now on will use."""
+    if chosen is None:
+        name = os.environ.get("VLEDGE_ISA") or None
+        try:
+            select(name)
+        except ValueError as error:
+            raise ValueError(f"environment variable VLEDGE_ISA: {error}") from None
+    return chosen
+
+
+cdef const vl_kernels *kernels_for(vl_arithmetic arithmetic) except NULL:
+    # An instruction set without double vectors leaves float64 to the baseline, the last entry.
+    cdef int i = 0
+    cdef const vl_kernels *last = NULL
+    name = selected().encode()
+    while vl_runnable(i, arithmetic) != NULL:
+        last = vl_runnable(i, arithmetic)
+        if last.isa == name:
+            break
+        i += 1
+    return last
+
+
+cdef const vl_cell_kernels *cell_kernels_for(vl_cell cell, vl_storage storage, vl_arithmetic arithmetic) except? NULL:
+    return vl_cell_kernels_of(kernels_for(arithmetic), cell, storage)
+
+
+def integer_ways() -> tuple:
+    """How the selected instruction set can multiply bytes on this CPU, best first: by "dots" (VNNI), "bytes" or
+    "pairs"."""
+    cdef const vl_kernels *k = kernels_for(VL_IN_FLOAT32)
+    return tuple([way for way in ("dots", "bytes", "pairs") if vl_has_way(k, WAYS.index(way))])
+
+
+def select_integers(name=None) -> str:
+    """Select the way by name for models opened from now on; None takes the best."""
+    global chosen_way
+    if name is not None and name not in integer_ways():
+        raise ValueError(f"integer products by {name!r} cannot run here; there are {', '.join(integer_ways())}")
+    chosen_way = name
+    return selected_integers()
+
+
+def selected_integers() -> str:
+    """The way that models opened from now on will use; ``VLEDGE_VNNI=0`` leaves "dots" out."""
+    ways = integer_ways()
+    if chosen_way in ways:
+        return chosen_way
+    return ways[1] if ways[0] == "dots" and os.environ.get("VLEDGE_VNNI") == "0" else ways[0]
+
+
+def lanes(dtype) -> int:
+    """Elements of one vector of the selected instruction set."""
+    return kernels_for(arithmetic_of(np.dtype(dtype).num)).lanes
+
+
+def tile_rows() -> int:
+    """Rows of the tallest tile of the selected instruction set, for tests to step over."""
+    return kernels_for(VL_IN_FLOAT32).max_rows
+
+
+def apply(str function, x):
+    """``exp``, ``tanh`` or ``sigmoid`` of a float32 or float64 array, by the selected kernels.
+
+    The result is laid out in memory as x is."""
+    cdef int number = float_number(x, "x")
+    cdef cnp.ndarray source = readable(x, "x", number, -1, False), target
+    target = np.empty_like(source)
+    if not same_strides(source, target):    # the result has no gaps, so x has
+        source = cnp.PyArray_GETCONTIGUOUS(source)
+        target = np.empty_like(source)
+    cdef const vl_kernels *k = kernels_for(arithmetic_of(number))
+    cdef ptrdiff_t n = cnp.PyArray_SIZE(source)
+    cdef const void *read = cnp.PyArray_DATA(source)
+    cdef void *write = cnp.PyArray_DATA(target)
+    if function == "exp":
+        k.exp(n, read, write)
+    elif function == "tanh":
+        k.tanh(n, read, write)
+    elif function == "sigmoid":
+        k.sigmoid(n, read, write)
+    else:
+        raise ValueError(f"no vector function {function!r}; there are exp, tanh and sigmoid")
+    return target
+
+
+def micros() -> dict:
+    """The micro-operations of element-wise chains: name -> (number, how many places it reads)."""
+    return {vl_micro_names[k].decode(): (k, vl_micro_source_counts[k]) for k in range(VL_MICRO_COUNT)}
+
+
+def chain_limits() -> tuple:
+    """How many arrays (operands and results), constants and scratch places a chain may have."""
+    return VL_CHAIN_ARRAYS, VL_CHAIN_CONSTANTS, VL_CHAIN_SCRATCH
+
+
+def chain(cnp.ndarray micro, cnp.ndarray constants, list operands, list results, int scratch):
+    """Run a chain over arrays of two axes, float32 or bool, of one shape and any strides, by the selected kernels.
+
+    ``micro`` is int64, as in kernels.h, ``constants`` float32. A caller vouches for the places.
+    """
+    cdef vl_chain_array arrays[VL_CHAIN_ARRAYS]
+    cdef vl_chain c
+    cdef cnp.ndarray a
+    cdef int k = 0
+    assert len(operands) + len(results) <= VL_CHAIN_ARRAYS
+    for a in operands + results:
+        assert a.ndim == 2 and a.dtype in (np.float32, np.bool_)
+        arrays[k].data = cnp.PyArray_DATA(a)
+        arrays[k].row = a.strides[0] // a.itemsize
+        arrays[k].column = a.strides[1] // a.itemsize
+        arrays[k].mask = a.dtype == np.bool_
+        k += 1
+    c.rows, c.columns = results[0].shape
+    c.operands, c.constants, c.results = len(operands), len(constants), len(results)
+    c.scratch, c.micros = scratch, len(micro)
+    c.arrays = arrays
+    c.constant = cnp.PyArray_DATA(constants)
+    c.micro = <const int64_t *>cnp.PyArray_DATA(micro)
+    kernels_for(VL_IN_FLOAT32).chain(&c)
+
+
+cdef bint same_strides(cnp.ndarray a, cnp.ndarray b):
+    cdef int axis
+    for axis in range(cnp.PyArray_NDIM(a)):
+        if (cnp.PyArray_STRIDE(a, axis) != cnp.PyArray_STRIDE(b, axis)
+                and cnp.PyArray_DIM(a, axis) != 1):
+            return False
+    return True

@@ -1,0 +1,24 @@
+from typing import Any
+
+import numpy as np
+
+from vledge._ext.weights import Direction
+
+class Stack:
+    def __init__(self, layers: list[list[Direction]]) -> None: ...
+    def run(
+        self,
+        x: Any,
+        h: Any,
+        c: Any,
+        batch_first: bool,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None] | None: ...
+
+class Stepper:
+    def __init__(self, layers: list[Direction]) -> None: ...
+    def cell(
+        self, x: Any, h: Any, c: Any = None
+    ) -> tuple[np.ndarray, np.ndarray | None] | None: ...
+    def step(
+        self, x: np.ndarray, h: np.ndarray | None, c: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]: ...

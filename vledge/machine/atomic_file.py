@@ -1,0 +1,135 @@
+"""The one way in which vledge writes files: whole or not at all, whatever happens meanwhile.
+
+A new file is written beside the one that is wanted, flushed to the disk and renamed over it, so a
+crash, a full disk or ``kill -9`` at any moment leaves the old file or the new one. A killed
+writer's scratch file is swept by the next writer of the same name: it is locked while its writer
+lives, and the system lets go of the lock however that ends.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import BinaryIO
+
+try:
+    import fcntl
+except ImportError:  # Windows: nothing is locked, and nothing swept
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = ["write_text", "writing"]
+
+_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISCHR, "a character device"),
+    (stat.S_ISBLK, "a block device"),
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+)
+_LONG_NAME = 200  # bytes; scratch files have some 20 more, and a name may have 255
+
+
+@contextmanager
+def writing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """A binary file that becomes ``path`` when the block ends, and is gone if the block raises.
+
+    A link stays one: what it points to is replaced. Raises OSError where ``path`` is there and no
+    regular file (a device, a pipe, a folder), before anything is written; it is left alone.
+    """
+    target = os.path.realpath(os.fspath(path))
+    _require_file(target)
+    folder, name = os.path.split(target)
+    _sweep(folder, name)
+    scratch, file = _scratch_file(folder, name)
+    try:
+        with file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+            if fcntl is not None:  # while it is locked
+                os.replace(scratch, target)
+        if fcntl is None:  # Windows renames no open file
+            os.replace(scratch, target)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.unlink(scratch)
+        raise
+    _flush_folder(folder)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write a text in UTF-8 as `writing` does."""
+    with writing(path) as file:
+        file.write(text.encode())
+
+
+def _require_file(target: str) -> None:
+    try:
+        mode = os.stat(target).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISREG(mode):
+        kind = next((kind for is_kind, kind in _KINDS if is_kind(mode)), "no regular file")
+        raise OSError(f"{target} is {kind}; expected a file, which is replaced, or a new name")
+
+
+def _label(name: str) -> str:
+    """What a scratch file is named for: the file, or the beginning of a long name."""
+    return name if len(os.fsencode(name)) <= _LONG_NAME else name[: _LONG_NAME // 4]
+
+
+def _scratch_file(folder: str, name: str) -> tuple[str, BinaryIO]:
+    """A new locked file beside the target, with the permissions that any new file has."""
+    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0)
+    while True:
+        scratch = os.path.join(folder, f".{_label(name)}.{os.urandom(4).hex()}.tmp")
+        descriptor = os.open(scratch, flags, 0o666)
+        _lock(descriptor, wait=True)
+        if os.fstat(descriptor).st_nlink:
+            return scratch, os.fdopen(descriptor, "wb")
+        os.close(descriptor)  # somebody swept it before it was locked
+
+
+def _sweep(folder: str, name: str) -> None:
+    """Remove the scratch files of this name whose writers are no more."""
+    if fcntl is None:
+        return
+    pattern = re.compile(re.escape(f".{_label(name)}.") + r"[0-9a-f]{8}\.tmp")
+    with suppress(OSError):  # a folder that cannot be listed may still be written to
+        for left in os.listdir(folder or "."):
+            if pattern.fullmatch(left):
+                _remove_if_abandoned(os.path.join(folder, left))
+
+
+def _remove_if_abandoned(scratch: str) -> None:
+    with suppress(OSError):
+        descriptor = os.open(scratch, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            if stat.S_ISREG(os.fstat(descriptor).st_mode) and _lock(descriptor, wait=False):
+                os.unlink(scratch)
+        finally:
+            os.close(descriptor)
+
+
+def _lock(descriptor: int, wait: bool) -> bool:
+    """Whether the lock was to be had; a file system without locks has none to give."""
+    if fcntl is None:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError:
+        return False
+    return True
+
+
+def _flush_folder(folder: str) -> None:
+    """Have the new name on the disk; a folder that cannot be flushed is left to the system."""
+    with suppress(OSError):
+        descriptor = os.open(folder or ".", os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
