@@ -1,7 +1,7 @@
 """Where our own time of a work goes: the kernels by themselves, beside the whole call.
 
 A small C driver, compiled here and now, calls the kernels of the built extension as
-``ext/recurrent/walk.c`` and ``vledge/_ext/streaming.pyx`` do, on one thread and memory of its
+``vledge/_ext/walk.pyx`` and ``vledge/_ext/streaming.pyx`` do, on one thread and memory of its
 own: all of a work, its projections alone, and its steps with products of no terms, which leaves
 the cell's equations. What the call takes beyond that is the rest: Python, tables, zeros in the
 padding, cache misses on input and output, and on several threads what they wait for.

@@ -26,7 +26,7 @@ from vledge._ext.isa cimport (
     vl_epilogue,
     vl_kernels,
 )
-from vledge._ext.recurrent cimport check_ended, heed, limits_in_force, parallel, vl_heed, vl_limits
+from vledge._ext.pool cimport check_ended, heed, limits_in_force, parallel, vl_heed, vl_limits
 
 from vledge._ext.layout import aligned_copy, aligned_empty, to_vectors, unpack
 from vledge._ext.weights import pack

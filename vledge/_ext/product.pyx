@@ -14,7 +14,7 @@ import numpy as np
 from vledge.machine import threads as thread_settings
 from vledge._ext.arrays cimport float_number, product_of, readable
 from vledge._ext.isa cimport VL_GROUP, arithmetic_of, kernels_for, vl_kernels, vl_product
-from vledge._ext.recurrent cimport check_ended, heed, limits_in_force, parallel, vl_heed, vl_limits
+from vledge._ext.pool cimport check_ended, heed, limits_in_force, parallel, vl_heed, vl_limits
 
 from vledge._ext.layout import aligned_copy, to_vectors, unpack
 from vledge._ext.weights import pack

@@ -1,7 +1,7 @@
 from libc.stdint cimport int8_t, int32_t, int64_t
 
 from vledge._ext.isa cimport vl_kernels
-from vledge._ext.recurrent cimport vl_heed, vl_limits
+from vledge._ext.pool cimport vl_heed, vl_limits
 
 cdef extern from "program/program.h" nogil:
     enum: VL_MOST_AXES

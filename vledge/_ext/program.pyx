@@ -18,16 +18,8 @@ import numpy as np
 
 from vledge._ext.arrays cimport bounds_overlap, overlaps_itself
 from vledge._ext.isa cimport VL_IN_FLOAT32, VL_IN_FLOAT64, kernels_for, vl_kernels
-from vledge._ext.recurrent cimport (
-    check_ended,
-    heed,
-    limits_in_force,
-    parallel,
-    run_sequences,
-    thread_count,
-    vl_heed,
-    vl_sequences,
-)
+from vledge._ext.pool cimport check_ended, heed, limits_in_force, parallel, thread_count, vl_heed
+from vledge._ext.schedule cimport Sequences, run_sequences
 from vledge._ext.weights cimport vl_direction, vl_has_cell_state
 
 cnp.import_array()

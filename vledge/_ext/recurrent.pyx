@@ -1,85 +1,40 @@
 """Recurrent layers from Python: arrays are checked here, once, and the time loops run without the GIL.
 
-The loops are C, in ``ext/recurrent/``: ``pool.c`` has the threads, ``scratch.c`` the memory that a walk works in,
-``step.c`` one time step, ``walk.c`` a direction's steps, ``schedule.c`` what each thread does, ``sequences.c`` batches
-as compiled callers have them. The thresholds are ``ext/limit_list.h``'s.
+``schedule.pyx`` shares a run between threads, ``walk.pyx`` has the loop over time; beneath them, in C, are the pool of
+threads, scratch memory and one step (``pool.pyx``). The thresholds are ``ext/limit_list.h``'s.
 """
 
-from cpython.exc cimport PyErr_CheckSignals
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
-from cpython.object cimport PyObject
-from cpython.ref cimport Py_DECREF, Py_INCREF
-from libc.stdint cimport PTRDIFF_MAX, int64_t, uint64_t
+from libc.stdint cimport PTRDIFF_MAX, int64_t
 
 cimport numpy as cnp
 
-from vledge.machine import threads as thread_settings
 from vledge._ext.arrays cimport batch_sizes_of, product_of, shaped
+from vledge._ext.pool cimport chunk_rows as rows_of_chunk
+from vledge._ext.pool cimport (
+    check_ended,
+    heed,
+    limits_in_force,
+    named_limits,
+    thread_count,
+    vl_heed,
+    vl_named_limit,
+)
+from vledge._ext.schedule cimport end_rest, next_turn, run_layer
+from vledge._ext.walk cimport LayerRun
 from vledge._ext.weights cimport Direction, made, vl_direction, vl_has_cell_state
-
-cdef extern from "Python.h":
-    int PyContextVar_Get(PyObject *var, PyObject *default, PyObject **value)
-
-cdef extern from "simd/cpu_mode.h" nogil:
-    uint64_t vl_keep_subnormals()
-    void vl_restore_mode(uint64_t mode)
-
-cdef extern from "recurrent/limits_in_force.h" nogil:
-    ctypedef struct vl_named_limit:
-        const char *name
-        const char *unit
-        int64_t *value
-    const vl_named_limit vl_named_limits[]
-    vl_limits vl_limit
-
-cdef extern from "recurrent/layer_run.h" nogil:
-    ctypedef struct vl_layer_run:
-        const vl_direction *directions[2]
-        int direction_count
-        ptrdiff_t steps, sequences
-        const int64_t *batch_sizes
-        const char *x
-        const ptrdiff_t *x_time
-        const ptrdiff_t *x_rows
-        const int64_t *places
-        char *y
-        const ptrdiff_t *y_time
-        const ptrdiff_t *y_rows
-        ptrdiff_t padded_steps
-        bint padded_batch_first
-        ptrdiff_t *ranks
-        const char *h_0
-        const char *c_0
-        char *h_n
-        char *c_n
-        bint turned
-        vl_heed *heed
-    int vl_next_turn()
-    void vl_end_rest()
-    bint vl_run_layer(vl_layer_run *run, int threads)
-    bint vl_run_sequences(const vl_sequences *s, int threads)
-
-cdef extern from "recurrent/scratch.h" nogil:
-    ptrdiff_t vl_chunk_rows(const vl_direction *d, ptrdiff_t rows, ptrdiff_t total)
-
-cdef extern from "recurrent/step.h" nogil:
-    void vl_run_step_from_input(const vl_direction *d, vl_product *projection, vl_step *step, vl_barrier *barrier,
-                                int members)
-    void vl_set_state_projection(const vl_direction *d, const void *gated, const ptrdiff_t *gated_rows, vl_product *p)
-    void vl_project_state(const vl_direction *d, vl_product *p, ptrdiff_t rows, bint turned, void *h_next, char *out,
-                          const ptrdiff_t *out_rows)
 
 cnp.import_array()
 
-cdef object threads_of_call = thread_settings._of_call
+cdef const vl_named_limit *named = named_limits()
 
 
 def limit_units() -> dict:
     """What each threshold is counted in, by name."""
     cdef int i = 0
     units = {}
-    while vl_named_limits[i].name != NULL:
-        units[vl_named_limits[i].name.decode()] = vl_named_limits[i].unit.decode()
+    while named[i].name != NULL:
+        units[named[i].name.decode()] = named[i].unit.decode()
         i += 1
     return units
 
@@ -88,89 +43,20 @@ def limits(**changes) -> dict:
     """The thresholds by name, after changing those given: tests force the paths that their small sizes would not
     take, benchmarks look for better values. ``ext/limit_list.h`` says what each is and how it was found."""
     cdef int i
-    vl_end_rest()
+    end_rest()
     names = list(limit_units())
     if not set(changes) <= set(names):
         raise ValueError(f"no limit named {', '.join(set(changes) - set(names))}")
     for name, value in changes.items():
         i = names.index(name)
-        vl_named_limits[i].value[0] = value
-    return {name: vl_named_limits[<int>i].value[0] for i, name in enumerate(names)}
+        named[i].value[0] = value
+    return {name: named[<int>i].value[0] for i, name in enumerate(names)}
 
 
 def chunk_rows(Direction direction not None, Py_ssize_t rows, Py_ssize_t total) -> int:
     """Rows of projected input that a walk of so many sequences, and of so many rows in all its steps, makes at once."""
-    return vl_chunk_rows(&made(direction).c, rows, total)
+    return rows_of_chunk(&made(direction).c, rows, total)
 
-
-# ---- for compiled callers ----------------------------------------------------------------------
-
-cdef int thread_count() except -1:
-    cdef PyObject *of_call = NULL
-    if PyContextVar_Get(<PyObject *>threads_of_call, NULL, &of_call) < 0:
-        raise RuntimeError("no context")
-    given = <object>of_call
-    Py_DECREF(given)        # the context has one
-    if given is None:
-        given = thread_settings._num_threads
-    return thread_settings.get_num_threads() if given is None else given
-
-
-cdef void parallel(int threads, task work, void *context, vl_heed *heed) noexcept nogil:
-    vl_parallel(threads, work, context, heed)
-
-
-cdef int look_at_signals(vl_heed *h) noexcept with gil:
-    """Lets Python run its signal handlers, one of which may raise KeyboardInterrupt."""
-    cdef uint64_t mode = vl_keep_subnormals()
-    try:
-        PyErr_CheckSignals()
-    except BaseException as error:
-        Py_INCREF(error)
-        h.error = <void *>error
-        return 1
-    finally:
-        vl_restore_mode(mode)
-    return 0
-
-
-cdef void heed(vl_heed *h) noexcept nogil:
-    vl_heed_begin(h, look_at_signals)
-
-
-cdef int check_ended(vl_heed *h) except -1:
-    if h.error == NULL:
-        return 0
-    error = <object>h.error
-    h.error = NULL
-    Py_DECREF(error)
-    raise error
-
-
-cdef const vl_limits *limits_in_force() noexcept nogil:
-    return &vl_limit
-
-
-cdef bint run_sequences(const vl_sequences *s, int threads) noexcept nogil:
-    return vl_run_sequences(s, threads)
-
-
-cdef void step_from_input(const vl_direction *d, vl_product *projection, vl_step *step, vl_barrier *barrier,
-                          int members) noexcept nogil:
-    vl_run_step_from_input(d, projection, step, barrier, members)
-
-
-cdef void set_state_projection(const vl_direction *d, const void *gated, const ptrdiff_t *gated_rows,
-                               vl_product *p) noexcept nogil:
-    vl_set_state_projection(d, gated, gated_rows, p)
-
-
-cdef void project_state(const vl_direction *d, vl_product *p, ptrdiff_t rows, bint turned, void *h_next, char *out,
-                        const ptrdiff_t *out_rows) noexcept nogil:
-    vl_project_state(d, p, rows, turned, h_next, out, out_rows)
-
-
-# ---- from Python -------------------------------------------------------------------------------
 
 cdef object empty(tuple shape, int type_number, bint zero=False):
     cdef cnp.npy_intp sizes[3]
@@ -182,14 +68,14 @@ cdef object empty(tuple shape, int type_number, bint zero=False):
     return cnp.PyArray_EMPTY(len(shape), sizes, type_number, False)
 
 
-cdef int execute(vl_layer_run *call, int threads) except -1:
+cdef int execute(LayerRun *call, int threads) except -1:
     """Runs it, without the GIL."""
     cdef bint done
     cdef vl_heed h
     heed(&h)
     call.heed = &h
     with nogil:
-        done = vl_run_layer(call, threads)
+        done = run_layer(call, threads)
     check_ended(&h)
     if not done:
         raise MemoryError("no memory for the working buffers of a recurrent layer")
@@ -210,12 +96,12 @@ cdef int check_layer(list directions) except -1:
     return 0
 
 
-cdef int set_directions(vl_layer_run *call, list directions) except -1:
+cdef int set_directions(LayerRun *call, list directions) except -1:
     """Checks that the directions are one layer's."""
     cdef Direction direction
     cdef int d
     check_layer(directions)
-    call.turned = vl_next_turn()
+    call.turned = next_turn()
     call.padded_steps = 0
     call.places = NULL
     call.direction_count = len(directions)
@@ -225,7 +111,7 @@ cdef int set_directions(vl_layer_run *call, list directions) except -1:
     return 0
 
 
-cdef cnp.ndarray set_lengths(vl_layer_run *call, object batch_sizes, ptrdiff_t sequences, ptrdiff_t *total):
+cdef cnp.ndarray set_lengths(LayerRun *call, object batch_sizes, ptrdiff_t sequences, ptrdiff_t *total):
     """Checks batch_sizes, which the caller keeps while it runs."""
     cdef cnp.ndarray sizes = batch_sizes_of(batch_sizes, total)
     call.batch_sizes = <const int64_t *>cnp.PyArray_DATA(sizes)
@@ -234,7 +120,7 @@ cdef cnp.ndarray set_lengths(vl_layer_run *call, object batch_sizes, ptrdiff_t s
     return sizes
 
 
-cdef tuple set_states(vl_layer_run *call, int number, h_0, c_0):
+cdef tuple set_states(LayerRun *call, int number, h_0, c_0):
     """Checks the initial states and makes the final ones: (h_n, c_n, what the call reads)."""
     cdef const vl_direction *direction = call.directions[0]
     h_shape = (call.direction_count, call.sequences, direction.width)
@@ -257,7 +143,7 @@ cdef struct Offsets:
     ptrdiff_t *y_rows
 
 
-cdef Offsets set_offsets(vl_layer_run *call) except *:
+cdef Offsets set_offsets(LayerRun *call) except *:
     """Memory for the four tables of offsets and the ranks; the caller fills them, and frees it by the first."""
     cdef Offsets offsets
     cdef ptrdiff_t steps = product_of(call.steps, 2 * sizeof(ptrdiff_t))
@@ -294,7 +180,7 @@ def run(list directions not None, data, batch_sizes, h_0=None, c_0=None, threads
     output : ndarray [sum(batch_sizes), D * (proj_size or hidden_size)]
     h_n, c_n : ndarrays shaped as h_0 and c_0; c_n is None for cells other than LSTM
     """
-    cdef vl_layer_run call
+    cdef LayerRun call
     set_directions(&call, directions)
     cdef const vl_direction *direction = call.directions[0]
     cdef int number = typenum(directions[0])
@@ -346,7 +232,7 @@ def run_padded(list directions not None, data, batch_sizes, order=None, h_0=None
     output : ndarray [T, B, D * (proj_size or hidden_size)], axes as in data; zeros past each length
     h_n, c_n : as ``run``, in the batch's order
     """
-    cdef vl_layer_run call
+    cdef LayerRun call
     set_directions(&call, directions)
     cdef const vl_direction *direction = call.directions[0]
     cdef int number = typenum(directions[0])
@@ -369,7 +255,7 @@ def run_padded(list directions not None, data, batch_sizes, order=None, h_0=None
     cdef int count = thread_count() if threads is None else threads
     cdef bint padded = total < product_of(steps, sequences)
     cdef bint zero = padded and (
-        count == 1 or int(steps) * sequences * out_row * direction.number_bytes >= vl_limit.mapped_bytes)
+        count == 1 or int(steps) * sequences * out_row * direction.number_bytes >= limits_in_force().mapped_bytes)
     output = empty((*(<object>rows).shape[:2], out_row), number, zero)
     call.padded_steps = steps if padded and not zero else 0
     call.padded_batch_first = batch_first

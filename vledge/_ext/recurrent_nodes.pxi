@@ -56,7 +56,7 @@ cdef int run_node(vl_frame *f, const vl_instruction *i) noexcept nogil:
     cdef vl_tensor *y = NULL
     cdef vl_tensor *h_n
     cdef vl_tensor *c_n = NULL
-    cdef vl_sequences s
+    cdef Sequences s
     cdef int layout = <int>i.ints[0], type = type_of(direction)
     cdef int64_t steps, sequences, b, d, count
     cdef int64_t shape[4]
@@ -164,7 +164,7 @@ cdef int run_cell(vl_frame *f, const vl_instruction *i) noexcept nogil:
     cdef int64_t rows = 0
     cdef vl_tensor *h_n
     cdef vl_tensor *c_n
-    cdef vl_sequences s
+    cdef Sequences s
     cdef int answer = VL_DONE
     widths[0], widths[1], widths[2] = direction.input_size, direction.width, direction.hidden_size
     for n in range(count):
@@ -240,7 +240,7 @@ cdef int run_masked(vl_frame *f, const vl_instruction *i) noexcept nogil:
     cdef char *made
     cdef char *to
     cdef const char *source
-    cdef vl_sequences s
+    cdef Sequences s
     if (x == NULL or mask == NULL or x.type != type or x.axes != 3
             or x.shape[2] != direction.input_size or direction.input_size < 1
             or mask.type != VL_BOOL or mask.axes != 3 or mask.shape[2] != 1 or not vl_has_in(i, 5)

@@ -7,18 +7,9 @@ goes the long way by ``recurrent.run``, which says what is amiss.
 cimport numpy as cnp
 
 from vledge._ext.arrays cimport has_shape, is_plain, shaped
-from vledge._ext.recurrent cimport (
-    check_ended,
-    check_layer,
-    data_of,
-    heed,
-    limits_in_force,
-    run_sequences,
-    thread_count,
-    typenum,
-    vl_heed,
-    vl_sequences,
-)
+from vledge._ext.pool cimport check_ended, heed, limits_in_force, thread_count, vl_heed
+from vledge._ext.recurrent cimport check_layer, data_of, typenum
+from vledge._ext.schedule cimport Sequences, run_sequences
 from vledge._ext.weights cimport Direction, made, vl_has_cell_state
 
 cnp.import_array()
@@ -31,7 +22,7 @@ cdef inline object new_array(int number, int axes, ptrdiff_t a, ptrdiff_t b, ptr
     return cnp.PyArray_EMPTY(axes, sizes + 3 - axes, number, False)
 
 
-cdef int run_layer(list directions, vl_sequences *s, int threads) except -1:
+cdef int run_directions(list directions, Sequences *s, int threads) except -1:
     """A layer's directions over sequences that are set."""
     cdef bint done
     cdef Direction direction
@@ -77,7 +68,7 @@ cdef class Layers:
         self.lstm = vl_has_cell_state(&first.c)
         return 0
 
-    cdef void go_up(self, vl_sequences *s) noexcept:
+    cdef void go_up(self, Sequences *s) noexcept:
         """From a layer's states to those of the layer above."""
         cdef ptrdiff_t rows = self.directions * s.sequences * (8 if self.number == cnp.NPY_FLOAT64 else 4)
         s.h_n += rows * self.width
@@ -115,7 +106,7 @@ cdef class Stack(Layers):
     def run(self, x, h, c, bint batch_first):
         """``x [T, B, input_size]`` (``[B, T, …]`` with batch_first, or ``[T, input_size]``), the states or None
         for zeros -> ``(output, h_n, c_n)``; None where anything is not as usual, of which nothing is said."""
-        cdef vl_sequences s
+        cdef Sequences s
         cdef vl_heed call
         cdef ptrdiff_t count = len(self.layers), out = self.directions * self.width, layer
         cdef int axes, number = self.number, threads
@@ -154,7 +145,7 @@ cdef class Stack(Layers):
             s.y_row = out * s.steps if batch_first else out
             _below, data = data, new_array(number, axes, first, second if axes == 3 else first, out)
             s.y = <char *>cnp.PyArray_DATA(data)
-            run_layer(self.layers[layer], &s, threads)
+            run_directions(self.layers[layer], &s, threads)
             self.go_up(&s)
         return data, h_n, c_n
 
@@ -178,7 +169,7 @@ cdef class Stepper(Layers):
     def step(self, x, h, c=None):
         """``x [B, input_size]``, ``h [layers, B, width]``, ``c [layers, B, hidden_size]`` (LSTM), or
         None for zeros -> ``(y [B, width], h, c)`` in new arrays."""
-        cdef vl_sequences s
+        cdef Sequences s
         cdef vl_heed call
         cdef ptrdiff_t count = len(self.layers), layer
         cdef int threads = thread_count()
@@ -208,7 +199,7 @@ cdef class Stepper(Layers):
         s.x_row, s.y_row = self.input_size, self.width
         for layer in range(count):
             s.y = <char *>cnp.PyArray_DATA(y) if layer == count - 1 else NULL
-            run_layer(self.layers[layer], &s, threads)
+            run_directions(self.layers[layer], &s, threads)
             s.x, s.x_row = s.h_n, self.width    # a layer reads its input where the one below has left its state
             self.go_up(&s)
         return y, h_n, c_n
@@ -216,7 +207,7 @@ cdef class Stepper(Layers):
     def cell(self, x, h, c=None):
         """The one layer as torch's cells: ``x [B, input_size]`` or ``[input_size]``, the states ``[B, width]`` or
         ``[width]`` or None for zeros -> ``(h, c)``; None where anything is not as usual, of which nothing is said."""
-        cdef vl_sequences s
+        cdef Sequences s
         cdef vl_heed call
         cdef int axes, threads
         cdef cnp.ndarray h_n, c_n = None
@@ -243,7 +234,7 @@ cdef class Stepper(Layers):
         s.y = NULL
         s.x_time = s.y_time = s.y_row = 0
         s.x_row = self.input_size
-        run_layer(self.layers[0], &s, threads)
+        run_directions(self.layers[0], &s, threads)
         return h_n, c_n
 
     cdef bint takes(self, object state, int axes, ptrdiff_t sequences, ptrdiff_t width):

@@ -18,7 +18,8 @@ import numpy as np
 
 from vledge._ext.arrays cimport has_shape, is_plain, share_memory, shaped, writable
 from vledge._ext.isa cimport VL_GRU_RESET_BEFORE, number_of, vl_independent, vl_product, vl_step
-from vledge._ext.recurrent cimport (
+from vledge._ext.pool cimport (
+    VL_WORK_BETWEEN_LOOKS,
     check_ended,
     heed,
     project_state,
@@ -26,6 +27,7 @@ from vledge._ext.recurrent cimport (
     step_from_input,
     vl_barrier,
     vl_heed,
+    vl_shall_end,
 )
 from vledge._ext.weights cimport Direction, made, vl_direction, vl_has_cell_state
 
@@ -35,10 +37,6 @@ from vledge._ext.weights import GATES, STORAGES
 cdef extern from "simd/cpu_mode.h" nogil:
     uint64_t vl_flush_subnormals()
     void vl_restore_mode(uint64_t mode)
-
-cdef extern from "heed.h" nogil:
-    int64_t VL_WORK_BETWEEN_LOOKS
-    int vl_shall_end(vl_heed *h)
 
 cnp.import_array()
 

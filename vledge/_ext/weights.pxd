@@ -1,3 +1,5 @@
+from libc.stdint cimport int64_t
+
 from vledge._ext.isa cimport vl_arithmetic, vl_cell, vl_cell_kernels, vl_kernels, vl_nonlinearity
 
 cdef extern from "recurrent/direction.h" nogil:
@@ -23,6 +25,8 @@ cdef extern from "recurrent/direction.h" nogil:
         const vl_nonlinearity *activations
 
     bint vl_has_cell_state(const vl_direction *d)
+    int64_t vl_recurrent_bytes(const vl_direction *d)
+    int64_t vl_input_bytes(const vl_direction *d)
 
 
 cdef class Direction:

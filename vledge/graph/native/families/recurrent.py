@@ -1,4 +1,4 @@
-"""RNN, GRU, LSTM, and cells that a pass recognised: handlers of ``ext/recurrent_node.pyx``."""
+"""RNN, GRU, LSTM, and cells that a pass recognised: handlers of ``recurrent_nodes.pxi``."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+# What the module has is for the other extensions alone.
