@@ -20,8 +20,8 @@ from vledge.recurrent.cells import KINDS, OPERATORS
 __all__ = ["Layer", "Variant", "variants"]
 
 # whose order of gates is what: the wrong order is named by these where it can be
-_MAKERS: Final = ("ONNX", "PyTorch", "TensorFlow", "Caffe")
-_ORDERS: Final = {
+_MAKERS: Final[tuple[str, ...]] = ("ONNX", "PyTorch", "TensorFlow", "Caffe")
+_ORDERS: Final[dict[str, dict[str, str]]] = {
     name: {
         maker: KINDS[name].letters(maker)
         for maker in _MAKERS
