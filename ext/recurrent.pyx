@@ -19,7 +19,7 @@ from cpython.exc cimport PyErr_CheckSignals
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
-from libc.stdint cimport INT64_MAX, PTRDIFF_MAX, SIZE_MAX, int32_t, int64_t, uint64_t
+from libc.stdint cimport INT32_MAX, INT64_MAX, PTRDIFF_MAX, SIZE_MAX, int32_t, int64_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
@@ -132,6 +132,9 @@ def limits(**changes) -> dict:
            "mapped_bytes": MAPPED_BYTES}
     if not changes.keys() <= now.keys():
         raise ValueError(f"no limit named {', '.join(changes.keys() - now.keys())}")
+    for name, value in changes.items():
+        if not isinstance(value, int) or not 0 <= value <= INT32_MAX:
+            raise ValueError(f"{name} is {value!r}, expected an int from 0 to {INT32_MAX}")
     now.update(changes)
     CHUNK_BYTES, BARRIER_BYTES = now["chunk_bytes"], now["barrier_bytes"]
     SHARED_STEP_BYTES, SHARED_CALL_BYTES = now["shared_step_bytes"], now["shared_call_bytes"]
@@ -820,6 +823,8 @@ cdef bint run_sequences(const Sequences *s, int threads) noexcept nogil:
     job.heed = s.heed
     if count == 0:
         return True
+    if steps > PTRDIFF_MAX // 128 or count > PTRDIFF_MAX // 128:    # rows of no features take no memory
+        return False
     bytes = (2 * steps + 3 * count) * sizeof(ptrdiff_t) + (steps + count) * sizeof(int64_t) + 16
     offsets = <ptrdiff_t *>few if bytes <= sizeof(few) else <ptrdiff_t *>malloc(bytes)
     if offsets == NULL:

@@ -76,7 +76,7 @@ cdef class CarriedProgram:
             name, place, dtype, shape, time_axis = frames[k]
             self.names.append(name)
             self.fed[k].slot = program.inputs[place]
-            self.fed[k].number = np.dtype(dtype).num
+            self.fed[k].number = plain_dtype(dtype).num
             self.fed[k].axes = len(shape) if len(shape) <= VL_MOST_AXES else -1     # -1: as no array is
             self.fed[k].time_axis = time_axis
             for axis in range(self.fed[k].axes):
