@@ -89,7 +89,7 @@ def test_a_layer_is_saved_loaded_and_run_where_only_numpy_is(tmp_path):
     output, said = in_python(
         f"import sys, json; sys.modules.update(dict.fromkeys({[*UNWANTED[:4], 'h5py']}))\n"
         "import numpy as np, vledge\n"
-        "from vledge import blas\n"
+        "from vledge.machine import blas\n"
         f"weights = vledge.load_weights({str(path)!r})\n"
         f"vledge.save_weights({str(path)!r}, weights)\n"
         f"lstm = vledge.nn.LSTM.from_weights(vledge.load_weights({str(path)!r}))\n"
