@@ -409,7 +409,7 @@ cdef class Convolution:
         elif slope is not None:
             epilogue.kind = VL_LEAKY
             if isinstance(slope, np.ndarray):
-                slope = np.require(slope, self.dtype, "CA")
+                slope = readable(slope, "slope", cnp.NPY_FLOAT64 if itemsize == 8 else cnp.NPY_FLOAT32, 1)
                 if slope.shape != (self.out_channels,):
                     raise ValueError(f"slope has shape {slope.shape}, expected ({self.out_channels},)")
                 epilogue.slopes = <const void *><size_t>slope.ctypes.data

@@ -1,4 +1,4 @@
-"""``python tools/valgrind_findings.py LOG``: memcheck's reports with a frame of ours in them; 1 if any."""
+"""``python tools/valgrind_findings.py LOG``: memcheck's reports with a frame of ours; 1 if any."""
 
 import re
 import sys

@@ -28,7 +28,9 @@ def written():
     os.write(1, b".")
 k = 0
 """
-_WEIGHTS = "w = {f'w{n}_l0': np.full(size, 0, np.float32) for n, size in enumerate((300_000, 7, 0))}"
+_WEIGHTS = """
+sizes = 300_000, 7, 0
+w = {f"w{n}_l0": np.zeros(size, np.float32) for n, size in enumerate(sizes)}"""
 WRITERS = {
     "weights": f"""{_WEIGHTS}
 while True:

@@ -23,8 +23,8 @@ def _model(path: Path) -> None:
 
     w = np.random.default_rng(0).standard_normal((8, 8)).astype(np.float32)
     nodes = [Node("MatMul", ["x", "w"], ["z"], {}), Node("Relu", ["z"], ["y"], {})]
-    ends = [[ValueInfo(name, "tensor(float)", (None, 8))] for name in "xy"]
-    write(path, Model(Graph("g", *ends, {"w": w}, nodes), {"": 17}))
+    ends = [[ValueInfo(name, "float", (None, 8))] for name in "xy"]
+    write(path, Model(Graph(nodes, *ends, {"w": w}), {"": 17}, ir_version=8))
 
 
 def measure(count: int) -> tuple[int, str]:

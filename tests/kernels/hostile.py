@@ -51,7 +51,7 @@ ADDITION = integers(ADD | 2 << 8 | 0 << 16 | 1 << 24)
 
 
 def slid(*arguments: Any) -> Any:
-    return convolution.Convolution(KERNEL, numbers(6), [1], [1])(*arguments)
+    return convolution.Convolution(KERNEL, None, [1], [1])(*arguments)
 
 
 def gathered(*arguments: Any) -> Any:
@@ -147,14 +147,7 @@ DOORS = {
     "convolution.Convolution.__call__": Door(
         slid, lambda: (SIGNAL, [9], [1], None, None, numbers(6) * 0 + 2, 1)
     ),
-    "convolution.phases_of": Door(
-        convolution.phases_of, lambda: ((2, 3), (1, 2), (1, 1), True)
-    ),
-    "convolution.runs_of": Door(convolution.runs_of, lambda: ([(0, 0, 0), (0, 0, 1)], 4, True)),
     "convolution.vectors_of_group": Door(convolution.vectors_of_group, lambda: (33, 8)),
-    "convolution.winograd_matrices": Door(
-        convolution.winograd_matrices, lambda: (numbers(2, 3, 3, 3) * 0,)
-    ),
     "isa.runnable": Door(isa.runnable, tuple),
     "isa.cpu_features": Door(isa.cpu_features, tuple),
     "isa.select": Door(isa.select, lambda: (None,)),
@@ -241,7 +234,7 @@ DOORS = {
     ),
     "recurrent.Stack.run": Door(
         lambda *a: recurrent.Stack([LSTM]).run(*a),
-        lambda: (np.ones((4, 3, I), "f4"), np.ones((1, 3, H), "f4"), np.ones((1, 3, H), "f4"), False),
+        lambda: (np.ones((4, 3, I), "f4"), *[np.ones((1, 3, H), "f4")] * 2, False),
     ),
     "recurrent.Stepper": Door(
         lambda *a: recurrent.Stepper(*a).step(WEIGHT, None), lambda: ([*GRU, TOP],)
@@ -267,12 +260,14 @@ DOORS = {
     "streaming.StreamingStack.set_state": Door(restated, lambda: (np.ones((1, 3, H), "f4"), None)),
     "weights.Direction": Door(lambda *a: Direction(*a).weight_ih(), lambda: LSTM_PARTS),
     "weights.aligned_empty": Door(
-        lambda *a: weights.aligned_empty(*a).shape, lambda: ((3, 4), np.float32)
+        lambda *a: weights.aligned_empty(*a).shape, lambda: ((3, 4), np.float32), ("argument 1: bytes",)
     ),
     "weights.aligned_copy": Door(weights.aligned_copy, lambda: (WEIGHT,)),
-    "weights.candidate_bias": Door(weights.candidate_bias, lambda: (np.ones(3 * H, "f4"), 8), ("argument 1: 2**31",)),
+    "weights.candidate_bias": Door(
+        weights.candidate_bias, lambda: (np.ones(3 * H, "f4"), 8), ("argument 1: 2**31",)
+    ),
     "weights.vector_count": Door(weights.vector_count, lambda: (4, H, 8)),
-    "weights.vector_rows": Door(weights.vector_rows, lambda: (np.ones((4 * H, I), "f4"), 4, 8, 0)),
+    "weights.vector_rows": Door(weights.vector_rows, lambda: (np.ones((36, I), "f4"), 4, 8, 0)),
     "weights.to_vectors": Door(weights.to_vectors, lambda: (np.ones((4 * H, I), "f4"), 4, 8)),
     "weights.from_vectors": Door(weights.from_vectors, lambda: (np.ones((9, 8, I), "f4"), 4, H)),
     "weights.in_elements": Door(weights.in_elements, lambda: (WEIGHT,)),
@@ -298,18 +293,21 @@ PLAIN = {
     "a list of huge": [HUGE, HUGE], "a list of None": [None] * 3, "a nested list": [[1, 2], [3]],
     "a dict": {}, "a tuple": (), "an object": object(), "a type": np.float32, "1j": 1j,
     "0-d": np.array(1.0, np.float32), "empty": np.zeros((0, 0, 0), np.float32),
-    "objects": np.full((3, 3), None, object), "texts": np.array(["a", "b"]), "times": np.zeros(3, "M8[s]"),
+    "objects": np.full((3, 3), None, object), "texts": np.array(["a", "b"]),
+    "times": np.zeros(3, "M8[s]"),
     "records": np.zeros(3, [("a", "f4"), ("b", "u1")]), "huge int64": integers(2**63 - 1, 5),
     "negative int64": integers(-1, -(2**63)), "other dtype": np.zeros((3, 5), np.complex64),
     "unmade direction": Direction.__new__(Direction), "directions": [Direction.__new__(Direction)],
     "other layer": [TOP, TOP],
 }  # fmt: skip
 ARRAYS: dict[str, Callable[[np.ndarray], Any]] = {
-    "many empty rows": lambda a: np.zeros((1 << 60, *(0,) * (max(a.ndim, 2) - 1)), a.dtype),
-    "nothing of many": lambda a: np.zeros((*(0,) * (max(a.ndim, 2) - 1), 1 << 60), a.dtype),
-    "more than any memory": lambda a: np.broadcast_to(
-        a.ravel()[:1], (1 << 30, *(1 << 28,) * (a.ndim > 1), *a.shape[2:])
-    ) if a.size else a,
+    "many empty rows": lambda a: np.zeros((1 << 59, *(0,) * (max(a.ndim, 2) - 1)), a.dtype),
+    "nothing of many": lambda a: np.zeros((*(0,) * (max(a.ndim, 2) - 1), 1 << 59), a.dtype),
+    "large": lambda a: (
+        np.broadcast_to(a.ravel()[:1], (1 << 24, *(1 << 26,) * (a.ndim > 1), *a.shape[2:]))
+        if a.size
+        else a
+    ),
     "big-endian": lambda a: a.astype(a.dtype.newbyteorder(">")),
     "misaligned": moved,
     "misaligned, big-endian": lambda a: moved(a.astype(a.dtype.newbyteorder(">"))),
@@ -406,7 +404,7 @@ def attempts(door: Door) -> Iterator[tuple[str, tuple[Any, ...]]]:
 
 
 def attack(name: str, said: Any = None) -> tuple[int, int]:
-    """How many calls of a door were made, and how many refused; AssertionError for what may not be."""
+    """Calls of a door, and how many it refused; AssertionError for what may not be."""
     door, calls, refused = DOORS[name], 0, 0
     arguments = door.arguments()
     expected = copied(door.call(*copied(arguments)))

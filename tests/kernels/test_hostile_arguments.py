@@ -1,4 +1,4 @@
-"""Hostile arguments at every door of compiled code: refused or harmless, never the end of the process."""
+"""Hostile arguments at every door of compiled code: refused or harmless, never a crash."""
 
 import importlib
 import os
@@ -22,9 +22,9 @@ def public_names():
             yield f"{module.name}.{name}"
             if isinstance(value, type):
                 for method, what in vars(value).items():
-                    if not method.startswith("_") or method == "__call__":
-                        if type(what).__name__ == "method_descriptor" or method == "__call__":
-                            yield f"{module.name}.{name}.{method}"
+                    public = not method.startswith("_") and callable(what)
+                    if public or method == "__call__":
+                        yield f"{module.name}.{name}.{method}"
 
 
 # methods without an argument that could be hostile
@@ -34,6 +34,8 @@ HARMLESS = {
     *(f"weights.Direction.{name}_{part}" for name in ("weight", "bias") for part in ("ih", "hh")),
     *("weights.Direction.weight_hr", "program.Program.memory", "program.CarriedProgram.get_states"),
     "streaming.StreamingStack.get_state",
+    # plain Python, which hands nothing to C
+    *(f"convolution.{name}" for name in ("phases_of", "runs_of", "winograd_matrices")),
     # Convolution's own parts, which need it half made
     *(
         f"convolution.Convolution.{name}"
