@@ -116,6 +116,9 @@ cdef ptrdiff_t MOST_USUAL = 1 << 24
 # Tables of so many numbers stand on the stack, so that a short call allocates nothing.
 cdef enum:
     FEW_NUMBERS = 256
+# So many steps' entries in a table are written between looks at signals.
+cdef enum:
+    STEPS_BETWEEN_LOOKS = 1 << 20
 # An output as large as this comes as untouched zeros from the system, and its padding is left so. Smaller ones come
 # from memory that was in use: threads zero the padding of their own sequences, one thread leaves it to calloc.
 cdef ptrdiff_t MAPPED_BYTES = 32 * 1024 * 1024
@@ -133,8 +136,8 @@ def limits(**changes) -> dict:
     if not changes.keys() <= now.keys():
         raise ValueError(f"no limit named {', '.join(changes.keys() - now.keys())}")
     for name, value in changes.items():
-        if not isinstance(value, int) or not 0 <= value <= INT32_MAX:
-            raise ValueError(f"{name} is {value!r}, expected an int from 0 to {INT32_MAX}")
+        if not isinstance(value, int) or not -1 <= value <= INT32_MAX:
+            raise ValueError(f"{name} is {value!r}, expected an int from -1 to {INT32_MAX}")
     now.update(changes)
     CHUNK_BYTES, BARRIER_BYTES = now["chunk_bytes"], now["barrier_bytes"]
     SHARED_STEP_BYTES, SHARED_CALL_BYTES = now["shared_step_bytes"], now["shared_call_bytes"]
@@ -422,6 +425,8 @@ cdef bint walk(Job *job, int d, ptrdiff_t first_row, ptrdiff_t last_row, int mem
     while steps < job.steps and job.batch_sizes[steps] > first_row:
         total += min(<ptrdiff_t>job.batch_sizes[steps], last_row) - first_row
         steps += 1
+        if members == 1 and steps % STEPS_BETWEEN_LOOKS == 0 and vl_shall_end(job.heed):
+            return True
 
     chunk = chunk_rows(w, rows, max(total, 1))
     needed = lay_out(w, rows, chunk, NULL, &s)
@@ -851,12 +856,14 @@ cdef bint run_sequences(const Sequences *s, int threads) noexcept nogil:
     for t in range(job.steps):
         offsets[t] = t * s.x_time
         offsets[steps + t] = t * s.y_time
+        if t % STEPS_BETWEEN_LOOKS == STEPS_BETWEEN_LOOKS - 1 and vl_shall_end(job.heed):
+            break
     for r in range(count):
         b = r if order == NULL else order[r]
         offsets[2 * steps + r] = b * s.x_row
         offsets[2 * steps + count + r] = b * s.y_row
         job.ranks[b] = r
-    done = finished(&job, threads)
+    done = vl_has_ended(job.heed) or finished(&job, threads)
     if offsets != <ptrdiff_t *>few:
         free(offsets)
     return done

@@ -260,7 +260,9 @@ DOORS = {
     "streaming.StreamingStack.set_state": Door(restated, lambda: (np.ones((1, 3, H), "f4"), None)),
     "weights.Direction": Door(lambda *a: Direction(*a).weight_ih(), lambda: LSTM_PARTS),
     "weights.aligned_empty": Door(
-        lambda *a: weights.aligned_empty(*a).shape, lambda: ((3, 4), np.float32), ("argument 1: bytes",)
+        lambda *a: weights.aligned_empty(*a).shape,
+        lambda: ((3, 4), np.float32),
+        ("argument 1: bytes",),
     ),
     "weights.aligned_copy": Door(weights.aligned_copy, lambda: (WEIGHT,)),
     "weights.candidate_bias": Door(
