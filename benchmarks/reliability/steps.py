@@ -20,6 +20,7 @@ def layer() -> nn.LSTM:
         "weight_ih_l0": (4 * UNITS, FEATURES),
         "weight_hh_l0": (4 * UNITS, UNITS),
         "bias_ih_l0": (4 * UNITS,),
+        "bias_hh_l0": (4 * UNITS,),
     }
     weights = {n: rng.uniform(-0.5, 0.5, s).astype(np.float32) for n, s in shapes.items()}
     return nn.LSTM.from_weights(weights)
