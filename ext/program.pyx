@@ -16,7 +16,7 @@ from collections.abc import Mapping
 cimport numpy as cnp
 import numpy as np
 
-from vledge._ext.arrays cimport writable
+from vledge._ext.arrays cimport bounds_overlap, overlaps_itself, writable
 from vledge._ext.isa cimport kernels_for, vl_kernels
 from vledge._ext.recurrent cimport Sequences, check_ended, heed, parallel, run_sequences, thread_count, vl_heed
 from vledge._ext.weights cimport LSTM, Weights
@@ -248,7 +248,7 @@ cdef class Frame:
         if not isinstance(out, cnp.ndarray):
             return False
         array = out
-        if not cnp.PyArray_ISWRITEABLE(array):
+        if not cnp.PyArray_ISWRITEABLE(array) or overlaps_itself(array):
             return False
         if t.state != VL_TENSOR:
             value = self.shared(t)
