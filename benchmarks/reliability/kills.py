@@ -99,7 +99,8 @@ def measure(count: int) -> tuple[int, str]:
             script = _PREAMBLE + WRITERS[kind]
             writer = subprocess.Popen([sys.executable, "-c", script, path], stdout=subprocess.PIPE)
             assert writer.stdout is not None
-            os.read(writer.stdout.fileno(), 1)
+            if not os.read(writer.stdout.fileno(), 1):
+                raise RuntimeError(f"the writer of {kind} ended by itself")
             time.sleep(rng.uniform(0, 0.03))
             writer.kill()
             writer.wait()

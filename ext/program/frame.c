@@ -280,7 +280,7 @@ int vl_run(vl_frame *f, vl_range range)
             status = f->python(f, i);
         }
         if (f->nanoseconds)
-            f->nanoseconds[n] += vl_now() - begin;
+            f->nanoseconds[n] = (int64_t)((uint64_t)f->nanoseconds[n] + (uint64_t)(vl_now() - begin));
         if (status != VL_DONE)
             return status;
         if (f->observe)
