@@ -276,7 +276,7 @@ int vl_run(vl_frame *f, vl_range range)
         int declined = status == VL_DECLINED;
         if (declined) {
             if (f->declined)
-                f->declined[n]++;
+                f->declined[n] = (int32_t)((uint32_t)f->declined[n] + 1);
             status = f->python(f, i);
         }
         if (f->nanoseconds)
