@@ -15,7 +15,9 @@ help:
 	@echo "make lint       ruff, mypy, clang-format and cython-lint"
 	@echo "make wheel      build sdist and wheel; run the demo from the wheel in an empty environment"
 	@echo "make validation the wheel; three models recorded by torch and onnxruntime, validated without"
-	@echo "make sanitize   kernel tests under the address and undefined-behaviour sanitizers"
+	@echo "make sanitize   the compiled code under sanitizers and valgrind; SANITIZE=address one of them,"
+	@echo "                LONG=--long all tests that reach it"
+	@echo "make reliability  writers killed, long streams, many loads, Ctrl-C: their figures"
 	@echo "make arm        the tests on emulated 64- and 32-bit Arm, and an aarch64 wheel"
 	@echo "make operators  onnx's backend tests, counted; rewrites docs/onnx-operators.md"
 	@echo "make bench      the benchmark against every installed peer"
@@ -61,7 +63,10 @@ validation: wheel
 	$(BIN)/python -m tests.real_models.whole_path dist/*.whl
 
 sanitize: $(VENV)/.test
-	sh tools/sanitize.sh $(BIN)/python
+	sh tools/sanitize.sh $(BIN)/python $(or $(SANITIZE),all) $(LONG)
+
+reliability: $(VENV)/.test
+	$(BIN)/python -m benchmarks.reliability all
 
 arm:
 	PYTHON=$(PYTHON) tools/arm_test.sh arm64
@@ -79,4 +84,4 @@ bench: $(VENV)/.test
 clean:
 	rm -rf build dist *.egg-info $(patsubst %.pyx,%.c,$(wildcard vledge/_ext/*.pyx)) vledge/_ext/*.so
 
-.PHONY: help demo test lint check wheel validation sanitize arm operators bench clean
+.PHONY: help demo test lint check wheel validation sanitize reliability arm operators bench clean

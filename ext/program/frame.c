@@ -268,11 +268,11 @@ int vl_run(vl_frame *f, vl_range range)
         int declined = status == VL_DECLINED;
         if (declined) {
             if (f->declined)
-                f->declined[n]++;
+                f->declined[n] = (int32_t)((uint32_t)f->declined[n] + 1);
             status = f->python(f, i);
         }
         if (f->nanoseconds)
-            f->nanoseconds[n] += vl_nanoseconds() - begin;
+            f->nanoseconds[n] = (int64_t)((uint64_t)f->nanoseconds[n] + (uint64_t)(vl_nanoseconds() - begin));
         if (status != VL_DONE)
             return status;
         if (f->observe)

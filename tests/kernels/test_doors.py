@@ -488,3 +488,22 @@ def test_product_over_its_input(rows, offset):
     both[:, :130] = x
     expected = product(both[:, :130].copy())
     np.testing.assert_array_equal(product(both[:, :130], out=both[:, 70:]), expected)
+
+
+def test_rows_are_not_moved_within_one_memory():
+    memory = np.zeros(16 * I, np.float32)
+    packed, batch = memory[: 7 * I].reshape(7, I), memory[: 12 * I].reshape(3, 4, I)
+    with pytest.raises(ValueError, match="share memory"):
+        packing.scatter(packed, batch, SIZES)
+    with pytest.raises(ValueError, match="share memory"):
+        packing.gather(packed, [memory[6 * I : 9 * I].reshape(3, I)] * 3, SIZES, ORDER)
+    with pytest.raises(ValueError, match="padding is a part"):
+        packing.scatter(PACKED, batch, SIZES, ORDER, None, batch[0, 0])
+
+
+def test_a_stream_of_a_session_has_its_time_axis():
+    from tests.kernels.hostile import carried
+
+    for axis in (-1, 2, 40):
+        with pytest.raises(ValueError, match="is to be time"):
+            carried([(0, 1)], [("x", 0, np.float32, (1, 3), axis)], [], [("y", 0, 0)])

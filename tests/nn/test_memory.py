@@ -68,7 +68,7 @@ def test_packing_leaves_no_pages_of_the_file(tmp_path):
 @pytest.mark.parametrize("kind", KINDS)
 def test_packing_touches_no_page_of_the_file(kind, tmp_path, monkeypatch):
     path = tmp_path / "weights.safetensors"
-    vledge.save_weights(path, stack(kind, bias=True))
+    vledge.save_weights(path, stack(kind, 512, bias=True))  # large enough to be mapped
     loaded = vledge.load_weights(path)
     release(loaded["weight_hh_l0"])
     assert resident(path) == 0

@@ -68,9 +68,11 @@ cdef class CarriedProgram:
         self.names, self.held = [], [None] * self.fed_count
         for k in range(self.fed_count):
             name, place, dtype, shape, time_axis = frames[k]
+            if not 0 <= time_axis < len(shape):
+                raise ValueError(f"{name!r} has {len(shape)} axes, and axis {time_axis} is to be time")
             self.names.append(name)
             self.fed[k].slot = program.inputs[place]
-            self.fed[k].number = np.dtype(dtype).num
+            self.fed[k].number = plain_dtype(dtype).num
             self.fed[k].axes = len(shape) if len(shape) <= VL_MOST_AXES else -1     # -1: as no array is
             self.fed[k].time_axis = time_axis
             for axis in range(self.fed[k].axes):

@@ -7,6 +7,7 @@ program calls it with the same structure, by its address.
 
 import itertools
 import math
+import operator
 
 from libc.stdint cimport int32_t
 
@@ -143,6 +144,13 @@ def winograd_matrices(w):
     return np.einsum("ai,mcij,bj->abmc", g, w.astype(np.float64), g, optimize=True).reshape(16, *w.shape[:2])
 
 
+cdef tuple few(object values, int count, str name):
+    """So many integers, one a spatial axis."""
+    if len(values) != count:
+        raise ValueError(f"{name} has {len(values)} numbers, the kernel {count} spatial axes")
+    return tuple([operator.index(value) for value in values])
+
+
 cdef class Convolution:
     """A kernel's weights, ready to slide.
 
@@ -182,11 +190,11 @@ cdef class Convolution:
         rank = weight.ndim - 2
         if not 1 <= rank <= MOST_AXES:
             raise ValueError(f"the kernel has {rank} spatial axes, expected 1 to {MOST_AXES}")
-        if len(strides) != rank or len(dilations) != rank or min(*strides, *dilations) < 1:
-            raise ValueError(f"strides {tuple(strides)} and dilations {tuple(dilations)} must be {rank} positive "
-                             "numbers")
+        strides, dilations = few(strides, rank, "strides"), few(dilations, rank, "dilations")
+        if min(*strides, *dilations) < 1:
+            raise ValueError(f"strides {strides} and dilations {dilations} must be positive")
         self.dtype, self.transposed, self.groups = weight.dtype, transposed, groups
-        self.kernel, self.strides, self.dilations = weight.shape[2:], tuple(strides), tuple(dilations)
+        self.kernel, self.strides, self.dilations = weight.shape[2:], strides, dilations
         reach = [k * d + s for k, d, s in zip(self.kernel, self.dilations, self.strides)]
         if max(reach) >= 1 << 31:
             raise ValueError(f"kernel {self.kernel}, strides {self.strides}, dilations {self.dilations} too large")
@@ -378,9 +386,9 @@ cdef class Convolution:
         x = x_array
         if x.shape[1] != self.in_channels:
             raise ValueError(f"x has the shape {x.shape}, expected {self.in_channels} channels")
-        if len(sizes) != rank or len(before) != rank or min(sizes) < 0:
-            raise ValueError(f"sizes {tuple(sizes)} and before {tuple(before)} must be {rank} numbers, sizes not "
-                             "negative")
+        sizes, before = few(sizes, rank, "sizes"), few(before, rank, "before")
+        if min(sizes) < 0 or max(map(abs, before)) >= 1 << 31:
+            raise ValueError(f"sizes {sizes} must not be negative, and before {before} within 32 bits")
         if any(stride % itemsize for stride in x.strides):
             x = x_array = x.copy()
         result = np.empty((x.shape[0], *sizes, self.out_channels), self.dtype)
@@ -408,7 +416,7 @@ cdef class Convolution:
         elif slope is not None:
             epilogue.kind = VL_LEAKY
             if isinstance(slope, np.ndarray):
-                slope = np.require(slope, self.dtype, "CA")
+                slope = readable(slope, "slope", cnp.NPY_FLOAT64 if itemsize == 8 else cnp.NPY_FLOAT32, 1)
                 if slope.shape != (self.out_channels,):
                     raise ValueError(f"slope has shape {slope.shape}, expected ({self.out_channels},)")
                 epilogue.slopes = <const void *><size_t>slope.ctypes.data

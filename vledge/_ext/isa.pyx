@@ -123,6 +123,8 @@ def selected_integers() -> str:
 
 def lanes(dtype) -> int:
     """Elements of one vector of the selected instruction set."""
+    if not isinstance(dtype, (np.dtype, type)):     # of texts NumPy makes many things
+        raise TypeError(f"expected a dtype, got a {type(dtype).__name__}")
     return kernels_for(arithmetic_of(np.dtype(dtype).num)).lanes
 
 
@@ -166,30 +168,53 @@ def chain_limits() -> tuple:
     return VL_CHAIN_ARRAYS, VL_CHAIN_CONSTANTS, VL_CHAIN_SCRATCH
 
 
-def chain(cnp.ndarray micro, cnp.ndarray constants, list operands, list results, int scratch):
+def chain(micro, constants, list operands not None, list results not None, int scratch):
     """Run a chain over arrays of two axes, float32 or bool, of one shape and any strides, by the selected kernels.
 
-    ``micro`` is int64, as in kernels.h, ``constants`` float32. A caller vouches for the places.
+    ``micro`` is int64, as in kernels.h, ``constants`` float32.
     """
     cdef vl_chain_array arrays[VL_CHAIN_ARRAYS]
     cdef vl_chain c
     cdef cnp.ndarray a
     cdef int k = 0
-    assert len(operands) + len(results) <= VL_CHAIN_ARRAYS
+    cdef cnp.ndarray operations = readable(micro, "micro", cnp.NPY_INT64, 1)
+    cdef cnp.ndarray numbers = readable(constants, "constants", cnp.NPY_FLOAT32, 1)
+    check_places(operations, len(operands), len(numbers), len(results), scratch)
     for a in operands + results:
-        assert a.ndim == 2 and a.dtype in (np.float32, np.bool_)
+        if (a is None or cnp.PyArray_NDIM(a) != 2 or not cnp.PyArray_ISBEHAVED_RO(a)
+                or cnp.PyArray_TYPE(a) not in (cnp.NPY_FLOAT32, cnp.NPY_BOOL)
+                or (<object>a).shape != results[0].shape or a.strides[0] % a.itemsize or a.strides[1] % a.itemsize):
+            raise ValueError("a chain runs over aligned arrays of float32 or bool with two axes, all of one shape")
+        if k >= len(operands) and not cnp.PyArray_ISWRITEABLE(a):
+            raise ValueError("a result of a chain is read-only")
         arrays[k].data = cnp.PyArray_DATA(a)
         arrays[k].row = a.strides[0] // a.itemsize
         arrays[k].column = a.strides[1] // a.itemsize
         arrays[k].mask = a.dtype == np.bool_
         k += 1
     c.rows, c.columns = results[0].shape
-    c.operands, c.constants, c.results = len(operands), len(constants), len(results)
-    c.scratch, c.micros = scratch, len(micro)
+    c.operands, c.constants, c.results = len(operands), len(numbers), len(results)
+    c.scratch, c.micros = scratch, len(operations)
     c.arrays = arrays
-    c.constant = cnp.PyArray_DATA(constants)
-    c.micro = <const int64_t *>cnp.PyArray_DATA(micro)
+    c.constant = cnp.PyArray_DATA(numbers)
+    c.micro = <const int64_t *>cnp.PyArray_DATA(operations)
     kernels_for(VL_IN_FLOAT32).chain(&c)
+
+
+cdef int check_places(cnp.ndarray micro, Py_ssize_t operands, Py_ssize_t constants, Py_ssize_t results,
+                      int scratch) except -1:
+    """ValueError unless a chain's micro-operations read and write places that it has."""
+    if not (results >= 1 and operands + results <= VL_CHAIN_ARRAYS and constants <= VL_CHAIN_CONSTANTS
+            and 0 <= scratch <= VL_CHAIN_SCRATCH):
+        raise ValueError(f"a chain has {VL_CHAIN_ARRAYS} arrays at most, {VL_CHAIN_CONSTANTS} constants and "
+                         f"{VL_CHAIN_SCRATCH} scratch places")
+    cdef Py_ssize_t places = operands + constants + results + scratch
+    for operation in micro.tolist():
+        kind, to, *sources = [operation >> shift & 255 for shift in (0, 8, 16, 24, 32)]
+        if not (0 <= operation < 1 << 40 and kind < VL_MICRO_COUNT and operands + constants <= to < places
+                and all([source < places for source in sources[:vl_micro_source_counts[kind]]])):
+            raise ValueError(f"micro-operation {operation:#x} is none that a chain with {places} places can run")
+    return 0
 
 
 cdef bint same_strides(cnp.ndarray a, cnp.ndarray b):

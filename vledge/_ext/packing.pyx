@@ -13,7 +13,7 @@ from libc.stdint cimport SIZE_MAX, int64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
-from vledge._ext.arrays cimport batch_sizes_of, product_of, readable
+from vledge._ext.arrays cimport batch_sizes_of, bounds_overlap, product_of, readable
 
 cnp.import_array()
 
@@ -144,6 +144,8 @@ cdef int check_rows(cnp.ndarray array, int axes, cnp.ndarray packed, bint write)
             f"{(<object>packed).dtype} {list((<object>packed).shape)} side by side")
     if write and not cnp.PyArray_ISWRITEABLE(array):
         raise ValueError("a sequence to be written to is read-only")
+    if not nothing and bounds_overlap(array, packed):
+        raise ValueError("sequences and packed rows share memory: rows would be read after they were written")
     return 0
 
 
@@ -225,6 +227,8 @@ def scatter(packed, sequences, batch_sizes, order=None, starts=None, padding=Non
                 or (<object>row).shape != (<object>rows).shape[1:]
                 or not cnp.PyArray_IS_C_CONTIGUOUS(row)):
             raise ValueError("padding must be a row as the packed ones")
+        if bounds_overlap(row, sequences):
+            raise ValueError("padding is a part of the sequences that it is written to")
         behind = <const char *>cnp.PyArray_DATA(row)
         steps = cnp.PyArray_DIM(sequences, 1)
     if row_nbytes == 0:     # nothing to move, in however many steps

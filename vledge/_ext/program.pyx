@@ -16,7 +16,7 @@ from collections.abc import Mapping
 cimport numpy as cnp
 import numpy as np
 
-from vledge._ext.arrays cimport bounds_overlap, overlaps_itself
+from vledge._ext.arrays cimport bounds_overlap, overlaps_itself, writable
 from vledge._ext.isa cimport VL_IN_FLOAT32, VL_IN_FLOAT64, kernels_for, vl_kernels
 from vledge._ext.pool cimport check_ended, heed, limits_in_force, parallel, thread_count, vl_heed
 from vledge._ext.schedule cimport Sequences, run_sequences
@@ -56,7 +56,14 @@ list_types()
 
 def type_code(dtype):
     """The number that stands for an element type in handlers' parameters; None for what none reads."""
-    return TYPES.get(np.dtype(dtype))
+    return TYPES.get(plain_dtype(dtype))
+
+
+cdef object plain_dtype(object dtype):
+    """The dtype; of a text NumPy would make many things."""
+    if not isinstance(dtype, (np.dtype, type)):
+        raise TypeError(f"expected a dtype, got a {type(dtype).__name__}")
+    return np.dtype(dtype)
 
 
 cdef class Holder:
@@ -361,17 +368,21 @@ cdef class Program:
         self.kernels = kernels_for(VL_IN_FLOAT32)
         self.keep, self.idle, self.standins = [], [], []
         self.inputs, self.outputs = inputs, outputs
-        self.input_slots = <const int32_t *>self.array(inputs, np.int32, &self.input_count)
-        self.output_slots = <const int32_t *>self.array(outputs, np.int32, &self.output_count)
         self.slot_count = slot_count
         self.count = len(instructions)
+        self.input_slots = self.places(inputs, 0, &self.input_count)
+        self.output_slots = self.places(outputs, 0, &self.output_count)
         self.main.first, self.main.last = main
+        if slot_count < 0 or not 0 <= self.main.first <= self.main.last <= self.count:
+            raise ValueError(f"main is {main}, there are {self.count} instructions and {slot_count} slots")
         self.slots = <vl_tensor *>PyMem_Calloc(max(slot_count, 1), sizeof(vl_tensor))
         self.instructions = <vl_instruction *>PyMem_Calloc(max(self.count, 1), sizeof(vl_instruction))
         if self.slots == NULL or self.instructions == NULL:
             raise MemoryError
         for slot, array in constants.items():
             self.keep.append(array)
+            if not 0 <= slot < slot_count:
+                raise ValueError(f"a constant is in slot {slot}, there are {slot_count}")
             if not describe(array, &self.slots[<int>slot]):
                 self.keep_object(<int>slot, array)
         for k in range(self.count):
@@ -383,9 +394,9 @@ cdef class Program:
                     i.run = handler_here(name)
             i.number = k
             self.standins.append(standin)
-            i.inputs = <const int32_t *>self.array(takes, np.int32, &i.input_count)
-            i.outputs = <const int32_t *>self.array(gives, np.int32, &i.output_count)
-            i.drops = <const int32_t *>self.array(drops, np.int32, &i.drop_count)
+            i.inputs = self.places(takes, -1, &i.input_count)
+            i.outputs = self.places(gives, -1, &i.output_count)
+            i.drops = self.places(drops, 0, &i.drop_count)
             i.ints = <const int64_t *>self.array(ints, np.int64, &i.int_count)
             i.floats = <const float *>self.array(floats, np.float32, &i.float_count)
             addresses = [object.ctypes.data if isinstance(object, np.ndarray) else object.address
@@ -410,6 +421,13 @@ cdef class Program:
         self.slots[slot].block.object = <void *>value
         self.slots[slot].block.uses = 1 << 30
         return 0
+
+    cdef const int32_t *places(self, slots, int least, int32_t *count) except? NULL:
+        """The same of slots, each of which there is; -1 is none."""
+        for slot in slots:
+            if not least <= slot < self.slot_count:
+                raise ValueError(f"there is no slot {slot} among {self.slot_count}")
+        return <const int32_t *>self.array(slots, np.int32, count)
 
     cdef const void *array(self, values, dtype, int32_t *count) except? NULL:
         """The address of numbers that live as long as the program."""
@@ -438,7 +456,8 @@ cdef class Program:
             raise ValueError(f"the program has {self.input_count} inputs, got {len(arrays)}")
         frame = self.idle_frame()
         if profile is not None:
-            nanoseconds, declined = profile
+            nanoseconds = writable(profile[0], "nanoseconds", cnp.NPY_INT64, (self.count,))
+            declined = writable(profile[1], "declined", cnp.NPY_INT32, (self.count,))
             frame.c.nanoseconds = <int64_t *>cnp.PyArray_DATA(nanoseconds)
             frame.c.declined = <int32_t *>cnp.PyArray_DATA(declined)
         if events is not None:

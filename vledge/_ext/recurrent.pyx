@@ -5,7 +5,7 @@ threads, scratch memory and one step (``pool.pyx``). The thresholds are ``ext/li
 """
 
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
-from libc.stdint cimport PTRDIFF_MAX, int64_t
+from libc.stdint cimport INT32_MAX, PTRDIFF_MAX, int64_t
 
 cimport numpy as cnp
 
@@ -48,6 +48,8 @@ def limits(**changes) -> dict:
     if not set(changes) <= set(names):
         raise ValueError(f"no limit named {', '.join(set(changes) - set(names))}")
     for name, value in changes.items():
+        if not isinstance(value, int) or not -1 <= value <= INT32_MAX:
+            raise ValueError(f"{name} is {value!r}, expected an int from -1 to {INT32_MAX}")
         i = names.index(name)
         named[i].value[0] = value
     return {name: named[<int>i].value[0] for i, name in enumerate(names)}

@@ -12,6 +12,7 @@ from libc.string cimport memset
 from vledge._ext.isa cimport VL_GROUP
 from vledge._ext.pool cimport (
     VL_MOST_THREADS,
+    VL_WORK_BETWEEN_LOOKS,
     chunk_rows,
     lay_out,
     limits_in_force,
@@ -22,6 +23,7 @@ from vledge._ext.pool cimport (
     vl_has_ended,
     vl_limits,
     vl_scratch,
+    vl_shall_end,
     wait,
 )
 from vledge._ext.walk cimport LayerRun, walk
@@ -373,6 +375,8 @@ cdef bint run_sequences(const Sequences *s, int threads) noexcept nogil:
     run.c_n = s.c_n
     if count == 0:
         return True
+    if steps > PTRDIFF_MAX // 128 or count > PTRDIFF_MAX // 128:    # rows of no features take no memory
+        return False
     if bytes > sizeof(few):
         memory = malloc(bytes)
         if memory == NULL:
@@ -399,12 +403,14 @@ cdef bint run_sequences(const Sequences *s, int threads) noexcept nogil:
     for t in range(run.steps):
         x_time[t] = t * s.x_time
         y_time[t] = t * s.y_time
+        if t % VL_WORK_BETWEEN_LOOKS == VL_WORK_BETWEEN_LOOKS - 1 and vl_shall_end(run.heed):
+            break
     for r in range(count):
         b = r if order == NULL else <ptrdiff_t>order[r]
         x_rows[r] = b * s.x_row
         y_rows[r] = b * s.y_row
         run.ranks[b] = r
-    done = run_layer(&run, threads)
+    done = vl_has_ended(run.heed) or run_layer(&run, threads)
     if memory != <void *>few:
         free(memory)
     return done

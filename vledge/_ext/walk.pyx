@@ -388,6 +388,8 @@ cdef bint walk(LayerRun *run, int number, ptrdiff_t first_row, ptrdiff_t last_ro
     while w.steps < run.steps and run.batch_sizes[w.steps] > first_row:
         rows_of_all += live_rows(&w, w.steps)
         w.steps += 1
+        if members == 1 and w.steps % VL_WORK_BETWEEN_LOOKS == 0 and vl_shall_end(run.heed):
+            return True
     w.chunk_rows = chunk_rows(w.direction, w.rows, max(rows_of_all, 1))
 
     if members == 1:

@@ -1,0 +1,1 @@
+"""Faults and long runs, measured: what docs/reliability.md says of them."""
