@@ -17,7 +17,7 @@ help:
 	@echo "make validation the wheel; three models recorded by torch and onnxruntime, validated without"
 	@echo "make sanitize   kernel tests under the address and undefined-behaviour sanitizers"
 	@echo "make arm        the tests on emulated 64- and 32-bit Arm, and an aarch64 wheel"
-	@echo "make operators  onnx's backend tests, counted; rewrites docs/onnx-operators.md"
+	@echo "make operators  onnx's backend tests, counted; rewrites docs/records/onnx-operators.md"
 	@echo "make bench      the benchmark against every installed peer"
 	@echo "make clean      remove what was built"
 

