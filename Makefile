@@ -24,19 +24,18 @@ help:
 demo: $(VENV)/.demo
 	$(BIN)/vledge demo
 
-$(BIN)/python:
-	$(PYTHON) -m venv $(VENV)
-
-$(VENV)/.demo: $(BIN)/python $(SOURCES)
-	$(BIN)/python -m pip install --quiet -e .
+# Stamps say what an environment has; its folder would say so when half of it is there. Each adds to
+# the one before.
+$(VENV)/.demo: tools/set_up.sh $(SOURCES)
+	sh tools/set_up.sh $(PYTHON) $(VENV)
 	touch $@
 
-$(VENV)/.test: $(BIN)/python $(SOURCES)
-	$(BIN)/python -m pip install --quiet -e '.[test]'
-	touch $@ $(VENV)/.demo
+$(VENV)/.test: $(VENV)/.demo
+	sh tools/set_up.sh $(PYTHON) $(VENV) test
+	touch $@
 
 $(VENV)/.check: $(VENV)/.test
-	$(BIN)/python -m pip install --quiet -e '.[dev]' $(PEERS)
+	$(BIN)/python -m pip install --quiet --no-build-isolation -e '.[dev]' $(PEERS)
 	touch $@
 
 test: $(VENV)/.test
