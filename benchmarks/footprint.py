@@ -32,10 +32,10 @@ from typing import NamedTuple
 import numpy as np
 
 import vledge
-from benchmarks.machine import cpu, today
+from benchmarks.measuring.machine import cpu, today
+from benchmarks.measuring.workloads import Workload
 from benchmarks.peers import ncnn_peer, onnx_model
-from benchmarks.report import write_readme
-from benchmarks.workloads import Workload
+from benchmarks.reports.layers import write_readme
 from vledge.shipped import japanese_vowels
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "records" / "footprint.md"

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from vledge.cli.table import rows, size
+from vledge.machine.threads import get_num_threads
 from vledge.shipped import japanese_vowels
-from vledge.threads import get_num_threads
 from vledge.validation import Report, validate
 
 LEAST_ACCURACY = 0.97
