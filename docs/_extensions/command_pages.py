@@ -1,0 +1,96 @@
+"""The page of the command line, out of the parsers that ``vledge`` itself uses: reference/commands.rst."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+__all__ = ["commands", "page", "setup"]
+
+INTRODUCTION = """\
+The command line
+================
+
+``vledge COMMAND --help`` says the same in a terminal; ``vledge --version`` tells the version. The exit status is 0
+for success, 1 for a failure, which is told in one line on stderr, and 2 for a wrong command line; ``vledge --debug
+COMMAND …`` shows the traceback. Options may be shortened as far as they stay unambiguous.
+
+"""
+
+
+def commands() -> Iterator[tuple[str, str, argparse.ArgumentParser]]:
+    """Each command's name, what it is for, and its parser."""
+    for name, purpose in import_module("vledge.cli").COMMANDS.items():
+        parser = argparse.ArgumentParser(prog=f"vledge {name}", description=purpose)
+        import_module(f"vledge.cli.{name}").add_arguments(parser)
+        yield name, purpose, parser
+
+
+def page() -> str:
+    """The page's reStructuredText."""
+    lines = [INTRODUCTION]
+    for name, purpose, parser in commands():
+        title = f"vledge {name}"
+        lines += [title, "-" * len(title), "", sentence(purpose), "", f".. program:: {title}", ""]
+        lines += ["::", ""]
+        lines += ["    " + line for line in usage(parser).splitlines()] + [""]
+        for action in parser._actions:
+            if isinstance(action, argparse._HelpAction):
+                continue
+            lines += [f".. option:: {signature(action)}", "", f"   {said(parser, action)}", ""]
+    return "\n".join(lines)
+
+
+def usage(parser: argparse.ArgumentParser) -> str:
+    """The lines that a wrong call prints, at one width for every terminal."""
+    formatter = argparse.HelpFormatter(parser.prog, width=100)
+    formatter.add_usage(parser.usage, parser._actions, parser._mutually_exclusive_groups, "")
+    return re.sub(r"\x1b\[\d*m", "", formatter.format_help())
+
+
+def signature(action: argparse.Action) -> str:
+    """``-o FILE, --output FILE``, or a positional argument's name."""
+    formatter = argparse.HelpFormatter("")
+    if not action.option_strings:
+        return str(action.metavar or action.dest)
+    if action.nargs == 0:
+        return ", ".join(action.option_strings)
+    values = formatter._format_args(action, action.dest.upper())
+    return ", ".join(f"{option} {values}" for option in action.option_strings)
+
+
+def said(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
+    """An option's help, as reStructuredText."""
+    if not action.help:
+        return ""
+    text = argparse.HelpFormatter(parser.prog)._expand_help(action)
+    return sentence(text)
+
+
+def sentence(text: str) -> str:
+    """Plain text with `code` in it, escaped, with a capital and a full stop."""
+    parts = re.split(r"(`[^`]*`)", text)
+    quoted = [
+        f"``{part[1:-1]}``" if part.startswith("`") else re.sub(r"([*_|\\])", r"\\\1", part)
+        for part in parts
+    ]
+    whole = "".join(quoted).strip()
+    return whole[:1].upper() + whole[1:] + ("" if whole.endswith((".", "?")) else ".")
+
+
+def write_page(app: Any) -> None:
+    os.environ["NO_COLOR"] = "1"  # argparse of Python 3.14 colours its usage
+    path = Path(app.srcdir) / "reference" / "commands.rst"
+    text = page()
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        path.write_text(text, encoding="utf-8")
+
+
+def setup(app: Any) -> dict[str, bool]:
+    app.connect("builder-inited", write_page)
+    return {"parallel_read_safe": True}
