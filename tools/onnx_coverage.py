@@ -122,7 +122,7 @@ def document(refusals: Collection[str]) -> str:
         counts[case.kind == "node"][1] += name in refusals
     (nodes, refused_nodes), (models, refused_models) = counts[True], counts[False]
     lines = [
-        "# ONNX operators",
+        "# Operators",
         "",
         "Written by `python tools/onnx_coverage.py`; don't edit.",
         "",

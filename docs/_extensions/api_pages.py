@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import re
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+
+from sphinx.ext.autodoc.mock import mock
 
 __all__ = ["MODULES", "documented", "setup"]
 
@@ -43,13 +46,16 @@ def documented(module: str) -> dict[str, tuple[str, Any]]:
 def page(module: str) -> str:
     """The page's reStructuredText."""
     title = f"{MODULES[module]}: ``{module}``" if module != "vledge" else f"``{module}``"
-    lines = [title, "=" * len(title), "", f".. py:module:: {module}", ""]
+    lines = [title, "=" * len(title), "", ".. highlight:: default", "", f".. py:module:: {module}", ""]
     lines += [inspect.getdoc(import_module(module)) or "", ""]
     shown = documented(module)
     also = sorted(set(import_module(module).__all__) - set(shown) - {"__version__"})
     if also and module != "vledge":
         lines += ["Also here: " + ", ".join(f":py:obj:`vledge.{name}`" for name in also) + ".", ""]
-    for name, (kind, _) in shown.items():
+    for name, (kind, value) in shown.items():
+        if kind == "data":
+            lines += [f".. py:data:: {name}", "", f"   {_named(value)}", ""]
+            continue
         lines += [f".. auto{kind}:: {module}.{name}"]
         if kind == "class":
             lines += ["   :members:", "   :show-inheritance:"]
@@ -57,16 +63,35 @@ def page(module: str) -> str:
     return "\n".join(lines)
 
 
+def _named(value: Any) -> str:
+    """What a constant holds, in a line."""
+    if isinstance(value, (dict, tuple, list, set, frozenset)):
+        return f"{type(value).__name__} of " + ", ".join(f"``{key!r}``" for key in value) + "."
+    return f"``{value!r}``"
+
+
+def escape_shapes(
+    app: Any, kind: str, name: str, value: Any, options: Any, lines: list[str]
+) -> None:
+    """``[T, B, *]`` is a shape, not the beginning of emphasis."""
+    for number, line in enumerate(lines):
+        parts = re.split(r"(``.*?``)", line)
+        shown = [part if part.startswith("``") else part.replace("*]", r"\*]") for part in parts]
+        lines[number] = "".join(shown)
+
+
 def write_pages(app: Any) -> None:
     """Write those that changed, so that Sphinx rebuilds no more than it must."""
     folder = Path(app.srcdir) / "reference" / "api"
     folder.mkdir(exist_ok=True)
-    for module in MODULES:
-        path, text = folder / f"{module}.rst", page(module)
+    with mock(app.config.autodoc_mock_imports):
+        pages = {folder / f"{module}.rst": page(module) for module in MODULES}
+    for path, text in pages.items():
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8")
 
 
 def setup(app: Any) -> dict[str, bool]:
     app.connect("builder-inited", write_pages)
+    app.connect("autodoc-process-docstring", escape_shapes)
     return {"parallel_read_safe": True}
