@@ -10,15 +10,17 @@ PEERS := torch==2.13.0 onnxruntime==1.32.0 onnx==1.23.2 onnxscript==0.7.2 \
 help:
 	@echo "make demo       set up and run the demo: 370 real series through a trained GRU"
 	@echo "make test       set up and run the tests"
-	@echo "make check      what CI runs: lint, types, all tests with torch and onnxruntime, the wheel,"
-	@echo "                three models recorded by them and validated from the wheel without"
+	@echo "make check      what CI runs: lint, types, the site, all tests with torch and onnxruntime, the"
+	@echo "                wheel, three models recorded by them and validated from the wheel without"
 	@echo "make lint       ruff and mypy"
-	@echo "make wheel      build sdist and wheel; run the demo from the wheel in an empty environment"
+	@echo "make wheel      build sdist and wheel, look them over; the demo from the wheel in an empty venv"
 	@echo "make validation the wheel; three models recorded by torch and onnxruntime, validated without"
 	@echo "make sanitize   kernel tests under the address and undefined-behaviour sanitizers"
 	@echo "make arm        the tests on emulated 64- and 32-bit Arm, and an aarch64 wheel"
 	@echo "make operators  onnx's backend tests, counted; rewrites docs/records/onnx-operators.md"
 	@echo "make bench      the benchmark against every installed peer"
+	@echo "make records    every record of docs/records anew, on this machine: hours"
+	@echo "make docs       the site, in build/docs"
 	@echo "make clean      remove what was built"
 
 demo: $(VENV)/.demo
@@ -38,6 +40,10 @@ $(VENV)/.check: $(VENV)/.test
 	$(BIN)/python -m pip install --quiet --no-build-isolation -e '.[dev]' $(PEERS)
 	touch $@
 
+$(VENV)/.docs: $(VENV)/.demo
+	sh tools/set_up.sh $(PYTHON) $(VENV) docs
+	touch $@
+
 test: $(VENV)/.test
 	$(BIN)/python -m pytest $(TESTS)
 
@@ -47,7 +53,7 @@ lint: $(VENV)/.check
 	$(BIN)/mypy
 
 # The same test command with every peer there: a live comparison that would be skipped fails.
-check: lint
+check: lint docs
 	VLEDGE_REQUIRE_PEERS=1 $(MAKE) test
 	$(MAKE) validation
 
@@ -73,7 +79,18 @@ bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks --write-readme
 	$(BIN)/python -m benchmarks.models --write
 
+records: bench operators $(VENV)/.check
+	$(BIN)/python -m benchmarks.fidelity
+	$(BIN)/python -m benchmarks.footprint --write
+	$(BIN)/python -m benchmarks.lengths --pictures docs/pictures
+	$(BIN)/vledge bench --latency --histogram docs/pictures/latency.png
+
+# A warning is an error. What is on the pages is looked at by tests/docs.
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs
+	@echo "build/docs/index.html"
+
 clean:
 	rm -rf build dist *.egg-info $(patsubst %.pyx,%.c,$(wildcard ext/*.pyx)) vledge/_ext/*.so
 
-.PHONY: help demo test lint check wheel validation sanitize arm operators bench clean
+.PHONY: help demo test lint check wheel validation sanitize arm operators bench records docs clean

@@ -27,6 +27,7 @@ myst_heading_anchors = 3
 suppress_warnings = ["myst.header"]  # records of several machines begin at the third level
 default_role = "py:obj"  # `name` in a docstring: a link where there is such a name, else code
 highlight_language = "bash"
+smartquotes = False  # --option is no dash
 exclude_patterns = ["_extensions", "pictures"]
 
 autodoc_mock_imports = ["torch", "onnx", "h5py"]
@@ -41,3 +42,4 @@ html_title = f"vledge {version}"
 html_static_path = ["_static"]
 html_css_files = ["tables.css"]
 html_copy_source = False
+html_show_copyright = False

@@ -46,7 +46,15 @@ def documented(module: str) -> dict[str, tuple[str, Any]]:
 def page(module: str) -> str:
     """The page's reStructuredText."""
     title = f"{MODULES[module]}: ``{module}``" if module != "vledge" else f"``{module}``"
-    lines = [title, "=" * len(title), "", ".. highlight:: default", "", f".. py:module:: {module}", ""]
+    lines = [
+        title,
+        "=" * len(title),
+        "",
+        ".. highlight:: default",
+        "",
+        f".. py:module:: {module}",
+        "",
+    ]
     lines += [inspect.getdoc(import_module(module)) or "", ""]
     shown = documented(module)
     also = sorted(set(import_module(module).__all__) - set(shown) - {"__version__"})
@@ -58,7 +66,8 @@ def page(module: str) -> str:
             continue
         lines += [f".. auto{kind}:: {module}.{name}"]
         if kind == "class":
-            lines += ["   :members:", "   :show-inheritance:"]
+            lines += ["   :members:"]
+            lines += ["   :show-inheritance:"] if value.__bases__ != (object,) else []
         lines += [""]
     return "\n".join(lines)
 

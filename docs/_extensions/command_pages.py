@@ -1,4 +1,4 @@
-"""The page of the command line, out of the parsers that ``vledge`` itself uses: reference/commands.rst."""
+"""reference/commands.rst: the command line, out of the parsers that ``vledge`` itself uses."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ INTRODUCTION = """\
 The command line
 ================
 
-``vledge COMMAND --help`` says the same in a terminal; ``vledge --version`` tells the version. The exit status is 0
-for success, 1 for a failure, which is told in one line on stderr, and 2 for a wrong command line; ``vledge --debug
-COMMAND …`` shows the traceback. Options may be shortened as far as they stay unambiguous.
+``vledge COMMAND --help`` says the same in a terminal; ``vledge --version`` tells the version. The
+exit status is 0 for success, 1 for a failure, which is told in one line on stderr, and 2 for a
+wrong command line; ``vledge --debug COMMAND …`` shows the traceback. Options may be shortened as
+far as they stay unambiguous.
 
 """
 
@@ -37,7 +38,7 @@ def page() -> str:
     for name, purpose, parser in commands():
         title = f"vledge {name}"
         lines += [title, "-" * len(title), "", sentence(purpose), "", f".. program:: {title}", ""]
-        lines += ["::", ""]
+        lines += [".. code-block:: none", ""]
         lines += ["    " + line for line in usage(parser).splitlines()] + [""]
         for action in parser._actions:
             if isinstance(action, argparse._HelpAction):
@@ -48,7 +49,7 @@ def page() -> str:
 
 def usage(parser: argparse.ArgumentParser) -> str:
     """The lines that a wrong call prints, at one width for every terminal."""
-    formatter = argparse.HelpFormatter(parser.prog, width=100)
+    formatter = argparse.HelpFormatter(parser.prog, width=84)
     formatter.add_usage(parser.usage, parser._actions, parser._mutually_exclusive_groups, "")
     return re.sub(r"\x1b\[\d*m", "", formatter.format_help())
 
@@ -74,6 +75,9 @@ def said(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
 
 def sentence(text: str) -> str:
     """Plain text with `code` in it, escaped, with a capital and a full stop."""
+    text = re.sub(
+        r"^\(([^()]*)\)$", r"default: \1", text.strip()
+    )  # the help of an option that its name explains
     parts = re.split(r"(`[^`]*`)", text)
     quoted = [
         f"``{part[1:-1]}``" if part.startswith("`") else re.sub(r"([*_|\\])", r"\\\1", part)
