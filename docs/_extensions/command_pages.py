@@ -5,46 +5,44 @@ from __future__ import annotations
 import argparse
 import os
 import re
-from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-__all__ = ["commands", "page", "setup"]
+__all__ = ["page", "setup"]
 
 INTRODUCTION = """\
 The command line
 ================
 
 ``vledge COMMAND --help`` says the same in a terminal; ``vledge --version`` tells the version. The
-exit status is 0 for success, 1 for a failure, which is told in one line on stderr, and 2 for a
-wrong command line; ``vledge --debug COMMAND …`` shows the traceback. Options may be shortened as
-far as they stay unambiguous.
+exit status is 0 for success, 1 for a failure, which is told in one line on stderr, 2 for a wrong
+command line, 130 and 143 for the end by Ctrl-C and SIGTERM; ``vledge --debug COMMAND …`` shows the
+traceback. Options may be shortened as far as they stay unambiguous.
 
 """
 
 
-def commands() -> Iterator[tuple[str, str, argparse.ArgumentParser]]:
-    """Each command's name, what it is for, and its parser."""
-    for name, purpose in import_module("vledge.cli").COMMANDS.items():
-        parser = argparse.ArgumentParser(prog=f"vledge {name}", description=purpose)
-        import_module(f"vledge.cli.{name}").add_arguments(parser)
-        yield name, purpose, parser
-
-
 def page() -> str:
     """The page's reStructuredText."""
-    lines = [INTRODUCTION]
-    for name, purpose, parser in commands():
+    from vledge.cli import COMMANDS, build_parser
+
+    whole, parsers = build_parser(COMMANDS)
+    lines = [INTRODUCTION, *_block(whole.epilog or ""), ""]
+    for name, parser in parsers.items():
         title = f"vledge {name}"
-        lines += [title, "-" * len(title), "", sentence(purpose), "", f".. program:: {title}", ""]
-        lines += [".. code-block:: none", ""]
-        lines += ["    " + line for line in usage(parser).splitlines()] + [""]
+        lines += [title, "-" * len(title), "", sentence(parser.description or ""), ""]
+        lines += [f".. program:: {title}", "", *_block(usage(parser)), ""]
         for action in parser._actions:
             if isinstance(action, argparse._HelpAction):
                 continue
             lines += [f".. option:: {signature(action)}", "", f"   {said(parser, action)}", ""]
+        if parser.epilog:
+            lines += [*_block(parser.epilog), ""]
     return "\n".join(lines)
+
+
+def _block(text: str) -> list[str]:
+    return [".. code-block:: none", "", *("    " + line for line in text.splitlines())]
 
 
 def usage(parser: argparse.ArgumentParser) -> str:

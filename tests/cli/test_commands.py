@@ -10,10 +10,10 @@ import pytest
 
 import vledge
 from vledge.cli import main
-from vledge.cli.progress import Bar
 from vledge.cli.recurrent_layer import load_layer
 from vledge.cli.table import size
 from vledge.formats import vledge_model
+from vledge.progress import Bar
 from vledge.shipped import japanese_vowels
 
 
@@ -289,7 +289,7 @@ def test_many_says_what_is_wrong(capsys, series):
     weights, some = str(japanese_vowels.folder() / "model.pt"), str(folder / "some.npz")
     status, _, err = run(capsys, "many", weights, some, "--layer", "encoder")
     assert (status, err.count("\n")) == (1, 1)
-    assert "say which recurrent layer with --layer; there are: 'rnn.'" in err
+    assert "there is no recurrent layer 'encoder'; --layer has these: 'rnn'" in err
     assert run(capsys, "many", weights, some, "--layer", "rnn")[0] == 0
     status, _, err = run(capsys, "many", weights, some, some)
     assert (status, "two sequences are named s0" in err) == (1, True)
@@ -314,3 +314,10 @@ def test_progress_bar(capsys, monkeypatch):
     text = capsys.readouterr().err
     assert text.endswith("\r[" + "#" * 30 + "] 1,000 of 1,000\n")
     assert text.count("\r") < 20
+    bar = Bar(erased=True)
+    bar(0, 8, "the first")
+    bar(4, 8, "the second")
+    bar.close()
+    text = capsys.readouterr().err
+    assert "] 0 of 8 the first\x1b[K\r[" in text
+    assert text.endswith("] 4 of 8 the second\x1b[K\r\x1b[K")

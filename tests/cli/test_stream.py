@@ -136,7 +136,8 @@ def test_onnx_model(command, tmp_path):
     [
         (b"1,2,3\n1,2\n", [], "line 2 has 2 numbers, expected 3"),
         (b"1,2,x\n", [], "line 1: could not convert"),
-        (b"1234567890123", ["--format", "float32"], "within a frame: 1 bytes of 12"),
+        (b"\x00\x01\xff\x02", [], "line 1 is no text: samples need --format wav, float32, int16"),
+        (b"1,2,3\n", ["--hop", "512"], "--hop is for whole models"),
         (b"", ["--prefix", "decoder"], "there is no recurrent layer 'decoder'"),
     ],
 )

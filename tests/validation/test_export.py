@@ -6,6 +6,8 @@ import pytest
 import vledge
 from tests.peers import peer
 from vledge.errors import UnsupportedError, VledgeError
+from vledge.formats.safetensors_file import read_all, write
+from vledge.formats.source import open_source
 from vledge.validation import read, reference_path, validate
 
 torch = peer("torch")
@@ -85,8 +87,73 @@ def test_a_module_that_packs(path):
     assert report.passed
     assert report.layers == []
     assert axes_of(path)["ids"] == ["batch", "time"]
-    with pytest.raises(UnsupportedError, match="enforce_sorted=False"):
-        vledge.export(Tagger(), (ids, lengths), path, layers=True)
+
+
+@pytest.mark.parametrize("lengths", [[4, 9, 1], [4, 4, 9]])
+def test_layers_of_a_module_that_sorts_its_sequences(path, lengths):
+    """The graph's layers have them longest first, of equals the first first, as ONNX's TopK."""
+    ids = torch.randint(20, (3, max(lengths)))
+    report = vledge.export(Tagger(), (ids, torch.tensor(lengths)), path, layers=True)
+    assert report.passed
+    reference = read(reference_path(path))
+    assert len(report.layers) == len(reference.layers) > 0
+    y = next(name for name in report.layers if reference.cases[0].outputs[name].ndim == 4)
+    assert reference.axes[y] == {"time": 0}
+    assert not {"alone", "reordered"} & report.left_out.keys()
+    # what is recorded is what the graph computes: a fault in the layer shows
+    broken = path.with_name("broken.safetensors")
+    weights, _, metadata = read_all(open_source(path))
+    name = next(n for n, a in weights.items() if a.ndim == 3)
+    write(broken, {**weights, name: weights[name] * 1.01}, metadata)
+    spoiled = validate(broken, reference_path(path))
+    assert not spoiled.passed
+    assert any(c.name == y and not c.passed for one in spoiled.runs for c in one.comparisons)
+
+
+class Mean(torch.nn.Module):
+    """Of all outputs of an LSTM, one number, with the outputs or alone."""
+
+    def __init__(self, alone):
+        super().__init__()
+        self.lstm, self.alone = torch.nn.LSTM(3, 4, batch_first=True), alone
+
+    def forward(self, x):
+        y = self.lstm(x)[0]
+        return y.mean() if self.alone else (y, y.mean())
+
+
+@pytest.mark.parametrize(("alone", "layers"), [(False, True), (True, False)])
+def test_an_output_of_one_number(path, alone, layers):
+    module, x = Mean(alone), torch.randn(2, 5, 3)
+    assert vledge.export(module, x, path, layers=layers).passed
+    got = vledge.InferenceSession(path).run(None, {"x": x.numpy()})[-1]
+    assert got.shape == ()
+    np.testing.assert_allclose(got, x_of(module, x), atol=1e-6)
+
+
+def x_of(module, x):
+    with torch.no_grad():
+        result = module(x)
+    return (result if module.alone else result[1]).numpy()
+
+
+@pytest.mark.parametrize("name", ["m.onnx", "m.pt", "m.h5", "M.NPZ"])
+def test_a_name_of_another_format_is_refused_before_any_work(tmp_path, name):
+    with pytest.raises(ValueError, match=r"is written is safetensors: name it [mM]\.safe"):
+        vledge.export(None, None, tmp_path / name)
+    with pytest.raises(ValueError, match="what is written is safetensors"):
+        vledge.save_weights(tmp_path / name, {"w": np.zeros(3, "f4")})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_being_done_is_shown(path, capfd):
+    vledge.export(torch.nn.GRU(3, 4), torch.randn(5, 2, 3), path, progress=True)
+    err = capfd.readouterr().err
+    for stage in ("running the module", "writing the graph", "alone, "):
+        assert stage in err
+    assert err.endswith("\r\x1b[K")
+    vledge.export(torch.nn.GRU(3, 4), torch.randn(5, 2, 3), path)
+    assert "writing" not in capfd.readouterr().err
 
 
 def test_a_packed_sequence_is_an_input(path):

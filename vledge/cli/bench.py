@@ -1,30 +1,45 @@
-"""``vledge bench --latency``: how long single steps take, next to onnxruntime and torch."""
+"""``vledge bench``: how long single steps take, next to onnxruntime and torch."""
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 
 import numpy as np
 
 from vledge import nn
-from vledge.cli.latency.engines import ENGINES
+from vledge.cli.latency.engines import ENGINES, Step
 from vledge.cli.latency.measure import Latency, busy_cores, measure
-from vledge.cli.recurrent_layer import load_layer
+from vledge.cli.recurrent_layer import add_layer_argument, load_layer
 from vledge.cli.table import rows
 from vledge.errors import MissingDependencyError
 from vledge.nn.recurrent import RecurrentBase
+from vledge.progress import Bar
+
+EXAMPLES = """\
+examples:
+  vledge bench
+  vledge bench checkpoint.pt --layer encoder.rnn --steps 20000 --idle-only
+  vledge bench --cell GRU --hidden-size 64 --engines vledge,onnxruntime --histogram latency.png
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``vledge bench``."""
     parser.add_argument(
-        "model", nargs="?", help="weights with a recurrent layer; without, random ones of --sizes"
+        "model",
+        nargs="?",
+        help="a file with a recurrent layer: weights, Keras, a graph; without, random weights",
     )
-    parser.add_argument("--latency", action="store_true", required=True, help="of single steps")
-    parser.add_argument("--prefix", help="of the layer's weights, where a file has several")
+    parser.add_argument(
+        "--latency",
+        action="store_true",
+        help="of single steps, which is all there is",
+    )
+    add_layer_argument(parser)
     parser.add_argument("--cell", choices=["LSTM", "GRU", "RNN"], default="LSTM", help="(LSTM)")
     parser.add_argument("--input-size", type=int, default=40, help="(40)")
     parser.add_argument("--hidden-size", type=int, default=128, help="(128)")
@@ -42,11 +57,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Measure each engine in each condition and print the table."""
     if arguments.steps < 1:
         raise ValueError(f"--steps must be at least 1, got {arguments.steps}")
-    layer = load_layer(arguments.model, arguments.prefix) if arguments.model else _random(arguments)
+    layer = load_layer(arguments.model, arguments.layer) if arguments.model else _random(arguments)
     unfit = layer.bidirectional or layer.proj_size or layer._dtype != np.float32
     if unfit or not isinstance(layer, (nn.RNN, nn.GRU, nn.LSTM)):
         raise ValueError(
-            "steps are compared for RNN, GRU and LSTM in float32, of one direction, not projected"
+            "steps are compared for RNN, GRU and LSTM in float32, of one direction, not "
+            f"projected, and this is {layer!r}"
         )
     x = np.random.default_rng(1).normal(size=(1, layer.input_size)).astype(np.float32)
     steps, missing = {}, {}
@@ -58,11 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
         except MissingDependencyError as error:
             missing[name] = str(error)
     _agree({name: step() for name, step in steps.items()})
-    times: dict[str, dict[str, np.ndarray]] = {}
-    for loaded in (False,) if arguments.idle_only else (False, True):
-        with busy_cores() if loaded else nullcontext(0) as busy:
-            condition = f"{busy} other core{'s' * (busy != 1)} busy" if loaded else "idle"
-            times[condition] = {n: measure(step, arguments.steps) for n, step in steps.items()}
+    times = _measured(steps, arguments.steps, (False,) if arguments.idle_only else (False, True))
     title = (
         f"{type(layer).__name__} {layer.input_size} -> {layer.hidden_size}, {layer.num_layers} "
         f"layer{'s' * (layer.num_layers != 1)}, batch 1, one thread, {arguments.steps:,} steps"
@@ -81,6 +93,27 @@ def run(arguments: argparse.Namespace) -> int:
 
         draw(arguments.histogram, times, title)
     return 0
+
+
+def _measured(
+    steps: dict[str, Step], count: int, loads: Sequence[bool]
+) -> dict[str, dict[str, np.ndarray]]:
+    """Nanoseconds by condition and engine; the bar moves between them, not while one is timed."""
+    bar = Bar(len(steps) * len(loads), erased=True)
+    times: dict[str, dict[str, np.ndarray]] = {}
+    done = 0
+    try:
+        for loaded in loads:
+            with busy_cores() if loaded else nullcontext(0) as busy:
+                condition = f"{busy} other core{'s' * (busy != 1)} busy" if loaded else "idle"
+                times[condition] = {}
+                for name, step in steps.items():
+                    bar(done, label=f"{name}, {condition}, {count:,} steps")
+                    times[condition][name] = measure(step, count)
+                    done += 1
+    finally:
+        bar.close()
+    return times
 
 
 def _random(arguments: argparse.Namespace) -> RecurrentBase:

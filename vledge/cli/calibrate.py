@@ -7,6 +7,7 @@ import json
 import time
 
 from vledge.cli.table import rows
+from vledge.progress import Bar
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +25,11 @@ def run(arguments: argparse.Namespace) -> int:
     if not 0 <= arguments.seconds <= 10:
         raise ValueError(f"--seconds must be from 0 to 10, got {arguments.seconds}")
     start = time.perf_counter()
-    measured = calibrate(arguments.seconds)
+    bar = Bar(erased=True)
+    try:
+        measured = calibrate(arguments.seconds, bar)
+    finally:
+        bar.close()
     path = save(measured)
     if arguments.json:
         print(json.dumps(measured.as_dict(), indent=1))

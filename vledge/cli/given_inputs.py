@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 
 import numpy as np
 
 from vledge.formats import holds_graph
-from vledge.graph.session import read_model
+from vledge.graph.session import NodeArg, describe_input, read_model
+from vledge.model.axes import axes_from_symbols
 from vledge.model.definition import Model, ValueInfo
 from vledge.model.element_types import DTYPES
 from vledge.validation.recording.random_inputs import Random, parse_random, random_inputs
 from vledge.validation.recording.record import check_carry, record
-from vledge.validation.reference.axes import axes_from_symbols
 from vledge.validation.reference.bundle import Reference
 from vledge.validation.running.lengths import lengths_input
 
-__all__ = ["add_input_arguments", "live_reference", "usual"]
+__all__ = [
+    "add_input_arguments",
+    "add_set_argument",
+    "live_reference",
+    "pair",
+    "set_numbers",
+    "usual",
+]
 
 BATCH = 3
 
@@ -34,13 +42,7 @@ def add_input_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=SHAPE",
         help="a random input: x=8x?x40, ? being time; whole numbers: ids=8x?:5000",
     )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=NUMBER",
-        help="an input that is one number: sr=16000",
-    )
+    add_set_argument(parser)
     parser.add_argument("--runs", type=int, default=4, help="runs on random inputs (4)")
     parser.add_argument("--seed", type=int, default=0, help="of random inputs (0)")
     parser.add_argument(
@@ -50,6 +52,32 @@ def add_input_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="INPUT=OUTPUT",
         help="a state: this input of a run is that output of the run before",
     )
+
+
+def add_set_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare the inputs that are one number each."""
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=NUMBER",
+        help="an input that is one number, once for each: sr=16000",
+    )
+
+
+def set_numbers(texts: Sequence[str], inputs: Sequence[NodeArg]) -> dict[str, np.ndarray]:
+    """What ``--set`` says, of the types that the model declares."""
+    types = {info.name: info.type.removeprefix("tensor(").removesuffix(")") for info in inputs}
+    fixed = {}
+    for text in texts:
+        name, number = pair(text, "--set", "NAME=NUMBER")
+        if name not in types:
+            raise ValueError(f"--set {text}: the model has no input {name!r}: it has {list(types)}")
+        dtype = DTYPES.get(types[name])
+        if dtype is None:
+            raise ValueError(f"--set {text}: the input is {types[name]}, not a number")
+        fixed[name] = _number(number, dtype, text)
+    return fixed
 
 
 def live_reference(
@@ -72,7 +100,7 @@ def live_reference(
         if file.read(9)[8:] == b"{":
             raise ValueError(f"{path} is vledge's own file: onnxruntime needs the ONNX file")
     model = read_model(path)
-    carry = dict(_pair(text, "INPUT=OUTPUT") for text in arguments.carry)
+    carry = dict(pair(text, "--carry", "INPUT=OUTPUT") for text in arguments.carry)
     check_carry(model, carry)
     if arguments.inputs:
         if arguments.random or arguments.set:
@@ -82,12 +110,7 @@ def live_reference(
     if arguments.runs < 1:
         raise ValueError(f"--runs must be at least 1, got {arguments.runs}")
     infos = {info.name: info for info in model.graph.inputs}
-    fixed = {}
-    for text in arguments.set:
-        name, number = _pair(text, "NAME=NUMBER")
-        if name not in infos:
-            raise ValueError(f"the model has no input {name!r}: it has {list(infos)}")
-        fixed[name] = _number(number, DTYPES[infos[name].type], text)
+    fixed = set_numbers(arguments.set, [describe_input(info) for info in model.graph.inputs])
     wanted = [parse_random(text) for text in arguments.random]
     for state in carry.keys() - fixed.keys() - {random.name for random in wanted}:
         fixed[state] = _zeros(infos[state], wanted, infos)
@@ -146,10 +169,11 @@ def _arrays(path: str) -> dict[str, np.ndarray]:
         return {name: file[name] for name in file.files}
 
 
-def _pair(text: str, form: str) -> tuple[str, str]:
+def pair(text: str, option: str, form: str) -> tuple[str, str]:
+    """The two halves of an option's value."""
     name, separator, value = text.partition("=")
     if not (separator and name and value):
-        raise ValueError(f"{text!r}: expected {form}")
+        raise ValueError(f"{option} {text}: expected {form}")
     return name, value
 
 

@@ -23,6 +23,14 @@ if TYPE_CHECKING:
     from vledge.formats.keras.recurrent import RecurrentSummary
 
 
+EXAMPLES = """\
+examples:
+  vledge inspect checkpoint.pt --key model_state
+  vledge inspect model.onnx --memory --random x=1x300x40
+  vledge inspect model.keras --json
+"""
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``vledge inspect``."""
     parser.add_argument(

@@ -82,7 +82,7 @@ def inspect_graph(arguments: argparse.Namespace) -> int:
     for problem in problems:
         print(f"cannot run: {problem}")
     if problems:
-        print('InferenceSession(..., fallback="reference") may run these by the onnx package')
+        print("--fallback reference of `vledge run` may run these by the onnx package")
     return 0
 
 

@@ -11,24 +11,27 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
 
 import numpy as np
 
-from vledge import nn
-from vledge.cli.progress import Bar
-from vledge.cli.recurrent_layer import keras_layer
+from vledge.cli.recurrent_layer import add_layer_argument, load_layer
 from vledge.cli.table import rows
-from vledge.formats import load_weights
 from vledge.lengths import last_output, run_many
-from vledge.nn.plain_weights import plain_name
+from vledge.progress import Bar
 
 Source = tuple[str, Callable[[], np.ndarray]]
 
 
+EXAMPLES = """\
+examples:
+  vledge many checkpoint.pt recordings/ --output outputs.npz
+  vledge many model.keras a.npy b.npy --layer encoder --last --output last.npz
+"""
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``vledge many``."""
-    parser.add_argument("model", help="a file with the weights of a recurrent layer")
+    parser.add_argument("model", help="a file with a recurrent layer: weights, Keras, or a graph")
     parser.add_argument(
         "sequences",
         nargs="+",
@@ -38,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--last", action="store_true", help="write the last output only, not all steps"
     )
-    parser.add_argument("--layer", help="the layer's prefix, where the file has several")
+    add_layer_argument(parser)
     parser.add_argument(
         "--nonlinearity", choices=["tanh", "relu"], default="tanh", help="of a plain RNN"
     )
@@ -52,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Load, run, write, and print how much there was."""
-    layer = _layer(arguments.model, arguments.layer, arguments.nonlinearity)
+    layer = load_layer(arguments.model, arguments.layer, arguments.nonlinearity)
     sources = list(_sources(arguments.sequences))
     names = [name for name, _ in sources]
     if repeated := {name for name in names if names.count(name) > 1}:
@@ -95,25 +98,6 @@ def run(arguments: argparse.Namespace) -> int:
         )
     )
     return 0
-
-
-def _layer(path: str, prefix: str | None, nonlinearity: str) -> Any:
-    """The recurrent layer in a file of weights."""
-    layer = keras_layer(path, prefix)
-    if layer is not None:
-        return layer
-    weights = load_weights(path)
-    found = {one.prefix: one for one in nn.recognize(weights) if not one.kind.endswith("Cell")}
-    if prefix is not None and prefix not in found:
-        prefix = plain_name(prefix.rstrip(".") + ".")
-    if prefix is None and len(found) == 1:
-        prefix = next(iter(found))
-    if prefix not in found:
-        held = ", ".join(repr(name) for name in found) or "none"
-        raise ValueError(f"{path}: say which recurrent layer with --layer; there are: {held}")
-    assert prefix is not None
-    options = {"nonlinearity": nonlinearity} if found[prefix].kind == "RNN" else {}
-    return getattr(nn, found[prefix].kind).from_weights(weights, prefix, **options)
 
 
 def _sources(paths: list[str]) -> Iterator[Source]:

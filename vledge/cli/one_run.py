@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 
 from vledge.cli.given_inputs import usual
-from vledge.graph.session import InferenceSession
+from vledge.cli.input_files import array_from
+from vledge.graph.session import NodeArg
+from vledge.model.axes import axes_from_symbols
 from vledge.model.definition import Model, ValueInfo
 from vledge.model.element_types import DTYPES
 from vledge.validation.recording.random_inputs import Random, parse_random, random_inputs
-from vledge.validation.reference.axes import axes_from_symbols
 from vledge.validation.running.lengths import lengths_input
 
 __all__ = ["add_input_argument", "add_one_run_arguments", "given_arrays", "one_run"]
@@ -22,16 +23,32 @@ __all__ = ["add_input_argument", "add_one_run_arguments", "given_arrays", "one_r
 ONE_SEQUENCE, STEPS = 1, 100
 
 
-def add_one_run_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare what one run's inputs are."""
+class Runnable(Protocol):
+    """What says which inputs it takes: a session, or a layer by itself."""
+
+    def get_inputs(self) -> list[NodeArg]:
+        """Those that a run needs."""
+
+    def get_overridable_initializers(self) -> list[NodeArg]:
+        """Those that it may be given."""
+
+
+def add_one_run_arguments(parser: argparse.ArgumentParser, unasked: bool = True) -> None:
+    """Declare what one run's inputs are; where not ``unasked``, random ones are asked for."""
     add_input_argument(parser)
+    usual_sizes = f"batch {ONE_SEQUENCE}, {STEPS} steps, where the file leaves these open"
+    if unasked:
+        more = f"Floats of which nothing is said are random: {usual_sizes}"
+    else:
+        more = f"Without NAME=SHAPE all floats that are not given: {usual_sizes}"
     parser.add_argument(
         "--random",
         action="append",
         default=[],
+        nargs=None if unasked else "?",
+        const=None if unasked else "",
         metavar="NAME=SHAPE",
-        help="a random input: x=1x300x40; whole numbers: ids=1x60:5000. Floats of which nothing is "
-        f"said are random: batch {ONE_SEQUENCE}, {STEPS} steps, where the file leaves these open",
+        help=f"a random input: x=1x300x40; whole numbers: ids=1x60:5000. {more}",
     )
 
 
@@ -41,31 +58,54 @@ def add_input_argument(parser: argparse.ArgumentParser) -> None:
         "--input",
         action="append",
         default=[],
-        metavar="NAME=FILE",
-        help="an input's array from a .npy file, or a number: sr=16000; once for each input",
+        metavar="[NAME=]FILE",
+        help="an input's array from a .npy, .npz, .csv or .wav file, or a number: sr=16000; once "
+        "for each input. A .npz file without a name gives the inputs of its arrays' names",
     )
 
 
-def given_arrays(texts: Sequence[str], session: InferenceSession) -> dict[str, np.ndarray]:
+def given_arrays(texts: Sequence[str], session: Runnable) -> dict[str, np.ndarray]:
     """What ``--input`` says, of the types that the model declares."""
-    declared = {info.name: info.type for info in session.get_inputs()}
-    declared |= {info.name: info.type for info in session.get_overridable_initializers()}
-    feed = {}
+    needed = session.get_inputs()
+    declared = {info.name: info for info in [*needed, *session.get_overridable_initializers()]}
+    feed: dict[str, np.ndarray] = {}
+    named = {text.partition("=")[0] for text in texts if "=" in text}
     for text in texts:
         name, separator, value = text.partition("=")
-        if not separator or name not in declared:
-            raise ValueError(f"--input {text}: expected NAME=FILE with a name of {list(declared)}")
-        feed[name] = _array(value, declared[name], text)
+        if not separator:
+            left = [info.name for info in needed if info.name not in named]
+            feed |= _unnamed(text, declared, left)
+            continue
+        if name not in declared:
+            raise ValueError(
+                f"--input {text}: the model has no input {name!r}: it has {list(declared)}"
+            )
+        feed[name] = array_from(value, declared[name], f"--input {text}")
     return feed
 
 
+def _unnamed(path: str, declared: dict[str, NodeArg], needed: list[str]) -> dict[str, np.ndarray]:
+    """A file without an input's name: the arrays of a .npz file, or the only input there is."""
+    option = f"--input {path}"
+    with open(path, "rb") as file:
+        archive = file.read(2) == b"PK"
+    if archive:
+        with np.load(path, allow_pickle=False) as loaded:
+            names = loaded.files
+        if set(names) <= set(declared):
+            return {name: array_from(path, declared[name], option) for name in names}
+    if len(needed) != 1:
+        raise ValueError(f"{option}: which input is it? NAME=FILE, with a name of {list(declared)}")
+    return {needed[0]: array_from(path, declared[needed[0]], option)}
+
+
 def one_run(
-    arguments: argparse.Namespace, model: Model, session: InferenceSession
+    arguments: argparse.Namespace, model: Model, session: Runnable
 ) -> dict[str, np.ndarray]:
     """The inputs of one run: given ones, and random ones of the sizes given, or of usual ones."""
     feed = given_arrays(arguments.input, session)
     infos = {info.name: info for info in model.graph.inputs}
-    wanted = [parse_random(text) for text in arguments.random]
+    wanted = [parse_random(text) for text in arguments.random if text]
     for random in wanted:
         if random.name in feed or random.name not in infos:
             raise ValueError(
@@ -100,17 +140,3 @@ def _full_lengths(
             steps, batch = shape[axes["time"]], shape[axes["batch"]]
             return np.full(batch or 0, steps, DTYPES[infos[lengths].type])
     raise ValueError(f"input {lengths!r} holds sequences' lengths: give it by --input")
-
-
-def _array(value: str, declared: str, text: str) -> np.ndarray:
-    """An array out of a file; or a number, of the type that the model declares."""
-    if not os.path.exists(value):
-        try:
-            number = float(value) if "float" in declared or "double" in declared else int(value)
-        except ValueError:
-            raise ValueError(f"--input {text}: there is no file {value}") from None
-        return np.asarray(number, DTYPES.get(declared.removeprefix("tensor(").removesuffix(")")))
-    loaded = np.load(value, allow_pickle=False)
-    if not isinstance(loaded, np.ndarray):
-        raise ValueError(f"--input {text}: expected a .npy file with one array")
-    return loaded

@@ -12,7 +12,14 @@ from typing import Any
 
 import numpy as np
 
+from vledge.cli.recurrent_layer import add_layer_argument
 from vledge.cli.table import rows, size
+
+EXAMPLES = """\
+examples:
+  vledge plan lengths.txt --model model.onnx
+  vledge plan data.csv --column frames --model checkpoint.pt --memory-limit 64MB --plot plan.png
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,11 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         required=True,
-        help="a file with a recurrent layer's weights, or a whole model: .onnx",
+        help="a file with recurrent layers: weights, Keras, or a whole model",
     )
-    parser.add_argument(
-        "--layer", help="the layer's prefix, or node; default: all of the file's together"
-    )
+    add_layer_argument(parser, "default: all of the file's together")
     parser.add_argument("--column", help="of a .csv file: its name, or its number from 1")
     parser.add_argument("--threads", type=int, help="default: as many as vledge uses")
     parser.add_argument(
@@ -210,7 +215,10 @@ def _model(path: str, name: str | None) -> Any:
         name = plain_name(name.rstrip(".") + ".")
     if not found or (name is not None and name not in found):
         held = ", ".join(map(repr, found)) or "none"
-        raise ValueError(f"{path}: recurrent layers that a plan is for: {held}")
+        raise ValueError(
+            f"{path}: recurrent layers that a plan is for: {held}; `vledge inspect {path}` lists "
+            "all that is in it"
+        )
     return [shape for own, shape in found.items() if name in (None, own)]
 
 

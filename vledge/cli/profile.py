@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from vledge.cli.graph_file import check_graph_file
 from vledge.cli.one_run import add_one_run_arguments, one_run
 from vledge.cli.table import rows, size
 from vledge.machine.threads import get_num_threads
@@ -22,6 +23,13 @@ if TYPE_CHECKING:
 WARM_UP_RUNS = 3
 # So long that reading the clock does not count.
 SAMPLE_SECONDS = 0.002
+
+
+EXAMPLES = """\
+examples:
+  vledge profile model.onnx --input sr=16000 --random input=1x512
+  vledge profile model.safetensors --by family --trace trace.json
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,6 +56,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Measure, and print the table."""
     from vledge.graph.session import InferenceSession, read_model
 
+    check_graph_file(
+        arguments.model,
+        "profile",
+        f"`vledge bench {arguments.model}` times the steps of a layer",
+    )
     if arguments.runs < 1:
         raise ValueError(f"--runs must be at least 1, got {arguments.runs}")
     path = arguments.model

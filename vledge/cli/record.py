@@ -12,6 +12,13 @@ from vledge.validation.reference import bundle
 from vledge.validation.reference.compare import tolerance_of
 from vledge.validation.reference.proof import weighed
 
+EXAMPLES = """\
+examples:
+  vledge record model.onnx --random x=8x?x40
+  vledge record model.onnx --random input=1x512 --set sr=16000 --carry state=stateN
+  vledge record lstm.pt
+"""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``vledge record``."""

@@ -1,20 +1,40 @@
-"""``vledge run MODEL --input x=x.npy --output y.npy``: run a whole model once, on .npy files."""
+"""``vledge run MODEL --input x=x.npy --output y.npy``: run a model once, on files or on noise.
+
+A file of weights holds no graph: its recurrent layer runs by itself.
+"""
 
 from __future__ import annotations
 
 import argparse
 import time
+from typing import Any
 
 import numpy as np
 
-from vledge.cli.one_run import add_input_argument, given_arrays
+from vledge.cli.layer_session import LayerSession
+from vledge.cli.one_run import add_one_run_arguments, given_arrays, one_run
+from vledge.cli.recurrent_layer import add_layer_argument
 from vledge.cli.table import rows
+from vledge.formats import holds_graph
+from vledge.graph.session import NodeArg
+from vledge.model.definition import Model
+
+EXAMPLES = """\
+examples:
+  vledge run model.onnx --input x=x.npy --input sr=16000 --output y.npy
+  vledge run model.onnx --random x=1x300x40
+  vledge run model.safetensors --input sensor.csv --output y.npy
+  vledge run checkpoint.pt --layer encoder.rnn --random
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``vledge run``."""
-    parser.add_argument("model", help="an ONNX file, or one by `vledge convert`")
-    add_input_argument(parser)
+    parser.add_argument(
+        "model", help="an ONNX file, one by `vledge convert`, or weights with a recurrent layer"
+    )
+    add_one_run_arguments(parser, unasked=False)
+    add_layer_argument(parser)
     parser.add_argument(
         "--output",
         action="append",
@@ -39,12 +59,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Load, run, write, and print what came out."""
-    from vledge.graph.session import InferenceSession
-
     if arguments.repeats < 1:
         raise ValueError(f"--repeats must be at least 1, got {arguments.repeats}")
-    session = InferenceSession(arguments.model, outputs=arguments.only, fallback=arguments.fallback)
+    session, model = _session(arguments)
     feed = given_arrays(arguments.input, session)
+    if arguments.random:
+        feed = one_run(arguments, model, session)
+    missing = [info for info in session.get_inputs() if info.name not in feed]
+    if missing:
+        raise ValueError(
+            "nothing is given for "
+            + ", ".join(f"{i.name!r} {_shape(i)} of {i.type}" for i in missing)
+            + f": --input {missing[0].name}=FILE, or --random for numbers of any kind"
+        )
     names = [info.name for info in session.get_outputs()]
     targets = _targets(arguments.output, names)
     times = []
@@ -68,6 +95,25 @@ def run(arguments: argparse.Namespace) -> int:
         best, middle = min(times), sorted(times)[len(times) // 2]
         print(f"{len(times)} runs: best {best * 1e3:.3f} ms, median {middle * 1e3:.3f} ms")
     return 0
+
+
+def _session(arguments: argparse.Namespace) -> tuple[Any, Model]:
+    """What runs, and the model that says what its inputs are."""
+    path = arguments.model
+    if arguments.layer is not None or not holds_graph(path):
+        for option in ("only", "fallback"):
+            if getattr(arguments, option):
+                raise ValueError(f"--{option} is for whole models, and a layer runs by itself")
+        layer = LayerSession(path, arguments.layer)
+        return layer, layer.model
+    from vledge.graph.session import InferenceSession, read_model
+
+    session = InferenceSession(path, outputs=arguments.only, fallback=arguments.fallback)
+    return session, read_model(path)
+
+
+def _shape(info: NodeArg) -> str:
+    return "[" + ", ".join("?" if size is None else str(size) for size in info.shape) + "]"
 
 
 def _kept(arrays: list[np.ndarray] | None, target: str) -> str:

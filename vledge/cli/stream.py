@@ -2,7 +2,8 @@
 
     arecord -t raw -f S16_LE -r 16000 -c 1 | vledge stream model.onnx --format int16
 
-A frame is what the model takes for one time step: as many numbers as its input has features.
+A frame is what the model takes for one time step: as many numbers as its input has features, or
+``--hop`` samples.
 """
 
 from __future__ import annotations
@@ -10,17 +11,28 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import IO, Any
 
 import numpy as np
 
-from vledge.cli.recurrent_layer import load_layer
+from vledge.cli.ending import Ended, Ending
+from vledge.cli.frames import FORMATS, FrameReader
+from vledge.cli.given_inputs import add_set_argument, pair, set_numbers
+from vledge.cli.recurrent_layer import add_layer_argument, load_layer
 from vledge.formats import holds_graph
 from vledge.streaming import LookaheadStream, Stream
 
-_RAW: dict[str, np.dtype] = {"float32": np.dtype("<f4"), "int16": np.dtype("<i2")}
+EXAMPLES = """\
+examples:
+  arecord -t raw -f S16_LE -r 16000 -c 1 | vledge stream silero_vad.onnx \\
+      --format int16 --set sr=16000 --hop 512 --context 64
+  vledge stream silero_vad.onnx --input speech.wav --set sr=16000 --hop 512 --context 64
+  tail -f sensor.csv | vledge stream weights.safetensors --state state.safetensors
+"""
+# What inputs that say how many samples a second there are are called.
+RATES = ("sr", "rate", "fs", "sample_rate", "samplerate", "sampling_rate")
+_GRAPHS_ONLY = ("set", "states", "time_axis", "hop", "context")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,25 +44,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", default="-", metavar="FILE", help="outputs; - is stdout (-)")
     parser.add_argument(
         "--format",
-        choices=["csv", *_RAW],
-        default="csv",
-        help="of the input: a line for each frame, or raw little-endian numbers; int16 is divided "
-        "by 32768 (csv)",
+        choices=FORMATS,
+        help="of the input: a line for each frame, a WAV file, or raw little-endian samples; "
+        "integers are divided by their range (wav if it begins like one, else csv)",
     )
     parser.add_argument(
         "--output-format", choices=["csv", "float32"], default="csv", help="of the output (csv)"
     )
-    parser.add_argument("--time-axis", type=int, help="the axis of an ONNX input that is time")
+    add_set_argument(parser)
+    parser.add_argument(
+        "--hop", type=int, metavar="N", help="each call of an ONNX model takes the next N samples"
+    )
+    parser.add_argument(
+        "--context",
+        type=int,
+        metavar="N",
+        help="... and in front of them the last N before (0), as Silero's detectors want 64",
+    )
+    parser.add_argument(
+        "--time-axis", type=int, metavar="N", help="the axis of an ONNX input that is time"
+    )
     parser.add_argument(
         "--states",
         action="append",
         default=[],
         metavar="INPUT=OUTPUT",
-        help="a state of an ONNX model, and the output that is its next value; once for each",
+        help="a state of an ONNX model, and the output that is its next value, once for each; "
+        "without any, those are taken that the names tell: state and stateN, h_0 and h_n",
     )
-    parser.add_argument("--prefix", help="of the layer's weights, where a file has several")
+    add_layer_argument(parser)
     parser.add_argument(
-        "--state", metavar="FILE", help="go on from this file if it is there; write it at the end"
+        "--state",
+        metavar="FILE",
+        help="go on from this file if it is there; write it at the end, and at Ctrl-C, SIGTERM or "
+        "when the reader of the output has gone",
     )
     parser.add_argument(
         "--lookahead",
@@ -62,7 +89,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Read a frame, step, write, until the input ends."""
+    """Read a frame, step, write, until the input ends or nobody wants more."""
     model, options = _model(arguments)
     if arguments.lookahead is not None:
         options["lookahead"] = arguments.lookahead
@@ -71,35 +98,90 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         stream = model.stream(**options)
     if len(stream.frames) != 1:
-        raise ValueError(f"the model has several inputs: {', '.join(stream.frames)}")
-    ((shape, dtype),) = stream.frames.values()
-    with ExitStack() as files:
+        raise ValueError(
+            f"the model takes several inputs a frame, {', '.join(stream.frames)}, of which a pipe "
+            "has one: give those that never change by --set, states by --states, or stream it in "
+            "Python, session.stream()"
+        )
+    with ExitStack() as files, Ending() as ending:
         source = _opened(arguments.input, "rb", files)
         target = _opened(arguments.output, "wb", files)
-        for frame in _frames(source, arguments.format, int(np.prod(shape))):
-            result = stream.step(frame.reshape(shape).astype(dtype))
-            if result is not None:  # with lookahead, the first ones come late
+        try:
+            _stream(arguments, stream, source, target, ending)
+        except Ended:
+            pass
+        finally:  # an error, too: the frames before it have been run
+            if arguments.state:
+                stream.save(arguments.state)
+    return ending.status
+
+
+def _stream(
+    arguments: argparse.Namespace,
+    stream: Stream,
+    source: IO[bytes],
+    target: IO[bytes],
+    ending: Ending,
+) -> None:
+    """All frames; BrokenPipeError when nobody reads the output, Ended at a signal."""
+    ((shape, dtype),) = stream.frames.values()
+    name = "the input" if arguments.input == "-" else arguments.input
+    size = int(np.prod(shape))
+    with ending.waiting():
+        reader = FrameReader(source, name, arguments.format, size, dtype.kind in "iu")
+    _check_rate(reader, arguments, name)
+    frames = iter(reader)
+    while True:
+        with ending.waiting():
+            frame = next(frames, None)
+        if frame is None:
+            break
+        result = stream.step(frame.reshape(shape).astype(dtype))
+        if result is not None:  # with lookahead, the first ones come late
+            with ending.waiting():
                 _write(result, target, arguments.output_format)
-        if isinstance(stream, LookaheadStream) and not arguments.state:
-            for result in stream.flush():
+    if reader.left:
+        print(f"vledge: warning: {reader.left}, and were not run", file=sys.stderr)
+    if isinstance(stream, LookaheadStream) and not arguments.state:
+        for result in stream.flush():
+            with ending.waiting():
                 _write(result, target, arguments.output_format)
-    if arguments.state:
-        stream.save(arguments.state)
-    return 0
 
 
 def _model(arguments: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
     """The layer or the session, and the options of its ``stream``."""
-    if not holds_graph(arguments.model):
-        return load_layer(arguments.model, arguments.prefix), {}
+    if arguments.layer is not None or not holds_graph(arguments.model):
+        for option in _GRAPHS_ONLY:
+            if getattr(arguments, option) not in (None, []):
+                raise ValueError(
+                    f"--{option.replace('_', '-')} is for whole models, and of {arguments.model} a "
+                    "recurrent layer is streamed by itself"
+                )
+        return load_layer(arguments.model, arguments.layer), {}
     from vledge.graph.session import InferenceSession
 
-    pairs = [text.partition("=") for text in arguments.states]
-    if not all(separator for _, separator, _ in pairs):
-        raise ValueError("--states: expected INPUT=OUTPUT")
     session = InferenceSession(arguments.model)
-    states = {name: output for name, _, output in pairs}
-    return session, {"time_axis": arguments.time_axis, "states": states}
+    states = dict(pair(text, "--states", "INPUT=OUTPUT") for text in arguments.states)
+    return session, {
+        "time_axis": arguments.time_axis,
+        "states": states or None,
+        "fixed": set_numbers(arguments.set, session.get_inputs()),
+        "hop": arguments.hop,
+        "context": arguments.context,
+    }
+
+
+def _check_rate(reader: FrameReader, arguments: argparse.Namespace, name: str) -> None:
+    """A WAV file of another rate than what the model is told is a mistake that nobody hears."""
+    if reader.wav is None:
+        return
+    for text in arguments.set:
+        key, _, number = text.partition("=")
+        if key.lower() in RATES and float(number) != reader.wav.rate:
+            raise ValueError(
+                f"{name} has {reader.wav.rate} samples a second, and --set {text}: convert it, "
+                f"ffmpeg -i {name} -ar {number} -ac 1 OUT.wav"
+            )
 
 
 def _write(result: Any, target: IO[bytes], form: str) -> None:
@@ -117,27 +199,3 @@ def _opened(path: str, mode: str, files: ExitStack) -> IO[bytes]:
     if path == "-":
         return sys.stdin.buffer if mode == "rb" else sys.stdout.buffer
     return files.enter_context(open(path, mode))
-
-
-def _frames(source: IO[bytes], form: str, size: int) -> Iterator[np.ndarray]:
-    """Frames of so many numbers; ValueError for a line or an end that is none."""
-    if form == "csv":
-        for number, line in enumerate(source, 1):
-            cells = line.decode().replace(",", " ").split()
-            if not cells:
-                continue
-            if len(cells) != size:
-                raise ValueError(f"line {number} has {len(cells)} numbers, expected {size}")
-            try:
-                yield np.array([float(cell) for cell in cells])
-            except ValueError as error:
-                raise ValueError(f"line {number}: {error}") from None
-        return
-    dtype = _RAW[form]
-    while data := source.read(size * dtype.itemsize):
-        if len(data) < size * dtype.itemsize:
-            raise ValueError(
-                f"the input ends within a frame: {len(data)} bytes of {size * dtype.itemsize}"
-            )
-        frame = np.frombuffer(data, dtype).astype(np.float32)
-        yield frame / 32768 if form == "int16" else frame

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import textwrap
 from pathlib import Path
 
@@ -12,9 +11,17 @@ import numpy as np
 
 from vledge.cli.given_inputs import add_input_arguments, live_reference
 from vledge.cli.table import rows
+from vledge.progress import Bar
 from vledge.validation.reference.bundle import Reference, versions
 from vledge.validation.reference.compare import Comparison
 from vledge.validation.validate import Report, validate
+
+EXAMPLES = """\
+examples:
+  vledge validate model.safetensors
+  vledge validate model.onnx --against onnxruntime --random x=8x?x40
+  vledge validate model.safetensors --html report.html
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,12 +49,11 @@ def run(arguments: argparse.Namespace) -> int:
         if reference:
             raise ValueError("--reference and --against are two references: take one")
         reference = live_reference(arguments, arguments.against, layers=True, values=False)
-    report = validate(
-        arguments.model,
-        reference,
-        tolerance=arguments.tolerance,
-        progress=_progress if sys.stderr.isatty() else None,
-    )
+    bar = Bar(erased=True)
+    try:
+        report = validate(arguments.model, reference, tolerance=arguments.tolerance, progress=bar)
+    finally:
+        bar.close()
     if arguments.html:
         from vledge.validation.report.html import html
 
@@ -148,11 +154,3 @@ def _runs(report: Report) -> list[tuple[str, str, str]]:
 
 def _short(value: float) -> str:
     return f"{value:.1e}" if np.isfinite(value) else str(value)
-
-
-def _progress(done: int, total: int, label: str) -> None:
-    width = 30
-    filled = width * done // max(total, 1)
-    bar = "#" * filled + "." * (width - filled)
-    sys.stderr.write(f"\r\x1b[K[{bar}] {done}/{total} {label}" if label else "\r\x1b[K")
-    sys.stderr.flush()

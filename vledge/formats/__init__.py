@@ -80,11 +80,12 @@ def holds_graph(path: str | os.PathLike[str]) -> bool:
 
 
 def save_weights(path: str | os.PathLike[str], weights: Mapping[str, np.ndarray]) -> None:
-    """Write arrays by name to a safetensors file, whatever the name's ending.
+    """Write arrays by name to a safetensors file.
 
     The file appears whole or not at all: it is written beside ``path``, flushed to the disk and
     renamed over it. Dtypes: bool, integers, float16, float32 and float64; other ones raise
-    TypeError, and an empty ``weights`` ValueError.
+    TypeError, and an empty ``weights`` ValueError, as does a name that promises another format:
+    ``"model.pt"``.
 
     >>> save_weights("model.safetensors", {"weight": np.zeros((2, 3), "f4")})  # doctest: +SKIP
     """

@@ -17,6 +17,7 @@ import numpy as np
 
 from vledge.errors import FormatError
 from vledge.formats.checkpoint import Checkpoint
+from vledge.formats.file_name import check_name
 from vledge.formats.source import Source
 from vledge.formats.tensor_view import MAX_DIMENSIONS, checked_name, item_size, tensor_view
 
@@ -171,7 +172,11 @@ def write(
     weights: Mapping[str, np.ndarray],
     metadata: Mapping[str, str] | None = None,
 ) -> None:
-    """Write ``weights`` to ``path`` so that the file is there whole, old or new, at any moment."""
+    """Write ``weights`` to ``path`` so that the file is there whole, old or new, at any moment.
+
+    ValueError for a name that promises another format.
+    """
+    check_name(path)
     import threading  # 0.15 MB that who reads does not need
 
     import safetensors

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from vledge.errors import FormatError, ModelWarning, UnsupportedError
+from vledge.formats import holds_graph
+from vledge.formats.source import identified, open_source
 from vledge.graph.io_binding import IOBinding
 from vledge.graph.part import part_for
 from vledge.graph.plan import MemoryUse, Plan, owned
@@ -393,6 +395,8 @@ class InferenceSession:
         time_axis: int | Mapping[str, int] | None = None,
         states: Mapping[str, str] | None = None,
         fixed: Mapping[str, Any] | None = None,
+        hop: int | None = None,
+        context: int | None = None,
         lookahead: int | None = None,
     ) -> Stream:
         """Run the model frame by frame; what it remembers goes from call to call.
@@ -406,11 +410,18 @@ class InferenceSession:
         batch : int
             How many independent streams run side by side: the size of every free axis but time.
         time_axis : int or dict of int by input name, optional
-            Not needed where an input has one axis whose size the file leaves open.
+            Not needed where an input has one axis whose size the file leaves open, or names one
+            like "time"; else those that are open are tried, the second one first.
         states : dict, optional
-            Inputs that are states already, each with the output that is its next value.
+            Inputs that are states already, each with the output that is its next value. Without it,
+            those are taken that names, shapes and types tell: "state" and "stateN", "h_0" and
+            "h_n"; ``{}`` takes none.
         fixed : dict, optional
             Inputs that are the same at every frame.
+        hop, context : int, optional
+            For a model that takes samples: each call gets the next ``hop`` of them, with the last
+            ``context`` before them in front (0), so that a frame is ``hop`` samples. Nothing is
+            compared with a whole run, which such a model has none of; states are those above.
         lookahead : int, optional
             As layers and Modules take it, and always refused: the message says why, and what to do.
 
@@ -433,7 +444,9 @@ class InferenceSession:
             )
         model = self._read()
         check_tensors_only(model.graph, "a stream")
-        return stream(model, self._where, self._options, batch, time_axis, states, fixed)
+        return stream(
+            model, self._where, self._options, batch, time_axis, states, fixed, hop, context
+        )
 
     def _read(self) -> Model:
         """The model, whole: a session lets go of its graph's constants, but not of the caller's."""
@@ -519,6 +532,8 @@ def read_model(source: str | os.PathLike[str] | bytes) -> Model:
         with open(source, "rb") as file:
             start = file.read(9)
     try:
+        if start[8:9] != b"{" and not isinstance(source, bytes) and not holds_graph(source):
+            raise FormatError(_no_graph(source))
         if start[8:9] == b"{":
             from vledge.formats import vledge_model
 
@@ -528,6 +543,19 @@ def read_model(source: str | os.PathLike[str] | bytes) -> Model:
         return onnx_model.read(source)
     except (FormatError, UnsupportedError) as error:
         raise type(error)(f"{where}{error}") from error.__cause__
+
+
+def _no_graph(path: str | os.PathLike[str]) -> str:
+    """What a file is that is no model, and what runs it."""
+    try:
+        kind = identified(open_source(path))[0].format
+    except FormatError as error:
+        return f"it is no ONNX model, and none by `vledge convert`: {error}"
+    return (
+        f"{kind} holds weights and no graph. Its recurrent layers are vledge.nn.LSTM, GRU and RNN: "
+        "nn.LSTM.from_weights(vledge.load_weights(path)), or from_keras(path); a whole torch "
+        "module becomes a model by vledge.export, where torch is"
+    )
 
 
 def _reference_fallback() -> Callable[[Node, int], Callable[..., Any]]:

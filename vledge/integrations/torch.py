@@ -19,9 +19,11 @@ import numpy as np
 from vledge._version import __version__
 from vledge.errors import MissingDependencyError, UnsupportedError, VledgeError
 from vledge.formats import vledge_model
+from vledge.formats.file_name import check_name
 from vledge.formats.onnx import model as onnx_model
 from vledge.graph.passes.program import captured
 from vledge.model.definition import Model
+from vledge.progress import Bar
 from vledge.validation.recording.record import check_carry
 from vledge.validation.recording.spread import spread
 from vledge.validation.reference import bundle
@@ -52,6 +54,8 @@ from vledge.integrations.torch_module import (
 
 __all__ = ["export", "recorded"]
 
+STAGES = 3  # before the model is run in every way, which counts for itself
+
 
 def export(
     module: torch.nn.Module,
@@ -65,6 +69,7 @@ def export(
     output_names: Sequence[str] | None = None,
     carry: Mapping[str, str] | None = None,
     seed: int = 0,
+    progress: bool | None = None,
 ) -> Report:
     """Write a torch module as a vledge model, and its reference bundle beside it.
 
@@ -87,24 +92,34 @@ def export(
         ``output_1``, …; of a bare LSTM ``x``, ``h_0``, ``c_0``, ``output``, ``h_n``, ``c_n``
     carry : state input → the output that it goes on from; the model is run in pieces of time, too
     seed : of the inputs that the examples did not have
+    progress : whether to draw on stderr what is being done; None: where that is a terminal
 
     Returns the report of the validation that was run before anything was written.
 
     Raises UnsupportedError for a module that the exporter refuses (an LSTM with ``proj_size``, code
-    that no graph can hold), VledgeError with the diagnosis if the model is not the module.
+    that no graph can hold), VledgeError with the diagnosis if the model is not the module,
+    ValueError for a path that promises another format (``"model.onnx"``).
     """
-    with (
-        bare(module) as inner,
-        evaluating(flat := Flat(inner, example_inputs, input_names, output_names)),
-    ):
-        axes = input_axes(flat, dynamic_axes)
-        cases = sized_inputs(flat, axes, dynamic_lengths, seed)
-        reference = _observed(flat, cases, axes, seed)
-        reference.carry = dict(carry or {})
-        model = _converted(unparametrized(flat), cases[0], reference.axes, dynamic_lengths)
-        check_carry(model, reference.carry)
-        _complete(flat, model if layers else None, cases, reference)
-    report = validate(model, reference)
+    check_name(path)
+    bar = Bar(STAGES, erased=True, shown=progress)
+    try:
+        with (
+            bare(module) as inner,
+            evaluating(flat := Flat(inner, example_inputs, input_names, output_names)),
+        ):
+            axes = input_axes(flat, dynamic_axes)
+            cases = sized_inputs(flat, axes, dynamic_lengths, seed)
+            bar(0, label="running the module")
+            reference = _observed(flat, cases, axes, seed)
+            reference.carry = dict(carry or {})
+            bar(1, label="writing the graph")
+            model = _converted(unparametrized(flat), cases[0], reference.axes, dynamic_lengths)
+            check_carry(model, reference.carry)
+            bar(2, label="running the module again, to see how far its values scatter")
+            _complete(flat, model if layers else None, cases, reference)
+        report = validate(model, reference, progress=bar)
+    finally:
+        bar.close()
     if not report.passed:
         why = report.diagnosis.summary if report.diagnosis else ""
         raise VledgeError(f"the exported graph does not compute what the module does: {why}")

@@ -19,7 +19,12 @@ __all__ = ["add_layers", "layer_values"]
 
 
 def add_layers(flat: Flat, model: Model, cases: list[Sized], reference: Reference) -> None:
-    """Record every recurrent layer's outputs under the names that they have in the graph."""
+    """Record every recurrent layer's outputs under the names that they have in the graph.
+
+    Those of layers whose sequences the graph sorts have no axis of the batch: their rows are not
+    the batch's rows.
+    """
+    moved: set[str] = set()
     for precise in (False, True):
         if precise and reference.loss:
             continue
@@ -27,15 +32,24 @@ def add_layers(flat: Flat, model: Model, cases: list[Sized], reference: Referenc
         for case, recorded_case in zip(cases, reference.cases, strict=True):
             inputs = doubled(case.inputs) if precise else case.inputs
             target = recorded_case.exact if precise else recorded_case.outputs
-            target |= layer_values(runner, model, inputs, case.steps)
+            target |= layer_values(runner, model, inputs, case.steps, moved)
     reference.layers = layer_outputs(model)
-    reference.axes |= layer_axes(model)
+    for name, axes in layer_axes(model).items():
+        own = {key: axis for key, axis in axes.items() if name not in moved or key != "batch"}
+        reference.axes[name] = own
 
 
 def layer_values(
-    flat: Flat, model: Model, inputs: Mapping[str, torch.Tensor], steps: int
+    flat: Flat,
+    model: Model,
+    inputs: Mapping[str, torch.Tensor],
+    steps: int,
+    moved: set[str] | None = None,
 ) -> dict[str, np.ndarray]:
-    """The outputs of every recurrent layer in one run, by their names in the graph."""
+    """The outputs of every recurrent layer in one run, by their names in the graph.
+
+    Those whose sequences the graph sorts are as it has them, and their names go into ``moved``.
+    """
     nodes = [node for node in model.graph.nodes if is_recurrent(node)]
     names = [named_outputs(node.outputs) for node in nodes]
     made = _layers(flat, inputs, steps)
@@ -45,15 +59,20 @@ def layer_values(
             "recurrent nodes: export without layers"
         )
     found: dict[str, np.ndarray] = {}
-    for outputs, values in zip(names, made, strict=True):
+    for outputs, (values, in_order) in zip(names, made, strict=True):
+        if moved is not None and not in_order:
+            moved.update(outputs)
         found |= {name: a for name, a in zip(outputs, values, strict=False) if name}
     return found
 
 
 def _layers(
     flat: Flat, inputs: Mapping[str, torch.Tensor], steps: int
-) -> list[tuple[np.ndarray, ...]]:
-    """(Y [T, D, B, H], Y_h [D, B, H], Y_c) of each layer of each recurrent module, as they ran."""
+) -> list[tuple[tuple[np.ndarray, ...], bool]]:
+    """(Y [T, D, B, H], Y_h [D, B, H], Y_c) of each layer of each recurrent module, as they ran.
+
+    With each, whether the sequences stand in the batch's order.
+    """
     calls: list[tuple[torch.nn.RNNBase, tuple[Any, ...], dict[str, Any]]] = []
 
     def note(module: Any, arguments: Any, named: Any, result: Any) -> None:
@@ -73,17 +92,24 @@ def _layers(
                 if x.ndim == 2:
                     raise UnsupportedError("layers of a module that runs without a batch")
                 x = x.transpose(0, 1) if module.batch_first else x
-            elif x.sorted_indices is not None and not flat.packed:
-                raise UnsupportedError(
-                    "the module packs with enforce_sorted=False, so that its graph's layers have "
-                    "the sequences in another order: export without layers, or give a "
-                    "PackedSequence among example_inputs"
-                )
+            order = None if flat.packed else _order_in_graph(x)
             for number in range(module.num_layers):
                 layer, states = _one_layer(module, hx, number)
                 x, final = layer(x, states)
-                found.append(_in_onnx_layout(x, final, layer, steps))
+                found.append((_in_onnx_layout(x, final, layer, steps, order), order is None))
     return found
+
+
+def _order_in_graph(x: Any) -> torch.Tensor | None:
+    """The sequences' order in a graph that sorts them: longest first, and of equals the first.
+
+    That is ONNX's rule, for the node that ``pack_padded_sequence(enforce_sorted=False)`` becomes;
+    torch's own order of equal lengths differs from CPU to CPU.
+    """
+    if isinstance(x, torch.Tensor) or x.sorted_indices is None:
+        return None
+    _, lengths = packing.pad_packed_sequence(x)
+    return torch.sort(lengths, descending=True, stable=True).indices
 
 
 def _one_layer(module: torch.nn.RNNBase, hx: Any, number: int) -> tuple[torch.nn.RNNBase, Any]:
@@ -111,10 +137,12 @@ def _one_layer(module: torch.nn.RNNBase, hx: Any, number: int) -> tuple[torch.nn
 
 
 def _in_onnx_layout(
-    x: Any, final: Any, layer: torch.nn.RNNBase, steps: int
+    x: Any, final: Any, layer: torch.nn.RNNBase, steps: int, order: torch.Tensor | None
 ) -> tuple[np.ndarray, ...]:
     if isinstance(x, packing.PackedSequence):
         x, _ = packing.pad_packed_sequence(x, total_length=steps or None)
     y = x.reshape(*x.shape[:2], -1, layer.hidden_size).permute(0, 2, 1, 3)
     states = final if isinstance(final, tuple) else (final,)
+    if order is not None:
+        y, states = y[:, :, order], tuple(state[:, order] for state in states)
     return tuple(tensor.contiguous().numpy() for tensor in (y, *states))

@@ -35,14 +35,30 @@ BATCHES = (
 )  # fmt: skip
 
 
-def calibrate(seconds: float = 0.01) -> Costs:
+def calibrate(seconds: float = 0.01, progress: Callable[[int, int], None] | None = None) -> Costs:
     """Measure, all of it twice, for what disturbs a machine lasts for seconds; each figure is the
-    least of the runs that fit into so many seconds, three at least. For 0 all is measured once."""
-    stopwatch = _Stopwatch(seconds)
+    least of the runs that fit into so many seconds, three at least. For 0 all is measured once.
+
+    ``progress(done, total)`` is called before each figure, and at the end.
+    """
+    stopwatch = _Stopwatch(seconds, progress)
     if seconds:
         _measured(stopwatch)
         stopwatch.again()
-    return _measured(stopwatch)
+    costs = _measured(stopwatch)
+    stopwatch.tell(stopwatch.total)
+    return costs
+
+
+CELLS = ("lstm", "gru", "rnn", "indrnn")
+
+
+def _figures() -> int:
+    """How often the stopwatch is called in a pass: by what `_measured` asks for, in its order."""
+    gains = 0 if threads.usable_cores() == 1 else 2
+    products, doubles, memory = 2, 2, 1
+    kernels = len(CELLS) * len(HIDDEN_SIZES) * len(ROWS)
+    return gains + kernels + products + doubles + memory + len(BATCHES)
 
 
 def _measured(stopwatch: _Stopwatch) -> Costs:
@@ -50,8 +66,7 @@ def _measured(stopwatch: _Stopwatch) -> Costs:
     kernels = Costs(
         source=f"measured on {time.strftime('%Y-%m-%d %H:%M')}",
         kernels={
-            cell: tuple(_kernel(stopwatch, cell, size) for size in HIDDEN_SIZES)
-            for cell in ("lstm", "gru", "rnn", "indrnn")
+            cell: tuple(_kernel(stopwatch, cell, size) for size in HIDDEN_SIZES) for cell in CELLS
         },
         multiply_add=_multiply_add(stopwatch),
         double=_double(stopwatch),
@@ -77,8 +92,10 @@ def _one_thread() -> Iterator[None]:
 class _Stopwatch:
     """Least times; those of a second pass of the same calls count together with the first's."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, progress: Callable[[int, int], None] | None = None) -> None:
         self.seconds = seconds
+        self.total = _figures() * (2 if seconds else 1)
+        self._progress, self._done = progress, 0
         self._taken: list[list[float]] = []
         self._call = 0
 
@@ -86,11 +103,18 @@ class _Stopwatch:
         """The same calls follow in the same order."""
         self._call = 0
 
+    def tell(self, done: int) -> None:
+        """How far it is, outside of what is timed."""
+        if self._progress is not None:
+            self._progress(done, self.total)
+
     def __call__(self, way: Callable[[], Any]) -> float:
         return self.together([way])[0]
 
     def together(self, ways: Sequence[Callable[[], Any]], longer: int = 1) -> list[float]:
         """Of ways in turns, so that each finds memory as the others leave it."""
+        self.tell(self._done)
+        self._done += 1
         if self._call == len(self._taken):
             self._taken.append([np.inf] * len(ways))
         least = self._taken[self._call]

@@ -13,13 +13,15 @@ import numpy as np
 
 from vledge.errors import UnsupportedError
 from vledge.graph.plan import Plan
-from vledge.model.definition import Graph, Model, ValueInfo
+from vledge.model.definition import Model
 from vledge.model.element_types import DTYPES
+from vledge.streaming.calls import CallMachine
 from vledge.streaming.carried import Carried, Frames, carried, misfit
 from vledge.streaming.contexts import CONTEXTS
+from vledge.streaming.frame_graph import FrameGraph, row_axis
 from vledge.streaming.machine import State
 from vledge.streaming.promotion import PromotedState, Promotion
-from vledge.streaming.recurrences import RECURRENCES, lengths_inputs
+from vledge.streaming.recurrences import RECURRENCES
 from vledge.streaming.stream import Stream
 from vledge.streaming.trial import NotFiniteError, prove
 
@@ -36,125 +38,48 @@ def stream(
     time_axis: int | Mapping[str, int] | None,
     states: Mapping[str, str] | None,
     fixed: Mapping[str, Any] | None,
+    hop: int | None,
+    context: int | None,
 ) -> Stream:
     """A stream of a model; what ``InferenceSession.stream`` calls."""
     try:
-        graph = _FrameGraph(model, options, time_axis, dict(states or {}), dict(fixed or {}))
-        try:
-            return Stream(SessionMachine(graph, batch))
-        except NotFiniteError:
-            graph.positive = True  # as levels and powers are, of which a model takes the logarithm
-            return Stream(SessionMachine(graph, batch))
+        graph = FrameGraph(model, options, time_axis, states, dict(fixed or {}))
+        if hop is not None or context is not None:
+            return Stream(CallMachine(graph, batch, hop, context or 0))
+        if graph.called_by_frame:
+            return Stream(CallMachine(graph, batch))
+        return _framed(graph, batch)
     except UnsupportedError as error:
         raise UnsupportedError(f"{where}{error}") from None
 
 
-class _FrameGraph:
-    """The model, and what its inputs are to a stream: frames, states, lengths, or fixed values.
-
-    Fixed values are the model's constants from here on. Lengths, which tell recurrent nodes how
-    many of the frames are there, are as many as each call has.
-    """
-
-    def __init__(
-        self,
-        model: Model,
-        options: dict[str, Any],
-        time_axis: int | Mapping[str, int] | None,
-        states: dict[str, str],
-        fixed: dict[str, Any],
-    ) -> None:
-        self.options, self.pairs, self.positive = options, states, False
-        inputs = [i for i in model.graph.inputs if i.name not in model.graph.initializers]
-        known = {info.name for info in inputs}
-        outputs = {info.name for info in model.graph.outputs}
-        for name in [*states, *fixed, *(time_axis if isinstance(time_axis, Mapping) else ())]:
-            if name not in known:
-                raise ValueError(
-                    f"the model has no input named {name!r}: there are {sorted(known)}"
-                )
-        for name in states.values():
-            if name not in outputs:
-                raise ValueError(f"no output named {name!r}: there are {sorted(outputs)}")
-        constants = {
-            info.name: np.asarray(fixed[info.name], DTYPES.get(info.type))
-            for info in inputs
-            if info.name in fixed
-        }
-        graph = model.graph
-        given_here = [info for info in graph.inputs if info.name not in constants]
-        initializers = {**graph.initializers, **constants}
-        inner = Graph(graph.nodes, given_here, graph.outputs, initializers, graph.name)
-        self.model = Model(inner, model.opset_imports, model.ir_version)
-        named = {*states, *fixed, *(time_axis if isinstance(time_axis, Mapping) else ())}
-        lengths = lengths_inputs(self.model) - named
-        self.lengths = [info for info in inputs if info.name in lengths]
-        self.state_inputs = [info for info in inputs if info.name in states]
-        known = {*states, *fixed, *lengths}
-        self.frames = [info for info in inputs if info.name not in known]
-        if not self.frames:
-            raise ValueError("the model has no input left for the frames")
-        given = time_axis if isinstance(time_axis, Mapping) else {}
-        default = time_axis if isinstance(time_axis, int) else None
-        self.time_axes = {
-            info.name: _time_axis(info, given.get(info.name, default)) for info in self.frames
-        }
-
-    def sizes(self, info: ValueInfo, rows: int, steps: int) -> list[int]:
-        """An input's shape for so many streams and frames."""
-        axis = self.time_axes.get(info.name)
-        shape = [size if isinstance(size, int) else rows for size in info.shape or ()]
-        if axis is not None:
-            shape[axis] = steps
-        return shape
-
-    def feed(self, rows: int, steps: int) -> dict[str, np.ndarray]:
-        """Noise for the frames (integers 0 and 1: every table has them), zeros for the states."""
-        rng = np.random.default_rng(steps)
-        feed = self.lengths_of(rows, steps)
-        for info in self.frames:
-            dtype = DTYPES[info.type]
-            shape = self.sizes(info, rows, steps)
-            noise = rng.uniform(0.05, 1, shape) if self.positive else rng.normal(size=shape)
-            feed[info.name] = (noise if dtype.kind == "f" else noise > 0.5).astype(dtype)
-        for info in self.state_inputs:
-            feed[info.name] = np.zeros(self.sizes(info, rows, steps), DTYPES[info.type])
-        return feed
-
-    def lengths_of(self, rows: int, steps: int) -> dict[str, np.ndarray]:
-        """The inputs that hold lengths, for so many frames, all of them there."""
-        return {
-            info.name: np.full(self.sizes(info, rows, steps), steps, DTYPES[info.type])
-            for info in self.lengths
-        }
-
-
-def _time_axis(info: ValueInfo, given: int | None) -> int:
-    shape = info.shape or ()
-    if given is None:
-        free = [axis for axis, size in enumerate(shape) if not isinstance(size, int)]
-        if len(free) != 1:
-            shown = ", ".join("?" if size is None else str(size) for size in shape)
-            raise ValueError(
-                f"which axis of {info.name!r} [{shown}] is time? Pass time_axis=, for several "
-                "inputs a dict; or, where the input is a state, states={input: output}"
-            )
-        return free[0]
-    if not -len(shape) <= given < len(shape):
-        raise ValueError(f"time_axis is {given}, {info.name!r} has {len(shape)} axes")
-    given %= len(shape)
-    if isinstance(shape[given], int) and shape[given] != 1:
-        raise UnsupportedError(
-            f"{info.name!r} has {shape[given]} frames, neither more nor fewer: export the model "
-            "with a dynamic time axis"
-        )
-    return given
+def _framed(graph: FrameGraph, batch: int) -> Stream:
+    """A stream over the axis that is time: the first of those that it may be with which it runs."""
+    refused: list[str] = []
+    ways = graph.ways()
+    for way in ways:
+        graph.time_axes = way
+        try:
+            try:
+                return Stream(SessionMachine(graph, batch))
+            except NotFiniteError:
+                graph.positive = True  # as levels and powers are, of which a logarithm is taken
+                return Stream(SessionMachine(graph, batch))
+        except UnsupportedError as error:
+            if len(ways) == 1:
+                raise
+            shown = ", ".join(f"axis {axis} of {name!r}" for name, axis in way.items())
+            refused.append(f"with {shown} as time: {error}")
+    hint = f"say which it is, time_axis={graph.or_windows()}"
+    raise UnsupportedError(
+        f"no axis that may be time can be streamed: {hint}. {'; '.join(refused)}"
+    )
 
 
 class SessionMachine:
     """A model that was rewritten so that its states are inputs and outputs."""
 
-    def __init__(self, graph: _FrameGraph, rows: int) -> None:
+    def __init__(self, graph: FrameGraph, rows: int) -> None:
         if rows < 1:
             raise ValueError(f"batch must be at least 1, got {rows}")
         self.rows = self._tried_rows = rows
@@ -164,7 +89,7 @@ class SessionMachine:
         feed = promotion.feeds[0]
         own = [
             PromotedState(
-                info.name, graph.pairs[info.name], feed[info.name], _row_axis(info.shape or ())
+                info.name, graph.pairs[info.name], feed[info.name], row_axis(info.shape or ())
             )
             for info in graph.state_inputs
         ]
@@ -348,9 +273,3 @@ class SessionMachine:
         machine.rows, machine._shapes = rows, shapes
         machine._runs = machine._carried()
         return machine
-
-
-def _row_axis(shape: tuple[int | str | None, ...]) -> int:
-    """The axis of a state on which the streams lie: the first one that is free, or of size 1."""
-    free = [axis for axis, size in enumerate(shape) if not isinstance(size, int)]
-    return next(iter(free or [axis for axis, size in enumerate(shape) if size == 1]), 0)

@@ -162,6 +162,8 @@ def validate(
     if reference is None:
         if not named:
             raise ValueError("a model that is no file needs a reference")
+        if not os.path.isdir(model_name):
+            open(model_name, "rb").close()  # a missing model is told before a missing reference
         reference = bundle.reference_path(model_name)
         if not os.path.exists(reference):
             raise FileNotFoundError(

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vledge.model.axes import axes_from_symbols
 from vledge.model.definition import Model
 from vledge.model.element_types import DTYPES
-from vledge.validation.reference.axes import axes_from_symbols
 from vledge.validation.reference.bundle import Axes
 from vledge.validation.running.lengths import lengths_by_behaviour, lengths_input, required
 

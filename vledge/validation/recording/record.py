@@ -20,9 +20,10 @@ from vledge.errors import MissingDependencyError, UnsupportedError, VledgeError
 from vledge.graph.plan import Plan
 from vledge.graph.session import read_model
 from vledge.graph.values import check_tensors_only
+from vledge.model.axes import axes_from_symbols
 from vledge.model.definition import Model
 from vledge.validation.recording.spread import spread
-from vledge.validation.reference.axes import axes_from_shapes, axes_from_symbols
+from vledge.validation.reference.axes import axes_from_shapes
 from vledge.validation.reference.bundle import Axes, Case, Reference
 from vledge.validation.reference.compare import tolerance_of
 from vledge.validation.reference.prints import prints_of, stored

@@ -1,29 +1,15 @@
-"""Which axis of a value is the batch's and which is time's, read off shapes and symbols."""
+"""Which axis of a value is the batch's and which is time's, read off the shapes of several runs.
+
+What the model itself says of them is `vledge.model.axes`'s.
+"""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
-from vledge.model.definition import ValueInfo
 from vledge.validation.reference.bundle import Axes
 
-__all__ = ["axes_from_shapes", "axes_from_symbols"]
-
-_BATCH = re.compile(r"batch|^[nb]$", re.IGNORECASE)
-_TIME = re.compile(r"time|seq|len|step|frame|^t$", re.IGNORECASE)
-
-
-def axes_from_symbols(info: ValueInfo) -> Axes:
-    """By the names that the model gives its variable axes."""
-    found: Axes = {}
-    for axis, size in enumerate(info.shape or ()):
-        if isinstance(size, str):
-            for key, pattern in (("batch", _BATCH), ("time", _TIME)):
-                if pattern.search(size) and key not in found:
-                    found[key] = axis
-                    break
-    return found
+__all__ = ["axes_from_shapes"]
 
 
 def axes_from_shapes(

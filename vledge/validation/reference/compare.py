@@ -129,10 +129,11 @@ def compare(
             error = wrong.astype(np.float64)
         else:
             with np.errstate(invalid="ignore"):  # inf - inf
-                error = np.abs(result.astype(np.float64) - expected.astype(np.float64))
+                difference = result.astype(np.float64) - expected.astype(np.float64)
+            error = np.asarray(np.abs(difference))  # of a scalar, too
             error[~np.isfinite(expected) & (result == expected)] = 0
             error[np.isnan(expected) & np.isnan(result)] = 0
-            error = np.where(chosen, error, 0)
+            error = np.asarray(np.where(chosen, error, 0))
             error[np.isnan(error)] = np.inf
         worst = float(error.max())
         if reference.step_by_step():

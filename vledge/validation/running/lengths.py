@@ -16,9 +16,9 @@ import numpy as np
 
 from vledge.errors import VledgeError
 from vledge.graph.plan import Plan
+from vledge.model.axes import axes_from_symbols
 from vledge.model.definition import Model, ValueInfo
 from vledge.model.element_types import DTYPES
-from vledge.validation.reference.axes import axes_from_symbols
 from vledge.validation.reference.bundle import Axes
 from vledge.validation.running.layers import is_recurrent
 

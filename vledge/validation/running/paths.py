@@ -124,7 +124,8 @@ def _obstacle(strategy: str, model: Model, reference: Reference) -> str:
             if shape and key in own and isinstance(shape[own[key]], int):
                 return f"the model fixes the {key} axis of {name}"
     known = {key for own in axes.values() for key in own}
-    outputs = [reference.axes.get(name, {}) for name in reference.cases[0].outputs]
+    moved = _moved(reference)
+    outputs = [reference.axes.get(n, {}) for n in reference.cases[0].outputs if n not in moved]
     if strategy == "chunks":
         if not reference.carry:
             return "the reference carries no state"
@@ -186,7 +187,15 @@ def run(session: InferenceSession, strategy: str, case: Case, reference: Referen
             return dict(zip(names, run_layers_by(strategy, session, names, given), strict=True))
         return dict(zip(names, session.run(names, given), strict=True))
 
-    return _BY_NAME.get(strategy, _batch)(once, case, reference)
+    results = _BY_NAME.get(strategy, _batch)(once, case, reference)
+    if strategy in ("alone", "reordered"):  # rows of which nobody knows whose they are
+        results |= {name: case.outputs[name] for name in _moved(reference)}
+    return results
+
+
+def _moved(reference: Reference) -> list[str]:
+    """Layers' values without an axis of the batch: the graph sorts its sequences before them."""
+    return [name for name in reference.layers if "batch" not in reference.axes.get(name, {})]
 
 
 def _batch(once: _Run, case: Case, reference: Reference) -> Arrays:
@@ -205,6 +214,8 @@ def _alone(once: _Run, case: Case, reference: Reference) -> Arrays:
             for name, array in case.inputs.items()
         }
         for name, array in once(inputs).items():
+            if "batch" not in reference.axes.get(name, {}):
+                continue  # not taken apart by sequences: see `run`
             target = results[name][_index(array, reference, name, place, length)]
             target[...] = array[_index(array, reference, name, slice(None), length)]
     return results
