@@ -15,6 +15,7 @@ help:
 	@echo "make lint       ruff and mypy"
 	@echo "make wheel      build sdist and wheel, look them over; the demo from the wheel in an empty venv"
 	@echo "make validation the wheel; three models recorded by torch and onnxruntime, validated without"
+	@echo "make paths      a torch user with a Pi, an ONNX user with a microphone, each from nothing"
 	@echo "make sanitize   kernel tests under the address and undefined-behaviour sanitizers"
 	@echo "make arm        the tests on emulated 64- and 32-bit Arm, and an aarch64 wheel"
 	@echo "make operators  onnx's backend tests, counted; rewrites docs/records/onnx-operators.md"
@@ -55,13 +56,18 @@ lint: $(VENV)/.check
 # The same test command with every peer there: a live comparison that would be skipped fails.
 check: lint docs
 	VLEDGE_REQUIRE_PEERS=1 $(MAKE) test
-	$(MAKE) validation
+	$(MAKE) validation paths
 
 wheel: $(VENV)/.check
 	sh tools/check_wheel.sh $(BIN)/python
 
 validation: wheel
 	$(BIN)/python -m tests.real_models.whole_path dist/*.whl
+
+# Two users' ways, from nothing to a model that runs.
+paths: wheel
+	sh tests/paths/torch_user.sh $(BIN)/python dist/*.whl
+	sh tests/paths/onnx_user.sh $(BIN)/python dist/*.whl examples/audio/station.wav
 
 sanitize: $(VENV)/.test
 	sh tools/sanitize.sh $(BIN)/python
@@ -93,4 +99,4 @@ docs: $(VENV)/.docs
 clean:
 	rm -rf build dist *.egg-info $(patsubst %.pyx,%.c,$(wildcard ext/*.pyx)) vledge/_ext/*.so
 
-.PHONY: help demo test lint check wheel validation sanitize arm operators bench records docs clean
+.PHONY: help demo test lint check wheel validation paths sanitize arm operators bench records docs clean

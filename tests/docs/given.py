@@ -6,6 +6,7 @@ page's Python blocks share.
 
 from __future__ import annotations
 
+import shutil
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 
 import vledge
+from tests.docs.blocks import ROOT
 from tests.peers import peer
 from tests.registry import registry_file
 
@@ -114,24 +116,9 @@ def save_detector(path: str, outputs: tuple[str, str]) -> None:
 def _(names: dict[str, Any]) -> None:
     lstm = torch.nn.LSTM(6, 8, batch_first=True)
     torch.save({f"lstm.{name}": a for name, a in lstm.state_dict().items()}, "checkpoint.pt")
-    names |= {"batch": noise(3, 9, 6), "lengths": [4, 9, 2], "x": noise(3, 6), "state": None}
-
-
-@given("README.md", 'load_weights("tagger.pt")')
-def _(names: dict[str, Any]) -> None:
-    parts = {
-        "embed": torch.nn.Embedding(5000, 64),
-        "rnn": torch.nn.LSTM(64, 128, 2, bidirectional=True, batch_first=True),
-        "out": torch.nn.Linear(256, 12),
-    }
-    state = {f"{k}.{n}": a for k, m in parts.items() for n, a in m.state_dict().items()}
-    torch.save(state, "tagger.pt")
-
-
-@given("README.md", '"sr": np.array(16000)')
-def _(names: dict[str, Any]) -> None:
+    names |= {"batch": noise(3, 9, 6), "lengths": [4, 9, 2], "x": noise(3, 6)}
     save_detector("model.onnx", ("probability", "next"))
-    names |= {"frame": noise(1, 576), "state": np.zeros((2, 1, 4), np.float32)}
+    names |= {"frame": noise(1, 576), "memory": np.zeros((2, 1, 4), np.float32)}
 
 
 @given("README.md", "vledge run model.safetensors")
@@ -142,12 +129,62 @@ def _(names: dict[str, Any]) -> None:
 
 @given("README.md", "arecord")
 def _(names: dict[str, Any]) -> None:
-    save_gru("model.onnx", 64, rows=1)
-    vledge.save_weights("model.safetensors", weights_of(torch.nn.GRU(6, 8)))
-    Path("lengths.txt").write_text("7 26 9 14 400 12\n")
+    silero()
+
+
+def silero() -> None:
+    """Silero's voice detector, as its package has it."""
+    model = registry_file("silero-vad==6.2.3", "silero_vad/data/silero_vad.onnx")
+    shutil.copy(model, "silero_vad.onnx")
 
 
 # ---- docs
+
+
+@given("docs/start/pc.md", "vledge validate models/japanese_vowels")
+def _(names: dict[str, Any]) -> None:
+    shutil.copytree(ROOT / "models", "models")
+
+
+@given("docs/start/board.md", "vledge validate counter.safetensors")
+def _(names: dict[str, Any]) -> None:
+    network = torch.nn.GRU(4, 16, batch_first=True)
+    vledge.export(network, torch.randn(2, 20, 4), "counter.safetensors", output_names=["y", "h_n"])
+
+
+@given("docs/start/board.md", "tail -f sensor.csv")
+def _(names: dict[str, Any]) -> None:
+    save_gru("counter.onnx", 4, rows=1)
+    Path("sensor.csv").write_text("1,2,3,4\n0.5,0.25,0,1\n")
+
+
+@given("docs/guides/torch.md", 'load_weights("tagger.pt"))')
+def _(names: dict[str, Any]) -> None:
+    parts = {
+        "embed": torch.nn.Embedding(5000, 64),
+        "rnn": torch.nn.LSTM(64, 128, 2, bidirectional=True, batch_first=True),
+        "out": torch.nn.Linear(256, 12),
+    }
+    state = {f"{k}.{n}": a for k, m in parts.items() for n, a in m.state_dict().items()}
+    torch.save(state, "tagger.pt")
+    names |= {"ids": np.arange(27).reshape(3, 9), "lengths": [4, 9, 2]}
+
+
+@given("docs/guides/keras.md", "from_keras(")
+def _(names: dict[str, Any]) -> None:
+    shutil.copy(ROOT / "tests" / "golden" / "keras" / "model.keras", "model.keras")
+    lengths = np.array([4, 7, 2])
+    names |= {"x": noise(3, 7, 3), "mask": np.arange(7) < lengths[:, None]}
+
+
+@given("docs/reference/errors.md", "holiday.jpg")
+def _(names: dict[str, Any]) -> None:
+    Path("holiday.jpg").write_bytes(b"\xff\xd8\xff\xe0 a picture")
+
+
+@given("docs/questions.md", "vledge validate model.safetensors")
+def _(names: dict[str, Any]) -> None:
+    vledge.export(torch.nn.GRU(4, 6), torch.randn(7, 2, 4), "model.safetensors")
 
 
 @given("docs/reference/formats.md", 'load_weights("training.pt")')
@@ -225,7 +262,8 @@ def _(names: dict[str, Any]) -> None:
 
 @given("docs/guides/streaming.md", "arecord")
 def _(names: dict[str, Any]) -> None:
-    save_gru("model.onnx", 64, rows=1)
+    silero()
+    shutil.copy(ROOT / "examples" / "audio" / "station.wav", "speech.wav")
     vledge.save_weights("weights.safetensors", weights_of(torch.nn.LSTM(3, 5)))
     Path("sensor.csv").write_text("1,2,3\n0.5,0.25,0\n")
 
