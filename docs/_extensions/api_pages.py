@@ -8,8 +8,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from sphinx.ext.autodoc.mock import mock
-
 __all__ = ["MODULES", "documented", "setup"]
 
 MODULES = {
@@ -91,6 +89,8 @@ def escape_shapes(
 
 def write_pages(app: Any) -> None:
     """Write those that changed, so that Sphinx rebuilds no more than it must."""
+    from sphinx.ext.autodoc.mock import mock
+
     folder = Path(app.srcdir) / "reference" / "api"
     folder.mkdir(exist_ok=True)
     with mock(app.config.autodoc_mock_imports):
