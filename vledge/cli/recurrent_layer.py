@@ -47,7 +47,7 @@ def load_layer(path: str, name: str | None = None, nonlinearity: str = "tanh") -
     if keras is not None:
         named = [layer for layer in keras if name in (None, layer.name, layer.path)]
         chosen = _one(path, named, [layer.name for layer in keras], name)
-        kind: type[RecurrentBase] = getattr(nn, chosen.kind or "")
+        kind: type[RecurrentBase] = getattr(nn, chosen.kind or "RecurrentStack")
         layer: RecurrentBase = kind.from_keras(path, chosen.path)
         return layer
     weights = load_weights(path)
