@@ -51,7 +51,7 @@ print(max(1, min(os.cpu_count() or 1, free // 400_000_000)))'
 check_tools
 [ -e "$made" ] || make_venv
 jobs=$(jobs)
-say "Compiling with ${CC:-cc}, $jobs at a time; the first time takes a minute or two, on a board many"
+say "Compiling with ${CC:-cc}, $jobs at a time; the first time takes some minutes, on a small board many"
 # -w: a compiler's remarks are for those who change the sources; this one is for those who use them
 CFLAGS="${CFLAGS:-} -w" "$venv/bin/python" setup.py -q build_ext --inplace -j "$jobs"
 "$venv/bin/python" -m pip install --no-build-isolation -e ".${extras:+[$extras]}"
