@@ -77,7 +77,7 @@ def test_a_page_runs(page, shell):
         if block.is_python:
             exec(compile(block.code, at, "exec"), names)
             continue
-        for line in block.code.splitlines():
+        for line in block.code.replace("\\\n", " ").splitlines():
             failure = shell(line)
             assert failure is None, f"{at}: {line}\n{failure}"
 
