@@ -354,7 +354,7 @@ def _model_with_lengths(names: dict[str, Any]) -> None:
     names |= {"x": noise(3, 9, 4), "lengths": np.array([5, 9, 2])}
 
 
-@given("docs/layers.md", "stack = nn.RecurrentStack")
+@given("docs/reference/layers.md", "stack = nn.RecurrentStack")
 def a_stack(names: dict[str, Any]) -> None:
     modules = [torch.nn.GRU(3, 8), torch.nn.LSTM(8, 5)]
     weights = {n: a for i, m in enumerate(modules) for n, a in weights_of(m, f"{i}.").items()}
