@@ -10,35 +10,41 @@ PEERS := torch==2.13.0 onnxruntime==1.32.0 onnx==1.23.2 onnxscript==0.7.2 \
 help:
 	@echo "make demo       set up and run the demo: 370 real series through a trained GRU"
 	@echo "make test       set up and run the tests"
-	@echo "make check      what CI runs: lint, types, all tests with torch and onnxruntime, the wheel,"
-	@echo "                three models recorded by them and validated from the wheel without"
+	@echo "make check      what CI runs: lint, types, the site, all tests with torch and onnxruntime, the"
+	@echo "                wheel, three models recorded by them and validated from the wheel without"
 	@echo "make lint       ruff, mypy, clang-format and cython-lint"
-	@echo "make wheel      build sdist and wheel; run the demo from the wheel in an empty environment"
+	@echo "make wheel      build sdist and wheel, look them over; the demo from the wheel in an empty venv"
 	@echo "make validation the wheel; three models recorded by torch and onnxruntime, validated without"
+	@echo "make paths      a torch user with a Pi, an ONNX user with a microphone, each from nothing"
 	@echo "make sanitize   the compiled code under sanitizers and valgrind; SANITIZE=address one of them,"
 	@echo "                LONG=--long all tests that reach it"
 	@echo "make reliability  writers killed, long streams, many loads, Ctrl-C: their figures"
 	@echo "make arm        the tests on emulated 64- and 32-bit Arm, and an aarch64 wheel"
-	@echo "make operators  onnx's backend tests, counted; rewrites docs/onnx-operators.md"
+	@echo "make operators  onnx's backend tests, counted; rewrites docs/records/onnx-operators.md"
 	@echo "make bench      the benchmark against every installed peer"
+	@echo "make records    every record of docs/records anew, on this machine: hours"
+	@echo "make docs       the site, in build/docs"
 	@echo "make clean      remove what was built"
 
 demo: $(VENV)/.demo
 	$(BIN)/vledge demo
 
-$(BIN)/python:
-	$(PYTHON) -m venv $(VENV)
-
-$(VENV)/.demo: $(BIN)/python $(SOURCES)
-	$(BIN)/python -m pip install --quiet -e .
+# Stamps say what an environment has; its folder would say so when half of it is there. Each adds to
+# the one before.
+$(VENV)/.demo: tools/set_up.sh $(SOURCES)
+	sh tools/set_up.sh $(PYTHON) $(VENV)
 	touch $@
 
-$(VENV)/.test: $(BIN)/python $(SOURCES)
-	$(BIN)/python -m pip install --quiet -e '.[test]'
-	touch $@ $(VENV)/.demo
+$(VENV)/.test: $(VENV)/.demo
+	sh tools/set_up.sh $(PYTHON) $(VENV) test
+	touch $@
 
 $(VENV)/.check: $(VENV)/.test
-	$(BIN)/python -m pip install --quiet -e '.[dev]' $(PEERS)
+	$(BIN)/python -m pip install --quiet --no-build-isolation -e '.[dev]' $(PEERS)
+	touch $@
+
+$(VENV)/.docs: $(VENV)/.demo
+	sh tools/set_up.sh $(PYTHON) $(VENV) docs
 	touch $@
 
 test: $(VENV)/.test
@@ -52,15 +58,20 @@ lint: $(VENV)/.check
 	PATH="$(abspath $(BIN)):$$PATH" cython-lint vledge/_ext/*.pyx vledge/_ext/*.px[di]
 
 # The same test command with every peer there: a live comparison that would be skipped fails.
-check: lint
+check: lint docs
 	VLEDGE_REQUIRE_PEERS=1 $(MAKE) test
-	$(MAKE) validation
+	$(MAKE) validation paths
 
 wheel: $(VENV)/.check
 	sh tools/check_wheel.sh $(BIN)/python
 
 validation: wheel
 	$(BIN)/python -m tests.real_models.whole_path dist/*.whl
+
+# Two users' ways, from nothing to a model that runs.
+paths: wheel
+	sh tests/paths/torch_user.sh $(BIN)/python dist/*.whl
+	sh tests/paths/onnx_user.sh $(BIN)/python dist/*.whl examples/audio/station.wav
 
 sanitize: $(VENV)/.test
 	sh tools/sanitize.sh $(BIN)/python $(or $(SANITIZE),all) $(LONG)
@@ -81,7 +92,18 @@ bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks --write-readme
 	$(BIN)/python -m benchmarks.models --write
 
+records: bench operators $(VENV)/.check
+	$(BIN)/python -m benchmarks.fidelity
+	$(BIN)/python -m benchmarks.footprint --write
+	$(BIN)/python -m benchmarks.lengths --pictures docs/pictures
+	$(BIN)/vledge bench --latency --histogram docs/pictures/latency.png
+
+# A warning is an error. What is on the pages is looked at by tests/docs.
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs
+	@echo "build/docs/index.html"
+
 clean:
 	rm -rf build dist *.egg-info $(patsubst %.pyx,%.c,$(wildcard vledge/_ext/*.pyx)) vledge/_ext/*.so
 
-.PHONY: help demo test lint check wheel validation sanitize reliability arm operators bench clean
+.PHONY: help demo test lint check wheel validation paths sanitize reliability arm operators bench records docs clean

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measuring.limits import LEVELS, measured_limits
+from benchmarks.measuring.machine import caches, cpu, today
 from benchmarks.measuring.workloads import matrix, quick_matrix
 from benchmarks.peers import PEERS, load
 from benchmarks.reports import layers as report
@@ -107,22 +108,12 @@ def worker(works: list[Any], names: list[str], arguments: argparse.Namespace) ->
 
 def machine(names: list[str]) -> dict[str, Any]:
     """What the figures were measured on and with."""
-    cpu = platform.processor() or platform.machine()
-    try:
-        info = Path("/proc/cpuinfo").read_text()
-        cpu = re.search(r"model name\s*: (.*)", info)[1]  # type: ignore[index]
-    except (OSError, TypeError):
-        pass
-    caches = []
-    for index in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
-        level, kind, size = ((index / f).read_text().strip() for f in ("level", "type", "size"))
-        if kind != "Instruction":
-            caches.append(f"L{level} {size}")
     from vledge.machine.system import describe
 
     ours = describe()
     return {
-        "CPU": f"{cpu}, {os.cpu_count()} CPUs, {', '.join(caches)}",
+        "measured": today(),
+        "CPU": ", ".join([cpu(), *caches()]),
         "vledge": f"{ours['vledge']}, instruction set {ours['chosen']}",
         "peers": ", ".join(f"{name} {load(name).version()}" for name in names),
         "python": platform.python_version(),

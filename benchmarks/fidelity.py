@@ -1,7 +1,7 @@
 """``python -m benchmarks.fidelity``: our float32 error beside torch's and onnxruntime's own.
 
 All compute the same layer on the same float32 weights and inputs, on one thread; the judge is the
-cell's definition in float64 NumPy. Writes docs/fidelity.md, and exits with 1 if a row fails.
+cell's definition in float64 NumPy. Writes docs/records/fidelity.md; exits with 1 if a row fails.
 """
 
 from __future__ import annotations
@@ -229,7 +229,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="lengths to 100; writes no file")
     parser.add_argument("--filter", default="", metavar="REGEX", help="as 'GRU 256 usual'")
     parser.add_argument("--processes", type=int, default=1, help="rows measured at a time (1)")
-    parser.add_argument("--output", type=Path, default=Path("docs/fidelity.md"))
+    parser.add_argument("--output", type=Path, default=Path("docs/records/fidelity.md"))
     arguments = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     chosen = [case for case in cases(arguments.quick) if re.search(arguments.filter, case.name)]

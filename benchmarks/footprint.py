@@ -32,11 +32,13 @@ from typing import NamedTuple
 import numpy as np
 
 import vledge
+from benchmarks.measuring.machine import cpu, today
 from benchmarks.measuring.workloads import Workload
 from benchmarks.peers import ncnn_peer, onnx_model
 from benchmarks.reports.layers import write_readme
 from vledge.shipped import japanese_vowels
 
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "records" / "footprint.md"
 HIDDEN_SIZES = {"lstm": 256, "small": 16, "large": 512}
 
 # engine: how it is imported, how it loads each of the models in this folder and runs x
@@ -295,8 +297,9 @@ def markdown(
     output = steps * 2 * japanese_vowels.HIDDEN_SIZE * 4
     lines.append(
         f"""
-Medians, by `python -m benchmarks.footprint`. Import and peak are beyond Python with numpy, which
-takes {floor.peak / 1e6:.0f} MB and {floor.output * 1e3:.0f} ms; × is of the weights,
+Medians, by `python -m benchmarks.footprint`, {today()}, on {cpu()}.
+Import and peak are beyond Python with numpy, which takes
+{floor.peak / 1e6:.0f} MB and {floor.output * 1e3:.0f} ms; × is of the weights,
 {weights["lstm"] / 1e6:.1f} MB for the LSTM (3 layers of 256 units) and
 {weights["vowels"] / 1e6:.2f} MB for JapaneseVowels (370 series at once). Fixed is the peak of the
 same LSTM with 16 units, {weights["small"] / 1e6:.2f} MB; growth, by how much it rises for each byte
@@ -312,17 +315,17 @@ which only x86-64 installs and nothing needs, would add
 
 
 def main() -> None:
-    """Print the table, or put it into the README."""
+    """Print the table, and put it into the documentation if asked to."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.footprint", description=__doc__)
     parser.add_argument("--rounds", type=int, default=7, help="processes of each engine (7)")
-    parser.add_argument("--write-readme", action="store_true", help="renew README.md's table")
+    parser.add_argument("--write", action="store_true", help=f"renew {PAGE.name}'s table")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         weights = write_models(Path(name))
         text = markdown(*measure(Path(name), arguments.rounds), weights)
     print(text)
-    if arguments.write_readme:
-        write_readme(Path(__file__).resolve().parent.parent / "README.md", text)
+    if arguments.write:
+        write_readme(PAGE, text)
 
 
 if __name__ == "__main__":

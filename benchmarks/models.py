@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import statistics
 import sys
 import time
@@ -23,6 +22,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+
+from benchmarks.measuring.machine import cpu, today
 
 PAGE: Final = Path(__file__).parent / "models.md"
 STEP_UNITS: Final = (48, 64, 96, 128, 192, 256, 384)
@@ -74,7 +75,12 @@ def main() -> int:
 
     vledge.set_num_threads(arguments.threads)
     system = describe()
-    lines = [cpu(), f"vledge {system['vledge']}, instruction set {system['chosen']}", _peers()]
+    lines = [
+        f"measured: {today()}",
+        f"CPU: {cpu()}",
+        f"vledge {system['vledge']}, instruction set {system['chosen']}",
+        _peers(),
+    ]
     print("\n".join(lines))
     print(f"{'model':44} {'vledge':>12} {'onnxruntime':>12} {'ratio':>6}  difference")
     results = []
@@ -333,18 +339,6 @@ def write(
     else:
         page = f"{page.rstrip()}\n\n{block}\n"
     path.write_text(page)
-
-
-def cpu() -> str:
-    """The CPU's name, and how many there are."""
-    try:
-        found = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
-    except OSError:
-        found = None
-    import platform
-
-    name = found[1] if found else platform.processor() or platform.machine()
-    return f"CPU: {name}, {os.cpu_count()} CPUs"
 
 
 def _peers() -> str:

@@ -11,7 +11,7 @@ def test_every_extra_that_is_named_exists():
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     table = re.search(r"\[project\.optional-dependencies\]\n(.*?)\n\[", project, re.DOTALL)
     extras = set(re.findall(r"^(\w+) = \[", table[1], re.MULTILINE))
-    files = [ROOT / "README.md", ROOT / "pyproject.toml", *ROOT.glob("docs/*.md")]
+    files = [ROOT / "README.md", ROOT / "pyproject.toml", *ROOT.glob("docs/**/*.md")]
     files += [*ROOT.glob("vledge/**/*.py"), *ROOT.glob("examples/*.py")]
     named = {name for path in files for name in NAMED.findall(path.read_text(encoding="utf-8"))}
     assert {"onnx", "keras", "plot"} <= named

@@ -86,7 +86,7 @@ def cycles(mca: str, cpu: str, body: list[str]) -> tuple[float, str]:
 
 
 def main() -> None:
-    """Print the table of docs/arm.md."""
+    """Print the table of docs/records/arm.md."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--mca", default="llvm-mca-19")
     mca = parser.parse_args().mca

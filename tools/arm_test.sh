@@ -193,8 +193,14 @@ cross() {
 }
 
 cross_build() {
+    # in this shell: one of its own would know nothing of the commands that ended here
+    times >"$ARM_CACHE/times"
     cross setup.py -q build_ext --inplace -j "$(nproc)"
+    times >>"$ARM_CACHE/times"
     say "built: $(cd "$tree" && echo vledge/_ext/*.so)"
+    # what docs/start/board.md estimates a board's time from
+    awk 'NR % 2 == 0 { split($1, user, /[ms]/); seconds[NR] = user[1] * 60 + user[2] }
+         END { printf "compiling took %.0f s of CPU time\n", seconds[4] - seconds[2] }' "$ARM_CACHE/times"
 }
 
 check_wheel() {

@@ -1,4 +1,4 @@
-"""Runs onnx's own backend tests on vledge, prints the counts, writes docs/onnx-operators.md.
+"""Runs onnx's own backend tests on vledge, and writes docs/records/onnx-operators.md.
 
 These are its tests of single nodes, made by its code, and of small models, which lie in its files.
 
@@ -30,7 +30,7 @@ from vledge.integrations import onnx_backend
 
 __all__ = ["DOCUMENT", "cases", "document", "listed", "refusal", "run"]
 
-DOCUMENT: Final = Path(__file__).parents[1] / "docs" / "onnx-operators.md"
+DOCUMENT: Final = Path(__file__).parents[1] / "docs" / "records" / "onnx-operators.md"
 _KINDS: Final = ("simple", "pytorch-converted", "pytorch-operator")
 _RANDOM: Final = {
     "Bernoulli",
@@ -122,7 +122,7 @@ def document(refusals: Collection[str]) -> str:
         counts[case.kind == "node"][1] += name in refusals
     (nodes, refused_nodes), (models, refused_models) = counts[True], counts[False]
     lines = [
-        "# ONNX operators",
+        "# Operators",
         "",
         "Written by `python tools/onnx_coverage.py`; don't edit.",
         "",
@@ -172,7 +172,7 @@ def _families() -> dict[str, list[str]]:
         if domain != _OURS:
             module = entries[0].function.__module__
             family = module.rpartition(".")[2].replace("_", " ")
-            title = f"[{family}](../{module.replace('.', '/')}.py)"
+            title = f"[{family}](../../{module.replace('.', '/')}.py)"
             name = f"**{_full_name(domain, op_type)}** {_ranges(entries)}"
             families.setdefault(title, []).append(name)
     return dict(sorted(families.items()))

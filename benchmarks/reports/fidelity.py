@@ -1,4 +1,4 @@
-"""What ``benchmarks.fidelity`` measured, as lines of text and as docs/fidelity.md."""
+"""What ``benchmarks.fidelity`` measured, as lines of text and as docs/records/fidelity.md."""
 
 from __future__ import annotations
 

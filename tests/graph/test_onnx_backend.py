@@ -1,7 +1,7 @@
 """onnx's own backend tests of nodes and small models, all, with its data and tolerances.
 
-A test whose model is refused is not claimed and stands by name in docs/onnx-operators.md, so that
-what runs cannot shrink unseen; every other test has to pass.
+A test whose model is refused is not claimed and stands by name in docs/records/onnx-operators.md,
+so that what runs cannot shrink unseen; every other test has to pass.
 """
 
 import os
@@ -20,8 +20,8 @@ from vledge.integrations import onnx_backend  # noqa: E402
 
 if f"of onnx {onnx.__version__}," not in onnx_coverage.DOCUMENT.read_text():
     if os.environ.get("VLEDGE_REQUIRE_PEERS") == "1":
-        raise RuntimeError(f"docs/onnx-operators.md is of another onnx than {onnx.__version__}")
-    pytest.skip("docs/onnx-operators.md is of another onnx", allow_module_level=True)
+        raise RuntimeError(f"onnx-operators.md is of another onnx than {onnx.__version__}")
+    pytest.skip("onnx-operators.md is of another onnx", allow_module_level=True)
 
 CASES = onnx_coverage.cases()
 NODES = {name for name, case in CASES.items() if case.kind == "node"}

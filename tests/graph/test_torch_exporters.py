@@ -1,7 +1,7 @@
 """torch.onnx.export's files of recurrent networks, run and compared with torch.
 
-Which exporter writes what is in OUTCOMES; every cell of it is observed here, and docs/exporting.md
-shows it as its table.
+Which exporter writes what is in OUTCOMES; every cell of it is observed here, and
+docs/guides/exporting.md shows it as its table.
 """
 
 from pathlib import Path
@@ -180,7 +180,7 @@ def test_dynamo_exporter_writes_broken_files_of_projections(layers, tmp_path):
 
 
 def test_the_documented_table_is_this_one():
-    document = (Path(__file__).parents[2] / "docs" / "exporting.md").read_text()
+    document = (Path(__file__).parents[2] / "docs" / "guides" / "exporting.md").read_text()
     rows = [f"| {row} | {script} | {dynamo} |" for row, (script, dynamo) in OUTCOMES.items()]
     assert "\n".join(rows) in document
 

@@ -2,7 +2,7 @@
 
 ``python -m tests.real_models.whole_path dist/*.whl`` makes an environment that has the wheel, numpy
 and safetensors and nothing else, runs ``vledge validate`` there, and prints the table of
-docs/validation.md.
+docs/guides/validation.md.
 """
 
 from __future__ import annotations

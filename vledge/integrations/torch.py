@@ -1,8 +1,8 @@
 """torch modules as vledge models, with the proof that they are the same: `export` and `recorded`.
 
 The graph comes from torch's TorchScript-based ONNX exporter, which keeps batch and time variable in
-every recurrent layer (docs/exporting.md); the truth comes from the module itself, in float32 and
-float64, on the examples and on batch sizes and lengths that they did not have.
+every recurrent layer (docs/guides/exporting.md); the truth comes from the module itself, in float32
+and float64, on the examples and on batch sizes and lengths that they did not have.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""How the environment is made, and what is said when it cannot be."""
