@@ -4,21 +4,40 @@ Wrong arguments raise the ordinary ``ValueError`` and ``TypeError``, with torch'
 torch has one. What is here is for files, models and the installation.
 """
 
+from typing import TypeVar
+
 __all__ = [
     "FormatError",
+    "LimitError",
     "MissingDependencyError",
     "ModelWarning",
     "UnsupportedError",
     "VledgeError",
+    "cut",
+    "placed",
 ]
+
+#: The most characters of a message; of a text out of a file in a message, see `cut`.
+LONGEST_MESSAGE = 4_000
+SHOWN = 80
 
 
 class VledgeError(Exception):
-    """Base class of every error of vledge's own."""
+    """Base class of every error of vledge's own. Its message is cut where it would be endless."""
+
+    def __init__(self, *arguments: object) -> None:
+        if len(arguments) == 1 and isinstance(arguments[0], str):
+            arguments = (cut(arguments[0], LONGEST_MESSAGE),)
+        super().__init__(*arguments)
 
 
 class FormatError(VledgeError, ValueError):
     """A file is not what it claims to be: truncated, inconsistent, hostile, or of no known kind."""
+
+
+class LimitError(FormatError):
+    """A file asks for more memory or work than its limits allow; the message says how to raise
+    them."""
 
 
 class UnsupportedError(VledgeError, NotImplementedError):
@@ -31,3 +50,22 @@ class MissingDependencyError(VledgeError, ImportError):
 
 class ModelWarning(UserWarning):
     """A model runs, but is known to have been written wrongly by the tool that made it."""
+
+
+_Error = TypeVar("_Error", bound=Exception)
+
+
+def placed(error: _Error, where: str) -> _Error:
+    """The same error with where it was found in front: ``where: what``."""
+    found = type(error)(f"{where}: {error}")
+    found.__cause__ = error.__cause__
+    return found
+
+
+def cut(text: str, most: int = SHOWN) -> str:
+    """The text, or its beginning and its end, with the number of characters left out between."""
+    if len(text) <= most:
+        return text
+    head = 2 * most // 3
+    tail = most // 6
+    return f"{text[:head]} [{len(text) - head - tail:,} characters] {text[-tail:]}"
