@@ -17,10 +17,10 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from benchmarks import report
-from benchmarks.limits import LEVELS, measured_limits
+from benchmarks.measuring.limits import LEVELS, measured_limits
+from benchmarks.measuring.workloads import matrix, quick_matrix
 from benchmarks.peers import PEERS, load
-from benchmarks.workloads import matrix, quick_matrix
+from benchmarks.reports import layers as report
 
 HERE = Path(__file__).resolve().parent
 
@@ -80,7 +80,7 @@ def main() -> int:
         arguments.json.write_text(json.dumps(result, indent=1))
     if arguments.write_readme:
         report.write_readme(HERE / "README.md", report.markdown(records, result["machine"]))
-        from benchmarks.picture import draw, draw_roofline
+        from benchmarks.reports.picture import draw, draw_roofline
 
         draw(records, HERE / "ratios.png")
         draw_roofline(records, result["limits"], HERE / "roofline.png")
@@ -89,8 +89,8 @@ def main() -> int:
 
 def worker(works: list[Any], names: list[str], arguments: argparse.Namespace) -> int:
     """One number of threads: measure, print as it goes, leave the record in --json."""
-    from benchmarks import parts
-    from benchmarks.measure import run_workload
+    from benchmarks.measuring import parts
+    from benchmarks.measuring.measure import run_workload
 
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     records = []
@@ -118,7 +118,7 @@ def machine(names: list[str]) -> dict[str, Any]:
         level, kind, size = ((index / f).read_text().strip() for f in ("level", "type", "size"))
         if kind != "Instruction":
             caches.append(f"L{level} {size}")
-    from vledge.system import describe
+    from vledge.machine.system import describe
 
     ours = describe()
     return {

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.__main__ import machine
-from benchmarks.fidelity_report import STATISTICS, markdown, ratios, text_row
+from benchmarks.reports.fidelity import STATISTICS, markdown, ratios, text_row
 
 GOAL = 1.5  # times the better of the two peers' errors
 SIZES = (16, 64, 256, 1024)

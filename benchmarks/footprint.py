@@ -32,9 +32,9 @@ from typing import NamedTuple
 import numpy as np
 
 import vledge
+from benchmarks.measuring.workloads import Workload
 from benchmarks.peers import ncnn_peer, onnx_model
-from benchmarks.report import write_readme
-from benchmarks.workloads import Workload
+from benchmarks.reports.layers import write_readme
 from vledge.shipped import japanese_vowels
 
 HIDDEN_SIZES = {"lstm": 256, "small": 16, "large": 512}

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.measure import measured, median
+from benchmarks.measuring.measure import measured, median
 
 SHAPES = (  # input_size, hidden_size, batch, time steps
     (1, 128, 32, 784),

@@ -19,10 +19,10 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"  # numpy's BLAS reads it once, at impor
 
 import numpy as np
 
-from benchmarks.limits import Limit, fma_limit, read_limit
-from benchmarks.measure import measured, pairs
-from benchmarks.parts import equations
-from benchmarks.workloads import Workload
+from benchmarks.measuring.limits import Limit, fma_limit, read_limit
+from benchmarks.measuring.measure import measured, pairs
+from benchmarks.measuring.parts import equations
+from benchmarks.measuring.workloads import Workload
 from vledge._ext import isa
 from vledge._ext.product import Product
 from vledge._ext.recurrent import run

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 import vledge
-from benchmarks.lengths_picture import draw_pictures
-from benchmarks.workloads import uniform
+from benchmarks.measuring.workloads import uniform
+from benchmarks.reports.lengths import draw_pictures
 from vledge import nn
 from vledge.shipped import japanese_vowels
 

@@ -3,9 +3,9 @@
 Outputs are compared first. Then both take turns, and a ratio (their time by ours: above 1 we are
 quicker) is the median of what neighbouring turns say. On one thread the time is the thread's CPU
 time, which others on the machine do not add to; on more it is the clock's. Files are fetched by
-package name (`benchmarks/published.py`); Silero's frame also stands beside torch.jit, where torch
-is. ``--write`` puts the table into benchmarks/models.md, a part for each instruction set and number
-of threads.
+package name (`benchmarks/measuring/published.py`); Silero's frame also stands beside torch.jit,
+where torch is. ``--write`` puts the table into benchmarks/models.md, a part for each instruction
+set and number of threads.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def main() -> int:
     # before any BLAS is loaded
     os.environ.setdefault("OPENBLAS_NUM_THREADS", str(arguments.threads))
     import vledge
-    from vledge.system import describe
+    from vledge.machine.system import describe
 
     vledge.set_num_threads(arguments.threads)
     system = describe()
@@ -100,7 +100,7 @@ def main() -> int:
 
 def works(threads: int) -> Iterator[tuple[str, Callable[[], Work]]]:
     """Names, and what makes each ready."""
-    from benchmarks.published import MODELS
+    from benchmarks.measuring.published import MODELS
 
     for model in MODELS:
         yield model.name, partial(_published, model, threads)
@@ -115,7 +115,7 @@ def works(threads: int) -> Iterator[tuple[str, Callable[[], Work]]]:
 
 def _published(model: Any, threads: int) -> Work:
     import vledge
-    from benchmarks.published import feed_of, path_of
+    from benchmarks.measuring.published import feed_of, path_of
 
     path = str(path_of(model))
     session = vledge.InferenceSession(path)
@@ -130,7 +130,7 @@ def _published(model: Any, threads: int) -> Work:
 
 def _step(name: str, cell: str, units: int, threads: int) -> Work:
     import vledge
-    from benchmarks.published import TOLERANCE, step_model
+    from benchmarks.measuring.published import TOLERANCE, step_model
 
     model = step_model(cell, units)
     session = vledge.InferenceSession(model)
@@ -144,7 +144,7 @@ def _step(name: str, cell: str, units: int, threads: int) -> Work:
 
 def _vowels(name: str, count: int, threads: int) -> Work:
     import vledge
-    from benchmarks.published import TOLERANCE
+    from benchmarks.measuring.published import TOLERANCE
     from vledge.shipped import japanese_vowels
 
     path = str(japanese_vowels.folder() / "model.onnx")
@@ -207,7 +207,7 @@ def measured(name: str, prepare: Callable[[], Work], threads: int, rounds: int) 
     """Prepare, compare, measure; whatever goes wrong is in the result."""
     import pytest
 
-    from benchmarks.measure import pairs
+    from benchmarks.measuring.measure import pairs
 
     try:
         work = prepare()

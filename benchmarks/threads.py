@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 import vledge
-from benchmarks.workloads import Workload, matrix
+from benchmarks.measuring.workloads import Workload, matrix
 from vledge import nn
 
 

@@ -13,7 +13,7 @@ from libc.stdint cimport int32_t
 cimport numpy as cnp
 import numpy as np
 
-from vledge import threads as thread_settings
+from vledge.machine import threads as thread_settings
 from vledge._ext.arrays cimport float_number, readable
 from vledge._ext.isa cimport VL_AS_IT_IS, VL_BOUND, VL_LEAKY, kernels_for, vl_epilogue, vl_kernels
 from vledge._ext.recurrent cimport parallel

@@ -11,7 +11,7 @@ from libc.stdint cimport int64_t
 cimport numpy as cnp
 import numpy as np
 
-from vledge import threads as thread_settings
+from vledge.machine import threads as thread_settings
 from vledge._ext.arrays cimport float_number, product_of, readable
 from vledge._ext.isa cimport kernels_for, vl_kernels, vl_product
 from vledge._ext.recurrent cimport parallel

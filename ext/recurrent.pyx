@@ -25,7 +25,7 @@ from libc.string cimport memcpy, memset
 cimport numpy as cnp
 import numpy as np
 
-from vledge import threads as thread_settings
+from vledge.machine import threads as thread_settings
 from vledge._ext.arrays cimport batch_sizes_of, has_shape, is_plain, product_of, shaped
 from vledge._ext.isa cimport vl_independent, vl_product, vl_step
 from vledge._ext.weights cimport (

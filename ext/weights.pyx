@@ -17,7 +17,7 @@ import math
 cimport numpy as cnp
 import numpy as np
 
-from vledge import projection
+from vledge.machine import projection
 from vledge._ext.arrays cimport float_number, readable
 from vledge._ext.isa cimport (
     VL_AFFINE,
@@ -38,7 +38,7 @@ from vledge._ext.isa cimport (
     kernels_for,
     vl_kernels,
 )
-from vledge.mapped_file import in_memory, release
+from vledge.machine.mapped_file import in_memory, release
 
 cnp.import_array()
 
@@ -206,7 +206,7 @@ cdef void *gemm_for_projection(bint f64) except? NULL:
     """sgemm's or dgemm's Fortran interface where BLAS is to compute the projection, else NULL."""
     if projection.selected() == "tile":
         return NULL
-    from vledge.blas import gemm    # imported by who wants it
+    from vledge.machine.blas import gemm    # imported by who wants it
 
     return <void *><size_t>gemm(f64)
 

@@ -219,7 +219,7 @@ def test_objects_are_refused(door):
 
 
 def test_sessions_take_any_byte_order(tmp_path):
-    from vledge.formats.graph_definition import Graph, Model, Node, ValueInfo
+    from vledge.model.definition import Graph, Model, Node, ValueInfo
 
     infos = [ValueInfo(name, "float", ("b", I)) for name in "xy"]
     model = Model(Graph([Node("Exp", ["x"], ["y"])], infos[:1], infos[1:]), {"": 18})

@@ -23,10 +23,10 @@ import onnx
 from onnx.backend.test.loader import load_model_tests
 from onnx.backend.test.runner import Runner, _normalize_tensor
 
-from vledge import onnx_backend
 from vledge.errors import UnsupportedError
 from vledge.graph.plan import NEWEST_OPSET, OLDEST_OPSET
 from vledge.graph.registry import Operator, find, known_operators
+from vledge.integrations import onnx_backend
 
 __all__ = ["DOCUMENT", "cases", "document", "listed", "refusal", "run"]
 

@@ -11,6 +11,7 @@ from vledge.errors import (
     UnsupportedError,
     VledgeError,
 )
+from vledge.machine.threads import get_num_threads, set_num_threads
 from vledge.packing import (
     PackedSequence,
     invert_permutation,
@@ -21,7 +22,6 @@ from vledge.packing import (
     unpack_sequence,
     unpad_sequence,
 )
-from vledge.threads import get_num_threads, set_num_threads
 
 __all__ = [
     "FormatError",

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.workloads import Inputs, Workload
+from benchmarks.measuring.workloads import Inputs, Workload
 
 __all__ = ["Array", "Contestant", "Outputs", "Peer"]
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from benchmarks.measuring.workloads import Inputs, Workload
 from benchmarks.peers.contestant import Array, Contestant, Outputs
-from benchmarks.workloads import Inputs, Workload
 
 __all__ = ["notes", "prepare", "version"]
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from benchmarks.measuring.workloads import Inputs, Workload
 from benchmarks.peers.contestant import Array, Outputs
-from benchmarks.workloads import Inputs, Workload
 
 __all__ = ["build", "feeds", "outputs"]
 

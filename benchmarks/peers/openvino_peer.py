@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.measuring.workloads import Inputs, Workload
 from benchmarks.peers import onnx_model
 from benchmarks.peers.contestant import Array, Contestant, Outputs
-from benchmarks.workloads import Inputs, Workload
 
 __all__ = ["notes", "prepare", "version"]
 

@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 
-from benchmarks import agreement, lengths, report
-from benchmarks.bounds import bytes_read, least
-from benchmarks.measure import run_workload
+from benchmarks import lengths
+from benchmarks.measuring import agreement
+from benchmarks.measuring.bounds import bytes_read, least
+from benchmarks.measuring.measure import run_workload
+from benchmarks.measuring.workloads import TARGETS, Workload, matrix, quick_matrix
 from benchmarks.peers import load
-from benchmarks.workloads import TARGETS, Workload, matrix, quick_matrix
+from benchmarks.reports import layers as report
 
 SMALL = [
     Workload("LSTM step", "other", "step", "LSTM", 4, 8, (1,)),
@@ -19,7 +21,7 @@ SMALL = [
 
 @pytest.mark.parametrize("workload", SMALL, ids=lambda w: w.name)
 def test_vledge_and_numpy_agree_and_are_reported(workload, monkeypatch):
-    monkeypatch.setattr("benchmarks.measure.SAMPLE_SECONDS", 0)
+    monkeypatch.setattr("benchmarks.measuring.measure.SAMPLE_SECONDS", 0)
     record = run_workload(workload, ["numpy"] if workload.kind != "loop" else [], 1, rounds=1)
     assert "vledge" in record["counted"]
     assert not record["failures"]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks import fidelity
-from benchmarks.fidelity_report import markdown, passes, ratios, text_row
+from benchmarks.reports.fidelity import markdown, passes, ratios, text_row
 from tests.peers import peer
 
 peer("torch")

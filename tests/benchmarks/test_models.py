@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from benchmarks import models, published
+from benchmarks import models
+from benchmarks.measuring import published
+from benchmarks.measuring.published import MODELS, Published, feed_of, step_model
 from benchmarks.models import Result, Work
-from benchmarks.published import MODELS, Published, feed_of, step_model
 from tests.graph.models import helper, node, session
 from tests.peers import peer
 

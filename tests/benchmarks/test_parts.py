@@ -6,11 +6,12 @@ import platform
 import numpy as np
 import pytest
 
-from benchmarks import parts
-from benchmarks.workloads import Workload
+from benchmarks.measuring import parts
+from benchmarks.measuring.workloads import Workload
 
 pytestmark = pytest.mark.skipif(
-    platform.machine() not in ("x86_64", "AMD64"), reason="benchmarks.limits are loops for x86-64"
+    platform.machine() not in ("x86_64", "AMD64"),
+    reason="the limits are loops for x86-64",
 )
 
 WORKS = [

@@ -58,7 +58,7 @@ def test_the_table():
 
 
 def test_a_case_is_measured_and_written(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("vledge.threads._num_threads", None)  # main sets it
+    monkeypatch.setattr("vledge.machine.threads._num_threads", None)  # main sets it
     target = tmp_path / "records.json"
     small = planner.Drawn("equal", "padded", "GRU", 3, 4, (5, 5))
     monkeypatch.setattr(planner, "cases", lambda count, seed: [small] * count)

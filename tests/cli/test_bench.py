@@ -12,8 +12,8 @@ from tests.peers import peer
 from tests.streaming.test_layers import loaded
 from vledge import nn
 from vledge.cli import main
-from vledge.latency.engines import ENGINES
-from vledge.latency.measure import Latency, busy_cores, measure
+from vledge.cli.latency.engines import ENGINES
+from vledge.cli.latency.measure import Latency, busy_cores, measure
 
 
 def bench(capsys, *arguments):

@@ -10,8 +10,8 @@ import time
 import numpy as np
 import pytest
 
-from vledge import selftest, system
 from vledge.cli import main
+from vledge.machine import selftest, system
 
 # The CPUs of Pi 3 and Zero 2 W, of Pi 4 and of Pi 5, as the emulator has them.
 ARM_CPUS = {"cortex-a53": "neon", "cortex-a72": "neon", "cortex-a76": "neon fp16 dotprod"}

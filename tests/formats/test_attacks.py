@@ -25,7 +25,9 @@ from tests.formats.crafted import (
     zip_of,
 )
 from vledge.errors import FormatError
-from vledge.formats import load_weights, pickle_records, read_checkpoint, torch_parts
+from vledge.formats import load_weights, read_checkpoint
+from vledge.formats.torch import parts as torch_parts
+from vledge.formats.torch import pickle_records
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "formats"
 MEMORY_LIMIT = 100 << 20

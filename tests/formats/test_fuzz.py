@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.formats.crafted import archive, legacy, tensor
 from vledge.errors import FormatError
 from vledge.formats import load_weights
-from vledge.formats.pickle_records import PickleReader
+from vledge.formats.torch.pickle_records import PickleReader
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "formats"
 FILES = {

@@ -8,9 +8,10 @@ import pytest
 import vledge
 from tests.graph.models import helper, model_bytes, node, proto
 from tests.peers import peer
-from vledge.formats import onnx_model, vledge_model
-from vledge.formats.graph_definition import Graph, Node, ValueInfo
-from vledge.formats.graph_order import put_in_order
+from vledge.formats import vledge_model
+from vledge.formats.onnx import model as onnx_model
+from vledge.model.definition import Graph, Node, ValueInfo
+from vledge.model.order import put_in_order
 
 onnx = peer("onnx")
 

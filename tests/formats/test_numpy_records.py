@@ -14,8 +14,8 @@ from tests.formats.crafted import Raw, archive, assemble, call, named, pickled
 from tests.peers import peer
 from vledge.errors import FormatError
 from vledge.formats import load_weights, read_checkpoint
-from vledge.formats.numpy_records import _NAMES, StoredArray, as_array
-from vledge.formats.pickle_records import Call, Global
+from vledge.formats.torch.numpy_records import _NAMES, StoredArray, as_array
+from vledge.formats.torch.pickle_records import Call, Global
 
 DTYPES = ["b1", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f2", "f4", "f8", "c8", "c16"]
 RNG = np.random.default_rng(11)

@@ -9,7 +9,7 @@ import pytest
 
 import vledge
 from tests.peers import peer
-from vledge.formats.onnx_model import read, read_proto
+from vledge.formats.onnx.model import read, read_proto
 
 onnx = peer("onnx")
 helper, TensorProto = onnx.helper, onnx.TensorProto

@@ -11,8 +11,9 @@ import pytest
 import vledge
 from tests.graph.models import model_bytes, node
 from tests.graph.test_recurrent import UNSORTED, make_inputs, make_model
-from vledge.formats import holds_graph, onnx_model, safetensors_file, vledge_model
-from vledge.formats.graph_definition import Graph, Model, Node, Opaque, ValueInfo
+from vledge.formats import holds_graph, safetensors_file, vledge_model
+from vledge.formats.onnx import model as onnx_model
+from vledge.model.definition import Graph, Model, Node, Opaque, ValueInfo
 
 X = np.arange(6, dtype=np.float32).reshape(2, 3)
 JAPANESE_VOWELS = Path(__file__).parents[2] / "models" / "japanese_vowels"

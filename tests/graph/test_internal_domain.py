@@ -13,8 +13,8 @@ from vledge._ext.weights import Direction
 from vledge.cli import main
 from vledge.errors import FormatError
 from vledge.formats import vledge_model
-from vledge.formats.graph_definition import INTERNAL_DOMAIN, Graph, Model, Node, ValueInfo
 from vledge.graph.registry import known_operators
+from vledge.model.definition import INTERNAL_DOMAIN, Graph, Model, Node, ValueInfo
 
 INTERNAL = sorted(name for domain, name in known_operators() if domain == INTERNAL_DOMAIN)
 NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")

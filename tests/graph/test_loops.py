@@ -10,7 +10,7 @@ from tests.graph.handwritten_loops import FEATURES, HIDDEN, Recurrence
 from tests.graph.models import helper, model_bytes, node, onnx
 from tests.graph.test_passes import operators
 from tests.peers import peer
-from vledge.formats.onnx_model import read
+from vledge.formats.onnx.model import read
 from vledge.graph.plan import simplified
 
 FLOAT = onnx.TensorProto.FLOAT

@@ -8,7 +8,7 @@ import pytest
 
 import vledge
 from tests.graph.models import helper, model_bytes, node, proto, session
-from vledge.formats import onnx_model
+from vledge.formats.onnx import model as onnx_model
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(4, 256)).astype(np.float32)

@@ -16,7 +16,7 @@ from vledge.errors import UnsupportedError
 onnx = peer("onnx")
 
 from tools import onnx_coverage  # noqa: E402
-from vledge import onnx_backend  # noqa: E402
+from vledge.integrations import onnx_backend  # noqa: E402
 
 if f"of onnx {onnx.__version__}," not in onnx_coverage.DOCUMENT.read_text():
     if os.environ.get("VLEDGE_REQUIRE_PEERS") == "1":

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from vledge.errors import FormatError, UnsupportedError
-from vledge.formats.graph_definition import Graph, Node, Opaque
 from vledge.graph.plan import NEWEST_OPSET
 from vledge.graph.prepared import prepare
 from vledge.graph.registry import find, known_operators
+from vledge.model.definition import Graph, Node, Opaque
 
 OPERATORS = [
     pytest.param(entry, id=f"{entry.domain}{'.' * bool(entry.domain)}{op_type}-{entry.since}")

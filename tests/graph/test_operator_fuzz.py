@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from vledge.errors import VledgeError
-from vledge.formats.graph_definition import Graph, Model, Node, Opaque, ValueInfo
 from vledge.graph.plan import NEWEST_OPSET, Plan
 from vledge.graph.registry import known_operators
 from vledge.graph.values import TensorSequence
+from vledge.model.definition import Graph, Model, Node, Opaque, ValueInfo
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 TRIALS = 25

@@ -7,7 +7,7 @@ import vledge
 from tests.graph.models import helper, model_bytes, node, onnx, proto
 from tests.graph.test_recurrent import FEATURES, HIDDEN, make_inputs
 from tests.peers import peer
-from vledge.formats.onnx_model import read
+from vledge.formats.onnx.model import read
 from vledge.graph.plan import simplified
 
 X = np.linspace(-1, 1, 6, dtype=np.float32).reshape(2, 3)

@@ -9,7 +9,7 @@ from tests.graph.test_recurrent import HIDDEN, UNSORTED, make_inputs, make_model
 from tests.peers import peer
 from vledge.graph.plan import Plan
 from vledge.graph.session import read_model
-from vledge.validation.saturation import saturating_plan, unsaturated
+from vledge.validation.running.saturation import saturating_plan, unsaturated
 
 onnxruntime = peer("onnxruntime")
 quantization = peer("onnxruntime.quantization")

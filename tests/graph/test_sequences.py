@@ -298,7 +298,7 @@ def test_a_sequence_is_shared_and_never_changed():
 
 
 def test_a_reference_has_tensors_only(tmp_path):
-    from vledge.validation.record import record
+    from vledge.validation.recording.record import record
 
     model = proto([node("SplitToSequence", ["x"], ["parts"])], {"x": X}, ["parts"])
     (tmp_path / "model.onnx").write_bytes(of_sequences(model, "parts"))

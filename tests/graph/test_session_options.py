@@ -12,7 +12,7 @@ import pytest
 import vledge
 from tests.graph.models import model_bytes, node
 from tests.peers import peer
-from vledge.threads import get_num_threads
+from vledge.machine.threads import get_num_threads
 
 onnxruntime = peer("onnxruntime")
 

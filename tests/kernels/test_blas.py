@@ -9,8 +9,8 @@ import pytest
 
 from tests import reference
 from tests.kernels.test_recurrent import TOLERANCE, assert_close, case
-from vledge import projection
 from vledge._ext.recurrent import run
+from vledge.machine import projection
 
 pytest.importorskip("scipy", reason="scipy is not installed: the lean way, tiles only")
 

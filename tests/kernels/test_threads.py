@@ -11,9 +11,9 @@ import pytest
 
 import vledge
 from tests import reference
-from vledge import threads
 from vledge._ext.recurrent import run
 from vledge._ext.weights import Direction
+from vledge.machine import threads
 
 
 def layer(hidden_size=32, seed=0):

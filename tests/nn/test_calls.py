@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from tests.streaming.test_layers import LAYERS, loaded
-from vledge import nn, threads
+from vledge import nn
 from vledge._ext.recurrent import Stack
+from vledge.machine import threads
 
 SHAPES = {"one step": (1, 1), "a batch": (1, 3), "a few": (7, 1), "both": (9, 4), "long": (300, 2)}
 WAYS = {

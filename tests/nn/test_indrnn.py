@@ -7,7 +7,7 @@ import vledge
 from tests.peers import peer
 from vledge import nn
 from vledge.cli import main
-from vledge.validation.model_file import read_any_model
+from vledge.validation.running.model_file import read_any_model
 
 torch = peer("torch")
 

@@ -381,7 +381,7 @@ def test_models_nested_without_end():
     entry = {"class_name": "LSTM", "config": {"name": "deep"}}
     for _ in range(100):
         entry = {"class_name": "TimeDistributed", "config": {"name": "w", "layer": entry}}
-    from vledge.formats.keras_config import descriptions
+    from vledge.formats.keras.config import descriptions
 
     with pytest.raises(FormatError, match="nested deeper than"):
         descriptions({"class_name": "Model", "config": {"layers": [entry]}})

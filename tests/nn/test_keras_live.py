@@ -13,7 +13,7 @@ from tests.peers import peer
 from vledge import nn
 from vledge.cli import main
 from vledge.errors import UnsupportedError
-from vledge.formats.keras_recurrent import recurrent_layers
+from vledge.formats.keras.recurrent import recurrent_layers
 
 peer("h5py")
 

@@ -14,7 +14,7 @@ import pytest
 import vledge
 from tests.peers import peer
 from vledge import nn
-from vledge.mapped_file import MappedFile, in_memory, release
+from vledge.machine.mapped_file import MappedFile, in_memory, release
 
 KINDS = {"LSTM": 4, "GRU": 3, "RNN": 1}
 

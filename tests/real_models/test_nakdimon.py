@@ -6,7 +6,7 @@ import pytest
 import vledge
 from tests.peers import peer
 from tests.registry import registry_file
-from vledge.formats.onnx_model import read
+from vledge.formats.onnx.model import read
 from vledge.graph.plan import simplified
 
 

@@ -11,10 +11,11 @@ import pytest
 import vledge
 from tests.peers import peer
 from vledge.formats import vledge_model
-from vledge.formats.graph_definition import Node
 from vledge.graph.session import read_model
+from vledge.model.definition import Node
 from vledge.shipped import japanese_vowels
-from vledge.validation import bundle, validate
+from vledge.validation import validate
+from vledge.validation.reference import bundle
 
 torch = peer("torch")
 peer("onnx")

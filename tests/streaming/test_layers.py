@@ -84,7 +84,7 @@ def test_chunks_equal_steps_bit_for_bit(make, batch_first, with_out):
 
 
 def test_weights_laid_out_for_blas(make):
-    from vledge import projection
+    from vledge.machine import projection
 
     pytest.importorskip("scipy")
     before = projection.selected()

@@ -17,13 +17,13 @@ import torch
 from tests.validation import spoiling as sp
 from tests.validation.spoiling import Weights
 from vledge.cli.table import rows
-from vledge.formats.graph_definition import Model, Node
 from vledge.integrations.torch import recorded
-from vledge.validation.bundle import Reference
-from vledge.validation.compare import compare, tolerance_of
-from vledge.validation.diagnose import Diagnosis, diagnose
-from vledge.validation.model_file import layer_model
-from vledge.validation.trial import Trial, prepared
+from vledge.model.definition import Model, Node
+from vledge.validation.diagnosis.diagnose import Diagnosis, diagnose
+from vledge.validation.diagnosis.trial import Trial, prepared
+from vledge.validation.reference.bundle import Reference
+from vledge.validation.reference.compare import compare, tolerance_of
+from vledge.validation.running.model_file import layer_model
 
 __all__ = ["FAULTS", "NAMED_AT_LEAST", "Fault", "Outcome", "Subject", "outcomes", "subjects"]
 

@@ -16,10 +16,10 @@ from tests.validation.graph_spoiling import WAYS, Spoiled, Way
 from tests.validation.whole_models import WHOLE, Whole, whole
 from vledge.cli.table import rows
 from vledge.errors import VledgeError
-from vledge.formats.graph_definition import Model
-from vledge.validation.compare import compare
-from vledge.validation.diagnose import Diagnosis, diagnose
-from vledge.validation.values import runs
+from vledge.model.definition import Model
+from vledge.validation.diagnosis.diagnose import Diagnosis, diagnose
+from vledge.validation.reference.compare import compare
+from vledge.validation.running.values import runs
 
 __all__ = [
     "LOCATED_AT_LEAST",

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from vledge.formats.graph_definition import Graph, Model, Node
+from vledge.model.definition import Graph, Model, Node
 
 __all__ = ["WAYS", "Spoiled", "Way"]
 

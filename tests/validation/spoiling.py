@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from vledge.formats.graph_definition import Model, Node
+from vledge.model.definition import Model, Node
 
 Weights = dict[str, np.ndarray]
 GATES = {"LSTM": "ifgo", "GRU": "rzn", "RNN": "h"}

@@ -8,7 +8,7 @@ import pytest
 from vledge.errors import FormatError
 from vledge.formats import safetensors_file
 from vledge.validation import Case, Reference, read, reference_path, write
-from vledge.validation.bundle import KEY
+from vledge.validation.reference.bundle import KEY
 
 
 def made(lengths=(3, 5)):

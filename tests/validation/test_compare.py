@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from vledge.validation import Case, Reference
-from vledge.validation.compare import compare, tolerance_of
-from vledge.validation.spread import spread
+from vledge.validation.recording.spread import spread
+from vledge.validation.reference.compare import compare, tolerance_of
 
 
 def reference(y, exact=None, lengths=None, axes=None):

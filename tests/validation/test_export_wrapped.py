@@ -5,9 +5,9 @@ import pytest
 
 import vledge
 from tests.peers import peer
+from vledge.integrations.torch_reference import recorded_layer
 from vledge.validation import validate
-from vledge.validation.model_file import read_any_model
-from vledge.validation.torch_layer import recorded_layer
+from vledge.validation.running.model_file import read_any_model
 
 torch = peer("torch")
 peer("onnx")

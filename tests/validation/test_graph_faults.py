@@ -22,10 +22,10 @@ from tests.validation.graph_faults import (  # noqa: E402
 )
 from tests.validation.graph_spoiling import WAYS, bfloat16, int8, tensors, with_tensors  # noqa: E402
 from tests.validation.whole_models import MADE, whole  # noqa: E402
-from vledge.formats.graph_definition import Node  # noqa: E402
+from vledge.model.definition import Node  # noqa: E402
 from vledge.validation import read, validate, write  # noqa: E402
-from vledge.validation.diagnose import diagnose  # noqa: E402
-from vledge.validation.record import record  # noqa: E402
+from vledge.validation.diagnosis.diagnose import diagnose  # noqa: E402
+from vledge.validation.recording.record import record  # noqa: E402
 
 SOME = (
     "byte-swapped",

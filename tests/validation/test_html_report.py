@@ -3,10 +3,10 @@
 import numpy as np
 
 from vledge.validation import Case, Reference
-from vledge.validation.compare import compare, tolerance_of
-from vledge.validation.html_report import _by_length, _histogram, html
-from vledge.validation.paths import Path
-from vledge.validation.svg import bars
+from vledge.validation.reference.compare import compare, tolerance_of
+from vledge.validation.report.html import _by_length, _histogram, html
+from vledge.validation.report.svg import bars
+from vledge.validation.running.paths import Path
 from vledge.validation.validate import Report, Run
 
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 import vledge
-from vledge.formats.graph_definition import Graph, Model, Node, ValueInfo
 from vledge.lengths import strategies
+from vledge.model.definition import Graph, Model, Node, ValueInfo
 from vledge.validation import validate
-from vledge.validation.bundle import Case, Reference
-from vledge.validation.layer_strategies import OPTIONS, obstacles, run_layers_by
+from vledge.validation.reference.bundle import Case, Reference
+from vledge.validation.running.layer_strategies import OPTIONS, obstacles, run_layers_by
 
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
 T, B, F, H = 13, 5, 4, 6

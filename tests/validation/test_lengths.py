@@ -7,7 +7,7 @@ from tests.peers import peer
 from vledge.cli import main
 from vledge.graph.session import read_model
 from vledge.validation import read
-from vledge.validation.lengths import example, lengths_by_behaviour, lengths_input
+from vledge.validation.running.lengths import example, lengths_by_behaviour, lengths_input
 
 peer("onnxruntime")
 torch = peer("torch")

@@ -12,8 +12,8 @@ from vledge.cli import main
 from vledge.graph.plan import Plan
 from vledge.graph.session import read_model
 from vledge.validation import Case, Reference, validate, write
-from vledge.validation.compare import tolerance_of
-from vledge.validation.proof import weighed
+from vledge.validation.reference.compare import tolerance_of
+from vledge.validation.reference.proof import weighed
 
 peer("onnxruntime")
 

@@ -15,8 +15,8 @@ from tests.peers import peer
 from vledge.errors import VledgeError
 from vledge.graph.plan import Plan
 from vledge.graph.session import read_model
-from vledge.validation import record as recording
-from vledge.validation.saturation import saturating_plan, saturating_product, unsaturated
+from vledge.validation.recording import record as recording
+from vledge.validation.running.saturation import saturating_plan, saturating_product, unsaturated
 from vledge.validation.validate import validate
 
 onnxruntime = peer("onnxruntime")

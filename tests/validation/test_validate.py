@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 
 from tests.peers import peer
-from vledge import projection
 from vledge._ext import isa
 from vledge.formats import vledge_model
-from vledge.formats.graph_definition import Node, ValueInfo
-from vledge.threads import get_num_threads
+from vledge.machine import projection
+from vledge.machine.threads import get_num_threads
+from vledge.model.definition import Node, ValueInfo
 from vledge.validation import reference_path, validate, write
-from vledge.validation.layers import layer_outputs
-from vledge.validation.model_file import layer_model
-from vledge.validation.paths import STRATEGIES
+from vledge.validation.running.layers import layer_outputs
+from vledge.validation.running.model_file import layer_model
+from vledge.validation.running.paths import STRATEGIES
 
 torch = peer("torch")
 

@@ -15,11 +15,11 @@ import numpy as np
 import torch
 
 from tests.registry import registry_file
-from vledge.formats.graph_definition import Model
 from vledge.graph.session import read_model
-from vledge.validation.bundle import Reference
-from vledge.validation.compare import Tolerance, tolerance_of
-from vledge.validation.record import record
+from vledge.model.definition import Model
+from vledge.validation.recording.record import record
+from vledge.validation.reference.bundle import Reference
+from vledge.validation.reference.compare import Tolerance, tolerance_of
 
 __all__ = ["WHOLE", "Whole", "whole"]
 

@@ -10,11 +10,11 @@ from dataclasses import asdict
 import numpy as np
 
 from vledge import nn
+from vledge.cli.latency.engines import ENGINES
+from vledge.cli.latency.measure import Latency, busy_cores, measure
 from vledge.cli.recurrent_layer import load_layer
 from vledge.cli.table import rows
 from vledge.errors import MissingDependencyError
-from vledge.latency.engines import ENGINES
-from vledge.latency.measure import Latency, busy_cores, measure
 from vledge.nn.recurrent import RecurrentBase
 
 
@@ -77,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         _print(title, found, missing)
     if arguments.histogram:
-        from vledge.latency.picture import draw
+        from vledge.cli.latency.picture import draw
 
         draw(arguments.histogram, times, title)
     return 0

@@ -8,8 +8,8 @@ import time
 import numpy as np
 
 from vledge.cli.table import rows, size
+from vledge.machine.threads import get_num_threads
 from vledge.shipped import japanese_vowels
-from vledge.threads import get_num_threads
 
 LEAST_ACCURACY = 0.97
 # of logits of up to 6, in which torch's own float32 differs from float64 by 1e-6

@@ -8,14 +8,14 @@ import os
 import numpy as np
 
 from vledge.formats import holds_graph
-from vledge.formats.element_types import DTYPES
-from vledge.formats.graph_definition import Model, ValueInfo
 from vledge.graph.session import read_model
-from vledge.validation.axes import axes_from_symbols
-from vledge.validation.bundle import Reference
-from vledge.validation.lengths import lengths_input
-from vledge.validation.random_inputs import Random, parse_random, random_inputs
-from vledge.validation.record import check_carry, record
+from vledge.model.definition import Model, ValueInfo
+from vledge.model.element_types import DTYPES
+from vledge.validation.recording.random_inputs import Random, parse_random, random_inputs
+from vledge.validation.recording.record import check_carry, record
+from vledge.validation.reference.axes import axes_from_symbols
+from vledge.validation.reference.bundle import Reference
+from vledge.validation.running.lengths import lengths_input
 
 __all__ = ["add_input_arguments", "live_reference", "usual"]
 
@@ -63,7 +63,7 @@ def live_reference(
                 f"{path} holds a graph, which torch cannot run: compare an ONNX file with "
                 "onnxruntime, or export the module by vledge.export"
             )
-        from vledge.validation.torch_layer import recorded_layer
+        from vledge.integrations.torch_reference import recorded_layer
 
         return recorded_layer(path, seed=arguments.seed)
     if not holds_graph(path):

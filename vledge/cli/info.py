@@ -6,8 +6,8 @@ import argparse
 import json
 
 from vledge.cli.table import rows
-from vledge.selftest import self_test
-from vledge.system import describe
+from vledge.machine.selftest import self_test
+from vledge.machine.system import describe
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

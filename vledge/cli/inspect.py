@@ -20,7 +20,7 @@ from vledge.nn.plain_weights import PlainWeights
 from vledge.nn.recognize import RecurrentLayer
 
 if TYPE_CHECKING:
-    from vledge.formats.keras_recurrent import RecurrentSummary
+    from vledge.formats.keras.recurrent import RecurrentSummary
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,8 +58,8 @@ def run(arguments: argparse.Namespace) -> int:
     weights = checkpoint.weights
     plain = PlainWeights(weights)
     layers: Sequence[RecurrentLayer | RecurrentSummary] = recognize(plain)
-    if any(f.name == checkpoint.format and f.module == "keras_file" for f in FORMATS):
-        from vledge.formats.keras_recurrent import recurrent_layers
+    if any(f.name == checkpoint.format and f.module == "keras.file" for f in FORMATS):
+        from vledge.formats.keras.recurrent import recurrent_layers
 
         layers = recurrent_layers(arguments.file)
     if arguments.json:

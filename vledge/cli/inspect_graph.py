@@ -10,11 +10,11 @@ from typing import Any
 
 from vledge.cli.one_run import one_run
 from vledge.cli.table import rows, size
-from vledge.formats.graph_definition import Graph, Model
 from vledge.graph.layers import RecurrentSummary, summaries
 from vledge.graph.part import part_for
 from vledge.graph.plan import simplified, unsupported
 from vledge.graph.session import InferenceSession, NodeArg, describe_input, read_model
+from vledge.model.definition import Graph, Model
 
 
 def inspect_graph(arguments: argparse.Namespace) -> int:

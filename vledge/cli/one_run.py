@@ -9,12 +9,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from vledge.cli.given_inputs import usual
-from vledge.formats.element_types import DTYPES
-from vledge.formats.graph_definition import Model, ValueInfo
 from vledge.graph.session import InferenceSession
-from vledge.validation.axes import axes_from_symbols
-from vledge.validation.lengths import lengths_input
-from vledge.validation.random_inputs import Random, parse_random, random_inputs
+from vledge.model.definition import Model, ValueInfo
+from vledge.model.element_types import DTYPES
+from vledge.validation.recording.random_inputs import Random, parse_random, random_inputs
+from vledge.validation.reference.axes import axes_from_symbols
+from vledge.validation.running.lengths import lengths_input
 
 __all__ = ["add_input_argument", "add_one_run_arguments", "given_arrays", "one_run"]
 

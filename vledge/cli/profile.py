@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from vledge.cli.one_run import add_one_run_arguments, one_run
 from vledge.cli.table import rows, size
-from vledge.threads import get_num_threads
+from vledge.machine.threads import get_num_threads
 
 if TYPE_CHECKING:
     from vledge.graph.profile import Profile, Row

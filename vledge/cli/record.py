@@ -8,9 +8,9 @@ import os
 from vledge.cli.given_inputs import add_input_arguments, live_reference
 from vledge.cli.table import size
 from vledge.formats import holds_graph
-from vledge.validation import bundle
-from vledge.validation.compare import tolerance_of
-from vledge.validation.proof import weighed
+from vledge.validation.reference import bundle
+from vledge.validation.reference.compare import tolerance_of
+from vledge.validation.reference.proof import weighed
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

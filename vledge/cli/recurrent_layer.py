@@ -14,7 +14,7 @@ from vledge.nn.recurrent import RecurrentBase
 __all__ = ["keras_layer", "keras_layers", "load_layer"]
 
 if TYPE_CHECKING:
-    from vledge.formats.keras_recurrent import RecurrentSummary
+    from vledge.formats.keras.recurrent import RecurrentSummary
 
 
 def load_layer(path: str, prefix: str | None = None) -> RecurrentBase:
@@ -48,9 +48,9 @@ def keras_layers(path: str) -> list[RecurrentSummary] | None:
         _, module = identified(open_source(path))
     except FormatError:
         return None  # whoever reads the file says what it is
-    if module != "keras_file":
+    if module != "keras.file":
         return None
-    from vledge.formats.keras_recurrent import recurrent_layers
+    from vledge.formats.keras.recurrent import recurrent_layers
 
     return [layer for layer in recurrent_layers(path) if not layer.refused]
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from vledge.cli.given_inputs import add_input_arguments, live_reference
 from vledge.cli.table import rows
-from vledge.validation.bundle import Reference, versions
-from vledge.validation.compare import Comparison
+from vledge.validation.reference.bundle import Reference, versions
+from vledge.validation.reference.compare import Comparison
 from vledge.validation.validate import Report, validate
 
 
@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
         progress=_progress if sys.stderr.isatty() else None,
     )
     if arguments.html:
-        from vledge.validation.html_report import html
+        from vledge.validation.report.html import html
 
         Path(arguments.html).write_text(html(report), encoding="utf-8")
     if arguments.json:

@@ -15,7 +15,7 @@ from vledge.errors import FormatError
 from vledge.formats.checkpoint import Checkpoint
 from vledge.formats.source import Source
 from vledge.formats.tensor_view import DTYPES, checked_name, tensor_view
-from vledge.formats.torch_archive import opened
+from vledge.formats.torch.archive import opened
 
 __all__ = ["read"]
 

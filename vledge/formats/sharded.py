@@ -25,7 +25,7 @@ MAX_SHARDS: Final = 1_000
 SHOWN: Final = 10
 
 # Formats that a shard may be of: those that hold named tensors and nothing else.
-_SHARDS: Final = {"safetensors_file", "torch_archive", "torch_legacy"}
+_SHARDS: Final = {"safetensors_file", "torch.archive", "torch.legacy"}
 # What stands in a folder, in the order in which transformers looks, and its usual name.
 _FOLDERS: Final = ((".safetensors", "model.safetensors"), (".bin", "pytorch_model.bin"))
 _INDEX: Final = ".index.json"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from vledge.errors import FormatError
-from vledge.mapped_file import MappedFile
+from vledge.machine.mapped_file import MappedFile
 
 if TYPE_CHECKING:
     from vledge.formats.zip_archive import ZipArchive
@@ -59,22 +59,22 @@ class Format(NamedTuple):
 FORMATS: Final = (
     Format(
         "torch archive (torch.save: .pt, .pth, .bin)",
-        "torch_archive",
+        "torch.archive",
         lambda source: source.has_member("data.pkl") and not source.has_member("constants.pkl"),
     ),
     Format(
         "TorchScript archive (torch.jit.save)",
-        "torch_archive",
+        "torch.archive",
         lambda source: source.has_member("data.pkl") and source.has_member("constants.pkl"),
     ),
     Format(
         "exported program (torch.export.save: .pt2)",
-        "exported_program",
+        "torch.exported_program",
         lambda source: source.has_member("archive_format"),
     ),
     Format(
         "legacy torch file (torch.save before 1.6)",
-        "torch_legacy",
+        "torch.legacy",
         lambda source: any(magic in source.data[:32] for magic in _LEGACY_STARTS),
     ),
     Format(
@@ -99,12 +99,12 @@ FORMATS: Final = (
     ),
     Format(
         "Keras archive (.keras)",
-        "keras_file",
+        "keras.file",
         lambda source: source.has_member("model.weights.h5") and source.has_member("config.json"),
     ),
     Format(
         "HDF5 as Keras writes it (.weights.h5, .h5)",
-        "keras_file",
+        "keras.file",
         lambda source: source.starts_with(HDF5_MAGIC),
     ),
 )

@@ -2,7 +2,7 @@
 
 The tensors are the file's tensors, those of the main graph under their own names, so that any
 reader of safetensors sees the weights. The graph is JSON in the metadata under ``vledge.model``:
-nodes, inputs and outputs as in ``graph_definition``, tensors named by ``{"tensor": name}``.
+nodes, inputs and outputs as in `vledge.model.definition`, tensors named by ``{"tensor": name}``.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import numpy as np
 
 from vledge.errors import FormatError, UnsupportedError
 from vledge.formats import safetensors_file
-from vledge.formats.element_types import NUMBERS, element_of
-from vledge.formats.graph_check import MAX_DEPTH, check_graph
-from vledge.formats.graph_definition import Graph, Model, Node, Opaque, ValueInfo
-from vledge.formats.graph_order import put_in_order
 from vledge.formats.source import Source, open_source
 from vledge.formats.tensor_view import MAX_NAME_LENGTH
+from vledge.model.check import MAX_DEPTH, check_graph
+from vledge.model.definition import Graph, Model, Node, Opaque, ValueInfo
+from vledge.model.element_types import NUMBERS, element_of
+from vledge.model.order import put_in_order
 
 __all__ = ["read", "write"]
 

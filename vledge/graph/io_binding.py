@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vledge.errors import UnsupportedError
-from vledge.formats.element_types import DTYPES, NAMES
+from vledge.model.element_types import DTYPES, NAMES
 
 if TYPE_CHECKING:
     from vledge.graph.session import InferenceSession

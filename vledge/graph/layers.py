@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from vledge.errors import FormatError, UnsupportedError
-from vledge.formats.graph_definition import Graph, Model, Node
 from vledge.graph.operators.recurrent import RecurrentNode
 from vledge.graph.operators.recurrent_loops import SteppedLayer
 from vledge.graph.passes.folding import compute_constants
 from vledge.graph.passes.program import Program
 from vledge.graph.plan import copied, simplified
 from vledge.graph.session import read_model
+from vledge.model.definition import Graph, Model, Node
 from vledge.nn.nonlinearity import Nonlinearity, written
 
 __all__ = ["RecurrentSummary", "layer_weights", "recurrent_nodes", "stack_weights", "summaries"]

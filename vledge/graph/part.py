@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from vledge.formats.graph_definition import Graph, Model, ValueInfo, captured
+from vledge.model.definition import Graph, Model, ValueInfo, captured
 
 __all__ = ["part_for"]
 

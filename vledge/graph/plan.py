@@ -18,13 +18,13 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from vledge.errors import UnsupportedError
-from vledge.formats.element_types import element_of
-from vledge.formats.graph_definition import Graph, Model, Node
 from vledge.graph.native.emit import Emitted, emit
 from vledge.graph.passes import Program, simplify
 from vledge.graph.passes.program import captured
 from vledge.graph.prepared import Fallback, Prepared, blamed, prepare, several
 from vledge.graph.values import as_value
+from vledge.model.definition import Graph, Model, Node
+from vledge.model.element_types import element_of
 from vledge.nn.model_strategy import MODEL_STRATEGY
 
 __all__ = [

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from vledge.errors import FormatError, UnsupportedError, VledgeError
-from vledge.formats.graph_definition import INTERNAL_DOMAIN, Graph, Node
 from vledge.graph.registry import Context, find, known_operators
 from vledge.graph.values import as_value
+from vledge.model.definition import INTERNAL_DOMAIN, Graph, Node
 
 __all__ = ["Fallback", "Prepared", "blamed", "prepare", "several"]
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from vledge.errors import MissingDependencyError, UnsupportedError
-from vledge.formats.graph_definition import Node, Opaque
+from vledge.model.definition import Node, Opaque
 
 __all__ = ["reference_function"]
 

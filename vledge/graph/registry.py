@@ -55,8 +55,8 @@ from typing import Any, Final, TypeVar
 import numpy as np
 
 from vledge.errors import FormatError, UnsupportedError
-from vledge.formats.graph_definition import Graph, Node, Opaque
 from vledge.graph.arity import inputs_of
+from vledge.model.definition import Graph, Node, Opaque
 
 __all__ = [
     "Context",

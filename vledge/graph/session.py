@@ -16,8 +16,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from vledge.errors import FormatError, ModelWarning, UnsupportedError
-from vledge.formats.element_types import DTYPES, element_of
-from vledge.formats.graph_definition import Graph, Model, Node, ValueInfo
 from vledge.graph.io_binding import IOBinding
 from vledge.graph.part import part_for
 from vledge.graph.plan import MemoryUse, Plan, owned
@@ -27,7 +25,9 @@ from vledge.graph.providers import CPU, check_providers
 from vledge.graph.session_options import RunOptions, SessionOptions, ignored, taken
 from vledge.graph.strategy import with_strategy
 from vledge.graph.values import TensorSequence, check_tensors_only
-from vledge.threads import using_threads
+from vledge.machine.threads import using_threads
+from vledge.model.definition import Graph, Model, Node, ValueInfo
+from vledge.model.element_types import DTYPES, element_of
 
 if TYPE_CHECKING:
     from vledge.streaming import Stream
@@ -523,7 +523,7 @@ def read_model(source: str | os.PathLike[str] | bytes) -> Model:
             from vledge.formats import vledge_model
 
             return vledge_model.read(source)
-        from vledge.formats import onnx_model
+        from vledge.formats.onnx import model as onnx_model
 
         return onnx_model.read(source)
     except (FormatError, UnsupportedError) as error:

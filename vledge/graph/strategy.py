@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vledge.formats.graph_definition import Graph
+from vledge.model.definition import Graph
 from vledge.nn.model_strategy import ModelStrategy
 from vledge.nn.recurrent import LSTM, OneState, RecurrentBase
 

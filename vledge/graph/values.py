@@ -11,8 +11,8 @@ from typing import Any, NoReturn
 import numpy as np
 
 from vledge.errors import UnsupportedError
-from vledge.formats.element_types import DTYPES
-from vledge.formats.graph_definition import Graph
+from vledge.model.definition import Graph
+from vledge.model.element_types import DTYPES
 
 __all__ = ["TensorSequence", "as_value", "check_tensors_only"]
 

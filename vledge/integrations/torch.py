@@ -18,15 +18,16 @@ import numpy as np
 
 from vledge._version import __version__
 from vledge.errors import MissingDependencyError, UnsupportedError, VledgeError
-from vledge.formats import onnx_model, vledge_model
-from vledge.formats.graph_definition import Model
+from vledge.formats import vledge_model
+from vledge.formats.onnx import model as onnx_model
 from vledge.graph.passes.program import captured
-from vledge.validation import bundle
-from vledge.validation.axes import axes_from_shapes
-from vledge.validation.bundle import Axes, Case, Reference
-from vledge.validation.prints import prints_of
-from vledge.validation.record import check_carry
-from vledge.validation.spread import spread
+from vledge.model.definition import Model
+from vledge.validation.recording.record import check_carry
+from vledge.validation.recording.spread import spread
+from vledge.validation.reference import bundle
+from vledge.validation.reference.axes import axes_from_shapes
+from vledge.validation.reference.bundle import Axes, Case, Reference
+from vledge.validation.reference.prints import prints_of
 from vledge.validation.validate import Report, validate
 
 try:

@@ -10,10 +10,10 @@ import torch
 from torch.nn.utils import rnn as packing
 
 from vledge.errors import UnsupportedError
-from vledge.formats.graph_definition import Model
 from vledge.integrations.torch_module import Flat, Sized, doubled, in_double, run
-from vledge.validation.bundle import Reference
-from vledge.validation.layers import is_recurrent, layer_axes, layer_outputs, named_outputs
+from vledge.model.definition import Model
+from vledge.validation.reference.bundle import Reference
+from vledge.validation.running.layers import is_recurrent, layer_axes, layer_outputs, named_outputs
 
 __all__ = ["add_layers", "layer_values"]
 

@@ -15,7 +15,7 @@ from torch.nn.utils import parametrize
 from torch.nn.utils import rnn as packing
 
 from vledge.errors import UnsupportedError
-from vledge.validation.bundle import Axes
+from vledge.validation.reference.bundle import Axes
 
 __all__ = [
     "Flat",

@@ -214,7 +214,7 @@ class RecurrentBase(Module):
         ``go_backwards``, other merge modes, other activations than GRU's, classes of the author's
         own. Needs h5py (MissingDependencyError).
         """
-        from vledge.formats.keras_recurrent import ARGUMENTS, layer_weights
+        from vledge.formats.keras.recurrent import ARGUMENTS, layer_weights
 
         if "nonlinearity" in options:  # torch's word for it
             options["activation"] = options.pop("nonlinearity")

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from vledge import nn, threads
+from vledge import nn
 from vledge._ext.recurrent import limits, run
 from vledge.lengths import STRATEGIES
+from vledge.machine import threads
 from vledge.packing import pack_sequence
 from vledge.planning.costs import Costs, Kernel, Overhead, overhead_counts
 from vledge.planning.shapes import shapes_of

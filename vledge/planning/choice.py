@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from vledge.lengths.batch import Batch, MaskedBatch, PaddedBatch
+from vledge.machine.threads import get_num_threads
 from vledge.nn.recurrent import RecurrentBase
 from vledge.planning.costs import Costs
 from vledge.planning.ranking import plan
 from vledge.planning.shapes import LayerShape, shapes_of
 from vledge.planning.store import costs
-from vledge.threads import get_num_threads
 
 __all__ = ["choose"]
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from vledge import threads as thread_settings
 from vledge.array_like import array_of
+from vledge.machine import threads as thread_settings
 from vledge.planning.costs import Costs
 from vledge.planning.shapes import LayerShape, shapes_of
 from vledge.planning.store import costs as current_costs

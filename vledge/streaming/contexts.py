@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vledge.formats.graph_definition import Node
+from vledge.model.definition import Node
 from vledge.streaming.promotion import Kind, Promotion, label
 
 __all__ = ["CONTEXTS"]

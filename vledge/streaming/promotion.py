@@ -20,13 +20,13 @@ from typing import Any
 import numpy as np
 
 from vledge.errors import FormatError, UnsupportedError
-from vledge.formats.element_types import name_of
-from vledge.formats.graph_definition import Graph, Model, Node, ValueInfo
 from vledge.graph.passes.dead_nodes import remove_dead_nodes
 from vledge.graph.passes.folding import fold
 from vledge.graph.passes.program import Program, captured
 from vledge.graph.plan import Plan
 from vledge.graph.prepared import prepare
+from vledge.model.definition import Graph, Model, Node, ValueInfo
+from vledge.model.element_types import name_of
 
 __all__ = ["Feed", "Kind", "PromotedState", "Promotion", "label", "values"]
 

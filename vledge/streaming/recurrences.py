@@ -6,8 +6,8 @@ from collections.abc import Container
 
 import numpy as np
 
-from vledge.formats.graph_definition import Graph, Model, Node
 from vledge.graph.passes.program import captured
+from vledge.model.definition import Graph, Model, Node
 from vledge.streaming.promotion import Kind, Promotion, label
 
 __all__ = ["RECURRENCES", "RECURRENT", "lengths_inputs"]

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from vledge.formats.element_types import NUMBERS
-from vledge.formats.graph_definition import Graph, Model, Node
+from vledge.model.definition import Graph, Model, Node
+from vledge.model.element_types import NUMBERS
 
 __all__ = ["without_rounding"]
 

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from vledge.errors import UnsupportedError
-from vledge.formats.element_types import DTYPES
-from vledge.formats.graph_definition import Graph, Model, ValueInfo
 from vledge.graph.plan import Plan
+from vledge.model.definition import Graph, Model, ValueInfo
+from vledge.model.element_types import DTYPES
 from vledge.streaming.carried import Carried, Frames, carried, misfit
 from vledge.streaming.contexts import CONTEXTS
 from vledge.streaming.machine import State

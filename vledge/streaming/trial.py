@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from vledge.errors import UnsupportedError
-from vledge.formats.graph_definition import Graph, Model, Node, ValueInfo
 from vledge.graph.plan import Plan
+from vledge.model.definition import Graph, Model, Node, ValueInfo
 from vledge.streaming.promotion import PromotedState, Promotion, values
 from vledge.streaming.rounding import without_rounding
 

@@ -10,18 +10,18 @@ from typing import Any
 
 import numpy as np
 
-from vledge.formats.graph_definition import Model
 from vledge.graph.session import InferenceSession
-from vledge.system import describe
-from vledge.validation import bundle
-from vledge.validation.bundle import Reference
-from vledge.validation.compare import Comparison, Tolerance, compare, real, tolerance_of
-from vledge.validation.diagnose import Diagnosis, diagnose
-from vledge.validation.layers import exposed, layer_outputs
-from vledge.validation.lengths import lengths_input
-from vledge.validation.model_file import read_any_model
-from vledge.validation.paths import Path, available_paths, run, selected
-from vledge.validation.proof import SCATTERS, weighed
+from vledge.machine.system import describe
+from vledge.model.definition import Model
+from vledge.validation.diagnosis.diagnose import Diagnosis, diagnose
+from vledge.validation.reference import bundle
+from vledge.validation.reference.bundle import Reference
+from vledge.validation.reference.compare import Comparison, Tolerance, compare, real, tolerance_of
+from vledge.validation.reference.proof import SCATTERS, weighed
+from vledge.validation.running.layers import exposed, layer_outputs
+from vledge.validation.running.lengths import lengths_input
+from vledge.validation.running.model_file import read_any_model
+from vledge.validation.running.paths import Path, available_paths, run, selected
 
 __all__ = ["Report", "Run", "validate"]
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from vledge.formats.graph_definition import Graph, Node
 from vledge.graph.native.chain import Chain, Parameters, Value
 from vledge.graph.native.expressions import added, expressible
 from vledge.graph.native.families.convolution import chained, pooled
@@ -16,6 +15,7 @@ from vledge.graph.native.integer_joints import integer_joints
 from vledge.graph.native.lowering import Joint, Lowered, Site, lowered
 from vledge.graph.native.norms import written_out_norms
 from vledge.graph.passes.program import captured
+from vledge.model.definition import Graph, Node
 
 __all__ = ["Cluster", "chain_of", "clusters"]
 

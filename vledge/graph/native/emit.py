@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from vledge._ext.program import Program as NativeProgram
-from vledge.formats.graph_definition import Graph, Node, ValueInfo
 from vledge.graph.native.clusters import Cluster, clusters
 from vledge.graph.native.lowering import Lowered, Site, is_lowered
 from vledge.graph.native.types import infer
 from vledge.graph.passes.program import Program, captured
 from vledge.graph.prepared import Prepared
+from vledge.model.definition import Graph, Node, ValueInfo
 
 __all__ = ["Emitted", "emit"]
 

@@ -19,9 +19,9 @@ from typing import Final, cast
 
 import numpy as np
 
-from vledge.formats.element_types import dtype_of
 from vledge.graph.native.chain import Chain, Value
 from vledge.graph.native.lowering import Site
+from vledge.model.element_types import dtype_of
 
 __all__ = ["added", "expressible", "expression"]
 

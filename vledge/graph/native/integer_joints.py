@@ -12,9 +12,9 @@ from typing import Final
 
 import numpy as np
 
-from vledge.formats.element_types import NUMBERS
 from vledge.graph.native.families.integer import scaled_convolution, scaled_product
 from vledge.graph.native.lowering import Joint, Site
+from vledge.model.element_types import NUMBERS
 
 __all__ = ["integer_joints"]
 

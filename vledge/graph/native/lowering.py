@@ -22,8 +22,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from vledge.formats.graph_definition import Node
 from vledge.graph.prepared import Prepared
+from vledge.model.definition import Node
 
 __all__ = ["Joint", "Lowered", "Site", "is_lowered", "lowered", "lowering"]
 

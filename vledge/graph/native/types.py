@@ -7,8 +7,8 @@ from typing import Final
 
 import numpy as np
 
-from vledge.formats.element_types import DTYPES, dtype_of
-from vledge.formats.graph_definition import Graph, Node
+from vledge.model.definition import Graph, Node
+from vledge.model.element_types import DTYPES, dtype_of
 
 __all__ = ["infer"]
 

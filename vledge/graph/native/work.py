@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from vledge._ext.convolution import Convolution
-from vledge.formats.graph_definition import Node
+from vledge.model.definition import Node
 
 __all__ = ["Shape", "operations"]
 

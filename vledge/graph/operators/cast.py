@@ -11,9 +11,9 @@ from typing import Final
 import numpy as np
 
 from vledge.errors import FormatError, UnsupportedError
-from vledge.formats.element_types import NUMBERS, dtype_of
 from vledge.graph.operators.generation import target_dtype
 from vledge.graph.registry import Context, prepared_operator
+from vledge.model.element_types import NUMBERS, dtype_of
 
 _ROUND_MODES: Final = ("up", "down", "nearest")
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from vledge.formats.element_types import DTYPES
-from vledge.formats.graph_definition import Graph
 from vledge.graph.operators.lists import integers
 from vledge.graph.registry import Context, operator
+from vledge.model.definition import Graph
+from vledge.model.element_types import DTYPES
 
 _Body = Callable[..., list[np.ndarray]]
 

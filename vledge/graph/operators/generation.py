@@ -7,9 +7,9 @@ from collections.abc import Callable
 import numpy as np
 
 from vledge.errors import FormatError, UnsupportedError
-from vledge.formats.element_types import NAMES, NUMBERS, dtype_of
 from vledge.graph.operators.lists import integers
 from vledge.graph.registry import Context, prepared_operator
+from vledge.model.element_types import NAMES, NUMBERS, dtype_of
 
 __all__ = ["check_stash_type", "element_dtype", "target_dtype"]
 

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from vledge.errors import UnsupportedError
-from vledge.formats.element_types import NAMES
 from vledge.graph.operators.generation import target_dtype
 from vledge.graph.registry import Context, operator, prepared_operator
+from vledge.model.element_types import NAMES
 from vledge.nn.correlation import Kernel
 from vledge.nn.windows import check_auto_pad, window_of
 

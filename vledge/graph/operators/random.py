@@ -12,9 +12,9 @@ from collections.abc import Callable
 import numpy as np
 
 from vledge.errors import FormatError, UnsupportedError
-from vledge.formats.element_types import NAMES, NUMBERS
 from vledge.graph.operators.generation import target_dtype
 from vledge.graph.registry import Context, prepared_operator
+from vledge.model.element_types import NAMES, NUMBERS
 
 _Draw = Callable[[tuple[int, ...], np.dtype], np.ndarray]
 

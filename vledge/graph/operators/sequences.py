@@ -9,12 +9,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from vledge.formats.element_types import DTYPES
-from vledge.formats.graph_definition import Graph, Opaque
 from vledge.graph.operators.generation import element_dtype
 from vledge.graph.operators.lists import integers
 from vledge.graph.registry import Context, operator, prepared_operator
 from vledge.graph.values import TensorSequence
+from vledge.model.definition import Graph, Opaque
+from vledge.model.element_types import DTYPES
 
 _Body = Callable[..., list[np.ndarray]]
 _Value = np.ndarray | TensorSequence

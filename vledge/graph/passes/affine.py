@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vledge.formats.graph_definition import Node
+from vledge.model.definition import Node
 
 __all__ = ["Affine", "AffineForms"]
 

@@ -10,8 +10,8 @@ from collections import Counter
 
 import numpy as np
 
-from vledge.formats.graph_definition import Graph, Node
 from vledge.graph.passes.program import Program, captured
+from vledge.model.definition import Graph, Node
 
 __all__ = ["fold_batch_norms"]
 

@@ -7,8 +7,8 @@ collected. What is left names its states as before.
 
 from __future__ import annotations
 
-from vledge.formats.graph_definition import Graph, Node, ValueInfo
 from vledge.graph.passes.program import Program, captured
+from vledge.model.definition import Graph, Node, ValueInfo
 
 __all__ = ["LoopParts", "replace_values", "simplify_carried"]
 

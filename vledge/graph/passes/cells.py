@@ -14,11 +14,11 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from vledge.formats.graph_definition import Graph, Node
 from vledge.graph.passes.affine import Affine, AffineForms
 from vledge.graph.passes.carried import LoopParts
 from vledge.graph.passes.program import Program
 from vledge.graph.passes.ranks import ranks_of
+from vledge.model.definition import Graph, Node
 
 __all__ = ["follows", "recognize_cells"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from vledge.formats.graph_definition import Graph
 from vledge.graph.passes.program import Program, captured
+from vledge.model.definition import Graph
 
 __all__ = ["remove_dead_nodes"]
 

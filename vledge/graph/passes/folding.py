@@ -12,10 +12,10 @@ from typing import Final
 import numpy as np
 
 from vledge.errors import FormatError, UnsupportedError
-from vledge.formats.element_types import NUMBERS, dtype_of
-from vledge.formats.graph_definition import Graph, Node, ValueInfo
 from vledge.graph.passes.program import Program, captured
 from vledge.graph.prepared import blamed
+from vledge.model.definition import Graph, Node, ValueInfo
+from vledge.model.element_types import NUMBERS, dtype_of
 
 __all__ = ["compute_constants", "fold"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from vledge.formats.graph_definition import Graph, Node
 from vledge.graph.passes.program import Program, captured
+from vledge.model.definition import Graph, Node
 
 __all__ = ["fuse"]
 

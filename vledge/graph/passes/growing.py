@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from vledge.formats.graph_definition import Graph, Node
 from vledge.graph.passes.carried import LoopParts
 from vledge.graph.passes.program import captured
 from vledge.graph.passes.stacks import Stacked
 from vledge.graph.passes.trips import Front
+from vledge.model.definition import Graph, Node
 
 __all__ = ["take_grown"]
 

@@ -15,7 +15,6 @@ from typing import Any, Final
 
 import numpy as np
 
-from vledge.formats.graph_definition import Graph, Node, ValueInfo
 from vledge.graph.native.types import infer
 from vledge.graph.passes.carried import LoopParts
 from vledge.graph.passes.growing import take_grown
@@ -25,6 +24,7 @@ from vledge.graph.passes.ranks import ranks_of
 from vledge.graph.passes.stacks import Stacked
 from vledge.graph.passes.trips import Counters, Front, trip_count
 from vledge.graph.passes.zeros import zeros_of
+from vledge.model.definition import Graph, Node, ValueInfo
 
 __all__ = ["hoist_steps"]
 

@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from vledge.formats.graph_definition import Node
 from vledge.graph.operators.recurrent import TORCH_ORDER
 from vledge.graph.passes.carried import LoopParts
 from vledge.graph.passes.program import Program, captured
 from vledge.graph.passes.selects import Select, selects_of
 from vledge.graph.passes.stacks import Stacked
 from vledge.graph.passes.trips import Front
+from vledge.model.definition import Node
 
 __all__ = ["Layer", "layer_node", "layer_of"]
 

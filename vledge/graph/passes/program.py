@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
-from vledge.formats.element_types import DTYPES
-from vledge.formats.graph_definition import Graph, Model, Node, ValueInfo, captured
 from vledge.graph.prepared import Prepared
+from vledge.model.definition import Graph, Model, Node, ValueInfo, captured
+from vledge.model.element_types import DTYPES
 
 __all__ = ["Program", "captured"]
 

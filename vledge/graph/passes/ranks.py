@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from vledge.formats.graph_definition import Graph, Node
+from vledge.model.definition import Graph, Node
 
 __all__ = ["ranks_of"]
 

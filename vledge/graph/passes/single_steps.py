@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from vledge.formats.graph_definition import Graph, Node
 from vledge.graph.operators.recurrent import GATES, TORCH_ORDER
 from vledge.graph.passes.carried import LoopParts, replace_values
 from vledge.graph.passes.program import Program
 from vledge.graph.passes.ranks import ranks_of
 from vledge.graph.passes.trips import Front
+from vledge.model.definition import Graph, Node
 
 __all__ = ["recognize_single_steps"]
 

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from vledge.formats.element_types import NUMBERS
-from vledge.formats.graph_definition import Node
 from vledge.graph.passes.carried import LoopParts
 from vledge.graph.passes.program import Program
+from vledge.model.definition import Node
+from vledge.model.element_types import NUMBERS
 
 __all__ = ["Counters", "Front", "trip_count"]
 

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vledge.formats.graph_definition import Graph, Node
 from vledge.graph.passes.cells import follows
 from vledge.graph.passes.layers import layer_node
 from vledge.graph.passes.program import Program, captured
 from vledge.graph.passes.ranks import ranks_of
 from vledge.graph.passes.trips import Front
+from vledge.model.definition import Graph, Node
 
 __all__ = ["join_unrolled"]
 

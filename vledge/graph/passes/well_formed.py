@@ -7,9 +7,9 @@ has one never runs, and no pass need be ready for it.
 from __future__ import annotations
 
 from vledge.errors import FormatError, UnsupportedError
-from vledge.formats.graph_definition import Graph, Node
 from vledge.graph.passes.program import Program
 from vledge.graph.registry import find, known_operators
+from vledge.model.definition import Graph, Node
 
 __all__ = ["is_well_formed"]
 

@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from vledge.formats.graph_definition import Graph
+from vledge.model.definition import Graph
 
 __all__ = ["zeros_of"]
 

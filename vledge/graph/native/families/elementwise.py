@@ -10,9 +10,9 @@ from typing import Final
 import numpy as np
 
 from vledge._ext.program import type_code
-from vledge.formats.element_types import dtype_of
 from vledge.graph.native.clusters import chain_of
 from vledge.graph.native.lowering import Lowered, Site, lowering
+from vledge.model.element_types import dtype_of
 
 # Handlers of any type, by operator and how many inputs it has there.
 _TYPED: Final = {

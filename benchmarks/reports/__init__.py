@@ -1,0 +1,1 @@
+"""What the benchmarks print and draw."""

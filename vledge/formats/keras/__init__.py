@@ -1,0 +1,1 @@
+"""What Keras writes: ``.keras``, ``.weights.h5`` and ``.h5``, their weights and descriptions."""

@@ -1,0 +1,1 @@
+"""ONNX files: the graph, its tensors, and the data beside it."""

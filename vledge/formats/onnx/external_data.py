@@ -1,0 +1,99 @@
+"""Tensor data that an ONNX model keeps beside it: only ordinary files of the model's own folder.
+
+A model that comes from elsewhere must not be able to read what lies around on the machine, so that
+absolute paths, "..", links and anything but regular files are refused.
+Source: onnx's ExternalData.md. CVE-2022-25882, CVE-2024-27318 and CVE-2026-27489 say why.
+"""
+
+import hashlib
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+
+from vledge.errors import FormatError
+from vledge.machine.mapped_file import MappedFile
+
+__all__ = ["ExternalFiles"]
+
+
+class ExternalFiles:
+    """The files beside one model, each mapped into memory once."""
+
+    def __init__(self, folder: str | None) -> None:
+        self.folder = None if folder is None else os.path.realpath(folder)
+        self._files: dict[str, memoryview] = {}
+
+    def read(self, entries: Mapping[str, str], nbytes: int) -> memoryview:
+        """The ``nbytes`` bytes that a tensor's ``external_data`` entries point at."""
+        location = entries.get("location", "")
+        offset = _number(entries, "offset", 0)
+        length = _number(entries, "length", nbytes)
+        if length != nbytes:
+            raise FormatError(f"its external data are {length} bytes, its shape needs {nbytes}")
+        content = self._content(location)
+        if offset > len(content) or nbytes > len(content) - offset:
+            raise FormatError(
+                f"its external data, {nbytes} bytes from {offset}, lie outside of {location!r}, "
+                f"which has {len(content)} bytes"
+            )
+        checksum = entries.get("checksum")
+        if checksum and hashlib.sha1(content, usedforsecurity=False).hexdigest() != checksum:
+            raise FormatError(f"the SHA-1 checksum of {location!r} is not {checksum}")
+        return content[offset : offset + nbytes]
+
+    def _content(self, location: str) -> memoryview:
+        if location not in self._files:
+            self._files[location] = self._mapped(location)
+        return self._files[location]
+
+    def _mapped(self, location: str) -> memoryview:
+        if self.folder is None:
+            raise FormatError(
+                f"its data are in the file {location!r}, which a model given as bytes cannot have: "
+                "give the path of the model"
+            )
+        plain = PurePosixPath(location)
+        if (
+            not location
+            or plain.is_absolute()
+            or ".." in plain.parts
+            or "\\" in location
+            or "\0" in location
+            or os.path.splitdrive(location)[0]
+        ):
+            raise FormatError(
+                f"its data are said to be in {location!r}: only plain paths below the model's "
+                "folder are read"
+            )
+        path = os.path.join(self.folder, *plain.parts)
+        if os.path.realpath(path) != path:
+            raise FormatError(f"its data are in {location!r}, which is or lies behind a link")
+        try:
+            if not stat.S_ISREG(os.lstat(path).st_mode):
+                raise FormatError(f"its data are in {location!r}, which is not a regular file")
+            # Neither follows a link nor waits for a pipe that came in between.
+            flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+            descriptor = os.open(path, flags)
+        except OSError as error:
+            raise FormatError(
+                f"its data are in {location!r}, which cannot be opened: {error.strerror}"
+            ) from None
+        try:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise FormatError(f"its data are in {location!r}, which is not a regular file")
+            if status.st_size == 0:
+                return memoryview(b"")
+            return memoryview(MappedFile(descriptor))
+        finally:
+            os.close(descriptor)
+
+
+def _number(entries: Mapping[str, str], key: str, default: int) -> int:
+    text = entries.get(key)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) <= 19):
+        raise FormatError(f"the {key} of its external data is {text[:40]!r}, not a number")
+    return int(text)

@@ -1,0 +1,1 @@
+"""What a graph is, whatever file it came from: nodes, values, types, checks."""

@@ -1,0 +1,1 @@
+"""What a model's own framework computed: the bundle that holds it, and comparison."""
