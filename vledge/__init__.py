@@ -6,6 +6,7 @@ from vledge import nn, packing
 from vledge._version import __version__
 from vledge.errors import (
     FormatError,
+    LimitError,
     MissingDependencyError,
     ModelWarning,
     UnsupportedError,
@@ -26,6 +27,8 @@ from vledge.packing import (
 __all__ = [
     "FormatError",
     "InferenceSession",
+    "LimitError",
+    "Limits",
     "MissingDependencyError",
     "ModelWarning",
     "PackedSequence",
@@ -63,6 +66,7 @@ __all__ = [
 # a board needs none.
 _LAZY = {
     "InferenceSession": "vledge.graph.session",
+    "Limits": "vledge.budget",
     "SessionOptions": "vledge.graph.session_options",
     "Stream": "vledge.streaming",
     "export": "vledge.integrations.torch",

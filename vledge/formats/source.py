@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from vledge.budget import Budget, Limits
 from vledge.errors import FormatError
 from vledge.machine.mapped_file import MappedFile
 
@@ -32,10 +33,14 @@ _LEGACY_STARTS: Final = (
 
 
 class Source(NamedTuple):
-    """The bytes of a file, mapped rather than read; ``archive`` when they are a zip archive."""
+    """The bytes of a file, mapped rather than read; ``archive`` when they are a zip archive.
+
+    ``budget`` is what reading it may still cost.
+    """
 
     path: str
     data: bytes | MappedFile
+    budget: Budget
     archive: ZipArchive | None = None
     format: str = ""
 
@@ -121,14 +126,20 @@ def file_of(path: str | os.PathLike[str]) -> str:
     return name
 
 
-def open_source(path: str | os.PathLike[str]) -> Source:
-    """Map a file into memory; OSError as ``open`` raises it where that is not possible."""
+def open_source(path: str | os.PathLike[str], limits: Limits | Budget | None = None) -> Source:
+    """Map a file into memory; OSError as ``open`` raises it where that is not possible.
+
+    ``limits`` are the file's own, or the budget of the file that it belongs to.
+    """
     name = os.fspath(path)
     data: bytes | MappedFile = b""
     with open(name, "rb") as file:
         if os.fstat(file.fileno()).st_size:
             data = MappedFile(file.fileno())
-    return Source(name, data)
+    if isinstance(limits, Budget):
+        limits.add_file(len(data))
+        return Source(name, data, limits)
+    return Source(name, data, Budget(len(data), limits))
 
 
 def identified(source: Source) -> tuple[Source, str]:
@@ -142,7 +153,7 @@ def identified(source: Source) -> tuple[Source, str]:
         # imported with zlib by who has an archive
         from vledge.formats.zip_archive import ZipArchive
 
-        source = source._replace(archive=ZipArchive(source.data))
+        source = source._replace(archive=ZipArchive(source.data, source.budget))
     for format in FORMATS:
         if format.matches(source):
             return source._replace(format=format.name), format.module

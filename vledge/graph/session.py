@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from vledge.errors import FormatError, ModelWarning, UnsupportedError
+from vledge.budget import Limits
+from vledge.errors import ModelWarning, UnsupportedError, reading
 from vledge.graph.io_binding import IOBinding
 from vledge.graph.part import part_for
 from vledge.graph.plan import MemoryUse, Plan, owned
@@ -85,6 +86,9 @@ class InferenceSession:
         True multiplies 3x3 convolutions as they are defined, not by Winograd's products, which are
         quicker, as close to the true result, and other bits. ``VLEDGE_WINOGRAD=0`` asks the same of
         all sessions of a process; Modules never use them.
+    limits : Limits, optional
+        What reading and preparing the file may cost: by default 64 MiB and ten times the file's
+        size, and about five seconds. ``VLEDGE_LIMITS`` sets the same for a process.
     sess_options : SessionOptions, optional
         As onnxruntime takes it. ``intra_op_num_threads`` is the number of threads that this
         session's runs may use; what has no meaning here is named in a warning.
@@ -119,6 +123,7 @@ class InferenceSession:
         fallback: str | Fallback | None = None,
         empty_state: str = "zero",
         exact: bool = False,
+        limits: Limits | None = None,
     ) -> None:
         self._session_options = taken(sess_options)
         self._threads = self._session_options.intra_op_num_threads
@@ -138,7 +143,7 @@ class InferenceSession:
         self._fallback: Fallback | None = None
         if fallback is not None:
             self._fallback = fallback if callable(fallback) else _reference_fallback()
-        self._source = source
+        self._source, self._limits = source, limits
         self._asked = outputs if outputs is None or isinstance(outputs, str) else tuple(outputs)
         self._unneeded: frozenset[str] = frozenset()
         self._model = self._read()
@@ -440,7 +445,7 @@ class InferenceSession:
         if isinstance(self._source, Model):
             model = replace(self._source, graph=replace(self._source.graph))
         else:
-            model = read_model(self._source)
+            model = read_model(self._source, self._limits)
         if self._asked is None:
             return model
         part = part_for(model, self._asked)
@@ -479,10 +484,8 @@ class InferenceSession:
         return plan, [given[name] for name in plan.inputs]
 
     def _planned(self, variable: Sequence[str] | frozenset[str]) -> Plan:
-        try:
+        with reading(self._where.removesuffix(": ")):
             return Plan(self._model, self._options, self._fallback, variable, self._where)
-        except (FormatError, UnsupportedError) as error:
-            raise type(error)(f"{self._where}{error}") from error.__cause__
 
     def _warn_of_wrong_grus(self) -> None:
         if self._model.producer_name != "pytorch":
@@ -508,9 +511,8 @@ def _different(outs: list[Any]) -> list[Any]:
     return outs
 
 
-def read_model(source: str | os.PathLike[str] | bytes) -> Model:
+def read_model(source: str | os.PathLike[str] | bytes, limits: Limits | None = None) -> Model:
     """Read a model from an ONNX file or one that ``vledge convert`` wrote, told by its bytes."""
-    where = "" if isinstance(source, bytes) else f"{os.fspath(source)}: "
     if isinstance(source, (bytearray, memoryview)):
         source = bytes(source)
     if isinstance(source, bytes):
@@ -518,16 +520,14 @@ def read_model(source: str | os.PathLike[str] | bytes) -> Model:
     else:
         with open(source, "rb") as file:
             start = file.read(9)
-    try:
+    with reading("" if isinstance(source, bytes) else os.fspath(source)):
         if start[8:9] == b"{":
             from vledge.formats import vledge_model
 
-            return vledge_model.read(source)
+            return vledge_model.read(source, limits)
         from vledge.formats.onnx import model as onnx_model
 
-        return onnx_model.read(source)
-    except (FormatError, UnsupportedError) as error:
-        raise type(error)(f"{where}{error}") from error.__cause__
+        return onnx_model.read(source, limits)
 
 
 def _reference_fallback() -> Callable[[Node, int], Callable[..., Any]]:

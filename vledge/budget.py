@@ -91,9 +91,11 @@ class Budget:
         if self._limits.memory is None:
             self._memory = FREE_BYTES + TIMES_ITS_SIZE * self._size
 
-    def again(self) -> Budget:
-        """A new budget for the same file, of which nothing has been taken."""
-        return Budget(self._size, self._limits)
+    def copy(self) -> Budget:
+        """One that has as much left, for who goes on from here more than once."""
+        other = Budget(self._size, self._limits)
+        other._bytes, other._steps = self._bytes, self._steps
+        return other
 
     @property
     def size(self) -> int:
@@ -132,7 +134,9 @@ class Budget:
     def _allowed(self, which: str) -> str:
         if getattr(self._limits, which) is not None:
             return "the limit that was set is"
-        return f"a file of {_bytes(self._size)} may take" if which == "memory" else "a file may take"
+        return (
+            f"a file of {_bytes(self._size)} may take" if which == "memory" else "a file may take"
+        )
 
 
 def _bytes(count: int) -> str:
@@ -147,4 +151,7 @@ def _how(which: str, wanted: int) -> str:
     """How to let a file through that one trusts."""
     enough = 1 << max(wanted, 1).bit_length()
     shown = str(enough) if wanted < 10**15 else "..."
-    return f"For a file that you trust: limits=vledge.Limits({which}={shown}), or {ENVIRONMENT}={which}={shown}"
+    return (
+        f"For a file that you trust: limits=vledge.Limits({which}={shown}), or "
+        f"{ENVIRONMENT}={which}={shown}"
+    )
