@@ -16,8 +16,8 @@ from vledge.errors import FormatError, cut, placed
 __all__ = ["distinct", "parsed"]
 
 #: Bytes that a value takes for each of these characters: a dict with its table, a list, half a
-#: string's head, an element with its number, an entry.
-_COSTS: Final = {"{": 232, "[": 88, '"': 26, ",": 40, ":": 64}
+#: string's head, an element with its number, an entry with the pair that it is made from.
+_COSTS: Final = {"{": 232, "[": 88, '"': 30, ",": 40, ":": 180}
 MAX_DIGITS: Final = 400  # of an integer: more than a float has
 
 
