@@ -50,6 +50,7 @@ setup(
         [
             extension("arrays", flags=SMALL),
             extension("packing"),
+            extension("room", flags=SMALL),
             extension("isa", *sorted(glob("ext/simd/*.c"))),
             extension("weights", flags=SMALL),
             extension("recurrent", "ext/threads.c"),

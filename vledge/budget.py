@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from vledge.errors import LimitError
 
-__all__ = ["ENVIRONMENT", "Budget", "Limits"]
+__all__ = ["ENVIRONMENT", "Budget", "Limits", "RunLimits"]
 
 ENVIRONMENT: Final = "VLEDGE_LIMITS"
 
@@ -23,13 +23,17 @@ FREE_BYTES: Final = 64 << 20
 TIMES_ITS_SIZE: Final = 10
 #: Below five seconds of one core of a small computer, with what is not charged.
 STEPS: Final = 3_000_000
+#: The same of the values of one run, whose work its inputs ask for.
+FREE_RUN_BYTES: Final = 1 << 30
 
 _UNITS: Final = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
-_FIELD = re.compile(r"(memory|steps)=(\d+(?:\.\d+)?(?:e\d+)?) ?([kmgt]?)b?", re.IGNORECASE)
+_FIELD = re.compile(
+    r"(memory|steps|run_memory)=(\d+(?:\.\d+)?(?:e\d+)?) ?([kmgt]?)b?", re.IGNORECASE
+)
 
 
 class Limits(NamedTuple):
-    """What reading and preparing one file may cost; None stands for the default.
+    """What one file may cost, to read, to prepare and to run; None stands for the default.
 
     Parameters
     ----------
@@ -37,16 +41,21 @@ class Limits(NamedTuple):
         Bytes beyond those of mapped files. By default 64 MiB and ten times the size of the file
         (of all its files together, where it has several).
     steps : int, optional
-        What about a microsecond of work counts as; by default 3,000,000.
+        What about a microsecond of work counts as; by default 3,000,000. Loops of a graph may make
+        as many trips in a run.
+    run_memory : int, optional
+        Bytes that the values of one run may take at a time, inputs not counted; by default 1 GiB
+        and ten times the size of the file and of the inputs.
 
     ``VLEDGE_LIMITS`` sets the same for a process: ``VLEDGE_LIMITS="memory=4GB steps=1e9"``.
 
     >>> Limits(memory=4_000_000_000)
-    Limits(memory=4000000000, steps=None)
+    Limits(memory=4000000000, steps=None, run_memory=None)
     """
 
     memory: int | None = None
     steps: int | None = None
+    run_memory: int | None = None
 
     @classmethod
     def from_environment(cls) -> Limits:
@@ -61,6 +70,30 @@ class Limits(NamedTuple):
                 )
             given[field[1].lower()] = int(float(field[2]) * _UNITS[field[3].lower()])
         return cls(**given)
+
+
+class RunLimits(NamedTuple):
+    """Of one run: bytes of its values at a time, so many times its inputs' beyond, loops' trips."""
+
+    memory: int
+    times_inputs: int
+    trips: int
+
+    def too_large(self, nbytes: int) -> LimitError:
+        """For a value that there is no room for."""
+        shown = "more than an array can have" if nbytes >= 1 << 62 else _bytes(nbytes)
+        return LimitError(
+            f"a value would take {shown} of memory; the values of a run may take "
+            f"{_bytes(self.memory)}, and {self.times_inputs} times what its inputs do. "
+            f"{_how('run_memory', min(nbytes, 1 << 62) + self.memory)}"
+        )
+
+    def too_long(self) -> LimitError:
+        """For loops that have made all the trips that they may."""
+        return LimitError(
+            f"loops would make more than {_count(self.trips)} trips in a run. "
+            f"{_how('steps', 2 * self.trips)}"
+        )
 
 
 class Budget:
@@ -78,6 +111,7 @@ class Budget:
         self._limits = Limits(
             around.memory if own.memory is None else own.memory,
             around.steps if own.steps is None else own.steps,
+            around.run_memory if own.run_memory is None else own.run_memory,
         )
         self._size = size
         self._bytes = self._steps = 0
@@ -111,6 +145,13 @@ class Budget:
     def bytes_left(self) -> int:
         """How many bytes can still be charged."""
         return self._memory - self._bytes
+
+    @property
+    def run_limits(self) -> RunLimits:
+        """What one run of the file's graph may take."""
+        own = self._limits.run_memory
+        most = FREE_RUN_BYTES + TIMES_ITS_SIZE * self._size if own is None else own
+        return RunLimits(most, TIMES_ITS_SIZE if own is None else 0, self._work)
 
     def take(self, nbytes: int, what: str) -> None:
         """Charge bytes, of which ``what`` says what for; before they are there."""

@@ -34,7 +34,7 @@ class Attack(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """What came of it; bytes of the file (with all beside it), and of memory beyond the parent's."""
+    """What came of it; bytes of the file with all beside it, and of memory beyond the parent's."""
 
     outcome: str  #: "loads", or the name of the exception
     message: str
@@ -115,7 +115,7 @@ def _opened(attack: Attack, path: Path) -> list[Any]:
 
 
 def _measured(module: str, name: str) -> Cost:
-    attack: Attack = getattr(__import__(f"tests.attacks.{module}", fromlist=["x"]), "ATTACKS")[name]
+    attack: Attack = __import__(f"tests.attacks.{module}", fromlist=["x"]).ATTACKS[name]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model"
         _in_child(lambda: attack.build(path))
@@ -125,7 +125,6 @@ def _measured(module: str, name: str) -> Cost:
 
 
 def _serve() -> None:
-    import vledge.graph.native.families
     from tests.attacks import models, weights  # noqa: F401
     from vledge.graph.registry import known_operators
 

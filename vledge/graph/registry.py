@@ -129,6 +129,11 @@ class Operator:
                 raise FormatError(
                     f"attribute {name} is {_shown(value)}, expected {self.kinds[name]}"
                 )
+        for name in _AXES:
+            given = node.attributes.get(name, 0)
+            for axis in given if isinstance(given, list) else [given]:
+                if isinstance(axis, int) and not -MOST_AXES <= axis <= MOST_AXES:
+                    raise FormatError(f"attribute {name} has the axis {axis}, no array has it")
         for name, default in self.attributes.items():
             if default is inspect.Parameter.empty and name not in node.attributes:
                 raise FormatError(f"the attribute {name} is missing")
@@ -142,6 +147,9 @@ class Operator:
                 raise FormatError(f"input {index} cannot be absent")
         return dict(node.attributes)
 
+
+MOST_AXES: Final = 64  # of NumPy's arrays
+_AXES: Final = ("axis", "axes", "batch_dims", "perm", "scan_input_axes", "scan_output_axes")
 
 _registry: dict[tuple[str, str], list[Operator]] = {}
 
