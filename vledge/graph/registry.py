@@ -55,7 +55,7 @@ from typing import Any, Final, TypeVar
 import numpy as np
 
 from vledge.errors import FormatError, UnsupportedError
-from vledge.graph.arity import inputs_of
+from vledge.graph.arity import inputs_of, outputs_of
 from vledge.model.definition import Graph, Node, Opaque
 
 __all__ = [
@@ -110,6 +110,7 @@ class Operator:
     kinds: dict[str, str]  #: name → the parameter's annotation without "| None"
     inputs: tuple[int, int | None]  #: fewest and most
     may_be_absent: tuple[bool, ...]  #: by input; the last is that of every further one, too
+    outputs: int | None  #: at most; None for any number
 
     def bind(self, node: Node) -> dict[str, Any]:
         """The node's attributes, checked: UnsupportedError or FormatError for what does not fit."""
@@ -142,6 +143,8 @@ class Operator:
         if count < fewest or (most is not None and count > most):
             wanted = f"{fewest}" if fewest == most else f"{fewest} to {most}" if most else "more"
             raise FormatError(f"{count} inputs, expected {wanted}")
+        if self.outputs is not None and any(node.outputs[self.outputs :]):
+            raise FormatError(f"{len(node.outputs)} outputs, the operator has {self.outputs}")
         for index, name in enumerate(node.inputs):
             if not name and not self.may_be_absent[min(index, len(self.may_be_absent) - 1)]:
                 raise FormatError(f"input {index} cannot be absent")
@@ -212,6 +215,7 @@ def _registering(
             {name: kind.removesuffix(" | None") for name, kind in kinds.items()},
             inputs,
             may_be_absent,
+            None if domain else outputs_of(op_type),
         )
         versions = _registry.setdefault((domain, op_type), [])
         if any(other.since == since for other in versions):

@@ -17,7 +17,7 @@ from vledge.model.definition import Graph, Model, ValueInfo
 from vledge.model.element_types import DTYPES
 from vledge.streaming.carried import Carried, Frames, carried, misfit
 from vledge.streaming.contexts import CONTEXTS
-from vledge.streaming.machine import State
+from vledge.streaming.machine import State, checked_rows
 from vledge.streaming.promotion import PromotedState, Promotion
 from vledge.streaming.recurrences import RECURRENCES, lengths_inputs
 from vledge.streaming.stream import Stream
@@ -38,6 +38,10 @@ def stream(
     fixed: Mapping[str, Any] | None,
 ) -> Stream:
     """A stream of a model; what ``InferenceSession.stream`` calls."""
+    batch = checked_rows(batch)
+    for name, given in (("states", states), ("fixed", fixed)):
+        if given is not None and not isinstance(given, Mapping):
+            raise TypeError(f"{name} is a {type(given).__name__}, expected a dict by input")
     try:
         graph = _FrameGraph(model, options, time_axis, dict(states or {}), dict(fixed or {}))
         try:
@@ -129,7 +133,7 @@ class _FrameGraph:
         }
 
 
-def _time_axis(info: ValueInfo, given: int | None) -> int:
+def _time_axis(info: ValueInfo, given: Any) -> int:
     shape = info.shape or ()
     if given is None:
         free = [axis for axis, size in enumerate(shape) if not isinstance(size, int)]

@@ -19,13 +19,15 @@ from vledge.model.check import MAX_DEPTH
 __all__ = ["charge_functions", "charge_message"]
 
 # What protobuf's C implementation takes for a message, and for a place in a repeated field.
-BYTES_OF_A_MESSAGE: Final = 260
+BYTES_OF_A_MESSAGE: Final = 100
+BYTES_OF_LARGE_ONES: Final = {"Node": 160, "Graph": 180, "Attribute": 260, "Tensor": 260}
+LARGEST: Final = max(BYTES_OF_LARGE_ONES.values())
 BYTES_OF_A_VALUE: Final = 32
 BYTES_OF_A_NUMBER: Final = 16  # packed: 64 bits, in an array that doubles
 MAX_FUNCTION_DEPTH: Final = 100  # the inliner recurses
 
 #: No message smaller than this can take what every file may.
-UNCOUNTED: Final = (32 << 20) // BYTES_OF_A_MESSAGE
+UNCOUNTED: Final = (32 << 20) // LARGEST
 
 # message -> field -> the message in it. Strings, bytes and numbers are not listed.
 _MESSAGES: Final[dict[str, dict[int, str]]] = {
@@ -93,9 +95,9 @@ def charge_message(data: bytes, budget: Budget) -> None:
                 if length > end - position:
                     return
                 if inner.get(field) == "Sharding":  # of many kinds: each byte pair may be a message
-                    taken += BYTES_OF_A_MESSAGE * (1 + length // 2)
+                    taken += LARGEST * (1 + length // 2)
                 elif field in inner:
-                    taken += BYTES_OF_A_MESSAGE
+                    taken += BYTES_OF_LARGE_ONES.get(inner[field], BYTES_OF_A_MESSAGE)
                     if length:
                         waiting.append((inner[field], position, position + length))
                 elif field in packed:
@@ -166,7 +168,7 @@ def charge_functions(proto: Any, budget: Budget) -> None:
     nbytes = sum(sizes[key][1] for key in expanded)
     budget.step(STEPS_OF_AN_INLINED_NODE * nodes, f"functions that become {_shown(nodes)} nodes")
     budget.take(
-        BYTES_OF_A_MESSAGE * nodes + TIMES_INLINED * nbytes,
+        LARGEST * nodes + TIMES_INLINED * nbytes,
         f"functions that become {_shown(nodes)} nodes",
     )
 

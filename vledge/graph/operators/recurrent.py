@@ -168,14 +168,14 @@ class RecurrentNode:
         ]
         x = x.astype(weights.dtype, copy=False)
         lengths = None
-        if sequence_lens is not None and steps:
+        if sequence_lens is not None:
             lengths = _checked_lengths(sequence_lens, steps, sequences)
         asked = MODEL_STRATEGY.get()
         if asked is not None and steps and sequences:
             found = run_by_strategy(asked, weights, x, lengths, states, self.empty_state)
             if found is not None:
                 return self._finished(weights, *found)
-        if lengths is not None and (lengths != steps).any():
+        if lengths is not None and steps and (lengths != steps).any():
             return self._finished(weights, *self._run_lengths(weights, x, lengths, *states))
         if steps == 0 or sequences == 0:
             lengths = np.zeros(sequences, np.int64)

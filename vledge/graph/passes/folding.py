@@ -173,8 +173,8 @@ class _Folder:
         more = sum(array.size for array in results) > sum(array.size for array in before)
         if more and growth > MAX_GROWTH_BYTES:
             return False
-        if more:
-            self.program.budget.take(growth, f"{node}, computed at load,")
+        made = [a for a in results if not any(np.may_share_memory(a, b) for b in before)]
+        self.program.budget.take(_bytes(made), f"{node}, computed at load,")
         for name, array in zip(node.outputs, results, strict=True):
             if name:
                 self.program.set_constant(name, array)
