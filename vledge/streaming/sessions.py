@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from vledge.errors import UnsupportedError
+from vledge.errors import UnsupportedError, cut, quoted
 from vledge.graph.plan import Plan
 from vledge.model.definition import Graph, Model, ValueInfo
-from vledge.model.element_types import DTYPES
+from vledge.model.element_types import DTYPES, element_of
 from vledge.streaming.carried import Carried, Frames, carried, misfit
 from vledge.streaming.contexts import CONTEXTS
 from vledge.streaming.machine import State, checked_rows
@@ -42,6 +42,12 @@ def stream(
     for name, given in (("states", states), ("fixed", fixed)):
         if given is not None and not isinstance(given, Mapping):
             raise TypeError(f"{name} is a {type(given).__name__}, expected a dict by input")
+    for info in model.graph.inputs:
+        if element_of(info.type) is None:
+            raise UnsupportedError(
+                f"{where}input {quoted(info.name)} has no type of numbers in the file: a stream "
+                "must know what its frames are of"
+            )
     try:
         graph = _FrameGraph(model, options, time_axis, dict(states or {}), dict(fixed or {}))
         try:
@@ -144,6 +150,8 @@ def _time_axis(info: ValueInfo, given: Any) -> int:
                 "inputs a dict; or, where the input is a state, states={input: output}"
             )
         return free[0]
+    if isinstance(given, bool) or not isinstance(given, int):
+        raise TypeError(f"time_axis is {cut(repr(given))}, expected a whole number")
     if not -len(shape) <= given < len(shape):
         raise ValueError(f"time_axis is {given}, {info.name!r} has {len(shape)} axes")
     given %= len(shape)
