@@ -345,7 +345,7 @@ ATTACKS = {
     "2,000 constants of 1 MB": Attack(written(filled, 2_000, 250_000), run, "memory"),
     "a constant of 900 M elements": Attack(written(filled, 1, 900_000_000), run, "memory"),
     "a sum of two vectors of 30,000": Attack(written(outer_product, 30_000), run, "memory"),
-    "5,000 products of matrices": Attack(written(products, 5_000, 400), run, "steps"),
+    "5,000 products of matrices": Attack(written(products, 5_000, 400), run, "memory"),
     "a constant that doubles 60 times": Attack(written(doubling, 60, True), run, "memory"),
     "a value that doubles 60 times": Attack(written(doubling, 60, False), run, "memory"),
     # runs
@@ -378,7 +378,7 @@ ATTACKS = {
         written(
             lambda: of_constants(
                 "OneHot",
-                {"i": np.array([1]), "d": np.array(2**31), "v": np.array([0.0, 1.0], "f4")},
+                {"i": np.array([1]), "d": np.array(2**31), "p": np.array([0.0, 1.0], "f4")},
                 first="",
             )
         ),

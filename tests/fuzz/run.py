@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 import traceback
+import warnings
 import zlib
 from pathlib import Path
 from types import FrameType
@@ -104,6 +105,7 @@ def _keep(name: str, content: bytes) -> Path:
 
 def main() -> int:
     """Fuzz what is asked for, print the table; 1 if there is a finding."""
+    warnings.simplefilter("ignore")
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=1.0, help="for each harness")
     parser.add_argument("--seed", type=int, default=None)

@@ -156,7 +156,9 @@ class _Folder:
             raise
         if not prepared.foldable:
             return False
-        room = Room(_ROOM_FOR_ONE + _ROOM_TIMES * _bytes(arguments), _MOST_TRIPS)
+        most = _ROOM_FOR_ONE + _ROOM_TIMES * _bytes(arguments)
+        left = max(_ROOM_FOR_ONE, self.program.budget.bytes_left)
+        room = Room(min(most, left), _MOST_TRIPS)
         try:
             with room:
                 results = prepared.call(*arguments)
