@@ -17,6 +17,7 @@ from collections.abc import Mapping
 cimport numpy as cnp
 import numpy as np
 
+from vledge._ext.arrays cimport bounds_overlap, overlaps_itself
 from vledge._ext.room import Room
 from vledge._ext.isa cimport kernels_for, vl_kernels
 from vledge._ext.recurrent cimport Sequences, parallel, run_sequences, thread_count
@@ -244,7 +245,7 @@ cdef class Frame:
         if not isinstance(out, cnp.ndarray):
             return False
         array = out
-        if not cnp.PyArray_ISWRITEABLE(array):
+        if not cnp.PyArray_ISWRITEABLE(array) or overlaps_itself(array):
             return False
         if t.state != VL_TENSOR:
             value = self.shared(t)

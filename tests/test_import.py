@@ -89,7 +89,7 @@ def test_a_layer_runs_where_only_numpy_and_safetensors_are(tmp_path):
     output, said = in_python(
         f"import sys, json; sys.modules.update(dict.fromkeys({[*UNWANTED[:3], 'h5py']}))\n"
         "import numpy as np, vledge\n"
-        "from vledge import blas\n"
+        "from vledge.machine import blas\n"
         f"lstm = vledge.nn.LSTM.from_weights(vledge.load_weights({str(path)!r}))\n"
         "y = lstm(np.ones((5, 1, 4), np.float32))[0]\n"
         "print(json.dumps([y.tolist(), blas.describe()]))"

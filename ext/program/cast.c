@@ -105,6 +105,33 @@ static void store(const vl_cast_block *b, int64_t n, int real, int type, void *t
     }
 }
 
+/* What models cast in bulk, where elements lie side by side: masks and indices to numbers, wide to narrow indices and
+ * back. 0: by blocks. */
+static int cast_in_bulk(int64_t n, int from_type, const void *from, int type, void *to)
+{
+#define VL_PAIR(from_type, type) ((from_type) * (VL_BOOL + 1) + (type))
+#define VL_BULK(from_kind, kind, expression)                   \
+    for (int64_t k = 0; k < n; k++) {                          \
+        const from_kind x = ((const from_kind *)from)[k];      \
+        ((kind *restrict)to)[k] = (kind)(expression);          \
+    }                                                          \
+    return 1
+    switch (VL_PAIR(from_type, type)) {
+    case VL_PAIR(VL_BOOL, VL_F32): VL_BULK(uint8_t, float, x != 0);
+    case VL_PAIR(VL_BOOL, VL_I32): VL_BULK(uint8_t, int32_t, x != 0);
+    case VL_PAIR(VL_BOOL, VL_I64): VL_BULK(uint8_t, int64_t, x != 0);
+    case VL_PAIR(VL_U8, VL_F32): VL_BULK(uint8_t, float, x);
+    case VL_PAIR(VL_I8, VL_F32): VL_BULK(int8_t, float, x);
+    case VL_PAIR(VL_I16, VL_F32): VL_BULK(int16_t, float, x);
+    case VL_PAIR(VL_I32, VL_F32): VL_BULK(int32_t, float, x);
+    case VL_PAIR(VL_I32, VL_I64): VL_BULK(int32_t, int64_t, x);
+    case VL_PAIR(VL_I64, VL_I32): VL_BULK(int64_t, int32_t, x);
+    case VL_PAIR(VL_F32, VL_F64): VL_BULK(float, double, x);
+    case VL_PAIR(VL_F64, VL_F32): VL_BULK(double, float, x);
+    default: return 0;
+    }
+}
+
 /* "cast": ints: the type to cast to. The result's axes lie in memory in the order of the input's. */
 static int cast(vl_frame *f, const vl_instruction *i)
 {
@@ -152,7 +179,12 @@ static int cast(vl_frame *f, const vl_instruction *i)
     char *write = out->data;
     vl_cast_block block;
     for (int64_t row = 0; row < n / width; row++) {
-        for (int64_t k = 0; k < width; k += VL_CAST_BLOCK) {
+        int64_t k = 0;
+        if (steps[last] == 1 && cast_in_bulk(width, from.type, from.data + at * (int64_t)size, to, write)) {
+            write += width * (int64_t)to_size;
+            k = width;
+        }
+        for (; k < width; k += VL_CAST_BLOCK) {
             int64_t count = width - k < VL_CAST_BLOCK ? width - k : VL_CAST_BLOCK;
             load(&block, count, from.type, from.data + (at + k * steps[last]) * (int64_t)size, steps[last]);
             store(&block, count, is_real(from.type), to, write);

@@ -4,7 +4,7 @@
 #define VL_FAMILIES(F) \
     F(views) F(movement) F(indexing) F(control) F(matrix) F(chain) F(typed) F(cast) F(convolution) F(pool) \
     F(reduce) F(norm) F(sort) F(integer) \
-    F(integer_convolution) F(quantised_lstm)
+    F(integer_convolution) F(quantised_lstm) F(resize)
 
 #define VL_DECLARE_FAMILY(name) extern const vl_named_handler vl_##name##_handlers[];
 VL_FAMILIES(VL_DECLARE_FAMILY)

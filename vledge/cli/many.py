@@ -76,7 +76,10 @@ def run(arguments: argparse.Namespace) -> int:
             steps += len(output)
             if archive is not None:
                 if arguments.last:
-                    output = last_output([output], bidirectional=layer.bidirectional)[0]
+                    sizes = layer.direction_sizes
+                    (output,) = last_output(
+                        [output], bidirectional=len(sizes) == 2, forward_size=sizes[0]
+                    )
                 with archive.open(names[place] + ".npy", "w", force_zip64=True) as file:
                     np.lib.format.write_array(file, output, allow_pickle=False)
     finally:

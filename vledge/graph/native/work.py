@@ -80,6 +80,26 @@ def _product(
     return 2 * math.prod(outputs[0]) * depth
 
 
+def _contraction(
+    node: Node,
+    nodes: Sequence[Node],
+    objects: Sequence[Any],
+    inputs: Sequence[Shape],
+    outputs: Sequence[Shape],
+) -> int:
+    """Einsum of two operands: each output element sums over the letters that go."""
+    equation = node.attributes["equation"].replace(" ", "")
+    terms = equation.partition("->")[0].split(",")
+    if "." in equation or len(terms) != 2:
+        return 0
+    sizes = {
+        letter: size
+        for term, shape in zip(terms, inputs, strict=False)
+        for letter, size in zip(term, shape or (), strict=False)
+    }
+    return 2 * math.prod(sizes.values())
+
+
 def _recurrence(
     node: Node,
     nodes: Sequence[Node],
@@ -107,5 +127,6 @@ _COUNTS: Final[dict[str, Callable[..., int]]] = {
     **dict.fromkeys(["ConvInteger", "QLinearConv"], _convolution),
     **dict.fromkeys(["MatMul", "Gemm", "FusedMatMul", "MatMulInteger"], _product),
     **dict.fromkeys(["QLinearMatMul", "DynamicQuantizeMatMul", "MatMulIntegerToFloat"], _product),
+    "Einsum": _contraction,
     **dict.fromkeys(_GATES, _recurrence),
 }

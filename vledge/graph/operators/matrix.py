@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -18,7 +19,7 @@ from vledge._ext.product import Product
 from vledge.errors import FormatError
 from vledge.graph.registry import Context, operator, prepared_operator
 
-__all__ = ["matmul"]
+__all__ = ["Contraction", "matmul"]
 
 
 def matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -134,8 +135,38 @@ def einsum(context: Context, *, equation: str) -> Callable[..., np.ndarray]:
     return run
 
 
-def _as_matrix_product(equation: str) -> Callable[..., np.ndarray] | None:
-    """The function of an equation of two operands without diagonals, lone sums and ellipses."""
+@dataclass(frozen=True)
+class Contraction:
+    """An equation of two operands as matrix products, one for each index of the batch's letters.
+
+    The orders are of the axes: ``a_order`` batch, rows, summed, ``b_order`` batch, summed, columns;
+    ``out_order`` says where among batch, rows, columns each axis of the output stands.
+    """
+
+    equation: str
+    batches: int
+    rows: int
+    summed: int
+    columns: int
+    a_order: list[int]
+    b_order: list[int]
+    out_order: list[int]
+
+    def __call__(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        operands = x, y
+        x, y = x.transpose(self.a_order), y.transpose(self.b_order)
+        inside = self.batches + self.rows
+        shared, kept = x.shape[: self.batches], x.shape[self.batches : inside]
+        along, wide = x.shape[inside:], y.shape[self.batches + self.summed :]
+        if y.shape[: self.batches + self.summed] != shared + along:
+            return np.einsum(self.equation, *operands)  # an axis of 1 is broadcast, or sizes clash
+        rows, inner, columns = (math.prod(sizes) for sizes in (kept, along, wide))
+        result = matmul(x.reshape(*shared, rows, inner), y.reshape(*shared, inner, columns))
+        return result.reshape(shared + kept + wide).transpose(self.out_order)
+
+
+def _as_matrix_product(equation: str) -> Contraction | None:
+    """The equation of two operands without diagonals, lone sums and ellipses."""
     left, arrow, out = equation.partition("->")
     a, comma, b = left.partition(",")
     if not comma or "," in b or "." in equation:
@@ -150,21 +181,14 @@ def _as_matrix_product(equation: str) -> Callable[..., np.ndarray] | None:
     summed = [letter for letter in a if letter in b and letter not in out]
     rows = [letter for letter in out if letter not in b]
     columns = [letter for letter in out if letter not in a]
-    a_order = [a.index(letter) for letter in (*batch, *rows, *summed)]
-    b_order = [b.index(letter) for letter in (*batch, *summed, *columns)]
     made = [*batch, *rows, *columns]
-    out_order = [made.index(letter) for letter in out]
-    batches, row_count, sums = len(batch), len(rows), len(summed)
-
-    def run(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        operands = x, y
-        x, y = x.transpose(a_order), y.transpose(b_order)
-        shared, kept = x.shape[:batches], x.shape[batches : batches + row_count]
-        along, wide = x.shape[batches + row_count :], y.shape[batches + sums :]
-        if y.shape[: batches + sums] != shared + along:
-            return np.einsum(equation, *operands)  # an axis of 1 is broadcast, or the sizes clash
-        rows, inner, columns = (math.prod(sizes) for sizes in (kept, along, wide))
-        result = matmul(x.reshape(*shared, rows, inner), y.reshape(*shared, inner, columns))
-        return result.reshape(shared + kept + wide).transpose(out_order)
-
-    return run
+    return Contraction(
+        equation,
+        len(batch),
+        len(rows),
+        len(summed),
+        len(columns),
+        [a.index(letter) for letter in (*batch, *rows, *summed)],
+        [b.index(letter) for letter in (*batch, *summed, *columns)],
+        [made.index(letter) for letter in out],
+    )

@@ -1,4 +1,4 @@
-"""MatMul and Gemm: handlers of ``ext/program/matrix.c``."""
+"""MatMul, Einsum and Gemm: handlers of ``ext/program/matrix.c``."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 
 from vledge._ext.product import Product
 from vledge.graph.native.lowering import Lowered, Site, lowering
+from vledge.graph.operators.matrix import Contraction
 
 
 @lowering("MatMul")
@@ -21,6 +22,17 @@ def matmul(site: Site) -> Lowered:
         objects=_arrays(product),
         inputs=site.without(1),
     )
+
+
+@lowering("Einsum")
+def einsum(site: Site) -> Lowered | None:
+    """Products of matrices; element by element, where nothing is summed or one side has no axis of
+    its own, a product for each number would be slower than NumPy."""
+    product = site.prepared.function
+    if not isinstance(product, Contraction) or not (product.rows or product.columns):
+        return None
+    counts = [product.batches, product.rows, product.summed, product.columns]
+    return Lowered("einsum", [*counts, *product.a_order, *product.b_order, *product.out_order])
 
 
 @lowering("Gemm")
