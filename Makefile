@@ -16,6 +16,8 @@ help:
 	@echo "make wheel      build sdist and wheel; run the demo from the wheel in an empty environment"
 	@echo "make validation the wheel; three models recorded by torch and onnxruntime, validated without"
 	@echo "make sanitize   kernel tests under the address and undefined-behaviour sanitizers"
+	@echo "make fuzz       readers and operators under changed inputs, MINUTES=30 for each"
+	@echo "make attacks    what files that ask for too much cost, as a table"
 	@echo "make arm        the tests on emulated 64- and 32-bit Arm, and an aarch64 wheel"
 	@echo "make operators  onnx's backend tests, counted; rewrites docs/onnx-operators.md"
 	@echo "make bench      the benchmark against every installed peer"
@@ -61,6 +63,14 @@ validation: wheel
 sanitize: $(VENV)/.test
 	sh tools/sanitize.sh $(BIN)/python
 
+MINUTES ?= 30
+
+fuzz: $(VENV)/.check
+	$(BIN)/python -m tests.fuzz.run --minutes $(MINUTES) $(HARNESS)
+
+attacks: $(VENV)/.check
+	$(BIN)/python -m tests.attacks.measured
+
 arm:
 	PYTHON=$(PYTHON) tools/arm_test.sh arm64
 	PYTHON=$(PYTHON) tools/arm_test.sh armhf
@@ -77,4 +87,4 @@ bench: $(VENV)/.test
 clean:
 	rm -rf build dist *.egg-info $(patsubst %.pyx,%.c,$(wildcard ext/*.pyx)) vledge/_ext/*.so
 
-.PHONY: help demo test lint check wheel validation sanitize arm operators bench clean
+.PHONY: help demo test lint check wheel validation sanitize fuzz attacks arm operators bench clean

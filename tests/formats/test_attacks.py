@@ -26,8 +26,6 @@ from tests.formats.crafted import (
 )
 from vledge.errors import FormatError, LimitError
 from vledge.formats import load_weights, read_checkpoint
-from vledge.formats.torch import parts as torch_parts
-from vledge.formats.torch import pickle_records
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "formats"
 MEMORY_LIMIT = 100 << 20
@@ -296,7 +294,7 @@ def test_copies_of_one_storage_are_bounded(load: Callable) -> None:
         )
         for i in range(2_000)
     }
-    with pytest.raises(LimitError, match="bfloat16 widened to float32 would take .* of memory"):
+    with pytest.raises(LimitError, match=r"bfloat16 widened to float32 would take .* of memory"):
         load(archive(views, {"0": content}))
 
 
