@@ -110,9 +110,10 @@ def _dtype(descr: str) -> np.dtype | str:
     described = _DESCR.fullmatch(descr)
     if descr and described is None:
         raise FormatError(f"an unknown dtype {cut(descr)!r}")
-    if described is None or described[1] not in "biufc?":
-        return descr or "of several fields"
+    if described is None:
+        return "of several fields"
     try:
-        return np.dtype(descr)
+        dtype = np.dtype(descr)
     except (TypeError, ValueError):
         raise FormatError(f"an unknown dtype {cut(descr)!r}") from None
+    return dtype if dtype.kind in "biufc" else str(dtype)
