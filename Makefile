@@ -15,9 +15,10 @@ help:
 	@echo "make lint       ruff, mypy, clang-format and cython-lint"
 	@echo "make wheel      build sdist and wheel, look them over; the demo from the wheel in an empty venv"
 	@echo "make validation the wheel; three models recorded by torch and onnxruntime, validated without"
-	@echo "make paths      a torch user with a Pi, an ONNX user with a microphone, each from nothing"
 	@echo "make sanitize   the compiled code under sanitizers and valgrind; SANITIZE=address one of them,"
 	@echo "                LONG=--long all tests that reach it"
+	@echo "make fuzz       readers and operators under changed inputs, MINUTES=30 for each"
+	@echo "make attacks    what files that ask for too much cost, as a table"
 	@echo "make reliability  writers killed, long streams, many loads, Ctrl-C: their figures"
 	@echo "make arm        the tests on emulated 64- and 32-bit Arm, and an aarch64 wheel"
 	@echo "make operators  onnx's backend tests, counted; rewrites docs/records/onnx-operators.md"
@@ -79,6 +80,14 @@ sanitize: $(VENV)/.test
 reliability: $(VENV)/.test
 	$(BIN)/python -m benchmarks.reliability all
 
+MINUTES ?= 30
+
+fuzz: $(VENV)/.check
+	$(BIN)/python -m tests.fuzz.run --minutes $(MINUTES) $(HARNESS)
+
+attacks: $(VENV)/.check
+	$(BIN)/python -m tests.attacks.measured
+
 arm:
 	PYTHON=$(PYTHON) tools/arm_test.sh arm64
 	PYTHON=$(PYTHON) tools/arm_test.sh armhf
@@ -98,12 +107,4 @@ records: bench operators $(VENV)/.check
 	$(BIN)/python -m benchmarks.lengths --pictures docs/pictures
 	$(BIN)/vledge bench --latency --histogram docs/pictures/latency.png
 
-# A warning is an error. What is on the pages is looked at by tests/docs.
-docs: $(VENV)/.docs
-	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs
-	@echo "build/docs/index.html"
-
-clean:
-	rm -rf build dist *.egg-info $(patsubst %.pyx,%.c,$(wildcard vledge/_ext/*.pyx)) vledge/_ext/*.so
-
-.PHONY: help demo test lint check wheel validation paths sanitize reliability arm operators bench records docs clean
+.PHONY: help demo test lint check wheel validation paths sanitize fuzz attacks reliability arm operators bench records docs clean

@@ -84,6 +84,7 @@ setup(
         [
             extension("arrays", flags=SMALL),
             extension("packing"),
+            extension("room", flags=SMALL),
             extension(
                 "isa",
                 "ext/simd/dispatch.c",

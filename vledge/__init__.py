@@ -6,6 +6,7 @@ from vledge import nn, packing
 from vledge._version import __version__
 from vledge.errors import (
     FormatError,
+    LimitError,
     MissingDependencyError,
     MissingWeightError,
     ModelWarning,
@@ -75,6 +76,8 @@ __all__ = [
     "GraphOptimizationLevel",
     "IOBinding",
     "InferenceSession",
+    "LimitError",
+    "Limits",
     "MissingDependencyError",
     "MissingWeightError",
     "ModelMetadata",
@@ -127,6 +130,7 @@ __all__ = [
 # a board needs none.
 _LAZY = {
     "InferenceSession": "vledge.graph.session",
+    "Limits": "vledge.budget",
     "SessionOptions": "vledge.graph.session_options",
     "Stream": "vledge.streaming",
     "export": "vledge.integrations.torch",

@@ -4,25 +4,48 @@ Wrong arguments raise the ordinary ``ValueError`` and ``TypeError``, with torch'
 torch has one. What is here is for files, models and the installation.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
 __all__ = [
     "FormatError",
+    "LimitError",
     "MissingDependencyError",
     "MissingWeightError",
     "ModelWarning",
     "UnsupportedError",
     "VledgeError",
+    "cut",
     "import_failure",
+    "placed",
+    "quoted",
+    "reading",
 ]
 
 _SHORT_OF_MEMORY = ("cannot allocate memory", "failed to map segment", "out of memory")
+#: The most characters of a message; of a text out of a file in a message, see `cut`.
+LONGEST_MESSAGE = 8_000
+SHOWN = 80
+LONGEST_NAME = 200
 
 
 class VledgeError(Exception):
-    """Base class of every error of vledge's own."""
+    """Base class of every error of vledge's own. Its message is cut where it would be endless."""
+
+    def __init__(self, *arguments: object, **keywords: Any) -> None:
+        if len(arguments) == 1 and isinstance(arguments[0], str):
+            arguments = (cut(arguments[0], LONGEST_MESSAGE),)
+        super().__init__(*arguments, **keywords)
 
 
 class FormatError(VledgeError, ValueError):
     """A file is not what it claims to be: truncated, inconsistent, hostile, or of no known kind."""
+
+
+class LimitError(FormatError):
+    """A file asks for more memory or work than its limits allow; the message says how to raise
+    them."""
 
 
 class UnsupportedError(VledgeError, NotImplementedError):
@@ -58,3 +81,48 @@ def import_failure(error: ImportError, package: str, missing: str) -> Exception:
     if any(words in said.lower() for words in _SHORT_OF_MEMORY):
         return MemoryError(said)
     return MissingDependencyError(said, name=name)
+
+
+_Error = TypeVar("_Error", bound=Exception)
+
+
+def placed(error: _Error, where: str) -> _Error:
+    """The same error with where it was found in front, ``where: what``; as it is for no place."""
+    if not where:
+        return error
+    found = type(error)(f"{where}: {error}")
+    found.__cause__ = error.__cause__
+    return found
+
+
+@contextmanager
+def reading(where: str) -> Iterator[None]:
+    """The door of a reader: whatever a file makes it raise is a FormatError that says where.
+
+    Ours are given the place, raw ones become a FormatError with it; what is no fault of the file
+    goes through: OSError, MemoryError, and an installation that lacks a package.
+    """
+    try:
+        yield
+    except (FormatError, UnsupportedError) as error:
+        raise placed(error, where) from error.__cause__
+    except (VledgeError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        what = cut(f"{type(error).__name__}: {error}", 300)
+        found = FormatError(f"the file is damaged, or of a kind that is not known: {what}")
+        raise placed(found, where) from error
+
+
+def cut(text: str, most: int = SHOWN) -> str:
+    """The text, or its beginning and its end, with the number of characters left out between."""
+    if len(text) <= most:
+        return text
+    head = 2 * most // 3
+    tail = most // 6
+    return f"{text[:head]} [{len(text) - head - tail:,} characters] {text[-tail:]}"
+
+
+def quoted(name: str) -> str:
+    """A name out of a file as messages show it: in quotation marks, and cut."""
+    return repr(cut(name, LONGEST_NAME))

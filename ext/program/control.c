@@ -154,6 +154,11 @@ static int loop(vl_frame *f, const vl_instruction *i)
     }
     int64_t trip = 0;
     for (; trip < trips && !(heeded && !going); trip++) {
+        if (f->trips >= f->most_trips) {
+            status = VL_TOO_LONG;
+            break;
+        }
+        f->trips++;
         int32_t inputs[2] = {(int32_t)slots[0], (int32_t)slots[1]};
         vl_drop(f, inputs[0]);
         vl_drop(f, inputs[1]);

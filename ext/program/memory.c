@@ -24,6 +24,8 @@ vl_block *vl_block_new(vl_frame *f, size_t bytes)
         return NULL;
     size_t rounded;
     int kind = kind_of(bytes, &rounded);
+    if (f->live > f->most || rounded > f->most - f->live)
+        return NULL;
     vl_block *b = f->free[kind];
     if (b)
         f->free[kind] = b->next;

@@ -60,7 +60,8 @@ enum {
     VL_DONE,
     VL_DECLINED,                /* nothing was written: the Python operator shall run */
     VL_NO_MEMORY,
-    VL_FAILED                   /* a Python exception is set aside */
+    VL_FAILED,                  /* a Python exception is set aside */
+    VL_TOO_LONG                 /* the loops of the run have made all the trips that they may */
 };
 typedef int vl_handler(vl_frame *f, const vl_instruction *i);
 
@@ -100,6 +101,8 @@ struct vl_frame {
     vl_block *free[VL_BLOCK_KINDS];
     vl_block *garbage;          /* blocks of Python objects that nobody uses any more */
     size_t held, live, peak;    /* bytes: of all own blocks, of those in use, the most in use in this run */
+    size_t most;                /* that may be in use; a block beyond them is not made */
+    int64_t trips, most_trips;  /* of the run's loops together: made so far, and that may be made */
 };
 
 /* ---- memory ------------------------------------------------------------------------------------- */

@@ -321,7 +321,9 @@ static int expand(vl_frame *f, const vl_instruction *i)
         view.shape[a] = have == 1 ? want : have;
         view.strides[a] = have == 1 ? 0 : x->strides[own];
     }
-    if (vl_count(axes, view.shape) < 0)
+    /* a view takes no memory, but who reads it is at it as long as for an array */
+    int64_t elements = vl_count(axes, view.shape);
+    if (elements < 0 || (size_t)elements * vl_size_of(x->type) > f->most)
         return VL_DECLINED;
     *vl_share(f, i, 0, x) = view;
     return VL_DONE;

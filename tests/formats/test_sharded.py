@@ -149,12 +149,12 @@ BROKEN = {
     '{"weight_map": ["a"]}': "no object of files' names",
     '{"weight_map": {"a": 3}}': "no object of files' names",
     '{"weight_map": {}}': "names no weights",
-    '{"weight_map": {"a": "x.bin"}': "no index of weights",
+    '{"weight_map": {"a": "x.bin"}': "the index of weights",
     '{"other": 3}': "unknown format",
     '{"other": {"weight_map": 3}}': "no object of files' names",
     '{"weight_map": {"\\u0001": "x.bin"}}': "unprintable",
-    '{"weight_map": ' + "[" * 100_000: "no index of weights",
-    '{"weight_map": ' + "9" * 100_000 + "}": "no index of weights",
+    '{"weight_map": ' + "[" * 100_000: "the index of weights",
+    '{"weight_map": ' + "9" * 100_000 + "}": "the index of weights",
     json.dumps({"weight_map": {str(i): f"{i}.bin" for i in range(1_001)}}): "1,001 files",
 }
 

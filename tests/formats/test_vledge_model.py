@@ -34,7 +34,7 @@ def assert_same(a, b):
         for one, other in zip(a, b, strict=True):
             assert_same(one, other)
     elif hasattr(a, "__slots__"):
-        for name in a.__slots__:
+        for name in set(a.__slots__) - {"budget"}:  # no part of the model
             assert_same(getattr(a, name), getattr(b, name))
     else:
         assert repr(a) == repr(b)  # NaN, too
@@ -141,7 +141,7 @@ def test_what_a_file_cannot_hold(tmp_path):
     with pytest.raises(vledge.UnsupportedError, match="attribute o is a type_proto"):
         vledge_model.write(tmp_path / "model.safetensors", model)
     model = everything()
-    model.doc_string = "x" * (5 << 20)
+    model.doc_string = "x" * 51_000_000
     with pytest.raises(vledge.UnsupportedError, match="of which a file can have"):
         vledge_model.write(tmp_path / "model.safetensors", model)
     assert list(tmp_path.iterdir()) == []
@@ -234,5 +234,5 @@ def test_damaged_files(tmp_path):
         with pytest.raises(vledge.FormatError, match="safetensors"):
             vledge.InferenceSession(path)
     safetensors_file.write(path, {"w": X}, {vledge_model.KEY: "[" * 100_000})
-    with pytest.raises(vledge.FormatError, match="not JSON"):
+    with pytest.raises(vledge.FormatError, match="no JSON"):
         vledge.InferenceSession(path)

@@ -7,7 +7,7 @@ cdef extern from "program/program.h" nogil:
     enum: VL_MOST_AXES
     enum: VL_F32, VL_F64, VL_F16, VL_I64, VL_I32, VL_I16, VL_I8, VL_U64, VL_U32, VL_U16, VL_U8, VL_BOOL
     enum: VL_ABSENT, VL_TENSOR, VL_OBJECT
-    enum: VL_DONE, VL_DECLINED, VL_NO_MEMORY, VL_FAILED
+    enum: VL_DONE, VL_DECLINED, VL_NO_MEMORY, VL_FAILED, VL_TOO_LONG
 
     ctypedef struct vl_block:
         vl_block *next
@@ -56,7 +56,8 @@ cdef extern from "program/program.h" nogil:
         int32_t *declined
         void (*observe)(vl_frame *f, const vl_instruction *i, int64_t begin, int64_t end, int declined) noexcept
         vl_block *garbage
-        size_t held, live, peak
+        size_t held, live, peak, most
+        int64_t trips, most_trips
 
     vl_block *vl_block_new(vl_frame *f, size_t bytes)
     void vl_block_use(vl_block *b)

@@ -3,6 +3,8 @@ from typing import Any
 
 import numpy as np
 
+from vledge.budget import RunLimits
+
 def type_code(dtype: object) -> int | None: ...
 
 # A value that an instruction read or wrote: dtype, shape, and the address of its block (0: a
@@ -14,6 +16,7 @@ Event = tuple[int, int, int, bool, list[Seen], list[Seen], int]
 class Program:
     inputs: list[int]
     outputs: list[int]
+    limits: RunLimits | None
     def __init__(
         self,
         slot_count: int,

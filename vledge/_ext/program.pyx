@@ -7,7 +7,7 @@ Python stand-in is then called with views of the frame's tensors.
 
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
-from libc.stdint cimport INT32_MAX, SIZE_MAX, int8_t, int32_t, int64_t, uint64_t
+from libc.stdint cimport INT32_MAX, INT64_MAX, SIZE_MAX, int8_t, int32_t, int64_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
@@ -19,6 +19,7 @@ import numpy as np
 from vledge._ext.arrays cimport bounds_overlap, overlaps_itself, writable
 from vledge._ext.isa cimport VL_IN_FLOAT32, VL_IN_FLOAT64, kernels_for, vl_kernels
 from vledge._ext.pool cimport check_ended, heed, limits_in_force, parallel, thread_count, vl_heed
+from vledge._ext.room import Room
 from vledge._ext.schedule cimport Sequences, run_sequences
 from vledge._ext.weights cimport vl_direction, vl_has_cell_state
 
@@ -112,6 +113,7 @@ cdef class Frame:
     cdef vl_tensor *carried      # of a program whose states stay from run to run; no slots
     cdef int carried_count
     cdef list standins, events
+    cdef object limits          # of the run: a RunLimits, or None for none
     cdef object error
     cdef uint64_t mode
 
@@ -130,6 +132,8 @@ cdef class Frame:
         self.c.python = stand_in
         self.c.heed = &self.heed
         self.c.program = <void *>self
+        self.c.most = SIZE_MAX
+        self.c.most_trips = INT64_MAX
         self.standins = program.standins
 
     def __dealloc__(self):
@@ -293,22 +297,34 @@ cdef class Frame:
         return made
 
 
+cdef object within(object error, object room, object limits):
+    """The error of an operator, or that of the limit which it ran into."""
+    if limits is not None and room.refused:
+        return limits.too_large(room.refused).with_traceback(error.__traceback__)
+    if limits is not None and room.left < 0:
+        return limits.too_long().with_traceback(error.__traceback__)
+    return error
+
+
 cdef int stand_in(vl_frame *f, const vl_instruction *i) noexcept with gil:
     """Runs a node's Python operator on views of its inputs."""
     cdef Frame frame = <Frame>f.program
     cdef int k
+    cdef int64_t left = f.most_trips - f.trips
     vl_restore_mode(frame.mode)
+    room = Room(<int64_t>min(f.most - min(f.live, f.most), <size_t>INT64_MAX), left)
     try:
         arguments = [frame.get(i.inputs[k]) for k in range(i.input_count)]
-        with np.errstate(all="ignore"):
+        with room, np.errstate(all="ignore"):
             results = frame.standins[i.number](*arguments)
         del arguments
+        f.trips += left - room.left
         for k in range(i.output_count):
             if i.outputs[k] >= 0:
                 frame.put(i.outputs[k], results[k])
         results = None
     except BaseException as error:
-        frame.error = error
+        frame.error = within(error, room, frame.limits)
         return VL_FAILED
     finally:
         frame.let_go()
@@ -356,6 +372,7 @@ cdef class Program:
     cdef const vl_kernels *kernels
     cdef list standins, keep, idle
     cdef size_t peak
+    cdef public object limits   #: of each run: a RunLimits, None for none
     cdef readonly list inputs, outputs
     cdef const int32_t *input_slots
     cdef const int32_t *output_slots
@@ -518,12 +535,31 @@ cdef class Program:
         frame.c.declined = NULL
         frame.c.observe = NULL
         frame.events = None
+        frame.c.trips = 0
+        frame.limits = self.limits
+        if self.limits is not None:
+            frame.c.most = min(<object>SIZE_MAX, self.limits.memory)
+            frame.c.most_trips = min(<object>INT64_MAX, self.limits.trips)
         return frame
+
+    cdef void make_room(self, Frame frame) noexcept:
+        """More for a run whose inputs are large."""
+        cdef int k
+        cdef size_t given = 0
+        cdef const vl_tensor *t
+        if self.limits is None:
+            return
+        for k in range(self.input_count):
+            t = &frame.c.slots[self.input_slots[k]]
+            if t.state == VL_TENSOR:
+                given += <size_t>vl_count(t.axes, t.shape) * vl_size_of(t.type)
+        frame.c.most += given * <size_t>self.limits.times_inputs
 
     cdef list executed(self, Frame frame, list outs):
         """Runs a frame whose inputs are set, and takes its outputs."""
         cdef int status
         heed(&frame.heed)
+        self.make_room(frame)
         with nogil:
             frame.mode = vl_flush_subnormals()
             status = vl_run(&frame.c, self.main)
@@ -546,6 +582,8 @@ cdef class Program:
     cdef object failure(self, Frame frame, int status):
         """The exception that ended a run."""
         error, frame.error = frame.error, None
+        if status == VL_TOO_LONG:
+            return self.limits.too_long()
         return error if status == VL_FAILED else MemoryError("no memory for a value of the graph")
 
     cdef void finish(self, Frame frame) noexcept:

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from vledge.errors import FormatError
+from vledge.budget import Limits
+from vledge.errors import FormatError, quoted, reading
 from vledge.formats.checkpoint import Checkpoint
 from vledge.formats.source import file_of, identified, looks_like_onnx, open_source
 from vledge.shown import Weights
@@ -19,7 +20,9 @@ from vledge.shown import Weights
 __all__ = ["Checkpoint", "holds_graph", "load_weights", "read_checkpoint", "save_weights"]
 
 
-def load_weights(path: str | os.PathLike[str], key: str | None = None) -> dict[str, np.ndarray]:
+def load_weights(
+    path: str | os.PathLike[str], key: str | None = None, *, limits: Limits | None = None
+) -> dict[str, np.ndarray]:
     """The weights in a file, by name.
 
     Reads ``torch.save`` files (.pt, .pth, .bin; state dicts, training checkpoints and whole pickled
@@ -30,12 +33,16 @@ def load_weights(path: str | os.PathLike[str], key: str | None = None) -> dict[s
     ``key`` picks a part of a checkpoint, by a dotted path such as ``"model_state"``; ``""`` is the
     whole file. Without it, the one part that looks like weights is taken.
 
+    ``limits`` is what reading the file may cost: by default 64 MiB and ten times the file's size,
+    and about five seconds (`vledge.Limits`; ``VLEDGE_LIMITS`` sets the same for a process).
+
     The arrays have the file's shapes and dtypes, but bfloat16 is widened to float32. They are
     read-only, and where the file allows they are views of it, mapped into memory: copy one to
     change it, and do not overwrite the file in place while they live (`save_weights` does not).
 
     Raises FormatError when the file is damaged, hostile, of no known format, or holds no weights or
-    several candidates; OSError when it cannot be opened. Warns of what belongs to the weights but
+    several candidates, LimitError, which is one, where it would cost more than ``limits``; OSError
+    when it cannot be opened. Warns of what belongs to the weights but
     has no NumPy equivalent; `read_checkpoint` returns that too.
 
     >>> weights = load_weights("model.pt")  # doctest: +SKIP
@@ -44,31 +51,32 @@ def load_weights(path: str | os.PathLike[str], key: str | None = None) -> dict[s
     """
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"path is a {type(path).__name__}, expected the name of a file or folder")
-    checkpoint = read_checkpoint(path, key)
+    checkpoint = read_checkpoint(path, key, limits=limits)
     if checkpoint.skipped:
         listed = "; ".join(
-            f"{name!r}: {why}" for name, why in list(checkpoint.skipped.items())[:10]
+            f"{quoted(name)}: {why}" for name, why in list(checkpoint.skipped.items())[:10]
         )
         warnings.warn(f"{os.fspath(path)}: left out {listed}", stacklevel=2)
     return checkpoint.weights
 
 
-def read_checkpoint(path: str | os.PathLike[str], key: str | None = None) -> Checkpoint:
+def read_checkpoint(
+    path: str | os.PathLike[str], key: str | None = None, *, limits: Limits | None = None
+) -> Checkpoint:
     """The weights in a file as `load_weights` gives them, and what was left out or not looked at.
 
     >>> read_checkpoint("training.pt").elsewhere  # doctest: +SKIP
     {'optimizer_state': 'the state of an optimizer'}
     """
-    try:
-        source, module = identified(open_source(file_of(path)))
+    with reading(os.fspath(path)):
+        source, module = identified(open_source(file_of(path), limits))
         reader = importlib.import_module(f"vledge.formats.{module}")
         checkpoint: Checkpoint = reader.read(source, key)
         checkpoint = checkpoint._replace(weights=Weights(checkpoint.weights))
         if not checkpoint.weights:
-            listed = "; ".join(f"{name!r}: {why}" for name, why in checkpoint.skipped.items())
+            skipped = list(checkpoint.skipped.items())[:10]
+            listed = "; ".join(f"{quoted(name)}: {why}" for name, why in skipped)
             raise FormatError(f"the file holds no weights{listed and f', only {listed}'}")
-    except FormatError as error:
-        raise FormatError(f"{os.fspath(path)}: {error}") from None
     return checkpoint
 
 

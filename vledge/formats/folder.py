@@ -4,7 +4,7 @@ import os
 import re
 from typing import Final
 
-from vledge.errors import FormatError
+from vledge.errors import FormatError, cut
 
 __all__ = ["listed", "weights_file"]
 
@@ -47,4 +47,4 @@ def weights_file(folder: str) -> str:
 def listed(names: list[str]) -> str:
     """The first few names, and how many more there are."""
     more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
+    return ", ".join(cut(name, 200) for name in names[:SHOWN]) + more

@@ -15,16 +15,21 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from vledge.errors import FormatError
+from vledge.budget import Budget
+from vledge.errors import FormatError, cut, placed
 from vledge.formats.checkpoint import Checkpoint
 from vledge.formats.file_name import check_name
+from vledge.formats.json_text import distinct, parsed
 from vledge.formats.source import Source
 from vledge.formats.tensor_view import MAX_DIMENSIONS, checked_name, item_size, tensor_view
 from vledge.machine.atomic_file import writing
 
 __all__ = ["METADATA", "read", "read_all", "write"]
 
-MAX_HEADER_BYTES: Final = 8 << 20  # the format allows 100 MB, which parsed is too much for a board
+MAX_HEADER_BYTES: Final = 100_000_000  # the format's own; parsed it is charged
+# What a tensor takes beside its bytes: its array, its name, its entry.
+STEPS_OF_A_TENSOR: Final = 8
+BYTES_OF_A_TENSOR: Final = 500
 MAX_DIGITS: Final = 18  # a size is below 2^63
 
 _DTYPES: Final = {
@@ -84,11 +89,13 @@ def read_all(
     start = 8 + size
     if start > len(source.data):
         raise FormatError(f"a header of {size:,} bytes in a file of {len(source.data):,}")
-    entries, metadata = _parsed(source.data[8:start])
+    entries, metadata = _parsed(source.data[8:start], source.budget)
     contents = memoryview(source.data)[start:]
     weights: dict[str, np.ndarray] = {}
     skipped: dict[str, str] = {}
     taken = 0
+    source.budget.step(STEPS_OF_A_TENSOR * len(entries), "the file's tensors")
+    source.budget.take(BYTES_OF_A_TENSOR * len(entries), "the file's tensors")
     for name, entry in sorted(entries.items(), key=lambda item: item[1][2:]):
         checked_name(name)
         try:
@@ -96,27 +103,23 @@ def read_all(
             taken = entry.end
             if entry.dtype in _DTYPES:
                 content = contents[entry.begin : entry.end]
-                weights[name] = tensor_view(content, _DTYPES[entry.dtype], entry.shape)
+                weights[name] = tensor_view(
+                    content, _DTYPES[entry.dtype], entry.shape, budget=source.budget
+                )
             else:
                 skipped[name] = f"a tensor of dtype {entry.dtype}, which NumPy does not have"
         except FormatError as error:
-            raise FormatError(f"tensor {name!r}: {error}") from None
+            raise placed(error, f"tensor {name!r}") from None
     if taken != len(contents):
         raise FormatError(f"the tensors take {taken:,} bytes of {len(contents):,}")
     return weights, skipped, metadata
 
 
-def _parsed(header: bytes) -> tuple[dict[str, _Entry], dict[str, str]]:
+def _parsed(header: bytes, budget: Budget) -> tuple[dict[str, _Entry], dict[str, str]]:
     """The tensors' entries by name, and the metadata."""
+    # the only numbers in a header are sizes
+    fields = parsed(header, budget, "the file's header", pairs=distinct, number=_size)
     try:
-        # the only numbers in a header are sizes
-        fields = json.loads(
-            header.decode("utf-8"),
-            object_pairs_hook=_distinct,
-            parse_int=_size,
-            parse_float=_size,
-            parse_constant=_size,
-        )
         if not isinstance(fields, dict):
             raise FormatError("its header is no JSON object")
         metadata = fields.pop(METADATA, {})
@@ -124,15 +127,8 @@ def _parsed(header: bytes) -> tuple[dict[str, _Entry], dict[str, str]]:
             raise FormatError(f"{METADATA} is no object of texts")
         "".join([*metadata, *metadata.values()]).encode()  # JSON can escape half a character
         return {name: _entry(name, entry) for name, entry in fields.items()}, metadata
-    except (ValueError, RecursionError) as error:
-        raise FormatError(f"not a valid safetensors file: {error}") from None
-
-
-def _distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    entries = dict(pairs)
-    if len(entries) != len(pairs):
-        raise FormatError("a name stands in the header twice")
-    return entries
+    except UnicodeEncodeError as error:
+        raise FormatError(f"not a valid safetensors file: {cut(str(error))}") from None
 
 
 def _size(text: str) -> int:

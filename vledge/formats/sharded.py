@@ -6,21 +6,22 @@ Source: huggingface_hub's serialization, ``split_state_dict_into_shards_factory`
 """
 
 import importlib
-import json
 import os
 import stat
 from pathlib import PurePosixPath
 from typing import Final
 
-from vledge.errors import FormatError
+from vledge.budget import Budget
+from vledge.errors import FormatError, placed
 from vledge.formats.checkpoint import Checkpoint
 from vledge.formats.folder import listed
+from vledge.formats.json_text import distinct, parsed
 from vledge.formats.source import Source, identified, open_source
 from vledge.formats.tensor_view import checked_name
 
 __all__ = ["read"]
 
-MAX_INDEX_BYTES: Final = 32 << 20
+STEPS_OF_A_WEIGHT: Final = 3
 MAX_SHARDS: Final = 1_000
 
 # Formats that a shard may be of: those that hold named tensors and nothing else.
@@ -43,7 +44,7 @@ def read(source: Source, key: str | None) -> Checkpoint:
     found: dict[str, Checkpoint] = {}
     owner: dict[str, str] = {}
     for shard, path in paths.items():
-        found[shard] = _read_shard(shard, path)
+        found[shard] = _read_shard(shard, path, source.budget)
         for name in found[shard].weights:
             if name in owner:
                 raise FormatError(f"weight {name!r} is in two files, {owner[name]} and {shard}")
@@ -68,25 +69,14 @@ def read(source: Source, key: str | None) -> Checkpoint:
 
 
 def _weight_map(source: Source) -> dict[str, str]:
-    if len(source.data) > MAX_INDEX_BYTES:
-        raise FormatError(f"an index of more than {MAX_INDEX_BYTES:,} bytes")
-    try:
-        index = json.loads(source.data[:].decode("utf-8"), object_pairs_hook=_distinct)
-    except (ValueError, RecursionError) as error:
-        raise FormatError(f"no index of weights: {error}") from None
+    index = parsed(source.data[:], source.budget, "the index of weights", pairs=distinct)
     places = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(places, dict) or not all(isinstance(file, str) for file in places.values()):
         raise FormatError("its weight_map is no object of files' names")
     if not places:
         raise FormatError("its weight_map names no weights")
+    source.budget.step(STEPS_OF_A_WEIGHT * len(places), "the weights of the index")
     return {checked_name(name): file for name, file in places.items()}
-
-
-def _distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    entries = dict(pairs)
-    if len(entries) != len(pairs):
-        raise FormatError("a name stands in the index twice")
-    return entries
 
 
 def _path_of(folder: str, shard: str) -> str:
@@ -119,14 +109,14 @@ def _path_of(folder: str, shard: str) -> str:
     return real
 
 
-def _read_shard(shard: str, path: str) -> Checkpoint:
+def _read_shard(shard: str, path: str, budget: Budget) -> Checkpoint:
     try:
-        source, module = identified(open_source(path))
+        source, module = identified(open_source(path, budget))
         if module not in _SHARDS:
             raise FormatError(f"{source.format} cannot be one of several files of weights")
         checkpoint: Checkpoint = importlib.import_module(f"vledge.formats.{module}").read(
             source, None
         )
     except FormatError as error:
-        raise FormatError(f"{shard}: {error}") from None
+        raise placed(error, shard) from None
     return checkpoint

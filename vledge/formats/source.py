@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from vledge.budget import Budget, Limits
 from vledge.errors import FormatError
 from vledge.machine.mapped_file import MappedFile, contents
 
@@ -32,10 +33,14 @@ _LEGACY_STARTS: Final = (
 
 
 class Source(NamedTuple):
-    """The bytes of a file, mapped if it is large; ``archive`` when they are a zip archive."""
+    """The bytes of a file, mapped if it is large; ``archive`` when they are a zip archive.
+
+    ``budget`` is what reading it may still cost.
+    """
 
     path: str
     data: bytes | MappedFile
+    budget: Budget
     archive: ZipArchive | None = None
     format: str = ""
 
@@ -121,11 +126,18 @@ def file_of(path: str | os.PathLike[str]) -> str:
     return name
 
 
-def open_source(path: str | os.PathLike[str]) -> Source:
-    """Map a file into memory, or read a small one; OSError as ``open`` raises it."""
+def open_source(path: str | os.PathLike[str], limits: Limits | Budget | None = None) -> Source:
+    """Map a file into memory, or read a small one; OSError as ``open`` raises it.
+
+    ``limits`` are the file's own, or the budget of the file that it belongs to.
+    """
     name = os.fspath(path)
     with open(name, "rb") as file:
-        return Source(name, contents(file.fileno()))
+        data = contents(file.fileno())
+    if isinstance(limits, Budget):
+        limits.add_file(len(data))
+        return Source(name, data, limits)
+    return Source(name, data, Budget(len(data), limits))
 
 
 def identified(source: Source) -> tuple[Source, str]:
@@ -139,7 +151,7 @@ def identified(source: Source) -> tuple[Source, str]:
         # imported with zlib by who has an archive
         from vledge.formats.zip_archive import ZipArchive
 
-        source = source._replace(archive=ZipArchive(source.data))
+        source = source._replace(archive=ZipArchive(source.data, source.budget))
     for format in FORMATS:
         if format.matches(source):
             return source._replace(format=format.name), format.module

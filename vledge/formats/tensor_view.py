@@ -11,6 +11,7 @@ from typing import Final, Literal
 
 import numpy as np
 
+from vledge.budget import Budget
 from vledge.errors import FormatError
 
 __all__ = [
@@ -64,11 +65,14 @@ def tensor_view(
     strides: Sequence[int] | None = None,
     offset: int = 0,
     byte_order: Literal["<", ">"] = "<",
+    *,
+    budget: Budget,
 ) -> np.ndarray:
     """The tensor of torch dtype ``dtype`` that starts at element ``offset`` of ``content``.
 
     ``strides`` count elements, as torch's do, and default to those of a C-ordered array. Raises
-    FormatError unless every element lies inside ``content`` and no two share their memory.
+    FormatError unless every element lies inside ``content`` and no two share their memory. What is
+    copied is charged to the ``budget``.
     """
     stored = np.dtype(DTYPES[dtype]).newbyteorder(byte_order)
     strides = _c_strides(shape) if strides is None else strides
@@ -83,8 +87,10 @@ def tensor_view(
         ]
         array = np.ndarray(shape, stored, content, offset * stored.itemsize, byte_strides)
     if not stored.isnative or not array.flags.aligned:
+        budget.take(array.nbytes, "a copy of what this machine cannot view")
         array = array.astype(stored.newbyteorder("="))
     if dtype == "bfloat16":
+        budget.take(2 * array.nbytes, "bfloat16 widened to float32")
         wide = array.astype(np.uint32)
         wide <<= np.uint32(16)
         array = wide.view(np.float32)

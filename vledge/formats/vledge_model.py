@@ -14,10 +14,13 @@ from typing import Any, Final
 
 import numpy as np
 
-from vledge.errors import FormatError, UnsupportedError
+from vledge.budget import Budget, Limits
+from vledge.errors import FormatError, UnsupportedError, cut
 from vledge.formats import safetensors_file
+from vledge.formats.json_text import parsed
 from vledge.formats.source import Source, open_source
 from vledge.formats.tensor_view import MAX_NAME_LENGTH
+from vledge.model.charges import charge_edges, charge_nodes
 from vledge.model.check import MAX_DEPTH, check_graph
 from vledge.model.definition import Graph, Model, Node, Opaque, ValueInfo
 from vledge.model.element_types import NUMBERS, element_of
@@ -58,23 +61,23 @@ def write(path: str | os.PathLike[str], model: Model) -> None:
     safetensors_file.write(path, tensors, {KEY: text})
 
 
-def read(source: str | os.PathLike[str] | bytes) -> Model:
+def read(source: str | os.PathLike[str] | bytes, limits: Limits | None = None) -> Model:
     """Read a model that `write` wrote; every name, type and shape is checked.
 
     FormatError for a file that is damaged, contradicts itself, or holds weights alone.
     """
-    opened = Source("", source) if isinstance(source, bytes) else open_source(source)
+    if isinstance(source, bytes):
+        opened = Source("", source, Budget(len(source), limits))
+    else:
+        opened = open_source(source, limits)
     tensors, _, metadata = safetensors_file.read_all(opened)
     if KEY not in metadata:
         raise FormatError(
             "the file holds weights but no graph: read it by vledge.load_weights, or convert the "
             "ONNX model by `vledge convert`"
         )
-    try:
-        description = json.loads(metadata[KEY])
-    except (ValueError, RecursionError) as error:
-        raise FormatError(f"the graph's description is not JSON: {error}") from None
-    reader = _Reader(tensors)
+    description = parsed(metadata[KEY], opened.budget, "the graph's description")
+    reader = _Reader(tensors, opened.budget)
     fields = reader.object(description, "the model")
     version = fields.get("version")
     if version != VERSION:
@@ -93,6 +96,7 @@ def read(source: str | os.PathLike[str] | bytes) -> Model:
             key: reader.text(value, key)
             for key, value in reader.object(fields.get("metadata"), "metadata").items()
         },
+        opened.budget,
     )
     put_in_order(model.graph)
     check_graph(model.graph)
@@ -172,8 +176,9 @@ class _Writer:
 class _Reader:
     """Turns JSON values back into graphs; whatever is not as `_Writer` writes it is an error."""
 
-    def __init__(self, tensors: dict[str, np.ndarray]) -> None:
+    def __init__(self, tensors: dict[str, np.ndarray], budget: Budget) -> None:
         self.tensors = tensors
+        self.budget = budget
 
     def object(self, value: Any, what: str) -> dict[str, Any]:
         if not isinstance(value, dict):
@@ -199,6 +204,7 @@ class _Reader:
         if depth > MAX_DEPTH:
             raise FormatError(f"graphs are nested deeper than {MAX_DEPTH}")
         fields = self.object(value, "a graph")
+        charge_nodes(self.budget, len(self.items(fields.get("nodes"), "nodes")))
         initializers = {}
         for name, tensor in self.object(fields.get("initializers"), "initializers").items():
             initializers[name] = self.tensor(tensor, f"initializer {name!r}")
@@ -220,6 +226,7 @@ class _Reader:
             self.text(fields.get("name", ""), "a node's name"),
             self.text(fields.get("domain", ""), "a node's domain"),
         )
+        charge_edges(self.budget, len(node.inputs) + len(node.outputs))
         attributes = self.object(fields.get("attributes", {}), f"{node}: attributes")
         for key, item in attributes.items():
             node.attributes[key] = self.attribute(item, f"{node}: attribute {key}", depth)
@@ -274,5 +281,4 @@ class _Reader:
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    return cut(repr(value), 60)

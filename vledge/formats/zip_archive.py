@@ -12,14 +12,18 @@ import struct
 import zlib
 from typing import Final, NamedTuple
 
-from vledge.errors import FormatError
+from vledge.budget import Budget
+from vledge.errors import FormatError, cut
 
 __all__ = ["Member", "ZipArchive"]
 
-MAX_MEMBERS: Final = 200_000
 MAX_NAME_BYTES: Final = 4_096
-MAX_INFLATED_FREE: Final = 64 << 20  # what any archive may inflate to …
-MAX_INFLATION: Final = 20  # … and beyond that, how many times its own size
+# What a member costs before anybody reads it: two headers compared, a name, an entry.
+STEPS_OF_A_MEMBER: Final = 12
+BYTES_OF_A_MEMBER: Final = 600
+# Bytes that zlib is given, and gives, at a time.
+PACKED_AT_A_TIME: Final = 1 << 16
+INFLATED_AT_A_TIME: Final = 1 << 20
 
 STORED: Final = 0
 DEFLATED: Final = 8
@@ -46,49 +50,67 @@ class Member(NamedTuple):
 
 
 class ZipArchive:
-    """The members of the zip archive that ``data`` holds, by name."""
+    """The members of the zip archive that ``data`` holds, by name; ``budget`` is the file's."""
 
-    def __init__(self, data: bytes | mmap.mmap) -> None:
+    def __init__(self, data: bytes | mmap.mmap, budget: Budget) -> None:
         self._data = data
-        self._inflated = 0
-        self.members = _read_members(data)
+        self._budget = budget
+        self._contents: dict[str, memoryview] = {}
+        self.members = _read_members(data, budget)
         folders = {name.partition("/")[0] for name in self.members}
         inside = len(folders) == 1 and all("/" in name for name in self.members)
         # The one folder that all members are in, with its slash, as torch writes its archives.
         self.folder = f"{folders.pop()}/" if inside else ""
 
     def read(self, name: str) -> memoryview:
-        """The bytes of a member, compared with their CRC-32: read-only, and no copy if stored."""
+        """The bytes of a member, compared with their CRC-32: read-only, and no copy if stored.
+
+        However often a member is asked for, it is inflated and compared once.
+        """
+        known = self._contents.get(name)
+        if known is not None:
+            return known
         member = self.members.get(name)
         if member is None:
-            raise FormatError(f"the archive has no member {name!r}")
+            raise FormatError(f"the archive has no member {cut(name)!r}")
         packed = memoryview(self._data)[member.start : member.start + member.packed_size]
         content = packed if member.method == STORED else self._inflate(member, packed)
         # torch.serialization.set_crc32_options(False) writes 0 for "not computed".
         if member.crc != 0 and zlib.crc32(content) != member.crc:
             raise FormatError(f"member {name!r} is damaged: its CRC-32 differs")
+        self._contents[name] = content
         return content
 
     def _inflate(self, member: Member, packed: memoryview) -> memoryview:
-        self._inflated += member.size
-        limit = max(MAX_INFLATED_FREE, MAX_INFLATION * len(self._data))
-        if self._inflated > limit:
-            raise FormatError(
-                f"member {member.name!r} would inflate to {member.size:,} bytes, "
-                f"of an archive that may inflate to {limit:,}"
-            )
+        self._budget.take(member.size, f"member {cut(member.name)!r}, inflated,")
+        self._budget.step(member.size >> 8, f"member {cut(member.name)!r}, inflated,")
+        content = bytearray(member.size)
         inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+        filled = given = 0
         try:
-            content = inflater.decompress(packed, member.size + 1)
+            while not inflater.eof and filled <= member.size:
+                more: bytes | memoryview = inflater.unconsumed_tail
+                if not more:
+                    more = packed[given : given + PACKED_AT_A_TIME]
+                    given += len(more)
+                piece = inflater.decompress(more, INFLATED_AT_A_TIME)
+                if not piece and given == len(packed) and not inflater.unconsumed_tail:
+                    break
+                content[filled : filled + len(piece)] = piece
+                filled += len(piece)
         except zlib.error as error:
             raise FormatError(f"member {member.name!r} is damaged: {error}") from None
-        if len(content) != member.size or not inflater.eof:
+        if filled != member.size or not inflater.eof:
             raise FormatError(f"member {member.name!r} does not inflate to {member.size:,} bytes")
-        return memoryview(content)
+        return memoryview(content).toreadonly()
 
 
-def _read_members(data: bytes | mmap.mmap) -> dict[str, Member]:
+def _read_members(data: bytes | mmap.mmap, budget: Budget) -> dict[str, Member]:
     count, size, offset = _central_directory(data)
+    if count * _CENTRAL.size > size:
+        raise FormatError("the zip archive's directory is truncated")
+    budget.step(STEPS_OF_A_MEMBER * count, f"a zip archive of {count:,} members")
+    budget.take(BYTES_OF_A_MEMBER * count + 2 * size, f"a zip archive of {count:,} members")
     directory = data[offset : offset + size]
     members: dict[str, Member] = {}
     extents: list[tuple[int, int]] = []
@@ -196,10 +218,6 @@ def _central_directory(data: bytes | mmap.mmap) -> tuple[int, int, int]:
         raise FormatError("a part of a zip archive in several parts")
     if offset + size != end:
         raise FormatError("the zip archive's directory is not where its end says")
-    if count > MAX_MEMBERS:
-        raise FormatError(
-            f"the zip archive has {count:,} members; at most {MAX_MEMBERS:,} are read"
-        )
     return count, size, offset
 
 

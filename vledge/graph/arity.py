@@ -1,4 +1,4 @@
-"""How many inputs the operators that are made by factories take: fewest, and most or None.
+"""How many inputs the operators that are made by factories take, and how many outputs any has.
 
 What a factory returns is known only when it has been called, and it may look at inputs before; so
 their number is looked up here. Source: Operators.md, of the versions that are registered.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["inputs_of"]
+__all__ = ["inputs_of", "outputs_of"]
 
 _Arity = tuple[int, int | None]
 
@@ -71,6 +71,32 @@ _BEFORE: Final[dict[tuple[str, int], _Arity]] = {
     ("Unsqueeze", 1): (1, 1),
     ("Upsample", 7): (1, 1),
 }
+
+
+# Outputs, of operators of ONNX's that have others than one; None for any number.
+_OUTPUTS: Final[dict[str, int | None]] = {
+    **dict.fromkeys(("If", "Loop", "Scan", "SequenceMap", "Split")),
+    "Attention": 4,
+    "BatchNormalization": 5,
+    "Dropout": 2,
+    "DynamicQuantizeLinear": 3,
+    "GRU": 2,
+    "LSTM": 3,
+    "LayerNormalization": 3,
+    "LinearAttention": 2,
+    "MaxPool": 2,
+    "NegativeLogLikelihoodLoss": 1,
+    "RNN": 2,
+    "SoftmaxCrossEntropyLoss": 2,
+    "StringSplit": 2,
+    "TopK": 2,
+    "Unique": 4,
+}
+
+
+def outputs_of(op_type: str) -> int | None:
+    """The most that an operator of ONNX's own domain has; None for any number."""
+    return _OUTPUTS.get(op_type, 1)
 
 
 def inputs_of(op_type: str, since: int) -> _Arity:

@@ -13,6 +13,8 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from vledge._ext.room import Room
+from vledge.budget import RunLimits
 from vledge.errors import UnsupportedError
 from vledge.graph.native.emit import Emitted, emit
 from vledge.graph.passes import Program, simplify
@@ -86,6 +88,7 @@ class Plan:
         self.inputs = [info.name for info in program.graph.inputs]
         self._graph = program.graph
         self._where = where
+        self._limits = program.budget.run_limits
         with np.errstate(all="ignore"):
             operators = Operators(program)
         problems = [*operators.problems, *_not_held(program.graph)]
@@ -95,6 +98,7 @@ class Plan:
         self.native: Emitted | None = None
         if os.environ.get("VLEDGE_PROGRAM", "1") != "0":
             self.native = emit(program, operators.prepared, self._compiler.compiled, options)
+            self.native.program.limits = self._limits
         self._released_bytes = self._compiler.let_go(program.graph)
 
     def run(self, *arrays: Value, outs: list[np.ndarray | None] | None = None) -> list[Result]:
@@ -142,7 +146,8 @@ class Plan:
     @functools.cached_property
     def function(self) -> Run:
         """The graph as one Python function, whose results may be views of one another."""
-        return naming_nodes(self._compiler.compiled(self._graph), self._where)
+        run = self._compiler.compiled(self._graph)
+        return naming_nodes(_within(run, self._limits), self._where)
 
 
 def simplified(
@@ -200,6 +205,25 @@ def _not_held(graph: Graph) -> list[str]:
         for info in (*graph.inputs, *graph.outputs)
         if info.type and element_of(info.type) is None
     ]
+
+
+def _within(run: Run, limits: RunLimits) -> Run:
+    """The function, no value and no loop of which is beyond the limits of a run."""
+
+    def limited(*arrays: np.ndarray) -> list[np.ndarray]:
+        given = sum(array.nbytes for array in arrays if isinstance(array, np.ndarray))
+        room = Room(limits.memory + limits.times_inputs * given, limits.trips)
+        try:
+            with room:
+                return run(*arrays)
+        except (MemoryError, ValueError, OverflowError) as error:
+            if room.refused:
+                raise limits.too_large(room.refused).with_traceback(error.__traceback__) from error
+            if room.left < 0:
+                raise limits.too_long().with_traceback(error.__traceback__) from error
+            raise
+
+    return limited
 
 
 def owned(results: list[Value]) -> list[Result]:

@@ -9,7 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from vledge.errors import FormatError, UnsupportedError, VledgeError
+from vledge.errors import (
+    LONGEST_MESSAGE,
+    FormatError,
+    LimitError,
+    UnsupportedError,
+    VledgeError,
+    cut,
+)
 from vledge.graph.registry import Context, find, known_operators
 from vledge.graph.values import Value, as_value
 from vledge.model.definition import INTERNAL_DOMAIN, Graph, Node
@@ -82,7 +89,7 @@ def _fallen_back(fallback: Fallback, node: Node, opset: int) -> Callable[..., An
 
 def blamed(error: Exception, node: Node, otherwise: type[Exception], where: str = "") -> Exception:
     """The same error with the node's name; of the type ``otherwise`` where it is a raw one."""
-    for kind in (FormatError, UnsupportedError, MemoryError):  # not NumPy's own MemoryError
+    for kind in (LimitError, FormatError, UnsupportedError, MemoryError):  # not NumPy's own
         if isinstance(error, kind):
             named = str(error).startswith(str(node))  # as a fallback of the user's may have done
             what = str(error) or "not enough memory"
@@ -91,6 +98,7 @@ def blamed(error: Exception, node: Node, otherwise: type[Exception], where: str 
         return error  # of the installation, not of the node
     # NumPy's ValueErrors are sentences, but "'int' object is not iterable" is none
     what = str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}"
+    what = cut(what, LONGEST_MESSAGE)
     return otherwise(f"{where}{node}: {what}")
 
 

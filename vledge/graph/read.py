@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import warnings
 
-from vledge.errors import FormatError, ModelWarning, UnsupportedError
+from vledge.budget import Limits
+from vledge.errors import FormatError, ModelWarning, reading
 from vledge.formats import holds_graph
 from vledge.formats.source import identified, open_source
 from vledge.model.definition import Graph, Model, Node
@@ -13,9 +14,8 @@ from vledge.model.definition import Graph, Model, Node
 __all__ = ["read_model", "warn_of_wrong_grus"]
 
 
-def read_model(source: str | os.PathLike[str] | bytes) -> Model:
+def read_model(source: str | os.PathLike[str] | bytes, limits: Limits | None = None) -> Model:
     """Read a model from an ONNX file or one that ``vledge convert`` wrote, told by its bytes."""
-    where = "" if isinstance(source, bytes) else f"{os.fspath(source)}: "
     if isinstance(source, (bytearray, memoryview)):
         source = bytes(source)
     if isinstance(source, bytes):
@@ -23,18 +23,16 @@ def read_model(source: str | os.PathLike[str] | bytes) -> Model:
     else:
         with open(source, "rb") as file:
             start = file.read(9)
-    try:
+    with reading("" if isinstance(source, bytes) else os.fspath(source)):
         if start[8:9] != b"{" and not isinstance(source, bytes) and not holds_graph(source):
             raise FormatError(_no_graph(source))
         if start[8:9] == b"{":
             from vledge.formats import vledge_model
 
-            return vledge_model.read(source)
+            return vledge_model.read(source, limits)
         from vledge.formats.onnx import model as onnx_model
 
-        return onnx_model.read(source)
-    except (FormatError, UnsupportedError) as error:
-        raise type(error)(f"{where}{error}") from error.__cause__
+        return onnx_model.read(source, limits)
 
 
 def _no_graph(path: str | os.PathLike[str]) -> str:

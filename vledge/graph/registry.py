@@ -55,7 +55,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 import numpy as np
 
 from vledge.errors import FormatError, UnsupportedError
-from vledge.graph.arity import inputs_of
+from vledge.graph.arity import inputs_of, outputs_of
 from vledge.model.definition import Attributes, Graph, Node, Opaque
 
 __all__ = [
@@ -113,6 +113,7 @@ class Operator:
     kinds: dict[str, str]  #: name → the parameter's annotation without "| None"
     inputs: tuple[int, int | None]  #: fewest and most
     may_be_absent: tuple[bool, ...]  #: by input; the last is that of every further one, too
+    outputs: int | None  #: at most; None for any number
 
     def bind(self, node: Node) -> Attributes:
         """The node's attributes, checked: UnsupportedError or FormatError for what does not fit."""
@@ -132,6 +133,11 @@ class Operator:
                 raise FormatError(
                     f"attribute {name} is {_shown(value)}, expected {self.kinds[name]}"
                 )
+        for name in _AXES:
+            given = node.attributes.get(name, 0)
+            for axis in given if isinstance(given, list) else [given]:
+                if isinstance(axis, int) and not -MOST_AXES <= axis <= MOST_AXES:
+                    raise FormatError(f"attribute {name} has the axis {axis}, no array has it")
         for name, default in self.attributes.items():
             if default is inspect.Parameter.empty and name not in node.attributes:
                 raise FormatError(f"the attribute {name} is missing")
@@ -140,11 +146,16 @@ class Operator:
         if count < fewest or (most is not None and count > most):
             wanted = f"{fewest}" if fewest == most else f"{fewest} to {most}" if most else "more"
             raise FormatError(f"{count} inputs, expected {wanted}")
+        if self.outputs is not None and any(node.outputs[self.outputs :]):
+            raise FormatError(f"{len(node.outputs)} outputs, the operator has {self.outputs}")
         for index, name in enumerate(node.inputs):
             if not name and not self.may_be_absent[min(index, len(self.may_be_absent) - 1)]:
                 raise FormatError(f"input {index} cannot be absent")
         return dict(node.attributes)
 
+
+MOST_AXES: Final = 64  # of NumPy's arrays
+_AXES: Final = ("axis", "axes", "batch_dims", "perm", "scan_input_axes", "scan_output_axes")
 
 _registry: dict[tuple[str, str], list[Operator]] = {}
 
@@ -218,6 +229,7 @@ def _registering(
             {name: kind.removesuffix(" | None") for name, kind in kinds.items()},
             inputs,
             may_be_absent,
+            None if domain else outputs_of(op_type),
         )
         versions = _registry.setdefault((domain, op_type), [])
         if any(other.since == since for other in versions):

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vledge.errors import FormatError, UnsupportedError
+from vledge.budget import Limits
+from vledge.errors import UnsupportedError, reading
 from vledge.graph.described import (
     ModelMetadata,
     NodeArg,
@@ -71,6 +72,9 @@ class InferenceSession(OnnxruntimeHabits):
         True multiplies 3x3 convolutions as they are defined, not by Winograd's products, which are
         quicker, as close to the true result, and other bits. ``VLEDGE_WINOGRAD=0`` asks the same of
         all sessions of a process; Modules never use them.
+    limits : Limits, optional
+        What reading and preparing the file may cost: by default 64 MiB and ten times the file's
+        size, and about five seconds. ``VLEDGE_LIMITS`` sets the same for a process.
     sess_options : SessionOptions, optional
         As onnxruntime takes it. ``intra_op_num_threads`` is the number of threads that this
         session's runs may use; what has no meaning here is named in a warning.
@@ -105,6 +109,7 @@ class InferenceSession(OnnxruntimeHabits):
         fallback: str | Fallback | None = None,
         empty_state: str = "zero",
         exact: bool = False,
+        limits: Limits | None = None,
     ) -> None:
         check_made_of(path_or_bytes, fallback, empty_state, exact)
         self._session_options = taken(sess_options)
@@ -119,7 +124,7 @@ class InferenceSession(OnnxruntimeHabits):
         self._fallback: Fallback | None = None
         if fallback is not None:
             self._fallback = fallback if callable(fallback) else reference_function
-        self._source = source
+        self._source, self._limits = source, limits
         self._asked = outputs if outputs is None or isinstance(outputs, str) else tuple(outputs)
         self._unneeded: frozenset[str] = frozenset()
         self._model = self._read()
@@ -373,7 +378,7 @@ class InferenceSession(OnnxruntimeHabits):
         if isinstance(self._source, Model):
             model = replace(self._source, graph=replace(self._source.graph))
         else:
-            model = read_model(self._source)
+            model = read_model(self._source, self._limits)
         if self._asked is None:
             return model
         part = part_for(model, self._asked)
@@ -412,7 +417,5 @@ class InferenceSession(OnnxruntimeHabits):
         return plan, [given[name] for name in plan.inputs]
 
     def _planned(self, variable: Sequence[str] | frozenset[str]) -> Plan:
-        try:
+        with reading(self._where.removesuffix(": ")):
             return Plan(self._model, self._options, self._fallback, variable, self._where)
-        except (FormatError, UnsupportedError) as error:
-            raise type(error)(f"{self._where}{error}") from error.__cause__

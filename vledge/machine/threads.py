@@ -5,8 +5,11 @@ import os
 from collections.abc import Iterator
 from contextvars import ContextVar
 
+from vledge.errors import cut
+
 __all__ = ["get_num_threads", "set_num_threads", "using_threads"]
 
+MOST_THREADS = 4_096  #: that may be asked for
 _num_threads: int | None = None
 #: Of the call that this Python thread is in; compiled code reads both.
 _of_call: ContextVar[int | None] = ContextVar("num_threads", default=None)
@@ -26,10 +29,11 @@ def get_num_threads() -> int:
     if _num_threads is None:
         given = os.environ.get("VLEDGE_NUM_THREADS")
         if given:
-            if not given.isdecimal() or int(given) < 1:
+            digits = given.isascii() and given.isdigit() and len(given) < 10
+            if not digits or not 1 <= int(given) <= MOST_THREADS:
                 raise ValueError(
-                    f"environment variable VLEDGE_NUM_THREADS is {given!r}, "
-                    "expected a whole number from 1"
+                    f"environment variable VLEDGE_NUM_THREADS is {cut(given)!r}, "
+                    f"expected a whole number from 1 to {MOST_THREADS:,}"
                 )
             _num_threads = int(given)
         else:
@@ -43,8 +47,15 @@ def set_num_threads(num_threads: int) -> None:
     Results do not depend on it, bit for bit.
     """
     global _num_threads
-    if isinstance(num_threads, bool) or not isinstance(num_threads, int) or num_threads < 1:
-        raise ValueError(f"num_threads must be a whole number from 1, got {num_threads!r}")
+    if (
+        isinstance(num_threads, bool)
+        or not isinstance(num_threads, int)
+        or not 1 <= num_threads <= MOST_THREADS
+    ):
+        raise ValueError(
+            f"num_threads must be a whole number from 1 to {MOST_THREADS:,}, "
+            f"got {cut(repr(num_threads))}"
+        )
     _num_threads = num_threads
 
 

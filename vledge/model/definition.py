@@ -7,9 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
+
+from vledge.errors import cut, quoted
+
+if TYPE_CHECKING:
+    from vledge.budget import Budget
 
 __all__ = [
     "INTERNAL_DOMAIN",
@@ -71,11 +76,12 @@ class Node:
 
     def __str__(self) -> str:
         """How messages name the node: ``node 'lstm_2' (LSTM)``; by its output if it has no name."""
-        domain = f"{self.domain}." if self.domain else ""
+        domain = f"{cut(self.domain)}." if self.domain else ""
+        operator = f"{domain}{cut(self.op_type)}"
         if self.name:
-            return f"node {self.name!r} ({domain}{self.op_type})"
+            return f"node {quoted(self.name)} ({operator})"
         made = next((output for output in self.outputs if output), "nothing")
-        return f"the {domain}{self.op_type} node that makes {made!r}"
+        return f"the {operator} node that makes {quoted(made)}"
 
     def subgraphs(self) -> Iterator[Graph]:
         """The graphs among the attributes: an If's branches, a Loop's body."""
@@ -103,7 +109,10 @@ class Graph:
 
 @dataclass(slots=True)
 class Model:
-    """A graph, and which version of each operator set it is written in (``{"": 18}``)."""
+    """A graph, and which version of each operator set it is written in (``{"": 18}``).
+
+    ``budget`` is what reading has left of its file's; None where it is of no file.
+    """
 
     graph: Graph
     opset_imports: dict[str, int]
@@ -114,6 +123,7 @@ class Model:
     model_version: int = 0
     doc_string: str = ""
     metadata: dict[str, str] = field(default_factory=dict)
+    budget: Budget | None = None
 
 
 def captured(graph: Graph) -> list[str]:

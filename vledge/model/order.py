@@ -7,7 +7,7 @@ runtime sorts. A graph whose order will do is left as it is.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Container, Iterable, Iterator, Sequence
 
 from vledge.errors import FormatError
 from vledge.model.definition import Graph, Node, captured
@@ -17,11 +17,11 @@ __all__ = ["put_in_order"]
 SHOWN = 5  # nodes of a cycle that an error lists
 
 
-def put_in_order(graph: Graph, outer: Set[str] = frozenset()) -> None:
+def put_in_order(graph: Graph, outer: tuple[Container[str], ...] = ()) -> None:
     """Sort the nodes of the graph, and of every graph inside of it, in place.
 
-    Stable: of the nodes that could come next, the one that the file has first does. ``outer`` are
-    the names in the graphs around this one. FormatError names the nodes of a cycle.
+    Stable: of the nodes that could come next, the one that the file has first does. ``outer`` has
+    the names in each of the graphs around this one. FormatError names the nodes of a cycle.
     """
     makers: dict[str, int] = {}
     for place, node in enumerate(graph.nodes):
@@ -29,16 +29,17 @@ def put_in_order(graph: Graph, outer: Set[str] = frozenset()) -> None:
             if name:
                 makers.setdefault(name, place)
     given = {info.name for info in graph.inputs} | set(graph.initializers)
-    inside = outer | given | makers.keys()
     for node in graph.nodes:
         for inner in node.subgraphs():
-            put_in_order(inner, inside)
+            put_in_order(inner, (*outer, given, makers))
     needs = [
         {
             makers[name]
             for name in _read(node)
             # one that the graph around has too is read from there until this graph makes its own
-            if name in makers and name not in given and (name not in outer or makers[name] < place)
+            if name in makers
+            and name not in given
+            and (makers[name] < place or not any(name in around for around in outer))
         }
         for place, node in enumerate(graph.nodes)
     ]

@@ -133,6 +133,9 @@ class Costs:
             fields["memory"],
             overheads,
         )
+        sizes = [k.hidden_size for table in kernels.values() for k in table]
+        if not all(0 < size < 1 << 31 for size in sizes):
+            raise ValueError("a hidden size is none")
         constants = [costs.multiply_add, costs.double, costs.thread, costs.shared, costs.memory]
         constants += [
             value for table in kernels.values() for k in table for value in (k.step, k.row)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from vledge._ext import isa
 from vledge._version import __version__
+from vledge.errors import cut
 from vledge.machine.atomic_file import write_text
 from vledge.planning.costs import Costs
 from vledge.planning.defaults import DEFAULT
@@ -78,8 +79,8 @@ def _read(path: Path) -> Costs:
             if missing := sorted(set(needed) - set(held)):
                 raise ValueError(f"nothing on {', '.join(missing)}")
         return measured
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        return _default_instead(path, f"{type(error).__name__}: {error}")
+    except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
+        return _default_instead(path, cut(f"{type(error).__name__}: {error}", 200))
 
 
 def _default_instead(path: Path, why: str) -> Costs:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from vledge.errors import UnsupportedError
+from vledge.errors import UnsupportedError, cut
 from vledge.model.axes import axes_from_symbols
 from vledge.model.definition import Graph, Model, ValueInfo
 from vledge.model.element_types import DTYPES
@@ -115,8 +115,10 @@ class FrameGraph:
         # [batch, time, features] is what most exporters write, [time, batch, features] the rest
         return sorted(left, key=lambda axis: (axis != 1, axis))
 
-    def _said(self, info: ValueInfo, given: int) -> int:
+    def _said(self, info: ValueInfo, given: object) -> int:
         shape = info.shape or ()
+        if isinstance(given, bool) or not isinstance(given, int):
+            raise TypeError(f"time_axis is {cut(repr(given))}, expected a whole number")
         if not -len(shape) <= given < len(shape):
             raise ValueError(f"time_axis is {given}, {info.name!r} has {len(shape)} axes")
         given %= len(shape)

@@ -6,11 +6,19 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from vledge.errors import cut
 from vledge.out_arrays import misfit
 
-__all__ = ["FrameMachine", "Machine", "State", "WindowMachine", "fitting"]
+__all__ = ["FrameMachine", "Machine", "State", "WindowMachine", "checked_rows", "fitting"]
 
 State = dict[str, np.ndarray]
+
+
+def checked_rows(batch: Any) -> int:
+    """How many streams a caller asks for: TypeError for what is no whole number."""
+    if isinstance(batch, (bool, np.bool_)) or not isinstance(batch, (int, np.integer)):
+        raise TypeError(f"batch is {cut(repr(batch))}, expected a whole number of streams")
+    return int(batch)
 
 
 class Machine(Protocol):

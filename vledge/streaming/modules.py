@@ -22,7 +22,7 @@ from vledge.streaming.bidirectional import BidirectionalMachine
 from vledge.streaming.convolution import StreamingConv1d
 from vledge.streaming.layers import RecurrentMachine, StreamingRecurrent
 from vledge.streaming.lookahead import LookaheadStream
-from vledge.streaming.machine import State, fitting
+from vledge.streaming.machine import State, checked_rows, fitting
 from vledge.streaming.stream import Stream
 from vledge.streaming.trial import differs
 
@@ -41,6 +41,7 @@ def stream(
     lookahead: int | None = None,
 ) -> Stream:
     """A stream of any module; what ``Module.stream`` calls."""
+    batch = checked_rows(batch)
     if lookahead is not None:
         lookahead = operator.index(lookahead)
         if lookahead < 0:

@@ -11,15 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from vledge.errors import UnsupportedError
+from vledge.errors import UnsupportedError, quoted
 from vledge.graph.plan import Plan
 from vledge.model.definition import Model
-from vledge.model.element_types import DTYPES
+from vledge.model.element_types import DTYPES, element_of
 from vledge.streaming.calls import CallMachine
 from vledge.streaming.carried import Carried, Frames, carried, misfit
 from vledge.streaming.contexts import CONTEXTS
 from vledge.streaming.frame_graph import FrameGraph, row_axis
-from vledge.streaming.machine import State
+from vledge.streaming.machine import State, checked_rows
 from vledge.streaming.promotion import PromotedState, Promotion
 from vledge.streaming.recurrences import RECURRENCES
 from vledge.streaming.stream import Stream
@@ -42,6 +42,16 @@ def stream(
     context: int | None,
 ) -> Stream:
     """A stream of a model; what ``InferenceSession.stream`` calls."""
+    batch = checked_rows(batch)
+    for name, given in (("states", states), ("fixed", fixed)):
+        if given is not None and not isinstance(given, Mapping):
+            raise TypeError(f"{name} is a {type(given).__name__}, expected a dict by input")
+    for info in model.graph.inputs:
+        if element_of(info.type) is None:
+            raise UnsupportedError(
+                f"{where}input {quoted(info.name)} has no type of numbers in the file: a stream "
+                "must know what its frames are of"
+            )
     try:
         graph = FrameGraph(model, options, time_axis, states, dict(fixed or {}))
         if hop is not None or context is not None:

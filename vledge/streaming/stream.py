@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 
 from vledge.array_like import array_of
-from vledge.errors import FormatError
+from vledge.errors import FormatError, reading
 from vledge.shown import Weights, listed
 from vledge.streaming.machine import FrameMachine, Machine, State
 
 __all__ = ["Stream"]
 
 _KIND = "vledge stream state"
+_MOST_DIGITS = 18  # of a number of rows
 
 
 class Stream:
@@ -195,15 +196,30 @@ class Stream:
         from vledge.formats import safetensors_file
         from vledge.formats.source import open_source
 
-        try:
+        with reading(os.fspath(path)):
             state, _, metadata = safetensors_file.read_all(open_source(path))
-            if metadata.get("kind") != _KIND or not metadata.get("batch", "").isdecimal():
+            rows = metadata.get("batch", "")
+            if metadata.get("kind") != _KIND or not (rows.isascii() and rows.isdigit()):
                 raise FormatError("holds no state of a stream")
-        except FormatError as error:
-            raise FormatError(f"{os.fspath(path)}: {error}") from None
-        stream: Stream = model.stream(batch=int(metadata["batch"]), **options)
+            if len(rows) > _MOST_DIGITS:
+                raise FormatError(f"holds no state of a stream: {len(rows):,} digits of rows")
+        stream: Stream = model.stream(batch=1, **options)
         try:
-            stream.state = state
+            stream._take_over(state, int(rows))
         except ValueError as error:
             raise ValueError(f"{os.fspath(path)} is of another model: {error}") from None
         return stream
+
+    def _take_over(self, state: Mapping[str, Any], rows: int) -> None:
+        """Become a stream of so many rows with this state, if the state is of so many."""
+        axes, mine = self._machine.row_axes, self._machine.get_state()
+        for name, array in mine.items():
+            shape = list(array.shape)
+            if name in axes:
+                shape[axes[name]] = rows
+            given = state[name].shape if name in state else None
+            if given is not None and list(given) != shape:
+                raise ValueError(f"state {name!r} is {list(given)}, expected {shape}")
+        if rows != self.batch and state.keys() >= mine.keys():
+            self._use(self._machine.with_rows(rows))
+        self.state = state

@@ -293,7 +293,7 @@ def test_datasets_may_not_share_their_bytes(load: Callable) -> None:
 
 
 def test_zip_bomb_is_not_inflated(load: Callable) -> None:
-    with pytest.raises(FormatError, match="would inflate to"):
+    with pytest.raises(FormatError, match="inflated, would take"):
         load(keras(weights=hdf5_file_magic() + bytes(300 << 20)))
 
 
@@ -302,7 +302,7 @@ def hdf5_file_magic() -> bytes:
 
 
 def test_a_config_larger_than_is_read(load: Callable) -> None:
-    with pytest.raises(FormatError, match="description has"):
+    with pytest.raises(FormatError, match="description would take"):
         load(keras(config=b"[" + b"0," * (9 << 20) + b"0]"))
 
 

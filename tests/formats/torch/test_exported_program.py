@@ -75,7 +75,7 @@ def test_unknown_dtype_is_left_out_and_reported(tmp_path: Path) -> None:
 def test_description_that_is_none(config: bytes, tmp_path: Path) -> None:
     path = tmp_path / "model.pt2"
     path.write_bytes(zip_of({"m/archive_format": b"pt2", f"m/{CONFIG}": config}))
-    with pytest.raises(FormatError, match="no description of weights"):
+    with pytest.raises(FormatError, match=r"no description of weights|no JSON"):
         load_weights(path)
 
 

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from vledge.errors import FormatError, MissingDependencyError
-from vledge.formats.keras.config import MAX_CONFIG_BYTES
 from vledge.formats.keras.file import CONFIG_MEMBER, WEIGHTS_MEMBER, read_config
 
 __all__ = ["Neighbour", "neighbours"]
 
 MOST_NEIGHBOURS: Final = 200
+MOST_BYTES: Final = 16 << 20  # of JSON that nobody asked for
 _ENDINGS: Final = (".weights.h5", ".h5", ".hdf5", ".keras", ".json")
 
 
@@ -41,7 +41,7 @@ def neighbours(path: str | os.PathLike[str]) -> list[Neighbour]:
         candidate = own.parent / name
         try:
             if not candidate.is_file() or (
-                name.endswith(".json") and candidate.stat().st_size > MAX_CONFIG_BYTES
+                name.endswith(".json") and candidate.stat().st_size > MOST_BYTES
             ):
                 continue
             config, version = read_config(candidate)

@@ -12,12 +12,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeGuard
 
+from vledge.budget import Budget
 from vledge.errors import FormatError
+from vledge.formats import json_text
 
 __all__ = ["Arguments", "Description", "arguments", "descriptions", "parsed", "version_of"]
 
-MAX_CONFIG_BYTES: Final = 16 << 20
+STEP_OF_CHARACTERS: Final = 20  # of a description, that what is looked for in it takes
 MAX_NESTING: Final = 32
+MAX_NAME_LENGTH: Final = 200  # of a class or an argument
 
 CELLS: Final = {"LSTM": "LSTM", "GRU": "GRU", "SimpleRNN": "RNN"}
 _CUDNN: Final = {"CuDNNLSTM": "LSTM", "CuDNNGRU": "GRU"}  # tanh and sigmoid, and no other
@@ -49,16 +52,12 @@ class Arguments:
     time_major: bool
 
 
-def parsed(text: str | bytes | None) -> dict[str, Any] | None:
+def parsed(text: str | bytes | None, budget: Budget) -> dict[str, Any] | None:
     """The JSON text of a model's description; FormatError if it is none."""
     if text is None:
         return None
-    if len(text) > MAX_CONFIG_BYTES:
-        raise FormatError(f"the model's description has {len(text):,} bytes")
-    try:
-        config = json.loads(text)
-    except (ValueError, RecursionError):
-        raise FormatError("the model's description is no JSON") from None
+    config = json_text.parsed(text, budget, "the model's description")
+    budget.step(len(text) // STEP_OF_CHARACTERS, "the model's description")
     if not isinstance(config, dict):
         raise FormatError("the model's description is JSON, but no object")
     return config
@@ -88,6 +87,8 @@ def _inside(entry: Mapping[str, Any], group: str, path: tuple[str, ...]) -> Iter
     config = entry.get("config")
     given = {"layers": config} if isinstance(config, list) else config  # Sequential until Keras 2.2
     for key, value in given.items() if isinstance(given, dict) else ():
+        if len(key) > MAX_NAME_LENGTH:
+            continue
         if key == "layers" and isinstance(value, list) and not all(map(_is_entry, value)):
             raise FormatError("the model's description has a layer without class and config")
         if isinstance(value, list):
@@ -105,8 +106,8 @@ def _inside(entry: Mapping[str, Any], group: str, path: tuple[str, ...]) -> Iter
 
 def _is_entry(value: Any) -> TypeGuard[dict[str, Any]]:
     match value:
-        case {"class_name": str(), "config": dict() | list()}:
-            return True
+        case {"class_name": str(name), "config": dict() | list()}:
+            return len(name) <= MAX_NAME_LENGTH
     return False
 
 

@@ -12,15 +12,17 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from vledge.errors import FormatError
+from vledge.budget import Budget
+from vledge.errors import FormatError, placed
 from vledge.formats.checkpoint import Checkpoint
-from vledge.formats.keras.config import MAX_CONFIG_BYTES, parsed
+from vledge.formats.keras.config import parsed
 from vledge.formats.keras.hdf5_file import read_hdf5
 from vledge.formats.source import Source, identified, open_source
 
 __all__ = ["KerasModel", "read", "read_config", "read_model"]
 
 WEIGHTS_MEMBER: Final = "model.weights.h5"
+MOST_METADATA: Final = 1 << 20
 CONFIG_MEMBER: Final = "config.json"
 METADATA_MEMBER: Final = "metadata.json"
 
@@ -70,12 +72,12 @@ def read_config(path: str | os.PathLike[str]) -> tuple[dict[str, Any], str | Non
     Keras that the file is of, where it says so; FormatError if the file has none."""
     source = open_source(path)
     if source.starts_with(b"{"):
-        config = parsed(bytes(source.data[: len(source.data)]))
+        config = parsed(source.data[:], source.budget)
         version = None
         beside = os.path.join(os.path.dirname(os.fspath(path)), METADATA_MEMBER)
         if os.path.basename(os.fspath(path)) == CONFIG_MEMBER and os.path.isfile(beside):
             with open(beside, "rb") as file:
-                version = _said_version(file.read(MAX_CONFIG_BYTES))
+                version = _said_version(file.read(MOST_METADATA), source.budget)
     else:
         model = read_model(path)
         config, version = model.config, model.version
@@ -87,13 +89,14 @@ def read_config(path: str | os.PathLike[str]) -> tuple[dict[str, Any], str | Non
 def _model(source: Source) -> KerasModel:
     described: str | bytes | None
     if source.archive is None:
-        content = read_hdf5(memoryview(source.data))
+        content = read_hdf5(memoryview(source.data), source.budget)
         described = content.texts[""].get("model_config")
     else:
         try:
-            content = read_hdf5(source.archive.read(source.archive.folder + WEIGHTS_MEMBER))
+            member = source.archive.read(source.archive.folder + WEIGHTS_MEMBER)
+            content = read_hdf5(member, source.budget)
         except FormatError as error:
-            raise FormatError(f"{WEIGHTS_MEMBER}: {error}") from None
+            raise placed(error, WEIGHTS_MEMBER) from None
         described = bytes(source.archive.read(source.archive.folder + CONFIG_MEMBER))
     # Keras 3's own layouts say their version elsewhere, and number all variables.
     legacy = "keras_version" in content.texts[""] or not any(
@@ -115,7 +118,7 @@ def _model(source: Source) -> KerasModel:
     for group, texts in content.texts.items():
         if group.endswith("/vars") and "name" in texts:
             names[group.removesuffix("/vars")] = texts["name"]
-    config = parsed(described)
+    config = parsed(described, source.budget)
     version = content.texts[""].get("keras_version") or _archive_version(source)
     if version is None and names:  # Keras 2.12 to 2.15 have the same layout, without names
         version = "3"
@@ -128,9 +131,10 @@ def _archive_version(source: Source) -> str | None:
     """What a ``.keras`` archive says of the Keras that wrote it."""
     if source.archive is None or not source.has_member(METADATA_MEMBER):
         return None
-    return _said_version(bytes(source.archive.read(source.archive.folder + METADATA_MEMBER)))
+    metadata = bytes(source.archive.read(source.archive.folder + METADATA_MEMBER))
+    return _said_version(metadata, source.budget)
 
 
-def _said_version(metadata: bytes) -> str | None:
-    version = (parsed(metadata) or {}).get("keras_version")
+def _said_version(metadata: bytes, budget: Budget) -> str | None:
+    version = (parsed(metadata, budget) or {}).get("keras_version")
     return version if isinstance(version, str) else None

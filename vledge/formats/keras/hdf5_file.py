@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import numpy as np
 
-from vledge.errors import FormatError, import_failure
+from vledge.budget import Budget
+from vledge.errors import FormatError, cut, import_failure, placed, quoted
 from vledge.formats.keras.hdf5_text import texts_of
 from vledge.formats.tensor_view import DTYPES, checked_name, tensor_view
 
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Hdf5Content", "read_hdf5"]
 
-MAX_OBJECTS: Final = 200_000
+# A group or a dataset through h5py: its handle, its header, its name.
+STEPS_OF_AN_OBJECT: Final = 250
+BYTES_OF_AN_OBJECT: Final = 3_000
 MAX_DEPTH: Final = 64
 # What h5py raises over files that are damaged in one way or another.
 _LIBRARY_ERRORS: Final = (
@@ -52,24 +55,24 @@ class Hdf5Content(NamedTuple):
     texts: dict[str, dict[str, str]]
 
 
-def read_hdf5(content: memoryview) -> Hdf5Content:
+def read_hdf5(content: memoryview, budget: Budget) -> Hdf5Content:
     """Everything in the HDF5 file whose bytes these are."""
     found = Hdf5Content({}, {}, {})
-    budget = len(content)
+    unshared = len(content)
     with _opened(content) as file:
-        for path, item in _objects(file):
+        for path, item in _objects(file, budget):
             if not hasattr(item, "shape"):
-                found.texts[path] = _texts(path, item, content)
+                found.texts[path] = _texts(path, item, content, budget)
                 continue
             try:
-                array = _array(item, content)
+                array = _array(item, content, budget)
             except FormatError as error:
-                raise FormatError(f"dataset {path!r}: {error}") from None
+                raise placed(error, f"dataset {quoted(path)}") from None
             if isinstance(array, str):
                 found.skipped[path] = array
                 continue
-            budget -= array.nbytes
-            if budget < 0 and array.nbytes:
+            unshared -= array.nbytes
+            if unshared < 0 and array.nbytes:
                 raise FormatError(f"dataset {path!r}: the datasets share their bytes in the file")
             found.arrays[checked_name(path)] = array
     return found
@@ -89,7 +92,9 @@ def _opened(content: memoryview) -> Iterator[h5py.File]:
     except FormatError:
         raise
     except _LIBRARY_ERRORS as error:
-        raise FormatError(f"the HDF5 file is damaged or truncated: {error}") from None
+        raise FormatError(
+            f"the HDF5 file is damaged or truncated: {cut(str(error), 300)}"
+        ) from None
 
 
 class _Window(io.RawIOBase):
@@ -120,7 +125,7 @@ class _Window(io.RawIOBase):
         return len(part)
 
 
-def _objects(file: h5py.File) -> Iterator[tuple[str, Any]]:
+def _objects(file: h5py.File, budget: Budget) -> Iterator[tuple[str, Any]]:
     """(path, group or dataset), the root first; every object once, by hard links alone."""
     import h5py
 
@@ -132,15 +137,15 @@ def _objects(file: h5py.File) -> Iterator[tuple[str, Any]]:
         if address in seen:
             raise FormatError(f"{path!r} is linked in two places")
         seen.add(address)
-        if len(seen) > MAX_OBJECTS or path.count("/") >= MAX_DEPTH:
-            raise FormatError(
-                f"more than {MAX_OBJECTS:,} objects, or groups deeper than {MAX_DEPTH}"
-            )
+        if path.count("/") >= MAX_DEPTH:
+            raise FormatError(f"groups deeper than {MAX_DEPTH}")
         yield path, item
         if not isinstance(item, h5py.Group):
             continue
         inner = []
         for name in item:
+            budget.step(STEPS_OF_AN_OBJECT, "the groups and datasets of the file")
+            budget.take(BYTES_OF_AN_OBJECT + len(path), "the groups and datasets of the file")
             where = f"{path}/{name}" if path else name
             link = item.get(name, getlink=True)
             if not isinstance(link, h5py.HardLink):
@@ -155,7 +160,7 @@ def _objects(file: h5py.File) -> Iterator[tuple[str, Any]]:
         waiting += reversed(inner)
 
 
-def _array(dataset: h5py.Dataset, content: memoryview) -> np.ndarray | str:
+def _array(dataset: h5py.Dataset, content: memoryview, budget: Budget) -> np.ndarray | str:
     """The array in a dataset, or why it cannot be one of the weights."""
     import h5py
 
@@ -181,7 +186,8 @@ def _array(dataset: h5py.Dataset, content: memoryview) -> np.ndarray | str:
             f"shape {dataset.shape} of {name} makes {size:,} bytes, which the file does not hold"
         )
     order: Literal["<", ">"] = ">" if dataset.dtype.str[0] == ">" else "<"
-    return tensor_view(content[start : start + size], name, dataset.shape, byte_order=order)
+    part = content[start : start + size]
+    return tensor_view(part, name, dataset.shape, byte_order=order, budget=budget)
 
 
 def _dtype_name(dataset: h5py.Dataset) -> str | None:
@@ -198,10 +204,10 @@ def _dtype_name(dataset: h5py.Dataset) -> str | None:
     return dtype.name if stored.equal(h5py.h5t.py_create(dtype, logical=True)) else None
 
 
-def _texts(path: str, group: h5py.Group, content: memoryview) -> dict[str, str]:
+def _texts(path: str, group: h5py.Group, content: memoryview, budget: Budget) -> dict[str, str]:
     import h5py
 
     try:
-        return texts_of(content, h5py.h5o.get_info(group.id).addr)
+        return texts_of(content, h5py.h5o.get_info(group.id).addr, budget)
     except FormatError as error:
-        raise FormatError(f"group {path or '/'!r}: {error}") from None
+        raise placed(error, f"group {quoted(path or '/')}") from None

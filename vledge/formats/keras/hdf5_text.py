@@ -9,21 +9,25 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
+from vledge.budget import Budget
 from vledge.errors import FormatError
 
 __all__ = ["texts_of"]
 
 _CONTINUATION, _ATTRIBUTE = 0x10, 0x0C
 _MOST_BLOCKS = 1000
+STEPS_OF_A_MESSAGE = 5
 
 
-def texts_of(content: memoryview, address: int) -> dict[str, str]:
+def texts_of(content: memoryview, address: int, budget: Budget) -> dict[str, str]:
     """The scalar attributes that are strings, of the object whose header is at ``address``."""
     texts = {}
     for kind, body in _messages(content, address):
+        budget.step(STEPS_OF_A_MESSAGE, "the attributes of groups")
         if kind == _ATTRIBUTE:
-            found = _attribute(content, body)
+            found = _attribute(content, body, budget)
             if found:
+                budget.take(2 * sum(map(len, found)), "the attributes of groups")
                 texts[found[0]] = found[1]
     return texts
 
@@ -52,7 +56,7 @@ def _messages(content: memoryview, address: int) -> Iterator[tuple[int, memoryvi
     raise FormatError("an object header has no end")
 
 
-def _attribute(content: memoryview, body: memoryview) -> tuple[str, str] | None:
+def _attribute(content: memoryview, body: memoryview, budget: Budget) -> tuple[str, str] | None:
     version, _, *sizes = struct.unpack("<BBHHH", _slice(body, 0, 8))
     if version not in (1, 2, 3):
         raise FormatError(f"an attribute of version {version}")
@@ -69,7 +73,7 @@ def _attribute(content: memoryview, body: memoryview) -> tuple[str, str] | None:
         raw = bytes(_slice(body, at, size))
     elif type_class & 15 == 9 and is_string & 15 == 1:  # one of any length
         length, heap, index = struct.unpack("<IQI", _slice(body, at, 16))
-        raw = bytes(_slice(_in_heap(content, heap, index), 0, length)) if length else b""
+        raw = bytes(_slice(_in_heap(content, heap, index, budget), 0, length)) if length else b""
     else:
         return None
     try:
@@ -78,13 +82,14 @@ def _attribute(content: memoryview, body: memoryview) -> tuple[str, str] | None:
         raise FormatError(f"attribute {name!r} is no text") from None
 
 
-def _in_heap(content: memoryview, address: int, wanted: int) -> memoryview:
+def _in_heap(content: memoryview, address: int, wanted: int, budget: Budget) -> memoryview:
     """One object of the heap that keeps strings."""
     signature, _, size = struct.unpack("<4sIQ", _slice(content, address, 16))
     if signature != b"GCOL":
         raise FormatError("a string lies outside of every heap")
     heap = _slice(content, address, size)[16:]
     while len(heap) >= 16:
+        budget.step(1, "a heap of strings")
         index, _, _, size = struct.unpack("<HHIQ", heap[:16])
         if index == wanted:
             return _slice(heap, 16, size)

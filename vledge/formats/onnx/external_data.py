@@ -11,22 +11,34 @@ import stat
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 
-from vledge.errors import FormatError
+import numpy as np
+
+from vledge.budget import Budget
+from vledge.errors import FormatError, cut, quoted
 from vledge.machine.mapped_file import contents
 
 __all__ = ["ExternalFiles"]
 
 
 class ExternalFiles:
-    """The files beside one model, each mapped into memory once."""
+    """The files beside one model, each mapped into memory once, and counted to its size.
 
-    def __init__(self, folder: str | None) -> None:
+    ``arrays`` are those that were made of what `read` gave, for tensors that share it.
+    """
+
+    def __init__(self, folder: str | None, budget: Budget) -> None:
         self.folder = None if folder is None else os.path.realpath(folder)
+        self.arrays: dict[tuple[int, str, tuple[int, ...]], np.ndarray] = {}
+        self._budget = budget
         self._files: dict[str, memoryview] = {}
+        self._parts: dict[tuple[str, int, int], memoryview] = {}
+        self._checksums: dict[str, str] = {}
 
     def read(self, entries: Mapping[str, str], nbytes: int) -> memoryview:
-        """The ``nbytes`` bytes that a tensor's ``external_data`` entries point at."""
+        """The ``nbytes`` bytes that a tensor's ``external_data`` entries point at; of the same
+        place the same object."""
         location = entries.get("location", "")
+        location = str(PurePosixPath(location)) if location else ""
         offset = _number(entries, "offset", 0)
         length = _number(entries, "length", nbytes)
         if length != nbytes:
@@ -34,13 +46,19 @@ class ExternalFiles:
         content = self._content(location)
         if offset > len(content) or nbytes > len(content) - offset:
             raise FormatError(
-                f"its external data, {nbytes} bytes from {offset}, lie outside of {location!r}, "
-                f"which has {len(content)} bytes"
+                f"its external data, {nbytes} bytes from {offset}, lie outside of "
+                f"{quoted(location)}, which has {len(content)} bytes"
             )
         checksum = entries.get("checksum")
-        if checksum and hashlib.sha1(content, usedforsecurity=False).hexdigest() != checksum:
-            raise FormatError(f"the SHA-1 checksum of {location!r} is not {checksum}")
-        return content[offset : offset + nbytes]
+        if checksum and self._checksum(location) != checksum:
+            raise FormatError(f"the SHA-1 checksum of {quoted(location)} is not {cut(checksum)}")
+        return self._parts.setdefault((location, offset, nbytes), content[offset : offset + nbytes])
+
+    def _checksum(self, location: str) -> str:
+        if location not in self._checksums:
+            digest = hashlib.sha1(self._content(location), usedforsecurity=False)
+            self._checksums[location] = digest.hexdigest()
+        return self._checksums[location]
 
     def _content(self, location: str) -> memoryview:
         if location not in self._files:
@@ -50,8 +68,8 @@ class ExternalFiles:
     def _mapped(self, location: str) -> memoryview:
         if self.folder is None:
             raise FormatError(
-                f"its data are in the file {location!r}, which a model given as bytes cannot have: "
-                "give the path of the model"
+                f"its data are in the file {quoted(location)}, which a model given as bytes cannot "
+                "have: give the path of the model"
             )
         plain = PurePosixPath(location)
         if (
@@ -63,25 +81,33 @@ class ExternalFiles:
             or os.path.splitdrive(location)[0]
         ):
             raise FormatError(
-                f"its data are said to be in {location!r}: only plain paths below the model's "
-                "folder are read"
+                f"its data are said to be in {quoted(location)}: only plain paths below the "
+                "model's folder are read"
             )
         path = os.path.join(self.folder, *plain.parts)
         if os.path.realpath(path) != path:
-            raise FormatError(f"its data are in {location!r}, which is or lies behind a link")
+            raise FormatError(f"its data are in {quoted(location)}, which is or lies behind a link")
         try:
             if not stat.S_ISREG(os.lstat(path).st_mode):
-                raise FormatError(f"its data are in {location!r}, which is not a regular file")
+                raise FormatError(
+                    f"its data are in {quoted(location)}, which is not a regular file"
+                )
             # Neither follows a link nor waits for a pipe that came in between.
             flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
             descriptor = os.open(path, flags)
         except OSError as error:
             raise FormatError(
-                f"its data are in {location!r}, which cannot be opened: {error.strerror}"
+                f"its data are in {quoted(location)}, which cannot be opened: {error.strerror}"
             ) from None
         try:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise FormatError(f"its data are in {location!r}, which is not a regular file")
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise FormatError(
+                    f"its data are in {quoted(location)}, which is not a regular file"
+                )
+            # holes take no room, and give none
+            stored = getattr(status, "st_blocks", status.st_size) * 512
+            self._budget.add_file(min(status.st_size, stored))
             return memoryview(contents(descriptor))
         finally:
             os.close(descriptor)

@@ -11,9 +11,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from vledge.errors import FormatError, UnsupportedError, import_failure
+from vledge.budget import Budget, Limits
+from vledge.errors import FormatError, UnsupportedError, cut, import_failure, placed, quoted
+from vledge.formats.onnx.expansion import charge_functions, charge_message
 from vledge.formats.onnx.external_data import ExternalFiles
 from vledge.formats.onnx.tensors import array_of
+from vledge.model.charges import charge_edges, charge_nodes
 from vledge.model.check import MAX_DEPTH, check_graph
 from vledge.model.definition import Graph, Model, Node, Opaque, ValueInfo
 from vledge.model.element_types import NAMES
@@ -21,10 +24,11 @@ from vledge.model.order import put_in_order
 
 __all__ = ["read", "read_proto"]
 
+BYTES_OF_A_NUMBER: Final = 40  # in a list
 MAX_BYTES: Final = (1 << 31) - 1  # of one protobuf message; larger models keep external data
 
 
-def read(source: str | os.PathLike[str] | bytes) -> Model:
+def read(source: str | os.PathLike[str] | bytes, limits: Limits | None = None) -> Model:
     """Read a model from a path, or from the bytes of its file.
 
     Tensors in other files are read from the model's own folder only.
@@ -47,27 +51,34 @@ def read(source: str | os.PathLike[str] | bytes) -> Model:
         folder = os.path.dirname(os.path.abspath(os.fspath(source)))
     from google.protobuf.message import DecodeError
 
+    budget = Budget(len(data), limits)
+    charge_message(data, budget)
     try:
         proto = onnx.ModelProto.FromString(data)
     except DecodeError as error:
-        raise FormatError(f"not an ONNX model: {error}") from None
-    return read_proto(proto, folder)
+        raise FormatError(f"not an ONNX model: {cut(str(error))}") from None
+    return read_proto(proto, folder, budget)
 
 
-def read_proto(proto: Any, folder: str | None = None) -> Model:
-    """Translate a ModelProto whose external data, if any, lie in ``folder``."""
+def read_proto(proto: Any, folder: str | None = None, budget: Budget | None = None) -> Model:
+    """Translate a ModelProto whose external data, if any, lie in ``folder``.
+
+    ``budget`` is the file's; that of the message where there is none.
+    """
+    if budget is None:
+        budget = Budget(proto.ByteSize())
     if not proto.HasField("graph"):
         raise FormatError("not an ONNX model: it has no graph")
     if proto.training_info:
         raise UnsupportedError("the model has training_info, which is not supported")
     if proto.functions:
-        proto = _inlined(proto)
+        proto = _inlined(proto, budget)
     opsets: dict[str, int] = {}
     for entry in proto.opset_import:
         domain = _domain(entry.domain)
         if opsets.setdefault(domain, entry.version) != entry.version:
             raise FormatError(f"the operator set {domain or 'ai.onnx'!r} is imported twice")
-    graph = _Reader(ExternalFiles(folder)).graph(proto.graph, 0)
+    graph = _Reader(ExternalFiles(folder, budget), budget).graph(proto.graph, 0)
     put_in_order(graph)
     check_graph(graph)
     return Model(
@@ -80,6 +91,7 @@ def read_proto(proto: Any, folder: str | None = None) -> Model:
         proto.model_version,
         proto.doc_string,
         {entry.key: entry.value for entry in proto.metadata_props},
+        budget,
     )
 
 
@@ -96,15 +108,18 @@ def _onnx() -> Any:
     return onnx
 
 
-def _inlined(proto: Any) -> Any:
+def _inlined(proto: Any, budget: Budget) -> Any:
     import onnx.inliner
 
+    charge_functions(proto, budget)
     try:
         proto = onnx.inliner.inline_local_functions(proto)
     except Exception as error:  # the C++ inliner raises whatever it meets
-        raise FormatError(f"the model's functions cannot be inlined: {error}") from None
+        raise FormatError(
+            f"the model's functions cannot be inlined: {cut(str(error), 300)}"
+        ) from None
     if proto.functions:
-        names = ", ".join(function.name for function in proto.functions)
+        names = cut(", ".join(cut(function.name) for function in proto.functions[:100]), 1_000)
         raise UnsupportedError(f"the model has functions that cannot be inlined: {names}")
     return proto
 
@@ -116,22 +131,27 @@ def _domain(name: str) -> str:
 class _Reader:
     """Translates the messages of one file."""
 
-    def __init__(self, files: ExternalFiles) -> None:
+    def __init__(self, files: ExternalFiles, budget: Budget) -> None:
         self.files = files
+        self.budget = budget
 
     def graph(self, proto: Any, depth: int) -> Graph:
         if depth > MAX_DEPTH:
-            raise FormatError(f"graph {proto.name!r} is nested deeper than {MAX_DEPTH} graphs")
+            raise FormatError(
+                f"graph {quoted(proto.name)} is nested deeper than {MAX_DEPTH} graphs"
+            )
         if proto.sparse_initializer:
             name = proto.sparse_initializer[0].values.name
-            raise UnsupportedError(f"the sparse initializer {name!r} is not supported")
+            raise UnsupportedError(f"the sparse initializer {quoted(name)} is not supported")
+        charge_nodes(self.budget, len(proto.node))
+        charge_edges(self.budget, len(proto.input) + len(proto.output))
         initializers = {}
         for tensor in proto.initializer:
             if not tensor.name or tensor.name in initializers:
                 raise FormatError(
-                    f"graph {proto.name!r} has two initializers named {tensor.name!r}"
+                    f"graph {quoted(proto.name)} has two initializers named {quoted(tensor.name)}"
                 )
-            initializers[tensor.name] = self.tensor(tensor, f"initializer {tensor.name!r}")
+            initializers[tensor.name] = self.tensor(tensor, f"initializer {quoted(tensor.name)}")
         return Graph(
             [self.node(node, depth) for node in proto.node],
             [_value_info(info) for info in proto.input],
@@ -149,16 +169,19 @@ class _Reader:
             proto.name,
             _domain(proto.domain),
         )
+        charge_edges(self.budget, len(node.inputs) + len(node.outputs) + len(proto.attribute))
         for attribute in proto.attribute:
             if attribute.name in node.attributes:
-                raise FormatError(f"{node}: the attribute {attribute.name} is given twice")
+                raise FormatError(f"{node}: the attribute {cut(attribute.name)} is given twice")
             node.attributes[attribute.name] = self.attribute(attribute, node, depth)
         return node
 
     def attribute(self, proto: Any, node: Node, depth: int) -> Any:
-        where = f"{node}: attribute {proto.name}"
+        where = f"{node}: attribute {cut(proto.name)}"
         if proto.ref_attr_name:
-            raise FormatError(f"{where} refers to {proto.ref_attr_name!r} outside of a function")
+            raise FormatError(
+                f"{where} refers to {cut(proto.ref_attr_name)!r} outside of a function"
+            )
         kind = proto.AttributeType.Name(proto.type) if proto.type in range(15) else str(proto.type)
         match kind:
             case "FLOAT":
@@ -172,8 +195,10 @@ class _Reader:
             case "GRAPH":
                 return self.graph(proto.g, depth + 1)
             case "FLOATS":
+                self.budget.take(BYTES_OF_A_NUMBER * len(proto.floats), where)
                 return list(proto.floats)
             case "INTS":
+                self.budget.take(BYTES_OF_A_NUMBER * len(proto.ints), where)
                 return list(proto.ints)
             case "STRINGS":
                 return [_text(item, where) for item in proto.strings]
@@ -187,11 +212,11 @@ class _Reader:
 
     def tensor(self, proto: Any, where: str) -> np.ndarray:
         try:
-            return array_of(proto, self.files)
+            return array_of(proto, self.files, self.budget)
         except FormatError as error:
-            raise FormatError(f"{where}: {error}") from None
+            raise placed(error, where) from None
         except UnsupportedError as error:
-            raise UnsupportedError(f"{where}: {error}") from None
+            raise placed(error, where) from None
 
 
 def _text(value: bytes, where: str) -> str:

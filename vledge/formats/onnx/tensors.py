@@ -6,17 +6,24 @@ Source: onnx.proto, TensorProto.
 from __future__ import annotations
 
 import math
+import sys
 from typing import Any, Final
 
 import numpy as np
 
-from vledge.errors import FormatError, UnsupportedError
+from vledge.budget import Budget
+from vledge.errors import FormatError, UnsupportedError, cut
 from vledge.formats.onnx.external_data import ExternalFiles
 from vledge.formats.tensor_view import MAX_DIMENSIONS
 from vledge.model.element_types import DTYPES, NAMES
 
 __all__ = ["array_of"]
 
+BYTES_OF_A_TENSOR: Final = 300
+BYTES_OF_A_STRING: Final = 80
+# Of typed fields: what the message and the array hold of each, and what a step converts.
+BYTES_OF_AN_ELEMENT: Final = 16
+ELEMENTS_OF_A_STEP: Final = 8
 EXTERNAL: Final = 1  # TensorProto.DataLocation
 _BFLOAT16: Final = np.dtype(np.uint16)  # its bits
 
@@ -40,11 +47,11 @@ _FIELDS: Final[dict[str, tuple[str, Any]]] = {
 }
 
 
-def array_of(tensor: Any, files: ExternalFiles) -> np.ndarray:
+def array_of(tensor: Any, files: ExternalFiles, budget: Budget) -> np.ndarray:
     """The array that a TensorProto holds; read-only where it is a view of the file.
 
     FormatError where the message contradicts itself, UnsupportedError for element types that NumPy
-    does not have (float8, int4, …). bfloat16 is widened to float32.
+    does not have (float8, int4, …). bfloat16 is widened to float32. What is copied is charged.
     """
     type_name = NAMES.get(tensor.data_type)
     if type_name is None:
@@ -53,13 +60,17 @@ def array_of(tensor: Any, files: ExternalFiles) -> np.ndarray:
         raise UnsupportedError(f"its element type {type_name} is not supported")
     shape = tuple(tensor.dims)
     if len(shape) > MAX_DIMENSIONS or any(size < 0 for size in shape):
-        raise FormatError(f"its shape is {shape}")
+        raise FormatError(f"its shape is {cut(str(shape))}")
+    if math.prod(size for size in shape if size) > sys.maxsize // 16:
+        raise FormatError(f"its shape {shape} is too large")
+    budget.take(BYTES_OF_A_TENSOR, "the tensors of the file")
     if tensor.HasField("segment"):
         raise FormatError("it is one segment of a tensor, a form that no writer uses")
     count = math.prod(shape)
     if type_name == "string":
         if len(tensor.string_data) != count:
             raise FormatError(_wrong_count(len(tensor.string_data), shape))
+        budget.take(BYTES_OF_A_STRING * count, "strings")
         try:
             strings = [item.decode() for item in tensor.string_data]
         except UnicodeDecodeError:
@@ -72,35 +83,47 @@ def array_of(tensor: Any, files: ExternalFiles) -> np.ndarray:
     if tensor.data_location == EXTERNAL:
         entries = {entry.key: entry.value for entry in tensor.external_data}
         content = files.read(entries, count * dtype.itemsize)
-        array = _view(content, dtype, shape)
+        key = (id(content), dtype.str, shape)  # the files keep what they have read
+        if key not in files.arrays:
+            files.arrays[key] = _viewed(content, dtype, shape, budget)
+        array = files.arrays[key]
     elif tensor.HasField("raw_data"):
         content = tensor.raw_data
         if len(content) != count * dtype.itemsize:
             raise FormatError(
                 f"it has {len(content)} bytes, its shape {shape} needs {count * dtype.itemsize}"
             )
-        array = _view(content, dtype, shape)
+        array = _viewed(content, dtype, shape, budget)
     else:
-        array = _typed(tensor, type_name, dtype, shape)
+        array = _typed(tensor, type_name, dtype, shape, budget)
     if type_name == "bfloat16":
+        budget.take(2 * array.nbytes, "bfloat16 widened to float32")
         bits = array.reshape(-1).astype(np.uint32) << np.uint32(16)
         array = bits.view(np.float32).reshape(shape)
     return array
 
 
-def _view(content: Any, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
+def _viewed(content: Any, dtype: np.dtype, shape: tuple[int, ...], budget: Budget) -> np.ndarray:
+    """An array over little-endian bytes, or a copy where this machine cannot view them."""
     if dtype.kind == "b":
+        budget.take(len(content), "truth values")
         # any byte but 0 is true; NumPy wants exactly 1
         return np.asarray(np.frombuffer(content, np.uint8) != 0).reshape(shape)
     array = np.frombuffer(content, dtype.newbyteorder("<")).reshape(shape)
     if not array.flags.aligned or not array.dtype.isnative:
+        budget.take(array.nbytes, "a copy of what this machine cannot view")
         array = array.astype(dtype)
     return array
 
 
-def _typed(tensor: Any, type_name: str, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
+def _typed(
+    tensor: Any, type_name: str, dtype: np.dtype, shape: tuple[int, ...], budget: Budget
+) -> np.ndarray:
     field, item = _FIELDS[type_name]
-    values = np.array(getattr(tensor, field), item)
+    given = getattr(tensor, field)
+    budget.take(BYTES_OF_AN_ELEMENT * len(given), f"its {field}")
+    budget.step(len(given) // ELEMENTS_OF_A_STEP, f"its {field}")
+    values = np.fromiter(given, item, len(given))
     wanted = math.prod(shape) * (2 if dtype.kind == "c" else 1)
     if len(values) != wanted:
         raise FormatError(_wrong_count(len(values), shape))

@@ -8,11 +8,11 @@ Source: torch/serialization.py and caffe2/serialize/inline_container.h of torch 
 
 from typing import Final, Literal
 
-from vledge.errors import FormatError
+from vledge.errors import FormatError, cut
 from vledge.formats.checkpoint import Checkpoint
 from vledge.formats.source import Source
 from vledge.formats.torch.parts import read_weights
-from vledge.formats.torch.pickle_records import MAX_PICKLE_BYTES, PickleReader
+from vledge.formats.torch.pickle_records import PickleReader
 from vledge.formats.torch.tensors import Storage, TensorReader
 from vledge.formats.zip_archive import ZipArchive
 
@@ -25,13 +25,8 @@ def read(source: Source, key: str | None) -> Checkpoint:
     """Read the weights of the archive; ``key`` as in `vledge.formats.load_weights`."""
     archive = opened(source)
     name = f"{archive.folder}data.pkl"
-    size = archive.members[name].size
-    if size > MAX_PICKLE_BYTES:
-        raise FormatError(
-            f"a pickle of {size:,} bytes; at most {MAX_PICKLE_BYTES:,} are read (arrays of NumPy "
-            "lie in the pickle, tensors beside it: save torch.from_numpy(array))"
-        )
-    root = PickleReader(bytes(archive.read(name))).read()
+    source.budget.take(archive.members[name].size, "its pickle")
+    root = PickleReader(bytes(archive.read(name)), source.budget).read()
 
     def read_storage(storage: Storage) -> memoryview:
         expected = storage.nbytes
@@ -41,12 +36,12 @@ def read(source: Source, key: str | None) -> Checkpoint:
         content = archive.read(member)
         if len(content) != expected:
             raise FormatError(
-                f"storage {storage.key!r} claims {expected:,} bytes, "
+                f"storage {cut(storage.key)!r} claims {expected:,} bytes, "
                 f"but the archive has {len(content):,}"
             )
         return content
 
-    reader = TensorReader(read_storage, archive_byte_order(archive))
+    reader = TensorReader(read_storage, archive_byte_order(archive), source.budget)
     return read_weights(root, key, reader, source.format)
 
 

@@ -4,21 +4,22 @@ Only raw weights are read: no graph, no pickled payload, no compiled library.
 Source: torch/export/pt2_archive/constants.py and torch/_export/serde/schema.py of torch 2.13.
 """
 
-import json
 from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
 
-from vledge.errors import FormatError
+from vledge.errors import FormatError, cut, placed, quoted
 from vledge.formats.checkpoint import Checkpoint
+from vledge.formats.json_text import parsed
 from vledge.formats.source import Source
-from vledge.formats.tensor_view import checked_name, tensor_view
+from vledge.formats.tensor_view import MAX_DIMENSIONS, checked_name, tensor_view
 from vledge.formats.torch.archive import archive_byte_order, opened
 
 __all__ = ["read"]
 
-MAX_CONFIG_BYTES: Final = 8 << 20
+STEPS_OF_A_WEIGHT: Final = 25
+BYTES_OF_A_WEIGHT: Final = 500
 
 _SUFFIX: Final = "_weights_config.json"
 # schema.ScalarType → torch's name
@@ -49,30 +50,37 @@ def read(source: Source, key: str | None) -> Checkpoint:
         if name.startswith(folder) and name.endswith(_SUFFIX)
     ]
     if key not in models and (key is not None or len(models) != 1):
-        raise FormatError(f"say by key= which model's weights to read: {models}")
+        raise FormatError(
+            f"say by key= which model's weights to read: {cut(str(models[:100]), 1_000)}"
+        )
     model = models[0] if key is None else key
     member = f"{folder}{model}{_SUFFIX}"
-    if archive.members[member].size > MAX_CONFIG_BYTES:
-        raise FormatError(f"{member!r} has more than {MAX_CONFIG_BYTES:,} bytes")
-    try:
-        config = json.loads(bytes(archive.read(member)))["config"]
-        entries = dict(config.items())
-    except (ValueError, RecursionError, TypeError, KeyError, AttributeError):
-        raise FormatError(f"{member!r} is no description of weights") from None
+    described = parsed(bytes(archive.read(member)), source.budget, cut(repr(member), 200))
+    entries = described.get("config") if isinstance(described, dict) else None
+    if not isinstance(entries, dict):
+        raise FormatError(f"{quoted(member)} is no description of weights")
+    source.budget.step(STEPS_OF_A_WEIGHT * len(entries), "the weights of the file")
+    source.budget.take(BYTES_OF_A_WEIGHT * len(entries), "the weights of the file")
     byte_order = archive_byte_order(archive)
     weights: dict[str, np.ndarray] = {}
     skipped: dict[str, str] = {}
+    made: dict[tuple[object, ...], np.ndarray] = {}  # tied weights are one array
     for name, entry in entries.items():
         checked_name(name)
         try:
             path, dtype, shape, strides, offset = _layout(entry)
             if isinstance(dtype, str):
-                content = archive.read(f"{folder}{path}")
-                weights[name] = tensor_view(content, dtype, shape, strides, offset, byte_order)
+                same = (path, dtype, tuple(shape), tuple(strides), offset)
+                if same not in made:
+                    content = archive.read(f"{folder}{path}")
+                    made[same] = tensor_view(
+                        content, dtype, shape, strides, offset, byte_order, budget=source.budget
+                    )
+                weights[name] = made[same]
             else:
                 skipped[name] = f"a tensor of dtype number {dtype}, which is not read"
         except FormatError as error:
-            raise FormatError(f"tensor {name!r}: {error}") from None
+            raise placed(error, f"tensor {name!r}") from None
     others = {other: "the weights of another model" for other in models if other != model}
     return Checkpoint(source.format, key or "", weights, skipped, others)
 
@@ -90,6 +98,8 @@ def _layout(entry: object) -> tuple[str, str | int, list[int], list[int], int]:
                 "storage_offset": offset,
             },
         }:
+            if len(sizes) > MAX_DIMENSIONS or len(strides) > MAX_DIMENSIONS:
+                raise FormatError(f"{len(sizes):,} sizes and {len(strides):,} strides")
             shape = [_integer(size) for size in sizes]
             dtype = _DTYPES.get(number, number)
             return path, dtype, shape, [_integer(stride) for stride in strides], _integer(offset)

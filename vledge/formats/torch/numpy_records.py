@@ -11,7 +11,7 @@ from typing import Final, Literal, NamedTuple
 
 import numpy as np
 
-from vledge.errors import FormatError
+from vledge.errors import FormatError, cut
 from vledge.formats.tensor_view import DTYPES, MAX_DIMENSIONS, item_size
 from vledge.formats.torch.pickle_records import Call, Global
 
@@ -73,7 +73,7 @@ def as_array(value: Call) -> StoredArray | str | None:
         ):
             return _array(shape, dtype, "F" if order else "C", None, content)
         case "multiarray._reconstruct", (Global(path=path), _, _), _ if path != "numpy.ndarray":
-            return f"an array of the class {path}"
+            return f"an array of the class {cut(path)}"
         case "multiarray.scalar", (Call() as dtype, content), None:
             return _array((), dtype, "C", None, content)
         case "numeric._frombuffer", (content, Call() as dtype, tuple(shape), order, *axes), _:
@@ -96,8 +96,10 @@ def _array(
     stored = _content(content)
     if stored is None:
         return _OTHER
+    if len(shape) > MAX_DIMENSIONS or (isinstance(axes, tuple) and len(axes) > MAX_DIMENSIONS):
+        raise FormatError("the shape of an array is no short tuple of sizes")
     sizes = tuple(size for size in shape if type(size) is int and size >= 0)
-    if len(sizes) != len(shape) or len(shape) > MAX_DIMENSIONS:
+    if len(sizes) != len(shape):
         raise FormatError("the shape of an array is no short tuple of sizes")
     places = tuple(range(len(sizes)))
     match order, axes:

@@ -7,7 +7,8 @@ tensors, of which nothing has been read yet.
 from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
-from vledge.errors import FormatError
+from vledge.budget import Budget
+from vledge.errors import FormatError, cut, placed, quoted
 from vledge.formats.checkpoint import Checkpoint
 from vledge.formats.tensor_view import MAX_NAME_LENGTH, checked_name
 from vledge.formats.torch.numpy_records import StoredArray
@@ -17,9 +18,11 @@ from vledge.formats.torch.tensors import Tensor, TensorReader, as_tensor, called
 __all__ = ["read_weights"]
 
 MAX_DEPTH: Final = 64
-MAX_VISITED: Final = 300_000
-MAX_WEIGHTS: Final = 100_000
 MAX_REPORTED: Final = 100
+# What looking at a value costs, and what a tensor, a name or a note of it keeps.
+STEPS_OF_A_VALUE: Final = 2
+STEPS_OF_A_RECORD: Final = 12
+BYTES_OF_A_RECORD: Final = 350
 
 TORCHSCRIPT: Final = "__torch__."
 HOW_TO_SAVE: Final = "save the weights alone: torch.save(model.state_dict(), path)"
@@ -46,17 +49,18 @@ def read_weights(root: object, key: str | None, reader: TensorReader, format: st
     Without ``key``, ``root`` must hold one dict or module that looks like weights. Raises
     FormatError where there is none or several, saying what there is instead.
     """
-    survey = _Survey()
+    records = _Records(reader.budget)
+    survey = _Survey(records)
     if isinstance(root, dict | list | tuple | Call):
         survey.look_at(root)
     if key is not None:
-        path, value = key, _follow(root, key)
+        path, value = key, records.follow(root, key)
     elif as_tensor(root) is not None:
         path, value = "", root
     else:
         part = survey.only_part()
         path, value = part.path, part.value
-    collected = _Collection()
+    collected = _Collection(records)
     collected.take_part(value)
     if not collected.tensors:
         where = f"{path!r}" if path else "the file"
@@ -66,7 +70,7 @@ def read_weights(root: object, key: str | None, reader: TensorReader, format: st
         try:
             weights[name] = reader.array(tensor)
         except FormatError as error:
-            raise FormatError(f"tensor {_joined(path, name)!r}: {error}") from None
+            raise placed(error, f"tensor {_joined(path, name)!r}") from None
     elsewhere = {part.path: part.what for part in survey.found} | survey.others
     elsewhere = {
         other: what
@@ -77,7 +81,7 @@ def read_weights(root: object, key: str | None, reader: TensorReader, format: st
 
 
 def _nothing_in(where: str, refused: Mapping[str, str]) -> str:
-    listed = "; ".join(f"{path!r}: {what}" for path, what in list(refused.items())[:5])
+    listed = "; ".join(f"{cut(path)!r}: {what}" for path, what in list(refused.items())[:5])
     found = f" (found {listed})" if listed else ""
     return f"no weights that can be read in {where}{found}; {HOW_TO_SAVE}"
 
@@ -90,94 +94,128 @@ def _inside(path: str, folder: str) -> bool:
     return path.startswith(f"{folder}.") if folder else False
 
 
-def _entries(value: object) -> Mapping[object, object] | None:
-    """The items of a dict, or of the record of one."""
-    if isinstance(value, dict):
-        return value
-    if not isinstance(value, Call) or called(value) not in _DICTS:
-        return None
-    if value.entries is None:
-        value.entries = {}
-    match value.arguments:
-        case ([*pairs],):  # Python 2 gave an OrderedDict its items as a list of pairs
-            value.arguments = ()
+class _Records:
+    """What a pickle's records are: dicts, modules, tensors. What is shared is looked at once."""
+
+    def __init__(self, budget: Budget) -> None:
+        self.budget = budget
+        self._tensors: dict[int, Tensor | StoredArray | str | None] = {}  # by identity
+        self._pairs: dict[int, dict[object, object]] = {}
+        self._left_out: dict[int, frozenset[str]] = {}
+
+    def entries(self, value: object) -> Mapping[object, object] | None:
+        """The items of a dict, or of the record of one."""
+        if isinstance(value, dict):
+            return value
+        if not isinstance(value, Call) or called(value) not in _DICTS:
+            return None
+        match value.arguments:
+            case (list() as pairs,):  # Python 2 gave an OrderedDict its items as a list of pairs
+                value.arguments = ()
+                made = self._of_pairs(pairs)
+                if value.entries is None:
+                    value.entries = made
+                else:
+                    self.budget.take(BYTES_OF_A_RECORD * len(made), "the pairs of an OrderedDict")
+                    value.entries = {**made, **value.entries}
+        if value.entries is None:
+            value.entries = {}
+        return value.entries
+
+    def _of_pairs(self, pairs: list[object]) -> dict[object, object]:
+        if id(pairs) not in self._pairs:
+            self.budget.take(BYTES_OF_A_RECORD * len(pairs), "the pairs of an OrderedDict")
+            self.budget.step(len(pairs), "the pairs of an OrderedDict")
+            made: dict[object, object] = {}
             for pair in pairs:
                 if not isinstance(pair, list | tuple) or len(pair) != 2:
                     raise FormatError("an OrderedDict is made from what are no pairs")
                 if isinstance(pair[0], str):
-                    value.entries.setdefault(*pair)
-    return value.entries
+                    made.setdefault(*pair)
+            self._pairs[id(pairs)] = made
+        return self._pairs[id(pairs)]
 
+    def module_state(self, value: object) -> Mapping[object, object] | None:
+        """The attributes of a pickled ``torch.nn.Module`` or of a TorchScript object."""
+        if not isinstance(value, Call):
+            return None
+        state = self.entries(value.state)
+        if state is None:
+            return None
+        if (called(value) or "").startswith(TORCHSCRIPT):
+            return state
+        modules = (self.entries(state.get(name)) for name in ("_parameters", "_modules"))
+        return state if all(entries is not None for entries in modules) else None
 
-def _module_state(value: object) -> Mapping[object, object] | None:
-    """The attributes of a pickled ``torch.nn.Module`` or of a TorchScript object."""
-    if not isinstance(value, Call):
-        return None
-    state = _entries(value.state)
-    if state is None:
-        return None
-    if (called(value) or "").startswith(TORCHSCRIPT):
-        return state
-    modules = (_entries(state.get(name)) for name in ("_parameters", "_modules"))
-    return state if all(entries is not None for entries in modules) else None
+    def children(self, value: object) -> Iterator[tuple[str, object]]:
+        """The named values inside a container; a module's are its parameters, buffers, modules."""
+        entries = self.entries(value)
+        state = self.module_state(value) if entries is None else None
+        if entries is not None:
+            pairs: Iterator[tuple[object, object]] = iter(entries.items())
+        elif state is not None and (called(value) or "").startswith(TORCHSCRIPT):
+            pairs = iter(state.items())
+        elif state is not None:
+            pairs = self._module_children(state)
+        elif isinstance(value, list | tuple):
+            pairs = iter(enumerate(value))
+        else:
+            return
+        for key, child in pairs:
+            self.budget.step(STEPS_OF_A_VALUE, "looking at the values of the file")
+            if not isinstance(key, OddKey):
+                name = key if isinstance(key, str) else repr(key)
+                yield name[: MAX_NAME_LENGTH + 1], child  # too long by one is noticed as too long
 
+    def _module_children(self, state: Mapping[object, object]) -> Iterator[tuple[object, object]]:
+        """In the order of ``Module.state_dict``, less the buffers that are not part of it."""
+        transient = state.get("_non_persistent_buffers_set")
+        left_out = transient.elements if isinstance(transient, Call) else None
+        if isinstance(transient, Call) and transient.arguments:
+            left_out = transient.arguments[0] if isinstance(transient.arguments[0], list) else None
+        names = self._names(left_out) if left_out else frozenset()
+        for group in ("_parameters", "_buffers", "_modules"):
+            for name, child in (self.entries(state.get(group)) or {}).items():
+                if child is not None and not (group == "_buffers" and name in names):
+                    yield name, child
 
-def _children(value: object) -> Iterator[tuple[str, object]]:
-    """The named values inside a container; a module's are its parameters, buffers and modules."""
-    entries = _entries(value)
-    state = _module_state(value) if entries is None else None
-    if entries is not None:
-        pairs: Iterator[tuple[object, object]] = iter(entries.items())
-    elif state is not None and (called(value) or "").startswith(TORCHSCRIPT):
-        pairs = iter(state.items())
-    elif state is not None:
-        pairs = _module_children(state)
-    elif isinstance(value, list | tuple):
-        pairs = iter(enumerate(value))
-    else:
-        return
-    for key, child in pairs:
-        if not isinstance(key, OddKey):
-            name = key if isinstance(key, str) else repr(key)
-            yield name[: MAX_NAME_LENGTH + 1], child  # too long by one is noticed as too long
+    def _names(self, values: list[object]) -> frozenset[str]:
+        """The texts of a list."""
+        if id(values) not in self._left_out:
+            self.budget.step(len(values), "the names of buffers")
+            self._left_out[id(values)] = frozenset(v for v in values if isinstance(v, str))
+            self.budget.take(BYTES_OF_A_RECORD * len(self._left_out[id(values)]), "buffers' names")
+        return self._left_out[id(values)]
 
+    def follow(self, root: object, key: str) -> object:
+        """The value at a dotted path; a name on the way may itself have dots in it."""
+        value, rest = root, key
+        while rest:
+            names = [name for name, _ in self.children(value)]
+            fitting = [name for name in names if name and (rest == name or _inside(rest, name))]
+            if not fitting:
+                inside = key[: len(key) - len(rest)].rstrip(".")
+                have = ", ".join(repr(cut(name)) for name in names[:20]) or "nothing with a name"
+                raise FormatError(
+                    f"no part {key!r}: {f'{inside!r}' if inside else 'the file'} holds {have}"
+                )
+            longest = max(fitting, key=len)
+            value = next(child for name, child in self.children(value) if name == longest)
+            rest = rest[len(longest) + 1 :]
+        return value
 
-def _module_children(state: Mapping[object, object]) -> Iterator[tuple[object, object]]:
-    """In the order of ``Module.state_dict``, less the buffers that are not part of it."""
-    transient = state.get("_non_persistent_buffers_set")
-    left_out = transient.elements if isinstance(transient, Call) else None
-    if isinstance(transient, Call) and transient.arguments:
-        left_out = transient.arguments[0] if isinstance(transient.arguments[0], list) else None
-    for group in ("_parameters", "_buffers", "_modules"):
-        for name, child in (_entries(state.get(group)) or {}).items():
-            if child is not None and not (group == "_buffers" and name in (left_out or ())):
-                yield name, child
-
-
-def _follow(root: object, key: str) -> object:
-    """The value at a dotted path; a name on the way may itself have dots in it."""
-    value, rest = root, key
-    while rest:
-        names = [name for name, _ in _children(value)]
-        fitting = [name for name in names if name and (rest == name or _inside(rest, name))]
-        if not fitting:
-            inside = key[: len(key) - len(rest)].rstrip(".")
-            have = ", ".join(repr(name) for name in names[:20]) or "nothing with a name"
-            raise FormatError(
-                f"no part {key!r}: {f'{inside!r}' if inside else 'the file'} holds {have}"
-            )
-        longest = max(fitting, key=len)
-        value = next(child for name, child in _children(value) if name == longest)
-        rest = rest[len(longest) + 1 :]
-    return value
-
-
-def _tensor_at(path: str, name: str, value: object) -> Tensor | StoredArray | str | None:
-    """`as_tensor`, with an error that says where in the file."""
-    try:
-        return as_tensor(value)
-    except FormatError as error:
-        raise FormatError(f"tensor {_joined(path, name)!r}: {error}") from None
+    def tensor(self, path: str, name: str, value: object) -> Tensor | StoredArray | str | None:
+        """`as_tensor`, with an error that says where in the file."""
+        if not isinstance(value, Call):
+            return None
+        if id(value) not in self._tensors:
+            self.budget.step(STEPS_OF_A_RECORD, "looking at the values of the file")
+            self.budget.take(BYTES_OF_A_RECORD, "what is known of the file's values")
+            try:
+                self._tensors[id(value)] = as_tensor(value)
+            except FormatError as error:
+                raise placed(error, f"tensor {_joined(path, name)!r}") from None
+        return self._tensors[id(value)]
 
 
 def _is_optimizer(entries: Mapping[object, object]) -> bool:
@@ -187,37 +225,41 @@ def _is_optimizer(entries: Mapping[object, object]) -> bool:
 class _Survey:
     """A walk over the whole file for the parts that look like weights; each value is seen once."""
 
-    def __init__(self) -> None:
+    def __init__(self, records: _Records) -> None:
+        self._records = records
         self.parts: list[_Part] = []
         self.others: dict[str, str] = {}
         self._arrays: list[_Part] = []
         self._lesser: list[_Part] = []
         self._seen: set[int] = set()
-        self._visited = 0
 
     def look_at(self, value: object, path: str = "", depth: int = 0) -> None:
-        if id(value) in self._seen:
+        entries = self._records.entries(value)
+        identity = id(value if entries is None else entries)  # records may share their entries
+        if identity in self._seen:
             return
-        self._step()
-        self._seen.add(id(value))
+        self._records.budget.step(STEPS_OF_A_RECORD, "looking at the values of the file")
+        self._records.budget.take(BYTES_OF_A_RECORD, "what is known of the file's values")
+        self._seen.add(identity)
         if depth > MAX_DEPTH or len(path) > MAX_NAME_LENGTH:
             self._note(path[:MAX_NAME_LENGTH], f"nested more than {MAX_DEPTH} deep, or overlong")
             return
-        entries = _entries(value)
-        state = _module_state(value)
+        state = self._records.module_state(value)
         if entries is not None and _is_optimizer(entries):
             self._note(path, "the state of an optimizer")
         elif state is not None:
             if self._holds_tensor(value):
-                self.parts.append(_Part(path, value, f"a module, {called(value)}"))
+                self.parts.append(_Part(path, value, f"a module, {cut(str(called(value)))}"))
         elif entries is not None or isinstance(value, list | tuple):
             self._look_into(value, path, depth, is_dict=entries is not None)
-        elif as_tensor(value) is None:
-            self._note(path, f"an object of {called(value)}")
+        elif self._records.tensor(path, "", value) is None:
+            self._note(path, f"an object of {cut(str(called(value)))}")
 
     def _look_into(self, value: object, path: str, depth: int, is_dict: bool) -> None:
         tensors = [
-            found for name, child in _children(value) if (found := _tensor_at(path, name, child))
+            found
+            for name, child in self._records.children(value)
+            if (found := self._records.tensor(path, name, child))
         ]
         # Counters, losses and random generators' states are tensors too, but no weights; NumPy's
         # arrays beside torch's are means of data and the like.
@@ -228,7 +270,7 @@ class _Survey:
         if tensors:
             kind = "arrays" if group is self._arrays else "tensors"
             group.append(_Part(path, value, f"{len(tensors)} {kind}"))
-        for name, child in _children(value):
+        for name, child in self._records.children(value):
             if isinstance(child, dict | list | tuple | Call):
                 self.look_at(child, _joined(path, name), depth + 1)
 
@@ -236,19 +278,13 @@ class _Survey:
         """Whether a module has any: a loss function has none, and is no candidate for weights."""
         waiting, seen = [module], {id(module)}
         while waiting:
-            for _, child in _children(waiting.pop()):
-                self._step()
-                if as_tensor(child) is not None:
+            for name, child in self._records.children(waiting.pop()):
+                if self._records.tensor("", name, child) is not None:
                     return True
-                if _module_state(child) is not None and id(child) not in seen:
+                if self._records.module_state(child) is not None and id(child) not in seen:
                     seen.add(id(child))
                     waiting.append(child)
         return False
-
-    def _step(self) -> None:
-        self._visited += 1
-        if self._visited > MAX_VISITED:
-            raise FormatError(f"the file holds more than {MAX_VISITED:,} values")
 
     @property
     def found(self) -> list[_Part]:
@@ -267,7 +303,7 @@ class _Survey:
         if not found:
             raise FormatError(_nothing_in("the file", self.others))
         listed = ", ".join(
-            f"key={part.path!r} ({part.what}{'' if part.path else ' at the top'})"
+            f"key={quoted(part.path)} ({part.what}{'' if part.path else ' at the top'})"
             for part in found[:20]
         )
         raise FormatError(f"several parts look like weights, say which one: {listed}")
@@ -280,10 +316,10 @@ def _is_weight(found: Tensor | StoredArray | str) -> bool:
 class _Collection:
     """The tensors of one part under the names that ``state_dict`` gives them."""
 
-    def __init__(self) -> None:
+    def __init__(self, records: _Records) -> None:
+        self._records = records
         self.tensors: dict[str, Tensor | StoredArray] = {}
         self.skipped: dict[str, str] = {}
-        self._visited = 0
 
     def take_part(self, value: object) -> None:
         if as_tensor(value) is not None:
@@ -296,30 +332,27 @@ class _Collection:
         if depth > MAX_DEPTH:
             raise FormatError(f"modules nested more than {MAX_DEPTH} deep at {prefix[:80]!r}")
         scripted = (called(value) or "").startswith(TORCHSCRIPT)
-        for name, child in _children(value):
-            self._visited += 1
-            if self._visited > MAX_VISITED or len(self.tensors) > MAX_WEIGHTS:
-                raise FormatError(f"a module tree with more than {MAX_WEIGHTS:,} tensors")
+        for name, child in self._records.children(value):
             path = checked_name(_joined(prefix, name))
-            tensor = _tensor_at(prefix, name, child)
+            self._records.budget.take(BYTES_OF_A_RECORD + len(path), "the weights' names")
+            tensor = self._records.tensor(prefix, name, child)
             if isinstance(tensor, str):
                 self.skipped[path] = tensor
             elif tensor is not None:
                 self.tensors[path] = tensor
-            elif _module_state(child) is not None:
+            elif self._records.module_state(child) is not None:
                 self._take(child, path, depth + 1)
             elif not scripted or _is_object(child):
-                self.skipped[path] = _described(child)
+                self.skipped[path] = self._described(child)
+
+    def _described(self, value: object) -> str:
+        if self._records.entries(value) is not None:
+            return "a dict; read it by key="
+        name = called(value)
+        return f"an object of {cut(name)}" if name else f"a value of type {type(value).__name__}"
 
 
 def _is_object(value: object) -> bool:
     """Whether an attribute of a TorchScript object is more than a scalar or a list of such."""
     name = called(value)
     return name is not None and not name.startswith("torch.jit._pickle.")
-
-
-def _described(value: object) -> str:
-    if _entries(value) is not None:
-        return "a dict; read it by key="
-    name = called(value)
-    return f"an object of {name}" if name else f"a value of type {type(value).__name__}"

@@ -9,14 +9,21 @@ import struct
 from collections.abc import Callable
 from typing import Final
 
-from vledge.errors import FormatError
+from vledge.budget import Budget
+from vledge.errors import FormatError, cut
 
 __all__ = ["Call", "Global", "OddKey", "Persistent", "PickleReader"]
 
-MAX_PICKLE_BYTES: Final = 64 << 20
-MAX_OPCODES: Final = 4_000_000
-MAX_CONTAINERS: Final = 1_000_000  # dicts, lists, tuples and calls: the values that cost memory
-MAX_MEMO: Final = 1_000_000
+OPCODES_AT_A_TIME: Final = 4_096  # that are charged together
+# Bytes of what a pickle makes: an object with its head, a place in a list or tuple (lists have room
+# to grow), an entry of a dict (its table doubles), a name of the memo.
+BYTES_OF_AN_OBJECT: Final = 72
+BYTES_OF_A_NUMBER: Final = 32
+BYTES_OF_A_REFERENCE: Final = 8
+BYTES_OF_A_PLACE: Final = 12
+BYTES_OF_AN_ENTRY: Final = 88
+BYTES_OF_A_FIRST_ENTRY: Final = 232
+MAX_NAME_LENGTH: Final = 2_000
 MAX_INTEGER_BYTES: Final = 256  # the largest honest one is a random generator's 128 bits
 MAX_PROTOCOL: Final = 5
 
@@ -84,33 +91,46 @@ class OddKey:
 
 
 class PickleReader:
-    """Reads one pickle of ``data``, from byte ``start``; ``position`` is then just behind it."""
+    """Reads one pickle of ``data``, from byte ``start``; ``position`` is then just behind it.
 
-    def __init__(self, data: bytes | mmap.mmap, start: int = 0) -> None:
+    Each opcode is a step of the ``budget``, and all that it makes is charged.
+    """
+
+    def __init__(self, data: bytes | mmap.mmap, budget: Budget, start: int = 0) -> None:
         self.persistent: list[Persistent] = []
         self.position = start
         self._start = start
         self._data = data
-        self._end = min(len(data), start + MAX_PICKLE_BYTES)
+        self._end = len(data)
+        self._budget = budget
+        self._bytes = 0  # not charged yet
         self._stack: list[object] = []
         self._marks: list[int] = []
         self._memo: dict[int, object] = {}
-        self._containers = 0
 
     def read(self) -> object:
         """The value that the pickle stands for, in scalars, containers and records."""
-        for _ in range(MAX_OPCODES):
-            code = self._take(1)[0]
-            if code == STOP:
-                value = self._pop()
-                if self._stack or self._marks:
-                    raise self._wrong("the pickle stops with values left over")
-                return value
-            handler = _HANDLERS.get(code)
-            if handler is None:
-                raise self._wrong(f"pickle opcode {bytes([code])!r} is none that torch.save writes")
-            handler(self)
-        raise self._wrong(f"the pickle has more than {MAX_OPCODES:,} opcodes")
+        while True:
+            for count in range(OPCODES_AT_A_TIME):
+                code = self._take(1)[0]
+                if code == STOP:
+                    self._charge(count + 1)
+                    value = self._pop()
+                    if self._stack or self._marks:
+                        raise self._wrong("the pickle stops with values left over")
+                    return value
+                handler = _HANDLERS.get(code)
+                if handler is None:
+                    raise self._wrong(
+                        f"pickle opcode {bytes([code])!r} is none that torch.save writes"
+                    )
+                handler(self)
+            self._charge(OPCODES_AT_A_TIME)
+
+    def _charge(self, opcodes: int) -> None:
+        self._budget.step(opcodes, "the opcodes of its pickle")
+        self._budget.take(self._bytes + BYTES_OF_A_REFERENCE * opcodes, "what its pickle holds")
+        self._bytes = 0
 
     def _wrong(self, what: str) -> FormatError:
         return FormatError(f"{what} (byte {self.position - self._start} of the pickle)")
@@ -118,9 +138,9 @@ class PickleReader:
     def _take(self, count: int) -> bytes:
         start = self.position
         if count > self._end - start:
-            if self._end < len(self._data):
-                raise self._wrong(f"the pickle is longer than {MAX_PICKLE_BYTES:,} bytes")
             raise self._wrong("the pickle is truncated")
+        if count > OPCODES_AT_A_TIME:
+            self._budget.take(2 * count, "a value of its pickle")
         self.position = start + count
         return self._data[start : self.position]
 
@@ -138,7 +158,9 @@ class PickleReader:
     def _text(self, length: int) -> str:
         raw = self._take(length)
         try:
-            return raw.decode("utf-8", "surrogatepass")
+            text = raw.decode("utf-8", "surrogatepass")
+            self._bytes += BYTES_OF_AN_OBJECT + len(text)
+            return text
         except UnicodeDecodeError:
             raise self._wrong("a string in the pickle is not UTF-8") from None
 
@@ -159,12 +181,11 @@ class PickleReader:
         mark = self._marks.pop()
         values = self._stack[mark:]
         del self._stack[mark:]
+        self._bytes += BYTES_OF_A_PLACE * len(values)
         return values
 
     def _push_container(self, value: object) -> None:
-        self._containers += 1
-        if self._containers > MAX_CONTAINERS:
-            raise self._wrong(f"the pickle builds more than {MAX_CONTAINERS:,} objects")
+        self._bytes += BYTES_OF_AN_OBJECT
         self._stack.append(value)
 
     def _push_tuple(self, count: int) -> None:
@@ -174,6 +195,7 @@ class PickleReader:
     def _push_integer(self, length: int) -> None:
         if length > MAX_INTEGER_BYTES:
             raise self._wrong(f"an integer of {length} bytes in the pickle")
+        self._bytes += BYTES_OF_A_NUMBER + length
         self._stack.append(int.from_bytes(self._take(length), "little", signed=True))
 
     def _push_decimal(self) -> None:
@@ -184,11 +206,25 @@ class PickleReader:
             return
         if len(digits) > 2 * MAX_INTEGER_BYTES or not digits.removeprefix("-").isdecimal():
             raise self._wrong("an integer in the pickle is not one")
+        self._bytes += BYTES_OF_A_NUMBER + len(digits)
         self._stack.append(int(digits))
+
+    def _push_number(self, number: float) -> None:
+        self._bytes += BYTES_OF_A_NUMBER
+        self._stack.append(number)
+
+    def _push_bytes(self, length: int) -> None:
+        self._bytes += BYTES_OF_AN_OBJECT + length
+        self._stack.append(self._take(length))
 
     def _push_global(self, module: object, name: object) -> None:
         if not isinstance(module, str) or not isinstance(name, str):
             raise self._wrong("a global of the pickle has a name that is no text")
+        if len(module) + len(name) > MAX_NAME_LENGTH:
+            raise self._wrong(
+                f"the pickle names something of {len(module) + len(name):,} characters, "
+                f"{cut(f'{module}.{name}')!r}"
+            )
         package = module.partition(".")[0]
         if package in HOSTILE_PACKAGES or (
             module in ("builtins", "__builtin__") and name in HOSTILE_BUILTINS
@@ -222,8 +258,7 @@ class PickleReader:
         self._push_container(record)
 
     def _remember(self, index: int) -> None:
-        if len(self._memo) >= MAX_MEMO and index not in self._memo:
-            raise self._wrong(f"the pickle remembers more than {MAX_MEMO:,} objects")
+        self._bytes += BYTES_OF_AN_ENTRY
         self._memo[index] = self._top()
 
     def _recall(self, index: int) -> None:
@@ -252,6 +287,11 @@ class PickleReader:
             raise self._wrong("the pickle sets an item of what is no dict")
         if len(values) % 2:
             raise self._wrong("the pickle sets a key without a value")
+        self._bytes += (len(values) // 2) * BYTES_OF_AN_ENTRY + BYTES_OF_AN_OBJECT * (
+            len(values) > 0
+        )
+        if not target:
+            self._bytes += BYTES_OF_A_FIRST_ENTRY
         for key, value in zip(values[::2], values[1::2], strict=True):
             target[_plain_key(key)] = value
 
@@ -275,6 +315,7 @@ def _plain_key(key: object) -> object:
 def _text_or_bytes(reader: PickleReader, length: int) -> None:
     """A string of Python 2, which had one type for both."""
     raw = reader._take(length)
+    reader._bytes += BYTES_OF_AN_OBJECT + length
     try:
         reader._stack.append(raw.decode("utf-8"))
     except UnicodeDecodeError:
@@ -307,22 +348,22 @@ _HANDLERS: Final[dict[int, Callable[[PickleReader], None]]] = {
         b"\x88": lambda r: r._stack.append(True),
         b"\x89": lambda r: r._stack.append(False),
         b"K": lambda r: r._stack.append(r._unsigned(1)),
-        b"M": lambda r: r._stack.append(r._unsigned(2)),
+        b"M": lambda r: r._push_number(r._unsigned(2)),
         b"J": lambda r: r._push_integer(4),
         b"\x8a": lambda r: r._push_integer(r._unsigned(1)),
         b"\x8b": lambda r: r._push_integer(r._unsigned(4)),
         b"I": PickleReader._push_decimal,
         b"L": PickleReader._push_decimal,
-        b"G": lambda r: r._stack.append(struct.unpack(">d", r._take(8))[0]),
+        b"G": lambda r: r._push_number(struct.unpack(">d", r._take(8))[0]),
         b"X": lambda r: r._stack.append(r._text(r._unsigned(4))),
         b"\x8c": lambda r: r._stack.append(r._text(r._unsigned(1))),
         b"\x8d": lambda r: r._stack.append(r._text(r._unsigned(8))),
         b"U": lambda r: _text_or_bytes(r, r._unsigned(1)),
         b"T": lambda r: _text_or_bytes(r, r._unsigned(4)),
-        b"C": lambda r: r._stack.append(r._take(r._unsigned(1))),
-        b"B": lambda r: r._stack.append(r._take(r._unsigned(4))),
-        b"\x8e": lambda r: r._stack.append(r._take(r._unsigned(8))),
-        b"\x96": lambda r: r._stack.append(r._take(r._unsigned(8))),
+        b"C": lambda r: r._push_bytes(r._unsigned(1)),
+        b"B": lambda r: r._push_bytes(r._unsigned(4)),
+        b"\x8e": lambda r: r._push_bytes(r._unsigned(8)),
+        b"\x96": lambda r: r._push_bytes(r._unsigned(8)),
         b"(": lambda r: r._marks.append(len(r._stack)),
         b"0": PickleReader._pop,
         b"1": PickleReader._pop_to_mark,

@@ -9,18 +9,20 @@ from typing import Final, Literal, NamedTuple
 
 import numpy as np
 
-from vledge.errors import FormatError
+from vledge.budget import Budget
+from vledge.errors import FormatError, cut
 from vledge.formats.tensor_view import DTYPES, MAX_DIMENSIONS, item_size, tensor_view
 from vledge.formats.torch.numpy_records import StoredArray, as_array
 from vledge.formats.torch.pickle_records import Call, Global, Persistent
 
 __all__ = ["Storage", "Tensor", "TensorReader", "as_storage", "as_tensor", "called"]
 
-# Legitimate views of one storage add up to its size, or to twice that when widened to float32.
-MAX_COPIES: Final = 4
-
 MAX_WRAPPERS: Final = 8  # a parameter of a subclass of Tensor takes two
+MAX_ARGUMENTS: Final = 32  # of what makes a tensor or an array; torch and NumPy give ten at most
+MAX_EXTRA: Final = 16  # entries of what torch keeps beside a tensor: "conj" and "neg"
 
+STEPS_OF_A_TENSOR: Final = 15
+BYTES_OF_A_TENSOR: Final = 400  # beside its elements: an array, its name, its description
 UNTYPED: Final = "untyped"
 _STORAGE_DTYPES: Final = {
     "BFloat16Storage": "bfloat16",
@@ -106,9 +108,9 @@ def as_storage(record: Persistent) -> tuple[Storage, object]:
         case ("storage", Global(path=path), str(key), _, int(count), *view) if len(view) <= 1:
             dtype = _STORAGE_DTYPES.get(path.rpartition(".")[2])
             if dtype is None or not path.startswith("torch."):
-                raise FormatError(f"a storage of the unknown class {path!r}")
+                raise FormatError(f"a storage of the unknown class {cut(path)!r}")
             if count < 0:
-                raise FormatError(f"storage {key!r} has {count} elements")
+                raise FormatError(f"storage {cut(key)!r} has {count} elements")
             return Storage(key, dtype, count), view[0] if view else None
     raise FormatError("a reference out of the pickle is not one to a torch storage")
 
@@ -118,6 +120,8 @@ def as_tensor(value: object) -> Tensor | StoredArray | str | None:
     for _ in range(MAX_WRAPPERS):
         name = called(value)
         if name is None or not isinstance(value, Call):
+            return None
+        if len(value.arguments) > MAX_ARGUMENTS:
             return None
         if name in _OTHER_TENSORS:
             return _OTHER_TENSORS[name]
@@ -145,16 +149,21 @@ def _tensor(version: str, arguments: tuple[object, ...]) -> Tensor | str:
         case "_v3", (Persistent() as record, offset, shape, strides, _, _, Global() as kind, *rest):
             dtype, extra = kind.path.removeprefix("torch."), rest[0] if rest else None
         case _:
-            raise FormatError(f"_rebuild_tensor{version} has other arguments than torch gives it")
+            raise FormatError(
+                f"_rebuild_tensor{cut(version)} has other arguments than torch gives it"
+            )
+    if isinstance(extra, dict) and len(extra) > MAX_EXTRA:
+        raise FormatError(f"a tensor with {len(extra):,} entries beside it")
     if isinstance(extra, dict) and any(extra.values()):
-        return f"a lazily computed view ({', '.join(map(str, extra))}); save it resolved"
+        marks = cut(", ".join(cut(str(mark)) for mark in extra))
+        return f"a lazily computed view ({marks}); save it resolved"
     storage, view = as_storage(record)
     if dtype is None:
         dtype = storage.dtype
     elif storage.dtype not in (UNTYPED, dtype):
-        raise FormatError(f"a {dtype} tensor in a storage of {storage.dtype}")
+        raise FormatError(f"a {cut(dtype)} tensor in a storage of {storage.dtype}")
     if dtype not in DTYPES:
-        return f"a tensor of dtype {dtype}, which NumPy does not have"
+        return f"a tensor of dtype {cut(dtype)}, which NumPy does not have"
     start = _integer(offset) + (0 if view is None else _view_start(view))
     return Tensor(storage, dtype, _integers(shape), _integers(strides), start)
 
@@ -186,18 +195,23 @@ class TensorReader:
     """
 
     def __init__(
-        self, read_storage: Callable[[Storage], memoryview], byte_order: Literal["<", ">"]
+        self,
+        read_storage: Callable[[Storage], memoryview],
+        byte_order: Literal["<", ">"],
+        budget: Budget,
     ) -> None:
         self._read_storage = read_storage
         self._byte_order = byte_order
+        self.budget = budget
         self._contents: dict[Storage, memoryview] = {}
-        self._copied: dict[str, int] = {}
         self._arrays: dict[Tensor | StoredArray, np.ndarray] = {}
         self._encoded: dict[int, bytes] = {}
 
     def array(self, tensor: Tensor | StoredArray) -> np.ndarray:
         """The values of a tensor; tied tensors give one and the same array."""
         if tensor not in self._arrays:
+            self.budget.step(STEPS_OF_A_TENSOR, "the tensors of the file")
+            self.budget.take(BYTES_OF_A_TENSOR, "the tensors of the file")
             self._arrays[tensor] = (
                 self._view(tensor) if isinstance(tensor, Tensor) else self._stored(tensor)
             )
@@ -208,6 +222,7 @@ class TensorReader:
         key = id(content)  # the records keep it
         if isinstance(content, str):
             if key not in self._encoded:
+                self.budget.take(len(content), "the contents of an array")
                 try:
                     self._encoded[key] = content.encode(stored.encoding)
                 except UnicodeEncodeError:
@@ -217,30 +232,27 @@ class TensorReader:
             raise FormatError(
                 f"shape {stored.shape} of {stored.dtype} does not make {len(content):,} bytes"
             )
-        array = tensor_view(
-            content, stored.dtype, stored.shape, stored.strides, 0, stored.byte_order
+        return tensor_view(
+            content,
+            stored.dtype,
+            stored.shape,
+            stored.strides,
+            0,
+            stored.byte_order,
+            budget=self.budget,
         )
-        if array.base is None or stored.dtype == "bool":
-            self._count_copy(f"array {key}", array, len(content))
-        return array
-
-    def _count_copy(self, key: str, array: np.ndarray, held: int) -> None:
-        copied = self._copied.get(key, 0) + array.nbytes
-        if copied > MAX_COPIES * held:
-            raise FormatError(f"the views of {key} add up to many times it")
-        self._copied[key] = copied
 
     def _view(self, tensor: Tensor) -> np.ndarray:
         storage = tensor.storage
         if storage not in self._contents:
             self._contents[storage] = self._read_storage(storage)
         content = self._contents[storage]
-        array = tensor_view(
-            content, tensor.dtype, tensor.shape, tensor.strides, tensor.offset, self._byte_order
+        return tensor_view(
+            content,
+            tensor.dtype,
+            tensor.shape,
+            tensor.strides,
+            tensor.offset,
+            self._byte_order,
+            budget=self.budget,
         )
-        widened = array.dtype.itemsize != item_size(tensor.dtype)
-        if (
-            array.base is None or widened or tensor.dtype == "bool"
-        ):  # a bool's values were looked at
-            self._count_copy(f"storage {storage.key!r}", array, len(content))
-        return array

@@ -100,26 +100,33 @@ def _runs(graph: Graph, sites: Sequence[Site], taken: set[int]) -> dict[int, lis
     """Places of nodes that are one chain, in order, by the place of the last; none of ``taken``."""
     readers = _readers(graph)
     small = _small(sites)
-    last_of: dict[int, int] = {}
-    runs: dict[int, list[int]] = {}
-    for place in range(len(sites) - 1, -1, -1):
-        if place in taken or not expressible(sites[place]):
-            continue
-        places = readers.get(sites[place].node.outputs[0], set())
-        ends = {last_of.get(reader) for reader in places}
-        end = ends.pop() if len(ends) == 1 else None
-        if end is not None and len(runs[end]) < _MOST_NODES:
-            run = [place, *runs[end]]
-            result = sites[end].node.outputs[0]
-            # what is computed for few elements is not computed again for each of many
-            alike = (place in small) == (end in small)
-            if alike and chain_of([sites[k] for k in run], result) is not None:
-                runs[end] = run
-                last_of[place] = end
-                continue
-        runs[place] = [place]
-        last_of[place] = place
-    return runs
+    free = [k for k in range(len(sites)) if k not in taken and expressible(sites[k])]
+
+    def gathered(fits: Callable[[list[int]], bool]) -> dict[int, list[int]]:
+        """Runs as long as they may be, each from its end to its beginning, while they fit."""
+        last_of: dict[int, int] = {}
+        runs: dict[int, list[int]] = {}
+        for place in reversed(free):
+            places = readers.get(sites[place].node.outputs[0], set())
+            ends = {last_of.get(reader) for reader in places}
+            end = ends.pop() if len(ends) == 1 else None
+            if end is not None and len(runs[end]) < _MOST_NODES:
+                run = [place, *runs[end]]
+                # what is computed for few elements is not computed again for each of many
+                if (place in small) == (end in small) and fits(run):
+                    runs[end] = run
+                    last_of[place] = end
+                    continue
+            runs[place] = [place]
+            last_of[place] = place
+        return runs
+
+    def is_chain(run: list[int]) -> bool:
+        return chain_of([sites[k] for k in run], sites[run[-1]].node.outputs[0]) is not None
+
+    # Wording a chain at each node more takes its square: most runs are worded once, as a whole.
+    whole = {end: run for end, run in gathered(lambda run: True).items() if is_chain(run)}
+    return gathered(lambda run: run[-1] in whole or is_chain(run))
 
 
 def _convolutions(

@@ -82,7 +82,10 @@ class _StandIn:
         self._compile, self._nodes, self._outputs = compile_, nodes, outputs
         wanted = dict.fromkeys(name for name in inputs if name and name not in constants)
         self._names = list(wanted)
-        self._places = [list(inputs).index(name) for name in self._names]
+        places: dict[str, int] = {}
+        for place, name in enumerate(inputs):
+            places.setdefault(name, place)
+        self._places = [places[name] for name in self._names]
         self._run: Callable[..., list[Value]] | None = None
 
     def __call__(self, *values: Value) -> list[Value]:

@@ -19,6 +19,7 @@ from typing import Final, cast
 
 import numpy as np
 
+from vledge._ext import isa
 from vledge.graph.native.chain import Chain, Value
 from vledge.graph.native.lowering import Site
 from vledge.model.element_types import dtype_of
@@ -28,6 +29,7 @@ __all__ = ["added", "expressed", "expressible", "expression"]
 _Expression = Callable[..., Value | None]
 _registry: dict[str, tuple[_Expression, tuple[str, ...]]] = {}
 
+_MOST_INPUTS: Final = sum(isa.chain_limits()[:2])  # arrays and constants
 _NUMBER: Final = np.dtype(np.float32)
 _MASK: Final = np.dtype(np.bool_)
 
@@ -58,6 +60,8 @@ def added(chain: Chain, site: Site, values: dict[str, Value]) -> Value | None:
     """Add the node's expression to a chain; ``values`` are those that the chain has already."""
     node = site.node
     if node.domain or node.op_type not in _registry or any(node.outputs[1:]):
+        return None
+    if len(node.inputs) > _MOST_INPUTS:
         return None
     function, takes = _registry[node.op_type]
     inputs: list[Value | None] = []

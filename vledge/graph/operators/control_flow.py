@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from vledge._ext.room import count_trip
 from vledge.graph.operators.lists import integers
 from vledge.graph.registry import Context, operator
 from vledge.model.definition import Graph
@@ -40,6 +41,7 @@ def loop(
     for trip in trips:
         if heeded and not going:
             break
+        count_trip()
         going, *results = body(np.array(trip, np.int64), going, *states)
         states = results[: len(states)]
         for column, element in zip(elements, results[len(states) :], strict=True):

@@ -163,7 +163,7 @@ class RecurrentNode:
         ]
         x = x.astype(weights.dtype, copy=False)
         lengths = None
-        if sequence_lens is not None and steps:
+        if sequence_lens is not None:
             lengths = _checked_lengths(sequence_lens, steps, sequences)
         asked = MODEL_STRATEGY.get()
         if asked is not None and steps and sequences:

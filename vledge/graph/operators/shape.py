@@ -11,6 +11,7 @@ from typing import Final
 
 import numpy as np
 
+from vledge._ext.room import ask
 from vledge.errors import FormatError
 from vledge.graph.operators.lists import integers
 from vledge.graph.registry import Context, operator, prepared_operator
@@ -145,6 +146,7 @@ def expand(x: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     if sizes == x.shape:
         return x
     if math.prod(sizes) * x.itemsize > SMALL_BYTES:
+        ask(math.prod(sizes) * x.itemsize)  # who reads the view is at it as long as for an array
         return np.broadcast_to(x, sizes)
     result = np.empty(sizes, x.dtype)
     result[...] = x

@@ -6,11 +6,14 @@ takes, and Identity, Dropout and casts to the type a value has anyway give way t
 
 from __future__ import annotations
 
+import math
 from collections import deque
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 
+from vledge._ext.room import Room
 from vledge.errors import FormatError, UnsupportedError
 from vledge.graph.native.types import as_first_input
 from vledge.graph.passes.program import Program, captured
@@ -22,6 +25,20 @@ __all__ = ["compute_constants", "fold"]
 
 # A result beyond this size is made at each run rather than held: an Expand of a scalar, a Range.
 MAX_GROWTH_BYTES: Final = 1 << 20
+
+# While it is computed nothing is larger than this, and so many times the inputs: an Expand to
+# gigabytes is left to the run before it is made.
+_ROOM_FOR_ONE: Final = 8 << 20
+_ROOM_TIMES: Final = 16
+_MOST_TRIPS: Final = 10_000
+# What a step does: elements that are looked at, or products that are added up.
+_ELEMENTS_OF_A_STEP: Final = 500
+_PRODUCTS_OF_A_STEP: Final = 20_000
+_PRODUCTS: Final = frozenset(
+    """
+    Conv ConvInteger ConvTranspose Einsum Gemm MatMul MatMulInteger QLinearConv QLinearMatMul
+    """.split()  # noqa: SIM905
+)
 
 _DTYPES_OF: Final = {"Shape": np.dtype(np.int64), "Size": np.dtype(np.int64)}
 
@@ -131,20 +148,27 @@ class _Folder:
             raise
         if not prepared.foldable:
             return False
+        most = _ROOM_FOR_ONE + _ROOM_TIMES * _bytes(arguments)
+        left = max(_ROOM_FOR_ONE, self.program.budget.bytes_left)
+        room = Room(min(most, left), _MOST_TRIPS)
         try:
-            results = prepared.call(*arguments)
+            with room:
+                results = prepared.call(*arguments)
         except Exception as error:
-            if not top:
+            if room.refused or room.left < 0 or not top:
                 return False
             raise blamed(error, node, FormatError) from error
         if not all(isinstance(result, np.ndarray) for result in results):
             return False  # a sequence, or an optional value that is absent
         before = [array for array in arguments if array is not None]
-        growth = sum(array.nbytes for array in results) - sum(array.nbytes for array in before)
+        self.program.budget.step(_work(node, before, results), f"{node}, computed at load,")
+        growth = _bytes(results) - _bytes(before)
         # weights that a DequantizeLinear or a Cast makes wider are not made at each run
         more = sum(array.size for array in results) > sum(array.size for array in before)
         if more and growth > MAX_GROWTH_BYTES:
             return False
+        made = [a for a in results if not any(np.may_share_memory(a, b) for b in before)]
+        self.program.budget.take(_bytes(made), f"{node}, computed at load,")
         for name, array in zip(node.outputs, results, strict=True):
             if name:
                 self.program.set_constant(name, array)
@@ -163,6 +187,19 @@ class _Folder:
             dtype = _DTYPES_OF.get(node.op_type)
         if dtype is not None:
             self.program.dtypes[node.outputs[0]] = dtype
+
+
+def _bytes(arrays: Sequence[np.ndarray | None]) -> int:
+    return sum(array.nbytes for array in arrays if array is not None)
+
+
+def _work(node: Node, before: Sequence[np.ndarray], results: Sequence[np.ndarray]) -> int:
+    """Steps of an operator: M x K by K x N has M K N products, the root of the sizes' product."""
+    elements = sum(array.size for array in (*before, *results))
+    if node.op_type not in _PRODUCTS:
+        return 5 + elements // _ELEMENTS_OF_A_STEP
+    products = math.isqrt(math.prod(array.size for array in (*before[:2], *results[:1])))
+    return 5 + elements // _ELEMENTS_OF_A_STEP + products // _PRODUCTS_OF_A_STEP
 
 
 def _spliced(node: Node, branch: Graph) -> list[Node]:

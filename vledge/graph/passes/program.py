@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
+from vledge.budget import Budget
 from vledge.graph.prepared import Prepared
 from vledge.model.definition import Graph, Model, Node, ValueInfo, captured
 from vledge.model.element_types import DTYPES
@@ -32,6 +33,8 @@ class Program:
         self.constants: dict[str, np.ndarray] = {}
         self.dtypes: dict[str, np.dtype] = {}
         self._names = Names(_defined(model.graph))
+        weights = sum(array.nbytes for array in model.graph.initializers.values())
+        self.budget = Budget(weights) if model.budget is None else model.budget.copy()
         variable = set(variable)
         inputs = model.graph.inputs
         if inputs and model.graph.initializers:
@@ -44,7 +47,7 @@ class Program:
         for name, array in model.graph.initializers.items():
             if name not in variable:
                 self.set_constant(name, array)
-        self.graph = self._copied(graph, {}, top=True)
+        self.graph = self._copied(graph, (), top=True)
 
     def prepared(self, node: Node) -> Prepared:
         """The node made runnable; UnsupportedError or FormatError where it is not."""
@@ -65,15 +68,25 @@ class Program:
         array.flags.writeable = False
         self.constants[name] = array
 
-    def _copied(self, graph: Graph, names: Mapping[str, str], top: bool = False) -> Graph:
-        """A copy of the graph in which values that an outer or earlier graph has are renamed."""
-        own = dict(names)
+    def _copied(self, graph: Graph, outer: tuple[dict[str, str], ...], top: bool = False) -> Graph:
+        """A copy of the graph in which values that an outer or earlier graph has are renamed.
+
+        ``outer`` has the new names in the graphs around this one, the nearest first.
+        """
+        own: dict[str, str] = {}
+        scopes = outer if top else (own, *outer)
 
         def define(name: str) -> str:
             if not name or top:
                 return name
             own[name] = self.fresh(name)
             return own[name]
+
+        def renamed(name: str) -> str:
+            for scope in scopes:
+                if name in scope:
+                    return scope[name]
+            return name
 
         for name, array in graph.initializers.items():
             self.set_constant(define(name), array)
@@ -87,19 +100,16 @@ class Program:
                 self.dtypes[new] = DTYPES[info.type]
         nodes = []
         for node in graph.nodes:
-            node_inputs = [own.get(name, name) for name in node.inputs]
+            node_inputs = [renamed(name) for name in node.inputs]
             attributes = {
-                key: self._copied(value, own) if isinstance(value, Graph) else value
+                key: self._copied(value, scopes) if isinstance(value, Graph) else value
                 for key, value in node.attributes.items()
             }
             outputs = [define(name) for name in node.outputs]
             nodes.append(
                 Node(node.op_type, node_inputs, outputs, attributes, node.name, node.domain)
             )
-        outputs_ = [
-            ValueInfo(own.get(info.name, info.name), info.type, info.shape)
-            for info in graph.outputs
-        ]
+        outputs_ = [ValueInfo(renamed(info.name), info.type, info.shape) for info in graph.outputs]
         return Graph(nodes, inputs, outputs_, {}, graph.name)
 
 

@@ -1,0 +1,181 @@
+"""What a file may say of a node that no operator can mean: each an error of ours with the node."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from vledge.budget import Limits
+from vledge.errors import FormatError, LimitError, VledgeError
+from vledge.formats.onnx.model import read_proto
+from vledge.graph.arity import outputs_of
+from vledge.graph.plan import Plan
+from vledge.graph.registry import known_operators
+from vledge.model.definition import Graph, Model, Node, ValueInfo
+
+F, I8 = np.float32, np.int8
+
+
+def ran(
+    op_type: str,
+    inputs: tuple[str, ...],
+    feed: dict[str, Any],
+    known: dict[str, Any] | None = None,
+    outputs: tuple[str, ...] = ("y",),
+    **attributes: Any,
+) -> list[Any]:
+    """The outputs of a model of one node."""
+    node = Node(op_type, list(inputs), list(outputs), attributes, "n")
+    graph = Graph(
+        [node],
+        [ValueInfo(name, "", None) for name in feed],
+        [ValueInfo(name, "", None) for name in outputs],
+        {name: np.asarray(value) for name, value in (known or {}).items()},
+    )
+    plan = Plan(Model(graph, {"": 21}), {})
+    return plan.run(*(np.asarray(feed[name]) for name in plan.inputs))
+
+
+@pytest.mark.parametrize(
+    ("op_type", "count"),
+    [("QLinearMatMul", 3), ("MatMulInteger", 1), ("QLinearConv", 4), ("ConvInteger", 1),
+     ("MatMul", 1), ("Gemm", 1), ("And", 1), ("Where", 2)],
+)  # fmt: skip
+@pytest.mark.parametrize("absent", [False, True])
+def test_too_few_inputs(op_type: str, count: int, absent: bool) -> None:
+    names = tuple(f"x{i}" for i in range(count))
+    feed = {name: np.zeros((2, 2), I8) for name in names}
+    with pytest.raises(FormatError, match=rf"node 'n' \({op_type}\): .*(inputs|absent)"):
+        ran(op_type, (*names, "") if absent else names, feed)
+
+
+@pytest.mark.parametrize(("op_type", "dtype"), [("Identity", F), ("Relu", F), ("Add", F)])
+def test_more_outputs_than_there_are(op_type: str, dtype: type) -> None:
+    feed = {"x": np.zeros(3, dtype)}
+    with pytest.raises(FormatError, match="2 outputs, the operator has 1"):
+        ran(op_type, ("x",) * (2 if op_type == "Add" else 1), feed, outputs=("y", "z"))
+
+
+def test_outputs_are_those_of_the_specification() -> None:
+    defs = pytest.importorskip("onnx").defs
+    most: dict[str, int] = {}
+    for schema in defs.get_all_schemas_with_history():
+        if schema.domain == "":
+            most[schema.name] = max(most.get(schema.name, 0), schema.max_output)
+    for domain, op_type in known_operators():
+        if not domain and op_type in most:
+            wanted = None if most[op_type] > 1_000 else most[op_type]
+            assert outputs_of(op_type) == wanted, op_type
+
+
+@pytest.mark.parametrize("axis", [2**30, -(2**31), 65])
+@pytest.mark.parametrize(
+    ("op_type", "inputs", "known"),
+    [
+        ("Gather", ("x", "i"), {"i": np.array([0])}),
+        ("LayerNormalization", ("x", "s"), {"s": np.ones(3, F)}),
+        ("Softmax", ("x",), {}),
+        ("Concat", ("x", "x"), {}),
+        ("Flatten", ("x",), {}),
+    ],
+)
+def test_axes_that_no_array_has(
+    op_type: str, inputs: tuple[str, ...], known: dict[str, Any], axis: int
+) -> None:
+    with pytest.raises(FormatError, match=r"the axis .* no array has it"):
+        ran(op_type, inputs, {"x": np.zeros(3, F)}, known, axis=axis)
+
+
+@pytest.mark.parametrize("kind", ["GRU", "LSTM", "RNN"])
+@pytest.mark.parametrize("lengths", [[7, 0], [-3, 0], [0, 0, 0]])
+def test_lengths_of_no_steps(kind: str, lengths: list[int]) -> None:
+    gates = {"GRU": 3, "LSTM": 4, "RNN": 1}[kind]
+    known = {"w": np.zeros((1, 4 * gates, 5), F), "r": np.zeros((1, 4 * gates, 4), F)}
+    feed = {"x": np.zeros((0, 2, 5), F), "l": np.array(lengths, np.int32)}
+    with pytest.raises(ValueError, match=rf"node 'n' \({kind}\): sequence_lens"):
+        ran(kind, ("x", "w", "r", "", "l"), feed, known, hidden_size=4)
+
+
+@pytest.mark.parametrize(
+    ("op_type", "inputs", "known"),
+    [
+        ("MatMulInteger", ("x", "x", "za", "zb"), {"za": (3, 1, 4), "zb": (7,)}),
+        ("DequantizeLinear", ("x", "s", "z"), {"s": (5,), "z": (3,)}),
+        ("QLinearMatMul", ("x", "s", "z", "x", "s", "z", "s", "z"), {"s": (0,), "z": (0,)}),
+    ],
+)
+def test_zero_points_of_other_shapes(
+    op_type: str, inputs: tuple[str, ...], known: dict[str, tuple[int, ...]]
+) -> None:
+    made = {name: np.ones(shape, F if name == "s" else I8) for name, shape in known.items()}
+    with pytest.raises((ValueError, VledgeError), match=rf"node 'n' \({op_type}\)"):
+        ran(op_type, inputs, {"x": np.zeros((2, 2), I8)}, made)
+
+
+def test_a_tensor_without_elements_that_is_too_large() -> None:
+    onnx = pytest.importorskip("onnx")
+    tensor = onnx.TensorProto(name="t", data_type=1, dims=[0, 2**62, 2**62], raw_data=b"")
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Identity", ["t"], ["y"])],
+        "g",
+        [],
+        [onnx.helper.make_tensor_value_info("y", 1, None)],
+        [tensor],
+    )
+    with pytest.raises(FormatError, match=r"initializer 't': .* too large"):
+        read_proto(onnx.helper.make_model(graph))
+
+
+def limited(nodes: list[Node], constants: dict[str, Any], limits: Limits) -> list[Any]:
+    """A model's outputs under limits of its own."""
+    from vledge.budget import Budget
+
+    graph = Graph(
+        nodes,
+        [ValueInfo("x", "float", (3,))],
+        [ValueInfo("y", "", None)],
+        {name: np.asarray(value) for name, value in constants.items()},
+    )
+    plan = Plan(Model(graph, {"": 17}, budget=Budget(0, limits)), {})
+    return plan.run(np.ones(3, F))
+
+
+@pytest.mark.parametrize("program", ["0", "1"])
+def test_a_run_has_limits(program: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VLEDGE_PROGRAM", program)
+    node = Node("Tile", ["x", "r"], ["y"], {}, "n")
+    with pytest.raises(LimitError, match=r"node 'n' \(Tile\): .*run_memory="):
+        limited([node], {"r": np.array([1000])}, Limits(run_memory=10_000))
+    (y,) = limited([node], {"r": np.array([1000])}, Limits(run_memory=100_000))
+    assert y.shape == (3000,)
+
+
+@pytest.mark.parametrize("program", ["0", "1"])
+@pytest.mark.parametrize("trips", [10, 200])
+def test_loops_have_limits(program: str, trips: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VLEDGE_PROGRAM", program)
+    body = Graph(
+        [Node("Identity", ["c"], ["d"]), Node("Sin", ["s"], ["t"])],
+        [ValueInfo("i", "int64", ()), ValueInfo("c", "bool", ()), ValueInfo("s", "float", (3,))],
+        [ValueInfo("d", "bool", ()), ValueInfo("t", "float", (3,))],
+    )
+    node = Node("Loop", ["n", "", "x"], ["y"], {"body": body}, "n")
+    if trips == 10:
+        assert limited([node], {"n": np.array(trips)}, Limits(steps=100))[0].shape == (3,)
+        return
+    with pytest.raises(LimitError, match="more than 100 trips"):
+        limited([node], {"n": np.array(trips)}, Limits(steps=100))
+
+
+def test_what_is_computed_at_load_is_charged() -> None:
+    nodes = [
+        *(Node("ConstantOfShape", ["s"], [f"c{i}"]) for i in range(10)),
+        Node("Sum", [f"c{i}" for i in range(10)], ["z"]),
+        Node("ReduceMean", ["z"], ["m"]),
+        Node("Add", ["m", "x"], ["y"]),
+    ]
+    with pytest.raises(LimitError, match="computed at load"):
+        limited(nodes, {"s": np.array([100_000])}, Limits(memory=1_000_000))
+    assert limited(nodes, {"s": np.array([100_000])}, Limits())[0].shape == (3,)

@@ -1,0 +1,127 @@
+"""How much room the arrays that Python makes may take: NumPy's allocator, with a limit in front.
+
+Operators are NumPy's and each makes what its inputs ask for: an outer sum, a Tile, a Pad. Rather than
+foretell the size of each, a limit is set while an operator runs, and an array beyond it is refused by
+NumPy's own MemoryError before memory is touched. Views that repeat an element ask by `ask`.
+Source: NEP 49.
+"""
+
+from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
+from libc.stdint cimport INT64_MAX, int64_t, uint8_t
+from libc.string cimport strcpy
+
+cimport numpy as cnp
+
+cnp.import_array()
+
+cdef extern from "numpy/arrayobject.h":
+    ctypedef struct PyDataMemAllocator:
+        void *ctx
+        void *(*malloc)(void *ctx, size_t size) noexcept nogil
+        void *(*calloc)(void *ctx, size_t count, size_t size) noexcept nogil
+        void *(*realloc)(void *ctx, void *memory, size_t size) noexcept nogil
+        void (*free)(void *ctx, void *memory, size_t size) noexcept nogil
+    ctypedef struct PyDataMem_Handler:
+        char name[127]
+        uint8_t version
+        PyDataMemAllocator allocator
+    object PyDataMem_SetHandler(object handler)
+    object PyDataMem_GetHandler()
+
+cdef extern from *:
+    """
+    static _Thread_local int64_t room_most = INT64_MAX, room_refused = 0;
+    static _Thread_local int64_t trips_left = INT64_MAX;
+    """
+    int64_t room_most, room_refused, trips_left
+
+cdef PyDataMemAllocator usual       # NumPy's own, which keeps small blocks and asks for large pages
+cdef PyDataMem_Handler limited
+cdef object capsule
+
+
+cdef bint too_large(size_t count, size_t size) noexcept nogil:
+    global room_refused
+    if size and count > <size_t>INT64_MAX / size:
+        room_refused = INT64_MAX
+        return True
+    if <int64_t>(count * size) > room_most:
+        room_refused = <int64_t>(count * size)
+        return True
+    return False
+
+
+cdef void *room_malloc(void *ctx, size_t size) noexcept nogil:
+    return NULL if too_large(1, size) else usual.malloc(usual.ctx, size)
+
+
+cdef void *room_calloc(void *ctx, size_t count, size_t size) noexcept nogil:
+    return NULL if too_large(count, size) else usual.calloc(usual.ctx, count, size)
+
+
+cdef void *room_realloc(void *ctx, void *memory, size_t size) noexcept nogil:
+    return NULL if too_large(1, size) else usual.realloc(usual.ctx, memory, size)
+
+
+cdef void room_free(void *ctx, void *memory, size_t size) noexcept nogil:
+    usual.free(usual.ctx, memory, size)
+
+
+cdef void begin():
+    global capsule, usual
+    usual = (<PyDataMem_Handler *>PyCapsule_GetPointer(PyDataMem_GetHandler(), "mem_handler")).allocator
+    strcpy(limited.name, "vledge: with a limit")
+    limited.version = 1
+    limited.allocator.ctx = NULL
+    limited.allocator.malloc = room_malloc
+    limited.allocator.calloc = room_calloc
+    limited.allocator.realloc = room_realloc
+    limited.allocator.free = room_free
+    capsule = PyCapsule_New(&limited, "mem_handler", NULL)
+
+
+begin()
+
+
+cdef class Room:
+    """``with Room(nbytes, trips):`` no array of this thread takes more, and no loop makes more trips.
+
+    One inside of another counts alone. ``refused`` is how large what was refused last is, 0 for
+    nothing; ``left`` are the trips that are left.
+    """
+
+    cdef int64_t most, trips, before_most, before_refused, before_trips
+    cdef readonly int64_t refused, left
+    cdef object handler
+
+    def __init__(self, int64_t most, int64_t trips=INT64_MAX):
+        self.most, self.trips = most, trips
+
+    def __enter__(self):
+        global room_most, room_refused, trips_left
+        self.before_most, self.before_refused, self.before_trips = room_most, room_refused, trips_left
+        self.handler = PyDataMem_SetHandler(capsule)
+        room_most, room_refused, trips_left = self.most, 0, self.trips
+        return self
+
+    def __exit__(self, *error):
+        global room_most, room_refused, trips_left
+        self.refused, self.left = room_refused, trips_left
+        room_most, room_refused, trips_left = self.before_most, self.before_refused, self.before_trips
+        PyDataMem_SetHandler(self.handler)
+
+
+def ask(nbytes):
+    """MemoryError where so many bytes are more than what the room has; for who repeats without memory."""
+    global room_refused
+    if nbytes > room_most:
+        room_refused = min(nbytes, INT64_MAX)
+        raise MemoryError(f"a value of {nbytes:,} bytes is more than there is room for")
+
+
+def count_trip():
+    """One trip of a loop; OverflowError where none is left."""
+    global trips_left
+    trips_left -= 1
+    if trips_left < 0:
+        raise OverflowError("a loop makes more trips than a run may")
