@@ -16,7 +16,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vledge._ext import convolution, isa, packing, product, program, recurrent, streaming, weights
+from vledge._ext import (
+    arrays,
+    convolution,
+    isa,
+    packing,
+    product,
+    program,
+    recurrent,
+    streaming,
+    weights,
+)
 from vledge._ext.weights import Direction
 
 REFUSALS = (
@@ -136,6 +146,7 @@ LSTM_PARTS = (
     *(numbers(6, H), False, (("tanh", 0.0, 0.0),) * 3),
 )
 DOORS = {
+    "arrays.overlaps_itself": Door(arrays.overlaps_itself, lambda: (WEIGHT,)),
     "convolution.Convolution": Door(
         lambda *a: convolution.Convolution(*a).weight(),
         lambda: (KERNEL, numbers(6), [1], [2], 1, False, False),

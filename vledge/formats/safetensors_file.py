@@ -185,7 +185,7 @@ def write(
     with writing(path) as file:
         file.write(_header({name: arrays[name] for name in order}, metadata))
         for name in order:
-            file.write(memoryview(arrays[name].reshape(-1).view(np.uint8)))
+            file.write(arrays[name].reshape(-1).view(np.uint8).data)
 
 
 def _header(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None) -> bytes:
