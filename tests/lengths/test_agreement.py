@@ -18,7 +18,7 @@ from tests.lengths.cases import (
     make_state,
     rectangle,
 )
-from vledge.lengths.bucketed import buckets, real_step_nbytes
+from vledge.lengths.strategies.bucketed import buckets, real_step_nbytes
 
 TOLERANCE = {"float32": 1e-6, "float64": 1e-14}
 BOTH_DIRECTIONS = {

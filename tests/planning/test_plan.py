@@ -10,10 +10,10 @@ import vledge
 from tests.lengths.cases import assert_same, make_layer, make_sequences, rectangle
 from tests.lengths.spies import spied
 from vledge import nn
-from vledge.lengths.lanes import rounds
 from vledge.lengths.running import check_options
 from vledge.lengths.strategies import STRATEGIES
-from vledge.lengths.work import FORMS, Case, Overhead
+from vledge.lengths.strategies.lanes import rounds
+from vledge.lengths.strategies.work import FORMS, Case, Overhead
 from vledge.planning.costs import KEPT_BYTES
 from vledge.planning.defaults import DEFAULT
 from vledge.planning.shapes import LayerShape

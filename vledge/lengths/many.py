@@ -8,8 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from vledge.lengths.bucketed import buckets
-from vledge.lengths.lanes import DEFAULT_LANES, LANES, Finished, checked_sequence, run_lanes
+from vledge.lengths.strategies.bucketed import buckets
+from vledge.lengths.strategies.lanes import (
+    DEFAULT_LANES,
+    LANES,
+    Finished,
+    checked_sequence,
+    run_lanes,
+)
 from vledge.packing import PackedSequence, pack_sequence, unpack_sequence
 from vledge.recurrent.shape import LayerShape
 from vledge.recurrent.stack import Stack

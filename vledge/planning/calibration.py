@@ -16,7 +16,7 @@ from vledge._ext.recurrent import limits
 from vledge._ext.weights import Direction
 from vledge.lengths.running import run
 from vledge.lengths.strategies import STRATEGIES
-from vledge.lengths.work import FORMS, Case, Overhead
+from vledge.lengths.strategies.work import FORMS, Case, Overhead
 from vledge.machine import threads
 from vledge.packing import pack_sequence
 from vledge.planning.costs import Costs, Kernel, overhead_counts

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from vledge._ext.recurrent import limits
-from vledge.lengths.work import Case, Overhead, Work
+from vledge.lengths.strategies.work import Case, Overhead, Work
 from vledge.recurrent.shape import LayerShape
 
 __all__ = ["Costs", "Kernel", "overhead_counts"]

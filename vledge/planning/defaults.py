@@ -3,7 +3,7 @@
 from typing import Final
 
 from vledge.lengths.strategies import STRATEGIES
-from vledge.lengths.work import FORMS
+from vledge.lengths.strategies.work import FORMS
 from vledge.planning.costs import Costs, Kernel
 
 __all__ = ["DEFAULT"]

@@ -9,7 +9,7 @@ import numpy as np
 
 from vledge.array_like import array_of
 from vledge.lengths.strategies import STRATEGIES, natural
-from vledge.lengths.work import FORMS, Case, Work, every_step, padding_share
+from vledge.lengths.strategies.work import FORMS, Case, Work, every_step, padding_share
 from vledge.machine import threads as thread_settings
 from vledge.planning.costs import Costs
 from vledge.planning.shapes import shapes_of

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from vledge.lengths.strategies import STRATEGIES
-from vledge.lengths.work import Case, Work
+from vledge.lengths.strategies.work import Case, Work
 from vledge.recurrent.shape import LayerShape
 
 __all__ = ["left_out", "work"]

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vledge.recurrent.cells import KINDS, OPERATORS
+
 __all__ = ["UNKNOWNS", "Observations", "fitted"]
 
 ITERATIONS = 40
@@ -18,7 +20,8 @@ STEPS = 64  # of time that are looked at
 SEQUENCES = 8
 
 # the sums inside of a cell that a bias can be added to, in the order of the arrays' columns
-UNKNOWNS = {"LSTM": "iofg", "GRU": "zrnN", "RNN": "h"}  # N: the candidate's recurrent sum
+UNKNOWNS = {name: KINDS[name].letters("ONNX") for name in OPERATORS}
+UNKNOWNS["GRU"] += "N"  # the candidate's recurrent sum
 
 
 @dataclass

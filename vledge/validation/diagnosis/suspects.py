@@ -15,16 +15,19 @@ from typing import Final
 import numpy as np
 
 from vledge.model.definition import Node
+from vledge.recurrent.cells import KINDS, OPERATORS
 
-__all__ = ["GATE_NAMES", "Layer", "Variant", "variants"]
-
-GATE_NAMES: Final = {"LSTM": "iofg", "GRU": "zrn", "RNN": "h"}
+__all__ = ["Layer", "Variant", "variants"]
 
 # whose order of gates is what: the wrong order is named by these where it can be
-_ORDERS: Final = {
-    "LSTM": {"ONNX": "iofg", "PyTorch": "ifgo", "TensorFlow": "igfo", "Caffe": "ifog"},
-    "GRU": {"ONNX": "zrn", "PyTorch": "rzn"},
-    "RNN": {},
+_MAKERS: Final[tuple[str, ...]] = ("ONNX", "PyTorch", "TensorFlow", "Caffe")
+_ORDERS: Final[dict[str, dict[str, str]]] = {
+    name: {
+        maker: KINDS[name].letters(maker)
+        for maker in _MAKERS
+        if len(KINDS[name].gates) > 1 and maker in ("PyTorch", *KINDS[name].orders)
+    }
+    for name in OPERATORS
 }
 _LETTERS: Final = {  # as each framework writes them
     ("ONNX", "LSTM"): "i,o,f,c",
@@ -55,7 +58,7 @@ class Layer:
 
     @property
     def gates(self) -> str:
-        return GATE_NAMES[self.kind]
+        return KINDS[self.kind].letters("ONNX")
 
     @property
     def hidden_size(self) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from vledge.lengths.work import FORMS, Case, Overhead, Work
+from vledge.lengths.strategies.work import FORMS, Case, Overhead, Work
 from vledge.recurrent.shape import LayerShape
 
 __all__ = ["Strategy"]

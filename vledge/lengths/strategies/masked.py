@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 from vledge.lengths.batch import Batch, MaskedBatch, PaddedBatch
-from vledge.lengths.packed import packed, packed_work, places_nbytes
-from vledge.lengths.strategy import Strategy
-from vledge.lengths.work import Case, Overhead, Work, padding_share
+from vledge.lengths.strategies.packed import packed, packed_work, places_nbytes
+from vledge.lengths.strategies.strategy import Strategy
+from vledge.lengths.strategies.work import Case, Overhead, Work, padding_share
 from vledge.recurrent.shape import LayerShape
 from vledge.recurrent.stack import Stack
 

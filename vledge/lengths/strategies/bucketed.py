@@ -9,8 +9,8 @@ import numpy as np
 
 from vledge._ext.packing import sort_descending
 from vledge.lengths.batch import Batch
-from vledge.lengths.strategy import Strategy
-from vledge.lengths.work import Case, Overhead, Work, by_sequences, step_nbytes
+from vledge.lengths.strategies.strategy import Strategy
+from vledge.lengths.strategies.work import Case, Overhead, Work, by_sequences, step_nbytes
 from vledge.packing import pack_sequence, unpack_sequence
 from vledge.recurrent.shape import LayerShape
 from vledge.recurrent.stack import Stack

@@ -18,8 +18,8 @@ import numpy as np
 from vledge._ext.packing import gather, running_out, scatter, sort_descending
 from vledge.array_like import array_of, native
 from vledge.lengths.batch import Batch
-from vledge.lengths.strategy import Strategy
-from vledge.lengths.work import Case, Overhead, Work, by_sequences, step_nbytes
+from vledge.lengths.strategies.strategy import Strategy
+from vledge.lengths.strategies.work import Case, Overhead, Work, by_sequences, step_nbytes
 from vledge.packing import PackedSequence
 from vledge.recurrent.shape import LayerShape
 from vledge.recurrent.stack import Stack

@@ -9,8 +9,8 @@ from typing import Any, Final
 import numpy as np
 
 from vledge.lengths.batch import Batch
-from vledge.lengths.strategy import Strategy
-from vledge.lengths.work import Case, Overhead, Work, back_nbytes, step_nbytes
+from vledge.lengths.strategies.strategy import Strategy
+from vledge.lengths.strategies.work import Case, Overhead, Work, back_nbytes, step_nbytes
 from vledge.recurrent.shape import LayerShape
 from vledge.recurrent.stack import Stack
 from vledge.recurrent.states import put, take

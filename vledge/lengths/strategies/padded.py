@@ -9,8 +9,15 @@ from __future__ import annotations
 from typing import Any, Final
 
 from vledge.lengths.batch import Batch
-from vledge.lengths.strategy import Strategy
-from vledge.lengths.work import Case, Overhead, Work, back_nbytes, padding_share, step_nbytes
+from vledge.lengths.strategies.strategy import Strategy
+from vledge.lengths.strategies.work import (
+    Case,
+    Overhead,
+    Work,
+    back_nbytes,
+    padding_share,
+    step_nbytes,
+)
 from vledge.recurrent.shape import LayerShape
 from vledge.recurrent.stack import Stack
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from vledge.lengths.bucketed import BUCKETED
-from vledge.lengths.lanes import LANES
-from vledge.lengths.masked import MASKED
-from vledge.lengths.packed import PACKED
-from vledge.lengths.padded import PADDED
-from vledge.lengths.strategy import Strategy
-from vledge.lengths.streaming import STREAMING
+from vledge.lengths.strategies.bucketed import BUCKETED
+from vledge.lengths.strategies.lanes import LANES
+from vledge.lengths.strategies.masked import MASKED
+from vledge.lengths.strategies.packed import PACKED
+from vledge.lengths.strategies.padded import PADDED
+from vledge.lengths.strategies.strategy import Strategy
+from vledge.lengths.strategies.streaming import STREAMING
 
 __all__ = ["AUTO", "STRATEGIES", "named", "natural"]
 
