@@ -100,7 +100,7 @@ MESSAGES = {
     # steps and streams
     "a step of another size": (lambda: lstm().step(X[0, :, :2]), "x is float32 [2, 2], expected an array of float32 [batch, 3]"),
     "a step's state": (lambda: lstm().step(X[0], np.zeros((1, 2, 4), "f4")), "LSTM: state must be a tuple (h_0, c_0), got a ndarray"),
-    "a step both ways": (lambda: both_ways().step(np.zeros((1, 12), "f4")), "a bidirectional GRU needs the whole sequence; step() runs layers of one direction"),
+    "a step both ways": (lambda: both_ways().step(np.zeros((1, 12), "f4")), "needs the whole sequence; step() runs layers of one direction"),
     "a stream both ways": (lambda: both_ways().stream(), "with lookahead=N it begins N frames ahead, and the outputs come N frames late"),
     "a stream's frame": (lambda: lstm().stream().step(X[0]), "x is float32 [2, 3], expected an array of float32 [1, 3]"),
     # packing and plans
