@@ -347,7 +347,7 @@ def test_a_layer_without_weights_refuses_to_run():
 
 def test_bidirectional_layers_do_not_step():
     layer = nn.LSTM.from_weights(reference_layer("lstm", 1, True)[1])
-    with pytest.raises(ValueError, match="bidirectional LSTM needs the whole sequence"):
+    with pytest.raises(ValueError, match="LSTM that runs backwards needs the whole sequence"):
         layer.step(np.zeros((1, 4), FLOAT))
 
 
