@@ -24,11 +24,11 @@ from vledge.recurrent.inputs import checked_features, checked_packed, checked_se
 from vledge.recurrent.nonlinearity import Nonlinearity, written
 from vledge.recurrent.recognize import read_stack
 from vledge.recurrent.shape import LayerShape
-from vledge.recurrent.stack import Stack, no_step
+from vledge.recurrent.stack import Stack
 from vledge.recurrent.states import State, arrays_of, checked, like
 from vledge.weights.plain import PlainWeights, plain_name
 
-__all__ = ["OneState", "RecurrentBase"]
+__all__ = ["RecurrentBase"]
 
 
 _Layer = TypeVar("_Layer", bound="RecurrentBase")
@@ -308,16 +308,8 @@ class RecurrentBase(Module):
         # imported by who has lengths: a stream on a board has none
         from vledge.lengths import run
 
-        return run(
-            self,
-            input,
-            hx,
-            lengths=lengths,
-            mask=mask,
-            strategy=strategy,
-            semantics=semantics,
-            **options,
-        )
+        ways = {"lengths": lengths, "mask": mask, "semantics": semantics, **options}
+        return run(self, input, hx, strategy=strategy, **ways)
 
     def zero_state(self, sequences: int) -> State:
         """What ``hx=None`` stands for with so many sequences."""
@@ -400,40 +392,6 @@ class RecurrentBase(Module):
             parts.append("reset_after=False")
         parts.append("no weights" if self._stack is None else f"{self.nbytes:,} bytes")
         return ", ".join(parts)
-
-
-class OneState(RecurrentBase):
-    """RNN, GRU and IndRNN: the state is h alone."""
-
-    def forward(self, input: Any, hx: Any = None) -> tuple[Any, np.ndarray]:
-        """Run whole sequences.
-
-        Parameters
-        ----------
-        input : ndarray [T, B, input_size], or [B, T, input_size] with batch_first,
-                or [T, input_size] unbatched; or PackedSequence, torch's too; or a list of
-                ndarray [L, input_size], which runs packed
-        hx : ndarray [num_layers * D, B, hidden_size], or [num_layers * D, hidden_size] unbatched,
-             or None for zeros; in the caller's order of sequences
-
-        Returns
-        -------
-        output : as input, with D * hidden_size features (a PackedSequence for a PackedSequence, a
-                 list for a list)
-        h_n : ndarray, as hx
-        """
-        stack = self._stack  # without: `_run` says so
-        usual = None if stack is None else stack.usual(input, hx, None, self.batch_first)
-        return self._run(input, hx) if usual is None else usual[:2]
-
-    def step(self, x: np.ndarray, state: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """One time step: ``x [B, input_size]``, ``state [num_layers, B, hidden_size]`` or None for
-        zeros -> ``(y [B, hidden_size], state)``. Arrays must be of the layer's dtype, and are
-        copied where they are not C-contiguous; the state given is not changed."""
-        if self._turned:
-            no_step(type(self).__name__)
-        y, h, _ = (self._stack or self.stack).step(x, state, None)
-        return y, h
 
 
 def _batched(state: Any, name: str) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from vledge.nn.recurrent.base import OneState
+from vledge.nn.recurrent.layers import OneState
 
 __all__ = ["IndRNN"]
 

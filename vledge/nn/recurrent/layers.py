@@ -7,11 +7,45 @@ from typing import Any
 
 import numpy as np
 
-from vledge.nn.recurrent.base import OneState, RecurrentBase
+from vledge.nn.recurrent.base import RecurrentBase
 from vledge.recurrent.nonlinearity import Nonlinearity, nonlinearity
 from vledge.recurrent.stack import no_step
 
-__all__ = ["GRU", "LSTM", "RNN"]
+__all__ = ["GRU", "LSTM", "RNN", "OneState"]
+
+
+class OneState(RecurrentBase):
+    """RNN, GRU and IndRNN: the state is h alone."""
+
+    def forward(self, input: Any, hx: Any = None) -> tuple[Any, np.ndarray]:
+        """Run whole sequences.
+
+        Parameters
+        ----------
+        input : ndarray [T, B, input_size], or [B, T, input_size] with batch_first,
+                or [T, input_size] unbatched; or PackedSequence, torch's too; or a list of
+                ndarray [L, input_size], which runs packed
+        hx : ndarray [num_layers * D, B, hidden_size], or [num_layers * D, hidden_size] unbatched,
+             or None for zeros; in the caller's order of sequences
+
+        Returns
+        -------
+        output : as input, with D * hidden_size features (a PackedSequence for a PackedSequence, a
+                 list for a list)
+        h_n : ndarray, as hx
+        """
+        stack = self._stack  # without: `_run` says so
+        usual = None if stack is None else stack.usual(input, hx, None, self.batch_first)
+        return self._run(input, hx) if usual is None else usual[:2]
+
+    def step(self, x: np.ndarray, state: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """One time step: ``x [B, input_size]``, ``state [num_layers, B, hidden_size]`` or None for
+        zeros -> ``(y [B, hidden_size], state)``. Arrays must be of the layer's dtype, and are
+        copied where they are not C-contiguous; the state given is not changed."""
+        if self._turned:
+            no_step(type(self).__name__)
+        y, h, _ = (self._stack or self.stack).step(x, state, None)
+        return y, h
 
 
 class RNN(OneState):
