@@ -1,8 +1,8 @@
 """The one check of every array that comes into compiled code: dtype, byte order, alignment, axes.
 
 Kernels take pointers and trust them. So every door of this package, of whatever module, takes its
-arrays through here. Byte order and alignment are how numbers lie in memory, not what they are: an
-array that has another is copied. A dtype, a shape or strides other than those expected are errors
+arrays through here. Byte order, alignment and strides are how numbers lie in memory, not what they
+are: an array that has others is copied. A dtype or a shape other than those expected are errors
 with the argument's name, and so is an `out` that cannot be written to as it is.
 """
 
@@ -42,16 +42,16 @@ cdef object native(object given, int number):
 
 
 cdef cnp.ndarray readable(object array, str name, int number, int ndim, bint c_order=True):
-    """The array, or a copy in this machine's byte order at an aligned address."""
+    """The array, or a copy in this machine's byte order, in C order, at an aligned address."""
     cdef bint as_it_lies = (isinstance(array, cnp.ndarray) and cnp.PyArray_TYPE(array) == number
                             and cnp.PyArray_ISBEHAVED_RO(array))
     taken = array if as_it_lies else native(array, number)
-    if (taken is None or (ndim >= 0 and cnp.PyArray_NDIM(taken) != ndim)
-            or (c_order and not cnp.PyArray_IS_C_CONTIGUOUS(taken))):
+    if taken is None or (ndim >= 0 and cnp.PyArray_NDIM(taken) != ndim):
         axes = f" with {ndim} axes" if ndim >= 0 else ""
-        order = "a C-contiguous" if c_order else "an"
-        raise ValueError(f"{name} is {described(array)}, expected {order} array of "
+        raise ValueError(f"{name} is {described(array)}, expected an array of "
                          f"{cnp.PyArray_DescrFromType(number)}{axes}")
+    if c_order and not cnp.PyArray_IS_C_CONTIGUOUS(taken):
+        return np.ascontiguousarray(taken)
     return taken
 
 
@@ -59,14 +59,15 @@ cdef cnp.ndarray shaped(object array, str name, int number, tuple shape):
     """The same, of one shape; an axis that may have any size is a name in it."""
     cdef int axis, ndim = len(shape)
     taken = array if is_plain(array, number) else native(array, number)
-    cdef bint fits = (taken is not None and cnp.PyArray_NDIM(taken) == ndim
-                      and cnp.PyArray_IS_C_CONTIGUOUS(taken))
+    cdef bint fits = taken is not None and cnp.PyArray_NDIM(taken) == ndim
     for axis in range(ndim):
         if fits and not isinstance(shape[axis], str):
             fits = cnp.PyArray_DIM(taken, axis) == <ptrdiff_t>shape[axis]
     if not fits:
         raise ValueError(
-            f"{name} is {described(array)}, expected a C-contiguous array of {wanted(number, shape)}")
+            f"{name} is {described(array)}, expected an array of {wanted(number, shape)}")
+    if not cnp.PyArray_IS_C_CONTIGUOUS(taken):
+        return np.ascontiguousarray(taken)
     return taken
 
 

@@ -1,12 +1,13 @@
 """vledge: trained recurrent networks on small CPUs, on sequences of different lengths."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vledge import nn, packing
 from vledge._version import __version__
 from vledge.errors import (
     FormatError,
     MissingDependencyError,
+    MissingWeightError,
     ModelWarning,
     UnsupportedError,
     VledgeError,
@@ -23,19 +24,79 @@ from vledge.packing import (
     unpad_sequence,
 )
 
+if TYPE_CHECKING:  # what editors and type checkers see of the names that come when first used
+    from vledge import formats as formats
+    from vledge import graph as graph
+    from vledge import integrations as integrations
+    from vledge import lengths as lengths
+    from vledge import planning as planning
+    from vledge import streaming as streaming
+    from vledge import validation as validation
+    from vledge.formats import load_weights, save_weights
+    from vledge.graph.io_binding import IOBinding, OrtValue
+    from vledge.graph.providers import (
+        disable_telemetry_events,
+        enable_telemetry_events,
+        get_all_providers,
+        get_available_providers,
+        get_build_info,
+        get_device,
+        get_version_string,
+        preload_dlls,
+    )
+    from vledge.graph.session import InferenceSession, ModelMetadata, NodeArg
+    from vledge.graph.session_options import (
+        ExecutionMode,
+        ExecutionOrder,
+        GraphOptimizationLevel,
+        RunOptions,
+        SessionOptions,
+        set_default_logger_severity,
+        set_default_logger_verbosity,
+    )
+    from vledge.integrations.torch import export
+    from vledge.lengths import (
+        initial_state,
+        keep_states,
+        last_output,
+        max_over_steps,
+        mean_over_steps,
+        run_many,
+        truncate,
+    )
+    from vledge.lengths.windows import windows
+    from vledge.planning import plan
+    from vledge.streaming import Stream
+
 __all__ = [
+    "ExecutionMode",
+    "ExecutionOrder",
     "FormatError",
+    "GraphOptimizationLevel",
+    "IOBinding",
     "InferenceSession",
     "MissingDependencyError",
+    "MissingWeightError",
+    "ModelMetadata",
     "ModelWarning",
+    "NodeArg",
+    "OrtValue",
     "PackedSequence",
+    "RunOptions",
     "SessionOptions",
     "Stream",
     "UnsupportedError",
     "VledgeError",
     "__version__",
+    "disable_telemetry_events",
+    "enable_telemetry_events",
     "export",
+    "get_all_providers",
+    "get_available_providers",
+    "get_build_info",
+    "get_device",
     "get_num_threads",
+    "get_version_string",
     "initial_state",
     "invert_permutation",
     "keep_states",
@@ -50,8 +111,11 @@ __all__ = [
     "pad_packed_sequence",
     "pad_sequence",
     "plan",
+    "preload_dlls",
     "run_many",
     "save_weights",
+    "set_default_logger_severity",
+    "set_default_logger_verbosity",
     "set_num_threads",
     "truncate",
     "unpack_sequence",
@@ -105,19 +169,23 @@ _OF_ONNXRUNTIME = {
 _LAZY |= {name: module for module, names in _OF_ONNXRUNTIME.items() for name in names}
 
 
-def __getattr__(name: str) -> Any:
-    from importlib import import_module
+if not TYPE_CHECKING:  # to a type checker, a name that is not above is a mistake
 
-    if name in _LAZY:
-        found = globals()[name] = getattr(import_module(_LAZY[name]), name)
-        return found
-    if not name.startswith("_"):  # `vledge.formats.read_checkpoint`, with no other import
-        try:
-            return import_module(f"vledge.{name}")
-        except ModuleNotFoundError as error:
-            if error.name != f"vledge.{name}":
-                raise
-    raise AttributeError(f"module 'vledge' has no attribute {name!r}")
+    def __getattr__(name: str) -> Any:
+        from importlib import import_module
+
+        if name in _LAZY:
+            found = globals()[name] = getattr(import_module(_LAZY[name]), name)
+            return found
+        if not name.startswith("_"):  # `vledge.formats.read_checkpoint`, with no other import
+            try:
+                return import_module(f"vledge.{name}")
+            except ModuleNotFoundError as error:
+                if error.name != f"vledge.{name}":
+                    raise
+        where = f": it is vledge.nn.{name}" if name in nn.__all__ else ""
+
+        raise AttributeError(f"module 'vledge' has no attribute {name!r}{where}")
 
 
 def __dir__() -> list[str]:

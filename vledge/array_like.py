@@ -30,6 +30,8 @@ def array_of(given: Any, name: str, *, stack: bool = False) -> np.ndarray:
     Raises TypeError, which says what it is, for any other list of arrays, for a named tuple, and
     for what cannot be read.
     """
+    if given is None:
+        raise TypeError(f"{name} is None, expected an array")
     if not isinstance(given, np.ndarray):
         if hasattr(given, "_fields"):
             raise TypeError(f"{name} is a {type(given).__name__}, expected an array")

@@ -7,6 +7,7 @@ torch has one. What is here is for files, models and the installation.
 __all__ = [
     "FormatError",
     "MissingDependencyError",
+    "MissingWeightError",
     "ModelWarning",
     "UnsupportedError",
     "VledgeError",
@@ -27,6 +28,13 @@ class UnsupportedError(VledgeError, NotImplementedError):
 
 class MissingDependencyError(VledgeError, ImportError):
     """An optional package is needed; the message holds the ``pip install`` line to run."""
+
+
+class MissingWeightError(VledgeError, KeyError):
+    """There is no weight of a name; the message says which there are, and what was meant."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])  # a KeyError shows its message in quotes
 
 
 class ModelWarning(UserWarning):

@@ -21,6 +21,7 @@ from vledge._ext.packing import (
     sort_descending,
 )
 from vledge.array_like import array_of, native
+from vledge.shown import MOST_LINES
 
 __all__ = [
     "PackedSequence",
@@ -101,6 +102,15 @@ sorted_indices=None, unsorted_indices=None)
             _integers(batch_sizes, "batch_sizes"),
             sorted_indices,
             unsorted_indices,
+        )
+
+    def __repr__(self) -> str:
+        whole = super().__repr__()
+        if whole.count("\n") < MOST_LINES:
+            return whole
+        return (
+            f"PackedSequence({self.data.dtype} {list(self.data.shape)}, "
+            f"{int(self.batch_sizes[0])} sequences, longest {len(self.batch_sizes)})"
         )
 
     # A tuple's == would ask for the truth of an array, and its hash for an array's

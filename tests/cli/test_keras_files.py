@@ -52,5 +52,6 @@ def test_which_layer_is_meant(capsys, tmp_path, name):
     layer = [] if name is None else ["--layer", name]
     assert main(["many", MODEL, str(tmp_path / "x.npy"), *layer]) != 0
     error = capsys.readouterr().err
-    assert "name one of its recurrent layers: " in error
+    told = "several recurrent layers, say which: --layer " if name is None else "no recurrent layer"
+    assert told in error
     assert "'forward'" in error

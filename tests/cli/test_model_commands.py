@@ -61,12 +61,12 @@ def test_run_takes_numbers_and_repeats(tmp_path, vledge_command):
     assert "0 to 12.5" in out
     assert "3 runs: best " in out
     for wrong, message in {
-        ("--input", "z=1"): "with a name of ['x', 'factor']",
+        ("--input", "z=1"): "no input 'z': it has ['x', 'factor']",
         ("--input", "factor=many"): "there is no file many",
         ("--input", "factor=2", "--output", "q=y.npy"): "no output named 'q'",
         ("--input", "factor=2", "--output", "a.npy", "--output", "b.npy"): "only 1 outputs",
         ("--repeats", "0"): "--repeats must be at least 1",
-        (): "Required inputs (['factor']) are missing",
+        (): "nothing is given for 'factor' ",
     }.items():
         status, out, err = vledge_command(*command, *wrong)
         assert (status, out) == (1, "")
@@ -117,4 +117,4 @@ def test_inspect_says_what_cannot_run(tmp_path, vledge_command):
     status, out, _ = vledge_command("inspect", tmp_path / "model.onnx")
     assert status == 0
     assert "cannot run: node 'n' (Frobnicate): the operator is not supported" in out
-    assert 'fallback="reference"' in out
+    assert "--fallback reference of `vledge run` may run these" in out

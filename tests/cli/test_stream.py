@@ -97,7 +97,7 @@ def test_lookahead(both_ways, command):
     np.testing.assert_allclose(numbers(out), np.concatenate(parts), rtol=0, atol=2e-6)
     status, _, err = command(csv(x), path)
     assert status == 1
-    assert "lookahead=N" in err
+    assert "with --lookahead N it begins N frames ahead" in err
 
 
 def test_lookahead_goes_on_with_a_state(both_ways, command, tmp_path):

@@ -146,6 +146,17 @@ def _(names: dict[str, Any]) -> None:
     shutil.copytree(ROOT / "models", "models")
 
 
+@given("docs/reference/torch-to-vledge.md", 'load_weights("tagger.pt")')
+def _(names: dict[str, Any]) -> None:
+    parts = {
+        "conv": torch.nn.Conv1d(12, 16, 3),
+        "rnn": torch.nn.GRU(16, 8, bidirectional=True),
+        "out": torch.nn.Linear(16, 5),
+    }
+    state = {f"{k}.{n}": a for k, m in parts.items() for n, a in m.state_dict().items()}
+    torch.save(state, "tagger.pt")
+
+
 @given("docs/start/board.md", "vledge validate counter.safetensors")
 def _(names: dict[str, Any]) -> None:
     network = torch.nn.GRU(4, 16, batch_first=True)

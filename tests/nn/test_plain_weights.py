@@ -305,7 +305,7 @@ def test_a_prefix_that_fits_is_suggested(case: str) -> None:
     kind = getattr(nn, case.split(maxsplit=1)[0])
     with pytest.raises(KeyError) as told:
         kind.from_weights(weights, asked)
-    assert f"did you mean prefix='{right}'?" in str(told.value).replace("\\'", "'")
+    assert f"prefix='{right}'" in str(told.value)
     kind.from_weights(weights, right)
 
 

@@ -277,10 +277,10 @@ def test_every_strategy_has_options():
     [
         (([1.5], nn.GRU(1, 1)), {}, TypeError, "integers"),
         (([[1]], nn.GRU(1, 1)), {}, TypeError, "2-D"),
-        (([0, 0], nn.GRU(1, 1)), {}, ValueError, "one above it"),
+        (([0, 0], nn.GRU(1, 1)), {}, ValueError, "all lengths are 0"),
         (([3, -1], nn.GRU(1, 1)), {}, ValueError, "from 0"),
         (([3], nn.Linear(1, 1)), {}, ValueError, "Linear holds no LSTM"),
-        (([3], "LSTM"), {}, TypeError, "got str"),
+        (([3], "LSTM"), {}, TypeError, "got the path 'LSTM'"),
         (([3], nn.GRU(1, 1)), {"threads": 0}, ValueError, "threads"),
         (([3], nn.GRU(1, 1)), {"memory_limit": 0}, ValueError, "memory_limit"),
         (([3], nn.GRU(1, 1)), {"form": "ragged"}, ValueError, "'padded'"),

@@ -133,3 +133,13 @@ def test_the_fit_finds_constants_and_drops_what_would_be_negative():
     fitted = _nonnegative(terms, terms @ [3, -0.01, 2], np.ones(5))
     assert fitted[1] == 0
     np.testing.assert_allclose(fitted, [3, 0, 2], rtol=0.1)
+
+
+def test_a_calibration_counts_its_figures():
+    """Before each of them, and once at the end, where all are done."""
+    from vledge.planning import calibrate
+
+    seen = []
+    calibrate(0, lambda done, total: seen.append((done, total)))
+    total = seen[-1][1]
+    assert seen == [(done, total) for done in range(total + 1)]

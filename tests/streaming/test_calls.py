@@ -95,7 +95,7 @@ def test_a_frame_that_is_refused_leaves_no_trace():
     before = stream.state
     with pytest.raises(ValueError, match=r"'input' is float32 \[1, 5\], expected float32 \[1, 6\]"):
         stream.step(x[:, : HOP - 1])
-    with pytest.raises(ValueError, match="out for 'score' must be"):
+    with pytest.raises(ValueError, match="out for 'score' is float32"):
         stream.step(x[:, HOP:], out=np.zeros((1, 2), np.float32))
     for name, array in stream.state.items():
         np.testing.assert_array_equal(array, before[name])

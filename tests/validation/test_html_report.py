@@ -1,6 +1,11 @@
 """What the drawings of a report count, and how a stream's errors are laid out."""
 
+import re
+import shutil
+import subprocess
+
 import numpy as np
+import pytest
 
 from vledge.validation import Case, Reference
 from vledge.validation.reference.compare import compare, tolerance_of
@@ -63,3 +68,47 @@ def test_a_stream_s_errors_are_laid_out_run_by_run():
     stream.axes = {"y": {"time": 1}}  # pieces of a stream: time is in them
     assert not stream.step_by_step()
     assert compare(stream, "y", results, tolerance_of(stream, "y")).over_time == [0.5, 0.5]
+
+
+def wide_report():
+    """Names as exporters write them, and every column filled."""
+    names = [f"/module/encoder/layers.{n}/self_attention/LSTM_output_0" for n in range(3)]
+    right = {name: np.zeros((40, 3, 9), np.float32) for name in names}
+    axes = {name: {"time": 0, "batch": 1} for name in names}
+    made = Reference([Case({}, right)] * 4, {"torch": "2.13", "onnxruntime": "1.32"}, axes=axes)
+    wrong = [[array + np.float32(1e-3)] * 4 for array in right.values()]
+    found = [compare(made, n, w, tolerance_of(made, n)) for n, w in zip(names, wrong, strict=True)]
+    error = "node '/module/encoder/layers.0/self_attention/LSTM' (LSTM): sizes do not go together"
+    runs = [
+        Run(Path("streaming", "avx512vnni", 16, "tile"), 12.3456, found, error) for _ in range(3)
+    ]
+    machine = {"machine": "x86_64, Linux 6.1", "model": "A CPU of some name @ 2.45GHz"}
+    checksum = "sha256:" + "0123456789abcdef" * 4
+    return Report(
+        "model.onnx", "model.reference.safetensors", made.made_by, machine, 4, [40] * 12, names,
+        runs, date="2026-11-28 01:15 UTC", checksum=checksum,
+    )  # fmt: skip
+
+
+def test_a_report_says_when_where_and_of_which_file():
+    report = wide_report()
+    page = html(report)
+    for told in (report.date, report.checksum, *report.machine.values()):
+        assert told in page
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
+@pytest.mark.parametrize("width", [1100, 1000])
+def test_no_table_is_cut(tmp_path, width):
+    """In a browser: nothing that scrolls is wider than the place it has."""
+    measured = (
+        "<script>document.title = 'over ' + [...document.querySelectorAll('.scroll, body')]"
+        ".filter(e => e.scrollWidth > e.clientWidth + 1).length</script></body>"
+    )
+    (tmp_path / "report.html").write_text(html(wide_report()).replace("</body>", measured))
+    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"]
+    command += [f"--user-data-dir={tmp_path / 'browser'}", f"--window-size={width},900"]
+    done = subprocess.run(
+        [*command, (tmp_path / "report.html").as_uri()], capture_output=True, text=True, timeout=300
+    )
+    assert re.search("<title>(.*?)</title>", done.stdout)[1] == "over 0"

@@ -90,13 +90,13 @@ def _weights(source: str, target: str) -> str:
         raise ValueError(f"{source}: there is no recurrent layer in it that could be converted")
     weights = {}
     for summary in keras:
-        kind: type[RecurrentBase] = getattr(nn, summary.kind or "")
-        layer: RecurrentBase = kind.from_keras(source, summary.path)
+        name = summary.kind or "RecurrentStack"
+        layer: RecurrentBase = getattr(nn, name).from_keras(source, summary.path)
         own = layer.state_dict()
-        if not _same(layer, own):
+        if not isinstance(layer, RecurrentBase) or not _same(layer, own):
             raise UnsupportedError(
                 f"{source}: {summary.name!r} is {layer!r}, and weights do not tell that: read the "
-                "Keras file itself, nn." + f"{summary.kind}.from_keras(path, {summary.name!r})"
+                f"Keras file itself, nn.{name}.from_keras(path, {summary.name!r})"
             )
         weights |= {f"{summary.name}.{name}": array for name, array in own.items()}
     save_weights(target, weights)

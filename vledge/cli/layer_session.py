@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from vledge import nn
 from vledge.cli.recurrent_layer import load_layer
 from vledge.graph.session import NodeArg
 from vledge.model.definition import Graph, Model, ValueInfo
+from vledge.nn.recurrent import RecurrentBase
 
 __all__ = ["LayerSession"]
 
@@ -20,11 +22,11 @@ class LayerSession:
 
     def __init__(self, path: str, name: str | None) -> None:
         layer = self._layer = load_layer(path, name)
-        dtype = next(iter(layer.state_dict().values())).dtype
-        self._type = "double" if dtype == np.float64 else "float"
+        self._type = "double" if layer.dtype == np.float64 else "float"
         axes = ["batch", "time"] if layer.batch_first else ["time", "batch"]
         self._x = ValueInfo("x", self._type, (*axes, layer.input_size))
-        self._states = ["h", "c"] if type(layer).__name__ == "LSTM" else ["h"]
+        one = isinstance(layer, RecurrentBase)  # a stack of different ones keeps a list of states
+        self._states = [["h"], ["h", "c"]][isinstance(layer, nn.LSTM)] if one else []
         print(
             f"vledge: note: of {path} the layer {layer!r} runs by itself, on x "
             f"[{', '.join(map(str, self._x.shape or ()))}]",
@@ -54,6 +56,10 @@ class LayerSession:
         given = [feed.get(f"{state}_0") for state in self._states]
         if any(g is None for g in given) and not all(g is None for g in given):
             raise ValueError("--input: h_0 and c_0 are given together or not at all")
-        hx = None if given[0] is None else given[0] if len(given) == 1 else tuple(given)
+        if not given or given[0] is None:
+            hx = None
+        else:
+            hx = given[0] if len(given) == 1 else tuple(given)
         output, states = self._layer(feed["x"], hx)
-        return [output, *(states if isinstance(states, tuple) else (states,))]
+        finals = states if isinstance(states, tuple) else (states,)
+        return [output, *finals[: len(self._states)]]

@@ -14,6 +14,7 @@ import numpy as np
 from vledge.errors import FormatError
 from vledge.formats.checkpoint import Checkpoint
 from vledge.formats.source import file_of, identified, looks_like_onnx, open_source
+from vledge.shown import Weights
 
 __all__ = ["Checkpoint", "holds_graph", "load_weights", "read_checkpoint", "save_weights"]
 
@@ -41,6 +42,8 @@ def load_weights(path: str | os.PathLike[str], key: str | None = None) -> dict[s
     >>> weights["lstm.weight_ih_l0"].shape  # doctest: +SKIP
     (512, 64)
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"path is a {type(path).__name__}, expected the name of a file or folder")
     checkpoint = read_checkpoint(path, key)
     if checkpoint.skipped:
         listed = "; ".join(
@@ -60,6 +63,7 @@ def read_checkpoint(path: str | os.PathLike[str], key: str | None = None) -> Che
         source, module = identified(open_source(file_of(path)))
         reader = importlib.import_module(f"vledge.formats.{module}")
         checkpoint: Checkpoint = reader.read(source, key)
+        checkpoint = checkpoint._replace(weights=Weights(checkpoint.weights))
         if not checkpoint.weights:
             listed = "; ".join(f"{name!r}: {why}" for name, why in checkpoint.skipped.items())
             raise FormatError(f"the file holds no weights{listed and f', only {listed}'}")

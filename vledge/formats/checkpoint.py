@@ -21,3 +21,7 @@ class Checkpoint(NamedTuple):
     weights: dict[str, np.ndarray]
     skipped: dict[str, str]
     elsewhere: dict[str, str]
+
+    def __repr__(self) -> str:
+        left = f", {len(self.skipped)} left out, {len(self.elsewhere)} not read"
+        return f"Checkpoint({self.format}, key={self.key!r}{left}:\n  {self.weights!r})"

@@ -182,6 +182,8 @@ def write(
     import safetensors
     import safetensors.numpy
 
+    if not isinstance(weights, Mapping):
+        raise TypeError(f"weights is a {type(weights).__name__}, expected a dict of arrays by name")
     arrays = {name: _writable(name, array) for name, array in weights.items()}
     if not arrays:
         raise ValueError("there are no weights to save")

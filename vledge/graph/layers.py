@@ -139,6 +139,8 @@ class _Candidates:
         """The nodes meant; ValueError if there is none or more than one of a name."""
         own = [node for node in self.nodes if self.fits(node)]
         if wanted is None:
+            if not own:
+                raise ValueError(f"the graph has no {self.kind} node{self.instead()}")
             if len(own) != 1:
                 raise ValueError(
                     f"the graph has {len(own)} {self.kind} nodes ({self.listed(own)}): name one of "
@@ -195,6 +197,21 @@ class _Candidates:
     def fits(self, node: Node) -> bool:
         kinds = (f"{self.kind}Cell", self.kind) if node.domain == CELLS else (self.kind,)
         return node.op_type in kinds
+
+    def instead(self) -> str:
+        """What there is, and what runs it."""
+        kinds = {kind: [n for n in self.nodes if n.op_type == kind] for kind in KINDS}
+        ways = [
+            f"nn.{kind}.from_onnx(path, {_name(nodes[0])!r})"
+            for kind, nodes in kinds.items()
+            if nodes
+        ]
+        if ways:
+            return f"{self.others([])}: {' or '.join(ways)}"
+        return (
+            f"{self.others([]) or ', and no other recurrent one'}: InferenceSession(path) runs the "
+            "whole graph"
+        )
 
     def others(self, own: list[Node]) -> str:
         rest = [node for node in self.nodes if not any(node is one for one in own)]

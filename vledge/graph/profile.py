@@ -16,6 +16,7 @@ import numpy as np
 from vledge.errors import UnsupportedError
 from vledge.graph.native.emit import Emitted
 from vledge.graph.native.work import operations
+from vledge.shown import html_table, listed
 
 if TYPE_CHECKING:
     from vledge._ext.program import Event, Seen
@@ -56,7 +57,7 @@ class Row:
     bytes: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Profile:
     """What `profile` found: ``rows`` in the order of the program, all that ran."""
 
@@ -64,6 +65,30 @@ class Profile:
     runs: int
     _events: list[Event]
     _labels: list[tuple[str, tuple[str, ...], str]]  # by instruction: name, operators, handler
+
+    def __repr__(self) -> str:
+        slow = sorted(self.rows, key=lambda row: -row.seconds)
+        python = sum(bool(row.python_calls) for row in self.rows)
+        told = (f"{row.name} {row.seconds * 1e6:.1f} us" for row in slow)
+        return (
+            f"Profile: {self.seconds * 1e6:.1f} us a run, {len(self.rows)} instructions, {python} "
+            f"in Python, medians of {self.runs} runs\n  {listed(told)}"
+        )
+
+    def _repr_html_(self) -> str:
+        """The instructions as a table, slowest first, for notebooks."""
+        lines = [
+            (
+                row.name,
+                " + ".join(row.operators),
+                "Python" if row.python_calls else row.handler,
+                f"{row.seconds * 1e6:.1f}",
+                f"{row.seconds / self.seconds:.1%}" if self.seconds else "",
+                row.why,
+            )
+            for row in sorted(self.rows, key=lambda row: -row.seconds)
+        ]
+        return html_table(("node", "operators", "runs as", "us", "share", "why"), lines)
 
     @property
     def seconds(self) -> float:

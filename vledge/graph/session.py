@@ -32,6 +32,7 @@ from vledge.machine.threads import using_threads
 from vledge.model.definition import Graph, Model, Node, ValueInfo
 from vledge.model.element_types import DTYPES, element_of
 from vledge.out_arrays import misfit, shared
+from vledge.shown import listed
 
 if TYPE_CHECKING:
     from vledge.streaming import Stream
@@ -62,7 +63,7 @@ class ModelMetadata:
     description: str
     version: int
     opset_imports: dict[str, int]
-    custom_metadata_map: dict[str, str] = field(default_factory=dict)
+    custom_metadata_map: dict[str, str] = field(default_factory=dict, repr=False)
 
 
 class InferenceSession:
@@ -124,6 +125,11 @@ class InferenceSession:
         empty_state: str = "zero",
         exact: bool = False,
     ) -> None:
+        if isinstance(path_or_bytes, Mapping):
+            raise TypeError(
+                f"expected a model's path or bytes, got a {type(path_or_bytes).__name__}: weights "
+                "have no graph; nn.LSTM.from_weights(weights) makes a layer of them"
+            )
         self._session_options = taken(sess_options)
         self._threads = self._session_options.intra_op_num_threads
         note = ignored(self._session_options)
@@ -161,6 +167,16 @@ class InferenceSession:
         self._overriding: dict[frozenset[str], Plan] = {}
         if not self._overridable:
             graph.initializers = {}  # the plan has what it needs of them
+
+    def __repr__(self) -> str:
+        def told(infos: Sequence[NodeArg]) -> str:
+            kinds = (i.type.removeprefix("tensor(").removesuffix(")") for i in infos)
+            pairs = zip(infos, kinds, strict=True)
+            return listed(f"{i.name} {kind} {_shown(i.shape)}" for i, kind in pairs)
+
+        name = f"{self._where.removesuffix(': ')!r}" if self._where else "a model"
+        lines = [f"InferenceSession({name}:", f"  {told(self.get_inputs()) or 'nothing'}"]
+        return "\n".join([*lines, f"  -> {told(self.get_outputs())})"])
 
     # ---- what the model says
 
@@ -253,6 +269,16 @@ class InferenceSession:
         `vledge.nn` layer has). TypeError for options that are not the strategy's, MemoryError where
         "auto" finds none within ``memory_limit``.
         """
+        if isinstance(output_names, str):
+            raise TypeError(
+                f"output_names is {output_names!r}, expected a list of names, or None for all: "
+                f"run([{output_names!r}], feed)"
+            )
+        if type(input_feed) is not dict and not isinstance(input_feed, Mapping):
+            raise TypeError(
+                f"input_feed is a {type(input_feed).__name__}, expected a dict with an array for "
+                f"each of {list(self._inputs)}"
+            )
         if strategy is None and options:
             raise TypeError(f"{', '.join(options)}: options go with a strategy, and none is given")
         outs = None if out is None else self._places(output_names, out)

@@ -31,6 +31,7 @@ def describe() -> dict[str, str]:
         "python": f"{platform.python_version()}, {struct.calcsize('P') * 8} bit",
         "numpy": np.__version__,
         "machine": f"{platform.machine()}, {platform.system()} {platform.release()}",
+        "model": _model() or "not told by the system",
         "cpu features": isa.cpu_features(),
         "instruction sets": ", ".join(isa.runnable()),
         "chosen": f"{chosen}: {why}",
@@ -44,6 +45,21 @@ def describe() -> dict[str, str]:
             "no wheels of numpy. The board's 64-bit system runs vledge faster"
         )
     return described
+
+
+def _model() -> str:
+    """The board or the CPU by its maker's name; empty where the system does not say."""
+    try:
+        with open("/proc/device-tree/model", encoding="utf-8", errors="replace") as file:
+            return file.read().strip("\0 \n")
+    except OSError:
+        pass
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+            told = [line.partition(":") for line in file]
+    except OSError:
+        return ""
+    return next((text.strip() for name, _, text in told if name.strip() == "model name"), "")
 
 
 def _narrowed(bits: int, machine: str, cpu_features: str) -> bool:

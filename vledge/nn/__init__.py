@@ -8,6 +8,7 @@ from vledge.nn.recognize import RecurrentLayer, recognize
 from vledge.nn.recurrent import GRU, LSTM, RNN
 
 if TYPE_CHECKING:
+    from vledge.nn import functional, utils
     from vledge.nn.activation import (
         ELU,
         GELU,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from vledge.nn.indrnn import IndRNN
     from vledge.nn.linear import Identity, Linear
     from vledge.nn.normalization import BatchNorm1d, LayerNorm
+    from vledge.nn.pooling import AdaptiveAvgPool1d, AdaptiveMaxPool1d, AvgPool1d, MaxPool1d
     from vledge.nn.recurrent_parts import Bidirectional, RecurrentStack
 
 __all__ = [
@@ -41,6 +43,9 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "AdaptiveAvgPool1d",
+    "AdaptiveMaxPool1d",
+    "AvgPool1d",
     "BatchNorm1d",
     "Bidirectional",
     "Conv1d",
@@ -58,6 +63,7 @@ __all__ = [
     "LeakyReLU",
     "Linear",
     "LogSoftmax",
+    "MaxPool1d",
     "Module",
     "ModuleDict",
     "ModuleList",
@@ -74,7 +80,9 @@ __all__ = [
     "Softmax",
     "Softplus",
     "Tanh",
+    "functional",
     "recognize",
+    "utils",
 ]
 
 # Where the other layers are: each is imported when a model has one.
@@ -87,15 +95,23 @@ _ELSEWHERE = {
     "indrnn": ("IndRNN",),
     "linear": ("Identity", "Linear"),
     "normalization": ("BatchNorm1d", "LayerNorm"),
+    "pooling": ("AdaptiveAvgPool1d", "AdaptiveMaxPool1d", "AvgPool1d", "MaxPool1d"),
     "recurrent_parts": ("Bidirectional", "RecurrentStack"),
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module 'vledge.nn' has no attribute {name!r}")
-    home = next((home for home, names in _ELSEWHERE.items() if name in names), "activation")
-    return globals().setdefault(name, getattr(import_module(f"vledge.nn.{home}"), name))
+if not TYPE_CHECKING:  # to a type checker, a name that is not above is a mistake
+
+    def __getattr__(name: str) -> Any:
+        if name not in __all__:
+            raise AttributeError(
+                f"module 'vledge.nn' has no attribute {name!r}: a torch module of any layers can "
+                "run as a whole model, vledge.export(module, example_inputs, path)"
+            )
+        if name in ("functional", "utils"):
+            return import_module(f"vledge.nn.{name}")
+        home = next((home for home, names in _ELSEWHERE.items() if name in names), "activation")
+        return globals().setdefault(name, getattr(import_module(f"vledge.nn.{home}"), name))
 
 
 def __dir__() -> list[str]:

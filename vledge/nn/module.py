@@ -17,6 +17,7 @@ from vledge.array_like import array_of
 from vledge.nn.dtype import conversion, require_cpu
 from vledge.nn.model_strategy import call_by_strategy
 from vledge.nn.plain_weights import PlainWeights, plain_name
+from vledge.shown import Weights, shortened
 
 if TYPE_CHECKING:
     from vledge.streaming import Stream
@@ -249,7 +250,7 @@ class Module:
 
         ``keep_vars`` is torch's and does nothing.
         """
-        state = {prefix + name: array for name, array in self._own_state().items()}
+        state = Weights({prefix + name: array for name, array in self._own_state().items()})
         for name, module in self._modules.items():
             state.update(module.state_dict(f"{prefix}{name}."))
         return state
@@ -479,9 +480,13 @@ class Module:
         return ""
 
     def __repr__(self) -> str:
+        return shortened(str(self))
+
+    def __str__(self) -> str:
+        """The whole tree, of which ``repr`` shows a few lines."""
         name = type(self).__name__
         children = [
-            f"({key}): " + repr(module).replace("\n", "\n  ")
+            f"({key}): " + str(module).replace("\n", "\n  ")
             for key, module in self._modules.items()
         ]
         if not children:

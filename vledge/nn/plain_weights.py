@@ -7,12 +7,14 @@ for weights by their names looks here: `recognize`, ``from_weights``, ``load_sta
 
 from __future__ import annotations
 
+import os
 import re
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
+from vledge.errors import MissingWeightError
 from vledge.nn.folds import Recipe, piece, recipes, refusal
 
 __all__ = ["WRAPPERS", "PlainWeights", "layer_weights", "missing_weight", "plain_name"]
@@ -59,6 +61,17 @@ class PlainWeights(Mapping[str, np.ndarray]):
     """
 
     def __init__(self, weights: Mapping[str, np.ndarray], expected: Iterable[str] = ()) -> None:
+        if isinstance(weights, (str, bytes, os.PathLike)):
+            path = os.fspath(weights)
+            raise TypeError(
+                f"weights is the path {path!r}, expected a dict of arrays: "
+                f"vledge.load_weights({path!r}) gives it"
+            )
+        if not isinstance(weights, Mapping):
+            raise TypeError(
+                f"weights is a {type(weights).__name__}, expected a dict of arrays by name, as "
+                "vledge.load_weights(path) and module.state_dict() give it"
+            )
         self._weights = weights
         self._expected = frozenset(expected)
         self._keys: dict[str, list[str]] = {}
@@ -267,19 +280,21 @@ def _contradiction(name: str, keys: list[str]) -> str:
 
 def missing_weight(
     weights: PlainWeights, prefix: str, name: str, kind: str, fitting: Iterable[str]
-) -> KeyError:
+) -> MissingWeightError:
     """The error that there is no weight of a name under a prefix: what there is instead, and which
     prefixes would do, of those under which there is a layer of this kind."""
     present = [n for n in weights if n.startswith(prefix)] or list(weights)
-    shown = ", ".join(present[:8]) + (", ..." if len(present) > 8 else "")
+    shown = ", ".join(present[:4]) + (", ..." if len(present) > 4 else "")
     said = f"no {prefix}{name}, which a {kind} has; there is {shown or 'nothing'}"
     others = [other for other in fitting if other != prefix]
     alike = [other for other in others if other.removesuffix(".").endswith(prefix.rstrip("."))]
-    if found := alike or others:
+    if prefix and prefix + "." in others:
+        said += f"; a prefix ends with its dot: prefix={prefix + '.'!r}"
+    elif found := alike or others:
         said += "; did you mean " + " or ".join(f"prefix={p!r}" for p in found[:4]) + "?"
     elif reasons := [why for n, why in weights.refused.items() if n.startswith(prefix)]:
         said += "; " + "; ".join(reasons[:2])
-    return KeyError(said)
+    return MissingWeightError(said)
 
 
 def layer_weights(

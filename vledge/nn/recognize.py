@@ -110,6 +110,7 @@ def read_stack(weights: PlainWeights, prefix: str, gates: int, kind: str) -> Sta
     names = {n[len(prefix) :] for n in weights if n.startswith(prefix)}
     first = _required(weights, prefix, "weight_ih_l0", kind)
     recurrent = _required(weights, prefix, "weight_hh_l0", kind)
+    _check_kind(recurrent, prefix + "weight_hh_l0", gates, kind)
     hidden_size = _hidden_size(first, gates, prefix + "weight_ih_l0", kind)
     proj_size = 0
     if "weight_hr_l0" in names and kind == "LSTM":
@@ -186,6 +187,21 @@ def _required(weights: PlainWeights, prefix: str, name: str, kind: str) -> np.nd
         fitting = [layer.prefix for layer in recognize(weights) if layer.kind == kind]
         raise missing_weight(weights, prefix, name, kind, fitting)
     return weights[prefix + name]
+
+
+def _check_kind(weight_hh: np.ndarray, name: str, gates: int, kind: str) -> None:
+    """ValueError for another cell's weights, which the number of gates tells."""
+    if weight_hh.ndim != 2 or not weight_hh.shape[1]:
+        return
+    rows, units = weight_hh.shape
+    found, rest = divmod(rows, units)
+    other = _KINDS.get(found)
+    if not rest and found != gates and other is not None and gates in _KINDS:
+        raise ValueError(
+            f"{name} has shape {weight_hh.shape}: {found} gate{'s' * (found > 1)} of "
+            f"{weight_hh.shape[1]} units are those of {other}, not of {kind} ({gates}): build it "
+            f"by nn.{other}.from_weights"
+        )
 
 
 def _hidden_size(weight_ih: np.ndarray, gates: int, name: str, kind: str) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -31,6 +31,9 @@ from vledge.packing import (
 )
 
 __all__ = ["GRU", "LSTM", "RNN", "OneState"]
+
+
+_Layer = TypeVar("_Layer", bound="RecurrentBase")
 
 
 class RecurrentBase(Module):
@@ -193,8 +196,10 @@ class RecurrentBase(Module):
 
     @classmethod
     def from_onnx(
-        cls, path: str | os.PathLike[str] | bytes, node: str | Sequence[str] | None = None
-    ) -> Any:
+        cls: type[_Layer],
+        path: str | os.PathLike[str] | bytes,
+        node: str | Sequence[str] | None = None,
+    ) -> _Layer:
         """Build the layer from a recurrent node of an ONNX model, without the rest of its graph.
 
         ``node`` is the node's name or one of its outputs', or a list of them for a stack of layers
@@ -363,10 +368,6 @@ class RecurrentBase(Module):
             packed, h_n, c_n = self._run_packed(packed, h_0, c_0)
             return unpack_sequence(packed), h_n, c_n
         input = self._checked_input(array_of(input, "input"), "input")
-        if input.ndim not in (2, 3):
-            raise ValueError(
-                f"{type(self).__name__}: Expected input to be 2D or 3D, got {input.ndim}D instead"
-            )
         if input.ndim == 2:
             time_axis = 0
             h_0, c_0 = (self._batched_state(s, n) for s, n in ((h_0, "h_0"), (c_0, "c_0")))
@@ -496,7 +497,11 @@ class RecurrentBase(Module):
     def _checked_input(self, input: np.ndarray, name: str) -> np.ndarray:
         if input.dtype != self._dtype:
             raise ValueError(wrong_dtype(name, input.dtype, self._dtype))
-        if input.ndim and input.shape[-1] != self.input_size:
+        if input.ndim not in (2, 3):
+            raise ValueError(
+                f"{type(self).__name__}: Expected {name} to be 2D or 3D, got {input.ndim}D instead"
+            )
+        if input.shape[-1] != self.input_size:
             raise RuntimeError(
                 f"input.size(-1) must be equal to input_size. Expected {self.input_size}, "
                 f"got {input.shape[-1]}"
@@ -587,8 +592,8 @@ class OneState(RecurrentBase):
 
     def step(self, x: np.ndarray, state: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """One time step: ``x [B, input_size]``, ``state [num_layers, B, hidden_size]`` or None for
-        zeros -> ``(y [B, hidden_size], state)``. Arrays must be C-contiguous and of the layer's
-        dtype; the state given is not changed."""
+        zeros -> ``(y [B, hidden_size], state)``. Arrays must be of the layer's dtype, and are
+        copied where they are not C-contiguous; the state given is not changed."""
         y, h, _ = self._step(x, state, None)
         return y, h
 
@@ -829,11 +834,12 @@ class LSTM(RecurrentBase):
     ) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
         """One time step: ``x [B, input_size]``, ``state (h [num_layers, B, width],
         c [num_layers, B, hidden_size])`` or None for zeros -> ``(y [B, width], state)``. Arrays
-        must be C-contiguous and of the layer's dtype; the state given is not changed."""
+        must be of the layer's dtype, and are copied where they are not C-contiguous; the state
+        given is not changed."""
         if state is None:
             y, h, c = self._step(x, None, None)
         else:
-            y, h, c = self._step(x, state[0], state[1])
+            y, h, c = self._step(x, *_pair(state, "state"))
         return y, (h, c)
 
 
@@ -842,9 +848,9 @@ def _rows(state: Any, order: np.ndarray | None) -> Any:
     return state if state is None or order is None else np.ascontiguousarray(state[:, order])
 
 
-def _pair(hx: Any) -> tuple[Any, Any]:
+def _pair(hx: Any, name: str = "hx") -> tuple[Any, Any]:
     if not isinstance(hx, (tuple, list)) or len(hx) != 2:
-        raise TypeError("LSTM: hx must be a tuple (h_0, c_0)")
+        raise TypeError(f"LSTM: {name} must be a tuple (h_0, c_0), got a {type(hx).__name__}")
     return hx[0], hx[1]
 
 

@@ -55,7 +55,7 @@ def overhead_counts(case: Case, shape: LayerShape, done: Work) -> tuple[float, .
     return len(done.runs), len(case.lengths), case.total, case.total * nbytes, padding * nbytes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Costs:
     """All constants, and where they are from."""
 
@@ -67,6 +67,13 @@ class Costs:
     shared: float  #: the same where threads share the steps of a single sequence
     memory: float  #: each byte at the peak beyond what is kept from call to call
     overheads: dict[str, Overhead]  #: by form and strategy: "list.packed"
+
+    def __repr__(self) -> str:
+        speed = 2e-9 / self.multiply_add
+        return (
+            f"Costs({self.source}: {len(self.kernels)} cells, {len(self.overheads)} strategies, "
+            f"{speed:.1f} GFLOP/s, a second thread adds {self.thread:.0%})"
+        )
 
     def seconds(
         self, strategy: str, case: Case, shape: LayerShape, done: Work, threads: int

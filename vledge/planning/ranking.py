@@ -14,6 +14,7 @@ from vledge.planning.costs import Costs
 from vledge.planning.shapes import LayerShape, shapes_of
 from vledge.planning.store import costs as current_costs
 from vledge.planning.work import FORMS, OPTIONS, Case, Work, every_step, left_out, work
+from vledge.shown import html_table, listed
 
 __all__ = ["Plan", "Prediction", "plan"]
 
@@ -37,7 +38,7 @@ class Prediction:
     reason: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Plan:
     """The strategies, best first: those within the memory limit by their time, a tie going to the
     one that runs the form as it is, then the others by their memory."""
@@ -51,6 +52,38 @@ class Plan:
     threads: int
     memory_limit: int | None
     source: str  #: of the constants
+
+    def __repr__(self) -> str:
+        first, *others = self.ranking
+        options = "".join(f", {name}={value}" for name, value in first.options.items())
+        rest = listed((f"{one.strategy} {one.seconds * 1e3:.3g} ms" for one in others), 6)
+        return "\n".join(
+            [
+                f"Plan: {first.strategy}{options}, {first.seconds * 1e3:.3g} ms, "
+                f"{first.peak_bytes:,} bytes: {first.reason}",
+                f"  {len(self.lengths):,} sequences, {int(self.lengths.sum()):,} steps, longest "
+                f"{int(self.lengths.max()):,}: {self.padding:.0%} padding",
+                f"  then {rest or 'nothing else'}; left out: {listed(self.left_out) or 'nothing'}",
+                f"  {self.threads} thread(s), as {self.form}; constants {self.source}",
+            ]
+        )
+
+    def _repr_html_(self) -> str:
+        """The ranking as a table, for notebooks."""
+        heads = ("strategy", "options", "ms", "peak bytes", "fits", "why")
+        lines = [
+            (
+                one.strategy,
+                ", ".join(f"{name} {value}" for name, value in one.options.items()),
+                f"{one.seconds * 1e3:.3g}",
+                f"{one.peak_bytes:,}",
+                "yes" if one.fits else "no",
+                one.reason,
+            )
+            for one in self.ranking
+        ]
+        lines += [(name, "", "", "", "left out", why) for name, why in self.left_out.items()]
+        return html_table(heads, lines)
 
     @property
     def best(self) -> Prediction:
@@ -121,10 +154,15 @@ def plan(
     """
     shapes = shapes_of(model_or_layer)
     lengths = array_of(lengths, "lengths")
+    if lengths.ndim == 1 and not lengths.size:
+        raise ValueError("there are no lengths to plan for")
     if lengths.ndim != 1 or lengths.dtype.kind not in "iu":
         raise TypeError(f"lengths must be integers [B], got {lengths.ndim}-D {lengths.dtype}")
-    if not lengths.any() or lengths.min() < 0:
-        raise ValueError("lengths must be from 0, and one above it")
+    if lengths.min() < 0:
+        place = int(lengths.argmin())
+        raise ValueError(f"lengths[{place}] is {lengths[place]}: lengths are whole numbers from 0")
+    if not lengths.any():
+        raise ValueError("all lengths are 0: there is nothing to run")
     threads = thread_settings.get_num_threads() if threads is None else threads
     for name, value in (("threads", threads), ("memory_limit", memory_limit)):
         if value is not None and value < 1:

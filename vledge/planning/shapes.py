@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,6 +82,11 @@ def shapes_of(model: Any) -> tuple[LayerShape, ...]:
         return (model,)
     if isinstance(model, RecurrentLayer):
         return (_recognized(model),)
+    if isinstance(model, (str, os.PathLike)):
+        raise TypeError(
+            f"expected a recurrent layer, got the path {os.fspath(model)!r}: build it by "
+            "nn.LSTM.from_weights(vledge.load_weights(path)), or use `vledge plan --model`"
+        )
     if not isinstance(model, Module):
         raise TypeError(
             f"expected a recurrent layer or a Module with one, got {type(model).__name__}"

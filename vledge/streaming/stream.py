@@ -11,6 +11,7 @@ import numpy as np
 
 from vledge.array_like import array_of
 from vledge.errors import FormatError
+from vledge.shown import Weights, listed
 from vledge.streaming.machine import FrameMachine, Machine, State
 
 __all__ = ["Stream"]
@@ -38,6 +39,14 @@ class Stream:
         self._machine = machine
         self._step, self._push = machine.step, machine.push
 
+    def __repr__(self) -> str:
+        frames = (f"{n} {dtype} {list(shape)}" for n, (shape, dtype) in self.frames.items())
+        states = (f"{name} {list(array.shape)}" for name, array in self.state.items())
+        return (
+            f"{type(self).__name__}(batch {self.batch}, takes {listed(frames) or 'frames'}, keeps "
+            f"{listed(states)})"
+        )
+
     @property
     def batch(self) -> int:
         """How many streams run side by side."""
@@ -56,7 +65,7 @@ class Stream:
 
         Parameters
         ----------
-        x : ndarray [batch, features], of the model's dtype and C-contiguous for a layer
+        x : ndarray [batch, features], of the model's dtype
             As the model takes it, without its time axis; for a session with several inputs a dict
             of such arrays.
         out : like the result, optional
@@ -82,7 +91,7 @@ class Stream:
 
         A recurrent layer has ``h [num_layers, batch, width]`` and, for an LSTM, ``c``.
         """
-        return self._machine.get_state()
+        return Weights(self._machine.get_state())
 
     @state.setter
     def state(self, state: Mapping[str, Any]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import html
 import os
 import time
 from collections.abc import Callable
@@ -13,6 +15,7 @@ import numpy as np
 from vledge.graph.session import InferenceSession
 from vledge.machine.system import describe
 from vledge.model.definition import Model
+from vledge.shown import html_table, listed
 from vledge.validation.diagnosis.diagnose import Diagnosis, diagnose
 from vledge.validation.reference import bundle
 from vledge.validation.reference.bundle import Reference
@@ -28,7 +31,7 @@ __all__ = ["Report", "Run", "validate"]
 Progress = Callable[[int, int, str], None]
 
 
-@dataclass
+@dataclass(repr=False)
 class Run:
     """One path over all cases."""
 
@@ -37,12 +40,16 @@ class Run:
     comparisons: list[Comparison]
     error: str = ""  #: what the model raised
 
+    def __repr__(self) -> str:
+        verdict = "passed" if self.passed else f"failed {self.error}".rstrip()
+        return f"Run({self.path}: {verdict}, {self.seconds * 1e3:.1f} ms)"
+
     @property
     def passed(self) -> bool:
         return not self.error and all(found.passed for found in self.comparisons)
 
 
-@dataclass
+@dataclass(repr=False)
 class Report:
     """What was run, and how it came out."""
 
@@ -60,6 +67,8 @@ class Report:
     errors: dict[str, np.ndarray] = field(default_factory=dict)  #: of the first run, by output
     step: str = "time step"  #: what errors over time are counted by
     unproven: list[str] = field(default_factory=list)  #: why to pass would be no proof
+    date: str = ""  #: when it was run, UTC
+    checksum: str = ""  #: of the model's file, "sha256:…"; empty for a model that is no file
 
     @property
     def passed(self) -> bool:
@@ -70,6 +79,43 @@ class Report:
     def proven(self) -> bool:
         """Whether every run agrees, with a reference that another model would not agree with."""
         return self.passed and not self.unproven
+
+    @property
+    def verdict(self) -> str:
+        """In a word or two."""
+        return "passed" if self.proven else "no proof" if self.passed else "failed"
+
+    def __repr__(self) -> str:
+        failed = sum(not run.passed for run in self.runs)
+        why = self.diagnosis.summary if self.diagnosis else "; ".join(self.unproven)
+        worst = (
+            f"{found.name} {found.absolute:.1e} of {found.tolerance.absolute:.1e}"
+            for found, _ in sorted(self.worst(), key=lambda pair: pair[0].passed)
+        )
+        lines = [
+            f"Report: {self.verdict}: {self.model} against {self.reference}",
+            f"  {failed or 'none'} of {len(self.runs)} ways of running failed, {self.cases} cases",
+            f"  largest errors: {listed(worst)}",
+        ]
+        return "\n".join([*lines, f"  {why}"] if why else lines)
+
+    def _repr_html_(self) -> str:
+        """The outputs as a table under the verdict, for notebooks."""
+        lines = [
+            (
+                found.name,
+                "passed" if found.passed else "failed",
+                f"{found.absolute:.2e}",
+                f"{found.tolerance.absolute:.2e}",
+                str(path),
+                found.problem,
+            )
+            for found, path in self.worst()
+        ]
+        heads = ("output", "", "largest error", "tolerance", "worst way", "")
+        first, *others = html.escape(repr(self)).split("\n")
+        told = "".join(f"<br>{line}" for line in others if "largest errors" not in line)
+        return f"<p><b>{first}</b>{told}</p>{html_table(heads, lines)}"
 
     def worst(self) -> list[tuple[Comparison, Path]]:
         """Each value's worst comparison over all runs, and where that was."""
@@ -89,6 +135,8 @@ class Report:
             "passed": self.passed,
             "proven": self.proven,
             "unproven": self.unproven,
+            "date": self.date,
+            "checksum": self.checksum,
             "made_by": self.made_by,
             "machine": self.machine,
             "cases": self.cases,
@@ -194,6 +242,8 @@ def validate(
         left_out,
         step="run of the stream" if reference.step_by_step() else "time step",
         unproven=proof.missing,
+        date=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        checksum=_checksum(model_name) if named and os.path.isfile(model_name) else "",
     )
     sessions: dict[tuple[str, str], InferenceSession] = {}
     for number, path in enumerate(paths):
@@ -214,6 +264,15 @@ def validate(
     if progress:
         progress(len(paths), len(paths), "")
     return report
+
+
+def _checksum(path: str) -> str:
+    """The SHA-256 of a file, which says of two machines whether they have the same model."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while part := file.read(1 << 20):
+            digest.update(part)
+    return f"sha256:{digest.hexdigest()}"
 
 
 def _run(

@@ -58,7 +58,10 @@ def read_model(path: str | os.PathLike[str]) -> KerasModel:
     """The model in a Keras file; FormatError, without the path in it, when it is another file."""
     source, module = identified(open_source(path))
     if module != "keras.file":
-        raise FormatError(f"a file of Keras was expected, not {source.format}")
+        raise FormatError(
+            f"a file of Keras was expected, not {source.format}: its weights are read by "
+            "vledge.load_weights, and make a layer by from_weights"
+        )
     return _model(source)
 
 

@@ -56,7 +56,7 @@ class Finding:
         return f"{told}: off by {self.error:.1e}; no known mistake explains it"
 
 
-@dataclass
+@dataclass(repr=False)
 class Diagnosis:
     """What was found, in words and by place."""
 
@@ -64,6 +64,9 @@ class Diagnosis:
     findings: list[Finding] = field(default_factory=list)
     tried: int = 0  #: variants that were run
     agrees: bool = False  #: in float64, as recorded: there is nothing to find
+
+    def __repr__(self) -> str:
+        return f"Diagnosis: {self.summary} ({len(self.findings)} findings)"
 
 
 def node_name(node: Node) -> str:

@@ -21,6 +21,7 @@ import numpy as np
 from vledge.errors import FormatError
 from vledge.formats import safetensors_file
 from vledge.formats.source import open_source
+from vledge.shown import listed
 from vledge.validation.reference.prints import Print
 from vledge.validation.reference.samples import INSIDE, WEIGHTS, Sample, count_of
 
@@ -36,7 +37,7 @@ _PRINT: Final = re.compile(r"weights/(sample|sums\d{1,2})/(.+)", re.DOTALL)
 Axes = dict[str, int]  # "batch" and "time" → the axis of an array, each where there is one
 
 
-@dataclass
+@dataclass(repr=False)
 class Case:
     """One run of the model: arrays by name."""
 
@@ -46,13 +47,17 @@ class Case:
     lengths: np.ndarray | None = None  #: [B] int64, where sequences have padding behind them
     inside: dict[str, Sample] = field(default_factory=dict)  #: values of the graph, float64
 
+    def __repr__(self) -> str:
+        names = (f"{n} {list(a.shape)}" for n, a in {**self.inputs, **self.outputs}.items())
+        return f"Case({listed(names)})"
+
     def truth(self, name: str) -> np.ndarray:
         """An output in float64 if there is one, but where the framework itself overflowed."""
         value, exact = self.outputs[name], self.exact.get(name)
         return value if exact is None else np.where(np.isfinite(value), exact, value)
 
 
-@dataclass
+@dataclass(repr=False)
 class Reference:
     """All runs, and what is known of them."""
 
@@ -67,6 +72,12 @@ class Reference:
     #: value → its largest float32 error when inputs are moved by one unit in the last place
     spread: dict[str, float] = field(default_factory=dict)
     prints: dict[str, Print] = field(default_factory=dict)  #: of the model's weights
+
+    def __repr__(self) -> str:
+        return (
+            f"Reference({len(self.cases)} cases by {versions(self.made_by)}: "
+            f"{listed(self.outputs())}; {len(self.layers)} values of layers)"
+        )
 
     def outputs(self) -> list[str]:
         """The model's own outputs, without its layers'."""

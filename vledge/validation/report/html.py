@@ -33,12 +33,13 @@ p { margin: .3rem 0; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; width: 100%; }
 th, td { text-align: left; padding: .25rem .6rem; border-bottom: 1px solid var(--line);
-  white-space: nowrap; }
+  overflow-wrap: anywhere; }
 th { color: var(--soft); font-weight: 500; }
 td.bad { color: var(--bad); font-weight: 600; }
 td.good { color: var(--good); }
-td.number, th.number { text-align: right; }
-td:last-child { white-space: normal; min-width: 8rem; }
+td.number, th.number { text-align: right; overflow-wrap: normal; }
+td.number, td.good, td.bad { white-space: nowrap; }
+td:last-child { min-width: 8rem; }
 figure { margin: .4rem 0; overflow-x: auto; }
 .side { display: grid; gap: 1rem;
   grid-template-columns: repeat(auto-fill, minmax(min(30rem, 100%), 1fr)); }
@@ -53,7 +54,7 @@ dd { margin: 0; overflow-wrap: anywhere; }
 def html(report: Report) -> str:
     """The whole document."""
     passed = report.proven
-    verdict = "passed" if passed else "no proof" if report.passed else "failed"
+    verdict = report.verdict
     made_by = versions(report.made_by)
     failed = sum(not one.passed for one in report.runs)
     parts = [
@@ -65,6 +66,7 @@ def html(report: Report) -> str:
         f'<p><span class="verdict{"" if passed else " bad"}">{verdict}</span>: '
         f"{failed or 'none'} of {len(report.runs)} ways of running failed</p>",
         f'<p class="soft">against {_text(report.reference)}, made by {_text(made_by)}</p>',
+        f'<p class="soft">{_text(", ".join(filter(None, _when_and_where(report))))}</p>',
         *(f'<p class="soft">{_text(note)}</p>' for note in report.notes),
     ]
     parts += [f'<p class="diagnosis">{_text(why)}</p>' for why in report.unproven]
@@ -79,6 +81,13 @@ def html(report: Report) -> str:
     parts += [f'<p class="soft">Left out: {_text(n)} ({_text(w)})</p>' for n, w in left_out]
     parts += ["<h2>Machine</h2>", _machine(report)]
     return "\n".join([*parts, "</body></html>", ""])
+
+
+def _when_and_where(report: Report) -> list[str]:
+    """The date, the machine in a few words, and which file it was."""
+    machine = report.machine
+    where = [machine.get(key, "") for key in ("model", "machine") if machine.get(key)]
+    return [report.date, *where, report.checksum]
 
 
 def _outputs(report: Report) -> str:

@@ -1,0 +1,170 @@
+# ruff: noqa: E501
+"""What users are told when something is wrong: each message says what was found and what to write.
+
+Read the right column as a stranger: whoever must look into the source to understand a line has
+found a fault. Messages of single formats, operators and graphs are in those tests; what stands here
+is what is met first.
+"""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import vledge
+from vledge import nn
+from vledge.shipped import japanese_vowels
+
+FOLDER = japanese_vowels.folder()
+PT, ONNX = FOLDER / "model.pt", FOLDER / "model.onnx"
+X = np.zeros((5, 2, 3), np.float32)
+FEED = {"x": np.zeros((1, 2, 12), np.float32), "lengths": np.array([2])}
+
+
+def weights():
+    return vledge.load_weights(PT)
+
+
+def lstm():
+    layer = nn.LSTM(3, 4)
+    layer.load_state_dict({n: np.zeros(d.shape, d.dtype) for n, d in layer._declared.items()})
+    return layer
+
+
+def both_ways():
+    return nn.GRU.from_weights(weights(), "rnn.")
+
+
+def session():
+    pytest.importorskip("onnx")
+    return vledge.InferenceSession(ONNX)
+
+
+def of_weight(kind, *shape):
+    return kind.from_weights({"weight": np.zeros(shape, np.float32)})
+
+
+def only_a_sum():
+    onnx = pytest.importorskip("onnx")
+    from tests.streaming.test_sessions import built
+
+    assert onnx
+    return built([("ReduceSum", ["x"], ["y"], {})], [], {"x": ["T", 3]}, {"y": [1, 1]})
+
+
+MESSAGES = {
+    # weights into layers
+    "a prefix without its dot": (lambda: nn.GRU.from_weights(weights(), prefix="rnn"), "no rnnweight_ih_l0, which a GRU has; there is rnn.weight_ih_l0, rnn.weight_hh_l0, rnn.bias_ih_l0, rnn.bias_hh_l0, ...; a prefix ends with its dot: prefix='rnn.'"),
+    "another prefix": (lambda: nn.GRU.from_weights(weights(), prefix="encoder."), "did you mean prefix='rnn.'?"),
+    "no prefix": (lambda: nn.GRU.from_weights(weights()), "no weight_ih_l0, which a GRU has; there is rnn.weight_ih_l0"),
+    "a path for weights": (lambda: nn.LSTM.from_weights("model.pt"), "weights is the path 'model.pt', expected a dict of arrays: vledge.load_weights('model.pt') gives it"),
+    "a Path for weights": (lambda: nn.Linear.from_weights(Path("m.pt")), "weights is the path 'm.pt', expected a dict of arrays"),
+    "a path for a state_dict": (lambda: lstm().load_state_dict("model.pt"), "weights is the path 'model.pt', expected a dict of arrays"),
+    "a list for weights": (lambda: nn.LSTM.from_weights([X]), "weights is a list, expected a dict of arrays by name"),
+    "an LSTM from a GRU's weights": (lambda: nn.LSTM.from_weights(weights(), "rnn."), "rnn.weight_hh_l0 has shape (144, 48): 3 gates of 48 units are those of GRU, not of LSTM (4): build it by nn.GRU.from_weights"),
+    "an RNN from a GRU's weights": (lambda: nn.RNN.from_weights(weights(), "rnn."), "are those of GRU, not of RNN (1): build it by nn.GRU.from_weights"),
+    "another layer's state_dict": (lambda: lstm().load_state_dict(weights()), "did you mean prefix='rnn.'?"),
+    "a weight of another size": (lambda: lstm().load_state_dict({**lstm().state_dict(), "weight_ih_l0": np.zeros((16, 5), "f4")}), "size mismatch for weight_ih_l0: copying a param with shape (16, 5) from checkpoint, the shape in current model is (16, 3)"),
+    "a layer without weights": (lambda: nn.LSTM(3, 4)(X), "LSTM has no weights yet: load them with load_state_dict() or build it with from_weights()"),
+    # files
+    "an LSTM from a graph of GRUs": (lambda: session() and nn.LSTM.from_onnx(ONNX), "the graph has no LSTM node; other recurrent nodes are 'rnn' (GRU): nn.GRU.from_onnx(path, 'rnn')"),
+    "a layer from a graph without one": (lambda: nn.LSTM.from_onnx(only_a_sum()), "the graph has no LSTM node, and no other recurrent one: InferenceSession(path) runs the whole graph"),
+    "a node that is not there": (lambda: session() and nn.GRU.from_onnx(ONNX, node="gru"), "the graph has no GRU node named 'gru'; it has 'rnn'. A node can also be named by one of its outputs"),
+    "weights for a model": (lambda: vledge.InferenceSession(PT), "holds weights and no graph. Its recurrent layers are vledge.nn.LSTM, GRU and RNN: nn.LSTM.from_weights(vledge.load_weights(path))"),
+    "a dict of weights for a model": (lambda: vledge.InferenceSession(weights()), "weights have no graph; nn.LSTM.from_weights(weights) makes a layer of them"),
+    "a model for weights": (lambda: vledge.load_weights(ONNX), "it looks like an ONNX model: run it by vledge.InferenceSession(path)"),
+    "a text for a model": (lambda: vledge.InferenceSession(__file__), "it is no ONNX model, and none by `vledge convert`"),
+    "a checkpoint for Keras": (lambda: nn.LSTM.from_keras(PT), "a file of Keras was expected, not torch archive (torch.save: .pt, .pth, .bin): its weights are read by"),
+    "a dict for a file": (lambda: vledge.load_weights({}), "path is a dict, expected the name of a file or folder"),
+    "a part that is not there": (lambda: vledge.load_weights(PT, key="state"), "no part 'state': the file holds 'rnn.weight_ih_l0'"),
+    "a list to be saved": (lambda: vledge.save_weights("w.safetensors", [X]), "weights is a list, expected a dict of arrays by name"),
+    "nothing to be saved": (lambda: vledge.save_weights("w.safetensors", {}), "there are no weights to save"),
+    "a name of another format": (lambda: vledge.save_weights("o.pt", weights()), "o.pt: files named *.pt are torch's, and what is written is safetensors: name it o.safetensors"),
+    # inputs of layers
+    "float64 for float32": (lambda: lstm()(X.astype(float)), "input is float64 but the layer's weights are float32: pass input.astype(np.float32), or build the layer with dtype=np.float64"),
+    "another number of features": (lambda: lstm()(X[..., :2]), "input.size(-1) must be equal to input_size. Expected 3, got 2"),
+    "one axis": (lambda: lstm()(X[0, 0]), "LSTM: Expected input to be 2D or 3D, got 1D instead"),
+    "None": (lambda: lstm()(None), "input is None, expected an array"),
+    "a state for an LSTM": (lambda: lstm()(X, np.zeros((1, 2, 4), "f4")), "LSTM: hx must be a tuple (h_0, c_0), got a ndarray"),
+    "a state of another batch": (lambda: lstm()(X, (np.zeros((1, 3, 4), "f4"),) * 2), "Expected hidden[0] size (1, 2, 4), got [1, 3, 4]"),
+    "a length beyond the input": (lambda: lstm()(X, lengths=[9, 2]), "lengths[0] is 9 but the input has 5 time steps"),
+    "too few lengths": (lambda: lstm()(X, lengths=[5]), "lengths must be 2 integers, one for each sequence, got shape [1] of int64"),
+    "a strategy without lengths": (lambda: lstm()(X, strategy="packed"), "a padded array needs lengths [B] or a mask [B, T]"),
+    "features of a Linear": (lambda: of_weight(nn.Linear, 4, 3)(X[..., :2]), "Linear: input has shape (5, 2, 2), expected [*, 3]"),
+    "channels of a Conv1d": (lambda: of_weight(nn.Conv1d, 4, 3, 2)(X[0]), "Conv1d: input has shape (2, 3), expected [B, 3, T] or [3, T]"),
+    "an index beyond the table": (lambda: of_weight(nn.Embedding, 4, 3)(np.array([5])), "index 5 is out of range in a table of 4 rows"),
+    "an index that is no integer": (lambda: of_weight(nn.Embedding, 4, 3)(np.array([1.0])), "Embedding: expected integer indices, got dtype float64"),
+    "training": (lambda: lstm().train(), "vledge runs trained models only; train with PyTorch"),
+    "a GPU": (lambda: nn.LSTM(3, 4, device="cuda"), "vledge runs on the CPU only, not on device 'cuda'"),
+    # steps and streams
+    "a step of another size": (lambda: lstm().step(X[0, :, :2]), "x is float32 [2, 2], expected an array of float32 [batch, 3]"),
+    "a step's state": (lambda: lstm().step(X[0], np.zeros((1, 2, 4), "f4")), "LSTM: state must be a tuple (h_0, c_0), got a ndarray"),
+    "a step both ways": (lambda: both_ways().step(np.zeros((1, 12), "f4")), "needs the whole sequence; step() runs layers of one direction"),
+    "a stream both ways": (lambda: both_ways().stream(), "with lookahead=N it begins N frames ahead, and the outputs come N frames late"),
+    "a stream's frame": (lambda: lstm().stream().step(X[0]), "x is float32 [2, 3], expected an array of float32 [1, 3]"),
+    # packing and plans
+    "lengths out of order": (lambda: vledge.pack_padded_sequence(X, [2, 5]), "You can pass `enforce_sorted=False` to pack_padded_sequence"),
+    "nothing to pack": (lambda: vledge.pack_sequence([]), "received an empty list of sequences"),
+    "an array that is not packed": (lambda: vledge.pad_packed_sequence(X), "expected a PackedSequence, got ndarray"),
+    "a plan for a path": (lambda: vledge.plan([1, 2], "m.pt"), "expected a recurrent layer, got the path 'm.pt': build it by nn.LSTM.from_weights(vledge.load_weights(path))"),
+    "a plan for a length below 0": (lambda: vledge.plan([1, -2], lstm()), "lengths[1] is -2: lengths are whole numbers from 0"),
+    "a plan for nothing": (lambda: vledge.plan([], lstm()), "there are no lengths to plan for"),
+    "a plan for no steps": (lambda: vledge.plan([0, 0], lstm()), "all lengths are 0: there is nothing to run"),
+    # sessions
+    "an output's bare name": (lambda: session().run("logits", FEED), "output_names is 'logits', expected a list of names, or None for all: run(['logits'], feed)"),
+    "an output that is not there": (lambda: session().run(["y"], FEED), "no output named 'y': there are ['logits']"),
+    "an input that is missing": (lambda: session().run(None, {}), "Required inputs (['x', 'lengths']) are missing from input feed ([])."),
+    "an input that is not there": (lambda: session().run(None, {**FEED, "z": 1}), "the model has no input named 'z': there are ['x', 'lengths']"),
+    "inputs in a list": (lambda: session().run(None, [X]), "input_feed is a list, expected a dict with an array for each of ['x', 'lengths']"),
+    "an input's dtype": (lambda: session().run(None, {**FEED, "x": FEED["x"].astype(float)}), "input 'x' has the dtype float64, expected tensor(float), which is float32"),
+    "an input's shape": (lambda: session().run(None, {**FEED, "x": FEED["x"][..., :5]}), "input 'x' has the shape (1, 2, 5), expected 12 on axis 2: [B, T, 12]"),
+    "providers": (lambda: vledge.InferenceSession(ONNX, providers="CPUExecutionProvider"), "providers must be a list of names, got 'CPUExecutionProvider'"),
+    # names
+    "a layer's name": (lambda: vledge.LSTM, "module 'vledge' has no attribute 'LSTM': it is vledge.nn.LSTM"),
+    "a layer that there is not": (lambda: nn.Transformer, "a torch module of any layers can run as a whole model, vledge.export("),
+    "threads": (lambda: vledge.set_num_threads(0), "num_threads must be a whole number from 1, got 0"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", MESSAGES)
+def test_the_message_says_what_was_found_and_what_to_write(mistake, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    call, message = MESSAGES[mistake]
+    with pytest.raises(Exception) as told:
+        call()
+    assert message in str(told.value)
+    assert not str(told.value).startswith(('"', "'"))  # as a bare KeyError shows it
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_weight_is_a_key_error_and_one_of_ours():
+    with pytest.raises(KeyError):
+        nn.GRU.from_weights(weights())
+    with pytest.raises(vledge.VledgeError):
+        nn.GRU.from_weights(weights())
+    assert issubclass(vledge.MissingWeightError, KeyError)
+
+
+def test_onnxruntimes_ways_to_ask(tmp_path):
+    """No names or None are all outputs; options and bindings are taken."""
+    made = session()
+    expected = made.run(None, FEED)
+    for names, more in (
+        ([], {}),
+        (["logits"], {}),
+        (None, {"run_options": None}),
+        ((), {"run_options": vledge.RunOptions()}),
+    ):
+        np.testing.assert_array_equal(made.run(names, FEED, **more)[0], expected[0])
+    shutil.copy(ONNX, tmp_path / "model.onnx")
+    options = {"providers": ["CPUExecutionProvider"], "provider_options": [{}]}
+    again = vledge.InferenceSession(
+        str(tmp_path / "model.onnx"), vledge.SessionOptions(), **options
+    )
+    binding = again.io_binding()
+    for name, array in FEED.items():
+        binding.bind_cpu_input(name, array)
+    binding.bind_output("logits")
+    again.run_with_iobinding(binding)
+    np.testing.assert_array_equal(binding.copy_outputs_to_cpu()[0], expected[0])
