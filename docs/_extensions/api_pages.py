@@ -13,6 +13,7 @@ __all__ = ["MODULES", "documented", "setup"]
 MODULES = {
     "vledge": "What `import vledge` gives",
     "vledge.nn": "Layers",
+    "vledge.nn.functional": "Layers as functions",
     "vledge.lengths": "Sequences of different lengths",
     "vledge.packing": "Packed sequences",
     "vledge.formats": "Weights out of files",

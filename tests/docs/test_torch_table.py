@@ -1,4 +1,4 @@
-"""docs/torch-to-vledge.md: what it says is the same is there by that name, in torch and here."""
+"""reference/torch-to-vledge.md: what it calls the same has that name in torch and here."""
 
 import re
 
@@ -10,7 +10,7 @@ from vledge.nn import functional
 
 torch = peer("torch")
 
-PAGE = (ROOT / "docs" / "torch-to-vledge.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "reference" / "torch-to-vledge.md").read_text(encoding="utf-8")
 
 
 def section(title):
