@@ -45,10 +45,7 @@ static inline void vl_heed_begin(vl_heed *h, int (*look)(vl_heed *))
     h->looked = vl_coarse_nanoseconds();
 }
 
-static inline int vl_has_ended(const vl_heed *h)
-{
-    return h && __atomic_load_n(&h->ended, __ATOMIC_RELAXED);
-}
+static inline int vl_has_ended(const vl_heed *h) { return h && __atomic_load_n(&h->ended, __ATOMIC_RELAXED); }
 
 /* Whether to leave at once; NULL never ends. Any thread of the call may ask. */
 static inline int vl_shall_end(vl_heed *h)

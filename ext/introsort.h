@@ -20,14 +20,16 @@ enum { VL_SORT_PIECE = 16 };
 
 static inline int vl_before(const vl_entry *a, const vl_entry *b) { return a->length > b->length; }
 
-static inline void vl_swap(vl_entry *a, vl_entry *b) {
+static inline void vl_swap(vl_entry *a, vl_entry *b)
+{
     vl_entry held = *a;
     *a = *b;
     *b = held;
 }
 
 /* Walk the hole down to a leaf by the later child, then the value up to its place. */
-static void vl_sift(vl_entry *heap, ptrdiff_t hole, ptrdiff_t size, vl_entry value) {
+static void vl_sift(vl_entry *heap, ptrdiff_t hole, ptrdiff_t size, vl_entry value)
+{
     const ptrdiff_t top = hole;
     for (;;) {
         ptrdiff_t child = 2 * hole + 2;
@@ -45,7 +47,8 @@ static void vl_sift(vl_entry *heap, ptrdiff_t hole, ptrdiff_t size, vl_entry val
     heap[hole] = value;
 }
 
-static void vl_heapsort(vl_entry *entries, ptrdiff_t size) {
+static void vl_heapsort(vl_entry *entries, ptrdiff_t size)
+{
     for (ptrdiff_t root = (size - 2) / 2; root >= 0; --root)
         vl_sift(entries, root, size, entries[root]);
     while (size > 1) {
@@ -55,7 +58,8 @@ static void vl_heapsort(vl_entry *entries, ptrdiff_t size) {
     }
 }
 
-static void vl_median_to_front(vl_entry *front, vl_entry *a, vl_entry *b, vl_entry *c) {
+static void vl_median_to_front(vl_entry *front, vl_entry *a, vl_entry *b, vl_entry *c)
+{
     vl_entry *median;
     if (vl_before(a, b))
         median = vl_before(b, c) ? b : vl_before(a, c) ? c : a;
@@ -64,7 +68,8 @@ static void vl_median_to_front(vl_entry *front, vl_entry *a, vl_entry *b, vl_ent
     vl_swap(front, median);
 }
 
-static void vl_quicksort(vl_entry *first, vl_entry *last, int depth) {
+static void vl_quicksort(vl_entry *first, vl_entry *last, int depth)
+{
     while (last - first > VL_SORT_PIECE) {
         if (depth-- == 0) {
             vl_heapsort(first, last - first);
@@ -87,7 +92,8 @@ static void vl_quicksort(vl_entry *first, vl_entry *last, int depth) {
     }
 }
 
-static void vl_sort_descending(vl_entry *entries, ptrdiff_t count) {
+static void vl_sort_descending(vl_entry *entries, ptrdiff_t count)
+{
     int depth = 0;
     for (ptrdiff_t n = count; n > 1; n >>= 1)
         depth += 2;

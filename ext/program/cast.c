@@ -34,7 +34,8 @@ static inline uint16_t to_half(double x)
         return sign;
     uint64_t mantissa = (magnitude & 0xfffffffffffff) | (uint64_t)1 << 52;
     int shift = exponent < -14 ? 42 + (-14 - exponent) : 42;
-    uint64_t kept = mantissa >> shift, rest = mantissa & (((uint64_t)1 << shift) - 1), half = (uint64_t)1 << (shift - 1);
+    uint64_t kept = mantissa >> shift, rest = mantissa & (((uint64_t)1 << shift) - 1),
+             half = (uint64_t)1 << (shift - 1);
     kept += rest > half || (rest == half && (kept & 1));
     /* an overflowing mantissa moves into the exponent, where it belongs */
     return (uint16_t)(sign | (exponent < -14 ? kept : kept + ((uint64_t)(exponent + 14) << 10)));
@@ -53,11 +54,11 @@ static inline int is_real(int type) { return type <= VL_F16; }
 /* n elements, step apart */
 static void load(vl_cast_block *b, int64_t n, int type, const void *from, int64_t step)
 {
-#define VL_LOAD(member, kind, expression)                      \
-    for (int64_t k = 0; k < n; k++) {                          \
-        const kind x = ((const kind *)from)[k * step];         \
-        b->member[k] = expression;                             \
-    }                                                          \
+#define VL_LOAD(member, kind, expression)                                                                              \
+    for (int64_t k = 0; k < n; k++) {                                                                                  \
+        const kind x = ((const kind *)from)[k * step];                                                                 \
+        b->member[k] = expression;                                                                                     \
+    }                                                                                                                  \
     break
     switch (type) {
     case VL_F32: VL_LOAD(real, float, x);
@@ -77,17 +78,17 @@ static void load(vl_cast_block *b, int64_t n, int type, const void *from, int64_
 
 static void store(const vl_cast_block *b, int64_t n, int real, int type, void *to)
 {
-#define VL_STORE(kind, of_real, of_whole)                      \
-    if (real)                                                  \
-        for (int64_t k = 0; k < n; k++) {                      \
-            const double x = b->real[k];                       \
-            ((kind *)to)[k] = (kind)(of_real);                 \
-        }                                                      \
-    else                                                       \
-        for (int64_t k = 0; k < n; k++) {                      \
-            const int64_t x = b->whole[k];                     \
-            ((kind *)to)[k] = (kind)(of_whole);                \
-        }                                                      \
+#define VL_STORE(kind, of_real, of_whole)                                                                              \
+    if (real)                                                                                                          \
+        for (int64_t k = 0; k < n; k++) {                                                                              \
+            const double x = b->real[k];                                                                               \
+            ((kind *)to)[k] = (kind)(of_real);                                                                         \
+        }                                                                                                              \
+    else                                                                                                               \
+        for (int64_t k = 0; k < n; k++) {                                                                              \
+            const int64_t x = b->whole[k];                                                                             \
+            ((kind *)to)[k] = (kind)(of_whole);                                                                        \
+        }                                                                                                              \
     break
     switch (type) {
     case VL_F32: VL_STORE(float, x, x);
@@ -102,6 +103,33 @@ static void store(const vl_cast_block *b, int64_t n, int real, int type, void *t
     case VL_U16: VL_STORE(uint16_t, (int32_t)x, x);
     case VL_U8: VL_STORE(uint8_t, (int32_t)x, x);
     default: VL_STORE(uint8_t, x != 0, x != 0);
+    }
+}
+
+/* What models cast in bulk, where elements lie side by side: masks and indices to numbers, wide to narrow indices and
+ * back. 0: by blocks. */
+static int cast_in_bulk(int64_t n, int from_type, const void *from, int type, void *to)
+{
+#define VL_PAIR(from_type, type) ((from_type) * (VL_BOOL + 1) + (type))
+#define VL_BULK(from_kind, kind, expression)                                                                           \
+    for (int64_t k = 0; k < n; k++) {                                                                                  \
+        const from_kind x = ((const from_kind *)from)[k];                                                              \
+        ((kind *restrict)to)[k] = (kind)(expression);                                                                  \
+    }                                                                                                                  \
+    return 1
+    switch (VL_PAIR(from_type, type)) {
+    case VL_PAIR(VL_BOOL, VL_F32): VL_BULK(uint8_t, float, x != 0);
+    case VL_PAIR(VL_BOOL, VL_I32): VL_BULK(uint8_t, int32_t, x != 0);
+    case VL_PAIR(VL_BOOL, VL_I64): VL_BULK(uint8_t, int64_t, x != 0);
+    case VL_PAIR(VL_U8, VL_F32): VL_BULK(uint8_t, float, x);
+    case VL_PAIR(VL_I8, VL_F32): VL_BULK(int8_t, float, x);
+    case VL_PAIR(VL_I16, VL_F32): VL_BULK(int16_t, float, x);
+    case VL_PAIR(VL_I32, VL_F32): VL_BULK(int32_t, float, x);
+    case VL_PAIR(VL_I32, VL_I64): VL_BULK(int32_t, int64_t, x);
+    case VL_PAIR(VL_I64, VL_I32): VL_BULK(int64_t, int32_t, x);
+    case VL_PAIR(VL_F32, VL_F64): VL_BULK(float, double, x);
+    case VL_PAIR(VL_F64, VL_F32): VL_BULK(double, float, x);
+    default: return 0;
     }
 }
 
@@ -152,7 +180,12 @@ static int cast(vl_frame *f, const vl_instruction *i)
     char *write = out->data;
     vl_cast_block block;
     for (int64_t row = 0; row < n / width; row++) {
-        for (int64_t k = 0; k < width; k += VL_CAST_BLOCK) {
+        int64_t k = 0;
+        if (steps[last] == 1 && cast_in_bulk(width, from.type, from.data + at * (int64_t)size, to, write)) {
+            write += width * (int64_t)to_size;
+            k = width;
+        }
+        for (; k < width; k += VL_CAST_BLOCK) {
             int64_t count = width - k < VL_CAST_BLOCK ? width - k : VL_CAST_BLOCK;
             load(&block, count, from.type, from.data + (at + k * steps[last]) * (int64_t)size, steps[last]);
             store(&block, count, is_real(from.type), to, write);

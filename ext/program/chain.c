@@ -11,17 +11,14 @@
 typedef struct {
     const vl_kernels *kernels;
     vl_chain chain;                     /* but for rows, columns and arrays */
-    int arrays, axes, split;            /* axes: joined, outermost first, at least two; split: whose range members share */
+    int arrays, axes, split; /* axes: joined, outermost first, at least two; split: whose range members share */
     char *data[VL_CHAIN_ARRAYS];
     int mask[VL_CHAIN_ARRAYS];
     int64_t shape[VL_MOST_AXES + 2];
     int64_t strides[VL_MOST_AXES + 2][VL_CHAIN_ARRAYS]; /* elements */
 } vl_chain_walk;
 
-static inline size_t size_of(const vl_chain_walk *w, int k)
-{
-    return w->mask[k] ? 1 : sizeof(float);
-}
+static inline size_t size_of(const vl_chain_walk *w, int k) { return w->mask[k] ? 1 : sizeof(float); }
 
 static void walk(const vl_chain_walk *w, const int64_t *shape, int axis, char *const *data)
 {
@@ -84,7 +81,7 @@ static int chain(vl_frame *f, const vl_instruction *i)
     const int64_t masks = ints[5];
     vl_chain_walk w;
     const vl_tensor *in[VL_CHAIN_ARRAYS];
-    vl_tensor along[VL_CHAIN_ARRAYS];   /* vectors, with the axes that they lack */
+    vl_tensor along[VL_CHAIN_ARRAYS]; /* vectors, with the axes that they lack */
     int64_t shape[VL_MOST_AXES];
     int axes = (int)ints[7];
     if (ints[7] > VL_MOST_AXES)
@@ -209,10 +206,16 @@ static int chain(vl_frame *f, const vl_instruction *i)
         w.axes++;
     }
     w.kernels = f->kernels;
-    w.chain = (vl_chain){.operands = operands, .constants = (int)ints[1], .results = results, .scratch = (int)ints[3],
-                         .micros = (int)ints[4], .constant = i->floats, .micro = ints + VL_CHAIN_INTS + results};
+    w.chain = (vl_chain){.operands = operands,
+                         .constants = (int)ints[1],
+                         .results = results,
+                         .scratch = (int)ints[3],
+                         .micros = (int)ints[4],
+                         .constant = i->floats,
+                         .micro = ints + VL_CHAIN_INTS + results};
     const int64_t work = n * (ints[4] + 1);
-    const int members = work >= f->limits->chain_thread_work ? f->threads : 1, pieces = vl_piece_count(f, members, work);
+    const int members = work >= f->limits->chain_thread_work ? f->threads : 1,
+              pieces = vl_piece_count(f, members, work);
     if (pieces > 1) {
         w.split = 0;
         while (w.split < w.axes - 1 && w.shape[w.split] < 2 * pieces)

@@ -117,14 +117,21 @@ static int convolve(vl_frame *f, const vl_instruction *i, int transposed)
     const vl_convolution *v = i->objects[0];
     const vl_tensor *x = vl_in(f, i, 0);
     const int64_t item = sizeof(float);
-    if (!x || x->type != VL_F32 || x->axes != 2 + rank || x->shape[1] != v->in_channels || (uintptr_t)x->data % sizeof(float))
+    if (!x || x->type != VL_F32 || x->axes != 2 + rank || x->shape[1] != v->in_channels ||
+        (uintptr_t)x->data % sizeof(float))
         return VL_DECLINED;
     for (int a = 0; a < x->axes; a++)
         if (x->strides[a] % item)
             return VL_DECLINED;
     vl_epilogue epilogue = {.kind = (int)ints[VL_CONV_EPILOGUE]};
-    vl_convolving c = {.convolution = v, .limits = f->limits, .x = x->data, .samples = x->shape[0], .x_sample = x->strides[0] / item,
-                       .x_channel = x->strides[1] / item, .transposed = transposed, .epilogue = &epilogue,
+    vl_convolving c = {.convolution = v,
+                       .limits = f->limits,
+                       .x = x->data,
+                       .samples = x->shape[0],
+                       .x_sample = x->strides[0] / item,
+                       .x_channel = x->strides[1] / item,
+                       .transposed = transposed,
+                       .epilogue = &epilogue,
                        .heed = f->heed};
     for (int a = 0; a < VL_SPATIAL; a++) {
         c.in_size[a] = a < missing ? 1 : x->shape[2 + a - missing];
@@ -165,9 +172,14 @@ static int convolve(vl_frame *f, const vl_instruction *i, int transposed)
     case VL_CHAINED:
         for (int k = 1; k < operands && status == VL_DONE; k++)
             status = describe_operand(f, vl_in(f, i, k), out, chain_ints, k, 0, pooled, &arrays[k], &copies[k]);
-        chain = (vl_chain){.operands = operands, .constants = (int)chain_ints[1], .results = 1,
-                           .scratch = (int)chain_ints[3], .micros = (int)chain_ints[4], .arrays = arrays,
-                           .constant = i->floats, .micro = chain_ints + VL_CHAIN_MICROS};
+        chain = (vl_chain){.operands = operands,
+                           .constants = (int)chain_ints[1],
+                           .results = 1,
+                           .scratch = (int)chain_ints[3],
+                           .micros = (int)chain_ints[4],
+                           .arrays = arrays,
+                           .constant = i->floats,
+                           .micro = chain_ints + VL_CHAIN_MICROS};
         epilogue.chain = &chain;
         epilogue.out = out->data;
         break;

@@ -7,7 +7,10 @@ static ptrdiff_t least(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
 static ptrdiff_t most(ptrdiff_t a, ptrdiff_t b) { return a > b ? a : b; }
 static ptrdiff_t up_to(ptrdiff_t n, ptrdiff_t unit) { return (n + unit - 1) / unit * unit; }
 /* Rows or columns that make whole tiles of Winograd's. */
-static ptrdiff_t tiled(const vl_convolution *v, int axis) { return v->form == VL_BY_WINOGRAD ? 2 * v->dilation[axis] : 2; }
+static ptrdiff_t tiled(const vl_convolution *v, int axis)
+{
+    return v->form == VL_BY_WINOGRAD ? 2 * v->dilation[axis] : 2;
+}
 /* The same, and whole windows of a pool's: blocks have so many, or a multiple of it. */
 static ptrdiff_t unit(const vl_convolving *c, int axis)
 {
@@ -116,7 +119,8 @@ int vl_convolving_plan(vl_convolving *c, int threads)
         for (int32_t k = 0; k < v->phase_count; k++)
             blocks += c->samples * count_blocks(c, &v->phases[k]);
         const int tallest = c->rows > tall;
-        if (c->members == 1 || blocks >= c->members * (ptrdiff_t)c->limits->blocks_a_member || (!tallest && c->columns <= most(32, wide))) {
+        if (c->members == 1 || blocks >= c->members * (ptrdiff_t)c->limits->blocks_a_member ||
+            (!tallest && c->columns <= most(32, wide))) {
             c->members = (int)most(least(c->members, blocks), 1);
             break;
         }
@@ -132,10 +136,9 @@ int vl_convolving_plan(vl_convolving *c, int threads)
     if (v->form == VL_BY_WINOGRAD)
         product = VL_WINOGRAD_SCRATCH(v->channels, vectors, lanes);
     c->unpooled = pools ? c->pixels * v->out_channels : 0;
-    c->scratch_bytes = aligned((size_t)(c->region + product) * v->itemsize) +
-                       aligned((size_t)c->unpooled * v->itemsize) +
-                       aligned((size_t)c->pixels * (2 * sizeof(ptrdiff_t) + 2)) +
-                       aligned((size_t)c->taps * sizeof(vl_segment));
+    c->scratch_bytes =
+        aligned((size_t)(c->region + product) * v->itemsize) + aligned((size_t)c->unpooled * v->itemsize) +
+        aligned((size_t)c->pixels * (2 * sizeof(ptrdiff_t) + 2)) + aligned((size_t)c->taps * sizeof(vl_segment));
     return c->scratch_bytes > PTRDIFF_MAX / 64 / (size_t)c->members ? -1 : 0;
 }
 
@@ -174,7 +177,8 @@ static void copy_region(const vl_convolving *c, const char *x, const ptrdiff_t *
                 memset(to, 0, (size_t)(size[2] * pixel));
                 continue;
             }
-            const char *row = x + (z * c->x_strides[0] + y * c->x_strides[1] + (low[2] + first) * c->x_strides[2]) * item;
+            const char *row =
+                x + (z * c->x_strides[0] + y * c->x_strides[1] + (low[2] + first) * c->x_strides[2]) * item;
             memset(to, 0, (size_t)(first * pixel));
             copy_pixels(c, row, to + first * pixel, end - first);
             memset(to + end * pixel, 0, (size_t)((size[2] - end) * pixel));
@@ -203,12 +207,25 @@ static void run_winograd(const vl_convolving *c, const vl_block_of_places *b, co
             heights[tiles] = y + tall < b->count[1] ? 2 : 1;
             widths[tiles] = i + wide < b->count[2] ? 2 : 1;
         }
-    v->kernels->winograd(&(vl_winograd){
-        .tiles = tiles, .channels = v->channels, .vectors = (v->out_channels + lanes - 1) / lanes,
-        .columns = v->out_channels, .group = v->group_vectors, .x_tiles = x_tiles, .out_tiles = out_tiles,
-        .heights = heights, .widths = widths, .x_row = tall * pitch, .x_pixel = wide * v->channels,
-        .out_row = tall * row, .out_pixel = wide * v->out_channels, .x = x, .w = b->phase->w[0],
-        .bias = v->bias ? v->bias[0] : NULL, .out = out, .scratch = product, .epilogue = c->epilogue});
+    v->kernels->winograd(&(vl_winograd){.tiles = tiles,
+                                        .channels = v->channels,
+                                        .vectors = (v->out_channels + lanes - 1) / lanes,
+                                        .columns = v->out_channels,
+                                        .group = v->group_vectors,
+                                        .x_tiles = x_tiles,
+                                        .out_tiles = out_tiles,
+                                        .heights = heights,
+                                        .widths = widths,
+                                        .x_row = tall * pitch,
+                                        .x_pixel = wide * v->channels,
+                                        .out_row = tall * row,
+                                        .out_pixel = wide * v->out_channels,
+                                        .x = x,
+                                        .w = b->phase->w[0],
+                                        .bias = v->bias ? v->bias[0] : NULL,
+                                        .out = out,
+                                        .scratch = product,
+                                        .epilogue = c->epilogue});
 }
 
 /* A block's results from where they wait. The arrays are free by then. */
@@ -227,10 +244,16 @@ static void run_pool(const vl_convolving *c, const vl_block_of_places *b, const 
             x_rows[pixels] = y * row + i * outputs;
             out_rows[pixels] = ((b->first[1] + y) / tall * width + (b->first[2] + i) / wide) * outputs;
         }
-    v->kernels->pool(&(vl_pool){
-        .rows = pixels, .taps = n, .channels = outputs, .x_rows = x_rows, .x_taps = taps, .out_rows = out_rows,
-        .divisor = c->divisor, .x = unpooled,
-        .out = (char *)c->out + (b->sample * c->out_size[0] + b->first[0]) * height * width * outputs * v->itemsize});
+    v->kernels->pool(&(vl_pool){.rows = pixels,
+                                .taps = n,
+                                .channels = outputs,
+                                .x_rows = x_rows,
+                                .x_taps = taps,
+                                .out_rows = out_rows,
+                                .divisor = c->divisor,
+                                .x = unpooled,
+                                .out = (char *)c->out + (b->sample * c->out_size[0] + b->first[0]) * height * width *
+                                                            outputs * v->itemsize});
 }
 
 /* Whether a row of the input lies as the kernels read it. */
@@ -278,8 +301,10 @@ static void run_block(const vl_convolving *c, const vl_block_of_places *b, char 
     ptrdiff_t out_row = b->count[2] * outputs;
     if (!c->unpooled) {
         out_row = c->out_size[2] * outputs;
-        out = (char *)c->out + (((b->sample * c->out_size[0] + out_first[0]) * c->out_size[1] + out_first[1]) * out_row +
-                                out_first[2] * outputs) * item;
+        out =
+            (char *)c->out + (((b->sample * c->out_size[0] + out_first[0]) * c->out_size[1] + out_first[1]) * out_row +
+                              out_first[2] * outputs) *
+                                 item;
     }
     if (v->form == VL_BY_WINOGRAD) {
         run_winograd(c, b, x, row, out, out_row, x_rows, out_rows, scratch + c->region * item);
@@ -303,19 +328,38 @@ static void run_block(const vl_convolving *c, const vl_block_of_places *b, char 
             segments[k] = (vl_segment){offset, t->length};
     }
     if (v->form == VL_BY_TAPS)
-        v->kernels->taps(&(vl_taps){
-            .rows = pixels, .taps = phase->run_count, .channels = outputs, .x_rows = x_rows, .x_taps = taps,
-            .out_rows = out_rows, .x = x, .w = phase->w[0], .bias = v->bias ? v->bias[0] : NULL, .out = out,
-            .epilogue = c->epilogue});
+        v->kernels->taps(&(vl_taps){.rows = pixels,
+                                    .taps = phase->run_count,
+                                    .channels = outputs,
+                                    .x_rows = x_rows,
+                                    .x_taps = taps,
+                                    .out_rows = out_rows,
+                                    .x = x,
+                                    .w = phase->w[0],
+                                    .bias = v->bias ? v->bias[0] : NULL,
+                                    .out = out,
+                                    .epilogue = c->epilogue});
     else {
         const ptrdiff_t own_in = v->in_channels / v->groups, own_out = outputs / v->groups, lanes = v->kernels->lanes;
         vl_epilogue epilogue = *c->epilogue;
         for (ptrdiff_t g = 0; g < v->groups; g++) {
-            (v->form == VL_BY_DOTS ? v->kernels->dots : v->kernels->windows)(&(vl_windows){
-                .rows = pixels, .depth = phase->depth, .x_rows = x_rows, .out_rows = out_rows, .segments = segments,
-                .segment_count = phase->run_count, .parts = phase->parts, .part_count = phase->part_count, .vectors = (own_out + lanes - 1) / lanes,
-                .columns = own_out, .group = v->group_vectors, .x = x + g * own_in * item, .w = phase->w[g],
-                .bias = v->bias ? v->bias[g] : NULL, .out = out + g * own_out * item, .epilogue = &epilogue});
+            (v->form == VL_BY_DOTS ? v->kernels->dots
+                                   : v->kernels->windows)(&(vl_windows){.rows = pixels,
+                                                                        .depth = phase->depth,
+                                                                        .x_rows = x_rows,
+                                                                        .out_rows = out_rows,
+                                                                        .segments = segments,
+                                                                        .segment_count = phase->run_count,
+                                                                        .parts = phase->parts,
+                                                                        .part_count = phase->part_count,
+                                                                        .vectors = (own_out + lanes - 1) / lanes,
+                                                                        .columns = own_out,
+                                                                        .group = v->group_vectors,
+                                                                        .x = x + g * own_in * item,
+                                                                        .w = phase->w[g],
+                                                                        .bias = v->bias ? v->bias[g] : NULL,
+                                                                        .out = out + g * own_out * item,
+                                                                        .epilogue = &epilogue});
             epilogue.channel += own_out;
         }
     }

@@ -1,10 +1,12 @@
 /* The handlers of all families, by name: a family is a file here and a line in the list. */
 #include "program.h"
 
+/* clang-format off */
 #define VL_FAMILIES(F) \
     F(views) F(movement) F(indexing) F(control) F(matrix) F(chain) F(typed) F(cast) F(convolution) F(pool) \
     F(reduce) F(norm) F(sort) F(integer) \
-    F(integer_convolution) F(quantised_lstm)
+    F(integer_convolution) F(quantised_lstm) F(resize)
+/* clang-format on */
 
 #define VL_DECLARE_FAMILY(name) extern const vl_named_handler vl_##name##_handlers[];
 VL_FAMILIES(VL_DECLARE_FAMILY)

@@ -36,8 +36,8 @@ vl_tensor *vl_new(vl_frame *f, const vl_instruction *i, int n, int type, int axe
     return t;
 }
 
-vl_tensor *vl_new_in_order(vl_frame *f, const vl_instruction *i, int n, int type, int axes,
-                           const int64_t *shape, const int8_t *order)
+vl_tensor *vl_new_in_order(vl_frame *f, const vl_instruction *i, int n, int type, int axes, const int64_t *shape,
+                           const int8_t *order)
 {
     vl_tensor *t = filled(f, vl_out(f, i, n), type, axes, shape);
     if (!t)
@@ -135,7 +135,8 @@ static void plan_walk(vl_walk *w, const vl_tensor *to, const vl_tensor *from)
     w->axes = 0;
     for (int k = 0; k < n; k++) {
         int a = order[k], last = w->axes - 1;
-        if (last >= 0 && w->to[last] == to->strides[a] * to->shape[a] && w->from[last] == from->strides[a] * to->shape[a]) {
+        if (last >= 0 && w->to[last] == to->strides[a] * to->shape[a] &&
+            w->from[last] == from->strides[a] * to->shape[a]) {
             w->shape[last] *= to->shape[a];
             w->to[last] = to->strides[a];
             w->from[last] = from->strides[a];
@@ -153,9 +154,9 @@ static void copy_run(char *to, const char *from, int64_t n, int64_t step_to, int
         memcpy(to, from, (size_t)n * size);
         return;
     }
-#define VL_RUN(kind)                                                                   \
-    for (int64_t k = 0; k < n; k++)                                                    \
-        *(kind *)(to + k * step_to) = *(const kind *)(from + k * step_from)
+#define VL_RUN(kind)                                                                                                   \
+    for (int64_t k = 0; k < n; k++)                                                                                    \
+    *(kind *)(to + k * step_to) = *(const kind *)(from + k * step_from)
     switch (size) {
     case 1: VL_RUN(uint8_t); break;
     case 2: VL_RUN(uint16_t); break;

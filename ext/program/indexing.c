@@ -7,10 +7,7 @@ static int64_t index_at(const vl_tensor *t, const char *p)
     return t->type == VL_I64 ? *(const int64_t *)p : *(const int32_t *)p;
 }
 
-static int is_index(const vl_tensor *t)
-{
-    return t && (t->type == VL_I64 || t->type == VL_I32);
-}
+static int is_index(const vl_tensor *t) { return t && (t->type == VL_I64 || t->type == VL_I32); }
 
 /* Steps through all places of a shape; `at` begins at zeros. Returns 0 after the last. */
 static int following(int axes, const int64_t *shape, int64_t *at)
@@ -375,10 +372,11 @@ static int blocks(vl_frame *f, const vl_instruction *i)
     vl_tensor deep = to_space ? from : *out, wide = to_space ? *out : from;
     int64_t channels = wide.shape[1], rows = deep.shape[2], columns = deep.shape[3], step = deep.strides[1];
     int64_t shape[6] = {n, channels, rows, b, columns, b};
-    int64_t deep_strides[6] = {deep.strides[0], dcr ? step : step * b * b, deep.strides[2],
-                               dcr ? step * b * channels : step * b, deep.strides[3], dcr ? step * channels : step};
-    int64_t wide_strides[6] = {wide.strides[0], wide.strides[1], wide.strides[2] * b, wide.strides[2],
-                               wide.strides[3] * b, wide.strides[3]};
+    int64_t deep_strides[6] = {deep.strides[0], dcr ? step : step * b * b,
+                               deep.strides[2], dcr ? step * b * channels : step * b,
+                               deep.strides[3], dcr ? step * channels : step};
+    int64_t wide_strides[6] = {wide.strides[0], wide.strides[1],     wide.strides[2] * b,
+                               wide.strides[2], wide.strides[3] * b, wide.strides[3]};
     deep.axes = wide.axes = 6;
     memcpy(deep.shape, shape, sizeof shape);
     memcpy(wide.shape, shape, sizeof shape);
@@ -392,7 +390,13 @@ static int blocks(vl_frame *f, const vl_instruction *i)
 }
 
 const vl_named_handler vl_indexing_handlers[] = {
-    {"gather_elements", gather_elements}, {"scatter_elements", scatter_elements}, {"gather_nd", gather_nd},
-    {"scatter_nd", scatter_nd}, {"reverse_sequence", reverse_sequence}, {"trilu", trilu},
-    {"nonzero", nonzero}, {"blocks", blocks}, {NULL, NULL},
+    {"gather_elements", gather_elements},
+    {"scatter_elements", scatter_elements},
+    {"gather_nd", gather_nd},
+    {"scatter_nd", scatter_nd},
+    {"reverse_sequence", reverse_sequence},
+    {"trilu", trilu},
+    {"nonzero", nonzero},
+    {"blocks", blocks},
+    {NULL, NULL},
 };

@@ -9,8 +9,8 @@
 int vl_read_matrix(const int64_t *ints, void *const *objects, vl_integer_matrix *m)
 {
     int n = 2;
-    *m = (vl_integer_matrix){.way = (int)ints[0], .depth = ints[1], .columns = ints[2], .w = objects[0],
-                             .sums = objects[1]};
+    *m = (vl_integer_matrix){
+        .way = (int)ints[0], .depth = ints[1], .columns = ints[2], .w = objects[0], .sums = objects[1]};
     if (m->way == VL_BY_BYTES) {
         m->starts = objects[n++];
         m->extra_starts = objects[n++];
@@ -119,10 +119,7 @@ static int is_dense(const vl_tensor *t)
     return 1;
 }
 
-int vl_is_number(const vl_tensor *t, int type)
-{
-    return t && t->type == type && vl_count(t->axes, t->shape) == 1;
-}
+int vl_is_number(const vl_tensor *t, int type) { return t && t->type == type && vl_count(t->axes, t->shape) == 1; }
 
 /* x -> y, scale, zero point: x over the range of all its numbers and 0, as uint8 */
 static int dynamic_quantize(vl_frame *f, const vl_instruction *i)
@@ -168,7 +165,8 @@ typedef struct {
 } vl_channels;
 
 /* The scales and zero points of x; 0 where they are spread otherwise. `zero` may be NULL. */
-static int read_channels(const vl_tensor *x, const vl_tensor *scale, const vl_tensor *zero, int64_t axis, vl_channels *c)
+static int read_channels(const vl_tensor *x, const vl_tensor *scale, const vl_tensor *zero, int64_t axis,
+                         vl_channels *c)
 {
     int64_t count = vl_count(x->axes, x->shape);
     int one = vl_is_number(scale, VL_F32) && scale->axes <= 1;
@@ -221,8 +219,11 @@ static int quantize_linear(vl_frame *f, const vl_instruction *i)
     vl_tensor *y = beside(f, i, &c, type, &from, &copy);
     if (!y)
         return VL_NO_MEMORY;
-    vl_quantising q = {.n = c.inner, .x = (const float *)from.data, .out = (uint8_t *)y->data,
-                       .low = type == VL_I8 ? -128 : 0, .high = type == VL_I8 ? 127 : 255};
+    vl_quantising q = {.n = c.inner,
+                       .x = (const float *)from.data,
+                       .out = (uint8_t *)y->data,
+                       .low = type == VL_I8 ? -128 : 0,
+                       .high = type == VL_I8 ? 127 : 255};
     for (int64_t o = 0; o < c.outer; o++)
         for (int64_t k = 0; k < c.channels; k++, q.x += c.inner, q.out += c.inner) {
             q.scale = *(const float *)(s.data + k * c.scale_step);
@@ -343,9 +344,14 @@ static int matmul_integer(vl_frame *f, const vl_instruction *i)
         vl_block_drop(f, rows.block);
         return VL_NO_MEMORY;
     }
-    vl_byte_product p = {.rows = vl_count(from.axes - 1, from.shape), .x = rows.x, .x_rows = rows.rows,
-                     .x_zeros = rows.zeros, .x_sums = rows.sums, .x_scale = x_scale, .out = out->data,
-                     .ld_out = m.columns};
+    vl_byte_product p = {.rows = vl_count(from.axes - 1, from.shape),
+                         .x = rows.x,
+                         .x_rows = rows.rows,
+                         .x_zeros = rows.zeros,
+                         .x_sums = rows.sums,
+                         .x_scale = x_scale,
+                         .out = out->data,
+                         .ld_out = m.columns};
     vl_multiply_integers(f, &m, &p);
     vl_block_drop(f, rows.block);
     return VL_DONE;
@@ -426,8 +432,13 @@ static int qlinear_matmul(vl_frame *f, const vl_instruction *i)
     int fine = totals && byte_rows(f, &from, &m, vl_byte_at(zero, 0), &rows);
     vl_tensor *out = fine ? vl_new(f, i, 0, r.type, from.axes, shape) : NULL;
     if (out) {
-        vl_byte_product p = {.rows = vl_count(from.axes - 1, from.shape), .x = rows.x, .x_rows = rows.rows,
-                             .x_zeros = rows.zeros, .x_sums = rows.sums, .out = totals->data, .ld_out = m.columns};
+        vl_byte_product p = {.rows = vl_count(from.axes - 1, from.shape),
+                             .x = rows.x,
+                             .x_rows = rows.rows,
+                             .x_zeros = rows.zeros,
+                             .x_sums = rows.sums,
+                             .out = totals->data,
+                             .ld_out = m.columns};
         vl_multiply_integers(f, &m, &p);
         vl_requantise(&r, p.rows, m.columns, (const int32_t *)totals->data, out->data);
     }
@@ -438,10 +449,7 @@ static int qlinear_matmul(vl_frame *f, const vl_instruction *i)
 }
 
 const vl_named_handler vl_integer_handlers[] = {
-    {"dynamic_quantize", dynamic_quantize},
-    {"quantize_linear", quantize_linear},
-    {"dequantize_linear", dequantize_linear},
-    {"matmul_integer", matmul_integer},
-    {"qlinear_matmul", qlinear_matmul},
-    {NULL, NULL},
+    {"dynamic_quantize", dynamic_quantize},   {"quantize_linear", quantize_linear},
+    {"dequantize_linear", dequantize_linear}, {"matmul_integer", matmul_integer},
+    {"qlinear_matmul", qlinear_matmul},       {NULL, NULL},
 };

@@ -34,10 +34,7 @@ void vl_dynamic_scale(const float *bounds, float *scale, float *zero);
 /* A tensor of one number, of any shape */
 int vl_is_number(const vl_tensor *t, int type);
 
-static inline int vl_is_bytes(const vl_tensor *t)
-{
-    return t && (t->type == VL_U8 || t->type == VL_I8);
-}
+static inline int vl_is_bytes(const vl_tensor *t) { return t && (t->type == VL_U8 || t->type == VL_I8); }
 
 static inline int32_t vl_byte_at(const vl_tensor *t, int64_t offset)
 {

@@ -11,8 +11,18 @@ enum { VL_SPATIAL = 3, VL_ROWS = 32 };      /* rows gathered at a time */
  * neutral) spans, strides, pads before, pads after, dilations, kernel; groups, channels in and out of a group; then the
  * groups' matrices, [tap][channel] by [out]. objects: those of the matrices. */
 enum {
-    VL_RANK, VL_AUTO_PAD, VL_SPANS, VL_STRIDES = VL_SPANS + 3, VL_BEFORE = VL_STRIDES + 3, VL_AFTER = VL_BEFORE + 3,
-    VL_DILATIONS = VL_AFTER + 3, VL_KERNEL = VL_DILATIONS + 3, VL_GROUPS = VL_KERNEL + 3, VL_IN, VL_OUT, VL_MATRICES
+    VL_RANK,
+    VL_AUTO_PAD,
+    VL_SPANS,
+    VL_STRIDES = VL_SPANS + 3,
+    VL_BEFORE = VL_STRIDES + 3,
+    VL_AFTER = VL_BEFORE + 3,
+    VL_DILATIONS = VL_AFTER + 3,
+    VL_KERNEL = VL_DILATIONS + 3,
+    VL_GROUPS = VL_KERNEL + 3,
+    VL_IN,
+    VL_OUT,
+    VL_MATRICES
 };
 
 typedef struct {
@@ -141,8 +151,13 @@ static void convolve(void *context, int member, int members)
                     sums[r] = sum;
                 }
             }
-            vl_byte_product p = {.rows = count, .x = x, .x_rows = rows, .x_zeros = zeros, .x_sums = sums,
-                                 .x_scale = c->scale, .ld_out = c->columns,
+            vl_byte_product p = {.rows = count,
+                                 .x = x,
+                                 .x_rows = rows,
+                                 .x_zeros = zeros,
+                                 .x_sums = sums,
+                                 .x_scale = c->scale,
+                                 .ld_out = c->columns,
                                  .out = c->to + (at * c->columns + g * out) * (int64_t)sizeof(float)};
             vl_multiply_here(c->f->kernels, &m, &p);
         }
@@ -202,8 +217,7 @@ static int run(vl_frame *f, const vl_instruction *i, int requantised)
     const size_t gathered = ((size_t)(members * VL_ROWS * c.row_bytes) + 63) & ~(size_t)63;
     const size_t rows = (size_t)members * VL_ROWS;
     const size_t scratch = requantised ? (size_t)(pixels * c.columns) * sizeof(int32_t) : 0;
-    vl_block *block =
-        vl_block_new(f, own + gathered + scratch + rows * (sizeof(ptrdiff_t) + 2 * sizeof(int32_t)));
+    vl_block *block = vl_block_new(f, own + gathered + scratch + rows * (sizeof(ptrdiff_t) + 2 * sizeof(int32_t)));
     vl_tensor *y = NULL;
     if (block)
         y = vl_new_in_order(f, i, 0, requantised ? finish.type : m.scales ? VL_F32 : VL_I32, 2 + rank, shape, order);
@@ -244,5 +258,7 @@ static int conv_integer(vl_frame *f, const vl_instruction *i) { return run(f, i,
 static int qlinear_conv(vl_frame *f, const vl_instruction *i) { return run(f, i, 1); }
 
 const vl_named_handler vl_integer_convolution_handlers[] = {
-    {"conv_integer", conv_integer}, {"qlinear_conv", qlinear_conv}, {NULL, NULL},
+    {"conv_integer", conv_integer},
+    {"qlinear_conv", qlinear_conv},
+    {NULL, NULL},
 };

@@ -94,10 +94,7 @@ static void row_offsets(ptrdiff_t *offsets, const vl_tensor *x, int axes)
     }
 }
 
-static int floats(const vl_tensor *t)
-{
-    return t && t->type == VL_F32;
-}
+static int floats(const vl_tensor *t) { return t && t->type == VL_F32; }
 
 /* Whether rows can be read where they are: elements side by side. */
 static int rows_readable(const vl_tensor *t)
@@ -136,9 +133,16 @@ static int matmul_known(vl_frame *f, const vl_instruction *i)
     }
     ptrdiff_t *x_rows = offsets ? (ptrdiff_t *)offsets->data : few;
     row_offsets(x_rows, &from, axes - 1);
-    vl_product p = {.rows = rows, .depth = depth, .columns = columns, .relu = (int)i->ints[2], .x = from.data,
-                    .x_rows = x_rows, .w = i->objects[0], .bias = i->object_count > 1 ? i->objects[1] : NULL,
-                    .out = out->data, .ld_out = columns};
+    vl_product p = {.rows = rows,
+                    .depth = depth,
+                    .columns = columns,
+                    .relu = (int)i->ints[2],
+                    .x = from.data,
+                    .x_rows = x_rows,
+                    .w = i->objects[0],
+                    .bias = i->object_count > 1 ? i->objects[1] : NULL,
+                    .out = out->data,
+                    .ld_out = columns};
     run_product(f, &p);
     vl_block_drop(f, offsets);
     vl_block_drop(f, copy.block);
@@ -152,9 +156,16 @@ static void product_of(vl_frame *f, const vl_tensor *a, const vl_tensor *b, floa
 {
     row_offsets(x_rows, a, 1);
     if (!panels) {
-        vl_thin p = {.rows = a->shape[0], .depth = a->shape[1], .last = b->shape[1], .x = a->data, .x_rows = x_rows,
-                     .w = b->data, .w_row = b->strides[0] / (ptrdiff_t)sizeof(float),
-                     .w_column = b->strides[1] / (ptrdiff_t)sizeof(float), .out = out, .ld_out = b->shape[1]};
+        vl_thin p = {.rows = a->shape[0],
+                     .depth = a->shape[1],
+                     .last = b->shape[1],
+                     .x = a->data,
+                     .x_rows = x_rows,
+                     .w = b->data,
+                     .w_row = b->strides[0] / (ptrdiff_t)sizeof(float),
+                     .w_column = b->strides[1] / (ptrdiff_t)sizeof(float),
+                     .out = out,
+                     .ld_out = b->shape[1]};
         vl_thin_job job = {f->kernels, &p};
         int members = members_for(f, (int64_t)p.rows * p.depth * p.last);
         if (members == 1)
@@ -165,8 +176,14 @@ static void product_of(vl_frame *f, const vl_tensor *a, const vl_tensor *b, floa
     }
     if (!packed)
         pack(f->kernels, panels, b);
-    vl_product p = {.rows = a->shape[0], .depth = a->shape[1], .columns = b->shape[1], .x = a->data,
-                    .x_rows = x_rows, .w = panels, .out = out, .ld_out = b->shape[1]};
+    vl_product p = {.rows = a->shape[0],
+                    .depth = a->shape[1],
+                    .columns = b->shape[1],
+                    .x = a->data,
+                    .x_rows = x_rows,
+                    .w = panels,
+                    .out = out,
+                    .ld_out = b->shape[1]};
     run_product(f, &p);
 }
 
@@ -197,8 +214,7 @@ static int multiply_each(vl_frame *f, const vl_instruction *i, const vl_tensor *
     int64_t at[VL_MOST_AXES] = {0}, products = vl_count(batch, sizes);
     const char *packed = NULL;
     for (int64_t n = 0; n < products; n++) {
-        product_of(f, &one, &other, (float *)out->data + n * rows * columns,
-                   thin ? NULL : (float *)scratch->data,
+        product_of(f, &one, &other, (float *)out->data + n * rows * columns, thin ? NULL : (float *)scratch->data,
                    (ptrdiff_t *)(scratch->data + bytes), packed == other.data);
         packed = other.data;
         for (int k = batch - 1; k >= 0; k--) {
@@ -415,9 +431,16 @@ static int gemm(vl_frame *f, const vl_instruction *i)
     ptrdiff_t *x_rows = (ptrdiff_t *)(scratch->data + bytes);
     if (known) {
         row_offsets(x_rows, &a, 1);
-        vl_product p = {.rows = shape[0], .depth = depth, .columns = columns, .relu = (int)i->ints[4] && !with_c,
-                        .x = a.data, .x_rows = x_rows, .w = i->objects[0],
-                        .bias = i->object_count > 1 ? i->objects[1] : NULL, .out = out->data, .ld_out = columns};
+        vl_product p = {.rows = shape[0],
+                        .depth = depth,
+                        .columns = columns,
+                        .relu = (int)i->ints[4] && !with_c,
+                        .x = a.data,
+                        .x_rows = x_rows,
+                        .w = i->objects[0],
+                        .bias = i->object_count > 1 ? i->objects[1] : NULL,
+                        .out = out->data,
+                        .ld_out = columns};
         run_product(f, &p);
     } else
         product_of(f, &a, &b, (float *)out->data, thin ? NULL : (float *)scratch->data, x_rows, 0);

@@ -198,7 +198,8 @@ static int pad(vl_frame *f, const vl_instruction *i)
             from.shape[a] += after[a];
             after[a] = 0;
         }
-        if (before[a] < 0 || after[a] < 0 || from.shape[a] < 0 || before[a] > INT64_C(1) << 40 || after[a] > INT64_C(1) << 40)
+        if (before[a] < 0 || after[a] < 0 || from.shape[a] < 0 || before[a] > INT64_C(1) << 40 ||
+            after[a] > INT64_C(1) << 40)
             return VL_DECLINED;
         if (before[a] || after[a]) {
             padded++;
@@ -334,6 +335,6 @@ static int range(vl_frame *f, const vl_instruction *i)
 }
 
 const vl_named_handler vl_movement_handlers[] = {
-    {"concat", concat}, {"gather", gather}, {"pad", pad}, {"tile", tile},
-    {"constant_of_shape", constant_of_shape}, {"range", range}, {NULL, NULL},
+    {"concat", concat}, {"gather", gather}, {"pad", pad}, {"tile", tile}, {"constant_of_shape", constant_of_shape},
+    {"range", range},   {NULL, NULL},
 };

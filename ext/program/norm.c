@@ -17,10 +17,7 @@ static int is_dense(const vl_tensor *t, const int8_t *order)
     return 1;
 }
 
-static int is_number(const vl_tensor *t)
-{
-    return t && t->type == VL_F32 && (uintptr_t)t->data % sizeof(float) == 0;
-}
+static int is_number(const vl_tensor *t) { return t && t->type == VL_F32 && (uintptr_t)t->data % sizeof(float) == 0; }
 
 /* ---- softmax ------------------------------------------------------------------------------------------ */
 
@@ -34,7 +31,8 @@ static void member_softmax(void *context, int member, int members)
 {
     const vl_softmax_walk *w = context;
     vl_softmax s = w->s;
-    int64_t whole = s.of_rows ? s.rows : w->outer, begin = whole * member / members, end = whole * (member + 1) / members;
+    int64_t whole = s.of_rows ? s.rows : w->outer, begin = whole * member / members,
+            end = whole * (member + 1) / members;
     if (s.of_rows && begin < end) {
         s.x = (const float *)s.x + begin * s.ld;
         s.out = (float *)s.out + begin * s.ld_out;
@@ -164,9 +162,17 @@ static int row_norm(vl_frame *f, const vl_instruction *i)
         fits = (inverse = vl_new(f, i, 2, VL_F32, x.axes, means)) != NULL;
     if (fits) {
         vl_norm_walk w = {.kernels = f->kernels};
-        w.s = (vl_norm){.rows = rows, .columns = n / rows, .ld = n / rows, .centred = (int)i->ints[1],
-                        .epsilon = i->floats[0], .x = x.data, .scale = scales, .bias = biases, .out = out->data,
-                        .mean = mean ? mean->data : NULL, .inverse = inverse ? inverse->data : NULL};
+        w.s = (vl_norm){.rows = rows,
+                        .columns = n / rows,
+                        .ld = n / rows,
+                        .centred = (int)i->ints[1],
+                        .epsilon = i->floats[0],
+                        .x = x.data,
+                        .scale = scales,
+                        .bias = biases,
+                        .out = out->data,
+                        .mean = mean ? mean->data : NULL,
+                        .inverse = inverse ? inverse->data : NULL};
         const int members = n >= f->limits->norm_thread_work && rows > 1 ? f->threads : 1;
         vl_run_pieces(f, members, vl_piece_count(f, members, 4 * n), member_norm, &w);
     }
@@ -243,15 +249,21 @@ static void member_channels(void *context, int member, int members)
             offset[c] = w->bias[own];
         }
         const int64_t row = w->channels_last ? 0 : 1, column = w->channels_last ? 1 : 0;
-        const vl_chain_array arrays[] = {
-            {(void *)(w->x + k * size), w->channels_last ? w->channels : w->pixels, 1, 0},
-            {mean, row, column, 0}, {factor, row, column, 0}, {offset, row, column, 0},
-            {w->out + k * size, w->channels_last ? w->channels : w->pixels, 1, 0}};
+        const vl_chain_array arrays[] = {{(void *)(w->x + k * size), w->channels_last ? w->channels : w->pixels, 1, 0},
+                                         {mean, row, column, 0},
+                                         {factor, row, column, 0},
+                                         {offset, row, column, 0},
+                                         {w->out + k * size, w->channels_last ? w->channels : w->pixels, 1, 0}};
         static const int64_t micro[] = {VL_MICRO(VL_MICRO_subtract, 5, 0, 1, 0),
                                         VL_MICRO(VL_MICRO_multiply_add, 4, 5, 2, 3)};
         const vl_chain c = {.rows = w->channels_last ? w->pixels : w->channels,
                             .columns = w->channels_last ? w->channels : w->pixels,
-                            .operands = 4, .results = 1, .scratch = 1, .micros = 2, .arrays = arrays, .micro = micro};
+                            .operands = 4,
+                            .results = 1,
+                            .scratch = 1,
+                            .micros = 2,
+                            .arrays = arrays,
+                            .micro = micro};
         w->kernels->chain(&c);
     }
 }
@@ -272,8 +284,8 @@ static int channel_norm(vl_frame *f, const vl_instruction *i)
     vl_tensor copy = {.block = NULL}, from = *t;
     int8_t order[VL_MOST_AXES];
     vl_order_of(&from, order);
-    int channels_last = !vl_is_contiguous(&from) && is_dense(&from, order) && order[0] == 0 &&
-                        order[from.axes - 1] == 1;
+    int channels_last =
+        !vl_is_contiguous(&from) && is_dense(&from, order) && order[0] == 0 && order[from.axes - 1] == 1;
     if (!channels_last && !vl_is_contiguous(&from)) {
         const vl_tensor *dense = vl_contiguous(f, t, &copy);
         if (!dense)
@@ -283,10 +295,17 @@ static int channel_norm(vl_frame *f, const vl_instruction *i)
     if (!channels_last)
         for (int a = 0; a < from.axes; a++)
             order[a] = (int8_t)a;
-    vl_channel_norm w = {.kernels = f->kernels, .x = (const float *)from.data, .scale = (const float *)scale->data,
-                         .bias = (const float *)bias->data, .samples = from.shape[0], .channels = channels,
-                         .groups = groups, .pixels = n / from.shape[0] / channels, .epsilon = i->floats[0],
-                         .channels_last = channels_last, .of_groups = (int)i->ints[1]};
+    vl_channel_norm w = {.kernels = f->kernels,
+                         .x = (const float *)from.data,
+                         .scale = (const float *)scale->data,
+                         .bias = (const float *)bias->data,
+                         .samples = from.shape[0],
+                         .channels = channels,
+                         .groups = groups,
+                         .pixels = n / from.shape[0] / channels,
+                         .epsilon = i->floats[0],
+                         .channels_last = channels_last,
+                         .of_groups = (int)i->ints[1]};
     vl_block *memory = vl_block_new(f, (size_t)(3 * w.samples * channels) * sizeof(float));
     vl_tensor *out = memory ? vl_new_in_order(f, i, 0, VL_F32, from.axes, from.shape, order) : NULL;
     if (out) {

@@ -76,10 +76,16 @@ static void pool_rows(void *context, int member, int members)
                 x_rows[k - i] = k * p->step[2] * p->strides[2];
                 out_rows[k - i] = k * p->channels;
             }
-            p->kernels->pool(&(vl_pool){
-                .rows = end - i, .taps = t, .channels = p->channels, .x_rows = x_rows, .x_taps = taps,
-                .out_rows = out_rows, .x = x, .out = out,
-                .divisor = p->greatest ? 0 : (double)(counted * (p->count_pads ? own_counted : count[2]))});
+            p->kernels->pool(
+                &(vl_pool){.rows = end - i,
+                           .taps = t,
+                           .channels = p->channels,
+                           .x_rows = x_rows,
+                           .x_taps = taps,
+                           .out_rows = out_rows,
+                           .x = x,
+                           .out = out,
+                           .divisor = p->greatest ? 0 : (double)(counted * (p->count_pads ? own_counted : count[2]))});
         }
     }
 }
@@ -114,11 +120,17 @@ static int pool(vl_frame *f, const vl_instruction *i)
     const int64_t *ints = i->ints, item = sizeof(float);
     const vl_tensor *x = vl_in(f, i, 0);
     const int whole = ints[0] == 0, rank = whole && x ? x->axes - 2 : (int)ints[0];
-    if (!x || x->type != VL_F32 || rank < 1 || rank > VL_POOL_AXES || x->axes != 2 + rank || (uintptr_t)x->data % sizeof(float))
+    if (!x || x->type != VL_F32 || rank < 1 || rank > VL_POOL_AXES || x->axes != 2 + rank ||
+        (uintptr_t)x->data % sizeof(float))
         return VL_DECLINED;
     const int missing = VL_POOL_AXES - rank;
-    vl_pooling p = {.kernels = f->kernels, .heed = f->heed, .samples = x->shape[0], .channels = x->shape[1], .greatest = (int)ints[1],
-                    .count_pads = (int)ints[4], .taps = 1};
+    vl_pooling p = {.kernels = f->kernels,
+                    .heed = f->heed,
+                    .samples = x->shape[0],
+                    .channels = x->shape[1],
+                    .greatest = (int)ints[1],
+                    .count_pads = (int)ints[4],
+                    .taps = 1};
     int64_t shape[VL_MOST_AXES] = {x->shape[0], x->shape[1]};
     int8_t order[VL_MOST_AXES] = {0};
     for (int a = 0; a < VL_POOL_AXES; a++) {

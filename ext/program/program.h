@@ -24,9 +24,7 @@
 
 enum { VL_MOST_AXES = 8 };
 
-typedef enum {
-    VL_F32, VL_F64, VL_F16, VL_I64, VL_I32, VL_I16, VL_I8, VL_U64, VL_U32, VL_U16, VL_U8, VL_BOOL
-} vl_type;
+typedef enum { VL_F32, VL_F64, VL_F16, VL_I64, VL_I32, VL_I16, VL_I8, VL_U64, VL_U32, VL_U16, VL_U8, VL_BOOL } vl_type;
 
 static inline size_t vl_size_of(int type)
 {
@@ -147,15 +145,9 @@ static inline const vl_tensor *vl_in(const vl_frame *f, const vl_instruction *i,
 }
 
 /* Whether the node names its n-th input, whatever its value. */
-static inline int vl_has_in(const vl_instruction *i, int n)
-{
-    return n < i->input_count && i->inputs[n] >= 0;
-}
+static inline int vl_has_in(const vl_instruction *i, int n) { return n < i->input_count && i->inputs[n] >= 0; }
 
-static inline int vl_wants(const vl_instruction *i, int n)
-{
-    return n < i->output_count && i->outputs[n] >= 0;
-}
+static inline int vl_wants(const vl_instruction *i, int n) { return n < i->output_count && i->outputs[n] >= 0; }
 
 /* How many elements; -1 where that does not fit (then decline). */
 static inline int64_t vl_count(int axes, const int64_t *shape)
@@ -199,8 +191,8 @@ vl_tensor *vl_out(vl_frame *f, const vl_instruction *i, int n);
 vl_tensor *vl_new(vl_frame *f, const vl_instruction *i, int n, int type, int axes, const int64_t *shape);
 
 /* The same with the axes in memory in the order given, outermost first. */
-vl_tensor *vl_new_in_order(vl_frame *f, const vl_instruction *i, int n, int type, int axes,
-                           const int64_t *shape, const int8_t *order);
+vl_tensor *vl_new_in_order(vl_frame *f, const vl_instruction *i, int n, int type, int axes, const int64_t *shape,
+                           const int8_t *order);
 
 /* The axes of t from the outermost in memory to the innermost, for vl_new_in_order. */
 void vl_order_of(const vl_tensor *t, int8_t *order);

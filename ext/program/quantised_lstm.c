@@ -52,9 +52,8 @@ static size_t lay_out(const vl_lstm_call *c, const vl_lstm_direction *d, vl_lstm
 {
     size_t at = 0;
     const size_t rows = (size_t)chunk_rows(c), sequences = (size_t)c->sequences, wide = 4 * (size_t)c->padded;
-#define VL_GIVE(field, count)                                                 \
-    (m->field = (void *)(memory + at),                                        \
-     at = (at + (size_t)(count) * sizeof *m->field + 63) & ~(size_t)63)
+#define VL_GIVE(field, count)                                                                                          \
+    (m->field = (void *)(memory + at), at = (at + (size_t)(count) * sizeof *m->field + 63) & ~(size_t)63)
     VL_GIVE(pre, rows * wide);
     VL_GIVE(gates, sequences * wide);
     VL_GIVE(h, sequences * (size_t)c->padded);
@@ -100,8 +99,17 @@ static void recur(const vl_lstm_call *c, const vl_lstm_direction *d, const vl_ls
         m->q_sums[b] = c->kernels->quantise(&q);
         m->q_zeros[b] = (int32_t)zero;
     }
-    vl_byte_product p = {.rows = n, .turned = turned, .x = m->q, .x_rows = m->q_rows, .x_zeros = m->q_zeros,
-                         .x_sums = m->q_sums, .x_scale = scale, .add = add, .ld_add = wide, .out = m->gates, .ld_out = wide};
+    vl_byte_product p = {.rows = n,
+                         .turned = turned,
+                         .x = m->q,
+                         .x_rows = m->q_rows,
+                         .x_zeros = m->q_zeros,
+                         .x_sums = m->q_sums,
+                         .x_scale = scale,
+                         .add = add,
+                         .ld_add = wide,
+                         .out = m->gates,
+                         .ld_out = wide};
     vl_multiply_here(c->kernels, &d->r, &p);
 }
 
@@ -135,8 +143,14 @@ static void run_direction(const vl_lstm_call *c, int number)
                 m.x_sums[rows] = c->x_sums[row];
             }
         }
-        vl_byte_product p = {.rows = rows, .x = c->x, .x_rows = m.x_rows, .x_zeros = m.x_zeros, .x_sums = m.x_sums,
-                         .x_scale = c->x_scale, .out = m.pre, .ld_out = wide};
+        vl_byte_product p = {.rows = rows,
+                             .x = c->x,
+                             .x_rows = m.x_rows,
+                             .x_zeros = m.x_zeros,
+                             .x_sums = m.x_sums,
+                             .x_scale = c->x_scale,
+                             .out = m.pre,
+                             .ld_out = wide};
         vl_multiply_here(c->kernels, &d->w, &p);
         const float *pre = m.pre;
         for (; step < end; step++) {
@@ -147,9 +161,16 @@ static void run_direction(const vl_lstm_call *c, int number)
             recur(c, d, &m, ran, n, pre, (int)(step & 1));
             for (int64_t b = 0; b < n; b++)
                 m.out_rows[b] = (d->reverse ? c->lengths[b] - 1 - step : step) * c->y_time + c->order[b] * c->y_row;
-            vl_step s = {.rows = n, .hidden_size = c->hidden_size, .pre = m.gates, .ld_pre = wide, .h_next = m.h,
-                         .ld_h_next = c->padded, .c = m.c, .ld_c = c->padded,
-                         .out = c->y ? c->y + number * c->hidden_size : NULL, .out_rows = m.out_rows};
+            vl_step s = {.rows = n,
+                         .hidden_size = c->hidden_size,
+                         .pre = m.gates,
+                         .ld_pre = wide,
+                         .h_next = m.h,
+                         .ld_h_next = c->padded,
+                         .c = m.c,
+                         .ld_c = c->padded,
+                         .out = c->y ? c->y + number * c->hidden_size : NULL,
+                         .out_rows = m.out_rows};
             c->kernels->lstm_cell(&s);
             pre += n * wide;
             ran = n;
@@ -177,7 +198,8 @@ static void swap_axes(vl_tensor *t)
 }
 
 /* A state that is given, as [direction, sequence, unit]; 0 where it is another thing. */
-static int read_state(const vl_frame *f, const vl_instruction *i, int n, int layout, const vl_lstm_call *c, vl_tensor *to)
+static int read_state(const vl_frame *f, const vl_instruction *i, int n, int layout, const vl_lstm_call *c,
+                      vl_tensor *to)
 {
     to->data = NULL;
     if (!vl_has_in(i, n))
@@ -234,8 +256,9 @@ static void quantise_input(vl_lstm_call *c, const vl_tensor *x, uint8_t *bytes, 
     vl_dynamic_scale(bounds, &c->x_scale, &c->x_zero);
     for (int64_t t = 0; t < c->longest; t++)
         for (int64_t b = 0; b < c->sequences; b++, bytes += c->x_bytes) {
-            vl_quantising q = {size, (const float *)(x->data + t * x->strides[0] + b * x->strides[1]), c->x_scale,
-                               c->x_zero, 0, 255, bytes};
+            vl_quantising q = {
+                size, (const float *)(x->data + t * x->strides[0] + b * x->strides[1]), c->x_scale, c->x_zero, 0, 255,
+                bytes};
             *sums++ = c->kernels->quantise(&q);
             memset(bytes + size, 0, (size_t)(c->x_bytes - size));
         }
@@ -266,7 +289,8 @@ static void clear_empty(const vl_lstm_call *c, const vl_tensor *t)
 {
     for (int64_t b = 0; t->data && b < c->sequences; b++)
         for (int64_t d = 0; c->lengths[b] == 0 && d < c->count; d++)
-            memset(t->data + d * t->strides[0] + c->order[b] * t->strides[1], 0, (size_t)c->hidden_size * sizeof(float));
+            memset(t->data + d * t->strides[0] + c->order[b] * t->strides[1], 0,
+                   (size_t)c->hidden_size * sizeof(float));
 }
 
 /* X, sequence_lens, initial_h, initial_c -> Y, Y_h, Y_c. ints: layout, whether empty sequences end in zeros, hidden_size,
@@ -275,7 +299,10 @@ static int quantised_lstm(vl_frame *f, const vl_instruction *i)
 {
     const vl_tensor *x = vl_in(f, i, VL_X), *lengths = vl_in(f, i, VL_LENGTHS);
     const int layout = (int)i->ints[0], lanes = f->kernels->lanes;
-    vl_lstm_call c = {.kernels = f->kernels, .limits = f->limits, .heed = f->heed, .hidden_size = i->ints[2],
+    vl_lstm_call c = {.kernels = f->kernels,
+                      .limits = f->limits,
+                      .heed = f->heed,
+                      .hidden_size = i->ints[2],
                       .count = (int)i->ints[3]};
     const int64_t *ints = i->ints + 4;
     void *const *objects = i->objects;

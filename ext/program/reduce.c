@@ -10,8 +10,16 @@
 
 /* What "reduce" computes; the order is vledge/graph/native/families/reduction.py's. */
 typedef enum {
-    VL_REDUCE_SUM, VL_REDUCE_MEAN, VL_REDUCE_L1, VL_REDUCE_L2, VL_REDUCE_SUM_SQUARE, VL_REDUCE_LOG_SUM,
-    VL_REDUCE_LOG_SUM_EXP, VL_REDUCE_PROD, VL_REDUCE_MAX, VL_REDUCE_MIN
+    VL_REDUCE_SUM,
+    VL_REDUCE_MEAN,
+    VL_REDUCE_L1,
+    VL_REDUCE_L2,
+    VL_REDUCE_SUM_SQUARE,
+    VL_REDUCE_LOG_SUM,
+    VL_REDUCE_LOG_SUM_EXP,
+    VL_REDUCE_PROD,
+    VL_REDUCE_MAX,
+    VL_REDUCE_MIN
 } vl_reduce_kind;
 
 
@@ -105,7 +113,8 @@ static void reduce_all(vl_frame *f, vl_reduce_walk *w, int64_t elements)
     for (int g = 0; g < w->groups; g++)
         if (!w->reduced[g] && w->size[g] >= 2 * f->threads && w->split < 0)
             w->split = g;
-    const int members = elements >= f->limits->reduce_thread_work ? f->threads : 1, pieces = vl_piece_count(f, members, elements);
+    const int members = elements >= f->limits->reduce_thread_work ? f->threads : 1,
+              pieces = vl_piece_count(f, members, elements);
     if (pieces > 1 && w->split >= 0)
         vl_run_pieces(f, members, pieces, member_walk, w);
     else
@@ -117,8 +126,15 @@ static void apply(const vl_kernels *kernels, int micro, float *out, int64_t n, c
 {
     vl_chain_array arrays[] = {{out, 0, 1, 0}, {out, 0, 1, 0}, {out, 0, 1, 0}};
     int64_t program = VL_MICRO(micro, 2, 0, 1, 0);
-    vl_chain c = {.rows = 1, .columns = n, .operands = 1, .constants = 1, .results = 1, .micros = 1,
-                  .arrays = arrays, .constant = &constant, .micro = &program};
+    vl_chain c = {.rows = 1,
+                  .columns = n,
+                  .operands = 1,
+                  .constants = 1,
+                  .results = 1,
+                  .micros = 1,
+                  .arrays = arrays,
+                  .constant = &constant,
+                  .micro = &program};
     if (y) {
         arrays[1].data = (void *)y;
         c.operands = 2;
@@ -208,7 +224,10 @@ static int reduce_integers(vl_frame *f, const vl_instruction *i, int kind, int r
     }
     int64_t *sums = (int64_t *)block->data, index[VL_MOST_AXES] = {0};
     for (int64_t k = 0; k < outs; k++)
-        sums[k] = kind == VL_REDUCE_PROD ? 1 : kind == VL_REDUCE_MAX ? INT64_MIN : kind == VL_REDUCE_MIN ? INT64_MAX : 0;
+        sums[k] = kind == VL_REDUCE_PROD  ? 1
+                  : kind == VL_REDUCE_MAX ? INT64_MIN
+                  : kind == VL_REDUCE_MIN ? INT64_MAX
+                                          : 0;
     for (int64_t k = 0; k < n; k++) {
         const char *p = from.data;
         int64_t at = 0;
@@ -245,8 +264,8 @@ static int reduce_integers(vl_frame *f, const vl_instruction *i, int kind, int r
  * none, and the axes; those of the second input go before. */
 static int reduce(vl_frame *f, const vl_instruction *i)
 {
-    static const uint8_t kernel_kind[] = {VL_SUM, VL_SUM, VL_SUM_ABS, VL_SUM_SQUARES, VL_SUM_SQUARES, VL_SUM,
-                                          VL_SUM_EXP, VL_PRODUCT, VL_GREATEST, VL_LEAST};
+    static const uint8_t kernel_kind[] = {VL_SUM, VL_SUM,     VL_SUM_ABS, VL_SUM_SQUARES, VL_SUM_SQUARES,
+                                          VL_SUM, VL_SUM_EXP, VL_PRODUCT, VL_GREATEST,    VL_LEAST};
     const vl_tensor *t = vl_in(f, i, 0);
     const int kind = (int)i->ints[0], keep = (int)i->ints[1];
     if (!t)
@@ -309,17 +328,17 @@ static int reduce(vl_frame *f, const vl_instruction *i)
 
 /* ---- places of the largest ---------------------------------------------------------------------------------- */
 
-#define VL_FIND(kind, better)                                                              \
-    {                                                                                      \
-        kind best = *(const kind *)p;                                                      \
-        for (int64_t k = 1; k < n; k++) {                                                  \
-            const kind x = *(const kind *)(p + k * step);                                  \
-            if (better) {                                                                  \
-                best = x;                                                                  \
-                place = k;                                                                 \
-            }                                                                              \
-        }                                                                                  \
-    }                                                                                      \
+#define VL_FIND(kind, better)                                                                                          \
+    {                                                                                                                  \
+        kind best = *(const kind *)p;                                                                                  \
+        for (int64_t k = 1; k < n; k++) {                                                                              \
+            const kind x = *(const kind *)(p + k * step);                                                              \
+            if (better) {                                                                                              \
+                best = x;                                                                                              \
+                place = k;                                                                                             \
+            }                                                                                                          \
+        }                                                                                                              \
+    }                                                                                                                  \
     break
 
 /* The first of the greatest, or least; the first NaN before all. */
@@ -347,8 +366,7 @@ static int arg(vl_frame *f, const vl_instruction *i)
     if (!t || (t->type != VL_F32 && t->type != VL_F64 && t->type != VL_I64 && t->type != VL_I32))
         return VL_DECLINED;
     const int axis = vl_axis(i->ints[0], t->axes);
-    if (axis < 0 || t->shape[axis] == 0 || vl_count(t->axes, t->shape) < 0 ||
-        (uintptr_t)t->data % vl_size_of(t->type))
+    if (axis < 0 || t->shape[axis] == 0 || vl_count(t->axes, t->shape) < 0 || (uintptr_t)t->data % vl_size_of(t->type))
         return VL_DECLINED;
     for (int a = 0; a < t->axes; a++)
         if (t->shape[a] != 1 && t->strides[a] % (int64_t)vl_size_of(t->type))
@@ -383,17 +401,17 @@ static int arg(vl_frame *f, const vl_instruction *i)
 
 /* ---- running sums ---------------------------------------------------------------------------------------------- */
 
-#define VL_RUNNING(kind, wide)                                                             \
-    {                                                                                      \
-        wide sum = 0;                                                                      \
-        for (int64_t k = 0; k < n; k++) {                                                  \
-            int64_t at = reverse ? n - 1 - k : k;                                          \
-            wide x = (wide)*(const kind *)(p + at * step);                                 \
-            wide before = sum;                                                             \
-            sum = k ? sum + x : x;                                                         \
-            *(kind *)(q + at * step_out) = (kind)(exclusive ? before : sum);               \
-        }                                                                                  \
-    }                                                                                      \
+#define VL_RUNNING(kind, wide)                                                                                         \
+    {                                                                                                                  \
+        wide sum = 0;                                                                                                  \
+        for (int64_t k = 0; k < n; k++) {                                                                              \
+            int64_t at = reverse ? n - 1 - k : k;                                                                      \
+            wide x = (wide) * (const kind *)(p + at * step);                                                           \
+            wide before = sum;                                                                                         \
+            sum = k ? sum + x : x;                                                                                     \
+            *(kind *)(q + at * step_out) = (kind)(exclusive ? before : sum);                                           \
+        }                                                                                                              \
+    }                                                                                                                  \
     break
 
 /* "cumsum": ints: exclusive, reverse; the axis is the second input. */

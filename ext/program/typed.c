@@ -11,47 +11,73 @@
 typedef void vl_typed_loop(int64_t n, void *out, int64_t so, const void *a, int64_t sa, const void *b, int64_t sb);
 typedef vl_typed_loop *const vl_typed_loops[VL_BOOL + 1]; /* by type; NULL: declined */
 
+/* clang-format off */
 #define VL_INTEGERS(M, ...)                                                                                        \
     M(I64, int64_t, ##__VA_ARGS__) M(I32, int32_t, ##__VA_ARGS__) M(I16, int16_t, ##__VA_ARGS__)                   \
     M(I8, int8_t, ##__VA_ARGS__) M(U64, uint64_t, ##__VA_ARGS__) M(U32, uint32_t, ##__VA_ARGS__)                   \
     M(U16, uint16_t, ##__VA_ARGS__) M(U8, uint8_t, ##__VA_ARGS__)
 #define VL_REALS(M, ...) M(F32, float, ##__VA_ARGS__) M(F64, double, ##__VA_ARGS__)
+/* clang-format on */
 
-#define VL_LOOP(type, kind, name, result, expression)                                                              \
-    static void name##_##type(int64_t n, void *out, int64_t so, const void *a, int64_t sa, const void *b,          \
-                              int64_t sb)                                                                          \
-    {                                                                                                              \
-        const kind *p = a, *q = b;                                                                                 \
-        result *r = out;                                                                                           \
-        for (int64_t k = 0; k < n; k++) {                                                                          \
-            const kind x = p[k * sa], y = q[k * sb];                                                               \
-            (void)y;                                                                                               \
-            r[k * so] = (result)(expression);                                                                      \
-        }                                                                                                          \
+/* Steps of 1 and 0 have loops of their own for what masks are made of, which come in bulk: those the compiler turns into
+ * vectors. */
+#define VL_ELEMENTS(kind, result, expression, step_a, step_b, step_out)                                                \
+    for (int64_t k = 0; k < n; k++) {                                                                                  \
+        const kind x = p[k * (step_a)], y = q[k * (step_b)];                                                           \
+        (void)y;                                                                                                       \
+        r[k * (step_out)] = (result)(expression);                                                                      \
+    }
+#define VL_LOOP_HEAD(type, kind, name, result)                                                                         \
+    static void name##_##type(int64_t n, void *out, int64_t so, const void *a, int64_t sa, const void *b, int64_t sb)  \
+    {                                                                                                                  \
+        const kind *restrict p = a, *restrict q = b;                                                                   \
+        result *restrict r = out;
+#define VL_LOOP(type, kind, name, result, expression)                                                                  \
+    VL_LOOP_HEAD(type, kind, name, result)                                                                             \
+    VL_ELEMENTS(kind, result, expression, sa, sb, so)                                                                  \
+    }
+#define VL_BULK_LOOP(type, kind, name, result, expression)                                                             \
+    VL_LOOP_HEAD(type, kind, name, result)                                                                             \
+    if (so == 1 && sa == 1 && sb == 1)                                                                                 \
+        VL_ELEMENTS(kind, result, expression, 1, 1, 1)                                                                 \
+    else if (so == 1 && sa == 1 && sb == 0)                                                                            \
+        VL_ELEMENTS(kind, result, expression, 1, 0, 1)                                                                 \
+    else if (so == 1 && sa == 0 && sb == 1)                                                                            \
+        VL_ELEMENTS(kind, result, expression, 0, 1, 1)                                                                 \
+    else                                                                                                               \
+        VL_ELEMENTS(kind, result, expression, sa, sb, so)                                                              \
     }
 #define VL_SAME_LOOP(type, kind, name, expression) VL_LOOP(type, kind, name, kind, expression)
 #define VL_BOOL_LOOP(type, kind, name, expression) VL_LOOP(type, kind, name, uint8_t, expression)
+#define VL_BULK_BOOL_LOOP(type, kind, name, expression) VL_BULK_LOOP(type, kind, name, uint8_t, expression)
 #define VL_ENTRY(type, kind, name) [VL_##type] = name##_##type,
 
 /* Integers compute in 64 bits without a sign, where wrapping around is defined. */
-#define VL_WRAPPED(operator) ((uint64_t)x operator (uint64_t)y)
+#define VL_WRAPPED(operator) ((uint64_t)x operator(uint64_t) y)
 
-#define VL_OF_NUMBERS(name, of_integers, of_reals)                                                                 \
-    VL_INTEGERS(VL_SAME_LOOP, name, of_integers)                                                                   \
-    VL_REALS(VL_SAME_LOOP, name, of_reals)                                                                         \
+#define VL_OF_NUMBERS(name, of_integers, of_reals)                                                                     \
+    VL_INTEGERS(VL_SAME_LOOP, name, of_integers)                                                                       \
+    VL_REALS(VL_SAME_LOOP, name, of_reals)                                                                             \
     static vl_typed_loops name = {VL_INTEGERS(VL_ENTRY, name) VL_REALS(VL_ENTRY, name)};
-#define VL_OF_INTEGERS(name, expression)                                                                           \
-    VL_INTEGERS(VL_SAME_LOOP, name, expression)                                                                    \
+#define VL_OF_INTEGERS(name, expression)                                                                               \
+    VL_INTEGERS(VL_SAME_LOOP, name, expression)                                                                        \
     static vl_typed_loops name = {VL_INTEGERS(VL_ENTRY, name)};
-#define VL_OF_REALS(name, expression)                                                                              \
-    VL_REALS(VL_SAME_LOOP, name, expression)                                                                       \
+#define VL_OF_REALS(name, expression)                                                                                  \
+    VL_REALS(VL_SAME_LOOP, name, expression)                                                                           \
     static vl_typed_loops name = {VL_REALS(VL_ENTRY, name)};
-#define VL_COMPARISON(name, expression)                                                                            \
-    VL_INTEGERS(VL_BOOL_LOOP, name, expression)                                                                    \
-    VL_REALS(VL_BOOL_LOOP, name, expression)                                                                       \
-    static vl_typed_loops name = {VL_INTEGERS(VL_ENTRY, name) VL_REALS(VL_ENTRY, name)};
-#define VL_OF_BOOLS(name, expression)                                                                              \
-    VL_LOOP(BOOL, uint8_t, name, uint8_t, expression)                                                              \
+/* clang-format off */
+#define VL_COMPARED_IN_BULK(M, ...) M(F32, float, ##__VA_ARGS__) M(I64, int64_t, ##__VA_ARGS__) M(I32, int32_t, ##__VA_ARGS__)
+#define VL_COMPARED(M, ...)                                                                                        \
+    M(F64, double, ##__VA_ARGS__) M(I16, int16_t, ##__VA_ARGS__) M(I8, int8_t, ##__VA_ARGS__)                      \
+    M(U64, uint64_t, ##__VA_ARGS__) M(U32, uint32_t, ##__VA_ARGS__) M(U16, uint16_t, ##__VA_ARGS__)                \
+    M(U8, uint8_t, ##__VA_ARGS__)
+/* clang-format on */
+#define VL_COMPARISON(name, expression)                                                                                \
+    VL_COMPARED_IN_BULK(VL_BULK_BOOL_LOOP, name, expression)                                                           \
+    VL_COMPARED(VL_BOOL_LOOP, name, expression)                                                                        \
+    static vl_typed_loops name = {VL_COMPARED_IN_BULK(VL_ENTRY, name) VL_COMPARED(VL_ENTRY, name)};
+#define VL_OF_BOOLS(name, expression)                                                                                  \
+    VL_BULK_LOOP(BOOL, uint8_t, name, uint8_t, expression)                                                             \
     static vl_typed_loops name = {[VL_BOOL] = name##_BOOL};
 
 /* The sign is the divisor's, as Python has it. */
@@ -78,7 +104,7 @@ static inline float mod_F32(float x, float y)
 
 VL_OF_NUMBERS(add, VL_WRAPPED(+), x + y)
 VL_OF_NUMBERS(subtract, VL_WRAPPED(-), x - y)
-VL_OF_NUMBERS(multiply, VL_WRAPPED(*), x * y)
+VL_OF_NUMBERS(multiply, VL_WRAPPED(*), x *y)
 VL_OF_NUMBERS(divide, VL_QUOTIENT, x / y)
 VL_OF_NUMBERS(maximum, x > y ? x : y, x >= y || x != x ? x : y)
 VL_OF_NUMBERS(minimum, x < y ? x : y, x <= y || x != x ? x : y)
@@ -87,13 +113,13 @@ VL_OF_NUMBERS(remainder_, VL_REMAINDER, sizeof x == 4 ? fmodf((float)x, (float)y
 VL_OF_NUMBERS(negative, (uint64_t)0 - (uint64_t)x, -x)
 VL_OF_NUMBERS(absolute, x < 0 ? (uint64_t)0 - (uint64_t)x : (uint64_t)x, sizeof x == 4 ? fabsf((float)x) : fabs(x))
 VL_OF_NUMBERS(sign, (x > 0) - (x < 0), x != x ? x : (x > 0) - (x < 0))
-VL_OF_NUMBERS(square, (uint64_t)x * (uint64_t)x, x * x)
+VL_OF_NUMBERS(square, (uint64_t)x *(uint64_t)x, x *x)
 VL_OF_REALS(square_root, sizeof x == 4 ? sqrtf((float)x) : sqrt(x))
 VL_OF_REALS(reciprocal, 1 / x)
 VL_OF_REALS(floor_, sizeof x == 4 ? floorf((float)x) : floor(x))
 VL_OF_REALS(ceil_, sizeof x == 4 ? ceilf((float)x) : ceil(x))
 VL_OF_REALS(round_, sizeof x == 4 ? rintf((float)x) : rint(x))
-VL_OF_INTEGERS(bitwise_and, x & y)
+VL_OF_INTEGERS(bitwise_and, x &y)
 VL_OF_INTEGERS(bitwise_or, x | y)
 VL_OF_INTEGERS(bitwise_xor, x ^ y)
 VL_OF_INTEGERS(bitwise_not, ~x)
@@ -103,7 +129,7 @@ VL_COMPARISON(greater, x > y)
 VL_COMPARISON(greater_equal, x >= y)
 VL_COMPARISON(equal_numbers, x == y)
 VL_OF_BOOLS(equal_bools, (x != 0) == (y != 0))
-VL_OF_BOOLS(logical_and, x && y)
+VL_OF_BOOLS(logical_and, x &&y)
 VL_OF_BOOLS(logical_or, x || y)
 VL_OF_BOOLS(logical_xor, (x != 0) != (y != 0))
 VL_OF_BOOLS(logical_not, !x)
@@ -237,7 +263,7 @@ static int of_one(vl_frame *f, const vl_instruction *i, vl_typed_loops loops, in
 }
 
 /* "add", "subtract", ...: no parameters. Two tensors of one type, or one. */
-#define VL_HANDLER(handler, of, loops, result) \
+#define VL_HANDLER(handler, of, loops, result)                                                                         \
     static int handler(vl_frame *f, const vl_instruction *i) { return of(f, i, loops, result); }
 VL_HANDLER(run_add, of_two, add, -1)
 VL_HANDLER(run_subtract, of_two, subtract, -1)
@@ -303,7 +329,12 @@ static int run_power(vl_frame *f, const vl_instruction *i)
     if (!a || !b || i->input_count != 2)
         return VL_DECLINED;
     vl_tensor exponent = *b;
-    union { float f32; double f64; int64_t i64; int32_t i32; } value;
+    union {
+        float f32;
+        double f64;
+        int64_t i64;
+        int32_t i32;
+    } value;
     int64_t whole;
     if (a->type != b->type) {
         if (vl_count(b->axes, b->shape) != 1 || (uintptr_t)b->data % vl_size_of(b->type))
@@ -345,12 +376,21 @@ static int run_power(vl_frame *f, const vl_instruction *i)
 
 /* ---- where --------------------------------------------------------------------------------------------- */
 
-#define VL_WHERE(kind)                                                                                             \
-    for (int64_t k = 0; k < n; k++)                                                                                \
-        ((kind *)out)[k * so] = p[k * sp] ? ((const kind *)x)[k * sx] : ((const kind *)y)[k * sy]
+#define VL_WHERE_BY(kind, sp, sx, sy)                                                                                  \
+    for (int64_t k = 0; k < n; k++)                                                                                    \
+    ((kind *restrict)out)[k] = p[k * (sp)] ? ((const kind *)x)[k * (sx)] : ((const kind *)y)[k * (sy)]
+#define VL_WHERE(kind)                                                                                                 \
+    if (sp == 1 && sx == 1 && sy == 1)                                                                                 \
+        VL_WHERE_BY(kind, 1, 1, 1);                                                                                    \
+    else if (sp == 1 && sx == 0 && sy == 1)                                                                            \
+        VL_WHERE_BY(kind, 1, 0, 1);                                                                                    \
+    else if (sp == 1 && sx == 1 && sy == 0)                                                                            \
+        VL_WHERE_BY(kind, 1, 1, 0);                                                                                    \
+    else                                                                                                               \
+        VL_WHERE_BY(kind, sp, sx, sy)
 
-static void where_run(size_t size, int64_t n, void *out, int64_t so, const uint8_t *p, int64_t sp, const void *x,
-                      int64_t sx, const void *y, int64_t sy)
+static void where_run(size_t size, int64_t n, void *out, const uint8_t *p, int64_t sp, const void *x, int64_t sx,
+                      const void *y, int64_t sy)
 {
     switch (size) {
     case 1: VL_WHERE(uint8_t); break;
@@ -401,7 +441,7 @@ static int run_where(vl_frame *f, const vl_instruction *i)
     }
     int64_t index[VL_MOST_AXES] = {0}, rows = n / width, po = 0, xo = 0, yo = 0;
     for (int64_t row = 0; row < rows; row++) {
-        where_run(size, width, out->data + row * width * (int64_t)size, 1, (const uint8_t *)pd + po, sp,
+        where_run(size, width, out->data + row * width * (int64_t)size, (const uint8_t *)pd + po, sp,
                   xd + xo * (int64_t)size, sx, yd + yo * (int64_t)size, sy);
         for (int a = last - 1; a >= 0; a--) {
             po += ps[a];
@@ -418,13 +458,38 @@ static int run_where(vl_frame *f, const vl_instruction *i)
     return VL_DONE;
 }
 
-const vl_named_handler vl_typed_handlers[] = {
-    {"add", run_add}, {"subtract", run_subtract}, {"multiply", run_multiply}, {"divide", run_divide},
-    {"maximum", run_maximum}, {"minimum", run_minimum}, {"modulo", run_modulo}, {"remainder", run_remainder},
-    {"power", run_power}, {"negative", run_negative}, {"absolute", run_absolute}, {"sign", run_sign},
-    {"square", run_square}, {"sqrt", run_sqrt}, {"reciprocal", run_reciprocal}, {"floor", run_floor},
-    {"ceil", run_ceil}, {"round", run_round}, {"bitwise_and", run_bitwise_and}, {"bitwise_or", run_bitwise_or},
-    {"bitwise_xor", run_bitwise_xor}, {"bitwise_not", run_bitwise_not}, {"less", run_less},
-    {"less_equal", run_less_equal}, {"greater", run_greater}, {"greater_equal", run_greater_equal},
-    {"equal", run_equal}, {"logical_and", run_and}, {"logical_or", run_or}, {"logical_xor", run_xor},
-    {"logical_not", run_not}, {"is_nan", run_is_nan}, {"is_inf", run_is_inf}, {"where", run_where}, {NULL, NULL}};
+const vl_named_handler vl_typed_handlers[] = {{"add", run_add},
+                                              {"subtract", run_subtract},
+                                              {"multiply", run_multiply},
+                                              {"divide", run_divide},
+                                              {"maximum", run_maximum},
+                                              {"minimum", run_minimum},
+                                              {"modulo", run_modulo},
+                                              {"remainder", run_remainder},
+                                              {"power", run_power},
+                                              {"negative", run_negative},
+                                              {"absolute", run_absolute},
+                                              {"sign", run_sign},
+                                              {"square", run_square},
+                                              {"sqrt", run_sqrt},
+                                              {"reciprocal", run_reciprocal},
+                                              {"floor", run_floor},
+                                              {"ceil", run_ceil},
+                                              {"round", run_round},
+                                              {"bitwise_and", run_bitwise_and},
+                                              {"bitwise_or", run_bitwise_or},
+                                              {"bitwise_xor", run_bitwise_xor},
+                                              {"bitwise_not", run_bitwise_not},
+                                              {"less", run_less},
+                                              {"less_equal", run_less_equal},
+                                              {"greater", run_greater},
+                                              {"greater_equal", run_greater_equal},
+                                              {"equal", run_equal},
+                                              {"logical_and", run_and},
+                                              {"logical_or", run_or},
+                                              {"logical_xor", run_xor},
+                                              {"logical_not", run_not},
+                                              {"is_nan", run_is_nan},
+                                              {"is_inf", run_is_inf},
+                                              {"where", run_where},
+                                              {NULL, NULL}};

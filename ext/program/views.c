@@ -359,7 +359,7 @@ static int size_of(vl_frame *f, const vl_instruction *i)
 }
 
 const vl_named_handler vl_views_handlers[] = {
-    {"reshape", reshape}, {"flatten", flatten}, {"identity", identity}, {"squeeze", squeeze},
-    {"unsqueeze", unsqueeze}, {"transpose", transpose}, {"slice", slice}, {"split", split},
-    {"expand", expand}, {"shape", shape_of}, {"size", size_of}, {NULL, NULL},
+    {"reshape", reshape},     {"flatten", flatten},     {"identity", identity}, {"squeeze", squeeze},
+    {"unsqueeze", unsqueeze}, {"transpose", transpose}, {"slice", slice},       {"split", split},
+    {"expand", expand},       {"shape", shape_of},      {"size", size_of},      {NULL, NULL},
 };

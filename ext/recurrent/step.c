@@ -36,9 +36,15 @@ void vl_run_step_from_input(const vl_direction *d, vl_product *projection, vl_st
 void vl_set_state_projection(const vl_direction *d, const void *gated, const ptrdiff_t *gated_rows, vl_product *p)
 {
     const ptrdiff_t vectors = (d->width + d->kernels->lanes - 1) / d->kernels->lanes;
-    *p = (vl_product){.depth = d->hidden_size, .last = vectors, .vectors = vectors,
-                      .columns = vectors * d->kernels->lanes, .group = VL_GROUP, .x = gated, .x_rows = gated_rows,
-                      .w = d->w_hr, .ld_out = d->ld_h};
+    *p = (vl_product){.depth = d->hidden_size,
+                      .last = vectors,
+                      .vectors = vectors,
+                      .columns = vectors * d->kernels->lanes,
+                      .group = VL_GROUP,
+                      .x = gated,
+                      .x_rows = gated_rows,
+                      .w = d->w_hr,
+                      .ld_out = d->ld_h};
 }
 
 void vl_project_state(const vl_direction *d, vl_product *p, ptrdiff_t rows, int turned, void *h_next, char *out,
@@ -51,5 +57,6 @@ void vl_project_state(const vl_direction *d, vl_product *p, ptrdiff_t rows, int 
     d->run->product(p);
     if (out)
         for (ptrdiff_t r = 0; r < rows; r++)
-            memcpy(out + out_rows[r] * number, (const char *)h_next + r * d->ld_h * number, (size_t)(d->width * number));
+            memcpy(out + out_rows[r] * number, (const char *)h_next + r * d->ld_h * number,
+                   (size_t)(d->width * number));
 }

@@ -15,10 +15,7 @@ VL_DECLARE(avx512)
 VL_DECLARE(neon)
 
 #if defined(__x86_64__)
-static int has_avx2(void)
-{
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-}
+static int has_avx2(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 static int has_avx512(void)
 {
     return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
@@ -98,15 +95,17 @@ const char *vl_cpu_features(void)
     static char names[128];
     names[0] = 0;
 #if defined(__x86_64__)
-#define VL_NAME(feature)                    \
-    if (__builtin_cpu_supports(feature))    \
+#define VL_NAME(feature)                                                                                               \
+    if (__builtin_cpu_supports(feature))                                                                               \
         strcat(names, " " feature);
+    /* clang-format off */
     VL_NAME("sse2") VL_NAME("avx") VL_NAME("avx2") VL_NAME("fma")
     VL_NAME("avx512f") VL_NAME("avx512bw") VL_NAME("avx512dq") VL_NAME("avx512vl")
     VL_NAME("avx512vnni")
 #if VL_HAVE_AVX_VNNI
     VL_NAME("avxvnni")
 #endif
+/* clang-format on */
 #elif defined(__aarch64__) || defined(__arm__)
 #ifdef __aarch64__
     strcat(names, " neon");
@@ -124,5 +123,7 @@ const char *vl_cpu_features(void)
         strcat(names, " armv8");
 #endif
 #endif
-    return names[0] ? names + 1 : "none";
+                    return names[0]
+        ? names + 1
+        : "none";
 }

@@ -89,10 +89,14 @@ typedef struct {
     const void *w_candidate;            /* gru_reset_before: the n gate's weights, one-gate layout */
     const void *bias_candidate;         /* gru: bias_hh of the n gate, [panel][L], or NULL; the last panel's vectors
                                            have zeros for the other gates where it is not full */
-    const void *pre;  ptrdiff_t ld_pre; /* projected input, elements from row to row */
-    const void *h;    ptrdiff_t ld_h;   /* previous output */
-    void *h_next;     ptrdiff_t ld_h_next;
-    void *c;          ptrdiff_t ld_c;   /* lstm: cell state, updated in place; gru_reset_before: exp(-z),
+    const void *pre;
+    ptrdiff_t ld_pre; /* projected input, elements from row to row */
+    const void *h;
+    ptrdiff_t ld_h;   /* previous output */
+    void *h_next;
+    ptrdiff_t ld_h_next;
+    void *c;
+    ptrdiff_t ld_c;   /* lstm: cell state, updated in place; gru_reset_before: exp(-z),
                                            with activations z */
     void *gated;                        /* gru_reset_before: r * h, laid out as h */
     void *out;                          /* the layer's output of this step, or NULL */
@@ -115,7 +119,8 @@ typedef struct {
     const ptrdiff_t *x_rows;
     const void *w;
     const void *bias;                   /* [vectors][L] or NULL */
-    void *out;  ptrdiff_t ld_out;
+    void *out;
+    ptrdiff_t ld_out;
 } vl_product;
 
 /* out[r][c] = sum of x[r][k] * w[k * w_row + c * w_column] over k, for columns [first, last). Row r of x starts at
@@ -126,7 +131,8 @@ typedef struct {
     const ptrdiff_t *x_rows;
     const void *w;
     ptrdiff_t w_row, w_column;          /* elements */
-    void *out;  ptrdiff_t ld_out;
+    void *out;
+    ptrdiff_t ld_out;
 } vl_thin;
 
 /* An element-wise chain: micro-operations (micro.h) over rows x columns elements of each array. Places are numbered:
@@ -140,11 +146,13 @@ typedef struct {
 } vl_chain_array;
 
 enum {
-    VL_CHAIN_ARRAYS = 12, VL_CHAIN_CONSTANTS = 20, VL_CHAIN_SCRATCH = 8,
+    VL_CHAIN_ARRAYS = 12,
+    VL_CHAIN_CONSTANTS = 20,
+    VL_CHAIN_SCRATCH = 8,
     VL_CHAIN_BUFFERS = VL_CHAIN_ARRAYS + VL_CHAIN_SCRATCH,
     VL_CHAIN_PLACES = VL_CHAIN_ARRAYS + VL_CHAIN_CONSTANTS + VL_CHAIN_SCRATCH
 };
-#define VL_MICRO(kind, to, a, b, c) \
+#define VL_MICRO(kind, to, a, b, c)                                                                                    \
     ((int64_t)(kind) | (int64_t)(to) << 8 | (int64_t)(a) << 16 | (int64_t)(b) << 24 | (int64_t)(c) << 32)
 
 typedef struct {
@@ -229,7 +237,7 @@ typedef struct {
 
 /* Tiles that a call of the Winograd kernel takes at a time, and the elements of scratch memory that it needs. */
 enum { VL_WINOGRAD_TILES = 48 };
-#define VL_WINOGRAD_SCRATCH(channels, vectors, lanes) \
+#define VL_WINOGRAD_SCRATCH(channels, vectors, lanes)                                                                  \
     (16 * VL_WINOGRAD_TILES * (channels) + 20 * VL_WINOGRAD_TILES * (vectors) * (ptrdiff_t)(lanes))
 
 /* out[out_rows[r] + c]: the greatest x[x_rows[r] + x_taps[tap] + c] of all taps, NaN if one is NaN; or, where
@@ -251,8 +259,10 @@ typedef struct {
     ptrdiff_t hidden_size;
     const ptrdiff_t *live, *pre_steps, *out_steps, *out_rows;
     const void *w;                      /* [panel][L] */
-    const void *pre;  ptrdiff_t ld_pre;
-    void *h;          ptrdiff_t ld_h;   /* state, updated in place */
+    const void *pre;
+    ptrdiff_t ld_pre;
+    void *h;
+    ptrdiff_t ld_h;   /* state, updated in place */
     void *out;                          /* or NULL */
 } vl_independent;
 
@@ -262,22 +272,28 @@ typedef struct {
     vl_storage storage;
     void (*product)(const vl_product *); /* W_ih x, and W_hr h where there is a projection */
     void (*step)(const vl_step *);       /* one time step, ... */
-    void (*candidate)(const vl_step *);  /* ... and its rest, once all of a row's gates are there; NULL: there is none */
+    void (*candidate)(const vl_step *); /* ... and its rest, once all of a row's gates are there; NULL: there is none */
     void (*independent)(const vl_independent *); /* in place of `step` where every unit is by itself, else NULL */
 } vl_cell_kernels;
 
 /* out[r] = the sum, or the like, of x[r][0 : columns] over the columns (of_rows), or out[c] of x[0 : rows][c] over the
  * rows. Row r of x starts at x + r * ld. `shift` has an element for each of out, or is NULL. */
 enum {
-    VL_SUM, VL_SUM_ABS, VL_SUM_SQUARES, VL_SUM_CENTRED_SQUARES, /* (x - shift)^2 */
-    VL_SUM_EXP,                         /* exp(x - shift) */
-    VL_PRODUCT, VL_GREATEST, VL_LEAST
+    VL_SUM,
+    VL_SUM_ABS,
+    VL_SUM_SQUARES,
+    VL_SUM_CENTRED_SQUARES, /* (x - shift)^2 */
+    VL_SUM_EXP, /* exp(x - shift) */
+    VL_PRODUCT,
+    VL_GREATEST,
+    VL_LEAST
 };
 typedef struct {
     ptrdiff_t rows, columns;
     int kind, of_rows;
-    int join;                           /* with what stands in out */
-    const void *x;  ptrdiff_t ld;
+    int join; /* with what stands in out */
+    const void *x;
+    ptrdiff_t ld;
     const void *shift;
     void *out;
 } vl_reduction;
@@ -286,8 +302,10 @@ typedef struct {
 typedef struct {
     ptrdiff_t rows, columns;
     int of_rows, log;
-    const void *x;  ptrdiff_t ld;
-    void *out;      ptrdiff_t ld_out;
+    const void *x;
+    ptrdiff_t ld;
+    void *out;
+    ptrdiff_t ld_out;
 } vl_softmax;
 
 /* Rows without their mean (if centred) and of a mean square of one, times scale[columns] plus bias[columns]; out has no
@@ -296,8 +314,9 @@ typedef struct {
     ptrdiff_t rows, columns;
     int centred;
     float epsilon;
-    const void *x;  ptrdiff_t ld;
-    const void *scale, *bias;           /* bias: or NULL */
+    const void *x;
+    ptrdiff_t ld;
+    const void *scale, *bias; /* bias: or NULL */
     void *out, *mean, *inverse;
 } vl_norm;
 
@@ -313,21 +332,23 @@ typedef struct {
 typedef struct {
     ptrdiff_t rows, quads;
     ptrdiff_t first, last, vectors, columns;
-    int turned;                         /* groups are computed from the last to the first */
+    int turned; /* groups are computed from the last to the first */
     const uint8_t *x;
     const ptrdiff_t *x_rows;
-    const int32_t *x_zeros, *x_sums;    /* x_sums: where there are zeros */
-    const uint8_t *w;                   /* uint8 or int8, as the way takes them */
-    const int32_t *zeros;               /* [vectors][L], of w as it is packed, or NULL: all are 0 */
-    const int32_t *sums;                /* [vectors][L] */
-    const int64_t *starts;              /* VL_BY_BYTES: where each group's weights begin, ... */
-    const int32_t *extra_starts;        /* ... [groups + 1], which of `extras` are a group's: fours of k whose ... */
-    const int32_t *extras;              /* ... further weights stand behind the group's own; else NULL */
-    const float *scales;                /* [vectors][L] or NULL */
+    const int32_t *x_zeros, *x_sums; /* x_sums: where there are zeros */
+    const uint8_t *w; /* uint8 or int8, as the way takes them */
+    const int32_t *zeros; /* [vectors][L], of w as it is packed, or NULL: all are 0 */
+    const int32_t *sums; /* [vectors][L] */
+    const int64_t *starts; /* VL_BY_BYTES: where each group's weights begin, ... */
+    const int32_t *extra_starts; /* ... [groups + 1], which of `extras` are a group's: fours of k whose ... */
+    const int32_t *extras; /* ... further weights stand behind the group's own; else NULL */
+    const float *scales; /* [vectors][L] or NULL */
     float x_scale;
-    const float *bias;                  /* [vectors][L] or NULL */
-    const float *add;  ptrdiff_t ld_add; /* or NULL; may be out */
-    void *out;         ptrdiff_t ld_out;
+    const float *bias; /* [vectors][L] or NULL */
+    const float *add;
+    ptrdiff_t ld_add; /* or NULL; may be out */
+    void *out;
+    ptrdiff_t ld_out;
 } vl_byte_product;
 
 /* Ways: by products of 16-bit numbers, which every CPU has; by an instruction that sums four products of bytes (VNNI);
@@ -345,10 +366,10 @@ typedef struct {
 } vl_quantising;
 
 typedef struct {
-    const char *isa;                    /* the name that VLEDGE_ISA takes */
+    const char *isa; /* the name that VLEDGE_ISA takes */
     vl_arithmetic arithmetic;
     int lanes;
-    int max_rows;                       /* tallest tile of a four-vector panel */
+    int max_rows; /* tallest tile of a four-vector panel */
     void (*product)(const vl_product *);
     void (*thin)(const vl_thin *);
     void (*windows)(const vl_windows *);
@@ -359,12 +380,12 @@ typedef struct {
     /* to[c * ld_to + r] = from[r * ld_from + c] */
     void (*transpose)(ptrdiff_t rows, ptrdiff_t columns, const void *from, ptrdiff_t ld_from, void *to,
                       ptrdiff_t ld_to);
-    const vl_cell_kernels *cells;       /* by cell and storage: vl_cell_kernels_of finds them */
+    const vl_cell_kernels *cells; /* by cell and storage: vl_cell_kernels_of finds them */
     int cell_count;
     void (*exp)(ptrdiff_t n, const void *x, void *y);
     void (*tanh)(ptrdiff_t n, const void *x, void *y);
     void (*sigmoid)(ptrdiff_t n, const void *x, void *y);
-    void (*chain)(const vl_chain *);        /* float only, as are those below: NULL for double */
+    void (*chain)(const vl_chain *); /* float only, as are those below: NULL for double */
     void (*reduce)(const vl_reduction *);
     void (*softmax)(const vl_softmax *);
     void (*norm)(const vl_norm *);

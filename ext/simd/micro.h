@@ -6,6 +6,7 @@
 #ifndef VLEDGE_MICRO_H
 #define VLEDGE_MICRO_H
 
+/* clang-format off */
 #define VL_MICROS(M)                                                                                      \
     M(copy, 1) M(negative, 1) M(abs, 1) M(sign, 1) M(square, 1) M(sqrt, 1) M(reciprocal, 1)               \
     M(floor, 1) M(ceil, 1) M(round, 1)                                                                    \
@@ -24,12 +25,13 @@
     M(less, 2) M(less_equal, 2) M(equal, 2) M(is_nan, 1)                   /* give masks */               \
     M(both, 2) M(either, 2) M(differ, 2) M(not, 1)                         /* of masks */                 \
     M(where, 3)          /* mask ? a : b */
+/* clang-format on */
 
 enum {
 #define VL_MICRO_NUMBER(name, sources) VL_MICRO_##name,
     VL_MICROS(VL_MICRO_NUMBER)
 #undef VL_MICRO_NUMBER
-    VL_MICRO_COUNT
+        VL_MICRO_COUNT
 };
 
 #endif

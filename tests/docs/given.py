@@ -314,3 +314,10 @@ def _model_with_lengths(names: dict[str, Any]) -> None:
     model.load_state_dict(weights_of(torch.nn.GRU(4, 6, batch_first=True), "rnn."))
     names |= {"vledge": vledge, "model": model, "layer": model.rnn}
     names |= {"x": noise(3, 9, 4), "lengths": np.array([5, 9, 2])}
+
+
+@given("docs/layers.md", "stack = nn.RecurrentStack")
+def a_stack(names: dict[str, Any]) -> None:
+    modules = [torch.nn.GRU(3, 8), torch.nn.LSTM(8, 5)]
+    weights = {n: a for i, m in enumerate(modules) for n, a in weights_of(m, f"{i}.").items()}
+    names |= {"weights": weights, "x": noise(6, 2, 3), "more": noise(4, 2, 3)}

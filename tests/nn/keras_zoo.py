@@ -42,6 +42,103 @@ WRAPPED = {
     "after": ("GRU", None),
     "major": ("LSTM", None),
 }
+# layers that no one layer of torch's form can be: name → vledge's class, what it is asked for, and
+# what comes of it
+UNEQUAL = {
+    "grow": ("LSTM", None, "RecurrentStack"),
+    "formulas": ("GRU", None, "RecurrentStack"),
+    "mixed": ("RecurrentStack", None, "RecurrentStack"),
+    "timed": ("GRU", None, "RecurrentStack"),
+    "sides": ("LSTM", None, "Bidirectional"),
+    "moods": ("GRU", None, "Bidirectional"),
+    "towers": ("LSTM", None, "Bidirectional"),
+    "patchwork": ("RecurrentStack", None, "Bidirectional"),
+    "upper": ("LSTM", ["lower", "upper"], "RecurrentStack"),
+    "narrow": ("LSTM", ["wide", "narrow"], "RecurrentStack"),
+    "zigzag": ("RecurrentStack", ["zig", "zag", "zigzag"], "RecurrentStack"),
+    "relus": ("RNN", ["plain", "relus"], "RecurrentStack"),
+}
+
+
+def unequal(keras):
+    """A model with an output for each name, whose layers differ in widths, arguments or kinds."""
+    layers = keras.layers
+    x, many = keras.Input((6, 3), name="x"), keras.Input((2, 6, 3), name="many")
+    whole = {"return_sequences": True}
+
+    def stack(*cells):
+        return layers.RNN([getattr(layers, f"{kind}Cell")(**own) for kind, own in cells], **whole)
+
+    def named(layer, name):
+        layer.name = name
+        return layer
+
+    turned = {"go_backwards": True, **whole}
+    outputs = {
+        "grow": named(stack(*[("LSTM", {"units": units}) for units in (4, 6, 2)]), "grow")(x),
+        "formulas": named(
+            stack(
+                ("GRU", {"units": 4}),
+                ("GRU", {"units": 4, "activation": "relu", "reset_after": False}),
+                ("GRU", {"units": 4, "recurrent_activation": "hard_sigmoid", "use_bias": False}),
+            ),
+            "formulas",
+        )(x),
+        "mixed": named(
+            stack(
+                ("LSTM", {"units": 4}),
+                ("GRU", {"units": 4}),
+                ("SimpleRNN", {"units": 3, "activation": "softsign"}),
+            ),
+            "mixed",
+        )(x),
+        "timed": layers.TimeDistributed(
+            named(stack(("GRU", {"units": 2}), ("GRU", {"units": 5})), "inside"), name="timed"
+        )(many),
+        "sides": layers.Bidirectional(
+            layers.LSTM(4, **whole), backward_layer=layers.LSTM(6, **turned), name="sides"
+        )(x),
+        "moods": layers.Bidirectional(
+            layers.GRU(3, **whole),
+            backward_layer=layers.GRU(3, activation="softsign", **turned),
+            name="moods",
+        )(x),
+        "towers": layers.Bidirectional(
+            stack(("LSTM", {"units": 3}), ("LSTM", {"units": 5})), name="towers"
+        )(x),
+        "patchwork": layers.Bidirectional(
+            layers.GRU(3, **whole), backward_layer=layers.LSTM(2, **turned), name="patchwork"
+        )(x),
+        "upper": layers.LSTM(3, name="upper", **whole)(layers.LSTM(5, name="lower", **whole)(x)),
+        "narrow": layers.LSTM(3, name="narrow", **whole)(
+            layers.Bidirectional(layers.LSTM(4, **whole), name="wide")(x)
+        ),
+        "relus": layers.SimpleRNN(4, activation="relu", name="relus", **whole)(
+            layers.SimpleRNN(4, name="plain", **whole)(x)
+        ),
+    }
+    zig = layers.Bidirectional(layers.LSTM(3, **whole), name="zig")(x)
+    zag = layers.GRU(4, reset_after=False, name="zag", **whole)(zig)
+    outputs["zigzag"] = layers.SimpleRNN(2, name="zigzag", **whole)(zag)
+    return keras.Model([x, many], [outputs[name] for name in UNEQUAL], name="unequal")
+
+
+def masked(keras):
+    """Layers of two widths on masked steps, and the last states of one of them."""
+    layers, x = keras.layers, keras.Input((6, 3), name="x")
+    mask = keras.Input((6,), dtype="bool", name="mask")
+    whole = {"return_sequences": True}
+    grow = layers.RNN(
+        [layers.LSTMCell(4), layers.LSTMCell(2)], name="masked_grow", return_state=True, **whole
+    )
+    sides = layers.Bidirectional(
+        layers.GRU(4, **whole),
+        backward_layer=layers.GRU(2, go_backwards=True, **whole),
+        name="masked_sides",
+    )
+    output, *states = grow(x, mask=mask)
+    flat = keras.tree.flatten(states)
+    return keras.Model([x, mask], [output, *flat, sides(x, mask=mask)], name="masked")
 
 
 def wrapped(keras):
@@ -129,6 +226,10 @@ def main(folder: Path) -> None:
     save("wrapped", *wrapped(keras), [x, many, images])
     for name in ACTIVATIONS:
         save(name, *activated(keras, name), x[:, :4])
+    save("unequal", unequal(keras), UNEQUAL, [x, many])
+    arrays["mask"] = np.array([[1, 1, 1, 1, 1, 1], [0, 1, 1, 0, 1, 0], [0, 0, 0, 0, 1, 1]], bool)
+    names = ["masked_grow", "h_0", "c_0", "h_1", "c_1", "masked_sides"]
+    save("masked", masked(keras), names, [x, arrays["mask"]])
     np.savez(folder / "expected.npz", **arrays)
 
 

@@ -138,7 +138,7 @@ def shapes(layer):
         (nn.RNN, {"nonlinearity": "tanh"}, ValueError, "has activation='relu', not 'tanh'"),
         (nn.IndRNN, {}, ValueError, "0 layers of kind IndRNN"),
         (nn.LSTM, {"layer": ["first", "forward"]}, ValueError, "'forward' takes 3 features, lay"),
-        (nn.LSTM, {"layer": ["second", "both"]}, UnsupportedError, "one has two directions"),
+        (nn.LSTM, {"layer": ["second", "both"]}, ValueError, "'both' takes 3 features, layer 's"),
         (nn.LSTM, {"layer": []}, ValueError, "no layer is named"),
         (nn.RNN, {"layer": "plain", "reset_after": True}, TypeError, "has no reset_after"),
         (nn.LSTM, {"layer": "both", "merge_mode": "sum"}, ValueError, "has merge_mode='concat'"),

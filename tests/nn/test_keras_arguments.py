@@ -400,18 +400,18 @@ def test_a_class_of_the_authors_own_is_no_lstm(tmp_path):
 @pytest.mark.parametrize(
     ("layers", "asked", "error", "match"),
     [
-        (
-            {"a/a": (3, 4), "b/b": (4, 6)},
-            ["a", "b"],
-            UnsupportedError,
-            "'b' has 6 units, layer 'a'",
-        ),
         ({"a/a": (3, 4), "b/b": (3, 4)}, ["a", "b"], ValueError, "'b' takes 3 features, layer 'a'"),
         (
-            {"a/forward_x": (3, 4), "a/backward_x": (3, 5)},
+            {"a/forward_x": (3, 4), "a/backward_x": (2, 4)},
             ["a"],
-            UnsupportedError,
-            "has 4 units, backw",
+            FormatError,
+            "'a': forward takes 3 features, backward 2",
+        ),
+        (
+            {f"a/a/stacked_rnn_cells/c_{n}": sizes for n, sizes in enumerate([(3, 4), (3, 2)])},
+            "a",
+            ValueError,
+            r"cell 'c_1' \(a/a/stacked_rnn_cells/c_1\) takes 3 features.*c_0\) gives 4",
         ),
         ({"a/a": (3, 4)}, "b", ValueError, "no recurrent layer named 'b'; it has 'a' \\(LSTM"),
     ],
@@ -424,6 +424,70 @@ def test_errors_are_in_keras_words(tmp_path, layers, asked, error, match):
     with pytest.raises(error, match=match) as caught:
         nn.LSTM.from_keras(path, asked)
     assert "weight_ih" not in str(caught.value)
+
+
+def test_layers_of_other_widths_and_formulas_are_a_stack_of_layers(tmp_path):
+    """Without Keras: as Keras 2 writes them, against the cells' definition."""
+    wide, narrow = drawn("GRU", units=6, bias=(2, 18)), drawn("GRU", inputs=6, units=2, seed=1)
+    config = described(
+        ("GRU", "a", arguments(6, reset_after=True)),
+        ("GRU", "b", arguments(2, activation="relu", recurrent_activation="sigmoid")),
+    )
+    path = write(tmp_path / "w.h5", {"a/a": wide, "b/b": narrow}, "2.2.4", config)
+    layer = nn.GRU.from_keras(path, ["a", "b"])
+    assert isinstance(layer, nn.RecurrentStack)
+    assert [one.hidden_size for one in layer] == [6, 2]
+    first = defined("gru", wide, given(), (HARD_GATE, TANH))
+    want = defined("gru_reset_before", narrow, first, (SIGMOID, ("relu", 0, 0)))
+    np.testing.assert_allclose(layer(given())[0], want, rtol=0, atol=2e-6)
+    assert nn.GRU.from_keras(path, "b").hidden_size == 2
+    assert nn.GRU.from_keras(path, ["a", "b"], dtype=np.float64).dtype == np.float64
+    with pytest.raises(ValueError, match=r"layer 'b' .* has activation='relu', not 'tanh'"):
+        nn.GRU.from_keras(path, ["a", "b"], activation="tanh")
+
+
+def test_weights_alone_of_layers_that_differ(tmp_path):
+    layers = {"a/a/stacked_rnn_cells/c": drawn("LSTM", units=5)}
+    layers |= {"a/a/stacked_rnn_cells/c_1": drawn("LSTM", inputs=5, units=2, seed=1)}
+    for units, way in ((4, "forward"), (3, "backward")):
+        layers[f"b/b/{way}_x"] = drawn("LSTM", units=units, seed=units)
+    path = write(tmp_path / "w.h5", layers, "2.3.1")
+    with pytest.warns(UserWarning, match="of 'a'.*recurrent_activation='sigmoid'") as caught:
+        stack = nn.LSTM.from_keras(path, "a")
+    assert caught[0].filename == __file__
+    own = (SIGMOID, TANH, TANH)
+    lower, upper, *_ = layers.values()
+    want = defined("lstm", upper, defined("lstm", lower, given(), own), own)
+    np.testing.assert_allclose(stack(given())[0], want, rtol=0, atol=2e-6)
+    with pytest.warns(UserWarning, match="merge_mode='concat'"):
+        sides = nn.LSTM.from_keras(path, "b")
+    ahead, back = (
+        defined("lstm", layers[f"b/b/{way}_x"], x, own)
+        for way, x in zip(WAYS, (given(), given()[:, ::-1]), strict=True)
+    )
+    want = np.concatenate([ahead, back[:, ::-1]], 2)
+    np.testing.assert_allclose(sides(given())[0], want, rtol=0, atol=2e-6)
+
+
+def test_cells_of_several_kinds(tmp_path):
+    cells = [
+        {"class_name": f"{kind}Cell", "config": {"name": name, **arguments(units)}}
+        for kind, name, units in (("LSTM", "x", 4), ("SimpleRNN", "y", 2))
+    ]
+    cell = {"class_name": "StackedRNNCells", "config": {"name": "s", "cells": cells}}
+    config = described(("RNN", "a", {"cell": cell, "go_backwards": False}))
+    group = "a/a/stacked_rnn_cells"
+    layers = {f"{group}/x": drawn("LSTM"), f"{group}/y": drawn("SimpleRNN", inputs=4, units=2)}
+    path = write(tmp_path / "w.h5", layers, "2.2.4", config)
+    with pytest.raises(
+        ValueError, match=r"of kind LSTM and RNN, not LSTM; nn.RecurrentStack.from_"
+    ):
+        nn.LSTM.from_keras(path, "a")
+    for name in ("a", None):
+        stack = nn.RecurrentStack.from_keras(path, name)
+        first = defined("lstm", layers[f"{group}/x"], given(), (HARD_GATE, TANH, TANH))
+        want = defined("rnn", layers[f"{group}/y"], first, (TANH,))
+        np.testing.assert_allclose(stack(given())[0], want, rtol=0, atol=2e-6)
 
 
 def test_layers_with_and_without_bias_are_a_stack(tmp_path):

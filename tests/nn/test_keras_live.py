@@ -8,7 +8,7 @@ import warnings
 import numpy as np
 import pytest
 
-from tests.nn.keras_zoo import ACTIVATIONS, WRAPPED
+from tests.nn.keras_zoo import ACTIVATIONS, UNEQUAL, WRAPPED
 from tests.peers import peer
 from vledge import nn
 from vledge.cli import main
@@ -58,6 +58,89 @@ def test_wrapped(zoo, file, name):
         layer = CLASSES[kind].from_keras(folder / file, asked or name, **options)
     x = expected["many" if name.startswith("td") else "x"]
     np.testing.assert_allclose(run(layer, x), expected[f"wrapped.{name}"], rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("name", UNEQUAL)
+@pytest.mark.parametrize("file", ["unequal.keras", "unequal.h5", "config="])
+def test_unequal(zoo, file, name):
+    """Layers, cells and directions that no one layer of torch's form can hold."""
+    folder, expected = zoo
+    kind, asked, made = UNEQUAL[name]
+    options = {}
+    if file == "config=":
+        file, options = "alone/unequal.weights.h5", {"config": folder / "unequal.keras"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        layer = getattr(nn, kind).from_keras(folder / file, asked or name, **options)
+    assert isinstance(layer, getattr(nn, made) if kind != "RecurrentStack" else nn.RecurrentStack)
+    x = expected["many" if name == "timed" else "x"]
+    np.testing.assert_allclose(run(layer, x), expected[f"unequal.{name}"], rtol=0, atol=2e-6)
+    if not layer.backwards:
+        rows = x.reshape(-1, *x.shape[-2:])
+        stream = layer.stream(batch=len(rows))
+        got = np.stack([stream.step(rows[:, t]) for t in range(rows.shape[1])], 1)
+        np.testing.assert_allclose(got, layer(rows)[0], rtol=0, atol=1e-6)
+
+
+def test_unequal_layers_on_masks_and_their_states(zoo):
+    folder, expected = zoo
+    x, mask = expected["x"], expected["mask"]
+    for file in ("masked.keras", "masked.h5"):
+        grow = nn.LSTM.from_keras(folder / file, "masked_grow")
+        output, states = grow(x, mask=mask)
+        made = {"masked_grow": output}
+        for number, (h, c) in enumerate(states):
+            made |= {f"h_{number}": h[0], f"c_{number}": c[0]}
+        sides = nn.GRU.from_keras(folder / file, "masked_sides")
+        made["masked_sides"] = sides(x, mask=mask)[0]
+        for name, got in made.items():
+            np.testing.assert_allclose(got, expected[f"masked.{name}"], rtol=0, atol=2e-6)
+
+
+def test_inspection_says_what_unequal_layers_become(zoo, capsys):
+    folder, _ = zoo
+    path = folder / "unequal.keras"
+    assert main(["inspect", str(path)]) == 0
+    text = capsys.readouterr().out
+    for line in (
+        "grow (layers/rnn): LSTM 3 -> 4 -> 6 -> 2, 1.9 kB, nn.LSTM.from_keras makes it a Recurr",
+        "activation='tanh' and 'relu' and 'tanh', recurrent_activation='sigmoid' and 'sigmoid' an",
+        "mixed (layers/rnn_2): RNN of LSTM, GRU, RNN 3 -> 4 -> 4 -> 3, activation='tanh' and 'tan",
+        "kB, nn.RecurrentStack.from_keras makes it a RecurrentStack",
+        "sides (layers/bidirectional_2): LSTM 3 -> 4 forward, 6 backward, bidirectional, 1.5 kB, ",
+    ):
+        assert line in text
+    for file, options in (
+        ("unequal.keras", {}),
+        ("unequal.h5", {}),
+        ("alone/unequal.weights.h5", {"config": path}),
+    ):
+        for one in recurrent_layers(folder / file):
+            if one.refused:  # without config=, a stack of cells of three kinds
+                assert "say config=" in one.refused
+                continue
+            loader = getattr(nn, one.kind or "RecurrentStack")
+            layer = loader.from_keras(folder / file, one.path, **options)
+            assert layer.input_size == one.input_size
+            assert layer.bidirectional == one.bidirectional
+            if one.arguments is not None:  # what an undescribed layer becomes may depend on them
+                assert type(layer).__name__ == one.loads_as
+
+
+def test_commands_run_unequal_layers(zoo, tmp_path, capsys):
+    folder, expected = zoo
+    path, x = str(folder / "unequal.keras"), expected["x"][0]
+    np.save(tmp_path / "x.npy", x)
+    out = str(tmp_path / "y.npz")
+    command = ["many", path, str(tmp_path / "x.npy"), "--output", out, "--last", "--layer"]
+    assert main([*command, "sides"]) == 0  # the backward direction's last step is step 0
+    want = expected["unequal.sides"][0]
+    want = np.concatenate([want[-1, :4], want[0, 4:]])
+    np.testing.assert_allclose(np.load(out)["x"], want, rtol=0, atol=2e-6)
+    np.savetxt(tmp_path / "x.csv", x, delimiter=",")
+    assert main(["stream", path, "--prefix", "mixed", "--input", str(tmp_path / "x.csv")]) == 0
+    got = np.loadtxt(capsys.readouterr().out.splitlines()[-len(x) :], delimiter=",")
+    np.testing.assert_allclose(got, expected["unequal.mixed"][0], rtol=0, atol=2e-6)
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)

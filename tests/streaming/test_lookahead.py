@@ -211,13 +211,18 @@ def test_arguments_that_do_not_fit_leave_the_state():
         (stream.step, np.zeros((2, 4)), None, r"float64 \[1, 2, 4\] .* float32 \[T, 2, 4\]"),
         (stream.step, x[0, 0], None, "float32"),
         (stream.push, x[:, :1], None, r"\[5, 1, 4\]"),
-        (stream.step, x[0], np.zeros((2, 6), np.float32), r"out must be .* \[2, 12\]"),
-        (stream.push, x, np.zeros((5, 2, 12)), r"out must be an array of float32 \[5, 2, 12\]"),
+        (stream.step, x[0], np.zeros((2, 6), np.float32), r"expected an array of .* \[2, 12\]"),
+        (
+            stream.push,
+            x,
+            np.zeros((5, 2, 12)),
+            r"expected an array of float32 \[5, 2, 12\]",
+        ),
     ]
     for call, given, out, message in wrong:
         with pytest.raises(ValueError, match=message):
             call(given, out=out)
-    with pytest.raises(ValueError, match=r"out must be .* \[1, 2, 12\]"):
+    with pytest.raises(ValueError, match=r"expected an array of .* \[1, 2, 12\]"):
         stream.flush(out=np.zeros((2, 2, 12), np.float32))
     for name, array in stream.state.items():
         np.testing.assert_array_equal(array, before[name])
@@ -421,7 +426,7 @@ def test_a_failed_frame_leaves_a_module_as_it_was():
         (stream.step, np.zeros((BATCH, 4), np.float32), None),
         (stream.step, np.zeros((BATCH, 3), np.float32), np.zeros((BATCH, 3), np.float32)),
     ):
-        with pytest.raises(ValueError, match=r"expected|out must be"):
+        with pytest.raises(ValueError, match=r"expected|expected an array of"):
             call(x, out=out)
     for name, array in stream.state.items():
         np.testing.assert_array_equal(array, before[name])

@@ -6,6 +6,7 @@ import pytest
 import vledge
 from tests.streaming.test_layers import frames, loaded
 from vledge import nn
+from vledge.errors import UnsupportedError
 
 FRAMES, BATCH = 17, 2
 
@@ -73,7 +74,7 @@ def test_module_writes_into_out():
     stream, out = module.stream(batch=BATCH), np.full((BATCH, 1), np.nan, np.float32)
     assert stream.step(x[:, :, 0], out=out) is out
     np.testing.assert_allclose(out, module(x)[:, 0], rtol=0, atol=2e-6)
-    with pytest.raises(ValueError, match="out must be"):
+    with pytest.raises(ValueError, match="expected an array of"):
         stream.step(x[:, :, 0], out=np.zeros((BATCH, 2), np.float32))
 
 
@@ -164,3 +165,43 @@ def test_a_failed_frame_leaves_the_state():
         stream.step(np.zeros((BATCH, 3)))
     for name, array in stream.state.items():
         np.testing.assert_array_equal(array, before[name])
+
+
+class LooksElsewhere(nn.Module):
+    """A layer, and beside it code of the author's own that looks at other frames."""
+
+    def __init__(self, look):
+        super().__init__()
+        self.rnn = nn.GRU(3, 4)
+        self.look = look
+
+    def forward(self, x):
+        return self.look(self.rnn(x)[0])
+
+
+def delayed(y):
+    return np.concatenate([np.zeros_like(y[:3]), y[:-3]])[: len(y)]
+
+
+@pytest.mark.parametrize(
+    ("look", "first"),
+    [
+        (lambda y: np.cumsum(y, 0), 1),
+        (lambda y: y[::-1].copy(), 0),
+        (lambda y: y - y.mean(0), 0),
+        (lambda y: y / np.abs(y).max(0), 0),
+        (delayed, 3),
+        (lambda y: y + np.arange(len(y), dtype=np.float32)[:, None, None], 1),
+    ],
+)
+def test_code_that_looks_at_other_frames_is_found_out(look, first):
+    module = loaded(LooksElsewhere(look))
+    x = np.random.default_rng(0).normal(size=(2, 3)).astype(np.float32)
+    for feed in (lambda stream: stream.step(x), lambda stream: stream.push(x[None].repeat(5, 0))):
+        with pytest.raises(UnsupportedError, match=rf"from frame {first} on: forward\(\) looks at"):
+            feed(module.stream(batch=2))
+    stream = loaded(LooksElsewhere(np.tanh)).stream(batch=2)
+    before = stream.step(x)
+    assert not np.array_equal(stream.step(x), before)  # the trial left no state behind
+    stream.reset()
+    assert np.array_equal(stream.step(x), before)

@@ -388,7 +388,7 @@ def bypassed(model: Model, node: Node) -> set[str]:
     return {called(n) for n in all_nodes(model.graph) if node.outputs[0] in n.inputs}
 
 
-def removed(ops: str) -> Way:
+def removed(ops: str, what: str = "activation") -> Way:
     """A node that is not there: those behind it are given what it was given."""
     kinds = set(ops.split())
 
@@ -409,7 +409,7 @@ def removed(ops: str) -> Way:
                 replace(model, graph=mapped(model.graph, change)), at
             )
 
-    return Way("activation removed", ("missing activation",), sites)
+    return Way(f"{what} removed", (f"missing {what}",), sites)
 
 
 def another_value(node: Node, model: Model, rng: np.random.Generator) -> Node | None:
@@ -540,6 +540,7 @@ WAYS = [
     nodes_of("Tanh missing", "missing activation", "Tanh", becoming("Identity")),
     nodes_of("Sigmoid missing", "missing activation", "Sigmoid", becoming("Identity")),
     removed("Relu LeakyRelu Tanh Sigmoid Sqrt"),
+    removed("LayerNormalization BatchNormalization InstanceNormalization", "normalization"),
     nodes_of("Relu for LeakyRelu", "other operator|alpha", "LeakyRelu", becoming("Relu")),
     nodes_of("Leaky for Relu", "other operator|alpha", "Relu", becoming("LeakyRelu", alpha=0.1)),
     nodes_of("Tanh for Sigmoid", "other operator", "Sigmoid", becoming("Tanh")),

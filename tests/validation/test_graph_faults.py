@@ -97,6 +97,42 @@ def test_the_precision_of_rounded_weights_is_told(tagger, kind, rounded):
     assert finding.suspect == "stale weights"
 
 
+def cut_to_bfloat16(array):
+    return (array.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32)
+
+
+def cut_to_float16(array):
+    half = array.astype(np.float16)
+    outside = np.abs(half.astype(np.float32)) > np.abs(array)
+    return np.where(outside, np.nextafter(half, np.float16(0)), half)
+
+
+def cut_to_grid(steps, cut):
+    def change(array):
+        scale = np.abs(array).max() / (steps / 2 - 1)
+        return (cut(array.astype(np.float64) / scale) * scale).astype(np.float32)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("kind", "cut", "how"),
+    [
+        ("bfloat16", cut_to_bfloat16, "cut off, towards zero,"),
+        ("float16", cut_to_float16, "cut off, towards zero,"),
+        ("int8", cut_to_grid(256, np.trunc), "cut off, towards zero,"),
+        ("int8", cut_to_grid(256, np.floor), "cut off, downwards,"),
+        ("int4", cut_to_grid(16, np.trunc), "cut off, towards zero,"),
+    ],
+)
+def test_bits_that_were_cut_off_are_told_from_other_numbers(tagger, kind, cut, how):
+    (finding,) = told(tagger, changed(tagger, "table.weight", cut)).findings
+    assert (finding.suspect, finding.text) == (
+        "rounded weights",
+        f"table.weight is {how} to {kind}",
+    )
+
+
 def test_places_are_told(tagger):
     def wrong(array):
         array[3, 4] = np.nan

@@ -31,6 +31,12 @@ cdef cnp.ndarray shaped(object array, str name, int number, tuple shape)
 # An array that is given to be written to.
 cdef cnp.ndarray writable(object array, str name, int number, tuple shape)
 
+# Whether two elements of an array may have a byte in common.
+cpdef bint overlaps_itself(cnp.ndarray array)
+
+# Whether what lies between the first and the last byte of two arrays meets.
+cdef bint bounds_overlap(cnp.ndarray a, cnp.ndarray b)
+
 # batch_sizes [T] and their sum.
 cdef cnp.ndarray batch_sizes_of(object array, ptrdiff_t *total)
 

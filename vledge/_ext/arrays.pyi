@@ -1,1 +1,4 @@
-# What the module has is for the other extensions alone.
+# Beside this the module is for the other extensions alone.
+import numpy as np
+
+def overlaps_itself(array: np.ndarray) -> bool: ...

@@ -6,7 +6,7 @@ array that has another is copied. A dtype, a shape or strides other than those e
 with the argument's name, and so is an `out` that cannot be written to as it is.
 """
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
 
 cimport numpy as cnp
 import numpy as np
@@ -82,6 +82,60 @@ cdef cnp.ndarray writable(object array, str name, int number, tuple shape):
         raise ValueError(f"{name} must be C-contiguous, aligned and in the machine's byte order, "
                          "for it is written to in place")
     return array
+
+
+cpdef bint overlaps_itself(cnp.ndarray array):
+    """Whether two elements may have a byte in common: an axis does not step over those inside of it.
+
+    Views that slicing, transposing and the like make never do; broadcast ones and windows do.
+    """
+    cdef ptrdiff_t extent = cnp.PyArray_ITEMSIZE(array), stride, least
+    cdef uint64_t seen = 0
+    cdef int axis, smallest, _
+    if cnp.PyArray_IS_C_CONTIGUOUS(array) or cnp.PyArray_SIZE(array) < 2:
+        return False
+    for _ in range(cnp.PyArray_NDIM(array)):
+        smallest, least = -1, 0
+        for axis in range(cnp.PyArray_NDIM(array)):
+            stride = cnp.PyArray_STRIDE(array, axis)
+            stride = -stride if stride < 0 else stride
+            if not seen >> axis & 1 and cnp.PyArray_DIM(array, axis) > 1 and (
+                    smallest < 0 or stride < least):
+                smallest, least = axis, stride
+        if smallest < 0:
+            break
+        if least < extent:
+            return True
+        seen |= <uint64_t>1 << smallest
+        extent += least * (cnp.PyArray_DIM(array, smallest) - 1)
+    return False
+
+
+cdef bint bounds_overlap(cnp.ndarray a, cnp.ndarray b):
+    """Whether the memory from the first to the last byte of one array meets the other's."""
+    cdef char *a_first
+    cdef char *a_end
+    cdef char *b_first
+    cdef char *b_end
+    bounds(a, &a_first, &a_end)
+    bounds(b, &b_first, &b_end)
+    return a_first < b_end and b_first < a_end
+
+
+cdef void bounds(cnp.ndarray array, char **first, char **end):
+    cdef int axis
+    cdef ptrdiff_t reach
+    first[0] = <char *>cnp.PyArray_DATA(array)
+    end[0] = first[0] + cnp.PyArray_ITEMSIZE(array)
+    if not cnp.PyArray_SIZE(array):
+        end[0] = first[0]
+        return
+    for axis in range(cnp.PyArray_NDIM(array)):
+        reach = cnp.PyArray_STRIDE(array, axis) * (cnp.PyArray_DIM(array, axis) - 1)
+        if reach < 0:
+            first[0] += reach
+        else:
+            end[0] += reach
 
 
 cdef cnp.ndarray batch_sizes_of(object array, ptrdiff_t *total):

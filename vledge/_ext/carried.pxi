@@ -260,7 +260,7 @@ cdef class CarriedProgram:
     cdef object delivered(self, object out, bint one_frame):
         """The results: one array, or a dict of several; in ``out`` where that is given."""
         cdef vl_tensor t
-        cdef int k
+        cdef int j, k
         if out is None:
             if self.result_count == 1:
                 t = self.result(0, one_frame)
@@ -282,12 +282,19 @@ cdef class CarriedProgram:
             t = self.result(k, one_frame)
             if not self.frame.fits(&t, out.get(self.result_names[k])):
                 raise self.refused(out, one_frame)
+            for j in range(k):
+                if bounds_overlap(out[self.result_names[j]], out[self.result_names[k]]) and (
+                        why := self.why_refused(out, one_frame)):
+                    raise ValueError(why)
         for k in range(self.result_count):
             t = self.result(k, one_frame)
             self.frame.write(&t, out[self.result_names[k]])
         return out
 
     cdef object refused(self, object out, bint one_frame):
+        return ValueError(self.why_refused(out, one_frame))
+
+    cdef str why_refused(self, object out, bint one_frame):
         cdef vl_tensor t
         cdef int k
         wanted = {}
@@ -295,7 +302,7 @@ cdef class CarriedProgram:
             t = self.result(k, one_frame)
             array = self.frame.shared(&t)
             wanted[self.result_names[k]] = (array.dtype, array.shape)
-        return ValueError(self.misfit(wanted, out))
+        return self.misfit(wanted, out)
 
     def get_states(self):
         """Copies of the states, in order."""

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 cimport numpy as cnp
 import numpy as np
 
+from vledge._ext.arrays cimport bounds_overlap, overlaps_itself
 from vledge._ext.isa cimport VL_IN_FLOAT32, VL_IN_FLOAT64, kernels_for, vl_kernels
 from vledge._ext.pool cimport check_ended, heed, limits_in_force, parallel, thread_count, vl_heed
 from vledge._ext.schedule cimport Sequences, run_sequences
@@ -234,7 +235,7 @@ cdef class Frame:
         if not isinstance(out, cnp.ndarray):
             return False
         array = out
-        if not cnp.PyArray_ISWRITEABLE(array):
+        if not cnp.PyArray_ISWRITEABLE(array) or overlaps_itself(array):
             return False
         if t.state != VL_TENSOR:
             value = self.shared(t)

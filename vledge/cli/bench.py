@@ -43,8 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.steps < 1:
         raise ValueError(f"--steps must be at least 1, got {arguments.steps}")
     layer = load_layer(arguments.model, arguments.prefix) if arguments.model else _random(arguments)
-    unfit = layer.bidirectional or layer.proj_size or layer._dtype != np.float32
-    if unfit or not isinstance(layer, (nn.RNN, nn.GRU, nn.LSTM)):
+    fit = isinstance(layer, (nn.RNN, nn.GRU, nn.LSTM)) and layer.dtype == np.float32
+    if not fit or layer.bidirectional or layer.proj_size:
         raise ValueError(
             "steps are compared for RNN, GRU and LSTM in float32, of one direction, not projected"
         )

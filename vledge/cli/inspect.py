@@ -125,15 +125,22 @@ def _flags(layer: RecurrentLayer | RecurrentSummary) -> list[str]:
 def _keras_words(layer: RecurrentSummary) -> str:
     """A layer of a Keras file, by the names that `from_keras` takes."""
     sizes = " -> ".join(map(str, [layer.input_size, *layer.hidden_size]))
-    words = [f"{layer.kind or layer.class_name} {sizes}", *_flags(layer)]
+    if layer.backward_size not in ([], layer.hidden_size):
+        sizes += f" forward, {' -> '.join(map(str, layer.backward_size))} backward"
+    kind = layer.kind or layer.class_name
+    if layer.cells:
+        kind += f" of {', '.join(layer.cells)}"
+    words = [f"{kind} {sizes}", *_flags(layer)]
     usual = {"activation": "tanh", "recurrent_activation": "sigmoid", "reset_after": True}
-    told = layer.arguments or {}
-    words += [
-        f"{name}={told[name]!r}" for name, value in usual.items() if told.get(name, value) != value
-    ]
+    for name, value in usual.items():
+        own = [one[name] for one in [layer.arguments or {}, *layer.own_arguments] if name in one]
+        if any(one != value for one in own):
+            words.append(f"{name}={' and '.join(map(repr, own))}")
     words.append(size(layer.nbytes))
     if layer.refused:
         words.append(f"from_keras refuses it: {layer.refused}")
     elif layer.arguments is None:
         words.append("its arguments are not told")
+    if layer.loads_as not in ("", layer.kind):
+        words.append(f"nn.{layer.kind or 'RecurrentStack'}.from_keras makes it a {layer.loads_as}")
     return f"{layer.name} ({layer.path}): {', '.join(words)}"

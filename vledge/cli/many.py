@@ -83,7 +83,10 @@ def run(arguments: argparse.Namespace) -> int:
             steps += len(output)
             if archive is not None:
                 if arguments.last:
-                    output = last_output([output], bidirectional=layer.bidirectional)[0]
+                    sizes = layer.direction_sizes
+                    (output,) = last_output(
+                        [output], bidirectional=len(sizes) == 2, forward_size=sizes[0]
+                    )
                 with archive.open(names[place] + ".npy", "w", force_zip64=True) as member:
                     np.lib.format.write_array(member, output, allow_pickle=False)
     seconds = time.perf_counter() - start

@@ -232,7 +232,7 @@ def _layers(path: str) -> dict[str, Any]:
                 bidirectional=one.bidirectional,
             )
             for one in keras
-            if len({*one.hidden_size}) == 1
+            if one.loads_as == one.kind
         }
     layers = nn.recognize(load_weights(path))
     return {one.prefix: shapes_of(one)[0] for one in layers if not one.kind.endswith("Cell")}

@@ -64,5 +64,7 @@ def keras_layer(path: str, name: str | None = None) -> RecurrentBase | None:
     if len(chosen) != 1:
         names = ", ".join(repr(layer.name) for layer in found) or "none"
         raise ValueError(f"{path}: name one of its recurrent layers: {names}")
-    layer: RecurrentBase = getattr(nn, chosen[0].kind or "").from_keras(path, chosen[0].path)
+    layer: RecurrentBase = getattr(nn, chosen[0].kind or "RecurrentStack").from_keras(
+        path, chosen[0].path
+    )
     return layer

@@ -10,6 +10,7 @@ import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -28,6 +29,7 @@ from vledge.graph.values import TensorSequence, check_tensors_only
 from vledge.machine.threads import using_threads
 from vledge.model.definition import Graph, Model, Node, ValueInfo
 from vledge.model.element_types import DTYPES, element_of
+from vledge.out_arrays import misfit, shared
 
 if TYPE_CHECKING:
     from vledge.streaming import Stream
@@ -257,8 +259,8 @@ class InferenceSession:
             padded.
         options : the strategy's own, for example ``rows=32`` or ``memory_limit=64_000_000``
 
-        Returns an array for each output; a list of arrays for a sequence, None for an optional
-        value that is absent.
+        Returns an array for each output, a new one for a name that is given twice; a list of arrays
+        for a sequence, None for an optional value that is absent.
 
         Raises ValueError for an input that is missing, unknown or not as declared, for an ``out``
         of another shape or dtype, for a strategy that is unknown or has no node to run, and, naming
@@ -282,6 +284,8 @@ class InferenceSession:
             if unknown:
                 raise ValueError(f"no output named {unknown[0]!r}: there are {list(self._outputs)}")
             results = [results[self._outputs[name]] for name in output_names]
+            if len(set(output_names)) < len(output_names):
+                return _independent(results)
         return results
 
     def _results(
@@ -344,7 +348,7 @@ class InferenceSession:
     ) -> list[Any]:
         """Where each output is to be written, None where in a new array."""
         if not output_names and type(out) is list and len(out) == len(self._outputs):
-            return _different(out)
+            return self._different(out)
         names = list(output_names or self._outputs)
         if isinstance(out, np.ndarray) or not isinstance(out, (Sequence, Mapping)):
             raise TypeError(
@@ -362,7 +366,13 @@ class InferenceSession:
         for name in named:
             if name not in names or name not in self._outputs:
                 raise ValueError(f"no output named {name!r}: there are {names}")
-        return _different([named.get(name) for name in self._outputs])
+        return self._different([named.get(name) for name in self._outputs])
+
+    def _different(self, outs: list[Any]) -> list[Any]:
+        """Arrays for several outputs, of which no two share memory."""
+        if len(outs) > 1 and (problems := shared(dict(zip(self._outputs, outs, strict=True)))):
+            raise ValueError(f"out: {'; '.join(problems)}")
+        return outs
 
     def _write(self, results: list[Any], outs: list[Any]) -> None:
         """Put results where they are wanted, if the native program has not."""
@@ -377,17 +387,12 @@ class InferenceSession:
             if given is None or given is result:
                 continue
             left.append(place)
-            if not isinstance(result, np.ndarray):
+            if isinstance(result, np.ndarray):
+                wanted = {f"out for {name!r}": (result.dtype, result.shape)}
+                problem = misfit(wanted, {f"out for {name!r}": given})
+                problems += [problem] if problem else []
+            else:
                 problems.append(f"output {name!r} is no array, and cannot be written to out")
-            elif not isinstance(given, np.ndarray):
-                problems.append(f"out for {name!r} is a {type(given).__name__}, expected an array")
-            elif given.shape != result.shape or given.dtype != result.dtype:
-                problems.append(
-                    f"out for {name!r} is {given.dtype} {list(given.shape)}, expected an array of "
-                    f"{result.dtype} {list(result.shape)}"
-                )
-            elif not given.flags.writeable:
-                problems.append(f"out for {name!r} is read-only")
         if problems:
             raise ValueError("; ".join(problems))
         for place in left:
@@ -518,12 +523,15 @@ class InferenceSession:
                 return
 
 
-def _different(outs: list[Any]) -> list[Any]:
-    """Arrays for several outputs, none of which is another one's."""
-    given = [id(array) for array in outs if array is not None]
-    if len(set(given)) < len(given):
-        raise ValueError("out has one array for two outputs")
-    return outs
+def _independent(results: list[Any]) -> list[Any]:
+    """Results of which some are one object, as objects of their own."""
+    known: set[int] = set()
+    made = []
+    for result in results:
+        again = id(result) in known
+        known.add(id(result))
+        made.append(deepcopy(result) if again else result)
+    return made
 
 
 def read_model(source: str | os.PathLike[str] | bytes) -> Model:

@@ -18,7 +18,7 @@ import numpy as np
 from vledge._ext.packing import gather, running_out, scatter, sort_descending
 from vledge.array_like import array_of, native
 from vledge.lengths.batch import Batch
-from vledge.lengths.states import arrays_of, like, put, side_by_side, take
+from vledge.lengths.states import mapped, put, side_by_side, take
 from vledge.nn.recurrent import RecurrentBase
 from vledge.packing import PackedSequence
 
@@ -100,15 +100,12 @@ class _Rows:
         if state is not None:
             self._write(rows, state)
         elif self.state is not None:
-            for array in arrays_of(self.state):
-                array[:, rows] = 0
+            put(self.state, rows, mapped(np.zeros_like, take(self.state, rows)))
 
     def _write(self, rows: Any, state: Any) -> None:
         if self.state is None:
             count = len(self.places)
-            shapes = [(a.shape[0], count, a.shape[2]) for a in arrays_of(state)]
-            dtype = arrays_of(state)[0].dtype
-            self.state = like(state, [np.zeros(shape, dtype) for shape in shapes])
+            self.state = mapped(lambda a: np.zeros((a.shape[0], count, a.shape[2]), a.dtype), state)
         put(self.state, rows, state)
 
     def run(self, model: Model, most: int) -> Round:
@@ -165,7 +162,7 @@ def run_lanes(
     for places, outputs, state in run_rounds(model, sequences, lanes, initial):
         while outputs:  # an output that nobody keeps makes room before the next round
             last = len(outputs) - 1
-            own = like(state, [array[:, last : last + 1] for array in arrays_of(state)])
+            own = take(state, slice(last, last + 1))
             yield Finished(places[last], outputs.pop(), own)
 
 

@@ -23,6 +23,7 @@ def last_output(
     *,
     batch_first: bool = False,
     bidirectional: bool = False,
+    forward_size: int | None = None,
 ) -> np.ndarray:
     """The output at each sequence's last own step.
 
@@ -36,6 +37,9 @@ def last_output(
         The second half of the features is a backward direction's, whose last step is step 0: that
         is taken for it. The result then is what the layer's h_n holds for its last layer, side by
         side.
+    forward_size : int
+        With ``bidirectional``, the features of the forward direction: half of them where it is not
+        given. A layer's ``direction_sizes[0]``.
 
     Returns
     -------
@@ -44,7 +48,8 @@ def last_output(
     Raises
     ------
     ValueError
-        A sequence without steps, lengths that do not fit, or an odd F with ``bidirectional``.
+        A sequence without steps, lengths that do not fit, or with ``bidirectional`` an odd F, or a
+        ``forward_size`` that is more than F.
 
     >>> last_output(np.array([[[1.0], [2.0], [0.0]]]), [2], batch_first=True)
     array([[2.]])
@@ -53,10 +58,15 @@ def last_output(
     last = _rows_at(batch, batch.lengths - 1)
     if not bidirectional:
         return last
-    if last.shape[1] % 2:
-        raise ValueError(f"{last.shape[1]} features are not those of two directions")
-    half = last.shape[1] // 2
-    last[:, half:] = _rows_at(batch, np.zeros_like(batch.lengths))[:, half:]
+    features = last.shape[1]
+    if forward_size is None:
+        if features % 2:
+            raise ValueError(f"{features} features are not those of two directions of one width")
+        forward_size = features // 2
+    elif not 0 <= forward_size <= features:
+        raise ValueError(f"forward_size is {forward_size}, but there are {features} features")
+    first = _rows_at(batch, np.zeros_like(batch.lengths))
+    last[:, forward_size:] = first[:, forward_size:]
     return last
 
 

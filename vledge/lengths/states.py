@@ -1,7 +1,8 @@
 """States of many sequences: made, taken apart, put together, carried from call to call.
 
 A state is what a layer takes as ``hx``: one array ``[num_layers * D, B, width]``, or a tuple of two
-for an LSTM. Sequences are always in the caller's order, whatever a strategy sorts inside.
+for an LSTM, or a list of states for a layer made of layers. Sequences are always in the caller's
+order, whatever a strategy sorts inside.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 from vledge.array_like import array_of
 from vledge.nn.dtype import wrong_dtype
 from vledge.nn.recurrent import RecurrentBase
+from vledge.nn.recurrent_parts import RecurrentParts
 
 __all__ = [
     "arrays_of",
@@ -21,6 +23,7 @@ __all__ = [
     "initial_state",
     "keep_states",
     "like",
+    "mapped",
     "put",
     "side_by_side",
     "take",
@@ -37,17 +40,25 @@ def like(hx: Any, arrays: Sequence[np.ndarray]) -> Any:
     return tuple(arrays) if isinstance(hx, (tuple, list)) else arrays[0]
 
 
+def mapped(function: Callable[[np.ndarray], Any], hx: Any) -> Any:
+    """The function of each array of a state, in the state's form."""
+    if isinstance(hx, (tuple, list)):
+        return tuple(mapped(function, part) for part in hx)
+    return function(hx)
+
+
 def take(hx: Any, rows: Any) -> Any:
     """The state of some of the sequences, copied; None for None."""
-    if hx is None:
-        return None
-    return like(hx, [array[:, rows].copy() for array in arrays_of(hx)])
+    return None if hx is None else mapped(lambda array: array[:, rows].copy(), hx)
 
 
 def put(hx: Any, rows: Any, part: Any) -> None:
     """Write the state of some of the sequences into that of all."""
-    for everyone, some in zip(arrays_of(hx), arrays_of(part), strict=True):
-        everyone[:, rows] = some
+    if isinstance(hx, (tuple, list)):
+        for everyone, some in zip(hx, part, strict=True):
+            put(everyone, rows, some)
+    else:
+        hx[:, rows] = part
 
 
 def checked(layer: RecurrentBase, hx: Any, sequences: int) -> Any:
@@ -80,19 +91,21 @@ def side_by_side(states: Sequence[Any], rows: Sequence[int]) -> Any:
     example = next((state for state in states if state is not None), None)
     if example is None:
         return None
-    shapes = [array.shape for array in arrays_of(example)]
-    dtype = arrays_of(example)[0].dtype
-    parts = [
-        [np.zeros((shape[0], count, shape[2]), dtype) for shape in shapes]
-        if state is None
-        else arrays_of(state)
-        for state, count in zip(states, rows, strict=True)
-    ]
-    return like(example, [np.concatenate(same, axis=1) for same in zip(*parts, strict=True)])
+    if isinstance(example, (tuple, list)):
+        parts = [state or [None] * len(example) for state in states]
+        return tuple(side_by_side(same, rows) for same in zip(*parts, strict=True))
+    layers, _, width = example.shape
+    return np.concatenate(
+        [
+            np.zeros((layers, count, width), example.dtype) if state is None else state
+            for state, count in zip(states, rows, strict=True)
+        ],
+        axis=1,
+    )
 
 
 def initial_state(
-    layer: RecurrentBase,
+    layer: RecurrentBase | RecurrentParts,
     sequences: int | None = None,
     given: Any = None,
     *,
@@ -106,7 +119,8 @@ def initial_state(
 
     Parameters
     ----------
-    layer : the recurrent layer that begins with it
+    layer : the recurrent layer that begins with it, or a RecurrentStack or Bidirectional, whose
+            state, and every state that is given, is a list of one for each of its layers
     sequences : int
         B; not needed where ``lengths`` or ``ids`` tell.
     given : ``hx``
@@ -138,6 +152,8 @@ def initial_state(
     array([[[0., 0., 0., 0.],
             [1., 2., 3., 4.]]], dtype=float32)
     """
+    if isinstance(layer, RecurrentParts):
+        return _of_parts(layer, sequences, given, learned, from_length, lengths, ids, carried)
     sources = {
         "given": given is not None,
         "learned": learned is not None,
@@ -173,18 +189,54 @@ def initial_state(
     return state
 
 
+def _of_parts(
+    layer: RecurrentParts,
+    sequences: int | None,
+    given: Any,
+    learned: Any,
+    from_length: Callable[[int], Any] | None,
+    lengths: Any,
+    ids: Sequence[Hashable] | None,
+    carried: Mapping[Hashable, Any] | None,
+) -> list[Any]:
+    """A state for each part, out of what has one for each."""
+    rows = None if from_length is None else {n: from_length(n) for n in map(int, lengths)}
+
+    def own(state: Any, place: int) -> Any:
+        return layer.states(state)[place]
+
+    def of_length(place: int) -> Callable[[int], Any] | None:
+        return None if rows is None else lambda length: own(rows[length], place)
+
+    return [
+        initial_state(
+            part,
+            sequences,
+            own(given, place),
+            learned=own(learned, place),
+            from_length=of_length(place),
+            lengths=lengths,
+            ids=ids,
+            carried=carried and {name: own(state, place) for name, state in carried.items()},
+        )
+        for place, part in enumerate(layer.children())
+    ]
+
+
 def keep_states(carried: MutableMapping[Hashable, Any], ids: Sequence[Hashable], hx: Any) -> None:
     """Put each stream's final state into the mapping, for :func:`initial_state` to begin with.
 
     ``hx`` is what the layer has returned, ``ids`` one hashable for each of its sequences. Raises
     ValueError for another number of ids, or one given twice.
     """
-    arrays = arrays_of(hx)
-    if len(ids) != arrays[0].shape[1]:
-        raise ValueError(f"{len(ids)} ids for the states of {arrays[0].shape[1]} sequences")
+    first = hx
+    while isinstance(first, (tuple, list)):
+        first = first[0]
+    if len(ids) != first.shape[1]:
+        raise ValueError(f"{len(ids)} ids for the states of {first.shape[1]} sequences")
     _refuse_repeated(ids)
     for b, stream in enumerate(ids):
-        carried[stream] = like(hx, [array[:, b].copy() for array in arrays])
+        carried[stream] = take(hx, b)
 
 
 def _numbers(given: Any, name: str) -> np.ndarray:

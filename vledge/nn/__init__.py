@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from vledge.nn.indrnn import IndRNN
     from vledge.nn.linear import Identity, Linear
     from vledge.nn.normalization import BatchNorm1d, LayerNorm
+    from vledge.nn.recurrent_parts import Bidirectional, RecurrentStack
 
 __all__ = [
     "ELU",
@@ -41,6 +42,7 @@ __all__ = [
     "LSTM",
     "RNN",
     "BatchNorm1d",
+    "Bidirectional",
     "Conv1d",
     "Dropout",
     "Embedding",
@@ -65,6 +67,7 @@ __all__ = [
     "ReLU",
     "ReLU6",
     "RecurrentLayer",
+    "RecurrentStack",
     "Sequential",
     "SiLU",
     "Sigmoid",
@@ -84,6 +87,7 @@ _ELSEWHERE = {
     "indrnn": ("IndRNN",),
     "linear": ("Identity", "Linear"),
     "normalization": ("BatchNorm1d", "LayerNorm"),
+    "recurrent_parts": ("Bidirectional", "RecurrentStack"),
 }
 
 

@@ -80,6 +80,7 @@ class RecurrentBase(Module):
         self._cell = cell
         self._activations = activations
         self._width = proj_size or hidden_size
+        self._turned = False
         self._dtype = float_dtype(dtype)
         self._layers: list[list[Direction]] | None = None
         self._stepper: Stepper | None = None
@@ -134,7 +135,7 @@ class RecurrentBase(Module):
         directions = []
         for suffix, layer_input in self._suffixes():
             parts = {name: arrays[f"{name}_{suffix}"] for name in self._shapes(layer_input)}
-            reverse = suffix.endswith("_reverse")
+            reverse = self._turned or suffix.endswith("_reverse")
             directions.append(
                 Direction(self._cell, **parts, reverse=reverse, activations=self._activations)
             )
@@ -146,13 +147,42 @@ class RecurrentBase(Module):
         self._layers = [directions[i : i + count] for i in range(0, len(directions), count)]
         self._dtype = directions[0].dtype
         self._stack = Stack(self._layers)
-        self._stepper = None if self.bidirectional else Stepper(directions)
+        self._stepper = None if self.backwards else Stepper(directions)
 
     @property
     def backwards(self) -> bool:
-        """Whether one of the directions begins at a sequence's end: bidirectional layers, and ONNX
-        nodes that are only reverse."""
-        return self.bidirectional or bool(self._layers and self._layers[0][0].reverse)
+        """Whether one of the directions begins at a sequence's end: bidirectional layers, those
+        that were turned, and ONNX nodes that are only reverse."""
+        if self.bidirectional or self._turned:
+            return True
+        return bool(self._layers and self._layers[0][0].reverse)
+
+    def turn(self) -> None:
+        """Run from each sequence's end to its beginning from now on, as the second direction of a
+        bidirectional layer does; outputs stay in the order of the input.
+
+        Raises ValueError for a layer that has such a direction already.
+        """
+        if self.backwards:
+            raise ValueError(f"{type(self).__name__} has a direction that runs backwards already")
+        self._turned = True
+        if self._layers is not None:
+            self._load_own(self._own_state())
+
+    @property
+    def direction_sizes(self) -> tuple[int, ...]:
+        """Features of the output that each direction gives: one number, or two."""
+        return (self._width,) * (2 if self.bidirectional else 1)
+
+    @property
+    def output_size(self) -> int:
+        """Features of the output, of both directions together."""
+        return sum(self.direction_sizes)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of inputs, outputs and states."""
+        return self._dtype
 
     def flatten_parameters(self) -> None:
         """Nothing to do: weights are laid out for the kernels when they are loaded."""
@@ -202,6 +232,12 @@ class RecurrentBase(Module):
         several layers; weights of CuDNNLSTM and CuDNNGRU are converted. The result gives the whole
         output and the final states, whatever ``return_sequences`` and ``return_state`` say.
 
+        Layers or cells of different widths or arguments, which no one layer of torch's form can be,
+        make a :class:`vledge.nn.RecurrentStack` of one layer each, and a ``Bidirectional`` whose
+        directions differ, or are stacks of cells, a :class:`vledge.nn.Bidirectional`: both are
+        called as a layer is, with a list of states. Cells of different kinds are
+        `RecurrentStack.from_keras`'s.
+
         A file of weights alone does not tell the layer's arguments. Those are taken from
         ``config``: the model's JSON, a ``.keras`` or ``.h5`` file of the whole model, or a dict; or
         from the one of these that lies beside the file, with its name or as the only one. Where
@@ -215,16 +251,12 @@ class RecurrentBase(Module):
         ``go_backwards``, other merge modes, other activations than GRU's, classes of the author's
         own. Needs h5py (MissingDependencyError).
         """
-        from vledge.formats.keras.recurrent import ARGUMENTS, layer_weights
+        # What a file may hold is more than one of these classes, and stands above them.
+        from vledge.nn.keras import layers_from_keras
+        from vledge.nn.recurrent_parts import RecurrentStack
 
-        if "nonlinearity" in options:  # torch's word for it
-            options["activation"] = options.pop("nonlinearity")
-        said: dict[str, Any] = {name: options.pop(name) for name in ARGUMENTS if name in options}
-        weights, told = layer_weights(path, cls.__name__, layer, said, config)
-        told["batch_first"] = not told.pop("time_major")
-        if cls.__name__ == "RNN":
-            told["nonlinearity"] = told.pop("activation")
-        return cls.from_weights(weights, **{**told, **options})  # type: ignore[attr-defined]
+        layers = layers_from_keras(path, cls.__name__, layer, config, options)
+        return layers[0] if len(layers) == 1 else RecurrentStack(*layers)
 
     @classmethod
     def _from_weights(
@@ -435,8 +467,8 @@ class RecurrentBase(Module):
             if self._layers is None:
                 raise RuntimeError(self._unloaded())
             raise ValueError(
-                f"a bidirectional {type(self).__name__} needs the whole sequence; "
-                "step() runs layers of one direction"
+                f"a {type(self).__name__} that runs backwards needs the whole sequence; step() "
+                "runs layers of one direction, forward"
             )
         return self._stepper.step(x, h, c)
 
@@ -514,6 +546,8 @@ class RecurrentBase(Module):
             parts.append("batch_first=True")
         if self.bidirectional:
             parts.append("bidirectional=True")
+        if self._turned:
+            parts.append("turned")
         if self._cell in ("rnn_relu", "indrnn_tanh"):  # not the class's default
             parts.append(f"nonlinearity='{self._cell.rpartition('_')[2]}'")
         names = ("nonlinearity",) if self._cell == "rnn" else ("recurrent_activation", "activation")

@@ -8,7 +8,7 @@ memory RNNs for distant speech recognition" (latency-controlled BLSTM).
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from vledge.errors import UnsupportedError
 from vledge.nn.recurrent import RecurrentBase
 from vledge.streaming.machine import State
 
-__all__ = ["BidirectionalMachine"]
+__all__ = ["BackwardMachine", "BidirectionalMachine"]
 
 
 class BidirectionalMachine:
@@ -99,6 +99,29 @@ class BidirectionalMachine:
     def with_rows(self, rows: int) -> BidirectionalMachine:
         """The same layer for another number of streams."""
         return BidirectionalMachine(self._layer, rows)
+
+
+class BackwardMachine:
+    """A layer that runs backwards only, the second half of a `vledge.nn.Bidirectional`: it begins
+    with zeros at the window's last frame, and keeps no state."""
+
+    row_axes: ClassVar[dict[str, int]] = {}
+
+    def __init__(self, layer: RecurrentBase, rows: int) -> None:
+        self.rows = rows
+        self._layer = layer
+
+    def run(self, frames: np.ndarray, kept: int) -> tuple[np.ndarray, Any]:
+        """The outputs of all frames and the states at the first, as the layer returns them."""
+        result: tuple[np.ndarray, Any] = self._layer.forward(frames)
+        return result
+
+    def get_state(self) -> State:
+        """Nothing."""
+        return {}
+
+    def set_state(self, state: State) -> None:
+        """Nothing to do."""
 
 
 def _direction(direction: Direction, data: np.ndarray, state: State) -> tuple[np.ndarray, State]:

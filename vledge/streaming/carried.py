@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from vledge import out_arrays
 from vledge._ext.program import CarriedProgram
 from vledge.graph.plan import Plan
 
@@ -65,14 +66,8 @@ def carried(
 def misfit(wanted: Mapping[str, tuple[np.dtype, tuple[int, ...]]], out: Any) -> str:
     """Why ``out`` cannot take results of these dtypes and shapes; "" if it can."""
     outs = out if isinstance(out, Mapping) else {next(iter(wanted)): out}
-    problems = []
-    for name, (dtype, shape) in wanted.items():
-        given = outs.get(name)
-        if not isinstance(given, np.ndarray) or given.shape != shape or given.dtype != dtype:
-            problems.append(f"out for {name!r} must be an array of {dtype} {list(shape)}")
-        elif not given.flags.writeable:
-            problems.append(f"out for {name!r} is read-only")
-    return "; ".join(problems)
+    named = {f"out for {name!r}": one for name, one in wanted.items()}
+    return out_arrays.misfit(named, {f"out for {name!r}": array for name, array in outs.items()})
 
 
 class _Plain:

@@ -12,7 +12,7 @@ from vledge.array_like import array_of
 from vledge.errors import UnsupportedError
 from vledge.nn.module import Module
 from vledge.nn.recurrent import RecurrentBase
-from vledge.streaming.bidirectional import BidirectionalMachine
+from vledge.streaming.bidirectional import BackwardMachine, BidirectionalMachine
 from vledge.streaming.machine import State, fitting
 
 __all__ = ["RecurrentMachine", "StreamingRecurrent"]
@@ -85,13 +85,15 @@ class RecurrentMachine:
 class StreamingRecurrent(Module):
     """Stands in a streaming module where the layer stood: goes on from its last state."""
 
-    machine: RecurrentMachine | BidirectionalMachine
+    machine: RecurrentMachine | BidirectionalMachine | BackwardMachine
 
     def __init__(self, layer: RecurrentBase, rows: int, name: str, lookahead: bool) -> None:
         super().__init__()
-        self.looks_ahead = lookahead and layer.bidirectional
-        if self.looks_ahead:
+        self.looks_ahead = lookahead and layer.backwards
+        if self.looks_ahead and layer.bidirectional:
             self.machine = BidirectionalMachine(layer, rows)
+        elif self.looks_ahead:
+            self.machine = BackwardMachine(layer, rows)
         else:
             self.machine = RecurrentMachine(layer, rows, name)
         self.name = f"{type(layer).__name__} {name!r}"
@@ -129,11 +131,12 @@ class StreamingRecurrent(Module):
 
 def _directions(layer: RecurrentBase, name: str) -> list[Any]:
     kind = type(layer).__name__ + (f" {name!r}" if name else "")
-    if layer.bidirectional:
+    if layer.backwards:
+        which = "its reverse direction" if layer.bidirectional else "it"
         raise UnsupportedError(
-            f"a bidirectional {kind} cannot be streamed: its reverse direction begins at the end "
-            "of the sequence, which a stream has not seen; with lookahead=N it begins N frames "
-            "ahead, and the outputs come N frames late"
+            f"a {'bidirectional' if layer.bidirectional else 'turned'} {kind} cannot be streamed: "
+            f"{which} begins at the end of the sequence, which a stream has not seen; with "
+            "lookahead=N it begins N frames ahead, and the outputs come N frames late"
         )
     if layer._layers is None:
         raise RuntimeError(layer._unloaded())

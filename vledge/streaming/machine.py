@@ -6,6 +6,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from vledge.out_arrays import misfit
+
 __all__ = ["FrameMachine", "Machine", "State", "WindowMachine", "fitting"]
 
 State = dict[str, np.ndarray]
@@ -59,10 +61,8 @@ class WindowMachine(Machine, Protocol):
         """Run all frames; the outputs of the first ``kept``, after which the state now stands."""
 
 
-def fitting(out: Any, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+def fitting(out: Any, shape: tuple[int, ...], dtype: np.dtype) -> Any:
     """``out``, if it can take a result of this shape and dtype; ValueError if not."""
-    if not isinstance(out, np.ndarray) or out.shape != shape or out.dtype != dtype:
-        raise ValueError(f"out must be an array of {dtype} {list(shape)}")
-    if not out.flags.writeable:
-        raise ValueError("out is read-only")
+    if problem := misfit({"out": (dtype, shape)}, {"out": out}):
+        raise ValueError(problem)
     return out

@@ -18,14 +18,18 @@ from vledge.errors import UnsupportedError
 from vledge.nn.convolution import Conv1d
 from vledge.nn.module import Module
 from vledge.nn.recurrent import RecurrentBase
+from vledge.nn.recurrent_parts import RecurrentParts
 from vledge.streaming.bidirectional import BidirectionalMachine
 from vledge.streaming.convolution import StreamingConv1d
 from vledge.streaming.layers import RecurrentMachine, StreamingRecurrent
 from vledge.streaming.lookahead import LookaheadStream
 from vledge.streaming.machine import State, fitting
 from vledge.streaming.stream import Stream
+from vledge.streaming.trial import differs
 
 __all__ = ["ModuleMachine", "stream"]
+
+TRIAL_FRAMES = 8  # as many as a module's own lag may have for the trial to see it
 
 _Leaf = StreamingRecurrent | StreamingConv1d
 
@@ -68,8 +72,9 @@ class ModuleMachine:
         self._copy = self._streaming(module, "", rows)
         if not self._leaves:
             raise UnsupportedError(
-                f"{type(module).__name__} has no recurrent layer and no convolution that could "
-                "carry a state: call it frame by frame"
+                f"{type(module).__name__} has no recurrent layer and no convolution: there is no "
+                "state that a stream could carry, and whether forward() may be called frame by "
+                "frame its code alone tells"
             )
         if lookahead and not any(leaf.looks_ahead for leaf in self._leaves.values()):
             raise UnsupportedError(
@@ -104,7 +109,9 @@ class ModuleMachine:
 
     @property
     def frames(self) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
-        """Nothing is known but by ``forward``."""
+        """Of a layer made of layers its "x"; else nothing is known but by ``forward``."""
+        if isinstance(self._module, RecurrentParts):
+            return {"x": ((self.rows, self._module.input_size), self._module.dtype)}
         return {}
 
     @property
@@ -156,6 +163,8 @@ class ModuleMachine:
         except BaseException:
             self.set_state(before)
             raise
+        if isinstance(self._module, RecurrentParts):
+            result, _ = result  # the states are the machines'
         if not isinstance(result, np.ndarray):
             raise UnsupportedError(
                 f"{type(self._module).__name__}.forward returns a {type(result).__name__}; a "
@@ -166,25 +175,52 @@ class ModuleMachine:
     def _found_out_axis(self, chunk: np.ndarray) -> int:
         """The output's axis that grows with the number of frames; the state is left as it was.
 
-        The frames are noise where they may be: in zeros, a module's own padding that looks ahead
-        could not be told from frames.
+        Frames of noise run whole and one by one, too, and must give the same: ``forward`` may look
+        at other frames in ways that are no layer's.
         """
         before = self.get_state()
-        shape = list(chunk.shape)
         shapes = []
         try:
-            for shape[self.time_axis] in (1, 2):
-                probe = np.resize(chunk, shape)
-                if probe.dtype.kind == "f":
-                    noise = np.random.default_rng(0).normal(size=shape)
-                    probe = noise.astype(probe.dtype)
-                shapes.append(self._run(probe, probe.shape[self.time_axis]).shape)
+            for frames in (1, 2):
+                probe = self._noise(chunk, frames)
+                shapes.append(self._run(probe, frames).shape)
         finally:
             self.set_state(before)
         axes = [axis for axis, sizes in enumerate(zip(*shapes, strict=False)) if sizes == (1, 2)]
         if len(shapes[0]) != len(shapes[1]) or len(axes) != 1:
             raise UnsupportedError(self._uneven(2, shapes[1]))
+        if not self._lookahead:
+            self._try(chunk, axes[0])
         return axes[0]
+
+    def _noise(self, chunk: np.ndarray, frames: int) -> np.ndarray:
+        """Frames like the chunk's: in zeros, a module's own padding that looks ahead could not be
+        told from frames. Numbers that stand for something (ids) are the chunk's own."""
+        shape = list(chunk.shape)
+        shape[self.time_axis] = frames
+        if chunk.dtype.kind == "f":
+            return np.random.default_rng(0).normal(size=shape).astype(chunk.dtype)
+        return np.resize(chunk, shape)
+
+    def _try(self, chunk: np.ndarray, out_axis: int) -> None:
+        """UnsupportedError if frames one by one do not give what they give in one run."""
+        frames = self._noise(chunk, TRIAL_FRAMES)
+        before = self.get_state()
+        try:
+            self.set_state(self.initial_state())
+            whole = self._run(frames, TRIAL_FRAMES)
+            self.set_state(self.initial_state())
+            parts = [self._run(x, 1) for x in np.split(frames, TRIAL_FRAMES, self.time_axis)]
+        finally:
+            self.set_state(before)
+        wrong = differs(np.concatenate(parts, out_axis), whole)
+        if wrong.any():
+            first = int(np.argwhere(wrong)[:, out_axis].min())
+            raise UnsupportedError(
+                f"{type(self._module).__name__} cannot be streamed: one by one, frames of noise "
+                f"do not give what they give in one run, from frame {first} on: forward() looks at "
+                "other frames in a way that is no layer's, of which no state is carried"
+            )
 
     def _uneven(self, frames: int, shape: tuple[int, ...]) -> str:
         return (
@@ -223,4 +259,6 @@ class ModuleMachine:
 
     def with_rows(self, rows: int) -> ModuleMachine:
         """The same module for another number of streams."""
-        return ModuleMachine(self._module, rows, self.time_axis, self._lookahead)
+        machine = ModuleMachine(self._module, rows, self.time_axis, self._lookahead)
+        machine._out_axis = self._out_axis  # it was found, and the module was tried
+        return machine

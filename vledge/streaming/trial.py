@@ -17,7 +17,7 @@ from vledge.model.definition import Graph, Model, Node, ValueInfo
 from vledge.streaming.promotion import PromotedState, Promotion, values
 from vledge.streaming.rounding import without_rounding
 
-__all__ = ["NotFiniteError", "prove"]
+__all__ = ["NotFiniteError", "differs", "prove"]
 
 TOLERANCE = 1e-4  # of the largest output: sums over time steps are not in the same order
 SMALLEST = 1e-3  # outputs below are compared as if they were as large
@@ -64,7 +64,7 @@ def prove(
                 f"{list(expected[name].shape)} in the whole run: a stream has an output a frame"
                 f"{_listed(promotion.doubts)}"
             )
-        wrong = _wrong(got, expected[name])
+        wrong = differs(got, expected[name])
         if wrong.any():
             first = 0 if axis is None else int(np.argwhere(wrong)[:, axis].min())
             parting = _parting(promotion, whole, promoted, states, frames)
@@ -116,7 +116,7 @@ def _frame_by_frame(
     return results
 
 
-def _wrong(got: np.ndarray, expected: np.ndarray) -> np.ndarray:
+def differs(got: np.ndarray, expected: np.ndarray) -> np.ndarray:
     """Where two arrays of one shape are not the same."""
     if got.dtype.kind == "f":
         largest = float(np.abs(expected).max(initial=0))
@@ -159,7 +159,7 @@ def _parting(
             got = _joined(parts, axis)
         except ValueError:
             continue
-        if got.shape == expected.shape and _wrong(got, expected).any():
+        if got.shape == expected.shape and differs(got, expected).any():
             return as_written.get(name, node)
     return None
 

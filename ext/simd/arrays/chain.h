@@ -21,38 +21,38 @@ typedef struct {
 
 typedef void vl_micro_function(ptrdiff_t n, real *to, const vl_source *s);
 
-#define VL_MICRO_1(name, unroll, expression)                                                      \
-    static __attribute__((noinline)) void vl_micro_##name(ptrdiff_t n, real *to, const vl_source *s) \
-    {                                                                                             \
-        const real *p = s[0].at;                                                                  \
-        const ptrdiff_t sp = s[0].step;                                                           \
-        _Pragma(unroll)                                                                           \
-        for (ptrdiff_t i = 0; i < n; i += L, p += sp) {                                           \
-            vec x = vl_load(p);                                                                   \
-            vl_store(to + i, (vec)(expression));                                                  \
-        }                                                                                         \
+#define VL_MICRO_1(name, unroll, expression)                                                                           \
+    static __attribute__((noinline)) void vl_micro_##name(ptrdiff_t n, real *to, const vl_source *s)                   \
+    {                                                                                                                  \
+        const real *p = s[0].at;                                                                                       \
+        const ptrdiff_t sp = s[0].step;                                                                                \
+        _Pragma(unroll) for (ptrdiff_t i = 0; i < n; i += L, p += sp)                                                  \
+        {                                                                                                              \
+            vec x = vl_load(p);                                                                                        \
+            vl_store(to + i, (vec)(expression));                                                                       \
+        }                                                                                                              \
     }
-#define VL_MICRO_2(name, unroll, expression)                                                      \
-    static __attribute__((noinline)) void vl_micro_##name(ptrdiff_t n, real *to, const vl_source *s) \
-    {                                                                                             \
-        const real *p = s[0].at, *q = s[1].at;                                                    \
-        const ptrdiff_t sp = s[0].step, sq = s[1].step;                                           \
-        _Pragma(unroll)                                                                           \
-        for (ptrdiff_t i = 0; i < n; i += L, p += sp, q += sq) {                                  \
-            vec x = vl_load(p), y = vl_load(q);                                                   \
-            vl_store(to + i, (vec)(expression));                                                  \
-        }                                                                                         \
+#define VL_MICRO_2(name, unroll, expression)                                                                           \
+    static __attribute__((noinline)) void vl_micro_##name(ptrdiff_t n, real *to, const vl_source *s)                   \
+    {                                                                                                                  \
+        const real *p = s[0].at, *q = s[1].at;                                                                         \
+        const ptrdiff_t sp = s[0].step, sq = s[1].step;                                                                \
+        _Pragma(unroll) for (ptrdiff_t i = 0; i < n; i += L, p += sp, q += sq)                                         \
+        {                                                                                                              \
+            vec x = vl_load(p), y = vl_load(q);                                                                        \
+            vl_store(to + i, (vec)(expression));                                                                       \
+        }                                                                                                              \
     }
-#define VL_MICRO_3(name, unroll, expression)                                                      \
-    static __attribute__((noinline)) void vl_micro_##name(ptrdiff_t n, real *to, const vl_source *s) \
-    {                                                                                             \
-        const real *p = s[0].at, *q = s[1].at, *r = s[2].at;                                      \
-        const ptrdiff_t sp = s[0].step, sq = s[1].step, sr = s[2].step;                           \
-        _Pragma(unroll)                                                                           \
-        for (ptrdiff_t i = 0; i < n; i += L, p += sp, q += sq, r += sr) {                         \
-            vec x = vl_load(p), y = vl_load(q), z = vl_load(r);                                   \
-            vl_store(to + i, (vec)(expression));                                                  \
-        }                                                                                         \
+#define VL_MICRO_3(name, unroll, expression)                                                                           \
+    static __attribute__((noinline)) void vl_micro_##name(ptrdiff_t n, real *to, const vl_source *s)                   \
+    {                                                                                                                  \
+        const real *p = s[0].at, *q = s[1].at, *r = s[2].at;                                                           \
+        const ptrdiff_t sp = s[0].step, sq = s[1].step, sr = s[2].step;                                                \
+        _Pragma(unroll) for (ptrdiff_t i = 0; i < n; i += L, p += sp, q += sq, r += sr)                                \
+        {                                                                                                              \
+            vec x = vl_load(p), y = vl_load(q), z = vl_load(r);                                                        \
+            vl_store(to + i, (vec)(expression));                                                                       \
+        }                                                                                                              \
     }
 #define VL_ONCE "GCC unroll 1"
 #define VL_TWICE "GCC unroll 2"
@@ -61,7 +61,7 @@ VL_MICRO_1(copy, VL_TWICE, x)
 VL_MICRO_1(negative, VL_TWICE, -x)
 VL_MICRO_1(abs, VL_TWICE, vl_abs(x))
 VL_MICRO_1(sign, VL_ONCE, vl_sign(x))
-VL_MICRO_1(square, VL_TWICE, x * x)
+VL_MICRO_1(square, VL_TWICE, x *x)
 VL_MICRO_1(reciprocal, VL_ONCE, 1 / x)
 VL_MICRO_1(floor, VL_ONCE, vl_floor(x))
 VL_MICRO_1(ceil, VL_ONCE, vl_ceil(x))
@@ -75,28 +75,27 @@ VL_MICRO_1(erf, VL_ONCE, vl_erf(x))
 VL_MICRO_1(softplus, VL_ONCE, vl_softplus(x))
 VL_MICRO_1(gelu, VL_ONCE, vl_gelu(x))
 VL_MICRO_1(gelu_by_tanh, VL_ONCE, vl_gelu_by_tanh(x))
-VL_MICRO_1(hard_swish, VL_ONCE,
-           x * VL_MIN(VL_SPLAT(1), VL_MAX(VL_SPLAT(0), x * 0x1.555556p-3f + 0.5f)))
+VL_MICRO_1(hard_swish, VL_ONCE, x *VL_MIN(VL_SPLAT(1), VL_MAX(VL_SPLAT(0), x * 0x1.555556p-3f + 0.5f)))
 VL_MICRO_1(silu, VL_ONCE, x / (1 + vl_exp_negated(x)))
 VL_MICRO_2(add, VL_TWICE, x + y)
 VL_MICRO_2(subtract, VL_TWICE, x - y)
-VL_MICRO_2(multiply, VL_TWICE, x * y)
+VL_MICRO_2(multiply, VL_TWICE, x *y)
 VL_MICRO_2(divide, VL_ONCE, x / y)
 VL_MICRO_2(maximum, VL_ONCE, vl_maximum(x, y))
 VL_MICRO_2(minimum, VL_ONCE, vl_minimum(x, y))
 VL_MICRO_2(at_least, VL_TWICE, VL_MAX(y, x))
 VL_MICRO_2(at_most, VL_TWICE, VL_MIN(y, x))
-VL_MICRO_2(leaky, VL_TWICE, VL_IF_LESS(x, VL_SPLAT(0), x * y, x))
+VL_MICRO_2(leaky, VL_TWICE, VL_IF_LESS(x, VL_SPLAT(0), x *y, x))
 VL_MICRO_2(elu, VL_ONCE, VL_IF_LESS(x, VL_SPLAT(0), vl_expm1(x) * y, x))
-VL_MICRO_3(multiply_add, VL_TWICE, x * y + z)
+VL_MICRO_3(multiply_add, VL_TWICE, x *y + z)
 VL_MICRO_3(fused_multiply_add, VL_TWICE, VL_FMA(x, y, z))
 VL_MICRO_3(clip, VL_TWICE, VL_MIN(z, VL_MAX(y, x)))
-VL_MICRO_3(hard_sigmoid, VL_ONCE, VL_MIN(VL_SPLAT(1), VL_MAX(VL_SPLAT(0), x * y + z)))
+VL_MICRO_3(hard_sigmoid, VL_ONCE, VL_MIN(VL_SPLAT(1), VL_MAX(VL_SPLAT(0), x *y + z)))
 VL_MICRO_2(less, VL_ONCE, x < y)
 VL_MICRO_2(less_equal, VL_ONCE, x <= y)
 VL_MICRO_2(equal, VL_ONCE, x == y)
 VL_MICRO_1(is_nan, VL_ONCE, x != x)
-VL_MICRO_2(both, VL_ONCE, (veci)x & (veci)y)
+VL_MICRO_2(both, VL_ONCE, (veci)x &(veci)y)
 VL_MICRO_2(either, VL_ONCE, (veci)x | (veci)y)
 VL_MICRO_2(differ, VL_ONCE, (veci)x ^ (veci)y)
 VL_MICRO_1(not, VL_ONCE, ~(veci)x)
@@ -306,19 +305,21 @@ static void vl_kernel_chain(const vl_chain *c)
                 const vl_chain_array *a = &c->arrays[operands + k];
                 int direct = whole && !a->mask && a->column == 1 && (height == 1 || a->row == width);
                 written |= !direct;
-                places[first_result + k] = (vl_source){
-                    direct ? (const real *)a->data + row * a->row + column : buffers[operands + k], L};
+                places[first_result + k] =
+                    (vl_source){direct ? (const real *)a->data + row * a->row + column : buffers[operands + k], L};
             }
             for (int m = 0; m < c->micros; m++) {
                 const int64_t micro = c->micro[m];
                 const int kind = micro & 0xff, to = micro >> 8 & 0xff;
-                const vl_source s[3] = {places[micro >> 16 & 0xff], places[micro >> 24 & 0xff], places[micro >> 32 & 0xff]};
+                const vl_source s[3] = {places[micro >> 16 & 0xff], places[micro >> 24 & 0xff],
+                                        places[micro >> 32 & 0xff]};
                 ptrdiff_t steps = s[0].step;
                 for (int k = 1; k < vl_micro_sources[kind]; k++)
                     steps |= s[k].step;
                 ptrdiff_t length = n;
                 if (to >= first_scratch) { /* not where a single vector lies: it may be read meanwhile */
-                    places[to] = steps ? (vl_source){memory[used + to - first_scratch], L} : (vl_source){vectors[to], 0};
+                    places[to] =
+                        steps ? (vl_source){memory[used + to - first_scratch], L} : (vl_source){vectors[to], 0};
                     length = steps ? n : L;
                 }
                 vl_micro_of[kind](length, (real *)places[to].at, s);

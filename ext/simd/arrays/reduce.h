@@ -11,7 +11,8 @@
 
 enum { VL_PART_TERMS = 16 }; /* vectors that are added up one after another, and parts of them, and so on */
 
-static const vl_int vl_lane_numbers[16] __attribute__((aligned(VL_BYTES))) = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+static const vl_int vl_lane_numbers[16]
+    __attribute__((aligned(VL_BYTES))) = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 
 /* The first n elements, and `rest` in the lanes behind. */
 VL_INLINE vec vl_load_and(const real *p, ptrdiff_t n, vec rest)
@@ -84,8 +85,8 @@ VL_INLINE vec vl_terms_of_row(int kind, const real *x, ptrdiff_t n, vec shift)
 #pragma GCC unroll 4
             for (int v = 0; v < 4; v++)
                 sum[v] = vl_joined(kind, sum[v], vl_term(kind, vl_load(x + k + v * L), shift));
-        total = vl_joined(kind, total,
-                          vl_joined(kind, vl_joined(kind, sum[0], sum[1]), vl_joined(kind, sum[2], sum[3])));
+        total =
+            vl_joined(kind, total, vl_joined(kind, vl_joined(kind, sum[0], sum[1]), vl_joined(kind, sum[2], sum[3])));
     }
     vec sum = vl_nothing(kind);
     for (; k + L <= n; k += L)
@@ -163,13 +164,13 @@ VL_INLINE void vl_reduce_columns(int kind, const vl_reduction *s)
         vl_reduce_strip(kind, 1, s, c, s->columns - c);
 }
 
-#define VL_REDUCE(kind)                                                                              \
-    static __attribute__((noinline)) void vl_reduce_##kind(const vl_reduction *s)                    \
-    {                                                                                                \
-        if (s->of_rows)                                                                              \
-            vl_reduce_rows(kind, s);                                                                 \
-        else                                                                                         \
-            vl_reduce_columns(kind, s);                                                              \
+#define VL_REDUCE(kind)                                                                                                \
+    static __attribute__((noinline)) void vl_reduce_##kind(const vl_reduction *s)                                      \
+    {                                                                                                                  \
+        if (s->of_rows)                                                                                                \
+            vl_reduce_rows(kind, s);                                                                                   \
+        else                                                                                                           \
+            vl_reduce_columns(kind, s);                                                                                \
     }
 VL_REDUCE(VL_SUM)
 VL_REDUCE(VL_SUM_ABS)
@@ -183,8 +184,8 @@ VL_REDUCE(VL_LEAST)
 static void vl_kernel_reduce(const vl_reduction *s)
 {
     static void (*const of_kind[])(const vl_reduction *) = {
-        vl_reduce_VL_SUM, vl_reduce_VL_SUM_ABS, vl_reduce_VL_SUM_SQUARES, vl_reduce_VL_SUM_CENTRED_SQUARES,
-        vl_reduce_VL_SUM_EXP, vl_reduce_VL_PRODUCT, vl_reduce_VL_GREATEST, vl_reduce_VL_LEAST};
+        vl_reduce_VL_SUM,     vl_reduce_VL_SUM_ABS, vl_reduce_VL_SUM_SQUARES, vl_reduce_VL_SUM_CENTRED_SQUARES,
+        vl_reduce_VL_SUM_EXP, vl_reduce_VL_PRODUCT, vl_reduce_VL_GREATEST,    vl_reduce_VL_LEAST};
     of_kind[s->kind](s);
 }
 

@@ -26,10 +26,7 @@ typedef struct {
 enum { VL_INTEGER_SETS = 1 };
 typedef uint16_t vl_halves __attribute__((vector_size(VL_BYTES), may_alias));
 
-VL_INLINE vl_fours vl_fours_of(veci bytes)
-{
-    return (vl_fours){bytes & 0x00ff00ff, (veci)((vl_halves)bytes >> 8)};
-}
+VL_INLINE vl_fours vl_fours_of(veci bytes) { return (vl_fours){bytes & 0x00ff00ff, (veci)((vl_halves)bytes >> 8)}; }
 
 /* sum += the products of pairs of 16-bit numbers below 256 */
 #if defined(__x86_64__)
@@ -98,8 +95,8 @@ VL_INLINE void vl_integer_result(const vl_byte_product *p, ptrdiff_t row, ptrdif
     vl_store_first(out, result, left < L ? left : L);
 }
 
-VL_INLINE void vl_integer_tile(const int sets, const int rows, const int vectors, const vl_byte_product *p, ptrdiff_t row,
-                               ptrdiff_t vector)
+VL_INLINE void vl_integer_tile(const int sets, const int rows, const int vectors, const vl_byte_product *p,
+                               ptrdiff_t row, ptrdiff_t vector)
 {
     veci sums[VL_INTEGER_MOST][4];
     const uint8_t *x[VL_INTEGER_MOST], *w = p->w + (p->starts ? p->starts[vector / 4] : vector * L * 4 * p->quads);
@@ -174,7 +171,7 @@ VL_INLINE void vl_integer_group(const int vectors, const vl_byte_product *p, ptr
 #ifndef VL_DOT
 static
 #endif
-void VL_INTEGER_NAME(const vl_byte_product *p)
+    void VL_INTEGER_NAME(const vl_byte_product *p)
 {
     const ptrdiff_t groups = (p->last - p->first + 3) / 4;
     for (ptrdiff_t i = 0; i < groups; i++) {

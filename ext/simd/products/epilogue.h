@@ -15,7 +15,8 @@ VL_INLINE ptrdiff_t vl_equal_rows(const ptrdiff_t *places, ptrdiff_t count)
 }
 
 /* Rows of `columns` at out + out_rows[r], in place, unless a chain has made them. */
-static void vl_finish_rows(const vl_epilogue *e, ptrdiff_t rows, ptrdiff_t columns, real *out, const ptrdiff_t *out_rows)
+static void vl_finish_rows(const vl_epilogue *e, ptrdiff_t rows, ptrdiff_t columns, real *out,
+                           const ptrdiff_t *out_rows)
 {
     if (e->kind == VL_AS_IT_IS || e->kind == VL_CHAINED)
         return;

@@ -22,8 +22,8 @@ VL_INLINE void vl_product_pair(int vectors, int second, const vl_product *produc
     const real *w = (const real *)product->w + vector * product->depth * L;
     vl_start start = vl_product_start(product, vector), start2 = vl_product_start(product, vector + vectors);
     vl_row_pair_of(vectors, second, (product->last - product->first) * product->depth * L)(
-        acc, &start, &start2, (const real *)product->x + product->x_rows[row], w,
-        w + vectors * product->depth * L, product->depth);
+        acc, &start, &start2, (const real *)product->x + product->x_rows[row], w, w + vectors * product->depth * L,
+        product->depth);
 #pragma GCC unroll 4
     for (int v = 0; v < vectors; v++)
         vl_product_store(product, row, vector + v, acc[0][v]);

@@ -6,8 +6,8 @@
 enum { VL_TAP_ROWS = 6 };
 
 /* Terms [t, end): sums of `rows` rows and one vector of n channels, from zero. */
-VL_INLINE void vl_tap_tile(int rows, const vl_taps *p, const real *const *x, ptrdiff_t c, ptrdiff_t n,
-                           ptrdiff_t t, ptrdiff_t end, vec *sum)
+VL_INLINE void vl_tap_tile(int rows, const vl_taps *p, const real *const *x, ptrdiff_t c, ptrdiff_t n, ptrdiff_t t,
+                           ptrdiff_t end, vec *sum)
 {
     const real *w = (const real *)p->w + c;
 #pragma GCC unroll 8
@@ -85,7 +85,8 @@ static void vl_kernel_taps(const vl_taps *p)
 VL_INLINE void vl_pooled(int vectors, const vl_pool *p, const real *x, real *out, ptrdiff_t n)
 {
     vec result[VL_MOST_VECTORS], part[VL_MOST_VECTORS];
-#define VL_POOL_LOAD(t, v) ((v) == vectors - 1 ? vl_load_first(x + p->x_taps[t] + (v) * L, n) : vl_load(x + p->x_taps[t] + (v) * L))
+#define VL_POOL_LOAD(t, v)                                                                                             \
+    ((v) == vectors - 1 ? vl_load_first(x + p->x_taps[t] + (v) * L, n) : vl_load(x + p->x_taps[t] + (v) * L))
     if (p->divisor != 0) {
 #pragma GCC unroll 4
         for (int v = 0; v < vectors; v++)

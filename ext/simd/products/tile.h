@@ -35,36 +35,30 @@ static const real vl_zeros[VL_MOST_VECTORS * L] __attribute__((aligned(VL_BYTES)
 VL_INLINE const real *vl_add_terms(int rows, int vectors, vec (*sum)[VL_MOST_VECTORS], const real *const *x,
                                    const real *w, ptrdiff_t k, ptrdiff_t end, int unroll)
 {
-#define VL_TERM                                                                                   \
-    if (rows < vectors) {                                                                         \
-        vec xs[VL_MOST_ROWS];                                                                     \
-        _Pragma("GCC unroll 8")                                                                   \
-        for (int r = 0; r < rows; r++)                                                            \
-            xs[r] = VL_SPLAT(x[r][k]);                                                            \
-        _Pragma("GCC unroll 4")                                                                   \
-        for (int v = 0; v < vectors; v++) {                                                       \
-            vec wv = vl_load(w + v * L);                                                          \
-            if (rows > 1)                                                                         \
-                VL_KEEP(wv);                                                                      \
-            _Pragma("GCC unroll 8")                                                               \
-            for (int r = 0; r < rows; r++)                                                        \
-                sum[r][v] = VL_FMA(xs[r], wv, sum[r][v]);                                         \
-        }                                                                                         \
-    } else {                                                                                      \
-        vec ws[VL_MOST_VECTORS];                                                                  \
-        _Pragma("GCC unroll 4")                                                                   \
-        for (int v = 0; v < vectors; v++) {                                                       \
-            ws[v] = vl_load(w + v * L);                                                           \
-            if (rows > 1)                                                                         \
-                VL_KEEP(ws[v]);                                                                   \
-        }                                                                                         \
-        _Pragma("GCC unroll 16")                                                                  \
-        for (int r = 0; r < rows; r++) {                                                          \
-            vec xr = VL_SPLAT(x[r][k]);                                                           \
-            _Pragma("GCC unroll 4")                                                               \
-            for (int v = 0; v < vectors; v++)                                                     \
-                sum[r][v] = VL_FMA(xr, ws[v], sum[r][v]);                                         \
-        }                                                                                         \
+#define VL_TERM                                                                                                        \
+    if (rows < vectors) {                                                                                              \
+        vec xs[VL_MOST_ROWS];                                                                                          \
+        _Pragma("GCC unroll 8") for (int r = 0; r < rows; r++) xs[r] = VL_SPLAT(x[r][k]);                              \
+        _Pragma("GCC unroll 4") for (int v = 0; v < vectors; v++)                                                      \
+        {                                                                                                              \
+            vec wv = vl_load(w + v * L);                                                                               \
+            if (rows > 1)                                                                                              \
+                VL_KEEP(wv);                                                                                           \
+            _Pragma("GCC unroll 8") for (int r = 0; r < rows; r++) sum[r][v] = VL_FMA(xs[r], wv, sum[r][v]);           \
+        }                                                                                                              \
+    } else {                                                                                                           \
+        vec ws[VL_MOST_VECTORS];                                                                                       \
+        _Pragma("GCC unroll 4") for (int v = 0; v < vectors; v++)                                                      \
+        {                                                                                                              \
+            ws[v] = vl_load(w + v * L);                                                                                \
+            if (rows > 1)                                                                                              \
+                VL_KEEP(ws[v]);                                                                                        \
+        }                                                                                                              \
+        _Pragma("GCC unroll 16") for (int r = 0; r < rows; r++)                                                        \
+        {                                                                                                              \
+            vec xr = VL_SPLAT(x[r][k]);                                                                                \
+            _Pragma("GCC unroll 4") for (int v = 0; v < vectors; v++) sum[r][v] = VL_FMA(xr, ws[v], sum[r][v]);        \
+        }                                                                                                              \
     }
     if (unroll) {
 #pragma GCC unroll VL_UNROLL
@@ -80,8 +74,8 @@ VL_INLINE const real *vl_add_terms(int rows, int vectors, vec (*sum)[VL_MOST_VEC
 }
 
 /* The terms of [k, end), which is one part. */
-VL_INLINE void vl_tile(int rows, int vectors, real *out, ptrdiff_t ld_out, vl_start start,
-                       const real *const *x, const real *w, ptrdiff_t k, ptrdiff_t end)
+VL_INLINE void vl_tile(int rows, int vectors, real *out, ptrdiff_t ld_out, vl_start start, const real *const *x,
+                       const real *w, ptrdiff_t k, ptrdiff_t end)
 {
     vec sum[VL_MOST_ROWS][VL_MOST_VECTORS];
 #pragma GCC unroll 32
@@ -105,16 +99,17 @@ VL_INLINE ptrdiff_t vl_next_height(ptrdiff_t rows_left, ptrdiff_t tallest)
 
 /* A function for each shape, called and not inlined: what surrounds a tile has no say in what the
  * compiler keeps in registers over the k loop. */
-typedef void vl_tile_function(real *out, ptrdiff_t ld_out, const vl_start *start,
-                              const real *const *x, const real *w, ptrdiff_t k, ptrdiff_t end);
-#define VL_TILE(rows, vectors)                                                                    \
-    static __attribute__((noinline)) void vl_tile_##rows##x##vectors(                             \
-        real *out, ptrdiff_t ld_out, const vl_start *start, const real *const *x, const real *w,  \
-        ptrdiff_t k, ptrdiff_t end)                                                               \
-    {                                                                                             \
-        if (rows <= VL_TALLEST(vectors))                                                          \
-            vl_tile(rows, vectors, out, ld_out, *start, x, w, k, end);                            \
+typedef void vl_tile_function(real *out, ptrdiff_t ld_out, const vl_start *start, const real *const *x, const real *w,
+                              ptrdiff_t k, ptrdiff_t end);
+#define VL_TILE(rows, vectors)                                                                                         \
+    static __attribute__((noinline)) void vl_tile_##rows##x##vectors(real *out, ptrdiff_t ld_out,                      \
+                                                                     const vl_start *start, const real *const *x,      \
+                                                                     const real *w, ptrdiff_t k, ptrdiff_t end)        \
+    {                                                                                                                  \
+        if (rows <= VL_TALLEST(vectors))                                                                               \
+            vl_tile(rows, vectors, out, ld_out, *start, x, w, k, end);                                                 \
     }
+/* clang-format off */
 #define VL_TILES_OF(vectors)                                                                      \
     VL_TILE(1, vectors) VL_TILE(2, vectors) VL_TILE(3, vectors) VL_TILE(4, vectors)               \
     VL_TILE(5, vectors) VL_TILE(6, vectors) VL_TILE(7, vectors) VL_TILE(8, vectors)
@@ -122,18 +117,19 @@ VL_TILES_OF(1)
 VL_TILES_OF(2)
 VL_TILES_OF(3)
 VL_TILES_OF(4)
-#define VL_TILE_ROW(v)                                                                            \
-    {vl_tile_1x##v, vl_tile_2x##v, vl_tile_3x##v, vl_tile_4x##v,                                  \
+/* clang-format on */
+#define VL_TILE_ROW(v)                                                                                                 \
+    {vl_tile_1x##v, vl_tile_2x##v, vl_tile_3x##v, vl_tile_4x##v,                                                       \
      vl_tile_5x##v, vl_tile_6x##v, vl_tile_7x##v, vl_tile_8x##v}
-static vl_tile_function *const vl_tile_of[VL_MOST_VECTORS][VL_MOST_ROWS] = {
-    VL_TILE_ROW(1), VL_TILE_ROW(2), VL_TILE_ROW(3), VL_TILE_ROW(4)};
+static vl_tile_function *const vl_tile_of[VL_MOST_VECTORS][VL_MOST_ROWS] = {VL_TILE_ROW(1), VL_TILE_ROW(2),
+                                                                            VL_TILE_ROW(3), VL_TILE_ROW(4)};
 
 /* A block of rows, a few tiles, against one group: as a tile, of any height and depth. All tiles pass by
  * a part of the group, which stays in the nearest cache meanwhile, before the next part. */
 enum { VL_BLOCK_TILES = 4, VL_BLOCK_ROWS = VL_BLOCK_TILES * VL_MOST_ROWS };
 
-VL_INLINE void vl_block(ptrdiff_t rows, int vectors, real *out, ptrdiff_t ld_out, vl_start start,
-                        const real *const *x, const real *w, ptrdiff_t depth)
+VL_INLINE void vl_block(ptrdiff_t rows, int vectors, real *out, ptrdiff_t ld_out, vl_start start, const real *const *x,
+                        const real *w, ptrdiff_t depth)
 {
     ptrdiff_t k = 0, end;
     do {
@@ -142,8 +138,8 @@ VL_INLINE void vl_block(ptrdiff_t rows, int vectors, real *out, ptrdiff_t ld_out
             vl_start first = start;
             first.rows += row * start.ld;
             height = vl_next_height(rows - row, VL_TALLEST(vectors));
-            vl_tile_of[vectors - 1][height - 1](out + row * ld_out, ld_out, &first, x + row,
-                                                w + k * vectors * L, k, end);
+            vl_tile_of[vectors - 1][height - 1](out + row * ld_out, ld_out, &first, x + row, w + k * vectors * L, k,
+                                                end);
         }
         start = (vl_start){out, ld_out, NULL};
         k = end;
@@ -151,8 +147,8 @@ VL_INLINE void vl_block(ptrdiff_t rows, int vectors, real *out, ptrdiff_t ld_out
 }
 
 /* For widths that are not known when this is compiled. */
-static void vl_block_of(ptrdiff_t rows, int vectors, real *out, ptrdiff_t ld_out, vl_start start,
-                        const real *const *x, const real *w, ptrdiff_t depth)
+static void vl_block_of(ptrdiff_t rows, int vectors, real *out, ptrdiff_t ld_out, vl_start start, const real *const *x,
+                        const real *w, ptrdiff_t depth)
 {
     vl_block(rows, vectors, out, ld_out, start, x, w, depth);
 }
@@ -212,14 +208,13 @@ VL_INLINE void vl_row_pair(int vectors, int second, int far, vl_sums *out, vl_st
     } while (k < depth);
 }
 
-typedef void vl_row_pair_function(vl_sums *out, const vl_start *start, const vl_start *start2,
-                                  const real *x, const real *w, const real *w2, ptrdiff_t depth);
-#define VL_ROW_PAIR(name, vectors, second, far)                                                   \
-    static __attribute__((noinline)) void name(                                                   \
-        vl_sums *out, const vl_start *start, const vl_start *start2, const real *x,               \
-        const real *w, const real *w2, ptrdiff_t depth)                                           \
-    {                                                                                             \
-        vl_row_pair(vectors, second, far, out, *start, *start2, x, w, w2, depth);                 \
+typedef void vl_row_pair_function(vl_sums *out, const vl_start *start, const vl_start *start2, const real *x,
+                                  const real *w, const real *w2, ptrdiff_t depth);
+#define VL_ROW_PAIR(name, vectors, second, far)                                                                        \
+    static __attribute__((noinline)) void name(vl_sums *out, const vl_start *start, const vl_start *start2,            \
+                                               const real *x, const real *w, const real *w2, ptrdiff_t depth)          \
+    {                                                                                                                  \
+        vl_row_pair(vectors, second, far, out, *start, *start2, x, w, w2, depth);                                      \
     }
 VL_ROW_PAIR(vl_near_pair_2x1, 2, 1, 0)
 VL_ROW_PAIR(vl_near_pair_2x2, 2, 2, 0)

@@ -6,14 +6,11 @@
  *
  * A tile of one vector is higher than a product's: its sums are all that hide the FMA's latency.
  */
-enum {
-    VL_SLIDING_ROWS = VL_MOST_ROWS * 3 / 2,
-    VL_SLIDING_BLOCK = VL_BLOCK_TILES * VL_SLIDING_ROWS
-};
+enum { VL_SLIDING_ROWS = VL_MOST_ROWS * 3 / 2, VL_SLIDING_BLOCK = VL_BLOCK_TILES * VL_SLIDING_ROWS };
 #define VL_TALLEST_SLIDING(vectors) ((vectors) == 1 ? VL_TALLEST(1) * 3 / 2 : VL_TALLEST(vectors))
 
-VL_INLINE void vl_slide(int rows, int vectors, real *out, ptrdiff_t ld_out, vl_start start,
-                        const real *const *x, const real *w, const vl_segment *s, const vl_segment *end)
+VL_INLINE void vl_slide(int rows, int vectors, real *out, ptrdiff_t ld_out, vl_start start, const real *const *x,
+                        const real *w, const vl_segment *s, const vl_segment *end)
 {
     vec sum[VL_SLIDING_ROWS][VL_MOST_VECTORS];
 #pragma GCC unroll 32
@@ -28,16 +25,17 @@ VL_INLINE void vl_slide(int rows, int vectors, real *out, ptrdiff_t ld_out, vl_s
     }
 }
 
-typedef void vl_slide_function(real *out, ptrdiff_t ld_out, const vl_start *start, const real *const *x,
-                               const real *w, const vl_segment *s, const vl_segment *end);
-#define VL_SLIDE(rows, vectors)                                                                   \
-    static __attribute__((noinline)) void vl_slide_##rows##x##vectors(                            \
-        real *out, ptrdiff_t ld_out, const vl_start *start, const real *const *x, const real *w,  \
-        const vl_segment *s, const vl_segment *end)                                               \
-    {                                                                                             \
-        if (rows <= VL_TALLEST_SLIDING(vectors))                                                  \
-            vl_slide(rows, vectors, out, ld_out, *start, x, w, s, end);                           \
+typedef void vl_slide_function(real *out, ptrdiff_t ld_out, const vl_start *start, const real *const *x, const real *w,
+                               const vl_segment *s, const vl_segment *end);
+#define VL_SLIDE(rows, vectors)                                                                                        \
+    static __attribute__((noinline)) void vl_slide_##rows##x##vectors(                                                 \
+        real *out, ptrdiff_t ld_out, const vl_start *start, const real *const *x, const real *w, const vl_segment *s,  \
+        const vl_segment *end)                                                                                         \
+    {                                                                                                                  \
+        if (rows <= VL_TALLEST_SLIDING(vectors))                                                                       \
+            vl_slide(rows, vectors, out, ld_out, *start, x, w, s, end);                                                \
     }
+/* clang-format off */
 #define VL_SLIDES_OF(vectors)                                                                     \
     VL_SLIDE(1, vectors) VL_SLIDE(2, vectors) VL_SLIDE(3, vectors) VL_SLIDE(4, vectors)           \
     VL_SLIDE(5, vectors) VL_SLIDE(6, vectors) VL_SLIDE(7, vectors) VL_SLIDE(8, vectors)
@@ -46,12 +44,15 @@ VL_SLIDE(9, 1) VL_SLIDE(10, 1) VL_SLIDE(11, 1) VL_SLIDE(12, 1)
 VL_SLIDES_OF(2)
 VL_SLIDES_OF(3)
 VL_SLIDES_OF(4)
-#define VL_SLIDE_ROW(v)                                                                           \
-    vl_slide_1x##v, vl_slide_2x##v, vl_slide_3x##v, vl_slide_4x##v,                               \
-    vl_slide_5x##v, vl_slide_6x##v, vl_slide_7x##v, vl_slide_8x##v
-static vl_slide_function *const vl_slide_of[VL_MOST_VECTORS][VL_SLIDING_ROWS] = {
-    {VL_SLIDE_ROW(1), vl_slide_9x1, vl_slide_10x1, vl_slide_11x1, vl_slide_12x1},
-    {VL_SLIDE_ROW(2)}, {VL_SLIDE_ROW(3)}, {VL_SLIDE_ROW(4)}};
+/* clang-format on */
+#define VL_SLIDE_ROW(v)                                                                                                \
+    vl_slide_1x##v, vl_slide_2x##v, vl_slide_3x##v, vl_slide_4x##v, vl_slide_5x##v, vl_slide_6x##v, vl_slide_7x##v,    \
+        vl_slide_8x##v
+    static vl_slide_function *const vl_slide_of[VL_MOST_VECTORS][VL_SLIDING_ROWS] = {
+        {VL_SLIDE_ROW(1), vl_slide_9x1, vl_slide_10x1, vl_slide_11x1, vl_slide_12x1},
+        {VL_SLIDE_ROW(2)},
+        {VL_SLIDE_ROW(3)},
+        {VL_SLIDE_ROW(4)}};
 
 /* ---- the kernel ------------------------------------------------------------------------------------- */
 
@@ -100,7 +101,8 @@ static void vl_kernel_windows(const vl_windows *p)
             const int vectors = p->vectors - vector < p->group ? (int)(p->vectors - vector) : p->group;
             const ptrdiff_t column = vector * L, ld = vectors * L;
             const ptrdiff_t columns = p->columns - column < ld ? p->columns - column : ld;
-            const real *w = (const real *)p->w + column * p->depth, *bias = p->bias ? (const real *)p->bias + column : NULL;
+            const real *w = (const real *)p->w + column * p->depth,
+                       *bias = p->bias ? (const real *)p->bias + column : NULL;
             real *out = (real *)p->out + column;
             if (equal == rows && columns == ld && !chained) {
                 vl_slide_block(p, rows, vectors, out + out_rows[0], vl_row_distance(out_rows, rows), x, w, bias);

@@ -98,24 +98,26 @@ VL_INLINE void vl_winograd_tile(int rows, int vectors, real *out, ptrdiff_t ld_o
 }
 
 typedef void vl_winograd_function(real *out, ptrdiff_t ld_out, const real *const *x, const real *w, ptrdiff_t depth);
-#define VL_WINOGRAD(rows, vectors)                                                                \
-    static __attribute__((noinline)) void vl_winograd_##rows##x##vectors(                         \
-        real *out, ptrdiff_t ld_out, const real *const *x, const real *w, ptrdiff_t depth)        \
-    {                                                                                             \
-        if (rows <= VL_TALLEST_TOTALS(vectors))                                                   \
-            vl_winograd_tile(rows, vectors, out, ld_out, x, w, depth);                            \
+#define VL_WINOGRAD(rows, vectors)                                                                                     \
+    static __attribute__((noinline)) void vl_winograd_##rows##x##vectors(                                              \
+        real *out, ptrdiff_t ld_out, const real *const *x, const real *w, ptrdiff_t depth)                             \
+    {                                                                                                                  \
+        if (rows <= VL_TALLEST_TOTALS(vectors))                                                                        \
+            vl_winograd_tile(rows, vectors, out, ld_out, x, w, depth);                                                 \
     }
+/* clang-format off */
 VL_WINOGRAD(1, 1) VL_WINOGRAD(2, 1) VL_WINOGRAD(3, 1) VL_WINOGRAD(4, 1) VL_WINOGRAD(5, 1) VL_WINOGRAD(6, 1)
 VL_WINOGRAD(7, 1) VL_WINOGRAD(8, 1) VL_WINOGRAD(9, 1)
 VL_WINOGRAD(1, 2) VL_WINOGRAD(2, 2) VL_WINOGRAD(3, 2) VL_WINOGRAD(4, 2) VL_WINOGRAD(5, 2) VL_WINOGRAD(6, 2)
 VL_WINOGRAD(1, 3) VL_WINOGRAD(2, 3) VL_WINOGRAD(3, 3) VL_WINOGRAD(4, 3)
 VL_WINOGRAD(1, 4) VL_WINOGRAD(2, 4) VL_WINOGRAD(3, 4)
-static vl_winograd_function *const vl_winograd_of[VL_MOST_VECTORS][9] = {
-    {vl_winograd_1x1, vl_winograd_2x1, vl_winograd_3x1, vl_winograd_4x1, vl_winograd_5x1, vl_winograd_6x1,
-     vl_winograd_7x1, vl_winograd_8x1, vl_winograd_9x1},
-    {vl_winograd_1x2, vl_winograd_2x2, vl_winograd_3x2, vl_winograd_4x2, vl_winograd_5x2, vl_winograd_6x2},
-    {vl_winograd_1x3, vl_winograd_2x3, vl_winograd_3x3, vl_winograd_4x3},
-    {vl_winograd_1x4, vl_winograd_2x4, vl_winograd_3x4}};
+    /* clang-format on */
+    static vl_winograd_function *const vl_winograd_of[VL_MOST_VECTORS][9] = {
+        {vl_winograd_1x1, vl_winograd_2x1, vl_winograd_3x1, vl_winograd_4x1, vl_winograd_5x1, vl_winograd_6x1,
+         vl_winograd_7x1, vl_winograd_8x1, vl_winograd_9x1},
+        {vl_winograd_1x2, vl_winograd_2x2, vl_winograd_3x2, vl_winograd_4x2, vl_winograd_5x2, vl_winograd_6x2},
+        {vl_winograd_1x3, vl_winograd_2x3, vl_winograd_3x3, vl_winograd_4x3},
+        {vl_winograd_1x4, vl_winograd_2x4, vl_winograd_3x4}};
 
 /* m[t][M] = v[t] . u, one of the sixteen products */
 static void vl_winograd_product(const vl_winograd *p, ptrdiff_t tiles, const real *v, const real *u, real *m)

@@ -55,8 +55,7 @@ VL_INLINE ptrdiff_t vl_stride(const vl_step *step, ptrdiff_t panel)
 VL_INLINE int vl_vectors(int gates, ptrdiff_t stride) { return (gates * stride + L - 1) / L; }
 
 /* pre: the projected input of the first unit's row and panel is at pre, of unit i at pre + i * ld_pre */
-typedef void vl_finish(const vl_step *, const vl_units *, const real *pre, ptrdiff_t ld_pre,
-                       vl_sums *acc);
+typedef void vl_finish(const vl_step *, const vl_units *, const real *pre, ptrdiff_t ld_pre, vl_sums *acc);
 
 /* What the k loop starts from: the projected input, except a gate whose recurrent part is needed by
  * itself (GRU's n), which starts from its own bias. Where that gate shares a vector with others, all start from
@@ -83,8 +82,8 @@ static void vl_spread(int gates, ptrdiff_t stride, const real *pre, ptrdiff_t ld
 }
 
 /* gates: sums a unit; width: gates in a row of `pre`, which can hold one more (reset_before) */
-VL_INLINE void vl_step_block(int gates, int width, int own_candidate, vl_finish *finish,
-                             const vl_step *step, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t panel)
+VL_INLINE void vl_step_block(int gates, int width, int own_candidate, vl_finish *finish, const vl_step *step,
+                             ptrdiff_t row, ptrdiff_t rows, ptrdiff_t panel)
 {
     vl_sums acc[VL_BLOCK_ROWS];
     const real *x[VL_BLOCK_ROWS];
@@ -104,8 +103,8 @@ VL_INLINE void vl_step_block(int gates, int width, int own_candidate, vl_finish 
     finish(step, &units, pre, step->ld_pre, acc);
 }
 
-VL_INLINE void vl_step_pair(int gates, int width, int own_candidate, vl_finish *finish,
-                            const vl_step *step, ptrdiff_t panel)
+VL_INLINE void vl_step_pair(int gates, int width, int own_candidate, vl_finish *finish, const vl_step *step,
+                            ptrdiff_t panel)
 {
     vl_sums acc[2];
     const real *pre = (const real *)step->pre + panel * width * L;
@@ -115,16 +114,15 @@ VL_INLINE void vl_step_pair(int gates, int width, int own_candidate, vl_finish *
     vl_start start2 = vl_step_start(own_candidate, step, panel + 1, pre + width * L);
     const ptrdiff_t stride = vl_stride(step, panel + 1);
     const ptrdiff_t weights = (step->last_panel - step->first_panel) * step->depth * gates * L;
-    vl_row_pair_of(gates, vl_vectors(gates, stride), weights)(
-        acc, &start, &start2, step->h, w, w + step->depth * gates * L, step->depth);
+    vl_row_pair_of(gates, vl_vectors(gates, stride), weights)(acc, &start, &start2, step->h, w,
+                                                              w + step->depth * gates * L, step->depth);
     if (stride < L)
         vl_spread(gates, stride, own_candidate ? pre + width * L : NULL, 0, 1, acc + 1);
     finish(step, &units, pre, width * L, acc);
 }
 
 /* One row takes panels in pairs, so that the last, which may be narrow, is not alone. */
-VL_INLINE void vl_step_panels(int gates, int width, int own_candidate, vl_finish *finish,
-                              const vl_step *step)
+VL_INLINE void vl_step_panels(int gates, int width, int own_candidate, vl_finish *finish, const vl_step *step)
 {
     const ptrdiff_t panels = step->last_panel - step->first_panel, pairs = step->rows == 1 ? panels / 2 : 0;
     const ptrdiff_t units = panels - pairs, single = units - pairs; /* panels by themselves: the first ones */
@@ -171,8 +169,8 @@ static __attribute__((noinline)) vec vl_apply(const vl_nonlinearity *a, vec x)
 
 /* ---- LSTM: c' = s(f) c + s(i) tanh(g),  h = s(o) tanh(c') ---------------------------------- */
 
-VL_ONE_COPY void vl_lstm_finish(const vl_step *step, const vl_units *units, const real *pre,
-                                ptrdiff_t ld_pre, vl_sums *acc)
+VL_ONE_COPY void vl_lstm_finish(const vl_step *step, const vl_units *units, const real *pre, ptrdiff_t ld_pre,
+                                vl_sums *acc)
 {
     (void)pre, (void)ld_pre;
 #pragma GCC unroll 1
@@ -198,8 +196,8 @@ VL_ONE_COPY void vl_lstm_finish(const vl_step *step, const vl_units *units, cons
 }
 
 /* With activations: c' = f(f) c + f(i) g(g),  h = f(o) h(c') */
-VL_ONE_COPY void vl_lstm_finish_as_asked(const vl_step *step, const vl_units *units, const real *pre,
-                                         ptrdiff_t ld_pre, vl_sums *acc)
+VL_ONE_COPY void vl_lstm_finish_as_asked(const vl_step *step, const vl_units *units, const real *pre, ptrdiff_t ld_pre,
+                                         vl_sums *acc)
 {
     const vl_nonlinearity *f = step->activations, *g = f + 1, *h = f + 2;
     (void)pre, (void)ld_pre;
@@ -241,12 +239,11 @@ VL_INLINE vec vl_gru_blend(vec n, vec n_below, vec e, vec h)
     /* (n e + h) / (1 + e),  and while the old state counts for more, where rounding would add up over
      * the steps,  h + (n - h) e / (1 + e) */
     vec whole = VL_FMA(n, e, h * n_below), change = VL_FMA(-h, n_below, n) * e;
-    return VL_IF_LESS(e, VL_SPLAT(1), h, VL_SPLAT(0)) +
-           VL_IF_LESS(e, VL_SPLAT(1), change, whole) / (n_below * (1 + e));
+    return VL_IF_LESS(e, VL_SPLAT(1), h, VL_SPLAT(0)) + VL_IF_LESS(e, VL_SPLAT(1), change, whole) / (n_below * (1 + e));
 }
 
-VL_ONE_COPY void vl_gru_finish(const vl_step *step, const vl_units *units, const real *pre,
-                               ptrdiff_t ld_pre, vl_sums *acc)
+VL_ONE_COPY void vl_gru_finish(const vl_step *step, const vl_units *units, const real *pre, ptrdiff_t ld_pre,
+                               vl_sums *acc)
 {
 #pragma GCC unroll 1
     for (int i = 0; i < units->count; i++) {
@@ -269,8 +266,8 @@ VL_INLINE vec vl_gru_blend_as_asked(vec z, vec n, vec h)
 }
 
 /* With activations: n = g(x_n + f(r) (R h + b)),  h' = (1 - f(z)) n + f(z) h */
-VL_ONE_COPY void vl_gru_finish_as_asked(const vl_step *step, const vl_units *units, const real *pre,
-                                        ptrdiff_t ld_pre, vl_sums *acc)
+VL_ONE_COPY void vl_gru_finish_as_asked(const vl_step *step, const vl_units *units, const real *pre, ptrdiff_t ld_pre,
+                                        vl_sums *acc)
 {
     const vl_nonlinearity *f = step->activations, *g = f + 1;
     for (int i = 0; i < units->count; i++) {
@@ -288,8 +285,8 @@ static void vl_kernel_gru(const vl_step *step)
 
 /* ---- GRU, reset_before: n = tanh(x_n + R (s(r) h)), in two products ------------------------- */
 
-VL_ONE_COPY void vl_gru_gates_finish(const vl_step *step, const vl_units *units, const real *pre,
-                                     ptrdiff_t ld_pre, vl_sums *acc)
+VL_ONE_COPY void vl_gru_gates_finish(const vl_step *step, const vl_units *units, const real *pre, ptrdiff_t ld_pre,
+                                     vl_sums *acc)
 {
     (void)pre, (void)ld_pre;
 #pragma GCC unroll 1
@@ -320,12 +317,12 @@ static void vl_kernel_gru_gates(const vl_step *step)
 
 /* ---- cells with one gate: panels in groups of four ----------------------------------------- */
 
-typedef void vl_finish_single(const vl_step *, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t panel,
-                              int panels, const vl_sums *acc);
+typedef void vl_finish_single(const vl_step *, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t panel, int panels,
+                              const vl_sums *acc);
 
 /* pre holds `width` gates a panel, side by side where the units do not fill it; the one that is wanted is the last. */
-VL_INLINE void vl_single_group(int panels, int width, const real *input, const real *w,
-                               vl_finish_single *finish, const vl_step *step, ptrdiff_t panel)
+VL_INLINE void vl_single_group(int panels, int width, const real *input, const real *w, vl_finish_single *finish,
+                               const vl_step *step, ptrdiff_t panel)
 {
     vl_sums acc[VL_BLOCK_ROWS];
     const real *x[VL_BLOCK_ROWS];
@@ -339,14 +336,13 @@ VL_INLINE void vl_single_group(int panels, int width, const real *input, const r
                 acc[r][p] = vl_load(pre + (panel + p) * width * L + (width - 1) * vl_stride(step, panel + p));
         }
         vl_block(rows, panels, (real *)acc, VL_MOST_VECTORS * L,
-                 (vl_start){(const real *)acc, VL_MOST_VECTORS * L, NULL}, x,
-                 w + panel * step->depth * L, step->depth);
+                 (vl_start){(const real *)acc, VL_MOST_VECTORS * L, NULL}, x, w + panel * step->depth * L, step->depth);
         finish(step, row, rows, panel, panels, acc);
     }
 }
 
-VL_INLINE void vl_single_panels(int width, const real *input, const real *w,
-                                vl_finish_single *finish, const vl_step *step)
+VL_INLINE void vl_single_panels(int width, const real *input, const real *w, vl_finish_single *finish,
+                                const vl_step *step)
 {
     ptrdiff_t last = (step->hidden_size + L - 1) / L;
     for (ptrdiff_t panel = step->first_panel; panel < step->last_panel; panel += 4) {
@@ -359,20 +355,19 @@ VL_INLINE void vl_single_panels(int width, const real *input, const real *w,
     }
 }
 
-VL_ONE_COPY void vl_gru_candidate_finish(const vl_step *step, ptrdiff_t row, ptrdiff_t rows,
-                                         ptrdiff_t panel, int panels, const vl_sums *acc)
+VL_ONE_COPY void vl_gru_candidate_finish(const vl_step *step, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t panel,
+                                         int panels, const vl_sums *acc)
 {
     for (ptrdiff_t r = row; r < row + rows; r++, acc++)
         for (int p = 0; p < panels; p++) {
             vec n, n_below, e = vl_load((const real *)step->c + r * step->ld_c + (panel + p) * L);
             vl_tanh_ratio(acc[0][p], &n, &n_below);
-            vl_emit(step, r, panel + p,
-                    vl_gru_blend(n, n_below, e, vl_load(vl_state(step, r, panel + p))));
+            vl_emit(step, r, panel + p, vl_gru_blend(n, n_below, e, vl_load(vl_state(step, r, panel + p))));
         }
 }
 
-VL_ONE_COPY void vl_gru_candidate_finish_as_asked(const vl_step *step, ptrdiff_t row, ptrdiff_t rows,
-                                                  ptrdiff_t panel, int panels, const vl_sums *acc)
+VL_ONE_COPY void vl_gru_candidate_finish_as_asked(const vl_step *step, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t panel,
+                                                  int panels, const vl_sums *acc)
 {
     for (ptrdiff_t r = row; r < row + rows; r++, acc++)
         for (int p = 0; p < panels; p++) {
@@ -388,16 +383,16 @@ static void vl_kernel_gru_candidate(const vl_step *step)
                      step->activations ? vl_gru_candidate_finish_as_asked : vl_gru_candidate_finish, step);
 }
 
-VL_ONE_COPY void vl_tanh_finish(const vl_step *step, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t panel,
-                                int panels, const vl_sums *acc)
+VL_ONE_COPY void vl_tanh_finish(const vl_step *step, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t panel, int panels,
+                                const vl_sums *acc)
 {
     for (ptrdiff_t r = 0; r < rows; r++)
         for (int p = 0; p < panels; p++)
             vl_emit(step, row + r, panel + p, vl_tanh(acc[r][p]));
 }
 
-VL_ONE_COPY void vl_relu_finish(const vl_step *step, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t panel,
-                                int panels, const vl_sums *acc)
+VL_ONE_COPY void vl_relu_finish(const vl_step *step, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t panel, int panels,
+                                const vl_sums *acc)
 {
     for (ptrdiff_t r = 0; r < rows; r++)
         for (int p = 0; p < panels; p++)
@@ -417,7 +412,4 @@ static void vl_kernel_rnn_tanh(const vl_step *step)
     vl_single_panels(1, step->h, step->w, step->activations ? vl_single_finish_as_asked : vl_tanh_finish, step);
 }
 
-static void vl_kernel_rnn_relu(const vl_step *step)
-{
-    vl_single_panels(1, step->h, step->w, vl_relu_finish, step);
-}
+static void vl_kernel_rnn_relu(const vl_step *step) { vl_single_panels(1, step->h, step->w, vl_relu_finish, step); }

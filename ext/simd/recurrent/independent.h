@@ -11,9 +11,9 @@ VL_INLINE vec vl_relu(vec x) { return VL_MAX(VL_SPLAT(0), x); }
 enum { VL_TALLEST_STATE = 4, VL_MOST_STATE = 8 }; /* rows, and vectors in registers, of a tile */
 
 /* last_lanes: units of the last vector, the rest of which is padding */
-VL_INLINE void vl_independent_tile(int rows, int vectors, vl_activation *act,
-                                   const vl_independent *units, ptrdiff_t row, ptrdiff_t panel,
-                                   ptrdiff_t first, ptrdiff_t last, ptrdiff_t last_lanes)
+VL_INLINE void vl_independent_tile(int rows, int vectors, vl_activation *act, const vl_independent *units,
+                                   ptrdiff_t row, ptrdiff_t panel, ptrdiff_t first, ptrdiff_t last,
+                                   ptrdiff_t last_lanes)
 {
     const real *weights = (const real *)units->w + panel * L;
     const real *pre = (const real *)units->pre + row * units->ld_pre + panel * L;
@@ -53,16 +53,16 @@ VL_INLINE void vl_independent_tile(int rows, int vectors, vl_activation *act,
 
 /* Rows outside: what is read and written next stands next to it. A vector that is not full goes by
  * itself: its mask would take registers that a wide tile has not got. */
-VL_INLINE void vl_independent_row(int rows, vl_activation *act, const vl_independent *units,
-                                  ptrdiff_t row, ptrdiff_t first, ptrdiff_t last)
+VL_INLINE void vl_independent_row(int rows, vl_activation *act, const vl_independent *units, ptrdiff_t row,
+                                  ptrdiff_t first, ptrdiff_t last)
 {
     for (ptrdiff_t panel = units->first_panel, vectors; panel < units->last_panel; panel += vectors) {
         ptrdiff_t full = units->hidden_size / L - panel;
         vectors = units->last_panel - panel < VL_MOST_VECTORS ? units->last_panel - panel : VL_MOST_VECTORS;
         if (vectors > full)
             vectors = full ? full : 1;
-#define TILE(n, lanes)                                                                            \
-    if (rows * n <= VL_MOST_STATE)                                                                \
+#define TILE(n, lanes)                                                                                                 \
+    if (rows * n <= VL_MOST_STATE)                                                                                     \
     vl_independent_tile(rows, n, act, units, row, panel, first, last, lanes)
         switch (vectors) {
         case 1: TILE(1, full ? L : units->hidden_size - panel * L); break;

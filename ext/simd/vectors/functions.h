@@ -101,10 +101,7 @@ VL_INLINE vec vl_log1p(vec x)
 }
 
 /* log(1 + exp(x)) */
-VL_INLINE vec vl_softplus(vec x)
-{
-    return vl_maximum(x, VL_SPLAT(0)) + vl_log1p(vl_exp(-vl_abs(x)));
-}
+VL_INLINE vec vl_softplus(vec x) { return vl_maximum(x, VL_SPLAT(0)) + vl_log1p(vl_exp(-vl_abs(x))); }
 
 /* x + x p(x^2), and from 0.921875 on 1 - exp(t q(t) - t), t = |x|; erf(3.92) rounds to 1. */
 VL_INLINE vec vl_erf(vec x)

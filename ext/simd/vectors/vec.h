@@ -28,10 +28,7 @@ typedef vl_int vl_lane __attribute__((may_alias)); /* one lane's bits */
 #define VL_FMA(a, b, c) ((a) * (b) + (c))
 #endif
 
-VL_INLINE vec vl_select(veci mask, vec yes, vec no)
-{
-    return (vec)(((veci)yes & mask) | ((veci)no & ~mask));
-}
+VL_INLINE vec vl_select(veci mask, vec yes, vec no) { return (vec)(((veci)yes & mask) | ((veci)no & ~mask)); }
 
 #ifndef VL_MIN
 #define VL_MIN(bound, x) vl_select((x) > (bound), bound, x)
@@ -65,11 +62,7 @@ VL_INLINE void vl_store(real *p, vec v) { *(vec_unaligned *)p = v; }
 
 /* The first n lanes, 0 < n <= L: what lies behind p + n belongs to someone else. */
 #ifndef VL_STORE_FIRST
-#define VL_STORE_FIRST(p, v, n)          \
-    _Pragma("GCC unroll 8")              \
-    for (int i = 0; i < L - 1; i++)      \
-        if (i < (n))                     \
-            (p)[i] = (v)[i]
+#define VL_STORE_FIRST(p, v, n) _Pragma("GCC unroll 8") for (int i = 0; i < L - 1; i++) if (i < (n))(p)[i] = (v)[i]
 #endif
 
 VL_INLINE void vl_store_first(real *p, vec v, ptrdiff_t n)
@@ -94,7 +87,4 @@ VL_INLINE vec vl_load_lanes(const real *p, ptrdiff_t n)
 #define VL_LOAD_FIRST(p, n) vl_load_lanes(p, n)
 #endif
 
-VL_INLINE vec vl_load_first(const real *p, ptrdiff_t n)
-{
-    return n == L ? vl_load(p) : VL_LOAD_FIRST(p, n);
-}
+VL_INLINE vec vl_load_first(const real *p, ptrdiff_t n) { return n == L ? vl_load(p) : VL_LOAD_FIRST(p, n); }

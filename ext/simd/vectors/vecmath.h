@@ -117,8 +117,7 @@ VL_INLINE vec vl_tanh(vec x)
     p = VL_FMA(p, u, VL_SPLAT(-0x1.b898dcp-5f));
     p = VL_FMA(p, u, VL_SPLAT(0x1.1109aep-3f));
     p = VL_FMA(p, u, VL_SPLAT(-0x1.55553ep-2f));
-    return VL_IF_LESS(magnitude, VL_SPLAT(0.6f), VL_FMA(p * u, x, x),
-                      (vec)((veci)far | ((veci)x & sign)));
+    return VL_IF_LESS(magnitude, VL_SPLAT(0.6f), VL_FMA(p * u, x, x), (vec)((veci)far | ((veci)x & sign)));
 }
 
 /* e^r = 1 + r p(r) for |r| <= ln 2 / 2: q's coefficients times powers of log2 e */

@@ -11,11 +11,11 @@ from typing import Any, Final
 
 from vledge.errors import FormatError, UnsupportedError
 from vledge.formats.keras.activation import activation, default_gate
-from vledge.formats.keras.config import CELLS, Arguments
+from vledge.formats.keras.config import Arguments
 from vledge.formats.keras.layers import Cell, Layer
 from vledge.formats.keras.weights import is_cudnn, resets_after
 
-__all__ = ["ARGUMENTS", "Told", "difference", "told"]
+__all__ = ["ARGUMENTS", "Told", "told"]
 
 #: what a caller may say of a layer
 ARGUMENTS: Final = (
@@ -30,37 +30,27 @@ Told = dict[str, Any]
 
 
 def told(
-    layer: Layer, kind: str, said: Mapping[str, Any], version: str | None
-) -> tuple[list[Told], list[str]]:
-    """The arguments of each cell of a layer, and which of them were assumed."""
+    layer: Layer, said: Mapping[str, Any], version: str | None
+) -> tuple[dict[str, list[Told]], list[str]]:
+    """The arguments of each cell of a layer, by direction, and which of them were assumed.
+
+    The layer's `kinds` must all be known.
+    """
     where = f"layer {layer.name!r} ({layer.class_name})"
-    if kind == "RNN" and (wrong := {"recurrent_activation", "reset_after"} & said.keys()):
+    kinds = {kind for stack in layer.kinds().values() for kind in stack}
+    if kinds == {"RNN"} and (wrong := {"recurrent_activation", "reset_after"} & said.keys()):
         raise TypeError(f"{where} has no {' and no '.join(sorted(wrong))}")
-    if len(layer.cells) == 2 and len(layer.cells["forward"]) > 1:
-        raise UnsupportedError(
-            f"{where}: each of its directions is a stack of cells, which no vledge.nn.{kind} is"
-        )
     if layer.description is not None:
-        return _by_description(layer, kind, said, version, where), []
-    own, assumed = _without(layer, kind, said, version, where)
-    return [own] * len(layer.cells["forward"]), assumed
-
-
-def difference(one: Told, other: Told) -> str:
-    """The arguments in which two cells differ, for messages."""
-    return ", ".join(
-        f"{name}={value!r}, not {other.get(name)!r}"
-        for name, value in one.items()
-        if value != other.get(name)
-    )
+        return _by_description(layer, said, version, where), []
+    return _without(layer, said, version, where)
 
 
 # ---- layers that the model's config describes
 
 
 def _by_description(
-    layer: Layer, kind: str, said: Mapping[str, Any], version: str | None, where: str
-) -> list[Told]:
+    layer: Layer, said: Mapping[str, Any], version: str | None, where: str
+) -> dict[str, list[Told]]:
     described = layer.described()
     assert layer.description is not None
     if described.keys() != layer.cells.keys():
@@ -68,7 +58,7 @@ def _by_description(
     merge_mode = layer.description.config.get("merge_mode")
     if "backward" in described and merge_mode != "concat":
         raise UnsupportedError(f"{where}: merge_mode={merge_mode!r}, not 'concat'")
-    found = {}
+    found, kinds = {}, layer.kinds()
     for direction, stack in described.items():
         cells = layer.cells[direction]
         if len(stack) != len(cells):
@@ -77,16 +67,11 @@ def _by_description(
             )
         found[direction] = [
             _of_cell(cell, one, kind, direction, version, where)
-            for cell, one in zip(cells, stack, strict=True)
+            for cell, one, kind in zip(cells, stack, kinds[direction], strict=True)
         ]
-    for one, other in zip(found["forward"], found.get("backward", ()), strict=False):
-        if one != other:
-            raise UnsupportedError(
-                f"{where}: its directions differ, backward has {difference(other, one)}"
-            )
-    for one in found["forward"]:
-        _agree(said, {**one, "go_backwards": False, "merge_mode": "concat"}, version, where)
-    return found["forward"]
+    for own in (one for stack in found.values() for one in stack):
+        _agree(said, {**own, "go_backwards": False, "merge_mode": "concat"}, version, where)
+    return found
 
 
 def _agree(said: Mapping[str, Any], own: Told, version: str | None, where: str) -> None:
@@ -99,11 +84,9 @@ def _agree(said: Mapping[str, Any], own: Told, version: str | None, where: str) 
 
 
 def _of_cell(
-    cell: Cell, one: Arguments, kind: str, direction: str, version: str | None, where: str
+    cell: Cell, one: Arguments, kind: str | None, direction: str, version: str | None, where: str
 ) -> Told:
     """What a description asks for; UnsupportedError for what is not run."""
-    if CELLS.get(one.class_name) != kind:
-        raise UnsupportedError(f"{where}: a class {one.class_name!r} is not run as {kind}")
     if one.go_backwards != (direction == "backward"):
         raise UnsupportedError(
             f"{where}: go_backwards={one.go_backwards} in the {direction} direction; "
@@ -132,47 +115,53 @@ def _of_cell(
 
 
 def _without(
-    layer: Layer, kind: str, said: Mapping[str, Any], version: str | None, where: str
-) -> tuple[Told, list[str]]:
-    cells = [cell for stack in layer.cells.values() for cell in stack]
-    own: Told = {"time_major": False}
+    layer: Layer, said: Mapping[str, Any], version: str | None, where: str
+) -> tuple[dict[str, list[Told]], list[str]]:
     assumed: list[str] = []
 
     def taken(name: str, default: Any, why: str = "") -> Any:
         if name in said:
             return said[name]
-        assumed.append(f"{name}={default!r}" + (f" ({why})" if why else ""))
+        guess = f"{name}={default!r}" + (f" ({why})" if why else "")
+        if guess not in assumed:
+            assumed.append(guess)
         return default
 
-    if kind == "RNN":
-        if "activation" not in said:
-            raise ValueError(f"{where}: the file does not tell activation: say activation=")
-        chosen = {"activation": said["activation"]}
-    elif is_cudnn(cells[0], kind):  # made for one pair of activations
-        chosen = {
-            "activation": said.get("activation", "tanh"),
-            "recurrent_activation": said.get("recurrent_activation", "sigmoid"),
-        }
-    else:
-        chosen = {
-            "activation": taken("activation", "tanh"),
-            "recurrent_activation": taken("recurrent_activation", *default_gate(version)),
-        }
-    for name, value in chosen.items():
-        own[name] = activation(value, version, f"{where}: {name}")
+    def of_cell(cell: Cell, kind: str | None) -> Told:
+        own: Told = {"time_major": False}
+        if kind == "RNN":
+            if "activation" not in said:
+                raise ValueError(f"{where}: the file does not tell activation: say activation=")
+            chosen = {"activation": said["activation"]}
+        elif is_cudnn(cell, kind or ""):  # made for one pair of activations
+            chosen = {
+                "activation": said.get("activation", "tanh"),
+                "recurrent_activation": said.get("recurrent_activation", "sigmoid"),
+            }
+        else:
+            chosen = {
+                "activation": taken("activation", "tanh"),
+                "recurrent_activation": taken("recurrent_activation", *default_gate(version)),
+            }
+        for name, value in chosen.items():
+            own[name] = activation(value, version, f"{where}: {name}")
+        if kind == "GRU":
+            form = resets_after(cell)
+            if form is None and "reset_after" not in said:
+                raise ValueError(f"{where}: the file does not tell reset_after: say reset_after=")
+            own["reset_after"] = bool(said["reset_after"]) if form is None else form
+            _agree({n: v for n, v in said.items() if n == "reset_after"}, own, version, where)
+        return own
+
+    kinds = layer.kinds()
+    found = {
+        way: [of_cell(cell, kind) for cell, kind in zip(cells, kinds[way], strict=True)]
+        for way, cells in layer.cells.items()
+    }
     if taken("go_backwards", False):
         raise UnsupportedError(
-            f"{where}: go_backwards=True; vledge.nn.{kind} has no layer that is only reverse"
+            f"{where}: go_backwards=True; vledge.nn has no layer that is only reverse"
         )
     if "backward" in layer.cells and (merge_mode := taken("merge_mode", "concat")) != "concat":
         raise UnsupportedError(f"{where}: merge_mode={merge_mode!r}, not 'concat'")
-    if kind == "GRU":
-        forms = {resets_after(cell) for cell in cells}
-        if len(forms) > 1:
-            raise FormatError(f"{where}: some of its cells have reset_after=True, some have not")
-        (form,) = forms
-        if form is None and "reset_after" not in said:
-            raise ValueError(f"{where}: the file does not tell reset_after: say reset_after=")
-        own["reset_after"] = bool(said["reset_after"]) if form is None else form
-        _agree({n: v for n, v in said.items() if n == "reset_after"}, own, version, where)
-    return own, assumed
+    return found, assumed

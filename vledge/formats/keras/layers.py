@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Final
 
 import numpy as np
@@ -99,12 +100,22 @@ class Layer:
         kind = self.kind()
         return {ours: keras for keras, ours in CELLS.items()}.get(kind or "", "a layer")
 
-    def kind(self) -> str | None:
-        """LSTM, GRU or RNN, by its shapes and, where there is one, its description; else None."""
+    def kinds(self) -> dict[str, list[str | None]]:
+        """LSTM, GRU or RNN of each cell, by direction, as its shapes and, where there is one, its
+        description say; None where they make none of these, or contradict each other."""
         if self.problem:
-            return None
-        kinds = {cell.kind() for stack in self.cells.values() for cell in stack}
-        kinds |= {CELLS.get(a.class_name) for stack in self.described().values() for a in stack}
+            return {}
+        stacks, found = self.described(), {}
+        for way, cells in self.cells.items():
+            own = [cell.kind() for cell in cells]
+            said = [CELLS.get(one.class_name) for one in stacks.get(way, [])]
+            pairs = zip_longest(own, said[: len(own)] or own)
+            found[way] = [shaped if shaped == named else None for shaped, named in pairs]
+        return found
+
+    def kind(self) -> str | None:
+        """The kind of all of its cells; None where they differ, or are none of ours."""
+        kinds = {kind for stack in self.kinds().values() for kind in stack}
         return kinds.pop() if len(kinds) == 1 else None
 
     def fits(self) -> bool:

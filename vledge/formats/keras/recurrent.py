@@ -1,4 +1,4 @@
-"""A recurrent layer out of a Keras file, with all that `vledge.nn` must know to be it.
+"""Recurrent layers out of a Keras file, with all that `vledge.nn` must know to be them.
 
 What the file's own description says holds; where it has none, what one beside it says; then what
 the caller says. What nobody says is taken to be Keras' default, and a warning names it.
@@ -9,17 +9,19 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from vledge.errors import FormatError, UnsupportedError
-from vledge.formats.keras.arguments import ARGUMENTS, Told, difference, told
+from vledge.formats.keras.arguments import ARGUMENTS, Told, told
 from vledge.formats.keras.beside import neighbours
 from vledge.formats.keras.config import descriptions, version_of
 from vledge.formats.keras.file import KerasModel, read_config, read_model
-from vledge.formats.keras.layers import Layer, layers
-from vledge.formats.keras.weights import converted
+from vledge.formats.keras.layers import Cell, Layer, layers
+from vledge.formats.keras.stack import BothWays, LayerWeights, are_one, check_sizes, levels
+from vledge.formats.keras.weights import resets_after
 
 __all__ = ["ARGUMENTS", "RecurrentSummary", "layer_weights", "recurrent_layers"]
 
@@ -28,17 +30,18 @@ Config = str | os.PathLike[str] | Mapping[str, Any]
 
 def layer_weights(
     path: str | os.PathLike[str],
-    kind: str,
+    kind: str | None,
     layer: str | Sequence[str] | None,
     said: Mapping[str, Any],
     config: Config | None = None,
-) -> tuple[dict[str, np.ndarray], Told]:
-    """torch's weights of a layer, or of several as one stack, and its arguments in Keras' words.
+) -> list[LayerWeights | BothWays]:
+    """torch's weights of a layer, or of several one upon another, with the arguments of each.
 
-    ``kind`` is LSTM, GRU or RNN. ``layer`` is a layer's name, a list of them from the first layer
-    to the last, or None for the only one of this kind. ``said`` are some of ``ARGUMENTS``;
-    ``config`` is the model's description, or a file that has one. The arguments of the result are
-    activation, recurrent_activation and reset_after, as far as the kind has them, and time_major.
+    ``kind`` is LSTM, GRU or RNN, or None for any. ``layer`` is a layer's name, a list of them from
+    the first layer to the last, or None for the only one of this kind. ``said`` are some of
+    ``ARGUMENTS``; ``config`` is the model's description, or a file that has one. The arguments of
+    the result are activation, recurrent_activation and reset_after, as far as the kind has them,
+    and time_major. One layer of torch's where that can be all of it, else one a layer or cell.
     """
     file = os.fspath(path)
     try:
@@ -46,7 +49,7 @@ def layer_weights(
         chosen = _chosen(found, kind, layer)
         if config is not None and (lost := [one for one in chosen if one.description is None]):
             raise FormatError(f"config does not describe {_listed(lost)}")
-        arrays, arguments, assumed = _stack(chosen, kind, said, version)
+        result, assumed = levels(chosen, said, version)
     except (FormatError, UnsupportedError) as error:
         raise type(error)(f"{file}: {error}") from None
     except ValueError as error:
@@ -58,24 +61,30 @@ def layer_weights(
             "Say what you know, or config=, the model's JSON or .keras file"
         )
     if notes:
-        warnings.warn(f"{file}: {'; '.join(notes)}", stacklevel=3)
-    return arrays, arguments
+        warnings.warn(f"{file}: {'; '.join(notes)}", stacklevel=4)
+    return result
 
 
 class RecurrentSummary(NamedTuple):
     """A recurrent layer of a Keras file."""
 
-    kind: str | None  #: LSTM, GRU or RNN; None for what no layer here is
+    kind: str | None  #: LSTM, GRU or RNN; None for what is none of these, or a stack of several
     name: str
     path: str  #: its group in the file, another name for it
     class_name: str
     input_size: int
     hidden_size: list[int]  #: units, from the first of a stack of cells to the last
+    backward_size: list[int]  #: the same of the direction that runs backwards, if there is one
     bidirectional: bool
     bias: bool
     nbytes: int
-    arguments: Told | None  #: None where the file, or a config beside it, does not tell them
+    #: what all of its cells have; None where the file, or a config beside it, does not tell them
+    arguments: Told | None
+    own_arguments: list[Told]  #: what else each has, in the order forward, backward
     refused: str  #: why `from_keras` refuses it, or ""
+    cells: list[str]  #: the cells' kinds, where they differ, in the same order
+    loads_as: str  #: the class of `vledge.nn` that its kind's `from_keras`, or RecurrentStack's,
+    #: makes of it; "" where it is refused
 
 
 def recurrent_layers(path: str | os.PathLike[str]) -> list[RecurrentSummary]:
@@ -88,39 +97,71 @@ def recurrent_layers(path: str | os.PathLike[str]) -> list[RecurrentSummary]:
 
 
 def _summary(layer: Layer, version: str | None) -> RecurrentSummary:
-    kind, stack = layer.kind(), layer.cells["forward"]
-    arguments, refused = None, ""
+    stack, kinds = layer.cells["forward"], layer.kinds()
+    every = [kind for way in kinds.values() for kind in way]
+    arguments: dict[str, list[Told]] = {}
+    refused = layer.problem
+    if not refused and None in every:
+        refused = f"no LSTM, GRU or SimpleRNN, it has {layer.shapes()}"
     try:
-        if layer.problem:
-            refused = layer.problem
-        elif kind is None:
-            refused = f"no LSTM, GRU or SimpleRNN, it has {layer.shapes()}"
-        elif layer.description is not None:
-            (arguments, *_), _ = told(layer, kind, {}, version)
-    except (FormatError, UnsupportedError) as error:
+        if not refused and layer.description is not None:
+            arguments, _ = told(layer, {}, version)
+        if not refused:
+            check_sizes(layer)
+    except (FormatError, UnsupportedError, ValueError) as error:
         refused = str(error).removeprefix(f"layer {layer.name!r} ({layer.class_name}): ")
     kernel, bias = stack[0].arrays.get("kernel", np.empty(0)), "bias" in stack[0].arrays
-    sizes = [
+    nbytes = sum(
         array.nbytes for cells in layer.cells.values() for c in cells for array in c.arrays.values()
-    ]
-    return RecurrentSummary(
-        kind,
-        layer.name,
-        layer.path,
-        layer.class_name,
-        # a ConvLSTM's channels stand last but one, too
-        kernel.shape[-2] if kernel.ndim > 1 else 0,
-        [
-            cell.arrays["recurrent_kernel"].shape[-2]
-            for cell in stack
-            if cell.arrays["recurrent_kernel"].ndim > 1
-        ],
-        len(layer.cells) == 2,
-        bias,
-        sum(sizes),
-        arguments,
-        refused,
     )
+    each = [one for way in arguments.values() for one in way]
+    common = (
+        {n: v for n, v in each[0].items() if all(v == one.get(n) for one in each)} if each else {}
+    )
+    return RecurrentSummary(
+        kind=layer.kind(),
+        name=layer.name,
+        path=layer.path,
+        class_name=layer.class_name,
+        # a ConvLSTM's channels stand last but one, too
+        input_size=kernel.shape[-2] if kernel.ndim > 1 else 0,
+        hidden_size=_units(stack),
+        backward_size=_units(layer.cells.get("backward", [])),
+        bidirectional=len(layer.cells) == 2,
+        bias=bias,
+        nbytes=nbytes,
+        arguments=common if arguments else None,
+        own_arguments=[{n: v for n, v in one.items() if n not in common} for one in each]
+        if any(one != common for one in each)
+        else [],
+        refused=refused,
+        cells=[str(kind) for kind in every] if len({*every} - {None}) > 1 else [],
+        loads_as="" if refused else _loads_as(layer, arguments),
+    )
+
+
+def _units(stack: list[Cell]) -> list[int]:
+    recurrent = [cell.arrays["recurrent_kernel"] for cell in stack]
+    return [array.shape[-2] for array in recurrent if array.ndim > 1]
+
+
+def _loads_as(layer: Layer, arguments: Mapping[str, Sequence[Told]]) -> str:
+    kind = layer.kind()
+    if kind is None:
+        return "RecurrentStack"
+    forms = {
+        way: list(
+            zip_longest(
+                _units(cells),
+                [kind == "GRU" and resets_after(cell) for cell in cells],
+                arguments.get(way, ()),
+            )
+        )
+        for way, cells in layer.cells.items()
+    }
+    if are_one([forms]):
+        return kind
+    return "Bidirectional" if len(layer.cells) == 2 else "RecurrentStack"
 
 
 # ---- the model's description
@@ -175,13 +216,16 @@ def _beside(
 # ---- which layers are meant
 
 
-def _chosen(found: list[Layer], kind: str, wanted: str | Sequence[str] | None) -> list[Layer]:
+def _chosen(
+    found: list[Layer], kind: str | None, wanted: str | Sequence[str] | None
+) -> list[Layer]:
     if wanted is None:
-        fitting = [layer for layer in found if layer.kind() == kind]
+        fitting = [layer for layer in found if _is_of(layer, kind)]
         if len(fitting) != 1:
+            of_kind = f"layers of kind {kind}" if kind else "recurrent layers"
             raise ValueError(
-                f"the file has {len(fitting)} layers of kind {kind}: name one of its recurrent "
-                f"layers, {_listed(found)}"
+                f"the file has {len(fitting)} {of_kind}: name one of its recurrent layers, "
+                f"{_listed(found)}"
             )
         return fitting
     chosen = []
@@ -189,17 +233,27 @@ def _chosen(found: list[Layer], kind: str, wanted: str | Sequence[str] | None) -
         one = _by_name(found, name)
         if one.problem:
             raise UnsupportedError(f"layer {name!r}: {one.problem}")
-        if one.kind() is None:
+        kinds = sorted({str(of) for way in one.kinds().values() for of in way})
+        if "None" in kinds:
             raise UnsupportedError(
                 f"layer {name!r} ({one.class_name}) is no LSTM, GRU or SimpleRNN: it has "
                 f"{one.shapes()}"
             )
-        if one.kind() != kind:
-            raise ValueError(f"layer {name!r} is of kind {one.kind()}, not {kind}")
+        if kind is not None and kinds != [kind]:
+            way_out = "" if len(kinds) == 1 else "; nn.RecurrentStack.from_keras takes it"
+            raise ValueError(
+                f"layer {name!r} is of kind {' and '.join(kinds)}, not {kind}{way_out}"
+            )
         chosen.append(one)
     if not chosen:
         raise ValueError(f"no layer is named; the file has {_listed(found)}")
     return chosen
+
+
+def _is_of(layer: Layer, kind: str | None) -> bool:
+    """Whether all of its cells are of this kind, or of any of ours."""
+    kinds = {of for way in layer.kinds().values() for of in way}
+    return kinds == {kind} if kind else bool(kinds) and None not in kinds
 
 
 def _by_name(found: list[Layer], name: str) -> Layer:
@@ -224,77 +278,3 @@ def _by_name(found: list[Layer], name: str) -> Layer:
 def _listed(found: list[Layer]) -> str:
     listed = [f"{layer.name!r} ({layer.class_name}, {layer.path})" for layer in found]
     return ", ".join(listed) or "none"
-
-
-# ---- several as one
-
-
-def _stack(
-    chosen: list[Layer], kind: str, said: Mapping[str, Any], version: str | None
-) -> tuple[dict[str, np.ndarray], Told, list[str]]:
-    """Weights and arguments of layers one upon another, and which arguments were assumed."""
-    parts: list[dict[str, np.ndarray]] = []
-    names: list[str] = []
-    arguments: Told = {}
-    assumed: list[str] = []
-    for layer in chosen:
-        each, guessed = told(layer, kind, said, version)
-        assumed += [guess for guess in guessed if guess not in assumed]
-        if len(layer.cells) != len(chosen[0].cells):
-            raise UnsupportedError(
-                f"{_listed([chosen[0], layer])} are no stack of one vledge.nn.{kind}: one has two "
-                f"directions. {_ALONE}"
-            )
-        for index, own in enumerate(each):
-            cell = layer.cells["forward"][index]
-            where = f"layer {layer.name!r}"
-            if len(each) > 1:
-                where += f", cell {cell.name!r} ({cell.path})"
-            if arguments and own != arguments:
-                raise UnsupportedError(
-                    f"{where} differs from {names[0]}: {difference(own, arguments)}. {_ALONE}"
-                )
-            arguments = own
-            for direction, cells in layer.cells.items():
-                parts.append(converted(cells[index], kind, f"{where}, {direction}"))
-            names.append(where)
-    directions = len(chosen[0].cells)
-    _check_sizes(parts, names, directions, kind)
-    arrays: dict[str, np.ndarray] = {}
-    biased = any("bias_ih" in part for part in parts)
-    for number, part in enumerate(parts):
-        layer_number, backward = divmod(number, directions)
-        if biased and "bias_ih" not in part:  # torch's layers have all of them, or none
-            zeros = np.zeros(len(part["weight_hh"]), part["weight_hh"].dtype)
-            part.update(bias_ih=zeros, bias_hh=zeros)
-        suffix = f"_l{layer_number}" + ("_reverse" if backward else "")
-        arrays.update({name + suffix: array for name, array in part.items()})
-    return arrays, arguments, assumed
-
-
-_ALONE = (
-    "Load each by from_keras with its own name or path, and run the one's output through the next"
-)
-
-
-def _check_sizes(
-    parts: list[dict[str, np.ndarray]], names: list[str], directions: int, kind: str
-) -> None:
-    """UnsupportedError for widths that one layer of `vledge.nn` cannot have, ValueError for those
-    that do not follow one another."""
-    sizes = [(part["weight_ih"].shape[1], part["weight_hh"].shape[1]) for part in parts]
-    for number, (inputs, units) in enumerate(sizes):
-        name, first = names[number // directions], sizes[number - number % directions]
-        if (inputs, units) != first:
-            raise UnsupportedError(
-                f"{name}: forward takes {first[0]} features and has {first[1]} units, backward "
-                f"takes {inputs} and has {units}"
-            )
-        below = number // directions - 1
-        if below >= 0 and inputs != (given := directions * sizes[below * directions][1]):
-            raise ValueError(f"{name} takes {inputs} features, {names[below]} gives {given}")
-        if units != sizes[0][1]:
-            raise UnsupportedError(
-                f"{name} has {units} units, {names[0]} has {sizes[0][1]}: the layers of one "
-                f"vledge.nn.{kind} are of one width. {_ALONE}"
-            )

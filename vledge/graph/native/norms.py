@@ -27,19 +27,24 @@ def written_out_norms(
 
     Over the last axis, with a constant vector as scale; nobody else reads what is in between.
     """
+    makers = {name: k for k, site in enumerate(sites) for name in site.node.outputs if name}
     found: dict[int, WrittenOut] = {}
     for place, site in enumerate(sites):
         if site.node.op_type == "Div" and not site.node.domain:
-            norm = _Matcher(sites, readers).match(place)
+            norm = _Matcher(sites, readers, makers).match(place)
             if norm is not None:
                 found[norm.places[-1]] = norm
     return found
 
 
 class _Matcher:
-    def __init__(self, sites: Sequence[Site], readers: Mapping[str, set[int]]) -> None:
-        self.sites, self.readers = sites, readers
-        self.makers = {n: k for k, s in enumerate(sites) for n in s.node.outputs if n}
+    def __init__(
+        self,
+        sites: Sequence[Site],
+        readers: Mapping[str, set[int]],
+        makers: Mapping[str, int],
+    ) -> None:
+        self.sites, self.readers, self.makers = sites, readers, makers
         self.places: set[int] = set()
 
     def match(self, div: int) -> WrittenOut | None:

@@ -9,8 +9,9 @@ tried with every remedy until the value is right; then the search goes on behind
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 import numpy as np
 
@@ -18,13 +19,14 @@ from vledge.errors import VledgeError
 from vledge.graph.passes.program import captured
 from vledge.graph.plan import Plan
 from vledge.model.definition import Graph, Model, Node, ValueInfo
+from vledge.validation.diagnosis.normalization_remedies import Missing, missing_normalizations
 from vledge.validation.diagnosis.remedies import Site, remedies
 from vledge.validation.diagnosis.suspects import Layer, Variant, variants
 from vledge.validation.diagnosis.trial import applied
 from vledge.validation.reference.bundle import Reference
 from vledge.validation.reference.compare import Tolerance, compare
 from vledge.validation.reference.prints import stored
-from vledge.validation.reference.samples import sampled
+from vledge.validation.reference.samples import INSIDE, sampled
 from vledge.validation.running.layers import is_recurrent
 from vledge.validation.running.values import computed, constants_of, runs
 
@@ -91,7 +93,8 @@ class Doctor:
         order = sorted(range(len(values)), key=lambda n: sum(a.nbytes for a in values[n].values()))
         order = [n for n in order if self._wrong(place, n, values[n])] or order
         for node in reversed(suspects):
-            for variant in self._variants(node, place, values[order[0]]):
+            offers = self._variants(node, place, values[order[0]])
+            for variant in chain(offers, self._normalizations(node, place, values)):
                 if time.monotonic() > self.deadline:
                     break
                 self.tried += 1
@@ -202,6 +205,51 @@ class Doctor:
         opset = self.model.opset_imports.get("", 18)
         like = {name: array for name, array in stored(self.model.graph).items() if array.size > 1}
         yield from remedies(Site(node, constants, inputs, like, others, opset))
+
+    def _normalizations(self, node: Node, place: Place, values: list[Arrays]) -> Iterator[Variant]:
+        """A normalization put in before the node, or behind it where it makes the wrong value."""
+        graph, cases = self.model.graph, self.reference.cases
+        used = {name for other in graph.nodes for name in other.inputs}
+        used |= {n for other in graph.nodes for part in other.subgraphs() for n in captured(part)}
+        unused = {
+            name: array
+            for name, array in stored(graph).items()
+            if name not in used and array.dtype.kind == "f" and array.size > 1
+        }
+        there = {*computed(self.model), *(info.name for info in graph.inputs)}
+        lost = [name for name in cases[0].inside if name not in there]
+        lost = [name for name in lost if all(name in case.inside for case in cases)]
+        opset = self.model.opset_imports.get("", 18)
+        for name in dict.fromkeys(node.inputs):
+            if name and name not in self.fixed and all(name in run for run in values):
+                runs = [run[name] for run in values]
+                samples = [[case.inside[other] for case in cases] for other in lost]
+                missing = Missing(node, False, name, runs, samples, unused, opset)
+                yield from missing_normalizations(missing)
+        if place.value not in node.outputs:
+            return
+        try:
+            runs = [self._run([node], {}, run, [place.value])[0] for run in values]
+        except _WHATEVER:
+            return
+        own = [
+            case.inside.get(place.value) or sampled(case.truth(place.value), INSIDE)
+            for case in cases
+            if place.value in {*case.inside, *case.outputs}
+        ]
+        samples = [own] if len(own) == len(cases) else []
+        yield from missing_normalizations(
+            Missing(
+                node,
+                True,
+                place.value,
+                runs,
+                samples,
+                unused,
+                opset,
+                weighted=any(name in self.fixed for name in node.inputs),
+            )
+        )
 
     def _wrong(self, place: Place, number: int, values: Arrays) -> bool:
         return not self._result(place, place.nodes, {}, values, number) <= 1

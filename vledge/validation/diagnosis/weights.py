@@ -24,6 +24,7 @@ NEAR = 1e-6  # of the largest element: float32 arithmetic on the weights themsel
 ABSURD = 1e15  # no trained weight is as large; byte-swapped floats are
 LEAST_ELEMENTS = 16  # of which a kind of rounding can be told
 LEAST_IN_ROW = 6
+SMALLEST_HALF = 2.0**-24  # what float16's subnormal numbers are apart
 _UNITS = {"float16": 2.0**-11, "bfloat16": 2.0**-8}
 _STEPS = {"int8": 256, "int4": 16}  # values that a row of such weights can have
 
@@ -166,7 +167,7 @@ def _told_by_numbers(
         if np.ptp(shift) <= NEAR * max(scale, abs(float(shift[0]))):
             yield "offset weights", f"is the reference's {shift[0]:+.3g}"
     if precision := _rounded(array, have, want):
-        yield "rounded weights", f"is rounded to {precision}"
+        yield "rounded weights", f"is {_how_rounded(have, want)} to {precision}"
 
 
 def _zeroed(array: np.ndarray, have: np.ndarray, known: Print) -> str:
@@ -189,12 +190,24 @@ def _rounded(array: np.ndarray, have: np.ndarray, want: np.ndarray) -> str:
     scale = float(np.abs(array).max(initial=0))
     error = np.abs(have - want)
     for name, unit in _UNITS.items():
-        if held_by(array, name) and (error <= 1.01 * unit * np.abs(want) + 6e-8).all():
+        step = 2 * unit * np.abs(want)  # to the nearest is half of one, cut off a whole one
+        if held_by(array, name) and (error <= 1.01 * step + SMALLEST_HALF).all():
             return name
     for name, steps in _STEPS.items():
         if held_by(array, name) and float(error.max(initial=0)) <= 1.1 * scale / (steps / 2 - 1):
             return name
     return ""
+
+
+def _how_rounded(have: np.ndarray, want: np.ndarray) -> str:
+    """Rounding to the nearest goes both ways; cutting off bits, or a floor, one way only."""
+    changed = have != want
+    if changed.sum() >= LEAST_ELEMENTS:
+        if (np.abs(have) <= np.abs(want)).all():
+            return "cut off, towards zero,"
+        if (have <= want).all():
+            return "cut off, downwards,"
+    return "rounded"
 
 
 def held_by(array: np.ndarray, kind: str) -> bool:

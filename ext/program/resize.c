@@ -1,0 +1,225 @@
+/* Resize and Upsample, nearest and linear: axis by axis, each output element from one or two of the input's. Places are
+ * computed in single precision, as by the Python operator (vledge/graph/operators/resize.py), which says why. */
+#include "program.h"
+
+#include <math.h>
+
+enum { VL_NEAREST, VL_LINEAR };
+enum {
+    VL_ALIGN_CORNERS,
+    VL_ASYMMETRIC,
+    VL_HALF_PIXEL,
+    VL_HALF_PIXEL_SYMMETRIC,
+    VL_PYTORCH_HALF_PIXEL,
+    VL_HALF_PIXEL_NN
+};
+enum { VL_CEIL, VL_FLOOR, VL_PREFER_CEIL, VL_PREFER_FLOOR, VL_BY_SCALE }; /* the last one before operator set 11 */
+
+/* Of one output element on an axis: the input's elements, and how much each counts. */
+typedef struct {
+    int64_t first, second;
+    float weight, other;
+} vl_mixed;
+
+typedef struct {
+    int mode, coordinates, nearest, exclude_outside;
+} vl_resizing;
+
+static float place_of(const vl_resizing *r, int64_t i, int64_t count, int64_t size, double scale)
+{
+    const float at = (float)i, by = (float)scale;
+    const double length = (double)count * scale;
+    switch (r->coordinates) {
+    case VL_ALIGN_CORNERS: return size > 1 ? at * (float)(count - 1) / (float)(length - 1) : 0;
+    case VL_ASYMMETRIC: return at / by;
+    case VL_PYTORCH_HALF_PIXEL: return size > 1 ? (at + 0.5f) / by - 0.5f : 0;
+    case VL_HALF_PIXEL_NN: return (at + 0.5f) / by;
+    case VL_HALF_PIXEL_SYMMETRIC:
+        return (float)((double)count / 2 * (1 - (double)size / length)) + (at + 0.5f) / by - 0.5f;
+    default: return (at + 0.5f) / by - 0.5f;
+    }
+}
+
+static int64_t within(float place, int64_t count)
+{
+    return place<1 ? 0 : place>(float)(count - 1) ? count - 1 : (int64_t)place;
+}
+
+static vl_mixed mixed(const vl_resizing *r, float place, int64_t count, double scale)
+{
+    if (r->mode == VL_NEAREST) {
+        int nearest = r->nearest;
+        if (nearest == VL_BY_SCALE)
+            nearest = scale < 1 ? VL_CEIL : VL_FLOOR;
+        switch (nearest) {
+        case VL_CEIL: place = ceilf(place); break;
+        case VL_FLOOR: place = floorf(place); break;
+        case VL_PREFER_CEIL: place = floorf(place + 0.5f); break;
+        default: place = ceilf(place - 0.5f); break;
+        }
+        return (vl_mixed){within(place, count), 0, 1, 0};
+    }
+    const float base = floorf(place);
+    const double part = place - base;
+    double weight = 1 - part, other = part;
+    if (r->exclude_outside) {
+        if (base < 0 || base > (float)(count - 1))
+            weight = 0;
+        if (base + 1 < 0 || base + 1 > (float)(count - 1))
+            other = 0;
+        const double sum = weight + other;
+        weight /= sum;
+        other /= sum;
+    }
+    return (vl_mixed){within(base, count), within(base + 1, count), (float)weight, (float)other};
+}
+
+/* x [outer, count, inner] to [outer, size, inner] */
+static void along_axis(const vl_resizing *r, const vl_mixed *of, int64_t outer, int64_t count, int64_t size,
+                       int64_t inner, size_t item, const char *x, char *out)
+{
+    const size_t row = (size_t)inner * item;
+    for (int64_t o = 0; o < outer; o++, x += (size_t)count * row)
+        for (int64_t j = 0; j < size; j++, out += row) {
+            const char *first = x + (size_t)of[j].first * row;
+            if (r->mode == VL_NEAREST) {
+                if (row == 4)
+                    memcpy(out, first, 4);
+                else
+                    memcpy(out, first, row);
+                continue;
+            }
+            const float *a = (const float *)first, *b = (const float *)(x + (size_t)of[j].second * row);
+            const float weight = of[j].weight, other = of[j].other;
+            float *restrict to = (float *)out;
+            for (int64_t k = 0; k < inner; k++)
+                to[k] = a[k] * weight + b[k] * other;
+        }
+}
+
+/* The factors of `axes` axes and the sizes that they lead to; 0 where they are not given as lists of so many. */
+static int factors_of(const vl_tensor *scales, const vl_tensor *sizes, const vl_tensor *x, const int64_t *over,
+                      int axes, double *factors, int64_t *extents)
+{
+    if (scales && scales->axes == 1 && scales->shape[0] > 0) {
+        if (scales->type != VL_F32 || scales->shape[0] != axes)
+            return 0;
+        for (int k = 0; k < axes; k++) {
+            float factor;
+            memcpy(&factor, scales->data + k * scales->strides[0], sizeof factor);
+            factors[k] = factor;
+            const double extent = floor((double)x->shape[over[k]] * factors[k]);
+            if (!(factors[k] > 0) || !(extent >= 0 && extent < (double)((int64_t)1 << 40)))
+                return 0;
+            extents[k] = (int64_t)extent;
+        }
+        return 1;
+    }
+    if (vl_list(sizes, extents, VL_MOST_AXES) != axes)
+        return 0;
+    for (int k = 0; k < axes; k++) {
+        if (extents[k] <= 0 || x->shape[over[k]] <= 0)
+            return 0;
+        factors[k] = (double)extents[k] / (double)x->shape[over[k]];
+    }
+    return 1;
+}
+
+/* "resize": x; ints: mode, coordinates, nearest, whether what is outside counts for nothing, which inputs the scales
+ * and the sizes are (-1: none), then the axes, or none for all */
+static int resize(vl_frame *f, const vl_instruction *i)
+{
+    const vl_tensor *given = vl_in(f, i, 0);
+    const vl_resizing r = {(int)i->ints[0], (int)i->ints[1], (int)i->ints[2], (int)i->ints[3]};
+    if (!given || (r.mode == VL_LINEAR && given->type != VL_F32))
+        return VL_DECLINED;
+    int axes = i->int_count - 6;
+    int64_t over[VL_MOST_AXES], extents[VL_MOST_AXES];
+    double factors[VL_MOST_AXES];
+    if (axes > given->axes)
+        return VL_DECLINED;
+    for (int k = 0; k < axes; k++)
+        if ((over[k] = vl_axis(i->ints[6 + k], given->axes)) < 0)
+            return VL_DECLINED;
+    if (axes == 0)
+        for (axes = 0; axes < given->axes; axes++)
+            over[axes] = axes;
+    const vl_tensor *scales = i->ints[4] < 0 ? NULL : vl_in(f, i, (int)i->ints[4]);
+    const vl_tensor *sizes = i->ints[5] < 0 ? NULL : vl_in(f, i, (int)i->ints[5]);
+    if (!factors_of(scales, sizes, given, over, axes, factors, extents))
+        return VL_DECLINED;
+    int64_t shape[VL_MOST_AXES], most = 0, longest = 1;
+    memcpy(shape, given->shape, sizeof shape);
+    if (vl_count(given->axes, shape) <= 0)
+        return VL_DECLINED;
+    for (int k = 0; k < axes; k++) { /* the largest result on the way, and the longest axis */
+        shape[over[k]] = extents[k];
+        const int64_t elements = vl_count(given->axes, shape);
+        if (elements <= 0)
+            return VL_DECLINED;
+        most = elements > most ? elements : most;
+        longest = extents[k] > longest ? extents[k] : longest;
+    }
+    /* axes as they lie in memory, if there are no gaps */
+    const size_t item = vl_size_of(given->type);
+    const int rank = given->axes;
+    vl_tensor x = *given, copy = {.block = NULL};
+    int8_t order[VL_MOST_AXES];
+    vl_order_of(&x, order);
+    int64_t step = (int64_t)item;
+    int dense = 1;
+    for (int k = rank - 1; k >= 0; k--) {
+        dense &= x.shape[order[k]] == 1 || x.strides[order[k]] == step;
+        step *= x.shape[order[k]];
+    }
+    if (!dense) {
+        if (!vl_contiguous(f, given, &copy))
+            return VL_NO_MEMORY;
+        x = copy;
+        for (int k = 0; k < rank; k++)
+            order[k] = (int8_t)k;
+    }
+    vl_block *mixes = vl_block_new(f, (size_t)longest * sizeof(vl_mixed));
+    vl_block *between[2] = {vl_block_new(f, (size_t)most * item), vl_block_new(f, (size_t)most * item)};
+    vl_tensor *out = mixes && between[0] && between[1] ? vl_new_in_order(f, i, 0, x.type, rank, shape, order) : NULL;
+    if (out) {
+        const char *from = x.data;
+        vl_mixed *of = (vl_mixed *)mixes->data;
+        int turn = 0;
+        memcpy(shape, x.shape, sizeof shape);
+        for (int k = 0; k < axes; k++) {
+            const int axis = (int)over[k];
+            const int64_t count = shape[axis], size = extents[k];
+            int as_it_is = size == count;
+            for (int64_t j = 0; j < size; j++) {
+                const float place = place_of(&r, j, count, size, factors[k]);
+                as_it_is &= place == (float)j;
+                of[j] = mixed(&r, place, count, factors[k]);
+            }
+            if (as_it_is)
+                continue;
+            int64_t outer = 1, inner = 1, behind = 0;
+            for (int m = 0; m < rank; m++) {
+                if (order[m] == axis)
+                    behind = 1;
+                else if (behind)
+                    inner *= shape[order[m]];
+                else
+                    outer *= shape[order[m]];
+            }
+            char *to = between[turn]->data;
+            along_axis(&r, of, outer, count, size, inner, item, from, to);
+            shape[axis] = size;
+            from = to;
+            turn = !turn;
+        }
+        memcpy(out->data, from, (size_t)vl_count(rank, shape) * item);
+    }
+    vl_block_drop(f, mixes);
+    vl_block_drop(f, between[0]);
+    vl_block_drop(f, between[1]);
+    vl_block_drop(f, copy.block);
+    return out ? VL_DONE : VL_NO_MEMORY;
+}
+
+const vl_named_handler vl_resize_handlers[] = {{"resize", resize}, {NULL, NULL}};
