@@ -28,7 +28,11 @@ ATTACKS = [
     for name in module.ATTACKS
 ]
 #: What is run takes what a run may, not what a file may.
-RUN_BYTES = {"a value that doubles 60 times", "a Loop that doubles"}
+RUN_BYTES = {
+    "a constant that doubles 60 times",
+    "a value that doubles 60 times",
+    "a Loop that doubles",
+}
 
 
 @pytest.fixture(scope="module")
