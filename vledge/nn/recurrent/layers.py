@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from vledge.nn.dtype import DType
 from vledge.nn.recurrent.base import OneState, RecurrentBase
 from vledge.recurrent.nonlinearity import Nonlinearity, nonlinearity
 from vledge.recurrent.stack import no_step
@@ -33,8 +34,8 @@ class RNN(OneState):
         batch_first: bool = False,
         dropout: float = 0.0,
         bidirectional: bool = False,
-        device: Any = None,
-        dtype: Any = None,
+        device: object = None,
+        dtype: DType = None,
     ) -> None:
         self.nonlinearity = nonlinearity
         cell, activations = _elman(nonlinearity)
@@ -60,7 +61,7 @@ class RNN(OneState):
         *,
         nonlinearity: Any = "tanh",
         batch_first: bool = False,
-        dtype: Any = None,
+        dtype: DType = None,
     ) -> RNN:
         """Build the layer from torch's weights under ``prefix``, sizes read off their shapes.
 
@@ -102,8 +103,8 @@ class GRU(OneState):
         batch_first: bool = False,
         dropout: float = 0.0,
         bidirectional: bool = False,
-        device: Any = None,
-        dtype: Any = None,
+        device: object = None,
+        dtype: DType = None,
         *,
         reset_after: bool = True,
         activation: Any = "tanh",
@@ -132,7 +133,7 @@ class GRU(OneState):
         prefix: str = "",
         *,
         batch_first: bool = False,
-        dtype: Any = None,
+        dtype: DType = None,
         reset_after: bool = True,
         activation: Any = "tanh",
         recurrent_activation: Any = "sigmoid",
@@ -176,8 +177,8 @@ class LSTM(RecurrentBase):
         dropout: float = 0.0,
         bidirectional: bool = False,
         proj_size: int = 0,
-        device: Any = None,
-        dtype: Any = None,
+        device: object = None,
+        dtype: DType = None,
         *,
         activation: Any = "tanh",
         recurrent_activation: Any = "sigmoid",
@@ -205,7 +206,7 @@ class LSTM(RecurrentBase):
         prefix: str = "",
         *,
         batch_first: bool = False,
-        dtype: Any = None,
+        dtype: DType = None,
         activation: Any = "tanh",
         recurrent_activation: Any = "sigmoid",
     ) -> LSTM:
