@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from vledge.array_like import array_of
+from vledge.array_like import ArrayLike, array_of
 from vledge.nn import activation, convolution, normalization, pooling
 from vledge.nn import embedding as tables
 from vledge.nn.linear import Linear
@@ -46,74 +46,74 @@ __all__ = [
 # ---- activations
 
 
-def tanh(input: Any) -> np.ndarray:
+def tanh(input: ArrayLike) -> np.ndarray:
     """`vledge.nn.Tanh`."""
     return _run(activation.Tanh(), input)
 
 
-def sigmoid(input: Any) -> np.ndarray:
+def sigmoid(input: ArrayLike) -> np.ndarray:
     """`vledge.nn.Sigmoid`."""
     return _run(activation.Sigmoid(), input)
 
 
-def relu(input: Any, inplace: bool = False) -> np.ndarray:
+def relu(input: ArrayLike, inplace: bool = False) -> np.ndarray:
     """`vledge.nn.ReLU`."""
     return _run(activation.ReLU(), input)
 
 
-def relu6(input: Any, inplace: bool = False) -> np.ndarray:
+def relu6(input: ArrayLike, inplace: bool = False) -> np.ndarray:
     """`vledge.nn.ReLU6`."""
     return _run(activation.ReLU6(), input)
 
 
-def silu(input: Any, inplace: bool = False) -> np.ndarray:
+def silu(input: ArrayLike, inplace: bool = False) -> np.ndarray:
     """`vledge.nn.SiLU`."""
     return _run(activation.SiLU(), input)
 
 
-def leaky_relu(input: Any, negative_slope: float = 0.01, inplace: bool = False) -> np.ndarray:
+def leaky_relu(input: ArrayLike, negative_slope: float = 0.01, inplace: bool = False) -> np.ndarray:
     """`vledge.nn.LeakyReLU`."""
     return _run(activation.LeakyReLU(negative_slope), input)
 
 
-def elu(input: Any, alpha: float = 1.0, inplace: bool = False) -> np.ndarray:
+def elu(input: ArrayLike, alpha: float = 1.0, inplace: bool = False) -> np.ndarray:
     """`vledge.nn.ELU`."""
     return _run(activation.ELU(alpha), input)
 
 
 def hardtanh(
-    input: Any, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False
+    input: ArrayLike, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False
 ) -> np.ndarray:
     """`vledge.nn.Hardtanh`."""
     return _run(activation.Hardtanh(min_val, max_val), input)
 
 
-def hardsigmoid(input: Any, inplace: bool = False) -> np.ndarray:
+def hardsigmoid(input: ArrayLike, inplace: bool = False) -> np.ndarray:
     """`vledge.nn.Hardsigmoid`."""
     return _run(activation.Hardsigmoid(), input)
 
 
-def softplus(input: Any, beta: float = 1.0, threshold: float = 20.0) -> np.ndarray:
+def softplus(input: ArrayLike, beta: float = 1.0, threshold: float = 20.0) -> np.ndarray:
     """`vledge.nn.Softplus`."""
     return _run(activation.Softplus(beta, threshold), input)
 
 
-def gelu(input: Any, approximate: str = "none") -> np.ndarray:
+def gelu(input: ArrayLike, approximate: str = "none") -> np.ndarray:
     """`vledge.nn.GELU`."""
     return _run(activation.GELU(approximate), input)
 
 
-def softmax(input: Any, dim: int) -> np.ndarray:
+def softmax(input: ArrayLike, dim: int) -> np.ndarray:
     """`vledge.nn.Softmax`; ``dim`` must be given."""
     return _run(activation.Softmax(dim), input)
 
 
-def log_softmax(input: Any, dim: int) -> np.ndarray:
+def log_softmax(input: ArrayLike, dim: int) -> np.ndarray:
     """`vledge.nn.LogSoftmax`; ``dim`` must be given."""
     return _run(activation.LogSoftmax(dim), input)
 
 
-def prelu(input: Any, weight: Any) -> np.ndarray:
+def prelu(input: ArrayLike, weight: ArrayLike) -> np.ndarray:
     """`vledge.nn.PReLU`; ``weight`` has one number, or one for each channel."""
     weight = np.atleast_1d(array_of(weight, "weight"))
     return _with(activation.PReLU(weight.size, dtype=weight.dtype), input, weight=weight)
@@ -122,7 +122,7 @@ def prelu(input: Any, weight: Any) -> np.ndarray:
 # ---- products, tables, norms
 
 
-def linear(input: Any, weight: Any, bias: Any = None) -> np.ndarray:
+def linear(input: ArrayLike, weight: ArrayLike, bias: ArrayLike | None = None) -> np.ndarray:
     """`vledge.nn.Linear`; ``weight [out_features, in_features]``, ``bias [out_features]``."""
     weight = array_of(weight, "weight")
     layer = Linear(weight.shape[1], weight.shape[0], bias is not None, dtype=weight.dtype)
@@ -130,9 +130,9 @@ def linear(input: Any, weight: Any, bias: Any = None) -> np.ndarray:
 
 
 def conv1d(
-    input: Any,
-    weight: Any,
-    bias: Any = None,
+    input: ArrayLike,
+    weight: ArrayLike,
+    bias: ArrayLike | None = None,
     stride: int | tuple[int] = 1,
     padding: int | tuple[int] | str = 0,
     dilation: int | tuple[int] = 1,
@@ -154,7 +154,7 @@ def conv1d(
     return _with(layer, input, weight=weight, bias=bias)
 
 
-def embedding(input: Any, weight: Any, padding_idx: int | None = None) -> np.ndarray:
+def embedding(input: ArrayLike, weight: ArrayLike, padding_idx: int | None = None) -> np.ndarray:
     """`vledge.nn.Embedding`; ``weight [num_embeddings, embedding_dim]``."""
     weight = array_of(weight, "weight")
     rows, width = weight.shape
@@ -163,10 +163,10 @@ def embedding(input: Any, weight: Any, padding_idx: int | None = None) -> np.nda
 
 
 def layer_norm(
-    input: Any,
+    input: ArrayLike,
     normalized_shape: int | tuple[int, ...] | list[int],
-    weight: Any = None,
-    bias: Any = None,
+    weight: ArrayLike | None = None,
+    bias: ArrayLike | None = None,
     eps: float = 1e-5,
 ) -> np.ndarray:
     """`vledge.nn.LayerNorm`; ``weight`` and ``bias`` of the shape ``normalized_shape``."""
@@ -178,11 +178,11 @@ def layer_norm(
 
 
 def batch_norm(
-    input: Any,
-    running_mean: Any,
-    running_var: Any,
-    weight: Any = None,
-    bias: Any = None,
+    input: ArrayLike,
+    running_mean: ArrayLike,
+    running_var: ArrayLike,
+    weight: ArrayLike | None = None,
+    bias: ArrayLike | None = None,
     training: bool = False,
     momentum: float = 0.1,
     eps: float = 1e-5,
@@ -199,7 +199,7 @@ def batch_norm(
     return _with(layer, input, weight=weight, bias=bias, running_mean=mean, running_var=running_var)
 
 
-def dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
+def dropout(input: ArrayLike, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
     """The input itself, as in a module in ``eval()``, whatever ``training`` says."""
     return input
 
@@ -208,7 +208,7 @@ def dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = F
 
 
 def max_pool1d(
-    input: Any,
+    input: ArrayLike,
     kernel_size: int | tuple[int, ...],
     stride: int | tuple[int, ...] | None = None,
     padding: int | tuple[int, ...] = 0,
@@ -222,7 +222,7 @@ def max_pool1d(
 
 
 def avg_pool1d(
-    input: Any,
+    input: ArrayLike,
     kernel_size: int | tuple[int, ...],
     stride: int | tuple[int, ...] | None = None,
     padding: int | tuple[int, ...] = 0,
@@ -235,24 +235,24 @@ def avg_pool1d(
     )
 
 
-def adaptive_avg_pool1d(input: Any, output_size: int | tuple[int, ...]) -> np.ndarray:
+def adaptive_avg_pool1d(input: ArrayLike, output_size: int | tuple[int, ...]) -> np.ndarray:
     """`vledge.nn.AdaptiveAvgPool1d`."""
     return _run(pooling.AdaptiveAvgPool1d(output_size), input)
 
 
 def adaptive_max_pool1d(
-    input: Any, output_size: int | tuple[int, ...], return_indices: bool = False
+    input: ArrayLike, output_size: int | tuple[int, ...], return_indices: bool = False
 ) -> Any:
     """`vledge.nn.AdaptiveMaxPool1d`."""
     return pooling.AdaptiveMaxPool1d(output_size, return_indices)(input)
 
 
-def _run(layer: Module, input: Any) -> np.ndarray:
+def _run(layer: Module, input: ArrayLike) -> np.ndarray:
     result: np.ndarray = layer(input)
     return result
 
 
-def _with(layer: Module, input: Any, **weights: Any) -> np.ndarray:
+def _with(layer: Module, input: ArrayLike, **weights: ArrayLike | None) -> np.ndarray:
     """The layer with these weights, those that are None left out."""
     layer.load_state_dict({n: array_of(w, n) for n, w in weights.items() if w is not None})
     return _run(layer, input)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from vledge.array_like import array_of
+from vledge.array_like import ArrayLike, array_of
 from vledge.nn.dtype import float_dtype
 from vledge.nn.module import Module
 
@@ -78,7 +78,7 @@ class MaxPool1d(_Windows):
         if self.dilation < 1:
             raise ValueError(f"MaxPool1d: dilation must be at least 1, got {self.dilation}")
 
-    def forward(self, input: Any) -> Any:
+    def forward(self, input: ArrayLike) -> Any:
         """``[B, C, T]`` or ``[C, T]`` -> the same with a step a window; with ``return_indices``
         also where each maximum was found, int64."""
         x = _checked(self, input)
@@ -113,7 +113,7 @@ class AvgPool1d(_Windows):
         super().__init__(kernel_size, stride, padding, ceil_mode)
         self.count_include_pad = count_include_pad
 
-    def forward(self, input: Any) -> np.ndarray:
+    def forward(self, input: ArrayLike) -> np.ndarray:
         """``[B, C, T]`` or ``[C, T]`` -> the same with a step a window."""
         x = _checked(self, input)
         steps = x.shape[-1]
@@ -150,7 +150,7 @@ class _Parts(Module):
 class AdaptiveAvgPool1d(_Parts):
     """The mean of each part. Source: torch.nn.AdaptiveAvgPool1d."""
 
-    def forward(self, input: Any) -> np.ndarray:
+    def forward(self, input: ArrayLike) -> np.ndarray:
         """``[B, C, T]`` or ``[C, T]`` -> the same with ``output_size`` steps."""
         x = _checked(self, input)
         means = [x[..., part].mean(-1) for part in self._parts(x.shape[-1])]
@@ -164,7 +164,7 @@ class AdaptiveMaxPool1d(_Parts):
         super().__init__(output_size)
         self.return_indices = return_indices
 
-    def forward(self, input: Any) -> Any:
+    def forward(self, input: ArrayLike) -> Any:
         """``[B, C, T]`` or ``[C, T]`` -> the same with ``output_size`` steps; with
         ``return_indices`` also where each maximum was found, int64."""
         x = _checked(self, input)
@@ -180,7 +180,7 @@ class AdaptiveMaxPool1d(_Parts):
         return largest, np.stack(places, -1)
 
 
-def _checked(module: Module, input: Any) -> np.ndarray:
+def _checked(module: Module, input: ArrayLike) -> np.ndarray:
     x = array_of(input, "input")
     float_dtype(x.dtype)
     if x.ndim not in (2, 3):

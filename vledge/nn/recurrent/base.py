@@ -16,7 +16,7 @@ import numpy as np
 from vledge._ext.weights import Direction
 from vledge.array_like import array_of
 from vledge.lengths.model_strategy import MODEL_STRATEGY
-from vledge.nn.dtype import float_dtype, require_cpu
+from vledge.nn.dtype import DType, float_dtype, require_cpu
 from vledge.nn.module import Module
 from vledge.packing import is_packed, pack_sequence, unpack_sequence, validated
 from vledge.recurrent.cells import CELLS
@@ -48,8 +48,8 @@ class RecurrentBase(Module):
         dropout: float = 0.0,
         bidirectional: bool = False,
         proj_size: int = 0,
-        device: Any = None,
-        dtype: Any = None,
+        device: object = None,
+        dtype: DType = None,
         activations: tuple[Nonlinearity, ...] | None = None,
     ) -> None:
         super().__init__()

@@ -10,7 +10,7 @@ import numpy as np
 from vledge._ext.stack import Stepper
 from vledge._ext.weights import Direction
 from vledge.array_like import array_of, contiguous, wrong_dtype
-from vledge.nn.dtype import float_dtype, require_cpu
+from vledge.nn.dtype import DType, float_dtype, require_cpu
 from vledge.nn.packed import PackedModule
 from vledge.recurrent.cells import CELLS
 from vledge.recurrent.recognize import read_cell
@@ -28,8 +28,8 @@ class CellBase(PackedModule):
         input_size: int,
         hidden_size: int,
         bias: bool = True,
-        device: Any = None,
-        dtype: Any = None,
+        device: object = None,
+        dtype: DType = None,
     ) -> None:
         super().__init__()
         require_cpu(device)
@@ -115,8 +115,8 @@ class RNNCell(CellBase):
         hidden_size: int,
         bias: bool = True,
         nonlinearity: str = "tanh",
-        device: Any = None,
-        dtype: Any = None,
+        device: object = None,
+        dtype: DType = None,
     ) -> None:
         if nonlinearity not in ("tanh", "relu"):
             raise ValueError(
@@ -132,7 +132,7 @@ class RNNCell(CellBase):
         prefix: str = "",
         *,
         nonlinearity: str = "tanh",
-        dtype: Any = None,
+        dtype: DType = None,
     ) -> RNNCell:
         """Build the cell from ``weight_ih``, ``weight_hh`` and biases under ``prefix``."""
         options = {"nonlinearity": nonlinearity, "dtype": dtype}
@@ -152,14 +152,14 @@ class GRUCell(CellBase):
         input_size: int,
         hidden_size: int,
         bias: bool = True,
-        device: Any = None,
-        dtype: Any = None,
+        device: object = None,
+        dtype: DType = None,
     ) -> None:
         super().__init__("gru", input_size, hidden_size, bias, device, dtype)
 
     @classmethod
     def from_weights(
-        cls, weights: Mapping[str, np.ndarray], prefix: str = "", *, dtype: Any = None
+        cls, weights: Mapping[str, np.ndarray], prefix: str = "", *, dtype: DType = None
     ) -> GRUCell:
         """Build the cell from ``weight_ih``, ``weight_hh`` and biases under ``prefix``."""
         return cls._from_weights("gru", weights, prefix, {"dtype": dtype})
@@ -178,14 +178,14 @@ class LSTMCell(CellBase):
         input_size: int,
         hidden_size: int,
         bias: bool = True,
-        device: Any = None,
-        dtype: Any = None,
+        device: object = None,
+        dtype: DType = None,
     ) -> None:
         super().__init__("lstm", input_size, hidden_size, bias, device, dtype)
 
     @classmethod
     def from_weights(
-        cls, weights: Mapping[str, np.ndarray], prefix: str = "", *, dtype: Any = None
+        cls, weights: Mapping[str, np.ndarray], prefix: str = "", *, dtype: DType = None
     ) -> LSTMCell:
         """Build the cell from ``weight_ih``, ``weight_hh`` and biases under ``prefix``."""
         return cls._from_weights("lstm", weights, prefix, {"dtype": dtype})

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
+from vledge.nn.dtype import DType
 from vledge.nn.recurrent.layers import OneState
 
 __all__ = ["IndRNN"]
@@ -36,8 +36,8 @@ class IndRNN(OneState):
         dropout: float = 0.0,
         bidirectional: bool = False,
         recurrent_clip: float | tuple[float, float] | None = None,
-        device: Any = None,
-        dtype: Any = None,
+        device: object = None,
+        dtype: DType = None,
     ) -> None:
         if nonlinearity not in ("tanh", "relu"):
             raise ValueError(
@@ -70,7 +70,7 @@ class IndRNN(OneState):
         eps: float = 1e-5,
         recurrent_clip: float | tuple[float, float] | None = None,
         batch_first: bool = False,
-        dtype: Any = None,
+        dtype: DType = None,
     ) -> IndRNN:
         """Build the layers from the weights under ``prefix``, in any of three namings.
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from vledge.nn.dtype import DType
 from vledge.nn.recurrent.base import RecurrentBase
 from vledge.recurrent.nonlinearity import Nonlinearity, nonlinearity
 from vledge.recurrent.stack import no_step
@@ -67,8 +68,8 @@ class RNN(OneState):
         batch_first: bool = False,
         dropout: float = 0.0,
         bidirectional: bool = False,
-        device: Any = None,
-        dtype: Any = None,
+        device: object = None,
+        dtype: DType = None,
     ) -> None:
         self.nonlinearity = nonlinearity
         cell, activations = _elman(nonlinearity)
@@ -94,7 +95,7 @@ class RNN(OneState):
         *,
         nonlinearity: Any = "tanh",
         batch_first: bool = False,
-        dtype: Any = None,
+        dtype: DType = None,
     ) -> RNN:
         """Build the layer from torch's weights under ``prefix``, sizes read off their shapes.
 
@@ -136,8 +137,8 @@ class GRU(OneState):
         batch_first: bool = False,
         dropout: float = 0.0,
         bidirectional: bool = False,
-        device: Any = None,
-        dtype: Any = None,
+        device: object = None,
+        dtype: DType = None,
         *,
         reset_after: bool = True,
         activation: Any = "tanh",
@@ -166,7 +167,7 @@ class GRU(OneState):
         prefix: str = "",
         *,
         batch_first: bool = False,
-        dtype: Any = None,
+        dtype: DType = None,
         reset_after: bool = True,
         activation: Any = "tanh",
         recurrent_activation: Any = "sigmoid",
@@ -210,8 +211,8 @@ class LSTM(RecurrentBase):
         dropout: float = 0.0,
         bidirectional: bool = False,
         proj_size: int = 0,
-        device: Any = None,
-        dtype: Any = None,
+        device: object = None,
+        dtype: DType = None,
         *,
         activation: Any = "tanh",
         recurrent_activation: Any = "sigmoid",
@@ -239,7 +240,7 @@ class LSTM(RecurrentBase):
         prefix: str = "",
         *,
         batch_first: bool = False,
-        dtype: Any = None,
+        dtype: DType = None,
         activation: Any = "tanh",
         recurrent_activation: Any = "sigmoid",
     ) -> LSTM:
