@@ -110,7 +110,8 @@ class PlainWeights(Mapping[str, np.ndarray]):
             raise ValueError(self.refused[name])
         if name in self._recipes:
             if name not in self._folded:
-                self._folded[name] = self._fold(name, self._recipes[name])
+                folded = self._fold(name, self._recipes[name])
+                self._folded[name] = np.asarray(folded)  # a product of scalars is none
             return self._folded[name]
         return np.asarray(self._weights[self._keys[name][0]])
 
