@@ -163,13 +163,13 @@ class Walk(ctypes.Structure):
     def __init__(self, workload: Workload, layer: int) -> None:
         lengths = np.array(workload.lengths)
         self.sizes = (lengths > np.arange(workload.time_steps)[:, None]).sum(1).astype(np.intp)
-        self.direction = _direction(workload, layer)
+        self.weights = _direction(workload, layer)
         batch = workload.batch
         super().__init__(
-            self.direction.address,
+            self.weights.address,
             workload.time_steps,
             batch,
-            1 if workload.streaming else chunk_rows(self.direction, batch, workload.real_steps),
+            1 if workload.streaming else chunk_rows(self.weights, batch, workload.real_steps),
             workload.streaming,
             self.sizes.ctypes.data,
         )

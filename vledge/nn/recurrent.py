@@ -134,7 +134,8 @@ class RecurrentBase(Module):
             arrays = {**self._own_state(), **arrays}
         directions = []
         for suffix, layer_input in self._suffixes():
-            parts = {name: arrays[f"{name}_{suffix}"] for name in self._shapes(layer_input)}
+            names = self._shapes(layer_input)
+            parts: dict[str, Any] = {name: arrays[f"{name}_{suffix}"] for name in names}
             reverse = self._turned or suffix.endswith("_reverse")
             directions.append(
                 Direction(self._cell, **parts, reverse=reverse, activations=self._activations)
