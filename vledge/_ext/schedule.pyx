@@ -360,19 +360,14 @@ cdef bint run_sequences(const Sequences *s, int threads) noexcept nogil:
     cdef LayerRun run       # a short call does not zero what it does not read
     run.turned = next_turn()
     run.direction_count = s.direction_count
-    run.directions[0] = s.directions[0]
-    run.directions[1] = s.directions[1]
-    run.steps = steps
-    run.sequences = count
-    run.x = s.x
-    run.y = s.y
+    run.directions[0], run.directions[1] = s.directions[0], s.directions[1]
+    run.steps, run.sequences = steps, count
+    run.x, run.y = s.x, s.y
     run.heed = s.heed
     run.places = NULL
     run.padded_steps = 0
-    run.h_0 = s.h_0
-    run.c_0 = s.c_0
-    run.h_n = s.h_n
-    run.c_n = s.c_n
+    run.h_0, run.c_0 = s.h_0, s.c_0
+    run.h_n, run.c_n = s.h_n, s.c_n
     if count == 0:
         return True
     if steps > PTRDIFF_MAX // 128 or count > PTRDIFF_MAX // 128:    # rows of no features take no memory
@@ -386,10 +381,7 @@ cdef bint run_sequences(const Sequences *s, int threads) noexcept nogil:
     x_rows = y_time + steps
     y_rows = x_rows + count
     sizes = <int64_t *>((<uintptr_t>(x_time + offset_count) + 7) & ~<uintptr_t>7)
-    run.x_time = x_time
-    run.y_time = y_time
-    run.x_rows = x_rows
-    run.y_rows = y_rows
+    run.x_time, run.y_time, run.x_rows, run.y_rows = x_time, y_time, x_rows, y_rows
     run.ranks = y_rows + count
     run.batch_sizes = sizes
     if s.lengths != NULL:

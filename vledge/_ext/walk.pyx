@@ -241,12 +241,9 @@ cdef void set_arguments(Walk *w) noexcept nogil:
     p.columns = d.vectors * d.kernels.lanes
     p.group = d.group
     p.relu = False
-    p.x = run.x
-    p.x_rows = s.input_rows
-    p.w = d.w_ih
-    p.bias = d.bias
-    p.out = s.pre
-    p.ld_out = d.ld_pre
+    p.x, p.x_rows = run.x, s.input_rows
+    p.w, p.bias = d.w_ih, d.bias
+    p.out, p.ld_out = s.pre, d.ld_pre
 
     vl_panel_share(d, w.member, w.members, &step.first_panel, &step.last_panel)
     step.depth = d.width
@@ -256,8 +253,7 @@ cdef void set_arguments(Walk *w) noexcept nogil:
     step.bias_candidate = d.bias_candidate
     step.ld_pre = d.ld_pre
     step.ld_h = d.ld_h
-    step.c = s.c
-    step.ld_c = d.ld_c
+    step.c, step.ld_c = s.c, d.ld_c
     step.gated = s.gated
     step.out_rows = out_rows
     step.activations = d.activations
@@ -265,15 +261,11 @@ cdef void set_arguments(Walk *w) noexcept nogil:
     if d.independent:
         units.rows = w.rows
         units.hidden_size = d.hidden_size
-        units.live = s.live
-        units.pre_steps = s.pre_steps
-        units.out_steps = s.out_steps
+        units.live, units.pre_steps, units.out_steps = s.live, s.pre_steps, s.out_steps
         units.out_rows = out_rows
         units.w = d.w_hh
-        units.pre = s.pre
-        units.ld_pre = d.ld_pre
-        units.h = s.h[0]
-        units.ld_h = d.ld_h
+        units.pre, units.ld_pre = s.pre, d.ld_pre
+        units.h, units.ld_h = s.h[0], d.ld_h
         units.out = NULL if run.y == NULL else run.y + w.number * d.width * d.number_bytes
     if d.w_hr != NULL:
         set_state_projection(d, s.gated, s.gated_rows, &w.state_projection)
