@@ -1,5 +1,6 @@
 """``session.run(…, strategy=…)``: recurrent nodes with sequence_lens, by every strategy."""
 
+import inspect
 import itertools
 from concurrent.futures import ThreadPoolExecutor
 
@@ -259,7 +260,7 @@ def test_a_node_keeps_its_weights_once(monkeypatch):
     session.run(None, feed, strategy="packed")
     (held,) = [
         value.weights
-        for value in session._plan.function.__wrapped__.__globals__.values()
+        for value in inspect.unwrap(session._plan.function).__globals__.values()
         if hasattr(value, "weights")
     ]
     assert ran == [held.stack]

@@ -29,6 +29,7 @@ def run_handler(str name, list inputs, ints=(), floats=(), int outputs=1, int th
     slots = <vl_tensor *>calloc(first + outputs, sizeof(vl_tensor))
     f.slots, f.kernels, f.threads, f.parallel = slots, kernels_for(VL_IN_FLOAT32), threads, parallel
     f.limits = limits_in_force()
+    f.most, f.most_trips = SIZE_MAX, INT64_MAX
     try:
         for k in range(first):
             if inputs[k] is not None and not describe(inputs[k], &slots[k]):

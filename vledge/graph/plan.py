@@ -210,6 +210,7 @@ def _not_held(graph: Graph) -> list[str]:
 def _within(run: Run, limits: RunLimits) -> Run:
     """The function, no value and no loop of which is beyond the limits of a run."""
 
+    @functools.wraps(run)
     def limited(*arrays: np.ndarray) -> list[np.ndarray]:
         given = sum(array.nbytes for array in arrays if isinstance(array, np.ndarray))
         room = Room(limits.memory + limits.times_inputs * given, limits.trips)

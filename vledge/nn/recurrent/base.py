@@ -142,7 +142,8 @@ class RecurrentBase(Module):
             arrays = {**self._own_state(), **arrays}
         layers: list[list[Direction]] = [[] for _ in range(self.num_layers)]
         for suffix, layer_input in self._suffixes():
-            parts = {name: arrays[f"{name}_{suffix}"] for name in self._shapes(layer_input)}
+            names = self._shapes(layer_input)
+            parts: dict[str, Any] = {name: arrays[f"{name}_{suffix}"] for name in names}
             number, _, reverse = suffix.removeprefix("l").partition("_")
             layers[int(number)].append(
                 Direction(
