@@ -31,7 +31,10 @@ def modules() -> dict[str, Path]:
 
 def arrows() -> set[Arrow]:
     """Of the package's own files, ``vledge/__init__.py`` left out: it is the roof."""
-    known = {**modules(), **{f"_ext.{path.stem}": path for path in (ROOT / "ext").glob("*.pyx")}}
+    known = {
+        **modules(),
+        **{f"_ext.{path.stem}": path for path in (ROOT / "vledge" / "_ext").glob("*.pyx")},
+    }
     found = set()
     for name, path in known.items():
         targets = _in_cython(path) if path.suffix == ".pyx" else _in_python(path, name)

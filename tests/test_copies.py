@@ -88,7 +88,7 @@ def test_a_stream_refuses_to_be_pickled(kind):
 
 
 def test_a_compiled_stack_is_not_shared_by_copies():
-    stack = StreamingStack([d for (d,) in lstm()._layers], 2)
+    stack = StreamingStack([d for (d,) in lstm().stack.layers], 2)
     for make in (*COPIES, pickle.dumps):
         with pytest.raises(TypeError, match="reduce"):
             make(stack)

@@ -19,19 +19,22 @@ UNWANTED = (
 
 # Package → what it may import, which stands above it in this table: so no arrow leads back. Doors
 # apart, that is all that it imports. Whoever adds a line here should be able to say it aloud.
-LOW = ("_ext", "_version", "errors", "array_like", "out_arrays", "shown", "recurrent.cells")
+LOW = (
+    "_ext", "_version", "errors", "budget", "array_like", "out_arrays", "shown", "recurrent.cells",
+)  # fmt: skip
 ARROWS = {
     "_ext": (),
     "_version": (),
     "errors": (),
+    "budget": ("errors",),
     "array_like": (),
     "shown": (),
     "progress": (),
     "out_arrays": ("_ext",),
     "recurrent.cells": (),  # a table without imports, which files' readers ask, too
     "machine": ("_ext", "_version", "errors"),
-    "model": ("errors",),
-    "formats": ("errors", "shown", "recurrent.cells", "machine", "model"),
+    "model": ("errors", "budget"),
+    "formats": ("errors", "budget", "shown", "recurrent.cells", "machine", "model"),
     "packing": ("_ext", "array_like", "shown"),
     "weights": ("errors",),
     "convolution": ("_ext", "errors"),
@@ -67,7 +70,7 @@ DOORS = {
     ("graph.session", "streaming"): "InferenceSession.stream(), its type",
     ("_ext.convolution", "machine.threads"): "set_num_threads()",
     ("_ext.product", "machine.threads"): "set_num_threads()",
-    ("_ext.recurrent", "machine.threads"): "set_num_threads()",
+    ("_ext.pool", "machine.threads"): "set_num_threads()",
     ("_ext.weights", "machine.projection"): "VLEDGE_PROJECTION",
     ("_ext.weights", "machine.blas"): "VLEDGE_PROJECTION=blas",
     ("_ext.weights", "machine.mapped_file"): "weights that lie in a mapped file are let go",

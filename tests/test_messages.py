@@ -74,7 +74,7 @@ MESSAGES = {
     "weights for a model": (lambda: vledge.InferenceSession(PT), "holds weights and no graph. Its recurrent layers are vledge.nn.LSTM, GRU and RNN: nn.LSTM.from_weights(vledge.load_weights(path))"),
     "a dict of weights for a model": (lambda: vledge.InferenceSession(weights()), "weights have no graph; nn.LSTM.from_weights(weights) makes a layer of them"),
     "a model for weights": (lambda: vledge.load_weights(ONNX), "it looks like an ONNX model: run it by vledge.InferenceSession(path)"),
-    "a text for a model": (lambda: vledge.InferenceSession(__file__), "it is no ONNX model, and none by `vledge convert`"),
+    "a text for a model": (lambda: vledge.InferenceSession(__file__), "not an ONNX model, and none by `vledge convert`"),
     "a checkpoint for Keras": (lambda: nn.LSTM.from_keras(PT), "a file of Keras was expected, not torch archive (torch.save: .pt, .pth, .bin): its weights are read by"),
     "a dict for a file": (lambda: vledge.load_weights({}), "path is a dict, expected the name of a file or folder"),
     "a part that is not there": (lambda: vledge.load_weights(PT, key="state"), "no part 'state': the file holds 'rnn.weight_ih_l0'"),
@@ -123,7 +123,7 @@ MESSAGES = {
     # names
     "a layer's name": (lambda: vledge.LSTM, "module 'vledge' has no attribute 'LSTM': it is vledge.nn.LSTM"),
     "a layer that there is not": (lambda: nn.Transformer, "a torch module of any layers can run as a whole model, vledge.export("),
-    "threads": (lambda: vledge.set_num_threads(0), "num_threads must be a whole number from 1, got 0"),
+    "threads": (lambda: vledge.set_num_threads(0), "num_threads must be a whole number from 1 to 4,096, got 0"),
 }  # fmt: skip
 
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:  # what editors and type checkers see of the names that come w
     from vledge import planning as planning
     from vledge import streaming as streaming
     from vledge import validation as validation
+    from vledge.budget import Limits
     from vledge.formats import load_weights, save_weights
     from vledge.graph.io_binding import IOBinding, OrtValue
     from vledge.graph.providers import (

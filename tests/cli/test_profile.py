@@ -103,7 +103,7 @@ def test_given_arrays_and_numbers_go_before_random_ones(tmp_path, vledge_command
         ("--random", "other=1"): "an input of the model's without --input",
         ("--random", "ids=2x7", "--runs", "0"): "--runs must be at least 1, got 0",
         ("--random", "ids=3x7"): "expected 2 on axis 0",
-        ("--input", "no=1"): "with a name of ['x', 'sr', 'ids']",
+        ("--input", "no=1"): "it has ['x', 'sr', 'ids']",
     }.items():
         status, out, err = vledge_command(*command, *wrong)
         assert (status, out) == (1, ""), wrong

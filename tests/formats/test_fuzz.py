@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.formats.crafted import archive, legacy, tensor
+from vledge.budget import Budget
 from vledge.errors import FormatError
 from vledge.formats import load_weights
 from vledge.formats.torch.pickle_records import PickleReader
@@ -121,7 +122,7 @@ def test_one_changed_byte_of_the_data_changes_no_shape(
 @given(content=st.binary(max_size=200))
 def test_arbitrary_bytes_as_a_pickle(content: bytes) -> None:
     with contextlib.suppress(FormatError):
-        PickleReader(b"\x80\x02" + content).read()
+        PickleReader(b"\x80\x02" + content, Budget(len(content))).read()
 
 
 OPCODES = [bytes([code]) for code in range(256)]

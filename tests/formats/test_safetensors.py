@@ -186,7 +186,7 @@ def test_lying_file(case: str, tmp_path: Path) -> None:
         load_weights(path)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert peak < 64 << 20
+    assert peak < (64 << 20) + 10 * len(LYING[case])
 
 
 @pytest.mark.parametrize("shape", [[0, 10**17, 10**17], [10**17, 10**17, 0]])

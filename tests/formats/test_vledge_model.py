@@ -101,7 +101,7 @@ import sys
 class Blocked:
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] in ("onnx", "google", "torch", "onnxruntime"):
-            raise ImportError(f"{name} is not there")
+            raise ModuleNotFoundError(f"{name} is not there", name=name)
 
 sys.meta_path.insert(0, Blocked())
 import numpy as np, vledge

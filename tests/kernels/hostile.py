@@ -24,9 +24,11 @@ from vledge._ext import (
     product,
     program,
     recurrent,
+    room,
     streaming,
     weights,
 )
+from vledge._ext import stack as stacks
 from vledge._ext.weights import Direction
 
 REFUSALS = (
@@ -145,6 +147,13 @@ LSTM_PARTS = (
     *("lstm", numbers(4 * H, I), numbers(4 * H, 6), numbers(4 * H), numbers(4 * H)),
     *(numbers(6, H), False, (("tanh", 0.0, 0.0),) * 3),
 )
+
+
+def within(most: Any, trips: Any) -> Any:
+    with room.Room(most, trips):
+        return np.zeros(4)
+
+
 DOORS = {
     "arrays.overlaps_itself": Door(arrays.overlaps_itself, lambda: (WEIGHT,)),
     "convolution.Convolution": Door(
@@ -233,6 +242,11 @@ DOORS = {
     "program.Frame": Door(lambda *a: bool(program.Frame(*a)), lambda: (negating(), 2)),
     "program.Holder": Door(lambda *a: bool(program.Holder(*a)), tuple),
     "recurrent.limits": Door(limited, lambda: (1 << 16,)),
+    "recurrent.limit_units": Door(recurrent.limit_units, tuple),
+    "recurrent.chunk_rows": Door(recurrent.chunk_rows, lambda: (LSTM[0], 3, 12)),
+    "room.Room": Door(within, lambda: (1 << 20, 5)),
+    "room.ask": Door(room.ask, lambda: (1 << 10,)),
+    "room.count_trip": Door(room.count_trip, tuple),
     "recurrent.run": Door(
         recurrent.run, lambda: (LSTM, WEIGHT, SIZES, numbers(1, 3, H), numbers(1, 3, H) * 0, 2)
     ),
@@ -240,22 +254,22 @@ DOORS = {
         recurrent.run_padded,
         lambda: (LSTM, np.ones((4, 3, I), np.float32), SIZES, ORDER, None, None, False, 1),
     ),
-    "recurrent.Stack": Door(
-        lambda *a: recurrent.Stack(*a).run(WEIGHT, None, None, False), lambda: ([GRU, [TOP]],)
+    "stack.Stack": Door(
+        lambda *a: stacks.Stack(*a).run(WEIGHT, None, None, False), lambda: ([GRU, [TOP]],)
     ),
-    "recurrent.Stack.run": Door(
-        lambda *a: recurrent.Stack([LSTM]).run(*a),
+    "stack.Stack.run": Door(
+        lambda *a: stacks.Stack([LSTM]).run(*a),
         lambda: (np.ones((4, 3, I), "f4"), *[np.ones((1, 3, H), "f4")] * 2, False),
     ),
-    "recurrent.Stepper": Door(
-        lambda *a: recurrent.Stepper(*a).step(WEIGHT, None), lambda: ([*GRU, TOP],)
+    "stack.Stepper": Door(
+        lambda *a: stacks.Stepper(*a).step(WEIGHT, None), lambda: ([*GRU, TOP],)
     ),
-    "recurrent.Stepper.step": Door(
-        lambda *a: recurrent.Stepper(LSTM).step(*a),
+    "stack.Stepper.step": Door(
+        lambda *a: stacks.Stepper(LSTM).step(*a),
         lambda: (WEIGHT[:3], np.ones((1, 3, H), "f4"), np.ones((1, 3, H), "f4")),
     ),
-    "recurrent.Stepper.cell": Door(
-        lambda *a: recurrent.Stepper(LSTM).cell(*a),
+    "stack.Stepper.cell": Door(
+        lambda *a: stacks.Stepper(LSTM).cell(*a),
         lambda: (WEIGHT[:3], np.ones((3, H), "f4"), np.ones((3, H), "f4")),
     ),
     "streaming.StreamingStack": Door(
@@ -270,24 +284,9 @@ DOORS = {
     ),
     "streaming.StreamingStack.set_state": Door(restated, lambda: (np.ones((1, 3, H), "f4"), None)),
     "weights.Direction": Door(lambda *a: Direction(*a).weight_ih(), lambda: LSTM_PARTS),
-    "weights.aligned_empty": Door(
-        lambda *a: weights.aligned_empty(*a).shape,
-        lambda: ((3, 4), np.float32),
-        ("argument 1: bytes",),
-    ),
-    "weights.aligned_copy": Door(weights.aligned_copy, lambda: (WEIGHT,)),
-    "weights.candidate_bias": Door(
-        weights.candidate_bias, lambda: (np.ones(3 * H, "f4"), 8), ("argument 1: 2**31",)
-    ),
-    "weights.vector_count": Door(weights.vector_count, lambda: (4, H, 8)),
     "weights.vector_rows": Door(weights.vector_rows, lambda: (np.ones((36, I), "f4"), 4, 8, 0)),
-    "weights.to_vectors": Door(weights.to_vectors, lambda: (np.ones((4 * H, I), "f4"), 4, 8)),
-    "weights.from_vectors": Door(weights.from_vectors, lambda: (np.ones((9, 8, I), "f4"), 4, H)),
     "weights.in_elements": Door(weights.in_elements, lambda: (WEIGHT,)),
     "weights.pack": Door(weights.pack, lambda: (np.ones((4 * H, I), "f4"), 4, 8, 4)),
-    "weights.unpack": Door(
-        weights.unpack, lambda: (np.ones(9 * 8 * I, np.float32), 4, H, I, 8, 4)
-    ),
 }  # fmt: skip
 
 

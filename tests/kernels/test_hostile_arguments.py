@@ -10,6 +10,7 @@ import pytest
 
 import vledge._ext
 from tests.kernels.hostile import DOORS, attack
+from vledge._ext import layout
 
 
 def public_names():
@@ -34,7 +35,9 @@ HARMLESS = {
     *(f"weights.Direction.{name}_{part}" for name in ("weight", "bias") for part in ("ih", "hh")),
     *("weights.Direction.weight_hr", "program.Program.memory", "program.CarriedProgram.get_states"),
     "streaming.StreamingStack.get_state",
+    "stack.Layers",  # what Stack and Stepper share
     # plain Python, which hands nothing to C
+    *(f"layout.{name}" for name in dir(layout) if not name.startswith("_")),
     *(f"convolution.{name}" for name in ("phases_of", "runs_of", "winograd_matrices")),
     # Convolution's own parts, which need it half made
     *(

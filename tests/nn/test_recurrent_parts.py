@@ -422,7 +422,7 @@ def test_what_a_module_does(make):
     same(pickle.loads(pickle.dumps(module))(x)[0], y, 0)
     same(copy.deepcopy(module)(x)[0], y, 0)
     assert module.nbytes == sum(part.nbytes for part in module.children()) > 0
-    assert "LSTM(" in repr(module)
+    assert "LSTM(" in str(module)
     module.flatten_parameters()
 
 

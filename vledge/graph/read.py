@@ -40,7 +40,7 @@ def _no_graph(path: str | os.PathLike[str]) -> str:
     try:
         kind = identified(open_source(path))[0].format
     except FormatError as error:
-        return f"it is no ONNX model, and none by `vledge convert`: {error}"
+        return f"not an ONNX model, and none by `vledge convert`: {error}"
     return (
         f"{kind} holds weights and no graph. Its recurrent layers are vledge.nn.LSTM, GRU and RNN: "
         "nn.LSTM.from_weights(vledge.load_weights(path)), or from_keras(path); a whole torch "

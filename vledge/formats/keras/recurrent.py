@@ -61,7 +61,7 @@ def layer_weights(
             "Say what you know, or config=, the model's JSON or .keras file"
         )
     if notes:
-        warnings.warn(f"{file}: {'; '.join(notes)}", stacklevel=4)
+        warnings.warn(f"{file}: {'; '.join(notes)}", stacklevel=5)
     return result
 
 
