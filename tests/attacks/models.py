@@ -329,7 +329,7 @@ ATTACKS = {
     # graphs
     "2,000 Ifs": Attack(written(ifs, 2_000), run_if, "loads"),
     "8,000 Ifs": Attack(written(ifs, 8_000), run_if, "loads"),
-    "20,000 Ifs": Attack(written(ifs, 20_000), run_if, "memory"),
+    "20,000 Ifs": Attack(written(ifs, 20_000), run_if, "steps"),
     "2,500 Ifs of one name": Attack(written(ifs_of_one_name, 2_500), run_if, "loads"),
     "a chain of 10,000 nodes": Attack(written(chain, 10_000), run, "loads"),
     "a chain of 100,000 nodes": Attack(written(chain, 100_000), run, "memory"),

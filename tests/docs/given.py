@@ -208,6 +208,12 @@ def _(names: dict[str, Any]) -> None:
     torch.save({**parts, "epoch": 3}, "training.pt")
 
 
+@given("docs/reference/formats.md", 'load_weights("large.pt"')
+def _(names: dict[str, Any]) -> None:
+    torch.save({"w": torch.zeros(3)}, "large.pt")
+    save_gru("large.onnx", 4)
+
+
 @given("docs/reference/indrnn.md", 'load_weights("indrnn.pt")')
 def _(names: dict[str, Any]) -> None:
     shapes = {"weight_ih_l0": (6, 4), "weight_hh_l0": (6,), "bias_ih_l0": (6,)}
