@@ -240,10 +240,10 @@ run_tests() {
         files=(tests/formats/test_{golden,npz,safetensors,vledge_model}.py)
         parts=("tests/kernels tests/cli/test_info.py ${files[*]}")
     else
-        for folder in tests tests/*/; do
-            files=("${folder%/}"/test_*.py)
-            [ ${#files[@]} = 0 ] || parts+=("${files[*]}")
-        done
+        while read -r folder; do
+            files=("$folder"/test_*.py)
+            parts+=("${files[*]}")
+        done < <(find tests -name 'test_*.py' -printf '%h\n' | sort -u)
     fi
     log=$results/$architecture-$ARM_CPU-$what.txt
     : >"$log"
