@@ -43,13 +43,14 @@ def check(state, path, x):
         np.testing.assert_allclose(kept[name], array, rtol=0, atol=1e-6)
 
 
-def started(path, state, *options, **popen):
+def started(path, state, *options, on_interrupt=signal.SIG_DFL):
+    """The command, whatever the shell that runs the tests does: background jobs ignore Ctrl-C."""
     return subprocess.Popen(
         [sys.executable, "-m", "vledge", "stream", path, "--state", state, *options],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        **popen,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, on_interrupt),
     )
 
 
@@ -70,7 +71,7 @@ def test_a_signal_while_input_is_awaited(lstm, number):
 def test_a_job_that_ignores_ctrl_c_goes_on(lstm):
     """As shells start what stands before &."""
     path, x, state = lstm
-    process = started(path, state, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN))
+    process = started(path, state, on_interrupt=signal.SIG_IGN)
     process.stdin.write(lines(x[:4]))
     process.stdin.flush()
     for _ in range(4):
