@@ -1,1 +1,1 @@
-# What the module has is for the other extensions alone.
+# Threads, thresholds and Ctrl-C, for other compiled modules: pool.pxd. Nothing is public in Python.

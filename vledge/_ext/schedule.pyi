@@ -1,1 +1,1 @@
-# What the module has is for the other extensions alone.
+# How threads share a layer, for other compiled modules: schedule.pxd. Nothing is public in Python.

@@ -1,1 +1,1 @@
-# What the module has is for the other extensions alone.
+# The time loop, for other compiled modules: walk.pxd. Nothing is public in Python.
