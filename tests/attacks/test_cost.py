@@ -7,8 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.attacks import models, weights
-from tests.attacks.measured import Parent
+from tests.peers import peer
+
+peer("onnx")
+from tests.attacks import models, weights  # noqa: E402
+from tests.attacks.measured import Parent  # noqa: E402
 
 pytestmark = pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="/proc tells what a process takes"

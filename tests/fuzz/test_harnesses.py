@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 from tests.fuzz.coverage import Coverage
-from tests.fuzz.harnesses import HARNESSES
-from tests.fuzz.run import crashers, fuzz, replay
+from tests.peers import peer
+
+peer("onnx")
+from tests.fuzz.harnesses import HARNESSES  # noqa: E402
+from tests.fuzz.run import crashers, fuzz, replay  # noqa: E402
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore"),

@@ -5,12 +5,14 @@ import warnings
 
 import numpy as np
 import pytest
-import torch
 
 import vledge
-from tests.graph.models import model_bytes, node
-from tests.graph.test_loops import same
-from tests.graph.test_passes import operators
+from tests.peers import peer
+
+torch = peer("torch")
+from tests.graph.models import model_bytes, node  # noqa: E402
+from tests.graph.test_loops import same  # noqa: E402
+from tests.graph.test_passes import operators  # noqa: E402
 
 FEATURES, HIDDEN, STEPS, ROWS = 5, 6, 4, 3
 RNG = np.random.default_rng(1)

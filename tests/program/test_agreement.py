@@ -6,9 +6,12 @@ elements must agree bit for bit. The native run must not have declined where `de
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 
+from tests.peers import peer
 from vledge import InferenceSession
+
+peer("onnx")
+from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
 DTYPES = [np.float32, np.int64, np.bool_, np.float64, np.uint8, np.int32, np.float16]
 CASES = 25

@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 
-pytest.importorskip("onnx")
-from onnx import TensorProto
+from tests.peers import peer
 
-from tests.program.test_agreement import run_both, strided
+peer("onnx")
+from onnx import TensorProto  # noqa: E402
+
+from tests.program.test_agreement import run_both, strided  # noqa: E402
 
 TYPES = [np.float32, np.float64, np.int64, np.int32, np.uint8]
 SHAPES = [

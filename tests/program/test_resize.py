@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
-pytest.importorskip("onnx")
-from tests.program.test_agreement import run_both, strided
+from tests.peers import peer
+
+peer("onnx")
+from tests.program.test_agreement import run_both, strided  # noqa: E402
 
 COORDINATES = [
     "align_corners",

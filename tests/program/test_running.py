@@ -10,9 +10,12 @@ import time
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 
 import vledge
+from tests.peers import peer
+
+peer("onnx")
+from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
 FLOAT, INT64, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
 
