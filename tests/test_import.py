@@ -10,6 +10,7 @@ import pytest
 
 import vledge
 from tests import imports
+from tests.peers import peer
 
 UNWANTED = (
     "torch", "onnx", "scipy", "safetensors", "matplotlib", "argparse", "google",
@@ -165,6 +166,8 @@ def test_nobody_asks_for_another_packages_privates():
 @pytest.mark.parametrize("package", [p for p in ARROWS if (imports.PACKAGE / p).is_dir()])
 def test_importing_a_package_brings_what_is_below_it_along(package):
     """Doors are opened by who goes through one, not when what is below is imported."""
+    if package == "integrations":
+        peer("torch")
     loaded = in_python(
         "import json, pkgutil, sys, importlib, vledge\n"
         f"found = importlib.import_module('vledge.{package}')\n"
