@@ -137,11 +137,6 @@ class Budget:
         return self._size
 
     @property
-    def steps_left(self) -> int:
-        """How many steps can still be charged."""
-        return self._work - self._steps
-
-    @property
     def bytes_left(self) -> int:
         """How many bytes can still be charged."""
         return self._memory - self._bytes

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.formats.crafted import archive, legacy, tensor
+from tests.fuzz.mutators import without_checksums
 from vledge.budget import Budget
 from vledge.errors import FormatError
 from vledge.formats import load_weights
@@ -35,17 +36,6 @@ EXAMPLES = settings(
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-
-
-def without_checksums(content: bytes) -> bytes:
-    """A zip archive with every CRC-32 set to 0, which reads as "not computed"."""
-    changed = bytearray(content)
-    for magic, at in ((b"PK\x03\x04", 14), (b"PK\x01\x02", 16)):
-        start = changed.find(magic)
-        while start >= 0:
-            changed[start + at : start + at + 4] = bytes(4)
-            start = changed.find(magic, start + 1)
-    return bytes(changed)
 
 
 def load_or_refuse(path: Path) -> dict[str, np.ndarray] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
@@ -32,11 +31,6 @@ class Window(NamedTuple):
     def spans(self) -> Sizes:
         """From a kernel's first element to past its last, dilated."""
         return tuple(d * (k - 1) + 1 for k, d in zip(self.kernel, self.dilations, strict=True))
-
-    @property
-    def is_pointwise(self) -> bool:
-        """One element at a time, in place."""
-        return math.prod(self.kernel) == 1 == max(self.strides)
 
     def pads(self, sizes: Sequence[int]) -> Pads:
         """Before and after each spatial axis of these sizes."""
