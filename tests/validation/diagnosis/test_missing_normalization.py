@@ -9,6 +9,7 @@ from tests.graph.models import model_bytes, node
 from vledge.graph.session import read_model
 from vledge.model.definition import Node
 from vledge.validation.diagnosis.diagnose import diagnose
+from vledge.validation.diagnosis.normalization_remedies import Missing, missing_normalizations
 from vledge.validation.recording.record import record
 from vledge.validation.reference.compare import tolerance_of
 
@@ -143,3 +144,10 @@ def test_numbers_below_epsilon_are_no_normalization(tmp_path):
     )
     diagnosis = found(tmp_path, good, read_model(bad), prints={})
     assert diagnosis.findings[0].suspect != "missing normalization"
+
+
+@pytest.mark.parametrize("value", [None, [np.zeros((2, 3), np.float32)]])
+def test_what_is_no_tensor_was_not_normalized(value):
+    """Nodes may give lists of tensors, or nothing: there the search ends, and does not fail."""
+    node = Node("Optional", ["x"], ["y"])
+    assert not list(missing_normalizations(Missing(node, True, "y", [value], [], {}, 18, False)))

@@ -74,6 +74,8 @@ class _Form:
 def missing_normalizations(missing: Missing) -> Iterator[Variant]:
     """Variants with a normalization put in, those with known weights first."""
     example = missing.runs[0]
+    if not all(isinstance(run, np.ndarray) for run in missing.runs):
+        return  # a list of tensors, or a value that is absent
     if example.dtype.kind != "f" or not 2 <= example.ndim <= 5:
         return
     for form in _forms(example.ndim):
