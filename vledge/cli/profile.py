@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
     session = InferenceSession(path, fallback=arguments.fallback, exact=arguments.exact)
     feed = one_run(arguments, model, session)
     found = session.profile(feed, arguments.runs)
-    ways: dict[str, Callable[[], Any]] = {"vledge": lambda: session.run(None, feed)}
+    ways: dict[str, Callable[[], object]] = {"vledge": lambda: session.run(None, feed)}
     peer, why_no_peer = _onnxruntime(path)
     if peer is not None:
         ways["onnxruntime"] = lambda: peer.run(None, feed)
@@ -128,7 +128,7 @@ def _onnxruntime(path: str) -> tuple[Any, str]:
         return None, f"it does not load the file: {str(error).splitlines()[0]}"
 
 
-def _medians(ways: dict[str, Callable[[], Any]], runs: int) -> dict[str, float]:
+def _medians(ways: dict[str, Callable[[], object]], runs: int) -> dict[str, float]:
     """Seconds of a whole run of each way, by turns, nobody watching.
 
     On one thread its CPU time, which other processes do not add to.
@@ -145,7 +145,7 @@ def _medians(ways: dict[str, Callable[[], Any]], runs: int) -> dict[str, float]:
     return {name: statistics.median(taken) for name, taken in samples.items()}
 
 
-def _repeats(way: Callable[[], Any]) -> int:
+def _repeats(way: Callable[[], object]) -> int:
     """How many runs take SAMPLE_SECONDS, after WARM_UP_RUNS."""
     for _ in range(WARM_UP_RUNS):
         way()

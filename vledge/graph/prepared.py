@@ -17,7 +17,7 @@ from vledge.errors import (
     VledgeError,
     cut,
 )
-from vledge.graph.registry import Context, find, known_operators
+from vledge.graph.registry import Context, SessionSettings, find, known_operators
 from vledge.graph.values import Value, as_value
 from vledge.model.definition import INTERNAL_DOMAIN, Graph, Node
 
@@ -46,7 +46,7 @@ def prepare(
     opsets: Mapping[str, int],
     constants: Mapping[str, np.ndarray],
     *,
-    options: dict[str, Any],
+    options: SessionSettings,
     fallback: Fallback | None = None,
 ) -> Prepared:
     """Make a node runnable; UnsupportedError or FormatError naming the node where it is not."""

@@ -45,7 +45,7 @@ def get_build_info() -> str:
     return f"vledge {__version__}"
 
 
-def preload_dlls(*args: Any, **options: Any) -> None:
+def preload_dlls(*args: Any, **options: object) -> None:
     """Nothing: there are no libraries of a GPU to load."""
 
 

@@ -329,7 +329,7 @@ class Module(TorchHabits):
         names = (name for name, module in self.named_modules() if module is part)
         return next(names, type(part).__name__)
 
-    def stream(self, batch: int = 1, **options: Any) -> Stream:
+    def stream(self, batch: int = 1, **options: int | None) -> Stream:
         """Run the model frame by frame, its state carried from call to call.
 
         Parameters

@@ -20,7 +20,7 @@ from vledge.model.definition import ValueInfo
 from vledge.model.element_types import DTYPES
 from vledge.streaming.carried import Carried, Frames, carried
 from vledge.streaming.frame_graph import FrameGraph, row_axis
-from vledge.streaming.machine import State, fitting
+from vledge.streaming.machine import Fed, Made, Outs, State, fitting
 
 __all__ = ["CallMachine"]
 
@@ -147,7 +147,7 @@ class CallMachine:
             found[info.name] = (tuple(shape), DTYPES[info.type])
         return found
 
-    def step(self, x: Any, out: Any = None) -> Any:
+    def step(self, x: Fed, out: Outs = None) -> Made:
         """One frame; a dict for several inputs."""
         arrays = self._taken(x)
         result = self._runs.run([*arrays, *self._lengths], out)
@@ -157,7 +157,7 @@ class CallMachine:
             self._context = arrays[0][tuple(place)].copy()
         return result
 
-    def push(self, chunk: Any, out: Any = None) -> Any:
+    def push(self, chunk: Fed, out: Outs = None) -> Made:
         """Several frames: samples on the window's axis, or frames on a new first axis.
 
         The outputs of the calls are stacked on a new first axis.

@@ -7,8 +7,10 @@ from itertools import islice, product
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from vledge.errors import UnsupportedError, cut
+from vledge.graph.registry import SessionSettings
 from vledge.model.axes import axes_from_symbols
 from vledge.model.definition import Graph, Model, ValueInfo
 from vledge.model.element_types import DTYPES
@@ -32,10 +34,10 @@ class FrameGraph:
     def __init__(
         self,
         model: Model,
-        options: dict[str, Any],
+        options: SessionSettings,
         time_axis: int | Mapping[str, int] | None,
         states: Mapping[str, str] | None,
-        fixed: dict[str, Any],
+        fixed: dict[str, ArrayLike],
     ) -> None:
         self.options, self.positive = options, False
         inputs = [i for i in model.graph.inputs if i.name not in model.graph.initializers]

@@ -25,6 +25,7 @@ from vledge.graph.passes.folding import fold
 from vledge.graph.passes.program import Program, captured
 from vledge.graph.plan import Plan
 from vledge.graph.prepared import prepare
+from vledge.graph.registry import SessionSettings
 from vledge.model.definition import Graph, Model, Node, ValueInfo
 from vledge.model.element_types import name_of
 from vledge.model.names import Names
@@ -50,7 +51,7 @@ class PromotedState:
 
 
 def values(
-    model: Model, names: Iterable[str], feed: Mapping[str, np.ndarray], options: dict[str, Any]
+    model: Model, names: Iterable[str], feed: Mapping[str, np.ndarray], options: SessionSettings
 ) -> dict[str, Any]:
     """What the values of these names are in a run of the graph; UnsupportedError if it fails."""
     names = list(dict.fromkeys(names))
@@ -96,7 +97,7 @@ class Promotion:
         feed: Feed,
         rows: int,
         steps: int,
-        options: dict[str, Any],
+        options: SessionSettings,
     ) -> None:
         self.options, self.steps = options, steps
         self.feeds = feed(rows, steps), feed(rows, steps + 1)
@@ -279,7 +280,7 @@ def _with_counts(model: Model) -> tuple[Model, dict[int, str]]:
     return Model(whole, model.opset_imports, model.ir_version), names
 
 
-def _folded(model: Model, known: Mapping[str, np.ndarray], options: dict[str, Any]) -> Model:
+def _folded(model: Model, known: Mapping[str, np.ndarray], options: SessionSettings) -> Model:
     """The model with its constants folded, all names unique, and these values taken as known."""
     program = Program(model, functools.partial(prepare, options=options))
     for name, array in known.items():

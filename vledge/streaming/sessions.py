@@ -10,16 +10,18 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from vledge.errors import UnsupportedError, quoted
 from vledge.graph.plan import Plan
+from vledge.graph.registry import SessionSettings
 from vledge.model.definition import Model
 from vledge.model.element_types import DTYPES, element_of
 from vledge.streaming.calls import CallMachine
 from vledge.streaming.carried import Carried, Frames, carried, misfit
 from vledge.streaming.contexts import CONTEXTS
 from vledge.streaming.frame_graph import FrameGraph, row_axis
-from vledge.streaming.machine import State, checked_rows
+from vledge.streaming.machine import Fed, Made, Outs, State, checked_rows
 from vledge.streaming.promotion import PromotedState, Promotion
 from vledge.streaming.recurrences import RECURRENCES
 from vledge.streaming.stream import Stream
@@ -33,11 +35,11 @@ TRIAL_FRAMES = 16
 def stream(
     model: Model,
     where: str,
-    options: dict[str, Any],
+    options: SessionSettings,
     batch: int,
     time_axis: int | Mapping[str, int] | None,
     states: Mapping[str, str] | None,
-    fixed: Mapping[str, Any] | None,
+    fixed: Mapping[str, ArrayLike] | None,
     hop: int | None,
     context: int | None,
 ) -> Stream:
@@ -191,7 +193,7 @@ class SessionMachine:
             frames.append(self._checked(one, name))
         return frames
 
-    def push(self, chunk: Any, out: Any = None) -> Any:
+    def push(self, chunk: Fed, out: Outs = None) -> Made:
         """Several frames, as the model takes them; a dict for several inputs."""
         given, axes = self._by_name(chunk), self._graph.time_axes
         frames = {name: self._checked(given[name], name) for name in axes}

@@ -13,6 +13,7 @@ import numpy as np
 
 from vledge.errors import UnsupportedError
 from vledge.graph.plan import Plan
+from vledge.graph.registry import SessionSettings
 from vledge.model.definition import Graph, Model, Node, ValueInfo
 from vledge.streaming.promotion import PromotedState, Promotion, values
 from vledge.streaming.rounding import without_rounding
@@ -90,7 +91,7 @@ def _frame_by_frame(
     names: Sequence[str],
     states: Sequence[PromotedState],
     frames: Sequence[Mapping[str, np.ndarray]],
-    options: dict[str, Any],
+    options: SessionSettings,
 ) -> list[dict[str, Any]]:
     """The values of these names for each frame, the states carried."""
     asked = list(dict.fromkeys([*names, *(state.output for state in states)]))
