@@ -6,7 +6,7 @@ torch has one. What is here is for files, models and the installation.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TypeVar
 
 __all__ = [
     "FormatError",
@@ -33,7 +33,7 @@ LONGEST_NAME = 200
 class VledgeError(Exception):
     """Base class of every error of vledge's own. Its message is cut where it would be endless."""
 
-    def __init__(self, *arguments: object, **keywords: Any) -> None:
+    def __init__(self, *arguments: object, **keywords: object) -> None:
         if len(arguments) == 1 and isinstance(arguments[0], str):
             arguments = (cut(arguments[0], LONGEST_MESSAGE),)
         super().__init__(*arguments, **keywords)

@@ -8,7 +8,11 @@ import json
 import re
 import sys
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vledge.planning.ranking import Plan
+
 
 import numpy as np
 
@@ -73,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0 if made.ranking[0].fits else 1
 
 
-def _text(made: Any) -> str:
+def _text(made: Plan) -> str:
     steps, longest = int(made.lengths.sum()), int(made.lengths.max())
     limit = "" if made.memory_limit is None else f", at most {size(made.memory_limit)}"
     lines = [("strategy", "time", "peak memory", "real", "wasted", "why")]
@@ -111,7 +115,7 @@ def _count(multiply_adds: int) -> str:
     raise AssertionError
 
 
-def _record(made: Any) -> dict[str, Any]:
+def _record(made: Plan) -> dict[str, object]:
     return {
         "sequences": len(made.lengths),
         "steps": int(made.lengths.sum()),
@@ -222,7 +226,7 @@ def _model(path: str, name: str | None) -> Any:
     return [shape for own, shape in found.items() if name in (None, own)]
 
 
-def _layers(path: str) -> dict[str, Any]:
+def _layers(path: str) -> dict[str, object]:
     """Shapes by the prefix of the weights' names."""
     from vledge import nn
     from vledge.cli.recurrent_layer import keras_layers
@@ -246,7 +250,7 @@ def _layers(path: str) -> dict[str, Any]:
     return {one.prefix: shapes_of(one)[0] for one in layers if not one.kind.endswith("Cell")}
 
 
-def _nodes(path: str) -> dict[str, Any]:
+def _nodes(path: str) -> dict[str, object]:
     """Shapes by node, of those that a layer of vledge.nn can be."""
     from vledge.graph.layers import summaries
     from vledge.graph.plan import simplified

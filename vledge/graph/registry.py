@@ -50,7 +50,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import import_module
-from typing import Any, Final, NamedTuple, TypedDict, TypeVar
+from typing import Any, Final, NamedTuple, TypeAlias, TypedDict, TypeVar
 
 import numpy as np
 
@@ -60,6 +60,7 @@ from vledge.model.definition import Attributes, Graph, Node, Opaque
 
 __all__ = [
     "Context",
+    "NodeFunction",
     "Operator",
     "Pointwise",
     "SessionSettings",
@@ -70,6 +71,9 @@ __all__ = [
     "prepared_operator",
 ]
 
+#: What runs a node: arrays in the order of its inputs -> an array, or a tuple of several.
+NodeFunction: TypeAlias = Callable[..., object]
+
 
 class SessionSettings(TypedDict, total=False):
     """What a session was made with that operators heed."""
@@ -78,7 +82,7 @@ class SessionSettings(TypedDict, total=False):
     exact: bool  #: no kernels whose results are others than those of plain products
 
 
-F = TypeVar("F", bound=Callable[..., Any])
+F = TypeVar("F", bound=Callable[..., object])
 
 
 @dataclass(frozen=True)

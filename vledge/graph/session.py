@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -40,7 +40,7 @@ from vledge.graph.reference_fallback import reference_function
 from vledge.graph.registry import SessionSettings
 from vledge.graph.session_options import RunOptions, SessionOptions, check_made_of, ignored, taken
 from vledge.graph.strategy import with_strategy
-from vledge.graph.values import Value, check_tensors_only
+from vledge.graph.values import Result, Value, check_tensors_only
 from vledge.machine.threads import using_threads
 from vledge.model.definition import Model
 
@@ -201,7 +201,7 @@ class InferenceSession(OnnxruntimeHabits):
         out: Sequence[np.ndarray | None] | Mapping[str, np.ndarray | None] | None = None,
         strategy: str | None = None,
         **options: object,
-    ) -> list[Any]:
+    ) -> list[Result]:
         """Run the model once.
 
         Parameters
@@ -256,7 +256,7 @@ class InferenceSession(OnnxruntimeHabits):
         strategy: str | None,
         options: Mapping[str, object],
         outs: list[np.ndarray | None] | None,
-    ) -> list[Any]:
+    ) -> list[Result]:
         """All outputs. Inputs that are arrays as declared need no more than a look."""
         plan = self._plan
         if strategy is None and type(input_feed) is dict:
@@ -322,7 +322,7 @@ class InferenceSession(OnnxruntimeHabits):
         *,
         time_axis: int | Mapping[str, int] | None = None,
         states: Mapping[str, str] | None = None,
-        fixed: Mapping[str, Any] | None = None,
+        fixed: Mapping[str, ArrayLike] | None = None,
         hop: int | None = None,
         context: int | None = None,
         lookahead: int | None = None,

@@ -19,6 +19,7 @@ from vledge.lengths.strategies import STRATEGIES
 from vledge.lengths.strategies.work import FORMS, Case, Overhead
 from vledge.machine import threads
 from vledge.packing import pack_sequence
+from vledge.packing.sequence import Sequences
 from vledge.planning.costs import Costs, Kernel, overhead_counts
 from vledge.planning.work import work
 from vledge.recurrent.cells import CELLS
@@ -230,7 +231,7 @@ def _ways(stack: Stack, lengths: np.ndarray) -> Iterator[tuple[str, Callable[[],
     longest = int(lengths.max())
     data = np.zeros((longest, len(lengths), stack.shape.input_size), np.float32)
     arrays = [data[:n, b].copy() for b, n in enumerate(lengths)]
-    given: dict[str, tuple[Any, dict[str, Any]]] = {
+    given: dict[str, tuple[Sequences, dict[str, Any]]] = {
         "list": (arrays, {}),
         "padded": (data, {"lengths": lengths}),
         "packed": (pack_sequence(arrays, enforce_sorted=False), {}),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
@@ -19,7 +18,7 @@ __all__ = ["choose"]
 
 def choose(
     shape: LayerShape, batch: Batch, *, memory_limit: int | None = None
-) -> tuple[str, dict[str, Any]]:
+) -> tuple[str, dict[str, int]]:
     """The strategy that is predicted to be the fastest, and its options.
 
     Raises MemoryError where none stays within ``memory_limit`` bytes.

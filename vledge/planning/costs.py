@@ -111,7 +111,7 @@ class Costs:
         at = float(np.log(hidden_size))
         return _line(sizes, [k.step for k in table], at), _line(sizes, [k.row for k in table], at)
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """As JSON has it."""
         return asdict(self)
 

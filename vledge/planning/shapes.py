@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import Any
 
 from vledge.recurrent.recognize import RecurrentLayer
 from vledge.recurrent.shape import LayerShape
@@ -12,7 +11,7 @@ from vledge.recurrent.shape import LayerShape
 __all__ = ["LayerShape", "shapes_of"]
 
 
-def shapes_of(model: Any) -> tuple[LayerShape, ...]:
+def shapes_of(model: object) -> tuple[LayerShape, ...]:
     """The recurrent layers of a layer, of a Module that holds some, of what
     :func:`vledge.nn.recognize` has found in a file, or of a list of these.
 
@@ -42,14 +41,14 @@ def shapes_of(model: Any) -> tuple[LayerShape, ...]:
     return found
 
 
-def _shapes(modules: Iterator[Any]) -> Iterator[LayerShape]:
+def _shapes(modules: Iterator[object]) -> Iterator[LayerShape]:
     for one in modules:
         shape = _shape(one)
         if shape is not None:
             yield shape
 
 
-def _shape(model: Any) -> LayerShape | None:
+def _shape(model: object) -> LayerShape | None:
     """Of a recurrent layer of `vledge.nn`, or a Stack; None of anything else."""
     shape = getattr(model, "shape", None)
     return shape if isinstance(shape, LayerShape) else None

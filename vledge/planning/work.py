@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from vledge.lengths.strategies import STRATEGIES
 from vledge.lengths.strategies.work import Case, Work
@@ -29,7 +29,7 @@ def left_out(form: str, backwards: bool = False) -> dict[str, str]:
     return found
 
 
-def work(strategy: str, case: Case, shape: LayerShape, options: dict[str, Any]) -> Work:
+def work(strategy: str, case: Case, shape: LayerShape, options: Mapping[str, int]) -> Work:
     """What the strategy does with the case; its peak with the kernel's own memory."""
     done = STRATEGIES[strategy].work(case, shape, **options)
     return replace(done, peak=done.peak + SCRATCH)

@@ -8,8 +8,7 @@ rewritten and nothing has to be proven: the calls are those that a program of on
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -184,13 +183,14 @@ class CallMachine:
             raise
         return stacked if len(stacked) > 1 else stacked[self._outputs[0]]
 
-    def _split(self, chunk: Any) -> list[Any]:
+    def _split(self, chunk: Fed) -> Sequence[Fed]:
         if not self._windowed:
             if isinstance(chunk, Mapping):
-                counts = {len(array) for array in chunk.values()}
+                arrays = {name: np.asarray(array) for name, array in chunk.items()}
+                counts = {len(array) for array in arrays.values()}
                 if len(counts) != 1:
                     raise ValueError(f"the inputs have different numbers of frames: {counts}")
-                return [{n: array[i] for n, array in chunk.items()} for i in range(counts.pop())]
+                return [{n: array[i] for n, array in arrays.items()} for i in range(counts.pop())]
             return list(array_of(chunk, "chunk"))
         samples = array_of(chunk, "chunk")
         count, left = divmod(samples.shape[self._axis], self._hop)
@@ -200,10 +200,10 @@ class CallMachine:
             )
         return np.split(samples, count, self._axis) if count else []
 
-    def _named(self, result: Any) -> dict[str, np.ndarray]:
+    def _named(self, result: Made) -> dict[str, np.ndarray]:
         return result if isinstance(result, dict) else {self._outputs[0]: result}
 
-    def _taken(self, x: Any) -> list[np.ndarray]:
+    def _taken(self, x: Fed) -> list[np.ndarray]:
         """What `step` was given as the model's inputs, or an error that says what is wrong."""
         names = [info.name for info in self._graph.frames]
         if not isinstance(x, Mapping):

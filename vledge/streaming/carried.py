@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -31,7 +31,7 @@ class Carried(Protocol):
     def step(self, x: Fed, out: Outs = None) -> Made:
         """One frame as the caller gave it, without its time axis."""
 
-    def run(self, arrays: list[np.ndarray], out: Any = None, one_frame: bool = False) -> Any:
+    def run(self, arrays: list[np.ndarray], out: Outs = None, one_frame: bool = False) -> Made:
         """Frames with their time axes, then lengths unless they are of ``one_frame``."""
 
     def get_states(self) -> list[np.ndarray]:
@@ -64,7 +64,7 @@ def carried(
     )
 
 
-def misfit(wanted: Mapping[str, tuple[np.dtype, tuple[int, ...]]], out: Any) -> str:
+def misfit(wanted: Mapping[str, tuple[np.dtype, tuple[int, ...]]], out: Outs) -> str:
     """Why ``out`` cannot take results of these dtypes and shapes; "" if it can."""
     outs = out if isinstance(out, Mapping) else {next(iter(wanted)): out}
     named = {f"out for {name!r}": one for name, one in wanted.items()}
@@ -91,7 +91,7 @@ class _Plain:
     def step(self, x: Fed, out: Outs = None) -> Made:
         return self.run(self._taken(x), out, True)
 
-    def run(self, arrays: list[np.ndarray], out: Any = None, one_frame: bool = False) -> Any:
+    def run(self, arrays: list[np.ndarray], out: Outs = None, one_frame: bool = False) -> Made:
         if one_frame:
             arrays = [*arrays, *self._lengths]
         feed = dict(zip(self._places, arrays, strict=True))

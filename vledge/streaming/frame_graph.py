@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import islice, product
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -191,7 +190,7 @@ def row_axis(shape: tuple[int | str | None, ...]) -> int:
     return next(iter(free or [axis for axis, size in enumerate(shape) if size == 1]), 0)
 
 
-def _constant(info: ValueInfo, value: Any) -> np.ndarray:
+def _constant(info: ValueInfo, value: ArrayLike) -> np.ndarray:
     """A fixed value, which takes the shape that the model declares if it has as many elements."""
     array = np.asarray(value, DTYPES.get(info.type))
     shape = info.shape

@@ -103,7 +103,7 @@ class LookaheadStream(Stream):
             )
         return np.concatenate([waiting, frames], axis)
 
-    def _decided(self, frames: np.ndarray, ready: int, out: Any, one: bool = False) -> Any:
+    def _decided(self, frames: np.ndarray, ready: int, out: Outs, one: bool = False) -> Made:
         """The outputs of the first frames, after which the stream then stands; the others wait."""
         windows = self._windows
         before = windows.get_state() if out is not None else {}

@@ -15,9 +15,9 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from vledge.errors import FormatError, UnsupportedError
 from vledge.graph.passes.dead_nodes import remove_dead_nodes
@@ -52,7 +52,7 @@ class PromotedState:
 
 def values(
     model: Model, names: Iterable[str], feed: Mapping[str, np.ndarray], options: SessionSettings
-) -> dict[str, Any]:
+) -> dict[str, np.ndarray]:
     """What the values of these names are in a run of the graph; UnsupportedError if it fails."""
     names = list(dict.fromkeys(names))
     graph = model.graph
@@ -189,7 +189,7 @@ class Promotion:
         return _size(self.short[name]) != _size(self.long[name])
 
     @functools.cached_property
-    def _wider(self) -> dict[str, Any]:
+    def _wider(self) -> dict[str, np.ndarray]:
         """The values that decide, for one stream more; empty where the model's batch is fixed."""
         feed = self._feed(self._rows + 1, self.steps)
         if all(feed[name].shape == array.shape for name, array in self.feeds[0].items()):
@@ -244,7 +244,7 @@ class Promotion:
         self.states.append(state)
         return state
 
-    def constant(self, name: str, value: Any) -> str:
+    def constant(self, name: str, value: ArrayLike) -> str:
         """Note a constant of int64; its name."""
         name = self.fresh(name)
         self.constants[name] = np.array(value, np.int64)

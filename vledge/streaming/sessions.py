@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -180,11 +179,11 @@ class SessionMachine:
         return found
 
     @property
-    def step(self) -> Callable[..., Any]:
+    def step(self) -> Callable[..., Made]:
         """One frame, without its time axis; a dict for several inputs."""
         return self._runs.step
 
-    def _one_frame(self, x: Any) -> list[np.ndarray]:
+    def _one_frame(self, x: Fed) -> list[np.ndarray]:
         """What `step` was given as arrays with a time axis, or an error that says what is wrong."""
         given, frames = self._by_name(x), []
         for name, axis in self._graph.time_axes.items():
@@ -206,7 +205,7 @@ class SessionMachine:
         lengths = self._graph.lengths_of(self.rows, steps)
         return self._runs.run([*frames.values(), *lengths.values()], out)
 
-    def _nothing(self, out: Any) -> Any:
+    def _nothing(self, out: Outs) -> Made:
         """What no frames give; a node's final state would not be the one before, but zero."""
         for name, axis in zip(self._outputs, self._out_axes, strict=True):
             if axis is None:
@@ -230,7 +229,7 @@ class SessionMachine:
             return out
         return none if len(none) > 1 else none[self._outputs[0]]
 
-    def _by_name(self, given: Any) -> dict[str, np.ndarray]:
+    def _by_name(self, given: Fed) -> dict[str, np.ndarray]:
         names = [info.name for info in self._graph.frames]
         if isinstance(given, Mapping):
             if given.keys() != set(names):

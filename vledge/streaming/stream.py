@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -151,7 +151,7 @@ class Stream:
         self._use(machine)
 
     def _rows(self, rows: RowNumbers) -> list[int]:
-        numbers: Iterable[Any] = rows if isinstance(rows, Iterable) else [rows]
+        numbers: Iterable[SupportsIndex] = rows if isinstance(rows, Iterable) else [rows]
         checked = [operator.index(row) for row in numbers]
         for row in checked:
             if not 0 <= row < self.batch:

@@ -7,7 +7,6 @@ the two differ, the values inside are compared, too, to name the node at which t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -92,7 +91,7 @@ def _frame_by_frame(
     states: Sequence[PromotedState],
     frames: Sequence[Mapping[str, np.ndarray]],
     options: SessionSettings,
-) -> list[dict[str, Any]]:
+) -> list[dict[str, np.ndarray]]:
     """The values of these names for each frame, the states carried."""
     asked = list(dict.fromkeys([*names, *(state.output for state in states)]))
     graph = model.graph

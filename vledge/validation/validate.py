@@ -8,7 +8,6 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -127,7 +126,7 @@ class Report:
                     found[comparison.name] = comparison, one.path
         return list(found.values())
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """Plain numbers and texts, for ``json.dumps``."""
         return {
             "model": self.model,
@@ -164,7 +163,7 @@ def _badness(comparison: Comparison) -> tuple[bool, bool, float]:
     return bool(comparison.problem), not comparison.passed, comparison.absolute
 
 
-def _described(comparison: Comparison) -> dict[str, Any]:
+def _described(comparison: Comparison) -> dict[str, object]:
     return {
         "name": comparison.name,
         "passed": comparison.passed,

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from vledge.errors import FormatError, MissingDependencyError
+from vledge.formats.json_text import JsonObject
 from vledge.formats.keras.file import CONFIG_MEMBER, WEIGHTS_MEMBER, read_config
 
 __all__ = ["Neighbour", "neighbours"]
@@ -24,7 +25,7 @@ class Neighbour(NamedTuple):
     """A description in the folder of a file of weights."""
 
     name: str
-    config: dict[str, Any]
+    config: JsonObject
     version: str | None  #: of Keras, where its file says so
     belongs: bool  #: whether its name says that it is of these weights
 

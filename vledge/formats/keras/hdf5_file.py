@@ -125,12 +125,12 @@ class _Window(io.RawIOBase):
         return len(part)
 
 
-def _objects(file: h5py.File, budget: Budget) -> Iterator[tuple[str, Any]]:
+def _objects(file: h5py.File, budget: Budget) -> Iterator[tuple[str, h5py.HLObject]]:
     """(path, group or dataset), the root first; every object once, by hard links alone."""
     import h5py
 
     seen = set()
-    waiting: list[tuple[str, Any]] = [("", file["/"])]
+    waiting: list[tuple[str, h5py.HLObject]] = [("", file["/"])]
     while waiting:
         path, item = waiting.pop()
         address = h5py.h5o.get_info(item.id).addr

@@ -10,11 +10,12 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from vledge.errors import FormatError, UnsupportedError
+from vledge.formats.json_text import Json
 from vledge.formats.keras.arguments import ARGUMENTS, Told, told
 from vledge.formats.keras.beside import neighbours
 from vledge.formats.keras.config import descriptions, version_of
@@ -25,14 +26,14 @@ from vledge.formats.keras.weights import resets_after
 
 __all__ = ["ARGUMENTS", "RecurrentSummary", "layer_weights", "recurrent_layers"]
 
-Config = str | os.PathLike[str] | Mapping[str, Any]
+Config = str | os.PathLike[str] | Mapping[str, Json]
 
 
 def layer_weights(
     path: str | os.PathLike[str],
     kind: str | None,
     layer: str | Sequence[str] | None,
-    said: Mapping[str, Any],
+    said: Mapping[str, Json],
     config: Config | None = None,
 ) -> list[LayerWeights | BothWays]:
     """torch's weights of a layer, or of several one upon another, with the arguments of each.
@@ -185,7 +186,7 @@ def _read(
 
 
 def _described(
-    model: KerasModel, config: Mapping[str, Any], version: str | None
+    model: KerasModel, config: Mapping[str, Json], version: str | None
 ) -> tuple[list[Layer], str | None]:
     version = version or version_of(config) or model.version
     return layers(model, descriptions(config)), version

@@ -14,12 +14,13 @@ import math
 import os
 import re
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Final, TypeVar
 
 import numpy as np
 
 from vledge.errors import FormatError
 from vledge.formats import safetensors_file
+from vledge.formats.json_text import Json
 from vledge.formats.source import open_source
 from vledge.shown import listed
 from vledge.validation.reference.prints import Print
@@ -258,7 +259,7 @@ def _check(case: Case, reference: Reference, where: str) -> None:
             )
 
 
-def _prints(value: Any, tensors: dict[str, np.ndarray]) -> dict[str, Print]:
+def _prints(value: Json, tensors: dict[str, np.ndarray]) -> dict[str, Print]:
     """Take the prints out of the tensors."""
     found = {}
     for name, own in _typed(value, dict, "weights").items():
@@ -280,7 +281,7 @@ def _prints(value: Any, tensors: dict[str, np.ndarray]) -> dict[str, Print]:
     return found
 
 
-def _sample(array: np.ndarray | None, shape: Any, most: int, what: str) -> Sample:
+def _sample(array: np.ndarray | None, shape: Json, most: int, what: str) -> Sample:
     sizes = tuple(_typed(size, int, what) for size in _typed(shape, list, what))
     if array is None or len(sizes) > 64 or any(size < 0 for size in sizes):
         raise FormatError(f"{what} has no elements, or the shape {sizes}")
@@ -290,7 +291,7 @@ def _sample(array: np.ndarray | None, shape: Any, most: int, what: str) -> Sampl
     return Sample(sizes, most, array)
 
 
-def _axes(value: Any, name: str) -> Axes:
+def _axes(value: Json, name: str) -> Axes:
     axes: Axes = _typed(value, dict, f"the axes of {name!r}")
     for key, axis in axes.items():
         if key not in AXES or type(axis) is not int or not 0 <= axis < 64:
@@ -300,7 +301,7 @@ def _axes(value: Any, name: str) -> Axes:
     return axes
 
 
-def _errors(value: Any) -> dict[str, float]:
+def _errors(value: Json) -> dict[str, float]:
     errors: dict[str, float] = _typed(value, dict, "spread")
     for name, error in errors.items():
         if not 0 <= _typed(error, float, f"the spread of {name!r}") < float("inf"):
@@ -308,11 +309,14 @@ def _errors(value: Any) -> dict[str, float]:
     return errors
 
 
-def _texts(value: Any, what: str) -> dict[str, str]:
+def _texts(value: Json, what: str) -> dict[str, str]:
     return {key: _typed(item, str, what) for key, item in _typed(value, dict, what).items()}
 
 
-def _typed(value: Any, kind: type, what: str) -> Any:
+_Kind = TypeVar("_Kind")
+
+
+def _typed(value: Json, kind: type[_Kind], what: str) -> _Kind:
     if type(value) is not kind:
         raise FormatError(f"{what} is {value!r:.60}, expected {kind.__name__}")
     return value
