@@ -9,7 +9,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vledge.cli.graph_file import check_graph_file
 from vledge.cli.one_run import add_one_run_arguments, one_run
@@ -19,6 +19,8 @@ from vledge.machine.atomic_file import write_text
 from vledge.machine.threads import get_num_threads
 
 if TYPE_CHECKING:
+    import onnxruntime
+
     from vledge.graph.profile import Profile, Row
 
 # Whole runs before any is timed: caches, the clock of the CPU, and what is made at a first run.
@@ -108,7 +110,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _onnxruntime(path: str) -> tuple[Any, str]:
+def _onnxruntime(path: str) -> tuple[onnxruntime.InferenceSession, str]:
     """onnxruntime's session on the file, or why there is none."""
     with open(path, "rb") as file:
         if file.read(9)[8:] == b"{":

@@ -7,7 +7,7 @@ node's.
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from vledge import nn
 from vledge.errors import FormatError, UnsupportedError
@@ -48,7 +48,7 @@ def load_layer(path: str, name: str | None = None, nonlinearity: str = "tanh") -
     if keras is not None:
         named = [layer for layer in keras if name in (None, layer.name, layer.path)]
         chosen = _one(path, named, [layer.name for layer in keras], name)
-        kind: Any = getattr(nn, chosen.kind or "RecurrentStack")
+        kind: type[RecurrentBase] = getattr(nn, chosen.kind or "RecurrentStack")
         layer: RecurrentBase = kind.from_keras(path, chosen.path)
         return layer
     weights = load_weights(path)

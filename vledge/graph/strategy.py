@@ -70,4 +70,5 @@ def run_by_strategy(
     if any(state is not None for state in given):
         hx = tuple(given) if len(given) > 1 else given[0]
     output, final = asked.run(stack, x, hx, lengths=lengths, semantics=Semantics(empty=empty_state))
+    assert isinstance(output, np.ndarray)  # in the form of x
     return output, *split(final)

@@ -59,7 +59,7 @@ STAGES = 3  # before the model is run in every way, which counts for itself
 
 def export(
     module: torch.nn.Module,
-    example_inputs: Any,
+    example_inputs: object,
     path: str | os.PathLike[str],
     *,
     dynamic_lengths: bool = True,
@@ -133,7 +133,7 @@ def export(
 
 def recorded(
     module: torch.nn.Module,
-    example_inputs: Any,
+    example_inputs: object,
     model: Model | None = None,
     *,
     dynamic_lengths: bool = True,
@@ -229,7 +229,7 @@ def _converted(flat: Flat, case: Sized, axes: dict[str, Axes], dynamic_lengths: 
         }
     file = io.BytesIO()
 
-    def keep(module: Any, arguments: Any, result: Any) -> None:
+    def keep(module: torch.nn.Module, arguments: tuple[object, ...], result: Any) -> None:
         if isinstance(result[0], packing.PackedSequence):
             flat.kept.append(result[0])
 

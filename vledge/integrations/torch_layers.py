@@ -73,7 +73,7 @@ def _layers(
 
     With each, whether the sequences stand in the batch's order.
     """
-    calls: list[tuple[torch.nn.RNNBase, tuple[Any, ...], dict[str, Any]]] = []
+    calls: list[tuple[torch.nn.RNNBase, tuple[object, ...], dict[str, object]]] = []
 
     def note(module: Any, arguments: Any, named: Any, result: Any) -> None:
         calls.append((module, arguments, named))

@@ -7,7 +7,7 @@ import copy
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -43,7 +43,7 @@ class Flat(torch.nn.Module):
         super().__init__()
         self.module = module
         lone = isinstance(example_inputs, (torch.Tensor, packing.PackedSequence))
-        self.arguments: tuple[Any, ...] = (example_inputs,) if lone else tuple(example_inputs)
+        self.arguments: tuple[object, ...] = (example_inputs,) if lone else tuple(example_inputs)
         layers = [m for m in module.modules() if isinstance(m, torch.nn.RNNBase)]
         self.batch_first = bool(layers and layers[0].batch_first)
         self.recurrent = layers
@@ -101,7 +101,7 @@ class Flat(torch.nn.Module):
 
     def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
         left = list(tensors)
-        arguments: list[Any] = []
+        arguments: list[object] = []
         steps = None
         for argument in self.arguments:
             if isinstance(argument, packing.PackedSequence):
@@ -122,7 +122,7 @@ class Flat(torch.nn.Module):
         kept = [self._tensors(packed, steps)[0] for packed in self.kept]
         return *results, *kept
 
-    def _tensors(self, result: Any, steps: int | None) -> list[torch.Tensor]:
+    def _tensors(self, result: object, steps: int | None) -> list[torch.Tensor]:
         if isinstance(result, packing.PackedSequence):
             padded, _ = packing.pad_packed_sequence(result, self.batch_first, total_length=steps)
             return [padded]
@@ -274,7 +274,7 @@ def unparametrized(flat: Flat) -> Flat:
     for part in list(module.modules()):
         if not parametrize.is_parametrized(part):
             continue
-        parametrized: Any = part.parametrizations
+        parametrized = cast(torch.nn.ModuleDict, part.parametrizations)
         with torch.no_grad():
             values = {name: torch.nn.Parameter(getattr(part, name)) for name in parametrized}
         # remove_parametrizations() would change the class, which is the original module's, too

@@ -6,13 +6,15 @@ list of arrays. Packed ones are never padded on the way.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike
 
 from vledge.array_like import array_of
 from vledge.lengths.batch import Batch, PackedBatch, PaddedBatch, batch_of
 from vledge.packing import is_packed, pack_sequence, unpack_sequence
-from vledge.packing.sequence import Output, Sequences
+from vledge.packing.sequence import Sequences
 
 __all__ = ["last_output", "max_over_steps", "mean_over_steps", "truncate"]
 
@@ -90,7 +92,7 @@ def max_over_steps(
     return _reduced(np.maximum, output, lengths, batch_first, mean=False)
 
 
-def truncate(output: Sequences, lengths: ArrayLike, *, batch_first: bool = False) -> Output:
+def truncate(output: Sequences, lengths: ArrayLike, *, batch_first: bool = False) -> Any:
     """Sequences cut to lengths, in the form in which they come.
 
     Parameters

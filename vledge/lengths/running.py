@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from inspect import Parameter, signature
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -45,7 +45,7 @@ def run(
     semantics: str | Semantics | None = None,
     zero_output_for_mask: bool = False,
     **options: object,
-) -> tuple[Output, State]:
+) -> tuple[Any, State]:
     """Run a layer over sequences of different lengths; ``layer(input, hx, …)`` calls this.
 
     Parameters

@@ -36,7 +36,9 @@ class Parameter(np.ndarray):
     def __new__(cls, data: ArrayLike) -> Parameter:
         return np.asarray(data).view(cls)
 
-    def __array_wrap__(self, array: Any, context: Any = None, return_scalar: bool = False) -> Any:
+    def __array_wrap__(
+        self, array: np.ndarray, context: object = None, return_scalar: bool = False
+    ) -> Any:
         array = np.asarray(array)
         return array[()] if return_scalar else array
 

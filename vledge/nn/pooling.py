@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from vledge.array_like import ArrayLike, array_of
@@ -78,7 +76,7 @@ class MaxPool1d(_Windows):
         if self.dilation < 1:
             raise ValueError(f"MaxPool1d: dilation must be at least 1, got {self.dilation}")
 
-    def forward(self, input: ArrayLike) -> Any:
+    def forward(self, input: ArrayLike) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
         """``[B, C, T]`` or ``[C, T]`` -> the same with a step a window; with ``return_indices``
         also where each maximum was found, int64."""
         x = _checked(self, input)
@@ -164,7 +162,7 @@ class AdaptiveMaxPool1d(_Parts):
         super().__init__(output_size)
         self.return_indices = return_indices
 
-    def forward(self, input: ArrayLike) -> Any:
+    def forward(self, input: ArrayLike) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
         """``[B, C, T]`` or ``[C, T]`` -> the same with ``output_size`` steps; with
         ``return_indices`` also where each maximum was found, int64."""
         x = _checked(self, input)

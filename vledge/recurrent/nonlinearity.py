@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from typing import Final, TypeAlias
 
-__all__ = ["ActivationChoice", "NONLINEARITIES", "Nonlinearity", "nonlinearity", "written"]
+__all__ = ["NONLINEARITIES", "ActivationChoice", "Nonlinearity", "nonlinearity", "written"]
 
 #: name, alpha, beta, as ``vledge._ext.weights.Direction`` takes them
 Nonlinearity = tuple[str, float, float]

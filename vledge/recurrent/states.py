@@ -16,8 +16,8 @@ from vledge.array_like import ArrayLike, array_of, contiguous, wrong_dtype
 from vledge.recurrent.shape import LayerShape
 
 __all__ = [
-    "GivenState",
     "AnyState",
+    "GivenState",
     "Initial",
     "Rows",
     "State",

@@ -13,11 +13,11 @@ from vledge.out_arrays import misfit
 
 __all__ = [
     "Fed",
+    "FrameMachine",
+    "Machine",
     "Made",
     "Outs",
     "RowNumbers",
-    "FrameMachine",
-    "Machine",
     "State",
     "WindowMachine",
     "checked_rows",

@@ -8,10 +8,13 @@ in TensorFlow 1. Source: keras.activations and keras.layers.recurrent, Keras 2.2
 from __future__ import annotations
 
 import re
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from vledge.errors import UnsupportedError
 from vledge.formats.json_text import Json
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["Written", "activation", "default_gate"]
 

@@ -57,7 +57,7 @@ class Site:
     dtypes: Mapping[str, np.dtype]  #: of values, where they are certain
     options: SessionSettings = field(default_factory=SessionSettings)  #: the session's
 
-    def attribute(self, name: str, default: Any = None) -> Any:
+    def attribute(self, name: str, default: object = None) -> Any:
         """The attribute's value, or what the specification takes without it."""
         return self.node.attributes.get(name, default)
 

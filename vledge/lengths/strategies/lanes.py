@@ -55,7 +55,7 @@ class Finished(NamedTuple):
 
     place: int  #: in the order in which the sequences came
     output: Any  #: ndarray [L, features], or what the model gives for a sequence
-    state: Any  #: its final state, as ``hx`` for one sequence
+    state: State | None  #: its final state, as ``hx`` for one sequence
 
 
 def lanes(

@@ -11,7 +11,8 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Iterable, Mapping
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -40,6 +41,9 @@ from vledge.validation.running.lengths import lengths_input, required
 from vledge.validation.running.precision import doubled, doubled_array
 from vledge.validation.running.saturation import WHY, saturating_plan, unsaturated
 from vledge.validation.running.values import computed, laid_open, runs
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 __all__ = ["check_carry", "record"]
 
@@ -146,7 +150,7 @@ def check_carry(model: Model, carry: Mapping[str, str]) -> None:
             raise ValueError(f"carry: there is no input {state!r} with an output {source!r}")
 
 
-def _module(name: str) -> Any:
+def _module(name: str) -> ModuleType:
     from importlib import import_module
 
     try:
@@ -155,7 +159,7 @@ def _module(name: str) -> Any:
         raise import_failure(error, name, f"recording needs {name}: pip install {name}") from error
 
 
-def _add_values(model: Model, reference: Reference, session: Any) -> None:
+def _add_values(model: Model, reference: Reference, session: onnxruntime.InferenceSession) -> None:
     """Samples of all values that nodes compute, where onnxruntime and vledge agree on them.
 
     They are float64 and vledge's, except in a quantized graph, whose values are onnxruntime's.
@@ -179,7 +183,9 @@ def _add_values(model: Model, reference: Reference, session: Any) -> None:
         case.inside = {name: case.inside[name] for name in names if name in common}
 
 
-def _session(path: str | os.PathLike[str], layers: bool, values: list[str]) -> Any:
+def _session(
+    path: str | os.PathLike[str], layers: bool, values: list[str]
+) -> onnxruntime.InferenceSession:
     """onnxruntime's session, with the recurrent nodes' values among its outputs if asked for, and
     with those named."""
     runtime, onnx = _module("onnxruntime"), _module("onnx")
