@@ -7,7 +7,7 @@ Source: keras.src.layers.rnn, Keras 3.15; keras.layers.recurrent, Keras 2.2.4.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, TypeAlias
 
 from vledge.errors import FormatError, UnsupportedError
 from vledge.formats.json_text import Json
@@ -27,7 +27,7 @@ ARGUMENTS: Final = (
     "merge_mode",
 )
 #: an argument → its value, activations as vledge.nn takes them
-Told = dict[str, Json | Written]
+Told: TypeAlias = "dict[str, Json | Written]"
 
 
 def told(
