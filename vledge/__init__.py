@@ -180,8 +180,8 @@ if not TYPE_CHECKING:  # to a type checker, a name that is not above is a mistak
         from importlib import import_module
 
         if name in _LAZY:
-            found = globals()[name] = getattr(import_module(_LAZY[name]), name)
-            return found
+            attribute = globals()[name] = getattr(import_module(_LAZY[name]), name)
+            return attribute
         if not name.startswith("_"):  # `vledge.formats.read_checkpoint`, with no other import
             try:
                 return import_module(f"vledge.{name}")

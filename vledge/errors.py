@@ -90,9 +90,9 @@ def placed(error: _Error, where: str) -> _Error:
     """The same error with where it was found in front, ``where: what``; as it is for no place."""
     if not where:
         return error
-    found = type(error)(f"{where}: {error}")
-    found.__cause__ = error.__cause__
-    return found
+    same = type(error)(f"{where}: {error}")
+    same.__cause__ = error.__cause__
+    return same
 
 
 @contextmanager
@@ -110,8 +110,8 @@ def reading(where: str) -> Iterator[None]:
         raise
     except Exception as error:
         what = cut(f"{type(error).__name__}: {error}", 300)
-        found = FormatError(f"the file is damaged, or of a kind that is not known: {what}")
-        raise placed(found, where) from error
+        damage = FormatError(f"the file is damaged, or of a kind that is not known: {what}")
+        raise placed(damage, where) from error
 
 
 def cut(text: str, most: int = SHOWN) -> str:

@@ -24,8 +24,8 @@ def misfit(
     for name, (dtype, shape) in wanted.items():
         given = outs.get(name)
         if not isinstance(given, np.ndarray):
-            found = "nothing" if given is None else f"a {type(given).__name__}"
-            problems.append(f"{name} is {found}, expected an array of {dtype} {list(shape)}")
+            what = "nothing" if given is None else f"a {type(given).__name__}"
+            problems.append(f"{name} is {what}, expected an array of {dtype} {list(shape)}")
         elif given.shape != shape or given.dtype != dtype:
             problems.append(
                 f"{name} is {given.dtype} {list(given.shape)}, expected an array of {dtype} "

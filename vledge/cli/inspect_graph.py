@@ -60,9 +60,9 @@ def inspect_graph(arguments: argparse.Namespace) -> int:
         f"{size(constants)} of constants"
     )
     print("inputs:")
-    print(rows(_described(info) for info in declared))
+    print(rows(_row_of(info) for info in declared))
     print("outputs:")
-    print(rows(_described(info) for info in results))
+    print(rows(_row_of(info) for info in results))
     print("operators (nodes in the file, nodes that run):")
     names = sorted({*counts, *left}, key=lambda name: (-counts[name], name))
     print(rows(((name, counts[name], left[name]) for name in names), right=(1, 2)))
@@ -155,7 +155,7 @@ def _counts(graph: Graph) -> Counter[str]:
     return counts
 
 
-def _described(info: NodeArg) -> tuple[str, str, str]:
+def _row_of(info: NodeArg) -> tuple[str, str, str]:
     axes = ", ".join("?" if axis is None else str(axis) for axis in info.shape)
     return info.name, info.type, f"[{axes}]"
 

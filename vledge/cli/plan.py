@@ -188,14 +188,14 @@ def _csv_column(path: str, lines: list[list[str]], column: str | None) -> np.nda
         held = ", ".join(header) if header else f"1 to {width}"
         raise ValueError(f"{path}: say which column with --column; there are: {held}")
     first = 1 if header is None else 2
-    found = []
+    lengths = []
     for number, line in enumerate(lines[first - 1 :], first):
         if not line:
             continue
         if place >= len(line):
             raise ValueError(f"{path}:{number}: has {len(line)} columns, expected {width}")
-        found.append(_whole(line[place].strip(), f"{path}:{number}"))
-    return np.array(found, np.int64)
+        lengths.append(_whole(line[place].strip(), f"{path}:{number}"))
+    return np.array(lengths, np.int64)
 
 
 def _is_whole(word: str) -> bool:
@@ -212,18 +212,18 @@ def _model(path: str, name: str | None) -> Any:
     """The shapes of the recurrent layers in a file of weights, or of the nodes of a graph."""
     from vledge.formats import holds_graph
 
-    found = _nodes(path) if holds_graph(path) else _layers(path)
-    if name is not None and name not in found:
+    shapes = _nodes(path) if holds_graph(path) else _layers(path)
+    if name is not None and name not in shapes:
         from vledge.weights.plain import plain_name
 
         name = plain_name(name.rstrip(".") + ".")
-    if not found or (name is not None and name not in found):
-        held = ", ".join(map(repr, found)) or "none"
+    if not shapes or (name is not None and name not in shapes):
+        held = ", ".join(map(repr, shapes)) or "none"
         raise ValueError(
             f"{path}: recurrent layers that a plan is for: {held}; `vledge inspect {path}` lists "
             "all that is in it"
         )
-    return [shape for own, shape in found.items() if name in (None, own)]
+    return [shape for own, shape in shapes.items() if name in (None, own)]
 
 
 def _layers(path: str) -> dict[str, object]:

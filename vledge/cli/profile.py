@@ -71,38 +71,38 @@ def run(arguments: argparse.Namespace) -> int:
     model = read_model(path)
     session = InferenceSession(path, fallback=arguments.fallback, exact=arguments.exact)
     feed = one_run(arguments, model, session)
-    found = session.profile(feed, arguments.runs)
+    profile = session.profile(feed, arguments.runs)
     ways: dict[str, Callable[[], object]] = {"vledge": lambda: session.run(None, feed)}
     peer, why_no_peer = _onnxruntime(path)
     if peer is not None:
         ways["onnxruntime"] = lambda: peer.run(None, feed)
     whole = _medians(ways, arguments.runs)
     if arguments.trace:
-        write_text(arguments.trace, json.dumps(found.trace()))
+        write_text(arguments.trace, json.dumps(profile.trace()))
     memory = session.memory()
     if arguments.json:
         report = {
             "file": path,
             "inputs": {name: [str(a.dtype), list(a.shape)] for name, a in feed.items()},
             "threads": get_num_threads(),
-            "runs": found.runs,
+            "runs": profile.runs,
             "whole_run_seconds": whole,
             "onnxruntime": why_no_peer or "ran",
             "memory": memory._asdict(),
-            "instructions": [asdict(row) for row in found.rows],
+            "instructions": [asdict(row) for row in profile.rows],
         }
         print(json.dumps(report, indent=1))
         return 0
-    print(f"{path}: {_counted(found.rows)}")
+    print(f"{path}: {_counted(profile.rows)}")
     for name, array in feed.items():
         print(f"  {name}: {array.dtype}[{', '.join(map(str, array.shape))}]")
-    print(_whole(whole, why_no_peer, found.runs))
+    print(_whole(whole, why_no_peer, profile.runs))
     print(
         f"memory: {size(memory.constants)} of constants, {size(memory.packed)} of packed weights, "
         f"{size(memory.peak)} at most for a run's values"
     )
-    print(_by_family(found) if arguments.by == "family" else _by_node(found))
-    for row in found.rows:
+    print(_by_family(profile) if arguments.by == "family" else _by_node(profile))
+    for row in profile.rows:
         if row.why:
             print(f"Python: {row.name} ({' + '.join(row.operators)}): {row.why}")
     if arguments.trace:
@@ -156,11 +156,11 @@ def _repeats(way: Callable[[], object]) -> int:
     return max(1, round(SAMPLE_SECONDS / max(time.perf_counter() - begin, 1e-7)))
 
 
-def _counted(found: Sequence[Row]) -> str:
-    nodes = sum(len(row.operators) for row in found)
-    python = [row for row in found if row.python_calls]
+def _counted(rows: Sequence[Row]) -> str:
+    nodes = sum(len(row.operators) for row in rows)
+    python = [row for row in rows if row.python_calls]
     told = "all native" if not python else f"{len(python)} in Python"
-    return f"{len(found)} instructions ran, which are {nodes} nodes; {told}"
+    return f"{len(rows)} instructions ran, which are {nodes} nodes; {told}"
 
 
 def _whole(whole: dict[str, float], why_no_peer: str, runs: int) -> str:
@@ -176,25 +176,25 @@ def _whole(whole: dict[str, float], why_no_peer: str, runs: int) -> str:
     return f"{told}; medians of {runs}, {clock}"
 
 
-def _by_node(found: Profile) -> str:
+def _by_node(profile: Profile) -> str:
     lines = [("node", "operators", "runs as", "calls", "us", "share", "speed")]
-    for row in sorted(found.rows, key=lambda row: -row.seconds):
+    for row in sorted(profile.rows, key=lambda row: -row.seconds):
         lines.append(
             (
                 row.name,
                 _joined(row.operators),
                 _runs_as(row),
                 str(row.calls),
-                *_figures(row.seconds, found.seconds),
+                *_figures(row.seconds, profile.seconds),
                 _speed(row.operations, row.bytes, row.seconds),
             )
         )
     return rows(lines, right=(3, 4, 5, 6))
 
 
-def _by_family(found: Profile) -> str:
+def _by_family(profile: Profile) -> str:
     families: dict[tuple[str, str], list[Row]] = {}
-    for row in found.rows:
+    for row in profile.rows:
         # what a chain or an epilogue is of differs by node: the handler is the family
         kind = row.operators[0] if row.python_calls or row.handler is None else ""
         families.setdefault((_runs_as(row), kind), []).append(row)
@@ -211,7 +211,7 @@ def _by_family(found: Profile) -> str:
                 kind,
                 str(len(members)),
                 str(sum(row.calls for row in members)),
-                *_figures(seconds, found.seconds),
+                *_figures(seconds, profile.seconds),
                 _speed(sum(products), sum(moved), seconds),
             )
         )

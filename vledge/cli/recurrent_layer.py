@@ -57,9 +57,11 @@ def load_layer(path: str, name: str | None = None, nonlinearity: str = "tanh") -
     if name is not None:
         own = plain_name(name.rstrip(".") + ".").rstrip(".")
         layers = [layer for layer in layers if layer.prefix.rstrip(".") == own]
-    found = _one(path, layers, prefixes, name)
-    options = {"nonlinearity": nonlinearity} if found.kind == "RNN" else {}
-    torchs: RecurrentBase = getattr(nn, found.kind).from_weights(weights, found.prefix, **options)
+    recognized = _one(path, layers, prefixes, name)
+    options = {"nonlinearity": nonlinearity} if recognized.kind == "RNN" else {}
+    torchs: RecurrentBase = getattr(nn, recognized.kind).from_weights(
+        weights, recognized.prefix, **options
+    )
     return torchs
 
 

@@ -41,10 +41,10 @@ def _inside(module: torch.nn.Module) -> torch.nn.Module:
         if isinstance(module, _BY_CLASS):
             module = module.module
             continue
-        found = [child for name in _BY_NAME if (child := module._modules.get(name)) is not None]
-        if not found:
+        wrapped = [child for name in _BY_NAME if (child := module._modules.get(name)) is not None]
+        if not wrapped:
             return module
-        module = found[0]
+        module = wrapped[0]
 
 
 def _unwrap(part: torch.nn.Module, undo: list[Callable[[], None]]) -> None:

@@ -249,15 +249,15 @@ def _nonnegative(terms: np.ndarray, values: np.ndarray, whole: np.ndarray) -> li
     """Least squares with no constant below zero, errors counted relative to ``whole``: terms are
     dropped, the most negative first, until none is."""
     relative = terms / whole[:, None]
-    found = np.zeros(terms.shape[1])
+    constants = np.zeros(terms.shape[1])
     kept = [i for i in range(terms.shape[1]) if terms[:, i].any()]
     while kept:
         # columns of like size, or lstsq takes the small ones for zero
         scale = np.abs(relative[:, kept]).max(axis=0)
         solved = np.linalg.lstsq(relative[:, kept] / scale, values / whole, rcond=None)[0]
         if solved.min() >= 0:
-            found[kept] = solved / scale
+            constants[kept] = solved / scale
             break
         del kept[int(solved.argmin())]
-    solution: list[float] = found.tolist()
+    solution: list[float] = constants.tolist()
     return solution

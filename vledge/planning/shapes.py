@@ -35,10 +35,10 @@ def shapes_of(model: object) -> tuple[LayerShape, ...]:
                 f"expected a recurrent layer or a Module with one, got {type(model).__name__}"
             )
         return (own,)
-    found = tuple(_shapes(model.modules()))
-    if not found:
+    shapes = tuple(_shapes(model.modules()))
+    if not shapes:
         raise ValueError(f"{type(model).__name__} holds no LSTM, GRU, RNN or IndRNN")
-    return found
+    return shapes
 
 
 def _shapes(modules: Iterator[object]) -> Iterator[LayerShape]:
@@ -54,14 +54,14 @@ def _shape(model: object) -> LayerShape | None:
     return shape if isinstance(shape, LayerShape) else None
 
 
-def _recognized(found: RecurrentLayer) -> LayerShape:
-    if found.kind.endswith("Cell"):
-        raise ValueError(f"{found.prefix or found.kind} is a {found.kind}, which runs one step")
+def _recognized(layer: RecurrentLayer) -> LayerShape:
+    if layer.kind.endswith("Cell"):
+        raise ValueError(f"{layer.prefix or layer.kind} is a {layer.kind}, which runs one step")
     return LayerShape(
-        found.kind.lower(),
-        found.input_size,
-        found.hidden_size,
-        found.num_layers,
-        found.bidirectional,
-        found.proj_size,
+        layer.kind.lower(),
+        layer.input_size,
+        layer.hidden_size,
+        layer.num_layers,
+        layer.bidirectional,
+        layer.proj_size,
     )

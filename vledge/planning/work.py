@@ -17,7 +17,7 @@ SCRATCH = 512 * 1024
 
 def left_out(form: str, backwards: bool = False) -> dict[str, str]:
     """The strategies that cannot run a form or a layer, and why."""
-    found = {
+    reasons = {
         name: strategy.refused[form]
         for name, strategy in STRATEGIES.items()
         if form in strategy.refused
@@ -25,8 +25,8 @@ def left_out(form: str, backwards: bool = False) -> dict[str, str]:
     if backwards:
         for name, strategy in STRATEGIES.items():
             if strategy.forward_only:
-                found[name] = "begins before a sequence's end is known: forward layers only"
-    return found
+                reasons[name] = "begins before a sequence's end is known: forward layers only"
+    return reasons
 
 
 def work(strategy: str, case: Case, shape: LayerShape, options: Mapping[str, int]) -> Work:

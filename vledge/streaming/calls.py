@@ -138,13 +138,13 @@ class CallMachine:
     @property
     def frames(self) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
         """Of the inputs that are neither states nor fixed; of a window, what is new in it."""
-        found = {}
+        shapes = {}
         for info in self._graph.frames:
             shape = list(self._shapes[info.name])
             if self._windowed:
                 shape[self._axis] = self._hop
-            found[info.name] = (tuple(shape), DTYPES[info.type])
-        return found
+            shapes[info.name] = (tuple(shape), DTYPES[info.type])
+        return shapes
 
     def step(self, x: Fed, out: Outs = None) -> Made:
         """One frame; a dict for several inputs."""

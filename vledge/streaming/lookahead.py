@@ -133,7 +133,7 @@ class LookaheadStream(Stream):
     @state.setter
     def state(self, state: Mapping[str, ArrayLike]) -> None:
         layers = {name: array for name, array in state.items() if name != "waiting"}
-        checked, waiting = self._checked(layers), self._nothing()
+        checked, waiting = self._checked_state(layers), self._nothing()
         if "waiting" in state:
             waiting = self._joined(waiting, array_of(state["waiting"], "waiting"))
             count = waiting.shape[self._windows.time_axis]

@@ -149,10 +149,10 @@ class Promotion:
             } - set(known)
             if not conditions:
                 return model
-            found = [values(model, conditions, feed, self.options) for feed in feeds]
+            runs = [values(model, conditions, feed, self.options) for feed in feeds]
             for name in conditions:
-                known[name] = found[0][name]
-                if any(bool(one[name]) != bool(known[name]) for one in found):
+                known[name] = runs[0][name]
+                if any(bool(one[name]) != bool(known[name]) for one in runs):
                     return model
 
     # ---- what is known of values

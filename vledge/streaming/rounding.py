@@ -31,11 +31,11 @@ def _nodes(graph: Graph) -> list[Node]:
 
 
 def _all_initializers(graph: Graph) -> dict[str, np.ndarray]:
-    found = dict(graph.initializers)
+    initializers = dict(graph.initializers)
     for node in graph.nodes:
         for body in node.subgraphs():
-            found |= _all_initializers(body)
-    return found
+            initializers |= _all_initializers(body)
+    return initializers
 
 
 def _exact(graph: Graph, constants: dict[str, np.ndarray]) -> Graph:

@@ -171,12 +171,12 @@ class SessionMachine:
     @property
     def frames(self) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
         """Of the inputs that are neither states nor fixed."""
-        found = {}
+        shapes = {}
         for info in self._graph.frames:
             shape = list(self._shapes[info.name])
             del shape[self._graph.time_axes[info.name]]
-            found[info.name] = (tuple(shape), DTYPES[info.type])
-        return found
+            shapes[info.name] = (tuple(shape), DTYPES[info.type])
+        return shapes
 
     @property
     def step(self) -> Callable[..., Made]:
@@ -189,13 +189,13 @@ class SessionMachine:
         for name, axis in self._graph.time_axes.items():
             array = given[name]
             one = np.expand_dims(array, min(axis, array.ndim))  # too few axes are told like others
-            frames.append(self._checked(one, name))
+            frames.append(self._checked_frames(one, name))
         return frames
 
     def push(self, chunk: Fed, out: Outs = None) -> Made:
         """Several frames, as the model takes them; a dict for several inputs."""
         given, axes = self._by_name(chunk), self._graph.time_axes
-        frames = {name: self._checked(given[name], name) for name in axes}
+        frames = {name: self._checked_frames(given[name], name) for name in axes}
         counts = {array.shape[axes[name]] for name, array in frames.items()}
         if len(counts) != 1:
             raise ValueError(f"the inputs have different numbers of frames: {sorted(counts)}")
@@ -239,7 +239,7 @@ class SessionMachine:
             raise ValueError(f"the model has several inputs, expected a dict with {names}")
         return {names[0]: np.asarray(given)}
 
-    def _checked(self, array: np.ndarray, name: str) -> np.ndarray:
+    def _checked_frames(self, array: np.ndarray, name: str) -> np.ndarray:
         expected = self._shapes[name]
         axis = self._graph.time_axes[name]
         dtype = DTYPES[next(info.type for info in self._graph.frames if info.name == name)]

@@ -97,9 +97,9 @@ class Stream:
 
     @state.setter
     def state(self, state: Mapping[str, ArrayLike]) -> None:
-        self._machine.set_state(self._checked(state))
+        self._machine.set_state(self._checked_state(state))
 
-    def _checked(self, state: Mapping[str, ArrayLike]) -> State:
+    def _checked_state(self, state: Mapping[str, ArrayLike]) -> State:
         mine = self._machine.get_state()
         if state.keys() != mine.keys():
             raise ValueError(f"the state has {sorted(mine)}, got {sorted(state)}")

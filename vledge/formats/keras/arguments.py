@@ -59,20 +59,20 @@ def _by_description(
     merge_mode = layer.description.config.get("merge_mode")
     if "backward" in described and merge_mode != "concat":
         raise UnsupportedError(f"{where}: merge_mode={merge_mode!r}, not 'concat'")
-    found, kinds = {}, layer.kinds()
+    by_direction, kinds = {}, layer.kinds()
     for direction, stack in described.items():
         cells = layer.cells[direction]
         if len(stack) != len(cells):
             raise FormatError(
                 f"{where}: the file has weights of {len(cells)} of {len(stack)} cells"
             )
-        found[direction] = [
+        by_direction[direction] = [
             _of_cell(cell, one, kind, direction, version, where)
             for cell, one, kind in zip(cells, stack, kinds[direction], strict=True)
         ]
-    for own in (one for stack in found.values() for one in stack):
+    for own in (one for stack in by_direction.values() for one in stack):
         _agree(said, {**own, "go_backwards": False, "merge_mode": "concat"}, version, where)
-    return found
+    return by_direction
 
 
 def _agree(said: Mapping[str, Json], own: Told, version: str | None, where: str) -> None:
@@ -157,7 +157,7 @@ def _without(
         return own
 
     kinds = layer.kinds()
-    found = {
+    told = {
         way: [of_cell(cell, kind) for cell, kind in zip(cells, kinds[way], strict=True)]
         for way, cells in layer.cells.items()
     }
@@ -167,4 +167,4 @@ def _without(
         )
     if "backward" in layer.cells and (merge_mode := taken("merge_mode", "concat")) != "concat":
         raise UnsupportedError(f"{where}: merge_mode={merge_mode!r}, not 'concat'")
-    return found, assumed
+    return told, assumed

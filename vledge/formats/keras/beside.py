@@ -37,7 +37,7 @@ def neighbours(path: str | os.PathLike[str]) -> list[Neighbour]:
         names = [n for n in sorted(os.listdir(own.parent)) if n.endswith((".json", ".keras"))]
     except OSError:
         return []
-    found = []
+    beside = []
     for name in names[:MOST_NEIGHBOURS]:
         candidate = own.parent / name
         try:
@@ -49,8 +49,8 @@ def neighbours(path: str | os.PathLike[str]) -> list[Neighbour]:
         except (FormatError, MissingDependencyError, OSError):
             continue  # some other file, which nobody asked for
         unpacked = (name, own.name) == (CONFIG_MEMBER, WEIGHTS_MEMBER)
-        found.append(Neighbour(name, config, version, unpacked or _stem(name) == _stem(own.name)))
-    return found
+        beside.append(Neighbour(name, config, version, unpacked or _stem(name) == _stem(own.name)))
+    return beside
 
 
 def _stem(name: str) -> str:

@@ -147,16 +147,16 @@ def arguments(description: Description) -> dict[str, list[Arguments]]:
     """By direction, forward and backward, the cells from the first to the last."""
     if description.class_name != "Bidirectional":
         return {"forward": list(_cells(description.class_name, description.config))}
-    found: dict[str, list[Arguments]] = {}
+    cells: dict[str, list[Arguments]] = {}
     for direction, key in (("forward", "layer"), ("backward", "backward_layer")):
         entry = description.config.get(key)
         if entry is None and direction == "backward":  # Keras 2 wrote it only if it was given
-            found[direction] = [_turned(cell) for cell in found["forward"]]
+            cells[direction] = [_turned(cell) for cell in cells["forward"]]
         elif _is_entry(entry) and isinstance(entry["config"], dict):
-            found[direction] = list(_cells(_class(entry), entry["config"]))
+            cells[direction] = list(_cells(_class(entry), entry["config"]))
         else:
             raise FormatError(f"{description.path[-1]!r} (Bidirectional): {key} is not described")
-    return found
+    return cells
 
 
 def _turned(cell: Arguments) -> Arguments:

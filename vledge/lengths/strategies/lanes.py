@@ -211,13 +211,13 @@ def checked_sequence(
         raise ValueError(
             f"sequence {index} has shape {list(array.shape)}, expected [L, features], neither 0"
         )
-    found = (array.shape[1], array.dtype)
-    if expected is not None and found != expected:
+    kind = (array.shape[1], array.dtype)
+    if expected is not None and kind != expected:
         raise ValueError(
-            f"sequence {index} has {found[0]} features of {found[1]}, those before it "
+            f"sequence {index} has {kind[0]} features of {kind[1]}, those before it "
             f"{expected[0]} of {expected[1]}"
         )
-    return array, found
+    return array, kind
 
 
 def _work(case: Case, shape: LayerShape, lanes: int) -> Work:

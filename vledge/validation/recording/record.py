@@ -100,9 +100,11 @@ def record(
         cases.append(Case(arrays, outputs, {}, lengths))
     if not cases:
         raise ValueError("there are no inputs to record")
-    found = {name: axes_ for name, axes_ in own.items() if axes_} | _output_axes(model, cases, own)
+    axes_of = {name: axes_ for name, axes_ in own.items() if axes_} | _output_axes(
+        model, cases, own
+    )
     if layers:
-        found |= layer_axes(model)
+        axes_of |= layer_axes(model)
     loss = _add_exact(model, cases, layers)
     if loss:
         _check_integers(model, cases)
@@ -114,7 +116,7 @@ def record(
     }
     if model.producer_name:
         versions[model.producer_name] = model.producer_version
-    reference = Reference(cases, versions, seed, inside, found, carry, by, loss)
+    reference = Reference(cases, versions, seed, inside, axes_of, carry, by, loss)
     reference.prints = prints_of(model)
     if values:
         _add_values(model, reference, session)
@@ -169,9 +171,9 @@ def _add_values(model: Model, reference: Reference, session: onnxruntime.Inferen
     names = [name for name in computed(opened) if name not in held]
     shown = [info.name for info in session.get_outputs()]
     own = runs(opened, reference, names)
-    for case, found in zip(reference.cases, own, strict=True):
+    for case, ours in zip(reference.cases, own, strict=True):
         theirs = dict(zip(shown, session.run(shown, case.inputs), strict=True))
-        for name, array in found.items():
+        for name, array in ours.items():
             value = theirs.get(name, array)
             if not isinstance(value, np.ndarray) or array.dtype.kind not in "fiub":
                 continue
@@ -223,7 +225,7 @@ def _output_axes(model: Model, cases: list[Case], own: Mapping[str, Axes]) -> di
         return next(sizes, -1)
 
     batches, steps = ([size(case, key) for case in cases] for key in ("batch", "time"))
-    found = {}
+    axes_of = {}
     for info in model.graph.outputs:
         shapes = [case.outputs[info.name].shape for case in cases]
         axes = axes_from_shapes(shapes, batches, steps)
@@ -232,8 +234,8 @@ def _output_axes(model: Model, cases: list[Case], own: Mapping[str, Axes]) -> di
             if axis not in axes.values() and [shape[axis] for shape in shapes] == sizes:
                 axes.setdefault(key, axis)
         if axes:
-            found[info.name] = axes
-    return found
+            axes_of[info.name] = axes
+    return axes_of
 
 
 def _add_exact(model: Model, cases: list[Case], layers: bool) -> str:

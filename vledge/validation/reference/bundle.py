@@ -203,15 +203,15 @@ def _reference(tensors: dict[str, np.ndarray], text: str) -> Reference:
     for name, array in tensors.items():
         if _PRINT.fullmatch(name):
             raise FormatError(f"tensor {name!r} is the print of no tensor that the bundle names")
-        found = _NAME.fullmatch(name)
-        if found is None or found[2] == "inside" or int(found[1]) >= count:
+        parts = _NAME.fullmatch(name)
+        if parts is None or parts[2] == "inside" or int(parts[1]) >= count:
             raise FormatError(f"tensor {name!r} belongs to no case")
-        case = reference.cases[int(found[1])]
-        if found[4]:
+        case = reference.cases[int(parts[1])]
+        if parts[4]:
             case.lengths = array
         else:
             kinds = {"input": case.inputs, "output": case.outputs, "exact": case.exact}
-            kinds[found[2]][found[3]] = array
+            kinds[parts[2]][parts[3]] = array
     for number, case in enumerate(reference.cases):
         _check(case, reference, f"case {number}")
     if len(inside) != count:
@@ -261,7 +261,7 @@ def _check(case: Case, reference: Reference, where: str) -> None:
 
 def _prints(value: Json, tensors: dict[str, np.ndarray]) -> dict[str, Print]:
     """Take the prints out of the tensors."""
-    found = {}
+    prints = {}
     for name, own in _typed(value, dict, "weights").items():
         what = f"the print of {name!r}"
         own = _typed(own, dict, what)
@@ -277,8 +277,8 @@ def _prints(value: Json, tensors: dict[str, np.ndarray]) -> dict[str, Print]:
                 raise FormatError(f"{what} has sums of the shape {sums.shape}, expected ({size},)")
             profiles[axis] = sums
         checksum = _typed(own.get("checksum"), int, what)
-        found[name] = Print(checksum, _typed(own.get("dtype"), str, what), sample, profiles)
-    return found
+        prints[name] = Print(checksum, _typed(own.get("dtype"), str, what), sample, profiles)
+    return prints
 
 
 def _sample(array: np.ndarray | None, shape: Json, most: int, what: str) -> Sample:
