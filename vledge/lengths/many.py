@@ -140,7 +140,7 @@ def _apart(places: list[int], result: object) -> Iterator[Finished]:
     rows = unpack_sequence(output) if isinstance(output, PackedSequence) else output
     if not isinstance(rows, (list, np.ndarray)) or len(rows) != len(places):
         raise TypeError(
-            f"the model gave {_result_in_words(output)} for {len(places)} sequences, expected a "
+            f"the model gave {_what_it_is(output)} for {len(places)} sequences, expected a "
             "PackedSequence or an array with a row for each"
         )
     for r, place in enumerate(places):
@@ -160,14 +160,14 @@ def _stateful(model: ManyModel) -> Stateful:
         ):
             return result
         raise TypeError(
-            f"lanes need a model that gives (PackedSequence, state), not {_result_in_words(result)}; "
+            f"lanes need a model that gives (PackedSequence, state), not {_what_it_is(result)}; "
             'strategy="bucketed" runs any'
         )
 
     return call
 
 
-def _result_in_words(result: object) -> str:
+def _what_it_is(result: object) -> str:
     if isinstance(result, np.ndarray):
         return f"an array {list(result.shape)}"
     return f"a {type(result).__name__}"
