@@ -128,7 +128,7 @@ class Costs:
         share = log(hidden_size / low.hidden_size) / log(high.hidden_size / low.hidden_size)
         return low.step * (high.step / low.step) ** share, low.row * (high.row / low.row) ** share
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """As JSON has it."""
         return asdict(self)
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from vledge.lengths.strategies.work import FORMS, Case, Overhead, Work
+from vledge.packing.sequence import Output
 from vledge.recurrent.shape import LayerShape
+from vledge.recurrent.states import State
 
 __all__ = ["Strategy"]
 
@@ -19,7 +20,7 @@ class Strategy:
     name: str
     #: ``run(stack, batch, hx, **options)``, where no sequence is empty and all has been checked,
     #: gives the output in the batch's form and the final state, both in the caller's order.
-    run: Callable[..., tuple[Any, Any]]
+    run: Callable[..., tuple[Output, State]]
     #: ``work(case, shape, **options)``: what that does, with the options of a plan
     work: Callable[..., Work]
     #: ``reason(case, work)``: what a plan says of it
