@@ -373,7 +373,7 @@ def test_tensors_that_cannot_be_read_say_why():
 def test_what_is_no_array_is_not_told_to_be_cast(given):
     """NumPy makes one object of it, which has no astype."""
     for call in (layer("GRU"), filled(nn.Linear(I, 2))):
-        with pytest.raises(TypeError, match="input is a .* cannot be read as an array of numbers"):
+        with pytest.raises(TypeError, match=r"input is a .* cannot be read as an array of numbers"):
             call(given)
 
 
