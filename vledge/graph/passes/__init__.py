@@ -10,6 +10,7 @@ from vledge.graph.passes.cells import recognize_cells
 from vledge.graph.passes.dead_nodes import remove_dead_nodes
 from vledge.graph.passes.folding import fold
 from vledge.graph.passes.fusion import fuse
+from vledge.graph.passes.gelus import join_gelus
 from vledge.graph.passes.hoisting import hoist_steps
 from vledge.graph.passes.program import Program
 from vledge.graph.passes.single_steps import recognize_single_steps
@@ -35,5 +36,6 @@ def simplify(program: Program) -> None:
         fold(program)
         remove_dead_nodes(program)
     fold_batch_norms(program)
+    join_gelus(program)
     remove_dead_nodes(program)
     fuse(program)
