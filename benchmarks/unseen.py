@@ -1,4 +1,4 @@
-"""``python -m benchmarks.unseen``: any ONNX models, ours beside onnxruntime's, and our time's parts.
+"""``python -m benchmarks.unseen``: any ONNX model, ours beside onnxruntime's, and our time's parts.
 
 An argument is an .onnx file, a folder of them, or an installed package that carries some; nothing
 is installed or fetched. Inputs are guessed from what the model declares: ``--size``, ``--shape``
@@ -32,7 +32,9 @@ def main() -> int:
     """Measure what is named, and print a line and its parts for each."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.unseen", description=__doc__)
     parser.add_argument("models", nargs="+", metavar="FILE|FOLDER|PACKAGE")
-    parser.add_argument("--size", action="append", default=[], metavar="AXIS=N", help="an open axis")
+    parser.add_argument(
+        "--size", action="append", default=[], metavar="AXIS=N", help="an open axis"
+    )
     parser.add_argument(
         "--shape", action="append", default=[], metavar="INPUT=1x3x48x320", help="an input's shape"
     )
@@ -107,16 +109,16 @@ def prepared(
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 4
-    theirs = onnxruntime.InferenceSession(
-        str(path), options, providers=["CPUExecutionProvider"]
-    )
+    theirs = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     model = read_model(str(path))
     feed, _ = guessed_feed(model, given, lambda feed: theirs.run(None, feed))
     parts.append("    " + ", ".join(f"{key} {list(a.shape)}" for key, a in feed.items()))
     session = vledge.InferenceSession(str(path))
     rows = session.profile(feed, PROFILED_RUNS).rows
     parts.append("    " + ", ".join(shares(rows)[:families]))
-    integers = any("Integer" in node.op_type or "Quant" in node.op_type for node in model.graph.nodes)
+    integers = any(
+        "Integer" in node.op_type or "Quant" in node.op_type for node in model.graph.nodes
+    )
     return Work(
         name,
         lambda: session.run(None, feed),
@@ -127,7 +129,7 @@ def prepared(
 
 
 def shares(rows: Sequence[Row]) -> list[str]:
-    """What part of our time each family of instructions takes, the largest first, with its speed."""
+    """What part of our time each family of instructions takes, and its speed, largest first."""
     seconds: dict[str, float] = {}
     operations: dict[str, int] = {}
     for row in rows:

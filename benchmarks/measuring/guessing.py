@@ -29,6 +29,7 @@ GUESSES: Final[Sequence[Mapping[int, Sequence[int]]]] = (
     {1: (1,), 2: (1, 40), 3: (1, 60, 80), 4: (1, 3, 48, 320), 5: (1, 3, 8, 64, 64)},
     {1: (16_000,), 2: (1, 16_000), 3: (1, 1, 16_000), 4: (1, 3, 320, 320)},
     {1: (8,), 2: (8, 64), 3: (1, 80, 60), 4: (1, 320, 320, 3), 5: (1, 1, 16, 64, 64)},
+    {2: (1, 512), 3: (2, 1, 64)},
     {1: (40,), 2: (40, 1), 3: (2, 1, 64), 4: (1, 1, 64, 64)},
     {1: (1,), 2: (1, 512), 3: (1, 128, 128), 4: (1, 224, 224, 3)},
 )
@@ -36,7 +37,8 @@ GUESSES: Final[Sequence[Mapping[int, Sequence[int]]]] = (
 
 @dataclass(frozen=True)
 class Given:
-    """What the caller says: ``sizes`` of axes by name, ``shapes`` and ``numbers`` of inputs."""
+    """What the caller says: ``sizes`` of open axes by name, ``shapes`` of inputs, and ``numbers``
+    that inputs are full of."""
 
     sizes: Mapping[str, int] = field(default_factory=dict)
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
@@ -67,19 +69,23 @@ def _feed(model: Model, given: Given, guess: Mapping[int, Sequence[int]]) -> Arr
     tables = rows_chosen(model)
     infos = [info for info in model.graph.inputs if info.name not in model.graph.initializers]
     shapes = {info.name: _shape(info, given, guess) for info in infos}
-    longest = max((max(shape[1:], default=1) for shape in shapes.values() if len(shape) > 1), default=1)
+    longest = max(
+        (max(shape[1:], default=1) for shape in shapes.values() if len(shape) > 1), default=1
+    )
     feed = {}
     for info in infos:
         dtype = DTYPES.get(info.type)
         if dtype is None or dtype.kind not in "fiub":
-            raise ValueError(f"input {info.name!r} is {info.type}, of which there are no random ones")
+            raise ValueError(
+                f"input {info.name!r} is {info.type}, of which there are no random ones"
+            )
         shape, name = shapes[info.name], info.name.lower()
         if info.name in given.numbers:
             feed[info.name] = np.full(shape, given.numbers[info.name], dtype)
         elif dtype.kind == "b":
             feed[info.name] = np.ones(shape, dtype)
         elif dtype.kind == "f":
-            feed[info.name] = (SCALE * rng.standard_normal(shape)).astype(dtype)
+            feed[info.name] = np.asarray(SCALE * rng.standard_normal(shape), dtype)
         elif name in ("sr", "sample_rate", "sampling_rate"):
             feed[info.name] = np.full(shape, SAMPLE_RATE, dtype)
         elif "mask" in name:
@@ -87,10 +93,10 @@ def _feed(model: Model, given: Given, guess: Mapping[int, Sequence[int]]) -> Arr
         elif "len" in name and len(shape) <= 1:
             feed[info.name] = np.full(shape, longest, dtype)
         elif dtype.itemsize == 1:  # an image
-            feed[info.name] = rng.integers(0, np.iinfo(dtype).max, shape).astype(dtype)
+            feed[info.name] = np.asarray(rng.integers(0, np.iinfo(dtype).max, shape), dtype)
         else:
             high = max(tables.get(info.name, WHOLE_NUMBERS), 2)
-            feed[info.name] = rng.integers(1, high, shape).astype(dtype)
+            feed[info.name] = np.asarray(rng.integers(1, high, shape), dtype)
     return feed
 
 
@@ -105,4 +111,4 @@ def _shape(info: ValueInfo, given: Given, guess: Mapping[int, Sequence[int]]) ->
 def _size(size: int | str | None, usual: int, given: Given) -> int:
     if isinstance(size, int) and size > 0:
         return size
-    return given.sizes.get(str(size), usual)
+    return given.sizes.get(str(size), 1 if "batch" in str(size).lower() else usual)

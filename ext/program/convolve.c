@@ -169,8 +169,7 @@ static void copy_pixels(const vl_convolving *c, const char *x, char *to, ptrdiff
     else if (item == 4)
         for (ptrdiff_t i = 0; i < n; i++)
             for (ptrdiff_t k = 0; k < channels; k++)
-                ((float *)to)[i * pixel + k] =
-                    ((const float *)x)[i * step + (v->source ? v->source[k] : k) * channel];
+                ((float *)to)[i * pixel + k] = ((const float *)x)[i * step + (v->source ? v->source[k] : k) * channel];
     else
         for (ptrdiff_t i = 0; i < n; i++)
             for (ptrdiff_t k = 0; k < channels; k++)

@@ -13,8 +13,8 @@ typedef struct {
 } vl_stretch;
 
 /* sum[r] += taps [tap, end) of `rows` windows, one vector of n channels at x[r] and w. */
-VL_INLINE void vl_tap_by_tap(int rows, const vl_taps *p, const real *const *x, const real *w, ptrdiff_t n, ptrdiff_t tap,
-                             ptrdiff_t end, vec *sum)
+VL_INLINE void vl_tap_by_tap(int rows, const vl_taps *p, const real *const *x, const real *w, ptrdiff_t n,
+                             ptrdiff_t tap, ptrdiff_t end, vec *sum)
 {
     if (n == L)
         for (; tap < end; tap++) {

@@ -114,7 +114,7 @@ static void vl_kernel_windows(const vl_windows *p)
                     vl_store_first(out + out_rows[r] + c, vl_load(sums + r * ld + c),
                                    columns - c < L ? columns - c : L);
         }
-        done = vl_finish_if_enough(p->epilogue, done, row + rows, row + rows == p->rows, p->columns, p->out,
-                                   p->out_rows);
+        done =
+            vl_finish_if_enough(p->epilogue, done, row + rows, row + rows == p->rows, p->columns, p->out, p->out_rows);
     }
 }

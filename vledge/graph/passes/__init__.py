@@ -13,6 +13,7 @@ from vledge.graph.passes.fusion import fuse
 from vledge.graph.passes.gelus import join_gelus
 from vledge.graph.passes.hoisting import hoist_steps
 from vledge.graph.passes.program import Program
+from vledge.graph.passes.quantised import join_quantised
 from vledge.graph.passes.single_steps import recognize_single_steps
 from vledge.graph.passes.unrolled import join_unrolled
 from vledge.graph.passes.well_formed import is_well_formed
@@ -22,6 +23,7 @@ __all__ = ["Program", "simplify"]
 
 def simplify(program: Program) -> None:
     """Run every pass, in place."""
+    join_quantised(program)
     fold(program)
     remove_dead_nodes(program)
     if not is_well_formed(program):

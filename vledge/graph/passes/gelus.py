@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator
 
 from vledge.graph.passes.program import Program, captured
+from vledge.graph.passes.ranks import ranks_of
 from vledge.model.definition import INTERNAL_DOMAIN, Graph, Node
 
 __all__ = ["join_gelus"]
@@ -21,25 +22,23 @@ _CLOSE = 1e-6  # relative: sqrt(2) and its reciprocal are rounded in files, to f
 
 def join_gelus(program: Program) -> None:
     """Join in the program's graph and every graph inside of it, in place."""
-    _join(program, program.graph)
+    _join(program, program.graph, ranks_of(program.graph, program.constants))
 
 
-def _join(program: Program, graph: Graph) -> None:
+def _join(program: Program, graph: Graph, ranks: dict[str, int]) -> None:
     joined: dict[int, Node] = {}  # by the place of the last node of each
     gone: set[int] = set()
-    search = _Search(program, graph)
+    search = _Search(program, graph, ranks)
     for node in graph.nodes:
         for inner in node.subgraphs():
-            _join(program, inner)
+            _join(program, inner, ranks)
     for place, node in enumerate(graph.nodes):
         if node.op_type == "Erf" and not node.domain:
             found = search.gelu(place)
             if found is not None:
                 x, places = found
                 last = graph.nodes[places[-1]]
-                joined[places[-1]] = Node(
-                    "Gelu", [x], last.outputs, {}, last.name, INTERNAL_DOMAIN
-                )
+                joined[places[-1]] = Node("Gelu", [x], last.outputs, {}, last.name, INTERNAL_DOMAIN)
                 gone.update(places[:-1])
     if joined:
         nodes = enumerate(graph.nodes)
@@ -49,8 +48,9 @@ def _join(program: Program, graph: Graph) -> None:
 class _Search:
     """Who makes and who alone reads each value of a graph."""
 
-    def __init__(self, program: Program, graph: Graph) -> None:
-        self.program, self.nodes = program, graph.nodes
+    def __init__(self, program: Program, graph: Graph, ranks: dict[str, int]) -> None:
+        self.constants, self.ranks, self.nodes = program.constants, ranks, graph.nodes
+        self.axes = 0  # of the x looked at
         self.makers: dict[str, int] = {}
         self.readers: dict[str, list[int]] = {}
         for place, node in enumerate(graph.nodes):
@@ -79,7 +79,7 @@ class _Search:
         return None
 
     def products(self, place: int) -> Iterator[tuple[list[int], list[str]]]:
-        """Products that a value is a factor of: the places of their nodes, and the other factors."""
+        """Products that a value is a factor of: places of their nodes, and the other factors."""
         places: list[int] = []
         factors: list[str] = []
         while len(factors) < 2:
@@ -112,12 +112,12 @@ class _Search:
         if place < 0 or self.nodes[place].domain:
             return None
         node = self.nodes[place]
-        if node.op_type == "Div" and self.near(node.inputs[1], _ROOT):
-            return node.inputs[0]
-        if node.op_type == "Mul":
-            for x, factor in self.pairs(place):
-                if self.near(factor, 1 / _ROOT):
-                    return x
+        pairs = self.pairs(place)
+        wanted = {"Div": _ROOT, "Mul": 1 / _ROOT}.get(node.op_type)
+        for x, factor in pairs[:1] if node.op_type == "Div" else pairs:
+            self.axes = self.ranks.get(x, 0)
+            if wanted is not None and self.near(factor, wanted):
+                return x
         return None
 
     def is_one_plus(self, place: int, name: str) -> bool:
@@ -145,9 +145,9 @@ class _Search:
         return self.readers.get(name) == [place]
 
     def number(self, name: str) -> float | None:
-        """What a constant of one number is; None for anything that might add axes to a value."""
-        array = self.program.constants.get(name)
-        if array is None or array.ndim > 0 and array.shape != (1,) or array.dtype.kind != "f":
+        """What a constant of one number is; its axes may be as many as x has for certain."""
+        array = self.constants.get(name)
+        if array is None or array.size != 1 or array.dtype.kind != "f" or array.ndim > self.axes:
             return None
         return float(array.reshape(()))
 
