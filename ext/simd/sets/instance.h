@@ -24,6 +24,7 @@
 #include "simd/bytes/integer.h"
 #include "simd/bytes/quantise.h"
 #include "simd/recurrent/cells.h"
+#include "simd/recurrent/one_gate.h"
 #include "simd/arrays/activations.h"
 
 /* ---- the table ----------------------------------------------------------------------------- */
