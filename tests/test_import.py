@@ -24,7 +24,8 @@ LOW = (
     "_ext", "_version", "errors", "budget", "array_like", "out_arrays", "shown", "recurrent.cells",
 )  # fmt: skip
 ARROWS = {
-    "_ext": (),
+    "recurrent.cells": (),  # a table without imports, which files' readers and kernels ask, too
+    "_ext": ("recurrent.cells",),
     "_version": (),
     "errors": (),
     "budget": ("errors",),
@@ -32,7 +33,6 @@ ARROWS = {
     "shown": (),
     "progress": (),
     "out_arrays": ("_ext",),
-    "recurrent.cells": (),  # a table without imports, which files' readers ask, too
     "machine": ("_ext", "_version", "errors"),
     "model": ("errors", "budget"),
     "formats": ("errors", "budget", "shown", "recurrent.cells", "machine", "model"),

@@ -36,70 +36,70 @@ static int operand_strides(const vl_tensor *t, int axes, int64_t *shape, int64_t
 }
 
 /* The shape of the result and the strides over it; 0 where they don't broadcast. */
-static int plan(const vl_tensor *a, const vl_tensor *b, vl_typed_walk *w)
+static int plan(const vl_tensor *a, const vl_tensor *b, vl_typed_walk *walk)
 {
-    w->axes = a->axes > b->axes ? a->axes : b->axes;
-    for (int k = 0; k < w->axes; k++)
-        w->shape[k] = 1;
-    return operand_strides(a, w->axes, w->shape, w->a) && operand_strides(b, w->axes, w->shape, w->b) &&
-           vl_count(w->axes, w->shape) >= 0;
+    walk->axes = a->axes > b->axes ? a->axes : b->axes;
+    for (int k = 0; k < walk->axes; k++)
+        walk->shape[k] = 1;
+    return operand_strides(a, walk->axes, walk->shape, walk->a) &&
+           operand_strides(b, walk->axes, walk->shape, walk->b) && vl_count(walk->axes, walk->shape) >= 0;
 }
 
-/* Axes that follow one another everywhere are one. The result's memory has no gaps and w->shape's order. */
-static void join(vl_typed_walk *w)
+/* Axes that follow one another everywhere are one. The result's memory has no gaps and walk->shape's order. */
+static void join(vl_typed_walk *walk)
 {
     int64_t step = 1;
-    for (int k = w->axes - 1; k >= 0; k--) {
-        w->out[k] = step;
-        step *= w->shape[k];
+    for (int k = walk->axes - 1; k >= 0; k--) {
+        walk->out[k] = step;
+        step *= walk->shape[k];
     }
     int axes = 0;
-    for (int k = 0; k < w->axes; k++) {
-        int64_t n = w->shape[k];
+    for (int k = 0; k < walk->axes; k++) {
+        int64_t n = walk->shape[k];
         if (n == 1)
             continue;
         int last = axes - 1;
-        int joined = last >= 0 && w->a[last] == w->a[k] * n && w->b[last] == w->b[k] * n;
+        int joined = last >= 0 && walk->a[last] == walk->a[k] * n && walk->b[last] == walk->b[k] * n;
         if (!joined)
-            w->shape[last = axes++] = 1;
-        w->shape[last] *= n;
-        w->out[last] = w->out[k];
-        w->a[last] = w->a[k];
-        w->b[last] = w->b[k];
+            walk->shape[last = axes++] = 1;
+        walk->shape[last] *= n;
+        walk->out[last] = walk->out[k];
+        walk->a[last] = walk->a[k];
+        walk->b[last] = walk->b[k];
     }
-    w->axes = axes;
+    walk->axes = axes;
 }
 
-static void walk(const vl_typed_walk *w, int axis, vl_typed_loop *loop, char *out, size_t out_size, const char *a,
-                 size_t a_size, const char *b, size_t b_size)
+static void visit(const vl_typed_walk *walk, int axis, vl_typed_loop *loop, char *out, size_t out_size, const char *a,
+                  size_t a_size, const char *b, size_t b_size)
 {
-    if (axis >= w->axes - 1) {
-        if (w->axes == 0)
+    if (axis >= walk->axes - 1) {
+        if (walk->axes == 0)
             loop(1, out, 0, a, 0, b, 0);
         else
-            loop(w->shape[axis], out, w->out[axis], a, w->a[axis], b, w->b[axis]);
+            loop(walk->shape[axis], out, walk->out[axis], a, walk->a[axis], b, walk->b[axis]);
         return;
     }
-    for (int64_t k = 0; k < w->shape[axis]; k++)
-        walk(w, axis + 1, loop, out + k * w->out[axis] * (int64_t)out_size, out_size,
-             a + k * w->a[axis] * (int64_t)a_size, a_size, b + k * w->b[axis] * (int64_t)b_size, b_size);
+    for (int64_t k = 0; k < walk->shape[axis]; k++)
+        visit(walk, axis + 1, loop, out + k * walk->out[axis] * (int64_t)out_size, out_size,
+              a + k * walk->a[axis] * (int64_t)a_size, a_size, b + k * walk->b[axis] * (int64_t)b_size, b_size);
 }
 
 static int run(vl_frame *f, const vl_instruction *i, vl_typed_loop *loop, const vl_tensor *a, const vl_tensor *b,
                int result)
 {
-    vl_typed_walk w;
-    if (!loop || !plan(a, b, &w))
+    vl_typed_walk walk;
+    if (!loop || !plan(a, b, &walk))
         return VL_DECLINED;
     const char *from = a->data, *other = b->data;
     const size_t a_size = vl_size_of(a->type), b_size = vl_size_of(b->type);
-    vl_tensor *out = vl_new(f, i, 0, result, w.axes, w.shape);
+    vl_tensor *out = vl_new(f, i, 0, result, walk.axes, walk.shape);
     if (!out)
         return VL_NO_MEMORY;
-    if (vl_count(w.axes, w.shape) == 0)
+    if (vl_count(walk.axes, walk.shape) == 0)
         return VL_DONE;
-    join(&w);
-    walk(&w, 0, loop, out->data, vl_size_of(result), from, a_size, other, b_size);
+    join(&walk);
+    visit(&walk, 0, loop, out->data, vl_size_of(result), from, a_size, other, b_size);
     return VL_DONE;
 }
 

@@ -7,7 +7,8 @@
 #include <math.h>
 
 /* n elements; strides in elements */
-typedef void vl_typed_loop(int64_t n, void *out, int64_t so, const void *a, int64_t sa, const void *b, int64_t sb);
+typedef void vl_typed_loop(int64_t n, void *out, int64_t out_step, const void *a, int64_t a_step, const void *b,
+                           int64_t b_step);
 typedef vl_typed_loop *const vl_typed_loops[VL_BOOL + 1]; /* by type; NULL: declined */
 
 /* clang-format off */
@@ -27,24 +28,25 @@ typedef vl_typed_loop *const vl_typed_loops[VL_BOOL + 1]; /* by type; NULL: decl
         r[k * (step_out)] = (result)(expression);                                                                      \
     }
 #define VL_LOOP_HEAD(type, kind, name, result)                                                                         \
-    static void name##_##type(int64_t n, void *out, int64_t so, const void *a, int64_t sa, const void *b, int64_t sb)  \
+    static void name##_##type(int64_t n, void *out, int64_t out_step, const void *a, int64_t a_step, const void *b,    \
+                              int64_t b_step)                                                                          \
     {                                                                                                                  \
         const kind *restrict p = a, *restrict q = b;                                                                   \
         result *restrict r = out;
 #define VL_LOOP(type, kind, name, result, expression)                                                                  \
     VL_LOOP_HEAD(type, kind, name, result)                                                                             \
-    VL_ELEMENTS(kind, result, expression, sa, sb, so)                                                                  \
+    VL_ELEMENTS(kind, result, expression, a_step, b_step, out_step)                                                    \
     }
 #define VL_BULK_LOOP(type, kind, name, result, expression)                                                             \
     VL_LOOP_HEAD(type, kind, name, result)                                                                             \
-    if (so == 1 && sa == 1 && sb == 1)                                                                                 \
+    if (out_step == 1 && a_step == 1 && b_step == 1)                                                                   \
         VL_ELEMENTS(kind, result, expression, 1, 1, 1)                                                                 \
-    else if (so == 1 && sa == 1 && sb == 0)                                                                            \
+    else if (out_step == 1 && a_step == 1 && b_step == 0)                                                              \
         VL_ELEMENTS(kind, result, expression, 1, 0, 1)                                                                 \
-    else if (so == 1 && sa == 0 && sb == 1)                                                                            \
+    else if (out_step == 1 && a_step == 0 && b_step == 1)                                                              \
         VL_ELEMENTS(kind, result, expression, 0, 1, 1)                                                                 \
     else                                                                                                               \
-        VL_ELEMENTS(kind, result, expression, sa, sb, so)                                                              \
+        VL_ELEMENTS(kind, result, expression, a_step, b_step, out_step)                                                \
     }
 #define VL_SAME_LOOP(type, kind, name, expression) VL_LOOP(type, kind, name, kind, expression)
 #define VL_BOOL_LOOP(type, kind, name, expression) VL_LOOP(type, kind, name, uint8_t, expression)
@@ -137,15 +139,17 @@ static vl_typed_loops is_nan = {VL_REALS(VL_ENTRY, is_nan)};
 VL_REALS(VL_BOOL_LOOP, is_inf, x - x != x - x && x == x)
 static vl_typed_loops is_inf = {VL_REALS(VL_ENTRY, is_inf)};
 
-static void modulo_F32(int64_t n, void *out, int64_t so, const void *a, int64_t sa, const void *b, int64_t sb)
+static void modulo_F32(int64_t n, void *out, int64_t out_step, const void *a, int64_t a_step, const void *b,
+                       int64_t b_step)
 {
     for (int64_t k = 0; k < n; k++)
-        ((float *)out)[k * so] = mod_F32(((const float *)a)[k * sa], ((const float *)b)[k * sb]);
+        ((float *)out)[k * out_step] = mod_F32(((const float *)a)[k * a_step], ((const float *)b)[k * b_step]);
 }
-static void modulo_F64(int64_t n, void *out, int64_t so, const void *a, int64_t sa, const void *b, int64_t sb)
+static void modulo_F64(int64_t n, void *out, int64_t out_step, const void *a, int64_t a_step, const void *b,
+                       int64_t b_step)
 {
     for (int64_t k = 0; k < n; k++)
-        ((double *)out)[k * so] = mod_F64(((const double *)a)[k * sa], ((const double *)b)[k * sb]);
+        ((double *)out)[k * out_step] = mod_F64(((const double *)a)[k * a_step], ((const double *)b)[k * b_step]);
 }
 static vl_typed_loops modulo_reals = {VL_REALS(VL_ENTRY, modulo)};
 
