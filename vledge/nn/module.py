@@ -225,6 +225,11 @@ class Module(TorchHabits):
         """Arrays of the state that were not trained, with their dotted names."""
         yield from self._named_state(prefix, recurse, buffers=True)
 
+    def buffers(self, recurse: bool = True) -> Iterator[np.ndarray]:
+        """Arrays of the state that were not trained."""
+        for _, array in self.named_buffers(recurse=recurse):
+            yield array
+
     def _named_state(
         self, prefix: str, recurse: bool, buffers: bool
     ) -> Iterator[tuple[str, np.ndarray]]:

@@ -51,6 +51,7 @@ MASKED: Final = Strategy(
         "padded": Overhead(6.27e-05, 0.0, 1.56e-08, 0.0, 0.0),
         "masked": Overhead(6.26e-05, 3.14e-07, 3.51e-08, 0.0, 5.99e-11),
     },
+    whole=True,
     natural_for=("masked",),
     refused=dict.fromkeys(("list", "packed"), "sequences without padding have no masked steps"),
 )

@@ -53,5 +53,6 @@ PACKED: Final = Strategy(
         "packed": Overhead(1.37e-05, 8.76e-09, 0.0, 0.0, 0.0),
         "masked": Overhead(6.8e-05, 3.52e-07, 3.82e-08, 0.0, 6.07e-11),
     },
+    whole=True,
     natural_for=("packed", "list"),
 )

@@ -59,5 +59,6 @@ PADDED: Final = Strategy(
         "packed": Overhead(6.47e-05, 0.0, 0.0, 0.0, 0.0),
         "masked": Overhead(6.6e-05, 3.59e-06, 1.91e-08, 7.3e-11, 0.0),
     },
+    whole=True,
     natural_for=("padded",),
 )

@@ -29,6 +29,8 @@ class Strategy:
     overheads: Mapping[str, Overhead]
     #: the options that a plan looks at, from the fastest to what needs the least memory
     options: tuple[dict[str, int], ...] = ({},)
+    #: whether it runs all sequences in one call of the kernels
+    whole: bool = False
     #: options that take a few short sequences apart, too: for validation
     small: Mapping[str, int] = field(default_factory=dict)
     #: the forms that this runs as they are, and is the default for
