@@ -25,8 +25,9 @@ LOW = (
     "recurrent.cells",
 )  # fmt: skip
 ARROWS = {
+    "recurrent.cells": (),  # a table without imports, which files' readers and kernels ask, too
     "small_matrix": (),  # what both files and kernels know of small weights
-    "_ext": ("small_matrix",),
+    "_ext": ("recurrent.cells", "small_matrix"),
     "_version": (),
     "errors": (),
     "budget": ("errors",),
@@ -34,7 +35,6 @@ ARROWS = {
     "shown": (),
     "progress": (),
     "out_arrays": ("_ext",),
-    "recurrent.cells": (),  # a table without imports, which files' readers ask, too
     "machine": ("_ext", "_version", "errors"),
     "model": ("errors", "budget"),
     "formats": ("errors", "budget", "shown", "recurrent.cells", "machine", "model"),
