@@ -1,5 +1,4 @@
-"""The figures as people read them: a terminal table, and what is generated in the pages here.
-"""
+"""The figures as people read them: a terminal table, and what is generated in the pages here."""
 
 from __future__ import annotations
 
