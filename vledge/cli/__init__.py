@@ -81,7 +81,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         from vledge.cli.wording import in_options
 
-        told = in_options(str(error) or type(error).__name__, commands[parsed.command])
+        said = str(error) or type(error).__name__
+        if isinstance(error, OSError) and error.strerror and isinstance(error.filename, str):
+            said = f"{error.filename}: {error.strerror}"
+        told = in_options(said, commands[parsed.command])
         print(f"vledge: error: {told}", file=sys.stderr)
         return 1
 

@@ -244,10 +244,12 @@ class _Reader:
                 return self.graph(value["graph"], depth + 1)
             if "float" in value:
                 if value["float"] not in ("nan", "inf", "-inf"):
-                    raise FormatError(f"{where} is {_shown(value)}")
+                    raise FormatError(
+                        f"{where} is {_shown(value)}, expected 'nan', 'inf' or '-inf'"
+                    )
                 return float(value["float"])
             return self.tensor(value, where)
-        raise FormatError(f"{where} is {_shown(value)}")
+        raise FormatError(f"{where} is {_shown(value)}, which is no kind of attribute")
 
     def tensor(self, value: Json, where: str) -> np.ndarray:
         fields = self.object(value, where)
@@ -267,7 +269,9 @@ class _Reader:
     def value_info(self, value: Json) -> ValueInfo:
         fields = self.items(value, "an input or output")
         if len(fields) != 3:
-            raise FormatError(f"an input or output is {_shown(value)}")
+            raise FormatError(
+                f"an input or output is {_shown(value)}, expected its name, type and shape"
+            )
         name, type_, shape = fields
         type_ = self.text(type_, "a type")
         if type_ not in _TYPES and element_of(type_) is None:

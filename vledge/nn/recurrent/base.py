@@ -66,9 +66,9 @@ class RecurrentBase(Module):
             if not isinstance(size, (int, np.integer)):
                 raise TypeError(f"{name} should be of type int, got: {type(size).__name__}")
         if hidden_size <= 0:
-            raise ValueError("hidden_size must be greater than zero")
+            raise ValueError(f"hidden_size must be greater than zero, got {hidden_size}")
         if num_layers <= 0:
-            raise ValueError("num_layers must be greater than zero")
+            raise ValueError(f"num_layers must be greater than zero, got {num_layers}")
         if not 0 <= dropout <= 1:
             raise ValueError("dropout should be a number in range [0, 1]")
         if proj_size < 0:

@@ -35,7 +35,7 @@ class CellBase(PackedModule):
         super().__init__()
         require_cpu(device)
         if hidden_size <= 0:
-            raise ValueError("hidden_size must be greater than zero")
+            raise ValueError(f"hidden_size must be greater than zero, got {hidden_size}")
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.bias = bias
