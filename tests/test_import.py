@@ -51,10 +51,17 @@ ARROWS = {
     "validation": (
         *LOW, "machine", "model", "formats", "weights", "recurrent", "lengths", "graph",
     ),
-    "integrations": (*LOW, "progress", "model", "formats", "weights", "graph", "validation"),
+    "layer_file": ("errors", "formats", "weights", "recurrent.cells", "nn", "graph"),
+    "scoring": (
+        *LOW, "progress", "machine", "model", "formats", "packing", "recurrent", "lengths",
+        "planning", "nn", "graph", "validation", "layer_file",
+    ),
+    "integrations": (
+        *LOW, "progress", "model", "formats", "weights", "graph", "validation", "scoring",
+    ),
     "cli": (
         *LOW, "machine", "model", "formats", "weights", "recurrent", "lengths", "planning", "nn",
-        "graph", "streaming", "shipped", "validation", "integrations", "progress",
+        "graph", "streaming", "shipped", "validation", "layer_file", "scoring", "integrations", "progress",
     ),
     "__main__": ("cli",),
 }  # fmt: skip
