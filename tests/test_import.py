@@ -61,7 +61,8 @@ ARROWS = {
     ),
     "cli": (
         *LOW, "machine", "model", "formats", "weights", "recurrent", "lengths", "planning", "nn",
-        "graph", "streaming", "shipped", "validation", "layer_file", "scoring", "integrations", "progress",
+        "graph", "streaming", "shipped", "validation", "layer_file", "scoring", "integrations",
+        "progress",
     ),
     "__main__": ("cli",),
 }  # fmt: skip
@@ -84,8 +85,9 @@ DOORS = {
     ("_ext.weights", "machine.mapped_file"): "weights that lie in a mapped file are let go",
 }
 
-# Private names of others' classes: what a NamedTuple has, torch's modules, argparse.
+# Private names of others' classes: what a NamedTuple has, torch's modules, argparse, os.
 PRIVATE_OF_OTHERS = {
+    "_exit",
     "_replace",
     "_fields",
     "_asdict",

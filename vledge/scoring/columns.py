@@ -168,7 +168,7 @@ def _with_features(steps: pa.Array, found: Ragged, wanted: Wanted) -> Ragged:
     width = wanted.features
     if width is None:
         width = int(spans.lengths[0]) if len(spans.lengths) else 1
-    fits: np.ndarray = spans.lengths == width
+    fits = np.asarray(spans.lengths == width)
     starts, lengths = found.starts, found.lengths
     if spans.null is not None:
         found = found.refused(rows_with(spans.null, starts, lengths), Reason.HOLE)
@@ -183,16 +183,16 @@ def _with_features(steps: pa.Array, found: Ragged, wanted: Wanted) -> Ragged:
         leaf = leaf.slice(int(firsts[0]), len(firsts) * width)
         numbers, holes = _numbers(leaf)
         values = numbers.reshape(-1, width)
-        empty = None if holes is None else holes.reshape(-1, width).any(axis=1)
+        marks = None if holes is None else holes.reshape(-1, width)
     else:
         numbers, holes = _numbers(leaf)
         where = firsts[:, np.newaxis] + np.arange(width)
         values = numbers[where]
-        empty = None if holes is None else holes[where].any(axis=1)
-    if empty is not None:
+        marks = None if holes is None else holes[where]
+    if marks is not None:
         good = found.good
         marked = np.zeros(len(found), bool)
-        marked[good] = rows_with(empty, found.starts[good], found.lengths[good])
+        marked[good] = rows_with(np.asarray(marks.any(axis=1)), found.starts[good], found.lengths[good])
         found = found.refused(marked, Reason.HOLE)
     return _converted(values[:, 0] if wanted.bare else values, found, wanted)
 

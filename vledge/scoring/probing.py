@@ -7,15 +7,13 @@ axis that grows with the batch is the batch's, one that grows with the steps is 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
 from vledge.errors import UnsupportedError, VledgeError
 from vledge.scoring.outputs import Output
-
-if TYPE_CHECKING:
-    from vledge.scoring.session_runner import SessionRunner
+from vledge.scoring.session_call import SessionCall
 
 __all__ = ["Probed", "probed"]
 
@@ -44,7 +42,7 @@ class Probed:
         return np.moveaxis(array, (self.batch_axis, self.time_axis), (0, 1))
 
 
-def probed(runner: SessionRunner) -> dict[str, Probed]:
+def probed(call: SessionCall) -> dict[str, Probed]:
     """Each output that has an axis for the batch, and of those that have steps the last one,
     ``name:last``.
 
@@ -53,10 +51,10 @@ def probed(runner: SessionRunner) -> dict[str, Probed]:
     """
     failure: Exception | None = None
     for short, long in STEPS:
-        if runner.steps is not None:
-            short = long = runner.steps
+        if call.steps is not None:
+            short = long = call.steps
         try:
-            found = _Probe(runner, short, long).outputs()
+            found = _Probe(call, short, long).outputs()
         except (VledgeError, ValueError, IndexError, ArithmeticError) as error:
             failure = error
             continue
@@ -71,17 +69,17 @@ def probed(runner: SessionRunner) -> dict[str, Probed]:
 class _Probe:
     """Runs on sequences of two lengths and, where the model lets it, of two sizes of the batch."""
 
-    def __init__(self, runner: SessionRunner, short: int, long: int) -> None:
-        self.runner, self.short, self.long = runner, short, long
-        self.names = [info.name for info in runner.session.get_outputs()]
-        self.rows, self.more = (2, 3) if runner.batch is None else (runner.batch, runner.batch)
+    def __init__(self, call: SessionCall, short: int, long: int) -> None:
+        self.call, self.short, self.long = call, short, long
+        self.names = [info.name for info in call.session.get_outputs()]
+        self.rows, self.more = (2, 3) if call.batch is None else (call.batch, call.batch)
 
     def outputs(self) -> dict[str, Probed]:
         base = self._run(self.rows, self.short)
         longer = self._run(self.rows, self.long)
         wider = self._run(self.more, self.short)
         alone = None
-        if self.runner.batch is None and self.short != self.long:
+        if self.call.batch is None and self.short != self.long:
             padded = self._run(2, self.long, [self.long, self.short])
             alone = self._run(1, self.short, row=1)
         found = {}
@@ -103,19 +101,19 @@ class _Probe:
         self, rows: int, steps: int, lengths: list[int] | None = None, row: int | None = None
     ) -> list[np.ndarray]:
         """The outputs for noise that is the same for the same row, however many steps it has."""
-        wanted = self.runner.wanted
+        wanted = self.call.wanted
         width = () if wanted.bare else (wanted.features or FEATURES,)
         which = range(rows) if row is None else [row]
         x = np.stack([self._noise(r, width)[:steps] for r in which]).astype(wanted.dtype)
         own = np.array(lengths or [steps] * len(x), np.int64)
-        if self.runner.time_first:
+        if self.call.time_first:
             x = np.ascontiguousarray(x.swapaxes(0, 1))
-        return self.runner.called(x, own, self.names)
+        return self.call(x, own, self.names)
 
     def _noise(self, row: int, width: tuple[int, ...]) -> np.ndarray:
         rng = np.random.default_rng(row)
         shape = (max(self.short, self.long), *width)
-        kind = self.runner.wanted.dtype.kind
+        kind = self.call.wanted.dtype.kind
         return rng.standard_normal(shape) if kind == "f" else rng.integers(0, 2, shape)
 
     def _described(

@@ -50,7 +50,8 @@ class ResultFile:
         self._drop(InterruptedError())
 
     def _drop(self, error: BaseException) -> None:
-        with suppress(type(error)):
+        # closing may fail as writing did: the scratch file is removed all the same
+        with suppress(Exception):
             self._stack.__exit__(type(error), error, error.__traceback__)
 
 

@@ -10,28 +10,23 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from vledge.formats import holds_graph
-from vledge.layer_file import load_layer
 from vledge.machine.threads import get_num_threads
 from vledge.model.definition import Model
 from vledge.nn.recurrent import RecurrentBase
+from vledge.scoring.asked import Names, input_of, outputs_of, runner_of
 from vledge.scoring.bad_rows import BadRows, Reason, checked_policy
 from vledge.scoring.columns import check_type, read_columns, step_nbytes
-from vledge.scoring.layer_runner import LayerRunner
 from vledge.scoring.long_table import LongTable
-from vledge.scoring.outputs import Output, Results, column_type
+from vledge.scoring.outputs import Results, column_type
 from vledge.scoring.packages import arrow
 from vledge.scoring.ragged import Ragged
-from vledge.scoring.session_runner import SessionRunner
 from vledge.scoring.side_by_side import each_batch
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["DEFAULT_MEMORY", "Runner", "Scorer"]
+__all__ = ["DEFAULT_MEMORY", "Scorer"]
 
-Runner = LayerRunner | SessionRunner
-Names = str | Sequence[str]
 
 #: Bytes for what is read, run and written at a time.
 DEFAULT_MEMORY: Final = 512_000_000
@@ -108,9 +103,9 @@ class Scorer:
         threads: int | None = None,
     ) -> None:
         arrow()
-        name, self.columns = _input(input)
-        self.runner = _runner(model, name, layer, fixed, time_first)
-        self.outputs = _outputs(outputs, self.runner)
+        name, self.columns = input_of(input)
+        self.runner = runner_of(model, name, layer, fixed, time_first)
+        self.outputs = outputs_of(outputs, self.runner)
         self.on_bad = checked_policy(on_bad)
         for label, value in (("memory", memory), ("threads", threads)):
             if value is not None and value < 1:
@@ -357,66 +352,3 @@ class Scorer:
         run = partial(self.runner.run, ragged, results=by_source)
         each_batch(run, batches, threads, stopped)
         return results
-
-
-def _input(given: Names | Mapping[str, Names] | None) -> tuple[str | None, list[str] | None]:
-    """The input's name, if it is said, and its columns."""
-    name = None
-    if isinstance(given, Mapping):
-        if len(given) != 1:
-            raise ValueError(
-                f"input names {list(given)}: one input takes the sequences, the others a number "
-                "each, fixed={'name': number}"
-            )
-        ((name, given),) = given.items()
-    if given is None:
-        return name, None
-    columns = [given] if isinstance(given, str) else list(given)
-    if not columns or not all(isinstance(column, str) and column for column in columns):
-        raise ValueError(f"input is {given!r}, expected the name of a column, or several")
-    return name, columns
-
-
-def _runner(
-    model: str | os.PathLike[str] | RecurrentBase | Model,
-    name: str | None,
-    layer: str | None,
-    fixed: Mapping[str, float] | None,
-    time_first: bool,
-) -> Runner:
-    """What runs the model."""
-    if isinstance(model, Model):
-        return SessionRunner(model, name, fixed, time_first)
-    if isinstance(model, (str, os.PathLike)):
-        path = os.fspath(model)
-        if layer is None and holds_graph(path):
-            from vledge.graph.session import read_model
-
-            return SessionRunner(read_model(path), name, fixed, time_first)
-        model = load_layer(path, layer)
-    if not hasattr(model, "direction_sizes"):
-        raise TypeError(
-            f"model is a {type(model).__name__}, expected a file, a recurrent layer, or the Model "
-            "that vledge.graph.session.read_model gives"
-        )
-    if name not in (None, "x"):
-        raise ValueError(f"a recurrent layer's input is named 'x', and not {name!r}")
-    if fixed:
-        raise ValueError(f"a recurrent layer has no inputs {list(fixed)} to be given a number")
-    return LayerRunner(model)
-
-
-def _outputs(given: Names | Mapping[str, str] | None, runner: Runner) -> dict[str, Output]:
-    """Column → output."""
-    every = runner.outputs()
-    if given is None:
-        given = [next(iter(every))]
-    elif isinstance(given, str):
-        given = [given]
-    pairs = given if isinstance(given, Mapping) else {name: name for name in given}
-    for name in pairs.values():
-        if name not in every:
-            raise ValueError(f"the model has no output {name!r}: it has {list(every)}")
-    if not pairs:
-        raise ValueError("outputs is empty: name at least one")
-    return {column: every[name] for column, name in pairs.items()}
