@@ -60,7 +60,7 @@ def _results(
 ) -> Iterator[Finished | Failed]:
     waiting = iter(fragments)
     running: dict[Any, tuple[Fragment, int]] = {}
-    done = distributed.as_completed()
+    done = distributed.as_completed(loop=client.loop)
 
     def submit(fragment: Fragment, tries: int) -> None:
         future = client.submit(score_on_worker, fragment, plugin, pure=False)

@@ -210,7 +210,8 @@ class _Run:
         try:
             for item in self._each(self.results):
                 if isinstance(item, _Opened):
-                    about, file = item, ResultFile(item.fragment.target, item.schema)
+                    about = item
+                    file = ResultFile(item.fragment.target, item.schema)
                 elif isinstance(item, Failed):
                     if file is not None:
                         file.abandon()
