@@ -10,7 +10,7 @@ import pytest
 
 import vledge
 from tests.peers import peer
-from tests.scoring.archives import pq, sequences, table, weights, write_archive
+from tests.scoring.archives import pq, weights, write_archive
 from tests.scoring.models import save_model
 from vledge.scoring.cluster import score_on_cluster
 from vledge.scoring.fragments import find_fragments
@@ -118,14 +118,13 @@ def killed_workers(folder, model, files, rows, kills, seed=0):
 
         def kill():
             choose = random.Random(seed)
-            with distributed.Client(cluster.scheduler_address, set_as_default=False) as client:
-                while not done.is_set() and len(killed) < kills:
-                    pids = list(client.run(os.getpid, on_error="ignore").values())
-                    time.sleep(choose.uniform(0.0, 0.4))
-                    living = [pid for pid in pids if isinstance(pid, int) and pid not in killed]
-                    if living:
-                        killed.append(choose.choice(living))
-                        os.kill(killed[-1], signal.SIGKILL)
+            while not done.is_set() and len(killed) < kills:
+                time.sleep(choose.uniform(0.0, 0.5))
+                pids = [nanny.pid for nanny in cluster.workers.values()]
+                living = [pid for pid in pids if pid is not None and pid not in killed]
+                if living:
+                    killed.append(choose.choice(living))
+                    os.kill(killed[-1], signal.SIGKILL)
 
         killer = threading.Thread(target=kill)
         killer.start()
@@ -133,7 +132,7 @@ def killed_workers(folder, model, files, rows, kills, seed=0):
             time.sleep(0.01)
         events = list(score_on_cluster(found, job, cluster.scheduler_address))
         # more work, until as many have been killed as were wanted
-        while len(killed) < kills:
+        while len(killed) < kills and killer.is_alive():
             again = Job(scorer, Manifests(str(folder / "again"), {}))
             more = find_fragments([str(folder / "in")], str(folder / "again"))
             assert not any(
@@ -144,9 +143,9 @@ def killed_workers(folder, model, files, rows, kills, seed=0):
         killer.join()
     assert not any(isinstance(event, Failed) for event in events), events
     assert len(events) == files
-    for number, fragment in enumerate(found):
-        frames = table(sequences(rows, seed=number))
-        assert pq.read_table(fragment.target).equals(scorer(frames)), fragment
+    for fragment in found:
+        want = scorer(pq.read_table(fragment.source))
+        assert pq.read_table(fragment.target).equals(want), fragment
         assert job.manifests.finished(fragment).written == rows
     assert len(list((folder / "out").glob("*"))) == files + 1
     return len(killed)
