@@ -192,7 +192,9 @@ def _with_features(steps: pa.Array, found: Ragged, wanted: Wanted) -> Ragged:
     if marks is not None:
         good = found.good
         marked = np.zeros(len(found), bool)
-        marked[good] = rows_with(np.asarray(marks.any(axis=1)), found.starts[good], found.lengths[good])
+        marked[good] = rows_with(
+            np.asarray(marks.any(axis=1)), found.starts[good], found.lengths[good]
+        )
         found = found.refused(marked, Reason.HOLE)
     return _converted(values[:, 0] if wanted.bare else values, found, wanted)
 
