@@ -36,7 +36,9 @@ class Parameter(np.ndarray):
     def __new__(cls, data: ArrayLike) -> Parameter:
         return np.asarray(data).view(cls)
 
-    def __array_wrap__(self, array: Any, context: Any = None, return_scalar: bool = False) -> Any:
+    def __array_wrap__(
+        self, array: np.ndarray, context: object = None, return_scalar: bool = False
+    ) -> Any:
         array = np.asarray(array)
         return array[()] if return_scalar else array
 
@@ -223,6 +225,11 @@ class Module(TorchHabits):
         """Arrays of the state that were not trained, with their dotted names."""
         yield from self._named_state(prefix, recurse, buffers=True)
 
+    def buffers(self, recurse: bool = True) -> Iterator[np.ndarray]:
+        """Arrays of the state that were not trained."""
+        for _, array in self.named_buffers(recurse=recurse):
+            yield array
+
     def _named_state(
         self, prefix: str, recurse: bool, buffers: bool
     ) -> Iterator[tuple[str, np.ndarray]]:
@@ -329,7 +336,7 @@ class Module(TorchHabits):
         names = (name for name, module in self.named_modules() if module is part)
         return next(names, type(part).__name__)
 
-    def stream(self, batch: int = 1, **options: Any) -> Stream:
+    def stream(self, batch: int = 1, **options: int | None) -> Stream:
         """Run the model frame by frame, its state carried from call to call.
 
         Parameters
