@@ -131,8 +131,8 @@ def sizes(found: list[tuple[Case, dict[tuple[str, int, int], tuple[float, float]
     lines = [
         "## How large an archive on what",
         "Computed from the rates above: what this machine's two cores score in an hour, how long a",
-        f"million of such sequences take it, and what {HUNDRED} such machines would do in an hour if",
-        "each had its files at hand; nobody has tried that.",
+        f"million of such sequences take it, and what {HUNDRED} such machines would do in an hour",
+        "if each had its files at hand; nobody has tried that.",
         "",
         "| case | sequences an hour | Parquet an hour | a million sequences "
         f"| {HUNDRED} machines, an hour |",
@@ -143,7 +143,8 @@ def sizes(found: list[tuple[Case, dict[tuple[str, int, int], tuple[float, float]
         hour = rate * 3600
         lines.append(
             f"| {case.name} | {hour / 1e6:.1f} million "
-            f"| {hour * nbytes / case.rows / 1e9:.1f} GB | {1e6 / rate / 60:.0f} min | {hour * HUNDRED / 1e6:,.0f} million |"
+            f"| {hour * nbytes / case.rows / 1e9:.1f} GB | {1e6 / rate / 60:.0f} min "
+            f"| {hour * HUNDRED / 1e6:,.0f} million |"
         )
     return "\n".join(lines) + "\n"
 
@@ -168,7 +169,10 @@ def main() -> None:
     parts.append(sizes(found))
     print(parts[-1])
     if arguments.write:
-        made = f"Rows a second, the quickest of {arguments.rounds} turns; on {cpu()}, {today()}.\nMade by `python -m benchmarks.score --write`.\n\n"
+        made = (
+            f"Rows a second, the quickest of {arguments.rounds} turns; on {cpu()}, {today()}.\n"
+            + "Made by `python -m benchmarks.score --write`.\n\n"
+        )
         RECORD.write_text(HEAD + made + "\n".join(parts))
 
 

