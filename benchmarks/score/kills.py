@@ -100,7 +100,7 @@ def main() -> int:
         runs = killed_workers(Path(folder), arguments.files, 400, arguments.kills)
     print(
         f"{arguments.kills} workers killed in {runs} runs over {arguments.files} files of 400 "
-        f"rows, {time.monotonic() - start:.0f} s: every row is there once, bit for bit as on one machine"
+        f"rows, {time.monotonic() - start:.0f} s: each row is there once, as on one machine"
     )
     return 0
 
