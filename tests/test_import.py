@@ -53,10 +53,18 @@ ARROWS = {
     "validation": (
         *LOW, "machine", "model", "formats", "weights", "recurrent", "lengths", "graph",
     ),
-    "integrations": (*LOW, "progress", "model", "formats", "weights", "graph", "validation"),
+    "layer_file": ("errors", "formats", "weights", "recurrent.cells", "nn", "graph"),
+    "scoring": (
+        *LOW, "progress", "machine", "model", "formats", "packing", "recurrent", "lengths",
+        "planning", "nn", "graph", "validation", "layer_file",
+    ),
+    "integrations": (
+        *LOW, "progress", "model", "formats", "weights", "graph", "validation", "scoring",
+    ),
     "cli": (
         *LOW, "machine", "model", "formats", "weights", "recurrent", "lengths", "planning", "nn",
-        "graph", "streaming", "shipped", "validation", "integrations", "progress",
+        "graph", "streaming", "shipped", "validation", "layer_file", "scoring", "integrations",
+        "progress",
     ),
     "__main__": ("cli",),
 }  # fmt: skip
@@ -79,8 +87,9 @@ DOORS = {
     ("_ext.weights", "machine.mapped_file"): "weights that lie in a mapped file are let go",
 }
 
-# Private names of others' classes: what a NamedTuple has, torch's modules, argparse.
+# Private names of others' classes: what a NamedTuple has, torch's modules, argparse, os.
 PRIVATE_OF_OTHERS = {
+    "_exit",
     "_replace",
     "_fields",
     "_asdict",

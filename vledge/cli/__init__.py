@@ -32,6 +32,7 @@ COMMANDS = {
     "profile": "time a model node by node, natively or in Python, next to onnxruntime",
     "record": "write what onnxruntime or torch computes, as the reference of `vledge validate`",
     "run": "run a model once, on files or random numbers",
+    "score": "run a model over archives: Parquet, Arrow or .npz files, on one machine or many",
     "stream": "run a model frame by frame on what comes in, with outputs as they come",
     "validate": "prove that the model on this machine is the one that was trained",
 }

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from vledge import nn
-from vledge.cli.recurrent_layer import keras_layers
 from vledge.cli.table import size
 from vledge.errors import UnsupportedError
 from vledge.formats import holds_graph, load_weights, save_weights
+from vledge.layer_file import keras_layers
 from vledge.nn.recurrent import RecurrentBase
 
 EXAMPLES = """\

@@ -15,8 +15,9 @@ from functools import partial
 
 import numpy as np
 
-from vledge.cli.recurrent_layer import add_layer_argument, load_layer
+from vledge.cli.recurrent_layer import add_layer_argument
 from vledge.cli.table import rows
+from vledge.layer_file import load_layer
 from vledge.lengths import last_output, run_many
 from vledge.machine.atomic_file import writing
 from vledge.progress import Bar

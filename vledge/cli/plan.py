@@ -229,8 +229,8 @@ def _model(path: str, name: str | None) -> Any:
 def _layers(path: str) -> dict[str, object]:
     """Shapes by the prefix of the weights' names."""
     from vledge import nn
-    from vledge.cli.recurrent_layer import keras_layers
     from vledge.formats import load_weights
+    from vledge.layer_file import keras_layers
     from vledge.planning.shapes import LayerShape, shapes_of
 
     keras = keras_layers(path)
