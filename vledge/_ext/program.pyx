@@ -67,14 +67,21 @@ cdef object plain_dtype(object dtype):
     return np.dtype(dtype)
 
 
+cdef class Frame
+
+
 cdef class Holder:
     """Keeps a block of a frame's memory for an array that looks at it."""
 
     cdef vl_block *block
+    cdef Frame frame    # that counts the block; None where it has been handed out
 
     def __dealloc__(self):
+        cdef size_t gone
         if self.block != NULL:
-            vl_block_drop_elsewhere(self.block)
+            gone = vl_block_drop_elsewhere(self.block)
+            if self.frame is not None:
+                self.frame.gone += gone
 
 
 cdef bint describe(object array, vl_tensor *t):
@@ -115,6 +122,7 @@ cdef class Frame:
     cdef list standins, events
     cdef object limits          # of the run: a RunLimits, or None for none
     cdef object error
+    cdef size_t gone            # bytes of blocks that Python has freed since the frame was last told
     cdef uint64_t mode
 
     def __cinit__(self, Program program, int carried_count=0):
@@ -146,13 +154,16 @@ cdef class Frame:
         free(self.c.slots)
 
     cdef void let_go(self) noexcept:
-        """The Python objects that the run has done with."""
+        """The Python objects that the run has done with, and blocks that only they had."""
         cdef vl_block *block
         while self.c.garbage != NULL:
             block = self.c.garbage
             self.c.garbage = block.next
             Py_DECREF(<object>block.object)
             free(block)
+        self.c.live -= self.gone
+        self.c.held -= self.gone
+        self.gone = 0
 
     cdef int put(self, int32_t slot, object value) except -1:
         """A Python value into an empty slot."""
@@ -197,6 +208,7 @@ cdef class Frame:
                 holder = Holder.__new__(Holder)
                 vl_block_use(t.block)
                 holder.block = t.block
+                holder.frame = self
                 base = holder
             cnp.set_array_base(array, base)
         return array
@@ -312,22 +324,24 @@ cdef int stand_in(vl_frame *f, const vl_instruction *i) noexcept with gil:
     cdef int k
     cdef int64_t left = f.most_trips - f.trips
     vl_restore_mode(frame.mode)
-    room = Room(<int64_t>min(f.most - min(f.live, f.most), <size_t>INT64_MAX), left)
+    room = Room(<int64_t>min(f.most - min(f.live, f.most), <size_t>INT64_MAX), left, f.elsewhere)
     try:
-        arguments = [frame.get(i.inputs[k]) for k in range(i.input_count)]
-        with room, np.errstate(all="ignore"):
-            results = frame.standins[i.number](*arguments)
-        del arguments
+        with room:
+            arguments = [frame.get(i.inputs[k]) for k in range(i.input_count)]
+            with np.errstate(all="ignore"):
+                results = frame.standins[i.number](*arguments)
+            del arguments
+            for k in range(i.output_count):
+                if i.outputs[k] >= 0:
+                    frame.put(i.outputs[k], results[k])
+            results = None
+            frame.let_go()
         f.trips += left - room.left
-        for k in range(i.output_count):
-            if i.outputs[k] >= 0:
-                frame.put(i.outputs[k], results[k])
-        results = None
+        f.elsewhere = room.used
     except BaseException as error:
         frame.error = within(error, room, frame.limits)
         return VL_FAILED
     finally:
-        frame.let_go()
         vl_flush_subnormals()
     return VL_DONE
 
@@ -347,7 +361,7 @@ cdef void observe(vl_frame *f, const vl_instruction *i, int64_t begin, int64_t e
     cdef int k
     inputs = [seen(f, i.inputs[k]) for k in range(i.input_count)]
     outputs = [seen(f, i.outputs[k]) for k in range(i.output_count)]
-    frame.events.append((i.number, begin, end, declined != 0, inputs, outputs, f.live))
+    frame.events.append((i.number, begin, end, declined != 0, inputs, outputs, f.live + f.elsewhere))
 
 
 cdef class Program:
@@ -535,31 +549,31 @@ cdef class Program:
         frame.c.declined = NULL
         frame.c.observe = NULL
         frame.events = None
-        frame.c.trips = 0
-        frame.limits = self.limits
-        if self.limits is not None:
-            frame.c.most = min(<object>SIZE_MAX, self.limits.memory)
-            frame.c.most_trips = min(<object>INT64_MAX, self.limits.trips)
         return frame
 
-    cdef void make_room(self, Frame frame) noexcept:
-        """More for a run whose inputs are large."""
+    cdef int limit(self, Frame frame, const int32_t *slots, int count) except -1:
+        """What a run may take whose inputs stand in ``slots``."""
         cdef int k
         cdef size_t given = 0
         cdef const vl_tensor *t
+        frame.c.trips = 0
+        frame.c.elsewhere = 0
+        frame.limits = self.limits
         if self.limits is None:
-            return
-        for k in range(self.input_count):
-            t = &frame.c.slots[self.input_slots[k]]
+            return 0
+        for k in range(count):
+            t = &frame.c.slots[slots[k]]
             if t.state == VL_TENSOR:
                 given += <size_t>vl_count(t.axes, t.shape) * vl_size_of(t.type)
-        frame.c.most += given * <size_t>self.limits.times_inputs
+        frame.c.most = min(<object>SIZE_MAX, self.limits.bytes_for(given))
+        frame.c.most_trips = min(<object>INT64_MAX, self.limits.trips)
+        return 0
 
     cdef list executed(self, Frame frame, list outs):
         """Runs a frame whose inputs are set, and takes its outputs."""
         cdef int status
         heed(&frame.heed)
-        self.make_room(frame)
+        self.limit(frame, self.input_slots, self.input_count)
         with nogil:
             frame.mode = vl_flush_subnormals()
             status = vl_run(&frame.c, self.main)

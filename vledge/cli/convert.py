@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from vledge import nn
+from vledge.budget import Limits
 from vledge.cli.recurrent_layer import keras_layers
 from vledge.cli.table import size
 from vledge.errors import UnsupportedError
@@ -43,6 +44,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="write a model even if it has operators that vledge cannot run",
     )
+    parser.add_argument(
+        "--limits",
+        metavar="LIMITS",
+        type=Limits.from_text,
+        help='what a file that you trust may cost, as VLEDGE_LIMITS has it: "memory=4GB steps=1e9"',
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -50,12 +57,12 @@ def run(arguments: argparse.Namespace) -> int:
     source, target = arguments.model, arguments.output
     if os.path.exists(target) and os.path.samefile(source, target):
         raise ValueError(f"{target} is the model itself")
-    if holds_graph(source):
+    if holds_graph(source, limits=arguments.limits):
         what = _graph(arguments)
     else:
         if arguments.only or arguments.force:
             raise ValueError(f"--only and --force are for graphs, and {source} holds weights")
-        what = _weights(source, target)
+        what = _weights(source, target, arguments.limits)
     print(f"{target}: {what}, {size(os.path.getsize(target))}")
     return 0
 
@@ -66,7 +73,7 @@ def _graph(arguments: argparse.Namespace) -> str:
     from vledge.graph.plan import Plan
     from vledge.graph.session import read_model
 
-    model = read_model(arguments.model)
+    model = read_model(arguments.model, arguments.limits)
     if arguments.only:
         model = part_for(model, arguments.only)
     try:
@@ -79,11 +86,11 @@ def _graph(arguments: argparse.Namespace) -> str:
     return f"{len(model.graph.nodes)} nodes"
 
 
-def _weights(source: str, target: str) -> str:
+def _weights(source: str, target: str, limits: Limits | None) -> str:
     """Weights by their names; a Keras file's recurrent layers by torch's."""
-    keras = keras_layers(source)
+    keras = keras_layers(source, limits)
     if keras is None:
-        weights = load_weights(source)
+        weights = load_weights(source, limits=limits)
         save_weights(target, weights)
         return f"{len(weights)} tensors of weights, which `vledge inspect {target}` lists"
     if not keras:
@@ -91,7 +98,8 @@ def _weights(source: str, target: str) -> str:
     weights = {}
     for summary in keras:
         name = summary.kind or "RecurrentStack"
-        layer: RecurrentBase = getattr(nn, name).from_keras(source, summary.path)
+        kind = getattr(nn, name)
+        layer: RecurrentBase = kind.from_keras(source, summary.path, limits=limits)
         own = layer.state_dict()
         if not isinstance(layer, RecurrentBase) or not _same(layer, own):
             raise UnsupportedError(

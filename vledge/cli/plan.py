@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from vledge.cli.numpy_file import array_of
 from vledge.cli.recurrent_layer import add_layer_argument
 from vledge.cli.table import rows, size
 
@@ -142,7 +143,7 @@ def read_lengths(path: str, column: str | None = None) -> np.ndarray:
     Raises ValueError, with the place, for what is no whole number from 0.
     """
     if path.endswith(".npy"):
-        array = np.load(path, allow_pickle=False)
+        array = array_of(path)
         if array.ndim != 1 or array.dtype.kind not in "iu":
             raise ValueError(
                 f"{path}: expected whole numbers in one dimension, got {array.ndim}-D {array.dtype}"

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from vledge.array_like import array_of
+from vledge.budget import Limits
 from vledge.errors import FormatError, reading
 from vledge.shown import Weights, listed
 from vledge.streaming.machine import FrameMachine, Machine, State
@@ -186,10 +187,18 @@ class Stream:
         safetensors_file.write(path, self.state, metadata)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], model: Any, **options: Any) -> Stream:
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        model: Any,
+        *,
+        limits: Limits | None = None,
+        **options: Any,
+    ) -> Stream:
         """A stream of the model that goes on where the saved one stood.
 
-        ``options`` are those that ``model.stream`` was given, besides the batch.
+        ``options`` are those that ``model.stream`` was given, besides the batch; ``limits`` are
+        what the file may cost.
 
         Raises FormatError if the file holds no stream's state, ValueError if another model's.
         """
@@ -197,7 +206,7 @@ class Stream:
         from vledge.formats.source import open_source
 
         with reading(os.fspath(path)):
-            state, _, metadata = safetensors_file.read_all(open_source(path))
+            state, _, metadata = safetensors_file.read_all(open_source(path, limits))
             rows = metadata.get("batch", "")
             if metadata.get("kind") != _KIND or not (rows.isascii() and rows.isdigit()):
                 raise FormatError("holds no state of a stream")

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from vledge.budget import Limits
 from vledge.nn.module import Module
 from vledge.nn.recurrent.base import RecurrentBase
 from vledge.packing import is_packed
@@ -150,6 +151,7 @@ class RecurrentStack(RecurrentParts):
         layer: str | Sequence[str] | None = None,
         *,
         config: str | os.PathLike[str] | Mapping[str, Any] | None = None,
+        limits: Limits | None = None,
         **options: Any,
     ) -> RecurrentStack:
         """As `nn.LSTM.from_keras`, of layers and cells of any kinds; always a RecurrentStack.
@@ -160,7 +162,7 @@ class RecurrentStack(RecurrentParts):
         """
         from vledge.nn.recurrent.keras import layers_from_keras
 
-        return cls(*layers_from_keras(path, None, layer, config, options))
+        return cls(*layers_from_keras(path, None, layer, config, options, limits))
 
     @property
     def direction_sizes(self) -> tuple[int, ...]:
