@@ -181,6 +181,16 @@ def chain(count: int, *operators: str) -> bytes:
     return model(nodes)
 
 
+def as_exported(count: int) -> bytes:
+    """A chain whose names are as an exporter's."""
+    names = [f"/decoder/layers.{i // 20}/self_attn/Step_{i}_output_0" for i in range(count - 1)]
+    nodes = [
+        node("Neg" if i % 2 else "Abs", [a], [b], name=f"/decoder/layers.{i // 20}/Step_{i}")
+        for i, (a, b) in enumerate(itertools.pairwise(["x", *names, "y"]))
+    ]
+    return model(nodes)
+
+
 def wide(count: int) -> bytes:
     """One node of so many inputs."""
     return model([node("Concat", ["x"] * count, ["y"], axis=0)])
@@ -386,6 +396,8 @@ ATTACKS = {
         written(chain, 10_000, "Det", "Asinh"), read, "loads"
     ),
     "a chain of 10,000 Identities": Attack(written(chain, 10_000, "Identity"), run, "loads"),
+    "30,000 nodes as exporters write them": Attack(written(as_exported, 30_000), run, "loads"),
+    "150,000 nodes as exporters write them": Attack(written(as_exported, 150_000), read, "steps"),
     "10,000 nodes backwards": Attack(written(backwards, 10_000), run, "loads"),
     "a fan of 6,000 nodes": Attack(written(fan, 6_000), run, "loads"),
     "a node of 30,000 inputs": Attack(written(wide, 30_000), run, "loads"),

@@ -47,7 +47,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--limits",
         metavar="LIMITS",
-        type=Limits.from_text,
         help='what a file that you trust may cost, as VLEDGE_LIMITS has it: "memory=4GB steps=1e9"',
     )
 
@@ -57,23 +56,31 @@ def run(arguments: argparse.Namespace) -> int:
     source, target = arguments.model, arguments.output
     if os.path.exists(target) and os.path.samefile(source, target):
         raise ValueError(f"{target} is the model itself")
-    if holds_graph(source, limits=arguments.limits):
-        what = _graph(arguments)
+    limits = None if arguments.limits is None else _limits(arguments.limits)
+    if holds_graph(source, limits=limits):
+        what = _graph(arguments, limits)
     else:
         if arguments.only or arguments.force:
             raise ValueError(f"--only and --force are for graphs, and {source} holds weights")
-        what = _weights(source, target, arguments.limits)
+        what = _weights(source, target, limits)
     print(f"{target}: {what}, {size(os.path.getsize(target))}")
     return 0
 
 
-def _graph(arguments: argparse.Namespace) -> str:
+def _limits(text: str) -> Limits:
+    try:
+        return Limits.from_text(text)
+    except ValueError as error:
+        raise ValueError(f"--limits {error}") from None
+
+
+def _graph(arguments: argparse.Namespace, limits: Limits | None) -> str:
     from vledge.formats import vledge_model
     from vledge.graph.part import part_for
     from vledge.graph.plan import Plan
     from vledge.graph.session import read_model
 
-    model = read_model(arguments.model, arguments.limits)
+    model = read_model(arguments.model, limits)
     if arguments.only:
         model = part_for(model, arguments.only)
     try:

@@ -143,7 +143,7 @@ class _Reader:
         if proto.sparse_initializer:
             name = proto.sparse_initializer[0].values.name
             raise UnsupportedError(f"the sparse initializer {quoted(name)} is not supported")
-        charge_nodes(self.budget, len(proto.node))
+        charge_nodes(self.budget, len(proto.node), 0 if depth else _characters(proto.node))
         charge_edges(self.budget, len(proto.input) + len(proto.output))
         initializers = {}
         for tensor in proto.initializer:
@@ -217,6 +217,14 @@ class _Reader:
             raise placed(error, where) from None
         except UnsupportedError as error:
             raise placed(error, where) from None
+
+
+def _characters(nodes: Any) -> int:
+    """Of what names the nodes and their values."""
+    return sum(
+        len(node.name) + len(node.op_type) + sum(map(len, node.input)) + sum(map(len, node.output))
+        for node in nodes
+    )
 
 
 def _text(value: bytes, where: str) -> str:
