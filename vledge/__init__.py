@@ -1,6 +1,6 @@
 """vledge: trained recurrent networks on small CPUs, on sequences of different lengths."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vledge import nn, packing
 from vledge._version import __version__
@@ -176,12 +176,12 @@ _LAZY |= {name: module for module, names in _OF_ONNXRUNTIME.items() for name in 
 
 if not TYPE_CHECKING:  # to a type checker, a name that is not above is a mistake
 
-    def __getattr__(name: str) -> Any:
+    def __getattr__(name: str) -> object:
         from importlib import import_module
 
         if name in _LAZY:
-            found = globals()[name] = getattr(import_module(_LAZY[name]), name)
-            return found
+            attribute = globals()[name] = getattr(import_module(_LAZY[name]), name)
+            return attribute
         if not name.startswith("_"):  # `vledge.formats.read_checkpoint`, with no other import
             try:
                 return import_module(f"vledge.{name}")

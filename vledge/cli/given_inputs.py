@@ -124,7 +124,7 @@ def live_reference(
 def usual(model: Model, given: set[str], batch: int = BATCH) -> list[Random]:
     """Random inputs for what nothing is said of, where the model declares their axes."""
     lengths = lengths_input(model)
-    found = []
+    inputs = []
     for info in model.graph.inputs:
         if info.name in given or info.name == lengths or info.name in model.graph.initializers:
             continue
@@ -148,8 +148,8 @@ def usual(model: Model, given: set[str], batch: int = BATCH) -> list[Random]:
             raise ValueError(
                 f"input {info.name!r} is {info.type}: say what it is by --random, --set or --inputs"
             )
-        found.append(Random(info.name, tuple(sizes)))
-    return found
+        inputs.append(Random(info.name, tuple(sizes)))
+    return inputs
 
 
 def _zeros(info: ValueInfo, wanted: list[Random], infos: dict[str, ValueInfo]) -> np.ndarray:

@@ -47,20 +47,20 @@ def array_from(value: str, info: NodeArg, text: str) -> np.ndarray:
 
 def read_csv(path: str) -> np.ndarray:
     """Lines of as many numbers each, after a header or none: float64 [lines, numbers]."""
-    found: list[np.ndarray] = []
+    rows: list[np.ndarray] = []
     with open(path, encoding="utf-8-sig") as file:
         for number, line in enumerate(file, 1):
             cells = line.replace(",", " ").replace(";", " ").split()
             if not cells or (number == 1 and not any(map(is_number, cells))):
                 continue
-            found.append(numbers_of(cells, path, number))
-            if len(found[-1]) != len(found[0]):
+            rows.append(numbers_of(cells, path, number))
+            if len(rows[-1]) != len(rows[0]):
                 raise ValueError(
-                    f"{path}: line {number} has {len(cells)} numbers, expected {len(found[0])}"
+                    f"{path}: line {number} has {len(cells)} numbers, expected {len(rows[0])}"
                 )
-    if not found:
+    if not rows:
         raise ValueError(f"{path} holds no numbers")
-    return np.stack(found)
+    return np.stack(rows)
 
 
 def _fitted(array: np.ndarray, info: NodeArg) -> np.ndarray:

@@ -106,11 +106,11 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"folded: {name}: {by} of {', '.join(plain.keys_of(name))}")
     for why in plain.refused.values():
         print(f"refused: {why}")
-    for title, found in (
+    for title, left_out in (
         ("left out", {**plain.strays, **checkpoint.skipped}),
         ("not read", checkpoint.elsewhere),
     ):
-        for name, why in found.items():
+        for name, why in left_out.items():
             print(f"{title}: {name}: {why}")
     return 0
 

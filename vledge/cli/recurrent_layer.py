@@ -7,7 +7,7 @@ node's.
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from vledge import nn
 from vledge.budget import Limits
@@ -49,7 +49,7 @@ def load_layer(path: str, name: str | None = None, nonlinearity: str = "tanh") -
     if keras is not None:
         named = [layer for layer in keras if name in (None, layer.name, layer.path)]
         chosen = _one(path, named, [layer.name for layer in keras], name)
-        kind: Any = getattr(nn, chosen.kind or "RecurrentStack")
+        kind: type[RecurrentBase] = getattr(nn, chosen.kind or "RecurrentStack")
         layer: RecurrentBase = kind.from_keras(path, chosen.path)
         return layer
     weights = load_weights(path)
@@ -58,9 +58,11 @@ def load_layer(path: str, name: str | None = None, nonlinearity: str = "tanh") -
     if name is not None:
         own = plain_name(name.rstrip(".") + ".").rstrip(".")
         layers = [layer for layer in layers if layer.prefix.rstrip(".") == own]
-    found = _one(path, layers, prefixes, name)
-    options = {"nonlinearity": nonlinearity} if found.kind == "RNN" else {}
-    torchs: RecurrentBase = getattr(nn, found.kind).from_weights(weights, found.prefix, **options)
+    recognized = _one(path, layers, prefixes, name)
+    options = {"nonlinearity": nonlinearity} if recognized.kind == "RNN" else {}
+    torchs: RecurrentBase = getattr(nn, recognized.kind).from_weights(
+        weights, recognized.prefix, **options
+    )
     return torchs
 
 

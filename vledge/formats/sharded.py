@@ -41,25 +41,25 @@ def read(source: Source, key: str | None) -> Checkpoint:
     missing = [shard for shard, path in paths.items() if not os.path.exists(path)]
     if missing:
         raise FormatError(f"the index names files that are not beside it: {listed(missing)}")
-    found: dict[str, Checkpoint] = {}
+    checkpoints: dict[str, Checkpoint] = {}
     owner: dict[str, str] = {}
     for shard, path in paths.items():
-        found[shard] = _read_shard(shard, path, source.budget)
-        for name in found[shard].weights:
+        checkpoints[shard] = _read_shard(shard, path, source.budget)
+        for name in checkpoints[shard].weights:
             if name in owner:
                 raise FormatError(f"weight {name!r} is in two files, {owner[name]} and {shard}")
             owner[name] = shard
     absent = [
         f"{name!r} ({shard})"
         for name, shard in places.items()
-        if owner.get(name) != shard and name not in found[shard].skipped
+        if owner.get(name) != shard and name not in checkpoints[shard].skipped
     ]
     if absent:
         raise FormatError(
             f"weights that are not in the files that the index names: {listed(absent)}"
         )
-    weights = {name: found[s].weights[name] for name, s in places.items() if name in owner}
-    skipped = {name: why for shard in found.values() for name, why in shard.skipped.items()}
+    weights = {name: checkpoints[s].weights[name] for name, s in places.items() if name in owner}
+    skipped = {name: why for shard in checkpoints.values() for name, why in shard.skipped.items()}
     skipped |= {
         name: f"in {shard}, but not in the index"
         for name, shard in owner.items()

@@ -17,7 +17,7 @@ import os
 import sys
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any, Final
+from typing import Final
 
 from vledge.errors import import_failure
 from vledge.machine import projection
@@ -112,7 +112,7 @@ def _one_thread(path: str) -> None:
     """Tells the OpenBLAS behind the module, if that is what it is, to compute on its caller."""
     from ctypes import CDLL
 
-    library: Any = CDLL(path, os.RTLD_LAZY | os.RTLD_NOLOAD)
+    library: CDLL = CDLL(path, os.RTLD_LAZY | os.RTLD_NOLOAD)
     for name in ("scipy_openblas_set_num_threads", "openblas_set_num_threads"):
         if hasattr(library, name):
             library[name](1)

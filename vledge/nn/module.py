@@ -36,7 +36,9 @@ class Parameter(np.ndarray):
     def __new__(cls, data: ArrayLike) -> Parameter:
         return np.asarray(data).view(cls)
 
-    def __array_wrap__(self, array: Any, context: Any = None, return_scalar: bool = False) -> Any:
+    def __array_wrap__(
+        self, array: np.ndarray, context: object = None, return_scalar: bool = False
+    ) -> Any:
         array = np.asarray(array)
         return array[()] if return_scalar else array
 
@@ -329,7 +331,7 @@ class Module(TorchHabits):
         names = (name for name, module in self.named_modules() if module is part)
         return next(names, type(part).__name__)
 
-    def stream(self, batch: int = 1, **options: Any) -> Stream:
+    def stream(self, batch: int = 1, **options: int | None) -> Stream:
         """Run the model frame by frame, its state carried from call to call.
 
         Parameters

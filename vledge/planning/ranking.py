@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from vledge.array_like import array_of
 from vledge.lengths.strategies import STRATEGIES, natural
@@ -120,8 +120,8 @@ class Plan:
 
 
 def plan(
-    lengths: Any,
-    model_or_layer: Any,
+    lengths: ArrayLike,
+    model_or_layer: object,
     *,
     threads: int | None = None,
     memory_limit: int | None = None,

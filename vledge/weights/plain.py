@@ -45,6 +45,8 @@ AGREEMENT = 1e-4  # of a stored weight and the folded one, relative to the large
 
 def plain_name(name: str) -> str:
     """The name less the wrappers on its way; a prefix, which ends in a dot, likewise."""
+    if not isinstance(name, str):
+        raise TypeError(f"a name of weights is a {type(name).__name__}, expected text")
     *path, last = name.split(".")
     return ".".join([*(part for part in path if part not in WRAPPERS), last])
 
@@ -179,14 +181,14 @@ class PlainWeights(Mapping[str, np.ndarray]):
                 dropped = "raw" in roles and self._dropped(roles["raw"])
                 if base in self._parts:
                     continue
-                found = recipes(base, roles, shapes, dropped)
-                if not found:
+                ways = recipes(base, roles, shapes, dropped)
+                if not ways:
                     continue
-                self._recipes[base] = found[0]
-                self._parts[base] = tuple(dict.fromkeys(p for own in found for p in own.parts))
-                shapes[base] = found[0].shape
+                self._recipes[base] = ways[0]
+                self._parts[base] = tuple(dict.fromkeys(p for own in ways for p in own.parts))
+                shapes[base] = ways[0].shape
                 into |= dict.fromkeys(self._parts[base], base)
-                if len(found) > 1:
+                if len(ways) > 1:
                     self.refused[base] = _contradiction(base, self.keys_of(base))
             if not into:
                 break
@@ -291,8 +293,8 @@ def missing_weight(
     alike = [other for other in others if other.removesuffix(".").endswith(prefix.rstrip("."))]
     if prefix and prefix + "." in others:
         said += f"; a prefix ends with its dot: prefix={prefix + '.'!r}"
-    elif found := alike or others:
-        said += "; did you mean " + " or ".join(f"prefix={p!r}" for p in found[:4]) + "?"
+    elif near := alike or others:
+        said += "; did you mean " + " or ".join(f"prefix={p!r}" for p in near[:4]) + "?"
     elif reasons := [why for n, why in weights.refused.items() if n.startswith(prefix)]:
         said += "; " + "; ".join(reasons[:2])
     return MissingWeightError(said)

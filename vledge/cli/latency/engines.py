@@ -112,7 +112,7 @@ def torch_step(layer: RecurrentBase, x: np.ndarray) -> Step:
 def _onnx_model(layer: RecurrentBase, rows: int) -> bytes:
     """x [1, rows, I] and a state for each layer -> y [1, 1, rows, H] and the next states."""
     _require_torchs(layer)
-    own = [layer.nonlinearity.capitalize()] if isinstance(layer, RNN) else None
+    own = [str(layer.nonlinearity).capitalize()] if isinstance(layer, RNN) else None
     kind, weights = type(layer).__name__, layer.state_dict()
     return layer_model(kind, weights, 1, rows, states=True, joined=False, activations=own)
 

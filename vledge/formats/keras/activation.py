@@ -8,9 +8,13 @@ in TensorFlow 1. Source: keras.activations and keras.layers.recurrent, Keras 2.2
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from vledge.errors import UnsupportedError
+from vledge.formats.json_text import Json
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["Written", "activation", "default_gate"]
 
@@ -35,7 +39,7 @@ _SAME: Final = {
 _HARD_SIGMOIDS: Final = {2: ("hard_sigmoid", 0.2, 0.5), 3: ("hard_sigmoid", 1 / 6, 0.5)}
 
 
-def activation(value: Any, version: str | None, where: str) -> Written:
+def activation(value: Json | Written, version: str | None, where: str) -> Written:
     """What Keras' ``activation=value`` means in a file of this version of Keras.
 
     UnsupportedError, which begins with ``where``, for what the kernels do not compute.
@@ -58,7 +62,7 @@ def activation(value: Any, version: str | None, where: str) -> Written:
         case str() if value in _SAME:
             return value
         case tuple() | list():  # as vledge.nn takes it, which checks it
-            return tuple(value)
+            return tuple(cast("Sequence[str | float]", value))
         case {"class_name": "LeakyReLU", "config": {"negative_slope": float(slope)}}:
             return ("leaky_relu", slope)
         case {"class_name": "LeakyReLU", "config": {"alpha": float(slope)}}:  # until Keras 3

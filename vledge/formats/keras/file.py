@@ -8,13 +8,15 @@ Source: keras.src.saving.saving_lib and keras.src.legacy.saving.legacy_h5_format
 from __future__ import annotations
 
 import os
-from typing import Any, Final, NamedTuple
+from collections.abc import Mapping
+from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
 
 from vledge.budget import Budget, Limits
 from vledge.errors import FormatError, placed
 from vledge.formats.checkpoint import Checkpoint
+from vledge.formats.json_text import JsonObject
 from vledge.formats.keras.config import parsed
 from vledge.formats.keras.hdf5_file import read_hdf5
 from vledge.formats.source import Source, identified, open_source
@@ -43,7 +45,7 @@ class KerasModel(NamedTuple):
     skipped: dict[str, str]
     elsewhere: dict[str, str]
     names: dict[str, str]
-    config: dict[str, Any] | None
+    config: JsonObject | None
     legacy: bool
     version: str | None
 
@@ -69,7 +71,7 @@ def read_model(path: str | os.PathLike[str], limits: Limits | None = None) -> Ke
 
 def read_config(
     path: str | os.PathLike[str], limits: Limits | None = None
-) -> tuple[dict[str, Any], str | None]:
+) -> tuple[JsonObject, str | None]:
     """A model's description out of its JSON, a ``.keras`` or an ``.h5`` file, and the version of
     Keras that the file is of, where it says so; FormatError if the file has none."""
     source = open_source(path, limits)
@@ -86,6 +88,9 @@ def read_config(
     if config is None or not isinstance(config.get("config", config.get("layers")), (dict, list)):
         raise FormatError("it holds no description of a Keras model")
     return config, version
+
+
+_Held = TypeVar("_Held")
 
 
 def _model(source: Source) -> KerasModel:
@@ -109,10 +114,10 @@ def _model(source: Source) -> KerasModel:
         group: "the state of an optimizer" for group in _OPTIMIZERS if group in content.texts
     }
 
-    def own(found: dict[str, Any]) -> dict[str, Any]:
+    def own(by_path: Mapping[str, _Held]) -> dict[str, _Held]:
         return {
             path.removeprefix(root): value
-            for path, value in found.items()
+            for path, value in by_path.items()
             if path.partition("/")[0] not in elsewhere
         }
 

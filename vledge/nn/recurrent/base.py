@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from vledge._ext.weights import Direction
 from vledge.array_like import array_of
@@ -20,17 +21,25 @@ from vledge.lengths.model_strategy import MODEL_STRATEGY
 from vledge.nn.dtype import DType, float_dtype, require_cpu
 from vledge.nn.module import Module
 from vledge.packing import is_packed, pack_sequence, unpack_sequence, validated
+from vledge.packing.sequence import Output, Sequences
 from vledge.recurrent.cells import CELLS
 from vledge.recurrent.inputs import checked_features, checked_packed, checked_sequences
 from vledge.recurrent.nonlinearity import Nonlinearity, written
 from vledge.recurrent.recognize import read_stack
 from vledge.recurrent.shape import LayerShape
 from vledge.recurrent.stack import Stack
-from vledge.recurrent.states import State, arrays_of, checked, like
+from vledge.recurrent.states import GivenState, State, arrays_of, checked, like
 from vledge.weights.plain import PlainWeights, plain_name
+
+if TYPE_CHECKING:
+    from vledge.formats.keras.recurrent import Config
+    from vledge.lengths.semantics import Semantics
 
 __all__ = ["RecurrentBase"]
 
+
+#: h_0 and c_0 as callers give them
+Pair: TypeAlias = tuple[ArrayLike | None, ArrayLike | None]
 
 _Layer = TypeVar("_Layer", bound="RecurrentBase")
 
@@ -230,9 +239,9 @@ class RecurrentBase(Module):
         path: str | os.PathLike[str],
         layer: str | Sequence[str] | None = None,
         *,
-        config: str | os.PathLike[str] | Mapping[str, Any] | None = None,
+        config: Config | None = None,
         limits: Limits | None = None,
-        **options: Any,
+        **options: object,
     ) -> Any:
         """Build the layer from a recurrent layer of Keras' ``.keras``, ``.weights.h5`` or ``.h5``.
 
@@ -282,13 +291,13 @@ class RecurrentBase(Module):
 
     def __call__(
         self,
-        input: Any,
-        hx: Any = None,
+        input: Sequences,
+        hx: GivenState = None,
         *,
-        lengths: Any = None,
-        mask: Any = None,
+        lengths: ArrayLike | None = None,
+        mask: ArrayLike | None = None,
         strategy: str | None = None,
-        semantics: Any = None,
+        semantics: str | Semantics | None = None,
         **options: Any,
     ) -> Any:
         """Run whole sequences: ``forward(input, hx)``, or by a strategy for their lengths.
@@ -322,7 +331,7 @@ class RecurrentBase(Module):
         """What ``hx=None`` stands for with so many sequences."""
         return self.shape.zero_state(sequences)
 
-    def _run(self, input: Any, hx: Any) -> tuple[Any, Any]:
+    def _run(self, input: Sequences, hx: GivenState) -> tuple[Output, Any]:
         """(output, final state) where the compiled call does not take it: other forms of input,
         arrays that lie otherwise in memory, and all that is an error."""
         stack = self.stack
@@ -354,7 +363,7 @@ class RecurrentBase(Module):
         return self._run_batch(stack, input, self._joined(*states), self.batch_first)
 
     def _run_batch(
-        self, stack: Stack, input: np.ndarray, hx: Any, batch_first: bool
+        self, stack: Stack, input: np.ndarray, hx: GivenState, batch_first: bool
     ) -> tuple[np.ndarray, State]:
         """``[T, B, input_size]``, or batch first, all sequences of T steps."""
         sequences, steps = input.shape[:2] if batch_first else input.shape[1::-1]
@@ -366,11 +375,11 @@ class RecurrentBase(Module):
             return np.empty(shape, stack.shape.dtype), stack.zero_state(0)
         return stack.run_padded(input, None, hx, batch_first)
 
-    def _split(self, hx: Any) -> tuple[Any, Any]:
+    def _split(self, hx: GivenState) -> Pair:
         """(h_0, c_0) of the argument ``hx``."""
-        return hx, None
+        return cast("ArrayLike | None", hx), None
 
-    def _joined(self, h_0: Any, c_0: Any) -> Any:
+    def _joined(self, h_0: ArrayLike | None, c_0: ArrayLike | None) -> GivenState:
         """The other way round."""
         return h_0
 
@@ -401,7 +410,7 @@ class RecurrentBase(Module):
         return ", ".join(parts)
 
 
-def _batched(state: Any, name: str) -> Any:
+def _batched(state: ArrayLike | None, name: str) -> np.ndarray | None:
     """A state of an unbatched input as that of a batch of one."""
     if state is None:
         return None

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from vledge._ext.stack import Stepper
 from vledge._ext.weights import Direction
@@ -62,7 +63,9 @@ class CellBase(PackedModule):
         module.load_state_dict({name: weights[prefix + name] for name in module._declared})
         return module
 
-    def _run(self, input: Any, h: Any, c: Any) -> tuple[np.ndarray, np.ndarray | None]:
+    def _run(
+        self, input: ArrayLike, h: ArrayLike | None, c: ArrayLike | None
+    ) -> tuple[np.ndarray, np.ndarray | None]:
         if self._stepper is None:
             raise RuntimeError(self._unloaded())
         usual = self._stepper.cell(input, h, c)
@@ -85,7 +88,9 @@ class CellBase(PackedModule):
         y, _, c_n = self._stepper.step(rows, *states)
         return y.reshape(shape), None if c_n is None else c_n.reshape(shape)
 
-    def _state(self, state: Any, name: str, shape: tuple[int, ...]) -> np.ndarray | None:
+    def _state(
+        self, state: ArrayLike | None, name: str, shape: tuple[int, ...]
+    ) -> np.ndarray | None:
         if state is None:
             return None
         state = array_of(state, name, stack=True)
@@ -138,7 +143,7 @@ class RNNCell(CellBase):
         options = {"nonlinearity": nonlinearity, "dtype": dtype}
         return cls._from_weights("rnn_tanh", weights, prefix, options)
 
-    def forward(self, input: Any, hx: Any = None) -> np.ndarray:
+    def forward(self, input: ArrayLike, hx: ArrayLike | None = None) -> np.ndarray:
         """``input [B, input_size]`` or ``[input_size]``, ``hx`` as the result or None for zeros ->
         ``h' [B, hidden_size]`` or ``[hidden_size]``."""
         return self._run(input, hx, None)[0]
@@ -164,7 +169,7 @@ class GRUCell(CellBase):
         """Build the cell from ``weight_ih``, ``weight_hh`` and biases under ``prefix``."""
         return cls._from_weights("gru", weights, prefix, {"dtype": dtype})
 
-    def forward(self, input: Any, hx: Any = None) -> np.ndarray:
+    def forward(self, input: ArrayLike, hx: ArrayLike | None = None) -> np.ndarray:
         """``input [B, input_size]`` or ``[input_size]``, ``hx`` as the result or None for zeros ->
         ``h' [B, hidden_size]`` or ``[hidden_size]``."""
         return self._run(input, hx, None)[0]
@@ -191,7 +196,7 @@ class LSTMCell(CellBase):
         return cls._from_weights("lstm", weights, prefix, {"dtype": dtype})
 
     def forward(
-        self, input: Any, hx: tuple[Any, Any] | None = None
+        self, input: ArrayLike, hx: tuple[ArrayLike, ArrayLike] | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """``input [B, input_size]`` or ``[input_size]``, ``hx (h, c)`` as the result or None for
         zeros -> ``(h', c')``, each ``[B, hidden_size]`` or ``[hidden_size]``."""

@@ -7,24 +7,24 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vledge.budget import Limits
-from vledge.formats.keras.recurrent import ARGUMENTS, layer_weights
+from vledge.formats.keras.recurrent import ARGUMENTS, Config, layer_weights
 from vledge.formats.keras.stack import BothWays, LayerWeights
 from vledge.nn.recurrent.layers import GRU, LSTM, RNN
-from vledge.nn.recurrent.parts import Bidirectional, RecurrentStack
+from vledge.nn.recurrent.parts import Bidirectional, Part, RecurrentStack
 
 __all__ = ["from_keras", "layers_from_keras"]
 
-_CLASSES: dict[str, Any] = {"LSTM": LSTM, "GRU": GRU, "RNN": RNN}
+_CLASSES: dict[str, type[LSTM] | type[GRU] | type[RNN]] = {"LSTM": LSTM, "GRU": GRU, "RNN": RNN}
 
 
 def layers_from_keras(
     path: str | os.PathLike[str],
     kind: str | None,
     layer: str | Sequence[str] | None,
-    config: str | os.PathLike[str] | Mapping[str, Any] | None,
-    options: Mapping[str, Any],
+    config: Config | None,
+    options: Mapping[str, object],
     limits: Limits | None,
-) -> list[Any]:
+) -> list[Part]:
     """Layers one upon another: a single one, where one can be all that is asked for.
 
     Arguments as those of `nn.LSTM.from_keras`; ``kind`` is LSTM, GRU or RNN, or None for any.
@@ -41,25 +41,25 @@ def from_keras(
     path: str | os.PathLike[str],
     kind: str | None,
     layer: str | Sequence[str] | None,
-    config: str | os.PathLike[str] | Mapping[str, Any] | None,
-    options: Mapping[str, Any],
+    config: Config | None,
+    options: Mapping[str, object],
     limits: Limits | None,
-) -> Any:
+) -> Part:
     """The layer, or a RecurrentStack of them where one cannot be all that is asked for."""
     layers = layers_from_keras(path, kind, layer, config, options, limits)
     return layers[0] if len(layers) == 1 else RecurrentStack(*layers)
 
 
-def _level(level: LayerWeights | BothWays, options: Mapping[str, Any]) -> Any:
+def _level(level: LayerWeights | BothWays, options: Mapping[str, Any]) -> Part:
     if isinstance(level, BothWays):
         return Bidirectional(*(_stacked(way, options) for way in level))
-    arguments = dict(level.arguments)
+    arguments: dict[str, Any] = dict(level.arguments)
     arguments["batch_first"] = not arguments.pop("time_major")
     if level.kind == "RNN":
         arguments["nonlinearity"] = arguments.pop("activation")
     return _CLASSES[level.kind].from_weights(level.weights, **{**arguments, **options})
 
 
-def _stacked(layers: Sequence[LayerWeights], options: Mapping[str, Any]) -> Any:
+def _stacked(layers: Sequence[LayerWeights], options: Mapping[str, object]) -> Part:
     made = [_level(layer, options) for layer in layers]
     return made[0] if len(made) == 1 else RecurrentStack(*made)

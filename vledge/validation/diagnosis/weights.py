@@ -44,13 +44,13 @@ def differences(
     tensors: Mapping[str, np.ndarray], prints: Mapping[str, Print]
 ) -> dict[str, Blemish]:
     """The tensors that are not those of the prints, and how they differ."""
-    found = {}
+    differing = {}
     for name, known in prints.items():
         array = tensors.get(name)
         if array is None or known.same(array) or known.sample.error(array) == 0:
             continue
-        found[name] = _difference(name, array, known, tensors)
-    return found
+        differing[name] = _difference(name, array, known, tensors)
+    return differing
 
 
 def _difference(
@@ -286,13 +286,13 @@ def _indices(indices: np.ndarray, axis: int) -> str:
 
 def faults_of_file(tensors: Mapping[str, np.ndarray], certain: bool = False) -> dict[str, Blemish]:
     """What cannot be right, and with ``certain=False`` what may well be wrong."""
-    found = {}
+    faults = {}
     for name, array in tensors.items():
         if array.dtype.kind == "f" and array.size:
             blemish = _fault(name, array, certain)
             if blemish is not None:
-                found[name] = blemish
-    return found
+                faults[name] = blemish
+    return faults
 
 
 def _fault(name: str, array: np.ndarray, certain: bool) -> Blemish | None:
