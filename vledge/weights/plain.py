@@ -45,6 +45,8 @@ AGREEMENT = 1e-4  # of a stored weight and the folded one, relative to the large
 
 def plain_name(name: str) -> str:
     """The name less the wrappers on its way; a prefix, which ends in a dot, likewise."""
+    if not isinstance(name, str):
+        raise TypeError(f"a name of weights is a {type(name).__name__}, expected text")
     *path, last = name.split(".")
     return ".".join([*(part for part in path if part not in WRAPPERS), last])
 
