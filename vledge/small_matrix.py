@@ -169,4 +169,5 @@ def scales_for(matrix: np.ndarray, storage: str) -> np.ndarray:
         scales = np.maximum(scales, magnitudes / (form.total - form.block / 2 - 1))
     # a block of nothing that float32 can scale is nothing
     scales[scales < np.finfo(np.float32).tiny] = 0
-    return scales.astype(np.float32)
+    rounded_scales: np.ndarray = scales.astype(np.float32)
+    return rounded_scales
