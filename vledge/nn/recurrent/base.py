@@ -94,7 +94,7 @@ class RecurrentBase(Module):
         self._stack: Stack | None = None
         for suffix, layer_input in self._suffixes():
             for name, shape in self._shapes(layer_input).items():
-                self.declare(f"{name}_{suffix}", shape, self._dtype)
+                self.declare(f"{name}_{suffix}", shape, self._dtype, small=len(shape) == 2)
 
     # ---- weights
 
@@ -110,6 +110,7 @@ class RecurrentBase(Module):
             self.proj_size,
             self._dtype.itemsize,
             self._turned,
+            "" if self._stack is None else self._stack.shape.storage,
         )
 
     @property
@@ -134,12 +135,17 @@ class RecurrentBase(Module):
     def _own_state(self) -> dict[str, np.ndarray]:
         if self._stack is None:
             return {}
-        return {name: self._array(name) for name in self._declared}
+        return {name: self._stored(name) for name in self._declared}
 
     def _array(self, name: str) -> np.ndarray:
+        return np.asarray(self._stored(name))
+
+    def _stored(self, name: str) -> Any:
+        """A weight as it is held, a SmallMatrix where that is small."""
         kind, _, suffix = name.rpartition("_l")
         layer, _, reverse = suffix.partition("_")
-        return getattr(self.stack.layers[int(layer)][1 if reverse else 0], kind)()
+        direction = self.stack.layers[int(layer)][1 if reverse else 0]
+        return direction.stored(kind) if kind.startswith("weight") else getattr(direction, kind)()
 
     def _load_own(self, arrays: dict[str, np.ndarray]) -> None:
         if len(arrays) < len(self._declared):
@@ -165,6 +171,12 @@ class RecurrentBase(Module):
             )
         self._stack = Stack(layers)
         self._dtype = self._stack.shape.dtype
+
+    @property
+    def storage(self) -> str:
+        """What the weights are held as: "float32" or "float64", or by :func:`vledge.quantize`
+        "int8", "int8-fast" or "int16"."""
+        return self.shape.storage or self._dtype.name
 
     @property
     def backwards(self) -> bool:
