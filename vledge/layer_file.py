@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from vledge import nn
+from vledge.budget import Limits
 from vledge.errors import FormatError, UnsupportedError
 from vledge.formats import holds_graph, load_weights
 from vledge.formats.source import identified, open_source
@@ -88,14 +89,14 @@ def _of_graph(path: str, name: str | None) -> RecurrentBase:
     return layer
 
 
-def keras_layers(path: str) -> list[RecurrentSummary] | None:
+def keras_layers(path: str, limits: Limits | None = None) -> list[RecurrentSummary] | None:
     """The recurrent layers of a Keras file that run; None for a file of another format."""
     try:
-        _, module = identified(open_source(path))
+        _, module = identified(open_source(path, limits))
     except (FormatError, IsADirectoryError):
         return None  # whoever reads the file says what it is
     if module != "keras.file":
         return None
     from vledge.formats.keras.recurrent import recurrent_layers
 
-    return [layer for layer in recurrent_layers(path) if not layer.refused]
+    return [layer for layer in recurrent_layers(path, limits) if not layer.refused]
