@@ -148,6 +148,20 @@ static void plan_walk(vl_walk *walk, const vl_tensor *to, const vl_tensor *from)
     }
 }
 
+/* `rows` runs of as many bytes: of short ones, calls of memcpy would take longer than the copying. */
+static void copy_rows(char *to, const char *from, int64_t rows, int64_t bytes, int64_t step_to, int64_t step_from)
+{
+    enum { PIECE = 16, SHORT = 512 };
+    if (bytes % PIECE || bytes > SHORT) {
+        for (int64_t r = 0; r < rows; r++)
+            memcpy(to + r * step_to, from + r * step_from, (size_t)bytes);
+        return;
+    }
+    for (int64_t r = 0; r < rows; r++, to += step_to, from += step_from)
+        for (int64_t k = 0; k < bytes; k += PIECE)
+            memcpy(to + k, from + k, PIECE);
+}
+
 static void copy_run(char *to, const char *from, int64_t n, int64_t step_to, int64_t step_from, size_t size)
 {
     if (step_to == (int64_t)size && step_from == (int64_t)size) {
@@ -178,6 +192,10 @@ static void copy_axes(const vl_walk *walk, int axis, char *to, const char *from,
     }
     if (left == 1) {
         copy_run(to, from, walk->shape[axis], walk->to[axis], walk->from[axis], size);
+        return;
+    }
+    if (left == 2 && walk->to[axis + 1] == (int64_t)size && walk->from[axis + 1] == (int64_t)size) {
+        copy_rows(to, from, walk->shape[axis], walk->shape[axis + 1] * (int64_t)size, walk->to[axis], walk->from[axis]);
         return;
     }
     if (left == 2 && walk->to[axis + 1] == (int64_t)size && walk->from[axis] == (int64_t)size) { /* a transposition */

@@ -24,7 +24,7 @@ vl_block *vl_block_new(vl_frame *f, size_t bytes)
         return NULL;
     size_t rounded;
     int kind = kind_of(bytes, &rounded);
-    if (f->live > f->most || rounded > f->most - f->live)
+    if (rounded > vl_room(f))
         return NULL;
     vl_block *block = f->free[kind];
     if (block)
@@ -65,10 +65,13 @@ void vl_block_drop(vl_frame *f, vl_block *block)
     }
 }
 
-void vl_block_drop_elsewhere(vl_block *block)
+size_t vl_block_drop_elsewhere(vl_block *block)
 {
-    if (!__atomic_sub_fetch(&block->uses, 1, __ATOMIC_ACQ_REL))
-        free(block);
+    if (__atomic_sub_fetch(&block->uses, 1, __ATOMIC_ACQ_REL))
+        return 0;
+    size_t bytes = block->kind < 0 ? 0 : block->bytes;
+    free(block);
+    return bytes;
 }
 
 void vl_block_hand_out(vl_frame *f, vl_block *block)

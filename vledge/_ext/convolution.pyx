@@ -91,10 +91,10 @@ def vectors_of_group(columns, lanes):
     """Vectors of a panel: all of them if they are few, else as fits the registers and leaves the last one wide."""
     cdef const vl_kernels *kernels = kernels_for(VL_IN_FLOAT32)
     vectors = -(-columns // lanes)
-    widest = 4 if kernels.max_rows > 3 else 2     # 32 registers, or 16
-    if vectors <= widest or widest == 2:
-        return min(vectors, widest)
-    return min((4, 3), key=lambda width: (-(-vectors // width), -vectors % width))
+    if kernels.max_rows > 3:     # 32 registers
+        return vectors if vectors <= 4 else min((4, 3), key=lambda width: (-(-vectors // width), -vectors % width))
+    # 16: tiles of 6 x 2, 4 x 3 and 3 x 4 are alike, one of a single vector is twice as slow
+    return min(vectors, min((2, 3, 4), key=lambda width: vectors % width == 1))
 
 
 cdef tuple few(object values, int count, str name):

@@ -39,14 +39,21 @@ cdef object plain_dtype(object dtype):
     return np.dtype(dtype)
 
 
+cdef class Frame
+
+
 cdef class Holder:
     """Keeps a block of a frame's memory for an array that looks at it."""
 
     cdef vl_block *block
+    cdef Frame frame    # that counts the block; None where it has been handed out
 
     def __dealloc__(self):
+        cdef size_t gone
         if self.block != NULL:
-            vl_block_drop_elsewhere(self.block)
+            gone = vl_block_drop_elsewhere(self.block)
+            if self.frame is not None:
+                self.frame.gone += gone
 
 
 cdef bint describe(object array, vl_tensor *t):
@@ -87,6 +94,7 @@ cdef class Frame:
     cdef list standins, events
     cdef object limits          # of the run: a RunLimits, or None for none
     cdef object error
+    cdef size_t gone            # bytes of blocks that Python has freed since the frame was last told
     cdef uint64_t mode
 
     def __cinit__(self, Program program, int carried_count=0):
@@ -118,13 +126,16 @@ cdef class Frame:
         free(self.c.slots)
 
     cdef void let_go(self) noexcept:
-        """The Python objects that the run has done with."""
+        """The Python objects that the run has done with, and blocks that only they had."""
         cdef vl_block *block
         while self.c.garbage != NULL:
             block = self.c.garbage
             self.c.garbage = block.next
             Py_DECREF(<object>block.object)
             free(block)
+        self.c.live -= self.gone
+        self.c.held -= self.gone
+        self.gone = 0
 
     cdef int put(self, int32_t slot, object value) except -1:
         """A Python value into an empty slot."""
@@ -169,6 +180,7 @@ cdef class Frame:
                 holder = Holder.__new__(Holder)
                 vl_block_use(t.block)
                 holder.block = t.block
+                holder.frame = self
                 base = holder
             cnp.set_array_base(array, base)
         return array
@@ -284,22 +296,24 @@ cdef int stand_in(vl_frame *f, const vl_instruction *i) noexcept with gil:
     cdef int k
     cdef int64_t left = f.most_trips - f.trips
     vl_restore_mode(frame.mode)
-    room = Room(<int64_t>min(f.most - min(f.live, f.most), <size_t>INT64_MAX), left)
+    room = Room(<int64_t>min(f.most - min(f.live, f.most), <size_t>INT64_MAX), left, f.elsewhere)
     try:
-        arguments = [frame.get(i.inputs[k]) for k in range(i.input_count)]
-        with room, np.errstate(all="ignore"):
-            results = frame.standins[i.number](*arguments)
-        del arguments
+        with room:
+            arguments = [frame.get(i.inputs[k]) for k in range(i.input_count)]
+            with np.errstate(all="ignore"):
+                results = frame.standins[i.number](*arguments)
+            del arguments
+            for k in range(i.output_count):
+                if i.outputs[k] >= 0:
+                    frame.put(i.outputs[k], results[k])
+            results = None
+            frame.let_go()
         f.trips += left - room.left
-        for k in range(i.output_count):
-            if i.outputs[k] >= 0:
-                frame.put(i.outputs[k], results[k])
-        results = None
+        f.elsewhere = room.used
     except BaseException as error:
         frame.error = within(error, room, frame.limits)
         return VL_FAILED
     finally:
-        frame.let_go()
         vl_flush_subnormals()
     return VL_DONE
 
@@ -319,4 +333,4 @@ cdef void observe(vl_frame *f, const vl_instruction *i, int64_t begin, int64_t e
     cdef int k
     inputs = [seen(f, i.inputs[k]) for k in range(i.input_count)]
     outputs = [seen(f, i.outputs[k]) for k in range(i.output_count)]
-    frame.events.append((i.number, begin, end, declined != 0, inputs, outputs, f.live))
+    frame.events.append((i.number, begin, end, declined != 0, inputs, outputs, f.live + f.elsewhere))

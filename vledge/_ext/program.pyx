@@ -220,31 +220,31 @@ cdef class Program:
         frame.c.declined = NULL
         frame.c.observe = NULL
         frame.events = None
-        frame.c.trips = 0
-        frame.limits = self.limits
-        if self.limits is not None:
-            frame.c.most = min(<object>SIZE_MAX, self.limits.memory)
-            frame.c.most_trips = min(<object>INT64_MAX, self.limits.trips)
         return frame
 
-    cdef void make_room(self, Frame frame) noexcept:
-        """More for a run whose inputs are large."""
+    cdef int limit(self, Frame frame, const int32_t *slots, int count) except -1:
+        """What a run may take whose inputs stand in ``slots``."""
         cdef int k
         cdef size_t given = 0
         cdef const vl_tensor *t
+        frame.c.trips = 0
+        frame.c.elsewhere = 0
+        frame.limits = self.limits
         if self.limits is None:
-            return
-        for k in range(self.input_count):
-            t = &frame.c.slots[self.input_slots[k]]
+            return 0
+        for k in range(count):
+            t = &frame.c.slots[slots[k]]
             if t.state == VL_TENSOR:
                 given += <size_t>vl_count(t.axes, t.shape) * vl_size_of(t.type)
-        frame.c.most += given * <size_t>self.limits.times_inputs
+        frame.c.most = min(<object>SIZE_MAX, self.limits.bytes_for(given))
+        frame.c.most_trips = min(<object>INT64_MAX, self.limits.trips)
+        return 0
 
     cdef list executed(self, Frame frame, list outs):
         """Runs a frame whose inputs are set, and takes its outputs."""
         cdef int status
         heed(&frame.heed)
-        self.make_room(frame)
+        self.limit(frame, self.input_slots, self.input_count)
         with nogil:
             frame.mode = vl_flush_subnormals()
             status = vl_run(&frame.c, self.main)
