@@ -61,6 +61,10 @@ def array_of(given: object, name: str, *, stack: bool = False) -> np.ndarray:
             raise TypeError(
                 f"{name} is a {type(given).__name__} that cannot be read as an array: {error}"
             ) from error
+        if given.dtype == object:  # what NumPy does not know becomes the one element of an array
+            raise TypeError(
+                f"{name} is a {type(detached).__name__} that cannot be read as an array of numbers"
+            )
     return native(np.asarray(given))
 
 

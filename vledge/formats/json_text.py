@@ -68,7 +68,7 @@ def distinct(pairs: Sequence[tuple[str, Json]]) -> JsonObject:
 
 def _integer(digits: str) -> int:
     if len(digits) > MAX_DIGITS:
-        raise FormatError(f"a number of {len(digits):,} digits")
+        raise FormatError(f"a number of {len(digits):,} digits; at most {MAX_DIGITS:,} are read")
     return int(digits)
 
 

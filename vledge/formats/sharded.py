@@ -15,6 +15,7 @@ from vledge.budget import Budget
 from vledge.errors import FormatError, placed
 from vledge.formats.checkpoint import Checkpoint
 from vledge.formats.folder import listed
+from vledge.formats.hub_cache import is_cached
 from vledge.formats.json_text import distinct, parsed
 from vledge.formats.source import Source, identified, open_source
 from vledge.formats.tensor_view import checked_name
@@ -82,7 +83,7 @@ def _weight_map(source: Source) -> dict[str, str]:
 def _path_of(folder: str, shard: str) -> str:
     """Where a shard is; FormatError for whatever is, or leads, out of the folder.
 
-    Links are refused but those of Hugging Face's cache, ``snapshots/REVISION/x -> blobs/HASH``.
+    Links are refused but those of Hugging Face's cache.
     """
     plain = PurePosixPath(shard)
     if (
@@ -99,10 +100,7 @@ def _path_of(folder: str, shard: str) -> str:
         )
     path = os.path.join(folder, *plain.parts)
     real = os.path.realpath(path)
-    snapshots, _ = os.path.split(folder)
-    blobs = os.path.join(os.path.dirname(snapshots), "blobs")
-    cached = os.path.basename(snapshots) == "snapshots" and os.path.dirname(real) == blobs
-    if real != path and not cached:
+    if real != path and not is_cached(path, real):
         raise FormatError(f"the index names the file {shard!r}, which is or lies behind a link")
     if os.path.exists(real) and not stat.S_ISREG(os.stat(real).st_mode):
         raise FormatError(f"the index names {shard!r}, which is not a regular file")

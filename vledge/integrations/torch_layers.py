@@ -90,7 +90,10 @@ def _layers(
             x, hx, *_ = (*arguments, *named.values(), None)
             if isinstance(x, torch.Tensor):
                 if x.ndim == 2:
-                    raise UnsupportedError("layers of a module that runs without a batch")
+                    raise UnsupportedError(
+                        "layers=True wants a batch in the module's inputs, [B, T, features]: a "
+                        "layer of it gets two axes"
+                    )
                 x = x.transpose(0, 1) if module.batch_first else x
             order = None if flat.packed else _order_in_graph(x)
             for number in range(module.num_layers):

@@ -99,9 +99,11 @@ def initial_state(
     }
     named = [name for name, used in sources.items() if used]
     if len(named) > 1:
-        raise ValueError(f"{' and '.join(named)}: a state comes from one of them")
+        raise ValueError(f"{' and '.join(named)} are given: a state comes from one of them")
     if (from_length is None) != (lengths is None) or (ids is None) != (carried is None):
-        raise ValueError("from_length goes with lengths, and ids with carried")
+        raise ValueError(
+            "from_length=function goes with lengths=, and ids= with carried=: give both or neither"
+        )
     rows: list[GivenState] | None = None
     if from_length is not None and lengths is not None:
         rows = [from_length(length) for length in map(int, lengths)]
@@ -110,7 +112,9 @@ def initial_state(
         rows = [carried.get(stream) for stream in ids]
     count = len(rows) if rows is not None else sequences
     if count is None:
-        raise ValueError("initial_state: how many sequences?")
+        raise ValueError(
+            "initial_state: say for how many sequences, initial_state(layer, sequences)"
+        )
     if sequences is not None and sequences != count:
         raise ValueError(f"sequences is {sequences}, but there are {count} of them")
     shape = layer.shape

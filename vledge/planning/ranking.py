@@ -116,7 +116,10 @@ class Plan:
         for prediction in self.ranking:
             if prediction.strategy == strategy:
                 return prediction
-        raise KeyError(strategy)
+        raise KeyError(
+            f"no strategy {strategy!r} in this plan: there are "
+            f"{[prediction.strategy for prediction in self.ranking]}"
+        )
 
 
 def plan(

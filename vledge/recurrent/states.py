@@ -168,11 +168,16 @@ def checked(shape: LayerShape, hx: GivenState, sequences: int) -> State | None:
     states = shape.kind.states
     if len(states) > 1:
         if not isinstance(hx, (tuple, list)) or len(hx) != len(states):
-            raise TypeError(f"{shape.kind.name}: hx must be a tuple (h_0, c_0)")
+            given = (
+                f"{type(hx).__name__} of {len(hx)}"
+                if isinstance(hx, (tuple, list))
+                else type(hx).__name__
+            )
+            raise TypeError(f"{shape.kind.name}: hx must be a tuple (h_0, c_0), got a {given}")
         arrays = list(hx)
     else:
         if isinstance(hx, tuple) and len(hx) != 1:
-            raise TypeError(f"{shape.kind.name}: hx must be one array")
+            raise TypeError(f"{shape.kind.name}: hx must be one array, got a tuple of {len(hx)}")
         arrays = list(hx) if isinstance(hx, tuple) else [hx]
     for i, (letter, expected) in enumerate(zip(states, shape.state_shapes(sequences), strict=True)):
         if arrays[i] is None:

@@ -126,7 +126,8 @@ class StreamingRecurrent(Module):
             raise UnsupportedError(f"{self.name} is called twice for one frame")
         self.served = True
         if not isinstance(input, np.ndarray) or input.ndim != 3:
-            raise UnsupportedError(f"{self.name} gets no array of three axes")
+            given = [*np.shape(input)] if isinstance(input, np.ndarray) else type(input).__name__
+            raise UnsupportedError(f"{self.name} gets {given}, expected an array [B, T, features]")
         if input.shape[self.time_axis] != self.steps:
             raise UnsupportedError(
                 f"{self.name} gets {input.shape[self.time_axis]} steps where {self.steps} frames "

@@ -48,13 +48,13 @@ def activation(value: Json | Written, version: str | None, where: str) -> Writte
         case None:
             return "linear"
         case "hard_sigmoid":
-            if version is None:
+            if (numbers := _numbers(version)) is None:
                 raise UnsupportedError(
                     f"{where}='hard_sigmoid' is two functions, and the file does not say which "
                     "Keras wrote it: say ('hard_sigmoid', 0.2, 0.5) for Keras 2, "
                     "('hard_sigmoid', 1 / 6, 0.5) for Keras 3"
                 )
-            return _HARD_SIGMOIDS[3 if _numbers(version) >= (3,) else 2]
+            return _HARD_SIGMOIDS[3 if numbers >= (3,) else 2]
         case "swish":
             return "silu"
         case "leaky_relu":
@@ -76,9 +76,10 @@ def activation(value: Json | Written, version: str | None, where: str) -> Writte
 
 def default_gate(version: str | None) -> tuple[str, str]:
     """``recurrent_activation`` of a layer for which none was said, and whose default it is."""
-    if version is None:
+    numbers = _numbers(version)
+    if version is None or numbers is None:
         return "sigmoid", "Keras' default since 2.3"
-    numbers, tensorflow = _numbers(version), version.endswith("-tf")
+    tensorflow = version.endswith("-tf")
     if tensorflow and numbers == (2, 2, 4):
         return "sigmoid", (
             "the default of TensorFlow 2.0 and 2.1; TensorFlow 1 writes the same version, "
@@ -89,5 +90,8 @@ def default_gate(version: str | None) -> tuple[str, str]:
     return "sigmoid", f"the default of Keras {version}"
 
 
-def _numbers(version: str) -> tuple[int, ...]:
+def _numbers(version: str | None) -> tuple[int, ...] | None:
+    """A version's numbers; None for a text that does not begin with one, and tells nothing."""
+    if version is None or not re.match(r"\d", version):
+        return None
     return tuple(int(number[:6]) for number in re.findall(r"\d+", version)[:3])

@@ -305,7 +305,9 @@ _H = TypeVar("_H")
 
 def _pair(hx: Sequence[_H], name: str = "hx") -> tuple[_H, _H]:
     if not isinstance(hx, (tuple, list)) or len(hx) != 2:
-        raise TypeError(f"LSTM: {name} must be a tuple (h_0, c_0), got a {type(hx).__name__}")
+        size = f" of {len(hx)}" if isinstance(hx, (tuple, list)) else ""
+        given = type(hx).__name__ + size
+        raise TypeError(f"LSTM: {name} must be a tuple (h_0, c_0), got a {given}")
     return hx[0], hx[1]
 
 

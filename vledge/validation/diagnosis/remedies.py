@@ -23,6 +23,7 @@ from vledge.validation.diagnosis.wiring_remedies import (
     order_of_inputs,
     other_tensors,
     results,
+    sums,
 )
 
 __all__ = ["Site", "remedies"]
@@ -131,6 +132,7 @@ def remedies(site: Site) -> Iterator[Variant]:
         absent_inputs,
         other_tensors,
         results,
+        sums,
     ):
         yield from offer(site)
 

@@ -133,8 +133,9 @@ def _lengths(
     declared: Declared,
 ) -> np.ndarray:
     """Lengths from 1 to the number of steps, both of which are among them."""
-    for other, own in counted.items():
-        longest = arrays[other].shape[own["time"]]
+    for other, own in (counted or axes).items():
+        if "time" in own and other in arrays:
+            longest = arrays[other].shape[own["time"]]
     shape: tuple[int, ...]
     if asked is not None:
         shape = tuple(longest if size is None else size for size in asked.shape)
