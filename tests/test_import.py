@@ -49,7 +49,9 @@ ARROWS = {
         *LOW, "machine", "model", "formats", "packing", "convolution", "recurrent", "lengths",
     ),
     "streaming": (*LOW, "model", "formats", "recurrent", "nn", "graph"),
-    "quantization": ("small_matrix", "errors", "shown", "weights", "nn"),
+    "quantization": (
+        "small_matrix", "errors", "shown", "packing", "weights", "recurrent", "nn",
+    ),
     "shipped": ("formats", "packing", "nn"),
     "validation": (
         *LOW, "machine", "model", "formats", "weights", "recurrent", "lengths", "graph",
