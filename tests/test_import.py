@@ -49,12 +49,14 @@ ARROWS = {
         *LOW, "machine", "model", "formats", "packing", "convolution", "recurrent", "lengths",
     ),
     "streaming": (*LOW, "model", "formats", "recurrent", "nn", "graph"),
-    "quantization": ("small_matrix", "errors", "shown", "weights", "nn"),
+    "quantization": (
+        "small_matrix", "errors", "shown", "packing", "weights", "recurrent", "nn",
+    ),
     "shipped": ("formats", "packing", "nn"),
     "validation": (
         *LOW, "machine", "model", "formats", "weights", "recurrent", "lengths", "graph",
     ),
-    "layer_file": ("errors", "formats", "weights", "recurrent.cells", "nn", "graph"),
+    "layer_file": ("errors", "budget", "formats", "weights", "recurrent.cells", "nn", "graph"),
     "scoring": (
         *LOW, "progress", "machine", "model", "formats", "packing", "recurrent", "lengths",
         "planning", "nn", "graph", "validation", "layer_file",

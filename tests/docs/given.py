@@ -112,6 +112,36 @@ def save_detector(path: str, outputs: tuple[str, str]) -> None:
     save_onnx(path, made, inputs, {outputs[0]: ["N"], outputs[1]: [2, "N", 4]}, arrays)
 
 
+# ---- docs/guides/quantization.md
+
+
+@given("docs/guides/quantization.md", 'vledge.quantize(model, "int8")')
+def _(names: dict[str, Any]) -> None:
+    model = vledge.nn.LSTM(6, 8)
+    model.load_state_dict(weights_of(torch.nn.LSTM(6, 8)))
+    names |= {"vledge": vledge, "model": model, "x": noise(5, 2, 6)}
+
+
+@given("docs/guides/quantization.md", 'layers="encoder*"')
+def _(names: dict[str, Any]) -> None:
+    class Model(vledge.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            first, second = vledge.nn.GRU(6, 8), vledge.nn.GRU(8, 8)
+            self.encoder = vledge.nn.ModuleDict({"first": first, "second": second})
+
+    names["model"] = Model()
+    names["model"].load_state_dict(
+        weights_of(torch.nn.GRU(6, 8), "encoder.first.")
+        | weights_of(torch.nn.GRU(8, 8), "encoder.second.")
+    )
+
+
+@given("docs/guides/quantization.md", "vledge quantize weights.safetensors")
+def _(names: dict[str, Any]) -> None:
+    vledge.save_weights("weights.safetensors", weights_of(torch.nn.LSTM(6, 8), "lstm."))
+
+
 # ---- README.md
 
 

@@ -6,7 +6,7 @@ vector, and layers that are not recurrent stay as they are.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from copy import copy
 from fnmatch import fnmatchcase
 from typing import Any, TypeVar
@@ -31,6 +31,8 @@ def quantize(
     *,
     layers: str | Sequence[str] = "*",
     keep: str | Sequence[str] = (),
+    calibrate: Sequence[Any] | None = None,
+    max_error: float | None = None,
 ) -> _Model:
     """A copy whose recurrent layers hold small weights; all else is shared with the original.
 
@@ -48,6 +50,14 @@ def quantize(
         weights. The model itself, where it is one layer, has the empty name.
     keep : str or sequence of str
         Layers that stay as they are, likewise.
+    calibrate : sequence, optional
+        Inputs that a Module is called with, a tuple each where it has several arguments: some
+        hundred steps of what it will see. Weights are then rounded so that the products with these
+        keep close, and biases make up for the mean of what is left. Cells are rounded to the
+        nearest all the same.
+    max_error : float, optional
+        Largest error of a Module's outputs on these inputs, against the model given: layer by layer
+        the first of ``storage``, int16 and float32 is taken that stays within it.
 
     Returns
     -------
@@ -61,7 +71,7 @@ def quantize(
     ------
     ValueError
         An unknown storage; a name in ``layers`` or ``keep`` that fits no recurrent layer; no
-        recurrent layer at all; weights that are NaN or infinite.
+        recurrent layer at all; weights that are NaN or infinite; ``max_error`` without inputs.
     UnsupportedError
         What is neither a Module nor weights: a session of an ONNX model.
 
@@ -69,8 +79,18 @@ def quantize(
     """
     if storage not in FORMS:
         raise ValueError(f"storage {storage!r} is not one of {', '.join(FORMS)}")
+    inputs = list(calibrate or ())
+    if max_error is not None and not inputs:
+        raise ValueError("max_error is measured on inputs: calibrate=[…] has none")
     if isinstance(model, Module):
-        return _of_module(model, storage, _patterns(layers), _patterns(keep))  # type: ignore[return-value]
+        found = {name: one for name, one in model.named_modules() if _takes_small(one)}
+        chosen = chosen_layers(list(found), _patterns(layers), _patterns(keep))
+        made = _of_module(model, found, chosen, storage, inputs)
+        if max_error is not None:
+            made = _within(model, found, chosen, storage, inputs, max_error)
+        return made  # type: ignore[return-value]
+    if inputs:
+        raise ValueError("calibrate and max_error go with a Module, which the inputs run through")
     if isinstance(model, Mapping):
         return _of_weights(model, storage, _patterns(layers), _patterns(keep))
     raise UnsupportedError(
@@ -99,10 +119,28 @@ def chosen_layers(found: Sequence[str], layers: Sequence[str], keep: Sequence[st
     }
 
 
-def _of_module(model: Module, storage: str, layers: Sequence[str], keep: Sequence[str]) -> Module:
-    found = {name: one for name, one in model.named_modules() if _takes_small(one)}
-    chosen = chosen_layers(list(found), layers, keep)
-    twins = {id(found[name]): _small_twin(found[name], storage) for name in chosen}
+def _of_module(
+    model: Module,
+    found: Mapping[str, Module],
+    chosen: Collection[str],
+    storage: str,
+    inputs: Sequence[Any],
+) -> Module:
+    """The model with small weights in the chosen layers, rounded for the inputs if there are."""
+    states: dict[str, dict[str, Any]] = {name: {} for name in chosen}
+    layers = {n: one for n, one in found.items() if n in chosen and isinstance(one, RecurrentBase)}
+    if inputs:
+        # imported by who has data
+        from vledge.quantization.calibration import calibrated
+        from vledge.quantization.watching import inputs_of
+
+        for name, seen in inputs_of(model, layers, inputs).items():
+            if seen:
+                states[name] = calibrated(layers[name], seen, storage)
+    twins: dict[int, Module] = {}
+    for name in chosen:
+        layer = twins[id(found[name])] = copy(found[name])
+        layer.load_state_dict(states[name] or dict(_rounded(layer.state_dict(), storage)))
 
     def twin(module: Module) -> Module:
         if id(module) not in twins:
@@ -115,17 +153,44 @@ def _of_module(model: Module, storage: str, layers: Sequence[str], keep: Sequenc
     return twin(model)
 
 
+def _within(
+    model: Module,
+    found: Mapping[str, Module],
+    chosen: Collection[str],
+    storage: str,
+    inputs: Sequence[Any],
+    max_error: float,
+) -> Module:
+    """The model with as many small layers as keep its outputs within the error, in their order."""
+    from vledge.quantization.watching import called
+
+    exact = [_numbers(called(model, one)) for one in inputs]
+    made = model
+    for name in (one for one in found if one in chosen):
+        for smaller in dict.fromkeys((storage, "int16")):
+            now = {n: one for n, one in made.named_modules() if n in found}
+            tried = _of_module(made, now, [name], smaller, inputs)
+            answers = [_numbers(called(tried, one)) for one in inputs]
+            errors = [np.abs(a - b).max(initial=0) for a, b in zip(answers, exact, strict=True)]
+            if max(errors) <= max_error:  # not if one is NaN
+                made = tried
+                break
+    return made
+
+
+def _numbers(answer: Any) -> np.ndarray:
+    """All numbers of an answer, however it is nested."""
+    if isinstance(answer, (tuple, list)):
+        return np.concatenate([_numbers(one) for one in answer] or [np.empty(0)])
+    if isinstance(answer, Mapping):
+        return _numbers(list(answer.values()))
+    return np.asarray([] if answer is None else answer, np.float64).ravel()
+
+
 def _takes_small(module: Module) -> bool:
     """A recurrent layer or cell that has weights, in float32."""
     state = module.state_dict() if isinstance(module, (RecurrentBase, CellBase)) else {}
     return bool(state) and all(array.dtype == np.float32 for array in state.values())
-
-
-def _small_twin(layer: Module, storage: str) -> Module:
-    twin = copy(layer)
-    state: dict[str, Any] = layer.state_dict()
-    twin.load_state_dict(dict(_rounded(state, storage)))
-    return twin
 
 
 def _rounded(state: Mapping[str, Any], storage: str) -> Iterator[tuple[str, Any]]:
