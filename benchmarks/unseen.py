@@ -17,13 +17,17 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+
 from benchmarks.measuring.guessing import Given, guessed_feed
 from benchmarks.models import Result, Work, measured, summary
 
 if TYPE_CHECKING:
     from vledge.graph.profile import Row
+    from vledge.model.definition import Model
 
 TOLERANCE: Final = 1e-3
+HALF_TOLERANCE: Final = 1e-2  # where a file holds float16 numbers
 INTEGER_TOLERANCE: Final = 5e-2  # a step of a quantised activation is 1/255 of its range
 PROFILED_RUNS: Final = 5
 
@@ -43,6 +47,9 @@ def main() -> int:
     )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=9, help="pairs of turns (9)")
+    parser.add_argument(
+        "--tolerance", type=float, help="what outputs may differ by: the usual is by a file's types"
+    )
     parser.add_argument("--families", type=int, default=4, help="parts of our time shown (4)")
     arguments = parser.parse_args()
     os.environ.setdefault("OPENBLAS_NUM_THREADS", str(arguments.threads))
@@ -66,7 +73,8 @@ def main() -> int:
     results = []
     for path, name in zip(paths, shown, strict=True):
         parts: list[str] = []
-        prepare = partial(prepared, path, name, given, arguments.threads, arguments.families, parts)
+        told = arguments.threads, arguments.families, arguments.tolerance
+        prepare = partial(prepared, path, name, given, *told, parts)
         results.append(measured(name, prepare, arguments.threads, arguments.rounds))
         print("\n".join([_line(results[-1], max(map(len, shown))), *parts]), flush=True)
     print(summary(results))
@@ -98,7 +106,13 @@ def _of_package(name: str) -> Iterator[Path]:
 
 
 def prepared(
-    path: Path, name: str, given: Given, threads: int, families: int, parts: list[str]
+    path: Path,
+    name: str,
+    given: Given,
+    threads: int,
+    families: int,
+    tolerance: float | None,
+    parts: list[str],
 ) -> Work:
     """A model ready to be measured; ``parts`` gets lines that tell where our time goes."""
     import onnxruntime
@@ -116,16 +130,22 @@ def prepared(
     session = vledge.InferenceSession(str(path))
     rows = session.profile(feed, PROFILED_RUNS).rows
     parts.append("    " + ", ".join(shares(rows)[:families]))
-    integers = any(
-        "Integer" in node.op_type or "Quant" in node.op_type for node in model.graph.nodes
-    )
     return Work(
         name,
         lambda: session.run(None, feed),
         {"onnxruntime": lambda: theirs.run(None, feed)},
-        INTEGER_TOLERANCE if integers else TOLERANCE,
+        _tolerance(model) if tolerance is None else tolerance,
         sum(len(row.operators) for row in rows if row.python_calls),
     )
+
+
+def _tolerance(model: Model) -> float:
+    """By the numbers that the model is made of."""
+    operators = {node.op_type for node in model.graph.nodes}
+    if any("Integer" in name or "Quant" in name for name in operators):
+        return INTEGER_TOLERANCE
+    arrays = model.graph.initializers.values()
+    return HALF_TOLERANCE if any(a.dtype == np.float16 for a in arrays) else TOLERANCE
 
 
 def shares(rows: Sequence[Row]) -> list[str]:

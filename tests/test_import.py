@@ -56,7 +56,7 @@ ARROWS = {
     "validation": (
         *LOW, "machine", "model", "formats", "weights", "recurrent", "lengths", "graph",
     ),
-    "layer_file": ("errors", "formats", "weights", "recurrent.cells", "nn", "graph"),
+    "layer_file": ("errors", "budget", "formats", "weights", "recurrent.cells", "nn", "graph"),
     "scoring": (
         *LOW, "progress", "machine", "model", "formats", "packing", "recurrent", "lengths",
         "planning", "nn", "graph", "validation", "layer_file",

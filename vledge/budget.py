@@ -29,6 +29,7 @@ STEPS: Final = 3_000_000
 RUN_TIMES_FILE: Final = 64
 RUN_TIMES_INPUTS: Final = 256
 RUN_BYTES: Final = 1 << 30
+LEAST_FREE_RUN_BYTES: Final = 16 << 20
 
 _UNITS: Final = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _FIELD = re.compile(
@@ -163,8 +164,8 @@ class Budget:
         own = self._limits.run_memory
         if own is not None:
             return RunLimits(own, 0, self._work)
-        most = FREE_BYTES + _grown(self._size, RUN_TIMES_FILE)
-        return RunLimits(most, RUN_TIMES_INPUTS, self._work)
+        free = max(FREE_BYTES - self._bytes, LEAST_FREE_RUN_BYTES)  # what was made at load stays
+        return RunLimits(free + _grown(self._size, RUN_TIMES_FILE), RUN_TIMES_INPUTS, self._work)
 
     def take(self, nbytes: int, what: str) -> None:
         """Charge bytes, of which ``what`` says what for; before they are there."""

@@ -4,6 +4,8 @@
  *
  * x is quantised at once with one scale, h anew at each step, with one scale for all sequences that ran in the step
  * before. Columns of W and R are in panels, [panel][gate i, f, g, o][L], so the sums are what the cell reads.
+ *
+ * It has more than 400 lines: one operator, whose memory, steps and arguments nothing else uses.
  */
 #include "integer.h"
 

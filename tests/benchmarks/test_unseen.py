@@ -116,6 +116,9 @@ def test_the_command_prints_a_line_and_its_parts(tmp_path, monkeypatch, capsys):
     assert lines[2].startswith("    chain 100%")
     assert lines[3].startswith("m.onnx ")
     assert "of 2 models are at least as quick as onnxruntime" in lines[6]
+    monkeypatch.setattr("sys.argv", [*command, "--tolerance", "-1"])
+    assert unseen.main() == 0
+    assert "outputs differ by 0.0e+00, more than -1e+00" in capsys.readouterr().out
     for wrong in (["nothing-here"], [str(tmp_path), "--size", "n"]):
         monkeypatch.setattr("sys.argv", ["unseen", *wrong])
         assert unseen.main() == 2

@@ -65,6 +65,9 @@ def test_a_run_may_take_more_where_file_or_inputs_are_large() -> None:
     assert small.bytes_for(12) < FREE_BYTES + (1 << 20)
     assert large.bytes_for(0) == FREE_BYTES + 64_000_000
     assert small.bytes_for(1_000_000) > FREE_BYTES + 256_000_000
+    charged = Budget(1_000)
+    charged.take(FREE_BYTES // 2, "constants made at load")
+    assert charged.run_limits.bytes_for(0) == small.bytes_for(0) - FREE_BYTES // 2
     huge = Budget(1 << 40).run_limits
     assert huge.bytes_for(0) == FREE_BYTES + RUN_BYTES + 10 * (1 << 40)
     assert Budget(1 << 40, Limits(run_memory=7)).run_limits.bytes_for(1 << 40) == 7

@@ -206,7 +206,9 @@ cdef class Convolution:
             by_taps += 1.5 * inside * self.out_channels
         if self.groups > 1 and by_taps < min(windows, dots):
             return VL_BY_TAPS
-        fit = inside * taps <= VL_TERMS * lanes and outside <= 4 * lanes and not self.transposed
+        steps = self.strides if self.transposed and max(self.dilations) == 1 else (1,) * len(self.kernel)
+        longest = inside * math.prod([-(-size // step) for size, step in zip(self.kernel, steps)])  # of a phase
+        fit = longest <= VL_TERMS * lanes and outside <= 4 * lanes
         return VL_BY_DOTS if fit and dots < 0.8 * windows else VL_BY_WINDOWS
 
     def hold(self, array):

@@ -9,6 +9,7 @@ the names that they have here, so they must see the same folders.
 from __future__ import annotations
 
 import sys
+import time
 import uuid
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import suppress
@@ -26,6 +27,8 @@ __all__ = ["score_on_cluster"]
 AHEAD: Final = 2
 #: A file whose workers have died is given out again so often; dask itself tries four workers.
 TRIES: Final = 6
+#: Seconds before a model that could not be handed out is handed out again.
+AGAIN: Final = 0.5
 #: Seconds for a scheduler to answer.
 ANSWER: Final = 10
 
@@ -47,23 +50,38 @@ def score_on_cluster(
     job = replace(job, scorer=job.scorer.with_threads(job.scorer.threads or 1))
     plugin = _plugin(distributed, job)
     try:
-        client.register_plugin(plugin, name=plugin.name)
-        yield from _results(distributed, client, fragments, plugin.name)
+        _hold(client, plugin)
+        yield from _results(distributed, client, fragments, plugin)
     finally:
         with suppress(Exception):
             client.unregister_worker_plugin(plugin.name)
         client.close()
 
 
+class NotHeld(Exception):
+    """A worker that is asked to score has no model: it joined while that was handed out."""
+
+
+def _hold(client: Any, plugin: Any) -> None:
+    """Have every worker hold the model; a worker that dies meanwhile is no reason to give up."""
+    for tries in range(1, TRIES + 1):
+        try:
+            return client.register_plugin(plugin, name=plugin.name)
+        except OSError:
+            if tries == TRIES:
+                raise
+            time.sleep(AGAIN)
+
+
 def _results(
-    distributed: Any, client: Any, fragments: Iterable[Fragment], plugin: str
+    distributed: Any, client: Any, fragments: Iterable[Fragment], plugin: Any
 ) -> Iterator[Finished | Failed]:
     waiting = iter(fragments)
     running: dict[Any, tuple[Fragment, int]] = {}
     done = distributed.as_completed(loop=client.loop)
 
     def submit(fragment: Fragment, tries: int) -> None:
-        future = client.submit(score_on_worker, fragment, plugin, pure=False)
+        future = client.submit(score_on_worker, fragment, plugin.name, pure=False)
         running[future] = fragment, tries
         done.add(future)
 
@@ -85,7 +103,9 @@ def _results(
             error = future.exception() if future.status == "error" else None
             if future.status == "cancelled":
                 raise OSError("the scheduler has given up the files: was it stopped?")
-            if isinstance(error, distributed.KilledWorker) and tries < TRIES:
+            if isinstance(error, (distributed.KilledWorker, NotHeld)) and tries < TRIES:
+                if isinstance(error, NotHeld):
+                    _hold(client, plugin)
                 submit(fragment, tries + 1)
             elif isinstance(error, distributed.KilledWorker):
                 died = f"{fragment.source}: its workers died, {tries} times over: {error}"
@@ -101,8 +121,10 @@ def _results(
 
 def score_on_worker(fragment: Fragment, plugin: str) -> Finished | Failed:
     """One file, where a worker runs; the plugin of this name has the model."""
-    worker = dask_distributed().get_worker()
-    for event in score([fragment], worker.plugins[plugin].job):
+    held = dask_distributed().get_worker().plugins.get(plugin)
+    if held is None:
+        raise NotHeld
+    for event in score([fragment], held.job):
         if isinstance(event, Failed):
             # whatever its class is, and whether or not that can be pickled
             return Failed(fragment, RuntimeError(str(event.error)))

@@ -98,7 +98,11 @@ def score(
         thread.start()
     try:
         while True:
-            event = run.events.get()
+            try:
+                # a signal that comes just before a wait without an end would wait as long
+                event = run.events.get(timeout=LOOK)
+            except queue.Empty:
+                continue
             if event is None:
                 return
             if isinstance(event, BaseException):

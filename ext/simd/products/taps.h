@@ -271,7 +271,12 @@ static void vl_kernel_pool(const vl_pool *p)
         ptrdiff_t c = 0;
         for (; c + 4 * L <= p->channels; c += 4 * L)
             vl_pooled(4, p, x + c, out + c, L);
-        for (; c < p->channels; c += L)
-            vl_pooled(1, p, x + c, out + c, p->channels - c < L ? p->channels - c : L);
+        const ptrdiff_t left = p->channels - c, last = (left - 1) % L + 1;
+        switch ((left + L - 1) / L) {
+        case 1: vl_pooled(1, p, x + c, out + c, last); break;
+        case 2: vl_pooled(2, p, x + c, out + c, last); break;
+        case 3: vl_pooled(3, p, x + c, out + c, last); break;
+        case 4: vl_pooled(4, p, x + c, out + c, last); break;
+        }
     }
 }
