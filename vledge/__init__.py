@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # what editors and type checkers see of the names that come w
     from vledge import integrations as integrations
     from vledge import lengths as lengths
     from vledge import planning as planning
+    from vledge import quantization as quantization
     from vledge import streaming as streaming
     from vledge import validation as validation
     from vledge.budget import Limits
@@ -68,6 +69,7 @@ if TYPE_CHECKING:  # what editors and type checkers see of the names that come w
     )
     from vledge.lengths.window_views import windows
     from vledge.planning import plan
+    from vledge.quantization import quantize
     from vledge.streaming import Stream
 
 __all__ = [
@@ -116,6 +118,7 @@ __all__ = [
     "pad_sequence",
     "plan",
     "preload_dlls",
+    "quantize",
     "run_many",
     "save_weights",
     "set_default_logger_severity",
@@ -142,6 +145,7 @@ _LAZY = {
     "max_over_steps": "vledge.lengths",
     "mean_over_steps": "vledge.lengths",
     "plan": "vledge.planning",
+    "quantize": "vledge.quantization",
     "run_many": "vledge.lengths",
     "save_weights": "vledge.formats",
     "truncate": "vledge.lengths",

@@ -167,8 +167,7 @@ def scales_for(matrix: np.ndarray, storage: str) -> np.ndarray:
     if form.total is not None:
         magnitudes = np.abs(whole).sum(axis=2)
         scales = np.maximum(scales, magnitudes / (form.total - form.block / 2 - 1))
-    # rounded up, so that no quotient exceeds the largest by the scale's own rounding; a block of
-    # nothing that float32 can scale is nothing
-    up: np.ndarray = np.nextafter(scales.astype(np.float32), np.float32(np.inf), dtype=np.float32)
-    up[scales < np.finfo(np.float32).tiny] = 0
-    return up
+    # a block of nothing that float32 can scale is nothing
+    scales[scales < np.finfo(np.float32).tiny] = 0
+    rounded_scales: np.ndarray = scales.astype(np.float32)
+    return rounded_scales

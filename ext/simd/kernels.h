@@ -304,7 +304,7 @@ typedef struct {
 /* Tiles that a call of the Winograd kernel takes at a time, and the elements of scratch memory that it needs. */
 enum { VL_WINOGRAD_TILES = 48 };
 #define VL_WINOGRAD_SCRATCH(channels, vectors, lanes)                                                                  \
-    (16 * VL_WINOGRAD_TILES * (channels) + 20 * VL_WINOGRAD_TILES * (vectors) * (ptrdiff_t)(lanes))
+    (16 * VL_WINOGRAD_TILES * ((channels) + (vectors) * (ptrdiff_t)(lanes)))
 
 /* out[out_rows[r] + c]: the greatest x[x_rows[r] + x_taps[tap] + c] of all taps, NaN if one is NaN; or, where
  * `divisor` is not 0, their sum divided by it. There is at least one tap. */

@@ -3,6 +3,8 @@
 Threads either take slices of the sequences, with nothing to wait for, or share the panels of every step and meet at a
 barrier: for one long sequence, and where slices would be unequal or a step's weights are more than a core's cache
 holds.
+
+It has more than 400 lines: batches of compiled callers become a LayerRun here too, which nobody else is to fill in.
 """
 
 from libc.stdint cimport INT64_MAX, PTRDIFF_MAX, SIZE_MAX, int32_t, int64_t, uint64_t, uintptr_t

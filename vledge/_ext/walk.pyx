@@ -6,6 +6,8 @@ h_0 at first, so that in a reverse walk a sequence that joins finds its own init
 
 Each output element is computed by the same operations in the same order whatever the rows, so results do not depend
 on how threads share the work.
+
+It has more than 400 lines: what a walk calls at every step the compiler takes in, which it cannot from another module.
 """
 
 from libc.stdint cimport SIZE_MAX, int64_t, uint64_t

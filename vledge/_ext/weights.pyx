@@ -21,6 +21,7 @@ cimport numpy as cnp
 import numpy as np
 
 from vledge.machine import projection
+from vledge.recurrent.cells import CELLS as TABLE
 from vledge._ext.arrays cimport float_number, readable
 from vledge._ext.isa cimport (
     VL_AFFINE,
@@ -76,15 +77,15 @@ from vledge.small_matrix import SmallMatrix, rounded
 
 cnp.import_array()
 
-GATES = {"lstm": 4, "gru": 3, "gru_reset_before": 3, "rnn_tanh": 1, "rnn_relu": 1, "rnn": 1,
-         "indrnn_tanh": 1, "indrnn_relu": 1}
+# Of every cell: gates, and activations that it takes in place of its own.
+GATES = {name: cell.gates for name, cell in TABLE.items()}
+ACTIVATIONS_OF = {name: cell.replaced for name, cell in TABLE.items()}
 CELLS = {
     "lstm": VL_LSTM, "gru": VL_GRU, "gru_reset_before": VL_GRU_RESET_BEFORE,
     "rnn_tanh": VL_RNN_TANH, "rnn_relu": VL_RNN_RELU, "rnn": VL_RNN,
     "indrnn_tanh": VL_INDRNN_TANH, "indrnn_relu": VL_INDRNN_RELU,
 }
-# How many activations a cell takes in place of its own, and which there are (kernels.h says what they compute).
-ACTIVATIONS_OF = {"lstm": 3, "gru": 2, "gru_reset_before": 2, "rnn": 1}
+# Which activations there are; kernels.h says what they compute.
 FUNCTIONS = {
     "sigmoid": VL_SIGMOID, "tanh": VL_TANH, "relu": VL_RELU, "affine": VL_AFFINE,
     "leaky_relu": VL_LEAKY_RELU, "thresholded_relu": VL_THRESHOLDED_RELU,
@@ -215,7 +216,7 @@ cdef class Direction:
             if array is not None and array.shape != expected[name]:
                 raise ValueError(f"{name} has shape {array.shape}, expected {expected[name]}")
 
-        wanted = 0 if activations is None and cell != "rnn" else ACTIVATIONS_OF.get(cell, 0)
+        wanted = 0 if activations is None and cell != "rnn" else ACTIVATIONS_OF[cell]
         if len(activations or ()) != wanted:
             raise ValueError(f"cell {cell!r} has {wanted} activations, got {activations}")
 

@@ -13,9 +13,10 @@ import numpy as np
 from vledge import nn
 from vledge.cli.latency.engines import ENGINES, Step
 from vledge.cli.latency.measure import Latency, busy_cores, measure
-from vledge.cli.recurrent_layer import add_layer_argument, load_layer
+from vledge.cli.recurrent_layer import add_layer_argument
 from vledge.cli.table import rows
 from vledge.errors import MissingDependencyError
+from vledge.layer_file import load_layer
 from vledge.nn.recurrent import RecurrentBase
 from vledge.progress import Bar
 from vledge.recurrent.cells import KINDS

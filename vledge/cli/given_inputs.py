@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from vledge.cli.numpy_file import NpzFile, member_of, opened
 from vledge.formats import holds_graph
 from vledge.graph.session import NodeArg, describe_input, read_model
 from vledge.model.axes import axes_from_symbols
@@ -163,10 +164,11 @@ def _zeros(info: ValueInfo, wanted: list[Random], infos: dict[str, ValueInfo]) -
 
 
 def _arrays(path: str) -> dict[str, np.ndarray]:
-    with np.load(path, allow_pickle=False) as file:
-        if not isinstance(file, np.lib.npyio.NpzFile):
-            raise ValueError(f"{os.fspath(path)} is no .npz file")
-        return {name: file[name] for name in file.files}
+    file = opened(path)
+    if not isinstance(file, NpzFile):
+        raise ValueError(f"{os.fspath(path)} is no .npz file")
+    with file:
+        return {name: member_of(file, name, path) for name in file.files}
 
 
 def pair(text: str, option: str, form: str) -> tuple[str, str]:

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from vledge import nn
-from vledge.cli.recurrent_layer import load_layer
 from vledge.graph.session import NodeArg
+from vledge.layer_file import load_layer
 from vledge.model.definition import Graph, Model, ValueInfo
 from vledge.nn.recurrent import RecurrentBase
 

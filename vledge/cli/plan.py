@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 import numpy as np
 
+from vledge.cli.numpy_file import array_of
 from vledge.cli.recurrent_layer import add_layer_argument
 from vledge.cli.table import rows, size
 
@@ -146,7 +147,7 @@ def read_lengths(path: str, column: str | None = None) -> np.ndarray:
     Raises ValueError, with the place, for what is no whole number from 0.
     """
     if path.endswith(".npy"):
-        array = np.load(path, allow_pickle=False)
+        array = array_of(path)
         if array.ndim != 1 or array.dtype.kind not in "iu":
             raise ValueError(
                 f"{path}: expected whole numbers in one dimension, got {array.ndim}-D {array.dtype}"
@@ -229,8 +230,8 @@ def _model(path: str, name: str | None) -> Any:
 def _layers(path: str) -> dict[str, object]:
     """Shapes by the prefix of the weights' names."""
     from vledge import nn
-    from vledge.cli.recurrent_layer import keras_layers
     from vledge.formats import load_weights
+    from vledge.layer_file import keras_layers
     from vledge.planning.shapes import LayerShape, shapes_of
 
     keras = keras_layers(path)

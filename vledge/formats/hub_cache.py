@@ -1,7 +1,7 @@
 """Hugging Face's cache, where files are links: ``snapshots/REVISION/a/file -> blobs/HASH``.
 
-Source: huggingface_hub's guide to its cache. What a file names beside itself may be such a link; any
-other link would let it read what is elsewhere on the machine.
+Source: huggingface_hub's guide to its cache. What a file names beside itself may be such a link;
+any other would let it read what is elsewhere on the machine.
 """
 
 import os

@@ -173,6 +173,13 @@ class _Writer:
         return [info.name, info.type, None if info.shape is None else list(info.shape)]
 
 
+def _characters(nodes: list[Any]) -> int:
+    """Of what names the nodes and their values, whatever else stands there."""
+    values = (value for node in nodes if isinstance(node, dict) for value in node.values())
+    listed = (value if isinstance(value, list) else [value] for value in values)
+    return sum(len(name) for names in listed for name in names if isinstance(name, str))
+
+
 class _Reader:
     """Turns JSON values back into graphs; whatever is not as `_Writer` writes it is an error."""
 
@@ -204,12 +211,13 @@ class _Reader:
         if depth > MAX_DEPTH:
             raise FormatError(f"graphs are nested deeper than {MAX_DEPTH}")
         fields = self.object(value, "a graph")
-        charge_nodes(self.budget, len(self.items(fields.get("nodes"), "nodes")))
+        nodes = self.items(fields.get("nodes"), "nodes")
+        charge_nodes(self.budget, len(nodes), 0 if depth else _characters(nodes))
         initializers = {}
         for name, tensor in self.object(fields.get("initializers"), "initializers").items():
             initializers[name] = self.tensor(tensor, f"initializer {name!r}")
         return Graph(
-            [self.node(item, depth) for item in self.items(fields.get("nodes"), "nodes")],
+            [self.node(item, depth) for item in nodes],
             [self.value_info(item) for item in self.items(fields.get("inputs"), "inputs")],
             [self.value_info(item) for item in self.items(fields.get("outputs"), "outputs")],
             initializers,

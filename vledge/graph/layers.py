@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from vledge.budget import Limits
 from vledge.errors import FormatError, UnsupportedError
 from vledge.graph.operators.recurrent import RecurrentNode
 from vledge.graph.operators.recurrent_loops import SteppedLayer
@@ -76,7 +77,10 @@ def _summary(program: Program, node: Node) -> RecurrentSummary:
 
 
 def layer_weights(
-    source: str | os.PathLike[str] | bytes | Model, kind: str, node: str | Sequence[str] | None
+    source: str | os.PathLike[str] | bytes | Model,
+    kind: str,
+    node: str | Sequence[str] | None,
+    limits: Limits | None = None,
 ) -> tuple[dict[str, np.ndarray], LayerOptions]:
     """torch's weights of a node, or of several as one stack, and the options of the layer.
 
@@ -85,7 +89,7 @@ def layer_weights(
     file, whether or not anything uses the node; or those of cells that `summaries` lists.
     """
     where = "" if isinstance(source, (bytes, Model)) else f"{os.fspath(source)}: "
-    model = source if isinstance(source, Model) else read_model(source)
+    model = source if isinstance(source, Model) else read_model(source, limits)
     try:
         candidates = _Candidates(model, kind)
         nodes = candidates.chosen(node)

@@ -214,7 +214,7 @@ def _within(run: Run, limits: RunLimits) -> Run:
     @functools.wraps(run)
     def limited(*arrays: np.ndarray) -> list[np.ndarray]:
         given = sum(array.nbytes for array in arrays if isinstance(array, np.ndarray))
-        room = Room(limits.memory + limits.times_inputs * given, limits.trips)
+        room = Room(limits.bytes_for(given), limits.trips)
         try:
             with room:
                 return run(*arrays)

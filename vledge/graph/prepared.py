@@ -16,6 +16,7 @@ from vledge.errors import (
     VledgeError,
     cut,
 )
+from vledge.graph.pieces import in_pieces
 from vledge.graph.registry import Context, NodeFunction, SessionSettings, find, known_operators
 from vledge.graph.values import Value, as_value
 from vledge.model.definition import INTERNAL_DOMAIN, Graph, Node
@@ -68,6 +69,8 @@ def prepare(
                 attributes["context"] = context
             if attributes:
                 function = functools.partial(function, **attributes)
+        if entry.pointwise and len(node.inputs) == 1:
+            function = in_pieces(function)
     except UnsupportedError as error:
         if fallback is None or any(node.subgraphs()):
             raise blamed(error, node, UnsupportedError) from None

@@ -66,9 +66,13 @@ class Module(TorchHabits):
         *,
         buffer: bool = False,
         optional: bool = False,
+        small: bool = False,
     ) -> None:
-        """Announce a weight that load_state_dict is to bring; for layers and for user modules."""
-        self._declared[name] = Declared(tuple(shape), np.dtype(dtype), buffer, optional)
+        """Announce a weight that load_state_dict is to bring; for layers and for user modules.
+
+        ``small``: the module takes it as a :class:`vledge.small_matrix.SmallMatrix`, too.
+        """
+        self._declared[name] = Declared(tuple(shape), np.dtype(dtype), buffer, optional, small)
 
     def register_parameter(self, name: str, param: np.ndarray | None) -> None:
         """Register an array as a weight; None takes the name and holds nothing."""
@@ -294,9 +298,7 @@ class Module(TorchHabits):
                     module._declared[name] = declared._replace(dtype=dtype)
             state = module._own_state()
             if state:
-                module._load_own(
-                    {n: np.asarray(a, module._declared[n].dtype) for n, a in state.items()}
-                )
+                module._load_own({n: fitting(n, a, module._declared[n]) for n, a in state.items()})
         return self
 
     def apply(self, fn: Callable[[Module], object]) -> Module:

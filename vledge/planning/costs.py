@@ -12,11 +12,16 @@ import numpy as np
 from vledge._ext.recurrent import limits
 from vledge.lengths.strategies.work import Case, Overhead, Work
 from vledge.recurrent.shape import LayerShape
+from vledge.small_matrix import FORMS
 
 __all__ = ["Costs", "Kernel", "overhead_counts"]
 
 # Caches and the allocator keep about as much; what a call needs beyond it comes from afar or anew.
 KEPT_BYTES = 1024 * 1024
+
+# Small weights' time over float32's, of what a time step costs, which is reading weights, and of
+# each row (python -m benchmarks.quantization, AVX2).
+SMALL = {"int8": (0.45, 0.85), "int8-fast": (0.35, 0.6), "int16": (0.6, 0.9)}
 
 
 @dataclass(frozen=True)
@@ -85,10 +90,12 @@ class Costs:
         """Step and row of one direction of each layer, the input's projection included."""
         slower = self.double if shape.itemsize == 8 else 1.0
         step, row = self._kernel(shape.cell, shape.hidden_size)
+        of_step, of_row = SMALL.get(shape.storage, (1.0, 1.0))
         return [
             (
-                step * slower,
+                step * slower * of_step,
                 slower
+                * of_row
                 * (
                     row
                     + self.multiply_add * shape.hidden_size * (shape.gates * size + shape.proj_size)
@@ -172,5 +179,7 @@ def _shares_steps(shape: LayerShape, steps: int) -> bool:
     if shape.kind.independent:  # its steps take no product: what is shared is not worth a term
         return False
     least = limits()
-    nbytes = shape.gates * shape.hidden_size * shape.width * shape.itemsize
+    small = FORMS.get(shape.storage)
+    itemsize = shape.itemsize if small is None else small.dtype.itemsize
+    nbytes = shape.gates * shape.hidden_size * shape.width * itemsize
     return nbytes >= least["shared_step_bytes"] and nbytes * steps >= least["shared_call_bytes"]

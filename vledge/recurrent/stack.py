@@ -20,6 +20,7 @@ from vledge.packing import PackedSequence, by_length
 from vledge.recurrent.cells import CELLS
 from vledge.recurrent.shape import LayerShape
 from vledge.recurrent.states import Initial, State, joined, reordered, split
+from vledge.small_matrix import FORMS
 
 __all__ = ["Stack", "no_step"]
 
@@ -55,6 +56,7 @@ class Stack:
             first.proj_size,
             first.dtype.itemsize,
             first.reverse and not bidirectional,
+            first.storage if first.storage in FORMS else "",
         )
         #: ``(x, h, c, batch_first)``, arrays as they lie in memory → ``(output, h_n, c_n)``; None
         #: where anything is unusual, of which nothing is said. What most calls are.

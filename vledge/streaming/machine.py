@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Protocol, SupportsIndex, TypeAlias
+from typing import Any, Final, Protocol, SupportsIndex, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -35,10 +35,16 @@ Made: TypeAlias = Any
 RowNumbers: TypeAlias = SupportsIndex | Iterable[SupportsIndex]
 
 
+MOST_ROWS: Final = 1 << 62
+
+
 def checked_rows(batch: object) -> int:
-    """How many streams a caller asks for: TypeError for what is no whole number."""
+    """How many streams a caller asks for: TypeError for what is no whole number, ValueError for one
+    that no array has as many rows as."""
     if isinstance(batch, (bool, np.bool_)) or not isinstance(batch, (int, np.integer)):
         raise TypeError(f"batch is {cut(repr(batch))}, expected a whole number of streams")
+    if not -MOST_ROWS < batch < MOST_ROWS:
+        raise ValueError(f"batch is {cut(str(batch))}, more streams than an array can have rows")
     return int(batch)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from vledge.array_like import array_of
+from vledge.budget import Limits
 from vledge.errors import FormatError, reading
 from vledge.shown import Weights, listed
 from vledge.streaming.machine import Fed, FrameMachine, Machine, Made, Outs, RowNumbers, State
@@ -101,6 +102,8 @@ class Stream:
 
     def _checked_state(self, state: Mapping[str, ArrayLike]) -> State:
         mine = self._machine.get_state()
+        if not isinstance(state, Mapping):
+            raise TypeError(f"the state is a {type(state).__name__}, expected arrays by name")
         if state.keys() != mine.keys():
             raise ValueError(f"the state has {sorted(mine)}, got {sorted(state)}")
         checked = {}
@@ -187,10 +190,18 @@ class Stream:
         safetensors_file.write(path, self.state, metadata)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], model: Any, **options: object) -> Stream:
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        model: Any,
+        *,
+        limits: Limits | None = None,
+        **options: object,
+    ) -> Stream:
         """A stream of the model that goes on where the saved one stood.
 
-        ``options`` are those that ``model.stream`` was given, besides the batch.
+        ``options`` are those that ``model.stream`` was given, besides the batch; ``limits`` are
+        what the file may cost.
 
         Raises FormatError if the file holds no stream's state, ValueError if another model's.
         """
@@ -198,7 +209,7 @@ class Stream:
         from vledge.formats.source import open_source
 
         with reading(os.fspath(path)):
-            state, _, metadata = safetensors_file.read_all(open_source(path))
+            state, _, metadata = safetensors_file.read_all(open_source(path, limits))
             rows = metadata.get("batch", "")
             if metadata.get("kind") != _KIND or not (rows.isascii() and rows.isdigit()):
                 raise FormatError("holds no state of a stream")

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
+from vledge.budget import Limits
 from vledge.graph.session import InferenceSession
 from vledge.machine.system import describe
 from vledge.model.definition import Model
@@ -190,6 +191,7 @@ def validate(
     *,
     tolerance: float | None = None,
     progress: Progress | None = None,
+    limits: Limits | None = None,
 ) -> Report:
     """Run a model in every way that this machine has, and compare with its reference.
 
@@ -199,6 +201,7 @@ def validate(
     reference : a bundle or its file; by default the file beside the model
     tolerance : largest absolute error for every output, in place of the rule (`tolerance_of`)
     progress : called with (runs done, runs in all, what runs next)
+    limits : what reading each of the files may cost, and running the model
 
     Raises FormatError and UnsupportedError for files that cannot be read or run, ValueError if the
     bundle's inputs are not the model's.
@@ -219,8 +222,10 @@ def validate(
             )
     if not isinstance(reference, Reference):
         where = os.fspath(reference)
-        reference = bundle.read(reference)
-    graph_model = model if isinstance(model, Model) else read_any_model(model_name, reference)
+        reference = bundle.read(reference, limits)
+    graph_model = model
+    if not isinstance(graph_model, Model):
+        graph_model = read_any_model(model_name, reference, limits)
     reference, notes = _fitted(graph_model, reference)
     names = [*reference.outputs(), *reference.layers]
     tolerances = {name: tolerance_of(reference, name, tolerance) for name in names}

@@ -26,6 +26,7 @@
 #include "simd/small/rows.h"
 #include "simd/small/pairs.h"
 #include "simd/recurrent/cells.h"
+#include "simd/recurrent/one_gate.h"
 #include "simd/recurrent/small.h"
 #include "simd/arrays/activations.h"
 

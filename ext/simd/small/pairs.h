@@ -38,7 +38,10 @@ VL_INLINE const char *vl_pairs_add(const int wide, const int rows, const int vec
                                    const char *const *x, const char *w, ptrdiff_t k, ptrdiff_t terms, ptrdiff_t plane)
 {
     const int bytes = wide ? VL_BYTES : VL_BYTES / 2;
+    const char *from[VL_SMALL_MOST_ROWS];
     (void)plane;
+    for (int r = 0; r < rows; r++)
+        from[r] = x[r];
 #pragma GCC unroll 32
     for (int i = 0; i < rows * vectors; i++)
         sum[i / vectors][i % vectors] = (veci){0};
@@ -69,8 +72,9 @@ VL_INLINE const char *vl_pairs_add(const int wide, const int rows, const int vec
                 }
 #pragma GCC unroll 4
                 for (int r = 0; r < rows; r++) {
-                    veci xs = vl_pair_of_x(x[r] + 2 * k);
-                    VL_KEEP(xs);
+                    /* read anew for every two vectors: kept for all, x would drive sums out of the registers */
+                    __asm__("" : "+r"(from[r]));
+                    veci xs = vl_pair_of_x(from[r] + 2 * k);
                     sum[r][v] += VL_PAIRS(own, xs);
                     if (v + 1 < vectors)
                         sum[r][v + 1] += VL_PAIRS(next, xs);

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
 
-from vledge.budget import Budget
+from vledge.budget import Budget, Limits
 from vledge.errors import FormatError, placed
 from vledge.formats.checkpoint import Checkpoint
 from vledge.formats.json_text import JsonObject
@@ -58,9 +58,9 @@ def read(source: Source, key: str | None) -> Checkpoint:
     return Checkpoint(source.format, "", model.weights, model.skipped, model.elsewhere)
 
 
-def read_model(path: str | os.PathLike[str]) -> KerasModel:
+def read_model(path: str | os.PathLike[str], limits: Limits | None = None) -> KerasModel:
     """The model in a Keras file; FormatError, without the path in it, when it is another file."""
-    source, module = identified(open_source(path))
+    source, module = identified(open_source(path, limits))
     if module != "keras.file":
         raise FormatError(
             f"a file of Keras was expected, not {source.format}: its weights are read by "
@@ -69,10 +69,12 @@ def read_model(path: str | os.PathLike[str]) -> KerasModel:
     return _model(source)
 
 
-def read_config(path: str | os.PathLike[str]) -> tuple[JsonObject, str | None]:
+def read_config(
+    path: str | os.PathLike[str], limits: Limits | None = None
+) -> tuple[JsonObject, str | None]:
     """A model's description out of its JSON, a ``.keras`` or an ``.h5`` file, and the version of
     Keras that the file is of, where it says so; FormatError if the file has none."""
-    source = open_source(path)
+    source = open_source(path, limits)
     if source.starts_with(b"{"):
         config = parsed(source.data[:], source.budget)
         version = None
@@ -81,7 +83,7 @@ def read_config(path: str | os.PathLike[str]) -> tuple[JsonObject, str | None]:
             with open(beside, "rb") as file:
                 version = _said_version(file.read(MOST_METADATA), source.budget)
     else:
-        model = read_model(path)
+        model = read_model(path, limits)
         config, version = model.config, model.version
     if config is None or not isinstance(config.get("config", config.get("layers")), (dict, list)):
         raise FormatError("it holds no description of a Keras model")

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vledge.budget import Limits
 from vledge.errors import FormatError, UnsupportedError
 from vledge.formats.json_text import Json
 from vledge.formats.keras.arguments import ARGUMENTS, Told, told
@@ -35,18 +36,20 @@ def layer_weights(
     layer: str | Sequence[str] | None,
     said: Mapping[str, Json],
     config: Config | None = None,
+    limits: Limits | None = None,
 ) -> list[LayerWeights | BothWays]:
     """torch's weights of a layer, or of several one upon another, with the arguments of each.
 
     ``kind`` is LSTM, GRU or RNN, or None for any. ``layer`` is a layer's name, a list of them from
     the first layer to the last, or None for the only one of this kind. ``said`` are some of
-    ``ARGUMENTS``; ``config`` is the model's description, or a file that has one. The arguments of
-    the result are activation, recurrent_activation and reset_after, as far as the kind has them,
-    and time_major. One layer of torch's where that can be all of it, else one a layer or cell.
+    ``ARGUMENTS``; ``config`` is the model's description, or a file that has one; ``limits`` are
+    each file's. The arguments of the result are activation, recurrent_activation and reset_after,
+    as far as the kind has them, and time_major. One layer of torch's where that can be all of it,
+    else one a layer or cell.
     """
     file = os.fspath(path)
     try:
-        layers, version, notes = _read(path, config)
+        layers, version, notes = _read(path, config, limits)
         chosen = _chosen(layers, kind, layer)
         if config is not None and (lost := [one for one in chosen if one.description is None]):
             raise FormatError(f"config does not describe {_listed(lost)}")
@@ -88,10 +91,12 @@ class RecurrentSummary(NamedTuple):
     #: makes of it; "" where it is refused
 
 
-def recurrent_layers(path: str | os.PathLike[str]) -> list[RecurrentSummary]:
+def recurrent_layers(
+    path: str | os.PathLike[str], limits: Limits | None = None
+) -> list[RecurrentSummary]:
     """The recurrent layers of a file, those that no layer here can be among them."""
     try:
-        layers, version, _ = _read(path, None)
+        layers, version, _ = _read(path, None, limits)
         return [_summary(layer, version) for layer in layers]
     except (FormatError, UnsupportedError) as error:
         raise type(error)(f"{os.fspath(path)}: {error}") from None
@@ -169,15 +174,15 @@ def _loads_as(layer: Layer, arguments: Mapping[str, Sequence[Told]]) -> str:
 
 
 def _read(
-    path: str | os.PathLike[str], config: Config | None
+    path: str | os.PathLike[str], config: Config | None, limits: Limits | None
 ) -> tuple[list[Layer], str | None, list[str]]:
     """The recurrent layers, the Keras that they are of, and what a caller should know of it."""
-    model = read_model(path)
+    model = read_model(path, limits)
     if config is not None:
         if isinstance(config, Mapping):
             return *_by_description(model, config, None), []
         try:
-            return *_by_description(model, *read_config(config)), []
+            return *_by_description(model, *read_config(config, limits)), []
         except FormatError as error:
             raise FormatError(f"config {os.fspath(config)!r}: {error}") from None
     if model.config is not None:

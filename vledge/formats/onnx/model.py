@@ -7,6 +7,7 @@ matter. Functions of the model are inlined by onnx. Source: onnx.proto and IR.md
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from types import ModuleType
 from typing import TYPE_CHECKING, Final
 
@@ -155,7 +156,7 @@ class _Reader:
         if proto.sparse_initializer:
             name = proto.sparse_initializer[0].values.name
             raise UnsupportedError(f"the sparse initializer {quoted(name)} is not supported")
-        charge_nodes(self.budget, len(proto.node))
+        charge_nodes(self.budget, len(proto.node), 0 if depth else _characters(proto.node))
         charge_edges(self.budget, len(proto.input) + len(proto.output))
         initializers = {}
         for tensor in proto.initializer:
@@ -229,6 +230,14 @@ class _Reader:
             raise placed(error, where) from None
         except UnsupportedError as error:
             raise placed(error, where) from None
+
+
+def _characters(nodes: Iterable[NodeProto]) -> int:
+    """Of what names the nodes and their values."""
+    return sum(
+        len(node.name) + len(node.op_type) + sum(map(len, node.input)) + sum(map(len, node.output))
+        for node in nodes
+    )
 
 
 def _text(value: bytes, where: str) -> str:

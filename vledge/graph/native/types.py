@@ -48,7 +48,7 @@ _FIXED: Final = {
     "MatMulInteger": np.int32,
 }
 _OWN: Final = frozenset(
-    ["ConvRelu", "GRU", "GRUCell", "LSTM", "LSTMCell", "RNN", "RNNCell"]
+    ["ConvRelu", "GRU", "GRUCell", "Gelu", "LSTM", "LSTMCell", "RNN", "RNNCell"]
 )  # the passes' own, as their first input
 
 

@@ -10,22 +10,27 @@ from vledge.graph.passes.cells import recognize_cells
 from vledge.graph.passes.dead_nodes import remove_dead_nodes
 from vledge.graph.passes.folding import fold
 from vledge.graph.passes.fusion import fuse
+from vledge.graph.passes.gelus import join_gelus
 from vledge.graph.passes.hoisting import hoist_steps
+from vledge.graph.passes.negations import subtract_negatives
 from vledge.graph.passes.program import Program
+from vledge.graph.passes.quantised import join_quantised
 from vledge.graph.passes.single_steps import recognize_single_steps
 from vledge.graph.passes.unrolled import join_unrolled
 from vledge.graph.passes.well_formed import is_well_formed
+from vledge.graph.passes.widths import fold_widths
 
 __all__ = ["Program", "simplify"]
 
 
 def simplify(program: Program) -> None:
     """Run every pass, in place."""
+    join_quantised(program)
     fold(program)
     remove_dead_nodes(program)
     if not is_well_formed(program):
         return
-    if simplify_carried(program):
+    if fold_widths(program) | subtract_negatives(program) | simplify_carried(program):
         fold(program)
         remove_dead_nodes(program)
     if recognize_single_steps(program) | recognize_cells(program):
@@ -35,5 +40,6 @@ def simplify(program: Program) -> None:
         fold(program)
         remove_dead_nodes(program)
     fold_batch_norms(program)
+    join_gelus(program)
     remove_dead_nodes(program)
     fuse(program)

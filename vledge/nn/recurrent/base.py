@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 
 from vledge._ext.weights import Direction
 from vledge.array_like import array_of
+from vledge.budget import Limits
 from vledge.lengths.model_strategy import MODEL_STRATEGY
 from vledge.nn.dtype import DType, float_dtype, require_cpu
 from vledge.nn.module import Module
@@ -93,7 +94,7 @@ class RecurrentBase(Module):
         self._stack: Stack | None = None
         for suffix, layer_input in self._suffixes():
             for name, shape in self._shapes(layer_input).items():
-                self.declare(f"{name}_{suffix}", shape, self._dtype)
+                self.declare(f"{name}_{suffix}", shape, self._dtype, small=len(shape) == 2)
 
     # ---- weights
 
@@ -109,6 +110,7 @@ class RecurrentBase(Module):
             self.proj_size,
             self._dtype.itemsize,
             self._turned,
+            "" if self._stack is None else self._stack.shape.storage,
         )
 
     @property
@@ -133,12 +135,17 @@ class RecurrentBase(Module):
     def _own_state(self) -> dict[str, np.ndarray]:
         if self._stack is None:
             return {}
-        return {name: self._array(name) for name in self._declared}
+        return {name: self._stored(name) for name in self._declared}
 
     def _array(self, name: str) -> np.ndarray:
+        return np.asarray(self._stored(name))
+
+    def _stored(self, name: str) -> Any:
+        """A weight as it is held, a SmallMatrix where that is small."""
         kind, _, suffix = name.rpartition("_l")
         layer, _, reverse = suffix.partition("_")
-        return getattr(self.stack.layers[int(layer)][1 if reverse else 0], kind)()
+        direction = self.stack.layers[int(layer)][1 if reverse else 0]
+        return direction.stored(kind) if kind.startswith("weight") else getattr(direction, kind)()
 
     def _load_own(self, arrays: dict[str, np.ndarray]) -> None:
         if len(arrays) < len(self._declared):
@@ -164,6 +171,12 @@ class RecurrentBase(Module):
             )
         self._stack = Stack(layers)
         self._dtype = self._stack.shape.dtype
+
+    @property
+    def storage(self) -> str:
+        """What the weights are held as: "float32" or "float64", or by :func:`vledge.quantize`
+        "int8", "int8-fast" or "int16"."""
+        return self.shape.storage or self._dtype.name
 
     @property
     def backwards(self) -> bool:
@@ -210,6 +223,8 @@ class RecurrentBase(Module):
         cls: type[_Layer],
         path: str | os.PathLike[str] | bytes,
         node: str | Sequence[str] | None = None,
+        *,
+        limits: Limits | None = None,
     ) -> _Layer:
         """Build the layer from a recurrent node of an ONNX model, without the rest of its graph.
 
@@ -218,7 +233,8 @@ class RecurrentBase(Module):
         are those in the file, whether or not anything uses the node; a cell that an exporter took
         apart is found by the name that ``vledge inspect`` gives it. Weights that the graph puts
         together from constants are found. Shapes are torch's: ``layout=1``
-        makes a ``batch_first`` layer, whose states stay layer-first.
+        makes a ``batch_first`` layer, whose states stay layer-first. ``limits`` are what the file
+        may cost.
 
         Raises ValueError if there is no such node, UnsupportedError if torch's layer cannot be it:
         only reverse, clip, peepholes, other activations, weights of integers.
@@ -226,7 +242,7 @@ class RecurrentBase(Module):
         """
         from vledge.graph.layers import layer_weights
 
-        weights, options = layer_weights(path, cls.__name__, node)
+        weights, options = layer_weights(path, cls.__name__, node, limits)
         return cls.from_weights(weights, **options)  # type: ignore[attr-defined]
 
     @classmethod
@@ -236,6 +252,7 @@ class RecurrentBase(Module):
         layer: str | Sequence[str] | None = None,
         *,
         config: Config | None = None,
+        limits: Limits | None = None,
         **options: object,
     ) -> Any:
         """Build the layer from a recurrent layer of Keras' ``.keras``, ``.weights.h5`` or ``.h5``.
@@ -257,7 +274,8 @@ class RecurrentBase(Module):
         from the one of these that lies beside the file, with its name or as the only one. Where
         there is none they can be said in Keras' words, ``activation``, ``recurrent_activation``,
         ``reset_after``, ``go_backwards``, ``merge_mode``; for the rest the defaults of the Keras
-        that wrote the file are taken, and a UserWarning names them. Other ``options`` are
+        that wrote the file are taken, and a UserWarning names them. ``limits`` are what reading
+        each of the files may cost. Other ``options`` are
         `from_weights`'s: ``dtype``, and ``batch_first``, True if not given, as in Keras.
 
         Raises FormatError for a broken or other file, ValueError if there is no such layer or an
@@ -267,7 +285,7 @@ class RecurrentBase(Module):
         """
         from vledge.nn.recurrent.keras import from_keras
 
-        return from_keras(path, cls.__name__, layer, config, options)
+        return from_keras(path, cls.__name__, layer, config, options, limits)
 
     @classmethod
     def _from_weights(

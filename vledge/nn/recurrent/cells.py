@@ -43,7 +43,13 @@ class CellBase(PackedModule):
         self._dtype = float_dtype(dtype)
         self._stepper: Stepper | None = None
         for name, shape in self._cell.kind.shapes(input_size, hidden_size, bias).items():
-            self.declare(name, shape, self._dtype)
+            self.declare(name, shape, self._dtype, small=len(shape) == 2)
+
+    def _own_state(self) -> dict[str, np.ndarray]:
+        state = super()._own_state()
+        return {
+            n: self._packed.stored(n) if n.startswith("weight") else a for n, a in state.items()
+        }
 
     def _pack(self, arrays: dict[str, Any]) -> Direction:
         direction = Direction(self._cell.name, **arrays)

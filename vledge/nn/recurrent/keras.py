@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from vledge.budget import Limits
 from vledge.formats.keras.recurrent import ARGUMENTS, Config, layer_weights
 from vledge.formats.keras.stack import BothWays, LayerWeights
 from vledge.nn.recurrent.layers import GRU, LSTM, RNN
@@ -22,6 +23,7 @@ def layers_from_keras(
     layer: str | Sequence[str] | None,
     config: Config | None,
     options: Mapping[str, object],
+    limits: Limits | None,
 ) -> list[Part]:
     """Layers one upon another: a single one, where one can be all that is asked for.
 
@@ -31,7 +33,7 @@ def layers_from_keras(
     if "nonlinearity" in options:  # torch's word for it
         options["activation"] = options.pop("nonlinearity")
     said: dict[str, Any] = {name: options.pop(name) for name in ARGUMENTS if name in options}
-    levels = layer_weights(path, kind, layer, said, config)
+    levels = layer_weights(path, kind, layer, said, config, limits)
     return [_level(level, options) for level in levels]
 
 
@@ -41,9 +43,10 @@ def from_keras(
     layer: str | Sequence[str] | None,
     config: Config | None,
     options: Mapping[str, object],
+    limits: Limits | None,
 ) -> Part:
     """The layer, or a RecurrentStack of them where one cannot be all that is asked for."""
-    layers = layers_from_keras(path, kind, layer, config, options)
+    layers = layers_from_keras(path, kind, layer, config, options, limits)
     return layers[0] if len(layers) == 1 else RecurrentStack(*layers)
 
 

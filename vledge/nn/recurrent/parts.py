@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, cast
 import numpy as np
 from numpy.typing import ArrayLike
 
+from vledge.budget import Limits
 from vledge.nn.module import Module
 from vledge.nn.recurrent.base import RecurrentBase
 from vledge.packing import is_packed
@@ -160,6 +161,7 @@ class RecurrentStack(RecurrentParts):
         layer: str | Sequence[str] | None = None,
         *,
         config: Config | None = None,
+        limits: Limits | None = None,
         **options: object,
     ) -> RecurrentStack:
         """As `nn.LSTM.from_keras`, of layers and cells of any kinds; always a RecurrentStack.
@@ -170,7 +172,7 @@ class RecurrentStack(RecurrentParts):
         """
         from vledge.nn.recurrent.keras import layers_from_keras
 
-        return cls(*layers_from_keras(path, None, layer, config, options))
+        return cls(*layers_from_keras(path, None, layer, config, options, limits))
 
     @property
     def direction_sizes(self) -> tuple[int, ...]:

@@ -18,9 +18,10 @@ from typing import Final, TypeVar
 
 import numpy as np
 
-from vledge.errors import FormatError
+from vledge.budget import Budget, Limits
+from vledge.errors import FormatError, reading
 from vledge.formats import safetensors_file
-from vledge.formats.json_text import Json
+from vledge.formats.json_text import Json, parsed
 from vledge.formats.source import open_source
 from vledge.shown import listed
 from vledge.validation.reference.prints import Print
@@ -82,7 +83,8 @@ class Reference:
 
     def outputs(self) -> list[str]:
         """The model's own outputs, without its layers'."""
-        return [name for name in self.cases[0].outputs if name not in self.layers]
+        layers = set(self.layers)
+        return [name for name in self.cases[0].outputs if name not in layers]
 
     def step_by_step(self) -> bool:
         """Whether each case is one step of a stream: states carried, no axis of time."""
@@ -150,28 +152,23 @@ def write(path: str | os.PathLike[str], reference: Reference) -> None:
     safetensors_file.write(path, tensors, {KEY: text})
 
 
-def read(path: str | os.PathLike[str]) -> Reference:
+def read(path: str | os.PathLike[str], limits: Limits | None = None) -> Reference:
     """Read a bundle that `write` wrote.
 
     FormatError, naming the file, where it is damaged or contradicts itself; OSError as ``open``.
     """
-    try:
-        tensors, skipped, metadata = safetensors_file.read_all(open_source(path))
+    with reading(os.fspath(path)):
+        source = open_source(path, limits)
+        tensors, skipped, metadata = safetensors_file.read_all(source)
         if KEY not in metadata:
             raise FormatError("no reference bundle: made by `vledge record` or `vledge.export`")
         if skipped:
             raise FormatError(f"tensor {next(iter(skipped))!r} is {next(iter(skipped.values()))}")
-        return _reference(tensors, metadata[KEY])
-    except FormatError as error:
-        raise FormatError(f"{os.fspath(path)}: {error}") from None
+        return _reference(tensors, metadata[KEY], source.budget)
 
 
-def _reference(tensors: dict[str, np.ndarray], text: str) -> Reference:
-    try:
-        fields = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise FormatError(f"the description is not JSON: {error}") from None
-    fields = _typed(fields, dict, "the description")
+def _reference(tensors: dict[str, np.ndarray], text: str, budget: Budget) -> Reference:
+    fields = _typed(parsed(text, budget, "the description"), dict, "the description")
     if fields.get("version") not in range(1, VERSION + 1):
         raise FormatError(
             f"the bundle is of version {fields.get('version')!r}; this vledge reads 1 to {VERSION}"

@@ -1,4 +1,5 @@
-"""Gather and Scatter by computed places, and their like: handlers of ``ext/program/indexing.c``."""
+"""Gather and Scatter by computed places, and their like: handlers of
+``ext/program/indexing.c`` and ``rearrange.c``."""
 
 from __future__ import annotations
 

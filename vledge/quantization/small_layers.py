@@ -1,0 +1,234 @@
+"""`vledge.quantize`: a model whose recurrent layers hold small weights.
+
+Which matrices those are is decided here, and nothing else is touched: biases, an IndRNN's recurrent
+vector, and layers that are not recurrent stay as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from copy import copy
+from fnmatch import fnmatchcase
+from typing import Any, TypeVar
+
+import numpy as np
+
+from vledge.errors import UnsupportedError
+from vledge.nn import Module, recognize
+from vledge.nn.recurrent.base import RecurrentBase
+from vledge.nn.recurrent.cells import CellBase
+from vledge.small_matrix import FORMS, SmallMatrix, rounded
+from vledge.weights.plain import PlainWeights
+
+__all__ = ["chosen_layers", "quantize", "small_names"]
+
+_Model = TypeVar("_Model", Module, dict[str, np.ndarray])
+
+
+def quantize(
+    model: _Model,
+    storage: str = "int8",
+    *,
+    layers: str | Sequence[str] = "*",
+    keep: str | Sequence[str] = (),
+    calibrate: Sequence[Any] | None = None,
+    max_error: float | None = None,
+) -> _Model:
+    """A copy whose recurrent layers hold small weights; all else is shared with the original.
+
+    Parameters
+    ----------
+    model : Module, or dict of ndarray by name
+        A layer or a model of `vledge.nn`; or weights, as `vledge.load_weights` gives them, in which
+        recurrent layers are found by their names.
+    storage : {"int8", "int8-fast", "int16"}
+        ``int8``: a quarter of float32's bytes; inputs and states are read with 16 bits.
+        ``int8-fast``: these too with 8 bits, each row by its own scale; faster, less exact.
+        ``int16``: half the bytes, and close to float32.
+    layers : str or sequence of str
+        Names of layers with ``*`` and ``?``: the dotted name of a sub-module, or the prefix of its
+        weights. The model itself, where it is one layer, has the empty name.
+    keep : str or sequence of str
+        Layers that stay as they are, likewise.
+    calibrate : sequence, optional
+        Inputs that a Module is called with, a tuple each where it has several arguments: some
+        hundred steps of what it will see. Weights are then rounded so that the products with these
+        keep close, and biases make up for the mean of what is left. Cells are rounded to the
+        nearest all the same.
+    max_error : float, optional
+        Largest error of a Module's outputs on these inputs, against the model given: layer by layer
+        the first of ``storage``, int16 and float32 is taken that stays within it.
+
+    Returns
+    -------
+    model : as given
+        Layers compute in float32, as before: inputs, outputs, states and gates. Sums of integers
+        are exact, whatever weights and inputs are. `vledge.save_weights` writes its
+        ``state_dict()`` (or the dict) to a file with small weights, which `load_state_dict` and
+        ``from_weights`` read.
+
+    Raises
+    ------
+    ValueError
+        An unknown storage; a name in ``layers`` or ``keep`` that fits no recurrent layer; no
+        recurrent layer at all; weights that are NaN or infinite; ``max_error`` without inputs.
+    UnsupportedError
+        What is neither a Module nor weights: a session of an ONNX model.
+
+    >>> small = quantize(nn.LSTM.from_weights(weights), "int8")  # doctest: +SKIP
+    """
+    if storage not in FORMS:
+        raise ValueError(f"storage {storage!r} is not one of {', '.join(FORMS)}")
+    inputs = list(calibrate or ())
+    if max_error is not None and not inputs:
+        raise ValueError("max_error is measured on inputs: calibrate=[…] has none")
+    if isinstance(model, Module):
+        found = {name: one for name, one in model.named_modules() if _takes_small(one)}
+        chosen = chosen_layers(list(found), _patterns(layers), _patterns(keep))
+        made = _of_module(model, found, chosen, storage, inputs)
+        if max_error is not None:
+            made = _within(model, found, chosen, storage, inputs, max_error)
+        return made  # type: ignore[return-value]
+    if inputs:
+        raise ValueError("calibrate and max_error go with a Module, which the inputs run through")
+    if isinstance(model, Mapping):
+        return _of_weights(model, storage, _patterns(layers), _patterns(keep))
+    raise UnsupportedError(
+        f"quantize takes a Module of vledge.nn or weights by name, got a {type(model).__name__}; "
+        "of an ONNX model the recurrent layers can be read by from_onnx, nn.LSTM.from_onnx(path)"
+    )
+
+
+def _patterns(names: str | Sequence[str]) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def chosen_layers(found: Sequence[str], layers: Sequence[str], keep: Sequence[str]) -> set[str]:
+    """The layers among those found that the patterns name. ValueError for one that names none."""
+    if not found:
+        raise ValueError("there is no recurrent layer with float32 weights that could be quantized")
+    for name in (*layers, *keep):
+        if not any(fnmatchcase(one, name) for one in found):
+            listed = ", ".join(repr(one) for one in found)
+            raise ValueError(f"no recurrent layer is called {name!r}; there are {listed}")
+    return {
+        one
+        for one in found
+        if any(fnmatchcase(one, name) for name in layers)
+        and not any(fnmatchcase(one, name) for name in keep)
+    }
+
+
+def _of_module(
+    model: Module,
+    found: Mapping[str, Module],
+    chosen: Collection[str],
+    storage: str,
+    inputs: Sequence[Any],
+) -> Module:
+    """The model with small weights in the chosen layers, rounded for the inputs if there are."""
+    states: dict[str, dict[str, Any]] = {name: {} for name in chosen}
+    layers = {n: one for n, one in found.items() if n in chosen and isinstance(one, RecurrentBase)}
+    if inputs:
+        # imported by who has data
+        from vledge.quantization.calibration import calibrated
+        from vledge.quantization.watching import inputs_of
+
+        for name, seen in inputs_of(model, layers, inputs).items():
+            if seen:
+                states[name] = calibrated(layers[name], seen, storage)
+    twins: dict[int, Module] = {}
+    for name in chosen:
+        layer = twins[id(found[name])] = copy(found[name])
+        layer.load_state_dict(states[name] or dict(_rounded(layer.state_dict(), storage)))
+
+    def twin(module: Module) -> Module:
+        if id(module) not in twins:
+            children = dict(module.named_children())
+            own = {name: twin(child) for name, child in children.items()}
+            same = all(own[name] is children[name] for name in own)
+            twins[id(module)] = module if same else module.with_children(own)
+        return twins[id(module)]
+
+    return twin(model)
+
+
+def _within(
+    model: Module,
+    found: Mapping[str, Module],
+    chosen: Collection[str],
+    storage: str,
+    inputs: Sequence[Any],
+    max_error: float,
+) -> Module:
+    """The model with as many small layers as keep its outputs within the error, in their order."""
+    from vledge.quantization.watching import called
+
+    exact = [_numbers(called(model, one)) for one in inputs]
+    made = model
+    for name in (one for one in found if one in chosen):
+        for smaller in dict.fromkeys((storage, "int16")):
+            now = {n: one for n, one in made.named_modules() if n in found}
+            tried = _of_module(made, now, [name], smaller, inputs)
+            answers = [_numbers(called(tried, one)) for one in inputs]
+            errors = [np.abs(a - b).max(initial=0) for a, b in zip(answers, exact, strict=True)]
+            if max(errors) <= max_error:  # not if one is NaN
+                made = tried
+                break
+    return made
+
+
+def _numbers(answer: Any) -> np.ndarray:
+    """All numbers of an answer, however it is nested."""
+    if isinstance(answer, (tuple, list)):
+        return np.concatenate([_numbers(one) for one in answer] or [np.empty(0)])
+    if isinstance(answer, Mapping):
+        return _numbers(list(answer.values()))
+    return np.asarray([] if answer is None else answer, np.float64).ravel()
+
+
+def _takes_small(module: Module) -> bool:
+    """A recurrent layer or cell that has weights, in float32."""
+    state = module.state_dict() if isinstance(module, (RecurrentBase, CellBase)) else {}
+    return bool(state) and all(array.dtype == np.float32 for array in state.values())
+
+
+def _rounded(state: Mapping[str, Any], storage: str) -> Iterator[tuple[str, Any]]:
+    """The state, its matrices small; those that are small in this way already as they are."""
+    for name, array in state.items():
+        if array.ndim != 2 or (isinstance(array, SmallMatrix) and array.storage == storage):
+            yield name, array
+        else:
+            yield name, rounded(np.asarray(array), storage)
+
+
+def _of_weights(
+    weights: Mapping[str, np.ndarray], storage: str, layers: Sequence[str], keep: Sequence[str]
+) -> dict[str, np.ndarray]:
+    plain = PlainWeights.of(weights)
+    found = small_names(plain)
+    chosen = chosen_layers(list(found), layers, keep)
+    result = {name: plain[name] for name in plain}
+    for layer in chosen:
+        own = {name: plain[name] for name in found[layer]}
+        try:
+            result |= dict(_rounded(own, storage))
+        except ValueError as error:
+            raise ValueError(f"layer {layer!r}: {error}") from None
+    return result
+
+
+def small_names(weights: PlainWeights) -> dict[str, list[str]]:
+    """Of each recurrent layer that can be small, by its prefix without the dot: its matrices."""
+    found: dict[str, list[str]] = {}
+    for layer in recognize(weights):
+        names = [
+            name
+            for name in weights
+            if name.startswith(layer.prefix)
+            and name[len(layer.prefix) :].startswith(("weight_ih", "weight_hh", "weight_hr"))
+            and weights.ndim(name) == 2
+        ]
+        if names and all(weights[name].dtype == np.float32 for name in names):
+            found[layer.prefix.rstrip(".")] = names
+    return found
