@@ -14,7 +14,6 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -46,8 +45,9 @@ class Killer(threading.Thread):
         """Until enough have been killed."""
         while len(self.killed) < self.most:
             time.sleep(self._choose.uniform(0.0, LONGEST_WAIT))
-            pids: Sequence[int | None] = [one.pid for one in self.cluster.workers.values()]
-            living = [pid for pid in pids if pid is not None and pid not in self.killed]
+            # one that is killed before it has joined, its nanny gives up, and nobody replaces it
+            joined = [worker.pid for worker in list(self.cluster.scheduler.workers.values())]
+            living = [pid for pid in joined if pid not in self.killed]
             if living:
                 self.killed.append(self._choose.choice(living))
                 os.kill(self.killed[-1], signal.SIGKILL)

@@ -137,9 +137,20 @@ def _(names: dict[str, Any]) -> None:
     )
 
 
-@given("docs/guides/quantization.md", "vledge quantize weights.safetensors")
+@given("docs/guides/quantization.md", "--to int16")
 def _(names: dict[str, Any]) -> None:
     vledge.save_weights("weights.safetensors", weights_of(torch.nn.LSTM(6, 8), "lstm."))
+
+
+@given("docs/guides/quantization.md", "calibrate=inputs, max_error")
+def _(names: dict[str, Any]) -> None:
+    names["model"] = vledge.nn.LSTM(6, 8)
+    names["model"].load_state_dict(weights_of(torch.nn.LSTM(6, 8)))
+
+
+@given("docs/guides/quantization.md", "--calibrate inputs.npz")
+def _(names: dict[str, Any]) -> None:
+    np.savez("inputs.npz", x=noise(20, 6))
 
 
 # ---- README.md

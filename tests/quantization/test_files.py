@@ -136,3 +136,37 @@ def test_errors_of_rounding_are_as_small_as_the_bits_allow(weights):
         assert all(0 < entry.rms < bound for entry in small)
         assert told.bytes_after < told.bytes_before
     assert isinstance(vledge.quantize(weights)["rnn.weight_ih_l0"], SmallMatrix)
+
+
+def test_the_command_with_data(tmp_path, floats, weights, vledge_command):
+    rng = np.random.default_rng(3)
+    seen = (rng.standard_normal((4, 30, 3)) @ rng.standard_normal((3, 5))).astype(np.float32)
+    target, data = tmp_path / "small.safetensors", tmp_path / "data.npz"
+    np.savez(data, rnn=seen)
+    exact = nn.LSTM.from_weights(weights, "rnn.", batch_first=True)(seen)[0]
+
+    def error(*options):
+        status, _, err = vledge_command("quantize", floats, target, *options)
+        assert status == 0, err
+        small = nn.LSTM.from_weights(vledge.load_weights(target), "rnn.", batch_first=True)
+        return small.storage, np.sqrt(np.mean((small(seen)[0] - exact) ** 2))
+
+    storage, nearest = error()
+    assert storage == "int8"
+    storage, calibrated = error("--calibrate", data)
+    assert storage == "int8"
+    assert calibrated < nearest
+    storage, closest = error("--calibrate", data, "--max-error", "1e-3")
+    assert storage == "int16"
+    assert closest < 1e-3
+    assert error("--calibrate", data, "--max-error", "1e-9") == ("float32", 0)
+    np.savez(data, x=seen)
+    assert error("--calibrate", data)[1] == calibrated
+    np.savez(data, y=seen)
+    for options, message in (
+        (("--calibrate", data), "has no array 'x' for the layer 'rnn'"),
+        (("--max-error", "0.1"), "--max-error is measured on the data of --calibrate"),
+    ):
+        status, _, err = vledge_command("quantize", floats, target, *options)
+        assert status == 1
+        assert message in err

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import argparse
 import os
+from typing import Any
+
+import numpy as np
 
 from vledge.cli.table import size
 from vledge.errors import UnsupportedError
 from vledge.formats import holds_graph, load_weights, save_weights
 from vledge.machine.atomic_file import writing
+from vledge.progress import Bar
 from vledge.small_matrix import FORMS
 
 EXAMPLES = """\
@@ -16,6 +20,7 @@ examples:
   vledge quantize model.safetensors small.safetensors
   vledge quantize checkpoint.pt small.safetensors --to int16 --layers 'encoder.*' --report
   vledge quantize model.safetensors small.safetensors --report report.html
+  vledge quantize model.safetensors small.safetensors --calibrate inputs.npz --max-error 0.01
 """
 
 
@@ -40,6 +45,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--keep", action="append", metavar="NAME", help="a layer that stays as it is, likewise"
     )
+    parser.add_argument(
+        "--calibrate",
+        metavar="FILE",
+        help="round for what layers see: arrays [steps, features] or [batch, steps, features], "
+        "each named as its layer is (x, where there is one); an RNN counts as one with tanh",
+    )
+    parser.add_argument(
+        "--max-error",
+        type=float,
+        metavar="E",
+        help="take int16 or float32 for a layer whose output on that data would be further off",
+    )
     parser.add_argument("--key", help="the part of a checkpoint to read, for example model_state")
     parser.add_argument(
         "--report",
@@ -63,9 +80,13 @@ def run(arguments: argparse.Namespace) -> int:
             "them (a pre-quantized ONNX model runs as it is: `vledge run`)"
         )
     weights = load_weights(source, arguments.key)
-    small = quantize(
-        weights, arguments.to, layers=arguments.layers or "*", keep=arguments.keep or ()
-    )
+    names: dict[str, Any] = {"layers": arguments.layers or "*", "keep": arguments.keep or ()}
+    if arguments.calibrate is not None:
+        small = _calibrated(weights, arguments, names)
+    elif arguments.max_error is not None:
+        raise ValueError("--max-error is measured on the data of --calibrate, and there is none")
+    else:
+        small = quantize(weights, arguments.to, **names)
     save_weights(target, small)
     told = report({name: weights.get(name, small[name]) for name in small}, small)
     if arguments.report == "-":
@@ -75,3 +96,39 @@ def run(arguments: argparse.Namespace) -> int:
             file.write(told.html(f"{source} as {arguments.to}").encode())
     print(f"{target}: {told.summary}; {size(os.path.getsize(target))}")
     return 0
+
+
+def _calibrated(
+    weights: dict[str, np.ndarray], arguments: argparse.Namespace, names: dict[str, Any]
+) -> dict[str, np.ndarray]:
+    """The weights, each chosen layer's rounded for its array in the file of data."""
+    from vledge import nn
+    from vledge.quantization import quantize
+    from vledge.quantization.small_layers import chosen_layers
+
+    data = load_weights(arguments.calibrate)
+    found = {one.prefix.rstrip("."): one for one in nn.recognize(weights)}
+    found = {name: one for name, one in found.items() if one.kind in ("RNN", "GRU", "LSTM")}
+    chosen = chosen_layers(list(found), _listed(names["layers"]), _listed(names["keep"]))
+    result = dict(weights)
+    bar = Bar(len(chosen))
+    for number, name in enumerate(one for one in found if one in chosen):
+        bar(number, label=name)
+        key = "x" if len(chosen) == 1 and name not in data else name
+        if key not in data:
+            raise ValueError(f"{arguments.calibrate} has no array {key!r} for the layer {name!r}")
+        layer = getattr(nn, found[name].kind).from_weights(
+            weights, found[name].prefix, batch_first=True
+        )
+        given = np.asarray(data[key], np.float32)
+        small = quantize(
+            layer, arguments.to, calibrate=[given], max_error=arguments.max_error
+        ).state_dict()
+        result |= {f"{found[name].prefix}{own}": array for own, array in small.items()}
+    bar(len(chosen))
+    bar.close()
+    return result
+
+
+def _listed(names: str | list[str]) -> list[str]:
+    return [names] if isinstance(names, str) else list(names)

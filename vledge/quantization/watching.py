@@ -16,8 +16,8 @@ __all__ = ["called", "inputs_of"]
 
 
 def called(model: Module, arguments: Any) -> Any:
-    """The model's answer to one of the inputs: a tuple is its positional arguments."""
-    return model(*arguments) if isinstance(arguments, tuple) else model(arguments)
+    """The model's answer to one of the inputs: a plain tuple is its positional arguments."""
+    return model(*arguments) if type(arguments) is tuple else model(arguments)
 
 
 def inputs_of(
@@ -49,7 +49,8 @@ def _watched(layer: RecurrentBase, seen: list[np.ndarray]) -> Module:
         return type(layer).__call__(self, input, *rest, **options)
 
     twin = copy(layer)
-    twin.__class__ = type(type(layer).__name__, (type(layer),), {"__call__": call})
+    watching = type(type(layer).__name__, (type(layer),), {"__call__": call})
+    object.__setattr__(twin, "__class__", watching)  # a Module's own would take it for a weight
     return twin
 
 
