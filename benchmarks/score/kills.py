@@ -16,6 +16,7 @@ import threading
 import time
 from pathlib import Path
 
+import dask
 import pyarrow.parquet as pq
 from distributed import LocalCluster
 
@@ -63,9 +64,14 @@ def killed_workers(folder: Path, files: int, rows: int, kills: int, seed: int = 
     plain, _ = save_model(folder, case)
     scorer = Scorer(plain, "frames", ["last", "output"])
     runs = 0
-    with LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
-    ) as cluster:
+    # else a local cluster drops a worker for good that is slow to come back
+    patience = dask.config.set({"distributed.deploy.lost-worker-timeout": "1 hour"})
+    with (
+        patience,
+        LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+        ) as cluster,
+    ):
         killer = Killer(cluster, kills, seed)
         killer.start()
         while runs == 0 or killer.is_alive():
