@@ -47,9 +47,9 @@ static int place_windows(vl_convolving *c, const int64_t *ints)
 static int describe_operand(vl_frame *f, const vl_tensor *t, const vl_tensor *out, const int64_t *chain, int k, int ask,
                             int pooled, vl_chain_array *array, vl_block **block)
 {
-    const int mask = chain[5] >> k & 1, vector = chain[6] >> k & 1;
-    const int64_t size = (int64_t)vl_size_of(mask ? VL_BOOL : VL_F32);
-    if (!t || t->type != (mask ? VL_BOOL : VL_F32) || (vector ? t->axes != 1 : t->axes > out->axes) ||
+    const int element = vl_chain_element_of(chain[5], k), vector = chain[6] >> k & 1, type = vl_chain_types[element];
+    const int64_t size = (int64_t)vl_size_of(type);
+    if (!t || t->type != type || (vector ? t->axes != 1 : t->axes > out->axes) ||
         (uintptr_t)t->data % (size_t)size)
         return VL_DECLINED;
     vl_tensor wide = *t;
@@ -72,7 +72,7 @@ static int describe_operand(vl_frame *f, const vl_tensor *t, const vl_tensor *ou
     }
     if (ask)
         return pooled && !by_channel ? VL_DECLINED : VL_DONE;
-    *array = (vl_chain_array){wide.data, 0, wide.strides[1] / size, mask};
+    *array = (vl_chain_array){wide.data, 0, wide.strides[1] / size, element};
     if (by_channel)
         return VL_DONE;
     array->row = 1;

@@ -142,8 +142,13 @@ typedef struct {
 typedef struct {
     void *data;                         /* of element [0, 0] */
     ptrdiff_t row, column;              /* elements from row to row and from column to column; 0: the same for all */
-    int mask;                           /* bytes, 0 or not: a mask to the micro-operations */
+    int element;                        /* a vl_chain_element */
 } vl_chain_array;
+
+/* What an array has: floats; bytes that are 0 or not, a mask to the micro-operations; or bytes that are their numbers,
+ * as results whole ones within the type's range. */
+typedef enum { VL_CHAIN_NUMBERS, VL_CHAIN_MASKS, VL_CHAIN_U8, VL_CHAIN_I8 } vl_chain_element;
+enum { VL_CHAIN_ELEMENT_BITS = 2 };
 
 enum {
     VL_CHAIN_ARRAYS = 12,

@@ -53,8 +53,8 @@ static void vl_finish_chained(const vl_epilogue *e, ptrdiff_t rows, ptrdiff_t co
         for (int k = 1; k < c.operands; k++) {
             vl_chain_array a = e->chain->arrays[k];
             ptrdiff_t offset = a.row ? to - (const real *)e->out : (e->channel + column) * a.column;
-            a.data = (char *)a.data + offset * (ptrdiff_t)(a.mask ? 1 : sizeof(real));
-            arrays[k] = a.row ? (vl_chain_array){a.data, distance, 1, a.mask} : a;
+            a.data = (char *)a.data + offset * (ptrdiff_t)(a.element ? 1 : sizeof(real));
+            arrays[k] = a.row ? (vl_chain_array){a.data, distance, 1, a.element} : a;
         }
         arrays[c.operands] = (vl_chain_array){to, distance, 1, 0};
         vl_kernel_chain(&c);

@@ -13,6 +13,7 @@
 #include "simd/products/thin.h"
 #include "simd/recurrent/independent.h"
 #include "simd/vectors/functions.h"
+#include "simd/vectors/bytes.h"
 #include "simd/arrays/chain.h"
 #include "simd/products/epilogue.h"
 #include "simd/products/windows.h"
