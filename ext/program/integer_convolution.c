@@ -1,8 +1,7 @@
 /* ConvInteger and QLinearConv with known weights: windows gathered as rows of bytes, times a matrix for each group.
  *
  * A sample is copied once as uint8 with channels last and its zero point around it; a window that is one run of it is
- * read where it is. Sums go to the output, which has channels last, or by way of scratch memory to what they are in
- * units of the output's scale. */
+ * read where it is. Results go to the output, which has channels last. */
 #include "integer.h"
 
 enum { VL_SPATIAL = 3, VL_ROWS = 32 };      /* rows gathered at a time */
@@ -31,12 +30,15 @@ typedef struct {
     int64_t in[VL_SPATIAL], before[VL_SPATIAL], padded[VL_SPATIAL], out[VL_SPATIAL];
     int64_t channels, columns;  /* of all groups */
     int64_t row_bytes;
+    int64_t element;            /* bytes of a result */
+    int64_t whole;              /* columns of a group in whole vectors */
     int direct;                 /* windows are read where they are */
     uint8_t *sample, *gathered; /* [padded][channels]; by member [VL_ROWS][row_bytes] */
     int32_t *zeros, *sums;      /* by member [VL_ROWS] */
     ptrdiff_t *rows;
     int32_t zero;
     float scale;
+    const vl_requantising *requantised; /* or NULL */
     char *to;                   /* [out][columns] */
 } vl_call;
 
@@ -151,17 +153,53 @@ static void convolve(void *context, int member, int members)
                     sums[r] = sum;
                 }
             }
+            vl_requantising own = {.steps = NULL};
+            if (c->requantised) { /* of the group's columns */
+                own = *c->requantised;
+                own.steps += g * c->whole;
+                own.added += g * c->whole;
+            }
             vl_byte_product p = {.rows = count,
                                  .x = x,
                                  .x_rows = rows,
                                  .x_zeros = zeros,
                                  .x_sums = sums,
                                  .x_scale = c->scale,
+                                 .requantised = c->requantised ? &own : NULL,
                                  .ld_out = c->columns,
-                                 .out = c->to + (at * c->columns + g * out) * (int64_t)sizeof(float)};
+                                 .out = c->to + (at * c->columns + g * out) * c->element};
             vl_multiply_here(c->f->kernels, &m, &p);
         }
     }
+}
+
+/* What the sums become, each group's columns from a whole vector on. */
+static int read_groups(vl_frame *f, const vl_instruction *i, int64_t columns, int64_t of_group, int64_t *whole,
+                       vl_requantising *r, vl_block **block)
+{
+    int answer = vl_read_requantising(f, vl_in(f, i, 2), 1, vl_in(f, i, 3), vl_in(f, i, 4), vl_in(f, i, 5),
+                                      vl_has_in(i, 6), vl_in(f, i, 6), columns, r, block);
+    *whole = (of_group + f->kernels->lanes - 1) / f->kernels->lanes * f->kernels->lanes;
+    if (answer != VL_DONE || columns == of_group)
+        return answer;
+    const int64_t groups = columns / of_group, count = groups * *whole;
+    vl_block *spread = vl_block_new(f, (size_t)count * (sizeof(float) + sizeof(int32_t)));
+    if (!spread) {
+        vl_block_drop(f, *block);
+        return VL_NO_MEMORY;
+    }
+    float *steps = (float *)spread->data;
+    int32_t *added = (int32_t *)(steps + count);
+    memset(spread->data, 0, (size_t)count * (sizeof(float) + sizeof(int32_t)));
+    for (int64_t g = 0; g < groups; g++) {
+        memcpy(steps + g * *whole, r->steps + g * of_group, (size_t)of_group * sizeof(float));
+        memcpy(added + g * *whole, r->added + g * of_group, (size_t)of_group * sizeof(int32_t));
+    }
+    vl_block_drop(f, *block);
+    *block = spread;
+    r->steps = steps;
+    r->added = added;
+    return VL_DONE;
 }
 
 static int run(vl_frame *f, const vl_instruction *i, int requantised)
@@ -197,11 +235,13 @@ static int run(vl_frame *f, const vl_instruction *i, int requantised)
         return VL_DECLINED;
     vl_requantising finish;
     vl_block *steps = NULL;
+    int type = VL_F32;
     if (requantised) {
-        int answer = vl_read_requantising(f, vl_in(f, i, 2), vl_in(f, i, 3), vl_in(f, i, 4), vl_in(f, i, 5),
-                                          vl_has_in(i, 6), vl_in(f, i, 6), c.columns, &finish, &steps);
+        int answer = read_groups(f, i, c.columns, ints[VL_OUT], &c.whole, &finish, &steps);
         if (answer != VL_DONE)
             return answer;
+        c.requantised = &finish;
+        type = vl_in(f, i, 5)->type;
     }
     c.zero = (zero ? vl_byte_at(zero, 0) : 0) + (source.type == VL_I8 ? 128 : 0);
     c.scale = scale ? *(const float *)scale->data : 1;
@@ -216,11 +256,13 @@ static int run(vl_frame *f, const vl_instruction *i, int requantised)
     const size_t own = ((size_t)vl_count(4, sizes) + 63) & ~(size_t)63;
     const size_t gathered = ((size_t)(members * VL_ROWS * c.row_bytes) + 63) & ~(size_t)63;
     const size_t rows = (size_t)members * VL_ROWS;
-    const size_t scratch = requantised ? (size_t)(pixels * c.columns) * sizeof(int32_t) : 0;
-    vl_block *block = vl_block_new(f, own + gathered + scratch + rows * (sizeof(ptrdiff_t) + 2 * sizeof(int32_t)));
+    vl_block *block = vl_block_new(f, own + gathered + rows * (sizeof(ptrdiff_t) + 2 * sizeof(int32_t)));
     vl_tensor *y = NULL;
+    if (!requantised && !m.scales)
+        type = VL_I32;
+    c.element = (int64_t)vl_size_of(type);
     if (block)
-        y = vl_new_in_order(f, i, 0, requantised ? finish.type : m.scales ? VL_F32 : VL_I32, 2 + rank, shape, order);
+        y = vl_new_in_order(f, i, 0, type, 2 + rank, shape, order);
     if (!y) {
         vl_block_drop(f, block);
         vl_block_drop(f, steps);
@@ -231,8 +273,7 @@ static int run(vl_frame *f, const vl_instruction *i, int requantised)
     c.rows = (ptrdiff_t *)(c.gathered + gathered);
     c.zeros = (int32_t *)(c.rows + rows);
     c.sums = c.zeros + rows;
-    c.to = requantised ? (char *)(c.sums + rows) : y->data;
-    char *out = y->data;
+    c.to = y->data;
     for (int64_t n = 0; n < shape[0] && pixels && !vl_has_ended(f->heed); n++) {
         part.data = source.data + n * source.strides[0];
         copy_sample(&c, &part);
@@ -240,11 +281,7 @@ static int run(vl_frame *f, const vl_instruction *i, int requantised)
             convolve(&c, 0, 1);
         else
             f->parallel((int)members, convolve, &c, f->heed);
-        if (requantised) {
-            vl_requantise(&finish, pixels, c.columns, (const int32_t *)c.to, out);
-            out += pixels * c.columns;
-        } else
-            c.to += pixels * c.columns * (int64_t)sizeof(float);
+        c.to += pixels * c.columns * c.element;
     }
     vl_block_drop(f, steps);
     vl_block_drop(f, block);

@@ -333,7 +333,18 @@ typedef struct {
  * Row r of x starts at x + x_rows[r] and has 4 * quads bytes; w has zeros from the depth on. Vectors [first, last) are
  * computed; first is a multiple of 4. Columns are as vl_product's. The result is total, or with `scales`, in float,
  *
- *   out[r][c] = total * (x_scale * scales[c]) + bias[c] + add[r][c] */
+ *   out[r][c] = total * (x_scale * scales[c]) + bias[c] + add[r][c]
+ *
+ * or with `requantised`, in bytes, clipped to [low, high],
+ *
+ *   out[r][c] = round((total + added[c]) steps[c]) + zero */
+typedef struct {
+    const float *steps; /* [vectors][L] */
+    const int32_t *added; /* [vectors][L] */
+    int32_t zero;
+    float low, high;
+} vl_requantising;
+
 typedef struct {
     ptrdiff_t rows, quads;
     ptrdiff_t first, last, vectors, columns;
@@ -352,6 +363,7 @@ typedef struct {
     const float *bias; /* [vectors][L] or NULL */
     const float *add;
     ptrdiff_t ld_add; /* or NULL; may be out */
+    const vl_requantising *requantised; /* or NULL */
     void *out;
     ptrdiff_t ld_out;
 } vl_byte_product;

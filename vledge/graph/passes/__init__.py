@@ -12,6 +12,8 @@ from vledge.graph.passes.folding import fold
 from vledge.graph.passes.fusion import fuse
 from vledge.graph.passes.hoisting import hoist_steps
 from vledge.graph.passes.program import Program
+from vledge.graph.passes.quantised_operators import expand_quantised_operators
+from vledge.graph.passes.quantised_pairs import has_pairs, join_quantised_pairs
 from vledge.graph.passes.single_steps import recognize_single_steps
 from vledge.graph.passes.unrolled import join_unrolled
 from vledge.graph.passes.well_formed import is_well_formed
@@ -21,10 +23,15 @@ __all__ = ["Program", "simplify"]
 
 def simplify(program: Program) -> None:
     """Run every pass, in place."""
+    if has_pairs(program.graph):
+        fold(program, real_weights=False)
+        if is_well_formed(program):
+            join_quantised_pairs(program)
     fold(program)
     remove_dead_nodes(program)
     if not is_well_formed(program):
         return
+    expand_quantised_operators(program)
     if simplify_carried(program):
         fold(program)
         remove_dead_nodes(program)
