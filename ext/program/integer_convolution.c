@@ -7,8 +7,10 @@
 enum { VL_SPATIAL = 3, VL_ROWS = 32 };      /* rows gathered at a time */
 
 /* ints: how many spatial axes; auto_pad (0 given, 1 SAME_UPPER, 2 SAME_LOWER); for three axes each (leading ones are
- * neutral) spans, strides, pads before, pads after, dilations, kernel; groups, channels in and out of a group; then the
- * groups' matrices, [tap][channel] by [out]. objects: those of the matrices. */
+ * neutral) spans, strides, pads before, pads after, dilations, kernel; whether each channel is a group by itself;
+ * groups, channels in and out of a group; then the groups' matrices, [tap][channel] by [out]. objects: those of the matrices.
+ * Channel by channel there is one group of all, whose ints are which of scales (2) and bias (4) there are, and whose
+ * objects are w [tap][vectors][L] less the zero points, their sums, scales and bias. */
 enum {
     VL_RANK,
     VL_AUTO_PAD,
@@ -18,7 +20,8 @@ enum {
     VL_AFTER = VL_BEFORE + 3,
     VL_DILATIONS = VL_AFTER + 3,
     VL_KERNEL = VL_DILATIONS + 3,
-    VL_GROUPS = VL_KERNEL + 3,
+    VL_BY_CHANNEL = VL_KERNEL + 3,
+    VL_GROUPS,
     VL_IN,
     VL_OUT,
     VL_MATRICES
@@ -35,7 +38,8 @@ typedef struct {
     int direct;                 /* windows are read where they are */
     uint8_t *sample, *gathered; /* [padded][channels]; by member [VL_ROWS][row_bytes] */
     int32_t *zeros, *sums;      /* by member [VL_ROWS] */
-    ptrdiff_t *rows;
+    ptrdiff_t *rows, *taps;     /* taps: by member [tap_count], channel by channel */
+    int64_t tap_count;
     int32_t zero;
     float scale;
     const vl_requantising *requantised; /* or NULL */
@@ -123,6 +127,45 @@ static void gather(const vl_call *c, const uint8_t *from, int64_t group, uint8_t
     memset(to, 0, (size_t)(first + c->row_bytes - to));
 }
 
+static void convolve_by_channel(void *context, int member, int members)
+{
+    const vl_call *c = context;
+    const int64_t *ints = c->i->ints, *kernel = ints + VL_KERNEL, *dilations = ints + VL_DILATIONS;
+    const int64_t pixels = c->out[0] * c->out[1] * c->out[2];
+    const int64_t first = pixels * member / members, last = pixels * (member + 1) / members;
+    int32_t *zeros = c->zeros + member * VL_ROWS;
+    ptrdiff_t *rows = c->rows + member * VL_ROWS, *taps = c->taps + member * c->tap_count, count = 0;
+    void *const *objects = c->i->objects;
+    for (int64_t d = 0; d < kernel[0]; d++)
+        for (int64_t h = 0; h < kernel[1]; h++)
+            for (int64_t w = 0; w < kernel[2]; w++)
+                taps[count++] = ((d * dilations[0] * c->padded[1] + h * dilations[1]) * c->padded[2] + w * dilations[2]) *
+                                c->channels;
+    for (int r = 0; r < VL_ROWS; r++)
+        zeros[r] = c->zero;
+    vl_byte_taps t = {.finish = {.columns = c->columns,
+                                 .vectors = c->whole / c->f->kernels->lanes,
+                                 .x_zeros = zeros,
+                                 .sums = objects[1],
+                                 .scales = ints[VL_MATRICES] & 2 ? objects[2] : NULL,
+                                 .bias = ints[VL_MATRICES] & 4 ? objects[3] : NULL,
+                                 .x_scale = c->scale,
+                                 .requantised = c->requantised,
+                                 .ld_out = c->columns},
+                      .x = c->sample,
+                      .x_rows = rows,
+                      .tap_count = count,
+                      .taps = taps,
+                      .w = objects[0]};
+    for (int64_t at = first; at < last && !vl_shall_end(c->f->heed); at += t.finish.rows) {
+        t.finish.rows = last - at < VL_ROWS ? last - at : VL_ROWS;
+        for (int64_t k = 0; k < t.finish.rows; k++)
+            rows[k] = window(c, at + k) - c->sample;
+        t.finish.out = c->to + at * c->columns * c->element;
+        c->f->kernels->byte_taps(&t);
+    }
+}
+
 static void convolve(void *context, int member, int members)
 {
     const vl_call *c = context;
@@ -202,6 +245,18 @@ static int read_groups(vl_frame *f, const vl_instruction *i, int64_t columns, in
     return VL_DONE;
 }
 
+/* Whether a sample is in memory as it would be copied. part: [channels, ...] */
+static int lies_as_sample(const vl_call *c, const vl_tensor *part, int type)
+{
+    int64_t step = c->channels;
+    int fine = type == VL_U8 && (c->channels == 1 || part->strides[0] == 1);
+    for (int a = VL_SPATIAL - 1; a >= 0; a--) {
+        fine &= c->padded[a] == c->in[a] && (c->in[a] == 1 || part->strides[1 + a] == step);
+        step *= c->in[a];
+    }
+    return fine;
+}
+
 static int run(vl_frame *f, const vl_instruction *i, int requantised)
 {
     const vl_tensor *x = vl_in(f, i, 0), *zero = vl_in(f, i, 1), *scale = requantised ? NULL : vl_in(f, i, 2);
@@ -245,20 +300,31 @@ static int run(vl_frame *f, const vl_instruction *i, int requantised)
     }
     c.zero = (zero ? vl_byte_at(zero, 0) : 0) + (source.type == VL_I8 ? 128 : 0);
     c.scale = scale ? *(const float *)scale->data : 1;
-    vl_integer_matrix m;
-    vl_read_matrix(ints + VL_MATRICES, i->objects, &m);
-    c.row_bytes = vl_row_bytes(&m);
+    const int by_channel = (int)ints[VL_BY_CHANNEL];
+    vl_integer_matrix m = {.depth = ints[VL_KERNEL] * ints[VL_KERNEL + 1] * ints[VL_KERNEL + 2]};
+    int scaled = (ints[VL_MATRICES] & 2) != 0;
+    if (by_channel) {
+        c.whole = (c.columns + f->kernels->lanes - 1) / f->kernels->lanes * f->kernels->lanes;
+        c.tap_count = m.depth;
+    } else {
+        vl_read_matrix(ints + VL_MATRICES, i->objects, &m);
+        c.row_bytes = vl_row_bytes(&m);
+        scaled = m.scales != NULL;
+    }
     c.direct = c.row_bytes == m.depth && ints[VL_GROUPS] == 1 && ints[VL_KERNEL] == 1 && ints[VL_KERNEL + 1] == 1 &&
                (ints[VL_DILATIONS + 2] == 1 || ints[VL_KERNEL + 2] == 1);
     const int64_t pixels = c.out[0] * c.out[1] * c.out[2];
     int64_t members = pixels * c.columns * m.depth / f->limits->thread_byte_work + 1;
     members = members < f->threads ? members : f->threads;
-    const size_t own = ((size_t)vl_count(4, sizes) + 63) & ~(size_t)63;
+    /* channel by channel whole vectors are read; where the input lies as the sample would, it is one */
+    const int as_it_is = !by_channel && lies_as_sample(&c, &part, source.type);
+    const size_t own = as_it_is ? 0 : ((size_t)vl_count(4, sizes) + 64 + 63) & ~(size_t)63;
     const size_t gathered = ((size_t)(members * VL_ROWS * c.row_bytes) + 63) & ~(size_t)63;
     const size_t rows = (size_t)members * VL_ROWS;
-    vl_block *block = vl_block_new(f, own + gathered + rows * (sizeof(ptrdiff_t) + 2 * sizeof(int32_t)));
+    vl_block *block = vl_block_new(f, own + gathered + rows * (sizeof(ptrdiff_t) + 2 * sizeof(int32_t)) +
+                                         (size_t)(members * c.tap_count) * sizeof(ptrdiff_t));
     vl_tensor *y = NULL;
-    if (!requantised && !m.scales)
+    if (!requantised && !scaled)
         type = VL_I32;
     c.element = (int64_t)vl_size_of(type);
     if (block)
@@ -271,16 +337,21 @@ static int run(vl_frame *f, const vl_instruction *i, int requantised)
     c.sample = (uint8_t *)block->data;
     c.gathered = c.sample + own;
     c.rows = (ptrdiff_t *)(c.gathered + gathered);
-    c.zeros = (int32_t *)(c.rows + rows);
+    c.taps = c.rows + rows;
+    c.zeros = (int32_t *)(c.taps + members * c.tap_count);
     c.sums = c.zeros + rows;
     c.to = y->data;
+    void (*const task)(void *, int, int) = by_channel ? convolve_by_channel : convolve;
     for (int64_t n = 0; n < shape[0] && pixels && !vl_has_ended(f->heed); n++) {
         part.data = source.data + n * source.strides[0];
-        copy_sample(&c, &part);
-        if (members == 1)
-            convolve(&c, 0, 1);
+        if (as_it_is)
+            c.sample = (uint8_t *)part.data;
         else
-            f->parallel((int)members, convolve, &c, f->heed);
+            copy_sample(&c, &part);
+        if (members == 1)
+            task(&c, 0, 1);
+        else
+            f->parallel((int)members, task, &c, f->heed);
         c.to += pixels * c.columns * c.element;
     }
     vl_block_drop(f, steps);

@@ -368,6 +368,21 @@ typedef struct {
     ptrdiff_t ld_out;
 } vl_byte_product;
 
+/* Convolutions of one channel each: out[r][c] as above of
+ *
+ *   total[r][c] = sum over t of (x[r][taps[t] + c] - zero) w[t][c]
+ *
+ * Columns are channels. `finish` has rows, columns, vectors, x_zeros, sums, and what becomes of them. Whole vectors of
+ * bytes are read: some behind the last channel, whose weights are 0. */
+typedef struct {
+    vl_byte_product finish;
+    const uint8_t *x;
+    const ptrdiff_t *x_rows; /* [rows] */
+    ptrdiff_t tap_count;
+    const ptrdiff_t *taps;
+    const int32_t *w; /* [tap][vectors][L], below 2^15 */
+} vl_byte_taps;
+
 /* Ways: by products of 16-bit numbers, which every CPU has; by an instruction that sums four products of bytes (VNNI);
  * and by one that sums two of them in 16 bits and saturates (AVX2, AVX-512 BW). That is exact while of two weights side
  * by side neither the positive nor the negative ones sum to more than 128; of the few pairs beyond, a part stands in an
@@ -407,6 +422,7 @@ typedef struct {
     void (*softmax)(const vl_softmax *);
     void (*norm)(const vl_norm *);
     void (*integers[VL_INTEGER_WAYS])(const vl_byte_product *);
+    void (*byte_taps)(const vl_byte_taps *);
     int32_t (*quantise)(const vl_quantising *);
     /* bounds[0] = the least of bounds[0] and all x, bounds[1] the greatest; NaN if one is NaN */
     void (*range)(ptrdiff_t n, const float *x, float *bounds);

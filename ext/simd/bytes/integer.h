@@ -104,8 +104,14 @@ VL_INLINE void vl_integer_results(const int vectors, const vl_byte_product *p, p
             vl_store_bytes(out, totals);
             return;
         }
-        for (ptrdiff_t i = 0; i < (left < vectors * L ? left : vectors * L); i++)
-            out[i] = (uint8_t)totals[i / L][i % L];
+        for (int v = 0; v < vectors; v++) {
+            const ptrdiff_t own = left - v * L < L ? left - v * L : L;
+            if (own == L)
+                *(vl_bytes *)(out + v * L) = __builtin_convertvector(totals[v], vl_bytes);
+            else
+                for (ptrdiff_t i = 0; i < own; i++)
+                    out[v * L + i] = (uint8_t)totals[v][i];
+        }
         return;
     }
 #pragma GCC unroll 4

@@ -5,6 +5,7 @@ needs no scopes: constants, types and aliases are each one dictionary for all ne
 """
 
 from vledge.graph.passes.batch_norm import fold_batch_norms
+from vledge.graph.passes.byte_tables import make_byte_tables
 from vledge.graph.passes.carried import simplify_carried
 from vledge.graph.passes.cells import recognize_cells
 from vledge.graph.passes.dead_nodes import remove_dead_nodes
@@ -31,7 +32,9 @@ def simplify(program: Program) -> None:
     remove_dead_nodes(program)
     if not is_well_formed(program):
         return
+    make_byte_tables(program)
     expand_quantised_operators(program)
+    remove_dead_nodes(program)
     if simplify_carried(program):
         fold(program)
         remove_dead_nodes(program)

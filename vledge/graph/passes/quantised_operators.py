@@ -1,5 +1,4 @@
-"""onnxruntime's quantised operators in terms of ONNX's own, so that they join chains and become
-tables: what `operators/quantization_microsoft.py` computes, bit for bit.
+"""onnxruntime's quantised operators in terms of ONNX's own, so that they join chains: what `operators/quantization_microsoft.py` computes, bit for bit.
 
 Their scales and zero points have to be known.
 """
@@ -148,21 +147,6 @@ def _product(to: _Writer) -> list[Node] | None:
     return _rounded(to, to.add("Add", [product, to.constant(zeros[2])]), zeros[2])
 
 
-def _by_table(to: _Writer) -> list[Node] | None:
-    """What the operator makes of each byte."""
-    zero = to.zero(2, to.input(0))
-    if zero is None or any(name and to.known(k) is None for k, name in _rest(to)):
-        return None
-    bytes_ = np.arange(256, dtype=np.uint8).view(zero.dtype)
-    known = [to.known(k) for k, _ in _rest(to)]
-    to.table(to.input(0), to.program.prepared(to.node).function(bytes_, *known))
-    return to.ended()
-
-
-def _rest(to: _Writer) -> list[tuple[int, str]]:
-    return list(enumerate(to.node.inputs))[1:]
-
-
 def _joined(to: _Writer) -> list[Node] | None:
     y_scale, y_zero = to.scale(0), to.zero(1, "")
     parts = range(2, len(to.node.inputs), 3)
@@ -227,8 +211,6 @@ _EXPANSIONS: Final[dict[str, _Expansion]] = {
     "QLinearAveragePool": _within("AveragePool", ["channels_last"]),
     "QLinearConcat": _joined,
     "QLinearGlobalAveragePool": _within("GlobalAveragePool", ["channels_last"]),
-    "QLinearLeakyRelu": _by_table,
     "QLinearMul": _product,
-    "QLinearSigmoid": _by_table,
     "QLinearSoftmax": _softmax,
 }

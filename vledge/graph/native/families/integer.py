@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 
 from vledge._ext import isa
+from vledge._ext.layout import aligned_copy
 from vledge._ext.program import type_code
 from vledge.convolution.windows import window_of
 from vledge.graph.native.families.convolution import axes, window
@@ -223,12 +224,15 @@ def _convolution(
         site.attribute("pads"),
         site.attribute("auto_pad", "NOTSET"),
     )
-    merged = _merged(groups, channels // groups)
     ints = [*window(kernel), *axes(kernel.dilations, 1), *axes(kernel.kernel, 1)]
-    ints += [groups // merged, merged * w.shape[1], merged * channels // groups]
     zeros = np.zeros(channels, w.dtype)
     if zero_point is not None:
         zeros[:] = zero_point.reshape(-1)
+    if groups == channels and w.shape[1] == 1 and groups > 1:
+        flags, packed = _by_channel(w, zeros, *parameters)
+        return [*ints, 1, 1, channels, channels, flags], packed
+    merged = _merged(groups, channels // groups)
+    ints += [0, groups // merged, merged * w.shape[1], merged * channels // groups]
     objects: list[object] = []
     for part in np.split(np.arange(channels), groups // merged):
         own = [p if p is None or p.size == 1 else p[part] for p in parameters]
@@ -236,6 +240,24 @@ def _convolution(
         ints += matrix.ints
         objects += matrix.objects
     return ints, objects
+
+
+def _by_channel(
+    w: np.ndarray, zeros: np.ndarray, scale: np.ndarray | None, bias: np.ndarray | None
+) -> tuple[int, list[object]]:
+    """``[C, 1, *kernel]`` as integer_convolution.c takes it: which parameters there are, and all."""
+    channels, lanes = len(w), isa.lanes(np.float32)
+    centred = w.reshape(channels, -1).astype(np.int32).T - zeros.astype(np.int32)
+    rows = [centred, centred.sum(0, dtype=np.int32, keepdims=True)]
+    for parameter in (scale, bias):
+        if parameter is not None:
+            rows.append(np.broadcast_to(parameter.astype(np.float32), (1, channels)))
+    packed: list[object] = []
+    for row in rows:
+        whole = np.zeros((len(row), -(-channels // lanes) * lanes), row.dtype)
+        whole[:, :channels] = row
+        packed.append(aligned_copy(whole))
+    return 2 * (scale is not None) + 4 * (bias is not None), packed
 
 
 def _merged(groups: int, channels: int) -> int:
