@@ -1,5 +1,5 @@
-"""com.microsoft's quantised operators: the native program beside their Python operators, bit for bit,
-and beside onnxruntime."""
+"""com.microsoft's quantised operators: the native program beside their Python operators, bit for
+bit, and beside onnxruntime."""
 
 import numpy as np
 import pytest
@@ -15,9 +15,9 @@ CASES = 40
 OURS = {"com.microsoft": 1}
 
 
-def results(op_type, names, feed, weights, attributes, opset=17):
-    """Of the program, of onnxruntime's exact products, and of the Python operator by itself."""
-    one = node(op_type, names, ["y"], domain="com.microsoft", **attributes)
+def results(op_type, names, feed, weights, attributes, opset=17, domain="com.microsoft"):
+    """Of the program, as that of the Python operator by itself; and the model."""
+    one = node(op_type, names, ["y"], domain=domain, **attributes)
     model = model_bytes([one], feed, ["y"], weights, opset=opset, domains=OURS)
     session = InferenceSession(model)
     native = session._plan.native
@@ -27,7 +27,7 @@ def results(op_type, names, feed, weights, attributes, opset=17):
     assert not declined.any(), native.handlers
     assert None not in native.handlers
     known = {**weights, **feed}
-    plain = Node(op_type, list(names), ["y"], attributes, domain="com.microsoft")
+    plain = Node(op_type, list(names), ["y"], attributes, domain=domain)
     prepared = prepare(plain, {"": opset, **OURS}, {}, options={})
     arguments = [np.asarray(known[name]) if name else None for name in names]
     (expected,) = prepared.call(*arguments)
@@ -162,6 +162,22 @@ def test_products_that_become_real(integers):
         names = ["x", "b", "a_scale", "b_scale", "a_zero", "b_zero", names[4]]
         ours, model = results("MatMulIntegerToFloat", names, feed, weights, {})
         np.testing.assert_allclose(ours, theirs(model, feed), rtol=1e-5, atol=1e-2)
+
+
+def test_products_of_two_inputs():
+    draw = Draw(9)
+    names = ["a", "a_scale", "a_zero", "b", "b_scale", "b_zero", "c_scale", "c_zero"]
+    for _ in range(CASES):
+        dtype = draw.among(*TYPES)
+        rows, depth, columns = draw.sizes(1, 70, 3)
+        feed = {
+            "a": draw.integers(dtype, 2, rows, depth),
+            "b": draw.integers(dtype, 2, depth, columns),
+        }
+        weights = parameters(draw, dtype, "a", "b", "c")
+        weights["c_scale"] *= np.float32(depth)
+        ours, model = results("QLinearMatMul", names, feed, weights, {}, domain="")
+        np.testing.assert_array_equal(ours, theirs(model, feed))
 
 
 def test_what_is_not_known_at_load_runs_in_python():

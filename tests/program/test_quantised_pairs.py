@@ -1,5 +1,6 @@
-"""Products and convolutions between DequantizeLinear and QuantizeLinear run on integers, activations
-between them as tables: beside the same in real numbers, and beside onnxruntime."""
+"""Products and convolutions between DequantizeLinear and QuantizeLinear run on integers,
+activations between them as tables: beside the same in real numbers, and beside onnxruntime.
+"""
 
 import numpy as np
 import pytest
@@ -15,7 +16,9 @@ OPSET = 17
 
 def in_front(name, axis=None):
     attributes = {} if axis is None else {"axis": axis}
-    return node("DequantizeLinear", [name, f"{name}_scale", f"{name}_zero"], [f"{name}_real"], **attributes)
+    return node(
+        "DequantizeLinear", [name, f"{name}_scale", f"{name}_zero"], [f"{name}_real"], **attributes
+    )
 
 
 BEHIND = node("QuantizeLinear", ["result", "y_scale", "y_zero"], ["y"])
@@ -203,7 +206,11 @@ def test_functions_of_one_byte_are_tables(dtype):
 
 
 def test_a_number_with_axes_may_change_the_shape():
-    weights = {"x_scale": np.float32(0.1), "x_zero": np.uint8(3), "one": np.ones((1, 1), np.float32)}
+    weights = {
+        "x_scale": np.float32(0.1),
+        "x_zero": np.uint8(3),
+        "one": np.ones((1, 1), np.float32),
+    }
     weights |= {"y_scale": np.float32(0.1), "y_zero": np.uint8(3)}
     nodes = [in_front("x"), node("Add", ["x_real", "one"], ["result"]), BEHIND]
     feed = {"x": np.arange(5, dtype=np.uint8)}

@@ -77,6 +77,14 @@ VL_INLINE veci vl_four_bytes(const uint8_t *x)
     return (veci){0} + bytes;
 }
 
+/* Not inlined: a loop whose count is not known here would keep the tile's own from being unrolled, and its sums from
+ * registers. */
+static __attribute__((noinline)) void vl_store_first_bytes(uint8_t *out, const veci *totals, ptrdiff_t count)
+{
+    for (ptrdiff_t i = 0; i < count; i++)
+        out[i] = (uint8_t)totals[i / L][i % L];
+}
+
 /* Sums of some vectors side by side, of one row, to what is stored of them. */
 VL_INLINE void vl_integer_results(const int vectors, const vl_byte_product *p, ptrdiff_t row, ptrdiff_t vector,
                                   veci *totals)
@@ -100,18 +108,12 @@ VL_INLINE void vl_integer_results(const int vectors, const vl_byte_product *p, p
             totals[v] = vl_whole(VL_MAX(low, VL_MIN(high, steps))) + r->zero;
         }
         uint8_t *out = (uint8_t *)p->out + row * p->ld_out + first;
-        if (vectors == 4 && left >= 4 * L) {
+        if (vectors == 4 && left >= 4 * L)
             vl_store_bytes(out, totals);
-            return;
-        }
-        for (int v = 0; v < vectors; v++) {
-            const ptrdiff_t own = left - v * L < L ? left - v * L : L;
-            if (own == L)
-                *(vl_bytes *)(out + v * L) = __builtin_convertvector(totals[v], vl_bytes);
-            else
-                for (ptrdiff_t i = 0; i < own; i++)
-                    out[v * L + i] = (uint8_t)totals[v][i];
-        }
+        else if (vectors == 1 && left >= L)
+            *(vl_bytes *)out = __builtin_convertvector(totals[0], vl_bytes);
+        else
+            vl_store_first_bytes(out, totals, left < vectors * L ? left : vectors * L);
         return;
     }
 #pragma GCC unroll 4

@@ -1,4 +1,4 @@
-"""Checkpoints of torch's quantised layers, read without torch: the weights that torch itself means."""
+"""Checkpoints of torch's quantised layers, read without torch: the weights that torch means."""
 
 import io
 import struct
@@ -88,7 +88,9 @@ def test_cells(cell, tmp_path):
         )
     torch.save(model.state_dict(), tmp_path / "cell.pt")
     weights = read_checkpoint(tmp_path / "cell.pt").weights
-    assert set(weights) == {f"0.{kind}_{which}" for kind in ("weight", "bias") for which in ("ih", "hh")}
+    assert set(weights) == {
+        f"0.{kind}_{which}" for kind in ("weight", "bias") for which in ("ih", "hh")
+    }
     own = model[0].get_weight()
     np.testing.assert_array_equal(weights["0.weight_ih"], own["weight_ih"].dequantize().numpy())
 

@@ -1,8 +1,9 @@
 """What torch packs the weights of its quantised layers into, as named tensors.
 
-Dynamic quantisation keeps a Linear's weight and bias in one object, a cell's in two, and an LSTM's or
-GRU's in one for each layer and direction, all of classes of torch's own (ScriptObject), whose pickled
-state has the tensors. They get the names here that the layers have before they are quantised.
+Dynamic quantisation keeps a Linear's weight and bias in one object, a cell's in two, and an LSTM's
+or GRU's in one for each layer and direction, all of classes of torch's own (ScriptObject), whose
+pickled state has the tensors. They get the names here that the layers have before they are
+quantised.
 Source: LinearPackedParamsBase and CellParamsBase in torch's aten/src/ATen/native/quantized.
 """
 
@@ -27,7 +28,7 @@ T = TypeVar("T")
 
 
 def packed_parts(name: str, value: object) -> dict[str, object] | None:
-    """The records of tensors that an object or a Linear's pair has in it; None for anything else."""
+    """The records of tensors that an object or a Linear's pair has in it; None for others."""
     if name.rpartition(".")[2] == "_packed_params" and isinstance(value, tuple):
         return _linear(value)
     if not isinstance(value, Call) or not isinstance(value.function, Global):
@@ -58,7 +59,11 @@ def _linear(pair: tuple[object, ...]) -> dict[str, object] | None:
 def _cell(state: tuple[object, ...]) -> dict[str, object] | None:
     """The biases are in the state and in the packed weights both: one and the same."""
     packed = _listed(state[4]) if len(state) == 5 else None
-    if packed is None or len(packed) != 2 or state[0] not in ("quantized_dynamic", "quantized_fp16"):
+    if (
+        packed is None
+        or len(packed) != 2
+        or state[0] not in ("quantized_dynamic", "quantized_fp16")
+    ):
         return None
     parts: dict[str, object] = {}
     for own, which in zip(packed, ("ih", "hh"), strict=True):

@@ -15,7 +15,15 @@ from vledge.formats.tensor_view import DTYPES, MAX_DIMENSIONS, item_size, tensor
 from vledge.formats.torch.numpy_records import StoredArray, as_array
 from vledge.formats.torch.pickle_records import Call, Global, Persistent
 
-__all__ = ["QuantisedTensor", "Storage", "Tensor", "TensorReader", "as_storage", "as_tensor", "called"]
+__all__ = [
+    "QuantisedTensor",
+    "Storage",
+    "Tensor",
+    "TensorReader",
+    "as_storage",
+    "as_tensor",
+    "called",
+]
 
 MAX_WRAPPERS: Final = 8  # a parameter of a subclass of Tensor takes two
 MAX_ARGUMENTS: Final = 32  # of what makes a tensor or an array; torch and NumPy give ten at most
@@ -89,8 +97,8 @@ class Tensor(NamedTuple):
 
 
 class QuantisedTensor(NamedTuple):
-    """Integers, of which (integers - zero point) * scale is meant: one of each, or one for each place
-    on an axis."""
+    """Integers that mean (integers - zero point) * scale: one of each, or one for each place on an
+    axis."""
 
     integers: Tensor
     scale: float | Tensor

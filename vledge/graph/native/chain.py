@@ -54,7 +54,7 @@ class Chain:
         self._axes = 0
 
     def operand(self, name: str, element: np.dtype = _NUMBER) -> Value:
-        """A value of the graph: numbers in float32, masks in bool, or bytes, which are numbers here."""
+        """A value of the graph: numbers in float32, masks in bool, or bytes, numbers too."""
         return self._part(_Part("operand", name=name, element=element))
 
     def channels(self, name: str) -> Value:
@@ -140,15 +140,18 @@ class Chain:
                 places[m] = first_scratch + scratch
             words.append(_word(parts[m].kind, places[m], sources))
         words += [_word("copy", to, [places[value]]) for value, to in copies]
-        elements = [_ELEMENTS.index(parts[v].element) for v in (*operands, *results)]
+        elements = sum(
+            _ELEMENTS.index(parts[v].element) << _ELEMENT_BITS * k
+            for k, v in enumerate((*operands, *results))
+        )
         channels = [parts[v].name in self._channels for v in operands]
         sets = [
             _bits([o in reached for o in operands])
             for reached in (set(_reached(parts, [r])) for r in results)
         ]
         ints = [
-            len(operands), len(constants), len(results), used, len(words),
-            sum(element << _ELEMENT_BITS * k for k, element in enumerate(elements)), _bits(channels), self._axes, *sets, *words,
+            len(operands), len(constants), len(results), used, len(words), elements,
+            _bits(channels), self._axes, *sets, *words,
         ]  # fmt: skip
         return Parameters(
             ints,

@@ -331,7 +331,7 @@ def quantize_linear(chain: Chain, site: Site, x: Value, *_: None) -> Value | Non
     """With one scale and zero point for all. It clips between whole numbers before it rounds, which
     is the same."""
     wanted = dtype_of(site.attribute("output_dtype", 0) or NUMBERS["uint8"])
-    known = _scale_and_zero(site, wanted)
+    known = None if wanted is None else _scale_and_zero(site, wanted)
     if known is None or site.attribute("precision", 0):
         return None
     scale, zero, dtype = known

@@ -2,7 +2,7 @@
 
 Bytes go in and come out; in between each is what its name says, of real numbers, but for sums and
 products of two inputs, which onnxruntime makes with the scales' ratios.
-Source: ContribOperators.md; onnxruntime's qladd.cpp, qlmul.cpp and qgemm.cc for what it leaves open.
+Source: ContribOperators.md; onnxruntime's qladd.cpp, qlmul.cpp and quant_gemm.cc for the rest.
 """
 
 from __future__ import annotations
@@ -130,8 +130,10 @@ def _within(op_type: str, context: Context, attributes: dict[str, Any]) -> Calla
     """ONNX's operator of real numbers with these attributes."""
     entry = find(op_type, "", _OPSET)
     assert entry is not None
-    return entry.function(context, **attributes) if entry.is_factory else lambda x: (
-        entry.function(x, **attributes)
+    return (
+        entry.function(context, **attributes)
+        if entry.is_factory
+        else lambda x: entry.function(x, **attributes)
     )
 
 

@@ -1,6 +1,7 @@
-"""onnxruntime's quantised operators in terms of ONNX's own, so that they join chains: what `operators/quantization_microsoft.py` computes, bit for bit.
+"""onnxruntime's quantised operators in terms of ONNX's own, so that they join chains.
 
-Their scales and zero points have to be known.
+They compute what `operators/quantization_microsoft.py` does, bit for bit. Scales and zero points
+have to be known.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _BYTES: Final = (np.dtype(np.uint8), np.dtype(np.int8))
 
 def expand_quantised_operators(program: Program) -> bool:
     """Expand them in the program's graph and every graph inside of it; whether there were any."""
-    if program.opsets.get("", 1) < _OLDEST or _DOMAIN not in program.opsets:
+    if program.opsets.get("", 1) < _OLDEST:
         return False
     return _expand(program, program.graph)
 
@@ -34,7 +35,7 @@ def _expand(program: Program, graph: Graph) -> bool:
     for node in graph.nodes:
         for inner in node.subgraphs():
             expanded |= _expand(program, inner)
-        expansion = _EXPANSIONS.get(node.op_type) if node.domain == _DOMAIN else None
+        expansion = _EXPANSIONS.get((node.domain, node.op_type))
         made = None if expansion is None else expansion(_Writer(program, node))
         expanded |= made is not None
         nodes += [node] if made is None else made
@@ -147,6 +148,25 @@ def _product(to: _Writer) -> list[Node] | None:
     return _rounded(to, to.add("Add", [product, to.constant(zeros[2])]), zeros[2])
 
 
+def _of_two_values(to: _Writer) -> list[Node] | None:
+    """A QLinearMatMul without known weights: the integers multiplied in float32, whose sums are
+    exact below 2^24."""
+    scales, zeros = [to.scale(k) for k in (1, 4, 6)], [to.zero(k, "") for k in (2, 5, 7)]
+    known = [p for p in (*scales, *zeros) if p is not None]
+    if len(known) != 6 or to.program.constants.get(to.input(3)) is not None:
+        return None
+    (a_scale, b_scale, y_scale), zeros_ = known[:3], known[3:]
+    centred = [
+        to.add("Sub", [_real(to, k), to.constant(zero)]) if zero else _real(to, k)
+        for k, zero in zip((0, 3), zeros_, strict=False)
+    ]
+    product = to.add("MatMul", centred)
+    steps = to.add("Mul", [product, to.constant(a_scale * b_scale / y_scale)])
+    zero = to.constant(zeros_[2], zeros_[2].dtype)
+    to.add("QuantizeLinear", [steps, to.constant(1), zero])
+    return to.ended()
+
+
 def _joined(to: _Writer) -> list[Node] | None:
     y_scale, y_zero = to.scale(0), to.zero(1, "")
     parts = range(2, len(to.node.inputs), 3)
@@ -199,18 +219,17 @@ def _dynamic_product(to: _Writer) -> list[Node] | None:
         return None
     q, scale, zero = names
     inputs = [q, to.input(1), scale, to.input(2), zero, to.input(3), to.input(4)]
-    product = Node(
-        "MatMulIntegerToFloat", inputs, list(to.node.outputs), {}, to.node.name, _DOMAIN
-    )
+    product = Node("MatMulIntegerToFloat", inputs, list(to.node.outputs), {}, to.node.name, _DOMAIN)
     return [steps, product]
 
 
-_EXPANSIONS: Final[dict[str, _Expansion]] = {
-    "DynamicQuantizeMatMul": _dynamic_product,
-    "QLinearAdd": _sum,
-    "QLinearAveragePool": _within("AveragePool", ["channels_last"]),
-    "QLinearConcat": _joined,
-    "QLinearGlobalAveragePool": _within("GlobalAveragePool", ["channels_last"]),
-    "QLinearMul": _product,
-    "QLinearSoftmax": _softmax,
+_EXPANSIONS: Final[dict[tuple[str, str], _Expansion]] = {
+    ("", "QLinearMatMul"): _of_two_values,
+    (_DOMAIN, "DynamicQuantizeMatMul"): _dynamic_product,
+    (_DOMAIN, "QLinearAdd"): _sum,
+    (_DOMAIN, "QLinearAveragePool"): _within("AveragePool", ["channels_last"]),
+    (_DOMAIN, "QLinearConcat"): _joined,
+    (_DOMAIN, "QLinearGlobalAveragePool"): _within("GlobalAveragePool", ["channels_last"]),
+    (_DOMAIN, "QLinearMul"): _product,
+    (_DOMAIN, "QLinearSoftmax"): _softmax,
 }

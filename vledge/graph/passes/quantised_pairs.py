@@ -1,9 +1,9 @@
 """DequantizeLinear in front of a product or convolution with known weights, perhaps QuantizeLinear
 behind it: an operator on integers.
 
-With bytes on both sides it becomes QLinearConv, or QGemm, which MatMul is as well; with bytes only in
-front an integer product that is made real. What else stands between such pairs (sums, activations)
-is left to the chains, for which every reader gets a DequantizeLinear of its own.
+With bytes on both sides it becomes QLinearConv, QLinearMatMul or QGemm; with bytes only in front an
+integer product that is made real. What else stands between such pairs (sums, activations) is left
+to tables and chains, for which every reader gets a DequantizeLinear of its own.
 """
 
 from __future__ import annotations
@@ -326,9 +326,7 @@ def _part_readers(program: Program, graph: Graph) -> None:
                 own = program.fresh(name)
                 source = shared[name]
                 nodes.append(
-                    Node(
-                        source.op_type, list(source.inputs), [own], source.attributes, source.name
-                    )
+                    Node(source.op_type, list(source.inputs), [own], source.attributes, source.name)
                 )
                 if name in program.dtypes:
                     program.dtypes[own] = program.dtypes[name]

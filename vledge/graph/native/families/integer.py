@@ -245,7 +245,7 @@ def _convolution(
 def _by_channel(
     w: np.ndarray, zeros: np.ndarray, scale: np.ndarray | None, bias: np.ndarray | None
 ) -> tuple[int, list[object]]:
-    """``[C, 1, *kernel]`` as integer_convolution.c takes it: which parameters there are, and all."""
+    """``[C, 1, *kernel]`` as the handler takes it: which parameters there are, and all."""
     channels, lanes = len(w), isa.lanes(np.float32)
     centred = w.reshape(channels, -1).astype(np.int32).T - zeros.astype(np.int32)
     rows = [centred, centred.sum(0, dtype=np.int32, keepdims=True)]
