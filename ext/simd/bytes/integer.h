@@ -111,7 +111,7 @@ VL_INLINE void vl_integer_results(const int vectors, const vl_byte_product *p, p
         if (vectors == 4 && left >= 4 * L)
             vl_store_bytes(out, totals);
         else if (vectors == 1 && left >= L)
-            *(vl_bytes *)out = __builtin_convertvector(totals[0], vl_bytes);
+            vl_store_lowest_bytes(out, totals[0]);
         else
             vl_store_first_bytes(out, totals, left < vectors * L ? left : vectors * L);
         return;
