@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 SOURCES := setup.py pyproject.toml $(shell find ext -name '*.[ch]') $(wildcard vledge/_ext/*.px[dix] vledge/_ext/*.pyx)
 # What the live comparisons need; CI installs it, a board need not.
 PEERS := torch==2.13.0 onnxruntime==1.32.0 onnx==1.23.2 onnxscript==0.7.2 \
-	matplotlib==3.11.2 pillow==13.0.0 h5py==3.16.0 keras==3.15.1
+	matplotlib==3.11.2 pillow==13.0.0 h5py==3.16.0 keras==3.15.1 \
+	pyarrow==26.0.1 distributed==2026.8.0
 
 help:
 	@echo "make demo       set up and run the demo: 370 real series through a trained GRU"

@@ -13,6 +13,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,9 @@ from benchmarks.reports import layers as report
 
 HERE = Path(__file__).resolve().parent
 
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+CPU_NOTE = "CPU time of each process, for others used the machine meanwhile"
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
@@ -33,11 +37,22 @@ def main() -> int:
     parser.add_argument("--threads", default="1,2", help="numbers of threads (1,2)")
     parser.add_argument("--peers", default=",".join(PEERS), help=f"({','.join(PEERS)})")
     parser.add_argument("--rounds", type=int, default=7, help="interleaved rounds (7)")
+    parser.add_argument(
+        "--clock",
+        choices=CLOCKS,
+        default="wall",
+        help="cpu: the process's own time, for one thread on a machine that others use (wall)",
+    )
     parser.add_argument("--json", type=Path, help="write the record to this file")
     parser.add_argument(
         "--keep", action="store_true", help="keep the rows of --json that are not measured now"
     )
     parser.add_argument("--write-readme", action="store_true", help="renew benchmarks/README.md")
+    parser.add_argument(
+        "--write-boards",
+        action="store_true",
+        help="renew benchmarks/boards.md: a ratio for each peer that has an environment",
+    )
     parser.add_argument("--list", action="store_true", help="list the works and stop")
     parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -53,6 +68,8 @@ def main() -> int:
     if arguments.worker:
         return worker(works, names, arguments)
     counts = [int(count) for count in arguments.threads.split(",")]
+    if arguments.clock == "cpu" and counts != [1]:
+        parser.error("--clock cpu adds up the time of all threads: it wants --threads 1")
     # before, and after: the machine is not always quiet
     records, limits = [], [measured_limits()]
     for threads in counts:
@@ -72,15 +89,17 @@ def main() -> int:
         rows = {(r["threads"], r["name"]): r for r in (*before["records"], *records)}
         records = list(rows.values())
         reached |= {n: max(reached.get(n, 0), v) for n, v in before["limits"].items()}
-    result = {"machine": machine(names), "limits": reached, "records": records}
+    result = {"machine": machine(names, arguments.clock), "limits": reached, "records": records}
     result["machine"]["limits of one core"] = (
         f"{reached['FMA peak']:.0f} GFLOP/s; reading "
         + ", ".join(f"{level} {reached[level]:.0f} GB/s" for level in LEVELS)
     )
     if arguments.json:
         arguments.json.write_text(json.dumps(result, indent=1))
+    if arguments.write_boards:
+        report.write_page(HERE / "boards.md", report.boards(records, result["machine"]))
     if arguments.write_readme:
-        report.write_readme(HERE / "README.md", report.markdown(records, result["machine"]))
+        report.write_page(HERE / "README.md", report.markdown(records, result["machine"]))
         from benchmarks.reports.picture import draw, draw_roofline
 
         draw(records, HERE / "ratios.png")
@@ -96,7 +115,9 @@ def worker(works: list[Any], names: list[str], arguments: argparse.Namespace) ->
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     records = []
     for work in works:
-        record = run_workload(work, names, arguments.worker, arguments.rounds)
+        record = run_workload(
+            work, names, arguments.worker, arguments.rounds, CLOCKS[arguments.clock]
+        )
         record["parts"] = parts.measured(work, arguments.worker, arguments.rounds)
         records.append(record)
         print(report.text_row(report.row_of(record)), flush=True)
@@ -106,7 +127,7 @@ def worker(works: list[Any], names: list[str], arguments: argparse.Namespace) ->
     return 0
 
 
-def machine(names: list[str]) -> dict[str, Any]:
+def machine(names: list[str], clock: str = "wall") -> dict[str, Any]:
     """What the figures were measured on and with."""
     from vledge.machine.system import describe
 
@@ -117,6 +138,7 @@ def machine(names: list[str]) -> dict[str, Any]:
         "vledge": f"{ours['vledge']}, instruction set {ours['chosen']}",
         "peers": ", ".join(f"{name} {load(name).version()}" for name in names),
         "python": platform.python_version(),
+        **({"times": CPU_NOTE} if clock == "cpu" else {}),
         **{f"note {i}": note for i, note in enumerate(_notes(names), 1)},
     }
 

@@ -35,7 +35,7 @@ import vledge
 from benchmarks.measuring.machine import cpu, today
 from benchmarks.measuring.workloads import Workload
 from benchmarks.peers import ncnn_peer, onnx_model
-from benchmarks.reports.layers import write_readme
+from benchmarks.reports.layers import write_page
 from vledge.shipped import japanese_vowels
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "records" / "footprint.md"
@@ -325,7 +325,7 @@ def main() -> None:
         text = markdown(*measure(Path(name), arguments.rounds), weights)
     print(text)
     if arguments.write:
-        write_readme(PAGE, text)
+        write_page(PAGE, text)
 
 
 if __name__ == "__main__":

@@ -369,6 +369,14 @@ def test_tensors_that_cannot_be_read_say_why():
         built(torch.zeros(T, B, I, device="meta"))
 
 
+@pytest.mark.parametrize("given", [{"x": PADDED}, {1.0}, object(), (x for x in PADDED)])
+def test_what_is_no_array_is_not_told_to_be_cast(given):
+    """NumPy makes one object of it, which has no astype."""
+    for call in (layer("GRU"), filled(nn.Linear(I, 2))):
+        with pytest.raises(TypeError, match=r"input is a .* cannot be read as an array of numbers"):
+            call(given)
+
+
 def test_named_tuples_are_no_arrays():
     with pytest.raises(TypeError, match="input is a PackedSequence, expected an array"):
         filled(nn.Linear(I, 2))(PACKED)

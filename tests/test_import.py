@@ -21,10 +21,13 @@ UNWANTED = (
 # Package → what it may import, which stands above it in this table: so no arrow leads back. Doors
 # apart, that is all that it imports. Whoever adds a line here should be able to say it aloud.
 LOW = (
-    "_ext", "_version", "errors", "budget", "array_like", "out_arrays", "shown", "recurrent.cells",
+    "small_matrix", "_ext", "_version", "errors", "budget", "array_like", "out_arrays", "shown",
+    "recurrent.cells",
 )  # fmt: skip
 ARROWS = {
-    "_ext": (),
+    "recurrent.cells": (),  # a table without imports, which files' readers and kernels ask, too
+    "small_matrix": (),  # what both files and kernels know of small weights
+    "_ext": ("recurrent.cells", "small_matrix"),
     "_version": (),
     "errors": (),
     "budget": ("errors",),
@@ -32,14 +35,13 @@ ARROWS = {
     "shown": (),
     "progress": (),
     "out_arrays": ("_ext",),
-    "recurrent.cells": (),  # a table without imports, which files' readers ask, too
     "machine": ("_ext", "_version", "errors"),
     "model": ("errors", "budget"),
-    "formats": ("errors", "budget", "shown", "recurrent.cells", "machine", "model"),
+    "formats": ("small_matrix", "errors", "budget", "shown", "recurrent.cells", "machine", "model"),
     "packing": ("_ext", "array_like", "shown"),
-    "weights": ("errors",),
+    "weights": ("small_matrix", "errors"),
     "convolution": ("_ext", "errors"),
-    "recurrent": ("_ext", "array_like", "recurrent.cells", "packing", "weights"),
+    "recurrent": ("small_matrix", "_ext", "array_like", "recurrent.cells", "packing", "weights"),
     "lengths": ("_ext", "array_like", "packing", "recurrent"),
     "planning": (*LOW, "machine", "packing", "recurrent", "lengths"),
     "nn": (*LOW, "formats", "packing", "weights", "convolution", "recurrent", "lengths"),
@@ -47,14 +49,23 @@ ARROWS = {
         *LOW, "machine", "model", "formats", "packing", "convolution", "recurrent", "lengths",
     ),
     "streaming": (*LOW, "model", "formats", "recurrent", "nn", "graph"),
+    "quantization": ("small_matrix", "errors", "shown", "weights", "nn"),
     "shipped": ("formats", "packing", "nn"),
     "validation": (
         *LOW, "machine", "model", "formats", "weights", "recurrent", "lengths", "graph",
     ),
-    "integrations": (*LOW, "progress", "model", "formats", "weights", "graph", "validation"),
+    "layer_file": ("errors", "formats", "weights", "recurrent.cells", "nn", "graph"),
+    "scoring": (
+        *LOW, "progress", "machine", "model", "formats", "packing", "recurrent", "lengths",
+        "planning", "nn", "graph", "validation", "layer_file",
+    ),
+    "integrations": (
+        *LOW, "progress", "model", "formats", "weights", "graph", "validation", "scoring",
+    ),
     "cli": (
         *LOW, "machine", "model", "formats", "weights", "recurrent", "lengths", "planning", "nn",
-        "graph", "streaming", "shipped", "validation", "integrations", "progress",
+        "graph", "streaming", "quantization", "shipped", "validation", "layer_file", "scoring",
+        "integrations", "progress",
     ),
     "__main__": ("cli",),
 }  # fmt: skip
@@ -77,8 +88,9 @@ DOORS = {
     ("_ext.weights", "machine.mapped_file"): "weights that lie in a mapped file are let go",
 }
 
-# Private names of others' classes: what a NamedTuple has, torch's modules, argparse.
+# Private names of others' classes: what a NamedTuple has, torch's modules, argparse, os.
 PRIVATE_OF_OTHERS = {
+    "_exit",
     "_replace",
     "_fields",
     "_asdict",

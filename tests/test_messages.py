@@ -6,6 +6,9 @@ found a fault. Messages of single formats, operators and graphs are in those tes
 is what is met first.
 """
 
+import contextlib
+import io
+import re
 import shutil
 from pathlib import Path
 
@@ -14,6 +17,7 @@ import pytest
 
 import vledge
 from vledge import nn
+from vledge.cli import main as vledge_main
 from vledge.shipped import japanese_vowels
 
 FOLDER = japanese_vowels.folder()
@@ -43,6 +47,14 @@ def session():
 
 def of_weight(kind, *shape):
     return kind.from_weights({"weight": np.zeros(shape, np.float32)})
+
+
+def at_the_shell(*arguments):
+    """What the command says, as an error."""
+    heard = io.StringIO()
+    with contextlib.redirect_stderr(heard):
+        status = vledge_main([str(argument) for argument in arguments])
+    raise ValueError(heard.getvalue() if status else "it went well")
 
 
 def only_a_sum():
@@ -120,6 +132,54 @@ MESSAGES = {
     "an input's dtype": (lambda: session().run(None, {**FEED, "x": FEED["x"].astype(float)}), "input 'x' has the dtype float64, expected tensor(float), which is float32"),
     "an input's shape": (lambda: session().run(None, {**FEED, "x": FEED["x"][..., :5]}), "input 'x' has the shape (1, 2, 5), expected 12 on axis 2: [B, T, 12]"),
     "providers": (lambda: vledge.InferenceSession(ONNX, providers="CPUExecutionProvider"), "providers must be a list of names, got 'CPUExecutionProvider'"),
+    # arguments of layers
+    "no hidden units": (lambda: nn.LSTM(3, 0), "hidden_size must be greater than zero, got 0"),
+    "no layers": (lambda: nn.GRU(3, 4, 0), "num_layers must be greater than zero, got 0"),
+    "units that are no number": (lambda: nn.LSTM(3, 4.0), "hidden_size should be of type int, got: float"),
+    "a projection that is too wide": (lambda: nn.LSTM(3, 4, proj_size=4), "proj_size has to be smaller than hidden_size"),
+    "half precision": (lambda: nn.LSTM(3, 4, dtype=np.float16), "layers run in float32 or float64, not"),
+    "a nonlinearity": (lambda: nn.RNN(3, 4, nonlinearity="cube"), "cube"),
+    "groups": (lambda: nn.Conv1d(3, 4, 1, groups=2), "in_channels and out_channels must be divisible by groups, got 3, 4 and groups=2"),
+    "a padding's mode": (lambda: nn.Conv1d(3, 4, 1, padding_mode="wrap"), "padding_mode must be one of ['circular', 'reflect', 'replicate', 'zeros'], got 'wrap'"),
+    "a padding index": (lambda: nn.Embedding(3, 4, padding_idx=3), "Padding_idx must be within num_embeddings, 3; got 3"),
+    "an approximation": (lambda: nn.GELU("sigmoid"), "approximate argument must be either none or tanh, got 'sigmoid'"),
+    "a bound": (lambda: nn.Hardtanh(1.0, 0.0), "max_val must be larger than min_val, got 0.0 and 1.0"),
+    "a module without forward": (lambda: nn.Module()(X), "Module defines no forward()"),
+    "a parameter that there is not": (lambda: lstm().get_parameter("w"), "LSTM has no parameter 'w'"),
+    # states and lengths
+    "half a state": (lambda: lstm()(X, (np.zeros((1, 2, 4), "f4"),)), "LSTM: hx must be a tuple (h_0, c_0), got a tuple of 1"),
+    "two sources of a state": (lambda: vledge.initial_state(lstm(), 2, given=X, learned=X), "given and learned are given: a state comes from one of them"),
+    "a state for how many": (lambda: vledge.initial_state(lstm()), "initial_state: say for how many sequences, initial_state(layer, sequences)"),
+    "lengths and a mask": (lambda: lstm()(X, lengths=[5, 5], mask=np.ones((2, 5), bool)), "give lengths or a mask, not both"),
+    "a mask of numbers": (lambda: lstm()(X, mask=np.ones((2, 5))), "mask must be of bool, True where data are, got float64"),
+    "a mask of another shape": (lambda: lstm()(X, mask=np.ones((5, 2), bool)), "mask must have the shape [batch, time] = [2, 5], whatever batch_first is; got [5, 2]"),
+    "a strategy that there is not": (lambda: lstm()(X, lengths=[5, 2], strategy="quick"), "strategy is 'quick', expected one of 'padded'"),
+    "lengths of a list": (lambda: lstm()([X[:, 0]], lengths=[5]), "lengths and mask go with a padded array"),
+    "an empty sequence": (lambda: lstm()(X, lengths=[5, 0]), "sequence 1 is empty, which torch refuses"),
+    "semantics without lengths": (lambda: lstm()(X, semantics="keras"), "semantics: these go with lengths, a mask or a strategy, and none is given"),
+    "semantics that there are not": (lambda: lstm()(X, lengths=[5, 2], semantics="caffe"), "semantics is 'caffe', expected a Semantics or one of"),
+    # streams and plans
+    "fewer than no streams": (lambda: lstm().stream(batch=-1), "a stream has 0 or more rows, got -1"),
+    "a state of another stream": (lambda: setattr(lstm().stream(), "state", {"h": X}), "the state has ['c', 'h'], got ['h']"),
+    "a state's shape": (lambda: setattr(lstm().stream(), "state", {"h": X, "c": X}), "expected float32 [1, 1, 4]"),
+    "a row that there is not": (lambda: lstm().stream().reset([3]), "there is no row 3: the stream has 1"),
+    "a chunk without time": (lambda: lstm().stream().push(X[0, 0]), "chunk is float32 [3], expected an array of float32"),
+    "a plan's steps": (lambda: vledge.plan([3, 9], lstm(), steps=5), "steps is 5, below the longest length, 9"),
+    "a plan for a Linear": (lambda: vledge.plan([3], of_weight(nn.Linear, 4, 3)), "Linear holds no LSTM, GRU, RNN or IndRNN"),
+    "a stream of what keeps nothing": (lambda: nn.Sequential(nn.ReLU()).stream(), "Sequential has no recurrent layer and no convolution: there is no state that a stream could carry"),
+    # the command
+    "a file that is not there": (lambda: at_the_shell("inspect", "m.onnx"), "vledge: error: m.onnx: No such file or directory"),
+    "a plan without its column": (lambda: at_the_shell("plan", __file__, "--column", "n", "--model", PT), "--column goes with a .csv file"),
+    "an input that the model has not": (lambda: session() and at_the_shell("run", ONNX, "--input", "z=z.npy"), "the model has no input 'z': it has ['x', 'lengths']"),
+    "an input's file": (lambda: session() and at_the_shell("run", ONNX, "--input", "x=x.npy"), "--input x=x.npy: there is no file x.npy"),
+    "no inputs": (lambda: session() and at_the_shell("run", ONNX), "--input x=FILE, or --random for numbers of any kind"),
+    "an option of graphs": (lambda: at_the_shell("convert", PT, "o.safetensors", "--force"), "--only and --force are for graphs, and"),
+    "the model as its target": (lambda: session() and at_the_shell("convert", ONNX, ONNX), "is the model itself"),
+    "a layer that is not there": (lambda: at_the_shell("run", PT, "--layer", "lstm", "--random"), "there is no recurrent layer 'lstm'; --layer has these:"),
+    "no repeats": (lambda: at_the_shell("run", PT, "--random", "--repeats", "0"), "--repeats must be at least 1, got 0"),
+    "a tolerance below 0": (lambda: at_the_shell("validate", PT, "--tolerance", "-1"), "--tolerance must be a number from 0, got -1"),
+    "a model without its reference": (lambda: at_the_shell("validate", PT, "--reference", "none"), "none: No such file or directory"),
+    "a profile of weights": (lambda: at_the_shell("profile", PT), "holds no graph, and `vledge profile` is for whole models"),
     # names
     "a layer's name": (lambda: vledge.LSTM, "module 'vledge' has no attribute 'LSTM': it is vledge.nn.LSTM"),
     "a layer that there is not": (lambda: nn.Transformer, "a torch module of any layers can run as a whole model, vledge.export("),
@@ -168,3 +228,48 @@ def test_onnxruntimes_ways_to_ask(tmp_path):
     binding.bind_output("logits")
     again.run_with_iobinding(binding)
     np.testing.assert_array_equal(binding.copy_outputs_to_cpu()[0], expected[0])
+
+
+# It says where, of an error or a problem that says what.
+HANDS_ON = re.compile(r"\{[^}]*\b(error|problems?|why)\b[^}]*\}")
+
+
+def test_no_message_is_a_bare_value():
+    """Each has words of its own, or is made by a function that has them."""
+    from tools.messages import messages
+
+    every = list(messages())
+    assert len(every) > 900
+    bare = [
+        f"{message.where}: {message.template}"
+        for message in every
+        if message.template is not None
+        and message.error.endswith("Error")  # not a function that adds to what it is given
+        and len(message.words) < 2
+        and "expected" not in message.words
+        and not HANDS_ON.search(message.template)
+    ]
+    assert bare == []
+
+
+def test_a_template_keeps_the_words_that_every_message_has(tmp_path):
+    from tools.messages import messages
+
+    (tmp_path / "m.py").write_text(
+        "raise KeyError(name)\n"
+        "raise ValueError(f'{name} is {len({1: 2})}, ' + 'expected two')\n"
+        "raise ValueError('file', f'{name}')\n"
+    )
+    found = list(messages(tmp_path))
+    assert [message.template for message in found] == [
+        None,
+        "{name} is {len((1: 2))}, expected two",
+        "{name}",
+    ]
+    assert found[1].words == ["is", "expected", "two"]
+
+
+def test_a_plan_names_the_strategies_that_it_has():
+    plan = vledge.plan([3, 1], lstm())
+    with pytest.raises(KeyError, match=r"no strategy 'quick' in this plan: there are \['"):
+        plan["quick"]

@@ -26,7 +26,8 @@ check_tools() {
     "$python" -c 'import os, sys, sysconfig
 sys.exit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")))' ||
         missing "Python.h is missing, which the compiled part needs" python3-dev
-    command -v "${CC:-cc}" >/dev/null || missing "there is no C compiler here (${CC:-cc})" gcc
+    compiler=${CC:-cc} # it may have arguments, as "ccache gcc" has
+    command -v "${compiler%% *}" >/dev/null || missing "there is no C compiler here (${CC:-cc})" gcc
 }
 
 # Once more over a folder that is there takes nothing away from it; only one whose pip does not run is emptied.

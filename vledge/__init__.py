@@ -1,6 +1,6 @@
 """vledge: trained recurrent networks on small CPUs, on sequences of different lengths."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vledge import nn, packing
 from vledge._version import __version__
@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # what editors and type checkers see of the names that come w
     from vledge import integrations as integrations
     from vledge import lengths as lengths
     from vledge import planning as planning
+    from vledge import quantization as quantization
     from vledge import streaming as streaming
     from vledge import validation as validation
     from vledge.budget import Limits
@@ -68,6 +69,7 @@ if TYPE_CHECKING:  # what editors and type checkers see of the names that come w
     )
     from vledge.lengths.window_views import windows
     from vledge.planning import plan
+    from vledge.quantization import quantize
     from vledge.streaming import Stream
 
 __all__ = [
@@ -116,6 +118,7 @@ __all__ = [
     "pad_sequence",
     "plan",
     "preload_dlls",
+    "quantize",
     "run_many",
     "save_weights",
     "set_default_logger_severity",
@@ -142,6 +145,7 @@ _LAZY = {
     "max_over_steps": "vledge.lengths",
     "mean_over_steps": "vledge.lengths",
     "plan": "vledge.planning",
+    "quantize": "vledge.quantization",
     "run_many": "vledge.lengths",
     "save_weights": "vledge.formats",
     "truncate": "vledge.lengths",
@@ -176,12 +180,12 @@ _LAZY |= {name: module for module, names in _OF_ONNXRUNTIME.items() for name in 
 
 if not TYPE_CHECKING:  # to a type checker, a name that is not above is a mistake
 
-    def __getattr__(name: str) -> Any:
+    def __getattr__(name: str) -> object:
         from importlib import import_module
 
         if name in _LAZY:
-            found = globals()[name] = getattr(import_module(_LAZY[name]), name)
-            return found
+            attribute = globals()[name] = getattr(import_module(_LAZY[name]), name)
+            return attribute
         if not name.startswith("_"):  # `vledge.formats.read_checkpoint`, with no other import
             try:
                 return import_module(f"vledge.{name}")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -25,13 +25,15 @@ __all__ = [
     "wrong_dtype",
 ]
 
+_Layer = TypeVar("_Layer")
+
 
 def native(array: np.ndarray) -> np.ndarray:
     """The array in this machine's byte order."""
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
-def array_of(given: ArrayLike, name: str, *, stack: bool = False) -> np.ndarray:
+def array_of(given: object, name: str, *, stack: bool = False) -> np.ndarray:
     """What was given as an array, in this machine's byte order.
 
     ``stack`` lets a list of arrays be one more axis: for steps of one sequence, rows of one batch.
@@ -59,6 +61,10 @@ def array_of(given: ArrayLike, name: str, *, stack: bool = False) -> np.ndarray:
             raise TypeError(
                 f"{name} is a {type(given).__name__} that cannot be read as an array: {error}"
             ) from error
+        if given.dtype == object:  # what NumPy does not know becomes the one element of an array
+            raise TypeError(
+                f"{name} is a {type(detached).__name__} that cannot be read as an array of numbers"
+            )
     return native(np.asarray(given))
 
 
@@ -88,11 +94,13 @@ def contiguous(array: np.ndarray) -> np.ndarray:
     return array if array.flags.aligned else array.copy()
 
 
-def each_sequence(forward: Callable[..., Any]) -> Callable[..., Any]:
+def each_sequence(
+    forward: Callable[[_Layer, ArrayLike], np.ndarray],
+) -> Callable[[_Layer, ArrayLike], np.ndarray | list[np.ndarray]]:
     """For layers that treat each time step by itself: of a list of sequences, each by itself."""
 
     @wraps(forward)
-    def over_list(self: Any, input: Any) -> Any:
+    def over_list(self: _Layer, input: ArrayLike) -> np.ndarray | list[np.ndarray]:
         if isinstance(input, (list, tuple)) and is_list_of_arrays(input):
             return [forward(self, one) for one in input]
         return forward(self, input)

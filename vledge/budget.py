@@ -23,8 +23,12 @@ FREE_BYTES: Final = 64 << 20
 TIMES_ITS_SIZE: Final = 10
 #: Below five seconds of one core of a small computer, with what is not charged.
 STEPS: Final = 3_000_000
-#: The same of the values of one run, whose work its inputs ask for.
-FREE_RUN_BYTES: Final = 1 << 30
+#: The values of one run are larger than the file and the inputs that ask for them: 16 times the
+#: file of a model of texts, 230 times the letters that it is given. So they may take as many times
+#: both, but not more than this beyond ten times.
+RUN_TIMES_FILE: Final = 64
+RUN_TIMES_INPUTS: Final = 256
+RUN_BYTES: Final = 1 << 30
 
 _UNITS: Final = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _FIELD = re.compile(
@@ -44,8 +48,9 @@ class Limits(NamedTuple):
         What about a microsecond of work counts as; by default 3,000,000. Loops of a graph may make
         as many trips in a run.
     run_memory : int, optional
-        Bytes that the values of one run may take at a time, inputs not counted; by default 1 GiB
-        and ten times the size of the file and of the inputs.
+        Bytes that the values of one run may take at a time, inputs not counted. By default 64 MiB,
+        64 times the size of the file and 256 times that of the inputs; of each of the two at most
+        ten times and 1 GiB.
 
     ``VLEDGE_LIMITS`` sets the same for a process: ``VLEDGE_LIMITS="memory=4GB steps=1e9"``.
 
@@ -60,14 +65,21 @@ class Limits(NamedTuple):
     @classmethod
     def from_environment(cls) -> Limits:
         """Those of ``VLEDGE_LIMITS``; ValueError for text that says none."""
-        text = os.environ.get(ENVIRONMENT, "").strip()
+        text = os.environ.get(ENVIRONMENT, "")
+        try:
+            return cls.from_text(text)
+        except ValueError as error:
+            raise ValueError(f"{ENVIRONMENT}={error}") from None
+
+    @classmethod
+    def from_text(cls, text: str) -> Limits:
+        """``"memory=4GB steps=1e9"``; ValueError for text that says none."""
+        text = text.strip()
         given: dict[str, int] = {}
         for part in re.split(r"[,;\s]+", text) if text else ():
             field = _FIELD.fullmatch(part)
             if field is None or field[1].lower() in given:
-                raise ValueError(
-                    f'{ENVIRONMENT}={text[:80]!r}: expected for example "memory=4GB steps=1e9"'
-                )
+                raise ValueError(f'{text[:80]!r}: expected for example "memory=4GB steps=1e9"')
             given[field[1].lower()] = int(float(field[2]) * _UNITS[field[3].lower()])
         return cls(**given)
 
@@ -79,13 +91,17 @@ class RunLimits(NamedTuple):
     times_inputs: int
     trips: int
 
+    def bytes_for(self, inputs: int) -> int:
+        """What the values of a run may take whose inputs have so many bytes."""
+        return self.memory + _grown(inputs, self.times_inputs)
+
     def too_large(self, nbytes: int) -> LimitError:
         """For a value that there is no room for."""
         shown = "more than an array can have" if nbytes >= 1 << 62 else _bytes(nbytes)
         return LimitError(
-            f"a value would take {shown} of memory; the values of a run may take "
+            f"a value would take {shown} of memory; all values of a run together may take "
             f"{_bytes(self.memory)}, and {self.times_inputs} times what its inputs do. "
-            f"{_how('run_memory', min(nbytes, 1 << 62) + self.memory)}"
+            f"{_how('run_memory', 2 * (min(nbytes, 1 << 62) + self.memory))}"
         )
 
     def too_long(self) -> LimitError:
@@ -145,8 +161,10 @@ class Budget:
     def run_limits(self) -> RunLimits:
         """What one run of the file's graph may take."""
         own = self._limits.run_memory
-        most = FREE_RUN_BYTES + TIMES_ITS_SIZE * self._size if own is None else own
-        return RunLimits(most, TIMES_ITS_SIZE if own is None else 0, self._work)
+        if own is not None:
+            return RunLimits(own, 0, self._work)
+        most = FREE_BYTES + _grown(self._size, RUN_TIMES_FILE)
+        return RunLimits(most, RUN_TIMES_INPUTS, self._work)
 
     def take(self, nbytes: int, what: str) -> None:
         """Charge bytes, of which ``what`` says what for; before they are there."""
@@ -173,6 +191,11 @@ class Budget:
         return (
             f"a file of {_bytes(self._size)} may take" if which == "memory" else "a file may take"
         )
+
+
+def _grown(size: int, times: int) -> int:
+    """What values may take for so many bytes of a file or of inputs."""
+    return min(times * size, TIMES_ITS_SIZE * size + RUN_BYTES)
 
 
 def _bytes(count: int) -> str:

@@ -6,7 +6,7 @@ torch has one. What is here is for files, models and the installation.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TypeVar
 
 __all__ = [
     "FormatError",
@@ -33,7 +33,7 @@ LONGEST_NAME = 200
 class VledgeError(Exception):
     """Base class of every error of vledge's own. Its message is cut where it would be endless."""
 
-    def __init__(self, *arguments: object, **keywords: Any) -> None:
+    def __init__(self, *arguments: object, **keywords: object) -> None:
         if len(arguments) == 1 and isinstance(arguments[0], str):
             arguments = (cut(arguments[0], LONGEST_MESSAGE),)
         super().__init__(*arguments, **keywords)
@@ -90,9 +90,9 @@ def placed(error: _Error, where: str) -> _Error:
     """The same error with where it was found in front, ``where: what``; as it is for no place."""
     if not where:
         return error
-    found = type(error)(f"{where}: {error}")
-    found.__cause__ = error.__cause__
-    return found
+    same = type(error)(f"{where}: {error}")
+    same.__cause__ = error.__cause__
+    return same
 
 
 @contextmanager
@@ -110,8 +110,8 @@ def reading(where: str) -> Iterator[None]:
         raise
     except Exception as error:
         what = cut(f"{type(error).__name__}: {error}", 300)
-        found = FormatError(f"the file is damaged, or of a kind that is not known: {what}")
-        raise placed(found, where) from error
+        damage = FormatError(f"the file is damaged, or of a kind that is not known: {what}")
+        raise placed(damage, where) from error
 
 
 def cut(text: str, most: int = SHOWN) -> str:

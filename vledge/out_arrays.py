@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
@@ -17,14 +16,16 @@ from vledge._ext.arrays import overlaps_itself
 __all__ = ["misfit", "shared"]
 
 
-def misfit(wanted: Mapping[str, tuple[np.dtype, tuple[int, ...]]], outs: Mapping[str, Any]) -> str:
+def misfit(
+    wanted: Mapping[str, tuple[np.dtype, tuple[int, ...]]], outs: Mapping[str, object]
+) -> str:
     """Why arrays cannot take results of these dtypes and shapes, by name; "" if they can."""
     problems = []
     for name, (dtype, shape) in wanted.items():
         given = outs.get(name)
         if not isinstance(given, np.ndarray):
-            found = "nothing" if given is None else f"a {type(given).__name__}"
-            problems.append(f"{name} is {found}, expected an array of {dtype} {list(shape)}")
+            what = "nothing" if given is None else f"a {type(given).__name__}"
+            problems.append(f"{name} is {what}, expected an array of {dtype} {list(shape)}")
         elif given.shape != shape or given.dtype != dtype:
             problems.append(
                 f"{name} is {given.dtype} {list(given.shape)}, expected an array of {dtype} "
@@ -39,7 +40,7 @@ def misfit(wanted: Mapping[str, tuple[np.dtype, tuple[int, ...]]], outs: Mapping
     return "; ".join(problems)
 
 
-def shared(outs: Mapping[str, Any]) -> list[str]:
+def shared(outs: Mapping[str, object]) -> list[str]:
     """What is wrong with arrays that are written to side by side: those that share memory."""
     arrays = [(name, array) for name, array in outs.items() if isinstance(array, np.ndarray)]
     return [

@@ -12,21 +12,22 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from benchmarks.measuring import agreement
+from benchmarks.measuring.clocks import rest, seconds
 from benchmarks.measuring.workloads import Workload
-from benchmarks.peers import Contestant, load
+from benchmarks.peers import Contestant, RunElsewhere, load
 
 __all__ = ["SAMPLE_SECONDS", "measured", "pairs", "run_workload"]
 
 # A sample repeats its work until it takes this long, so that the clock's grain does not matter.
 SAMPLE_SECONDS = 0.005
-# Threads of OpenBLAS, OpenMP and onnxruntime spin on after a call (OpenBLAS's for up to 0.1 s), on
-# the cores that the next contestant wants: its turn begins when the process has used next to no CPU
-# time for three naps in a row, or at the latest after a hundred.
-NAP_SECONDS, QUIET_SECONDS = 0.004, 0.0004
 
 
 def run_workload(
-    workload: Workload, names: Sequence[str], threads: int, rounds: int
+    workload: Workload,
+    names: Sequence[str],
+    threads: int,
+    rounds: int,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, Any]:
     """One row of the report: every contestant's times in microseconds, and what failed why."""
     weights, inputs = workload.weights(), workload.inputs()
@@ -56,7 +57,7 @@ def run_workload(
                 contestants.append(contestant)
     ours = next(c for c in contestants if c.name == "vledge")
     others = {c.name: c.run for c in contestants if c is not ours}
-    times, beside = pairs(ours.run, others, rounds)
+    times, beside = pairs(ours.run, others, rounds, clock=clock)
     if not others:
         beside = measured({ours.name: ours.run}, rounds)
     calls = workload.time_steps if workload.kind == "loop" else 1
@@ -124,32 +125,23 @@ def _turn(
 ) -> float:
     """Seconds of one run."""
     if naps:
-        _rest()
+        rest()
     run()  # what stood between two turns has the caches: this one brings them back
-    start = clock()
-    for _ in range(repeats):
-        run()
-    return (clock() - start) / repeats
+    return _seconds(run, repeats, clock) / repeats
 
 
-def _rest() -> None:
-    quiet = 0
-    for _ in range(100):
-        used = time.process_time()
-        time.sleep(NAP_SECONDS)
-        quiet = quiet + 1 if time.process_time() - used < QUIET_SECONDS else 0
-        if quiet == 3:
-            return
+def _seconds(run: Callable[[], Any], repeats: int, clock: Callable[[], float]) -> float:
+    """Of all repeats, by a clock in the process that runs them."""
+    if isinstance(run, RunElsewhere):
+        return run.seconds(repeats, clock)
+    return seconds(run, repeats, clock)
 
 
 def _repeats(run: Callable[[], Any]) -> int:
     run()
     count = 1
     while True:
-        start = time.perf_counter()
-        for _ in range(count):
-            run()
-        taken = time.perf_counter() - start
+        taken = _seconds(run, count, time.perf_counter)
         if taken >= SAMPLE_SECONDS:
             return count
         count = max(count + 1, int(count * min(10.0, 1.2 * SAMPLE_SECONDS / max(taken, 1e-7))))

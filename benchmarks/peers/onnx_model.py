@@ -6,10 +6,10 @@ from benchmarks.measuring.workloads import Inputs, Workload
 from benchmarks.peers.contestant import Array, Outputs
 from vledge.integrations.onnx_layers import layer_model
 
-__all__ = ["build", "feeds", "outputs"]
+__all__ = ["build", "feeds", "names", "outputs"]
 
 
-def build(workload: Workload, weights: dict[str, Array]) -> bytes:
+def build(workload: Workload, weights: dict[str, Array], states: bool = False) -> bytes:
     """`layer_model` of the work: T is 1 for a stream, which has states; var has sequence_lens.
 
     All shapes are static, which lets a runtime plan its memory ahead.
@@ -20,8 +20,15 @@ def build(workload: Workload, weights: dict[str, Array]) -> bytes:
         1 if workload.streaming else workload.time_steps,
         workload.batch,
         lengths=workload.kind == "var",
-        states=workload.streaming,
+        states=states or workload.streaming,
     )
+
+
+def names(workload: Workload) -> list[str]:
+    """The model's outputs, in its order: as ``y``, then each layer's states."""
+    states = ("h", "c") if workload.cell == "LSTM" else ("h",)
+    layers = range(workload.num_layers)
+    return ["y", *(f"{state}_n_l{layer}" for layer in layers for state in states)]
 
 
 def feeds(workload: Workload, inputs: Inputs) -> dict[str, np.ndarray]:

@@ -135,6 +135,12 @@ def chain() -> Model:
     return model(nodes, ("N", 1000))
 
 
+def in_python() -> Model:
+    """Operators that there are no handlers for."""
+    names = ["x", *(f"v{k}" for k in range(5)), "y"]
+    return model([Node("Tan", [a], [b]) for a, b in pairwise(names)], ("N", 1000))
+
+
 RUNS: dict[str, Callable[[], Run]] = {
     "a layer, one long sequence": lambda: called(
         layer("LSTM", 64, 256), zeros(400_000, 1, 64), ones(5, 1, 64)
@@ -164,6 +170,9 @@ RUNS: dict[str, Callable[[], Run]] = {
         convolution(), zeros(64, 128, 128, 128), ones(1, 128, 5, 5)
     ),
     "a session, element by element": lambda: session(chain(), zeros(100_000, 1000), ones(3, 1000)),
+    "a session, operators of NumPy": lambda: session(
+        in_python(), zeros(100_000, 1000), ones(3, 1000)
+    ),
     "a session's stream": lambda: pushed(
         vledge.InferenceSession(recurrent_model()).stream(batch=1, time_axis=0),
         zeros(1_000_000, 1, 64),

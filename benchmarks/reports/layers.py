@@ -1,4 +1,4 @@
-"""The figures as people read them: a terminal table, and benchmarks/README.md's generated part."""
+"""The figures as people read them: a terminal table, and what is generated in the pages here."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Any
 
 from benchmarks.measuring.parts import PARTS
 from benchmarks.measuring.workloads import TARGETS
+from benchmarks.peers.environments import ENVIRONMENTS
 
-__all__ = ["markdown", "row_of", "text_row", "write_readme"]
+__all__ = ["boards", "markdown", "row_of", "text_row", "write_page"]
 
 BEGIN, END = "<!-- generated: begin -->", "<!-- generated: end -->"
 
@@ -89,6 +90,32 @@ def markdown(records: Iterable[dict[str, Any]], machine: dict[str, Any]) -> str:
             lines += [f"### Rows that are short on {count}, and why", ""]
             lines += _table(*_reasons(short, alone if threads > 1 else None)) + [""]
     return "\n".join(lines)
+
+
+def boards(records: Iterable[dict[str, Any]], machine: dict[str, Any]) -> str:
+    """The generated part of boards.md: for each peer that has an environment, its best way's ratio,
+    or why there is none."""
+    lines = [*(f"- {k}: {v}" for k, v in machine.items()), ""]
+    rows, failures = [], []
+    for record in records:
+        row = row_of(record)
+        rows.append([row["name"], f"{row['ours']:.1f}"])
+        for peer in ENVIRONMENTS:
+            ratios = {
+                name: statistics.median(record["ratios"][name])
+                for name in record["counted"]
+                if name.split()[0] == peer
+            }
+            best = min(ratios, key=lambda name: ratios[name], default=None)
+            way = " " + best.partition(" ")[2] if best else ""
+            rows[-1].append(f"{ratios[best]:.2f}{way}".rstrip() if best else "-")
+            failures += [
+                f"- {row['name']}: {name}: {why}"
+                for name, why in record["failures"].items()
+                if name.split()[0] == peer
+            ]
+    lines += _table(["work", "vledge, us", *ENVIRONMENTS], rows)
+    return "\n".join([*lines, *(["", "Left out:", "", *failures] if failures else [])])
 
 
 def _table(heads: list[str], rows: Iterable[list[str]]) -> list[str]:
@@ -175,7 +202,7 @@ def _out_of_reach(row: dict[str, Any]) -> bool:
     return _short(row) and bool(row["most"]) and row["most"] < row["target"]
 
 
-def write_readme(path: Path, text: str) -> None:
+def write_page(path: Path, text: str) -> None:
     """Replace what stands between the markers of the page."""
     page = path.read_text()
     before, rest = page.split(BEGIN)

@@ -20,6 +20,7 @@ MODULES = {
     "vledge.streaming": "Streams",
     "vledge.planning": "The planner",
     "vledge.validation": "Validation",
+    "vledge.integrations.arrow": "Tables of sequences",
     "vledge.errors": "Errors and warnings",
 }
 

@@ -52,12 +52,12 @@ typedef union {
 static inline int is_real(int type) { return type <= VL_F16; }
 
 /* n elements, step apart */
-static void load(vl_cast_block *b, int64_t n, int type, const void *from, int64_t step)
+static void load(vl_cast_block *block, int64_t n, int type, const void *from, int64_t step)
 {
 #define VL_LOAD(member, kind, expression)                                                                              \
     for (int64_t k = 0; k < n; k++) {                                                                                  \
         const kind x = ((const kind *)from)[k * step];                                                                 \
-        b->member[k] = expression;                                                                                     \
+        block->member[k] = expression;                                                                                 \
     }                                                                                                                  \
     break
     switch (type) {
@@ -76,17 +76,17 @@ static void load(vl_cast_block *b, int64_t n, int type, const void *from, int64_
     }
 }
 
-static void store(const vl_cast_block *b, int64_t n, int real, int type, void *to)
+static void store(const vl_cast_block *block, int64_t n, int real, int type, void *to)
 {
 #define VL_STORE(kind, of_real, of_whole)                                                                              \
     if (real)                                                                                                          \
         for (int64_t k = 0; k < n; k++) {                                                                              \
-            const double x = b->real[k];                                                                               \
+            const double x = block->real[k];                                                                           \
             ((kind *)to)[k] = (kind)(of_real);                                                                         \
         }                                                                                                              \
     else                                                                                                               \
         for (int64_t k = 0; k < n; k++) {                                                                              \
-            const int64_t x = b->whole[k];                                                                             \
+            const int64_t x = block->whole[k];                                                                         \
             ((kind *)to)[k] = (kind)(of_whole);                                                                        \
         }                                                                                                              \
     break

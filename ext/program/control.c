@@ -12,10 +12,10 @@ typedef struct {
     const int64_t *outputs; /* slots */
 } vl_body;
 
-static void empty_outputs(vl_frame *f, const vl_body *b)
+static void empty_outputs(vl_frame *f, const vl_body *body)
 {
-    for (int k = 0; k < b->count; k++)
-        vl_drop(f, (int32_t)b->outputs[k]);
+    for (int k = 0; k < body->count; k++)
+        vl_drop(f, (int32_t)body->outputs[k]);
 }
 
 /* Another use of the value in a slot, in the slot `to`, whatever stood there. */
@@ -61,60 +61,60 @@ typedef struct {
     int64_t count, room;
 } vl_column;
 
-static int append(vl_frame *f, vl_column *c, const vl_tensor *t, int64_t expected)
+static int append(vl_frame *f, vl_column *column, const vl_tensor *t, int64_t expected)
 {
     if (t->state != VL_TENSOR || t->axes == VL_MOST_AXES)
         return VL_DECLINED;
-    if (c->count == 0) {
-        c->element = *t;
-        vl_set_contiguous(&c->element);
-        c->bytes = (size_t)vl_count(t->axes, t->shape) * vl_size_of(t->type);
+    if (column->count == 0) {
+        column->element = *t;
+        vl_set_contiguous(&column->element);
+        column->bytes = (size_t)vl_count(t->axes, t->shape) * vl_size_of(t->type);
     } else {
-        if (t->type != c->element.type || t->axes != c->element.axes)
+        if (t->type != column->element.type || t->axes != column->element.axes)
             return VL_DECLINED;
         for (int a = 0; a < t->axes; a++)
-            if (t->shape[a] != c->element.shape[a])
+            if (t->shape[a] != column->element.shape[a])
                 return VL_DECLINED;
     }
-    if (c->count == c->room) {
-        int64_t room = c->room ? 2 * c->room : expected < 1024 ? expected : 1024;
+    if (column->count == column->room) {
+        int64_t room = column->room ? 2 * column->room : expected < 1024 ? expected : 1024;
         size_t bytes;
-        if (__builtin_mul_overflow((size_t)room, c->bytes, &bytes))
+        if (__builtin_mul_overflow((size_t)room, column->bytes, &bytes))
             return VL_NO_MEMORY;
         vl_block *larger = vl_block_new(f, bytes);
         if (!larger)
             return VL_NO_MEMORY;
-        if (c->block)
-            memcpy(larger->data, c->block->data, (size_t)c->count * c->bytes);
-        vl_block_drop(f, c->block);
-        c->block = larger;
-        c->room = room;
+        if (column->block)
+            memcpy(larger->data, column->block->data, (size_t)column->count * column->bytes);
+        vl_block_drop(f, column->block);
+        column->block = larger;
+        column->room = room;
     }
-    vl_tensor to = c->element;
-    to.data = c->block->data + (size_t)c->count * c->bytes;
+    vl_tensor to = column->element;
+    to.data = column->block->data + (size_t)column->count * column->bytes;
     vl_copy(f->kernels, &to, t);
-    c->count++;
+    column->count++;
     return VL_DONE;
 }
 
 /* The column as the n-th output, its elements along a new axis there, perhaps from the last to the first. */
-static void put_column(vl_frame *f, const vl_instruction *i, int n, vl_column *c, int axis, int backwards)
+static void put_column(vl_frame *f, const vl_instruction *i, int n, vl_column *column, int axis, int backwards)
 {
     vl_tensor *out = vl_out(f, i, n);
-    out->block = c->block;
-    c->block = NULL;
+    out->block = column->block;
+    column->block = NULL;
     out->data = out->block->data;
-    out->type = c->element.type;
-    out->axes = (int8_t)(c->element.axes + 1);
+    out->type = column->element.type;
+    out->axes = (int8_t)(column->element.axes + 1);
     for (int a = 0, own = 0; a < out->axes; a++) {
         if (a == axis) {
-            out->shape[a] = c->count;
-            out->strides[a] = backwards ? -(int64_t)c->bytes : (int64_t)c->bytes;
-            out->data += backwards ? (c->count - 1) * (int64_t)c->bytes : 0;
+            out->shape[a] = column->count;
+            out->strides[a] = backwards ? -(int64_t)column->bytes : (int64_t)column->bytes;
+            out->data += backwards ? (column->count - 1) * (int64_t)column->bytes : 0;
             continue;
         }
-        out->shape[a] = c->element.shape[own];
-        out->strides[a] = c->element.strides[own++];
+        out->shape[a] = column->element.shape[own];
+        out->strides[a] = column->element.strides[own++];
     }
 }
 

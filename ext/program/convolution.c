@@ -45,7 +45,7 @@ static int place_windows(vl_convolving *c, const int64_t *ints)
 /* The chain's operands beside the sums, as vl_epilogue wants them. What lies otherwise is copied; its block is left in
  * blocks[k]. Called twice: at first only to see whether it can. */
 static int describe_operand(vl_frame *f, const vl_tensor *t, const vl_tensor *out, const int64_t *chain, int k, int ask,
-                            int pooled, vl_chain_array *array, vl_block **block)
+                            int pooled, int folded, vl_chain_array *array, vl_block **block)
 {
     const int element = vl_chain_element_of(chain[5], k), vector = chain[6] >> k & 1, type = vl_chain_types[element];
     const int64_t size = (int64_t)vl_size_of(type);
@@ -73,8 +73,18 @@ static int describe_operand(vl_frame *f, const vl_tensor *t, const vl_tensor *ou
     if (ask)
         return pooled && !by_channel ? VL_DECLINED : VL_DONE;
     *array = (vl_chain_array){wide.data, 0, wide.strides[1] / size, element};
-    if (by_channel)
+    if (by_channel && (folded == 1 || !array->column))
         return VL_DONE;
+    if (by_channel) { /* the kernel's channels are the output's several times over */
+        const int64_t channels = out->shape[1];
+        *block = vl_block_new(f, (size_t)(folded * channels * size));
+        if (!*block)
+            return VL_NO_MEMORY;
+        for (int64_t c = 0; c < folded * channels; c++)
+            memcpy((*block)->data + c * size, wide.data + c % channels * wide.strides[1], (size_t)size);
+        *array = (vl_chain_array){(*block)->data, 0, 1, element};
+        return VL_DONE;
+    }
     array->row = 1;
     if (alike)
         return VL_DONE;
@@ -106,14 +116,15 @@ static int place_pool(vl_convolving *c, const int64_t *pool)
 /* "conv", "conv_transpose": x, then a chain's operands beside the convolution's result; objects: the vl_convolution.
  * ints: the number of spatial axes; auto_pad; then for three axes each (leading ones have spans and strides of 1) spans
  * of the dilated kernel, strides, pads before, pads after, output_padding; whether output_shape is given, and it; rows
- * and columns of a pool's windows that takes the results (1, 1: none), and whether it averages; at 24 the epilogue's kind, then for a chain what "chain" takes (chain.c): operand 0 is the convolution's result, and
- * there is one result, not bool. floats: low and high, or the slope, or the chain's constants. */
-enum { VL_CONV_POOL = 21, VL_CONV_EPILOGUE = 24, VL_CHAIN_MICROS = 9 };
+ * and columns of a pool's windows that takes the results (1, 1: none), and whether it averages; how many neighbours of
+ * the result on the last axis the kernel makes as channels (KnownConvTranspose); the epilogue's kind, then for a chain what
+ * "chain" takes (chain.c): operand 0 is the convolution's result, and there is one result, not bool. floats: low and high, or the slope, or the chain's constants. */
+enum { VL_CONV_POOL = 21, VL_CONV_FOLDED = 24, VL_CONV_EPILOGUE = 25, VL_CHAIN_MICROS = 9 };
 
 static int convolve(vl_frame *f, const vl_instruction *i, int transposed)
 {
     const int64_t *ints = i->ints, *chain_ints = ints + VL_CONV_EPILOGUE + 1;
-    const int rank = (int)ints[0], missing = VL_SPATIAL - rank;
+    const int rank = (int)ints[0], missing = VL_SPATIAL - rank, folded = (int)ints[VL_CONV_FOLDED];
     const vl_convolution *v = i->objects[0];
     const vl_tensor *x = vl_in(f, i, 0);
     const int64_t item = sizeof(float);
@@ -139,13 +150,16 @@ static int convolve(vl_frame *f, const vl_instruction *i, int transposed)
     }
     if (!place_windows(&c, ints) || !place_pool(&c, ints + VL_CONV_POOL))
         return VL_DECLINED;
-    vl_tensor wanted = {.axes = (int8_t)(2 + rank), .type = VL_F32, .shape = {c.samples, v->out_channels}};
+    vl_tensor wanted = {.axes = (int8_t)(2 + rank), .type = VL_F32, .shape = {c.samples, v->out_channels / folded}};
     int8_t order[VL_MOST_AXES] = {0};
     for (int a = 0; a < rank; a++) {
         wanted.shape[2 + a] = c.out_size[missing + a] / (missing + a > 0 ? c.pool[missing + a - 1] : 1);
         order[1 + a] = (int8_t)(2 + a);
     }
     order[1 + rank] = 1;
+    if (wanted.shape[1 + rank] > INT64_MAX / folded)
+        return VL_DECLINED;
+    wanted.shape[1 + rank] *= folded;
     const int64_t count = vl_count(wanted.axes, wanted.shape);
     if (count < 0 || (count && vl_convolving_plan(&c, f->threads) < 0))
         return VL_DECLINED;
@@ -154,7 +168,7 @@ static int convolve(vl_frame *f, const vl_instruction *i, int transposed)
     if (epilogue.kind == VL_CHAINED && chain_ints[7] > wanted.axes)
         return VL_DECLINED;
     for (int k = 1; k < operands; k++)
-        if (describe_operand(f, vl_in(f, i, k), &wanted, chain_ints, k, 1, pooled, NULL, NULL) != VL_DONE)
+        if (describe_operand(f, vl_in(f, i, k), &wanted, chain_ints, k, 1, pooled, folded, NULL, NULL) != VL_DONE)
             return VL_DECLINED;
 
     vl_tensor *out = vl_new_in_order(f, i, 0, VL_F32, wanted.axes, wanted.shape, order);
@@ -171,7 +185,7 @@ static int convolve(vl_frame *f, const vl_instruction *i, int transposed)
     case VL_LEAKY: epilogue.slope = i->floats[0]; break;
     case VL_CHAINED:
         for (int k = 1; k < operands && status == VL_DONE; k++)
-            status = describe_operand(f, vl_in(f, i, k), out, chain_ints, k, 0, pooled, &arrays[k], &copies[k]);
+            status = describe_operand(f, vl_in(f, i, k), out, chain_ints, k, 0, pooled, folded, &arrays[k], &copies[k]);
         chain = (vl_chain){.operands = operands,
                            .constants = (int)chain_ints[1],
                            .results = 1,

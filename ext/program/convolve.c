@@ -41,12 +41,21 @@ static ptrdiff_t extent(const vl_convolution *v, const vl_phase *phase, int axis
     return (count - 1) * v->in_step[axis] + phase->high[axis] - phase->low[axis] + 1;
 }
 
+/* Elements from pixel to pixel of the copied input. Taps read pixels, rows of them and outputs side by side, all at one
+ * channel: a distance that is a multiple of 512 bytes would bring them into a few sets of the nearest cache. */
+static ptrdiff_t pixel_of(const vl_convolution *v)
+{
+    enum { LINE = 64, CROWDED = 512 };
+    return v->form == VL_BY_TAPS && v->channels * v->itemsize % CROWDED == 0 ? v->channels + LINE / v->itemsize
+                                                                             : v->channels;
+}
+
 static int region_of(const vl_convolution *v, ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t *elements)
 {
     *elements = 0;
     for (int32_t k = 0; k < v->phase_count; k++) {
         const vl_phase *phase = &v->phases[k];
-        ptrdiff_t n = v->channels;
+        ptrdiff_t n = pixel_of(v);
         if (__builtin_mul_overflow(n, extent(v, phase, 0, 1), &n) ||
             __builtin_mul_overflow(n, extent(v, phase, 1, rows), &n) ||
             __builtin_mul_overflow(n, extent(v, phase, 2, columns), &n) || n > PTRDIFF_MAX / 64)
@@ -149,26 +158,29 @@ static void copy_pixels(const vl_convolving *c, const char *x, char *to, ptrdiff
 {
     const vl_convolution *v = c->convolution;
     const ptrdiff_t item = v->itemsize, step = c->x_strides[2], channel = c->x_channel, channels = v->channels;
-    if (!v->source && (channel == 1 || channels == 1) && (step == channels || n == 1))
+    const ptrdiff_t pixel = pixel_of(v);
+    if (!v->source && (channel == 1 || channels == 1) && (step == channels || n == 1) && pixel == channels)
         memcpy(to, x, (size_t)(n * channels * item));
+    else if (!v->source && (channel == 1 || channels == 1))
+        for (ptrdiff_t i = 0; i < n; i++)
+            memcpy(to + i * pixel * item, x + i * step * item, (size_t)(channels * item));
     else if (!v->source && (step == 1 || n == 1))
-        v->kernels->transpose(channels, n, x, channel, to, channels);
+        v->kernels->transpose(channels, n, x, channel, to, pixel);
     else if (item == 4)
         for (ptrdiff_t i = 0; i < n; i++)
             for (ptrdiff_t k = 0; k < channels; k++)
-                ((float *)to)[i * channels + k] =
-                    ((const float *)x)[i * step + (v->source ? v->source[k] : k) * channel];
+                ((float *)to)[i * pixel + k] = ((const float *)x)[i * step + (v->source ? v->source[k] : k) * channel];
     else
         for (ptrdiff_t i = 0; i < n; i++)
             for (ptrdiff_t k = 0; k < channels; k++)
-                ((double *)to)[i * channels + k] =
+                ((double *)to)[i * pixel + k] =
                     ((const double *)x)[i * step + (v->source ? v->source[k] : k) * channel];
 }
 
 /* size[] pixels from low[] on, zeros where there are none. */
 static void copy_region(const vl_convolving *c, const char *x, const ptrdiff_t *low, const ptrdiff_t *size, char *to)
 {
-    const ptrdiff_t pixel = c->convolution->channels * c->convolution->itemsize, item = c->convolution->itemsize;
+    const ptrdiff_t item = c->convolution->itemsize, pixel = pixel_of(c->convolution) * item;
     ptrdiff_t first = least(most(-low[2], 0), size[2]); /* of a row, the pixels that exist */
     ptrdiff_t end = most(least(c->in_size[2] - low[2], size[2]), first);
     for (ptrdiff_t z = low[0]; z < low[0] + size[0]; z++)
@@ -270,7 +282,7 @@ static void run_block(const vl_convolving *c, const vl_block_of_places *b, char 
     const vl_phase *phase = b->phase;
     const ptrdiff_t item = v->itemsize, channels = v->channels, outputs = v->out_channels;
     ptrdiff_t low[VL_SPATIAL], size[VL_SPATIAL], out_first[VL_SPATIAL];
-    int inside = readable(c);
+    int inside = readable(c) && pixel_of(v) == channels;
     for (int axis = 0; axis < VL_SPATIAL; axis++) {
         ptrdiff_t before = c->before[axis];
         low[axis] = b->first[axis] * v->in_step[axis] + phase->low[axis] - (c->transposed ? 0 : before);
@@ -288,13 +300,14 @@ static void run_block(const vl_convolving *c, const vl_block_of_places *b, char 
     ptrdiff_t *taps = (ptrdiff_t *)segments;
 
     const char *x = (const char *)c->x + b->sample * c->x_sample * item;
-    ptrdiff_t plane = c->x_strides[0], row = c->x_strides[1];
+    ptrdiff_t plane = c->x_strides[0], row = c->x_strides[1], pixel = channels;
     if (inside)
         x += (low[0] * plane + low[1] * row + low[2] * channels) * item;
     else if (phase->run_count) {
         copy_region(c, x, low, size, scratch);
         x = scratch;
-        row = size[2] * channels;
+        pixel = pixel_of(v);
+        row = size[2] * pixel;
         plane = size[1] * row;
     }
     char *out = unpooled;
@@ -315,13 +328,13 @@ static void run_block(const vl_convolving *c, const vl_block_of_places *b, char 
     ptrdiff_t pixels = 0;
     for (ptrdiff_t y = 0; y < b->count[1]; y++)
         for (ptrdiff_t i = 0; i < b->count[2]; i++, pixels++) {
-            x_rows[pixels] = y * v->in_step[1] * row + i * v->in_step[2] * channels;
+            x_rows[pixels] = y * v->in_step[1] * row + i * v->in_step[2] * pixel;
             out_rows[pixels] = y * v->out_step[1] * out_row + i * v->out_step[2] * outputs;
         }
     for (int32_t k = 0; k < phase->run_count; k++) {
         const vl_run_of_taps *t = &phase->runs[k];
         ptrdiff_t offset = (t->place[0] - phase->low[0]) * plane + (t->place[1] - phase->low[1]) * row +
-                           (t->place[2] - phase->low[2]) * channels + t->channel;
+                           (t->place[2] - phase->low[2]) * pixel + t->channel;
         if (v->form == VL_BY_TAPS)
             taps[k] = offset;
         else
@@ -420,7 +433,7 @@ void vl_convolving_run(void *convolving, int member, int members)
             b.count[axis] = least(longest[axis], to - b.first[axis]);
             left /= blocks;
         }
-        if (v->form == VL_BY_TAPS && !c->unpooled && readable(c))
+        if (v->form == VL_BY_TAPS && !c->unpooled && readable(c) && pixel_of(v) == v->channels)
             run_in_pieces(c, &b, scratch);
         else
             run_block(c, &b, scratch);

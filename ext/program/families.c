@@ -4,7 +4,7 @@
 /* clang-format off */
 #define VL_FAMILIES(F) \
     F(views) F(movement) F(indexing) F(control) F(matrix) F(chain) F(typed) F(cast) F(convolution) F(pool) \
-    F(reduce) F(norm) F(sort) F(integer) \
+    F(reduce) F(along_axis) F(norm) F(sort) F(integer) \
     F(integer_convolution) F(quantised_lstm) F(resize)
 /* clang-format on */
 

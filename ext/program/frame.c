@@ -119,7 +119,7 @@ typedef struct {
 } vl_walk;
 
 /* Axes of size 1 gone, the target's longest strides outermost, neighbours that are one run joined. */
-static void plan_walk(vl_walk *w, const vl_tensor *to, const vl_tensor *from)
+static void plan_walk(vl_walk *walk, const vl_tensor *to, const vl_tensor *from)
 {
     int order[VL_MOST_AXES], n = 0;
     for (int a = 0; a < to->axes; a++) {
@@ -132,20 +132,34 @@ static void plan_walk(vl_walk *w, const vl_tensor *to, const vl_tensor *from)
         }
         order[at] = a;
     }
-    w->axes = 0;
+    walk->axes = 0;
     for (int k = 0; k < n; k++) {
-        int a = order[k], last = w->axes - 1;
-        if (last >= 0 && w->to[last] == to->strides[a] * to->shape[a] &&
-            w->from[last] == from->strides[a] * to->shape[a]) {
-            w->shape[last] *= to->shape[a];
-            w->to[last] = to->strides[a];
-            w->from[last] = from->strides[a];
+        int a = order[k], last = walk->axes - 1;
+        if (last >= 0 && walk->to[last] == to->strides[a] * to->shape[a] &&
+            walk->from[last] == from->strides[a] * to->shape[a]) {
+            walk->shape[last] *= to->shape[a];
+            walk->to[last] = to->strides[a];
+            walk->from[last] = from->strides[a];
             continue;
         }
-        w->shape[w->axes] = to->shape[a];
-        w->to[w->axes] = to->strides[a];
-        w->from[w->axes++] = from->strides[a];
+        walk->shape[walk->axes] = to->shape[a];
+        walk->to[walk->axes] = to->strides[a];
+        walk->from[walk->axes++] = from->strides[a];
     }
+}
+
+/* `rows` runs of as many bytes: of short ones, calls of memcpy would take longer than the copying. */
+static void copy_rows(char *to, const char *from, int64_t rows, int64_t bytes, int64_t step_to, int64_t step_from)
+{
+    enum { PIECE = 16, SHORT = 512 };
+    if (bytes % PIECE || bytes > SHORT) {
+        for (int64_t r = 0; r < rows; r++)
+            memcpy(to + r * step_to, from + r * step_from, (size_t)bytes);
+        return;
+    }
+    for (int64_t r = 0; r < rows; r++, to += step_to, from += step_from)
+        for (int64_t k = 0; k < bytes; k += PIECE)
+            memcpy(to + k, from + k, PIECE);
 }
 
 static void copy_run(char *to, const char *from, int64_t n, int64_t step_to, int64_t step_from, size_t size)
@@ -169,35 +183,40 @@ static void copy_run(char *to, const char *from, int64_t n, int64_t step_to, int
 /* Blocks of this many rows and columns, so that both sides stay in the nearest cache. */
 enum { VL_TILE_SIDE = 32 };
 
-static void copy_axes(const vl_walk *w, int axis, char *to, const char *from, size_t size)
+static void copy_axes(const vl_walk *walk, int axis, char *to, const char *from, size_t size)
 {
-    int left = w->axes - axis;
+    int left = walk->axes - axis;
     if (left == 0) {
         memcpy(to, from, size);
         return;
     }
     if (left == 1) {
-        copy_run(to, from, w->shape[axis], w->to[axis], w->from[axis], size);
+        copy_run(to, from, walk->shape[axis], walk->to[axis], walk->from[axis], size);
         return;
     }
-    if (left == 2 && w->to[axis + 1] == (int64_t)size && w->from[axis] == (int64_t)size) { /* a transposition */
-        if (size == 4 && w->to[axis] % 4 == 0 && w->from[axis + 1] % 4 == 0) {
-            w->kernels->transpose(w->shape[axis + 1], w->shape[axis], from, w->from[axis + 1] / 4, to, w->to[axis] / 4);
+    if (left == 2 && walk->to[axis + 1] == (int64_t)size && walk->from[axis + 1] == (int64_t)size) {
+        copy_rows(to, from, walk->shape[axis], walk->shape[axis + 1] * (int64_t)size, walk->to[axis], walk->from[axis]);
+        return;
+    }
+    if (left == 2 && walk->to[axis + 1] == (int64_t)size && walk->from[axis] == (int64_t)size) { /* a transposition */
+        if (size == 4 && walk->to[axis] % 4 == 0 && walk->from[axis + 1] % 4 == 0) {
+            walk->kernels->transpose(walk->shape[axis + 1], walk->shape[axis], from, walk->from[axis + 1] / 4, to,
+                                     walk->to[axis] / 4);
             return;
         }
-        for (int64_t r = 0; r < w->shape[axis]; r += VL_TILE_SIDE)
-            for (int64_t c = 0; c < w->shape[axis + 1]; c += VL_TILE_SIDE) {
-                int64_t rows = w->shape[axis] - r < VL_TILE_SIDE ? w->shape[axis] - r : VL_TILE_SIDE;
-                int64_t columns = w->shape[axis + 1] - c < VL_TILE_SIDE ? w->shape[axis + 1] - c : VL_TILE_SIDE;
+        for (int64_t r = 0; r < walk->shape[axis]; r += VL_TILE_SIDE)
+            for (int64_t c = 0; c < walk->shape[axis + 1]; c += VL_TILE_SIDE) {
+                int64_t rows = walk->shape[axis] - r < VL_TILE_SIDE ? walk->shape[axis] - r : VL_TILE_SIDE;
+                int64_t columns = walk->shape[axis + 1] - c < VL_TILE_SIDE ? walk->shape[axis + 1] - c : VL_TILE_SIDE;
                 for (int64_t k = 0; k < rows; k++)
-                    copy_run(to + (r + k) * w->to[axis] + c * (int64_t)size,
-                             from + (r + k) * (int64_t)size + c * w->from[axis + 1], columns, (int64_t)size,
-                             w->from[axis + 1], size);
+                    copy_run(to + (r + k) * walk->to[axis] + c * (int64_t)size,
+                             from + (r + k) * (int64_t)size + c * walk->from[axis + 1], columns, (int64_t)size,
+                             walk->from[axis + 1], size);
             }
         return;
     }
-    for (int64_t k = 0; k < w->shape[axis]; k++)
-        copy_axes(w, axis + 1, to + k * w->to[axis], from + k * w->from[axis], size);
+    for (int64_t k = 0; k < walk->shape[axis]; k++)
+        copy_axes(walk, axis + 1, to + k * walk->to[axis], from + k * walk->from[axis], size);
 }
 
 void vl_copy(const vl_kernels *kernels, const vl_tensor *to, const vl_tensor *from)
@@ -209,9 +228,9 @@ void vl_copy(const vl_kernels *kernels, const vl_tensor *to, const vl_tensor *fr
         memcpy(to->data, from->data, (size_t)count * vl_size_of(to->type));
         return;
     }
-    vl_walk w = {.kernels = kernels};
-    plan_walk(&w, to, from);
-    copy_axes(&w, 0, to->data, from->data, vl_size_of(to->type));
+    vl_walk walk = {.kernels = kernels};
+    plan_walk(&walk, to, from);
+    copy_axes(&walk, 0, to->data, from->data, vl_size_of(to->type));
 }
 
 /* ---- the loop ---------------------------------------------------------------------------------------- */
@@ -225,10 +244,11 @@ typedef struct {
 
 static void run_some(void *context, int member, int members)
 {
-    vl_pieces *p = context;
+    vl_pieces *pieces = context;
     (void)member, (void)members;
-    for (int k; !vl_shall_end(p->heed) && (k = __atomic_fetch_add(&p->next, 1, __ATOMIC_RELAXED)) < p->count;)
-        p->task(p->context, k, p->count);
+    for (int k;
+         !vl_shall_end(pieces->heed) && (k = __atomic_fetch_add(&pieces->next, 1, __ATOMIC_RELAXED)) < pieces->count;)
+        pieces->task(pieces->context, k, pieces->count);
 }
 
 int vl_piece_count(const vl_frame *f, int members, int64_t work)

@@ -145,31 +145,31 @@ typedef struct {
 } vl_places;
 
 /* The offset of place n in x, in bytes; -1 where it is out of bounds. */
-static int64_t offset_of(const vl_places *p, int64_t n)
+static int64_t offset_of(const vl_places *places, int64_t n)
 {
     int64_t offset = 0;
-    size_t size = vl_size_of(p->indices->type);
-    for (int a = 0; a < p->depth; a++) {
-        int64_t v = index_at(p->indices, p->indices->data + (n * p->depth + a) * (int64_t)size);
-        if (v < -p->x->shape[a] || v >= p->x->shape[a])
+    size_t size = vl_size_of(places->indices->type);
+    for (int a = 0; a < places->depth; a++) {
+        int64_t v = index_at(places->indices, places->indices->data + (n * places->depth + a) * (int64_t)size);
+        if (v < -places->x->shape[a] || v >= places->x->shape[a])
             return -1;
-        offset += (v < 0 ? v + p->x->shape[a] : v) * p->x->strides[a];
+        offset += (v < 0 ? v + places->x->shape[a] : v) * places->x->strides[a];
     }
     return offset;
 }
 
 /* Of contiguous indices and a contiguous x; 0 where they do not go together. */
-static int set_places(vl_places *p, const vl_tensor *indices, const vl_tensor *x)
+static int set_places(vl_places *places, const vl_tensor *indices, const vl_tensor *x)
 {
     if (indices->axes < 1)
         return 0;
     int64_t depth = indices->shape[indices->axes - 1];
     if (depth < 1 || depth > x->axes)
         return 0;
-    *p = (vl_places){(int)depth, vl_count(indices->axes - 1, indices->shape),
-                     vl_count(x->axes - (int)depth, x->shape + depth), indices, x};
-    for (int64_t n = 0; n < p->places; n++)
-        if (offset_of(p, n) < 0)
+    *places = (vl_places){(int)depth, vl_count(indices->axes - 1, indices->shape),
+                          vl_count(x->axes - (int)depth, x->shape + depth), indices, x};
+    for (int64_t n = 0; n < places->places; n++)
+        if (offset_of(places, n) < 0)
             return 0;
     return 1;
 }
@@ -183,16 +183,16 @@ static int gather_nd(vl_frame *f, const vl_instruction *i)
     vl_tensor copies[2];
     copies[0].block = copies[1].block = NULL;
     const vl_tensor *from = vl_contiguous(f, x, &copies[0]), *which = vl_contiguous(f, indices, &copies[1]);
-    vl_places p;
+    vl_places places;
     int status = from && which ? VL_DONE : VL_NO_MEMORY;
-    if (status == VL_DONE && !set_places(&p, which, from))
+    if (status == VL_DONE && !set_places(&places, which, from))
         status = VL_DECLINED;
     int64_t shape[2 * VL_MOST_AXES];
     int axes = 0;
     if (status == VL_DONE) {
         for (int a = 0; a < which->axes - 1; a++)
             shape[axes++] = which->shape[a];
-        for (int a = p.depth; a < from->axes; a++)
+        for (int a = places.depth; a < from->axes; a++)
             shape[axes++] = from->shape[a];
         if (axes > VL_MOST_AXES || vl_count(axes, shape) < 0)
             status = VL_DECLINED;
@@ -200,10 +200,10 @@ static int gather_nd(vl_frame *f, const vl_instruction *i)
     if (status == VL_DONE) {
         vl_tensor source = *from;
         vl_tensor *out = vl_new(f, i, 0, source.type, axes, shape);
-        size_t bytes = (size_t)p.inner * vl_size_of(source.type);
-        p.x = &source;
-        for (int64_t n = 0; out && n < p.places; n++)
-            memcpy(out->data + n * (int64_t)bytes, source.data + offset_of(&p, n), bytes);
+        size_t bytes = (size_t)places.inner * vl_size_of(source.type);
+        places.x = &source;
+        for (int64_t n = 0; out && n < places.places; n++)
+            memcpy(out->data + n * (int64_t)bytes, source.data + offset_of(&places, n), bytes);
         status = out ? VL_DONE : VL_NO_MEMORY;
     }
     vl_block_drop(f, copies[0].block);
@@ -222,21 +222,21 @@ static int scatter_nd(vl_frame *f, const vl_instruction *i)
     copies[0].block = copies[1].block = NULL;
     vl_set_contiguous(&whole); /* as the output will lie */
     const vl_tensor *which = vl_contiguous(f, indices, &copies[0]), *values = vl_contiguous(f, updates, &copies[1]);
-    vl_places p;
+    vl_places places;
     int status = which && values ? VL_DONE : VL_NO_MEMORY;
     if (status == VL_DONE &&
-        (!set_places(&p, which, &whole) || vl_count(values->axes, values->shape) != p.places * p.inner))
+        (!set_places(&places, which, &whole) || vl_count(values->axes, values->shape) != places.places * places.inner))
         status = VL_DECLINED;
     if (status == VL_DONE) {
         vl_tensor *out = copy_of(f, i, x);
         size_t size = vl_size_of(whole.type);
-        for (int64_t n = 0; out && n < p.places; n++) {
-            char *to = out->data + offset_of(&p, n);
-            const char *from = values->data + n * p.inner * (int64_t)size;
+        for (int64_t n = 0; out && n < places.places; n++) {
+            char *to = out->data + offset_of(&places, n);
+            const char *from = values->data + n * places.inner * (int64_t)size;
             if (how == 0)
-                memcpy(to, from, (size_t)p.inner * size);
+                memcpy(to, from, (size_t)places.inner * size);
             else
-                for (int64_t k = 0; k < p.inner; k++)
+                for (int64_t k = 0; k < places.inner; k++)
                     update(to + k * (int64_t)size, from + k * (int64_t)size, size, how);
         }
         status = out ? VL_DONE : VL_NO_MEMORY;

@@ -24,79 +24,82 @@ vl_block *vl_block_new(vl_frame *f, size_t bytes)
         return NULL;
     size_t rounded;
     int kind = kind_of(bytes, &rounded);
-    if (f->live > f->most || rounded > f->most - f->live)
+    if (rounded > vl_room(f))
         return NULL;
-    vl_block *b = f->free[kind];
-    if (b)
-        f->free[kind] = b->next;
+    vl_block *block = f->free[kind];
+    if (block)
+        f->free[kind] = block->next;
     else {
         /* the header stands in front of the data, a cache line of its own */
         char *memory = aligned_alloc(64, rounded + 64);
         if (!memory)
             return NULL;
-        b = (vl_block *)memory;
-        b->data = memory + 64;
-        b->bytes = rounded;
-        b->kind = kind;
-        b->object = NULL;
+        block = (vl_block *)memory;
+        block->data = memory + 64;
+        block->bytes = rounded;
+        block->kind = kind;
+        block->object = NULL;
         f->held += rounded;
     }
-    b->uses = 1;
-    b->next = NULL;
+    block->uses = 1;
+    block->next = NULL;
     f->live += rounded;
     if (f->live > f->peak)
         f->peak = f->live;
-    return b;
+    return block;
 }
 
-void vl_block_drop(vl_frame *f, vl_block *b)
+void vl_block_drop(vl_frame *f, vl_block *block)
 {
-    if (!b || __atomic_sub_fetch(&b->uses, 1, __ATOMIC_ACQ_REL))
+    if (!block || __atomic_sub_fetch(&block->uses, 1, __ATOMIC_ACQ_REL))
         return;
-    if (b->object) { /* nobody may touch it without the GIL */
-        b->next = f->garbage;
-        f->garbage = b;
-    } else if (b->kind < 0) /* handed out, and let go before the frame's own use ended */
-        free(b);
+    if (block->object) { /* nobody may touch it without the GIL */
+        block->next = f->garbage;
+        f->garbage = block;
+    } else if (block->kind < 0) /* handed out, and let go before the frame's own use ended */
+        free(block);
     else {
-        b->next = f->free[b->kind];
-        f->free[b->kind] = b;
-        f->live -= b->bytes;
+        block->next = f->free[block->kind];
+        f->free[block->kind] = block;
+        f->live -= block->bytes;
     }
 }
 
-void vl_block_drop_elsewhere(vl_block *b)
+size_t vl_block_drop_elsewhere(vl_block *block)
 {
-    if (!__atomic_sub_fetch(&b->uses, 1, __ATOMIC_ACQ_REL))
-        free(b);
+    if (__atomic_sub_fetch(&block->uses, 1, __ATOMIC_ACQ_REL))
+        return 0;
+    size_t bytes = block->kind < 0 ? 0 : block->bytes;
+    free(block);
+    return bytes;
 }
 
-void vl_block_hand_out(vl_frame *f, vl_block *b)
+void vl_block_hand_out(vl_frame *f, vl_block *block)
 {
-    if (b->kind < 0)
+    if (block->kind < 0)
         return;
-    b->kind = -1;
-    f->held -= b->bytes;
-    f->live -= b->bytes;
+    block->kind = -1;
+    f->held -= block->bytes;
+    f->live -= block->bytes;
 }
 
 vl_block *vl_block_of_object(vl_frame *f, void *object)
 {
     (void)f;
-    vl_block *b = malloc(sizeof(vl_block));
-    if (!b)
+    vl_block *block = malloc(sizeof(vl_block));
+    if (!block)
         return NULL;
-    *b = (vl_block){.object = object, .uses = 1, .kind = -1};
-    return b;
+    *block = (vl_block){.object = object, .uses = 1, .kind = -1};
+    return block;
 }
 
 void vl_frame_trim(vl_frame *f, size_t keep)
 {
     for (int kind = VL_BLOCK_KINDS - 1; kind >= 0 && f->held - f->live > keep; kind--)
         while (f->free[kind] && f->held - f->live > keep) {
-            vl_block *b = f->free[kind];
-            f->free[kind] = b->next;
-            f->held -= b->bytes;
-            free(b);
+            vl_block *block = f->free[kind];
+            f->free[kind] = block->next;
+            f->held -= block->bytes;
+            free(block);
         }
 }

@@ -29,21 +29,21 @@ typedef struct {
 
 static void member_softmax(void *context, int member, int members)
 {
-    const vl_softmax_walk *w = context;
-    vl_softmax s = w->s;
-    int64_t whole = s.of_rows ? s.rows : w->outer, begin = whole * member / members,
+    const vl_softmax_walk *walk = context;
+    vl_softmax s = walk->s;
+    int64_t whole = s.of_rows ? s.rows : walk->outer, begin = whole * member / members,
             end = whole * (member + 1) / members;
     if (s.of_rows && begin < end) {
         s.x = (const float *)s.x + begin * s.ld;
         s.out = (float *)s.out + begin * s.ld_out;
         s.rows = end - begin;
-        w->kernels->softmax(&s);
+        walk->kernels->softmax(&s);
         return;
     }
     for (int64_t k = begin; k < end; k++) {
-        s.x = (const float *)w->s.x + k * w->block;
-        s.out = (float *)w->s.out + k * w->block;
-        w->kernels->softmax(&s);
+        s.x = (const float *)walk->s.x + k * walk->block;
+        s.out = (float *)walk->s.out + k * walk->block;
+        walk->kernels->softmax(&s);
     }
 }
 
@@ -82,13 +82,13 @@ static int softmax(vl_frame *f, const vl_instruction *i)
     }
     vl_tensor *out = vl_new_in_order(f, i, 0, VL_F32, from.axes, from.shape, order);
     if (out) {
-        vl_softmax_walk w = {.kernels = f->kernels, .outer = outer, .block = size * inner};
-        w.s = (vl_softmax){.of_rows = inner == 1, .log = (int)i->ints[2], .x = from.data, .out = out->data};
-        w.s.rows = inner == 1 ? outer : size;
-        w.s.columns = inner == 1 ? size : inner;
-        w.s.ld = w.s.ld_out = w.s.columns;
+        vl_softmax_walk walk = {.kernels = f->kernels, .outer = outer, .block = size * inner};
+        walk.s = (vl_softmax){.of_rows = inner == 1, .log = (int)i->ints[2], .x = from.data, .out = out->data};
+        walk.s.rows = inner == 1 ? outer : size;
+        walk.s.columns = inner == 1 ? size : inner;
+        walk.s.ld = walk.s.ld_out = walk.s.columns;
         const int members = n >= f->limits->norm_thread_work && outer > 1 ? f->threads : 1;
-        vl_run_pieces(f, members, vl_piece_count(f, members, 4 * n), member_softmax, &w);
+        vl_run_pieces(f, members, vl_piece_count(f, members, 4 * n), member_softmax, &walk);
     }
     vl_block_drop(f, copy.block);
     return out ? VL_DONE : VL_NO_MEMORY;
@@ -103,8 +103,8 @@ typedef struct {
 
 static void member_norm(void *context, int member, int members)
 {
-    const vl_norm_walk *w = context;
-    vl_norm s = w->s;
+    const vl_norm_walk *walk = context;
+    vl_norm s = walk->s;
     int64_t begin = s.rows * member / members, end = s.rows * (member + 1) / members;
     if (begin == end)
         return;
@@ -113,7 +113,7 @@ static void member_norm(void *context, int member, int members)
     s.mean = s.mean ? (float *)s.mean + begin : NULL;
     s.inverse = s.inverse ? (float *)s.inverse + begin : NULL;
     s.rows = end - begin;
-    w->kernels->norm(&s);
+    walk->kernels->norm(&s);
 }
 
 /* Whether a parameter is one number for each element of the axes from `axis` on. */
@@ -161,20 +161,20 @@ static int row_norm(vl_frame *f, const vl_instruction *i)
     if (fits && vl_wants(i, 2))
         fits = (inverse = vl_new(f, i, 2, VL_F32, x.axes, means)) != NULL;
     if (fits) {
-        vl_norm_walk w = {.kernels = f->kernels};
-        w.s = (vl_norm){.rows = rows,
-                        .columns = n / rows,
-                        .ld = n / rows,
-                        .centred = (int)i->ints[1],
-                        .epsilon = i->floats[0],
-                        .x = x.data,
-                        .scale = scales,
-                        .bias = biases,
-                        .out = out->data,
-                        .mean = mean ? mean->data : NULL,
-                        .inverse = inverse ? inverse->data : NULL};
+        vl_norm_walk walk = {.kernels = f->kernels};
+        walk.s = (vl_norm){.rows = rows,
+                           .columns = n / rows,
+                           .ld = n / rows,
+                           .centred = (int)i->ints[1],
+                           .epsilon = i->floats[0],
+                           .x = x.data,
+                           .scale = scales,
+                           .bias = biases,
+                           .out = out->data,
+                           .mean = mean ? mean->data : NULL,
+                           .inverse = inverse ? inverse->data : NULL};
         const int members = n >= f->limits->norm_thread_work && rows > 1 ? f->threads : 1;
-        vl_run_pieces(f, members, vl_piece_count(f, members, 4 * n), member_norm, &w);
+        vl_run_pieces(f, members, vl_piece_count(f, members, 4 * n), member_norm, &walk);
     }
     vl_block_drop(f, copy.block);
     return fits ? VL_DONE : VL_NO_MEMORY;
@@ -192,16 +192,16 @@ typedef struct {
 } vl_channel_norm;
 
 /* The statistics of one sample's channels: mean, and what (x - mean) is multiplied with. */
-static void channel_statistics(const vl_channel_norm *w, const float *x, float *mean, float *factor)
+static void channel_statistics(const vl_channel_norm *norm, const float *x, float *mean, float *factor)
 {
-    const int64_t each = w->channels / w->groups, n = each * w->pixels;
+    const int64_t each = norm->channels / norm->groups, n = each * norm->pixels;
     vl_reduction s = {.x = x, .out = mean};
-    if (w->channels_last) {
-        s.rows = w->pixels;
-        s.columns = s.ld = w->channels;
+    if (norm->channels_last) {
+        s.rows = norm->pixels;
+        s.columns = s.ld = norm->channels;
     } else {
         s.of_rows = 1;
-        s.rows = w->groups;
+        s.rows = norm->groups;
         s.columns = s.ld = n;
     }
     for (int squares = 0; squares < 2; squares++) {
@@ -209,27 +209,27 @@ static void channel_statistics(const vl_channel_norm *w, const float *x, float *
         s.kind = squares ? VL_SUM_CENTRED_SQUARES : VL_SUM;
         s.shift = squares ? mean : NULL;
         s.out = sums;
-        if (squares && !w->channels_last) /* a group's rows, not the channels' */
-            for (int64_t g = 0; g < w->groups; g++) {
+        if (squares && !norm->channels_last) /* a group's rows, not the channels' */
+            for (int64_t g = 0; g < norm->groups; g++) {
                 vl_reduction one = s;
                 one.rows = 1;
                 one.x = x + g * n;
                 one.shift = mean + g * each;
                 one.out = factor + g;
-                w->kernels->reduce(&one);
+                norm->kernels->reduce(&one);
             }
         else
-            w->kernels->reduce(&s);
-        for (int64_t g = w->groups - 1; g >= 0; g--) { /* from the last: channels spread out to the right */
+            norm->kernels->reduce(&s);
+        for (int64_t g = norm->groups - 1; g >= 0; g--) { /* from the last: channels spread out to the right */
             double total = 0;
-            if (w->channels_last)
+            if (norm->channels_last)
                 for (int64_t c = 0; c < each; c++)
                     total += sums[g * each + c];
             else
                 total = sums[g];
             float value = (float)(total / (double)n);
             if (squares)
-                value = 1 / sqrtf(value + w->epsilon);
+                value = 1 / sqrtf(value + norm->epsilon);
             for (int64_t c = 0; c < each; c++)
                 sums[g * each + c] = value;
         }
@@ -238,33 +238,35 @@ static void channel_statistics(const vl_channel_norm *w, const float *x, float *
 
 static void member_channels(void *context, int member, int members)
 {
-    const vl_channel_norm *w = context;
-    const int64_t size = w->channels * w->pixels, each = w->channels / w->groups;
-    for (int64_t k = w->samples * member / members; k < w->samples * (member + 1) / members; k++) {
-        float *mean = w->memory + 3 * k * w->channels, *factor = mean + w->channels, *offset = factor + w->channels;
-        channel_statistics(w, w->x + k * size, mean, factor);
-        for (int64_t c = 0; c < w->channels; c++) {
-            int64_t own = w->of_groups ? c / each : c;
-            factor[c] *= w->scale[own];
-            offset[c] = w->bias[own];
+    const vl_channel_norm *norm = context;
+    const int64_t size = norm->channels * norm->pixels, each = norm->channels / norm->groups;
+    for (int64_t k = norm->samples * member / members; k < norm->samples * (member + 1) / members; k++) {
+        float *mean = norm->memory + 3 * k * norm->channels, *factor = mean + norm->channels,
+              *offset = factor + norm->channels;
+        channel_statistics(norm, norm->x + k * size, mean, factor);
+        for (int64_t c = 0; c < norm->channels; c++) {
+            int64_t own = norm->of_groups ? c / each : c;
+            factor[c] *= norm->scale[own];
+            offset[c] = norm->bias[own];
         }
-        const int64_t row = w->channels_last ? 0 : 1, column = w->channels_last ? 1 : 0;
-        const vl_chain_array arrays[] = {{(void *)(w->x + k * size), w->channels_last ? w->channels : w->pixels, 1, 0},
-                                         {mean, row, column, 0},
-                                         {factor, row, column, 0},
-                                         {offset, row, column, 0},
-                                         {w->out + k * size, w->channels_last ? w->channels : w->pixels, 1, 0}};
+        const int64_t row = norm->channels_last ? 0 : 1, column = norm->channels_last ? 1 : 0;
+        const vl_chain_array arrays[] = {
+            {(void *)(norm->x + k * size), norm->channels_last ? norm->channels : norm->pixels, 1, 0},
+            {mean, row, column, 0},
+            {factor, row, column, 0},
+            {offset, row, column, 0},
+            {norm->out + k * size, norm->channels_last ? norm->channels : norm->pixels, 1, 0}};
         static const int64_t micro[] = {VL_MICRO(VL_MICRO_subtract, 5, 0, 1, 0),
                                         VL_MICRO(VL_MICRO_multiply_add, 4, 5, 2, 3)};
-        const vl_chain c = {.rows = w->channels_last ? w->pixels : w->channels,
-                            .columns = w->channels_last ? w->channels : w->pixels,
+        const vl_chain c = {.rows = norm->channels_last ? norm->pixels : norm->channels,
+                            .columns = norm->channels_last ? norm->channels : norm->pixels,
                             .operands = 4,
                             .results = 1,
                             .scratch = 1,
                             .micros = 2,
                             .arrays = arrays,
                             .micro = micro};
-        w->kernels->chain(&c);
+        norm->kernels->chain(&c);
     }
 }
 
@@ -295,24 +297,24 @@ static int channel_norm(vl_frame *f, const vl_instruction *i)
     if (!channels_last)
         for (int a = 0; a < from.axes; a++)
             order[a] = (int8_t)a;
-    vl_channel_norm w = {.kernels = f->kernels,
-                         .x = (const float *)from.data,
-                         .scale = (const float *)scale->data,
-                         .bias = (const float *)bias->data,
-                         .samples = from.shape[0],
-                         .channels = channels,
-                         .groups = groups,
-                         .pixels = n / from.shape[0] / channels,
-                         .epsilon = i->floats[0],
-                         .channels_last = channels_last,
-                         .of_groups = (int)i->ints[1]};
-    vl_block *memory = vl_block_new(f, (size_t)(3 * w.samples * channels) * sizeof(float));
+    vl_channel_norm norm = {.kernels = f->kernels,
+                            .x = (const float *)from.data,
+                            .scale = (const float *)scale->data,
+                            .bias = (const float *)bias->data,
+                            .samples = from.shape[0],
+                            .channels = channels,
+                            .groups = groups,
+                            .pixels = n / from.shape[0] / channels,
+                            .epsilon = i->floats[0],
+                            .channels_last = channels_last,
+                            .of_groups = (int)i->ints[1]};
+    vl_block *memory = vl_block_new(f, (size_t)(3 * norm.samples * channels) * sizeof(float));
     vl_tensor *out = memory ? vl_new_in_order(f, i, 0, VL_F32, from.axes, from.shape, order) : NULL;
     if (out) {
-        w.memory = (float *)memory->data;
-        w.out = (float *)out->data;
-        const int members = n >= f->limits->norm_thread_work && w.samples > 1 ? f->threads : 1;
-        vl_run_pieces(f, members, vl_piece_count(f, members, 4 * n), member_channels, &w);
+        norm.memory = (float *)memory->data;
+        norm.out = (float *)out->data;
+        const int members = n >= f->limits->norm_thread_work && norm.samples > 1 ? f->threads : 1;
+        vl_run_pieces(f, members, vl_piece_count(f, members, 4 * n), member_channels, &norm);
     }
     vl_block_drop(f, memory);
     vl_block_drop(f, copy.block);

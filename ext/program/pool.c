@@ -21,9 +21,11 @@ typedef struct {
 } vl_pooling;
 
 /* The kernel's elements of place q that lie in [low, high): from *first, *count of them. */
-static void reach(const vl_pooling *p, int axis, int64_t q, int64_t low, int64_t high, int64_t *first, int64_t *count)
+static void reach(const vl_pooling *pooling, int axis, int64_t q, int64_t low, int64_t high, int64_t *first,
+                  int64_t *count)
 {
-    int64_t start = q * p->step[axis] - p->before[axis], d = p->dilation[axis], k = p->kernel[axis];
+    int64_t start = q * pooling->step[axis] - pooling->before[axis], d = pooling->dilation[axis],
+            k = pooling->kernel[axis];
     int64_t from = start >= low ? 0 : (low - start + d - 1) / d;
     int64_t to = start >= high ? 0 : (high - start + d - 1) / d;
     if (to > k)
@@ -32,9 +34,9 @@ static void reach(const vl_pooling *p, int axis, int64_t q, int64_t low, int64_t
     *count = to > from ? to - from : 0;
 }
 
-static size_t scratch_bytes(const vl_pooling *p)
+static size_t scratch_bytes(const vl_pooling *pooling)
 {
-    return ((size_t)(p->taps + 2 * p->steps[2]) * sizeof(ptrdiff_t) + 63) & ~(size_t)63;
+    return ((size_t)(pooling->taps + 2 * pooling->steps[2]) * sizeof(ptrdiff_t) + 63) & ~(size_t)63;
 }
 
 #define VL_GREATEST(name, type)                                                                                        \
@@ -56,28 +58,31 @@ VL_GREATEST(greatest_signed, int8_t)
 
 static void pool_rows(void *context, int member, int members)
 {
-    const vl_pooling *p = context;
-    ptrdiff_t *taps = (ptrdiff_t *)(p->scratch + (size_t)member * scratch_bytes(p)), *x_rows = taps + p->taps;
-    ptrdiff_t *out_rows = x_rows + p->steps[2];
-    const int64_t rows = p->samples * p->steps[0] * p->steps[1], width = p->steps[2];
-    for (int64_t row = rows * member / members; row < rows * (member + 1) / members && !vl_shall_end(p->heed); row++) {
-        int64_t y = row % p->steps[1], z = row / p->steps[1] % p->steps[0], n = row / p->steps[1] / p->steps[0];
+    const vl_pooling *pooling = context;
+    ptrdiff_t *taps = (ptrdiff_t *)(pooling->scratch + (size_t)member * scratch_bytes(pooling)),
+              *x_rows = taps + pooling->taps;
+    ptrdiff_t *out_rows = x_rows + pooling->steps[2];
+    const int64_t rows = pooling->samples * pooling->steps[0] * pooling->steps[1], width = pooling->steps[2];
+    for (int64_t row = rows * member / members; row < rows * (member + 1) / members && !vl_shall_end(pooling->heed);
+         row++) {
+        int64_t y = row % pooling->steps[1], z = row / pooling->steps[1] % pooling->steps[0],
+                n = row / pooling->steps[1] / pooling->steps[0];
         int64_t place[VL_POOL_AXES] = {z, y, 0}, first[VL_POOL_AXES], count[VL_POOL_AXES], counted = 1;
         for (int a = 0; a < 2; a++) {
             int64_t ignored, own;
-            reach(p, a, place[a], 0, p->size[a], &first[a], &count[a]);
-            reach(p, a, place[a], -p->before[a], p->size[a] + p->after[a], &ignored, &own);
-            counted *= p->count_pads ? own : count[a];
+            reach(pooling, a, place[a], 0, pooling->size[a], &first[a], &count[a]);
+            reach(pooling, a, place[a], -pooling->before[a], pooling->size[a] + pooling->after[a], &ignored, &own);
+            counted *= pooling->count_pads ? own : count[a];
         }
-        const char *x = p->x + n * p->sample * p->item;
-        char *out = p->out + row * width * p->channels * p->item;
+        const char *x = pooling->x + n * pooling->sample * pooling->item;
+        char *out = pooling->out + row * width * pooling->channels * pooling->item;
         for (int64_t i = 0, end; i < width; i = end) { /* places that have the same elements of the kernel */
             int64_t ignored, own, own_counted, next_first, next_count;
-            reach(p, 2, i, 0, p->size[2], &first[2], &count[2]);
-            reach(p, 2, i, -p->before[2], p->size[2] + p->after[2], &ignored, &own_counted);
+            reach(pooling, 2, i, 0, pooling->size[2], &first[2], &count[2]);
+            reach(pooling, 2, i, -pooling->before[2], pooling->size[2] + pooling->after[2], &ignored, &own_counted);
             for (end = i + 1; end < width; end++) {
-                reach(p, 2, end, 0, p->size[2], &next_first, &next_count);
-                reach(p, 2, end, -p->before[2], p->size[2] + p->after[2], &ignored, &own);
+                reach(pooling, 2, end, 0, pooling->size[2], &next_first, &next_count);
+                reach(pooling, 2, end, -pooling->before[2], pooling->size[2] + pooling->after[2], &ignored, &own);
                 if (next_first != first[2] || next_count != count[2] || own != own_counted)
                     break;
             }
@@ -87,51 +92,53 @@ static void pool_rows(void *context, int member, int members)
                     for (int64_t c = 0; c < count[2]; c++) {
                         int64_t at[VL_POOL_AXES] = {first[0] + a, first[1] + b, first[2] + c}, offset = 0;
                         for (int k = 0; k < VL_POOL_AXES; k++)
-                            offset += ((k < 2 ? place[k] * p->step[k] : 0) - p->before[k] + at[k] * p->dilation[k]) *
-                                      p->strides[k];
+                            offset += ((k < 2 ? place[k] * pooling->step[k] : 0) - pooling->before[k] +
+                                       at[k] * pooling->dilation[k]) *
+                                      pooling->strides[k];
                         taps[t++] = offset;
                     }
             for (int64_t k = i; k < end; k++) {
-                x_rows[k - i] = k * p->step[2] * p->strides[2];
-                out_rows[k - i] = k * p->channels;
+                x_rows[k - i] = k * pooling->step[2] * pooling->strides[2];
+                out_rows[k - i] = k * pooling->channels;
             }
-            void (*kernel)(const vl_pool *) = p->kernels->pool;
-            if (p->item == 1)
-                kernel = p->is_signed ? greatest_signed : greatest_unsigned;
+            void (*kernel)(const vl_pool *) = pooling->kernels->pool;
+            if (pooling->item == 1)
+                kernel = pooling->is_signed ? greatest_signed : greatest_unsigned;
             kernel(
                 &(vl_pool){.rows = end - i,
                            .taps = t,
-                           .channels = p->channels,
+                           .channels = pooling->channels,
                            .x_rows = x_rows,
                            .x_taps = taps,
                            .out_rows = out_rows,
                            .x = x,
                            .out = out,
-                           .divisor = p->greatest ? 0 : (double)(counted * (p->count_pads ? own_counted : count[2]))});
+                           .divisor = pooling->greatest ? 0 : (double)(counted * (pooling->count_pads ? own_counted : count[2]))});
         }
     }
 }
 
 /* How many places the window has on an axis; negative where the input is too small. pads: auto_pad is applied. */
-static int64_t places_of(vl_pooling *p, int axis, int64_t auto_pad, int ceil_mode)
+static int64_t places_of(vl_pooling *pooling, int axis, int64_t auto_pad, int ceil_mode)
 {
-    const int64_t size = p->size[axis], stride = p->step[axis], span = (p->kernel[axis] - 1) * p->dilation[axis] + 1;
+    const int64_t size = pooling->size[axis], stride = pooling->step[axis],
+                  span = (pooling->kernel[axis] - 1) * pooling->dilation[axis] + 1;
     if (auto_pad) {
         int64_t total = ((size + stride - 1) / stride - 1) * stride + span - size, less;
         if (total < 0)
             total = 0;
         less = total / 2;
-        p->before[axis] = auto_pad == 1 ? less : total - less;
-        p->after[axis] = total - p->before[axis];
+        pooling->before[axis] = auto_pad == 1 ? less : total - less;
+        pooling->after[axis] = total - pooling->before[axis];
         ceil_mode = 0;
     }
-    int64_t room = size + p->before[axis] + p->after[axis] - span;
+    int64_t room = size + pooling->before[axis] + pooling->after[axis] - span;
     if (room < 0)
         return -1;
     if (!ceil_mode)
         return room / stride + 1;
     int64_t count = (room + stride - 1) / stride + 1;
-    return (count - 1) * stride >= size + p->before[axis] ? count - 1 : count;
+    return (count - 1) * stride >= size + pooling->before[axis] ? count - 1 : count;
 }
 
 /* "pool": x; ints: the number of spatial axes, or 0: all that there are, over everything; whether the greatest, else the
@@ -148,7 +155,7 @@ static int pool(vl_frame *f, const vl_instruction *i)
         (uintptr_t)x->data % (size_t)item)
         return VL_DECLINED;
     const int missing = VL_POOL_AXES - rank;
-    vl_pooling p = {.kernels = f->kernels,
+    vl_pooling pooling = {.kernels = f->kernels,
                     .heed = f->heed,
                     .samples = x->shape[0],
                     .channels = x->shape[1],
@@ -161,23 +168,24 @@ static int pool(vl_frame *f, const vl_instruction *i)
     int8_t order[VL_MOST_AXES] = {0};
     for (int a = 0; a < VL_POOL_AXES; a++) {
         int own = 2 + a - missing;
-        p.size[a] = a < missing ? 1 : x->shape[own];
-        p.kernel[a] = whole ? p.size[a] : ints[5 + a];
-        p.step[a] = whole ? 1 : ints[8 + a];
-        p.dilation[a] = whole ? 1 : ints[11 + a];
-        p.before[a] = whole ? 0 : ints[14 + a];
-        p.after[a] = whole ? 0 : ints[17 + a];
-        p.steps[a] = p.size[a] ? places_of(&p, a, ints[2], (int)ints[3]) : -1;
-        if (p.steps[a] < 0 || __builtin_mul_overflow(p.taps, p.kernel[a], &p.taps) || p.taps > 1 << 24)
+        pooling.size[a] = a < missing ? 1 : x->shape[own];
+        pooling.kernel[a] = whole ? pooling.size[a] : ints[5 + a];
+        pooling.step[a] = whole ? 1 : ints[8 + a];
+        pooling.dilation[a] = whole ? 1 : ints[11 + a];
+        pooling.before[a] = whole ? 0 : ints[14 + a];
+        pooling.after[a] = whole ? 0 : ints[17 + a];
+        pooling.steps[a] = pooling.size[a] ? places_of(&pooling, a, ints[2], (int)ints[3]) : -1;
+        if (pooling.steps[a] < 0 || __builtin_mul_overflow(pooling.taps, pooling.kernel[a], &pooling.taps) ||
+            pooling.taps > 1 << 24)
             return VL_DECLINED;
-        for (int64_t q = 0; q < p.steps[a]; q++) { /* a window of nothing but pads */
+        for (int64_t q = 0; q < pooling.steps[a]; q++) { /* a window of nothing but pads */
             int64_t first, count;
-            reach(&p, a, q, 0, p.size[a], &first, &count);
+            reach(&pooling, a, q, 0, pooling.size[a], &first, &count);
             if (!count)
                 return VL_DECLINED;
         }
         if (a >= missing) {
-            shape[own] = p.steps[a];
+            shape[own] = pooling.steps[a];
             order[own - 1] = (int8_t)own;
         }
     }
@@ -207,23 +215,23 @@ static int pool(vl_frame *f, const vl_instruction *i)
         vl_copy(f->kernels, &last, x);
     }
     int members = 1;
-    if (f->threads > 1 && count * p.taps >= f->limits->pool_thread_work)
+    if (f->threads > 1 && count * pooling.taps >= f->limits->pool_thread_work)
         members = f->threads;
     const int type = last.type;
     out = vl_new_in_order(f, i, 0, type, 2 + rank, shape, order);
-    scratch = vl_block_new(f, (size_t)members * scratch_bytes(&p));
+    scratch = vl_block_new(f, (size_t)members * scratch_bytes(&pooling));
     int status = VL_NO_MEMORY;
     if (out && scratch) {
-        p.x = last.data;
-        p.out = out->data;
-        p.scratch = scratch->data;
-        p.sample = last.strides[0] / item;
+        pooling.x = last.data;
+        pooling.out = out->data;
+        pooling.scratch = scratch->data;
+        pooling.sample = last.strides[0] / item;
         for (int a = 0; a < VL_POOL_AXES; a++)
-            p.strides[a] = a < missing ? 0 : last.strides[2 + a - missing] / item;
+            pooling.strides[a] = a < missing ? 0 : last.strides[2 + a - missing] / item;
         if (count && members > 1)
-            f->parallel(members, pool_rows, &p, f->heed);
+            f->parallel(members, pool_rows, &pooling, f->heed);
         else if (count)
-            pool_rows(&p, 0, 1);
+            pool_rows(&pooling, 0, 1);
         status = VL_DONE;
     }
     vl_block_drop(f, scratch);

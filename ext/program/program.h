@@ -109,18 +109,27 @@ struct vl_frame {
     vl_block *free[VL_BLOCK_KINDS];
     vl_block *garbage;          /* blocks of Python objects that nobody uses any more */
     size_t held, live, peak;    /* bytes: of all own blocks, of those in use, the most in use in this run */
-    size_t most;                /* that may be in use; a block beyond them is not made */
+    size_t elsewhere;           /* bytes of the run's values that Python holds */
+    size_t most;                /* that may be in use, here and elsewhere; a block beyond them is not made */
     int64_t trips, most_trips;  /* of the run's loops together: made so far, and that may be made */
 };
 
 /* ---- memory ------------------------------------------------------------------------------------- */
 
+/* How many bytes more the run's values may take. */
+static inline size_t vl_room(const vl_frame *f)
+{
+    size_t used = f->live + f->elsewhere;
+    return used > f->most ? 0 : f->most - used;
+}
+
 /* A block of at least so many bytes with one use, or NULL when memory is out. */
 vl_block *vl_block_new(vl_frame *f, size_t bytes);
 /* One use less; the last one gives the block back to the frame. NULL is nothing. */
 void vl_block_drop(vl_frame *f, vl_block *b);
-/* The same for who is not running the frame: the last use frees the memory. */
-void vl_block_drop_elsewhere(vl_block *b);
+/* The same for who is not running the frame: the last use frees the memory. Returns the bytes that the frame still
+ * counts of it. */
+size_t vl_block_drop_elsewhere(vl_block *b);
 /* Leaves a block to whoever holds it: the frame no longer counts or reuses it. */
 void vl_block_hand_out(vl_frame *f, vl_block *b);
 /* A block around a Python object, which is referenced by it (the caller has made the reference). */

@@ -41,24 +41,24 @@ typedef struct {
     int32_t *x_zeros, *x_sums, *q_zeros, *q_sums;
 } vl_lstm_memory;
 
-static int64_t chunk_rows(const vl_lstm_call *c)
+static int64_t chunk_rows(const vl_lstm_call *call)
 {
-    int64_t rows = c->limits->byte_chunk_bytes / (16 * c->padded);
-    rows = rows < c->limits->least_byte_chunk_rows ? c->limits->least_byte_chunk_rows : rows;
-    return rows > c->sequences ? rows : c->sequences;
+    int64_t rows = call->limits->byte_chunk_bytes / (16 * call->padded);
+    rows = rows < call->limits->least_byte_chunk_rows ? call->limits->least_byte_chunk_rows : rows;
+    return rows > call->sequences ? rows : call->sequences;
 }
 
-static size_t lay_out(const vl_lstm_call *c, const vl_lstm_direction *d, vl_lstm_memory *m, char *memory)
+static size_t lay_out(const vl_lstm_call *call, const vl_lstm_direction *direction, vl_lstm_memory *memory, char *begin)
 {
     size_t at = 0;
-    const size_t rows = (size_t)chunk_rows(c), sequences = (size_t)c->sequences, wide = 4 * (size_t)c->padded;
+    const size_t rows = (size_t)chunk_rows(call), sequences = (size_t)call->sequences, wide = 4 * (size_t)call->padded;
 #define VL_GIVE(field, count)                                                                                          \
-    (m->field = (void *)(memory + at), at = (at + (size_t)(count) * sizeof *m->field + 63) & ~(size_t)63)
+    (memory->field = (void *)(begin + at), at = (at + (size_t)(count) * sizeof *memory->field + 63) & ~(size_t)63)
     VL_GIVE(pre, rows * wide);
     VL_GIVE(gates, sequences * wide);
-    VL_GIVE(h, sequences * (size_t)c->padded);
-    VL_GIVE(c, sequences * (size_t)c->padded);
-    VL_GIVE(q, sequences * (size_t)vl_row_bytes(&d->r));
+    VL_GIVE(h, sequences * (size_t)call->padded);
+    VL_GIVE(c, sequences * (size_t)call->padded);
+    VL_GIVE(q, sequences * (size_t)vl_row_bytes(&direction->r));
     VL_GIVE(x_rows, rows);
     VL_GIVE(q_rows, sequences);
     VL_GIVE(out_rows, sequences);
@@ -71,12 +71,12 @@ static size_t lay_out(const vl_lstm_call *c, const vl_lstm_direction *d, vl_lstm
 }
 
 /* Rows of a state in the order of the sequences in the call, from or to [sequence, unit] of one direction. */
-static void copy_state(const vl_lstm_call *c, const vl_tensor *t, int direction, float *rows, int out)
+static void copy_state(const vl_lstm_call *call, const vl_tensor *t, int direction, float *rows, int out)
 {
-    for (int64_t b = 0; b < c->sequences; b++) {
-        char *at = t->data + direction * t->strides[0] + c->order[b] * t->strides[1];
-        float *row = rows + b * c->padded;
-        for (int64_t k = 0; k < c->hidden_size; k++, at += t->strides[2])
+    for (int64_t b = 0; b < call->sequences; b++) {
+        char *at = t->data + direction * t->strides[0] + call->order[b] * t->strides[1];
+        float *row = rows + b * call->padded;
+        for (int64_t k = 0; k < call->hidden_size; k++, at += t->strides[2])
             if (out)
                 *(float *)at = row[k];
             else
@@ -86,107 +86,108 @@ static void copy_state(const vl_lstm_call *c, const vl_tensor *t, int direction,
 
 /* R q(h) + Rb + add to gates, for the first n rows; the scale is that of `ran` rows. Every other step is turned: it
  * begins with the weights that the one before has left in the nearest caches. */
-static void recur(const vl_lstm_call *c, const vl_lstm_direction *d, const vl_lstm_memory *m, int64_t ran, int64_t n,
-                  const float *add, int turned)
+static void recur(const vl_lstm_call *call, const vl_lstm_direction *direction, const vl_lstm_memory *memory,
+                  int64_t ran, int64_t n, const float *add, int turned)
 {
     float bounds[2] = {0, 0}, scale, zero;
-    const int64_t bytes = vl_row_bytes(&d->r), wide = 4 * c->padded;
+    const int64_t bytes = vl_row_bytes(&direction->r), wide = 4 * call->padded;
     for (int64_t b = 0; b < ran; b++)
-        c->kernels->range(c->hidden_size, m->h + b * c->padded, bounds);
+        call->kernels->range(call->hidden_size, memory->h + b * call->padded, bounds);
     vl_dynamic_scale(bounds, &scale, &zero);
     for (int64_t b = 0; b < n; b++) {
-        vl_quantising q = {c->hidden_size, m->h + b * c->padded, scale, zero, 0, 255, m->q + b * bytes};
-        m->q_sums[b] = c->kernels->quantise(&q);
-        m->q_zeros[b] = (int32_t)zero;
+        vl_quantising q = {call->hidden_size, memory->h + b * call->padded, scale, zero, 0, 255, memory->q + b * bytes};
+        memory->q_sums[b] = call->kernels->quantise(&q);
+        memory->q_zeros[b] = (int32_t)zero;
     }
     vl_byte_product p = {.rows = n,
                          .turned = turned,
-                         .x = m->q,
-                         .x_rows = m->q_rows,
-                         .x_zeros = m->q_zeros,
-                         .x_sums = m->q_sums,
+                         .x = memory->q,
+                         .x_rows = memory->q_rows,
+                         .x_zeros = memory->q_zeros,
+                         .x_sums = memory->q_sums,
                          .x_scale = scale,
                          .add = add,
                          .ld_add = wide,
-                         .out = m->gates,
+                         .out = memory->gates,
                          .ld_out = wide};
-    vl_multiply_here(c->kernels, &d->r, &p);
+    vl_multiply_here(call->kernels, &direction->r, &p);
 }
 
-static void run_direction(const vl_lstm_call *c, int number)
+static void run_direction(const vl_lstm_call *call, int number)
 {
-    const vl_lstm_direction *d = &c->directions[number];
-    vl_lstm_memory m;
-    size_t bytes = lay_out(c, d, &m, d->memory);
-    memset(m.gates, 0, bytes - (size_t)((char *)m.gates - d->memory));
-    if (c->h_0.data)
-        copy_state(c, &c->h_0, number, m.h, 0);
-    if (c->c_0.data)
-        copy_state(c, &c->c_0, number, m.c, 0);
-    for (int64_t b = 0; b < c->sequences; b++)
-        m.q_rows[b] = b * vl_row_bytes(&d->r);
-    const int64_t wide = 4 * c->padded, most = chunk_rows(c);
+    const vl_lstm_direction *direction = &call->directions[number];
+    vl_lstm_memory memory;
+    size_t bytes = lay_out(call, direction, &memory, direction->memory);
+    memset(memory.gates, 0, bytes - (size_t)((char *)memory.gates - direction->memory));
+    if (call->h_0.data)
+        copy_state(call, &call->h_0, number, memory.h, 0);
+    if (call->c_0.data)
+        copy_state(call, &call->c_0, number, memory.c, 0);
+    for (int64_t b = 0; b < call->sequences; b++)
+        memory.q_rows[b] = b * vl_row_bytes(&direction->r);
+    const int64_t wide = 4 * call->padded, most = chunk_rows(call);
     for (int64_t r = 0; r < most; r++)
-        m.x_zeros[r] = (int32_t)c->x_zero;
-    int64_t ran = c->sequences, n = c->sequences, step = 0;
-    while (step < c->longest) {
+        memory.x_zeros[r] = (int32_t)call->x_zero;
+    int64_t ran = call->sequences, n = call->sequences, step = 0;
+    while (step < call->longest) {
         int64_t rows = 0, end = step, live = n;
-        for (; end < c->longest; end++) {
-            while (live && c->lengths[live - 1] <= end)
+        for (; end < call->longest; end++) {
+            while (live && call->lengths[live - 1] <= end)
                 live--;
             if (rows + live > most)
                 break;
             for (int64_t b = 0; b < live; b++, rows++) {
-                int64_t time = d->reverse ? c->lengths[b] - 1 - end : end;
-                int64_t row = time * c->sequences + c->order[b];
-                m.x_rows[rows] = row * c->x_bytes;
-                m.x_sums[rows] = c->x_sums[row];
+                int64_t time = direction->reverse ? call->lengths[b] - 1 - end : end;
+                int64_t row = time * call->sequences + call->order[b];
+                memory.x_rows[rows] = row * call->x_bytes;
+                memory.x_sums[rows] = call->x_sums[row];
             }
         }
         vl_byte_product p = {.rows = rows,
-                             .x = c->x,
-                             .x_rows = m.x_rows,
-                             .x_zeros = m.x_zeros,
-                             .x_sums = m.x_sums,
-                             .x_scale = c->x_scale,
-                             .out = m.pre,
+                             .x = call->x,
+                             .x_rows = memory.x_rows,
+                             .x_zeros = memory.x_zeros,
+                             .x_sums = memory.x_sums,
+                             .x_scale = call->x_scale,
+                             .out = memory.pre,
                              .ld_out = wide};
-        vl_multiply_here(c->kernels, &d->w, &p);
-        const float *pre = m.pre;
+        vl_multiply_here(call->kernels, &direction->w, &p);
+        const float *pre = memory.pre;
         for (; step < end; step++) {
-            if (vl_shall_end(c->heed))
+            if (vl_shall_end(call->heed))
                 return;
-            while (n && c->lengths[n - 1] <= step)
+            while (n && call->lengths[n - 1] <= step)
                 n--;
-            recur(c, d, &m, ran, n, pre, (int)(step & 1));
+            recur(call, direction, &memory, ran, n, pre, (int)(step & 1));
             for (int64_t b = 0; b < n; b++)
-                m.out_rows[b] = (d->reverse ? c->lengths[b] - 1 - step : step) * c->y_time + c->order[b] * c->y_row;
+                memory.out_rows[b] = (direction->reverse ? call->lengths[b] - 1 - step : step) * call->y_time +
+                                     call->order[b] * call->y_row;
             vl_step s = {.rows = n,
-                         .hidden_size = c->hidden_size,
-                         .pre = m.gates,
+                         .hidden_size = call->hidden_size,
+                         .pre = memory.gates,
                          .ld_pre = wide,
-                         .h_next = m.h,
-                         .ld_h_next = c->padded,
-                         .c = m.c,
-                         .ld_c = c->padded,
-                         .out = c->y ? c->y + number * c->hidden_size : NULL,
-                         .out_rows = m.out_rows};
-            c->kernels->lstm_cell(&s);
+                         .h_next = memory.h,
+                         .ld_h_next = call->padded,
+                         .c = memory.c,
+                         .ld_c = call->padded,
+                         .out = call->y ? call->y + number * call->hidden_size : NULL,
+                         .out_rows = memory.out_rows};
+            call->kernels->lstm_cell(&s);
             pre += n * wide;
             ran = n;
         }
     }
-    if (c->h_n.data)
-        copy_state(c, &c->h_n, number, m.h, 1);
-    if (c->c_n.data)
-        copy_state(c, &c->c_n, number, m.c, 1);
+    if (call->h_n.data)
+        copy_state(call, &call->h_n, number, memory.h, 1);
+    if (call->c_n.data)
+        copy_state(call, &call->c_n, number, memory.c, 1);
 }
 
 static void run_directions(void *context, int member, int members)
 {
-    const vl_lstm_call *c = context;
-    for (int k = member; k < c->count; k += members)
-        run_direction(c, k);
+    const vl_lstm_call *call = context;
+    for (int k = member; k < call->count; k += members)
+        run_direction(call, k);
 }
 
 /* The axes of sequences and of what is in front of it change places. */
@@ -198,7 +199,7 @@ static void swap_axes(vl_tensor *t)
 }
 
 /* A state that is given, as [direction, sequence, unit]; 0 where it is another thing. */
-static int read_state(const vl_frame *f, const vl_instruction *i, int n, int layout, const vl_lstm_call *c,
+static int read_state(const vl_frame *f, const vl_instruction *i, int n, int layout, const vl_lstm_call *call,
                       vl_tensor *to)
 {
     to->data = NULL;
@@ -210,7 +211,7 @@ static int read_state(const vl_frame *f, const vl_instruction *i, int n, int lay
     *to = *t;
     if (layout)
         swap_axes(to);
-    return to->shape[0] == c->count && to->shape[1] == c->sequences && to->shape[2] == c->hidden_size;
+    return to->shape[0] == call->count && to->shape[1] == call->sequences && to->shape[2] == call->hidden_size;
 }
 
 static int64_t length_of(const vl_tensor *given, int64_t b, int64_t steps)
@@ -246,33 +247,37 @@ static int sort_lengths(const vl_tensor *given, int64_t steps, int64_t sequences
 }
 
 /* The bytes of x, [longest][sequences][x_bytes], and their sums; x is [time, sequence, feature], features side by side. */
-static void quantise_input(vl_lstm_call *c, const vl_tensor *x, uint8_t *bytes, int32_t *sums)
+static void quantise_input(vl_lstm_call *call, const vl_tensor *x, uint8_t *bytes, int32_t *sums)
 {
     float bounds[2] = {0, 0};
     const int64_t size = x->shape[2];
-    for (int64_t t = 0; t < c->longest; t++)
-        for (int64_t b = 0; b < c->sequences; b++)
-            c->kernels->range(size, (const float *)(x->data + t * x->strides[0] + b * x->strides[1]), bounds);
-    vl_dynamic_scale(bounds, &c->x_scale, &c->x_zero);
-    for (int64_t t = 0; t < c->longest; t++)
-        for (int64_t b = 0; b < c->sequences; b++, bytes += c->x_bytes) {
-            vl_quantising q = {
-                size, (const float *)(x->data + t * x->strides[0] + b * x->strides[1]), c->x_scale, c->x_zero, 0, 255,
-                bytes};
-            *sums++ = c->kernels->quantise(&q);
-            memset(bytes + size, 0, (size_t)(c->x_bytes - size));
+    for (int64_t t = 0; t < call->longest; t++)
+        for (int64_t b = 0; b < call->sequences; b++)
+            call->kernels->range(size, (const float *)(x->data + t * x->strides[0] + b * x->strides[1]), bounds);
+    vl_dynamic_scale(bounds, &call->x_scale, &call->x_zero);
+    for (int64_t t = 0; t < call->longest; t++)
+        for (int64_t b = 0; b < call->sequences; b++, bytes += call->x_bytes) {
+            vl_quantising q = {size,
+                               (const float *)(x->data + t * x->strides[0] + b * x->strides[1]),
+                               call->x_scale,
+                               call->x_zero,
+                               0,
+                               255,
+                               bytes};
+            *sums++ = call->kernels->quantise(&q);
+            memset(bytes + size, 0, (size_t)(call->x_bytes - size));
         }
 }
 
-static int final_state(vl_frame *f, const vl_instruction *i, int n, int layout, const vl_lstm_call *c, vl_tensor *to)
+static int final_state(vl_frame *f, const vl_instruction *i, int n, int layout, const vl_lstm_call *call, vl_tensor *to)
 {
-    int64_t shape[3] = {c->count, c->sequences, c->hidden_size};
+    int64_t shape[3] = {call->count, call->sequences, call->hidden_size};
     int8_t order[3] = {0, 1, 2};
     to->data = NULL;
     if (!vl_wants(i, n))
         return 1;
     if (layout) {
-        shape[0] = c->sequences, shape[1] = c->count;
+        shape[0] = call->sequences, shape[1] = call->count;
         order[0] = 1, order[1] = 0;
     }
     vl_tensor *t = vl_new_in_order(f, i, n, VL_F32, 3, shape, order);
@@ -285,12 +290,12 @@ static int final_state(vl_frame *f, const vl_instruction *i, int n, int layout, 
 }
 
 /* An empty sequence's final state */
-static void clear_empty(const vl_lstm_call *c, const vl_tensor *t)
+static void clear_empty(const vl_lstm_call *call, const vl_tensor *t)
 {
-    for (int64_t b = 0; t->data && b < c->sequences; b++)
-        for (int64_t d = 0; c->lengths[b] == 0 && d < c->count; d++)
-            memset(t->data + d * t->strides[0] + c->order[b] * t->strides[1], 0,
-                   (size_t)c->hidden_size * sizeof(float));
+    for (int64_t b = 0; t->data && b < call->sequences; b++)
+        for (int64_t d = 0; call->lengths[b] == 0 && d < call->count; d++)
+            memset(t->data + d * t->strides[0] + call->order[b] * t->strides[1], 0,
+                   (size_t)call->hidden_size * sizeof(float));
 }
 
 /* X, sequence_lens, initial_h, initial_c -> Y, Y_h, Y_c. ints: layout, whether empty sequences end in zeros, hidden_size,
@@ -299,47 +304,47 @@ static int quantised_lstm(vl_frame *f, const vl_instruction *i)
 {
     const vl_tensor *x = vl_in(f, i, VL_X), *lengths = vl_in(f, i, VL_LENGTHS);
     const int layout = (int)i->ints[0], lanes = f->kernels->lanes;
-    vl_lstm_call c = {.kernels = f->kernels,
-                      .limits = f->limits,
-                      .heed = f->heed,
-                      .hidden_size = i->ints[2],
-                      .count = (int)i->ints[3]};
+    vl_lstm_call call = {.kernels = f->kernels,
+                         .limits = f->limits,
+                         .heed = f->heed,
+                         .hidden_size = i->ints[2],
+                         .count = (int)i->ints[3]};
     const int64_t *ints = i->ints + 4;
     void *const *objects = i->objects;
-    for (int d = 0; d < c.count; d++) {
-        c.directions[d].reverse = (int)*ints++;
-        objects += vl_read_matrix(ints, objects, &c.directions[d].w);
+    for (int d = 0; d < call.count; d++) {
+        call.directions[d].reverse = (int)*ints++;
+        objects += vl_read_matrix(ints, objects, &call.directions[d].w);
         ints += VL_MATRIX_INTS;
-        objects += vl_read_matrix(ints, objects, &c.directions[d].r);
+        objects += vl_read_matrix(ints, objects, &call.directions[d].r);
         ints += VL_MATRIX_INTS;
     }
-    c.padded = (c.hidden_size + lanes - 1) / lanes * lanes;
+    call.padded = (call.hidden_size + lanes - 1) / lanes * lanes;
     if (!x || x->type != VL_F32 || x->axes != 3)
         return VL_DECLINED;
     vl_tensor source = *x, copy = {.block = NULL};
     if (layout)
         swap_axes(&source);
     const int64_t steps = source.shape[0], size = source.shape[2];
-    c.sequences = source.shape[1];
-    if (size != c.directions[0].w.depth || steps == 0 || c.sequences == 0 ||
-        !read_state(f, i, VL_H_0, layout, &c, &c.h_0) || !read_state(f, i, VL_C_0, layout, &c, &c.c_0))
+    call.sequences = source.shape[1];
+    if (size != call.directions[0].w.depth || steps == 0 || call.sequences == 0 ||
+        !read_state(f, i, VL_H_0, layout, &call, &call.h_0) || !read_state(f, i, VL_C_0, layout, &call, &call.c_0))
         return VL_DECLINED;
     if (vl_has_in(i, VL_LENGTHS) && (!lengths || (lengths->type != VL_I32 && lengths->type != VL_I64) ||
-                                     lengths->axes != 1 || lengths->shape[0] != c.sequences))
+                                     lengths->axes != 1 || lengths->shape[0] != call.sequences))
         return VL_DECLINED;
-    vl_block *sorted = vl_block_new(f, (size_t)(2 * c.sequences + steps + 1) * sizeof(int64_t));
+    vl_block *sorted = vl_block_new(f, (size_t)(2 * call.sequences + steps + 1) * sizeof(int64_t));
     if (!sorted)
         return VL_NO_MEMORY;
     int64_t *order = (int64_t *)sorted->data;
-    c.order = order;
-    c.lengths = order + c.sequences;
-    if (!sort_lengths(lengths, steps, c.sequences, order, order + c.sequences, order + 2 * c.sequences) ||
-        c.lengths[0] == 0) {
+    call.order = order;
+    call.lengths = order + call.sequences;
+    if (!sort_lengths(lengths, steps, call.sequences, order, order + call.sequences, order + 2 * call.sequences) ||
+        call.lengths[0] == 0) {
         vl_block_drop(f, sorted);
         return VL_DECLINED;
     }
-    c.longest = c.lengths[0];
-    const int batch_first = source.strides[1] > source.strides[0] && c.sequences > 1 && steps > 1;
+    call.longest = call.lengths[0];
+    const int batch_first = source.strides[1] > source.strides[0] && call.sequences > 1 && steps > 1;
     vl_block *bytes = NULL, *own[2] = {NULL, NULL};
     int fine = size <= 1 || source.strides[2] == sizeof(float);
     if (!fine) {
@@ -347,48 +352,49 @@ static int quantised_lstm(vl_frame *f, const vl_instruction *i)
         fine = laid != NULL;
         source = fine ? *laid : source;
     }
-    c.x_bytes = vl_row_bytes(&c.directions[0].w);
-    const size_t all = ((size_t)(c.longest * c.sequences * c.x_bytes) + 63) & ~(size_t)63;
+    call.x_bytes = vl_row_bytes(&call.directions[0].w);
+    const size_t all = ((size_t)(call.longest * call.sequences * call.x_bytes) + 63) & ~(size_t)63;
     if (fine)
-        bytes = vl_block_new(f, all + (size_t)(c.longest * c.sequences) * sizeof(int32_t));
+        bytes = vl_block_new(f, all + (size_t)(call.longest * call.sequences) * sizeof(int32_t));
     fine &= bytes != NULL;
-    for (int d = 0; d < c.count && fine; d++) {
-        vl_lstm_memory m;
-        own[d] = vl_block_new(f, lay_out(&c, &c.directions[d], &m, NULL));
+    for (int d = 0; d < call.count && fine; d++) {
+        vl_lstm_memory memory;
+        own[d] = vl_block_new(f, lay_out(&call, &call.directions[d], &memory, NULL));
         fine = own[d] != NULL;
-        c.directions[d].memory = fine ? own[d]->data : NULL;
+        call.directions[d].memory = fine ? own[d]->data : NULL;
     }
     if (fine && vl_wants(i, VL_Y)) {
-        int64_t shape[4] = {steps, c.count, c.sequences, c.hidden_size};
+        int64_t shape[4] = {steps, call.count, call.sequences, call.hidden_size};
         int8_t axes[4] = {0, 2, 1, 3};
         if (batch_first)
             axes[0] = 2, axes[1] = 0, axes[2] = 1;
         if (layout) {
-            shape[0] = c.sequences, shape[1] = steps, shape[2] = c.count;
+            shape[0] = call.sequences, shape[1] = steps, shape[2] = call.count;
             axes[0] = !batch_first, axes[1] = batch_first, axes[2] = 2;
         }
         vl_tensor *y = vl_new_in_order(f, i, VL_Y, VL_F32, 4, shape, axes);
         fine = y != NULL;
         if (fine) {
-            c.y = (float *)y->data;
-            c.y_time = y->strides[layout ? 1 : 0] / (int64_t)sizeof(float);
-            c.y_row = y->strides[layout ? 0 : 2] / (int64_t)sizeof(float);
-            if (c.lengths[c.sequences - 1] < steps)
+            call.y = (float *)y->data;
+            call.y_time = y->strides[layout ? 1 : 0] / (int64_t)sizeof(float);
+            call.y_row = y->strides[layout ? 0 : 2] / (int64_t)sizeof(float);
+            if (call.lengths[call.sequences - 1] < steps)
                 memset(y->data, 0, (size_t)vl_count(4, shape) * sizeof(float));
         }
     }
-    fine = fine && final_state(f, i, VL_H_N, layout, &c, &c.h_n) && final_state(f, i, VL_C_N, layout, &c, &c.c_n);
+    fine = fine && final_state(f, i, VL_H_N, layout, &call, &call.h_n) &&
+           final_state(f, i, VL_C_N, layout, &call, &call.c_n);
     if (fine) {
-        c.x = (const uint8_t *)bytes->data;
-        c.x_sums = (const int32_t *)(bytes->data + all);
-        quantise_input(&c, &source, (uint8_t *)bytes->data, (int32_t *)(bytes->data + all));
-        if (f->threads > 1 && c.count > 1)
-            f->parallel(2, run_directions, &c, f->heed);
+        call.x = (const uint8_t *)bytes->data;
+        call.x_sums = (const int32_t *)(bytes->data + all);
+        quantise_input(&call, &source, (uint8_t *)bytes->data, (int32_t *)(bytes->data + all));
+        if (f->threads > 1 && call.count > 1)
+            f->parallel(2, run_directions, &call, f->heed);
         else
-            run_directions(&c, 0, 1);
+            run_directions(&call, 0, 1);
         if (i->ints[1]) {
-            clear_empty(&c, &c.h_n);
-            clear_empty(&c, &c.c_n);
+            clear_empty(&call, &call.h_n);
+            clear_empty(&call, &call.c_n);
         }
     }
     vl_block_drop(f, own[1]);

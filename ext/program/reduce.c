@@ -1,4 +1,4 @@
-/* Reductions over axes, of float32 in any layout, of int64 and int32 in small; places of the largest; running sums.
+/* Reductions over axes, of float32 in any layout, of int64 and int32 in small.
  *
  * A tensor's axes are taken in the order in which they lie in memory and joined into groups, each kept or reduced; the
  * two innermost groups are a kernel call. The result's axes lie in the same order.
@@ -34,91 +34,91 @@ typedef struct {
 } vl_reduce_walk;
 
 /* 0 where the innermost elements are not side by side */
-static int plan(vl_reduce_walk *w, const vl_tensor *t, int axes_reduced)
+static int plan(vl_reduce_walk *groups, const vl_tensor *t, int axes_reduced)
 {
     int8_t order[VL_MOST_AXES];
     vl_order_of(t, order);
-    w->groups = 0;
+    groups->groups = 0;
     for (int k = 0; k < t->axes; k++) {
-        int a = order[k], last = w->groups - 1, reduced = axes_reduced >> a & 1;
+        int a = order[k], last = groups->groups - 1, reduced = axes_reduced >> a & 1;
         int64_t n = t->shape[a], step = t->strides[a];
         if (n == 1)
             continue;
         if (step % (int64_t)sizeof(float))
             return 0;
         step /= (int64_t)sizeof(float);
-        if (last < 0 || w->reduced[last] != reduced || w->stride[last] != step * n) {
-            last = w->groups++;
-            w->size[last] = 1;
-            w->reduced[last] = reduced;
+        if (last < 0 || groups->reduced[last] != reduced || groups->stride[last] != step * n) {
+            last = groups->groups++;
+            groups->size[last] = 1;
+            groups->reduced[last] = reduced;
         }
-        w->size[last] *= n;
-        w->stride[last] = step;
+        groups->size[last] *= n;
+        groups->stride[last] = step;
     }
-    if (!w->groups) {
-        w->size[0] = w->stride[0] = w->reduced[0] = 1;
-        w->groups = 1;
+    if (!groups->groups) {
+        groups->size[0] = groups->stride[0] = groups->reduced[0] = 1;
+        groups->groups = 1;
     }
     int64_t step = 1;
-    for (int g = w->groups - 1; g >= 0; g--) {
-        w->out_step[g] = w->reduced[g] ? 0 : step;
-        step *= w->reduced[g] ? 1 : w->size[g];
+    for (int g = groups->groups - 1; g >= 0; g--) {
+        groups->out_step[g] = groups->reduced[g] ? 0 : step;
+        step *= groups->reduced[g] ? 1 : groups->size[g];
     }
-    return w->stride[w->groups - 1] == 1;
+    return groups->stride[groups->groups - 1] == 1;
 }
 
-static void walk(const vl_reduce_walk *w, int g, const int64_t *begin, const int64_t *end, const float *x, float *out,
-                 const float *shift, int join)
+static void walk(const vl_reduce_walk *groups, int g, const int64_t *begin, const int64_t *end, const float *x,
+                 float *out, const float *shift, int join)
 {
-    const int left = w->groups - g;
-    const int64_t n = end[g] - begin[g], offset = begin[g] * w->out_step[g];
-    vl_reduction s = {.kind = w->kind, .join = join, .ld = w->stride[g]};
-    x += begin[g] * w->stride[g];
+    const int left = groups->groups - g;
+    const int64_t n = end[g] - begin[g], offset = begin[g] * groups->out_step[g];
+    vl_reduction s = {.kind = groups->kind, .join = join, .ld = groups->stride[g]};
+    x += begin[g] * groups->stride[g];
     out += offset;
     shift = shift ? shift + offset : NULL;
-    if (left == 1 || (left == 2 && w->reduced[g] != w->reduced[g + 1])) {
+    if (left == 1 || (left == 2 && groups->reduced[g] != groups->reduced[g + 1])) {
         const int last = g + left - 1;
-        const int64_t inner = last == g ? 0 : begin[last] * w->out_step[last];
+        const int64_t inner = last == g ? 0 : begin[last] * groups->out_step[last];
         s.rows = left == 1 ? 1 : n;
         s.columns = end[last] - begin[last];
-        s.of_rows = w->reduced[last];
+        s.of_rows = groups->reduced[last];
         s.x = last == g ? x : x + begin[last];
         s.out = out + inner;
         s.shift = shift ? shift + inner : NULL;
-        w->kernels->reduce(&s);
+        groups->kernels->reduce(&s);
         return;
     }
     for (int64_t k = 0; k < n; k++) {
-        const int64_t at = k * w->out_step[g];
-        walk(w, g + 1, begin, end, x + k * w->stride[g], out + at, shift ? shift + at : NULL,
-             join || (w->reduced[g] && k > 0));
+        const int64_t at = k * groups->out_step[g];
+        walk(groups, g + 1, begin, end, x + k * groups->stride[g], out + at, shift ? shift + at : NULL,
+             join || (groups->reduced[g] && k > 0));
     }
 }
 
 static void member_walk(void *context, int member, int members)
 {
-    const vl_reduce_walk *w = context;
+    const vl_reduce_walk *groups = context;
     int64_t begin[VL_MOST_AXES + 1] = {0}, end[VL_MOST_AXES + 1];
-    memcpy(end, w->size, sizeof end);
-    begin[w->split] = w->size[w->split] * member / members;
-    end[w->split] = w->size[w->split] * (member + 1) / members;
-    if (end[w->split] > begin[w->split])
-        walk(w, 0, begin, end, w->x, w->out, w->shift, 0);
+    memcpy(end, groups->size, sizeof end);
+    begin[groups->split] = groups->size[groups->split] * member / members;
+    end[groups->split] = groups->size[groups->split] * (member + 1) / members;
+    if (end[groups->split] > begin[groups->split])
+        walk(groups, 0, begin, end, groups->x, groups->out, groups->shift, 0);
 }
 
-static void reduce_all(vl_frame *f, vl_reduce_walk *w, int64_t elements)
+static void reduce_all(vl_frame *f, vl_reduce_walk *groups, int64_t elements)
 {
     int64_t begin[VL_MOST_AXES + 1] = {0};
-    w->split = -1;
-    for (int g = 0; g < w->groups; g++)
-        if (!w->reduced[g] && w->size[g] >= 2 * f->threads && w->split < 0)
-            w->split = g;
+    groups->split = -1;
+    for (int g = 0; g < groups->groups; g++)
+        if (!groups->reduced[g] && groups->size[g] >= 2 * f->threads && groups->split < 0)
+            groups->split = g;
     const int members = elements >= f->limits->reduce_thread_work ? f->threads : 1,
               pieces = vl_piece_count(f, members, elements);
-    if (pieces > 1 && w->split >= 0)
-        vl_run_pieces(f, members, pieces, member_walk, w);
+    if (pieces > 1 && groups->split >= 0)
+        vl_run_pieces(f, members, pieces, member_walk, groups);
     else
-        walk(w, 0, begin, w->size, w->x, w->out, w->shift, 0);
+        walk(groups, 0, begin, groups->size, groups->x, groups->out, groups->shift, 0);
 }
 
 /* out = what a micro-operation makes of it, and of y where there is one; a result may lie where its only reader was. */
@@ -279,14 +279,14 @@ static int reduce(vl_frame *f, const vl_instruction *i)
     if (t->type != VL_F32 || n <= 0 || (uintptr_t)t->data % sizeof(float))
         return VL_DECLINED;
 
-    vl_reduce_walk w = {.kernels = f->kernels, .kind = kernel_kind[kind]};
+    vl_reduce_walk groups = {.kernels = f->kernels, .kind = kernel_kind[kind]};
     vl_tensor copy = {.block = NULL}, from = *t;
-    if (!plan(&w, &from, reduced)) {
+    if (!plan(&groups, &from, reduced)) {
         const vl_tensor *dense = vl_contiguous(f, t, &copy);
         if (!dense)
             return VL_NO_MEMORY;
         from = *dense;
-        plan(&w, &from, reduced);
+        plan(&groups, &from, reduced);
     }
     int64_t shape[VL_MOST_AXES];
     int8_t order[VL_MOST_AXES];
@@ -299,165 +299,31 @@ static int reduce(vl_frame *f, const vl_instruction *i)
     }
     vl_tensor *out = vl_new_in_order(f, i, 0, VL_F32, axes, shape, order);
     if (out) {
-        w.x = (const float *)from.data;
+        groups.x = (const float *)from.data;
         if (tops) {
-            w.kind = VL_GREATEST;
-            w.out = (float *)tops->data;
-            reduce_all(f, &w, n);
+            groups.kind = VL_GREATEST;
+            groups.out = (float *)tops->data;
+            reduce_all(f, &groups, n);
             for (int64_t k = 0; k < outs; k++)
-                if (!(fabsf(w.out[k]) <= 3.4e38f))
-                    w.out[k] = 0;
-            w.kind = VL_SUM_EXP;
-            w.shift = w.out;
+                if (!(fabsf(groups.out[k]) <= 3.4e38f))
+                    groups.out[k] = 0;
+            groups.kind = VL_SUM_EXP;
+            groups.shift = groups.out;
         }
-        w.out = (float *)out->data;
-        reduce_all(f, &w, n);
+        groups.out = (float *)out->data;
+        reduce_all(f, &groups, n);
         if (kind == VL_REDUCE_MEAN)
-            apply(f->kernels, VL_MICRO_divide, w.out, outs, NULL, (float)(n / outs));
+            apply(f->kernels, VL_MICRO_divide, groups.out, outs, NULL, (float)(n / outs));
         else if (kind == VL_REDUCE_L2)
-            apply(f->kernels, VL_MICRO_sqrt, w.out, outs, NULL, 0);
+            apply(f->kernels, VL_MICRO_sqrt, groups.out, outs, NULL, 0);
         else if (kind == VL_REDUCE_LOG_SUM || tops)
-            apply(f->kernels, VL_MICRO_log, w.out, outs, NULL, 0);
+            apply(f->kernels, VL_MICRO_log, groups.out, outs, NULL, 0);
         if (tops)
-            apply(f->kernels, VL_MICRO_add, w.out, outs, w.shift, 0);
+            apply(f->kernels, VL_MICRO_add, groups.out, outs, groups.shift, 0);
     }
     vl_block_drop(f, tops);
     vl_block_drop(f, copy.block);
     return out ? VL_DONE : VL_NO_MEMORY;
 }
 
-/* ---- places of the largest ---------------------------------------------------------------------------------- */
-
-#define VL_FIND(kind, better)                                                                                          \
-    {                                                                                                                  \
-        kind best = *(const kind *)p;                                                                                  \
-        for (int64_t k = 1; k < n; k++) {                                                                              \
-            const kind x = *(const kind *)(p + k * step);                                                              \
-            if (better) {                                                                                              \
-                best = x;                                                                                              \
-                place = k;                                                                                             \
-            }                                                                                                          \
-        }                                                                                                              \
-    }                                                                                                                  \
-    break
-
-/* The first of the greatest, or least; the first NaN before all. */
-static int64_t place_of(const char *p, int64_t n, int64_t step, int type, int least)
-{
-    int64_t place = 0;
-    switch (type * 2 + least) {
-    case VL_F32 * 2: VL_FIND(float, best == best && !(x <= best));
-    case VL_F32 * 2 + 1: VL_FIND(float, best == best && !(x >= best));
-    case VL_F64 * 2: VL_FIND(double, best == best && !(x <= best));
-    case VL_F64 * 2 + 1: VL_FIND(double, best == best && !(x >= best));
-    case VL_I64 * 2: VL_FIND(int64_t, x > best);
-    case VL_I64 * 2 + 1: VL_FIND(int64_t, x < best);
-    case VL_I32 * 2: VL_FIND(int32_t, x > best);
-    default: VL_FIND(int32_t, x < best);
-    }
-    return place;
-}
-
-/* "arg": ints: axis, whether it stays, whether the last of equals counts, whether the least is sought. */
-static int arg(vl_frame *f, const vl_instruction *i)
-{
-    const vl_tensor *t = vl_in(f, i, 0);
-    const int least = (int)i->ints[3], last = (int)i->ints[2], keep = (int)i->ints[1];
-    if (!t || (t->type != VL_F32 && t->type != VL_F64 && t->type != VL_I64 && t->type != VL_I32))
-        return VL_DECLINED;
-    const int axis = vl_axis(i->ints[0], t->axes);
-    if (axis < 0 || t->shape[axis] == 0 || vl_count(t->axes, t->shape) < 0 || (uintptr_t)t->data % vl_size_of(t->type))
-        return VL_DECLINED;
-    for (int a = 0; a < t->axes; a++)
-        if (t->shape[a] != 1 && t->strides[a] % (int64_t)vl_size_of(t->type))
-            return VL_DECLINED;
-    const vl_tensor from = *t;
-    int64_t shape[VL_MOST_AXES], index[VL_MOST_AXES] = {0};
-    int axes = 0;
-    for (int a = 0; a < from.axes; a++)
-        if (a != axis || keep)
-            shape[axes++] = a == axis ? 1 : from.shape[a];
-    vl_tensor *out = vl_new(f, i, 0, VL_I64, axes, shape);
-    if (!out)
-        return VL_NO_MEMORY;
-    const int64_t n = from.shape[axis], step = from.strides[axis], outs = vl_count(axes, shape);
-    for (int64_t k = 0; k < outs; k++) {
-        const char *p = from.data;
-        for (int a = 0; a < from.axes; a++)
-            if (a != axis)
-                p += index[a] * from.strides[a];
-        int64_t place = last ? n - 1 - place_of(p + (n - 1) * step, n, -step, from.type, least)
-                             : place_of(p, n, step, from.type, least);
-        ((int64_t *)out->data)[k] = place;
-        for (int a = from.axes - 1; a >= 0; a--)
-            if (a != axis) {
-                if (++index[a] < from.shape[a])
-                    break;
-                index[a] = 0;
-            }
-    }
-    return VL_DONE;
-}
-
-/* ---- running sums ---------------------------------------------------------------------------------------------- */
-
-#define VL_RUNNING(kind, wide)                                                                                         \
-    {                                                                                                                  \
-        wide sum = 0;                                                                                                  \
-        for (int64_t k = 0; k < n; k++) {                                                                              \
-            int64_t at = reverse ? n - 1 - k : k;                                                                      \
-            wide x = (wide) * (const kind *)(p + at * step);                                                           \
-            wide before = sum;                                                                                         \
-            sum = k ? sum + x : x;                                                                                     \
-            *(kind *)(q + at * step_out) = (kind)(exclusive ? before : sum);                                           \
-        }                                                                                                              \
-    }                                                                                                                  \
-    break
-
-/* "cumsum": ints: exclusive, reverse; the axis is the second input. */
-static int cumsum(vl_frame *f, const vl_instruction *i)
-{
-    const vl_tensor *t = vl_in(f, i, 0);
-    const int exclusive = (int)i->ints[0], reverse = (int)i->ints[1];
-    int64_t given;
-    if (!t || vl_integers(vl_in(f, i, 1), &given, 1) != 1 || vl_count(t->axes, t->shape) < 0 ||
-        (t->type != VL_F32 && t->type != VL_F64 && t->type != VL_I64 && t->type != VL_I32) ||
-        (uintptr_t)t->data % vl_size_of(t->type))
-        return VL_DECLINED;
-    const int axis = vl_axis(given, t->axes);
-    if (axis < 0)
-        return VL_DECLINED;
-    for (int a = 0; a < t->axes; a++)
-        if (t->shape[a] != 1 && t->strides[a] % (int64_t)vl_size_of(t->type))
-            return VL_DECLINED;
-    const vl_tensor from = *t;
-    vl_tensor *out = vl_new(f, i, 0, from.type, from.axes, from.shape);
-    if (!out)
-        return VL_NO_MEMORY;
-    const int64_t n = from.shape[axis], all = vl_count(from.axes, from.shape);
-    int64_t index[VL_MOST_AXES] = {0};
-    for (int64_t row = 0; all && row < all / n; row++) {
-        const char *p = from.data;
-        char *q = out->data;
-        for (int a = 0; a < from.axes; a++) {
-            p += index[a] * from.strides[a];
-            q += index[a] * out->strides[a];
-        }
-        const int64_t step = from.strides[axis], step_out = out->strides[axis];
-        switch (from.type) {
-        case VL_F32: VL_RUNNING(float, float);
-        case VL_F64: VL_RUNNING(double, double);
-        case VL_I64: VL_RUNNING(int64_t, uint64_t);
-        default: VL_RUNNING(int32_t, uint64_t);
-        }
-        for (int a = from.axes - 1; a >= 0; a--)
-            if (a != axis) {
-                if (++index[a] < from.shape[a])
-                    break;
-                index[a] = 0;
-            }
-    }
-    return VL_DONE;
-}
-
-const vl_named_handler vl_reduce_handlers[] = {{"reduce", reduce}, {"arg", arg}, {"cumsum", cumsum}, {NULL, NULL}};
+const vl_named_handler vl_reduce_handlers[] = {{"reduce", reduce}, {NULL, NULL}};

@@ -25,11 +25,11 @@ typedef struct {
     int mode, coordinates, nearest, exclude_outside;
 } vl_resizing;
 
-static float place_of(const vl_resizing *r, int64_t i, int64_t count, int64_t size, double scale)
+static float place_of(const vl_resizing *resizing, int64_t i, int64_t count, int64_t size, double scale)
 {
     const float at = (float)i, by = (float)scale;
     const double length = (double)count * scale;
-    switch (r->coordinates) {
+    switch (resizing->coordinates) {
     case VL_ALIGN_CORNERS: return size > 1 ? at * (float)(count - 1) / (float)(length - 1) : 0;
     case VL_ASYMMETRIC: return at / by;
     case VL_PYTORCH_HALF_PIXEL: return size > 1 ? (at + 0.5f) / by - 0.5f : 0;
@@ -45,10 +45,10 @@ static int64_t within(float place, int64_t count)
     return place<1 ? 0 : place>(float)(count - 1) ? count - 1 : (int64_t)place;
 }
 
-static vl_mixed mixed(const vl_resizing *r, float place, int64_t count, double scale)
+static vl_mixed mixed(const vl_resizing *resizing, float place, int64_t count, double scale)
 {
-    if (r->mode == VL_NEAREST) {
-        int nearest = r->nearest;
+    if (resizing->mode == VL_NEAREST) {
+        int nearest = resizing->nearest;
         if (nearest == VL_BY_SCALE)
             nearest = scale < 1 ? VL_CEIL : VL_FLOOR;
         switch (nearest) {
@@ -62,7 +62,7 @@ static vl_mixed mixed(const vl_resizing *r, float place, int64_t count, double s
     const float base = floorf(place);
     const double part = place - base;
     double weight = 1 - part, other = part;
-    if (r->exclude_outside) {
+    if (resizing->exclude_outside) {
         if (base < 0 || base > (float)(count - 1))
             weight = 0;
         if (base + 1 < 0 || base + 1 > (float)(count - 1))
@@ -75,16 +75,19 @@ static vl_mixed mixed(const vl_resizing *r, float place, int64_t count, double s
 }
 
 /* x [outer, count, inner] to [outer, size, inner] */
-static void along_axis(const vl_resizing *r, const vl_mixed *of, int64_t outer, int64_t count, int64_t size,
+static void along_axis(const vl_resizing *resizing, const vl_mixed *of, int64_t outer, int64_t count, int64_t size,
                        int64_t inner, size_t item, const char *x, char *out)
 {
     const size_t row = (size_t)inner * item;
     for (int64_t o = 0; o < outer; o++, x += (size_t)count * row)
         for (int64_t j = 0; j < size; j++, out += row) {
             const char *first = x + (size_t)of[j].first * row;
-            if (r->mode == VL_NEAREST) {
+            if (resizing->mode == VL_NEAREST) {
                 if (row == 4)
                     memcpy(out, first, 4);
+                else if (row % 16 == 0 && row <= 512) /* shorter than a call of memcpy takes */
+                    for (size_t k = 0; k < row; k += 16)
+                        memcpy(out + k, first + k, 16);
                 else
                     memcpy(out, first, row);
                 continue;
@@ -125,13 +128,39 @@ static int factors_of(const vl_tensor *scales, const vl_tensor *sizes, const vl_
     return 1;
 }
 
+/* What each element of an axis is made of; whether that is the axis as it is. */
+static int mix_axis(const vl_resizing *resizing, int64_t count, int64_t size, double scale, vl_mixed *of)
+{
+    int as_it_is = size == count;
+    for (int64_t j = 0; j < size; j++) {
+        const float place = place_of(resizing, j, count, size, scale);
+        as_it_is &= place == (float)j;
+        of[j] = mixed(resizing, place, count, scale);
+    }
+    return as_it_is;
+}
+
+/* Those of some axes that lie innermost, by the order of axes in memory, first. */
+static void sort_by_place(int *some, int count, const int64_t *axis_of, const int8_t *order, int rank)
+{
+    int place[VL_MOST_AXES] = {0};
+    for (int m = 0; m < rank; m++)
+        place[order[m]] = m;
+    for (int n = 1; n < count; n++)
+        for (int k = n; k > 0 && place[axis_of[some[k]]] > place[axis_of[some[k - 1]]]; k--) {
+            const int other = some[k];
+            some[k] = some[k - 1];
+            some[k - 1] = other;
+        }
+}
+
 /* "resize": x; ints: mode, coordinates, nearest, whether what is outside counts for nothing, which inputs the scales
  * and the sizes are (-1: none), then the axes, or none for all */
 static int resize(vl_frame *f, const vl_instruction *i)
 {
     const vl_tensor *given = vl_in(f, i, 0);
-    const vl_resizing r = {(int)i->ints[0], (int)i->ints[1], (int)i->ints[2], (int)i->ints[3]};
-    if (!given || (r.mode == VL_LINEAR && given->type != VL_F32))
+    const vl_resizing resizing = {(int)i->ints[0], (int)i->ints[1], (int)i->ints[2], (int)i->ints[3]};
+    if (!given || (resizing.mode == VL_LINEAR && given->type != VL_F32))
         return VL_DECLINED;
     int axes = i->int_count - 6;
     int64_t over[VL_MOST_AXES], extents[VL_MOST_AXES];
@@ -148,18 +177,16 @@ static int resize(vl_frame *f, const vl_instruction *i)
     const vl_tensor *sizes = i->ints[5] < 0 ? NULL : vl_in(f, i, (int)i->ints[5]);
     if (!factors_of(scales, sizes, given, over, axes, factors, extents))
         return VL_DECLINED;
-    int64_t shape[VL_MOST_AXES], most = 0, longest = 1;
+    int64_t shape[VL_MOST_AXES], longest = 1;
     memcpy(shape, given->shape, sizeof shape);
     if (vl_count(given->axes, shape) <= 0)
         return VL_DECLINED;
-    for (int k = 0; k < axes; k++) { /* the largest result on the way, and the longest axis */
+    for (int k = 0; k < axes; k++) {
         shape[over[k]] = extents[k];
-        const int64_t elements = vl_count(given->axes, shape);
-        if (elements <= 0)
-            return VL_DECLINED;
-        most = elements > most ? elements : most;
         longest = extents[k] > longest ? extents[k] : longest;
     }
+    if (vl_count(given->axes, shape) <= 0)
+        return VL_DECLINED;
     /* axes as they lie in memory, if there are no gaps */
     const size_t item = vl_size_of(given->type);
     const int rank = given->axes;
@@ -179,25 +206,38 @@ static int resize(vl_frame *f, const vl_instruction *i)
         for (int k = 0; k < rank; k++)
             order[k] = (int8_t)k;
     }
+    /* The axes that change: those of nearest elements, which only move them, innermost first, for then the outer ones
+     * move long runs. */
+    int changing[VL_MOST_AXES], changes = 0;
     vl_block *mixes = vl_block_new(f, (size_t)longest * sizeof(vl_mixed));
-    vl_block *between[2] = {vl_block_new(f, (size_t)most * item), vl_block_new(f, (size_t)most * item)};
-    vl_tensor *out = mixes && between[0] && between[1] ? vl_new_in_order(f, i, 0, x.type, rank, shape, order) : NULL;
+    for (int k = 0; mixes && k < axes; k++)
+        if (!mix_axis(&resizing, given->shape[over[k]], extents[k], factors[k], (vl_mixed *)mixes->data))
+            changing[changes++] = k;
+    if (resizing.mode == VL_NEAREST)
+        sort_by_place(changing, changes, over, order, rank);
+    vl_block *between[2] = {NULL, NULL};
+    int64_t on_the_way[VL_MOST_AXES], most = 0; /* elements of the largest result on the way */
+    memcpy(on_the_way, given->shape, sizeof on_the_way);
+    for (int n = 0; n < changes - 1; n++) {
+        on_the_way[over[changing[n]]] = extents[changing[n]];
+        const int64_t elements = vl_count(rank, on_the_way);
+        most = elements < 0 || elements > most ? elements : most;
+        if (most < 0)
+            break;
+    }
+    int room = mixes && most >= 0;
+    for (int turn = 0; turn < 2 && turn < changes - 1 && room; turn++)
+        room = (between[turn] = vl_block_new(f, (size_t)most * item)) != NULL;
+    vl_tensor *out = room ? vl_new_in_order(f, i, 0, x.type, rank, shape, order) : NULL;
     if (out) {
         const char *from = x.data;
-        vl_mixed *of = (vl_mixed *)mixes->data;
-        int turn = 0;
+        if (changes == 0)
+            memcpy(out->data, from, (size_t)vl_count(rank, shape) * item);
         memcpy(shape, x.shape, sizeof shape);
-        for (int k = 0; k < axes; k++) {
-            const int axis = (int)over[k];
+        for (int n = 0; n < changes; n++) {
+            const int k = changing[n], axis = (int)over[k];
             const int64_t count = shape[axis], size = extents[k];
-            int as_it_is = size == count;
-            for (int64_t j = 0; j < size; j++) {
-                const float place = place_of(&r, j, count, size, factors[k]);
-                as_it_is &= place == (float)j;
-                of[j] = mixed(&r, place, count, factors[k]);
-            }
-            if (as_it_is)
-                continue;
+            mix_axis(&resizing, count, size, factors[k], (vl_mixed *)mixes->data);
             int64_t outer = 1, inner = 1, behind = 0;
             for (int m = 0; m < rank; m++) {
                 if (order[m] == axis)
@@ -207,13 +247,11 @@ static int resize(vl_frame *f, const vl_instruction *i)
                 else
                     outer *= shape[order[m]];
             }
-            char *to = between[turn]->data;
-            along_axis(&r, of, outer, count, size, inner, item, from, to);
+            char *to = n == changes - 1 ? out->data : between[n % 2]->data;
+            along_axis(&resizing, (vl_mixed *)mixes->data, outer, count, size, inner, item, from, to);
             shape[axis] = size;
             from = to;
-            turn = !turn;
         }
-        memcpy(out->data, from, (size_t)vl_count(rank, shape) * item);
     }
     vl_block_drop(f, mixes);
     vl_block_drop(f, between[0]);

@@ -3,152 +3,7 @@
  * Most are of one to eight numbers, so what counts is what a call costs; float32 in bulk goes to chains. Integers wrap
  * around and are divided towards zero; by zero gives 0.
  */
-#include "program.h"
-
-#include <math.h>
-
-/* n elements; strides in elements */
-typedef void vl_typed_loop(int64_t n, void *out, int64_t so, const void *a, int64_t sa, const void *b, int64_t sb);
-typedef vl_typed_loop *const vl_typed_loops[VL_BOOL + 1]; /* by type; NULL: declined */
-
-/* clang-format off */
-#define VL_INTEGERS(M, ...)                                                                                        \
-    M(I64, int64_t, ##__VA_ARGS__) M(I32, int32_t, ##__VA_ARGS__) M(I16, int16_t, ##__VA_ARGS__)                   \
-    M(I8, int8_t, ##__VA_ARGS__) M(U64, uint64_t, ##__VA_ARGS__) M(U32, uint32_t, ##__VA_ARGS__)                   \
-    M(U16, uint16_t, ##__VA_ARGS__) M(U8, uint8_t, ##__VA_ARGS__)
-#define VL_REALS(M, ...) M(F32, float, ##__VA_ARGS__) M(F64, double, ##__VA_ARGS__)
-/* clang-format on */
-
-/* Steps of 1 and 0 have loops of their own for what masks are made of, which come in bulk: those the compiler turns into
- * vectors. */
-#define VL_ELEMENTS(kind, result, expression, step_a, step_b, step_out)                                                \
-    for (int64_t k = 0; k < n; k++) {                                                                                  \
-        const kind x = p[k * (step_a)], y = q[k * (step_b)];                                                           \
-        (void)y;                                                                                                       \
-        r[k * (step_out)] = (result)(expression);                                                                      \
-    }
-#define VL_LOOP_HEAD(type, kind, name, result)                                                                         \
-    static void name##_##type(int64_t n, void *out, int64_t so, const void *a, int64_t sa, const void *b, int64_t sb)  \
-    {                                                                                                                  \
-        const kind *restrict p = a, *restrict q = b;                                                                   \
-        result *restrict r = out;
-#define VL_LOOP(type, kind, name, result, expression)                                                                  \
-    VL_LOOP_HEAD(type, kind, name, result)                                                                             \
-    VL_ELEMENTS(kind, result, expression, sa, sb, so)                                                                  \
-    }
-#define VL_BULK_LOOP(type, kind, name, result, expression)                                                             \
-    VL_LOOP_HEAD(type, kind, name, result)                                                                             \
-    if (so == 1 && sa == 1 && sb == 1)                                                                                 \
-        VL_ELEMENTS(kind, result, expression, 1, 1, 1)                                                                 \
-    else if (so == 1 && sa == 1 && sb == 0)                                                                            \
-        VL_ELEMENTS(kind, result, expression, 1, 0, 1)                                                                 \
-    else if (so == 1 && sa == 0 && sb == 1)                                                                            \
-        VL_ELEMENTS(kind, result, expression, 0, 1, 1)                                                                 \
-    else                                                                                                               \
-        VL_ELEMENTS(kind, result, expression, sa, sb, so)                                                              \
-    }
-#define VL_SAME_LOOP(type, kind, name, expression) VL_LOOP(type, kind, name, kind, expression)
-#define VL_BOOL_LOOP(type, kind, name, expression) VL_LOOP(type, kind, name, uint8_t, expression)
-#define VL_BULK_BOOL_LOOP(type, kind, name, expression) VL_BULK_LOOP(type, kind, name, uint8_t, expression)
-#define VL_ENTRY(type, kind, name) [VL_##type] = name##_##type,
-
-/* Integers compute in 64 bits without a sign, where wrapping around is defined. */
-#define VL_WRAPPED(operator) ((uint64_t)x operator(uint64_t) y)
-
-#define VL_OF_NUMBERS(name, of_integers, of_reals)                                                                     \
-    VL_INTEGERS(VL_SAME_LOOP, name, of_integers)                                                                       \
-    VL_REALS(VL_SAME_LOOP, name, of_reals)                                                                             \
-    static vl_typed_loops name = {VL_INTEGERS(VL_ENTRY, name) VL_REALS(VL_ENTRY, name)};
-#define VL_OF_INTEGERS(name, expression)                                                                               \
-    VL_INTEGERS(VL_SAME_LOOP, name, expression)                                                                        \
-    static vl_typed_loops name = {VL_INTEGERS(VL_ENTRY, name)};
-#define VL_OF_REALS(name, expression)                                                                                  \
-    VL_REALS(VL_SAME_LOOP, name, expression)                                                                           \
-    static vl_typed_loops name = {VL_REALS(VL_ENTRY, name)};
-/* clang-format off */
-#define VL_COMPARED_IN_BULK(M, ...) M(F32, float, ##__VA_ARGS__) M(I64, int64_t, ##__VA_ARGS__) M(I32, int32_t, ##__VA_ARGS__)
-#define VL_COMPARED(M, ...)                                                                                        \
-    M(F64, double, ##__VA_ARGS__) M(I16, int16_t, ##__VA_ARGS__) M(I8, int8_t, ##__VA_ARGS__)                      \
-    M(U64, uint64_t, ##__VA_ARGS__) M(U32, uint32_t, ##__VA_ARGS__) M(U16, uint16_t, ##__VA_ARGS__)                \
-    M(U8, uint8_t, ##__VA_ARGS__)
-/* clang-format on */
-#define VL_COMPARISON(name, expression)                                                                                \
-    VL_COMPARED_IN_BULK(VL_BULK_BOOL_LOOP, name, expression)                                                           \
-    VL_COMPARED(VL_BOOL_LOOP, name, expression)                                                                        \
-    static vl_typed_loops name = {VL_COMPARED_IN_BULK(VL_ENTRY, name) VL_COMPARED(VL_ENTRY, name)};
-#define VL_OF_BOOLS(name, expression)                                                                                  \
-    VL_BULK_LOOP(BOOL, uint8_t, name, uint8_t, expression)                                                             \
-    static vl_typed_loops name = {[VL_BOOL] = name##_BOOL};
-
-/* The sign is the divisor's, as Python has it. */
-static inline double mod_F64(double x, double y)
-{
-    double m = fmod(x, y);
-    if (m == 0)
-        return copysign(0, y);
-    return (y < 0) != (m < 0) ? m + y : m;
-}
-static inline float mod_F32(float x, float y)
-{
-    float m = fmodf(x, y);
-    if (m == 0)
-        return copysignf(0, y);
-    return (y < 0) != (m < 0) ? m + y : m;
-}
-
-/* x / y and x % y without the cases that trap: the sum of a quotient by -1 wraps around */
-#define VL_MINUS_ONE(y) ((y) + 1 == 0 && (y) < 1)
-#define VL_QUOTIENT (y == 0 ? 0 : VL_MINUS_ONE(y) ? (uint64_t)0 - (uint64_t)x : (uint64_t)(x / y))
-#define VL_REMAINDER (y == 0 || VL_MINUS_ONE(y) ? 0 : x % y)
-#define VL_MODULO (y == 0 || VL_MINUS_ONE(y) ? 0 : x % y && (x % y < 0) != (y < 0) ? x % y + y : x % y)
-
-VL_OF_NUMBERS(add, VL_WRAPPED(+), x + y)
-VL_OF_NUMBERS(subtract, VL_WRAPPED(-), x - y)
-VL_OF_NUMBERS(multiply, VL_WRAPPED(*), x *y)
-VL_OF_NUMBERS(divide, VL_QUOTIENT, x / y)
-VL_OF_NUMBERS(maximum, x > y ? x : y, x >= y || x != x ? x : y)
-VL_OF_NUMBERS(minimum, x < y ? x : y, x <= y || x != x ? x : y)
-VL_OF_INTEGERS(modulo, VL_MODULO)
-VL_OF_NUMBERS(remainder_, VL_REMAINDER, sizeof x == 4 ? fmodf((float)x, (float)y) : fmod(x, y))
-VL_OF_NUMBERS(negative, (uint64_t)0 - (uint64_t)x, -x)
-VL_OF_NUMBERS(absolute, x < 0 ? (uint64_t)0 - (uint64_t)x : (uint64_t)x, sizeof x == 4 ? fabsf((float)x) : fabs(x))
-VL_OF_NUMBERS(sign, (x > 0) - (x < 0), x != x ? x : (x > 0) - (x < 0))
-VL_OF_NUMBERS(square, (uint64_t)x *(uint64_t)x, x *x)
-VL_OF_REALS(square_root, sizeof x == 4 ? sqrtf((float)x) : sqrt(x))
-VL_OF_REALS(reciprocal, 1 / x)
-VL_OF_REALS(floor_, sizeof x == 4 ? floorf((float)x) : floor(x))
-VL_OF_REALS(ceil_, sizeof x == 4 ? ceilf((float)x) : ceil(x))
-VL_OF_REALS(round_, sizeof x == 4 ? rintf((float)x) : rint(x))
-VL_OF_INTEGERS(bitwise_and, x &y)
-VL_OF_INTEGERS(bitwise_or, x | y)
-VL_OF_INTEGERS(bitwise_xor, x ^ y)
-VL_OF_INTEGERS(bitwise_not, ~x)
-VL_COMPARISON(less, x < y)
-VL_COMPARISON(less_equal, x <= y)
-VL_COMPARISON(greater, x > y)
-VL_COMPARISON(greater_equal, x >= y)
-VL_COMPARISON(equal_numbers, x == y)
-VL_OF_BOOLS(equal_bools, (x != 0) == (y != 0))
-VL_OF_BOOLS(logical_and, x &&y)
-VL_OF_BOOLS(logical_or, x || y)
-VL_OF_BOOLS(logical_xor, (x != 0) != (y != 0))
-VL_OF_BOOLS(logical_not, !x)
-VL_REALS(VL_BOOL_LOOP, is_nan, x != x)
-static vl_typed_loops is_nan = {VL_REALS(VL_ENTRY, is_nan)};
-VL_REALS(VL_BOOL_LOOP, is_inf, x - x != x - x && x == x)
-static vl_typed_loops is_inf = {VL_REALS(VL_ENTRY, is_inf)};
-
-static void modulo_F32(int64_t n, void *out, int64_t so, const void *a, int64_t sa, const void *b, int64_t sb)
-{
-    for (int64_t k = 0; k < n; k++)
-        ((float *)out)[k * so] = mod_F32(((const float *)a)[k * sa], ((const float *)b)[k * sb]);
-}
-static void modulo_F64(int64_t n, void *out, int64_t so, const void *a, int64_t sa, const void *b, int64_t sb)
-{
-    for (int64_t k = 0; k < n; k++)
-        ((double *)out)[k * so] = mod_F64(((const double *)a)[k * sa], ((const double *)b)[k * sb]);
-}
-static vl_typed_loops modulo_reals = {VL_REALS(VL_ENTRY, modulo)};
+#include "typed_loops.h"
 
 /* ---- walks over two operands and a result -------------------------------------------------------- */
 
@@ -181,70 +36,70 @@ static int operand_strides(const vl_tensor *t, int axes, int64_t *shape, int64_t
 }
 
 /* The shape of the result and the strides over it; 0 where they don't broadcast. */
-static int plan(const vl_tensor *a, const vl_tensor *b, vl_typed_walk *w)
+static int plan(const vl_tensor *a, const vl_tensor *b, vl_typed_walk *walk)
 {
-    w->axes = a->axes > b->axes ? a->axes : b->axes;
-    for (int k = 0; k < w->axes; k++)
-        w->shape[k] = 1;
-    return operand_strides(a, w->axes, w->shape, w->a) && operand_strides(b, w->axes, w->shape, w->b) &&
-           vl_count(w->axes, w->shape) >= 0;
+    walk->axes = a->axes > b->axes ? a->axes : b->axes;
+    for (int k = 0; k < walk->axes; k++)
+        walk->shape[k] = 1;
+    return operand_strides(a, walk->axes, walk->shape, walk->a) &&
+           operand_strides(b, walk->axes, walk->shape, walk->b) && vl_count(walk->axes, walk->shape) >= 0;
 }
 
-/* Axes that follow one another everywhere are one. The result's memory has no gaps and w->shape's order. */
-static void join(vl_typed_walk *w)
+/* Axes that follow one another everywhere are one. The result's memory has no gaps and walk->shape's order. */
+static void join(vl_typed_walk *walk)
 {
     int64_t step = 1;
-    for (int k = w->axes - 1; k >= 0; k--) {
-        w->out[k] = step;
-        step *= w->shape[k];
+    for (int k = walk->axes - 1; k >= 0; k--) {
+        walk->out[k] = step;
+        step *= walk->shape[k];
     }
     int axes = 0;
-    for (int k = 0; k < w->axes; k++) {
-        int64_t n = w->shape[k];
+    for (int k = 0; k < walk->axes; k++) {
+        int64_t n = walk->shape[k];
         if (n == 1)
             continue;
         int last = axes - 1;
-        int joined = last >= 0 && w->a[last] == w->a[k] * n && w->b[last] == w->b[k] * n;
+        int joined = last >= 0 && walk->a[last] == walk->a[k] * n && walk->b[last] == walk->b[k] * n;
         if (!joined)
-            w->shape[last = axes++] = 1;
-        w->shape[last] *= n;
-        w->out[last] = w->out[k];
-        w->a[last] = w->a[k];
-        w->b[last] = w->b[k];
+            walk->shape[last = axes++] = 1;
+        walk->shape[last] *= n;
+        walk->out[last] = walk->out[k];
+        walk->a[last] = walk->a[k];
+        walk->b[last] = walk->b[k];
     }
-    w->axes = axes;
+    walk->axes = axes;
 }
 
-static void walk(const vl_typed_walk *w, int axis, vl_typed_loop *loop, char *out, size_t out_size, const char *a,
-                 size_t a_size, const char *b, size_t b_size)
+static void visit(const vl_typed_walk *walk, int axis, vl_typed_loop *loop, char *out, size_t out_size, const char *a,
+                  size_t a_size, const char *b, size_t b_size)
 {
-    if (axis >= w->axes - 1) {
-        if (w->axes == 0)
+    if (axis >= walk->axes - 1) {
+        if (walk->axes == 0)
             loop(1, out, 0, a, 0, b, 0);
         else
-            loop(w->shape[axis], out, w->out[axis], a, w->a[axis], b, w->b[axis]);
+            loop(walk->shape[axis], out, walk->out[axis], a, walk->a[axis], b, walk->b[axis]);
         return;
     }
-    for (int64_t k = 0; k < w->shape[axis]; k++)
-        walk(w, axis + 1, loop, out + k * w->out[axis] * (int64_t)out_size, out_size,
-             a + k * w->a[axis] * (int64_t)a_size, a_size, b + k * w->b[axis] * (int64_t)b_size, b_size);
+    for (int64_t k = 0; k < walk->shape[axis]; k++)
+        visit(walk, axis + 1, loop, out + k * walk->out[axis] * (int64_t)out_size, out_size,
+              a + k * walk->a[axis] * (int64_t)a_size, a_size, b + k * walk->b[axis] * (int64_t)b_size, b_size);
 }
 
 static int run(vl_frame *f, const vl_instruction *i, vl_typed_loop *loop, const vl_tensor *a, const vl_tensor *b,
                int result)
 {
-    vl_typed_walk w;
-    if (!loop || !plan(a, b, &w))
+    vl_typed_walk walk;
+    if (!loop || !plan(a, b, &walk))
         return VL_DECLINED;
     const char *from = a->data, *other = b->data;
     const size_t a_size = vl_size_of(a->type), b_size = vl_size_of(b->type);
-    vl_tensor *out = vl_new(f, i, 0, result, w.axes, w.shape);
+    vl_tensor *out = vl_new(f, i, 0, result, walk.axes, walk.shape);
     if (!out)
         return VL_NO_MEMORY;
-    if (vl_count(w.axes, w.shape) == 0)
+    if (vl_count(walk.axes, walk.shape) == 0)
         return VL_DONE;
-    join(&w);
-    walk(&w, 0, loop, out->data, vl_size_of(result), from, a_size, other, b_size);
+    join(&walk);
+    visit(&walk, 0, loop, out->data, vl_size_of(result), from, a_size, other, b_size);
     return VL_DONE;
 }
 
@@ -309,17 +164,6 @@ static int run_modulo(vl_frame *f, const vl_instruction *i)
 }
 
 /* ---- powers ------------------------------------------------------------------------------------------ */
-
-static inline uint64_t integer_power(uint64_t base, uint64_t exponent)
-{
-    uint64_t result = 1;
-    for (; exponent; exponent >>= 1, base *= base)
-        if (exponent & 1)
-            result *= base;
-    return result;
-}
-VL_OF_NUMBERS(power_of_one_type, integer_power((uint64_t)x, (uint64_t)y),
-              sizeof x == 4 ? powf((float)x, (float)y) : pow(x, y))
 
 /* "power": of integers by integers that are not negative, of reals by any number; the exponent comes as one number or of
  * the base's type. */

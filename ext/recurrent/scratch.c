@@ -66,7 +66,17 @@ static void *take(char *memory, uint64_t *used, uint64_t bytes)
     return taken;
 }
 
-uint64_t vl_lay_out(const vl_direction *d, ptrdiff_t rows, ptrdiff_t chunk_rows, char *memory, vl_scratch *s)
+/* Of a member's rows in their small form: a chunk's input, or a step's state. */
+static uint64_t room_of(const vl_direction *d, ptrdiff_t rows, ptrdiff_t chunk_rows)
+{
+    const uint64_t inputs = bytes_of(chunk_rows, vl_small_row_bytes(d->input_size), 1);
+    const uint64_t states =
+        bytes_of(rows, vl_small_row_bytes(d->width > d->hidden_size ? d->width : d->hidden_size), 1);
+    return !d->run->small ? 0 : inputs > states ? inputs : states;
+}
+
+uint64_t vl_lay_out(const vl_direction *d, ptrdiff_t rows, ptrdiff_t chunk_rows, int members, char *memory,
+                    vl_scratch *s)
 {
     const size_t number = (size_t)d->number_bytes, offset = sizeof(ptrdiff_t);
     const uint64_t state = bytes_of(rows, d->ld_h, number);
@@ -86,5 +96,8 @@ uint64_t vl_lay_out(const vl_direction *d, ptrdiff_t rows, ptrdiff_t chunk_rows,
     s->pre_steps = take(memory, &used, steps);
     s->out_steps = take(memory, &used, steps);
     s->gathered = take(memory, &used, d->gemm ? bytes_of(chunk_rows, d->input_size, number) : 0);
+    const uint64_t room = room_of(d, rows, chunk_rows);
+    s->room_bytes = (ptrdiff_t)room; /* of no use where there is no memory of that size */
+    s->room = take(memory, &used, room * (uint64_t)members);
     return used;
 }

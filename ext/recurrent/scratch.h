@@ -23,6 +23,8 @@ typedef struct {
     char *pre;                  /* [chunk's rows, ld_pre]: W_ih x + b */
     ptrdiff_t *input_rows;      /* offsets of the chunk's input rows */
     char *gathered;             /* those rows side by side, where BLAS projects them */
+    char *room;                 /* of each member, room_bytes apart: rows in their small form */
+    ptrdiff_t room_bytes;
     /* of the chunk's steps, for independent units: */
     ptrdiff_t *live;            /* their rows, ... */
     ptrdiff_t *pre_steps;       /* ... where they begin in `pre` ... */
@@ -32,7 +34,8 @@ typedef struct {
 /* Rows that a chunk of `total` rows in all may hold; one step's always fit. */
 ptrdiff_t vl_chunk_rows(const vl_direction *d, ptrdiff_t rows, ptrdiff_t total);
 
-/* Bytes that a walk needs; with memory given, the pointers into it too. */
-uint64_t vl_lay_out(const vl_direction *d, ptrdiff_t rows, ptrdiff_t chunk_rows, char *memory, vl_scratch *s);
+/* Bytes that a walk of so many members needs; with memory given, the pointers into it too. */
+uint64_t vl_lay_out(const vl_direction *d, ptrdiff_t rows, ptrdiff_t chunk_rows, int members, char *memory,
+                    vl_scratch *s);
 
 #endif

@@ -16,7 +16,8 @@ void vl_run_step_from_input(const vl_direction *d, vl_product *projection, vl_st
 {
     const ptrdiff_t first = step->first_panel, last = step->last_panel;
     const ptrdiff_t groups = (last - first + VL_GROUP - 1) / VL_GROUP;
-    if (d->run->candidate) { /* all of a row's gates come before its first candidate */
+    if (d->run->candidate || d->run->small) { /* all of a row's gates come before its first candidate; and rows are
+                                                 brought into their small form once */
         d->run->product(projection);
         vl_run_step(d, step, barrier, members);
         return;
@@ -33,7 +34,8 @@ void vl_run_step_from_input(const vl_direction *d, vl_product *projection, vl_st
     step->last_panel = last;
 }
 
-void vl_set_state_projection(const vl_direction *d, const void *gated, const ptrdiff_t *gated_rows, vl_product *p)
+void vl_set_state_projection(const vl_direction *d, const void *gated, const ptrdiff_t *gated_rows, char *room,
+                             vl_product *p)
 {
     const ptrdiff_t vectors = (d->width + d->kernels->lanes - 1) / d->kernels->lanes;
     *p = (vl_product){.depth = d->hidden_size,
@@ -44,7 +46,9 @@ void vl_set_state_projection(const vl_direction *d, const void *gated, const ptr
                       .x = gated,
                       .x_rows = gated_rows,
                       .w = d->w_hr,
-                      .ld_out = d->ld_h};
+                      .ld_out = d->ld_h,
+                      .small = d->run->small,
+                      .room = room};
 }
 
 void vl_project_state(const vl_direction *d, vl_product *p, ptrdiff_t rows, int turned, void *h_next, char *out,

@@ -23,7 +23,8 @@ void vl_run_step_from_input(const vl_direction *d, vl_product *projection, vl_st
                             int members);
 
 /* The arguments of out = W_hr gated, an LSTM's projection, which stay from step to step. */
-void vl_set_state_projection(const vl_direction *d, const void *gated, const ptrdiff_t *gated_rows, vl_product *p);
+void vl_set_state_projection(const vl_direction *d, const void *gated, const ptrdiff_t *gated_rows, char *room,
+                             vl_product *p);
 
 /* The next state of `rows` rows by it, and the output's copy of that where `out` is not NULL. */
 void vl_project_state(const vl_direction *d, vl_product *p, ptrdiff_t rows, int turned, void *h_next, char *out,

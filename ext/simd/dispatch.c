@@ -67,11 +67,14 @@ const vl_kernels *vl_runnable(int i, vl_arithmetic arithmetic)
     return i >= 0 && i < count ? runnable[i] : NULL;
 }
 
-const vl_cell_kernels *vl_cell_kernels_of(const vl_kernels *kernels, vl_cell cell, vl_storage storage)
+const vl_cell_kernels *vl_cell_kernels_of(const vl_kernels *kernels, vl_cell cell, vl_storage storage, int way)
 {
-    for (int i = 0; i < kernels->cell_count; i++)
-        if (kernels->cells[i].cell == cell && kernels->cells[i].storage == storage)
-            return &kernels->cells[i];
+    for (int i = 0; i < kernels->cell_count; i++) {
+        const vl_cell_kernels *run = &kernels->cells[i];
+        if (run->cell == cell && run->storage == storage &&
+            (!run->small || (run->small->way == way && vl_has_way(kernels, way))))
+            return run;
+    }
     return NULL;
 }
 

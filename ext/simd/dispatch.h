@@ -7,8 +7,9 @@
 /* The i-th table of an arithmetic that this CPU can run, or NULL past the last. */
 const vl_kernels *vl_runnable(int i, vl_arithmetic arithmetic);
 
-/* How a cell runs on weights of a storage, by the table of an instruction set and an arithmetic; NULL where it cannot. */
-const vl_cell_kernels *vl_cell_kernels_of(const vl_kernels *kernels, vl_cell cell, vl_storage storage);
+/* How a cell runs on weights of a storage, by the table of an instruction set and an arithmetic, and where these are
+ * small, by a way to multiply integers; NULL where it cannot. */
+const vl_cell_kernels *vl_cell_kernels_of(const vl_kernels *kernels, vl_cell cell, vl_storage storage, int way);
 
 /* Whether this CPU can multiply integers in a way of kernels.h, by float's table. */
 int vl_has_way(const vl_kernels *kernels, int way);

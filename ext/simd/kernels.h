@@ -36,8 +36,8 @@ enum { VL_TERMS = 128 };
 /* Weights beyond this come from beyond the second-level cache of all but few cores. */
 enum { VL_NEAR_BYTES = 1 << 20 };
 
-/* What a layer's weights are stored as. */
-typedef enum { VL_STORED_FLOAT32, VL_STORED_FLOAT64 } vl_storage;
+/* What a layer's weights are stored as. The integers have scales (vl_small). */
+typedef enum { VL_STORED_FLOAT32, VL_STORED_FLOAT64, VL_STORED_INT8, VL_STORED_INT8_FAST, VL_STORED_INT16 } vl_storage;
 
 /* What its sums are made in; input, output and states are held in the same. */
 typedef enum { VL_IN_FLOAT32, VL_IN_FLOAT64, VL_ARITHMETICS } vl_arithmetic;
@@ -77,6 +77,68 @@ typedef struct {
     double alpha, beta;
 } vl_nonlinearity;
 
+/* Ways: by products of 16-bit numbers, which every CPU has; by an instruction that sums four products of bytes (VNNI);
+ * and by one that sums two of them in 16 bits and saturates (AVX2, AVX-512 BW). That is exact while of two weights side
+ * by side neither the positive nor the negative ones sum to more than 128; of the few pairs beyond, a part stands in an
+ * extra four of k. The first way takes weights as uint8, the others as int8. A table has NULL for a way it lacks. */
+enum { VL_BY_PAIRS, VL_BY_QUADS, VL_BY_BYTES, VL_INTEGER_WAYS };
+
+/* Small weights: integers q, and a scale for each row of the matrix and block of terms k. A row of x becomes integers
+ * with one scale, so that its largest number is `levels` of them. Both are such that a block's sum of products is exact
+ * in int32, whatever x: it is the same for all tiles, threads and instruction sets.
+ *
+ *   out[r][c] = start[r][c] + x_scale[r] * sum over blocks b of scale[b][c] * (sum over k in b of x[r][k] q[k][c])
+ *
+ * w[group] is one block after another: scales[vector in group][L]; where there is an offset, as many int32,
+ * -offset * the sum of q over the block; then q[k / terms][vector in group][L][k % terms]. Past the depth, to a multiple
+ * of VL_SMALL_STEP terms, q is 0. */
+enum { VL_SMALL_STEP = 4 };
+
+/* Terms that share a scale. 32 are worth a third of the error of whole rows on trained networks, and 3 % of the time;
+ * twice as many are as good where x has 8 bits only. */
+enum { VL_INT8_BLOCK = 32, VL_INT16_BLOCK = 32, VL_INT8_FAST_BLOCK = 64 };
+
+/* What a row of x becomes, at vl_small_row_of (small/rows.h): int16; unsigned bytes, the integer plus the offset; or two planes of
+ * unsigned bytes, the lower and the upper one, which has the offset added. */
+typedef enum { VL_ROW_INT16, VL_ROW_BYTES, VL_ROW_PLANES } vl_small_form;
+
+/* Rows times one group, as vl_small has it. */
+typedef struct {
+    ptrdiff_t rows, depth;
+    int vectors;                        /* of the group */
+    int block, wide;                    /* vl_small's block; whether weights are int16 */
+    const char *x;                      /* rows in their small form, vl_small_row_bytes(depth) apart */
+    const char *w;
+    const float *start;                 /* row r's sums begin with start + r * ld_start, ... */
+    ptrdiff_t ld_start;
+    const float *last;                  /* ... but for the last vector of each with this, where it is not NULL */
+    float *out;
+    ptrdiff_t ld_out;
+} vl_small_product;
+
+typedef struct {
+    int block, levels, offset;
+    int weight_bytes;
+    int terms;                          /* that stand side by side in a lane */
+    vl_small_form form;
+    int way;                            /* of vl_byte_product's, which the CPU has to have */
+    void (*product)(const vl_small_product *);
+} vl_small;
+
+enum { VL_SMALL_HEAD = 64 }; /* bytes of a small row before its integers: a float, the scale */
+
+/* Bytes from row to row, and of a plane. */
+static inline ptrdiff_t vl_small_plane(ptrdiff_t depth) { return (depth + 63) & ~(ptrdiff_t)63; }
+static inline ptrdiff_t vl_small_row_bytes(ptrdiff_t depth) { return VL_SMALL_HEAD + 2 * vl_small_plane(depth); }
+
+/* Bytes of one vector of packed weights, over all blocks. */
+static inline ptrdiff_t vl_small_vector_bytes(const vl_small *small, ptrdiff_t depth, int lanes)
+{
+    const ptrdiff_t blocks = (depth + small->block - 1) / small->block;
+    const ptrdiff_t terms = (depth + VL_SMALL_STEP - 1) / VL_SMALL_STEP * VL_SMALL_STEP;
+    return lanes * (blocks * (small->offset ? 8 : 4) + terms * small->weight_bytes);
+}
+
 /* rows x panels of one time step; panels [first_panel, last_panel) are computed. Pointers are
  * to float or double as the table they are passed to. */
 typedef struct {
@@ -104,6 +166,8 @@ typedef struct {
     ptrdiff_t out_next;                 /* ... and in the next step so much further */
     const vl_nonlinearity *activations; /* of the gates, the candidate and the LSTM's output; of rnn_tanh its one.
                                            NULL: the cell's own */
+    const vl_small *small;              /* how weights are small, else NULL ... */
+    char *room;                         /* ... and memory for `rows` of vl_small_row_bytes(depth or hidden_size) */
 } vl_step;
 
 /* out[r][0 : columns] = bias + x[r] . w,  w[group][k][vector in group][L]. Row r of x starts at
@@ -121,6 +185,8 @@ typedef struct {
     const void *bias;                   /* [vectors][L] or NULL */
     void *out;
     ptrdiff_t ld_out;
+    const vl_small *small;              /* as vl_step's; `w` is then [group] of vl_small */
+    char *room;
 } vl_product;
 
 /* out[r][c] = sum of x[r][k] * w[k * w_row + c * w_column] over k, for columns [first, last). Row r of x starts at
@@ -243,7 +309,7 @@ typedef struct {
 /* Tiles that a call of the Winograd kernel takes at a time, and the elements of scratch memory that it needs. */
 enum { VL_WINOGRAD_TILES = 48 };
 #define VL_WINOGRAD_SCRATCH(channels, vectors, lanes)                                                                  \
-    (16 * VL_WINOGRAD_TILES * (channels) + 20 * VL_WINOGRAD_TILES * (vectors) * (ptrdiff_t)(lanes))
+    (16 * VL_WINOGRAD_TILES * ((channels) + (vectors) * (ptrdiff_t)(lanes)))
 
 /* out[out_rows[r] + c]: the greatest x[x_rows[r] + x_taps[tap] + c] of all taps, NaN if one is NaN; or, where
  * `divisor` is not 0, their sum divided by it. There is at least one tap. */
@@ -279,6 +345,7 @@ typedef struct {
     void (*step)(const vl_step *);       /* one time step, ... */
     void (*candidate)(const vl_step *); /* ... and its rest, once all of a row's gates are there; NULL: there is none */
     void (*independent)(const vl_independent *); /* in place of `step` where every unit is by itself, else NULL */
+    const vl_small *small; /* NULL: the storage is not small */
 } vl_cell_kernels;
 
 /* out[r] = the sum, or the like, of x[r][0 : columns] over the columns (of_rows), or out[c] of x[0 : rows][c] over the
@@ -382,12 +449,6 @@ typedef struct {
     const ptrdiff_t *taps;
     const int32_t *w; /* [tap][vectors][L], below 2^15 */
 } vl_byte_taps;
-
-/* Ways: by products of 16-bit numbers, which every CPU has; by an instruction that sums four products of bytes (VNNI);
- * and by one that sums two of them in 16 bits and saturates (AVX2, AVX-512 BW). That is exact while of two weights side
- * by side neither the positive nor the negative ones sum to more than 128; of the few pairs beyond, a part stands in an
- * extra four of k. The first way takes weights as uint8, the others as int8. A table has NULL for a way it lacks. */
-enum { VL_BY_PAIRS, VL_BY_QUADS, VL_BY_BYTES, VL_INTEGER_WAYS };
 
 /* out[k] = round(x[k] / scale) + zero, within [low, high], a byte; the sum of them */
 typedef struct {

@@ -181,6 +181,16 @@ def chain(count: int, *operators: str) -> bytes:
     return model(nodes)
 
 
+def as_exported(count: int) -> bytes:
+    """A chain whose names are as an exporter's."""
+    names = [f"/decoder/layers.{i // 20}/self_attn/Step_{i}_output_0" for i in range(count - 1)]
+    nodes = [
+        node("Neg" if i % 2 else "Abs", [a], [b], name=f"/decoder/layers.{i // 20}/Step_{i}")
+        for i, (a, b) in enumerate(itertools.pairwise(["x", *names, "y"]))
+    ]
+    return model(nodes)
+
+
 def wide(count: int) -> bytes:
     """One node of so many inputs."""
     return model([node("Concat", ["x"] * count, ["y"], axis=0)])
@@ -283,6 +293,55 @@ def growing_loop(trips: int) -> bytes:
     return model([node("Loop", ["n", "", "x"], ["y"], body=body)], constants={"n": np.array(trips)})
 
 
+def kept_by_python(count: int, op_type: str) -> bytes:
+    """A value of 12 MB, and so many nodes that make another of it, all of which are wanted."""
+    nodes = [node("Tile", ["x", "r"], ["v"])]
+    nodes += [node(op_type, ["v"], [f"v{i}"]) for i in range(count)]
+    nodes += [node("Sum", [f"v{i}" for i in range(count)], ["y"])]
+    return model(nodes, constants={"r": np.array([1_000_000])}, opset=13)
+
+
+def growing_sequence(trips: int, large: bool) -> bytes:
+    """A loop that puts one more tensor into a sequence, of 1 MB or of nothing."""
+    sequence = helper.make_tensor_sequence_value_info("s", FLOAT, None)
+    more = helper.make_tensor_sequence_value_info("t", FLOAT, None)
+    body = helper.make_graph(
+        [
+            node("Identity", ["c"], ["d"]),
+            node("Cast", ["i"], ["f"], to=1),
+            node("Tile", ["x", "r"], ["v"]),
+            node("Add", ["v", "f"], ["w"]),
+            node("SequenceInsert", ["s", "w"], ["t"]),
+        ],
+        "b",
+        [info("i", INT64, []), info("c", BOOL, []), sequence],
+        [info("d", BOOL, []), more],
+    )
+    nodes = [
+        node("SequenceEmpty", [], ["none"]),
+        node("Loop", ["n", "", "none"], ["all"], body=body),
+        node("SequenceLength", ["all"], ["y"]),
+    ]
+    constants = {"n": np.array(trips), "r": np.array([87_000 if large else 0])}
+    return model(nodes, constants=constants, opset=13)
+
+
+def columns(trips: int) -> bytes:
+    """A loop that makes a row of 1 MB at each turn, all of which are wanted."""
+    body = helper.make_graph(
+        [node("Identity", ["c"], ["d"]), node("Tile", ["x", "r"], ["v"])],
+        "b",
+        [info("i", INT64, []), info("c", BOOL, [])],
+        [info("d", BOOL, []), info("v", FLOAT, None)],
+    )
+    nodes = [
+        node("Loop", ["n", ""], ["all"], body=body),
+        node("ReduceMean", ["all"], ["y"]),
+    ]
+    constants = {"n": np.array(trips), "r": np.array([87_000])}
+    return model(nodes, constants=constants, opset=13)
+
+
 def external(path: Path, tensors: int, offset: Callable[[int], int], checksum: bool) -> None:
     """Tensors that lie in one file beside the model."""
     with open(path.parent / "w.bin", "wb") as file:
@@ -337,6 +396,8 @@ ATTACKS = {
         written(chain, 10_000, "Det", "Asinh"), read, "loads"
     ),
     "a chain of 10,000 Identities": Attack(written(chain, 10_000, "Identity"), run, "loads"),
+    "30,000 nodes as exporters write them": Attack(written(as_exported, 30_000), run, "loads"),
+    "150,000 nodes as exporters write them": Attack(written(as_exported, 150_000), read, "steps"),
     "10,000 nodes backwards": Attack(written(backwards, 10_000), run, "loads"),
     "a fan of 6,000 nodes": Attack(written(fan, 6_000), run, "loads"),
     "a node of 30,000 inputs": Attack(written(wide, 30_000), run, "loads"),
@@ -352,6 +413,11 @@ ATTACKS = {
     "a Loop of 2^62": Attack(written(loop, 2**62), run, "steps"),
     "Loops of 10^5 in one another": Attack(written(loop, 10**5, 3), run, "steps"),
     "a Loop that doubles": Attack(written(growing_loop, 60), run, "memory"),
+    "100 values of 12 MB": Attack(written(kept_by_python, 100, "Neg"), run, "memory"),
+    "100 values of 12 MB in Python": Attack(written(kept_by_python, 100, "Asinh"), run, "memory"),
+    "a sequence that grows by 1 MB": Attack(written(growing_sequence, 10_000, True), run, "memory"),
+    "a sequence that grows": Attack(written(growing_sequence, 20_000, False), run, "loads"),
+    "a Loop that makes rows of 1 MB": Attack(written(columns, 10_000), run, "memory"),
     "Expand, then a mean": Attack(
         written(of_constants, "Expand", {"s": np.array([2**20, 2**20, 3])}), run, "memory"
     ),

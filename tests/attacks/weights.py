@@ -7,7 +7,7 @@ import json
 import struct
 import warnings
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -243,7 +243,43 @@ def shards(path: Path) -> None:
 
 LISTS = b'{"__metadata__":{"a":"' + b"x" + b'"},"b":[' + b"[]," * 2_600_000 + b"[]]}"
 
+# ---- reference bundles
+
+
+def bundle_of(fields: dict[str, Any], names: Sequence[str]) -> bytes:
+    """A bundle of one case with these outputs, of no elements."""
+    described = {
+        "version": 2, "cases": 1, "made_by": {}, "seed": None, "layers": [], "axes": {},
+        "carry": {}, "exact_by": "", "loss": "", "spread": {}, **fields,
+    }  # fmt: skip
+    header: dict[str, Any] = {"__metadata__": {"vledge.reference": json.dumps(described)}}
+    tensor = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
+    header |= {f"0/output/{name}": tensor for name in names}
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text
+
+
+def layers_of_a_bundle(count: int) -> bytes:
+    """As many outputs, of which all but one are said to be layers'."""
+    names = [f"n{i}" for i in range(count)]
+    return bundle_of({"layers": names[1:]}, names)
+
+
+def nested_description() -> bytes:
+    return bundle_of({"carry": {"a": [[]] * 2_000_000}}, ["y"])
+
+
+def reference(path: Path) -> Any:
+    from vledge.validation.reference import bundle
+
+    return repr(bundle.read(path))
+
+
 ATTACKS = {
+    "a bundle of 30,000 layers": Attack(
+        written(lambda: layers_of_a_bundle(30_000)), reference, "loads"
+    ),
+    "a bundle's description of 2 M lists": Attack(written(nested_description), reference, "memory"),
     "a list of 3 M references to one tensor": Attack(
         written(lambda: references(3_000_000)), loaded, "steps"
     ),

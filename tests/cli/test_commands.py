@@ -10,9 +10,9 @@ import pytest
 
 import vledge
 from vledge.cli import main
-from vledge.cli.recurrent_layer import load_layer
 from vledge.cli.table import size
 from vledge.formats import vledge_model
+from vledge.layer_file import load_layer
 from vledge.progress import Bar
 from vledge.shipped import japanese_vowels
 

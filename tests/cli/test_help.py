@@ -145,4 +145,4 @@ def test_a_missing_file_is_one_line(capsys, tmp_path, command):
         arguments = ["plan", str(tmp_path / "lengths.txt"), "--model", missing]
     status, out, err = run(capsys, *arguments)
     assert (status, out) == (1, "")
-    assert err == f"vledge: error: [Errno 2] No such file or directory: {missing!r}\n"
+    assert err == f"vledge: error: {missing}: No such file or directory\n"

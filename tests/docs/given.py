@@ -18,11 +18,14 @@ import vledge
 from tests.docs.blocks import ROOT
 from tests.peers import peer
 from tests.registry import registry_file
+from tests.scoring.archives import write_archive
+from tests.scoring.models import save_model
 
 __all__ = ["GIVEN"]
 
 onnx = peer("onnx")
 torch = peer("torch")
+pyarrow, parquet = peer("pyarrow"), peer("pyarrow.parquet")
 helper, numpy_helper = onnx.helper, onnx.numpy_helper
 FLOAT, INT64 = onnx.TensorProto.FLOAT, onnx.TensorProto.INT64
 
@@ -250,6 +253,17 @@ def _(names: dict[str, Any]) -> None:
     vledge.save_weights("model.safetensors", {name: a.numpy() for name, a in state.items()})
     torch.save(state, "model.pt")
     save_gru("model.onnx", 6, lengths=True, node="lstm_1")
+
+
+@given("docs/guides/archives.md", "vledge score 'in/*.parquet'")
+def _(names: dict[str, Any]) -> None:
+    vledge.save_weights("model.safetensors", weights_of(torch.nn.GRU(3, 6)))
+    save_model("model.onnx")
+    for source in write_archive(Path("in"), files=3, rows=100):
+        names["table"] = parquet.read_table(source)
+    columns = {name: noise(90) for name in ("ax", "ay", "az")}
+    ids, times = np.repeat(["a", "b", "c"], 30), np.tile(np.arange(30), 3)
+    parquet.write_table(pyarrow.table({"device": ids, "t": times, **columns}), "long.parquet")
 
 
 @given("docs/guides/streaming.md", "layer.stream(batch=1)")

@@ -25,35 +25,38 @@ class Coverage:
         self.lines: set[tuple[CodeType, int]] = set()
         self.grown = False
         self._before = 0
+        self._inside = False
         self._monitoring: Any = getattr(sys, "monitoring", None)
         if self._monitoring is not None:
             tool = self._monitoring.COVERAGE_ID
             self._monitoring.use_tool_id(tool, "vledge fuzz")
             self._monitoring.register_callback(tool, self._monitoring.events.LINE, self._line)
+            self._monitoring.restart_events()  # lines that another one was told are new to this
+            self._monitoring.set_events(tool, self._monitoring.events.LINE)
 
     def __enter__(self) -> Coverage:
         self._before = len(self.lines)
+        self._inside = True
         if self._monitoring is None:
             sys.settrace(self._called)
-        else:
-            tool = self._monitoring.COVERAGE_ID
-            self._monitoring.set_events(tool, self._monitoring.events.LINE)
         return self
 
     def __exit__(self, *error: object) -> None:
         if self._monitoring is None:
             sys.settrace(None)
-        else:
-            self._monitoring.set_events(self._monitoring.COVERAGE_ID, 0)
+        self._inside = False
         self.grown = len(self.lines) > self._before
 
     def close(self) -> None:
         """Let the next one watch."""
         if self._monitoring is not None:
+            self._monitoring.set_events(self._monitoring.COVERAGE_ID, 0)
             self._monitoring.free_tool_id(self._monitoring.COVERAGE_ID)
 
     def _line(self, code: CodeType, line: int) -> Any:
         if code.co_filename.startswith(_ROOT):
+            if not self._inside:
+                return None
             self.lines.add((code, line))
         return self._monitoring.DISABLE
 

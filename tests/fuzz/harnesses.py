@@ -11,8 +11,10 @@ import json
 import os
 import pickle
 import random
+import struct
 import tempfile
 import warnings
+import zipfile
 import zlib
 from collections.abc import Callable
 from functools import cache
@@ -96,8 +98,6 @@ def pickled(content: bytes) -> None:
 
 
 def opcodes() -> list[bytes]:
-    import zipfile
-
     arrays = {"w": np.ones((2, 3), "f4"), "v": np.arange(6.0).reshape(2, 3).T, "s": np.float64(2)}
     honest = archive({"w": tensor(), "v": [tensor(), {"a": 1.5}]})
     found = [pickle.dumps(arrays, protocol) for protocol in (2, 4, 5)]
@@ -259,6 +259,87 @@ def calibrations() -> list[bytes]:
 
 
 @cache
+def references() -> list[bytes]:
+    """A bundle with all that there may be in one."""
+    from vledge.validation.reference import bundle
+    from vledge.validation.reference.prints import Print
+    from vledge.validation.reference.samples import INSIDE, WEIGHTS, Sample
+
+    x, y = np.ones((5, 2, 3), "f4"), np.ones((5, 2, 4), "f4")
+    inside = {"v": Sample((5,), INSIDE, np.ones(5))}
+    case = bundle.Case(
+        {"x": x, "h": y[0]},
+        {"y": y, "h_n": y[0], "inner": y},
+        {"y": y.astype("f8")},
+        np.array([5, 3]),
+        inside,
+    )
+    reference = bundle.Reference(
+        [case, case],
+        {"torch": "2"},
+        7,
+        ["inner"],
+        {"x": {"time": 0, "batch": 1}, "y": {"time": 0, "batch": 1}},
+        {"h": "h_n"},
+        "torch",
+        "",
+        {"y": 1e-6},
+        {"w": Print(5, "float32", Sample((2, 3), WEIGHTS, np.ones(6)), {0: np.ones(2)})},
+    )
+    path = _folder() / "written"
+    bundle.write(path, reference)
+    return [path.read_bytes()]
+
+
+def reference(content: bytes) -> None:
+    from vledge.validation.reference import bundle
+
+    read = bundle.read(as_file(content))
+    repr(read)
+    for case in read.cases:
+        for name in case.outputs:
+            case.truth(name)
+
+
+def descriptions() -> list[bytes]:
+    with zipfile.ZipFile(GOLDEN / "keras" / "model.keras") as archive:
+        return [archive.read("config.json")]
+
+
+def described(content: bytes) -> None:
+    """A model's description that is said to be of given weights."""
+    from vledge.formats.keras.recurrent import layer_weights
+
+    config = as_file(content, "model.json")
+    weights = GOLDEN / "keras" / "model.weights.h5"
+    for name in ("lstm", "bidirectional"):
+        try:
+            layer_weights(weights, "LSTM", name, {}, config)
+        except ValueError:
+            continue  # of another model
+
+
+def sounds() -> list[bytes]:
+    found = []
+    for tag, bits in ((1, 16), (1, 8), (1, 24), (3, 32)):
+        form = struct.pack("<HHIIHH", tag, 2, 16_000, 0, 0, bits)
+        parts = b"fmt " + struct.pack("<I", len(form)) + form + b"LIST\x02\0\0\0ab"
+        body = b"WAVE" + parts + b"data" + struct.pack("<I", 48) + bytes(48)
+        found.append(b"RIFF" + struct.pack("<I", len(body)) + body)
+    return found
+
+
+def sound(content: bytes) -> None:
+    from vledge.cli.audio import read_wav
+
+    try:
+        samples, _ = read_wav(str(as_file(content, "a.wav")))
+    except ValueError:
+        return  # no WAV file, or of another kind
+    np.array(samples)
+
+
+@cache
 def keras_files() -> list[bytes]:
     return [path.read_bytes() for path in sorted((GOLDEN / "keras").glob("*.h5"))[:6]]
 
@@ -327,6 +408,9 @@ HARNESSES = {
     "Keras archive": Harness(keras_archives, by_members, refusing(weights)),
     "ONNX": Harness(onnx_seeds, by_fields, refusing(session)),
     "vledge model": Harness(converted, by_header, refusing(session)),
+    "reference bundle": Harness(references, by_header, refusing(reference)),
+    "Keras description": Harness(descriptions, text_of, refusing(described)),
+    "sound": Harness(sounds, by_bytes, refusing(sound)),
     "stream state": Harness(states, by_header, refusing(state)),
     "calibration": Harness(calibrations, text_of, refusing(calibration)),
     "operators": Harness(lambda: [b""], another_seed, operators),

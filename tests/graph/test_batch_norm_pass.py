@@ -92,3 +92,42 @@ def test_not_folded(why):
     alone = vledge.InferenceSession(model_bytes(nodes[:1], {"x": x}, ["a"], {"w": w}, 15))
     expected = _by_hand(alone.run(None, {"x": x})[0].astype(np.float64), vectors)
     np.testing.assert_allclose(session.run(None, feed)[0], expected, rtol=1e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("op", ["Conv", "ConvTranspose"])
+@pytest.mark.parametrize("has_bias", [False, True])
+@pytest.mark.parametrize("shape", [(6, 1, 1), (1, 6, 1, 1), (1, 1, 1), ()])
+def test_a_sum_with_a_vector_of_channels_is_a_bias(op, has_bias, shape):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2, 4, 7, 6)).astype(F32)
+    constants = {"w": rng.normal(size=(6, 4, 3, 3) if op == "Conv" else (4, 6, 3, 3)).astype(F32)}
+    constants["shift"] = rng.normal(size=shape).astype(F32)
+    if has_bias:
+        constants["b"] = rng.normal(size=6).astype(F32)
+    conv = node(op, ["x", "w", "b"][: 2 + has_bias], ["a"])
+    for order in (["a", "shift"], ["shift", "a"]):
+        nodes = [conv, node("Add", order, ["s"]), node("Relu", ["s"], ["y"])]
+        session = vledge.InferenceSession(model_bytes(nodes, {"x": x}, ["y"], constants, 15))
+        assert "Add" not in _nodes_that_run(session)
+        own = {name: constants[name] for name in conv.input if name != "x"}
+        alone = vledge.InferenceSession(model_bytes([conv], {"x": x}, ["a"], own, 15))
+        expected = np.maximum(alone.run(None, {"x": x})[0] + constants["shift"], 0)
+        np.testing.assert_allclose(session.run(None, {"x": x})[0], expected, rtol=1e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    "shape", [(6,), (1, 6), (6, 6, 1), (1, 1, 6, 1), (2, 6, 1, 1), (1, 1, 6, 1, 1)]
+)
+def test_other_sums_stay(shape):
+    """(6,) is along the last axis, which is as long as there are channels."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2, 4, 8, 8)).astype(F32)
+    constants = {"w": rng.normal(size=(6, 4, 3, 3)).astype(F32)}
+    constants["shift"] = rng.normal(size=shape).astype(F32)
+    nodes = [node("Conv", ["x", "w"], ["a"]), node("Add", ["a", "shift"], ["y"])]
+    session = vledge.InferenceSession(model_bytes(nodes, {"x": x}, ["y"], constants, 15))
+    assert _nodes_that_run(session) == ["Conv", "Add"]
+    own = {"w": constants["w"]}
+    alone = vledge.InferenceSession(model_bytes(nodes[:1], {"x": x}, ["a"], own, 15))
+    expected = alone.run(None, {"x": x})[0] + constants["shift"]
+    np.testing.assert_allclose(session.run(None, {"x": x})[0], expected, rtol=1e-5, atol=2e-6)

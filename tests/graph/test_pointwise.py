@@ -7,6 +7,7 @@ import vledge
 from tests.graph.models import helper, model_bytes, node, onnx, session
 from vledge.formats.onnx.model import read
 from vledge.graph.native.types import as_first_input
+from vledge.graph.pieces import PIECE, in_pieces
 from vledge.graph.plan import NEWEST_OPSET, simplified
 from vledge.graph.registry import pointwise_operators
 
@@ -87,3 +88,30 @@ def test_a_loop_s_product_behind_any_of_them_is_one_product(op_type):
     for step, x_t in enumerate(NUMBERS):
         bent = run(op_type, [x_t, constants["bias"]][: 1 + several])
         np.testing.assert_allclose(y[step], bent @ weight, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("op_type", sorted(pointwise_operators().of_one))
+def test_large_arrays_in_pieces(op_type, monkeypatch):
+    """By Python's operators, which take a large array piece by piece: the bits of small ones."""
+    monkeypatch.setenv("VLEDGE_PROGRAM", "0")
+    kind = KINDS.get(op_type, ("float32",))[0]
+    small = np.resize(INPUTS[kind], 1000)
+    large = np.resize(small, (251, 1100))  # two pieces and some
+    assert large.size > 2 * PIECE
+    expected = np.resize(run(op_type, [small]), large.shape)
+    assert run(op_type, [large]).tobytes() == expected.tobytes()
+
+
+def test_pieces_of_what_cannot_be_taken_apart():
+    calls = []
+
+    def noted(x):
+        calls.append(x.size)
+        return np.tan(x)
+
+    x = RNG.uniform(size=(4, PIECE)).astype(np.float32)
+    for array in (x, x[:1], x.T, x[:0]):
+        np.testing.assert_array_equal(in_pieces(noted)(array), np.tan(array))
+    assert calls == [PIECE] * 4 + [PIECE, 4 * PIECE, 0]
+    calls.clear()
+    assert in_pieces(lambda x: x)(x) is x

@@ -45,6 +45,7 @@ def assert_same(ours, wanted):
 SPLITS = {
     "by one": ({}, None),
     "by one, axis gone": ({"keepdims": 0}, None),
+    "by a one, axis gone": ({"axis": -1, "keepdims": 0}, np.array(1)),  # as torch's unbind
     "chunks": ({"axis": 1}, np.array(2)),
     "chunks that do not go up": ({"axis": 1}, np.array(3)),
     "chunks that are too large": ({"axis": -1}, np.array(9)),

@@ -215,6 +215,21 @@ class ScriptedChunks(torch.nn.Module):
         return torch.cat(parts, 0), x.split(2, 1)[0]
 
 
+class ScriptedUnbind(torch.nn.Module):
+    """Steps of time as a list of them; the axis along which they lie is gone."""
+
+    def forward(self, x):
+        h = torch.zeros_like(x[0])
+        steps: list[torch.Tensor] = []
+        for step in x.unbind(0):
+            h = h * 0.5 + step
+            steps.append(h)
+        columns: list[torch.Tensor] = []
+        for column in x.unbind(-1):
+            columns.append(column * 2)
+        return torch.stack(steps, 1), torch.stack(columns)
+
+
 class ScriptedList(torch.nn.Module):
     """What else people do to lists."""
 
@@ -233,6 +248,7 @@ class ScriptedList(torch.nn.Module):
     [
         (ScriptedCell, [(5, 2, 3), (1, 2, 3), (9, 4, 3)]),
         (ScriptedChunks, [(2, 6), (2, 8), (1, 4)]),
+        (ScriptedUnbind, [(4, 2), (1, 1), (7, 5)]),
         (ScriptedList, [(4, 2), (2, 2), (7, 5)]),
     ],
 )

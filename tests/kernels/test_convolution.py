@@ -221,6 +221,38 @@ def test_winograd_dilated(instruction_set, shape, dilations):
             assert np.array_equal(layer(same, sizes, before, threads=3), got)
 
 
+@pytest.mark.parametrize("channels", [16, 20, 128])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("kernel", [(3, 3), (5, 5), (7, 7), (1, 9), (3, 1), (4, 6)])
+def test_depthwise_windows_share_what_they_read(instruction_set, kernel, stride, channels):
+    """Rows of windows side by side, of every length, have the bits of each window by itself."""
+    rng = np.random.default_rng([*kernel, stride, channels])
+    w = rng.uniform(-1, 1, (channels, 1, *kernel)).astype(np.float32)
+    b = rng.uniform(-1, 1, channels).astype(np.float32)
+    before = [k // 2 for k in kernel]
+    layer = Convolution(w, b, [stride] * 2, [1, 1], channels)
+    assert layer.form == "taps"
+    for width in (1, 6, 23, 40):
+        x = rng.uniform(-1, 1, (2, channels, 6, width)).astype(np.float32)
+        sizes = [
+            (n + 2 * p - k) // stride + 1
+            for n, p, k in zip(x.shape[2:], before, kernel, strict=True)
+        ]
+        if min(sizes) < 1:
+            continue
+        exact = convolution(x, w, b, [stride] * 2, [1, 1], channels, before, sizes)
+        got = layer(x, sizes, before, threads=1)
+        np.testing.assert_allclose(got, exact, rtol=0, atol=2e-6 * max(np.abs(exact).max(), 1))
+        for same in layouts(x):
+            assert np.array_equal(layer(same, sizes, before, threads=3), got)
+        padded = np.pad(x, [(0, 0), (0, 0), *((p, p) for p in before)])
+        for row, column in itertools.product(range(sizes[0]), range(sizes[1])):
+            y, i = row * stride, column * stride
+            window = padded[:, :, y : y + kernel[0], i : i + kernel[1]]
+            alone = layer(window, [1, 1], [0, 0])
+            assert np.array_equal(alone[:, :, 0, 0], got[:, :, row, column])
+
+
 def test_forms_are_chosen():
     """By what fills the vectors of any instruction set."""
     for shape, groups, form in (

@@ -10,7 +10,7 @@ import pytest
 
 import vledge._ext
 from tests.kernels.hostile import DOORS, attack
-from vledge._ext import layout
+from vledge._ext import layout, phases
 
 
 def public_names():
@@ -38,7 +38,8 @@ HARMLESS = {
     "stack.Layers",  # what Stack and Stepper share
     # plain Python, which hands nothing to C
     *(f"layout.{name}" for name in dir(layout) if not name.startswith("_")),
-    *(f"convolution.{name}" for name in ("phases_of", "runs_of", "winograd_matrices")),
+    *(f"phases.{name}" for name in dir(phases) if not name.startswith("_")),
+    *(f"convolution.{name}" for name in dir(phases) if not name.startswith("_")),
     # Convolution's own parts, which need it half made
     *(
         f"convolution.Convolution.{name}"

@@ -623,9 +623,14 @@ def test_two_bidirectional_layers_in_one_group(tmp_path):
     assert (layer.bidirectional, layer.hidden_size) == (True, 5)
 
 
-def test_a_file_that_says_no_version(tmp_path):
-    path = write(tmp_path / "w.h5", {"a/a": drawn("LSTM")}, "2.0.0")
+@pytest.mark.parametrize("said", [None, "", "unknown", "v2.2.0"])
+def test_a_file_that_says_no_version(tmp_path, said):
+    path = write(tmp_path / "w.h5", {"a/a": drawn("LSTM")}, said or "2.0.0")
     with h5py.File(path, "a") as file:
         del file.attrs["keras_version"]
+        if said is not None:
+            file.attrs["keras_version"] = said
+    with pytest.raises(UnsupportedError, match="does not say which Keras wrote it"):
+        nn.LSTM.from_keras(path, "a", recurrent_activation="hard_sigmoid")
     with pytest.warns(UserWarning, match=r"recurrent_activation='sigmoid' \(Keras' default since"):
         nn.LSTM.from_keras(path, "a")

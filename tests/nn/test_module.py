@@ -134,6 +134,7 @@ def test_parameters_and_buffers_of_user_modules():
     assert set(model.state_dict()) == {"h_0", "mean"}
     assert [n for n, _ in model.named_parameters()] == ["h_0"]
     assert [n for n, _ in model.named_buffers()] == ["mean"]
+    assert [a.shape for a in model.buffers()] == [a.shape for _, a in model.named_buffers()]
     assert model.absent is None
     model.load_state_dict({"h_0": np.full((1, 1, 4), 2.0), "mean": np.zeros(4)})
     assert model.h_0[0, 0, 0] == 2

@@ -207,7 +207,54 @@ TRANSPOSED = {
         {"group": 8, "strides": [1, 2], "pads": [0, 1, 0, 1]},
     ),
     "groups": ((1, 8, 4, 9), (8, 3, 2, 3), {"group": 2, "dilations": [1, 2]}),
+    "side by side": ((2, 3, 5, 6), (3, 4, 2, 2), {"strides": [2, 2]}),
+    "side by side, one axis": ((2, 20, 9), (20, 1, 4), {"strides": [4]}),
+    "side by side in one axis": (
+        (1, 3, 5, 6),
+        (3, 5, 3, 3),
+        {"strides": [2, 3], "pads": [1, 0, 0, 0]},
+    ),
+    "side by side, three axes": ((1, 3, 4, 5, 3), (3, 6, 2, 2, 2), {"strides": [2, 2, 2]}),
+    "side by side, cut": ((1, 3, 9), (3, 4, 2), {"strides": [2], "pads": [1, 0]}),
+    "side by side, longer": ((1, 3, 9), (3, 4, 2), {"strides": [2], "output_padding": [1]}),
+    "side by side, given": ((1, 3, 9), (3, 4, 2), {"strides": [2], "output_shape": [16]}),
 }
+
+
+@pytest.mark.parametrize("op", ["leaky", "slopes", "residual", "row", "none"])
+@pytest.mark.parametrize("shape", [(2, 24, 11, 7), (1, 5, 40, 33)])
+def test_what_follows_windows_side_by_side(instruction_set, shape, op):
+    """They are made as more channels than there are, which what follows must not see."""
+    rng = np.random.default_rng(7)
+    x, w, b = some(rng, *shape), some(rng, shape[1], 9, 2, 3), some(rng, 9)
+    sizes = (shape[0], 9, shape[2] * 2, shape[3] * 3)
+    extra = {
+        "slopes": some(rng, 9, 1, 1),
+        "residual": some(rng, *sizes),
+        "row": some(rng, sizes[3]),
+    }
+    after = {
+        "leaky": [node("LeakyRelu", ["y"], ["z"], alpha=0.3)],
+        "slopes": [node("PRelu", ["y", "slopes"], ["z"])],
+        "residual": [node("Add", ["residual", "y"], ["s"]), node("Tanh", ["s"], ["z"])],
+        "row": [node("Mul", ["y", "row"], ["z"])],
+        "none": [],
+    }[op]
+    nodes = [node("ConvTranspose", ["x", "w", "b"], ["y"], strides=[2, 3]), *after]
+    feed = {"x": x, **({"residual": extra["residual"]} if op == "residual" else {})}
+    constants = {"w": w, "b": b, **({op: extra[op]} if op in ("slopes", "row") else {})}
+    model = model_bytes(nodes, feed, [nodes[-1].output[0]], constants)
+    handlers, (ours,) = natively(model, feed)
+    assert handlers == ["conv_transpose"]
+    y = np.einsum("nchw,cmij->nmhiwj", x.astype(np.float64), w).reshape(sizes) + b[:, None, None]
+    expected = {
+        "leaky": np.where(y < 0, y * 0.3, y),
+        "slopes": np.where(y < 0, y * extra["slopes"], y),
+        "residual": np.tanh(y + extra["residual"]),
+        "row": y * extra["row"],
+        "none": y,
+    }[op]
+    np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("window", TRANSPOSED)

@@ -55,6 +55,16 @@ def test_before_operator_set_11(op_type, opset, mode):
         run_both(op_type, [x, np.array(scales, np.float32)], {"mode": mode}, opset=opset)
 
 
+@pytest.mark.parametrize("channels", [3, 4, 24, 200])
+@pytest.mark.parametrize("mode", ["nearest", "linear"])
+def test_channels_last(mode, channels):
+    """Up along one axis and down along the other: what is on the way is larger than both ends."""
+    rng = np.random.default_rng(channels)
+    x = rng.standard_normal((2, 6, 9, channels)).astype(np.float32).transpose(0, 3, 1, 2)
+    for scales in ([1, 1, 2, 2], [1, 1, 0.5, 3], [1, 1, 3, 0.25], [1, 1, 1, 2], [1, 1, 1, 1]):
+        run_both("Resize", [x, None, np.array(scales, np.float32)], {"mode": mode})
+
+
 def test_what_is_left_to_the_reference():
     rng = np.random.default_rng(3)
     x = rng.standard_normal((1, 2, 6, 6)).astype(np.float32)

@@ -97,3 +97,8 @@ def test_a_python_that_is_too_old_is_named(set_up):
     assert status == 1
     assert "Python 3.9.2 is too old: vledge needs Python 3.10 or newer" in err
     assert "-m venv" not in log
+
+
+def test_a_compiler_may_have_arguments(set_up):
+    status, err, _ = set_up(CC="env cc -pipe")
+    assert status == 0, err

@@ -39,6 +39,7 @@ cdef class CarriedProgram:
     cdef vl_tensor *following    # the states after the run, until all is well
     cdef int32_t *state_inputs
     cdef int32_t *state_outputs
+    cdef int32_t *fed_slots      # what a step may take goes by its frames, not by the states that it grows
     cdef int32_t *result_slots
     cdef int *result_axes
     cdef int fed_count, state_count, result_count
@@ -60,6 +61,7 @@ cdef class CarriedProgram:
         self.state_outputs = <int32_t *>self.room(self.state_count * sizeof(int32_t))
         self.state_inputs = <int32_t *>self.room(self.state_count * sizeof(int32_t))
         self.fed = <Fed *>self.room(self.fed_count * sizeof(Fed))
+        self.fed_slots = <int32_t *>self.room(self.fed_count * sizeof(int32_t))
         self.result_slots = <int32_t *>self.room(self.result_count * sizeof(int32_t))
         self.result_axes = <int *>self.room(self.result_count * sizeof(int))
         for k in range(self.state_count):
@@ -71,7 +73,7 @@ cdef class CarriedProgram:
             if not 0 <= time_axis < len(shape):
                 raise ValueError(f"{name!r} has {len(shape)} axes, and axis {time_axis} is to be time")
             self.names.append(name)
-            self.fed[k].slot = program.inputs[place]
+            self.fed[k].slot = self.fed_slots[k] = program.inputs[place]
             self.fed[k].number = plain_dtype(dtype).num
             self.fed[k].axes = len(shape) if len(shape) <= VL_MOST_AXES else -1     # -1: as no array is
             self.fed[k].time_axis = time_axis
@@ -171,6 +173,7 @@ cdef class CarriedProgram:
                 t[0] = frame.carried[k]
                 vl_block_use(t.block)    # so that nobody writes over what the next run may need once more
             frame.c.peak = frame.c.live
+            self.program.limit(frame, self.fed_slots, self.fed_count)
             heed(&frame.heed)
             if one_frame and self.long_steps < limits_in_force().most_long_steps:
                 frame.c.threads = 1

@@ -5,7 +5,6 @@ Weights are packed once, for the selected instruction set. :c:func:`vl_convolvin
 program calls it with the same structure, by its address.
 """
 
-import itertools
 import math
 import operator
 
@@ -14,6 +13,7 @@ from libc.stdint cimport int32_t
 cimport numpy as cnp
 import numpy as np
 
+from vledge._ext.phases import phases_of, runs_of, winograd_matrices
 from vledge.machine import threads as thread_settings
 from vledge._ext.arrays cimport float_number, readable
 from vledge._ext.isa cimport (
@@ -87,61 +87,14 @@ cdef extern from "program/convolve.h" nogil:
 cdef int MOST_AXES = 3
 
 
-def phases_of(kernel, strides, dilations, transposed):
-    """``[(first output, [(place of a tap, its index in the kernel), ...]), ...]``, places in order."""
-    indices = list(itertools.product(*(range(k) for k in kernel)))
-    if not transposed:
-        places = [tuple(i * d for i, d in zip(index, dilations)) for index in indices]
-        return [((0,) * len(kernel), list(zip(places, indices)))]
-    phases = {first: [] for first in itertools.product(*(range(s) for s in strides))}
-    for index in indices:
-        reach = [i * d for i, d in zip(index, dilations)]
-        first = tuple(r % s for r, s in zip(reach, strides))
-        phases[first].append((tuple(-(r // s) for r, s in zip(reach, strides)), index))
-    return [(first, sorted(taps)) for first, taps in phases.items()]
-
-
-def runs_of(places, channels, whole):
-    """Runs ``[*place, channel, length]`` of the taps at these places, and the parts that sums are made in.
-
-    Taps that are neighbours on the last axis are one run if a pixel's channels are ``whole``. No run is longer
-    than a part, and a part has whole runs.
-    """
-    joined = []
-    for place in places:
-        if joined and whole and joined[-1][0][:-1] == place[:-1] and \
-                joined[-1][0][-1] * channels + joined[-1][1] == place[-1] * channels:
-            joined[-1][1] += channels
-        else:
-            joined.append([place, channels])
-    runs, parts, terms = [], [0], 0
-    for place, length in joined:
-        pieces = -(-length // VL_TERMS)
-        for piece in range(pieces):
-            first, end = length * piece // pieces, length * (piece + 1) // pieces
-            if terms + end - first > VL_TERMS:
-                parts.append(len(runs))
-                terms = 0
-            runs.append((*place, first, end - first))
-            terms += end - first
-    parts.append(len(runs))
-    return runs, parts if runs else [0]
-
-
 def vectors_of_group(columns, lanes):
     """Vectors of a panel: all of them if they are few, else as fits the registers and leaves the last one wide."""
     cdef const vl_kernels *kernels = kernels_for(VL_IN_FLOAT32)
     vectors = -(-columns // lanes)
-    widest = 4 if kernels.max_rows > 3 else 2     # 32 registers, or 16
-    if vectors <= widest or widest == 2:
-        return min(vectors, widest)
-    return min((4, 3), key=lambda width: (-(-vectors // width), -vectors % width))
-
-
-def winograd_matrices(w):
-    """``[M, C, 3, 3] -> [16, M, C]``: G g G^T, made in float64."""
-    g = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
-    return np.einsum("ai,mcij,bj->abmc", g, w.astype(np.float64), g, optimize=True).reshape(16, *w.shape[:2])
+    if kernels.max_rows > 3:     # 32 registers
+        return vectors if vectors <= 4 else min((4, 3), key=lambda width: (-(-vectors // width), -vectors % width))
+    # 16: tiles of 6 x 2, 4 x 3 and 3 x 4 are alike, one of a single vector is twice as slow
+    return min(vectors, min((2, 3, 4), key=lambda width: vectors % width == 1))
 
 
 cdef tuple few(object values, int count, str name):
@@ -311,7 +264,7 @@ cdef class Convolution:
                         for place in places for c in range(inside)]
                 parts = [0]
             else:
-                runs, parts = runs_of(places, inside, self.groups == 1)
+                runs, parts = runs_of(places, inside, self.groups == 1, VL_TERMS)
             for axis in range(MOST_AXES):
                 p.out_first[axis] = (*ones, *first)[axis]
                 p.low[axis] = min((place[axis] for place in places), default=0)

@@ -6,9 +6,16 @@ cdef extern from "simd/kernels.h" nogil:
     enum:
         VL_GROUP
         VL_TERMS
+        VL_INT8_BLOCK
+        VL_INT8_FAST_BLOCK
+        VL_INT16_BLOCK
+        VL_SMALL_STEP
     ctypedef enum vl_storage:
         VL_STORED_FLOAT32
         VL_STORED_FLOAT64
+        VL_STORED_INT8
+        VL_STORED_INT8_FAST
+        VL_STORED_INT16
     ctypedef enum vl_arithmetic:
         VL_IN_FLOAT32
         VL_IN_FLOAT64
@@ -34,6 +41,17 @@ cdef extern from "simd/kernels.h" nogil:
         VL_BOUND
         VL_LEAKY
 
+    ctypedef enum vl_small_form:
+        VL_ROW_INT16
+        VL_ROW_BYTES
+        VL_ROW_PLANES
+
+    ctypedef struct vl_small:
+        int block, levels, offset, weight_bytes, terms, way
+        vl_small_form form
+
+    ptrdiff_t vl_small_row_bytes(ptrdiff_t depth)
+
     ctypedef struct vl_step:
         ptrdiff_t rows, depth, first_panel, last_panel, hidden_size
         int turned
@@ -53,6 +71,8 @@ cdef extern from "simd/kernels.h" nogil:
         const ptrdiff_t *out_rows
         ptrdiff_t out_next
         const vl_nonlinearity *activations
+        const vl_small *small
+        char *room
 
     ctypedef struct vl_product:
         ptrdiff_t rows, depth, first, last, vectors, columns
@@ -63,6 +83,8 @@ cdef extern from "simd/kernels.h" nogil:
         const void *bias
         void *out
         ptrdiff_t ld_out
+        const vl_small *small
+        char *room
 
     ctypedef struct vl_epilogue:
         int kind
@@ -107,6 +129,7 @@ cdef extern from "simd/kernels.h" nogil:
         void (*step)(const vl_step *) noexcept nogil
         void (*candidate)(const vl_step *) noexcept nogil
         void (*independent)(const vl_independent *) noexcept nogil
+        const vl_small *small
 
     ctypedef struct vl_kernels:
         const char *isa

@@ -17,7 +17,8 @@ cnp.import_array()
 
 cdef extern from "simd/dispatch.h" nogil:
     const vl_kernels *vl_runnable(int i, vl_arithmetic arithmetic)
-    const vl_cell_kernels *vl_cell_kernels_of(const vl_kernels *kernels, vl_cell cell, vl_storage storage)
+    const vl_cell_kernels *vl_cell_kernels_of(const vl_kernels *kernels, vl_cell cell, vl_storage storage,
+                                              int way)
     int vl_has_way(const vl_kernels *kernels, int way)
     const char *vl_cpu_features()
 
@@ -94,7 +95,14 @@ cdef const vl_kernels *kernels_for(vl_arithmetic arithmetic) except NULL:
 
 
 cdef const vl_cell_kernels *cell_kernels_for(vl_cell cell, vl_storage storage, vl_arithmetic arithmetic) except? NULL:
-    return vl_cell_kernels_of(kernels_for(arithmetic), cell, storage)
+    cdef const vl_cell_kernels *run
+    cdef const vl_kernels *kernels = kernels_for(arithmetic)
+    ways = integer_ways()
+    for way in ways[ways.index(selected_integers()):]:      # what has no row in this way has one in a slower one
+        run = vl_cell_kernels_of(kernels, cell, storage, WAYS.index(way))
+        if run != NULL:
+            return run
+    return NULL
 
 
 def integer_ways() -> tuple:

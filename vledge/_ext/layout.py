@@ -8,9 +8,9 @@ side in as few vectors as hold them.
 """
 
 import math
-from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 __all__ = [
     "aligned_copy",
@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 
-def aligned_empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+def aligned_empty(shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
     """An uninitialised C-contiguous array that begins at a multiple of 64 bytes."""
     dtype = np.dtype(dtype)
     size = math.prod(shape) * dtype.itemsize
@@ -74,19 +74,23 @@ def to_vectors(matrix: np.ndarray, gates: int, lanes: int) -> np.ndarray:
     rows = np.zeros((vector_count(gates, hidden_size, lanes) * lanes, *rest), matrix.dtype)
     panels = by_gate[:, :full].reshape(gates, full // lanes, lanes, *rest).swapaxes(0, 1)
     rows[: gates * full] = panels.reshape(gates * full, *rest)
-    rows[gates * full : gates * hidden_size] = by_gate[:, full:].reshape(-1, *rest)
-    return rows.reshape(-1, lanes, *rest)
+    rows[gates * full : gates * hidden_size] = by_gate[:, full:].reshape(
+        gates * (hidden_size - full), *rest
+    )
+    return rows.reshape(len(rows) // lanes, lanes, *rest)
 
 
 def from_vectors(vectors: np.ndarray, gates: int, hidden_size: int) -> np.ndarray:
     """The inverse of :func:`to_vectors`."""
     lanes, rest = vectors.shape[1], vectors.shape[2:]
     full = hidden_size // lanes * lanes
-    rows = vectors.reshape(-1, *rest)
+    rows = vectors.reshape(len(vectors) * lanes, *rest)
     by_gate = np.empty((gates, hidden_size, *rest), vectors.dtype)
     panels = rows[: gates * full].reshape(full // lanes, gates, lanes, *rest).swapaxes(0, 1)
     by_gate[:, :full] = panels.reshape(gates, full, *rest)
-    by_gate[:, full:] = rows[gates * full : gates * hidden_size].reshape(gates, -1, *rest)
+    by_gate[:, full:] = rows[gates * full : gates * hidden_size].reshape(
+        gates, hidden_size - full, *rest
+    )
     return by_gate.reshape(gates * hidden_size, *rest)
 
 

@@ -38,6 +38,8 @@ cdef extern from "recurrent/scratch.h" nogil:
         char *pre
         ptrdiff_t *input_rows
         char *gathered
+        char *room
+        ptrdiff_t room_bytes
         ptrdiff_t *live
         ptrdiff_t *pre_steps
         ptrdiff_t *out_steps
@@ -56,14 +58,14 @@ cdef int take(int *counter) noexcept nogil
 cdef void *scratch_memory(size_t bytes) noexcept nogil
 cdef void scratch_trim(size_t keep) noexcept nogil
 cdef ptrdiff_t chunk_rows(const vl_direction *d, ptrdiff_t rows, ptrdiff_t total) noexcept nogil
-cdef uint64_t lay_out(const vl_direction *d, ptrdiff_t rows, ptrdiff_t chunk_rows, char *memory,
+cdef uint64_t lay_out(const vl_direction *d, ptrdiff_t rows, ptrdiff_t chunk_rows, int members, char *memory,
                       vl_scratch *s) noexcept nogil
 
 # ---- step.h
 cdef void run_step(const vl_direction *d, const vl_step *step, vl_barrier *barrier, int members) noexcept nogil
 cdef void step_from_input(const vl_direction *d, vl_product *projection, vl_step *step, vl_barrier *barrier,
                           int members) noexcept nogil
-cdef void set_state_projection(const vl_direction *d, const void *gated, const ptrdiff_t *gated_rows,
+cdef void set_state_projection(const vl_direction *d, const void *gated, const ptrdiff_t *gated_rows, char *room,
                                vl_product *p) noexcept nogil
 cdef void project_state(const vl_direction *d, vl_product *p, ptrdiff_t rows, bint turned, void *h_next, char *out,
                         const ptrdiff_t *out_rows) noexcept nogil

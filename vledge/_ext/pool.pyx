@@ -36,13 +36,15 @@ cdef extern from "recurrent/scratch.h" nogil:
     void *vl_scratch_memory(size_t bytes)
     void vl_scratch_trim(size_t keep)
     ptrdiff_t vl_chunk_rows(const vl_direction *d, ptrdiff_t rows, ptrdiff_t total)
-    uint64_t vl_lay_out(const vl_direction *d, ptrdiff_t rows, ptrdiff_t chunk_rows, char *memory, vl_scratch *s)
+    uint64_t vl_lay_out(const vl_direction *d, ptrdiff_t rows, ptrdiff_t chunk_rows, int members, char *memory,
+                        vl_scratch *s)
 
 cdef extern from "recurrent/step.h" nogil:
     void vl_run_step(const vl_direction *d, const vl_step *step, vl_barrier *barrier, int members)
     void vl_run_step_from_input(const vl_direction *d, vl_product *projection, vl_step *step, vl_barrier *barrier,
                                 int members)
-    void vl_set_state_projection(const vl_direction *d, const void *gated, const ptrdiff_t *gated_rows, vl_product *p)
+    void vl_set_state_projection(const vl_direction *d, const void *gated, const ptrdiff_t *gated_rows, char *room,
+                                 vl_product *p)
     void vl_project_state(const vl_direction *d, vl_product *p, ptrdiff_t rows, bint turned, void *h_next, char *out,
                           const ptrdiff_t *out_rows)
 
@@ -75,9 +77,9 @@ cdef ptrdiff_t chunk_rows(const vl_direction *d, ptrdiff_t rows, ptrdiff_t total
     return vl_chunk_rows(d, rows, total)
 
 
-cdef uint64_t lay_out(const vl_direction *d, ptrdiff_t rows, ptrdiff_t chunk_rows, char *memory,
+cdef uint64_t lay_out(const vl_direction *d, ptrdiff_t rows, ptrdiff_t chunk_rows, int members, char *memory,
                       vl_scratch *s) noexcept nogil:
-    return vl_lay_out(d, rows, chunk_rows, memory, s)
+    return vl_lay_out(d, rows, chunk_rows, members, memory, s)
 
 
 cdef void run_step(const vl_direction *d, const vl_step *step, vl_barrier *barrier, int members) noexcept nogil:
@@ -89,9 +91,9 @@ cdef void step_from_input(const vl_direction *d, vl_product *projection, vl_step
     vl_run_step_from_input(d, projection, step, barrier, members)
 
 
-cdef void set_state_projection(const vl_direction *d, const void *gated, const ptrdiff_t *gated_rows,
+cdef void set_state_projection(const vl_direction *d, const void *gated, const ptrdiff_t *gated_rows, char *room,
                                vl_product *p) noexcept nogil:
-    vl_set_state_projection(d, gated, gated_rows, p)
+    vl_set_state_projection(d, gated, gated_rows, room, p)
 
 
 cdef void project_state(const vl_direction *d, vl_product *p, ptrdiff_t rows, bint turned, void *h_next, char *out,

@@ -56,13 +56,13 @@ cdef extern from "program/program.h" nogil:
         int32_t *declined
         void (*observe)(vl_frame *f, const vl_instruction *i, int64_t begin, int64_t end, int declined) noexcept
         vl_block *garbage
-        size_t held, live, peak, most
+        size_t held, live, peak, elsewhere, most
         int64_t trips, most_trips
 
     vl_block *vl_block_new(vl_frame *f, size_t bytes)
     void vl_block_use(vl_block *b)
     void vl_block_drop(vl_frame *f, vl_block *b)
-    void vl_block_drop_elsewhere(vl_block *b)
+    size_t vl_block_drop_elsewhere(vl_block *b)
     void vl_block_hand_out(vl_frame *f, vl_block *b)
     vl_block *vl_block_of_object(vl_frame *f, void *object)
     void vl_frame_trim(vl_frame *f, size_t keep)

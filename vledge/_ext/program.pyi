@@ -21,7 +21,7 @@ class Program:
         self,
         slot_count: int,
         constants: dict[int, np.ndarray],
-        instructions: list[tuple[Any, ...]],
+        instructions: list[tuple[object, ...]],
         main: tuple[int, int],
         inputs: list[int],
         outputs: list[int],
@@ -30,14 +30,14 @@ class Program:
         self,
         arrays: list[np.ndarray],
         profile: tuple[np.ndarray, np.ndarray] | None = None,
-        outs: list[Any] | None = None,
+        outs: list[np.ndarray | None] | None = None,
         events: list[Event] | None = None,
     ) -> list[np.ndarray]: ...
     def run_feed(
         self,
         feed: dict[str, np.ndarray],
         expected: tuple[tuple[str, int, tuple[int, ...] | None], ...],
-        outs: list[Any] | None = None,
+        outs: list[np.ndarray | None] | None = None,
     ) -> list[np.ndarray] | None: ...
     def memory(self) -> tuple[int, int]: ...
 
@@ -46,15 +46,15 @@ class CarriedProgram:
         self,
         program: Program,
         states: list[tuple[int, int]],
-        frames: list[tuple[Any, ...]],
+        frames: list[tuple[object, ...]],
         lengths: list[tuple[int, np.ndarray]],
         results: list[tuple[str, int, int | None]],
         taken: Callable[[Any], list[np.ndarray]],
         misfit: Callable[[Mapping[str, tuple[np.dtype, tuple[int, ...]]], Any], str],
         blamed: Callable[[Exception], None],
     ) -> None: ...
-    def step(self, x: Any, out: Any = None) -> Any: ...
-    def run(self, arrays: list[Any], out: Any = None, one_frame: bool = False) -> Any: ...
+    def step(self, x: object, out: object = None) -> Any: ...
+    def run(self, arrays: list[np.ndarray], out: object = None, one_frame: bool = False) -> Any: ...
     def get_states(self) -> list[np.ndarray]: ...
     def set_states(self, arrays: list[np.ndarray]) -> None: ...
 
@@ -66,5 +66,5 @@ def run_handler(
     outputs: int = 1,
     threads: int = 1,
     repeat: int = 0,
-    objects: list[Any] = ...,
+    objects: list[object] = ...,
 ) -> Any: ...

@@ -3,7 +3,8 @@ from types import TracebackType
 class Room:
     refused: int
     left: int
-    def __init__(self, most: int, trips: int = ...) -> None: ...
+    used: int
+    def __init__(self, most: int, trips: int = ..., used: int = ...) -> None: ...
     def __enter__(self) -> Room: ...
     def __exit__(
         self,

@@ -3,6 +3,8 @@
 Threads either take slices of the sequences, with nothing to wait for, or share the panels of every step and meet at a
 barrier: for one long sequence, and where slices would be unequal or a step's weights are more than a core's cache
 holds.
+
+It has more than 400 lines: batches of compiled callers become a LayerRun here too, which nobody else is to fill in.
 """
 
 from libc.stdint cimport INT64_MAX, PTRDIFF_MAX, SIZE_MAX, int32_t, int64_t, uint64_t, uintptr_t
@@ -258,7 +260,7 @@ cdef int members_for(const LayerRun *run, int threads) noexcept nogil:
     return <int>tasks if tasks < threads else threads
 
 
-cdef char *shared_memory(const LayerRun *run, void **whole) noexcept nogil:
+cdef char *shared_memory(const LayerRun *run, int members, void **whole) noexcept nogil:
     """Memory for a walk of any direction over all sequences, which its members share."""
     cdef ptrdiff_t rows = 0, t
     cdef uint64_t most = 0
@@ -270,7 +272,8 @@ cdef char *shared_memory(const LayerRun *run, void **whole) noexcept nogil:
     rows = max(rows, 1)
     for d in range(run.direction_count):
         direction = run.directions[d]
-        most = max(most, lay_out(direction, run.sequences, chunk_rows(direction, run.sequences, rows), NULL, &s))
+        most = max(most, lay_out(direction, run.sequences, chunk_rows(direction, run.sequences, rows), members, NULL,
+                                 &s))
     whole[0] = NULL if most > SIZE_MAX // 2 else malloc(<size_t>most + 64)
     if whole[0] == NULL:
         return NULL
@@ -293,7 +296,7 @@ cdef bint run_layer(LayerRun *run, int threads) noexcept nogil:
         return False
     cut_wide(run)
     if run.share_steps:
-        run.shared_memory = shared_memory(run, &whole)
+        run.shared_memory = shared_memory(run, members_for(run, threads), &whole)
         if run.shared_memory == NULL:
             return False
     parallel(members_for(run, threads), run_member, run, run.heed)

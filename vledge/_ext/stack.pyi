@@ -1,5 +1,3 @@
-from typing import Any
-
 import numpy as np
 
 from vledge._ext.weights import Direction
@@ -8,16 +6,16 @@ class Stack:
     def __init__(self, layers: list[list[Direction]]) -> None: ...
     def run(
         self,
-        x: Any,
-        h: Any,
-        c: Any,
+        x: object,
+        h: object,
+        c: object,
         batch_first: bool,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None] | None: ...
 
 class Stepper:
     def __init__(self, layers: list[Direction]) -> None: ...
     def cell(
-        self, x: Any, h: Any, c: Any = None
+        self, x: object, h: object, c: object = None
     ) -> tuple[np.ndarray, np.ndarray | None] | None: ...
     def step(
         self, x: np.ndarray, h: np.ndarray | None, c: np.ndarray | None = None

@@ -17,7 +17,7 @@ cimport numpy as cnp
 import numpy as np
 
 from vledge._ext.arrays cimport has_shape, is_plain, share_memory, shaped, writable
-from vledge._ext.isa cimport VL_GRU_RESET_BEFORE, number_of, vl_independent, vl_product, vl_step
+from vledge._ext.isa cimport VL_GRU_RESET_BEFORE, number_of, vl_independent, vl_product, vl_small_row_bytes, vl_step
 from vledge._ext.pool cimport (
     VL_WORK_BETWEEN_LOOKS,
     check_ended,
@@ -32,7 +32,7 @@ from vledge._ext.pool cimport (
 from vledge._ext.weights cimport Direction, made, vl_direction, vl_has_cell_state
 
 from vledge._ext.layout import aligned_empty, group_of
-from vledge._ext.weights import GATES, STORAGES
+from vledge._ext.weights import GATES, pack
 
 cdef extern from "simd/cpu_mode.h" nogil:
     uint64_t vl_flush_subnormals()
@@ -128,6 +128,10 @@ cdef class StreamingStack:
         array[:] = 0
         return self.keep(array)
 
+    cdef void *room(self, ptrdiff_t depth) except NULL:
+        """Memory for the rows in their small form."""
+        return self.keep(aligned_empty((max(int(self.rows) * int(vl_small_row_bytes(depth)), 1),), np.uint8))
+
     cdef ptrdiff_t *offsets(self) except NULL:
         return <ptrdiff_t *>self.keep(np.zeros(max(self.rows, 1), np.intp))
 
@@ -164,7 +168,7 @@ cdef class StreamingStack:
         if d.gemm != NULL:  # laid out for BLAS: the tiles want groups
             gates = GATES[direction.cell]
             input_product.group = group_of(gates)
-            input_product.w = self.keep(STORAGES[direction.storage].pack(
+            input_product.w = self.keep(pack(
                 direction.weight_ih(), gates, lanes, group_of(gates)))
         if d.independent:
             self.lay_out_units(layer)
@@ -183,6 +187,9 @@ cdef class StreamingStack:
         if self.has_cell_state or d.cell == VL_GRU_RESET_BEFORE:
             step.c = self.zeros(d.ld_c)
         step.ld_c = d.ld_c
+        if d.run.small != NULL:
+            input_product.small = step.small = d.run.small
+            input_product.room = step.room = <char *>self.room(max(d.input_size, d.width, d.hidden_size))
         if d.w_hr != NULL or d.cell == VL_GRU_RESET_BEFORE:
             step.gated = self.zeros(max(d.ld_c, d.ld_h))
         if d.w_hr != NULL:
@@ -190,7 +197,7 @@ cdef class StreamingStack:
             self.fill_rows(layer.gated_rows, d.ld_c)
             step.h_next = step.gated
             step.ld_h_next = d.ld_c
-            set_state_projection(d, step.gated, layer.gated_rows, &layer.state_projection)
+            set_state_projection(d, step.gated, layer.gated_rows, step.room, &layer.state_projection)
         return 0
 
     cdef void lay_out_units(self, Layer *layer) noexcept:

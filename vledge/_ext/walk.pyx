@@ -6,6 +6,8 @@ h_0 at first, so that in a reverse walk a sequence that joins finds its own init
 
 Each output element is computed by the same operations in the same order whatever the rows, so results do not depend
 on how threads share the work.
+
+It has more than 400 lines: what a walk calls at every step the compiler takes in, which it cannot from another module.
 """
 
 from libc.stdint cimport SIZE_MAX, int64_t, uint64_t
@@ -244,6 +246,8 @@ cdef void set_arguments(Walk *w) noexcept nogil:
     p.x, p.x_rows = run.x, s.input_rows
     p.w, p.bias = d.w_ih, d.bias
     p.out, p.ld_out = s.pre, d.ld_pre
+    p.small = step.small = d.run.small
+    p.room = step.room = s.room + w.member * s.room_bytes
 
     vl_panel_share(d, w.member, w.members, &step.first_panel, &step.last_panel)
     step.depth = d.width
@@ -268,7 +272,7 @@ cdef void set_arguments(Walk *w) noexcept nogil:
         units.h, units.ld_h = s.h[0], d.ld_h
         units.out = NULL if run.y == NULL else run.y + w.number * d.width * d.number_bytes
     if d.w_hr != NULL:
-        set_state_projection(d, s.gated, s.gated_rows, &w.state_projection)
+        set_state_projection(d, s.gated, s.gated_rows, step.room, &w.state_projection)
 
 
 # ---- steps -------------------------------------------------------------------------------------
@@ -385,11 +389,11 @@ cdef bint walk(LayerRun *run, int number, ptrdiff_t first_row, ptrdiff_t last_ro
     w.chunk_rows = chunk_rows(w.direction, w.rows, max(rows_of_all, 1))
 
     if members == 1:
-        needed = lay_out(w.direction, w.rows, w.chunk_rows, NULL, &w.scratch)
+        needed = lay_out(w.direction, w.rows, w.chunk_rows, 1, NULL, &w.scratch)
         memory = NULL if needed > SIZE_MAX // 2 else <char *>scratch_memory(needed)
     if memory == NULL:
         return False
-    lay_out(w.direction, w.rows, w.chunk_rows, memory, &w.scratch)
+    lay_out(w.direction, w.rows, w.chunk_rows, members, memory, &w.scratch)
     if member == 0:
         begin_states(&w)
     set_arguments(&w)

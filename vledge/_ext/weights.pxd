@@ -39,6 +39,7 @@ cdef class Direction:
     cdef readonly tuple activations      # (name, alpha, beta) each, or None
     cdef readonly Py_ssize_t input_size, hidden_size, proj_size
     cdef readonly bint reverse
+    cdef object packed(self, matrix, gates, lanes, group)
     cdef object unpacked(self, str name, gates, hidden_size, depth, group)
 
 

@@ -1,15 +1,15 @@
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+
+from vledge.small_matrix import SmallMatrix
 
 GATES: dict[str, int]
 
 class Storage(NamedTuple):
     number: int
     itemsize: int
-    pack: Callable[[np.ndarray, int, int, int], np.ndarray]
-    unpack: Callable[[np.ndarray, int, int, int, int, int], np.ndarray]
+    small: bool
 
 STORAGES: dict[str, Storage]
 FUNCTIONS: dict[str, int]
@@ -26,11 +26,11 @@ class Direction:
     def __init__(
         self,
         cell: str,
-        weight_ih: np.ndarray,
-        weight_hh: np.ndarray,
+        weight_ih: np.ndarray | SmallMatrix,
+        weight_hh: np.ndarray | SmallMatrix,
         bias_ih: np.ndarray | None = None,
         bias_hh: np.ndarray | None = None,
-        weight_hr: np.ndarray | None = None,
+        weight_hr: np.ndarray | SmallMatrix | None = None,
         reverse: bool = False,
         activations: tuple[tuple[str, float, float], ...] | None = None,
         storage: str | None = None,
@@ -41,6 +41,7 @@ class Direction:
     def isa(self) -> str: ...
     @property
     def nbytes(self) -> int: ...
+    def stored(self, name: str) -> np.ndarray | SmallMatrix | None: ...
     def weight_ih(self) -> np.ndarray: ...
     def weight_hh(self) -> np.ndarray: ...
     def weight_hr(self) -> np.ndarray | None: ...

@@ -11,8 +11,8 @@ A group holds the gates of one panel, or four panels of a cell with one gate; wh
 one group holds all vectors, which is a plain row-major matrix.
 
 What the weights are stored as is one thing, what they are computed in another: a :class:`Storage` packs them, and the
-kernels of (cell, storage, arithmetic, instruction set) read them. The storages here move values and change none, so
-torch's arrays come back bit for bit.
+kernels of (cell, storage, arithmetic, instruction set) read them. Floats are moved and not changed, so that torch's
+arrays come back bit for bit; small weights (small_matrix.py) are rounded once, unless they come as small ones.
 """
 
 from collections import namedtuple
@@ -21,6 +21,7 @@ cimport numpy as cnp
 import numpy as np
 
 from vledge.machine import projection
+from vledge.recurrent.cells import CELLS as TABLE
 from vledge._ext.arrays cimport float_number, readable
 from vledge._ext.isa cimport (
     VL_AFFINE,
@@ -45,14 +46,19 @@ from vledge._ext.isa cimport (
     VL_SILU,
     VL_SOFTPLUS,
     VL_SOFTSIGN,
+    VL_ROW_PLANES,
     VL_STORED_FLOAT32,
     VL_STORED_FLOAT64,
+    VL_STORED_INT8,
+    VL_STORED_INT8_FAST,
+    VL_STORED_INT16,
     VL_TANH,
     VL_THRESHOLDED_RELU,
     arithmetic_of,
     cell_kernels_for,
     kernels_for,
     vl_kernels,
+    vl_small,
     vl_storage,
 )
 from vledge.machine.mapped_file import in_memory, release
@@ -66,18 +72,20 @@ from vledge._ext.layout import (
     unpack,
     vector_count,
 )
+from vledge._ext.small_layout import SmallLayout, pack_small, unpack_small
+from vledge.small_matrix import SmallMatrix, rounded
 
 cnp.import_array()
 
-GATES = {"lstm": 4, "gru": 3, "gru_reset_before": 3, "rnn_tanh": 1, "rnn_relu": 1, "rnn": 1,
-         "indrnn_tanh": 1, "indrnn_relu": 1}
+# Of every cell: gates, and activations that it takes in place of its own.
+GATES = {name: cell.gates for name, cell in TABLE.items()}
+ACTIVATIONS_OF = {name: cell.replaced for name, cell in TABLE.items()}
 CELLS = {
     "lstm": VL_LSTM, "gru": VL_GRU, "gru_reset_before": VL_GRU_RESET_BEFORE,
     "rnn_tanh": VL_RNN_TANH, "rnn_relu": VL_RNN_RELU, "rnn": VL_RNN,
     "indrnn_tanh": VL_INDRNN_TANH, "indrnn_relu": VL_INDRNN_RELU,
 }
-# How many activations a cell takes in place of its own, and which there are (kernels.h says what they compute).
-ACTIVATIONS_OF = {"lstm": 3, "gru": 2, "gru_reset_before": 2, "rnn": 1}
+# Which activations there are; kernels.h says what they compute.
 FUNCTIONS = {
     "sigmoid": VL_SIGMOID, "tanh": VL_TANH, "relu": VL_RELU, "affine": VL_AFFINE,
     "leaky_relu": VL_LEAKY_RELU, "thresholded_relu": VL_THRESHOLDED_RELU,
@@ -87,94 +95,37 @@ FUNCTIONS = {
 }
 
 
-ctypedef fused real:
-    float
-    double
+include "float_packing.pxi"
 
-
-def vector_rows(matrix, gates, lanes, vector):
-    """The rows of ``[gates*H, K]`` that a vector holds, in memory: ``[at most lanes, K]``."""
-    hidden_size = matrix.shape[0] // gates
-    block, gate = divmod(vector, gates)
-    if block < hidden_size // lanes:
-        first = gate * hidden_size + block * lanes
-        return in_memory(matrix[first:first + lanes])
-    units = hidden_size % lanes
-    first = (vector - hidden_size // lanes * gates) * lanes     # of the rows that stand side by side
-    last = min(first + lanes, gates * units)
-    parts = []
-    for gate in range(first // units, -(-last // units)):
-        end = (gate + 1) * hidden_size
-        begin = end - units
-        parts.append(in_memory(matrix[max(begin, begin + first - gate * units):
-                                      min(end, begin + last - gate * units)]))
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-
-cdef void place(real *rows, Py_ssize_t row_stride, Py_ssize_t stride, Py_ssize_t height,
-                Py_ssize_t depth, real *vector, Py_ssize_t step, Py_ssize_t lanes) noexcept:
-    """rows ``[height, depth]``, one a lane -> a vector every ``step`` elements, zero-padded."""
-    cdef Py_ssize_t k, lane
-    for k in range(depth):
-        for lane in range(height):
-            vector[lane] = rows[lane * row_stride + k * stride]
-        for lane in range(height, lanes):
-            vector[lane] = 0
-        vector += step
-
-
-def pack(matrix, gates, lanes, group):
-    """``[gates*H, K]`` -> flat packed array, groups of so many vectors, the last may be narrower.
-
-    Nothing else of the matrix's size is held: no copy in between, and no pages of a mapped file
-    that has the matrix in one piece.
-    """
-    matrix = in_elements(readable(matrix, "a matrix of weights", float_number(matrix, "weights"), 2, False))
-    if min(gates, lanes, group) < 1 or matrix.shape[0] % gates:
-        raise ValueError(f"{matrix.shape[0]} rows are not those of {gates} gates, in vectors of {lanes}, "
-                         f"{group} to a group")
-    hidden_size, depth = matrix.shape[0] // gates, matrix.shape[1]
-    count = vector_count(gates, hidden_size, lanes)
-    packed = aligned_empty((count * lanes * depth,), matrix.dtype)
-    if not matrix.size:     # rows of no bytes, of which there may be any number
-        return packed
-    release(matrix)     # whoever looked at it before brought some
-    cdef const void *source
-    cdef char *target = <char *><size_t>packed.ctypes.data
-    cdef Py_ssize_t vector, itemsize = matrix.itemsize
-    for start in range(0, count, group):
-        width = min(group, count - start)
-        step = width * lanes
-        for i in range(width):
-            rows = vector_rows(matrix, gates, lanes, start + i)
-            height = len(rows)
-            row_stride, stride = [s // matrix.itemsize for s in rows.strides]
-            source = pointer(rows)
-            vector = (start * depth + i) * lanes * itemsize
-            if itemsize == sizeof(float):
-                place[float](<float *>source, row_stride, stride, height, depth,
-                             <float *>(target + vector), step, lanes)
-            else:
-                place[double](<double *>source, row_stride, stride, height, depth,
-                              <double *>(target + vector), step, lanes)
-    return packed
-
-
-def in_elements(array):
-    """The array, or a copy if its strides are no whole elements, as in a record's field."""
-    return array.copy() if any([stride % array.itemsize for stride in array.strides]) else array
-
-
-# A way to store weights: its number in the kernels' tables, bytes of a weight, and functions as `pack` and `unpack`,
-# to and from what the layer was given.
-Storage = namedtuple("Storage", "number itemsize pack unpack")
+# A way to store weights: its number in the kernels' tables, bytes of a weight, and whether they are small integers, or
+# floats, which are packed as they are.
+Storage = namedtuple("Storage", "number itemsize small")
 
 # Another one is a row here, a row for each cell in the kernels' tables (ext/simd/sets/instance.h), and the kernels that
-# read it.
+# read it; a small one besides a row in small_matrix.py's FORMS.
 STORAGES = {
-    "float32": Storage(VL_STORED_FLOAT32, 4, pack, unpack),
-    "float64": Storage(VL_STORED_FLOAT64, 8, pack, unpack),
+    "float32": Storage(VL_STORED_FLOAT32, 4, False),
+    "float64": Storage(VL_STORED_FLOAT64, 8, False),
+    "int8": Storage(VL_STORED_INT8, 1, True),
+    "int8-fast": Storage(VL_STORED_INT8_FAST, 1, True),
+    "int16": Storage(VL_STORED_INT16, 2, True),
 }
+
+
+cdef object layout_of(const vl_small *small):
+    """How small weights lie in memory for the kernels of a direction."""
+    return SmallLayout(small.terms, -small.offset * (256 if small.form == VL_ROW_PLANES else 1))
+
+
+def common_storage(matrices, dtype, storage):
+    """What a direction's weights are to be stored as: as asked for, or as they come."""
+    given = {matrix.storage for matrix in matrices if isinstance(matrix, SmallMatrix)}
+    storage = storage or (min(given) if given else dtype.name)
+    if storage not in STORAGES:
+        raise ValueError(f"storage {storage!r} is not one of {', '.join(STORAGES)}")
+    if not given <= {storage}:
+        raise ValueError(f"weights that are stored as {', '.join(sorted(given))} cannot be a layer of {storage}")
+    return storage
 
 
 cdef ptrdiff_t row_stride(ptrdiff_t vectors, ptrdiff_t lanes, ptrdiff_t itemsize):
@@ -228,7 +179,8 @@ cdef class Direction:
         What the kernels read the weights from; by default what they are given as.
 
     All arrays are float32, or all float64, which is what the layer computes in. They are copied; ``nbytes`` is what
-    the copies take.
+    the copies take. Matrices may be :class:`vledge.small_matrix.SmallMatrix`, too, and the layer then computes in
+    float32.
     """
 
     def __init__(self, str cell, weight_ih, weight_hh, bias_ih=None, bias_hh=None, weight_hr=None,
@@ -239,12 +191,14 @@ cdef class Direction:
             raise TypeError("a Direction is made once: others hold what it has laid out")
         gates = GATES[cell]
         independent = cell.startswith("indrnn")
-        number = float_number(weight_ih, "weight_ih")
+        number = cnp.NPY_FLOAT32 if isinstance(weight_ih, SmallMatrix) else float_number(weight_ih, "weight_ih")
         dtype = np.dtype(np.float64 if number == cnp.NPY_FLOAT64 else np.float32)
         axes = {"weight_ih": 2, "weight_hh": 1 if independent else 2, "bias_ih": 1, "bias_hh": 1, "weight_hr": 2}
         given = {"weight_ih": weight_ih, "weight_hh": weight_hh, "bias_ih": bias_ih,
                  "bias_hh": bias_hh, "weight_hr": weight_hr}
         for name, array in given.items():
+            if isinstance(array, SmallMatrix) and axes[name] == 2 and number == cnp.NPY_FLOAT32:
+                continue
             if array is not None or name == "weight_hh":
                 given[name] = readable(array, name, number, axes[name], False)
         weight_ih, weight_hh, bias_ih, bias_hh, weight_hr = given.values()
@@ -262,7 +216,7 @@ cdef class Direction:
             if array is not None and array.shape != expected[name]:
                 raise ValueError(f"{name} has shape {array.shape}, expected {expected[name]}")
 
-        wanted = 0 if activations is None and cell != "rnn" else ACTIVATIONS_OF.get(cell, 0)
+        wanted = 0 if activations is None and cell != "rnn" else ACTIVATIONS_OF[cell]
         if len(activations or ()) != wanted:
             raise ValueError(f"cell {cell!r} has {wanted} activations, got {activations}")
 
@@ -273,9 +227,7 @@ cdef class Direction:
             c.functions[i].function = FUNCTIONS[name]
             c.functions[i].alpha, c.functions[i].beta = alpha, beta
         c.activations = c.functions if activations else NULL
-        storage = storage or dtype.name
-        if storage not in STORAGES:
-            raise ValueError(f"storage {storage!r} is not one of {', '.join(STORAGES)}")
+        storage = common_storage([weight_ih, weight_hh, weight_hr], dtype, storage)
         stored = STORAGES[storage]
         cdef const vl_kernels *kernels = kernels_for(arithmetic_of(number))
         c.cell = CELLS[cell]
@@ -287,7 +239,8 @@ cdef class Direction:
         vectors = vector_count(gates, hidden_size, lanes)
         c.gemm = gemm_for_projection(dtype == np.float64) if storage == dtype.name else NULL
         group = vectors if c.gemm != NULL else group_of(gates)
-        m = {"w_ih": stored.pack(weight_ih, gates, lanes, group)}
+        self.storage = storage
+        m = {"w_ih": self.packed(weight_ih, gates, lanes, group)}
         bias_ih, bias_hh = [None if b is None else in_memory(b) for b in (bias_ih, bias_hh)]
         bias = np.zeros(gates * hidden_size, dtype)
         if bias_ih is not None:
@@ -301,19 +254,19 @@ cdef class Direction:
                 bias[n] = 0 if bias_ih is None else bias_ih[n]
                 m["bias_candidate"] = candidate_bias(bias_hh, lanes)
         if cell == "gru_reset_before":
-            m["w_hh"] = stored.pack(weight_hh[:2 * hidden_size], 2, lanes, 2)
-            m["w_candidate"] = stored.pack(weight_hh[n], 1, lanes, VL_GROUP)
+            m["w_hh"] = self.packed(weight_hh[:2 * hidden_size], 2, lanes, 2)
+            m["w_candidate"] = self.packed(weight_hh[n], 1, lanes, VL_GROUP)
         elif independent:
             m["w_hh"] = aligned_copy(to_vectors(in_memory(weight_hh), 1, lanes))
         else:
-            m["w_hh"] = stored.pack(weight_hh, gates, lanes, group_of(gates))
+            m["w_hh"] = self.packed(weight_hh, gates, lanes, group_of(gates))
         m["bias"] = aligned_copy(to_vectors(bias, gates, lanes))
         if weight_hr is not None:
-            m["w_hr"] = stored.pack(weight_hr, 1, lanes, VL_GROUP)
+            m["w_hr"] = self.packed(weight_hr, 1, lanes, VL_GROUP)
 
         self.matrices = m
         self.bias_parts = [None if b is None else np.array(b) for b in (bias_ih, bias_hh)]
-        self.cell, self.storage, self.dtype, self.reverse = cell, storage, dtype, reverse
+        self.cell, self.dtype, self.reverse = cell, dtype, reverse
         self.activations = activations
         self.input_size, self.hidden_size = weight_ih.shape[1], hidden_size
         self.proj_size = 0 if weight_hr is None else depth
@@ -342,8 +295,8 @@ cdef class Direction:
         c.kernels = kernels     # last: now it is made
 
     def __reduce__(self):
-        parts = (self.weight_ih(), self.weight_hh(), *self.bias_parts, self.weight_hr(), self.reverse,
-                 self.activations, self.storage)
+        parts = (self.stored("weight_ih"), self.stored("weight_hh"), *self.bias_parts, self.stored("weight_hr"),
+                 self.reverse, self.activations, self.storage)
         return Direction, (self.cell, *parts)
 
     @property
@@ -362,34 +315,55 @@ cdef class Direction:
         parts = [*self.matrices.values(), *self.bias_parts]
         return sum([a.nbytes for a in parts if a is not None])
 
+    cdef object packed(self, matrix, gates, lanes, group):
+        """One of the matrices, laid out."""
+        if self.c.run.small == NULL:
+            return pack(matrix, gates, lanes, group)
+        if not isinstance(matrix, SmallMatrix):
+            matrix = rounded(in_memory(matrix), self.storage)
+        return pack_small(matrix, gates, lanes, group, layout_of(self.c.run.small))
+
     cdef object unpacked(self, str name, gates, hidden_size, depth, group):
         """One of the matrices as it was given."""
-        return STORAGES[self.storage].unpack(self.matrices[name], gates, hidden_size, depth, made(self).c.kernels.lanes,
-                                             group)
+        lanes, matrix = self.c.kernels.lanes, self.matrices[name]
+        if self.c.run.small == NULL:
+            return unpack(matrix, gates, hidden_size, depth, lanes, group)
+        return unpack_small(matrix, gates, hidden_size, depth, lanes, group, self.storage,
+                            layout_of(self.c.run.small))
 
-    def weight_ih(self):
-        """``[G*H, I]`` in torch's layout, bit for bit as given."""
+    def stored(self, str name):
+        """A matrix in torch's layout as it is stored, a :class:`vledge.small_matrix.SmallMatrix` where that is small;
+        None where there is none."""
         made(self)
-        return self.unpacked("w_ih", GATES[self.cell], self.hidden_size, self.input_size, self.c.group)
-
-    def weight_hh(self):
-        """``[G*H, H or P]``, or an IndRNN's ``[H]``, in torch's layout, bit for bit as given."""
-        made(self)
-        hidden_size, depth = self.hidden_size, self.c.width
+        hidden_size, depth, gates = self.hidden_size, self.c.width, GATES[self.cell]
+        if name == "weight_ih":
+            return self.unpacked("w_ih", gates, hidden_size, self.input_size, self.c.group)
+        if name == "weight_hr":
+            return self.unpacked("w_hr", 1, depth, hidden_size, VL_GROUP) if self.proj_size else None
+        if name != "weight_hh":
+            raise ValueError(f"no matrix of weights {name!r}; there are weight_ih, weight_hh and weight_hr")
         if self.c.independent:
             return from_vectors(self.matrices["w_hh"], 1, hidden_size)
         if self.cell == "gru_reset_before":
-            gated = self.unpacked("w_hh", 2, hidden_size, depth, 2)
-            candidate = self.unpacked("w_candidate", 1, hidden_size, depth, VL_GROUP)
-            return np.concatenate([gated, candidate])
-        gates = GATES[self.cell]
+            parts = [self.unpacked("w_hh", 2, hidden_size, depth, 2),
+                     self.unpacked("w_candidate", 1, hidden_size, depth, VL_GROUP)]
+            if self.c.run.small == NULL:
+                return np.concatenate(parts)
+            return SmallMatrix(np.concatenate([part.values for part in parts]),
+                               np.concatenate([part.scales for part in parts]), self.storage)
         return self.unpacked("w_hh", gates, hidden_size, depth, group_of(gates))
 
+    def weight_ih(self):
+        """``[G*H, I]`` in torch's layout, bit for bit as given, or what the small weights stand for."""
+        return np.asarray(self.stored("weight_ih"))
+
+    def weight_hh(self):
+        """``[G*H, H or P]``, or an IndRNN's ``[H]``, as weight_ih()."""
+        return np.asarray(self.stored("weight_hh"))
+
     def weight_hr(self):
-        """``[P, H]``, or None without a projection."""
-        if not self.proj_size:
-            return None
-        return self.unpacked("w_hr", 1, self.proj_size, self.hidden_size, VL_GROUP)
+        """``[P, H]``, as weight_ih(), or None without a projection."""
+        return np.asarray(self.stored("weight_hr")) if self.proj_size else None
 
     def bias_ih(self):
         """``[G*H]`` or None."""

@@ -30,8 +30,10 @@ COMMANDS = {
     "many": "run a recurrent layer over many sequences, a few rows at a time",
     "plan": "predict which strategy suits sequences of given lengths",
     "profile": "time a model node by node, natively or in Python, next to onnxruntime",
+    "quantize": "write weights whose recurrent layers are small: int8 or int16",
     "record": "write what onnxruntime or torch computes, as the reference of `vledge validate`",
     "run": "run a model once, on files or random numbers",
+    "score": "run a model over archives: Parquet, Arrow or .npz files, on one machine or many",
     "stream": "run a model frame by frame on what comes in, with outputs as they come",
     "validate": "prove that the model on this machine is the one that was trained",
 }
@@ -81,7 +83,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         from vledge.cli.wording import in_options
 
-        told = in_options(str(error) or type(error).__name__, commands[parsed.command])
+        said = str(error) or type(error).__name__
+        if isinstance(error, OSError) and error.strerror and isinstance(error.filename, str):
+            said = f"{error.filename}: {error.strerror}"
+        told = in_options(said, commands[parsed.command])
         print(f"vledge: error: {told}", file=sys.stderr)
         return 1
 

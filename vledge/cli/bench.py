@@ -13,9 +13,10 @@ import numpy as np
 from vledge import nn
 from vledge.cli.latency.engines import ENGINES, Step
 from vledge.cli.latency.measure import Latency, busy_cores, measure
-from vledge.cli.recurrent_layer import add_layer_argument, load_layer
+from vledge.cli.recurrent_layer import add_layer_argument
 from vledge.cli.table import rows
 from vledge.errors import MissingDependencyError
+from vledge.layer_file import load_layer
 from vledge.nn.recurrent import RecurrentBase
 from vledge.progress import Bar
 from vledge.recurrent.cells import KINDS
@@ -80,15 +81,15 @@ def run(arguments: argparse.Namespace) -> int:
         f"{type(layer).__name__} {layer.input_size} -> {layer.hidden_size}, {layer.num_layers} "
         f"layer{'s' * (layer.num_layers != 1)}, batch 1, one thread, {arguments.steps:,} steps"
     )
-    found = {
+    latencies = {
         condition: {engine: Latency.of(t) for engine, t in engines.items()}
         for condition, engines in times.items()
     }
     if arguments.json:
-        table = {c: {e: asdict(v) for e, v in engines.items()} for c, engines in found.items()}
+        table = {c: {e: asdict(v) for e, v in engines.items()} for c, engines in latencies.items()}
         print(json.dumps({"model": title, "microseconds": table, "missing": missing}, indent=1))
     else:
-        _print(title, found, missing)
+        _print(title, latencies, missing)
     if arguments.histogram:
         from vledge.cli.latency.picture import draw
 
@@ -140,10 +141,10 @@ def _agree(outputs: dict[str, np.ndarray]) -> None:
             )
 
 
-def _print(title: str, found: dict[str, dict[str, Latency]], missing: dict[str, str]) -> None:
+def _print(title: str, latencies: dict[str, dict[str, Latency]], missing: dict[str, str]) -> None:
     print(title)
     lines: list[tuple[object, ...]] = [("", "microseconds:", "p50", "p99", "p99.9", "worst")]
-    for condition, engines in found.items():
+    for condition, engines in latencies.items():
         for engine, latency in engines.items():
             lines.append((condition, engine, *(f"{v:,.1f}" for v in asdict(latency).values())))
     print(rows(lines, right=(2, 3, 4, 5)))

@@ -10,10 +10,11 @@ from collections.abc import Iterator
 import numpy as np
 
 from vledge import nn
-from vledge.cli.recurrent_layer import keras_layers
+from vledge.budget import Limits
 from vledge.cli.table import size
 from vledge.errors import UnsupportedError
 from vledge.formats import holds_graph, load_weights, save_weights
+from vledge.layer_file import keras_layers
 from vledge.nn.recurrent import RecurrentBase
 
 EXAMPLES = """\
@@ -43,6 +44,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="write a model even if it has operators that vledge cannot run",
     )
+    parser.add_argument(
+        "--limits",
+        metavar="LIMITS",
+        help='what a file that you trust may cost, as VLEDGE_LIMITS has it: "memory=4GB steps=1e9"',
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -50,23 +56,31 @@ def run(arguments: argparse.Namespace) -> int:
     source, target = arguments.model, arguments.output
     if os.path.exists(target) and os.path.samefile(source, target):
         raise ValueError(f"{target} is the model itself")
-    if holds_graph(source):
-        what = _graph(arguments)
+    limits = None if arguments.limits is None else _limits(arguments.limits)
+    if holds_graph(source, limits=limits):
+        what = _graph(arguments, limits)
     else:
         if arguments.only or arguments.force:
             raise ValueError(f"--only and --force are for graphs, and {source} holds weights")
-        what = _weights(source, target)
+        what = _weights(source, target, limits)
     print(f"{target}: {what}, {size(os.path.getsize(target))}")
     return 0
 
 
-def _graph(arguments: argparse.Namespace) -> str:
+def _limits(text: str) -> Limits:
+    try:
+        return Limits.from_text(text)
+    except ValueError as error:
+        raise ValueError(f"--limits {error}") from None
+
+
+def _graph(arguments: argparse.Namespace, limits: Limits | None) -> str:
     from vledge.formats import vledge_model
     from vledge.graph.part import part_for
     from vledge.graph.plan import Plan
     from vledge.graph.session import read_model
 
-    model = read_model(arguments.model)
+    model = read_model(arguments.model, limits)
     if arguments.only:
         model = part_for(model, arguments.only)
     try:
@@ -79,11 +93,11 @@ def _graph(arguments: argparse.Namespace) -> str:
     return f"{len(model.graph.nodes)} nodes"
 
 
-def _weights(source: str, target: str) -> str:
+def _weights(source: str, target: str, limits: Limits | None) -> str:
     """Weights by their names; a Keras file's recurrent layers by torch's."""
-    keras = keras_layers(source)
+    keras = keras_layers(source, limits)
     if keras is None:
-        weights = load_weights(source)
+        weights = load_weights(source, limits=limits)
         save_weights(target, weights)
         return f"{len(weights)} tensors of weights, which `vledge inspect {target}` lists"
     if not keras:
@@ -91,7 +105,8 @@ def _weights(source: str, target: str) -> str:
     weights = {}
     for summary in keras:
         name = summary.kind or "RecurrentStack"
-        layer: RecurrentBase = getattr(nn, name).from_keras(source, summary.path)
+        kind = getattr(nn, name)
+        layer: RecurrentBase = kind.from_keras(source, summary.path, limits=limits)
         own = layer.state_dict()
         if not isinstance(layer, RecurrentBase) or not _same(layer, own):
             raise UnsupportedError(

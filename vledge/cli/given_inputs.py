@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from vledge.cli.numpy_file import NpzFile, member_of, opened
 from vledge.formats import holds_graph
 from vledge.graph.session import NodeArg, describe_input, read_model
 from vledge.model.axes import axes_from_symbols
@@ -123,7 +124,7 @@ def live_reference(
 def usual(model: Model, given: set[str], batch: int = BATCH) -> list[Random]:
     """Random inputs for what nothing is said of, where the model declares their axes."""
     lengths = lengths_input(model)
-    found = []
+    inputs = []
     for info in model.graph.inputs:
         if info.name in given or info.name == lengths or info.name in model.graph.initializers:
             continue
@@ -147,8 +148,8 @@ def usual(model: Model, given: set[str], batch: int = BATCH) -> list[Random]:
             raise ValueError(
                 f"input {info.name!r} is {info.type}: say what it is by --random, --set or --inputs"
             )
-        found.append(Random(info.name, tuple(sizes)))
-    return found
+        inputs.append(Random(info.name, tuple(sizes)))
+    return inputs
 
 
 def _zeros(info: ValueInfo, wanted: list[Random], infos: dict[str, ValueInfo]) -> np.ndarray:
@@ -163,10 +164,11 @@ def _zeros(info: ValueInfo, wanted: list[Random], infos: dict[str, ValueInfo]) -
 
 
 def _arrays(path: str) -> dict[str, np.ndarray]:
-    with np.load(path, allow_pickle=False) as file:
-        if not isinstance(file, np.lib.npyio.NpzFile):
-            raise ValueError(f"{os.fspath(path)} is no .npz file")
-        return {name: file[name] for name in file.files}
+    file = opened(path)
+    if not isinstance(file, NpzFile):
+        raise ValueError(f"{os.fspath(path)} is no .npz file")
+    with file:
+        return {name: member_of(file, name, path) for name in file.files}
 
 
 def pair(text: str, option: str, form: str) -> tuple[str, str]:

@@ -17,7 +17,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the table; status 1 if the kernels do not compute what they should here."""
-    found = describe()
-    passed, found["self-test"] = self_test()
-    print(json.dumps(found, indent=1) if arguments.json else rows(found.items(), indent=""))
+    description = describe()
+    passed, description["self-test"] = self_test()
+    print(
+        json.dumps(description, indent=1)
+        if arguments.json
+        else rows(description.items(), indent="")
+    )
     return 0 if passed else 1

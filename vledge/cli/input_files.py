@@ -13,6 +13,7 @@ import numpy as np
 
 from vledge.cli.audio import read_wav
 from vledge.cli.frames import is_number, numbers_of
+from vledge.cli.numpy_file import NpzFile, member_of, opened
 from vledge.graph.session import NodeArg
 from vledge.model.axes import axes_from_symbols
 from vledge.model.definition import ValueInfo
@@ -33,32 +34,33 @@ def array_from(value: str, info: NodeArg, text: str) -> np.ndarray:
         return _fitted(read_wav(value)[0], info)
     if not start.startswith((b"\x93NUM", b"PK")):
         raise ValueError(f"{text}: expected .npy, .npz, .csv or .wav, begins with {start!r}")
-    loaded = np.load(value, allow_pickle=False)
-    if isinstance(loaded, np.ndarray):
+    loaded = opened(value)
+    if not isinstance(loaded, NpzFile):
         return loaded
-    if info.name in loaded.files:
-        return np.asarray(loaded[info.name])
-    if len(loaded.files) == 1:
-        return np.asarray(loaded[loaded.files[0]])
-    raise ValueError(f"{text}: it has {loaded.files}, expected {info.name!r} or a single array")
+    with loaded:
+        if info.name in loaded.files:
+            return member_of(loaded, info.name, value)
+        if len(loaded.files) == 1:
+            return member_of(loaded, loaded.files[0], value)
+        raise ValueError(f"{text}: it has {loaded.files}, expected {info.name!r} or a single array")
 
 
 def read_csv(path: str) -> np.ndarray:
     """Lines of as many numbers each, after a header or none: float64 [lines, numbers]."""
-    found: list[np.ndarray] = []
+    rows: list[np.ndarray] = []
     with open(path, encoding="utf-8-sig") as file:
         for number, line in enumerate(file, 1):
             cells = line.replace(",", " ").replace(";", " ").split()
             if not cells or (number == 1 and not any(map(is_number, cells))):
                 continue
-            found.append(numbers_of(cells, path, number))
-            if len(found[-1]) != len(found[0]):
+            rows.append(numbers_of(cells, path, number))
+            if len(rows[-1]) != len(rows[0]):
                 raise ValueError(
-                    f"{path}: line {number} has {len(cells)} numbers, expected {len(found[0])}"
+                    f"{path}: line {number} has {len(cells)} numbers, expected {len(rows[0])}"
                 )
-    if not found:
+    if not rows:
         raise ValueError(f"{path} holds no numbers")
-    return np.stack(found)
+    return np.stack(rows)
 
 
 def _fitted(array: np.ndarray, info: NodeArg) -> np.ndarray:

@@ -11,6 +11,8 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from vledge.cli.one_run import add_one_run_arguments
 from vledge.cli.table import rows, size
 from vledge.formats import holds_graph, read_checkpoint
@@ -74,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
         report = {
             "file": os.fspath(arguments.file),
             "tensors": [
-                {"name": n, "shape": list(a.shape), "dtype": str(a.dtype), "nbytes": a.nbytes}
+                {"name": n, "shape": list(a.shape), "dtype": _held_as(a), "nbytes": a.nbytes}
                 for n, a in weights.items()
             ],
             "recurrent_layers": [layer._asdict() for layer in layers],
@@ -92,7 +94,12 @@ def run(arguments: argparse.Namespace) -> int:
     print(
         rows(
             (
-                (name, "x".join(map(str, array.shape)) or "scalar", array.dtype, size(array.nbytes))
+                (
+                    name,
+                    "x".join(map(str, array.shape)) or "scalar",
+                    _held_as(array),
+                    size(array.nbytes),
+                )
                 for name, array in weights.items()
             ),
             right=(3,),
@@ -106,13 +113,18 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"folded: {name}: {by} of {', '.join(plain.keys_of(name))}")
     for why in plain.refused.values():
         print(f"refused: {why}")
-    for title, found in (
+    for title, left_out in (
         ("left out", {**plain.strays, **checkpoint.skipped}),
         ("not read", checkpoint.elsewhere),
     ):
-        for name, why in found.items():
+        for name, why in left_out.items():
             print(f"{title}: {name}: {why}")
     return 0
+
+
+def _held_as(array: np.ndarray) -> str:
+    """The dtype, or how small weights are stored."""
+    return str(getattr(array, "storage", array.dtype))
 
 
 def _words(layer: RecurrentLayer) -> str:

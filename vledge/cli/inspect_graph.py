@@ -6,7 +6,7 @@ import argparse
 import json
 from collections import Counter
 from dataclasses import asdict
-from typing import Any
+from typing import TypedDict
 
 from vledge.cli.one_run import one_run
 from vledge.cli.table import rows, size
@@ -36,7 +36,7 @@ def inspect_graph(arguments: argparse.Namespace) -> int:
     declared = [describe_input(info) for info in inputs]
     results = [describe_input(info) for info in model.graph.outputs]
     if arguments.json:
-        report: dict[str, Any] = {
+        report: dict[str, object] = {
             "file": path,
             "producer": f"{model.producer_name} {model.producer_version}".strip(),
             "opset_imports": model.opset_imports,
@@ -60,9 +60,9 @@ def inspect_graph(arguments: argparse.Namespace) -> int:
         f"{size(constants)} of constants"
     )
     print("inputs:")
-    print(rows(_described(info) for info in declared))
+    print(rows(_row_of(info) for info in declared))
     print("outputs:")
-    print(rows(_described(info) for info in results))
+    print(rows(_row_of(info) for info in results))
     print("operators (nodes in the file, nodes that run):")
     names = sorted({*counts, *left}, key=lambda name: (-counts[name], name))
     print(rows(((name, counts[name], left[name]) for name in names), right=(1, 2)))
@@ -102,27 +102,44 @@ def _run_once(
     return True, ""
 
 
-def _native(session: InferenceSession) -> dict[str, Any] | None:
+class _Native(TypedDict):
+    """What runs natively: numbers of nodes and of instructions, the other nodes and why not."""
+
+    native: int
+    python: int
+    instructions: int
+    in_python: list[dict[str, str]]
+
+
+def _native(session: InferenceSession) -> _Native | None:
     """How many nodes have a native handler, and why the others have none; None: switched off."""
     emitted = session.native
     if emitted is None:
         return None
-    counts = {"native": 0, "python": 0}
+    native = python = 0
     reasons: list[dict[str, str]] = []
     for number, nodes in enumerate(emitted.nodes):
         why = emitted.why_python(number)
-        counts["python" if why else "native"] += len(nodes)
+        if why:
+            python += len(nodes)
+        else:
+            native += len(nodes)
         reasons += [{"node": str(node), "why": why} for node in nodes if why]
-    return {**counts, "instructions": len(emitted.nodes), "in_python": reasons}
+    return {
+        "native": native,
+        "python": python,
+        "instructions": len(emitted.nodes),
+        "in_python": reasons,
+    }
 
 
-def _native_words(found: dict[str, Any] | None) -> str:
-    if found is None:
+def _native_words(native: _Native | None) -> str:
+    if native is None:
         return "no native program: VLEDGE_PROGRAM=0"
-    total = found["native"] + found["python"]
-    lines = [f"native: {found['native']} of {total} nodes, {found['instructions']} instructions"]
+    total = native["native"] + native["python"]
+    lines = [f"native: {native['native']} of {total} nodes, {native['instructions']} instructions"]
     grouped: dict[str, list[str]] = {}
-    for each in found["in_python"]:
+    for each in native["in_python"]:
         grouped.setdefault(each["why"], []).append(each["node"])
     for why, nodes in grouped.items():
         lines += [f"  Python, {why}: {node}" for node in nodes]
@@ -138,7 +155,7 @@ def _counts(graph: Graph) -> Counter[str]:
     return counts
 
 
-def _described(info: NodeArg) -> tuple[str, str, str]:
+def _row_of(info: NodeArg) -> tuple[str, str, str]:
     axes = ", ".join("?" if axis is None else str(axis) for axis in info.shape)
     return info.name, info.type, f"[{axes}]"
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
 from vledge import nn
-from vledge.cli.recurrent_layer import load_layer
 from vledge.graph.session import NodeArg
+from vledge.layer_file import load_layer
 from vledge.model.definition import Graph, Model, ValueInfo
 from vledge.nn.recurrent import RecurrentBase
 
@@ -51,7 +50,7 @@ class LayerSession:
         names = ["output", *(f"{state}_n" for state in self._states)]
         return [NodeArg(name, f"tensor({self._type})", [None] * 3) for name in names]
 
-    def run(self, output_names: None, feed: Mapping[str, Any]) -> list[np.ndarray]:
+    def run(self, output_names: None, feed: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """Run the layer; ValueError for states of which some are missing."""
         given = [feed.get(f"{state}_0") for state in self._states]
         if any(g is None for g in given) and not all(g is None for g in given):

@@ -15,8 +15,10 @@ from functools import partial
 
 import numpy as np
 
-from vledge.cli.recurrent_layer import add_layer_argument, load_layer
+from vledge.cli.numpy_file import NpzFile, array_of, member_of, opened
+from vledge.cli.recurrent_layer import add_layer_argument
 from vledge.cli.table import rows
+from vledge.layer_file import load_layer
 from vledge.lengths import last_output, run_many
 from vledge.machine.atomic_file import writing
 from vledge.progress import Bar
@@ -113,9 +115,11 @@ def _sources(paths: list[str]) -> Iterator[Source]:
             inside = (os.path.join(path, name) for name in sorted(os.listdir(path)))
             yield from _sources([name for name in inside if name.endswith((".npy", ".npz"))])
         elif path.endswith(".npz"):
-            archive = np.load(path, allow_pickle=False)
+            archive = opened(path)
+            if not isinstance(archive, NpzFile):
+                raise ValueError(f"{path} is no .npz file")
             for name in archive.files:
-                yield name, partial(archive.__getitem__, name)
+                yield name, partial(member_of, archive, name, path)
         else:
             name = os.path.basename(path).removesuffix(".npy")
-            yield name, partial(np.load, path, allow_pickle=False)
+            yield name, partial(array_of, path)

@@ -10,6 +10,7 @@ import numpy as np
 
 from vledge.cli.given_inputs import usual
 from vledge.cli.input_files import array_from
+from vledge.cli.numpy_file import NpzFile, opened
 from vledge.graph.session import NodeArg
 from vledge.model.axes import axes_from_symbols
 from vledge.model.definition import Model, ValueInfo
@@ -89,8 +90,9 @@ def _unnamed(path: str, declared: dict[str, NodeArg], needed: list[str]) -> dict
     option = f"--input {path}"
     with open(path, "rb") as file:
         archive = file.read(2) == b"PK"
-    if archive:
-        with np.load(path, allow_pickle=False) as loaded:
+    loaded = opened(path) if archive else None
+    if isinstance(loaded, NpzFile):
+        with loaded:
             names = loaded.files
         if set(names) <= set(declared):
             return {name: array_from(path, declared[name], option) for name in names}

@@ -8,10 +8,15 @@ import json
 import re
 import sys
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vledge.planning.ranking import Plan
+
 
 import numpy as np
 
+from vledge.cli.numpy_file import array_of
 from vledge.cli.recurrent_layer import add_layer_argument
 from vledge.cli.table import rows, size
 
@@ -73,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0 if made.ranking[0].fits else 1
 
 
-def _text(made: Any) -> str:
+def _text(made: Plan) -> str:
     steps, longest = int(made.lengths.sum()), int(made.lengths.max())
     limit = "" if made.memory_limit is None else f", at most {size(made.memory_limit)}"
     lines = [("strategy", "time", "peak memory", "real", "wasted", "why")]
@@ -111,7 +116,7 @@ def _count(multiply_adds: int) -> str:
     raise AssertionError
 
 
-def _record(made: Any) -> dict[str, Any]:
+def _record(made: Plan) -> dict[str, object]:
     return {
         "sequences": len(made.lengths),
         "steps": int(made.lengths.sum()),
@@ -142,7 +147,7 @@ def read_lengths(path: str, column: str | None = None) -> np.ndarray:
     Raises ValueError, with the place, for what is no whole number from 0.
     """
     if path.endswith(".npy"):
-        array = np.load(path, allow_pickle=False)
+        array = array_of(path)
         if array.ndim != 1 or array.dtype.kind not in "iu":
             raise ValueError(
                 f"{path}: expected whole numbers in one dimension, got {array.ndim}-D {array.dtype}"
@@ -184,14 +189,14 @@ def _csv_column(path: str, lines: list[list[str]], column: str | None) -> np.nda
         held = ", ".join(header) if header else f"1 to {width}"
         raise ValueError(f"{path}: say which column with --column; there are: {held}")
     first = 1 if header is None else 2
-    found = []
+    lengths = []
     for number, line in enumerate(lines[first - 1 :], first):
         if not line:
             continue
         if place >= len(line):
             raise ValueError(f"{path}:{number}: has {len(line)} columns, expected {width}")
-        found.append(_whole(line[place].strip(), f"{path}:{number}"))
-    return np.array(found, np.int64)
+        lengths.append(_whole(line[place].strip(), f"{path}:{number}"))
+    return np.array(lengths, np.int64)
 
 
 def _is_whole(word: str) -> bool:
@@ -208,25 +213,25 @@ def _model(path: str, name: str | None) -> Any:
     """The shapes of the recurrent layers in a file of weights, or of the nodes of a graph."""
     from vledge.formats import holds_graph
 
-    found = _nodes(path) if holds_graph(path) else _layers(path)
-    if name is not None and name not in found:
+    shapes = _nodes(path) if holds_graph(path) else _layers(path)
+    if name is not None and name not in shapes:
         from vledge.weights.plain import plain_name
 
         name = plain_name(name.rstrip(".") + ".")
-    if not found or (name is not None and name not in found):
-        held = ", ".join(map(repr, found)) or "none"
+    if not shapes or (name is not None and name not in shapes):
+        held = ", ".join(map(repr, shapes)) or "none"
         raise ValueError(
             f"{path}: recurrent layers that a plan is for: {held}; `vledge inspect {path}` lists "
             "all that is in it"
         )
-    return [shape for own, shape in found.items() if name in (None, own)]
+    return [shape for own, shape in shapes.items() if name in (None, own)]
 
 
-def _layers(path: str) -> dict[str, Any]:
+def _layers(path: str) -> dict[str, object]:
     """Shapes by the prefix of the weights' names."""
     from vledge import nn
-    from vledge.cli.recurrent_layer import keras_layers
     from vledge.formats import load_weights
+    from vledge.layer_file import keras_layers
     from vledge.planning.shapes import LayerShape, shapes_of
 
     keras = keras_layers(path)
@@ -246,7 +251,7 @@ def _layers(path: str) -> dict[str, Any]:
     return {one.prefix: shapes_of(one)[0] for one in layers if not one.kind.endswith("Cell")}
 
 
-def _nodes(path: str) -> dict[str, Any]:
+def _nodes(path: str) -> dict[str, object]:
     """Shapes by node, of those that a layer of vledge.nn can be."""
     from vledge.graph.layers import summaries
     from vledge.graph.plan import simplified

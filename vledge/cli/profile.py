@@ -9,7 +9,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vledge.cli.graph_file import check_graph_file
 from vledge.cli.one_run import add_one_run_arguments, one_run
@@ -19,6 +19,8 @@ from vledge.machine.atomic_file import write_text
 from vledge.machine.threads import get_num_threads
 
 if TYPE_CHECKING:
+    import onnxruntime
+
     from vledge.graph.profile import Profile, Row
 
 # Whole runs before any is timed: caches, the clock of the CPU, and what is made at a first run.
@@ -69,38 +71,38 @@ def run(arguments: argparse.Namespace) -> int:
     model = read_model(path)
     session = InferenceSession(path, fallback=arguments.fallback, exact=arguments.exact)
     feed = one_run(arguments, model, session)
-    found = session.profile(feed, arguments.runs)
-    ways: dict[str, Callable[[], Any]] = {"vledge": lambda: session.run(None, feed)}
+    profile = session.profile(feed, arguments.runs)
+    ways: dict[str, Callable[[], object]] = {"vledge": lambda: session.run(None, feed)}
     peer, why_no_peer = _onnxruntime(path)
     if peer is not None:
         ways["onnxruntime"] = lambda: peer.run(None, feed)
     whole = _medians(ways, arguments.runs)
     if arguments.trace:
-        write_text(arguments.trace, json.dumps(found.trace()))
+        write_text(arguments.trace, json.dumps(profile.trace()))
     memory = session.memory()
     if arguments.json:
         report = {
             "file": path,
             "inputs": {name: [str(a.dtype), list(a.shape)] for name, a in feed.items()},
             "threads": get_num_threads(),
-            "runs": found.runs,
+            "runs": profile.runs,
             "whole_run_seconds": whole,
             "onnxruntime": why_no_peer or "ran",
             "memory": memory._asdict(),
-            "instructions": [asdict(row) for row in found.rows],
+            "instructions": [asdict(row) for row in profile.rows],
         }
         print(json.dumps(report, indent=1))
         return 0
-    print(f"{path}: {_counted(found.rows)}")
+    print(f"{path}: {_counted(profile.rows)}")
     for name, array in feed.items():
         print(f"  {name}: {array.dtype}[{', '.join(map(str, array.shape))}]")
-    print(_whole(whole, why_no_peer, found.runs))
+    print(_whole(whole, why_no_peer, profile.runs))
     print(
         f"memory: {size(memory.constants)} of constants, {size(memory.packed)} of packed weights, "
         f"{size(memory.peak)} at most for a run's values"
     )
-    print(_by_family(found) if arguments.by == "family" else _by_node(found))
-    for row in found.rows:
+    print(_by_family(profile) if arguments.by == "family" else _by_node(profile))
+    for row in profile.rows:
         if row.why:
             print(f"Python: {row.name} ({' + '.join(row.operators)}): {row.why}")
     if arguments.trace:
@@ -108,7 +110,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _onnxruntime(path: str) -> tuple[Any, str]:
+def _onnxruntime(path: str) -> tuple[onnxruntime.InferenceSession, str]:
     """onnxruntime's session on the file, or why there is none."""
     with open(path, "rb") as file:
         if file.read(9)[8:] == b"{":
@@ -128,7 +130,7 @@ def _onnxruntime(path: str) -> tuple[Any, str]:
         return None, f"it does not load the file: {str(error).splitlines()[0]}"
 
 
-def _medians(ways: dict[str, Callable[[], Any]], runs: int) -> dict[str, float]:
+def _medians(ways: dict[str, Callable[[], object]], runs: int) -> dict[str, float]:
     """Seconds of a whole run of each way, by turns, nobody watching.
 
     On one thread its CPU time, which other processes do not add to.
@@ -145,7 +147,7 @@ def _medians(ways: dict[str, Callable[[], Any]], runs: int) -> dict[str, float]:
     return {name: statistics.median(taken) for name, taken in samples.items()}
 
 
-def _repeats(way: Callable[[], Any]) -> int:
+def _repeats(way: Callable[[], object]) -> int:
     """How many runs take SAMPLE_SECONDS, after WARM_UP_RUNS."""
     for _ in range(WARM_UP_RUNS):
         way()
@@ -154,11 +156,11 @@ def _repeats(way: Callable[[], Any]) -> int:
     return max(1, round(SAMPLE_SECONDS / max(time.perf_counter() - begin, 1e-7)))
 
 
-def _counted(found: Sequence[Row]) -> str:
-    nodes = sum(len(row.operators) for row in found)
-    python = [row for row in found if row.python_calls]
+def _counted(rows: Sequence[Row]) -> str:
+    nodes = sum(len(row.operators) for row in rows)
+    python = [row for row in rows if row.python_calls]
     told = "all native" if not python else f"{len(python)} in Python"
-    return f"{len(found)} instructions ran, which are {nodes} nodes; {told}"
+    return f"{len(rows)} instructions ran, which are {nodes} nodes; {told}"
 
 
 def _whole(whole: dict[str, float], why_no_peer: str, runs: int) -> str:
@@ -174,25 +176,25 @@ def _whole(whole: dict[str, float], why_no_peer: str, runs: int) -> str:
     return f"{told}; medians of {runs}, {clock}"
 
 
-def _by_node(found: Profile) -> str:
+def _by_node(profile: Profile) -> str:
     lines = [("node", "operators", "runs as", "calls", "us", "share", "speed")]
-    for row in sorted(found.rows, key=lambda row: -row.seconds):
+    for row in sorted(profile.rows, key=lambda row: -row.seconds):
         lines.append(
             (
                 row.name,
                 _joined(row.operators),
                 _runs_as(row),
                 str(row.calls),
-                *_figures(row.seconds, found.seconds),
+                *_figures(row.seconds, profile.seconds),
                 _speed(row.operations, row.bytes, row.seconds),
             )
         )
     return rows(lines, right=(3, 4, 5, 6))
 
 
-def _by_family(found: Profile) -> str:
+def _by_family(profile: Profile) -> str:
     families: dict[tuple[str, str], list[Row]] = {}
-    for row in found.rows:
+    for row in profile.rows:
         # what a chain or an epilogue is of differs by node: the handler is the family
         kind = row.operators[0] if row.python_calls or row.handler is None else ""
         families.setdefault((_runs_as(row), kind), []).append(row)
@@ -209,7 +211,7 @@ def _by_family(found: Profile) -> str:
                 kind,
                 str(len(members)),
                 str(sum(row.calls for row in members)),
-                *_figures(seconds, found.seconds),
+                *_figures(seconds, profile.seconds),
                 _speed(sum(products), sum(moved), seconds),
             )
         )

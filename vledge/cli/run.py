@@ -7,7 +7,12 @@ from __future__ import annotations
 
 import argparse
 import time
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vledge.cli.layer_session import LayerSession
+    from vledge.graph.session import InferenceSession
+
 
 import numpy as np
 
@@ -98,7 +103,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _session(arguments: argparse.Namespace) -> tuple[Any, Model]:
+def _session(arguments: argparse.Namespace) -> tuple[InferenceSession | LayerSession, Model]:
     """What runs, and the model that says what its inputs are."""
     path = arguments.model
     if arguments.layer is not None or not holds_graph(path):

@@ -19,8 +19,9 @@ import numpy as np
 from vledge.cli.ending import Ended, Ending
 from vledge.cli.frames import FORMATS, FrameReader
 from vledge.cli.given_inputs import add_set_argument, pair, set_numbers
-from vledge.cli.recurrent_layer import add_layer_argument, load_layer
+from vledge.cli.recurrent_layer import add_layer_argument
 from vledge.formats import holds_graph
+from vledge.layer_file import load_layer
 from vledge.streaming import LookaheadStream, Stream
 
 EXAMPLES = """\

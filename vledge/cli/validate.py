@@ -122,27 +122,31 @@ def _table(report: Report) -> list[tuple[str, ...]]:
     lines: list[tuple[str, ...]] = [
         ("output", "abs", "rel", "ULP", "x ref", "tolerance", "worst at", "same answer", "")
     ]
-    for found, _ in report.worst():
-        own = found.of_own_error
-        place = " ".join(f"{key} {value}" for key, value in found.worst.items())
+    for comparison, _ in report.worst():
+        own = comparison.of_own_error
+        place = " ".join(f"{key} {value}" for key, value in comparison.worst.items())
         lines.append(
             (
-                found.name,
-                _short(found.absolute),
-                _short(found.relative),
-                f"{found.ulp:.3g}",
+                comparison.name,
+                _short(comparison.absolute),
+                _short(comparison.relative),
+                f"{comparison.ulp:.3g}",
                 "" if own is None else f"{own:.3g}",
-                _short(found.tolerance.absolute),
-                found.problem or place,
-                _answers(found),
-                "" if found.passed else "FAILS",
+                _short(comparison.tolerance.absolute),
+                comparison.problem or place,
+                _answers(comparison),
+                "" if comparison.passed else "FAILS",
             )
         )
     return lines
 
 
-def _answers(found: Comparison) -> str:
-    return f"{found.same_answer[0]} of {found.same_answer[1]}" if found.same_answer else ""
+def _answers(comparison: Comparison) -> str:
+    return (
+        f"{comparison.same_answer[0]} of {comparison.same_answer[1]}"
+        if comparison.same_answer
+        else ""
+    )
 
 
 def _runs(report: Report) -> list[tuple[str, str, str]]:

@@ -80,11 +80,11 @@ def read_checkpoint(
     return checkpoint
 
 
-def holds_graph(path: str | os.PathLike[str]) -> bool:
+def holds_graph(path: str | os.PathLike[str], *, limits: Limits | None = None) -> bool:
     """Whether a file is a whole model: ONNX, or written by ``vledge convert``. A guess by bytes."""
     if os.path.isdir(path):
         return False
-    source = open_source(path)
+    source = open_source(path, limits)
     if looks_like_onnx(source):
         return True
     # the metadata come first in a safetensors header, for whoever looks only there

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, NoReturn, TypeAlias
 
 from vledge.budget import Budget
 from vledge.errors import FormatError, cut, placed
 
-__all__ = ["distinct", "parsed"]
+__all__ = ["Json", "JsonObject", "distinct", "parsed"]
+
+#: What a text may say. Nothing of its form is known before it has been looked at.
+Json: TypeAlias = "JsonObject | list[Json] | str | int | float | bool | None"
+JsonObject: TypeAlias = dict[str, "Json"]
 
 #: Bytes that a value takes for each of these characters: a dict with its table, a list, half a
 #: string's head, an element with its number, an entry with the pair that it is made from.
@@ -26,8 +30,8 @@ def parsed(
     budget: Budget,
     what: str,
     *,
-    pairs: Callable[[Sequence[tuple[str, Any]]], dict[str, Any]] | None = None,
-    number: Callable[[str], Any] | None = None,
+    pairs: Callable[[Sequence[tuple[str, Json]]], JsonObject] | None = None,
+    number: Callable[[str], object] | None = None,
 ) -> Any:
     """The value that a JSON text of UTF-8 says; FormatError, which begins with ``what``, if none.
 
@@ -52,7 +56,7 @@ def parsed(
         raise FormatError(f"{what} is no JSON: {cut(str(error) or 'out of memory')}") from None
 
 
-def distinct(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+def distinct(pairs: Sequence[tuple[str, Json]]) -> JsonObject:
     """The object of these entries; FormatError where a name stands twice."""
     entries = dict(pairs)
     if len(entries) != len(pairs):
@@ -64,9 +68,9 @@ def distinct(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 
 def _integer(digits: str) -> int:
     if len(digits) > MAX_DIGITS:
-        raise FormatError(f"a number of {len(digits):,} digits")
+        raise FormatError(f"a number of {len(digits):,} digits; at most {MAX_DIGITS:,} are read")
     return int(digits)
 
 
-def _no_constant(word: str) -> Any:
+def _no_constant(word: str) -> NoReturn:
     raise FormatError(f"{word} is no number of JSON's")

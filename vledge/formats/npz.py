@@ -43,13 +43,13 @@ def read(source: Source, key: str | None) -> Checkpoint:
     for member in archive.members:
         name = checked_name(member.removesuffix(".npy"))
         try:
-            found = _read_array(archive.read(member), source.budget)
+            array = _read_array(archive.read(member), source.budget)
         except FormatError as error:
             raise placed(error, f"array {name!r}") from None
-        if isinstance(found, str):
-            skipped[name] = found
+        if isinstance(array, str):
+            skipped[name] = array
         else:
-            weights[name] = found
+            weights[name] = array
     return Checkpoint(source.format, "", weights, skipped, {})
 
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from vledge.budget import Budget
 from vledge.errors import FormatError, cut, placed
+from vledge.formats import small_weights
 from vledge.formats.checkpoint import Checkpoint
 from vledge.formats.file_name import check_name
 from vledge.formats.json_text import distinct, parsed
@@ -75,7 +76,10 @@ def read(source: Source, key: str | None) -> Checkpoint:
     """Read every tensor of the file; it has no parts that a ``key`` could name."""
     if key is not None:
         raise FormatError(f"key={key!r} names no part: a safetensors file has only one")
-    weights, skipped, _ = read_all(source)
+    weights, skipped, metadata = read_all(source)
+    if small_weights.KEY in metadata:
+        text = metadata[small_weights.KEY]
+        weights = small_weights.joined(weights, text, source.budget)
     return Checkpoint(source.format, "", weights, skipped, {})
 
 
@@ -172,11 +176,15 @@ def write(
 ) -> None:
     """Write ``weights`` to ``path`` so that the file is there whole, old or new, at any moment.
 
-    ValueError for a name that promises another format.
+    Small weights become two tensors, and what they are stands in the metadata. ValueError for a
+    name that promises another format.
     """
     check_name(path)
     if not isinstance(weights, Mapping):
         raise TypeError(f"weights is a {type(weights).__name__}, expected a dict of arrays by name")
+    weights, described = small_weights.taken_apart(weights)
+    if described:
+        metadata = {**(metadata or {}), small_weights.KEY: described}
     arrays = {name: _writable(name, array) for name, array in weights.items()}
     if not arrays:
         raise ValueError("there are no weights to save")

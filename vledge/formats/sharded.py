@@ -15,6 +15,7 @@ from vledge.budget import Budget
 from vledge.errors import FormatError, placed
 from vledge.formats.checkpoint import Checkpoint
 from vledge.formats.folder import listed
+from vledge.formats.hub_cache import is_cached
 from vledge.formats.json_text import distinct, parsed
 from vledge.formats.source import Source, identified, open_source
 from vledge.formats.tensor_view import checked_name
@@ -41,25 +42,25 @@ def read(source: Source, key: str | None) -> Checkpoint:
     missing = [shard for shard, path in paths.items() if not os.path.exists(path)]
     if missing:
         raise FormatError(f"the index names files that are not beside it: {listed(missing)}")
-    found: dict[str, Checkpoint] = {}
+    checkpoints: dict[str, Checkpoint] = {}
     owner: dict[str, str] = {}
     for shard, path in paths.items():
-        found[shard] = _read_shard(shard, path, source.budget)
-        for name in found[shard].weights:
+        checkpoints[shard] = _read_shard(shard, path, source.budget)
+        for name in checkpoints[shard].weights:
             if name in owner:
                 raise FormatError(f"weight {name!r} is in two files, {owner[name]} and {shard}")
             owner[name] = shard
     absent = [
         f"{name!r} ({shard})"
         for name, shard in places.items()
-        if owner.get(name) != shard and name not in found[shard].skipped
+        if owner.get(name) != shard and name not in checkpoints[shard].skipped
     ]
     if absent:
         raise FormatError(
             f"weights that are not in the files that the index names: {listed(absent)}"
         )
-    weights = {name: found[s].weights[name] for name, s in places.items() if name in owner}
-    skipped = {name: why for shard in found.values() for name, why in shard.skipped.items()}
+    weights = {name: checkpoints[s].weights[name] for name, s in places.items() if name in owner}
+    skipped = {name: why for shard in checkpoints.values() for name, why in shard.skipped.items()}
     skipped |= {
         name: f"in {shard}, but not in the index"
         for name, shard in owner.items()
@@ -82,7 +83,7 @@ def _weight_map(source: Source) -> dict[str, str]:
 def _path_of(folder: str, shard: str) -> str:
     """Where a shard is; FormatError for whatever is, or leads, out of the folder.
 
-    Links are refused but those of Hugging Face's cache, ``snapshots/REVISION/x -> blobs/HASH``.
+    Links are refused but those of Hugging Face's cache.
     """
     plain = PurePosixPath(shard)
     if (
@@ -99,10 +100,7 @@ def _path_of(folder: str, shard: str) -> str:
         )
     path = os.path.join(folder, *plain.parts)
     real = os.path.realpath(path)
-    snapshots, _ = os.path.split(folder)
-    blobs = os.path.join(os.path.dirname(snapshots), "blobs")
-    cached = os.path.basename(snapshots) == "snapshots" and os.path.dirname(real) == blobs
-    if real != path and not cached:
+    if real != path and not is_cached(path, real):
         raise FormatError(f"the index names the file {shard!r}, which is or lies behind a link")
     if os.path.exists(real) and not stat.S_ISREG(os.stat(real).st_mode):
         raise FormatError(f"the index names {shard!r}, which is not a regular file")

@@ -17,12 +17,12 @@ import numpy as np
 from vledge.budget import Budget, Limits
 from vledge.errors import FormatError, UnsupportedError, cut
 from vledge.formats import safetensors_file
-from vledge.formats.json_text import parsed
+from vledge.formats.json_text import Json, JsonObject, parsed
 from vledge.formats.source import Source, open_source
 from vledge.formats.tensor_view import MAX_NAME_LENGTH
 from vledge.model.charges import charge_edges, charge_nodes
 from vledge.model.check import MAX_DEPTH, check_graph
-from vledge.model.definition import Graph, Model, Node, Opaque, ValueInfo
+from vledge.model.definition import Attribute, Graph, Model, Node, Opaque, ValueInfo
 from vledge.model.element_types import NUMBERS, element_of
 from vledge.model.order import put_in_order
 
@@ -109,7 +109,7 @@ class _Writer:
     def __init__(self) -> None:
         self.tensors: dict[str, np.ndarray] = {}
 
-    def graph(self, graph: Graph) -> dict[str, Any]:
+    def graph(self, graph: Graph) -> JsonObject:
         return {
             "name": graph.name,
             "inputs": [self.value_info(info) for info in graph.inputs],
@@ -120,11 +120,11 @@ class _Writer:
             "nodes": [self.node(node) for node in graph.nodes],
         }
 
-    def node(self, node: Node) -> dict[str, Any]:
-        described: dict[str, Any] = {
+    def node(self, node: Node) -> JsonObject:
+        described: JsonObject = {
             "op_type": node.op_type,
-            "inputs": node.inputs,
-            "outputs": node.outputs,
+            "inputs": list(node.inputs),
+            "outputs": list(node.outputs),
         }
         if node.name:
             described["name"] = node.name
@@ -138,7 +138,7 @@ class _Writer:
             }
         return described
 
-    def attribute(self, value: Any, where: str, near: str) -> Any:
+    def attribute(self, value: Attribute, where: str, near: str) -> Json:
         if isinstance(value, Opaque):
             raise UnsupportedError(f"{where} is a {value.kind}, which the file cannot hold")
         if isinstance(value, list):
@@ -151,7 +151,7 @@ class _Writer:
             return {"float": str(value)}
         return value
 
-    def tensor(self, array: np.ndarray, name: str) -> dict[str, Any]:
+    def tensor(self, array: np.ndarray, name: str) -> JsonObject:
         if array.dtype == object:
             return {"strings": array.ravel().tolist(), "shape": list(array.shape)}
         if array.dtype.kind == "c":
@@ -169,8 +169,15 @@ class _Writer:
         return {"tensor": key}
 
     @staticmethod
-    def value_info(info: ValueInfo) -> list[Any]:
+    def value_info(info: ValueInfo) -> list[Json]:
         return [info.name, info.type, None if info.shape is None else list(info.shape)]
+
+
+def _characters(nodes: list[Any]) -> int:
+    """Of what names the nodes and their values, whatever else stands there."""
+    values = (value for node in nodes if isinstance(node, dict) for value in node.values())
+    listed = (value if isinstance(value, list) else [value] for value in values)
+    return sum(len(name) for names in listed for name in names if isinstance(name, str))
 
 
 class _Reader:
@@ -180,43 +187,44 @@ class _Reader:
         self.tensors = tensors
         self.budget = budget
 
-    def object(self, value: Any, what: str) -> dict[str, Any]:
+    def object(self, value: Json, what: str) -> JsonObject:
         if not isinstance(value, dict):
             raise FormatError(f"{what} is {_shown(value)}, expected an object")
         return value
 
-    def items(self, value: Any, what: str) -> list[Any]:
+    def items(self, value: Json, what: str) -> list[Json]:
         if not isinstance(value, list):
             raise FormatError(f"{what} is {_shown(value)}, expected a list")
         return value
 
-    def text(self, value: Any, what: str) -> str:
+    def text(self, value: Json, what: str) -> str:
         if not isinstance(value, str):
             raise FormatError(f"{what} is {_shown(value)}, expected a string")
         return value
 
-    def integer(self, value: Any, what: str) -> int:
+    def integer(self, value: Json, what: str) -> int:
         if type(value) is not int or not 0 <= value < 1 << 63:
             raise FormatError(f"{what} is {_shown(value)}, expected a number from 0")
         return value
 
-    def graph(self, value: Any, depth: int) -> Graph:
+    def graph(self, value: Json, depth: int) -> Graph:
         if depth > MAX_DEPTH:
             raise FormatError(f"graphs are nested deeper than {MAX_DEPTH}")
         fields = self.object(value, "a graph")
-        charge_nodes(self.budget, len(self.items(fields.get("nodes"), "nodes")))
+        nodes = self.items(fields.get("nodes"), "nodes")
+        charge_nodes(self.budget, len(nodes), 0 if depth else _characters(nodes))
         initializers = {}
         for name, tensor in self.object(fields.get("initializers"), "initializers").items():
             initializers[name] = self.tensor(tensor, f"initializer {name!r}")
         return Graph(
-            [self.node(item, depth) for item in self.items(fields.get("nodes"), "nodes")],
+            [self.node(item, depth) for item in nodes],
             [self.value_info(item) for item in self.items(fields.get("inputs"), "inputs")],
             [self.value_info(item) for item in self.items(fields.get("outputs"), "outputs")],
             initializers,
             self.text(fields.get("name"), "a graph's name"),
         )
 
-    def node(self, value: Any, depth: int) -> Node:
+    def node(self, value: Json, depth: int) -> Node:
         fields = self.object(value, "a node")
         node = Node(
             self.text(fields.get("op_type"), "a node's op_type"),
@@ -232,7 +240,7 @@ class _Reader:
             node.attributes[key] = self.attribute(item, f"{node}: attribute {key}", depth)
         return node
 
-    def attribute(self, value: Any, where: str, depth: int) -> Any:
+    def attribute(self, value: Json, where: str, depth: int) -> Any:
         if isinstance(value, (str, float)) or type(value) is int:
             return value
         if isinstance(value, list):
@@ -244,12 +252,14 @@ class _Reader:
                 return self.graph(value["graph"], depth + 1)
             if "float" in value:
                 if value["float"] not in ("nan", "inf", "-inf"):
-                    raise FormatError(f"{where} is {_shown(value)}")
+                    raise FormatError(
+                        f"{where} is {_shown(value)}, expected 'nan', 'inf' or '-inf'"
+                    )
                 return float(value["float"])
             return self.tensor(value, where)
-        raise FormatError(f"{where} is {_shown(value)}")
+        raise FormatError(f"{where} is {_shown(value)}, which is no kind of attribute")
 
-    def tensor(self, value: Any, where: str) -> np.ndarray:
+    def tensor(self, value: Json, where: str) -> np.ndarray:
         fields = self.object(value, where)
         if "strings" in fields:
             strings = [self.text(item, where) for item in self.items(fields["strings"], where)]
@@ -264,21 +274,26 @@ class _Reader:
             raise FormatError(f"{where} is the tensor {name!r}, which the file does not have")
         return self.tensors[name]
 
-    def value_info(self, value: Any) -> ValueInfo:
+    def value_info(self, value: Json) -> ValueInfo:
         fields = self.items(value, "an input or output")
         if len(fields) != 3:
-            raise FormatError(f"an input or output is {_shown(value)}")
+            raise FormatError(
+                f"an input or output is {_shown(value)}, expected its name, type and shape"
+            )
         name, type_, shape = fields
-        if self.text(type_, "a type") not in _TYPES and element_of(type_) is None:
+        type_ = self.text(type_, "a type")
+        if type_ not in _TYPES and element_of(type_) is None:
             raise FormatError(f"{name!r} has the unknown type {type_!r}")
         axes: tuple[int | str | None, ...] | None = None
         if shape is not None:
-            axes = tuple(self.items(shape, f"the shape of {name!r}"))
-            for axis in axes:
-                if not (axis is None or isinstance(axis, str)):
-                    self.integer(axis, f"an axis of {name!r}")
+            axes = tuple(
+                axis
+                if axis is None or isinstance(axis, str)
+                else self.integer(axis, f"an axis of {name!r}")
+                for axis in self.items(shape, f"the shape of {name!r}")
+            )
         return ValueInfo(self.text(name, "a name"), type_, axes)
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     return cut(repr(value), 60)

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
-from numpy.typing import DTypeLike
+from numpy.typing import ArrayLike, DTypeLike
 
 from vledge.errors import UnsupportedError
 from vledge.graph.described import NodeArg
+from vledge.graph.session_options import RunOptions
+from vledge.graph.values import Result
 from vledge.model.element_types import DTYPES, NAMES
 
 __all__ = ["IOBinding", "OrtValue"]
@@ -93,11 +95,11 @@ class Session(Protocol):
     def run(
         self,
         output_names: None,
-        input_feed: dict[str, Any],
-        run_options: Any,
+        input_feed: dict[str, ArrayLike],
+        run_options: RunOptions | None,
         *,
         out: list[np.ndarray | None],
-    ) -> list[Any]: ...
+    ) -> list[Result]: ...
 
 
 class IOBinding:
@@ -110,11 +112,11 @@ class IOBinding:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._inputs: dict[str, Any] = {}
+        self._inputs: dict[str, ArrayLike] = {}
         self._places = {info.name: at for at, info in enumerate(session.get_outputs())}
         self._bound: list[str] = []
         self._outs: list[np.ndarray | None] = [None] * len(self._places)
-        self._results: list[Any] = []
+        self._results: list[Result] = []
 
     def __copy__(self) -> IOBinding:
         """Other bindings to the same arrays: what is bound anew is bound in one of them."""
@@ -125,7 +127,7 @@ class IOBinding:
 
     # ---- inputs
 
-    def bind_cpu_input(self, name: str, arr_on_cpu: Any) -> None:
+    def bind_cpu_input(self, name: str, arr_on_cpu: ArrayLike) -> None:
         """The array that runs read; it is checked, as `run` does, when they do."""
         self._inputs[name] = arr_on_cpu
 
@@ -191,7 +193,7 @@ class IOBinding:
 
     # ---- running
 
-    def run(self, run_options: Any = None) -> None:
+    def run(self, run_options: RunOptions | None = None) -> None:
         """What ``session.run_with_iobinding`` calls."""
         if not self._bound:
             raise ValueError("no outputs are bound: bind_output(name) first")
@@ -211,7 +213,7 @@ class IOBinding:
         """Copies of them."""
         return [np.array(result) for result in self._in_order()]
 
-    def _in_order(self) -> list[Any]:
+    def _in_order(self) -> list[Result]:
         if not self._results:
             return []
         return [self._results[self._places[name]] for name in self._bound]

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
+from vledge.budget import Limits
 from vledge.errors import FormatError, UnsupportedError
 from vledge.graph.operators.recurrent import RecurrentNode
 from vledge.graph.operators.recurrent_loops import SteppedLayer
@@ -76,8 +77,11 @@ def _summary(program: Program, node: Node) -> RecurrentSummary:
 
 
 def layer_weights(
-    source: str | os.PathLike[str] | bytes | Model, kind: str, node: str | Sequence[str] | None
-) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    source: str | os.PathLike[str] | bytes | Model,
+    kind: str,
+    node: str | Sequence[str] | None,
+    limits: Limits | None = None,
+) -> tuple[dict[str, np.ndarray], LayerOptions]:
     """torch's weights of a node, or of several as one stack, and the options of the layer.
 
     ``kind`` is LSTM, GRU or RNN. ``node`` is a node's name or one of its outputs', a list of them
@@ -85,7 +89,7 @@ def layer_weights(
     file, whether or not anything uses the node; or those of cells that `summaries` lists.
     """
     where = "" if isinstance(source, (bytes, Model)) else f"{os.fspath(source)}: "
-    model = source if isinstance(source, Model) else read_model(source)
+    model = source if isinstance(source, Model) else read_model(source, limits)
     try:
         candidates = _Candidates(model, kind)
         nodes = candidates.chosen(node)
@@ -210,10 +214,10 @@ class _Candidates:
 
 def stack_weights(
     program: Program, kind: str, nodes: list[Node]
-) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+) -> tuple[dict[str, np.ndarray], LayerOptions]:
     """The same for nodes of a program; UnsupportedError if no layer can be them."""
     arrays: dict[str, np.ndarray] = {}
-    options: dict[str, Any] = {}
+    options: LayerOptions = {}
     for layer, node in enumerate(nodes):
         parts, own = _cell_parts(node) if _is_cell(node) else _parts(program, kind, node)
         if options not in ({}, own):
@@ -225,11 +229,13 @@ def stack_weights(
     return arrays, options
 
 
+#: Keyword arguments of a layer of `vledge.nn`.
+LayerOptions: TypeAlias = dict[str, Any]
 _Parts = list[tuple[bool, dict[str, np.ndarray]]]  # for each direction: is it reverse, its weights
 PARTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
-def _parts(program: Program, kind: str, node: Node) -> tuple[_Parts, dict[str, Any]]:
+def _parts(program: Program, kind: str, node: Node) -> tuple[_Parts, LayerOptions]:
     prepared = _prepared(program, node)
     weights = prepared.weights
     if weights is None:
@@ -243,7 +249,7 @@ def _parts(program: Program, kind: str, node: Node) -> tuple[_Parts, dict[str, A
     if stack.shape.reverse:
         raise UnsupportedError(f"{node}: vledge.nn.{kind} has no layer that is only reverse")
     cell = stack.cell.name
-    own: dict[str, Any] = {"batch_first": bool(prepared.layout)}
+    own: LayerOptions = {"batch_first": bool(prepared.layout)}
     own |= _activations(node, kind, cell, [d.activations for d in stack.directions])
     if kind == "GRU":
         own["reset_after"] = cell == "gru"
@@ -259,9 +265,9 @@ def _is_cell(node: Node) -> bool:
     return node.domain == CELLS and node.op_type.endswith("Cell")
 
 
-def _cell_parts(node: Node) -> tuple[_Parts, dict[str, Any]]:
+def _cell_parts(node: Node) -> tuple[_Parts, LayerOptions]:
     """A cell's weights, which are torch's already: a layer of it runs the cell over time."""
-    options: dict[str, Any] = {"batch_first": False}
+    options: LayerOptions = {"batch_first": False}
     if node.op_type == "RNNCell":
         options["nonlinearity"] = node.attributes["nonlinearity"]
     if node.op_type == "GRUCell":
@@ -271,7 +277,7 @@ def _cell_parts(node: Node) -> tuple[_Parts, dict[str, Any]]:
 
 def _activations(
     node: Node, kind: str, cell: str, asked: list[tuple[Nonlinearity, ...] | None]
-) -> dict[str, Any]:
+) -> LayerOptions:
     """A layer's options for the activations of its directions; none where they are the cell's."""
     first = asked[0]
     if any(other != first for other in asked) or (

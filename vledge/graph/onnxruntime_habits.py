@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from vledge.graph.providers import CPU, check_providers
 
@@ -23,8 +22,8 @@ class OnnxruntimeHabits:
 
     def set_providers(
         self,
-        providers: Sequence[str | tuple[str, dict[str, Any]]] | None = None,
-        provider_options: Sequence[dict[str, Any]] | None = None,
+        providers: Sequence[str | tuple[str, dict[str, object]]] | None = None,
+        provider_options: Sequence[dict[str, object]] | None = None,
     ) -> None:
         """Checked as at the start; the session stays on the CPU."""
         check_providers(providers, provider_options)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from vledge.graph.native.emit import Emitted, emit
 from vledge.graph.passes import Program, simplify
 from vledge.graph.prepared import Fallback, prepare
 from vledge.graph.python_function import Compiler, Operators, Run, blame, naming_nodes
+from vledge.graph.registry import SessionSettings
 from vledge.graph.values import Result, Value
 from vledge.lengths.model_strategy import MODEL_STRATEGY
 from vledge.model.definition import Graph, Model
@@ -79,7 +80,7 @@ class Plan:
     def __init__(
         self,
         model: Model,
-        options: dict[str, Any],
+        options: SessionSettings,
         fallback: Fallback | None = None,
         variable: Iterable[str] = (),
         where: str = "",
@@ -152,7 +153,7 @@ class Plan:
 
 def simplified(
     model: Model,
-    options: dict[str, Any] | None = None,
+    options: SessionSettings | None = None,
     fallback: Fallback | None = None,
     variable: Iterable[str] = (),
 ) -> Program:
@@ -165,7 +166,7 @@ def simplified(
 
 def copied(
     model: Model,
-    options: dict[str, Any] | None = None,
+    options: SessionSettings | None = None,
     fallback: Fallback | None = None,
     variable: Iterable[str] = (),
 ) -> Program:
@@ -213,7 +214,7 @@ def _within(run: Run, limits: RunLimits) -> Run:
     @functools.wraps(run)
     def limited(*arrays: np.ndarray) -> list[np.ndarray]:
         given = sum(array.nbytes for array in arrays if isinstance(array, np.ndarray))
-        room = Room(limits.memory + limits.times_inputs * given, limits.trips)
+        room = Room(limits.bytes_for(given), limits.trips)
         try:
             with room:
                 return run(*arrays)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -17,21 +16,22 @@ from vledge.errors import (
     VledgeError,
     cut,
 )
-from vledge.graph.registry import Context, find, known_operators
+from vledge.graph.pieces import in_pieces
+from vledge.graph.registry import Context, NodeFunction, SessionSettings, find, known_operators
 from vledge.graph.values import Value, as_value
 from vledge.model.definition import INTERNAL_DOMAIN, Graph, Node
 
 __all__ = ["Fallback", "Prepared", "blamed", "prepare", "several"]
 
 _RANDOM = ("Bernoulli", "Multinomial")
-Fallback = Callable[[Node, int], Callable[..., Any]]  # (node, opset) -> a function that runs it
+Fallback = Callable[[Node, int], NodeFunction]  # (node, opset) -> a function that runs it
 
 
 @dataclass(frozen=True)
 class Prepared:
     """A node's function, and the inputs of which it has kept what it needs."""
 
-    function: Callable[..., Any]
+    function: NodeFunction
     foldable: bool
     released: frozenset[int]
     output_count: int
@@ -46,7 +46,7 @@ def prepare(
     opsets: Mapping[str, int],
     constants: Mapping[str, np.ndarray],
     *,
-    options: dict[str, Any],
+    options: SessionSettings,
     fallback: Fallback | None = None,
 ) -> Prepared:
     """Make a node runnable; UnsupportedError or FormatError naming the node where it is not."""
@@ -69,6 +69,8 @@ def prepare(
                 attributes["context"] = context
             if attributes:
                 function = functools.partial(function, **attributes)
+        if entry.pointwise and len(node.inputs) == 1:
+            function = in_pieces(function)
     except UnsupportedError as error:
         if fallback is None or any(node.subgraphs()):
             raise blamed(error, node, UnsupportedError) from None
@@ -80,7 +82,7 @@ def prepare(
     return Prepared(function, entry.foldable, frozenset(context.released), len(node.outputs))
 
 
-def _fallen_back(fallback: Fallback, node: Node, opset: int) -> Callable[..., Any]:
+def _fallen_back(fallback: Fallback, node: Node, opset: int) -> NodeFunction:
     try:
         return fallback(node, opset)
     except Exception as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -97,10 +97,10 @@ class Profile:
         """Of a run: the sum over its instructions."""
         return sum(row.seconds for row in self.rows)
 
-    def trace(self) -> dict[str, Any]:
+    def trace(self) -> dict[str, object]:
         """One run as chrome://tracing and Perfetto read it: a JSON object of their events."""
         begin = min((event[1] for event in self._events), default=0)
-        events: list[dict[str, Any]] = []
+        events: list[dict[str, object]] = []
         for number, start, end, declined, inputs, outputs, live in self._events:
             name, operators, handler = self._labels[number]
             events.append(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from vledge._version import __version__
 
@@ -45,7 +44,7 @@ def get_build_info() -> str:
     return f"vledge {__version__}"
 
 
-def preload_dlls(*args: Any, **options: Any) -> None:
+def preload_dlls(*args: object, **options: object) -> None:
     """Nothing: there are no libraries of a GPU to load."""
 
 
@@ -57,7 +56,9 @@ def enable_telemetry_events() -> None:
     """Nothing: vledge sends none."""
 
 
-def check_providers(providers: Any, provider_options: Any) -> None:
+def check_providers(
+    providers: Sequence[object] | None, provider_options: Sequence[object] | None
+) -> None:
     """As onnxruntime takes them: names, or (name, options); what is not here runs on the CPU.
 
     Raises ValueError for what is neither, and warns of providers other than the CPU's where that is

@@ -6,17 +6,17 @@ Right and slow; used only where the user asks for it. Source: onnx.reference.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
 from vledge.errors import UnsupportedError, import_failure
+from vledge.graph.values import Value
 from vledge.model.definition import Node, Opaque
 
 __all__ = ["reference_function"]
 
 
-def reference_function(node: Node, opset: int) -> Callable[..., list[Any]]:
+def reference_function(node: Node, opset: int) -> Callable[..., list[Value]]:
     """A function that runs this node; UnsupportedError if onnx's evaluator has none for it."""
     try:
         from onnx import TensorProto, ValueInfoProto, helper, numpy_helper
@@ -59,7 +59,7 @@ def reference_function(node: Node, opset: int) -> Callable[..., list[Any]]:
             f"neither vledge nor onnx's reference evaluator runs it: {error}"
         ) from None
 
-    def run(*arrays: np.ndarray | None) -> list[Any]:
+    def run(*arrays: np.ndarray | None) -> list[Value]:
         given = dict(zip(names, (a for a in arrays if a is not None), strict=True))
         results = iter(evaluator.run(None, given))
         return [next(results) if name else None for name in proto.output]

@@ -50,7 +50,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import import_module
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeAlias, TypedDict, TypeVar
 
 import numpy as np
 
@@ -60,8 +60,10 @@ from vledge.model.definition import Attributes, Graph, Node, Opaque
 
 __all__ = [
     "Context",
+    "NodeFunction",
     "Operator",
     "Pointwise",
+    "SessionSettings",
     "find",
     "known_operators",
     "operator",
@@ -69,7 +71,18 @@ __all__ = [
     "prepared_operator",
 ]
 
-F = TypeVar("F", bound=Callable[..., Any])
+#: What runs a node: arrays in the order of its inputs -> an array, or a tuple of several.
+NodeFunction: TypeAlias = Callable[..., object]
+
+
+class SessionSettings(TypedDict, total=False):
+    """What a session was made with that operators heed."""
+
+    empty_state: str  #: "zero" or "initial": a sequence of no steps
+    exact: bool  #: no kernels whose results are others than those of plain products
+
+
+F = TypeVar("F", bound=Callable[..., object])
 
 
 @dataclass(frozen=True)
@@ -79,7 +92,9 @@ class Context:
     node: Node
     opset: int
     constants: tuple[np.ndarray | None, ...] = ()
-    options: dict[str, Any] = field(default_factory=dict)  #: the session's, for example empty_state
+    options: SessionSettings = field(
+        default_factory=SessionSettings
+    )  #: the session's, for example empty_state
     released: set[int] = field(default_factory=set)
 
     def release(self, index: int) -> None:

@@ -12,9 +12,10 @@ import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from vledge.budget import Limits
 from vledge.errors import UnsupportedError, reading
@@ -36,9 +37,10 @@ from vledge.graph.profile import Profile, profile
 from vledge.graph.providers import check_providers
 from vledge.graph.read import read_model, warn_of_wrong_grus
 from vledge.graph.reference_fallback import reference_function
+from vledge.graph.registry import SessionSettings
 from vledge.graph.session_options import RunOptions, SessionOptions, check_made_of, ignored, taken
 from vledge.graph.strategy import with_strategy
-from vledge.graph.values import Value, check_tensors_only
+from vledge.graph.values import Result, Value, check_tensors_only
 from vledge.machine.threads import using_threads
 from vledge.model.definition import Model
 
@@ -103,8 +105,8 @@ class InferenceSession(OnnxruntimeHabits):
         self,
         path_or_bytes: str | os.PathLike[str] | bytes | Model,
         sess_options: SessionOptions | None = None,
-        providers: Sequence[str | tuple[str, dict[str, Any]]] | None = None,
-        provider_options: Sequence[dict[str, Any]] | None = None,
+        providers: Sequence[str | tuple[str, dict[str, object]]] | None = None,
+        provider_options: Sequence[dict[str, object]] | None = None,
         *,
         outputs: Sequence[str] | None = None,
         fallback: str | Fallback | None = None,
@@ -121,7 +123,7 @@ class InferenceSession(OnnxruntimeHabits):
         check_providers(providers, provider_options)
         source = path_or_bytes
         self._where = "" if isinstance(source, (bytes, Model)) else f"{os.fspath(source)}: "
-        self._options = {"empty_state": empty_state, "exact": exact}
+        self._options = SessionSettings(empty_state=empty_state, exact=exact)
         self._fallback: Fallback | None = None
         if fallback is not None:
             self._fallback = fallback if callable(fallback) else reference_function
@@ -193,13 +195,13 @@ class InferenceSession(OnnxruntimeHabits):
     def run(
         self,
         output_names: Sequence[str] | None,
-        input_feed: Mapping[str, Any],
+        input_feed: Mapping[str, ArrayLike],
         run_options: RunOptions | None = None,
         *,
         out: Sequence[np.ndarray | None] | Mapping[str, np.ndarray | None] | None = None,
         strategy: str | None = None,
-        **options: Any,
-    ) -> list[Any]:
+        **options: object,
+    ) -> list[Result]:
         """Run the model once.
 
         Parameters
@@ -250,11 +252,11 @@ class InferenceSession(OnnxruntimeHabits):
 
     def _results(
         self,
-        input_feed: Mapping[str, Any],
+        input_feed: Mapping[str, ArrayLike],
         strategy: str | None,
-        options: dict[str, Any],
+        options: Mapping[str, object],
         outs: list[np.ndarray | None] | None,
-    ) -> list[Any]:
+    ) -> list[Result]:
         """All outputs. Inputs that are arrays as declared need no more than a look."""
         plan = self._plan
         if strategy is None and type(input_feed) is dict:
@@ -268,7 +270,7 @@ class InferenceSession(OnnxruntimeHabits):
         with np.errstate(all="ignore"):
             return owned(run(*arrays))
 
-    def _fed(self, input_feed: Mapping[str, Any]) -> tuple[Plan, list[Value]]:
+    def _fed(self, input_feed: Mapping[str, ArrayLike]) -> tuple[Plan, list[Value]]:
         """The plan for these inputs, and its arrays, checked."""
         arrays = []
         for expected in self._checks:
@@ -283,7 +285,7 @@ class InferenceSession(OnnxruntimeHabits):
         """As many threads as the session's options say."""
         return using_threads(self._threads) if self._threads else nullcontext()
 
-    def profile(self, input_feed: Mapping[str, Any], runs: int = 20) -> Profile:
+    def profile(self, input_feed: Mapping[str, ArrayLike], runs: int = 20) -> Profile:
         """Where the time of a run goes, by instruction; what ran in Python, and why.
 
         The medians of so many runs on these inputs, which are as `run` takes them. Raises what
@@ -320,7 +322,7 @@ class InferenceSession(OnnxruntimeHabits):
         *,
         time_axis: int | Mapping[str, int] | None = None,
         states: Mapping[str, str] | None = None,
-        fixed: Mapping[str, Any] | None = None,
+        fixed: Mapping[str, ArrayLike] | None = None,
         hop: int | None = None,
         context: int | None = None,
         lookahead: int | None = None,
@@ -393,7 +395,7 @@ class InferenceSession(OnnxruntimeHabits):
         return f"Required inputs ({missing}) are missing from input feed ({list(input_feed)})."
 
     def _override(
-        self, input_feed: Mapping[str, Any], arrays: list[Value]
+        self, input_feed: Mapping[str, ArrayLike], arrays: list[Value]
     ) -> tuple[Plan, list[Value]]:
         """The plan in which the initializers that the feed replaces are inputs, and its arrays."""
         extra = [

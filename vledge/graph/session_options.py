@@ -55,7 +55,7 @@ class ExecutionOrder(enum.IntEnum):
 
 
 # Option → its default, the values that come true here (None: all), and what happens instead.
-_OPTIONS: dict[str, tuple[Any, tuple[Any, ...] | None, str]] = {
+_OPTIONS: dict[str, tuple[Any, tuple[object, ...] | None, str]] = {
     "enable_cpu_mem_arena": (True, None, ""),
     "enable_mem_pattern": (True, None, ""),
     "enable_mem_reuse": (True, None, ""),
@@ -164,11 +164,11 @@ class SessionOptions:
             "load; InferenceSession(path, fallback=...) takes operators as Python functions"
         )
 
-    def add_initializer(self, name: str, value: Any) -> None:
+    def add_initializer(self, name: str, value: object) -> None:
         """Refused: the model's weights are those of its file."""
         self._refuse_initializers(name)
 
-    def add_external_initializers(self, names: list[str], values: Any) -> None:
+    def add_external_initializers(self, names: list[str], values: object) -> None:
         """Refused: the model's weights are those of its file."""
         self._refuse_initializers(*names)
 
@@ -194,7 +194,7 @@ def check_made_of(source: object, fallback: object, empty_state: str, exact: obj
         raise ValueError(f"exact must be True or False, got {exact!r}")
 
 
-def taken(given: Any) -> SessionOptions:
+def taken(given: object) -> SessionOptions:
     """Options of ours, or another runtime's object of the same attributes; TypeError else."""
     if given is None:
         return SessionOptions()

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -15,14 +14,14 @@ from vledge.lengths.semantics import Semantics
 from vledge.lengths.strategies import AUTO, STRATEGIES
 from vledge.model.definition import Graph
 from vledge.recurrent.stack import Stack
-from vledge.recurrent.states import split
+from vledge.recurrent.states import GivenState, split
 
 __all__ = ["run_by_strategy", "with_strategy"]
 
 Run = Callable[..., list[np.ndarray]]
 
 
-def with_strategy(run: Run, graph: Graph, strategy: str, options: dict[str, Any]) -> Run:
+def with_strategy(run: Run, graph: Graph, strategy: str, options: Mapping[str, object]) -> Run:
     """A plan's function, with the recurrent nodes that are given sequence_lens run by a strategy.
 
     Raises ValueError for an unknown strategy or a graph without such a node, TypeError for options
@@ -67,8 +66,9 @@ def run_by_strategy(
     if lengths is None:
         lengths = np.full(sequences, steps, np.int64)
     given = states[: len(stack.cell.states)]
-    hx: Any = None
+    hx: GivenState = None
     if any(state is not None for state in given):
         hx = tuple(given) if len(given) > 1 else given[0]
     output, final = asked.run(stack, x, hx, lengths=lengths, semantics=Semantics(empty=empty_state))
+    assert isinstance(output, np.ndarray)  # in the form of x
     return output, *split(final)

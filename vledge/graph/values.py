@@ -24,7 +24,7 @@ class TensorSequence:
     arrays: tuple[np.ndarray, ...]
     dtype: np.dtype
 
-    def __array__(self, *arguments: Any, **options: Any) -> NoReturn:
+    def __array__(self, *arguments: object, **options: object) -> NoReturn:
         raise TypeError("a sequence of tensors is given where a tensor is expected")
 
 

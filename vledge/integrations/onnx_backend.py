@@ -8,13 +8,15 @@ Source: onnx.backend.base.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from vledge.errors import UnsupportedError, import_failure
 from vledge.graph.session import InferenceSession
+from vledge.graph.values import Result
 
 try:
     from onnx import ModelProto, helper
@@ -48,7 +50,9 @@ class VledgeModel(BackendRep):
         self._input_names = [info.name for info in session.get_inputs()]
         self._narrow = [info.type == "tensor(bfloat16)" for info in session.get_outputs()]
 
-    def run(self, inputs: Any, **kwargs: Any) -> tuple[Any, ...]:
+    def run(
+        self, inputs: Sequence[ArrayLike] | Mapping[str, ArrayLike], **kwargs: object
+    ) -> tuple[Result, ...]:
         """``inputs`` is a sequence of arrays in the order of the model's inputs, or one array.
 
         A sequence of tensors is a list of arrays, an optional value that is absent None.
@@ -68,7 +72,7 @@ class VledgeModel(BackendRep):
         )
 
 
-def _widened(value: Any) -> Any:
+def _widened(value: ArrayLike) -> ArrayLike:
     if value is None or isinstance(value, (list, tuple)):
         return value  # an optional value, a sequence
     array = np.asarray(value)
@@ -98,7 +102,7 @@ class VledgeBackend(Backend):
 
     @classmethod
     def run_model(
-        cls, model: ModelProto, inputs: Sequence[Any], device: str = "CPU", **kwargs: Any
+        cls, model: ModelProto, inputs: Sequence[ArrayLike], device: str = "CPU", **kwargs: Any
     ) -> tuple[np.ndarray, ...]:
         """Load a model and run it once."""
         return cls.prepare(model, device, **kwargs).run(inputs)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from types import ModuleType
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from vledge.errors import MissingDependencyError
+from vledge.model.definition import Attributes
 from vledge.recurrent.cells import KINDS, in_order
 
 if TYPE_CHECKING:
@@ -77,7 +79,7 @@ def layer_model(
     directions = 2 if "weight_ih_l0_reverse" in weights else 1
     layers //= directions
     size = weights["weight_hh_l0"].shape[1]
-    attributes: dict[str, Any] = {
+    attributes: Attributes = {
         "hidden_size": size,
         "direction": "bidirectional" if directions == 2 else "forward",
     }
@@ -149,7 +151,7 @@ def _stacked(
     return np.stack(list(each))
 
 
-def _side_by_side(helper: Any, y: str, output: str, directions: int) -> list[onnx.NodeProto]:
+def _side_by_side(helper: ModuleType, y: str, output: str, directions: int) -> list[onnx.NodeProto]:
     """[T, D, B, H] -> [T, B, D * H]."""
     if directions == 1:
         return [helper.make_node("Squeeze", [y, "axis"], [output])]

@@ -59,7 +59,7 @@ STAGES = 3  # before the model is run in every way, which counts for itself
 
 def export(
     module: torch.nn.Module,
-    example_inputs: Any,
+    example_inputs: object,
     path: str | os.PathLike[str],
     *,
     dynamic_lengths: bool = True,
@@ -133,7 +133,7 @@ def export(
 
 def recorded(
     module: torch.nn.Module,
-    example_inputs: Any,
+    example_inputs: object,
     model: Model | None = None,
     *,
     dynamic_lengths: bool = True,
@@ -183,12 +183,12 @@ def _observed(flat: Flat, cases: list[Sized], axes: dict[str, Axes], seed: int) 
         exact, loss = [], f"the module does not run in float64: {str(error).splitlines()[0]}"
     names = flat.named_outputs(len(single[0]))
     batches, steps = [case.batch for case in cases], [case.steps for case in cases]
-    found = dict(axes)
+    observed = dict(axes)
     for place, name in enumerate(names):
         if name in flat.examples:
             raise ValueError(f"{name!r} is an input and an output: name them otherwise")
         shapes = [result[place].shape for result in single]
-        found[name] = axes_from_shapes(shapes, batches, steps)
+        observed[name] = axes_from_shapes(shapes, batches, steps)
     made = []
     for number, case in enumerate(cases):
         values = {
@@ -206,7 +206,7 @@ def _observed(flat: Flat, cases: list[Sized], axes: dict[str, Axes], seed: int) 
         "python": platform.python_version(),
     }
     by = "" if loss else f"torch {torch.__version__} in float64"
-    return Reference(made, versions, seed, [], found, {}, by, loss)
+    return Reference(made, versions, seed, [], observed, {}, by, loss)
 
 
 def _converted(flat: Flat, case: Sized, axes: dict[str, Axes], dynamic_lengths: bool) -> Model:
@@ -229,7 +229,7 @@ def _converted(flat: Flat, case: Sized, axes: dict[str, Axes], dynamic_lengths: 
         }
     file = io.BytesIO()
 
-    def keep(module: Any, arguments: Any, result: Any) -> None:
+    def keep(module: torch.nn.Module, arguments: tuple[object, ...], result: Any) -> None:
         if isinstance(result[0], packing.PackedSequence):
             flat.kept.append(result[0])
 

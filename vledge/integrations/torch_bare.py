@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
 
 import torch
 from torch.optim.swa_utils import AveragedModel
@@ -42,14 +41,14 @@ def _inside(module: torch.nn.Module) -> torch.nn.Module:
         if isinstance(module, _BY_CLASS):
             module = module.module
             continue
-        found = [child for name in _BY_NAME if (child := module._modules.get(name)) is not None]
-        if not found:
+        wrapped = [child for name in _BY_NAME if (child := module._modules.get(name)) is not None]
+        if not wrapped:
             return module
-        module = found[0]
+        module = wrapped[0]
 
 
 def _unwrap(part: torch.nn.Module, undo: list[Callable[[], None]]) -> None:
-    children: dict[str, Any] = part._modules
+    children: dict[str, torch.nn.Module | None] = part._modules
     for name, child in list(children.items()):
         if child is not None and (inner := _inside(child)) is not child:
             undo.append(partial(children.__setitem__, name, child))

@@ -58,12 +58,12 @@ def layer_values(
             f"the module runs {len(made)} recurrent layers, its graph has {len(names)} "
             "recurrent nodes: export without layers"
         )
-    found: dict[str, np.ndarray] = {}
+    values_by_name: dict[str, np.ndarray] = {}
     for outputs, (values, in_order) in zip(names, made, strict=True):
         if moved is not None and not in_order:
             moved.update(outputs)
-        found |= {name: a for name, a in zip(outputs, values, strict=False) if name}
-    return found
+        values_by_name |= {name: a for name, a in zip(outputs, values, strict=False) if name}
+    return values_by_name
 
 
 def _layers(
@@ -73,7 +73,7 @@ def _layers(
 
     With each, whether the sequences stand in the batch's order.
     """
-    calls: list[tuple[torch.nn.RNNBase, tuple[Any, ...], dict[str, Any]]] = []
+    calls: list[tuple[torch.nn.RNNBase, tuple[object, ...], dict[str, object]]] = []
 
     def note(module: Any, arguments: Any, named: Any, result: Any) -> None:
         calls.append((module, arguments, named))
@@ -84,20 +84,23 @@ def _layers(
     finally:
         for hook in hooks:
             hook.remove()
-    found = []
+    layers = []
     with torch.no_grad():
         for module, arguments, named in calls:
             x, hx, *_ = (*arguments, *named.values(), None)
             if isinstance(x, torch.Tensor):
                 if x.ndim == 2:
-                    raise UnsupportedError("layers of a module that runs without a batch")
+                    raise UnsupportedError(
+                        "layers=True wants a batch in the module's inputs, [B, T, features]: a "
+                        "layer of it gets two axes"
+                    )
                 x = x.transpose(0, 1) if module.batch_first else x
             order = None if flat.packed else _order_in_graph(x)
             for number in range(module.num_layers):
                 layer, states = _one_layer(module, hx, number)
                 x, final = layer(x, states)
-                found.append((_in_onnx_layout(x, final, layer, steps, order), order is None))
-    return found
+                layers.append((_in_onnx_layout(x, final, layer, steps, order), order is None))
+    return layers
 
 
 def _order_in_graph(x: Any) -> torch.Tensor | None:

@@ -7,7 +7,7 @@ import copy
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -43,7 +43,7 @@ class Flat(torch.nn.Module):
         super().__init__()
         self.module = module
         lone = isinstance(example_inputs, (torch.Tensor, packing.PackedSequence))
-        self.arguments: tuple[Any, ...] = (example_inputs,) if lone else tuple(example_inputs)
+        self.arguments: tuple[object, ...] = (example_inputs,) if lone else tuple(example_inputs)
         layers = [m for m in module.modules() if isinstance(m, torch.nn.RNNBase)]
         self.batch_first = bool(layers and layers[0].batch_first)
         self.recurrent = layers
@@ -70,26 +70,26 @@ class Flat(torch.nn.Module):
     def _named(self) -> dict[str, torch.Tensor]:
         names = [p.name for p in inspect.signature(self.module.forward).parameters.values()]
         states = ["h_0", "c_0"] if isinstance(self.module, torch.nn.LSTM) else ["h_0"]
-        found: dict[str, torch.Tensor] = {}
+        tensors: dict[str, torch.Tensor] = {}
         for place, argument in enumerate(self.arguments):
             name = names[place] if place < len(names) else f"input_{place}"
             if self.bare and place == 0:
                 name = "x"
             if isinstance(argument, packing.PackedSequence):
-                found[name], found["lengths"] = packing.pad_packed_sequence(
+                tensors[name], tensors["lengths"] = packing.pad_packed_sequence(
                     argument, self.batch_first
                 )
             elif isinstance(argument, (tuple, list)):
                 own = states if self.bare else [f"{name}_{i}" for i in range(len(argument))]
-                found |= dict(zip(own, argument, strict=True))
+                tensors |= dict(zip(own, argument, strict=True))
             elif isinstance(argument, torch.Tensor):
-                found[states[0] if self.bare and place else name] = argument
+                tensors[states[0] if self.bare and place else name] = argument
             else:
                 raise TypeError(
                     f"example_inputs[{place}] is {type(argument).__name__}, expected tensors, "
                     "tuples of tensors or a PackedSequence"
                 )
-        return {name: tensor.detach().cpu() for name, tensor in found.items()}
+        return {name: tensor.detach().cpu() for name, tensor in tensors.items()}
 
     def _lengths_place(self) -> int:
         place = 0
@@ -101,7 +101,7 @@ class Flat(torch.nn.Module):
 
     def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
         left = list(tensors)
-        arguments: list[Any] = []
+        arguments: list[object] = []
         steps = None
         for argument in self.arguments:
             if isinstance(argument, packing.PackedSequence):
@@ -122,7 +122,7 @@ class Flat(torch.nn.Module):
         kept = [self._tensors(packed, steps)[0] for packed in self.kept]
         return *results, *kept
 
-    def _tensors(self, result: Any, steps: int | None) -> list[torch.Tensor]:
+    def _tensors(self, result: object, steps: int | None) -> list[torch.Tensor]:
         if isinstance(result, packing.PackedSequence):
             padded, _ = packing.pad_packed_sequence(result, self.batch_first, total_length=steps)
             return [padded]
@@ -167,7 +167,7 @@ def input_axes(flat: Flat, given: Mapping[str, Mapping[int, str]] | None) -> dic
         if unknown:
             raise ValueError(f"dynamic_axes names {unknown[0]!r}; inputs: {list(flat.examples)}")
         return {name: {key: axis for axis, key in own.items()} for name, own in given.items()}
-    found: dict[str, Axes] = {}
+    by_input: dict[str, Axes] = {}
     order = ("batch", "time") if flat.batch_first else ("time", "batch")
     if not flat.recurrent:
         order = ("batch", "time")
@@ -176,18 +176,18 @@ def input_axes(flat: Flat, given: Mapping[str, Mapping[int, str]] | None) -> dic
         if batch is None:
             if tensor.ndim < 2:
                 raise ValueError(f"input {name!r} has no batch: say which by dynamic_axes")
-            found[name] = {key: axis for axis, key in enumerate(order)}
-            batch = tensor.shape[found[name]["batch"]]
+            by_input[name] = {key: axis for axis, key in enumerate(order)}
+            batch = tensor.shape[by_input[name]["batch"]]
         elif tensor.ndim == 1 and tensor.shape[0] == batch:
-            found[name] = {"batch": 0}
+            by_input[name] = {"batch": 0}
         elif tensor.ndim == 3 and tensor.shape[1] == batch:
-            found[name] = {"batch": 1}
+            by_input[name] = {"batch": 1}
         elif tensor.ndim:
             raise ValueError(
                 f"input {name!r} of shape {list(tensor.shape)}: say by dynamic_axes which of its "
                 'axes are "batch" and "time"'
             )
-    return found
+    return by_input
 
 
 def sized_inputs(
@@ -274,7 +274,7 @@ def unparametrized(flat: Flat) -> Flat:
     for part in list(module.modules()):
         if not parametrize.is_parametrized(part):
             continue
-        parametrized: Any = part.parametrizations
+        parametrized = cast(torch.nn.ModuleDict, part.parametrizations)
         with torch.no_grad():
             values = {name: torch.nn.Parameter(getattr(part, name)) for name in parametrized}
         # remove_parametrizations() would change the class, which is the original module's, too

@@ -6,10 +6,12 @@ turns it into the form in which the caller gave the input.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from vledge._ext.packing import running_out
 from vledge.array_like import array_of
@@ -25,6 +27,7 @@ from vledge.packing import (
     unpad_sequence,
     validated,
 )
+from vledge.packing.sequence import Output, Sequences
 
 __all__ = ["Batch", "MaskedBatch", "PackedBatch", "PaddedBatch", "batch_of", "lengths_of_packed"]
 
@@ -44,19 +47,21 @@ class Batch(Protocol):
     def sequences(self) -> list[np.ndarray]:
         """``[L, *]`` each, in the caller's order."""
 
-    def from_padded(self, output: np.ndarray) -> Any:
+    def from_padded(self, output: np.ndarray) -> Output:
         """The output of :meth:`padded`, zero past each length, in the caller's form."""
 
-    def from_packed(self, output: PackedSequence) -> Any:
+    def from_packed(self, output: PackedSequence) -> Output:
         """The output of :meth:`packed` in the caller's form."""
 
-    def from_sequences(self, outputs: list[np.ndarray]) -> Any:
+    def from_sequences(self, outputs: list[np.ndarray]) -> Output:
         """The outputs of :meth:`sequences` in the caller's form."""
 
     def select(self, rows: np.ndarray) -> Batch:
         """Some of the sequences."""
 
-    def expand(self, rows: np.ndarray, output: Any, width: int, dtype: np.dtype) -> Any:
+    def expand(
+        self, rows: np.ndarray, output: Output | None, width: int, dtype: np.dtype
+    ) -> Output:
         """The output of :meth:`select`'s batch, None without rows, with the others' empty ones."""
 
 
@@ -78,9 +83,12 @@ class _RectangleBatch:
     def _zeros(self, width: int, dtype: np.dtype) -> np.ndarray:
         return np.zeros((*self.data.shape[:2], width), dtype)
 
-    def expand(self, rows: np.ndarray, output: Any, width: int, dtype: np.dtype) -> np.ndarray:
+    def expand(
+        self, rows: np.ndarray, output: Output | None, width: int, dtype: np.dtype
+    ) -> np.ndarray:
         whole = self._zeros(width, dtype)
         if output is not None:
+            assert isinstance(output, np.ndarray)  # a batch's own form comes back
             self._rows(whole)[rows] = self._rows(output)
         return whole
 
@@ -216,7 +224,9 @@ class PackedBatch:
     def select(self, rows: np.ndarray) -> Batch:
         raise AssertionError("a packed batch has no empty sequences to leave out")
 
-    def expand(self, rows: np.ndarray, output: Any, width: int, dtype: np.dtype) -> Any:
+    def expand(
+        self, rows: np.ndarray, output: Output | None, width: int, dtype: np.dtype
+    ) -> Output:
         raise AssertionError("a packed batch has no empty sequences to leave out")
 
 
@@ -249,14 +259,18 @@ class _ListBatch:
     def select(self, rows: np.ndarray) -> _ListBatch:
         return _ListBatch([self.data[i] for i in rows])
 
-    def expand(self, rows: np.ndarray, output: Any, width: int, dtype: np.dtype) -> Any:
+    def expand(
+        self, rows: np.ndarray, output: Output | None, width: int, dtype: np.dtype
+    ) -> Output:
         whole = [np.zeros((0, width), dtype) for _ in self.data]
         for i, one in zip(rows, output or (), strict=True):
             whole[i] = one
         return whole
 
 
-def batch_of(input: Any, lengths: Any, mask: Any, batch_first: bool) -> Batch:
+def batch_of(
+    input: Sequences, lengths: ArrayLike | None, mask: ArrayLike | None, batch_first: bool
+) -> Batch:
     """The batch in the form in which it is given.
 
     Raises
@@ -290,7 +304,7 @@ def batch_of(input: Any, lengths: Any, mask: Any, batch_first: bool) -> Batch:
     return PaddedBatch(data, checked_lengths(lengths, sequences, steps), batch_first)
 
 
-def _alike(sequences: list[Any] | tuple[Any, ...]) -> list[np.ndarray]:
+def _alike(sequences: Sequence[ArrayLike]) -> list[np.ndarray]:
     """A list of sequences as arrays of one dtype."""
     arrays = [array_of(s, f"input[{i}]", stack=True) for i, s in enumerate(sequences)]
     for i, array in enumerate(arrays):
@@ -302,7 +316,7 @@ def _alike(sequences: list[Any] | tuple[Any, ...]) -> list[np.ndarray]:
     return arrays
 
 
-def checked_lengths(lengths: Any, sequences: int, steps: int) -> np.ndarray:
+def checked_lengths(lengths: ArrayLike, sequences: int, steps: int) -> np.ndarray:
     """int64 [B], each from 0 to T."""
     lengths = array_of(lengths, "lengths")
     if lengths.shape != (sequences,) or lengths.dtype.kind not in "iu":
@@ -316,7 +330,7 @@ def checked_lengths(lengths: Any, sequences: int, steps: int) -> np.ndarray:
     return np.ascontiguousarray(lengths, np.int64)
 
 
-def _checked_mask(mask: Any, sequences: int, steps: int) -> np.ndarray:
+def _checked_mask(mask: ArrayLike, sequences: int, steps: int) -> np.ndarray:
     mask = array_of(mask, "mask", stack=True)
     if mask.dtype != np.bool_:
         raise ValueError(f"mask must be of bool, True where data are, got {mask.dtype}")

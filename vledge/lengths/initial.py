@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, MutableMapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import (
+    Callable,
+    Hashable,
+    Iterable,
+    Iterator,
+    Mapping,
+    MutableMapping,
+    Sequence,
+)
+from typing import Protocol, SupportsInt, runtime_checkable
 
 import numpy as np
 
 from vledge.array_like import array_of
 from vledge.recurrent.shape import LayerShape
-from vledge.recurrent.states import arrays_of, checked, like, take
+from vledge.recurrent.states import AnyState, GivenState, State, arrays_of, checked, like, take
 
 __all__ = ["initial_state", "keep_states"]
 
@@ -17,10 +25,10 @@ __all__ = ["initial_state", "keep_states"]
 class HasParts(Protocol):
     """A layer of `vledge.nn` that is made of layers: its state has one of each."""
 
-    def children(self) -> Iterator[Any]:
+    def children(self) -> Iterator[HasShape | HasParts]:
         """The layers."""
 
-    def states(self, hx: Any) -> Sequence[Any]:
+    def states(self, hx: GivenState) -> Sequence[GivenState]:
         """A state for each of them."""
 
 
@@ -36,14 +44,14 @@ class HasShape(Protocol):
 def initial_state(
     layer: HasShape | HasParts,
     sequences: int | None = None,
-    given: Any = None,
+    given: GivenState = None,
     *,
-    learned: Any = None,
-    from_length: Callable[[int], Any] | None = None,
-    lengths: Any = None,
+    learned: GivenState = None,
+    from_length: Callable[[int], GivenState] | None = None,
+    lengths: Iterable[SupportsInt] | None = None,
     ids: Sequence[Hashable] | None = None,
-    carried: Mapping[Hashable, Any] | None = None,
-) -> Any:
+    carried: Mapping[Hashable, GivenState] | None = None,
+) -> AnyState:
     """An initial state for a batch, in the caller's order: pass it to the layer as ``hx``.
 
     Parameters
@@ -91,18 +99,22 @@ def initial_state(
     }
     named = [name for name, used in sources.items() if used]
     if len(named) > 1:
-        raise ValueError(f"{' and '.join(named)}: a state comes from one of them")
+        raise ValueError(f"{' and '.join(named)} are given: a state comes from one of them")
     if (from_length is None) != (lengths is None) or (ids is None) != (carried is None):
-        raise ValueError("from_length goes with lengths, and ids with carried")
-    rows: list[Any] | None = None
-    if from_length is not None:
-        rows = [from_length(int(length)) for length in lengths]
+        raise ValueError(
+            "from_length=function goes with lengths=, and ids= with carried=: give both or neither"
+        )
+    rows: list[GivenState] | None = None
+    if from_length is not None and lengths is not None:
+        rows = [from_length(length) for length in map(int, lengths)]
     elif ids is not None and carried is not None:
         _refuse_repeated(ids)
         rows = [carried.get(stream) for stream in ids]
     count = len(rows) if rows is not None else sequences
     if count is None:
-        raise ValueError("initial_state: how many sequences?")
+        raise ValueError(
+            "initial_state: say for how many sequences, initial_state(layer, sequences)"
+        )
     if sequences is not None and sequences != count:
         raise ValueError(f"sequences is {sequences}, but there are {count} of them")
     shape = layer.shape
@@ -110,8 +122,8 @@ def initial_state(
     if given is not None:
         dtype = arrays_of(state)[0].dtype
         copies = [np.array(_numbers(a, "given"), dtype) for a in arrays_of(given)]
-        return checked(shape, like(given, copies), count)
-    if learned is not None:
+        state = checked(shape, like(given, copies), count)
+    elif learned is not None:
         _write(shape, state, slice(None), learned, "learned")
     for b, row in enumerate(rows or ()):
         if row is not None:
@@ -122,20 +134,24 @@ def initial_state(
 def _of_parts(
     layer: HasParts,
     sequences: int | None,
-    given: Any,
-    learned: Any,
-    from_length: Callable[[int], Any] | None,
-    lengths: Any,
+    given: GivenState,
+    learned: GivenState,
+    from_length: Callable[[int], GivenState] | None,
+    lengths: Iterable[SupportsInt] | None,
     ids: Sequence[Hashable] | None,
-    carried: Mapping[Hashable, Any] | None,
-) -> list[Any]:
+    carried: Mapping[Hashable, GivenState] | None,
+) -> list[AnyState]:
     """A state for each part, out of what has one for each."""
-    rows = None if from_length is None else {n: from_length(n) for n in map(int, lengths)}
+    rows = (
+        None
+        if from_length is None or lengths is None
+        else {n: from_length(n) for n in map(int, lengths)}
+    )
 
-    def own(state: Any, place: int) -> Any:
+    def own(state: GivenState, place: int) -> GivenState:
         return layer.states(state)[place]
 
-    def of_length(place: int) -> Callable[[int], Any] | None:
+    def of_length(place: int) -> Callable[[int], GivenState] | None:
         return None if rows is None else lambda length: own(rows[length], place)
 
     return [
@@ -153,7 +169,9 @@ def _of_parts(
     ]
 
 
-def keep_states(carried: MutableMapping[Hashable, Any], ids: Sequence[Hashable], hx: Any) -> None:
+def keep_states(
+    carried: MutableMapping[Hashable, GivenState], ids: Sequence[Hashable], hx: AnyState
+) -> None:
     """Put each stream's final state into the mapping, for :func:`initial_state` to begin with.
 
     ``hx`` is what the layer has returned, ``ids`` one hashable for each of its sequences. Raises
@@ -169,7 +187,7 @@ def keep_states(carried: MutableMapping[Hashable, Any], ids: Sequence[Hashable],
         carried[stream] = take(hx, b)
 
 
-def _numbers(given: Any, name: str) -> np.ndarray:
+def _numbers(given: GivenState, name: str) -> np.ndarray:
     array = array_of(given, name, stack=True)
     if array.dtype.kind not in "biuf":
         raise ValueError(f"{name} has dtype {array.dtype}, expected real numbers")
@@ -182,7 +200,7 @@ def _refuse_repeated(ids: Sequence[Hashable]) -> None:
         raise ValueError(f"id {twice!r} is given twice: one stream cannot have two next states")
 
 
-def _write(shape: LayerShape, state: Any, rows: slice, row: Any, name: str) -> None:
+def _write(shape: LayerShape, state: State, rows: slice, row: GivenState, name: str) -> None:
     """Set one sequence's state, or all of them alike."""
     targets, sources = arrays_of(state), arrays_of(row)
     if len(sources) != len(targets):

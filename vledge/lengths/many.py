@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from vledge.lengths.strategies.bucketed import buckets
 from vledge.lengths.strategies.lanes import (
@@ -19,21 +20,25 @@ from vledge.lengths.strategies.lanes import (
 from vledge.packing import PackedSequence, pack_sequence, unpack_sequence
 from vledge.recurrent.shape import LayerShape
 from vledge.recurrent.stack import Stack
-from vledge.recurrent.states import side_by_side, take
+from vledge.recurrent.states import State, side_by_side, take
 
 __all__ = ["run_many"]
+
+#: ``model(packed)``, or ``model(packed, hx)``; what it gives is looked at, not trusted.
+ManyModel: TypeAlias = Callable[..., object]
+Stateful: TypeAlias = Callable[[PackedSequence, State | None], tuple[PackedSequence, State]]
 
 # Buckets' worth of sequences that are looked at together to find those of similar length.
 LOOK_AHEAD = 8
 
 
 def run_many(
-    model: Any,
-    sequences: Iterable[Any],
+    model: ManyModel,
+    sequences: Iterable[ArrayLike],
     *,
     lanes: int = DEFAULT_LANES,
     strategy: str | None = None,
-    initial_state: Callable[[int, np.ndarray], Any] | None = None,
+    initial_state: Callable[[int, np.ndarray], State | None] | None = None,
     ordered: bool = True,
     progress: Callable[[int], None] | None = None,
 ) -> Iterator[Finished]:
@@ -98,10 +103,10 @@ def run_many(
 
 
 def _run_buckets(
-    model: Any,
-    sequences: Iterable[Any],
+    model: ManyModel,
+    sequences: Iterable[ArrayLike],
     rows: int,
-    initial_state: Callable[[int, np.ndarray], Any] | None,
+    initial_state: Callable[[int, np.ndarray], State | None] | None,
 ) -> Iterator[Finished]:
     """Whole sequences, those of similar length out of the next few together."""
     source = enumerate(sequences)
@@ -125,7 +130,7 @@ def _run_buckets(
             yield from _apart([place for place, _ in arrivals], result)
 
 
-def _apart(places: list[int], result: Any) -> Iterator[Finished]:
+def _apart(places: list[int], result: object) -> Iterator[Finished]:
     """Each sequence's part of what a model gave for a batch."""
     output, state = result, None
     if isinstance(result, tuple) and not isinstance(result, PackedSequence):
@@ -135,17 +140,17 @@ def _apart(places: list[int], result: Any) -> Iterator[Finished]:
     rows = unpack_sequence(output) if isinstance(output, PackedSequence) else output
     if not isinstance(rows, (list, np.ndarray)) or len(rows) != len(places):
         raise TypeError(
-            f"the model gave {_described(output)} for {len(places)} sequences, expected a "
+            f"the model gave {_what_it_is(output)} for {len(places)} sequences, expected a "
             "PackedSequence or an array with a row for each"
         )
     for r, place in enumerate(places):
         yield Finished(place, rows[r], take(state, slice(r, r + 1)))
 
 
-def _stateful(model: Any) -> Callable[[PackedSequence, Any], tuple[PackedSequence, Any]]:
+def _stateful(model: ManyModel) -> Stateful:
     """The model, if what it gives is what lanes need."""
 
-    def call(packed: PackedSequence, hx: Any) -> tuple[PackedSequence, Any]:
+    def call(packed: PackedSequence, hx: State | None) -> tuple[PackedSequence, State]:
         result = model(packed, hx)
         if (
             isinstance(result, tuple)
@@ -155,14 +160,14 @@ def _stateful(model: Any) -> Callable[[PackedSequence, Any], tuple[PackedSequenc
         ):
             return result
         raise TypeError(
-            f"lanes need a model that gives (PackedSequence, state), not {_described(result)}; "
+            f"lanes need a model that gives (PackedSequence, state), not {_what_it_is(result)}; "
             'strategy="bucketed" runs any'
         )
 
     return call
 
 
-def _described(result: Any) -> str:
+def _what_it_is(result: object) -> str:
     if isinstance(result, np.ndarray):
         return f"an array {list(result.shape)}"
     return f"a {type(result).__name__}"

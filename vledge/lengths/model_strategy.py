@@ -9,9 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+if TYPE_CHECKING:
+    from vledge.lengths.running import HasStack
+    from vledge.packing.sequence import Output, Sequences
+    from vledge.recurrent.states import GivenState, State
 
 __all__ = ["MODEL_STRATEGY", "ModelStrategy"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class ModelStrategy:
@@ -21,7 +29,7 @@ class ModelStrategy:
         self,
         strategy: str,
         options: Mapping[str, Any],
-        name_of: Callable[[Any], str] | None = None,
+        name_of: Callable[[HasStack], str] | None = None,
         *,
         wherever_possible: bool = False,
     ) -> None:
@@ -32,7 +40,7 @@ class ModelStrategy:
         self.wherever_possible = wherever_possible
         self.reached = False  #: whether a layer has been run by it
 
-    def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def call(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Call a function whose recurrent layers are to run by this strategy."""
         token = MODEL_STRATEGY.set(self)
         try:
@@ -40,7 +48,9 @@ class ModelStrategy:
         finally:
             MODEL_STRATEGY.reset(token)
 
-    def run(self, layer: Any, input: Any, hx: Any, **keywords: Any) -> tuple[Any, Any]:
+    def run(
+        self, layer: HasStack, input: Sequences, hx: GivenState, **keywords: Any
+    ) -> tuple[Output, State]:
         """One layer, by :func:`vledge.lengths.run`; what it refuses names the layer."""
         # the strategies are imported by who wants one: every layer imports this module
         from vledge.lengths.running import run

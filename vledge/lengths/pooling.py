@@ -9,17 +9,19 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from vledge.array_like import array_of
 from vledge.lengths.batch import Batch, PackedBatch, PaddedBatch, batch_of
 from vledge.packing import is_packed, pack_sequence, unpack_sequence
+from vledge.packing.sequence import Sequences
 
 __all__ = ["last_output", "max_over_steps", "mean_over_steps", "truncate"]
 
 
 def last_output(
-    output: Any,
-    lengths: Any = None,
+    output: Sequences,
+    lengths: ArrayLike | None = None,
     *,
     batch_first: bool = False,
     bidirectional: bool = False,
@@ -70,7 +72,9 @@ def last_output(
     return last
 
 
-def mean_over_steps(output: Any, lengths: Any = None, *, batch_first: bool = False) -> np.ndarray:
+def mean_over_steps(
+    output: Sequences, lengths: ArrayLike | None = None, *, batch_first: bool = False
+) -> np.ndarray:
     """The mean of each sequence's own steps ``[B, F]``; padding, whatever it holds, is left out.
 
     Arguments and errors as :func:`last_output`.
@@ -78,7 +82,9 @@ def mean_over_steps(output: Any, lengths: Any = None, *, batch_first: bool = Fal
     return _reduced(np.add, output, lengths, batch_first, mean=True)
 
 
-def max_over_steps(output: Any, lengths: Any = None, *, batch_first: bool = False) -> np.ndarray:
+def max_over_steps(
+    output: Sequences, lengths: ArrayLike | None = None, *, batch_first: bool = False
+) -> np.ndarray:
     """The maximum of each sequence's own steps ``[B, F]``; padding, whatever it holds, is left out.
 
     Arguments and errors as :func:`last_output`.
@@ -86,7 +92,7 @@ def max_over_steps(output: Any, lengths: Any = None, *, batch_first: bool = Fals
     return _reduced(np.maximum, output, lengths, batch_first, mean=False)
 
 
-def truncate(output: Any, lengths: Any, *, batch_first: bool = False) -> Any:
+def truncate(output: Sequences, lengths: ArrayLike, *, batch_first: bool = False) -> Any:
     """Sequences cut to lengths, in the form in which they come.
 
     Parameters
@@ -105,11 +111,11 @@ def truncate(output: Any, lengths: Any, *, batch_first: bool = False) -> Any:
         A length that is negative or more than the sequence has, or not one for each sequence.
     """
     if is_packed(output):
-        return pack_sequence(truncate(unpack_sequence(output), lengths), enforce_sorted=False)
+        cut = _cut(unpack_sequence(output), lengths)
+        return pack_sequence(cut, enforce_sorted=False)
     if isinstance(output, (list, tuple)):
         sequences = [array_of(s, f"output[{i}]", stack=True) for i, s in enumerate(output)]
-        ends = _checked_ends(lengths, [len(s) for s in sequences])
-        return [s[:end] for s, end in zip(sequences, ends, strict=True)]
+        return _cut(sequences, lengths)
     data = array_of(output, "output")
     rows = data if batch_first else data.swapaxes(0, 1)
     ends = _checked_ends(lengths, [rows.shape[1]] * len(rows))
@@ -119,7 +125,12 @@ def truncate(output: Any, lengths: Any, *, batch_first: bool = False) -> Any:
     return whole if batch_first else np.ascontiguousarray(whole.swapaxes(0, 1))
 
 
-def _checked_ends(lengths: Any, most: list[int]) -> list[int]:
+def _cut(sequences: list[np.ndarray], lengths: ArrayLike) -> list[np.ndarray]:
+    ends = _checked_ends(lengths, [len(s) for s in sequences])
+    return [s[:end] for s, end in zip(sequences, ends, strict=True)]
+
+
+def _checked_ends(lengths: ArrayLike, most: list[int]) -> list[int]:
     ends = [int(length) for length in array_of(lengths, "lengths").tolist()]
     if len(ends) != len(most):
         raise ValueError(f"{len(ends)} lengths for {len(most)} sequences")
@@ -129,7 +140,7 @@ def _checked_ends(lengths: Any, most: list[int]) -> list[int]:
     return ends
 
 
-def _batch(output: Any, lengths: Any, batch_first: bool) -> Batch:
+def _batch(output: Sequences, lengths: ArrayLike | None, batch_first: bool) -> Batch:
     batch = batch_of(output, lengths, None, batch_first)
     if not batch.lengths.all():
         raise ValueError(f"sequence {int(np.argmin(batch.lengths))} has no step to take")
@@ -150,7 +161,7 @@ def _rows_at(batch: Batch, steps: np.ndarray) -> np.ndarray:
 
 
 def _reduced(
-    function: np.ufunc, output: Any, lengths: Any, batch_first: bool, mean: bool
+    function: np.ufunc, output: Sequences, lengths: ArrayLike | None, batch_first: bool, mean: bool
 ) -> np.ndarray:
     """Each sequence's steps reduced, all sequences of a time step at once."""
     batch = _batch(output, lengths, batch_first)

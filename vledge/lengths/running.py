@@ -8,16 +8,18 @@ from inspect import Parameter, signature
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from vledge.lengths.batch import Batch, MaskedBatch, PackedBatch, PaddedBatch, batch_of
 from vledge.lengths.semantics import Semantics, fill_places, resolve
 from vledge.lengths.strategies import AUTO, STRATEGIES, named, natural
 from vledge.packing import is_packed
+from vledge.packing.sequence import Output, Sequences
 from vledge.recurrent.inputs import checked_features, checked_packed, checked_sequences
 from vledge.recurrent.stack import Stack
-from vledge.recurrent.states import arrays_of, checked, put, take
+from vledge.recurrent.states import GivenState, State, arrays_of, checked, put, take
 
-Run = Callable[..., tuple[Any, Any]]  # (stack, batch, hx, **options), as Strategy.run
+Run = Callable[..., tuple[Output, State]]  # (stack, batch, hx, **options), as Strategy.run
 
 __all__ = ["HasStack", "check_options", "options_of", "run"]
 
@@ -34,16 +36,16 @@ class HasStack(Protocol):
 
 def run(
     layer: HasStack,
-    input: Any,
-    hx: Any = None,
+    input: Sequences,
+    hx: GivenState = None,
     *,
-    lengths: Any = None,
-    mask: Any = None,
+    lengths: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
     strategy: str | None = None,
     semantics: str | Semantics | None = None,
     zero_output_for_mask: bool = False,
-    **options: Any,
-) -> tuple[Any, Any]:
+    **options: object,
+) -> tuple[Any, State]:
     """Run a layer over sequences of different lengths; ``layer(input, hx, …)`` calls this.
 
     Parameters
@@ -99,6 +101,7 @@ def run(
         run_batch = chosen.run
     output, state = _without_empty(stack, batch, hx, rules, run_batch, options)
     if isinstance(batch, (PaddedBatch, MaskedBatch)):
+        assert isinstance(output, np.ndarray)  # as it was given
         output = _filled(stack, batch, hx, rules, output)
     return output, state
 
@@ -109,7 +112,7 @@ def options_of(strategy: str) -> list[str]:
     return [one.name for one in parameters if one.kind is Parameter.KEYWORD_ONLY]
 
 
-def check_options(strategy: str, options: Mapping[str, Any]) -> None:
+def check_options(strategy: str, options: Mapping[str, object]) -> None:
     """Raise TypeError for options that the strategy has not, or lacks; ValueError as above."""
     try:
         signature(_run_of(strategy)).bind(None, None, None, **options)
@@ -122,8 +125,8 @@ def _run_of(strategy: str) -> Run:
 
 
 def auto(
-    stack: Stack, batch: Batch, hx: Any, *, memory_limit: int | None = None
-) -> tuple[Any, Any]:
+    stack: Stack, batch: Batch, hx: State | None, *, memory_limit: int | None = None
+) -> tuple[Output, State]:
     """Run by what a plan ranks first."""
     from vledge.planning.choice import choose
 
@@ -132,8 +135,13 @@ def auto(
 
 
 def _without_empty(
-    stack: Stack, batch: Batch, hx: Any, rules: Semantics, run: Run, options: dict[str, Any]
-) -> tuple[Any, Any]:
+    stack: Stack,
+    batch: Batch,
+    hx: State | None,
+    rules: Semantics,
+    run: Run,
+    options: Mapping[str, object],
+) -> tuple[Output, State]:
     """Run the sequences that have steps; the others' final states are as the rules say."""
     live = np.flatnonzero(batch.lengths)
     if 0 < len(live) == len(batch.lengths):
@@ -156,7 +164,11 @@ def _without_empty(
 
 
 def _filled(
-    stack: Stack, batch: PaddedBatch | MaskedBatch, hx: Any, rules: Semantics, output: Any
+    stack: Stack,
+    batch: PaddedBatch | MaskedBatch,
+    hx: State | None,
+    rules: Semantics,
+    output: np.ndarray,
 ) -> np.ndarray:
     """A padded output with what the rules put where no data are, and of as many steps."""
     if rules.fill != "zero" or rules.order != "original":

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+from numpy.typing import ArrayLike
 
 from vledge.array_like import array_of
 
 __all__ = ["windows"]
 
 
-def windows(x: Any, size: int, hop: int | None = None, *, tail: str = "keep") -> list[np.ndarray]:
+def windows(
+    x: ArrayLike, size: int, hop: int | None = None, *, tail: str = "keep"
+) -> list[np.ndarray]:
     """The windows of a sequence, views of it.
 
     Parameters

@@ -17,7 +17,7 @@ import os
 import sys
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any, Final
+from typing import Final
 
 from vledge.errors import import_failure
 from vledge.machine import projection
@@ -45,7 +45,7 @@ def from_file() -> ModuleType:
     """The extension module loaded by its file alone; ImportError where that does not work."""
     path = module_file()
     if path is None:
-        raise ImportError(f"no {NAME}", name=NAME)
+        raise ImportError(f"scipy here has no {NAME}", name=NAME)
     loader = importlib.machinery.ExtensionFileLoader(NAME, path)
     spec = importlib.util.spec_from_file_location(NAME, path, loader=loader)
     assert spec is not None
@@ -70,7 +70,7 @@ def load(ways: tuple[Callable[[], ModuleType], ...] = (from_file, from_package))
     module = sys.modules.get(NAME)
     way = "already imported"
     if module is None:
-        failed = ImportError(f"no {NAME}")
+        failed = ImportError(f"scipy here has no {NAME}")
         for attempt in ways:
             try:
                 module = attempt()
@@ -112,7 +112,7 @@ def _one_thread(path: str) -> None:
     """Tells the OpenBLAS behind the module, if that is what it is, to compute on its caller."""
     from ctypes import CDLL
 
-    library: Any = CDLL(path, os.RTLD_LAZY | os.RTLD_NOLOAD)
+    library: CDLL = CDLL(path, os.RTLD_LAZY | os.RTLD_NOLOAD)
     for name in ("scipy_openblas_set_num_threads", "openblas_set_num_threads"):
         if hasattr(library, name):
             library[name](1)

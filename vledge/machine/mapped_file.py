@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import mmap
 import os
-from typing import Any
 
 import numpy as np
 
@@ -75,7 +74,7 @@ def release(array: np.ndarray) -> None:
 
 
 def _file_under(array: np.ndarray) -> MappedFile | None:
-    owner: Any = array
+    owner: object = array
     while isinstance(owner, (np.ndarray, memoryview)):
         owner = owner.base if isinstance(owner, np.ndarray) else owner.obj
     return owner if isinstance(owner, MappedFile) else None

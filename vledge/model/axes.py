@@ -14,11 +14,11 @@ _TIME = re.compile(r"time|seq|len|step|frame|^t$", re.IGNORECASE)
 
 def axes_from_symbols(info: ValueInfo) -> dict[str, int]:
     """``"batch"`` and ``"time"``, each where a variable axis has a name that says so."""
-    found: dict[str, int] = {}
+    axes: dict[str, int] = {}
     for axis, size in enumerate(info.shape or ()):
         if isinstance(size, str):
             for key, pattern in (("batch", _BATCH), ("time", _TIME)):
-                if pattern.search(size) and key not in found:
-                    found[key] = axis
+                if pattern.search(size) and key not in axes:
+                    axes[key] = axis
                     break
-    return found
+    return axes

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "INTERNAL_DOMAIN",
+    "Attribute",
     "Attributes",
     "Graph",
     "Model",
@@ -56,7 +57,13 @@ class Opaque:
     kind: str
 
 
-#: Attribute values by name: int, float, str, ndarray, Graph, a list of one of these, or Opaque
+#: What an attribute may be.
+Attribute: TypeAlias = (
+    "int | float | str | np.ndarray | Graph | Opaque | "
+    "list[int] | list[float] | list[str] | list[np.ndarray] | list[Graph]"
+)
+#: Attributes by name. Of which kind each is, its operator's signature says (`graph.registry`), and
+#: is checked there; the union would have every reader check it again.
 Attributes: TypeAlias = dict[str, Any]
 
 

@@ -1,7 +1,7 @@
 """Layers with torch.nn's names, arguments and weights, on NumPy arrays; inference only."""
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vledge.nn.module import Module, Parameter
 from vledge.nn.recurrent import GRU, LSTM, RNN
@@ -102,7 +102,7 @@ _ELSEWHERE = {
 
 if not TYPE_CHECKING:  # to a type checker, a name that is not above is a mistake
 
-    def __getattr__(name: str) -> Any:
+    def __getattr__(name: str) -> object:
         if name not in __all__:
             raise AttributeError(
                 f"module 'vledge.nn' has no attribute {name!r}: a torch module of any layers can "

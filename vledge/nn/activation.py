@@ -128,7 +128,7 @@ class Hardtanh(_Elementwise):
     def __init__(self, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> None:
         super().__init__()
         if min_val >= max_val:
-            raise ValueError("max_val must be larger than min_val")
+            raise ValueError(f"max_val must be larger than min_val, got {max_val} and {min_val}")
         self.min_val = min_val
         self.max_val = max_val
 
@@ -175,7 +175,9 @@ class GELU(_Elementwise):
     def __init__(self, approximate: str = "none") -> None:
         super().__init__()
         if approximate not in ("none", "tanh"):
-            raise ValueError("approximate argument must be either none or tanh")
+            raise ValueError(
+                f"approximate argument must be either none or tanh, got {approximate!r}"
+            )
         self.approximate = approximate
 
     def function(self, x: np.ndarray) -> np.ndarray:

@@ -36,7 +36,7 @@ class Sequential(Module):
         self.add_module(str(len(self)), module)
         return self
 
-    def __getitem__(self, index: int | slice) -> Any:
+    def __getitem__(self, index: int | slice) -> Module:
         modules = list(self._modules.values())
         return Sequential(*modules[index]) if isinstance(index, slice) else modules[index]
 
@@ -65,7 +65,7 @@ class ModuleList(Module):
             self.append(module)
         return self
 
-    def __getitem__(self, index: int | slice) -> Any:
+    def __getitem__(self, index: int | slice) -> Module:
         modules = list(self._modules.values())
         return ModuleList(modules[index]) if isinstance(index, slice) else modules[index]
 

@@ -43,9 +43,14 @@ class Conv1d(PackedModule):
         require_cpu(device)
         dtype = float_dtype(dtype)
         if groups <= 0 or in_channels % groups or out_channels % groups:
-            raise ValueError("in_channels and out_channels must be divisible by groups")
+            raise ValueError(
+                f"in_channels and out_channels must be divisible by groups, got {in_channels}, "
+                f"{out_channels} and groups={groups}"
+            )
         if padding_mode not in _PAD_MODES:
-            raise ValueError(f"padding_mode must be one of {sorted(_PAD_MODES)}")
+            raise ValueError(
+                f"padding_mode must be one of {sorted(_PAD_MODES)}, got {padding_mode!r}"
+            )
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.kernel_size = _single(kernel_size)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from vledge.array_like import ArrayLike
 from vledge.nn.module import Module
 
@@ -19,7 +17,7 @@ class Dropout(Module):
             raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
         self.p = p
 
-    def forward(self, input: ArrayLike) -> Any:
+    def forward(self, input: ArrayLike) -> ArrayLike:
         """The input, unchanged."""
         return input
 

@@ -38,7 +38,7 @@ def require_cpu(device: object) -> None:
 
 
 def conversion(
-    *args: Any,
+    *args: object,
     device: object = None,
     dtype: DType = None,
     tensor: Any = None,

@@ -54,7 +54,10 @@ class Embedding(Module):
             raise ValueError("Embedding: max_norm is not supported; apply it to the weights once")
         if padding_idx is not None:
             if not -num_embeddings <= padding_idx < num_embeddings:
-                raise ValueError("Padding_idx must be within num_embeddings")
+                raise ValueError(
+                    f"Padding_idx must be within num_embeddings, {num_embeddings}; got "
+                    f"{padding_idx}"
+                )
             padding_idx %= num_embeddings
         self.num_embeddings = num_embeddings
         self.embedding_dim = embedding_dim

@@ -6,7 +6,7 @@ is accepted and changes nothing. Source: torch.nn.functional.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -44,6 +44,8 @@ __all__ = [
 ]
 
 # ---- activations
+
+_X = TypeVar("_X")
 
 
 def tanh(input: ArrayLike) -> np.ndarray:
@@ -199,7 +201,7 @@ def batch_norm(
     return _with(layer, input, weight=weight, bias=bias, running_mean=mean, running_var=running_var)
 
 
-def dropout(input: ArrayLike, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
+def dropout(input: _X, p: float = 0.5, training: bool = True, inplace: bool = False) -> _X:
     """The input itself, as in a module in ``eval()``, whatever ``training`` says."""
     return input
 

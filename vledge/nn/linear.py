@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
@@ -77,9 +76,9 @@ class Linear(PackedModule):
 class Identity(Module):
     """The input itself; arguments are accepted and ignored. Source: torch.nn.Identity."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__()
 
-    def forward(self, input: ArrayLike) -> Any:
+    def forward(self, input: ArrayLike) -> ArrayLike:
         """The input, unchanged."""
         return input

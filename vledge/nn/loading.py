@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, cast
 
 import numpy as np
 
 from vledge.array_like import ArrayLike, array_of
+from vledge.small_matrix import SmallMatrix
 from vledge.weights.plain import PlainWeights
 
 __all__ = ["Declared", "LoadResult", "fitting", "load"]
@@ -23,6 +24,7 @@ class Declared(NamedTuple):
     dtype: np.dtype
     buffer: bool = False
     optional: bool = False
+    small: bool = False  #: a layer takes it as a SmallMatrix, too
 
 
 class LoadResult(NamedTuple):
@@ -86,8 +88,10 @@ def load(
 
 
 def fitting(name: str, given: ArrayLike, declared: Declared) -> np.ndarray:
-    """The array in the declared dtype, if its shape and kind fit."""
-    array = array_of(given, name)
+    """The array in the declared dtype, if its shape and kind fit; small weights as they are, to who
+    takes them."""
+    is_small = isinstance(given, SmallMatrix) and declared.small and declared.dtype == given.dtype
+    array = cast(np.ndarray, given) if is_small else array_of(given, name)
     if array.shape != declared.shape:
         raise ValueError(
             f"size mismatch for {name}: copying a param with shape {array.shape} from checkpoint, "
@@ -95,7 +99,7 @@ def fitting(name: str, given: ArrayLike, declared: Declared) -> np.ndarray:
         )
     if array.dtype.kind not in "fiub":
         raise ValueError(f"{name} has dtype {array.dtype}, expected a real number type")
-    return np.ascontiguousarray(array, declared.dtype)
+    return array if is_small else np.ascontiguousarray(array, declared.dtype)
 
 
 def _other_prefix(state: PlainWeights, names: list[str]) -> list[str]:

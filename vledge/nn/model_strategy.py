@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from inspect import signature
-from typing import Any
+from typing import Any, TypeVar
 
 from vledge.lengths.model_strategy import ModelStrategy
-from vledge.lengths.running import check_options, options_of
+from vledge.lengths.running import HasStack, check_options, options_of
 
 __all__ = ["call_by_strategy"]
 
+_R = TypeVar("_R")
+
 
 def call_by_strategy(
-    forward: Callable[..., Any],
-    args: tuple[Any, ...],
+    forward: Callable[..., _R],
+    args: tuple[object, ...],
     kwargs: dict[str, Any],
     model: str,
-    name_of: Callable[[Any], str],
-) -> Any:
+    name_of: Callable[[HasStack], str],
+) -> _R:
     """``forward(*args, **kwargs)`` where the keywords name a strategy; for ``Module.__call__``.
 
     The strategy and its options are taken out of the keywords, but for those that are parameters of

@@ -36,7 +36,9 @@ class Parameter(np.ndarray):
     def __new__(cls, data: ArrayLike) -> Parameter:
         return np.asarray(data).view(cls)
 
-    def __array_wrap__(self, array: Any, context: Any = None, return_scalar: bool = False) -> Any:
+    def __array_wrap__(
+        self, array: np.ndarray, context: object = None, return_scalar: bool = False
+    ) -> Any:
         array = np.asarray(array)
         return array[()] if return_scalar else array
 
@@ -64,9 +66,13 @@ class Module(TorchHabits):
         *,
         buffer: bool = False,
         optional: bool = False,
+        small: bool = False,
     ) -> None:
-        """Announce a weight that load_state_dict is to bring; for layers and for user modules."""
-        self._declared[name] = Declared(tuple(shape), np.dtype(dtype), buffer, optional)
+        """Announce a weight that load_state_dict is to bring; for layers and for user modules.
+
+        ``small``: the module takes it as a :class:`vledge.small_matrix.SmallMatrix`, too.
+        """
+        self._declared[name] = Declared(tuple(shape), np.dtype(dtype), buffer, optional, small)
 
     def register_parameter(self, name: str, param: np.ndarray | None) -> None:
         """Register an array as a weight; None takes the name and holds nothing."""
@@ -223,6 +229,11 @@ class Module(TorchHabits):
         """Arrays of the state that were not trained, with their dotted names."""
         yield from self._named_state(prefix, recurse, buffers=True)
 
+    def buffers(self, recurse: bool = True) -> Iterator[np.ndarray]:
+        """Arrays of the state that were not trained."""
+        for _, array in self.named_buffers(recurse=recurse):
+            yield array
+
     def _named_state(
         self, prefix: str, recurse: bool, buffers: bool
     ) -> Iterator[tuple[str, np.ndarray]]:
@@ -287,9 +298,7 @@ class Module(TorchHabits):
                     module._declared[name] = declared._replace(dtype=dtype)
             state = module._own_state()
             if state:
-                module._load_own(
-                    {n: np.asarray(a, module._declared[n].dtype) for n, a in state.items()}
-                )
+                module._load_own({n: fitting(n, a, module._declared[n]) for n, a in state.items()})
         return self
 
     def apply(self, fn: Callable[[Module], object]) -> Module:
@@ -329,7 +338,7 @@ class Module(TorchHabits):
         names = (name for name, module in self.named_modules() if module is part)
         return next(names, type(part).__name__)
 
-    def stream(self, batch: int = 1, **options: Any) -> Stream:
+    def stream(self, batch: int = 1, **options: int | None) -> Stream:
         """Run the model frame by frame, its state carried from call to call.
 
         Parameters

@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from vledge.array_like import ArrayLike, array_of
@@ -78,10 +76,10 @@ class MaxPool1d(_Windows):
         if self.dilation < 1:
             raise ValueError(f"MaxPool1d: dilation must be at least 1, got {self.dilation}")
 
-    def forward(self, input: ArrayLike) -> Any:
+    def forward(self, input: ArrayLike) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
         """``[B, C, T]`` or ``[C, T]`` -> the same with a step a window; with ``return_indices``
         also where each maximum was found, int64."""
-        x = _checked(self, input)
+        x = _checked_input(self, input)
         steps = x.shape[-1]
         starts = self._starts(steps, self.dilation * (self.kernel_size - 1) + 1)
         places = starts[:, None] + np.arange(self.kernel_size) * self.dilation  # [windows, kernel]
@@ -92,8 +90,8 @@ class MaxPool1d(_Windows):
             return windows.max(-1)
         # argmax takes the first NaN for the largest, and of equal ones the first, as torch does
         within = windows.argmax(-1)
-        found = np.take_along_axis(windows, within[..., None], -1)[..., 0]
-        return found, places[np.arange(len(places)), within]
+        maxima = np.take_along_axis(windows, within[..., None], -1)[..., 0]
+        return maxima, places[np.arange(len(places)), within]
 
 
 class AvgPool1d(_Windows):
@@ -115,7 +113,7 @@ class AvgPool1d(_Windows):
 
     def forward(self, input: ArrayLike) -> np.ndarray:
         """``[B, C, T]`` or ``[C, T]`` -> the same with a step a window."""
-        x = _checked(self, input)
+        x = _checked_input(self, input)
         steps = x.shape[-1]
         starts = self._starts(steps, self.kernel_size)
         places = starts[:, None] + np.arange(self.kernel_size)
@@ -152,7 +150,7 @@ class AdaptiveAvgPool1d(_Parts):
 
     def forward(self, input: ArrayLike) -> np.ndarray:
         """``[B, C, T]`` or ``[C, T]`` -> the same with ``output_size`` steps."""
-        x = _checked(self, input)
+        x = _checked_input(self, input)
         means = [x[..., part].mean(-1) for part in self._parts(x.shape[-1])]
         return np.stack(means, -1) if means else x[..., :0]
 
@@ -164,10 +162,10 @@ class AdaptiveMaxPool1d(_Parts):
         super().__init__(output_size)
         self.return_indices = return_indices
 
-    def forward(self, input: ArrayLike) -> Any:
+    def forward(self, input: ArrayLike) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
         """``[B, C, T]`` or ``[C, T]`` -> the same with ``output_size`` steps; with
         ``return_indices`` also where each maximum was found, int64."""
-        x = _checked(self, input)
+        x = _checked_input(self, input)
         parts = self._parts(x.shape[-1])
         if not parts:
             none = x[..., :0]
@@ -180,7 +178,7 @@ class AdaptiveMaxPool1d(_Parts):
         return largest, np.stack(places, -1)
 
 
-def _checked(module: Module, input: ArrayLike) -> np.ndarray:
+def _checked_input(module: Module, input: ArrayLike) -> np.ndarray:
     x = array_of(input, "input")
     float_dtype(x.dtype)
     if x.ndim not in (2, 3):

@@ -27,7 +27,7 @@ class TorchHabits:
         """The module itself, its floating-point weights in another dtype."""
         raise NotImplementedError
 
-    def to(self: M, *args: Any, **kwargs: Any) -> M:
+    def to(self: M, *args: object, **kwargs: Any) -> M:
         """Convert the floating-point weights, those loaded and those to come.
 
         Called as in torch: ``to(dtype)``, ``to(device)``, ``to(device, dtype)``, ``to(array)`` for
@@ -91,7 +91,7 @@ class TorchHabits:
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Nothing to do: there are no gradients."""
 
-    def compile(self, *args: Any, **kwargs: Any) -> None:
+    def compile(self, *args: object, **kwargs: object) -> None:
         """Nothing to do: what torch would compile runs compiled."""
 
     def eval(self: M) -> M:

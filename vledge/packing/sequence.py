@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeGuard, cast
+from typing import NamedTuple, TypeAlias, TypeGuard, cast
 
 import numpy as np
 
@@ -11,7 +11,15 @@ from vledge.array_like import ArrayLike
 from vledge.packing.arguments import NUMBERS, PackingError, integers, inverse_of, numeric
 from vledge.shown import MOST_LINES
 
-__all__ = ["PackedSequence", "invert_permutation", "is_packed", "lengths_of", "validated"]
+__all__ = [
+    "Output",
+    "PackedSequence",
+    "Sequences",
+    "invert_permutation",
+    "is_packed",
+    "lengths_of",
+    "validated",
+]
 
 
 class _Fields(NamedTuple):
@@ -94,6 +102,12 @@ sorted_indices=None, unsorted_indices=None)
 
     def __hash__(self) -> int:
         return id(self)
+
+
+#: What a layer takes: an array, a list of arrays, or a PackedSequence.
+Sequences: TypeAlias = ArrayLike | PackedSequence
+#: What it gives back, in the form in which it was given.
+Output: TypeAlias = np.ndarray | list[np.ndarray] | PackedSequence
 
 
 def is_packed(sequence: object) -> TypeGuard[PackedSequence]:

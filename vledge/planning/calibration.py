@@ -19,6 +19,7 @@ from vledge.lengths.strategies import STRATEGIES
 from vledge.lengths.strategies.work import FORMS, Case, Overhead
 from vledge.machine import threads
 from vledge.packing import pack_sequence
+from vledge.packing.sequence import Sequences
 from vledge.planning.costs import Costs, Kernel, overhead_counts
 from vledge.planning.work import work
 from vledge.recurrent.cells import CELLS
@@ -111,10 +112,10 @@ class _Stopwatch:
         if self._progress is not None:
             self._progress(done, self.total)
 
-    def __call__(self, way: Callable[[], Any]) -> float:
+    def __call__(self, way: Callable[[], object]) -> float:
         return self.together([way])[0]
 
-    def together(self, ways: Sequence[Callable[[], Any]], longer: int = 1) -> list[float]:
+    def together(self, ways: Sequence[Callable[[], object]], longer: int = 1) -> list[float]:
         """Of ways in turns, so that each finds memory as the others leave it."""
         self.tell(self._done)
         self._done += 1
@@ -146,7 +147,7 @@ def _stack(cell: str, input_size: int, hidden_size: int, dtype: str = "float32")
     return Stack([[Direction(cell, **parts)]])
 
 
-def _run(stack: Stack, rows: int, steps: int, threads: int = 1) -> Callable[[], Any]:
+def _run(stack: Stack, rows: int, steps: int, threads: int = 1) -> Callable[[], object]:
     data = np.zeros((rows * steps, stack.shape.input_size), stack.shape.dtype)
     sizes = np.full(steps, rows, np.int64)
     return lambda: kernels.run(stack.layers[0], data, sizes, threads=threads)
@@ -187,7 +188,7 @@ def _thread_gains(stopwatch: _Stopwatch) -> tuple[float, float]:
 def _gain(stopwatch: _Stopwatch, hidden_size: int, rows: int, steps: int) -> float:
     stack = _stack("lstm", 64, hidden_size)
 
-    def way(count: int) -> Callable[[], Any]:
+    def way(count: int) -> Callable[[], object]:
         once = _run(stack, rows, steps, count)
         # limits() ends the pause in sharing steps that a busy core has caused in the run before
         return lambda: (limits(), once())
@@ -225,12 +226,12 @@ def _overheads(stopwatch: _Stopwatch, kernels: Costs) -> dict[str, Overhead]:
     }
 
 
-def _ways(stack: Stack, lengths: np.ndarray) -> Iterator[tuple[str, Callable[[], Any]]]:
+def _ways(stack: Stack, lengths: np.ndarray) -> Iterator[tuple[str, Callable[[], object]]]:
     """("form.strategy", what to time) of all that there are."""
     longest = int(lengths.max())
     data = np.zeros((longest, len(lengths), stack.shape.input_size), np.float32)
     arrays = [data[:n, b].copy() for b, n in enumerate(lengths)]
-    given: dict[str, tuple[Any, dict[str, Any]]] = {
+    given: dict[str, tuple[Sequences, dict[str, Any]]] = {
         "list": (arrays, {}),
         "padded": (data, {"lengths": lengths}),
         "packed": (pack_sequence(arrays, enforce_sorted=False), {}),
@@ -248,15 +249,15 @@ def _nonnegative(terms: np.ndarray, values: np.ndarray, whole: np.ndarray) -> li
     """Least squares with no constant below zero, errors counted relative to ``whole``: terms are
     dropped, the most negative first, until none is."""
     relative = terms / whole[:, None]
-    found = np.zeros(terms.shape[1])
+    constants = np.zeros(terms.shape[1])
     kept = [i for i in range(terms.shape[1]) if terms[:, i].any()]
     while kept:
         # columns of like size, or lstsq takes the small ones for zero
         scale = np.abs(relative[:, kept]).max(axis=0)
         solved = np.linalg.lstsq(relative[:, kept] / scale, values / whole, rcond=None)[0]
         if solved.min() >= 0:
-            found[kept] = solved / scale
+            constants[kept] = solved / scale
             break
         del kept[int(solved.argmin())]
-    solution: list[float] = found.tolist()
+    solution: list[float] = constants.tolist()
     return solution

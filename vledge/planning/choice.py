@@ -1,14 +1,15 @@
-"""``strategy="auto"``: a plan's first, remembered for batches that come again."""
+"""``strategy="auto"``: a plan's first where a plan pays, remembered for lengths that come again."""
 
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
 from vledge.lengths.batch import Batch, MaskedBatch, PaddedBatch
+from vledge.lengths.strategies.work import Case
 from vledge.machine.threads import get_num_threads
+from vledge.planning.bound import Same, without_a_plan
 from vledge.planning.costs import Costs
 from vledge.planning.ranking import plan
 from vledge.planning.store import costs
@@ -19,43 +20,32 @@ __all__ = ["choose"]
 
 def choose(
     shape: LayerShape, batch: Batch, *, memory_limit: int | None = None
-) -> tuple[str, dict[str, Any]]:
+) -> tuple[str, dict[str, int]]:
     """The strategy that is predicted to be the fastest, and its options.
 
     Raises MemoryError where none stays within ``memory_limit`` bytes.
     """
-    steps = batch.steps if isinstance(batch, (PaddedBatch, MaskedBatch)) else None
-    lengths = np.sort(batch.lengths).tobytes()
-    form, threads = batch.form, get_num_threads()
-    strategy, options = _best(
-        shape, lengths, form, steps, threads, memory_limit, _Identity(costs())
-    )
+    lengths = np.sort(batch.lengths)[::-1]
+    steps = batch.steps if isinstance(batch, (PaddedBatch, MaskedBatch)) else int(lengths[0])
+    case = Case(lengths, batch.form, steps)
+    threads, constants = get_num_threads(), costs()
+    quick = without_a_plan(shape, case, threads, constants, memory_limit)
+    if quick is not None:
+        return quick, {}
+    key = (lengths.tobytes(), case.form, case.steps)
+    strategy, options = _best(shape, key, threads, memory_limit, Same(constants))
     return strategy, dict(options)
-
-
-class _Identity:
-    """Constants, told apart by which they are: they hold dictionaries, which have no hash."""
-
-    def __init__(self, costs: Costs) -> None:
-        self.costs = costs
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Identity) and self.costs is other.costs
-
-    def __hash__(self) -> int:
-        return id(self.costs)
 
 
 @lru_cache(maxsize=256)
 def _best(
     shape: LayerShape,
-    lengths: bytes,
-    form: str,
-    steps: int | None,
+    case: tuple[bytes, str, int],
     threads: int,
     memory_limit: int | None,
-    constants: _Identity,
+    constants: Same[Costs],
 ) -> tuple[str, tuple[tuple[str, int], ...]]:
+    lengths, form, steps = case
     best = plan(
         np.frombuffer(lengths, np.int64),
         shape,
@@ -63,6 +53,6 @@ def _best(
         memory_limit=memory_limit,
         form=form,
         steps=steps,
-        costs=constants.costs,
+        costs=constants.value,
     ).best
     return best.strategy, tuple(best.options.items())

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_left
 from dataclasses import asdict, dataclass
+from math import log
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,16 @@ import numpy as np
 from vledge._ext.recurrent import limits
 from vledge.lengths.strategies.work import Case, Overhead, Work
 from vledge.recurrent.shape import LayerShape
+from vledge.small_matrix import FORMS
 
 __all__ = ["Costs", "Kernel", "overhead_counts"]
 
 # Caches and the allocator keep about as much; what a call needs beyond it comes from afar or anew.
 KEPT_BYTES = 1024 * 1024
+
+# Small weights' time over float32's, of what a time step costs, which is reading weights, and of
+# each row (python -m benchmarks.quantization, AVX2).
+SMALL = {"int8": (0.45, 0.85), "int8-fast": (0.35, 0.6), "int16": (0.6, 0.9)}
 
 
 @dataclass(frozen=True)
@@ -28,7 +34,7 @@ class Kernel:
     row: float
 
 
-def overhead_counts(case: Case, shape: LayerShape, done: Work) -> tuple[float, ...]:
+def overhead_counts(case: Case, shape: LayerShape, done: Work) -> tuple[int, int, int, int, int]:
     """What :meth:`Overhead.seconds` takes."""
     nbytes = shape.itemsize * (shape.input_size + shape.num_layers * shape.output_size)
     padding = case.rectangle - case.total
@@ -71,15 +77,32 @@ class Costs:
 
     def run_seconds(self, shape: LayerShape, lengths: np.ndarray, threads: int) -> float:
         """One call of a stack of layers on sequences of these lengths, longest first."""
+        return shape.directions * sum(
+            self._direction(lengths, step, row, threads, shape) for step, row in self._layers(shape)
+        )
+
+    def rates(self, shape: LayerShape) -> tuple[float, float]:
+        """Of the stack on one thread: what a time step costs, and each row of it."""
+        steps, rows = zip(*self._layers(shape), strict=True)
+        return shape.directions * sum(steps), shape.directions * sum(rows)
+
+    def _layers(self, shape: LayerShape) -> list[tuple[float, float]]:
+        """Step and row of one direction of each layer, the input's projection included."""
+        slower = self.double if shape.itemsize == 8 else 1.0
         step, row = self._kernel(shape.cell, shape.hidden_size)
-        if shape.itemsize == 8:
-            step, row = step * self.double, row * self.double
-        multiply_add = self.multiply_add * (self.double if shape.itemsize == 8 else 1)
-        total = 0.0
-        for size in shape.layer_inputs:
-            each = row + multiply_add * shape.hidden_size * (shape.gates * size + shape.proj_size)
-            total += shape.directions * self._direction(lengths, step, each, threads, shape)
-        return total
+        of_step, of_row = SMALL.get(shape.storage, (1.0, 1.0))
+        return [
+            (
+                step * slower * of_step,
+                slower
+                * of_row
+                * (
+                    row
+                    + self.multiply_add * shape.hidden_size * (shape.gates * size + shape.proj_size)
+                ),
+            )
+            for size in shape.layer_inputs
+        ]
 
     def _direction(
         self, lengths: np.ndarray, step: float, row: float, threads: int, shape: LayerShape
@@ -107,11 +130,12 @@ class Costs:
     def _kernel(self, cell: str, hidden_size: int) -> tuple[float, float]:
         """Step and row, on straight lines between the measured sizes in logarithms."""
         table = self.kernels[cell]
-        sizes = np.log([k.hidden_size for k in table])
-        at = float(np.log(hidden_size))
-        return _line(sizes, [k.step for k in table], at), _line(sizes, [k.row for k in table], at)
+        after = bisect_left(table, hidden_size, 1, len(table) - 1, key=lambda k: k.hidden_size)
+        low, high = table[after - 1], table[after]
+        share = log(hidden_size / low.hidden_size) / log(high.hidden_size / low.hidden_size)
+        return low.step * (high.step / low.step) ** share, low.row * (high.row / low.row) ** share
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """As JSON has it."""
         return asdict(self)
 
@@ -155,12 +179,7 @@ def _shares_steps(shape: LayerShape, steps: int) -> bool:
     if shape.kind.independent:  # its steps take no product: what is shared is not worth a term
         return False
     least = limits()
-    nbytes = shape.gates * shape.hidden_size * shape.width * shape.itemsize
+    small = FORMS.get(shape.storage)
+    itemsize = shape.itemsize if small is None else small.dtype.itemsize
+    nbytes = shape.gates * shape.hidden_size * shape.width * itemsize
     return nbytes >= least["shared_step_bytes"] and nbytes * steps >= least["shared_call_bytes"]
-
-
-def _line(places: np.ndarray, values: Sequence[float], at: float) -> float:
-    i = int(np.clip(np.searchsorted(places, at) - 1, 0, len(places) - 2))
-    low, high = np.log(values[i]), np.log(values[i + 1])
-    share = (at - places[i]) / (places[i + 1] - places[i])
-    return float(np.exp(low + share * (high - low)))

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vledge.errors import import_failure
 from vledge.machine.atomic_file import writing
 from vledge.planning.ranking import Plan
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["draw", "draw_shape"]
 
@@ -39,14 +42,14 @@ def draw(plan: Plan, path: str | os.PathLike[str]) -> None:
         figure.savefig(file, format=Path(path).suffix[1:] or None, dpi=120)
 
 
-def _histogram(axis: Any, plan: Plan) -> None:
+def _histogram(axis: Axes, plan: Plan) -> None:
     axis.hist(plan.lengths, bins=min(40, max(8, len(np.unique(plan.lengths)))), color=REAL)
     axis.set_xlabel("length")
     axis.set_ylabel("sequences")
     axis.set_title(f"{len(plan.lengths):,} sequences, {plan.lengths.sum():,} steps", fontsize=10)
 
 
-def draw_shape(axis: Any, plan: Plan) -> None:
+def draw_shape(axis: Axes, plan: Plan) -> None:
     """The padded rectangle and what is packed of it, on an axis of matplotlib's."""
     falling = np.sort(plan.lengths)[::-1]
     edges = np.arange(len(falling) + 1)
@@ -59,7 +62,7 @@ def draw_shape(axis: Any, plan: Plan) -> None:
     axis.set_title(f"{plan.padding:.0%} of the padded batch is padding", fontsize=10)
 
 
-def _times(axis: Any, plan: Plan) -> None:
+def _times(axis: Axes, plan: Plan) -> None:
     shown = [*plan.ranking, plan.rectangle][::-1]
     milliseconds = [one.seconds * 1e3 for one in shown]
     colours = [PADDING if one is plan.rectangle else REAL if one.fits else OVER for one in shown]

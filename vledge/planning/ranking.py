@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from vledge.array_like import array_of
 from vledge.lengths.strategies import STRATEGIES, natural
@@ -116,12 +116,15 @@ class Plan:
         for prediction in self.ranking:
             if prediction.strategy == strategy:
                 return prediction
-        raise KeyError(strategy)
+        raise KeyError(
+            f"no strategy {strategy!r} in this plan: there are "
+            f"{[prediction.strategy for prediction in self.ranking]}"
+        )
 
 
 def plan(
-    lengths: Any,
-    model_or_layer: Any,
+    lengths: ArrayLike,
+    model_or_layer: object,
     *,
     threads: int | None = None,
     memory_limit: int | None = None,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import Any
 
 from vledge.recurrent.recognize import RecurrentLayer
 from vledge.recurrent.shape import LayerShape
@@ -12,7 +11,7 @@ from vledge.recurrent.shape import LayerShape
 __all__ = ["LayerShape", "shapes_of"]
 
 
-def shapes_of(model: Any) -> tuple[LayerShape, ...]:
+def shapes_of(model: object) -> tuple[LayerShape, ...]:
     """The recurrent layers of a layer, of a Module that holds some, of what
     :func:`vledge.nn.recognize` has found in a file, or of a list of these.
 
@@ -36,33 +35,33 @@ def shapes_of(model: Any) -> tuple[LayerShape, ...]:
                 f"expected a recurrent layer or a Module with one, got {type(model).__name__}"
             )
         return (own,)
-    found = tuple(_shapes(model.modules()))
-    if not found:
+    shapes = tuple(_shapes(model.modules()))
+    if not shapes:
         raise ValueError(f"{type(model).__name__} holds no LSTM, GRU, RNN or IndRNN")
-    return found
+    return shapes
 
 
-def _shapes(modules: Iterator[Any]) -> Iterator[LayerShape]:
+def _shapes(modules: Iterator[object]) -> Iterator[LayerShape]:
     for one in modules:
         shape = _shape(one)
         if shape is not None:
             yield shape
 
 
-def _shape(model: Any) -> LayerShape | None:
+def _shape(model: object) -> LayerShape | None:
     """Of a recurrent layer of `vledge.nn`, or a Stack; None of anything else."""
     shape = getattr(model, "shape", None)
     return shape if isinstance(shape, LayerShape) else None
 
 
-def _recognized(found: RecurrentLayer) -> LayerShape:
-    if found.kind.endswith("Cell"):
-        raise ValueError(f"{found.prefix or found.kind} is a {found.kind}, which runs one step")
+def _recognized(layer: RecurrentLayer) -> LayerShape:
+    if layer.kind.endswith("Cell"):
+        raise ValueError(f"{layer.prefix or layer.kind} is a {layer.kind}, which runs one step")
     return LayerShape(
-        found.kind.lower(),
-        found.input_size,
-        found.hidden_size,
-        found.num_layers,
-        found.bidirectional,
-        found.proj_size,
+        layer.kind.lower(),
+        layer.input_size,
+        layer.hidden_size,
+        layer.num_layers,
+        layer.bidirectional,
+        layer.proj_size,
     )

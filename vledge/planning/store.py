@@ -46,7 +46,7 @@ def costs() -> Costs:
 
     Warns (UserWarning) of a file that cannot be read; the built-in constants stand in then.
     """
-    return _read(cache_path())
+    return _read(os.environ.get("XDG_CACHE_HOME"), isa.selected())
 
 
 def save(measured: Costs) -> Path:
@@ -60,7 +60,10 @@ def save(measured: Costs) -> Path:
 
 
 @cache
-def _read(path: Path) -> Costs:
+def _read(folder: str | None, instructions: str) -> Costs:
+    """Read once in a process for each of what the file's name depends on: ``strategy="auto"`` asks
+    at every call."""
+    path = cache_path()
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:

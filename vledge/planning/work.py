@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from vledge.lengths.strategies import STRATEGIES
 from vledge.lengths.strategies.work import Case, Work
@@ -17,7 +17,7 @@ SCRATCH = 512 * 1024
 
 def left_out(form: str, backwards: bool = False) -> dict[str, str]:
     """The strategies that cannot run a form or a layer, and why."""
-    found = {
+    reasons = {
         name: strategy.refused[form]
         for name, strategy in STRATEGIES.items()
         if form in strategy.refused
@@ -25,11 +25,11 @@ def left_out(form: str, backwards: bool = False) -> dict[str, str]:
     if backwards:
         for name, strategy in STRATEGIES.items():
             if strategy.forward_only:
-                found[name] = "begins before a sequence's end is known: forward layers only"
-    return found
+                reasons[name] = "begins before a sequence's end is known: forward layers only"
+    return reasons
 
 
-def work(strategy: str, case: Case, shape: LayerShape, options: dict[str, Any]) -> Work:
+def work(strategy: str, case: Case, shape: LayerShape, options: Mapping[str, int]) -> Work:
     """What the strategy does with the case; its peak with the kernel's own memory."""
     done = STRATEGIES[strategy].work(case, shape, **options)
     return replace(done, peak=done.peak + SCRATCH)

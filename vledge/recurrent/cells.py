@@ -3,7 +3,7 @@
 A *kind* is a family of equations under torch's and ONNX's name for it: how many gates its weights
 have and in whose order, which states go from step to step, which activations stand in it. A *cell*
 is one compiled form of a kind, by the kernels' name. Nothing is imported here, so files' readers,
-operators and planners may all ask. What the kernels compute is in ``ext/simd/cells.h``.
+operators and planners may all ask. What the kernels compute is in ``ext/simd/recurrent/``.
 """
 
 from __future__ import annotations

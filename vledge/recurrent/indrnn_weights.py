@@ -65,7 +65,7 @@ def read_indrnn(
             layers = 1 + max(layer for layer, _ in places)
             reverse = any(direction in ("1", "_reverse") for _, direction in places)
             given = _Given(local, layers, reverse, batch_norm, last_norm, eps)
-            return _checked(read(given), layers, reverse, prefix)
+            return _checked_weights(read(given), layers, reverse, prefix)
     first = f"weight_hh_l0, {prefix}cells.0.0.weight_hh or {prefix}RNNs.0.indrnn1.weight_hh"
     raise missing_weight(plain, prefix, first, "IndRNN", indrnn_prefixes(plain))
 
@@ -104,30 +104,30 @@ def _own(given: _Given) -> dict[str, np.ndarray]:
 def _stefoe(given: _Given) -> dict[str, np.ndarray]:
     if given.batch_norm == "before":
         raise ValueError("the batch norms of an IndRNN with cells.* stand after the recurrence")
-    found = {}
+    weights = {}
     for layer in range(given.layers):
         for direction in range(1 + given.reverse):
             for part in ("weight_ih", "weight_hh", "bias_ih"):
                 name = f"cells.{layer}.{direction}.{part}"
                 if part != "bias_ih" or name in given.arrays:
-                    found[_name(part, layer, direction)] = given[name]
+                    weights[_name(part, layer, direction)] = given[name]
     norms = {k: f"bns.{k}" for k in range(given.layers) if f"bns.{k}.weight" in given.arrays}
-    return _norms_after(found, given, norms)
+    return _norms_after(weights, given, norms)
 
 
 def _authors(given: _Given) -> dict[str, np.ndarray]:
     if given.reverse:
         raise ValueError("the authors' plain network has one direction, these weights have two")
-    found: dict[str, np.ndarray] = {}
+    weights: dict[str, np.ndarray] = {}
     norms: dict[int, str] = {}
     for layer in range(given.layers):
-        found[_name("weight_ih", layer)] = given[f"DIs.{layer}.fc.weight"]
-        found[_name("bias_ih", layer)] = given[f"DIs.{layer}.fc.bias"]
+        weights[_name("weight_ih", layer)] = given[f"DIs.{layer}.fc.weight"]
+        weights[_name("bias_ih", layer)] = given[f"DIs.{layer}.fc.bias"]
         recurrent = f"RNNs.{layer}.indrnn1."
         inner = f"{recurrent}cells.0.weight_hh"
         if {inner, f"{recurrent}weight_hh"} <= given.arrays.keys():
             raise ValueError(f"{inner} and {recurrent}weight_hh claim the same weight")
-        found[_name("weight_hh", layer)] = given[
+        weights[_name("weight_hh", layer)] = given[
             inner if inner in given.arrays else f"{recurrent}weight_hh"
         ]
         if any(n.startswith(f"RNNs.{layer}.norm1.") for n in given.arrays):
@@ -139,18 +139,18 @@ def _authors(given: _Given) -> dict[str, np.ndarray]:
             "say batch_norm='before' or 'after', as the network's bn_location was"
         )
     if given.batch_norm == "after":
-        return _norms_after(found, given, norms)
+        return _norms_after(weights, given, norms)
     for layer, norm in norms.items():
         scale, shift = given.affine(norm)
         weight, bias = _name("weight_ih", layer), _name("bias_ih", layer)
-        dtype = found[weight].dtype
-        found[weight] = (found[weight] * scale[:, None]).astype(dtype)
-        found[bias] = (found[bias] * scale + shift).astype(dtype)
-    return found
+        dtype = weights[weight].dtype
+        weights[weight] = (weights[weight] * scale[:, None]).astype(dtype)
+        weights[bias] = (weights[bias] * scale + shift).astype(dtype)
+    return weights
 
 
 def _norms_after(
-    found: dict[str, np.ndarray], given: _Given, norms: Mapping[int, str]
+    weights: dict[str, np.ndarray], given: _Given, norms: Mapping[int, str]
 ) -> dict[str, np.ndarray]:
     """Each layer's batch norm goes into the next layer's input weights: W (s y + t) + b."""
     last = given.layers - 1
@@ -164,27 +164,27 @@ def _norms_after(
         for direction in range(1 + given.reverse):
             weight = _name("weight_ih", layer + 1, direction)
             bias = _name("bias_ih", layer + 1, direction)
-            own = found.get(bias, np.zeros(len(found[weight]), found[weight].dtype))
-            found[bias] = (own + found[weight] @ shift).astype(own.dtype)
-            found[weight] = (found[weight] * scale).astype(own.dtype)
-    if any(name.startswith("bias_ih") for name in found):  # a norm gave some layers a bias
-        for name in [n for n in found if n.startswith("weight_hh")]:
-            found.setdefault(name.replace("weight_hh", "bias_ih"), np.zeros_like(found[name]))
-    return found
+            own = weights.get(bias, np.zeros(len(weights[weight]), weights[weight].dtype))
+            weights[bias] = (own + weights[weight] @ shift).astype(own.dtype)
+            weights[weight] = (weights[weight] * scale).astype(own.dtype)
+    if any(name.startswith("bias_ih") for name in weights):  # a norm gave some layers a bias
+        for name in [n for n in weights if n.startswith("weight_hh")]:
+            weights.setdefault(name.replace("weight_hh", "bias_ih"), np.zeros_like(weights[name]))
+    return weights
 
 
 def _name(part: str, layer: int, direction: int = 0) -> str:
     return f"{part}_l{layer}{'_reverse' if direction else ''}"
 
 
-def _checked(
-    found: dict[str, np.ndarray], layers: int, reverse: bool, prefix: str
+def _checked_weights(
+    weights: dict[str, np.ndarray], layers: int, reverse: bool, prefix: str
 ) -> IndRNNWeights:
-    first = found.get("weight_ih_l0")
+    first = weights.get("weight_ih_l0")
     if first is None or first.ndim != 2:
         raise ValueError(f"the weights under {prefix!r} have no input weights [H, I] of layer 0")
     hidden_size, input_size = first.shape
-    bias = any(name.startswith("bias_ih") for name in found)
+    bias = any(name.startswith("bias_ih") for name in weights)
     expected: dict[str, tuple[int, ...]] = {}
     for layer in range(layers):
         for direction in range(1 + reverse):
@@ -193,12 +193,12 @@ def _checked(
             expected[_name("weight_hh", layer, direction)] = (hidden_size,)
             if bias:
                 expected[_name("bias_ih", layer, direction)] = (hidden_size,)
-    problems = [f"no {name}" for name in expected if name not in found]
-    problems += [f"{name} belongs to no layer of it" for name in found if name not in expected]
+    problems = [f"no {name}" for name in expected if name not in weights]
+    problems += [f"{name} belongs to no layer of it" for name in weights if name not in expected]
     problems += [
-        f"{name} has shape {found[name].shape}, expected {shape}"
+        f"{name} has shape {weights[name].shape}, expected {shape}"
         for name, shape in expected.items()
-        if name in found and found[name].shape != shape
+        if name in weights and weights[name].shape != shape
     ]
     if problems:
         raise ValueError(
@@ -213,5 +213,5 @@ def _checked(
         "bidirectional": reverse,
     }
     return IndRNNWeights(
-        sizes, found, np.dtype(np.float64 if first.dtype == np.float64 else np.float32)
+        sizes, weights, np.dtype(np.float64 if first.dtype == np.float64 else np.float32)
     )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from vledge.array_like import array_of, native, wrong_dtype
 from vledge.packing import PackedSequence
@@ -37,7 +37,7 @@ def checked_packed(shape: LayerShape, packed: PackedSequence) -> PackedSequence:
     return packed if data is packed.data else packed._replace(data=data)
 
 
-def checked_sequences(shape: LayerShape, sequences: Sequence[Any]) -> list[np.ndarray]:
+def checked_sequences(shape: LayerShape, sequences: Sequence[ArrayLike]) -> list[np.ndarray]:
     """A list of sequences as arrays ``[L, input_size]`` of the weights' dtype.
 
     Raises ValueError, TypeError or RuntimeError, as for one array, naming the one that is not.

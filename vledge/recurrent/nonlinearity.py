@@ -8,12 +8,15 @@ A choice is a name, or a tuple of a name and its parameters alpha and beta: ``"r
 from __future__ import annotations
 
 import math
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final, TypeAlias
 
-__all__ = ["NONLINEARITIES", "Nonlinearity", "nonlinearity", "written"]
+__all__ = ["NONLINEARITIES", "ActivationChoice", "Nonlinearity", "nonlinearity", "written"]
 
 #: name, alpha, beta, as ``vledge._ext.weights.Direction`` takes them
 Nonlinearity = tuple[str, float, float]
+#: What callers write for one: a name, or a name and its parameters.
+ActivationChoice: TypeAlias = str | Sequence[str | float]
 
 # name → its defaults of alpha and beta, as many as it has; None: must be given
 NONLINEARITIES: Final[dict[str, tuple[float | None, ...]]] = {
@@ -44,7 +47,7 @@ _OTHER_NAMES: Final[dict[str, Nonlinearity]] = {
 }
 
 
-def nonlinearity(choice: Any, what: str) -> Nonlinearity:
+def nonlinearity(choice: ActivationChoice, what: str) -> Nonlinearity:
     """The choice with all of its parameters; ValueError that begins with ``what`` if it is none."""
     name, *given = choice if isinstance(choice, (tuple, list)) and choice else (choice,)
     if isinstance(name, str) and name in _OTHER_NAMES and not given:

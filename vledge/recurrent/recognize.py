@@ -46,7 +46,7 @@ def recognize(weights: Mapping[str, np.ndarray]) -> list[RecurrentLayer]:
     IndRNNs are found by any of the names that :meth:`vledge.nn.IndRNN.from_weights` reads.
     """
     weights = PlainWeights.of(weights)
-    found = _independent(weights)
+    layers = _independent(weights)
     for name in weights:
         match = re.fullmatch(_NAME, name)
         if not match or match["layer"] not in (None, "0") or match["reverse"]:
@@ -65,7 +65,7 @@ def recognize(weights: Mapping[str, np.ndarray]) -> list[RecurrentLayer]:
                 continue
             own = [n for n in weights if n.startswith(prefix) and _is_part(n[len(prefix) :])]
             sizes = {"num_layers": 1, "bidirectional": False, "proj_size": 0, **stack.sizes}
-            found.append(
+            layers.append(
                 RecurrentLayer(
                     kind=kind.name + ("Cell" if is_cell else ""),
                     prefix=prefix,
@@ -73,14 +73,14 @@ def recognize(weights: Mapping[str, np.ndarray]) -> list[RecurrentLayer]:
                     **sizes,
                 )
             )
-    return found
+    return layers
 
 
 def _independent(weights: PlainWeights) -> list[RecurrentLayer]:
     # imported by who looks for layers: its regular expressions and dataclasses take time
     from vledge.recurrent.indrnn_weights import indrnn_prefixes, read_indrnn
 
-    found = []
+    layers = []
     for prefix in indrnn_prefixes(weights):
         try:
             # where batch norms stand changes numbers only
@@ -88,8 +88,8 @@ def _independent(weights: PlainWeights) -> list[RecurrentLayer]:
         except ValueError:
             continue
         nbytes = sum(a.nbytes for a in stack.weights.values())
-        found.append(RecurrentLayer("IndRNN", prefix, **stack.sizes, proj_size=0, nbytes=nbytes))
-    return found
+        layers.append(RecurrentLayer("IndRNN", prefix, **stack.sizes, proj_size=0, nbytes=nbytes))
+    return layers
 
 
 def _is_part(local: str) -> bool:

@@ -24,6 +24,7 @@ class LayerShape(NamedTuple):
     proj_size: int = 0
     itemsize: int = 4
     reverse: bool = False  #: one direction, from a sequence's end to its start
+    storage: str = ""  #: where weights are small, what they are held as: int8, int8-fast, int16
 
     @property
     def kind(self) -> Kind:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -19,7 +19,8 @@ from vledge.array_like import contiguous
 from vledge.packing import PackedSequence, by_length
 from vledge.recurrent.cells import CELLS
 from vledge.recurrent.shape import LayerShape
-from vledge.recurrent.states import State, joined, reordered, split
+from vledge.recurrent.states import Initial, State, joined, reordered, split
+from vledge.small_matrix import FORMS
 
 __all__ = ["Stack", "no_step"]
 
@@ -55,18 +56,19 @@ class Stack:
             first.proj_size,
             first.dtype.itemsize,
             first.reverse and not bidirectional,
+            first.storage if first.storage in FORMS else "",
         )
         #: ``(x, h, c, batch_first)``, arrays as they lie in memory → ``(output, h_n, c_n)``; None
         #: where anything is unusual, of which nothing is said. What most calls are.
-        self.usual: Callable[..., Any] = compiled.run
+        self.usual: Callable[[object, object, object, bool], Any] = compiled.run
         #: ``(x [B, input_size], h, c)`` → ``(y, h, c)``: one time step.
-        self.step: Callable[..., Any] = (
+        self.step: Callable[[np.ndarray, np.ndarray | None, np.ndarray | None], Any] = (
             partial(no_step, self.cell.kind.name)
             if bidirectional
             else compiled_stack.Stepper(self.directions).step
         )
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[type[Stack], tuple[list[list[Direction]]]]:
         return Stack, (self.layers,)
 
     @property
@@ -94,11 +96,16 @@ class Stack:
         """What ``hx=None`` stands for with so many sequences."""
         return self.shape.zero_state(sequences)
 
-    def run(self, packed: PackedSequence, hx: Any = None) -> tuple[PackedSequence, State]:
+    def run(self, packed: PackedSequence, hx: Initial = None) -> tuple[PackedSequence, State]:
         """Packed sequences ``[sum of lengths, input_size]``; states in the caller's order."""
         batch_sizes = np.ascontiguousarray(packed.batch_sizes, np.int64)
 
-        def one(directions: list[Direction], data: np.ndarray, h: Any, c: Any) -> Arrays:
+        def one(
+            directions: list[Direction],
+            data: np.ndarray,
+            h: np.ndarray | None,
+            c: np.ndarray | None,
+        ) -> Arrays:
             return kernels.run(directions, data, batch_sizes, h, c)
 
         data, before, after = packed.data, packed.sorted_indices, packed.unsorted_indices
@@ -112,7 +119,7 @@ class Stack:
         self,
         input: np.ndarray,
         lengths: np.ndarray | None,
-        hx: Any = None,
+        hx: Initial = None,
         batch_first: bool = False,
     ) -> tuple[np.ndarray, State]:
         """A padded batch as it lies in memory; rows that have ended are skipped.
@@ -134,7 +141,12 @@ class Stack:
         else:
             order, batch_sizes = by_length(lengths)
 
-        def one(directions: list[Direction], data: np.ndarray, h: Any, c: Any) -> Arrays:
+        def one(
+            directions: list[Direction],
+            data: np.ndarray,
+            h: np.ndarray | None,
+            c: np.ndarray | None,
+        ) -> Arrays:
             return kernels.run_padded(directions, data, batch_sizes, order, h, c, batch_first)
 
         output, h_n, c_n = self._through(one, contiguous(input), *split(hx))
@@ -142,10 +154,10 @@ class Stack:
 
     def _through(
         self,
-        one: Callable[[list[Direction], np.ndarray, Any, Any], Arrays],
+        one: Callable[[list[Direction], np.ndarray, np.ndarray | None, np.ndarray | None], Arrays],
         data: np.ndarray,
-        h_0: Any,
-        c_0: Any,
+        h_0: np.ndarray | None,
+        c_0: np.ndarray | None,
     ) -> Arrays:
         """One layer after another."""
         if len(self.layers) == 1:
@@ -167,7 +179,7 @@ class Stack:
         return data, np.concatenate(h_n), np.concatenate(cells) if cells else None
 
 
-def no_step(kind: str, *_: Any) -> Arrays:
+def no_step(kind: str, *_: object) -> NoReturn:
     """Raise ValueError: what `Stack.step` is where a step cannot know what comes after it."""
     raise ValueError(
         f"a {kind} that runs backwards needs the whole sequence; step() runs layers of one "

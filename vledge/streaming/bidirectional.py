@@ -8,7 +8,7 @@ memory RNNs for distant speech recognition" (latency-controlled BLSTM).
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from vledge._ext.recurrent import run_padded
 from vledge._ext.weights import Direction
 from vledge.errors import UnsupportedError
 from vledge.nn.recurrent import RecurrentBase
+from vledge.recurrent.states import State as LayerState
 from vledge.recurrent.states import joined
 from vledge.streaming.machine import State
 
@@ -53,11 +54,11 @@ class BidirectionalMachine:
             return np.empty((*shape, self._shape.output_size), self._shape.dtype)
         return self._run(frames, kept, kept)[0]
 
-    def run(self, frames: np.ndarray, kept: int) -> tuple[np.ndarray, Any]:
+    def run(self, frames: np.ndarray, kept: int) -> tuple[np.ndarray, LayerState]:
         """The outputs of all frames and the states, as the layer's ``forward`` returns them."""
         return self._run(frames, kept, frames.shape[self.time_axis])
 
-    def _run(self, frames: np.ndarray, kept: int, wanted: int) -> tuple[np.ndarray, Any]:
+    def _run(self, frames: np.ndarray, kept: int, wanted: int) -> tuple[np.ndarray, LayerState]:
         data = np.ascontiguousarray(frames.swapaxes(0, self.time_axis))
         zeros = self._zeros()
         finals: dict[str, list[np.ndarray]] = {name: [] for name in self._state}
@@ -108,9 +109,9 @@ class BackwardMachine:
         self.rows = rows
         self._layer = layer
 
-    def run(self, frames: np.ndarray, kept: int) -> tuple[np.ndarray, Any]:
+    def run(self, frames: np.ndarray, kept: int) -> tuple[np.ndarray, LayerState]:
         """The outputs of all frames and the states at the first, as the layer returns them."""
-        result: tuple[np.ndarray, Any] = self._layer.forward(frames)
+        result: tuple[np.ndarray, LayerState] = self._layer.forward(frames)
         return result
 
     def get_state(self) -> State:

@@ -8,8 +8,7 @@ rewritten and nothing has to be proven: the calls are those that a program of on
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -20,7 +19,7 @@ from vledge.model.definition import ValueInfo
 from vledge.model.element_types import DTYPES
 from vledge.streaming.carried import Carried, Frames, carried
 from vledge.streaming.frame_graph import FrameGraph, row_axis
-from vledge.streaming.machine import State, fitting
+from vledge.streaming.machine import Fed, Made, Outs, State, fitting
 
 __all__ = ["CallMachine"]
 
@@ -139,15 +138,15 @@ class CallMachine:
     @property
     def frames(self) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
         """Of the inputs that are neither states nor fixed; of a window, what is new in it."""
-        found = {}
+        shapes = {}
         for info in self._graph.frames:
             shape = list(self._shapes[info.name])
             if self._windowed:
                 shape[self._axis] = self._hop
-            found[info.name] = (tuple(shape), DTYPES[info.type])
-        return found
+            shapes[info.name] = (tuple(shape), DTYPES[info.type])
+        return shapes
 
-    def step(self, x: Any, out: Any = None) -> Any:
+    def step(self, x: Fed, out: Outs = None) -> Made:
         """One frame; a dict for several inputs."""
         arrays = self._taken(x)
         result = self._runs.run([*arrays, *self._lengths], out)
@@ -157,7 +156,7 @@ class CallMachine:
             self._context = arrays[0][tuple(place)].copy()
         return result
 
-    def push(self, chunk: Any, out: Any = None) -> Any:
+    def push(self, chunk: Fed, out: Outs = None) -> Made:
         """Several frames: samples on the window's axis, or frames on a new first axis.
 
         The outputs of the calls are stacked on a new first axis.
@@ -184,13 +183,14 @@ class CallMachine:
             raise
         return stacked if len(stacked) > 1 else stacked[self._outputs[0]]
 
-    def _split(self, chunk: Any) -> list[Any]:
+    def _split(self, chunk: Fed) -> Sequence[Fed]:
         if not self._windowed:
             if isinstance(chunk, Mapping):
-                counts = {len(array) for array in chunk.values()}
+                arrays = {name: np.asarray(array) for name, array in chunk.items()}
+                counts = {len(array) for array in arrays.values()}
                 if len(counts) != 1:
                     raise ValueError(f"the inputs have different numbers of frames: {counts}")
-                return [{n: array[i] for n, array in chunk.items()} for i in range(counts.pop())]
+                return [{n: array[i] for n, array in arrays.items()} for i in range(counts.pop())]
             return list(array_of(chunk, "chunk"))
         samples = array_of(chunk, "chunk")
         count, left = divmod(samples.shape[self._axis], self._hop)
@@ -200,10 +200,10 @@ class CallMachine:
             )
         return np.split(samples, count, self._axis) if count else []
 
-    def _named(self, result: Any) -> dict[str, np.ndarray]:
+    def _named(self, result: Made) -> dict[str, np.ndarray]:
         return result if isinstance(result, dict) else {self._outputs[0]: result}
 
-    def _taken(self, x: Any) -> list[np.ndarray]:
+    def _taken(self, x: Fed) -> list[np.ndarray]:
         """What `step` was given as the model's inputs, or an error that says what is wrong."""
         names = [info.name for info in self._graph.frames]
         if not isinstance(x, Mapping):

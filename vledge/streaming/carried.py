@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from vledge import out_arrays
 from vledge._ext.program import CarriedProgram
 from vledge.graph.plan import Plan
+from vledge.streaming.machine import Fed, Made, Outs
 
 __all__ = ["Carried", "Frames", "carried", "misfit"]
 
@@ -27,10 +28,10 @@ class Frames(NamedTuple):
 class Carried(Protocol):
     """What a stream of a session calls. An ``out`` that does not fit leaves the states alone."""
 
-    def step(self, x: Any, out: Any = None) -> Any:
+    def step(self, x: Fed, out: Outs = None) -> Made:
         """One frame as the caller gave it, without its time axis."""
 
-    def run(self, arrays: list[Any], out: Any = None, one_frame: bool = False) -> Any:
+    def run(self, arrays: list[np.ndarray], out: Outs = None, one_frame: bool = False) -> Made:
         """Frames with their time axes, then lengths unless they are of ``one_frame``."""
 
     def get_states(self) -> list[np.ndarray]:
@@ -46,7 +47,7 @@ def carried(
     frames: Sequence[Frames],
     lengths: Sequence[tuple[int, np.ndarray]],
     results: Sequence[tuple[str, int, int | None]],
-    taken: Callable[[Any], list[np.ndarray]],
+    taken: Callable[[Fed], list[np.ndarray]],
 ) -> Carried:
     """The arguments are `CarriedProgram`'s."""
     if plan.native is None:
@@ -63,7 +64,7 @@ def carried(
     )
 
 
-def misfit(wanted: Mapping[str, tuple[np.dtype, tuple[int, ...]]], out: Any) -> str:
+def misfit(wanted: Mapping[str, tuple[np.dtype, tuple[int, ...]]], out: Outs) -> str:
     """Why ``out`` cannot take results of these dtypes and shapes; "" if it can."""
     outs = out if isinstance(out, Mapping) else {next(iter(wanted)): out}
     named = {f"out for {name!r}": one for name, one in wanted.items()}
@@ -80,17 +81,17 @@ class _Plain:
         frames: Sequence[Frames],
         lengths: Sequence[tuple[int, np.ndarray]],
         results: Sequence[tuple[str, int, int | None]],
-        taken: Callable[[Any], list[np.ndarray]],
+        taken: Callable[[Fed], list[np.ndarray]],
     ) -> None:
         self._plan, self._state_places, self._results, self._taken = plan, states, results, taken
         self._places = [each.place for each in frames] + [place for place, _ in lengths]
         self._lengths = [array for _, array in lengths]
         self._states: list[np.ndarray] = []
 
-    def step(self, x: Any, out: Any = None) -> Any:
+    def step(self, x: Fed, out: Outs = None) -> Made:
         return self.run(self._taken(x), out, True)
 
-    def run(self, arrays: list[Any], out: Any = None, one_frame: bool = False) -> Any:
+    def run(self, arrays: list[np.ndarray], out: Outs = None, one_frame: bool = False) -> Made:
         if one_frame:
             arrays = [*arrays, *self._lengths]
         feed = dict(zip(self._places, arrays, strict=True))

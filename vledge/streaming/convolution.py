@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+from numpy.typing import ArrayLike
 
 from vledge.array_like import array_of
 from vledge.errors import UnsupportedError
@@ -65,7 +64,7 @@ class StreamingConv1d(Module):
         self.steps, self.kept = steps, kept
         self.served = False
 
-    def forward(self, input: Any) -> np.ndarray:
+    def forward(self, input: ArrayLike) -> np.ndarray:
         """``input [B, in_channels, T]`` -> ``[B, out_channels, T]``, and what is to be cut off."""
         input = array_of(input, "input")
         if self.served:

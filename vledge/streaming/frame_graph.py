@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import islice, product
-from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from vledge.errors import UnsupportedError, cut
+from vledge.graph.registry import SessionSettings
 from vledge.model.axes import axes_from_symbols
 from vledge.model.definition import Graph, Model, ValueInfo
 from vledge.model.element_types import DTYPES
@@ -32,10 +33,10 @@ class FrameGraph:
     def __init__(
         self,
         model: Model,
-        options: dict[str, Any],
+        options: SessionSettings,
         time_axis: int | Mapping[str, int] | None,
         states: Mapping[str, str] | None,
-        fixed: dict[str, Any],
+        fixed: dict[str, ArrayLike],
     ) -> None:
         self.options, self.positive = options, False
         inputs = [i for i in model.graph.inputs if i.name not in model.graph.initializers]
@@ -189,7 +190,7 @@ def row_axis(shape: tuple[int | str | None, ...]) -> int:
     return next(iter(free or [axis for axis, size in enumerate(shape) if size == 1]), 0)
 
 
-def _constant(info: ValueInfo, value: Any) -> np.ndarray:
+def _constant(info: ValueInfo, value: ArrayLike) -> np.ndarray:
     """A fixed value, which takes the shape that the model declares if it has as many elements."""
     array = np.asarray(value, DTYPES.get(info.type))
     shape = info.shape

@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 
 from vledge._ext.streaming import StreamingStack
+from vledge._ext.weights import Direction
 from vledge.array_like import array_of
 from vledge.errors import UnsupportedError
 from vledge.nn.module import Module
 from vledge.nn.recurrent import RecurrentBase
-from vledge.recurrent.states import joined
+from vledge.recurrent.states import GivenState, joined
+from vledge.recurrent.states import State as LayerState
 from vledge.streaming.bidirectional import BackwardMachine, BidirectionalMachine
-from vledge.streaming.machine import State, fitting
+from vledge.streaming.machine import Made, State, fitting
 
 __all__ = ["RecurrentMachine", "StreamingRecurrent"]
 
@@ -39,7 +41,7 @@ class RecurrentMachine:
         """``x [rows, input_size]`` -> ``[rows, width]``: the compiled method itself."""
         return self._stack.step
 
-    def push(self, chunk: Any, out: Any = None) -> Any:
+    def push(self, chunk: Any, out: Any = None) -> Made:
         """``chunk [T, rows, input_size]``, or ``[rows, T, input_size]`` with batch_first."""
         if not self._layer.batch_first:
             return self._stack.push(chunk, out)
@@ -54,7 +56,7 @@ class RecurrentMachine:
         out[...] = result
         return out
 
-    def run(self, frames: np.ndarray, kept: int) -> tuple[np.ndarray, Any]:
+    def run(self, frames: np.ndarray, kept: int) -> tuple[np.ndarray, LayerState]:
         """The outputs of all frames, and the state after the first ``kept``, which is kept."""
         axis = 1 if self._layer.batch_first else 0
         if kept == frames.shape[axis]:
@@ -109,7 +111,9 @@ class StreamingRecurrent(Module):
         self.steps, self.kept = steps, kept
         self.served = False
 
-    def forward(self, input: Any, hx: Any = None, **ways: Any) -> tuple[np.ndarray, Any]:
+    def forward(
+        self, input: object, hx: GivenState = None, **ways: object
+    ) -> tuple[np.ndarray, LayerState]:
         """As the layer's; the state that is returned is the stream's."""
         for name, value in ways.items():
             if value is not None:
@@ -122,7 +126,8 @@ class StreamingRecurrent(Module):
             raise UnsupportedError(f"{self.name} is called twice for one frame")
         self.served = True
         if not isinstance(input, np.ndarray) or input.ndim != 3:
-            raise UnsupportedError(f"{self.name} gets no array of three axes")
+            given = [*np.shape(input)] if isinstance(input, np.ndarray) else type(input).__name__
+            raise UnsupportedError(f"{self.name} gets {given}, expected an array [B, T, features]")
         if input.shape[self.time_axis] != self.steps:
             raise UnsupportedError(
                 f"{self.name} gets {input.shape[self.time_axis]} steps where {self.steps} frames "
@@ -131,7 +136,7 @@ class StreamingRecurrent(Module):
         return self.machine.run(np.ascontiguousarray(input), self.kept)
 
 
-def _directions(layer: RecurrentBase, name: str) -> list[Any]:
+def _directions(layer: RecurrentBase, name: str) -> list[Direction]:
     kind = type(layer).__name__ + (f" {name!r}" if name else "")
     if layer.backwards:
         which = "its reverse direction" if layer.bidirectional else "it"

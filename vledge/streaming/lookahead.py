@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from vledge.array_like import array_of
-from vledge.streaming.machine import State, WindowMachine, fitting
+from vledge.streaming.machine import Fed, Made, Outs, RowNumbers, State, WindowMachine, fitting
 from vledge.streaming.stream import Stream
 
 __all__ = ["LookaheadStream"]
@@ -51,7 +52,7 @@ class LookaheadStream(Stream):
         """How many frames have arrived whose outputs have not been given out."""
         return 0 if self._waiting is None else self._waiting.shape[self._windows.time_axis]
 
-    def step(self, x: Any, out: Any = None) -> Any:
+    def step(self, x: Fed, out: Outs = None) -> Made:
         """Feed one frame of every stream; the output for the frame ``lookahead`` frames ago.
 
         None until there is one. Arguments as `Stream.step`'s.
@@ -63,7 +64,7 @@ class LookaheadStream(Stream):
             return None
         return self._decided(frames, 1, out, one=True)
 
-    def push(self, chunk: Any, out: Any = None) -> Any:
+    def push(self, chunk: Fed, out: Outs = None) -> Made:
         """Feed several frames; the outputs that are ready now, which may be none.
 
         The first frames to come bring ``lookahead`` outputs fewer; later on there are as many
@@ -73,7 +74,7 @@ class LookaheadStream(Stream):
         ready = max(frames.shape[self._windows.time_axis] - self.lookahead, 0)
         return self._decided(frames, ready, out)
 
-    def flush(self, out: Any = None) -> Any:
+    def flush(self, out: Outs = None) -> Made:
         """The stream has ended: the outputs of all frames that wait.
 
         Reverse directions begin at the last one, as they do in the whole run. The state is then
@@ -102,7 +103,7 @@ class LookaheadStream(Stream):
             )
         return np.concatenate([waiting, frames], axis)
 
-    def _decided(self, frames: np.ndarray, ready: int, out: Any, one: bool = False) -> Any:
+    def _decided(self, frames: np.ndarray, ready: int, out: Outs, one: bool = False) -> Made:
         """The outputs of the first frames, after which the stream then stands; the others wait."""
         windows = self._windows
         before = windows.get_state() if out is not None else {}
@@ -130,9 +131,9 @@ class LookaheadStream(Stream):
         return state
 
     @state.setter
-    def state(self, state: Mapping[str, Any]) -> None:
+    def state(self, state: Mapping[str, ArrayLike]) -> None:
         layers = {name: array for name, array in state.items() if name != "waiting"}
-        checked, waiting = self._checked(layers), self._nothing()
+        checked, waiting = self._checked_state(layers), self._nothing()
         if "waiting" in state:
             waiting = self._joined(waiting, array_of(state["waiting"], "waiting"))
             count = waiting.shape[self._windows.time_axis]
@@ -143,7 +144,7 @@ class LookaheadStream(Stream):
         self._machine.set_state(checked)
         self._waiting = waiting
 
-    def reset(self, rows: Any = None) -> None:
+    def reset(self, rows: RowNumbers | None = None) -> None:
         """Take all streams back to the start; some, only while no frames wait."""
         if rows is not None and len(set(self._rows(rows))) < self.batch:
             self._refuse_to_begin()
@@ -162,7 +163,7 @@ class LookaheadStream(Stream):
                 "to wait with. flush() first, or give it a stream of its own"
             )
 
-    def leave(self, rows: Any) -> None:
+    def leave(self, rows: RowNumbers) -> None:
         """End streams, as `Stream.leave`; the outputs for their frames that wait are lost."""
         gone = self._rows(rows)
         waiting = self._waiting if self.waiting else None

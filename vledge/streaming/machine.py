@@ -2,22 +2,49 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, Protocol, SupportsIndex, TypeAlias
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from vledge.errors import cut
 from vledge.out_arrays import misfit
 
-__all__ = ["FrameMachine", "Machine", "State", "WindowMachine", "checked_rows", "fitting"]
+__all__ = [
+    "Fed",
+    "FrameMachine",
+    "Machine",
+    "Made",
+    "Outs",
+    "RowNumbers",
+    "State",
+    "WindowMachine",
+    "checked_rows",
+    "fitting",
+]
 
 State = dict[str, np.ndarray]
+#: What callers feed: an array, or one for each input by its name.
+Fed: TypeAlias = ArrayLike | Mapping[str, ArrayLike]
+#: Where results are to be written.
+Outs: TypeAlias = np.ndarray | Mapping[str, np.ndarray] | None
+#: A result: an array, one by each output's name, or what a Module's ``forward`` makes of frames.
+Made: TypeAlias = Any
+#: One row or several, by number.
+RowNumbers: TypeAlias = SupportsIndex | Iterable[SupportsIndex]
 
 
-def checked_rows(batch: Any) -> int:
-    """How many streams a caller asks for: TypeError for what is no whole number."""
+MOST_ROWS: Final = 1 << 62
+
+
+def checked_rows(batch: object) -> int:
+    """How many streams a caller asks for: TypeError for what is no whole number, ValueError for one
+    that no array has as many rows as."""
     if isinstance(batch, (bool, np.bool_)) or not isinstance(batch, (int, np.integer)):
         raise TypeError(f"batch is {cut(repr(batch))}, expected a whole number of streams")
+    if not -MOST_ROWS < batch < MOST_ROWS:
+        raise ValueError(f"batch is {cut(str(batch))}, more streams than an array can have rows")
     return int(batch)
 
 
@@ -47,10 +74,10 @@ class Machine(Protocol):
 class FrameMachine(Machine, Protocol):
     """One whose output for a frame needs no later frame."""
 
-    def step(self, x: Any, out: Any = None) -> Any:
+    def step(self, x: Fed, out: Outs = None) -> Made:
         """One frame of every stream."""
 
-    def push(self, chunk: Any, out: Any = None) -> Any:
+    def push(self, chunk: Fed, out: Outs = None) -> Made:
         """Several frames of every stream."""
 
 
@@ -69,8 +96,9 @@ class WindowMachine(Machine, Protocol):
         """Run all frames; the outputs of the first ``kept``, after which the state now stands."""
 
 
-def fitting(out: Any, shape: tuple[int, ...], dtype: np.dtype) -> Any:
+def fitting(out: object, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     """``out``, if it can take a result of this shape and dtype; ValueError if not."""
     if problem := misfit({"out": (dtype, shape)}, {"out": out}):
         raise ValueError(problem)
+    assert isinstance(out, np.ndarray)
     return out

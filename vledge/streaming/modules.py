@@ -8,7 +8,6 @@ in ``forward`` must treat each frame by itself.
 from __future__ import annotations
 
 import operator
-from typing import Any
 
 import numpy as np
 
@@ -22,7 +21,7 @@ from vledge.streaming.bidirectional import BidirectionalMachine
 from vledge.streaming.convolution import StreamingConv1d
 from vledge.streaming.layers import RecurrentMachine, StreamingRecurrent
 from vledge.streaming.lookahead import LookaheadStream
-from vledge.streaming.machine import State, checked_rows, fitting
+from vledge.streaming.machine import Fed, Made, Outs, State, checked_rows, fitting
 from vledge.streaming.stream import Stream
 from vledge.streaming.trial import differs
 
@@ -119,7 +118,7 @@ class ModuleMachine:
         assert self._out_axis is not None
         return self._out_axis
 
-    def step(self, x: Any, out: Any = None) -> Any:
+    def step(self, x: Fed, out: Outs = None) -> Made:
         """One frame, without its time axis."""
         chunk = np.expand_dims(array_of(x, "x"), self.time_axis)
         if self._out_axis is None:
@@ -127,7 +126,7 @@ class ModuleMachine:
         before = self.get_state() if out is not None else {}
         return self._delivered(self._run(chunk, 1).take(0, self._out_axis), out, before)
 
-    def push(self, chunk: Any, out: Any = None) -> Any:
+    def push(self, chunk: Fed, out: Outs = None) -> Made:
         """Several frames, as ``forward`` takes them."""
         chunk = array_of(chunk, "chunk")
         if chunk.ndim <= self.time_axis:
@@ -227,7 +226,7 @@ class ModuleMachine:
             f"the shape {list(shape)}, which has no axis with one output for each frame"
         )
 
-    def _delivered(self, result: np.ndarray, out: np.ndarray | None, before: State) -> np.ndarray:
+    def _delivered(self, result: np.ndarray, out: Outs, before: State) -> Outs:
         """The result in out; back to the state before if out is wrong."""
         if out is None:
             return result

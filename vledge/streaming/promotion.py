@@ -15,9 +15,9 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from vledge.errors import FormatError, UnsupportedError
 from vledge.graph.passes.dead_nodes import remove_dead_nodes
@@ -25,6 +25,7 @@ from vledge.graph.passes.folding import fold
 from vledge.graph.passes.program import Program, captured
 from vledge.graph.plan import Plan
 from vledge.graph.prepared import prepare
+from vledge.graph.registry import SessionSettings
 from vledge.model.definition import Graph, Model, Node, ValueInfo
 from vledge.model.element_types import name_of
 from vledge.model.names import Names
@@ -50,8 +51,8 @@ class PromotedState:
 
 
 def values(
-    model: Model, names: Iterable[str], feed: Mapping[str, np.ndarray], options: dict[str, Any]
-) -> dict[str, Any]:
+    model: Model, names: Iterable[str], feed: Mapping[str, np.ndarray], options: SessionSettings
+) -> dict[str, np.ndarray]:
     """What the values of these names are in a run of the graph; UnsupportedError if it fails."""
     names = list(dict.fromkeys(names))
     graph = model.graph
@@ -96,7 +97,7 @@ class Promotion:
         feed: Feed,
         rows: int,
         steps: int,
-        options: dict[str, Any],
+        options: SessionSettings,
     ) -> None:
         self.options, self.steps = options, steps
         self.feeds = feed(rows, steps), feed(rows, steps + 1)
@@ -148,10 +149,10 @@ class Promotion:
             } - set(known)
             if not conditions:
                 return model
-            found = [values(model, conditions, feed, self.options) for feed in feeds]
+            runs = [values(model, conditions, feed, self.options) for feed in feeds]
             for name in conditions:
-                known[name] = found[0][name]
-                if any(bool(one[name]) != bool(known[name]) for one in found):
+                known[name] = runs[0][name]
+                if any(bool(one[name]) != bool(known[name]) for one in runs):
                     return model
 
     # ---- what is known of values
@@ -188,7 +189,7 @@ class Promotion:
         return _size(self.short[name]) != _size(self.long[name])
 
     @functools.cached_property
-    def _wider(self) -> dict[str, Any]:
+    def _wider(self) -> dict[str, np.ndarray]:
         """The values that decide, for one stream more; empty where the model's batch is fixed."""
         feed = self._feed(self._rows + 1, self.steps)
         if all(feed[name].shape == array.shape for name, array in self.feeds[0].items()):
@@ -243,7 +244,7 @@ class Promotion:
         self.states.append(state)
         return state
 
-    def constant(self, name: str, value: Any) -> str:
+    def constant(self, name: str, value: ArrayLike) -> str:
         """Note a constant of int64; its name."""
         name = self.fresh(name)
         self.constants[name] = np.array(value, np.int64)
@@ -279,7 +280,7 @@ def _with_counts(model: Model) -> tuple[Model, dict[int, str]]:
     return Model(whole, model.opset_imports, model.ir_version), names
 
 
-def _folded(model: Model, known: Mapping[str, np.ndarray], options: dict[str, Any]) -> Model:
+def _folded(model: Model, known: Mapping[str, np.ndarray], options: SessionSettings) -> Model:
     """The model with its constants folded, all names unique, and these values taken as known."""
     program = Program(model, functools.partial(prepare, options=options))
     for name, array in known.items():

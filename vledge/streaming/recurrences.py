@@ -42,7 +42,7 @@ def lengths_inputs(model: Model) -> set[str]:
     graph = model.graph
     makers = {output: node for node in graph.nodes for output in node.outputs}
     integers = {info.name for info in graph.inputs if info.type in ("int32", "int64")}
-    found = set()
+    inputs = set()
     for node in graph.nodes:
         if (node.domain, node.op_type) not in RECURRENT or len(node.inputs) <= SEQUENCE_LENS:
             continue
@@ -50,8 +50,8 @@ def lengths_inputs(model: Model) -> set[str]:
         while name in makers and makers[name].inputs and makers[name].op_type not in _SIZES:
             name = makers[name].inputs[0]
         if name in integers and name not in graph.initializers:
-            found.add(name)
-    return found
+            inputs.add(name)
+    return inputs
 
 
 def _recurrent(promotion: Promotion, node: Node) -> Node:
@@ -187,30 +187,30 @@ def _places_in_time(promotion: Promotion, node: Node) -> set[str]:
 def _unchanged(body: Graph, names: list[str], first: int) -> set[str]:
     """States that the body gives back as they are, as tf2onnx hands weights through a Loop."""
     makers = {output: node for node in body.nodes for output in node.outputs}
-    found = set()
+    unchanged = set()
     for name, after in zip(names, body.outputs[first:], strict=False):
         source = after.name
         while source in makers and makers[source].op_type == "Identity":
             source = makers[source].inputs[0]
         if source == name:
-            found.add(name)
-    return found
+            unchanged.add(name)
+    return unchanged
 
 
 def _reached(names: list[str], makers: dict[str, Node]) -> set[str]:
     """These values and all that they are made of."""
-    found: set[str] = set()
+    reached: set[str] = set()
     waiting = list(names)
     while waiting:
         name = waiting.pop()
-        if not name or name in found:
+        if not name or name in reached:
             continue
-        found.add(name)
+        reached.add(name)
         node = makers.get(name)
         if node is not None:
             waiting += node.inputs
             waiting += [value for inner in node.subgraphs() for value in captured(inner)]
-    return found
+    return reached
 
 
 RECURRENCES: dict[tuple[str, str], Kind] = {

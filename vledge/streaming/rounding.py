@@ -7,11 +7,9 @@ model computes the same at every length, if it can be streamed at all: that is w
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from vledge.model.definition import Graph, Model, Node
+from vledge.model.definition import Attributes, Graph, Model, Node
 from vledge.model.element_types import NUMBERS
 
 __all__ = ["without_rounding"]
@@ -33,11 +31,11 @@ def _nodes(graph: Graph) -> list[Node]:
 
 
 def _all_initializers(graph: Graph) -> dict[str, np.ndarray]:
-    found = dict(graph.initializers)
+    initializers = dict(graph.initializers)
     for node in graph.nodes:
         for body in node.subgraphs():
-            found |= _all_initializers(body)
-    return found
+            initializers |= _all_initializers(body)
+    return initializers
 
 
 def _exact(graph: Graph, constants: dict[str, np.ndarray]) -> Graph:
@@ -66,7 +64,7 @@ def _exact(graph: Graph, constants: dict[str, np.ndarray]) -> Graph:
 
 
 def _with_exact_bodies(node: Node, constants: dict[str, np.ndarray]) -> Node:
-    attributes: dict[str, Any] = {
+    attributes: Attributes = {
         key: _exact(value, constants) if isinstance(value, Graph) else value
         for key, value in node.attributes.items()
     }

@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from vledge.errors import UnsupportedError, quoted
 from vledge.graph.plan import Plan
+from vledge.graph.registry import SessionSettings
 from vledge.model.definition import Model
 from vledge.model.element_types import DTYPES, element_of
 from vledge.streaming.calls import CallMachine
 from vledge.streaming.carried import Carried, Frames, carried, misfit
 from vledge.streaming.contexts import CONTEXTS
 from vledge.streaming.frame_graph import FrameGraph, row_axis
-from vledge.streaming.machine import State, checked_rows
+from vledge.streaming.machine import Fed, Made, Outs, State, checked_rows
 from vledge.streaming.promotion import PromotedState, Promotion
 from vledge.streaming.recurrences import RECURRENCES
 from vledge.streaming.stream import Stream
@@ -33,11 +34,11 @@ TRIAL_FRAMES = 16
 def stream(
     model: Model,
     where: str,
-    options: dict[str, Any],
+    options: SessionSettings,
     batch: int,
     time_axis: int | Mapping[str, int] | None,
     states: Mapping[str, str] | None,
-    fixed: Mapping[str, Any] | None,
+    fixed: Mapping[str, ArrayLike] | None,
     hop: int | None,
     context: int | None,
 ) -> Stream:
@@ -170,31 +171,31 @@ class SessionMachine:
     @property
     def frames(self) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
         """Of the inputs that are neither states nor fixed."""
-        found = {}
+        shapes = {}
         for info in self._graph.frames:
             shape = list(self._shapes[info.name])
             del shape[self._graph.time_axes[info.name]]
-            found[info.name] = (tuple(shape), DTYPES[info.type])
-        return found
+            shapes[info.name] = (tuple(shape), DTYPES[info.type])
+        return shapes
 
     @property
-    def step(self) -> Callable[..., Any]:
+    def step(self) -> Callable[..., Made]:
         """One frame, without its time axis; a dict for several inputs."""
         return self._runs.step
 
-    def _one_frame(self, x: Any) -> list[np.ndarray]:
+    def _one_frame(self, x: Fed) -> list[np.ndarray]:
         """What `step` was given as arrays with a time axis, or an error that says what is wrong."""
         given, frames = self._by_name(x), []
         for name, axis in self._graph.time_axes.items():
             array = given[name]
             one = np.expand_dims(array, min(axis, array.ndim))  # too few axes are told like others
-            frames.append(self._checked(one, name))
+            frames.append(self._checked_frames(one, name))
         return frames
 
-    def push(self, chunk: Any, out: Any = None) -> Any:
+    def push(self, chunk: Fed, out: Outs = None) -> Made:
         """Several frames, as the model takes them; a dict for several inputs."""
         given, axes = self._by_name(chunk), self._graph.time_axes
-        frames = {name: self._checked(given[name], name) for name in axes}
+        frames = {name: self._checked_frames(given[name], name) for name in axes}
         counts = {array.shape[axes[name]] for name, array in frames.items()}
         if len(counts) != 1:
             raise ValueError(f"the inputs have different numbers of frames: {sorted(counts)}")
@@ -204,7 +205,7 @@ class SessionMachine:
         lengths = self._graph.lengths_of(self.rows, steps)
         return self._runs.run([*frames.values(), *lengths.values()], out)
 
-    def _nothing(self, out: Any) -> Any:
+    def _nothing(self, out: Outs) -> Made:
         """What no frames give; a node's final state would not be the one before, but zero."""
         for name, axis in zip(self._outputs, self._out_axes, strict=True):
             if axis is None:
@@ -228,7 +229,7 @@ class SessionMachine:
             return out
         return none if len(none) > 1 else none[self._outputs[0]]
 
-    def _by_name(self, given: Any) -> dict[str, np.ndarray]:
+    def _by_name(self, given: Fed) -> dict[str, np.ndarray]:
         names = [info.name for info in self._graph.frames]
         if isinstance(given, Mapping):
             if given.keys() != set(names):
@@ -238,7 +239,7 @@ class SessionMachine:
             raise ValueError(f"the model has several inputs, expected a dict with {names}")
         return {names[0]: np.asarray(given)}
 
-    def _checked(self, array: np.ndarray, name: str) -> np.ndarray:
+    def _checked_frames(self, array: np.ndarray, name: str) -> np.ndarray:
         expected = self._shapes[name]
         axis = self._graph.time_axes[name]
         dtype = DTYPES[next(info.type for info in self._graph.frames if info.name == name)]

@@ -5,14 +5,16 @@ from __future__ import annotations
 import operator
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from vledge.array_like import array_of
+from vledge.budget import Limits
 from vledge.errors import FormatError, reading
 from vledge.shown import Weights, listed
-from vledge.streaming.machine import FrameMachine, Machine, State
+from vledge.streaming.machine import Fed, FrameMachine, Machine, Made, Outs, RowNumbers, State
 
 __all__ = ["Stream"]
 
@@ -61,7 +63,7 @@ class Stream:
         """
         return self._machine.frames
 
-    def step(self, x: Any, out: Any = None) -> Any:
+    def step(self, x: Fed, out: Outs = None) -> Made:
         """Feed one frame of every stream and return the output for it.
 
         Parameters
@@ -77,7 +79,7 @@ class Stream:
         """
         return self._step(x, out)
 
-    def push(self, chunk: Any, out: Any = None) -> Any:
+    def push(self, chunk: Fed, out: Outs = None) -> Made:
         """Feed several frames: an array as the model takes it whole, its time axis included.
 
         The outputs are those of as many calls of `step`; a chunk of no frames gives none.
@@ -95,11 +97,13 @@ class Stream:
         return Weights(self._machine.get_state())
 
     @state.setter
-    def state(self, state: Mapping[str, Any]) -> None:
-        self._machine.set_state(self._checked(state))
+    def state(self, state: Mapping[str, ArrayLike]) -> None:
+        self._machine.set_state(self._checked_state(state))
 
-    def _checked(self, state: Mapping[str, Any]) -> State:
+    def _checked_state(self, state: Mapping[str, ArrayLike]) -> State:
         mine = self._machine.get_state()
+        if not isinstance(state, Mapping):
+            raise TypeError(f"the state is a {type(state).__name__}, expected arrays by name")
         if state.keys() != mine.keys():
             raise ValueError(f"the state has {sorted(mine)}, got {sorted(state)}")
         checked = {}
@@ -113,7 +117,7 @@ class Stream:
             checked[name] = given
         return checked
 
-    def reset(self, rows: Any = None) -> None:
+    def reset(self, rows: RowNumbers | None = None) -> None:
         """Take streams back to the start: all, or those whose row numbers are given."""
         initial = self._machine.initial_state()
         picked = range(self.batch) if rows is None else self._rows(rows)
@@ -133,7 +137,7 @@ class Stream:
         self._change(before + count, list(range(before)))
         return list(range(before, before + count))
 
-    def leave(self, rows: Any) -> None:
+    def leave(self, rows: RowNumbers) -> None:
         """End streams by their row numbers; the rows behind them move up and keep their order."""
         gone = set(self._rows(rows))
         stay = [row for row in range(self.batch) if row not in gone]
@@ -149,8 +153,8 @@ class Stream:
         machine.set_state(state)
         self._use(machine)
 
-    def _rows(self, rows: Any) -> list[int]:
-        numbers: Iterable[Any] = rows if isinstance(rows, Iterable) else [rows]
+    def _rows(self, rows: RowNumbers) -> list[int]:
+        numbers: Iterable[SupportsIndex] = rows if isinstance(rows, Iterable) else [rows]
         checked = [operator.index(row) for row in numbers]
         for row in checked:
             if not 0 <= row < self.batch:
@@ -186,10 +190,18 @@ class Stream:
         safetensors_file.write(path, self.state, metadata)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], model: Any, **options: Any) -> Stream:
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        model: Any,
+        *,
+        limits: Limits | None = None,
+        **options: object,
+    ) -> Stream:
         """A stream of the model that goes on where the saved one stood.
 
-        ``options`` are those that ``model.stream`` was given, besides the batch.
+        ``options`` are those that ``model.stream`` was given, besides the batch; ``limits`` are
+        what the file may cost.
 
         Raises FormatError if the file holds no stream's state, ValueError if another model's.
         """
@@ -197,7 +209,7 @@ class Stream:
         from vledge.formats.source import open_source
 
         with reading(os.fspath(path)):
-            state, _, metadata = safetensors_file.read_all(open_source(path))
+            state, _, metadata = safetensors_file.read_all(open_source(path, limits))
             rows = metadata.get("batch", "")
             if metadata.get("kind") != _KIND or not (rows.isascii() and rows.isdigit()):
                 raise FormatError("holds no state of a stream")
@@ -210,14 +222,14 @@ class Stream:
             raise ValueError(f"{os.fspath(path)} is of another model: {error}") from None
         return stream
 
-    def _take_over(self, state: Mapping[str, Any], rows: int) -> None:
+    def _take_over(self, state: Mapping[str, ArrayLike], rows: int) -> None:
         """Become a stream of so many rows with this state, if the state is of so many."""
         axes, mine = self._machine.row_axes, self._machine.get_state()
         for name, array in mine.items():
             shape = list(array.shape)
             if name in axes:
                 shape[axes[name]] = rows
-            given = state[name].shape if name in state else None
+            given = np.shape(state[name]) if name in state else None
             if given is not None and list(given) != shape:
                 raise ValueError(f"state {name!r} is {list(given)}, expected {shape}")
         if rows != self.batch and state.keys() >= mine.keys():

@@ -7,12 +7,12 @@ the two differ, the values inside are compared, too, to name the node at which t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from vledge.errors import UnsupportedError
 from vledge.graph.plan import Plan
+from vledge.graph.registry import SessionSettings
 from vledge.model.definition import Graph, Model, Node, ValueInfo
 from vledge.streaming.promotion import PromotedState, Promotion, values
 from vledge.streaming.rounding import without_rounding
@@ -90,8 +90,8 @@ def _frame_by_frame(
     names: Sequence[str],
     states: Sequence[PromotedState],
     frames: Sequence[Mapping[str, np.ndarray]],
-    options: dict[str, Any],
-) -> list[dict[str, Any]]:
+    options: SessionSettings,
+) -> list[dict[str, np.ndarray]]:
     """The values of these names for each frame, the states carried."""
     asked = list(dict.fromkeys([*names, *(state.output for state in states)]))
     graph = model.graph

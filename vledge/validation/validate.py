@@ -8,10 +8,10 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 import numpy as np
 
+from vledge.budget import Limits
 from vledge.graph.session import InferenceSession
 from vledge.machine.system import describe
 from vledge.model.definition import Model
@@ -46,7 +46,7 @@ class Run:
 
     @property
     def passed(self) -> bool:
-        return not self.error and all(found.passed for found in self.comparisons)
+        return not self.error and all(comparison.passed for comparison in self.comparisons)
 
 
 @dataclass(repr=False)
@@ -89,8 +89,8 @@ class Report:
         failed = sum(not run.passed for run in self.runs)
         why = self.diagnosis.summary if self.diagnosis else "; ".join(self.unproven)
         worst = (
-            f"{found.name} {found.absolute:.1e} of {found.tolerance.absolute:.1e}"
-            for found, _ in sorted(self.worst(), key=lambda pair: pair[0].passed)
+            f"{comparison.name} {comparison.absolute:.1e} of {comparison.tolerance.absolute:.1e}"
+            for comparison, _ in sorted(self.worst(), key=lambda pair: pair[0].passed)
         )
         lines = [
             f"Report: {self.verdict}: {self.model} against {self.reference}",
@@ -103,14 +103,14 @@ class Report:
         """The outputs as a table under the verdict, for notebooks."""
         lines = [
             (
-                found.name,
-                "passed" if found.passed else "failed",
-                f"{found.absolute:.2e}",
-                f"{found.tolerance.absolute:.2e}",
+                comparison.name,
+                "passed" if comparison.passed else "failed",
+                f"{comparison.absolute:.2e}",
+                f"{comparison.tolerance.absolute:.2e}",
                 str(path),
-                found.problem,
+                comparison.problem,
             )
-            for found, path in self.worst()
+            for comparison, path in self.worst()
         ]
         heads = ("output", "", "largest error", "tolerance", "worst way", "")
         first, *others = html.escape(repr(self)).split("\n")
@@ -119,15 +119,15 @@ class Report:
 
     def worst(self) -> list[tuple[Comparison, Path]]:
         """Each value's worst comparison over all runs, and where that was."""
-        found: dict[str, tuple[Comparison, Path]] = {}
+        worst: dict[str, tuple[Comparison, Path]] = {}
         for one in self.runs:
             for comparison in one.comparisons:
-                before = found.get(comparison.name)
+                before = worst.get(comparison.name)
                 if before is None or _badness(comparison) > _badness(before[0]):
-                    found[comparison.name] = comparison, one.path
-        return list(found.values())
+                    worst[comparison.name] = comparison, one.path
+        return list(worst.values())
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """Plain numbers and texts, for ``json.dumps``."""
         return {
             "model": self.model,
@@ -143,7 +143,7 @@ class Report:
             "notes": self.notes,
             "left_out": self.left_out,
             "outputs": [
-                {**_described(comparison), "worst_path": str(path)}
+                {**_as_json_fields(comparison), "worst_path": str(path)}
                 for comparison, path in self.worst()
             ],
             "runs": [
@@ -164,7 +164,7 @@ def _badness(comparison: Comparison) -> tuple[bool, bool, float]:
     return bool(comparison.problem), not comparison.passed, comparison.absolute
 
 
-def _described(comparison: Comparison) -> dict[str, Any]:
+def _as_json_fields(comparison: Comparison) -> dict[str, object]:
     return {
         "name": comparison.name,
         "passed": comparison.passed,
@@ -191,6 +191,7 @@ def validate(
     *,
     tolerance: float | None = None,
     progress: Progress | None = None,
+    limits: Limits | None = None,
 ) -> Report:
     """Run a model in every way that this machine has, and compare with its reference.
 
@@ -200,6 +201,7 @@ def validate(
     reference : a bundle or its file; by default the file beside the model
     tolerance : largest absolute error for every output, in place of the rule (`tolerance_of`)
     progress : called with (runs done, runs in all, what runs next)
+    limits : what reading each of the files may cost, and running the model
 
     Raises FormatError and UnsupportedError for files that cannot be read or run, ValueError if the
     bundle's inputs are not the model's.
@@ -220,8 +222,10 @@ def validate(
             )
     if not isinstance(reference, Reference):
         where = os.fspath(reference)
-        reference = bundle.read(reference)
-    graph_model = model if isinstance(model, Model) else read_any_model(model_name, reference)
+        reference = bundle.read(reference, limits)
+    graph_model = model
+    if not isinstance(graph_model, Model):
+        graph_model = read_any_model(model_name, reference, limits)
     reference, notes = _fitted(graph_model, reference)
     names = [*reference.outputs(), *reference.layers]
     tolerances = {name: tolerance_of(reference, name, tolerance) for name in names}
@@ -338,23 +342,23 @@ def _unsaid_lengths(model: Model, reference: Reference) -> list[np.ndarray | Non
 
 
 def _lengths(reference: Reference) -> list[int]:
-    found: list[int] = []
+    lengths: list[int] = []
     for case in reference.cases:
         if case.lengths is not None:
-            found += case.lengths.tolist()
+            lengths += case.lengths.tolist()
             continue
         for name, array in case.inputs.items():
             axes = reference.axes.get(name, {})
             if "time" in axes:
                 count = array.shape[axes["batch"]] if "batch" in axes else 1
-                found += [array.shape[axes["time"]]] * count
+                lengths += [array.shape[axes["time"]]] * count
                 break
-    return found
+    return lengths
 
 
 def _errors(reference: Reference, results: dict[str, list[np.ndarray]]) -> dict[str, np.ndarray]:
     """All errors of the float outputs of one run, flat, for a histogram."""
-    found = {}
+    errors = {}
     for name, arrays in results.items():
         parts = []
         for case, array in zip(reference.cases, arrays, strict=True):
@@ -363,5 +367,5 @@ def _errors(reference: Reference, results: dict[str, list[np.ndarray]]) -> dict[
                 error = np.abs(array.astype(np.float64) - expected)
                 parts.append(error[real(case, reference, name)])
         if parts:
-            found[name] = np.concatenate(parts)
-    return found
+            errors[name] = np.concatenate(parts)
+    return errors

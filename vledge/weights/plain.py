@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import numpy as np
 
 from vledge.errors import MissingWeightError
+from vledge.small_matrix import SmallMatrix
 from vledge.weights.folds import Recipe, piece, recipes, refusal
 
 __all__ = ["WRAPPERS", "PlainWeights", "layer_weights", "missing_weight", "plain_name"]
@@ -45,6 +46,8 @@ AGREEMENT = 1e-4  # of a stored weight and the folded one, relative to the large
 
 def plain_name(name: str) -> str:
     """The name less the wrappers on its way; a prefix, which ends in a dot, likewise."""
+    if not isinstance(name, str):
+        raise TypeError(f"a name of weights is a {type(name).__name__}, expected text")
     *path, last = name.split(".")
     return ".".join([*(part for part in path if part not in WRAPPERS), last])
 
@@ -113,7 +116,8 @@ class PlainWeights(Mapping[str, np.ndarray]):
                 folded = self._fold(name, self._recipes[name])
                 self._folded[name] = np.asarray(folded)  # a product of scalars is none
             return self._folded[name]
-        return np.asarray(self._weights[self._keys[name][0]])
+        given = self._weights[self._keys[name][0]]
+        return given if isinstance(given, SmallMatrix) else np.asarray(given)
 
     def __contains__(self, name: object) -> bool:
         return name in self._recipes or name in self._keys or name in self.refused
@@ -179,14 +183,14 @@ class PlainWeights(Mapping[str, np.ndarray]):
                 dropped = "raw" in roles and self._dropped(roles["raw"])
                 if base in self._parts:
                     continue
-                found = recipes(base, roles, shapes, dropped)
-                if not found:
+                ways = recipes(base, roles, shapes, dropped)
+                if not ways:
                     continue
-                self._recipes[base] = found[0]
-                self._parts[base] = tuple(dict.fromkeys(p for own in found for p in own.parts))
-                shapes[base] = found[0].shape
+                self._recipes[base] = ways[0]
+                self._parts[base] = tuple(dict.fromkeys(p for own in ways for p in own.parts))
+                shapes[base] = ways[0].shape
                 into |= dict.fromkeys(self._parts[base], base)
-                if len(found) > 1:
+                if len(ways) > 1:
                     self.refused[base] = _contradiction(base, self.keys_of(base))
             if not into:
                 break
@@ -291,8 +295,8 @@ def missing_weight(
     alike = [other for other in others if other.removesuffix(".").endswith(prefix.rstrip("."))]
     if prefix and prefix + "." in others:
         said += f"; a prefix ends with its dot: prefix={prefix + '.'!r}"
-    elif found := alike or others:
-        said += "; did you mean " + " or ".join(f"prefix={p!r}" for p in found[:4]) + "?"
+    elif near := alike or others:
+        said += "; did you mean " + " or ".join(f"prefix={p!r}" for p in near[:4]) + "?"
     elif reasons := [why for n, why in weights.refused.items() if n.startswith(prefix)]:
         said += "; " + "; ".join(reasons[:2])
     return MissingWeightError(said)

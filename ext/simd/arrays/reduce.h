@@ -99,32 +99,34 @@ VL_INLINE vec vl_terms_of_row(int kind, const real *x, ptrdiff_t n, vec shift)
     return vl_joined(kind, total, sum);
 }
 
-VL_INLINE void vl_reduce_rows(int kind, const vl_reduction *s)
+VL_INLINE void vl_reduce_rows(int kind, const vl_reduction *reduction)
 {
-    const real *x = s->x, *shift = s->shift;
-    real *out = s->out;
-    for (ptrdiff_t r = 0; r < s->rows; r++, x += s->ld) {
-        real value = vl_across(kind, vl_terms_of_row(kind, x, s->columns, VL_SPLAT(shift ? shift[r] : 0)));
-        if (s->join)
+    const real *x = reduction->x, *shift = reduction->shift;
+    real *out = reduction->out;
+    for (ptrdiff_t r = 0; r < reduction->rows; r++, x += reduction->ld) {
+        real value = vl_across(kind, vl_terms_of_row(kind, x, reduction->columns, VL_SPLAT(shift ? shift[r] : 0)));
+        if (reduction->join)
             value = vl_joined(kind, VL_SPLAT(out[r]), VL_SPLAT(value))[0];
         out[r] = value;
     }
 }
 
 /* `vectors` whole ones, or one of n < L elements */
-VL_INLINE void vl_reduce_strip(int kind, int vectors, const vl_reduction *s, ptrdiff_t column, ptrdiff_t n)
+VL_INLINE void vl_reduce_strip(int kind, int vectors, const vl_reduction *reduction, ptrdiff_t column, ptrdiff_t n)
 {
-    const real *x = (const real *)s->x + column, *shift = s->shift ? (const real *)s->shift + column : NULL;
-    real *out = (real *)s->out + column;
+    const real *x = (const real *)reduction->x + column,
+               *shift = reduction->shift ? (const real *)reduction->shift + column : NULL;
+    real *out = (real *)reduction->out + column;
     vec total[4], away[4];
 #define VL_AT(p, v) vl_load_and((p) + (v) * L, n ? n : L, VL_SPLAT(0))
 #pragma GCC unroll 4
     for (int v = 0; v < vectors; v++) {
-        total[v] = s->join ? VL_AT(out, v) : vl_nothing(kind);
+        total[v] = reduction->join ? VL_AT(out, v) : vl_nothing(kind);
         away[v] = shift ? VL_AT(shift, v) : VL_SPLAT(0);
     }
-    for (ptrdiff_t r = 0; r < s->rows;) {
-        const ptrdiff_t most = VL_PART_TERMS * VL_PART_TERMS, last = s->rows - r < most ? s->rows : r + most;
+    for (ptrdiff_t r = 0; r < reduction->rows;) {
+        const ptrdiff_t most = VL_PART_TERMS * VL_PART_TERMS,
+                        last = reduction->rows - r < most ? reduction->rows : r + most;
         vec parts[4];
 #pragma GCC unroll 4
         for (int v = 0; v < vectors; v++)
@@ -135,7 +137,7 @@ VL_INLINE void vl_reduce_strip(int kind, int vectors, const vl_reduction *s, ptr
 #pragma GCC unroll 4
             for (int v = 0; v < vectors; v++)
                 sum[v] = vl_nothing(kind);
-            for (; r < end; r++, x += s->ld)
+            for (; r < end; r++, x += reduction->ld)
 #pragma GCC unroll 4
                 for (int v = 0; v < vectors; v++)
                     sum[v] = vl_joined(kind, sum[v], vl_term(kind, VL_AT(x, v), away[v]));
@@ -153,15 +155,15 @@ VL_INLINE void vl_reduce_strip(int kind, int vectors, const vl_reduction *s, ptr
 #undef VL_AT
 }
 
-VL_INLINE void vl_reduce_columns(int kind, const vl_reduction *s)
+VL_INLINE void vl_reduce_columns(int kind, const vl_reduction *reduction)
 {
     ptrdiff_t c = 0;
-    for (; c + 4 * L <= s->columns; c += 4 * L)
-        vl_reduce_strip(kind, 4, s, c, 0);
-    for (; c + L <= s->columns; c += L)
-        vl_reduce_strip(kind, 1, s, c, 0);
-    if (c < s->columns)
-        vl_reduce_strip(kind, 1, s, c, s->columns - c);
+    for (; c + 4 * L <= reduction->columns; c += 4 * L)
+        vl_reduce_strip(kind, 4, reduction, c, 0);
+    for (; c + L <= reduction->columns; c += L)
+        vl_reduce_strip(kind, 1, reduction, c, 0);
+    if (c < reduction->columns)
+        vl_reduce_strip(kind, 1, reduction, c, reduction->columns - c);
 }
 
 #define VL_REDUCE(kind)                                                                                                \
@@ -181,27 +183,27 @@ VL_REDUCE(VL_PRODUCT)
 VL_REDUCE(VL_GREATEST)
 VL_REDUCE(VL_LEAST)
 
-static void vl_kernel_reduce(const vl_reduction *s)
+static void vl_kernel_reduce(const vl_reduction *reduction)
 {
     static void (*const of_kind[])(const vl_reduction *) = {
         vl_reduce_VL_SUM,     vl_reduce_VL_SUM_ABS, vl_reduce_VL_SUM_SQUARES, vl_reduce_VL_SUM_CENTRED_SQUARES,
         vl_reduce_VL_SUM_EXP, vl_reduce_VL_PRODUCT, vl_reduce_VL_GREATEST,    vl_reduce_VL_LEAST};
-    of_kind[s->kind](s);
+    of_kind[reduction->kind](reduction);
 }
 
 /* ---- softmax ------------------------------------------------------------------------------------- */
 
 /* exp(x - max) / sum of it, or x - max - log(sum of exp(x - max)). Three passes over a row, which stays in the cache. */
-static void vl_softmax_of_rows(const vl_softmax *s)
+static void vl_softmax_of_rows(const vl_softmax *softmax)
 {
-    const real *x = s->x;
-    real *out = s->out;
-    const ptrdiff_t n = s->columns, whole = n / L * L, rest = n - whole;
+    const real *x = softmax->x;
+    real *out = softmax->out;
+    const ptrdiff_t n = softmax->columns, whole = n / L * L, rest = n - whole;
     const vec lowest = VL_SPLAT(-__builtin_inff());
     const veci number = *(const veci *)vl_lane_numbers;
-    for (ptrdiff_t r = 0; r < s->rows; r++, x += s->ld, out += s->ld_out) {
+    for (ptrdiff_t r = 0; r < softmax->rows; r++, x += softmax->ld, out += softmax->ld_out) {
         const vec top = VL_SPLAT(vl_across(VL_GREATEST, vl_terms_of_row(VL_GREATEST, x, n, VL_SPLAT(0))));
-        if (s->log) {
+        if (softmax->log) {
             const real sum = vl_across(VL_SUM, vl_terms_of_row(VL_SUM_EXP, x, n, top));
             const vec log = vl_log(VL_SPLAT(sum));
             for (ptrdiff_t k = 0; k < whole; k += L)
@@ -235,69 +237,69 @@ static void vl_softmax_of_rows(const vl_softmax *s)
 }
 
 /* one vector of columns, n < L of them if n */
-VL_INLINE void vl_softmax_strip(const vl_softmax *s, ptrdiff_t column, ptrdiff_t n)
+VL_INLINE void vl_softmax_strip(const vl_softmax *softmax, ptrdiff_t column, ptrdiff_t n)
 {
-    const real *x = (const real *)s->x + column;
-    real *out = (real *)s->out + column;
+    const real *x = (const real *)softmax->x + column;
+    real *out = (real *)softmax->out + column;
 #define VL_AT(p) vl_load_and(p, n ? n : L, VL_SPLAT(0))
     vec top = VL_SPLAT(-__builtin_inff()), total = VL_SPLAT(0);
-    for (ptrdiff_t r = 0; r < s->rows; r++)
-        top = vl_maximum(top, VL_AT(x + r * s->ld));
-    for (ptrdiff_t r = 0; r < s->rows;) {
-        ptrdiff_t end = s->rows - r < VL_TERMS ? s->rows : r + VL_TERMS;
+    for (ptrdiff_t r = 0; r < softmax->rows; r++)
+        top = vl_maximum(top, VL_AT(x + r * softmax->ld));
+    for (ptrdiff_t r = 0; r < softmax->rows;) {
+        ptrdiff_t end = softmax->rows - r < VL_TERMS ? softmax->rows : r + VL_TERMS;
         vec sum = VL_SPLAT(0);
         for (; r < end; r++) {
-            vec e = vl_exp(VL_AT(x + r * s->ld) - top);
-            if (!s->log)
-                vl_store_first(out + r * s->ld_out, e, n ? n : L);
+            vec e = vl_exp(VL_AT(x + r * softmax->ld) - top);
+            if (!softmax->log)
+                vl_store_first(out + r * softmax->ld_out, e, n ? n : L);
             sum += e;
         }
         total += sum;
     }
     vec last = 1 / total;
-    if (s->log)
+    if (softmax->log)
         last = vl_log(total);
-    for (ptrdiff_t r = 0; r < s->rows; r++) {
+    for (ptrdiff_t r = 0; r < softmax->rows; r++) {
         vec y;
-        if (s->log)
-            y = VL_AT(x + r * s->ld) - top - last;
+        if (softmax->log)
+            y = VL_AT(x + r * softmax->ld) - top - last;
         else
-            y = VL_AT(out + r * s->ld_out) * last;
-        vl_store_first(out + r * s->ld_out, y, n ? n : L);
+            y = VL_AT(out + r * softmax->ld_out) * last;
+        vl_store_first(out + r * softmax->ld_out, y, n ? n : L);
     }
 #undef VL_AT
 }
 
-static void vl_kernel_softmax(const vl_softmax *s)
+static void vl_kernel_softmax(const vl_softmax *softmax)
 {
-    if (s->of_rows) {
-        vl_softmax_of_rows(s);
+    if (softmax->of_rows) {
+        vl_softmax_of_rows(softmax);
         return;
     }
     ptrdiff_t c = 0;
-    for (; c + L <= s->columns; c += L)
-        vl_softmax_strip(s, c, 0);
-    if (c < s->columns)
-        vl_softmax_strip(s, c, s->columns - c);
+    for (; c + L <= softmax->columns; c += L)
+        vl_softmax_strip(softmax, c, 0);
+    if (c < softmax->columns)
+        vl_softmax_strip(softmax, c, softmax->columns - c);
 }
 
 /* ---- norms of rows --------------------------------------------------------------------------------- */
 
 /* (x - mean) / sqrt(mean of (x - mean)^2 + epsilon) * scale + bias; without the mean where it is not centred */
-static void vl_kernel_norm(const vl_norm *s)
+static void vl_kernel_norm(const vl_norm *norm)
 {
-    const real *x = s->x, *scale = s->scale, *bias = s->bias;
-    real *out = s->out;
-    const ptrdiff_t n = s->columns, whole = n / L * L, rest = n - whole;
+    const real *x = norm->x, *scale = norm->scale, *bias = norm->bias;
+    real *out = norm->out;
+    const ptrdiff_t n = norm->columns, whole = n / L * L, rest = n - whole;
     const vec zero = VL_SPLAT(0);
-    for (ptrdiff_t r = 0; r < s->rows; r++, x += s->ld, out += n) {
+    for (ptrdiff_t r = 0; r < norm->rows; r++, x += norm->ld, out += n) {
         real mean = 0, squares;
-        if (s->centred) {
+        if (norm->centred) {
             mean = vl_across(VL_SUM, vl_terms_of_row(VL_SUM, x, n, zero)) / (real)n;
             squares = vl_across(VL_SUM, vl_terms_of_row(VL_SUM_CENTRED_SQUARES, x, n, VL_SPLAT(mean)));
         } else
             squares = vl_across(VL_SUM, vl_terms_of_row(VL_SUM_SQUARES, x, n, zero));
-        const real inverse = 1 / __builtin_sqrtf(squares / (real)n + s->epsilon);
+        const real inverse = 1 / __builtin_sqrtf(squares / (real)n + norm->epsilon);
         const vec m = VL_SPLAT(mean), f = VL_SPLAT(inverse);
         for (ptrdiff_t k = 0; k < whole; k += L) {
             vec y = (vl_load(x + k) - m) * f * vl_load(scale + k);
@@ -311,10 +313,10 @@ static void vl_kernel_norm(const vl_norm *s)
                 y += vl_load_and(bias + whole, rest, zero);
             vl_store_first(out + whole, y, rest);
         }
-        if (s->mean)
-            ((real *)s->mean)[r] = mean;
-        if (s->inverse)
-            ((real *)s->inverse)[r] = inverse;
+        if (norm->mean)
+            ((real *)norm->mean)[r] = mean;
+        if (norm->inverse)
+            ((real *)norm->inverse)[r] = inverse;
     }
 }
 

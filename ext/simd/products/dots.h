@@ -45,26 +45,18 @@ static __attribute__((noinline)) vec vl_dots_of_one(const vl_windows *p, const r
 
 static void vl_kernel_dots(const vl_windows *p)
 {
-    enum { MOST = 4 * L }; /* columns: the driver takes groups of fewer */
-    real sums[L * MOST] __attribute__((aligned(VL_BYTES)));
     const real *x[L], *bias = p->bias;
-    for (ptrdiff_t row = 0, rows; row < p->rows; row += rows) {
+    real *out = p->out;
+    for (ptrdiff_t row = 0, rows, done = 0; row < p->rows; row += rows) {
         rows = p->rows - row < L ? 1 : L;
         for (ptrdiff_t r = 0; r < rows; r++)
             x[r] = (const real *)p->x + p->x_rows[row + r];
         for (ptrdiff_t c = 0; c < p->columns; c++) {
             const real *w = (const real *)p->w + c * p->depth;
-            vec s = (rows == L ? vl_dots_of_many(p, x, w) : vl_dots_of_one(p, x, w)) + (bias ? bias[c] : 0);
+            vec sums = (rows == L ? vl_dots_of_many(p, x, w) : vl_dots_of_one(p, x, w)) + (bias ? bias[c] : 0);
             for (ptrdiff_t r = 0; r < rows; r++)
-                sums[r * p->columns + c] = s[r];
+                out[p->out_rows[row + r] + c] = sums[r];
         }
-        if (p->epilogue->kind == VL_CHAINED) {
-            vl_finish_chained(p->epilogue, rows, p->columns, 0, sums, p->columns, p->out, p->out_rows + row);
-            continue;
-        }
-        for (ptrdiff_t r = 0; r < rows; r++)
-            for (ptrdiff_t c = 0; c < p->columns; c++)
-                ((real *)p->out)[p->out_rows[row + r] + c] = sums[r * p->columns + c];
-        vl_finish_rows(p->epilogue, rows, p->columns, p->out, p->out_rows + row);
+        done = vl_finish_if_enough(p->epilogue, done, row + rows, row + rows == p->rows, p->columns, out, p->out_rows);
     }
 }

@@ -1,82 +1,214 @@
 /* Every channel by itself over a window's taps: depthwise convolution, and pools.
  *
- * Several rows (pixels) at a time, so that a tap's weights are read once for all of them and the chains of sums hide
- * the FMA's latency. Bound by loads: one of x for each product.
+ * A tile is several rows (pixels) and one vector of channels, whose sums are made tap by tap in order, each by single
+ * FMAs. Windows that overlap along a row share what they read: the taps of a kernel's row stay in registers while its
+ * inputs pass, and each input is loaded once for all the sums that it is a term of. Then it is bound by FMA, else by
+ * loads, one of x for each product.
  */
-enum { VL_TAP_ROWS = 6 };
+enum { VL_TAP_ROWS = 8, VL_LONGEST_STRETCH = 7 };
 
-/* Terms [t, end): sums of `rows` rows and one vector of n channels, from zero. */
-VL_INLINE void vl_tap_tile(int rows, const vl_taps *p, const real *const *x, ptrdiff_t c, ptrdiff_t n, ptrdiff_t t,
-                           ptrdiff_t end, vec *sum)
+/* Taps side by side (a kernel's row) whose distance is 1 / `stride` of that from window to window. */
+typedef struct {
+    int length, stride; /* length 0: windows that share nothing */
+} vl_stretch;
+
+/* sum[r] += taps [tap, end) of `rows` windows, one vector of n channels at x[r] and w. */
+VL_INLINE void vl_tap_by_tap(int rows, const vl_taps *p, const real *const *x, const real *w, ptrdiff_t n,
+                             ptrdiff_t tap, ptrdiff_t end, vec *sum)
 {
-    const real *w = (const real *)p->w + c;
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; r++)
-        sum[r] = VL_SPLAT(0);
     if (n == L)
-        for (; t < end; t++) {
-            vec wt = vl_load(w + t * p->channels);
+        for (; tap < end; tap++) {
+            vec weight = vl_load(w + tap * p->channels);
 #pragma GCC unroll 8
             for (int r = 0; r < rows; r++)
-                sum[r] = VL_FMA(vl_load(x[r] + p->x_taps[t] + c), wt, sum[r]);
+                sum[r] = VL_FMA(vl_load(x[r] + p->x_taps[tap]), weight, sum[r]);
         }
     else
-        for (; t < end; t++) {
-            vec wt = vl_load_first(w + t * p->channels, n);
+        for (; tap < end; tap++) {
+            vec weight = vl_load_first(w + tap * p->channels, n);
 #pragma GCC unroll 8
             for (int r = 0; r < rows; r++)
-                sum[r] = VL_FMA(vl_load_first(x[r] + p->x_taps[t] + c, n), wt, sum[r]);
+                sum[r] = VL_FMA(vl_load_first(x[r] + p->x_taps[tap], n), weight, sum[r]);
         }
 }
 
-/* Vectors of channels whose sums wait for a chain. */
-enum { VL_TAP_VECTORS = 8 };
-
-VL_INLINE void vl_tap_rows(int rows, const vl_taps *p, ptrdiff_t row)
+/* `rows` windows and the channels [c, c + n), n of at most a vector. */
+VL_INLINE void vl_tap_tile(int rows, const vl_taps *p, ptrdiff_t row, ptrdiff_t c, ptrdiff_t n)
 {
-    const real *x[VL_TAP_ROWS];
-    real waiting[VL_TAP_ROWS * VL_TAP_VECTORS * L] __attribute__((aligned(VL_BYTES)));
-    const ptrdiff_t *out_rows = p->out_rows + row, most = VL_TAP_VECTORS * L;
-    const int chained = p->epilogue->kind == VL_CHAINED;
-    for (int r = 0; r < rows; r++)
-        x[r] = (const real *)p->x + p->x_rows[row + r];
-    for (ptrdiff_t c = 0; c < p->channels; c += L) {
-        ptrdiff_t n = p->channels - c < L ? p->channels - c : L, t = 0, begin = c / most * most;
-        vec total[VL_TAP_ROWS], sum[VL_TAP_ROWS], bias = VL_SPLAT(0);
-        if (p->bias)
-            bias = vl_load_first((const real *)p->bias + c, n);
+    const real *x[VL_TAP_ROWS], *w = (const real *)p->w + c;
+    vec total[VL_TAP_ROWS], sum[VL_TAP_ROWS], bias = VL_SPLAT(0);
+    if (p->bias)
+        bias = vl_load_first((const real *)p->bias + c, n);
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++) {
+        x[r] = (const real *)p->x + p->x_rows[row + r] + c;
+        total[r] = bias;
+    }
+    for (ptrdiff_t tap = 0, end; tap < p->taps; tap = end) {
+        end = p->taps - tap < VL_TERMS ? p->taps : tap + VL_TERMS;
 #pragma GCC unroll 8
         for (int r = 0; r < rows; r++)
-            total[r] = bias;
-        while (t < p->taps) {
-            ptrdiff_t end = p->taps - t < VL_TERMS ? p->taps : t + VL_TERMS;
-            vl_tap_tile(rows, p, x, c, n, t, end, sum);
+            sum[r] = VL_SPLAT(0);
+        vl_tap_by_tap(rows, p, x, w, n, tap, end, sum);
 #pragma GCC unroll 8
-            for (int r = 0; r < rows; r++)
-                total[r] += sum[r];
-            t = end;
+        for (int r = 0; r < rows; r++)
+            total[r] += sum[r];
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++)
+        vl_store_first((real *)p->out + p->out_rows[row + r] + c, total[r], n);
+}
+
+static __attribute__((noinline)) void vl_tap_tiles(const vl_taps *p, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t c,
+                                                   ptrdiff_t n)
+{
+    const ptrdiff_t end = row + rows;
+    for (; row + 6 <= end; row += 6)
+        vl_tap_tile(6, p, row, c, n);
+    for (; row + 2 <= end; row += 2)
+        vl_tap_tile(2, p, row, c, n);
+    if (row < end)
+        vl_tap_tile(1, p, row, c, n);
+}
+
+/* Windows as far from one another at x as at out, for one vector of channels. All taps are one part of their sums. */
+typedef struct {
+    const vl_taps *p;
+    const real *x, *w, *bias;       /* of these channels; bias or NULL */
+    real *out;
+    ptrdiff_t x_step, out_distance; /* from tap to tap of a stretch, from window to window */
+    ptrdiff_t count;
+} vl_shared_windows;
+
+/* The first of them, `rows` at a time: how many. Input number i of a stretch is a term of the windows r with a tap there,
+ * i = r stride + tap. */
+VL_INLINE ptrdiff_t vl_tap_stretches(int rows, int length, int stride, const vl_shared_windows *s)
+{
+    const ptrdiff_t channels = s->p->channels, *x_taps = s->p->x_taps, step = s->x_step;
+    const vec bias = s->bias ? vl_load(s->bias) : VL_SPLAT(0);
+    const real *x = s->x;
+    real *out = s->out;
+    ptrdiff_t done = 0;
+    for (; done + rows <= s->count; done += rows, x += rows * stride * step) {
+        const real *w = s->w;
+        vec sum[VL_TAP_ROWS];
+#pragma GCC unroll 8
+        for (int r = 0; r < rows; r++)
+            sum[r] = VL_SPLAT(0);
+        for (ptrdiff_t tap = 0; tap < s->p->taps; tap += length, w += length * channels) {
+            const real *from = x + x_taps[tap];
+            vec weights[VL_LONGEST_STRETCH];
+#pragma GCC unroll 8
+            for (int t = 0; t < length; t++) {
+                weights[t] = vl_load(w + t * channels);
+                VL_KEEP(weights[t]);
+            }
+#pragma GCC unroll 32
+            for (int i = 0; i < (rows - 1) * stride + length; i++, from += step) {
+                vec input = vl_load(from);
+                VL_KEEP(input);
+#pragma GCC unroll 8
+                for (int r = 0; r < rows; r++)
+                    if (i - r * stride >= 0 && i - r * stride < length)
+                        sum[r] = VL_FMA(input, weights[i - r * stride], sum[r]);
+            }
         }
 #pragma GCC unroll 8
-        for (int r = 0; r < rows; r++)
-            if (chained)
-                vl_store(waiting + r * most + c - begin, total[r]);
-            else
-                vl_store_first((real *)p->out + out_rows[r] + c, total[r], n);
-        if (chained && (c + L - begin == most || c + L >= p->channels))
-            vl_finish_chained(p->epilogue, rows, c + n - begin, begin, waiting, most, p->out, out_rows);
+        for (int r = 0; r < rows; r++, out += s->out_distance)
+            vl_store(out, bias + sum[r]);
     }
-    vl_finish_rows(p->epilogue, rows, p->channels, p->out, out_rows);
+    return done;
 }
+
+typedef ptrdiff_t vl_stretch_function(const vl_shared_windows *s);
+#define VL_STRETCHES(name, rows, length, stride)                                                                       \
+    static __attribute__((noinline)) ptrdiff_t name(const vl_shared_windows *s)                                        \
+    {                                                                                                                  \
+        return vl_tap_stretches(rows, length, stride, s);                                                              \
+    }
+/* As many rows as leave registers for a stretch's weights, where there are 16; and fewer for the last windows of a row. */
+VL_STRETCHES(vl_stretch_8x3, 8, 3, 1)
+VL_STRETCHES(vl_stretch_3x3, 3, 3, 1)
+VL_STRETCHES(vl_stretch_8x5, 8, 5, 1)
+VL_STRETCHES(vl_stretch_3x5, 3, 5, 1)
+VL_STRETCHES(vl_stretch_7x7, 7, 7, 1)
+VL_STRETCHES(vl_stretch_3x7, 3, 7, 1)
+VL_STRETCHES(vl_stretch_8x3_by_2, 8, 3, 2)
+VL_STRETCHES(vl_stretch_3x3_by_2, 3, 3, 2)
+VL_STRETCHES(vl_stretch_8x5_by_2, 8, 5, 2)
+VL_STRETCHES(vl_stretch_3x5_by_2, 3, 5, 2)
+VL_STRETCHES(vl_stretch_7x7_by_2, 7, 7, 2)
+VL_STRETCHES(vl_stretch_3x7_by_2, 3, 7, 2)
+
+/* What windows `distance` apart share: all taps in stretches of one length, as long as there are functions for. */
+static vl_stretch vl_stretch_of(const vl_taps *p, ptrdiff_t distance)
+{
+    const vl_stretch none = {0, 0};
+    if (p->taps < 2 || p->taps > VL_TERMS)
+        return none;
+    const ptrdiff_t step = p->x_taps[1] - p->x_taps[0];
+    if (step <= 0 || (distance != step && distance != 2 * step))
+        return none;
+    for (int length = VL_LONGEST_STRETCH; length >= 3; length -= 2) {
+        int fits = p->taps % length == 0;
+        for (ptrdiff_t tap = 0; fits && tap < p->taps; tap++)
+            fits = tap % length == 0 || p->x_taps[tap] - p->x_taps[tap - 1] == step;
+        if (fits)
+            return (vl_stretch){length, (int)(distance / step)};
+    }
+    return none;
+}
+
+/* Rows [row, row + rows), equally far apart, of one vector of channels from c on. */
+static void vl_tap_shared(const vl_taps *p, vl_stretch stretch, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t c)
+{
+    static vl_stretch_function *const tall[3][2] = {{vl_stretch_8x3, vl_stretch_8x3_by_2},
+                                                    {vl_stretch_8x5, vl_stretch_8x5_by_2},
+                                                    {vl_stretch_7x7, vl_stretch_7x7_by_2}};
+    static vl_stretch_function *const low[3][2] = {{vl_stretch_3x3, vl_stretch_3x3_by_2},
+                                                   {vl_stretch_3x5, vl_stretch_3x5_by_2},
+                                                   {vl_stretch_3x7, vl_stretch_3x7_by_2}};
+    const int kind = (stretch.length - 3) / 2;
+    vl_shared_windows s = {.p = p,
+                           .w = (const real *)p->w + c,
+                           .bias = p->bias ? (const real *)p->bias + c : NULL,
+                           .x_step = p->x_taps[1] - p->x_taps[0],
+                           .out_distance = vl_row_distance(p->out_rows + row, rows)};
+    for (int turn = 0; turn < 2 && rows; turn++) {
+        s.x = (const real *)p->x + p->x_rows[row] + c;
+        s.out = (real *)p->out + p->out_rows[row] + c;
+        s.count = rows;
+        const ptrdiff_t done = (turn ? low : tall)[kind][stretch.stride - 1](&s);
+        row += done;
+        rows -= done;
+    }
+    if (rows)
+        vl_tap_tiles(p, row, rows, c, L);
+}
+
+/* Rows that all channels' vectors pass by one after another, so that what neighbouring rows read is in the nearest
+ * cache still. */
+enum { VL_TAP_BLOCK = 8192 };
 
 static void vl_kernel_taps(const vl_taps *p)
 {
-    ptrdiff_t row = 0;
-    for (; row + VL_TAP_ROWS <= p->rows; row += VL_TAP_ROWS)
-        vl_tap_rows(VL_TAP_ROWS, p, row);
-    for (; row + 2 <= p->rows; row += 2)
-        vl_tap_rows(2, p, row);
-    if (row < p->rows)
-        vl_tap_rows(1, p, row);
+    const ptrdiff_t tall = p->channels * VL_TAP_ROWS < VL_TAP_BLOCK ? VL_TAP_BLOCK / p->channels : VL_TAP_ROWS;
+    for (ptrdiff_t first = 0, rows; first < p->rows; first += rows) {
+        rows = p->rows - first < tall ? p->rows - first : tall;
+        for (ptrdiff_t row = first, equal; row < first + rows; row += equal) {
+            equal = vl_equal_rows(p->x_rows + row, first + rows - row);
+            equal = vl_equal_rows(p->out_rows + row, equal);
+            const vl_stretch stretch = vl_stretch_of(p, vl_row_distance(p->x_rows + row, equal));
+            for (ptrdiff_t c = 0; c < p->channels; c += L) {
+                const ptrdiff_t n = p->channels - c < L ? p->channels - c : L;
+                if (n == L && stretch.length)
+                    vl_tap_shared(p, stretch, row, equal, c);
+                else
+                    vl_tap_tiles(p, row, equal, c, n);
+            }
+        }
+        vl_finish_rows(p->epilogue, rows, p->channels, p->out, p->out_rows + first);
+    }
 }
 
 /* ---- pools ------------------------------------------------------------------------------------------- */

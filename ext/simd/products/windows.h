@@ -91,8 +91,8 @@ static void vl_kernel_windows(const vl_windows *p)
 {
     real sums[VL_SLIDING_BLOCK * VL_MOST_VECTORS * L] __attribute__((aligned(VL_BYTES)));
     const real *x[VL_SLIDING_BLOCK];
-    const int widest = p->vectors < p->group ? (int)p->vectors : p->group, chained = p->epilogue->kind == VL_CHAINED;
-    for (ptrdiff_t row = 0, rows; row < p->rows; row += rows) {
+    const int widest = p->vectors < p->group ? (int)p->vectors : p->group;
+    for (ptrdiff_t row = 0, rows, done = 0; row < p->rows; row += rows) {
         rows = vl_sliding_rows(p->rows - row, widest);
         const ptrdiff_t *out_rows = p->out_rows + row, equal = vl_equal_rows(out_rows, rows);
         for (ptrdiff_t r = 0; r < rows; r++)
@@ -104,19 +104,17 @@ static void vl_kernel_windows(const vl_windows *p)
             const real *w = (const real *)p->w + column * p->depth,
                        *bias = p->bias ? (const real *)p->bias + column : NULL;
             real *out = (real *)p->out + column;
-            if (equal == rows && columns == ld && !chained) {
+            if (equal == rows && columns == ld) {
                 vl_slide_block(p, rows, vectors, out + out_rows[0], vl_row_distance(out_rows, rows), x, w, bias);
                 continue;
             }
             vl_slide_block(p, rows, vectors, sums, ld, x, w, bias);
-            if (chained)
-                vl_finish_chained(p->epilogue, rows, columns, column, sums, ld, p->out, out_rows);
-            else
-                for (ptrdiff_t r = 0; r < rows; r++)
-                    for (ptrdiff_t c = 0; c < columns; c += L)
-                        vl_store_first(out + out_rows[r] + c, vl_load(sums + r * ld + c),
-                                       columns - c < L ? columns - c : L);
+            for (ptrdiff_t r = 0; r < rows; r++)
+                for (ptrdiff_t c = 0; c < columns; c += L)
+                    vl_store_first(out + out_rows[r] + c, vl_load(sums + r * ld + c),
+                                   columns - c < L ? columns - c : L);
         }
-        vl_finish_rows(p->epilogue, rows, p->columns, p->out, out_rows);
+        done =
+            vl_finish_if_enough(p->epilogue, done, row + rows, row + rows == p->rows, p->columns, p->out, p->out_rows);
     }
 }

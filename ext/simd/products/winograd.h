@@ -136,11 +136,10 @@ static void vl_winograd_product(const vl_winograd *p, ptrdiff_t tiles, const rea
 }
 
 /* The two rows of outputs of neighbouring tiles, one after the other: each a run of pixels side by side. */
-static void vl_winograd_outputs(const vl_winograd *p, ptrdiff_t tile, ptrdiff_t tiles, const real *m, real *waiting)
+static void vl_winograd_outputs(const vl_winograd *p, ptrdiff_t tile, ptrdiff_t tiles, const real *m)
 {
     const ptrdiff_t M = p->vectors * L, step = VL_WINOGRAD_TILES * M;
     const real *bias = p->bias;
-    const int chained = p->epilogue->kind == VL_CHAINED;
     ptrdiff_t pixels[2][2 * VL_WINOGRAD_TILES], count[2] = {0, 0};
     for (ptrdiff_t t = 0; t < tiles; t++) {
         const int height = p->heights[tile + t], width = p->widths[tile + t];
@@ -149,7 +148,7 @@ static void vl_winograd_outputs(const vl_winograd *p, ptrdiff_t tile, ptrdiff_t 
             for (int j = 0; j < width; j++) {
                 ptrdiff_t n = count[i]++;
                 pixels[i][n] = p->out_tiles[tile + t] + i * p->out_row + j * p->out_pixel;
-                o[i][j] = chained ? waiting + (i * 2 * VL_WINOGRAD_TILES + n) * M : (real *)p->out + pixels[i][n];
+                o[i][j] = (real *)p->out + pixels[i][n];
             }
         for (ptrdiff_t c = 0; c < p->columns; c += L) {
             ptrdiff_t n = p->columns - c < L ? p->columns - c : L;
@@ -170,17 +169,12 @@ static void vl_winograd_outputs(const vl_winograd *p, ptrdiff_t tile, ptrdiff_t 
         }
     }
     for (int i = 0; i < 2; i++)
-        if (chained)
-            vl_finish_chained(p->epilogue, count[i], p->columns, 0, waiting + i * 2 * VL_WINOGRAD_TILES * M, M, p->out,
-                              pixels[i]);
-        else
-            vl_finish_rows(p->epilogue, count[i], p->columns, p->out, pixels[i]);
+        vl_finish_rows(p->epilogue, count[i], p->columns, p->out, pixels[i]);
 }
 
 static void vl_kernel_winograd(const vl_winograd *p)
 {
     real *v = p->scratch, *m = v + 16 * VL_WINOGRAD_TILES * p->channels;
-    real *waiting = m + 16 * VL_WINOGRAD_TILES * p->vectors * L;
     const ptrdiff_t matrix = p->channels * p->vectors * L;
     for (ptrdiff_t tile = 0; tile < p->tiles; tile += VL_WINOGRAD_TILES) {
         ptrdiff_t tiles = p->tiles - tile < VL_WINOGRAD_TILES ? p->tiles - tile : VL_WINOGRAD_TILES;
@@ -188,6 +182,6 @@ static void vl_kernel_winograd(const vl_winograd *p)
         for (int e = 0; e < 16; e++)
             vl_winograd_product(p, tiles, v + e * VL_WINOGRAD_TILES * p->channels, (const real *)p->w + e * matrix,
                                 m + e * VL_WINOGRAD_TILES * p->vectors * L);
-        vl_winograd_outputs(p, tile, tiles, m, waiting);
+        vl_winograd_outputs(p, tile, tiles, m);
     }
 }

@@ -16,6 +16,9 @@ VL_INLINE veci vl_dot(veci sum, veci x, veci w)
 #define VL_DOT_NAME vl_integers_avx2bytes
 #include "simd/bytes/integer.h"
 
+#define VL_SMALL_SET avx2bytes
+#include "simd/small/quads.h"
+
 #ifdef __clang__
 #pragma clang attribute pop
 #endif

@@ -15,6 +15,10 @@
 #define VL_DOT_NAME vl_integers_avx512vnni
 #include "simd/bytes/integer.h"
 
+#define VL_SMALL_SET avx512vnni
+#define VL_SMALL_SET_OF_PLANES avx512planes
+#include "simd/small/quads.h"
+
 #ifdef __clang__
 #pragma clang attribute pop
 #pragma clang attribute pop

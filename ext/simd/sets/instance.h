@@ -25,7 +25,11 @@
 #include "simd/bytes/integer.h"
 #include "simd/bytes/byte_taps.h"
 #include "simd/bytes/quantise.h"
+#include "simd/small/rows.h"
+#include "simd/small/pairs.h"
 #include "simd/recurrent/cells.h"
+#include "simd/recurrent/one_gate.h"
+#include "simd/recurrent/small.h"
 #include "simd/arrays/activations.h"
 
 /* ---- the table ----------------------------------------------------------------------------- */
@@ -44,14 +48,36 @@ enum { VL_ARITHMETIC = VL_IN_FLOAT64, VL_STORAGE = VL_STORED_FLOAT64 };
 enum { VL_ARITHMETIC = VL_IN_FLOAT32, VL_STORAGE = VL_STORED_FLOAT32 };
 #endif
 static const vl_cell_kernels vl_cells[] = {
-    {VL_LSTM, VL_STORAGE, vl_kernel_product, vl_kernel_lstm, NULL, NULL},
-    {VL_GRU, VL_STORAGE, vl_kernel_product, vl_kernel_gru, NULL, NULL},
-    {VL_GRU_RESET_BEFORE, VL_STORAGE, vl_kernel_product, vl_kernel_gru_gates, vl_kernel_gru_candidate, NULL},
-    {VL_RNN_TANH, VL_STORAGE, vl_kernel_product, vl_kernel_rnn_tanh, NULL, NULL},
-    {VL_RNN_RELU, VL_STORAGE, vl_kernel_product, vl_kernel_rnn_relu, NULL, NULL},
-    {VL_RNN, VL_STORAGE, vl_kernel_product, vl_kernel_rnn_tanh, NULL, NULL},
-    {VL_INDRNN_TANH, VL_STORAGE, vl_kernel_product, NULL, NULL, vl_kernel_indrnn_tanh},
-    {VL_INDRNN_RELU, VL_STORAGE, vl_kernel_product, NULL, NULL, vl_kernel_indrnn_relu},
+    {VL_LSTM, VL_STORAGE, vl_kernel_product, vl_kernel_lstm, NULL, NULL, NULL},
+    {VL_GRU, VL_STORAGE, vl_kernel_product, vl_kernel_gru, NULL, NULL, NULL},
+    {VL_GRU_RESET_BEFORE, VL_STORAGE, vl_kernel_product, vl_kernel_gru_gates, vl_kernel_gru_candidate, NULL, NULL},
+    {VL_RNN_TANH, VL_STORAGE, vl_kernel_product, vl_kernel_rnn_tanh, NULL, NULL, NULL},
+    {VL_RNN_RELU, VL_STORAGE, vl_kernel_product, vl_kernel_rnn_relu, NULL, NULL, NULL},
+    {VL_RNN, VL_STORAGE, vl_kernel_product, vl_kernel_rnn_tanh, NULL, NULL, NULL},
+    {VL_INDRNN_TANH, VL_STORAGE, vl_kernel_product, NULL, NULL, vl_kernel_indrnn_tanh, NULL},
+    {VL_INDRNN_RELU, VL_STORAGE, vl_kernel_product, NULL, NULL, vl_kernel_indrnn_relu, NULL},
+#if !VL_F64
+/* clang-format off */
+#define VL_SMALL_CELLS(storage, small)                                                                                 \
+    {VL_LSTM, storage, vl_kernel_small_product, vl_kernel_small_lstm, NULL, NULL, small},                              \
+    {VL_GRU, storage, vl_kernel_small_product, vl_kernel_small_gru, NULL, NULL, small},                                \
+    {VL_GRU_RESET_BEFORE, storage, vl_kernel_small_product, vl_kernel_small_gru_gates, vl_kernel_small_gru_candidate,  \
+     NULL, small},                                                                                                     \
+    {VL_RNN_TANH, storage, vl_kernel_small_product, vl_kernel_small_rnn_tanh, NULL, NULL, small},                      \
+    {VL_RNN_RELU, storage, vl_kernel_small_product, vl_kernel_small_rnn_relu, NULL, NULL, small},                      \
+    {VL_RNN, storage, vl_kernel_small_product, vl_kernel_small_rnn_tanh, NULL, NULL, small},                           \
+    {VL_INDRNN_TANH, storage, vl_kernel_small_product, NULL, NULL, vl_kernel_indrnn_tanh, small},                      \
+    {VL_INDRNN_RELU, storage, vl_kernel_small_product, NULL, NULL, vl_kernel_indrnn_relu, small},
+    /* clang-format on */
+    VL_SMALL_CELLS(VL_STORED_INT8, &vl_int8_by_pairs) VL_SMALL_CELLS(VL_STORED_INT16, &vl_int16_by_pairs)
+        VL_SMALL_CELLS(VL_STORED_INT8_FAST, &vl_fast_by_pairs)
+#ifdef VL_SMALL_BY_BYTES
+            VL_SMALL_CELLS(VL_STORED_INT8_FAST, &vl_fast_by_bytes)
+#endif
+#ifdef VL_SMALL_BY_QUADS
+                VL_SMALL_CELLS(VL_STORED_INT8_FAST, &vl_fast_by_quads) VL_SMALL_CELLS(VL_STORED_INT8, &vl_int8_by_quads)
+#endif
+#endif
 };
 
 const vl_kernels VL_TABLE = {

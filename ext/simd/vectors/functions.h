@@ -120,8 +120,8 @@ VL_INLINE vec vl_erf(vec x)
     q = VL_FMA(q, t, VL_SPLAT(-0x1.b33108p-4f));
     q = VL_FMA(q, t, VL_SPLAT(-0x1.4531aep-1f));
     q = VL_FMA(q, t, VL_SPLAT(-0x1.0779b8p-3f));
-    vec far = vl_with_sign_of(x, 1 - vl_exp(VL_FMA(q, t, -t)));
-    return VL_IF_LESS(t, VL_SPLAT(0.921875f), VL_FMA(p, x, x), vl_select(x == x, far, x));
+    vec far = vl_with_sign_of(x, 1 - vl_exp_negated_in_range(VL_FMA(-q, t, t))); /* of 17 at most */
+    return VL_IF_LESS(t, VL_SPLAT(0.921875f), VL_FMA(p, x, x), far);
 }
 
 /* x / 2 (1 + erf(x / sqrt 2)) */

@@ -80,12 +80,15 @@ VL_INLINE vec vl_fraction(vec x, float factor, vec *n)
 }
 #endif
 
-/* exp(-x) for the gates, up to infinity or e^60: beyond 60 a gate is shut, 1/(1+e^60) is 1e-26. */
-VL_INLINE vec vl_exp_negated(vec x)
+/* exp(-x), |x| at most 60 */
+VL_INLINE vec vl_exp_negated_in_range(vec x)
 {
-    vec n, f = vl_fraction(VL_GATE_RANGE(x), -VL_LOG2E, &n);
+    vec n, f = vl_fraction(x, -VL_LOG2E, &n);
     return VL_TIMES_POWER(VL_FMA(f, vl_exp2_q(f), VL_SPLAT(1)), n);
 }
+
+/* exp(-x) for the gates, up to infinity or e^60: beyond 60 a gate is shut, 1/(1+e^60) is 1e-26. */
+VL_INLINE vec vl_exp_negated(vec x) { return vl_exp_negated_in_range(VL_GATE_RANGE(x)); }
 
 /* tanh(x) = numerator / denominator, denominator in [1, 2^27]. tanh(9.02) rounds to 1. */
 VL_INLINE void vl_tanh_ratio(vec x, vec *numerator, vec *denominator)

@@ -282,7 +282,7 @@ def external(folder, location="weights.bin", offset=None, length=None, content=N
     for key, value in entries.items():
         if value is not None:
             tensor.external_data.add(key=key, value=str(value))
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     if "/" not in location and location not in ("", ".", "..") and "\0" not in location:
         (folder / location).write_bytes(data)
     (folder / "model.onnx").write_bytes(model.SerializeToString())
@@ -365,6 +365,24 @@ def test_external_data_behind_links(tmp_path):
     path = external(tmp_path / "model", location="folder/secret.bin")
     (tmp_path / "model" / "folder").symlink_to(tmp_path / "outside")
     with pytest.raises(vledge.FormatError, match="lies behind a link"):
+        loaded(path)
+
+
+@pytest.mark.parametrize("folder", ["0123abcd", "0123abcd/onnx"])
+def test_external_data_in_hugging_faces_cache(tmp_path, folder):
+    """There the model and its data are links to blobs of the same repository."""
+    cache = tmp_path / "models--a--b"
+    path = external(cache / "snapshots" / folder)
+    (cache / "blobs").mkdir()
+    for number, file in enumerate(sorted(path.parent.iterdir())):
+        file.rename(cache / "blobs" / f"hash{number}")
+        file.symlink_to(cache / "blobs" / f"hash{number}")
+    np.testing.assert_array_equal(loaded(path), X + X)
+    (data,) = (file for file in path.parent.iterdir() if file != path)
+    (cache / "elsewhere").write_bytes(data.read_bytes())
+    data.unlink()
+    data.symlink_to(cache / "elsewhere")
+    with pytest.raises(vledge.FormatError, match="is or lies behind a link"):
         loaded(path)
 
 

@@ -55,6 +55,10 @@ WAYS = {
         lambda case: replace(case, lengths=np.array([6, 1, 0, 1])),
         "9 of 12 sequences have at most one step",
     ),
+    "one in four goes on": (
+        lambda case: replace(case, lengths=np.array([6, 1, 1, 1])),
+        "9 of 12 sequences have at most one step",
+    ),
     "all inputs zero": (inputs(lambda c: 0 * c.inputs["x"]), r"all inputs are 0 \(x\)"),
     "inputs not finite": (inputs(lambda c: c.inputs["x"] + np.nan), "inputs that are not finite"),
     "the same inputs": (inputs(lambda c: FIRST), "all 3 runs have the same inputs"),
@@ -127,7 +131,19 @@ def test_steps_of_a_stream_are_no_empty_sequences():
     for _ in range(4):
         x = RNG.standard_normal((2, 1, 3)).astype(np.float32)
         cases.append(Case({"x": x}, {"y": x}, {"y": x.astype(float)}, np.array([1, 1])))
-    assert proof(Reference(cases, {}, axes=dict(AXES))).missing == []
+    found = proof(Reference(cases, {}, axes=dict(AXES)))
+    assert found.missing == []
+    assert found.little == ["every run has one step: nothing is carried over time from it"]
+    assert proof(Reference(cases, {}, axes=dict(AXES), carry={"x": "y"})).little == []
+
+
+def test_a_length_of_one_a_run_is_no_empty_reference():
+    """`vledge record` draws one, which is half of two sequences."""
+
+    def both_ends(case):
+        return replace(case, lengths=np.array([6, 1]))
+
+    assert proof(made(both_ends, sequences=2)).missing == []
 
 
 @pytest.fixture

@@ -128,6 +128,7 @@ def recorded(path, *options):
     [
         ("all", [], 3),
         ("all", ["--random", "n=5", "--random", "x=5x?x5"], 5),
+        ("all", ["--random", "n=2", "--random", "x=2x?x5"], 2),
         ("anonymous", ["--random", "n=6", "--random", "x=6x?x5"], 6),
         ("time", [], 4),
         ("time", ["--random", "n=4"], 4),  # the case of the report
@@ -143,6 +144,12 @@ def test_random_lengths_have_both_ends(tmp_path, kind, axes, options, batch):
         np.testing.assert_array_equal(case.lengths, case.inputs["n"])
         assert (len(case.lengths), case.lengths.min(), case.lengths.max()) == (batch, 1, steps)
     assert len({tuple(case.lengths) for case in reference.cases}) == len(reference.cases)
+
+
+def test_lengths_of_runs_of_one_step_are_one(tmp_path):
+    path = exported(tmp_path, Packed())
+    reference = recorded(path, "--random", "n=4", "--random", "x=4x1x5")
+    assert {int(n) for case in reference.cases for n in case.lengths} == {1}
 
 
 def test_lengths_may_be_kept_short(tmp_path):

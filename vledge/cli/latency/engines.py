@@ -37,7 +37,11 @@ def onnxruntime_step(layer: RecurrentBase, x: np.ndarray) -> Step:
     try:
         import onnxruntime
     except ImportError as error:
-        raise import_failure(error, "onnxruntime", "pip install onnxruntime onnx") from error
+        raise import_failure(
+            error,
+            "onnxruntime",
+            "--engines onnxruntime needs onnxruntime and onnx: pip install onnxruntime onnx",
+        ) from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(
@@ -83,7 +87,9 @@ def torch_step(layer: RecurrentBase, x: np.ndarray) -> Step:
     try:
         import torch
     except ImportError as error:
-        raise import_failure(error, "torch", "pip install torch") from error
+        raise import_failure(
+            error, "torch", "--engines torch needs torch: pip install torch"
+        ) from error
     _require_torchs(layer)
     kind = type(layer).__name__
     options = {"nonlinearity": layer.nonlinearity} if isinstance(layer, RNN) else {}
@@ -112,7 +118,7 @@ def torch_step(layer: RecurrentBase, x: np.ndarray) -> Step:
 def _onnx_model(layer: RecurrentBase, rows: int) -> bytes:
     """x [1, rows, I] and a state for each layer -> y [1, 1, rows, H] and the next states."""
     _require_torchs(layer)
-    own = [layer.nonlinearity.capitalize()] if isinstance(layer, RNN) else None
+    own = [str(layer.nonlinearity).capitalize()] if isinstance(layer, RNN) else None
     kind, weights = type(layer).__name__, layer.state_dict()
     return layer_model(kind, weights, 1, rows, states=True, joined=False, activations=own)
 

@@ -8,9 +8,13 @@ in TensorFlow 1. Source: keras.activations and keras.layers.recurrent, Keras 2.2
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from vledge.errors import UnsupportedError
+from vledge.formats.json_text import Json
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["Written", "activation", "default_gate"]
 
@@ -35,7 +39,7 @@ _SAME: Final = {
 _HARD_SIGMOIDS: Final = {2: ("hard_sigmoid", 0.2, 0.5), 3: ("hard_sigmoid", 1 / 6, 0.5)}
 
 
-def activation(value: Any, version: str | None, where: str) -> Written:
+def activation(value: Json | Written, version: str | None, where: str) -> Written:
     """What Keras' ``activation=value`` means in a file of this version of Keras.
 
     UnsupportedError, which begins with ``where``, for what the kernels do not compute.
@@ -44,13 +48,13 @@ def activation(value: Any, version: str | None, where: str) -> Written:
         case None:
             return "linear"
         case "hard_sigmoid":
-            if version is None:
+            if (numbers := _numbers(version)) is None:
                 raise UnsupportedError(
                     f"{where}='hard_sigmoid' is two functions, and the file does not say which "
                     "Keras wrote it: say ('hard_sigmoid', 0.2, 0.5) for Keras 2, "
                     "('hard_sigmoid', 1 / 6, 0.5) for Keras 3"
                 )
-            return _HARD_SIGMOIDS[3 if _numbers(version) >= (3,) else 2]
+            return _HARD_SIGMOIDS[3 if numbers >= (3,) else 2]
         case "swish":
             return "silu"
         case "leaky_relu":
@@ -58,7 +62,7 @@ def activation(value: Any, version: str | None, where: str) -> Written:
         case str() if value in _SAME:
             return value
         case tuple() | list():  # as vledge.nn takes it, which checks it
-            return tuple(value)
+            return tuple(cast("Sequence[str | float]", value))
         case {"class_name": "LeakyReLU", "config": {"negative_slope": float(slope)}}:
             return ("leaky_relu", slope)
         case {"class_name": "LeakyReLU", "config": {"alpha": float(slope)}}:  # until Keras 3
@@ -72,9 +76,10 @@ def activation(value: Any, version: str | None, where: str) -> Written:
 
 def default_gate(version: str | None) -> tuple[str, str]:
     """``recurrent_activation`` of a layer for which none was said, and whose default it is."""
-    if version is None:
+    numbers = _numbers(version)
+    if version is None or numbers is None:
         return "sigmoid", "Keras' default since 2.3"
-    numbers, tensorflow = _numbers(version), version.endswith("-tf")
+    tensorflow = version.endswith("-tf")
     if tensorflow and numbers == (2, 2, 4):
         return "sigmoid", (
             "the default of TensorFlow 2.0 and 2.1; TensorFlow 1 writes the same version, "
@@ -85,5 +90,8 @@ def default_gate(version: str | None) -> tuple[str, str]:
     return "sigmoid", f"the default of Keras {version}"
 
 
-def _numbers(version: str) -> tuple[int, ...]:
+def _numbers(version: str | None) -> tuple[int, ...] | None:
+    """A version's numbers; None for a text that does not begin with one, and tells nothing."""
+    if version is None or not re.match(r"\d", version):
+        return None
     return tuple(int(number[:6]) for number in re.findall(r"\d+", version)[:3])

@@ -7,10 +7,11 @@ Source: keras.src.layers.rnn, Keras 3.15; keras.layers.recurrent, Keras 2.2.4.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final, TypeAlias
 
 from vledge.errors import FormatError, UnsupportedError
-from vledge.formats.keras.activation import activation, default_gate
+from vledge.formats.json_text import Json
+from vledge.formats.keras.activation import Written, activation, default_gate
 from vledge.formats.keras.config import Arguments
 from vledge.formats.keras.layers import Cell, Layer
 from vledge.formats.keras.weights import is_cudnn, resets_after
@@ -26,11 +27,11 @@ ARGUMENTS: Final = (
     "merge_mode",
 )
 #: an argument → its value, activations as vledge.nn takes them
-Told = dict[str, Any]
+Told: TypeAlias = "dict[str, Json | Written]"
 
 
 def told(
-    layer: Layer, said: Mapping[str, Any], version: str | None
+    layer: Layer, said: Mapping[str, Json], version: str | None
 ) -> tuple[dict[str, list[Told]], list[str]]:
     """The arguments of each cell of a layer, by direction, and which of them were assumed.
 
@@ -49,7 +50,7 @@ def told(
 
 
 def _by_description(
-    layer: Layer, said: Mapping[str, Any], version: str | None, where: str
+    layer: Layer, said: Mapping[str, Json], version: str | None, where: str
 ) -> dict[str, list[Told]]:
     described = layer.described()
     assert layer.description is not None
@@ -58,28 +59,30 @@ def _by_description(
     merge_mode = layer.description.config.get("merge_mode")
     if "backward" in described and merge_mode != "concat":
         raise UnsupportedError(f"{where}: merge_mode={merge_mode!r}, not 'concat'")
-    found, kinds = {}, layer.kinds()
+    by_direction, kinds = {}, layer.kinds()
     for direction, stack in described.items():
         cells = layer.cells[direction]
         if len(stack) != len(cells):
             raise FormatError(
                 f"{where}: the file has weights of {len(cells)} of {len(stack)} cells"
             )
-        found[direction] = [
+        by_direction[direction] = [
             _of_cell(cell, one, kind, direction, version, where)
             for cell, one, kind in zip(cells, stack, kinds[direction], strict=True)
         ]
-    for own in (one for stack in found.values() for one in stack):
+    for own in (one for stack in by_direction.values() for one in stack):
         _agree(said, {**own, "go_backwards": False, "merge_mode": "concat"}, version, where)
-    return found
+    return by_direction
 
 
-def _agree(said: Mapping[str, Any], own: Told, version: str | None, where: str) -> None:
+def _agree(said: Mapping[str, Json], own: Told, version: str | None, where: str) -> None:
     """ValueError if the caller says something else than the file."""
     for name, value in said.items():
         if name.endswith("activation"):
-            value = activation(value, version, f"{where}: {name}")
-        if name in own and value != own[name]:
+            given: Json | Written = activation(value, version, f"{where}: {name}")
+        else:
+            given = value
+        if name in own and given != own[name]:
             raise ValueError(f"{where} has {name}={own[name]!r}, not {said[name]!r}")
 
 
@@ -115,11 +118,11 @@ def _of_cell(
 
 
 def _without(
-    layer: Layer, said: Mapping[str, Any], version: str | None, where: str
+    layer: Layer, said: Mapping[str, Json], version: str | None, where: str
 ) -> tuple[dict[str, list[Told]], list[str]]:
     assumed: list[str] = []
 
-    def taken(name: str, default: Any, why: str = "") -> Any:
+    def taken(name: str, default: Json, why: str = "") -> Json:
         if name in said:
             return said[name]
         guess = f"{name}={default!r}" + (f" ({why})" if why else "")
@@ -154,7 +157,7 @@ def _without(
         return own
 
     kinds = layer.kinds()
-    found = {
+    told = {
         way: [of_cell(cell, kind) for cell, kind in zip(cells, kinds[way], strict=True)]
         for way, cells in layer.cells.items()
     }
@@ -164,4 +167,4 @@ def _without(
         )
     if "backward" in layer.cells and (merge_mode := taken("merge_mode", "concat")) != "concat":
         raise UnsupportedError(f"{where}: merge_mode={merge_mode!r}, not 'concat'")
-    return found, assumed
+    return told, assumed

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from vledge.errors import FormatError, MissingDependencyError
+from vledge.formats.json_text import JsonObject
 from vledge.formats.keras.file import CONFIG_MEMBER, WEIGHTS_MEMBER, read_config
 
 __all__ = ["Neighbour", "neighbours"]
@@ -24,7 +25,7 @@ class Neighbour(NamedTuple):
     """A description in the folder of a file of weights."""
 
     name: str
-    config: dict[str, Any]
+    config: JsonObject
     version: str | None  #: of Keras, where its file says so
     belongs: bool  #: whether its name says that it is of these weights
 
@@ -36,7 +37,7 @@ def neighbours(path: str | os.PathLike[str]) -> list[Neighbour]:
         names = [n for n in sorted(os.listdir(own.parent)) if n.endswith((".json", ".keras"))]
     except OSError:
         return []
-    found = []
+    beside = []
     for name in names[:MOST_NEIGHBOURS]:
         candidate = own.parent / name
         try:
@@ -48,8 +49,8 @@ def neighbours(path: str | os.PathLike[str]) -> list[Neighbour]:
         except (FormatError, MissingDependencyError, OSError):
             continue  # some other file, which nobody asked for
         unpacked = (name, own.name) == (CONFIG_MEMBER, WEIGHTS_MEMBER)
-        found.append(Neighbour(name, config, version, unpacked or _stem(name) == _stem(own.name)))
-    return found
+        beside.append(Neighbour(name, config, version, unpacked or _stem(name) == _stem(own.name)))
+    return beside
 
 
 def _stem(name: str) -> str:

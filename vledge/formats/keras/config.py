@@ -10,11 +10,12 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, TypeGuard
+from typing import Final, TypeGuard
 
 from vledge.budget import Budget
 from vledge.errors import FormatError
 from vledge.formats import json_text
+from vledge.formats.json_text import Json, JsonObject
 
 __all__ = ["Arguments", "Description", "arguments", "descriptions", "parsed", "version_of"]
 
@@ -34,7 +35,7 @@ class Description:
     group: str  #: where Keras 3 puts its weights
     path: tuple[str, ...]  #: its name, behind those of the models and wrappers that it is in
     class_name: str
-    config: Mapping[str, Any]
+    config: Mapping[str, Json]
 
 
 @dataclass(frozen=True)
@@ -42,17 +43,17 @@ class Arguments:
     """What one cell of a recurrent layer was made with."""
 
     class_name: str  #: LSTM, GRU, SimpleRNN, or what no layer here is
-    name: str | None
-    units: Any
-    use_bias: Any
-    activation: Any
-    recurrent_activation: Any
+    name: Json
+    units: Json
+    use_bias: Json
+    activation: Json
+    recurrent_activation: Json
     reset_after: bool
     go_backwards: bool
     time_major: bool
 
 
-def parsed(text: str | bytes | None, budget: Budget) -> dict[str, Any] | None:
+def parsed(text: str | bytes | None, budget: Budget) -> JsonObject | None:
     """The JSON text of a model's description; FormatError if it is none."""
     if text is None:
         return None
@@ -63,7 +64,7 @@ def parsed(text: str | bytes | None, budget: Budget) -> dict[str, Any] | None:
     return config
 
 
-def version_of(config: Mapping[str, Any]) -> str | None:
+def version_of(config: Mapping[str, Json]) -> str | None:
     """The version of Keras that wrote a description; "2" or "3" where only its words show it."""
     said = config.get("keras_version")  # Model.to_json until Keras 3
     if isinstance(said, str):
@@ -74,13 +75,13 @@ def version_of(config: Mapping[str, Any]) -> str | None:
     return "2" if '"batch_input_shape"' in text else None
 
 
-def descriptions(model: Mapping[str, Any]) -> list[Description]:
+def descriptions(model: Mapping[str, Json]) -> list[Description]:
     """The layers of a Sequential or Functional model; none of a class of the author's own, which
     calls its layers what its code says. A description is Model.to_json's or Model.get_config's."""
-    return list(_inside(model if "config" in model else {"config": model}, "", ()))
+    return list(_inside(model if "config" in model else {"config": dict(model)}, "", ()))
 
 
-def _inside(entry: Mapping[str, Any], group: str, path: tuple[str, ...]) -> Iterator[Description]:
+def _inside(entry: Mapping[str, Json], group: str, path: tuple[str, ...]) -> Iterator[Description]:
     """What stands among the arguments of a model or wrapper."""
     if len(path) > MAX_NESTING:
         raise FormatError(f"models nested deeper than {MAX_NESTING}")
@@ -96,7 +97,7 @@ def _inside(entry: Mapping[str, Any], group: str, path: tuple[str, ...]) -> Iter
             for one in value:
                 if not _is_entry(one):
                     continue
-                snake = _snake_case(one["class_name"])
+                snake = _snake_case(str(one["class_name"]))
                 count = counts[snake] = counts.get(snake, -1) + 1
                 number = f"_{count}" if count else ""
                 yield from _one(one, f"{group}{key}/{snake}{number}", path)
@@ -104,14 +105,14 @@ def _inside(entry: Mapping[str, Any], group: str, path: tuple[str, ...]) -> Iter
             yield from _one(value, group + key, path)
 
 
-def _is_entry(value: Any) -> TypeGuard[dict[str, Any]]:
+def _is_entry(value: Json) -> TypeGuard[JsonObject]:
     match value:
         case {"class_name": str(name), "config": dict() | list()}:
             return len(name) <= MAX_NAME_LENGTH
     return False
 
 
-def _one(entry: Mapping[str, Any], group: str, path: tuple[str, ...]) -> Iterator[Description]:
+def _one(entry: Mapping[str, Json], group: str, path: tuple[str, ...]) -> Iterator[Description]:
     config = entry["config"]
     name = config.get("name") if isinstance(config, dict) else None
     name = entry.get("name") if name is None else name
@@ -126,7 +127,7 @@ def _one(entry: Mapping[str, Any], group: str, path: tuple[str, ...]) -> Iterato
         yield Description(group, own_path, class_name, config)
 
 
-def _class(entry: Mapping[str, Any]) -> str:
+def _class(entry: Mapping[str, Json]) -> str:
     """The class's name; one of the author's own is told by where Keras 3 says that it is from."""
     name, module = str(entry["class_name"]), entry.get("module")
     own = entry.get("registered_name") or name
@@ -146,23 +147,23 @@ def arguments(description: Description) -> dict[str, list[Arguments]]:
     """By direction, forward and backward, the cells from the first to the last."""
     if description.class_name != "Bidirectional":
         return {"forward": list(_cells(description.class_name, description.config))}
-    found: dict[str, list[Arguments]] = {}
+    cells: dict[str, list[Arguments]] = {}
     for direction, key in (("forward", "layer"), ("backward", "backward_layer")):
         entry = description.config.get(key)
         if entry is None and direction == "backward":  # Keras 2 wrote it only if it was given
-            found[direction] = [_turned(cell) for cell in found["forward"]]
+            cells[direction] = [_turned(cell) for cell in cells["forward"]]
         elif _is_entry(entry) and isinstance(entry["config"], dict):
-            found[direction] = list(_cells(_class(entry), entry["config"]))
+            cells[direction] = list(_cells(_class(entry), entry["config"]))
         else:
             raise FormatError(f"{description.path[-1]!r} (Bidirectional): {key} is not described")
-    return found
+    return cells
 
 
 def _turned(cell: Arguments) -> Arguments:
     return Arguments(**{**vars(cell), "go_backwards": not cell.go_backwards})
 
 
-def _cells(class_name: str, config: Mapping[str, Any]) -> Iterator[Arguments]:
+def _cells(class_name: str, config: Mapping[str, Json]) -> Iterator[Arguments]:
     cell = config.get("cell")
     if class_name != "RNN" or not _is_entry(cell):
         yield _arguments(class_name, config, config)
@@ -177,7 +178,7 @@ def _cells(class_name: str, config: Mapping[str, Any]) -> Iterator[Arguments]:
         yield _arguments(plain if plain in CELLS else name, one["config"], config)
 
 
-def _arguments(class_name: str, cell: Mapping[str, Any], layer: Mapping[str, Any]) -> Arguments:
+def _arguments(class_name: str, cell: Mapping[str, Json], layer: Mapping[str, Json]) -> Arguments:
     cudnn = class_name in _CUDNN
     return Arguments(
         _CUDNN.get(class_name, class_name),

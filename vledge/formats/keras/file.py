@@ -8,13 +8,15 @@ Source: keras.src.saving.saving_lib and keras.src.legacy.saving.legacy_h5_format
 from __future__ import annotations
 
 import os
-from typing import Any, Final, NamedTuple
+from collections.abc import Mapping
+from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
 
-from vledge.budget import Budget
+from vledge.budget import Budget, Limits
 from vledge.errors import FormatError, placed
 from vledge.formats.checkpoint import Checkpoint
+from vledge.formats.json_text import JsonObject
 from vledge.formats.keras.config import parsed
 from vledge.formats.keras.hdf5_file import read_hdf5
 from vledge.formats.source import Source, identified, open_source
@@ -43,7 +45,7 @@ class KerasModel(NamedTuple):
     skipped: dict[str, str]
     elsewhere: dict[str, str]
     names: dict[str, str]
-    config: dict[str, Any] | None
+    config: JsonObject | None
     legacy: bool
     version: str | None
 
@@ -56,9 +58,9 @@ def read(source: Source, key: str | None) -> Checkpoint:
     return Checkpoint(source.format, "", model.weights, model.skipped, model.elsewhere)
 
 
-def read_model(path: str | os.PathLike[str]) -> KerasModel:
+def read_model(path: str | os.PathLike[str], limits: Limits | None = None) -> KerasModel:
     """The model in a Keras file; FormatError, without the path in it, when it is another file."""
-    source, module = identified(open_source(path))
+    source, module = identified(open_source(path, limits))
     if module != "keras.file":
         raise FormatError(
             f"a file of Keras was expected, not {source.format}: its weights are read by "
@@ -67,10 +69,12 @@ def read_model(path: str | os.PathLike[str]) -> KerasModel:
     return _model(source)
 
 
-def read_config(path: str | os.PathLike[str]) -> tuple[dict[str, Any], str | None]:
+def read_config(
+    path: str | os.PathLike[str], limits: Limits | None = None
+) -> tuple[JsonObject, str | None]:
     """A model's description out of its JSON, a ``.keras`` or an ``.h5`` file, and the version of
     Keras that the file is of, where it says so; FormatError if the file has none."""
-    source = open_source(path)
+    source = open_source(path, limits)
     if source.starts_with(b"{"):
         config = parsed(source.data[:], source.budget)
         version = None
@@ -79,11 +83,14 @@ def read_config(path: str | os.PathLike[str]) -> tuple[dict[str, Any], str | Non
             with open(beside, "rb") as file:
                 version = _said_version(file.read(MOST_METADATA), source.budget)
     else:
-        model = read_model(path)
+        model = read_model(path, limits)
         config, version = model.config, model.version
     if config is None or not isinstance(config.get("config", config.get("layers")), (dict, list)):
         raise FormatError("it holds no description of a Keras model")
     return config, version
+
+
+_Held = TypeVar("_Held")
 
 
 def _model(source: Source) -> KerasModel:
@@ -107,10 +114,10 @@ def _model(source: Source) -> KerasModel:
         group: "the state of an optimizer" for group in _OPTIMIZERS if group in content.texts
     }
 
-    def own(found: dict[str, Any]) -> dict[str, Any]:
+    def own(by_path: Mapping[str, _Held]) -> dict[str, _Held]:
         return {
             path.removeprefix(root): value
-            for path, value in found.items()
+            for path, value in by_path.items()
             if path.partition("/")[0] not in elsewhere
         }
 

@@ -57,25 +57,25 @@ class Hdf5Content(NamedTuple):
 
 def read_hdf5(content: memoryview, budget: Budget) -> Hdf5Content:
     """Everything in the HDF5 file whose bytes these are."""
-    found = Hdf5Content({}, {}, {})
+    contents = Hdf5Content({}, {}, {})
     unshared = len(content)
     with _opened(content) as file:
         for path, item in _objects(file, budget):
             if not hasattr(item, "shape"):
-                found.texts[path] = _texts(path, item, content, budget)
+                contents.texts[path] = _texts(path, item, content, budget)
                 continue
             try:
                 array = _array(item, content, budget)
             except FormatError as error:
                 raise placed(error, f"dataset {quoted(path)}") from None
             if isinstance(array, str):
-                found.skipped[path] = array
+                contents.skipped[path] = array
                 continue
             unshared -= array.nbytes
             if unshared < 0 and array.nbytes:
                 raise FormatError(f"dataset {path!r}: the datasets share their bytes in the file")
-            found.arrays[checked_name(path)] = array
-    return found
+            contents.arrays[checked_name(path)] = array
+    return contents
 
 
 @contextmanager
@@ -125,12 +125,12 @@ class _Window(io.RawIOBase):
         return len(part)
 
 
-def _objects(file: h5py.File, budget: Budget) -> Iterator[tuple[str, Any]]:
+def _objects(file: h5py.File, budget: Budget) -> Iterator[tuple[str, h5py.HLObject]]:
     """(path, group or dataset), the root first; every object once, by hard links alone."""
     import h5py
 
     seen = set()
-    waiting: list[tuple[str, Any]] = [("", file["/"])]
+    waiting: list[tuple[str, h5py.HLObject]] = [("", file["/"])]
     while waiting:
         path, item = waiting.pop()
         address = h5py.h5o.get_info(item.id).addr
@@ -153,10 +153,10 @@ def _objects(file: h5py.File, budget: Budget) -> Iterator[tuple[str, Any]]:
                     f"{where!r} is no part of the file but a {type(link).__name__}, "
                     "and links are not followed"
                 )
-            found = item[name]
-            if not isinstance(found, (h5py.Group, h5py.Dataset)):
+            inner_item = item[name]
+            if not isinstance(inner_item, (h5py.Group, h5py.Dataset)):
                 raise FormatError(f"{where!r} is neither a group nor a dataset")
-            inner.append((where, found))
+            inner.append((where, inner_item))
         waiting += reversed(inner)
 
 

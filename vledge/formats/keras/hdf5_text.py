@@ -25,10 +25,10 @@ def texts_of(content: memoryview, address: int, budget: Budget) -> dict[str, str
     for kind, body in _messages(content, address):
         budget.step(STEPS_OF_A_MESSAGE, "the attributes of groups")
         if kind == _ATTRIBUTE:
-            found = _attribute(content, body, budget)
-            if found:
-                budget.take(2 * sum(map(len, found)), "the attributes of groups")
-                texts[found[0]] = found[1]
+            attribute = _attribute(content, body, budget)
+            if attribute:
+                budget.take(2 * sum(map(len, attribute)), "the attributes of groups")
+                texts[attribute[0]] = attribute[1]
     return texts
 
 

@@ -105,13 +105,13 @@ class Layer:
         description say; None where they make none of these, or contradict each other."""
         if self.problem:
             return {}
-        stacks, found = self.described(), {}
+        stacks, kinds = self.described(), {}
         for way, cells in self.cells.items():
             own = [cell.kind() for cell in cells]
             said = [CELLS.get(one.class_name) for one in stacks.get(way, [])]
             pairs = zip_longest(own, said[: len(own)] or own)
-            found[way] = [shaped if shaped == named else None for shaped, named in pairs]
-        return found
+            kinds[way] = [shaped if shaped == named else None for shaped, named in pairs]
+        return kinds
 
     def kind(self) -> str | None:
         """The kind of all of its cells; None where they differ, or are none of ours."""
@@ -144,15 +144,17 @@ class Layer:
 
 def layers(model: KerasModel, described: list[Description]) -> list[Layer]:
     """Every recurrent layer of the file, with both of its directions."""
-    found = {**_by_gates(model), **_named(model)} if model.legacy else _numbered(model)
+    by_path = {**_by_gates(model), **_named(model)} if model.legacy else _numbered(model)
     result = []
-    pairs = _pairs(model, found, described)
+    pairs = _pairs(model, by_path, described)
     for forward, backward in pairs:
         outer = forward.rpartition("/")[0]
         alone = sum(path.startswith(f"{outer}/") for path, _ in pairs) == 1
-        both = {"forward": found.pop(forward), "backward": found.pop(backward)}
+        both = {"forward": by_path.pop(forward), "backward": by_path.pop(backward)}
         result.append(_layer(model, outer if alone else forward, both, described))
-    result += [_layer(model, path, {"forward": cells}, described) for path, cells in found.items()]
+    result += [
+        _layer(model, path, {"forward": cells}, described) for path, cells in by_path.items()
+    ]
     order = {one.path: place for place, one in enumerate(described)}  # the model's, not the file's
     last = len(order)
     result.sort(key=lambda one: order.get(one.description.path, last) if one.description else last)
@@ -160,11 +162,11 @@ def layers(model: KerasModel, described: list[Description]) -> list[Layer]:
 
 
 def _pairs(
-    model: KerasModel, found: Mapping[str, object], described: list[Description]
+    model: KerasModel, by_path: Mapping[str, object], described: list[Description]
 ) -> list[tuple[str, str]]:
     """The paths of the two directions of each Bidirectional."""
     pairs = []
-    for path in found:
+    for path in by_path:
         outer, _, last = path.rpartition("/")
         if outer and last.startswith("forward_") and (model.legacy or last == "forward_layer"):
             pairs.append((path, f"{outer}/backward_{last.removeprefix('forward_')}"))
@@ -179,7 +181,7 @@ def _pairs(
     taken: set[str] = set()
     result = []
     for pair in pairs:
-        if len({*pair}) == 2 and found.keys() >= {*pair} and not taken & {*pair}:
+        if len({*pair}) == 2 and by_path.keys() >= {*pair} and not taken & {*pair}:
             taken |= {*pair}
             result.append(pair)
     return result
@@ -211,7 +213,7 @@ def _layer(
 
 def _numbered(model: KerasModel) -> dict[str, list[Cell]]:
     """Keras 3's layout: layer → its cells."""
-    found: dict[str, dict[str, Cell]] = {}
+    by_layer: dict[str, dict[str, Cell]] = {}
     for path, array in model.weights.items():
         match = _NUMBERED.fullmatch(path)
         if match:
@@ -220,15 +222,15 @@ def _numbered(model: KerasModel) -> dict[str, list[Cell]]:
             cell = Cell(group, model.names.get(group, name), {})
             number = int(match["number"])
             variable = VARIABLES[number] if number < len(VARIABLES) else match["number"]
-            cells = found.setdefault(match["layer"] or "", {})
+            cells = by_layer.setdefault(match["layer"] or "", {})
             cells.setdefault(group, cell).arrays[variable] = array
     for path, array in model.weights.items():
         match = _MORE.fullmatch(path)
-        if match and (match["layer"] or "") in found and "seed_generator" not in path:
-            next(iter(found[match["layer"] or ""].values())).arrays[match["more"]] = array
+        if match and (match["layer"] or "") in by_layer and "seed_generator" not in path:
+            next(iter(by_layer[match["layer"] or ""].values())).arrays[match["more"]] = array
     return {
         layer: list(cells.values())
-        for layer, cells in found.items()
+        for layer, cells in by_layer.items()
         if all("recurrent_kernel" in cell.arrays for cell in cells.values())
     }
 
@@ -249,13 +251,13 @@ def _named(model: KerasModel) -> dict[str, list[Cell]]:
             for (own, _), cell in groups.items():
                 if own == group:  # a cell of the author's own has more than these
                     cell.arrays[name] = array
-    found: dict[str, list[Cell]] = {}
+    by_layer: dict[str, list[Cell]] = {}
     for (group, _), cell in sorted(groups.items(), key=lambda entry: int(entry[0][1] or 0)):
         if "recurrent_kernel" in cell.arrays:
             # the first part of a path is the layer that Keras files its weights under
             match = _CELL.fullmatch(group)
-            found.setdefault(match["layer"] if match else group, []).append(cell)
-    return found
+            by_layer.setdefault(match["layer"] if match else group, []).append(cell)
+    return by_layer
 
 
 def _by_gates(model: KerasModel) -> dict[str, list[Cell]]:
@@ -268,7 +270,7 @@ def _by_gates(model: KerasModel) -> dict[str, list[Cell]]:
         if match:
             variable = _PARTS[match["part"]], match["gate"] or " "
             parts.setdefault(match["cell"], {})[variable] = array
-    found = {}
+    by_path = {}
     for path, held in parts.items():
         for gates in _GATES_OF_KERAS_1:
             if held.keys() != {(name, gate) for name in VARIABLES for gate in gates}:
@@ -278,8 +280,8 @@ def _by_gates(model: KerasModel) -> dict[str, list[Cell]]:
                 blocks = [held[name, gate] for gate in gates]
                 if len({block.shape for block in blocks}) == 1 and blocks[0].ndim:
                     arrays[name] = np.concatenate(blocks, axis=-1)
-            found[path] = [Cell(path, path.rpartition("/")[2], arrays)]
-    return {path: cells for path, cells in found.items() if "recurrent_kernel" in cells[0].arrays}
+            by_path[path] = [Cell(path, path.rpartition("/")[2], arrays)]
+    return {path: cells for path, cells in by_path.items() if "recurrent_kernel" in cells[0].arrays}
 
 
 def _ordered(cells: list[Cell], described: list[Arguments], layer: str) -> list[Cell]:

@@ -10,11 +10,13 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from vledge.budget import Limits
 from vledge.errors import FormatError, UnsupportedError
+from vledge.formats.json_text import Json
 from vledge.formats.keras.arguments import ARGUMENTS, Told, told
 from vledge.formats.keras.beside import neighbours
 from vledge.formats.keras.config import descriptions, version_of
@@ -25,28 +27,30 @@ from vledge.formats.keras.weights import resets_after
 
 __all__ = ["ARGUMENTS", "RecurrentSummary", "layer_weights", "recurrent_layers"]
 
-Config = str | os.PathLike[str] | Mapping[str, Any]
+Config = str | os.PathLike[str] | Mapping[str, Json]
 
 
 def layer_weights(
     path: str | os.PathLike[str],
     kind: str | None,
     layer: str | Sequence[str] | None,
-    said: Mapping[str, Any],
+    said: Mapping[str, Json],
     config: Config | None = None,
+    limits: Limits | None = None,
 ) -> list[LayerWeights | BothWays]:
     """torch's weights of a layer, or of several one upon another, with the arguments of each.
 
     ``kind`` is LSTM, GRU or RNN, or None for any. ``layer`` is a layer's name, a list of them from
     the first layer to the last, or None for the only one of this kind. ``said`` are some of
-    ``ARGUMENTS``; ``config`` is the model's description, or a file that has one. The arguments of
-    the result are activation, recurrent_activation and reset_after, as far as the kind has them,
-    and time_major. One layer of torch's where that can be all of it, else one a layer or cell.
+    ``ARGUMENTS``; ``config`` is the model's description, or a file that has one; ``limits`` are
+    each file's. The arguments of the result are activation, recurrent_activation and reset_after,
+    as far as the kind has them, and time_major. One layer of torch's where that can be all of it,
+    else one a layer or cell.
     """
     file = os.fspath(path)
     try:
-        found, version, notes = _read(path, config)
-        chosen = _chosen(found, kind, layer)
+        layers, version, notes = _read(path, config, limits)
+        chosen = _chosen(layers, kind, layer)
         if config is not None and (lost := [one for one in chosen if one.description is None]):
             raise FormatError(f"config does not describe {_listed(lost)}")
         result, assumed = levels(chosen, said, version)
@@ -87,11 +91,13 @@ class RecurrentSummary(NamedTuple):
     #: makes of it; "" where it is refused
 
 
-def recurrent_layers(path: str | os.PathLike[str]) -> list[RecurrentSummary]:
+def recurrent_layers(
+    path: str | os.PathLike[str], limits: Limits | None = None
+) -> list[RecurrentSummary]:
     """The recurrent layers of a file, those that no layer here can be among them."""
     try:
-        found, version, _ = _read(path, None)
-        return [_summary(layer, version) for layer in found]
+        layers, version, _ = _read(path, None, limits)
+        return [_summary(layer, version) for layer in layers]
     except (FormatError, UnsupportedError) as error:
         raise type(error)(f"{os.fspath(path)}: {error}") from None
 
@@ -168,24 +174,24 @@ def _loads_as(layer: Layer, arguments: Mapping[str, Sequence[Told]]) -> str:
 
 
 def _read(
-    path: str | os.PathLike[str], config: Config | None
+    path: str | os.PathLike[str], config: Config | None, limits: Limits | None
 ) -> tuple[list[Layer], str | None, list[str]]:
     """The recurrent layers, the Keras that they are of, and what a caller should know of it."""
-    model = read_model(path)
+    model = read_model(path, limits)
     if config is not None:
         if isinstance(config, Mapping):
-            return *_described(model, config, None), []
+            return *_by_description(model, config, None), []
         try:
-            return *_described(model, *read_config(config)), []
+            return *_by_description(model, *read_config(config, limits)), []
         except FormatError as error:
             raise FormatError(f"config {os.fspath(config)!r}: {error}") from None
     if model.config is not None:
-        return *_described(model, model.config, model.version), []
+        return *_by_description(model, model.config, model.version), []
     return _beside(path, model)
 
 
-def _described(
-    model: KerasModel, config: Mapping[str, Any], version: str | None
+def _by_description(
+    model: KerasModel, config: Mapping[str, Json], version: str | None
 ) -> tuple[list[Layer], str | None]:
     version = version or version_of(config) or model.version
     return layers(model, descriptions(config)), version
@@ -199,16 +205,16 @@ def _beside(
     fitting = []
     for neighbour in neighbours(path):
         try:
-            found, version = _described(model, neighbour.config, neighbour.version)
+            own_layers, version = _by_description(model, neighbour.config, neighbour.version)
         except (FormatError, UnsupportedError):
             continue
-        if found and all(layer.fits() for layer in found):
-            fitting.append((neighbour, found, version))
+        if own_layers and all(layer.fits() for layer in own_layers):
+            fitting.append((neighbour, own_layers, version))
     own = [entry for entry in fitting if entry[0].belongs] or fitting
     if len(own) == 1:
-        neighbour, found, version = own[0]
+        neighbour, own_layers, version = own[0]
         note = f"the layers' arguments are those of {neighbour.name} beside it"
-        return found, version, [] if neighbour.belongs else [note]
+        return own_layers, version, [] if neighbour.belongs else [note]
     names = " and ".join(neighbour.name for neighbour, _, _ in own)
     return alone, model.version, [f"{names} beside it may both be its config"] if own else []
 
@@ -217,20 +223,20 @@ def _beside(
 
 
 def _chosen(
-    found: list[Layer], kind: str | None, wanted: str | Sequence[str] | None
+    layers: list[Layer], kind: str | None, wanted: str | Sequence[str] | None
 ) -> list[Layer]:
     if wanted is None:
-        fitting = [layer for layer in found if _is_of(layer, kind)]
+        fitting = [layer for layer in layers if _is_of(layer, kind)]
         if len(fitting) != 1:
             of_kind = f"layers of kind {kind}" if kind else "recurrent layers"
             raise ValueError(
                 f"the file has {len(fitting)} {of_kind}: name one of its recurrent layers, "
-                f"{_listed(found)}"
+                f"{_listed(layers)}"
             )
         return fitting
     chosen = []
     for name in [wanted] if isinstance(wanted, str) else wanted:
-        one = _by_name(found, name)
+        one = _by_name(layers, name)
         if one.problem:
             raise UnsupportedError(f"layer {name!r}: {one.problem}")
         kinds = sorted({str(of) for way in one.kinds().values() for of in way})
@@ -246,7 +252,7 @@ def _chosen(
             )
         chosen.append(one)
     if not chosen:
-        raise ValueError(f"no layer is named; the file has {_listed(found)}")
+        raise ValueError(f"no layer is named; the file has {_listed(layers)}")
     return chosen
 
 
@@ -256,13 +262,13 @@ def _is_of(layer: Layer, kind: str | None) -> bool:
     return kinds == {kind} if kind else bool(kinds) and None not in kinds
 
 
-def _by_name(found: list[Layer], name: str) -> Layer:
+def _by_name(layers: list[Layer], name: str) -> Layer:
     """By its path or its own name, else by the name of what it is in; or a cell of a stack."""
-    cells = [cell for layer in found for cell in layer.by_cells()]
+    cells = [cell for layer in layers for cell in layer.by_cells()]
     for matching in (
-        [layer for layer in [*found, *cells] if layer.path == name],
-        [layer for layer in found if layer.name == name],
-        [layer for layer in found if name in layer.around],
+        [layer for layer in [*layers, *cells] if layer.path == name],
+        [layer for layer in layers if layer.name == name],
+        [layer for layer in layers if name in layer.around],
         [cell for cell in cells if cell.name == name],
     ):
         if len(matching) == 1:
@@ -272,9 +278,9 @@ def _by_name(found: list[Layer], name: str) -> Layer:
                 f"the file has more than one recurrent layer named {name!r}, {_listed(matching)}: "
                 "name one by its path"
             )
-    raise ValueError(f"the file has no recurrent layer named {name!r}; it has {_listed(found)}")
+    raise ValueError(f"the file has no recurrent layer named {name!r}; it has {_listed(layers)}")
 
 
-def _listed(found: list[Layer]) -> str:
-    listed = [f"{layer.name!r} ({layer.class_name}, {layer.path})" for layer in found]
+def _listed(layers: list[Layer]) -> str:
+    listed = [f"{layer.name!r} ({layer.class_name}, {layer.path})" for layer in layers]
     return ", ".join(listed) or "none"

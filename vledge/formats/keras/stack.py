@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from vledge.errors import FormatError
+from vledge.formats.json_text import Json
 from vledge.formats.keras.arguments import Told, told
 from vledge.formats.keras.layers import Cell, Layer
 from vledge.formats.keras.weights import converted
@@ -55,7 +56,7 @@ _Ways = dict[str, list[_Part]]  # by direction, from the first cell to the last
 
 
 def levels(
-    chosen: Sequence[Layer], said: Mapping[str, Any], version: str | None
+    chosen: Sequence[Layer], said: Mapping[str, Json], version: str | None
 ) -> tuple[list[LayerWeights | BothWays], list[str]]:
     """Keras layers, the first below: a single level where one layer of torch's is all of them.
 
@@ -74,7 +75,7 @@ def levels(
     return [level for ways in layers for level in _levels(ways)], assumed
 
 
-def are_one(layers: Sequence[Mapping[str, Sequence[Any]]]) -> bool:
+def are_one(layers: Sequence[Mapping[str, Sequence[object]]]) -> bool:
     """Whether one layer of torch's can be all of these: by direction, what tells each cell's form.
 
     They must be of one kind, width, number of directions and set of arguments.
@@ -87,7 +88,7 @@ def are_one(layers: Sequence[Mapping[str, Sequence[Any]]]) -> bool:
     return all(other == first for other in others)
 
 
-def _parts(layer: Layer, said: Mapping[str, Any], version: str | None) -> tuple[_Ways, list[str]]:
+def _parts(layer: Layer, said: Mapping[str, Json], version: str | None) -> tuple[_Ways, list[str]]:
     arguments, assumed = told(layer, said, version)
     kinds = layer.kinds()
     ways: _Ways = {}

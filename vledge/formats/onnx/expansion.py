@@ -9,12 +9,15 @@ Source: protobuf's "Encoding"; onnx.proto; FunctionProto in IR.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Final
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Final
 
 from vledge.budget import Budget
 from vledge.errors import FormatError, cut
 from vledge.model.check import MAX_DEPTH
+
+if TYPE_CHECKING:
+    from onnx import FunctionProto, ModelProto, NodeProto
 
 __all__ = ["charge_functions", "charge_message"]
 
@@ -130,7 +133,7 @@ def _varint(data: bytes, position: int, end: int) -> tuple[int, int]:
     return 0, end
 
 
-def charge_functions(proto: Any, budget: Budget) -> None:
+def charge_functions(proto: ModelProto, budget: Budget) -> None:
     """Charge what a ModelProto becomes when its functions stand in the place of their calls.
 
     FormatError where a function calls itself, directly or not, or calls go too deep.
@@ -178,7 +181,9 @@ STEPS_OF_AN_INLINED_NODE: Final = 30
 TIMES_INLINED: Final = 6
 
 
-def _called(nodes: Any, functions: Any, budget: Budget) -> Iterator[tuple[str, str]]:
+def _called(
+    nodes: Sequence[NodeProto], functions: Mapping[tuple[str, str], FunctionProto], budget: Budget
+) -> Iterator[tuple[str, str]]:
     """The functions that nodes, and those of the graphs inside of them, call; each as often."""
     waiting = [(nodes, 0)]
     while waiting:

@@ -1,7 +1,8 @@
 """Tensor data that an ONNX model keeps beside it: only ordinary files of the model's own folder.
 
 A model that comes from elsewhere must not be able to read what lies around on the machine, so that
-absolute paths, "..", links and anything but regular files are refused.
+absolute paths, "..", links (but those of Hugging Face's cache) and anything but regular files are
+refused.
 Source: onnx's ExternalData.md. CVE-2022-25882, CVE-2024-27318 and CVE-2026-27489 say why.
 """
 
@@ -15,6 +16,7 @@ import numpy as np
 
 from vledge.budget import Budget
 from vledge.errors import FormatError, cut, quoted
+from vledge.formats.hub_cache import is_cached
 from vledge.machine.mapped_file import contents
 
 __all__ = ["ExternalFiles"]
@@ -85,16 +87,17 @@ class ExternalFiles:
                 "model's folder are read"
             )
         path = os.path.join(self.folder, *plain.parts)
-        if os.path.realpath(path) != path:
+        real = os.path.realpath(path)
+        if real != path and not is_cached(path, real):
             raise FormatError(f"its data are in {quoted(location)}, which is or lies behind a link")
         try:
-            if not stat.S_ISREG(os.lstat(path).st_mode):
+            if not stat.S_ISREG(os.lstat(real).st_mode):
                 raise FormatError(
                     f"its data are in {quoted(location)}, which is not a regular file"
                 )
             # Neither follows a link nor waits for a pipe that came in between.
             flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-            descriptor = os.open(path, flags)
+            descriptor = os.open(real, flags)
         except OSError as error:
             raise FormatError(
                 f"its data are in {quoted(location)}, which cannot be opened: {error.strerror}"

@@ -7,7 +7,9 @@ matter. Functions of the model are inlined by onnx. Source: onnx.proto and IR.md
 from __future__ import annotations
 
 import os
-from typing import Any, Final
+from collections.abc import Iterable
+from types import ModuleType
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -18,9 +20,20 @@ from vledge.formats.onnx.external_data import ExternalFiles
 from vledge.formats.onnx.tensors import array_of
 from vledge.model.charges import charge_edges, charge_nodes
 from vledge.model.check import MAX_DEPTH, check_graph
-from vledge.model.definition import Graph, Model, Node, Opaque, ValueInfo
+from vledge.model.definition import Attribute, Graph, Model, Node, Opaque, ValueInfo
 from vledge.model.element_types import NAMES
 from vledge.model.order import put_in_order
+
+if TYPE_CHECKING:
+    from onnx import (
+        AttributeProto,
+        GraphProto,
+        ModelProto,
+        NodeProto,
+        TensorProto,
+        TypeProto,
+        ValueInfoProto,
+    )
 
 __all__ = ["read", "read_proto"]
 
@@ -60,7 +73,7 @@ def read(source: str | os.PathLike[str] | bytes, limits: Limits | None = None) -
     return read_proto(proto, folder, budget)
 
 
-def read_proto(proto: Any, folder: str | None = None, budget: Budget | None = None) -> Model:
+def read_proto(proto: ModelProto, folder: str | None = None, budget: Budget | None = None) -> Model:
     """Translate a ModelProto whose external data, if any, lie in ``folder``.
 
     ``budget`` is the file's; that of the message where there is none.
@@ -95,7 +108,7 @@ def read_proto(proto: Any, folder: str | None = None, budget: Budget | None = No
     )
 
 
-def _onnx() -> Any:
+def _onnx() -> ModuleType:
     try:
         import onnx
     except ImportError as error:
@@ -108,7 +121,7 @@ def _onnx() -> Any:
     return onnx
 
 
-def _inlined(proto: Any, budget: Budget) -> Any:
+def _inlined(proto: ModelProto, budget: Budget) -> ModelProto:
     import onnx.inliner
 
     charge_functions(proto, budget)
@@ -135,7 +148,7 @@ class _Reader:
         self.files = files
         self.budget = budget
 
-    def graph(self, proto: Any, depth: int) -> Graph:
+    def graph(self, proto: GraphProto, depth: int) -> Graph:
         if depth > MAX_DEPTH:
             raise FormatError(
                 f"graph {quoted(proto.name)} is nested deeper than {MAX_DEPTH} graphs"
@@ -143,7 +156,7 @@ class _Reader:
         if proto.sparse_initializer:
             name = proto.sparse_initializer[0].values.name
             raise UnsupportedError(f"the sparse initializer {quoted(name)} is not supported")
-        charge_nodes(self.budget, len(proto.node))
+        charge_nodes(self.budget, len(proto.node), 0 if depth else _characters(proto.node))
         charge_edges(self.budget, len(proto.input) + len(proto.output))
         initializers = {}
         for tensor in proto.initializer:
@@ -160,7 +173,7 @@ class _Reader:
             proto.name,
         )
 
-    def node(self, proto: Any, depth: int) -> Node:
+    def node(self, proto: NodeProto, depth: int) -> Node:
         node = Node(
             proto.op_type,
             list(proto.input),
@@ -176,7 +189,7 @@ class _Reader:
             node.attributes[attribute.name] = self.attribute(attribute, node, depth)
         return node
 
-    def attribute(self, proto: Any, node: Node, depth: int) -> Any:
+    def attribute(self, proto: AttributeProto, node: Node, depth: int) -> Attribute:
         where = f"{node}: attribute {cut(proto.name)}"
         if proto.ref_attr_name:
             raise FormatError(
@@ -210,13 +223,21 @@ class _Reader:
                 return Opaque(kind.lower())
         raise FormatError(f"{where} has the unknown type {kind}")
 
-    def tensor(self, proto: Any, where: str) -> np.ndarray:
+    def tensor(self, proto: TensorProto, where: str) -> np.ndarray:
         try:
             return array_of(proto, self.files, self.budget)
         except FormatError as error:
             raise placed(error, where) from None
         except UnsupportedError as error:
             raise placed(error, where) from None
+
+
+def _characters(nodes: Iterable[NodeProto]) -> int:
+    """Of what names the nodes and their values."""
+    return sum(
+        len(node.name) + len(node.op_type) + sum(map(len, node.input)) + sum(map(len, node.output))
+        for node in nodes
+    )
 
 
 def _text(value: bytes, where: str) -> str:
@@ -226,7 +247,7 @@ def _text(value: bytes, where: str) -> str:
         raise FormatError(f"{where} is not UTF-8 text") from None
 
 
-def _other_type(proto: Any) -> str:
+def _other_type(proto: TypeProto) -> str:
     """A type's name as onnxruntime writes it; only the kind where it is one that nothing runs."""
     kind = proto.WhichOneof("value") or ""
     if kind == "tensor_type":
@@ -240,7 +261,7 @@ def _other_type(proto: Any) -> str:
     return kind.removesuffix("_type")
 
 
-def _value_info(proto: Any) -> ValueInfo:
+def _value_info(proto: ValueInfoProto) -> ValueInfo:
     kind = proto.type.WhichOneof("value")
     if kind is None:
         return ValueInfo(proto.name, "", None)

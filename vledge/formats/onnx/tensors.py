@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import sys
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from vledge.errors import FormatError, UnsupportedError, cut
 from vledge.formats.onnx.external_data import ExternalFiles
 from vledge.formats.tensor_view import MAX_DIMENSIONS
 from vledge.model.element_types import DTYPES, NAMES
+
+if TYPE_CHECKING:
+    from onnx import TensorProto
 
 __all__ = ["array_of"]
 
@@ -28,7 +31,7 @@ EXTERNAL: Final = 1  # TensorProto.DataLocation
 _BFLOAT16: Final = np.dtype(np.uint16)  # its bits
 
 # element type → (field of the message, dtype of the field's items before they are reinterpreted)
-_FIELDS: Final[dict[str, tuple[str, Any]]] = {
+_FIELDS: Final[dict[str, tuple[str, type[np.generic]]]] = {
     "float": ("float_data", np.float32),
     "complex64": ("float_data", np.float32),
     "double": ("double_data", np.float64),
@@ -47,7 +50,7 @@ _FIELDS: Final[dict[str, tuple[str, Any]]] = {
 }
 
 
-def array_of(tensor: Any, files: ExternalFiles, budget: Budget) -> np.ndarray:
+def array_of(tensor: TensorProto, files: ExternalFiles, budget: Budget) -> np.ndarray:
     """The array that a TensorProto holds; read-only where it is a view of the file.
 
     FormatError where the message contradicts itself, UnsupportedError for element types that NumPy
@@ -79,7 +82,7 @@ def array_of(tensor: Any, files: ExternalFiles, budget: Budget) -> np.ndarray:
         array[:] = strings
         return array.reshape(shape)
     dtype = _BFLOAT16 if type_name == "bfloat16" else DTYPES[type_name]
-    content: Any
+    content: bytes | memoryview
     if tensor.data_location == EXTERNAL:
         entries = {entry.key: entry.value for entry in tensor.external_data}
         content = files.read(entries, count * dtype.itemsize)
@@ -103,7 +106,9 @@ def array_of(tensor: Any, files: ExternalFiles, budget: Budget) -> np.ndarray:
     return array
 
 
-def _viewed(content: Any, dtype: np.dtype, shape: tuple[int, ...], budget: Budget) -> np.ndarray:
+def _viewed(
+    content: bytes | memoryview, dtype: np.dtype, shape: tuple[int, ...], budget: Budget
+) -> np.ndarray:
     """An array over little-endian bytes, or a copy where this machine cannot view them."""
     if dtype.kind == "b":
         budget.take(len(content), "truth values")
@@ -117,7 +122,7 @@ def _viewed(content: Any, dtype: np.dtype, shape: tuple[int, ...], budget: Budge
 
 
 def _typed(
-    tensor: Any, type_name: str, dtype: np.dtype, shape: tuple[int, ...], budget: Budget
+    tensor: TensorProto, type_name: str, dtype: np.dtype, shape: tuple[int, ...], budget: Budget
 ) -> np.ndarray:
     field, item = _FIELDS[type_name]
     given = getattr(tensor, field)

@@ -80,7 +80,7 @@ def read_weights(root: object, key: str | None, reader: TensorReader, format: st
             weights[name] = reader.array(tensor)
         except FormatError as error:
             raise placed(error, f"tensor {_joined(path, name)!r}") from None
-    elsewhere = {part.path: part.what for part in survey.found} | survey.others
+    elsewhere = {part.path: part.what for part in survey.every_part} | survey.others
     elsewhere = {
         other: what
         for other, what in elsewhere.items()
@@ -91,8 +91,8 @@ def read_weights(root: object, key: str | None, reader: TensorReader, format: st
 
 def _nothing_in(where: str, refused: Mapping[str, str]) -> str:
     listed = "; ".join(f"{cut(path)!r}: {what}" for path, what in list(refused.items())[:5])
-    found = f" (found {listed})" if listed else ""
-    return f"no weights that can be read in {where}{found}; {HOW_TO_SAVE}"
+    what_there_is = f" (found {listed})" if listed else ""
+    return f"no weights that can be read in {where}{what_there_is}; {HOW_TO_SAVE}"
 
 
 def _joined(path: str, name: str) -> str:
@@ -274,13 +274,13 @@ class _Survey:
 
     def _look_into(self, value: object, path: str, depth: int, is_dict: bool) -> None:
         tensors = [
-            found
+            stored
             for name, child in self._records.children(value)
-            if (found := self._records.tensor(path, name, child))
+            if (stored := self._records.tensor(path, name, child))
         ]
         # Counters, losses and random generators' states are tensors too, but no weights; NumPy's
         # arrays beside torch's are means of data and the like.
-        weights = {type(found) for found in tensors if is_dict and _is_weight(found)}
+        weights = {type(stored) for stored in tensors if is_dict and _is_weight(stored)}
         group = (
             self._arrays if weights == {StoredArray} else self.parts if weights else self._lesser
         )
@@ -304,7 +304,7 @@ class _Survey:
         return False
 
     @property
-    def found(self) -> list[_Part]:
+    def every_part(self) -> list[_Part]:
         """All parts with weights in them, those of NumPy's arrays alone last."""
         return self.parts + self._arrays
 
@@ -314,20 +314,20 @@ class _Survey:
 
     def only_part(self) -> _Part:
         """The one part that looks like weights; FormatError where there is none or several."""
-        found = self.parts or self._arrays or self._lesser
-        if len(found) == 1:
-            return found[0]
-        if not found:
+        candidates = self.parts or self._arrays or self._lesser
+        if len(candidates) == 1:
+            return candidates[0]
+        if not candidates:
             raise FormatError(_nothing_in("the file", self.others))
         listed = ", ".join(
             f"key={quoted(part.path)} ({part.what}{'' if part.path else ' at the top'})"
-            for part in found[:20]
+            for part in candidates[:20]
         )
         raise FormatError(f"several parts look like weights, say which one: {listed}")
 
 
-def _is_weight(found: _Described | str) -> bool:
-    return not isinstance(found, str) and bool(found.shape) and "float" in found.dtype
+def _is_weight(stored: _Described | str) -> bool:
+    return not isinstance(stored, str) and bool(stored.shape) and "float" in stored.dtype
 
 
 class _Collection:
@@ -363,9 +363,9 @@ class _Collection:
             elif self._records.module_state(child) is not None:
                 self._take(child, path, depth + 1)
             elif not scripted or _is_object(child):
-                self.skipped[path] = self._described(child)
+                self.skipped[path] = self._in_words(child)
 
-    def _described(self, value: object) -> str:
+    def _in_words(self, value: object) -> str:
         if self._records.entries(value) is not None:
             return "a dict; read it by key="
         name = called(value)

@@ -7,7 +7,7 @@ Their values have slots of the same frame: no two values share a name.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -17,12 +17,20 @@ from vledge.graph.native.lowering import Lowered, Site, is_lowered
 from vledge.graph.native.types import infer
 from vledge.graph.passes.program import Program, captured
 from vledge.graph.prepared import Prepared
+from vledge.graph.registry import SessionSettings
 from vledge.graph.values import Value
 from vledge.model.definition import Graph, Node, ValueInfo
 
 __all__ = ["Emitted", "emit"]
 
 _Compile = Callable[[Graph], Callable[..., list[Value]]]
+
+
+class HasBytes(Protocol):
+    """What an instruction keeps: weights laid out for a kernel."""
+
+    @property
+    def nbytes(self) -> int: ...
 
 
 class Emitted:
@@ -37,7 +45,7 @@ class Emitted:
         program: NativeProgram,
         nodes: list[Sequence[Node]],
         handlers: list[str | None],
-        objects: list[Sequence[Any]],
+        objects: list[Sequence[HasBytes]],
         constants: list[np.ndarray],
         taken_bytes: int,
     ):
@@ -62,7 +70,7 @@ def emit(
     program: Program,
     prepared: Callable[[Node], Prepared],
     compile_: _Compile,
-    options: Mapping[str, Any],
+    options: SessionSettings,
 ) -> Emitted:
     """``prepared`` gives a node's Python operator, ``compile_`` a graph's Python function."""
     return _Emitter(program, prepared, compile_, options).emitted()
@@ -108,7 +116,7 @@ class _Emitter:
         program: Program,
         prepared: Callable[[Node], Prepared],
         compile_: _Compile,
-        options: Mapping[str, Any],
+        options: SessionSettings,
     ) -> None:
         self.source = program
         self.prepared = prepared

@@ -22,6 +22,7 @@ import numpy as np
 from vledge._ext import isa
 from vledge.graph.native.chain import Chain, Value
 from vledge.graph.native.lowering import Site
+from vledge.model.definition import INTERNAL_DOMAIN
 from vledge.model.element_types import NUMBERS, dtype_of
 
 __all__ = ["added", "expressed", "expressible", "expression"]
@@ -70,7 +71,8 @@ def expressible(site: Site) -> bool:
 def added(chain: Chain, site: Site, values: dict[str, Value]) -> Value | None:
     """Add the node's expression to a chain; ``values`` are those that the chain has already."""
     node = site.node
-    if node.domain or node.op_type not in _registry or any(node.outputs[1:]):
+    own = node.domain in ("", INTERNAL_DOMAIN)
+    if not own or node.op_type not in _registry or any(node.outputs[1:]):
         return None
     if len(node.inputs) > _MOST_INPUTS:
         return None

@@ -23,6 +23,7 @@ from typing import Any, Final
 import numpy as np
 
 from vledge.graph.prepared import Prepared
+from vledge.graph.registry import SessionSettings
 from vledge.model.definition import Node
 
 __all__ = ["Joint", "Lowered", "Site", "is_lowered", "lowered", "lowering"]
@@ -54,9 +55,9 @@ class Site:
     prepared: Prepared  #: its Python operator, which may hold packed weights
     constants: Mapping[str, np.ndarray]
     dtypes: Mapping[str, np.dtype]  #: of values, where they are certain
-    options: Mapping[str, Any] = field(default_factory=dict)  #: the session's
+    options: SessionSettings = field(default_factory=SessionSettings)  #: the session's
 
-    def attribute(self, name: str, default: Any = None) -> Any:
+    def attribute(self, name: str, default: object = None) -> Any:
         """The attribute's value, or what the specification takes without it."""
         return self.node.attributes.get(name, default)
 

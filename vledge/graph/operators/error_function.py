@@ -61,6 +61,7 @@ def erf_(x: np.ndarray) -> np.ndarray:
     return erf(x, x.dtype).astype(x.dtype)
 
 
+@prepared_operator("Gelu", since=1, domain="vledge")  # which the pass "gelus" makes
 @prepared_operator("Gelu", since=20, pointwise=True)
 def gelu(context: Context, *, approximate: str = "none") -> Callable[..., np.ndarray]:
     if approximate not in ("none", "tanh"):

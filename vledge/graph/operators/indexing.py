@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -60,7 +60,7 @@ def _slicing(
     if steps and any(step < 0 and start < -1 for start, step in zip(starts, steps, strict=False)):
         return lambda x, *_: x[_slices(starts, ends, axes, steps, x.shape)]
 
-    def run(x: np.ndarray, *_: Any) -> np.ndarray:
+    def run(x: np.ndarray, *_: object) -> np.ndarray:
         index = by_rank.get(x.ndim)
         if index is None:
             index = by_rank[x.ndim] = _slices(starts, ends, axes, steps, x.shape)
@@ -161,7 +161,9 @@ def _check_reduction(reduction: str) -> None:
         raise FormatError(f"reduction is {reduction!r}, expected none, {', '.join(_REDUCTIONS)}")
 
 
-def _scattered(x: np.ndarray, index: Any, updates: np.ndarray, reduction: str) -> np.ndarray:
+def _scattered(
+    x: np.ndarray, index: tuple[np.ndarray, ...], updates: np.ndarray, reduction: str
+) -> np.ndarray:
     result = x.copy()
     if reduction == "none":
         result[index] = updates

@@ -25,7 +25,7 @@ def numbers(array: np.ndarray, name: str, *, scalar: bool = False) -> list[float
     return _listed(array, name, scalar)
 
 
-def _listed(array: np.ndarray, name: str, scalar: bool) -> Any:
+def _listed(array: np.ndarray, name: str, scalar: bool) -> list[Any]:
     if array.ndim == 1:
         return array.tolist()
     if array.ndim == 0 and scalar:

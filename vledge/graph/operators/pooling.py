@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -49,14 +48,14 @@ def _reduced(x: np.ndarray, window: Window, steps: Sequence[int], ufunc: np.ufun
         first, *others = (
             x[before + (window.tap(axis, k, count),)] for k in range(window.kernel[axis])
         )
-        result: Any = ufunc(first, others[0]) if others else first
+        result: np.ndarray = ufunc(first, others[0]) if others else first
         for other in others[1:]:
             ufunc(result, other, out=result)
         x = result
     return x
 
 
-def _spatial_pads(x: np.ndarray, pads: Pads, value: Any = 0) -> np.ndarray:
+def _spatial_pads(x: np.ndarray, pads: Pads, value: float | np.ndarray = 0) -> np.ndarray:
     if any(before or after for before, after in pads):
         return padded(x, [(0, 0), (0, 0), *pads], value)
     return x

@@ -18,6 +18,7 @@ from vledge.convolution.windows import check_auto_pad, window_of
 from vledge.errors import UnsupportedError
 from vledge.graph.operators.generation import target_dtype
 from vledge.graph.registry import Context, operator, prepared_operator
+from vledge.model.definition import Attributes
 from vledge.model.element_types import NAMES
 
 _LARGEST = 255  # what an 8-bit number can be away from its zero point
@@ -282,7 +283,7 @@ def _integer_convolution(
     zero_index: int,
     group: int,
     kernel_shape: list[int] | None,
-    window: dict[str, Any],
+    window: Attributes,
 ) -> tuple[Callable[..., np.ndarray], KnownIntegers | None]:
     """A function (x, x_zero_point, w, w_zero_point) → int32; pads are the input's zero point. And w
     if it is constant."""

@@ -7,7 +7,7 @@ Gates are in ONNX's order: z, r, h and i, o, f, c. Source: Operators.md, RNN, GR
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -191,10 +191,14 @@ class GenericDirection:
         gates = h[:count] @ self.r.T
         return gates if self.rb is None else gates + self.rb
 
-    def _rnn(self, gates: np.ndarray, h: np.ndarray, c: Any) -> tuple[np.ndarray, Any]:
+    def _rnn(
+        self, gates: np.ndarray, h: np.ndarray, c: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray | None]:
         return self.functions[0](self.cell.clipped(gates + self.recurrent_part(h, len(gates)))), c
 
-    def _gru(self, gates: np.ndarray, h: np.ndarray, c: Any) -> tuple[np.ndarray, Any]:
+    def _gru(
+        self, gates: np.ndarray, h: np.ndarray, c: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray | None]:
         f, g = self.functions
         clipped, size = self.cell.clipped, self.hidden_size
         h = h[: len(gates)]

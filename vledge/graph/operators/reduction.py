@@ -136,7 +136,7 @@ _reduction("ReduceSum", _sum, 13)
 _reduction("ReduceSumSquare", _sum_square, 18)
 
 
-def _arg(op_type: str, arg: Callable[..., Any]) -> None:
+def _arg(op_type: str, arg: Callable[[np.ndarray, int], np.ndarray]) -> None:
     @operator(op_type, since=1)
     def run(
         x: np.ndarray, *, axis: int = 0, keepdims: int = 1, select_last_index: int = 0

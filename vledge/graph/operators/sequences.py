@@ -86,13 +86,17 @@ def sequence_length(sequence: _Value) -> np.ndarray:
 def split_to_sequence(
     x: np.ndarray, split: np.ndarray | None = None, *, axis: int = 0, keepdims: int = 1
 ) -> TensorSequence:
-    """A scalar ``split`` is the size of every part but the last, which may be smaller."""
+    """A scalar ``split`` is the size of every part but the last, which may be smaller.
+
+    The specification has ``keepdims`` ignored where there is a ``split``. But torch's exporter
+    writes ``unbind`` as a scalar split of 1 with keepdims=0, and onnxruntime takes the axis away.
+    """
     along = axis + x.ndim if axis < 0 else axis
     if not 0 <= along < x.ndim:
         raise ValueError(f"axis is {axis}, the input has {x.ndim} axes")
     total = x.shape[along]
     before = (slice(None),) * along
-    if split is None and not keepdims:
+    if not keepdims and (split is None or (split.shape == () and split == 1)):
         return TensorSequence(tuple(x[before + (i,)] for i in range(total)), x.dtype)
     if split is not None and split.ndim:
         sizes = integers(split, "split")

@@ -51,30 +51,64 @@ def conv_transpose(
     _, known_w, known_b = (*context.constants, None, None)[:3]
     has_bias = len(context.node.inputs) > 2 and context.node.inputs[2] != ""
 
-    def prepared(w: np.ndarray, b: np.ndarray | None) -> Kernel:
+    def prepared(w: np.ndarray, b: np.ndarray | None) -> KnownConvTranspose:
         window = window_of(kernel_shape or w.shape[2:], strides, dilations, pads, auto_pad)
         for name, given in (("output_padding", output_padding), ("output_shape", output_shape)):
             if given is not None and len(given) != len(window.kernel):
                 raise FormatError(f"{name} is {given}, expected {len(window.kernel)} items")
-        return Kernel(single(w), None if b is None else single(b), window, group, transposed=True)
+        dtype, w, b = w.dtype, single(w), None if b is None else single(b)
+        folded = 1
+        fits = w.ndim == 2 + len(window.kernel) and (b is None or b.shape == w.shape[1:2])
+        if group == 1 and fits and _folds(window, w, output_padding, output_shape):
+            folded = window.kernel[-1]
+            w, b, window = _folded(w, b, window)
+        kernel = Kernel(w, b, window, group, transposed=True)
+        return KnownConvTranspose(kernel, output_padding, output_shape, dtype, folded)
 
     if known_w is None or (has_bias and known_b is None):
 
         def run_with_weights(
             x: np.ndarray, w: np.ndarray, b: np.ndarray | None = None
         ) -> np.ndarray:
-            return KnownConvTranspose(prepared(w, b), output_padding, output_shape, x.dtype)(x)
+            return prepared(w, b)(x)
 
         return run_with_weights
 
-    kernel = prepared(known_w, known_b)
+    known = prepared(known_w, known_b)
     context.release(1)
     context.release(2)
-    return KnownConvTranspose(kernel, output_padding, output_shape, known_w.dtype)
+    return known
+
+
+def _folds(window: Window, w: np.ndarray, more: list[int] | None, wanted: list[int] | None) -> bool:
+    """Whether windows lie side by side along the last axis, and nothing is cut off there."""
+    explicit = window.auto_pad == "NOTSET"
+    return (
+        1 < window.kernel[-1] == window.strides[-1] == w.shape[-1]
+        and window.dilations[-1] == 1
+        and window.auto_pad in ("NOTSET", "VALID")
+        and not (explicit and (window.before[-1] or window.after[-1]))
+        and not (more and more[-1])
+        and wanted is None
+    )
+
+
+def _folded(
+    w: np.ndarray, b: np.ndarray | None, window: Window
+) -> tuple[np.ndarray, np.ndarray | None, Window]:
+    """The same with the last axis of the kernel among the channels: ``[C, M, ..., s]`` as
+    ``[C, s M, ..., 1]``. With channels last, what it makes lies in memory as before."""
+    taps = window.kernel[-1]
+    folded = np.moveaxis(w, -1, 1).reshape(w.shape[0], taps * w.shape[1], *w.shape[2:-1], 1)
+    ones = window._replace(kernel=(*window.kernel[:-1], 1), strides=(*window.strides[:-1], 1))
+    return np.ascontiguousarray(folded), None if b is None else np.tile(b, taps), ones
 
 
 class KnownConvTranspose:
-    """A transposed convolution with packed weights, which the native program takes from here."""
+    """A transposed convolution with packed weights, which the native program takes from here.
+
+    ``folded`` is how many neighbours on the last axis of the result are channels of the kernel's.
+    """
 
     def __init__(
         self,
@@ -82,8 +116,9 @@ class KnownConvTranspose:
         output_padding: list[int] | None,
         output_shape: list[int] | None,
         dtype: np.dtype,
+        folded: int = 1,
     ) -> None:
-        self.kernel, self.dtype = kernel, dtype
+        self.kernel, self.dtype, self.folded = kernel, dtype, folded
         self.output_padding, self.output_shape = output_padding, output_shape
 
     def __call__(self, x: np.ndarray, *_: np.ndarray | None) -> np.ndarray:
@@ -94,7 +129,12 @@ class KnownConvTranspose:
         if min(sizes) < 0:
             raise ValueError(f"the pads cut off more than there is: the output would be {sizes}")
         before = tuple(first for first, _ in cut)
-        return self.kernel.overlaid(single(x), tuple(sizes), before).astype(self.dtype, copy=False)
+        result = self.kernel.overlaid(single(x), tuple(sizes), before)
+        if self.folded > 1:
+            last = np.moveaxis(result, 1, -1)
+            shape = (*last.shape[:-2], last.shape[-2] * self.folded, last.shape[-1] // self.folded)
+            result = np.moveaxis(last.reshape(shape), -1, 1)
+        return result.astype(self.dtype, copy=False)
 
 
 def _placed(

@@ -11,13 +11,16 @@ from vledge.graph.passes.cells import recognize_cells
 from vledge.graph.passes.dead_nodes import remove_dead_nodes
 from vledge.graph.passes.folding import fold
 from vledge.graph.passes.fusion import fuse
+from vledge.graph.passes.gelus import join_gelus
 from vledge.graph.passes.hoisting import hoist_steps
+from vledge.graph.passes.negations import subtract_negatives
 from vledge.graph.passes.program import Program
 from vledge.graph.passes.quantised_operators import expand_quantised_operators
 from vledge.graph.passes.quantised_pairs import has_pairs, join_quantised_pairs
 from vledge.graph.passes.single_steps import recognize_single_steps
 from vledge.graph.passes.unrolled import join_unrolled
 from vledge.graph.passes.well_formed import is_well_formed
+from vledge.graph.passes.widths import fold_widths
 
 __all__ = ["Program", "simplify"]
 
@@ -35,7 +38,7 @@ def simplify(program: Program) -> None:
     make_byte_tables(program)
     expand_quantised_operators(program)
     remove_dead_nodes(program)
-    if simplify_carried(program):
+    if fold_widths(program) | subtract_negatives(program) | simplify_carried(program):
         fold(program)
         remove_dead_nodes(program)
     if recognize_single_steps(program) | recognize_cells(program):
@@ -45,5 +48,6 @@ def simplify(program: Program) -> None:
         fold(program)
         remove_dead_nodes(program)
     fold_batch_norms(program)
+    join_gelus(program)
     remove_dead_nodes(program)
     fuse(program)

@@ -1,7 +1,8 @@
-"""A BatchNormalization that alone reads a convolution becomes part of its weights.
+"""A BatchNormalization that alone reads a convolution becomes part of its weights, and so does the
+sum with a vector of channels.
 
-With constant statistics it is x times a vector of channels plus another; the products are made in
-double precision and rounded once.
+With constant statistics the first is x times a vector of channels plus another; the products are
+made in double precision and rounded once.
 """
 
 from __future__ import annotations
@@ -31,12 +32,14 @@ def _fold(program: Program, graph: Graph) -> None:
     producers: dict[str, int] = {}  # value -> place of the convolution that makes it
     kept: list[Node] = []
     for node in graph.nodes:
-        if node.op_type == "BatchNormalization" and not node.domain:
-            place = producers.get(node.inputs[0])
-            folded = None if place is None else _folded(program, kept[place], node)
+        fold_in = {"BatchNormalization": _normalised, "Add": _shifted}.get(node.op_type)
+        if fold_in is not None and not node.domain:
+            place = next((producers[name] for name in node.inputs if name in producers), None)
+            folded = None if place is None else fold_in(program, kept[place], node)
             if place is not None and folded is not None:
                 kept[place] = folded
-                producers[folded.outputs[0]] = place
+                if readers[folded.outputs[0]] == 1:
+                    producers[folded.outputs[0]] = place
                 continue
         if (
             node.op_type in ("Conv", "ConvTranspose")
@@ -48,7 +51,32 @@ def _fold(program: Program, graph: Graph) -> None:
     graph.nodes = kept
 
 
-def _folded(program: Program, conv: Node, norm: Node) -> Node | None:
+def _shifted(program: Program, conv: Node, add: Node) -> Node | None:
+    """The convolution with a sum in its bias, or None where that is not one number a channel."""
+    if len(add.inputs) != 2:
+        return None
+    weight = program.constants.get(conv.inputs[1])
+    shift = program.constants.get(add.inputs[add.inputs[0] == conv.outputs[0]])
+    has_bias = len(conv.inputs) > 2 and conv.inputs[2] != ""
+    bias = program.constants.get(conv.inputs[2]) if has_bias else None
+    if weight is None or weight.dtype.kind != "f" or weight.ndim < 3 or shift is None:
+        return None
+    group = conv.attributes.get("group", 1)
+    channels = weight.shape[1] * group if conv.op_type == "ConvTranspose" else weight.shape[0]
+    shape = (1,) * (weight.ndim - shift.ndim) + shift.shape
+    if len(shape) != weight.ndim or shape[1] not in (1, channels) or shift.size != shape[1]:
+        return None
+    if shift.dtype != weight.dtype or (has_bias and (bias is None or bias.shape != (channels,))):
+        return None
+    total = np.zeros(channels) if bias is None else bias.astype(np.float64)
+    name = program.fresh(f"{add.outputs[0]}~bias")
+    total = total + shift.reshape(-1).astype(np.float64)
+    program.set_constant(name, total.astype(weight.dtype))
+    inputs = [conv.inputs[0], conv.inputs[1], name]
+    return Node(conv.op_type, inputs, add.outputs, conv.attributes, conv.name, conv.domain)
+
+
+def _normalised(program: Program, conv: Node, norm: Node) -> Node | None:
     """The convolution with the normalisation in it, or None where something is not known."""
     weight = program.constants.get(conv.inputs[1])
     has_bias = len(conv.inputs) > 2 and conv.inputs[2] != ""

@@ -113,7 +113,7 @@ def layer_of(
     """The layer that a cell in a loop's body is, or None."""
     if cell.op_type not in _KINDS or cell.inputs[0] not in stacks:
         return None
-    return _Search(program, parts, cell, stacks, ranks, dtypes, zeros, others).found()
+    return _Search(program, parts, cell, stacks, ranks, dtypes, zeros, others).layer()
 
 
 class _Search:
@@ -144,7 +144,7 @@ class _Search:
             if name in node.inputs or any(name in captured(g) for g in node.subgraphs())
         ]
 
-    def found(self) -> Layer | None:
+    def layer(self) -> Layer | None:
         x, *states = self.cell.inputs
         if any(state not in self.places or state in self.taken for state in states):
             return None

@@ -14,6 +14,7 @@ from typing import Final
 
 import numpy as np
 
+from vledge.errors import VledgeError
 from vledge.graph.passes.program import Program, captured
 from vledge.model.definition import Graph, Node
 from vledge.model.element_types import NUMBERS
@@ -22,6 +23,7 @@ __all__ = ["has_pairs", "join_quantised_pairs"]
 
 _BYTES: Final = (np.dtype(np.uint8), np.dtype(np.int8))
 _OLDEST: Final = 10
+_DEEPEST: Final = 2**31 // 255**2  # no sum of so many products of bytes is beyond int32
 
 
 def has_pairs(graph: Graph) -> bool:
@@ -139,6 +141,8 @@ class _Joiner:
         integers, scale = (self.program.constants.get(n) for n in node.inputs[:2])
         if integers is None or scale is None or integers.dtype not in _BYTES:
             return None
+        if integers.ndim < 2:
+            return None
         zero = np.zeros(scale.shape, integers.dtype)
         if len(node.inputs) > 2 and node.inputs[2]:
             given = self.program.constants.get(node.inputs[2])
@@ -154,8 +158,11 @@ class _Joiner:
                 or parameter.size != integers.shape[outputs_at]
             ):
                 return None
-        fine = scale.dtype == np.float32 and zero.dtype == integers.dtype and integers.ndim > 1
-        return _Weights(integers, scale, zero) if fine else None
+        if scale.dtype != np.float32 or zero.dtype != integers.dtype:
+            return None
+        if integers.size > _DEEPEST * integers.shape[outputs_at]:
+            return None
+        return _Weights(integers, scale, zero)
 
     def bias(self, name: str, scale: np.ndarray, columns: int) -> np.ndarray | None:
         """As int32 in units of a scale, if that is what it is."""
@@ -180,7 +187,10 @@ class _Joiner:
         if any(n and n not in self.program.constants for n in node.inputs):
             return None
         arguments = [self.program.constants[n] if n else None for n in node.inputs]
-        (value,) = self.program.prepared(node).call(*arguments)
+        try:
+            (value,) = self.program.prepared(node).call(*arguments)
+        except (VledgeError, ValueError, TypeError, IndexError):
+            return None  # which the fold says
         fine = isinstance(value, np.ndarray) and value.dtype == np.float32
         return value if fine and isinstance(value, np.ndarray) else None
 

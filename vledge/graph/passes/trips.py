@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from vledge.graph.passes.carried import LoopParts
 from vledge.graph.passes.program import Program
-from vledge.model.definition import Node
+from vledge.model.definition import Attribute, Node
 from vledge.model.element_types import NUMBERS
 
 __all__ = ["Counters", "Front", "trip_count"]
@@ -39,7 +38,7 @@ class Front:
         inputs: list[str],
         rank: int | None,
         like: str,
-        **attributes: Any,
+        **attributes: Attribute,
     ) -> str:
         """One more node of one output; the output's name, like the one given."""
         name = self.program.fresh(like)

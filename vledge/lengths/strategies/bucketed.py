@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -12,9 +12,10 @@ from vledge.lengths.batch import Batch
 from vledge.lengths.strategies.strategy import Strategy
 from vledge.lengths.strategies.work import Case, Overhead, Work, by_sequences, step_nbytes
 from vledge.packing import pack_sequence, unpack_sequence
+from vledge.packing.sequence import Output
 from vledge.recurrent.shape import LayerShape
 from vledge.recurrent.stack import Stack
-from vledge.recurrent.states import put, take
+from vledge.recurrent.states import State, put, take
 
 __all__ = ["BUCKETED", "buckets", "real_step_nbytes"]
 
@@ -24,11 +25,11 @@ DEFAULT_ROWS = 64
 def bucketed(
     stack: Stack,
     batch: Batch,
-    hx: Any,
+    hx: State | None,
     *,
     rows: int | None = None,
     memory_limit: int | None = None,
-) -> tuple[Any, Any]:
+) -> tuple[Output, State]:
     """Run one packed batch a bucket; both directions.
 
     Parameters
@@ -40,7 +41,7 @@ def bucketed(
         itself has a bucket of its own.
     """
     sequences = batch.sequences()
-    outputs: list[Any] = [None] * len(sequences)
+    outputs: dict[int, np.ndarray] = {}
     final = stack.zero_state(len(sequences))
     nbytes = real_step_nbytes(stack.shape)
     for bucket in buckets(batch.lengths, rows, memory_limit, nbytes):
@@ -49,7 +50,7 @@ def bucketed(
         for i, one in zip(bucket, unpack_sequence(output), strict=True):
             outputs[i] = one
         put(final, bucket, state)
-    return batch.from_sequences(outputs), final
+    return batch.from_sequences([outputs[i] for i in range(len(sequences))]), final
 
 
 def buckets(

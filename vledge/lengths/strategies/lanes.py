@@ -14,6 +14,7 @@ from itertools import islice
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from vledge._ext.packing import gather, running_out, scatter, sort_descending
 from vledge.array_like import array_of, native
@@ -21,13 +22,14 @@ from vledge.lengths.batch import Batch
 from vledge.lengths.strategies.strategy import Strategy
 from vledge.lengths.strategies.work import Case, Overhead, Work, by_sequences, step_nbytes
 from vledge.packing import PackedSequence
+from vledge.packing.sequence import Output
 from vledge.recurrent.shape import LayerShape
 from vledge.recurrent.stack import Stack
-from vledge.recurrent.states import mapped, put, side_by_side, take
+from vledge.recurrent.states import Rows, State, mapped, put, side_by_side, take
 
 __all__ = ["DEFAULT_LANES", "LANES", "Finished", "checked_sequence", "rounds", "run_lanes"]
 
-Model = Callable[[PackedSequence, Any], tuple[PackedSequence, Any]]
+Model = Callable[[PackedSequence, State | None], tuple[PackedSequence, State]]
 
 DEFAULT_LANES = 64
 # Steps that the rows run together at least, as a round takes Python as long as a few steps take the
@@ -37,13 +39,15 @@ MOST_STEPS = 256
 # The share of the rows that may be idle before they are refilled.
 IDLE_SHARE = 4
 
+_NOTHING: Final = np.empty((0, 0), np.float32)  # stands where a row has no sequence yet
+
 
 class Round(NamedTuple):
     """The sequences that have ended in one round of the rows."""
 
     places: list[int]  #: in the order in which the sequences came
     outputs: list[np.ndarray]  #: [L, features]
-    state: Any  #: their final states, side by side
+    state: State  #: their final states, side by side
 
 
 class Finished(NamedTuple):
@@ -51,20 +55,22 @@ class Finished(NamedTuple):
 
     place: int  #: in the order in which the sequences came
     output: Any  #: ndarray [L, features], or what the model gives for a sequence
-    state: Any  #: its final state, as ``hx`` for one sequence
+    state: State | None  #: its final state, as ``hx`` for one sequence
 
 
-def lanes(stack: Stack, batch: Batch, hx: Any, *, lanes: int | None = None) -> tuple[Any, Any]:
+def lanes(
+    stack: Stack, batch: Batch, hx: State | None, *, lanes: int | None = None
+) -> tuple[Output, State]:
     """Run all sequences in ``lanes`` rows (64), in the order in which they are given."""
     sequences = batch.sequences()
-    outputs: list[Any] = [None] * len(sequences)
+    outputs: dict[int, np.ndarray] = {}
     final = stack.zero_state(len(sequences))
     initial = None if hx is None else lambda places, _: take(hx, places)
     for places, ended, state in run_rounds(stack.run, sequences, lanes, initial):
         for place, output in zip(places, ended, strict=True):
             outputs[place] = output
         put(final, places, state)
-    return batch.from_sequences(outputs), final
+    return batch.from_sequences([outputs[place] for place in range(len(sequences))]), final
 
 
 class _Rows:
@@ -74,18 +80,18 @@ class _Rows:
         self.free = list(range(count))
         self.started: list[int] = []  # since the last run: no output yet
         self.places = [0] * count
-        self.inputs: list[Any] = [None] * count
-        self.outputs: list[Any] = [None] * count
+        self.inputs = [_NOTHING] * count
+        self.outputs = [_NOTHING] * count
         self.remaining = np.zeros(count, np.int64)
         self.done = np.zeros(count, np.int64)
         self.kind: tuple[tuple[int, ...], np.dtype] | None = None  # of the model's output rows
-        self.state: Any = None  # None: all zeros, nobody knows yet of what shape
+        self.state: State | None = None  # None: all zeros, nobody knows yet of what shape
 
-    def start(self, places: list[int], sequences: list[np.ndarray], state: Any) -> None:
+    def start(self, places: list[int], sequences: list[np.ndarray], state: State | None) -> None:
         """Let sequences start in free rows, from a state or, where that is None, from zeros."""
         rows = self.started = [self.free.pop() for _ in places]
         for row, place, sequence in zip(rows, places, sequences, strict=True):
-            self.places[row], self.inputs[row], self.outputs[row] = place, sequence, None
+            self.places[row], self.inputs[row], self.outputs[row] = place, sequence, _NOTHING
         self.remaining[rows] = [len(sequence) for sequence in sequences]
         self.done[rows] = 0
         if state is not None:
@@ -93,11 +99,12 @@ class _Rows:
         elif self.state is not None:
             put(self.state, rows, mapped(np.zeros_like, take(self.state, rows)))
 
-    def _write(self, rows: Any, state: Any) -> None:
+    def _write(self, rows: Rows, state: State) -> State:
         if self.state is None:
             count = len(self.places)
             self.state = mapped(lambda a: np.zeros((a.shape[0], count, a.shape[2]), a.dtype), state)
         put(self.state, rows, state)
+        return self.state
 
     def run(self, model: Model, most: int) -> Round:
         """Run all rows for the next steps, at most so many, and give what has ended by then."""
@@ -111,7 +118,7 @@ class _Rows:
 
         packed = PackedSequence(data, batch_sizes)
         output, state = model(packed, None if self.state is None else take(self.state, live))
-        self._write(live, state)
+        whole = self._write(live, state)
 
         data = np.ascontiguousarray(native(output.data))
         kind = (data.shape[1:], data.dtype)
@@ -129,22 +136,22 @@ class _Rows:
         return Round(
             [self.places[row] for row in ended],
             [self.outputs[row] for row in ended],
-            take(self.state, ended),
+            take(whole, ended),
         )
 
 
 def run_lanes(
     model: Model,
-    sequences: Iterable[Any],
+    sequences: Iterable[ArrayLike],
     lanes: int | None = None,
-    initial_state: Callable[[int, np.ndarray], Any] | None = None,
+    initial_state: Callable[[int, np.ndarray], State | None] | None = None,
 ) -> Iterator[Finished]:
     """Results as the sequences end, by :func:`run_rounds`.
 
     ``initial_state(index, sequence)`` gives the state of one sequence, None for zeros.
     """
 
-    def together(places: list[int], arrays: list[np.ndarray]) -> Any:
+    def together(places: list[int], arrays: list[np.ndarray]) -> State | None:
         assert initial_state is not None
         states = [initial_state(place, a) for place, a in zip(places, arrays, strict=True)]
         return side_by_side(states, [1] * len(states))
@@ -159,9 +166,9 @@ def run_lanes(
 
 def run_rounds(
     model: Model,
-    sequences: Iterable[Any],
+    sequences: Iterable[ArrayLike],
     lanes: int | None = None,
-    initial_state: Callable[[list[int], list[np.ndarray]], Any] | None = None,
+    initial_state: Callable[[list[int], list[np.ndarray]], State | None] | None = None,
 ) -> Iterator[Round]:
     """What has ended in each round; sequences are asked for when a row is free.
 
@@ -194,7 +201,7 @@ def run_rounds(
 
 
 def checked_sequence(
-    index: int, sequence: Any, expected: tuple[int, np.dtype] | None
+    index: int, sequence: ArrayLike, expected: tuple[int, np.dtype] | None
 ) -> tuple[np.ndarray, tuple[int, np.dtype]]:
     """The sequence as a contiguous array ``[L, features]``, alike to those before."""
     array = np.ascontiguousarray(array_of(sequence, f"sequence {index}", stack=True))
@@ -204,13 +211,13 @@ def checked_sequence(
         raise ValueError(
             f"sequence {index} has shape {list(array.shape)}, expected [L, features], neither 0"
         )
-    found = (array.shape[1], array.dtype)
-    if expected is not None and found != expected:
+    kind = (array.shape[1], array.dtype)
+    if expected is not None and kind != expected:
         raise ValueError(
-            f"sequence {index} has {found[0]} features of {found[1]}, those before it "
+            f"sequence {index} has {kind[0]} features of {kind[1]}, those before it "
             f"{expected[0]} of {expected[1]}"
         )
-    return array, found
+    return array, kind
 
 
 def _work(case: Case, shape: LayerShape, lanes: int) -> Work:

@@ -7,19 +7,21 @@ the mask of lengths with zeros past them: ``lengths=…, strategy="masked", sema
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from vledge.lengths.batch import Batch, MaskedBatch, PaddedBatch
 from vledge.lengths.strategies.packed import packed, packed_work, places_nbytes
 from vledge.lengths.strategies.strategy import Strategy
 from vledge.lengths.strategies.work import Case, Overhead, Work, padding_share
+from vledge.packing.sequence import Output
 from vledge.recurrent.shape import LayerShape
 from vledge.recurrent.stack import Stack
+from vledge.recurrent.states import State
 
 __all__ = ["MASKED"]
 
 
-def masked(stack: Stack, batch: Batch, hx: Any) -> tuple[Any, Any]:
+def masked(stack: Stack, batch: Batch, hx: State | None) -> tuple[Output, State]:
     """Run what is not masked; both directions."""
     if isinstance(batch, PaddedBatch):
         batch = MaskedBatch(batch.data, batch.valid(), batch.batch_first)
@@ -49,6 +51,7 @@ MASKED: Final = Strategy(
         "padded": Overhead(6.27e-05, 0.0, 1.56e-08, 0.0, 0.0),
         "masked": Overhead(6.26e-05, 3.14e-07, 3.51e-08, 0.0, 5.99e-11),
     },
+    whole=True,
     natural_for=("masked",),
     refused=dict.fromkeys(("list", "packed"), "sequences without padding have no masked steps"),
 )

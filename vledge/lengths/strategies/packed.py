@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from vledge.lengths.batch import Batch
 from vledge.lengths.strategies.strategy import Strategy
 from vledge.lengths.strategies.work import Case, Overhead, Work, padding_share, step_nbytes
+from vledge.packing.sequence import Output
 from vledge.recurrent.shape import LayerShape
 from vledge.recurrent.stack import Stack
+from vledge.recurrent.states import State
 
 __all__ = ["PACKED", "packed", "packed_work", "places_nbytes"]
 
 
-def packed(stack: Stack, batch: Batch, hx: Any) -> tuple[Any, Any]:
+def packed(stack: Stack, batch: Batch, hx: State | None) -> tuple[Output, State]:
     """Pack, run, unpack; both directions."""
     output, state = stack.run(batch.packed(), hx)
     return batch.from_packed(output), state
@@ -51,5 +53,6 @@ PACKED: Final = Strategy(
         "packed": Overhead(1.37e-05, 8.76e-09, 0.0, 0.0, 0.0),
         "masked": Overhead(6.8e-05, 3.52e-07, 3.82e-08, 0.0, 6.07e-11),
     },
+    whole=True,
     natural_for=("packed", "list"),
 )

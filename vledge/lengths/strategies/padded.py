@@ -6,7 +6,7 @@ zero, and a final state is the one at the sequence's own end.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from vledge.lengths.batch import Batch
 from vledge.lengths.strategies.strategy import Strategy
@@ -18,13 +18,15 @@ from vledge.lengths.strategies.work import (
     padding_share,
     step_nbytes,
 )
+from vledge.packing.sequence import Output
 from vledge.recurrent.shape import LayerShape
 from vledge.recurrent.stack import Stack
+from vledge.recurrent.states import State
 
 __all__ = ["PADDED"]
 
 
-def padded(stack: Stack, batch: Batch, hx: Any) -> tuple[Any, Any]:
+def padded(stack: Stack, batch: Batch, hx: State | None) -> tuple[Output, State]:
     """Run the rectangle; both directions."""
     data, batch_first = batch.padded()
     output, state = stack.run_padded(data, batch.lengths, hx, batch_first)
@@ -57,5 +59,6 @@ PADDED: Final = Strategy(
         "packed": Overhead(6.47e-05, 0.0, 0.0, 0.0, 0.0),
         "masked": Overhead(6.6e-05, 3.59e-06, 1.91e-08, 7.3e-11, 0.0),
     },
+    whole=True,
     natural_for=("padded",),
 )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from vledge.lengths.strategies.work import FORMS, Case, Overhead, Work
+from vledge.packing.sequence import Output
 from vledge.recurrent.shape import LayerShape
+from vledge.recurrent.states import State
 
 __all__ = ["Strategy"]
 
@@ -19,7 +20,7 @@ class Strategy:
     name: str
     #: ``run(stack, batch, hx, **options)``, where no sequence is empty and all has been checked,
     #: gives the output in the batch's form and the final state, both in the caller's order.
-    run: Callable[..., tuple[Any, Any]]
+    run: Callable[..., tuple[Output, State]]
     #: ``work(case, shape, **options)``: what that does, with the options of a plan
     work: Callable[..., Work]
     #: ``reason(case, work)``: what a plan says of it
@@ -28,6 +29,8 @@ class Strategy:
     overheads: Mapping[str, Overhead]
     #: the options that a plan looks at, from the fastest to what needs the least memory
     options: tuple[dict[str, int], ...] = ({},)
+    #: whether it runs all sequences in one call of the kernels
+    whole: bool = False
     #: options that take a few short sequences apart, too: for validation
     small: Mapping[str, int] = field(default_factory=dict)
     #: the forms that this runs as they are, and is the default for

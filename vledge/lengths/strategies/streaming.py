@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
 from vledge.lengths.batch import Batch
 from vledge.lengths.strategies.strategy import Strategy
 from vledge.lengths.strategies.work import Case, Overhead, Work, back_nbytes, step_nbytes
+from vledge.packing.sequence import Output
 from vledge.recurrent.shape import LayerShape
 from vledge.recurrent.stack import Stack
-from vledge.recurrent.states import put, take
+from vledge.recurrent.states import State, put, take
 
 __all__ = ["STREAMING"]
 
@@ -21,12 +22,12 @@ __all__ = ["STREAMING"]
 def streaming(
     stack: Stack,
     batch: Batch,
-    hx: Any,
+    hx: State | None,
     *,
     window: int,
     hop: int | None = None,
     carry: bool = True,
-) -> tuple[Any, Any]:
+) -> tuple[Output, State]:
     """Run windows of the batch in turn; only a window's working memory is needed at a time.
 
     Parameters

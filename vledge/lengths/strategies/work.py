@@ -5,7 +5,8 @@ Each strategy counts its own in its own file; here is what they count in, and wi
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -37,10 +38,10 @@ class Case:
     form: str
     steps: int  #: T of a padded array; the longest length in the other forms
 
-    @property
+    @cached_property
     def total(self) -> int:
         """Steps that are real."""
-        return int(self.lengths.sum())
+        return int(np.add.reduce(self.lengths))
 
     @property
     def rectangle(self) -> int:
@@ -66,9 +67,17 @@ class Overhead:
     byte: float  #: each byte of real steps, in and out
     padding: float  #: each byte of padding, in and out
 
-    def seconds(self, *counts: float) -> float:
+    def seconds(
+        self, calls: int, sequences: int, steps: int, nbytes: float, padding: float
+    ) -> float:
         """Of so many calls, sequences, steps, bytes and bytes of padding."""
-        return sum(count * each for count, each in zip(counts, astuple(self), strict=True))
+        return (
+            calls * self.call
+            + sequences * self.sequence
+            + steps * self.step
+            + nbytes * self.byte
+            + padding * self.padding
+        )
 
 
 class StepBytes(NamedTuple):

@@ -9,27 +9,37 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from vledge._ext.weights import Direction
 from vledge.array_like import array_of
+from vledge.budget import Limits
 from vledge.lengths.model_strategy import MODEL_STRATEGY
 from vledge.nn.dtype import DType, float_dtype, require_cpu
 from vledge.nn.module import Module
 from vledge.packing import is_packed, pack_sequence, unpack_sequence, validated
+from vledge.packing.sequence import Output, Sequences
 from vledge.recurrent.cells import CELLS
 from vledge.recurrent.inputs import checked_features, checked_packed, checked_sequences
 from vledge.recurrent.nonlinearity import Nonlinearity, written
 from vledge.recurrent.recognize import read_stack
 from vledge.recurrent.shape import LayerShape
 from vledge.recurrent.stack import Stack
-from vledge.recurrent.states import State, arrays_of, checked, like
+from vledge.recurrent.states import GivenState, State, arrays_of, checked, like
 from vledge.weights.plain import PlainWeights, plain_name
+
+if TYPE_CHECKING:
+    from vledge.formats.keras.recurrent import Config
+    from vledge.lengths.semantics import Semantics
 
 __all__ = ["RecurrentBase"]
 
+
+#: h_0 and c_0 as callers give them
+Pair: TypeAlias = tuple[ArrayLike | None, ArrayLike | None]
 
 _Layer = TypeVar("_Layer", bound="RecurrentBase")
 
@@ -57,9 +67,9 @@ class RecurrentBase(Module):
             if not isinstance(size, (int, np.integer)):
                 raise TypeError(f"{name} should be of type int, got: {type(size).__name__}")
         if hidden_size <= 0:
-            raise ValueError("hidden_size must be greater than zero")
+            raise ValueError(f"hidden_size must be greater than zero, got {hidden_size}")
         if num_layers <= 0:
-            raise ValueError("num_layers must be greater than zero")
+            raise ValueError(f"num_layers must be greater than zero, got {num_layers}")
         if not 0 <= dropout <= 1:
             raise ValueError("dropout should be a number in range [0, 1]")
         if proj_size < 0:
@@ -84,7 +94,7 @@ class RecurrentBase(Module):
         self._stack: Stack | None = None
         for suffix, layer_input in self._suffixes():
             for name, shape in self._shapes(layer_input).items():
-                self.declare(f"{name}_{suffix}", shape, self._dtype)
+                self.declare(f"{name}_{suffix}", shape, self._dtype, small=len(shape) == 2)
 
     # ---- weights
 
@@ -100,6 +110,7 @@ class RecurrentBase(Module):
             self.proj_size,
             self._dtype.itemsize,
             self._turned,
+            "" if self._stack is None else self._stack.shape.storage,
         )
 
     @property
@@ -124,12 +135,17 @@ class RecurrentBase(Module):
     def _own_state(self) -> dict[str, np.ndarray]:
         if self._stack is None:
             return {}
-        return {name: self._array(name) for name in self._declared}
+        return {name: self._stored(name) for name in self._declared}
 
     def _array(self, name: str) -> np.ndarray:
+        return np.asarray(self._stored(name))
+
+    def _stored(self, name: str) -> Any:
+        """A weight as it is held, a SmallMatrix where that is small."""
         kind, _, suffix = name.rpartition("_l")
         layer, _, reverse = suffix.partition("_")
-        return getattr(self.stack.layers[int(layer)][1 if reverse else 0], kind)()
+        direction = self.stack.layers[int(layer)][1 if reverse else 0]
+        return direction.stored(kind) if kind.startswith("weight") else getattr(direction, kind)()
 
     def _load_own(self, arrays: dict[str, np.ndarray]) -> None:
         if len(arrays) < len(self._declared):
@@ -155,6 +171,12 @@ class RecurrentBase(Module):
             )
         self._stack = Stack(layers)
         self._dtype = self._stack.shape.dtype
+
+    @property
+    def storage(self) -> str:
+        """What the weights are held as: "float32" or "float64", or by :func:`vledge.quantize`
+        "int8", "int8-fast" or "int16"."""
+        return self.shape.storage or self._dtype.name
 
     @property
     def backwards(self) -> bool:
@@ -201,6 +223,8 @@ class RecurrentBase(Module):
         cls: type[_Layer],
         path: str | os.PathLike[str] | bytes,
         node: str | Sequence[str] | None = None,
+        *,
+        limits: Limits | None = None,
     ) -> _Layer:
         """Build the layer from a recurrent node of an ONNX model, without the rest of its graph.
 
@@ -209,7 +233,8 @@ class RecurrentBase(Module):
         are those in the file, whether or not anything uses the node; a cell that an exporter took
         apart is found by the name that ``vledge inspect`` gives it. Weights that the graph puts
         together from constants are found. Shapes are torch's: ``layout=1``
-        makes a ``batch_first`` layer, whose states stay layer-first.
+        makes a ``batch_first`` layer, whose states stay layer-first. ``limits`` are what the file
+        may cost.
 
         Raises ValueError if there is no such node, UnsupportedError if torch's layer cannot be it:
         only reverse, clip, peepholes, other activations, weights of integers.
@@ -217,7 +242,7 @@ class RecurrentBase(Module):
         """
         from vledge.graph.layers import layer_weights
 
-        weights, options = layer_weights(path, cls.__name__, node)
+        weights, options = layer_weights(path, cls.__name__, node, limits)
         return cls.from_weights(weights, **options)  # type: ignore[attr-defined]
 
     @classmethod
@@ -226,8 +251,9 @@ class RecurrentBase(Module):
         path: str | os.PathLike[str],
         layer: str | Sequence[str] | None = None,
         *,
-        config: str | os.PathLike[str] | Mapping[str, Any] | None = None,
-        **options: Any,
+        config: Config | None = None,
+        limits: Limits | None = None,
+        **options: object,
     ) -> Any:
         """Build the layer from a recurrent layer of Keras' ``.keras``, ``.weights.h5`` or ``.h5``.
 
@@ -248,7 +274,8 @@ class RecurrentBase(Module):
         from the one of these that lies beside the file, with its name or as the only one. Where
         there is none they can be said in Keras' words, ``activation``, ``recurrent_activation``,
         ``reset_after``, ``go_backwards``, ``merge_mode``; for the rest the defaults of the Keras
-        that wrote the file are taken, and a UserWarning names them. Other ``options`` are
+        that wrote the file are taken, and a UserWarning names them. ``limits`` are what reading
+        each of the files may cost. Other ``options`` are
         `from_weights`'s: ``dtype``, and ``batch_first``, True if not given, as in Keras.
 
         Raises FormatError for a broken or other file, ValueError if there is no such layer or an
@@ -258,7 +285,7 @@ class RecurrentBase(Module):
         """
         from vledge.nn.recurrent.keras import from_keras
 
-        return from_keras(path, cls.__name__, layer, config, options)
+        return from_keras(path, cls.__name__, layer, config, options, limits)
 
     @classmethod
     def _from_weights(
@@ -276,13 +303,13 @@ class RecurrentBase(Module):
 
     def __call__(
         self,
-        input: Any,
-        hx: Any = None,
+        input: Sequences,
+        hx: GivenState = None,
         *,
-        lengths: Any = None,
-        mask: Any = None,
+        lengths: ArrayLike | None = None,
+        mask: ArrayLike | None = None,
         strategy: str | None = None,
-        semantics: Any = None,
+        semantics: str | Semantics | None = None,
         **options: Any,
     ) -> Any:
         """Run whole sequences: ``forward(input, hx)``, or by a strategy for their lengths.
@@ -316,7 +343,7 @@ class RecurrentBase(Module):
         """What ``hx=None`` stands for with so many sequences."""
         return self.shape.zero_state(sequences)
 
-    def _run(self, input: Any, hx: Any) -> tuple[Any, Any]:
+    def _run(self, input: Sequences, hx: GivenState) -> tuple[Output, Any]:
         """(output, final state) where the compiled call does not take it: other forms of input,
         arrays that lie otherwise in memory, and all that is an error."""
         stack = self.stack
@@ -348,7 +375,7 @@ class RecurrentBase(Module):
         return self._run_batch(stack, input, self._joined(*states), self.batch_first)
 
     def _run_batch(
-        self, stack: Stack, input: np.ndarray, hx: Any, batch_first: bool
+        self, stack: Stack, input: np.ndarray, hx: GivenState, batch_first: bool
     ) -> tuple[np.ndarray, State]:
         """``[T, B, input_size]``, or batch first, all sequences of T steps."""
         sequences, steps = input.shape[:2] if batch_first else input.shape[1::-1]
@@ -360,11 +387,11 @@ class RecurrentBase(Module):
             return np.empty(shape, stack.shape.dtype), stack.zero_state(0)
         return stack.run_padded(input, None, hx, batch_first)
 
-    def _split(self, hx: Any) -> tuple[Any, Any]:
+    def _split(self, hx: GivenState) -> Pair:
         """(h_0, c_0) of the argument ``hx``."""
-        return hx, None
+        return cast("ArrayLike | None", hx), None
 
-    def _joined(self, h_0: Any, c_0: Any) -> Any:
+    def _joined(self, h_0: ArrayLike | None, c_0: ArrayLike | None) -> GivenState:
         """The other way round."""
         return h_0
 
@@ -395,7 +422,7 @@ class RecurrentBase(Module):
         return ", ".join(parts)
 
 
-def _batched(state: Any, name: str) -> Any:
+def _batched(state: ArrayLike | None, name: str) -> np.ndarray | None:
     """A state of an unbatched input as that of a batch of one."""
     if state is None:
         return None

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from vledge._ext.stack import Stepper
 from vledge._ext.weights import Direction
@@ -34,7 +35,7 @@ class CellBase(PackedModule):
         super().__init__()
         require_cpu(device)
         if hidden_size <= 0:
-            raise ValueError("hidden_size must be greater than zero")
+            raise ValueError(f"hidden_size must be greater than zero, got {hidden_size}")
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.bias = bias
@@ -42,7 +43,13 @@ class CellBase(PackedModule):
         self._dtype = float_dtype(dtype)
         self._stepper: Stepper | None = None
         for name, shape in self._cell.kind.shapes(input_size, hidden_size, bias).items():
-            self.declare(name, shape, self._dtype)
+            self.declare(name, shape, self._dtype, small=len(shape) == 2)
+
+    def _own_state(self) -> dict[str, np.ndarray]:
+        state = super()._own_state()
+        return {
+            n: self._packed.stored(n) if n.startswith("weight") else a for n, a in state.items()
+        }
 
     def _pack(self, arrays: dict[str, Any]) -> Direction:
         direction = Direction(self._cell.name, **arrays)
@@ -62,7 +69,9 @@ class CellBase(PackedModule):
         module.load_state_dict({name: weights[prefix + name] for name in module._declared})
         return module
 
-    def _run(self, input: Any, h: Any, c: Any) -> tuple[np.ndarray, np.ndarray | None]:
+    def _run(
+        self, input: ArrayLike, h: ArrayLike | None, c: ArrayLike | None
+    ) -> tuple[np.ndarray, np.ndarray | None]:
         if self._stepper is None:
             raise RuntimeError(self._unloaded())
         usual = self._stepper.cell(input, h, c)
@@ -85,7 +94,9 @@ class CellBase(PackedModule):
         y, _, c_n = self._stepper.step(rows, *states)
         return y.reshape(shape), None if c_n is None else c_n.reshape(shape)
 
-    def _state(self, state: Any, name: str, shape: tuple[int, ...]) -> np.ndarray | None:
+    def _state(
+        self, state: ArrayLike | None, name: str, shape: tuple[int, ...]
+    ) -> np.ndarray | None:
         if state is None:
             return None
         state = array_of(state, name, stack=True)
@@ -138,7 +149,7 @@ class RNNCell(CellBase):
         options = {"nonlinearity": nonlinearity, "dtype": dtype}
         return cls._from_weights("rnn_tanh", weights, prefix, options)
 
-    def forward(self, input: Any, hx: Any = None) -> np.ndarray:
+    def forward(self, input: ArrayLike, hx: ArrayLike | None = None) -> np.ndarray:
         """``input [B, input_size]`` or ``[input_size]``, ``hx`` as the result or None for zeros ->
         ``h' [B, hidden_size]`` or ``[hidden_size]``."""
         return self._run(input, hx, None)[0]
@@ -164,7 +175,7 @@ class GRUCell(CellBase):
         """Build the cell from ``weight_ih``, ``weight_hh`` and biases under ``prefix``."""
         return cls._from_weights("gru", weights, prefix, {"dtype": dtype})
 
-    def forward(self, input: Any, hx: Any = None) -> np.ndarray:
+    def forward(self, input: ArrayLike, hx: ArrayLike | None = None) -> np.ndarray:
         """``input [B, input_size]`` or ``[input_size]``, ``hx`` as the result or None for zeros ->
         ``h' [B, hidden_size]`` or ``[hidden_size]``."""
         return self._run(input, hx, None)[0]
@@ -191,7 +202,7 @@ class LSTMCell(CellBase):
         return cls._from_weights("lstm", weights, prefix, {"dtype": dtype})
 
     def forward(
-        self, input: Any, hx: tuple[Any, Any] | None = None
+        self, input: ArrayLike, hx: tuple[ArrayLike, ArrayLike] | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """``input [B, input_size]`` or ``[input_size]``, ``hx (h, c)`` as the result or None for
         zeros -> ``(h', c')``, each ``[B, hidden_size]`` or ``[hidden_size]``."""

@@ -90,17 +90,17 @@ class IndRNN(OneState):
         # imported when asked for: most models have no IndRNN
         from vledge.recurrent.indrnn_weights import read_indrnn
 
-        found = read_indrnn(weights, prefix, batch_norm, last_norm, eps)
+        read = read_indrnn(weights, prefix, batch_norm, last_norm, eps)
         if dtype is None:
-            dtype = found.dtype
+            dtype = read.dtype
         layer = cls(
-            **found.sizes,
+            **read.sizes,
             nonlinearity=nonlinearity,
             recurrent_clip=recurrent_clip,
             batch_first=batch_first,
             dtype=dtype,
         )
-        layer.load_state_dict(found.weights)
+        layer.load_state_dict(read.weights)
         return layer
 
     def _load_own(self, arrays: dict[str, np.ndarray]) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TypeVar, cast
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from vledge.nn.dtype import DType
-from vledge.nn.recurrent.base import RecurrentBase
-from vledge.recurrent.nonlinearity import Nonlinearity, nonlinearity
+from vledge.nn.recurrent.base import Pair, RecurrentBase
+from vledge.packing.sequence import Output, Sequences
+from vledge.recurrent.nonlinearity import ActivationChoice, Nonlinearity, nonlinearity
 from vledge.recurrent.stack import no_step
+from vledge.recurrent.states import GivenState
 
 __all__ = ["GRU", "LSTM", "RNN", "OneState"]
 
@@ -18,7 +21,7 @@ __all__ = ["GRU", "LSTM", "RNN", "OneState"]
 class OneState(RecurrentBase):
     """RNN, GRU and IndRNN: the state is h alone."""
 
-    def forward(self, input: Any, hx: Any = None) -> tuple[Any, np.ndarray]:
+    def forward(self, input: Sequences, hx: GivenState = None) -> tuple[Output, np.ndarray]:
         """Run whole sequences.
 
         Parameters
@@ -63,7 +66,7 @@ class RNN(OneState):
         input_size: int,
         hidden_size: int,
         num_layers: int = 1,
-        nonlinearity: Any = "tanh",
+        nonlinearity: ActivationChoice = "tanh",
         bias: bool = True,
         batch_first: bool = False,
         dropout: float = 0.0,
@@ -93,7 +96,7 @@ class RNN(OneState):
         weights: Mapping[str, np.ndarray],
         prefix: str = "",
         *,
-        nonlinearity: Any = "tanh",
+        nonlinearity: ActivationChoice = "tanh",
         batch_first: bool = False,
         dtype: DType = None,
     ) -> RNN:
@@ -141,8 +144,8 @@ class GRU(OneState):
         dtype: DType = None,
         *,
         reset_after: bool = True,
-        activation: Any = "tanh",
-        recurrent_activation: Any = "sigmoid",
+        activation: ActivationChoice = "tanh",
+        recurrent_activation: ActivationChoice = "sigmoid",
     ) -> None:
         self.reset_after = reset_after
         self.activation, self.recurrent_activation = activation, recurrent_activation
@@ -169,8 +172,8 @@ class GRU(OneState):
         batch_first: bool = False,
         dtype: DType = None,
         reset_after: bool = True,
-        activation: Any = "tanh",
-        recurrent_activation: Any = "sigmoid",
+        activation: ActivationChoice = "tanh",
+        recurrent_activation: ActivationChoice = "sigmoid",
     ) -> GRU:
         """Build the layer from torch's weights under ``prefix``, sizes read off their shapes.
 
@@ -214,8 +217,8 @@ class LSTM(RecurrentBase):
         device: object = None,
         dtype: DType = None,
         *,
-        activation: Any = "tanh",
-        recurrent_activation: Any = "sigmoid",
+        activation: ActivationChoice = "tanh",
+        recurrent_activation: ActivationChoice = "sigmoid",
     ) -> None:
         self.activation, self.recurrent_activation = activation, recurrent_activation
         super().__init__(
@@ -241,8 +244,8 @@ class LSTM(RecurrentBase):
         *,
         batch_first: bool = False,
         dtype: DType = None,
-        activation: Any = "tanh",
-        recurrent_activation: Any = "sigmoid",
+        activation: ActivationChoice = "tanh",
+        recurrent_activation: ActivationChoice = "sigmoid",
     ) -> LSTM:
         """Build the layer from torch's weights under ``prefix``, sizes read off their shapes.
 
@@ -256,7 +259,9 @@ class LSTM(RecurrentBase):
         }
         return cls._from_weights("lstm", weights, prefix, options)
 
-    def forward(self, input: Any, hx: Any = None) -> tuple[Any, tuple[np.ndarray, np.ndarray]]:
+    def forward(
+        self, input: Sequences, hx: GivenState = None
+    ) -> tuple[Output, tuple[np.ndarray, np.ndarray]]:
         """Run whole sequences.
 
         Parameters
@@ -275,10 +280,10 @@ class LSTM(RecurrentBase):
         usual = None if stack is None else stack.usual(input, h_0, c_0, self.batch_first)
         return self._run(input, hx) if usual is None else (usual[0], usual[1:])
 
-    def _split(self, hx: Any) -> tuple[Any, Any]:
-        return (None, None) if hx is None else _pair(hx)
+    def _split(self, hx: GivenState) -> Pair:
+        return (None, None) if hx is None else _pair(cast("Sequence[ArrayLike | None]", hx))
 
-    def _joined(self, h_0: Any, c_0: Any) -> Any:
+    def _joined(self, h_0: ArrayLike | None, c_0: ArrayLike | None) -> GivenState:
         return h_0, c_0
 
     def step(
@@ -295,13 +300,20 @@ class LSTM(RecurrentBase):
         return y, (h, c)
 
 
-def _pair(hx: Any, name: str = "hx") -> tuple[Any, Any]:
+_H = TypeVar("_H")
+
+
+def _pair(hx: Sequence[_H], name: str = "hx") -> tuple[_H, _H]:
     if not isinstance(hx, (tuple, list)) or len(hx) != 2:
-        raise TypeError(f"LSTM: {name} must be a tuple (h_0, c_0), got a {type(hx).__name__}")
+        size = f" of {len(hx)}" if isinstance(hx, (tuple, list)) else ""
+        given = type(hx).__name__ + size
+        raise TypeError(f"LSTM: {name} must be a tuple (h_0, c_0), got a {given}")
     return hx[0], hx[1]
 
 
-def _gated(activation: Any, recurrent_activation: Any, times: int) -> tuple[Any, ...] | None:
+def _gated(
+    activation: ActivationChoice, recurrent_activation: ActivationChoice, times: int
+) -> tuple[Nonlinearity, ...] | None:
     """What the kernels take for a gated cell's activations; None for sigmoid and tanh.
 
     ``activation`` goes to as many places as ``times``: the candidate, and an LSTM's output."""
@@ -311,7 +323,7 @@ def _gated(activation: Any, recurrent_activation: Any, times: int) -> tuple[Any,
     return (gates, *(nonlinearity(activation, "activation"),) * times)
 
 
-def _elman(choice: Any) -> tuple[str, tuple[Nonlinearity] | None]:
+def _elman(choice: ActivationChoice) -> tuple[str, tuple[Nonlinearity] | None]:
     """The kernels' cell for an RNN's nonlinearity, and the activations that it takes."""
     if choice in ("tanh", "relu"):
         return f"rnn_{choice}", None

@@ -9,21 +9,32 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, cast
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from vledge.budget import Limits
 from vledge.nn.module import Module
 from vledge.nn.recurrent.base import RecurrentBase
 from vledge.packing import is_packed
+from vledge.packing.sequence import Output, Sequences
+from vledge.recurrent.states import AnyState, GivenState
+
+if TYPE_CHECKING:
+    from vledge.formats.keras.recurrent import Config
+    from vledge.lengths.semantics import Semantics
 
 __all__ = ["Bidirectional", "RecurrentParts", "RecurrentStack"]
+
+#: A recurrent layer, or one made of such.
+Part: TypeAlias = "RecurrentBase | RecurrentParts"
 
 
 class RecurrentParts(Module):
     """What RecurrentStack and Bidirectional share: parts that are alike in their axes and dtype."""
 
-    def __init__(self, named: Mapping[str, Any]) -> None:
+    def __init__(self, named: Mapping[str, Part]) -> None:
         super().__init__()
         for name, part in named.items():
             if not isinstance(part, (RecurrentBase, RecurrentParts)):
@@ -41,12 +52,12 @@ class RecurrentParts(Module):
                         f"{first} has {own}"
                     )
 
-    def children(self) -> Iterator[Any]:
+    def children(self) -> Iterator[Part]:
         """The parts."""
-        return super().children()
+        return cast("Iterator[Part]", super().children())
 
     @property
-    def _first(self) -> Any:
+    def _first(self) -> Part:
         return next(self.children())
 
     @property
@@ -100,11 +111,11 @@ class RecurrentParts(Module):
     def flatten_parameters(self) -> None:
         """Nothing to do: weights are laid out for the kernels when they are loaded."""
 
-    def zero_state(self, sequences: int) -> tuple[Any, ...]:
+    def zero_state(self, sequences: int) -> tuple[AnyState, ...]:
         """What ``hx=None`` stands for with so many sequences."""
         return tuple(part.zero_state(sequences) for part in self.children())
 
-    def states(self, hx: Any) -> Sequence[Any]:
+    def states(self, hx: GivenState) -> Sequence[GivenState]:
         """``hx`` as one state for each part, each None for None; TypeError if it is not that."""
         count = len(self._modules)
         if hx is None:
@@ -132,7 +143,7 @@ class RecurrentStack(RecurrentParts):
     >>> y, (h_0, h_1) = stack(x)  # x [T, B, 3] -> [T, B, 5], [1, B, 8], [1, B, 5]  # doctest: +SKIP
     """
 
-    def __init__(self, *layers: Any) -> None:
+    def __init__(self, *layers: Part) -> None:
         if not layers:
             raise ValueError("RecurrentStack: no layers are given")
         super().__init__({str(place): layer for place, layer in enumerate(layers)})
@@ -149,8 +160,9 @@ class RecurrentStack(RecurrentParts):
         path: str | os.PathLike[str],
         layer: str | Sequence[str] | None = None,
         *,
-        config: str | os.PathLike[str] | Mapping[str, Any] | None = None,
-        **options: Any,
+        config: Config | None = None,
+        limits: Limits | None = None,
+        **options: object,
     ) -> RecurrentStack:
         """As `nn.LSTM.from_keras`, of layers and cells of any kinds; always a RecurrentStack.
 
@@ -160,7 +172,7 @@ class RecurrentStack(RecurrentParts):
         """
         from vledge.nn.recurrent.keras import layers_from_keras
 
-        return cls(*layers_from_keras(path, None, layer, config, options))
+        return cls(*layers_from_keras(path, None, layer, config, options, limits))
 
     @property
     def direction_sizes(self) -> tuple[int, ...]:
@@ -168,11 +180,11 @@ class RecurrentStack(RecurrentParts):
         sizes: tuple[int, ...] = self[-1].direction_sizes
         return sizes
 
-    def __getitem__(self, index: int | slice) -> Any:
+    def __getitem__(self, index: int | slice) -> Part:
         layers = list(self.children())
         return RecurrentStack(*layers[index]) if isinstance(index, slice) else layers[index]
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Part]:
         return self.children()
 
     def __len__(self) -> int:
@@ -180,15 +192,15 @@ class RecurrentStack(RecurrentParts):
 
     def forward(
         self,
-        input: Any,
-        hx: Any = None,
+        input: Sequences,
+        hx: GivenState = None,
         *,
-        lengths: Any = None,
-        mask: Any = None,
+        lengths: ArrayLike | None = None,
+        mask: ArrayLike | None = None,
         strategy: str | None = None,
-        semantics: Any = None,
+        semantics: str | Semantics | None = None,
         **options: Any,
-    ) -> tuple[Any, list[Any]]:
+    ) -> tuple[Output, list[AnyState]]:
         """Run whole sequences; the keywords are those of :func:`vledge.lengths.run`.
 
         Parameters
@@ -219,9 +231,9 @@ class RecurrentStack(RecurrentParts):
                 **options,
             )
             states.append(final)
-        return input, states
+        return cast("Output", input), states
 
-    def step(self, x: np.ndarray, state: Any = None) -> tuple[np.ndarray, list[Any]]:
+    def step(self, x: np.ndarray, state: GivenState = None) -> tuple[np.ndarray, list[AnyState]]:
         """One time step: ``x [B, input_size]``, ``state`` as ``hx`` -> ``(y [B, output_size],
         state)``. Arrays must be C-contiguous and of the layers' dtype; the state given is not
         changed. Raises ValueError where a layer runs backwards."""
@@ -245,7 +257,7 @@ class Bidirectional(RecurrentParts):
     already, or that differ in input_size, batch_first or dtype.
     """
 
-    def __init__(self, forward_layer: Any, backward_layer: Any) -> None:
+    def __init__(self, forward_layer: Part, backward_layer: Part) -> None:
         super().__init__({"forward_layer": forward_layer, "backward_layer": backward_layer})
         for name, part in self.named_children():
             if part.backwards:
@@ -266,21 +278,20 @@ class Bidirectional(RecurrentParts):
 
     def forward(
         self,
-        input: Any,
-        hx: Any = None,
+        input: Sequences,
+        hx: GivenState = None,
         *,
-        lengths: Any = None,
-        mask: Any = None,
+        lengths: ArrayLike | None = None,
+        mask: ArrayLike | None = None,
         strategy: str | None = None,
-        semantics: Any = None,
+        semantics: str | Semantics | None = None,
         **options: Any,
-    ) -> tuple[Any, list[Any]]:
+    ) -> tuple[Output, list[AnyState]]:
         """Run whole sequences; arguments and results as `RecurrentStack.forward`'s, of two layers.
 
         Where no data are, the output is zero: Keras' rule for two directions, too. ValueError for
         ``semantics`` that ask for other fill or for the reverse half as it was computed.
         """
-        keywords = {"lengths": lengths, "mask": mask, "strategy": strategy, "semantics": semantics}
         if lengths is not None or mask is not None or strategy is not None:
             options["zero_output_for_mask"] = True
         if not isinstance(semantics, (str, type(None))) and (
@@ -291,20 +302,28 @@ class Bidirectional(RecurrentParts):
                 f"fill={semantics.fill!r} and order={semantics.order!r}"
             )
         results = [
-            part(input, state, **keywords, **options)
+            part(
+                input,
+                state,
+                lengths=lengths,
+                mask=mask,
+                strategy=strategy,
+                semantics=semantics,
+                **options,
+            )
             for part, state in zip(self.children(), self.states(hx), strict=True)
         ]
         (ahead, *_), (back, *_) = results
         return _side_by_side(ahead, back), [state for _, state in results]
 
-    def step(self, x: np.ndarray, state: Any = None) -> Any:
+    def step(self, x: np.ndarray, state: GivenState = None) -> NoReturn:
         """Raises ValueError: the second direction begins at the end."""
         raise ValueError(
             "Bidirectional needs the whole sequence; step() runs layers of one direction"
         )
 
 
-def _between(semantics: Any) -> Any:
+def _between(semantics: str | Semantics | None) -> str | Semantics | None:
     """The rules for a layer whose output is the next one's input: never in another order."""
     if isinstance(semantics, (str, type(None))) or semantics.order == "original":
         return semantics
@@ -313,7 +332,7 @@ def _between(semantics: Any) -> Any:
     return replace(semantics, order="original")
 
 
-def _side_by_side(ahead: Any, back: Any) -> Any:
+def _side_by_side(ahead: Any, back: Any) -> Output:
     """Two outputs of one form as one, with the features of both."""
     if is_packed(ahead):
         return ahead._replace(data=np.concatenate([ahead.data, back.data], 1))

@@ -5,11 +5,9 @@ A pass of the graph puts ``vledge.LSTMCell``, ``GRUCell`` and ``RNNCell`` togeth
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from vledge.model.definition import Node
+from vledge.model.definition import Attributes, Node
 from vledge.validation.running.model_file import in_onnx_order
 
 __all__ = ["cells_as_nodes"]
@@ -51,7 +49,7 @@ def _one_step(node: Node, constants: dict[str, np.ndarray]) -> list[Node]:
         for place, (given, operand) in enumerate(zip(node.inputs, operands, strict=True))
     ]
     finals = [f"{name}.final" for name in node.outputs]
-    attributes: dict[str, Any] = {}
+    attributes: Attributes = {}
     if kind == "GRU" and not weights.get("reset_before", 0):
         attributes["linear_before_reset"] = 1
     if kind == "RNN":

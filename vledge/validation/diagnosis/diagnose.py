@@ -165,11 +165,11 @@ def _reference_at_fault(
             names = [info.name for info in shown.graph.outputs]
             runs = [plan.run(*(c.inputs[n] for n in plan.inputs)) for c in reference.cases]
             by_name = dict(zip(names, zip(*runs, strict=True), strict=True))
-            found = [
+            comparisons = [
                 compare(reference, name, list(by_name[name]), tolerance)
                 for name, tolerance in tolerances.items()
             ]
-            errors.append([c.absolute / max(c.tolerance.absolute, 1e-300) for c in found])
+            errors.append([c.absolute / max(c.tolerance.absolute, 1e-300) for c in comparisons])
     except (VledgeError, ValueError, KeyError):
         return ""
     if max(errors[0]) <= 1 or max(errors[1]) > max(1.0, 0.1 * max(errors[0])):
@@ -219,9 +219,9 @@ def _user(model: Model, tensor: str) -> Node | None:
                     return node
                 names.update(node.outputs)
             for inner in node.subgraphs():
-                found = within(inner.nodes, names)
-                if found is not None:
-                    return found
+                inner_place = within(inner.nodes, names)
+                if inner_place is not None:
+                    return inner_place
         return None
 
     return within(model.graph.nodes, {tensor})

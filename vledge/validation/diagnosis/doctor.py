@@ -123,10 +123,10 @@ class Doctor:
             exact = bool(self.reference.exact_by)
             return case.inside[name].error(array) / (self.exact if exact else ROUNDED)
         part = replace(self.reference, cases=[case])
-        found = compare(part, name, [array], self.tolerances[name])
-        if found.problem:
+        comparison = compare(part, name, [array], self.tolerances[name])
+        if comparison.problem:
             return float("inf")
-        return found.absolute / max(found.tolerance.absolute, 1e-300)
+        return comparison.absolute / max(comparison.tolerance.absolute, 1e-300)
 
     def _running(self) -> list[str]:
         """The values that can be computed: those before the first node that fails."""
@@ -186,11 +186,11 @@ class Doctor:
         wanted = dict.fromkeys([*edge, *before[-MOST_OTHERS:], *inputs])
         held = self.model.graph.initializers
         try:
-            found = list(runs(self.model, self.reference, [n for n in wanted if n not in held]))
+            computed = list(runs(self.model, self.reference, [n for n in wanted if n not in held]))
         except _WHATEVER:
             return None
         constants = {name: held[name] for name in wanted if name in held}
-        return [run | constants for run in found]
+        return [run | constants for run in computed]
 
     # ---- what it may be
 

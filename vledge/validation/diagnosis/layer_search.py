@@ -82,11 +82,13 @@ class _Work:
     def failing(self) -> dict[str, Comparison]:
         """The values that are off in a run as recorded."""
         results = self.trial.run(self.model)
-        found = {
+        comparisons = {
             name: compare(self.reference, name, [r[name] for r in results], tolerance)
             for name, tolerance in self.tolerances.items()
         }
-        return {name: comparison for name, comparison in found.items() if not comparison.passed}
+        return {
+            name: comparison for name, comparison in comparisons.items() if not comparison.passed
+        }
 
     def nodes(self) -> list[Node]:
         """The recurrent nodes of the main graph."""
@@ -187,18 +189,18 @@ class _Work:
         case: list[int],
     ) -> list[tuple[Node, Variant]] | None:
         """The change that leaves the least error, if it leaves less than the tolerance."""
-        found: list[tuple[float, list[tuple[Node, Variant]]]] = []
+        trials: list[tuple[float, list[tuple[Node, Variant]]]] = []
         for change in changes:
             if time.monotonic() > self.deadline:
                 break
             self.tried += 1
             error = trial.error(applied(model, change), names, case)
             if error <= 1:
-                found.append((error, change))
+                trials.append((error, change))
             if error <= EXACT:
                 break
-        least = min((error for error, _ in found), default=0.0)
-        for error, change in found:
+        least = min((error for error, _ in trials), default=0.0)
+        for error, change in trials:
             # among those that are as good, the commonest mistake
             if error <= 100 * least + 1e-9 and trial.error(applied(model, change), names) <= 1:
                 return change
@@ -245,10 +247,16 @@ class _Work:
         both = node.attributes.get("direction", "forward") == "bidirectional"
         backwards = node.attributes.get("direction", "forward") == "reverse"
         for name in names:
-            found = compare(self.reference, name, [r[name] for r in results], self.tolerances[name])
-            if not found.passed:
-                finding.value, finding.error, finding.worst = name, found.absolute, found.worst
-                if found.problem:
+            comparison = compare(
+                self.reference, name, [r[name] for r in results], self.tolerances[name]
+            )
+            if not comparison.passed:
+                finding.value, finding.error, finding.worst = (
+                    name,
+                    comparison.absolute,
+                    comparison.worst,
+                )
+                if comparison.problem:
                     finding.error = float("inf")
                     return finding
                 break

@@ -22,6 +22,7 @@ __all__ = ["Missing", "missing_normalizations"]
 
 _EPSILONS: Final = (1e-5, 1e-3, 1e-6, 1e-12)
 FITTED: Final = 1e-5  # of the largest element: what a fit may leave
+UNSCALED: Final = 1e-4  # from 1, of fitted scales: what is missing is the offset alone, a bias
 LEAST_IN_CHANNEL: Final = 3  # elements, of which two make the scale and the offset
 MOST_UNUSED: Final = 6  # tensors that nothing uses, tried as scale and offset
 
@@ -176,12 +177,15 @@ def _variant(missing: Missing, form: _Form, scale: np.ndarray, offset: np.ndarra
         value = made("Div", [value, made("Sqrt", [power], f"{root}.size")], f"{root}.unit")
     value = made("Mul", [value, f"{root}.scale"], f"{root}.scaled")
     made("Add", [value, f"{root}.offset"], target)
+    words, suspect = form.words, "missing normalization"
+    if not form.axes and np.abs(scale - 1).max() <= UNSCALED:
+        words, suspect = f"a bias along axis {form.channels}", "missing bias"
     if missing.behind:
         outputs = [source if name == result else name for name in node.outputs]
         nodes = [replace(node, outputs=outputs), *chain]
-        text = f"{form.words} behind it is missing"
+        text = f"{words} behind it is missing"
     else:
         inputs = [root if name == missing.name else name for name in node.inputs]
         nodes = [*chain, replace(node, inputs=inputs)]
-        text = f"{form.words} of {missing.name} before it is missing"
-    return Variant("missing normalization", text, nodes, constants)
+        text = f"{words} of {missing.name} before it is missing"
+    return Variant(suspect, text, nodes, constants)

@@ -10,11 +10,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
-from vledge.model.definition import Node
+from vledge.model.definition import Attribute, Attributes, Node
 from vledge.validation.diagnosis.constant_remedies import EPSILONS, Site, numbers, rearranged
 from vledge.validation.diagnosis.suspects import Variant
 from vledge.validation.diagnosis.wiring_remedies import (
@@ -23,6 +23,7 @@ from vledge.validation.diagnosis.wiring_remedies import (
     order_of_inputs,
     other_tensors,
     results,
+    sums,
 )
 
 __all__ = ["Site", "remedies"]
@@ -30,7 +31,7 @@ __all__ = ["Site", "remedies"]
 MOST_AXES = 5  # of which every order is tried
 
 # operators that are taken for one another, each with its attributes
-_ALIKE: Final[tuple[tuple[tuple[str, dict[str, Any]], ...], ...]] = (
+_ALIKE: Final[tuple[tuple[tuple[str, Attributes], ...], ...]] = (
     (
         ("Identity", {}),
         ("Relu", {}),
@@ -78,7 +79,7 @@ _ALIKE: Final[tuple[tuple[tuple[str, dict[str, Any]], ...], ...]] = (
     (("Floor", {}), ("Ceil", {}), ("Round", {})),
 )
 _AXIS: Final = ("axis", "axes", "split_axis", "batch_axis", "time_axis")
-_DEFAULTS: Final[dict[str, dict[str, Any]]] = {  # what an attribute is where a node has none
+_DEFAULTS: Final[dict[str, Attributes]] = {  # what an attribute is where a node has none
     "ArgMax": {"axis": 0, "keepdims": 1, "select_last_index": 0},
     "ArgMin": {"axis": 0, "keepdims": 1, "select_last_index": 0},
     "AveragePool": {"count_include_pad": 0, "ceil_mode": 0},
@@ -131,11 +132,12 @@ def remedies(site: Site) -> Iterator[Variant]:
         absent_inputs,
         other_tensors,
         results,
+        sums,
     ):
         yield from offer(site)
 
 
-def _changed(node: Node, name: str, text: str, **attributes: Any) -> Variant:
+def _changed(node: Node, name: str, text: str, **attributes: Attribute) -> Variant:
     return Variant(name, text, [replace(node, attributes={**node.attributes, **attributes})])
 
 
@@ -270,7 +272,7 @@ def _operator(site: Site) -> Iterator[Variant]:
                 yield Variant("other operator", text, [made], constants)
 
 
-def _common(node: Node, name: str) -> dict[str, Any]:
+def _common(node: Node, name: str) -> Attributes:
     """The node's attributes that an operator like it has, too."""
     kept = {"axis", "axes", "keepdims", "noop_with_empty_axes"}
     if name in ("MaxPool", "AveragePool"):
@@ -281,8 +283,8 @@ def _common(node: Node, name: str) -> dict[str, Any]:
 
 
 def _reducing(
-    site: Site, name: str, attributes: dict[str, Any]
-) -> tuple[list[str], dict[str, Any], dict[str, np.ndarray]]:
+    site: Site, name: str, attributes: Attributes
+) -> tuple[list[str], Attributes, dict[str, np.ndarray]]:
     """Inputs, attributes and constants of a reduction, whose axes moved from one to the other."""
     node, made = site.node, f"{site.node.outputs[0]}.axes"
     axes = attributes.pop("axes", None)
@@ -296,6 +298,6 @@ def _reducing(
     return node.inputs[:1], {**attributes, "axes": axes}, {}
 
 
-def _shown(attributes: dict[str, Any]) -> str:
+def _shown(attributes: Attributes) -> str:
     inner = ", ".join(f"{key}={value:.3g}" for key, value in attributes.items())
     return f"({inner})" if inner else ""

@@ -85,10 +85,10 @@ class Trial:
         part = replace(self.reference, cases=[self.reference.cases[i] for i in chosen])
         worst = 0.0
         for name in names:
-            found = compare(part, name, [r[name] for r in results], self.tolerances[name])
-            if found.problem:
+            comparison = compare(part, name, [r[name] for r in results], self.tolerances[name])
+            if comparison.problem:
                 return float("inf")
-            worst = max(worst, found.absolute / max(found.tolerance.absolute, 1e-300))
+            worst = max(worst, comparison.absolute / max(comparison.tolerance.absolute, 1e-300))
         return worst
 
     def isolated(self, model: Model, node: Node) -> tuple[Model, Trial]:
@@ -137,9 +137,9 @@ def layer_of(model: Model, node: Node, feed: Arrays) -> Layer | None:
     if w is None or r is None or (len(node.inputs) > 3 and node.inputs[3] and b is None):
         return None
     spare = {name: a.shape for name, a in feed.items() if a.dtype.kind == "f" and a.ndim == 3}
-    found = Layer(node, w, r, b, LENGTHS if LENGTHS in feed else "", spare)
-    found.position = [n is node for n in model.graph.nodes if is_recurrent(n)].index(True)
-    return found
+    layer = Layer(node, w, r, b, LENGTHS if LENGTHS in feed else "", spare)
+    layer.position = [n is node for n in model.graph.nodes if is_recurrent(n)].index(True)
+    return layer
 
 
 def applied(model: Model, changes: list[tuple[Node, Variant]]) -> Model:

@@ -13,7 +13,14 @@ from vledge.model.definition import Node
 from vledge.validation.diagnosis.constant_remedies import Site, with_constant
 from vledge.validation.diagnosis.suspects import Variant
 
-__all__ = ["absent_inputs", "activations", "order_of_inputs", "other_tensors", "results"]
+__all__ = [
+    "absent_inputs",
+    "activations",
+    "order_of_inputs",
+    "other_tensors",
+    "results",
+    "sums",
+]
 
 MOST_STATES = 12  # values that could be a layer's initial state
 MOST_OTHERS = 40  # tensors of the same shape that are tried in a constant's or a value's place
@@ -103,6 +110,30 @@ def other_tensors(site: Site) -> Iterator[Variant]:
                     text = f"{name} is transposed (axes {', '.join(map(str, perm))})"
                     run = replace(node, inputs=inputs)
                     yield Variant("order of axes", text, [turn, run])
+
+
+def sums(site: Site) -> Iterator[Variant]:
+    """Another value that the reference adds to the node's result or input: a path past layers."""
+    node = site.node
+    result = next(filter(None, node.outputs))
+    inner = f"{result}.bare"
+    run = replace(node, outputs=[inner if name == result else name for name in node.outputs])
+    shapes = {name: array.shape for name, array in site.values.items() if array.dtype.kind == "f"}
+    for other in [*site.others][-MOST_OTHERS:]:
+        array = site.others[other]
+        if array.ndim < 2 or array.dtype.kind != "f":
+            continue
+        text = f"the sum with {other} behind it is missing"
+        yield Variant("missing sum", text, [run, Node("Add", [inner, other], [result])])
+        for place, name in enumerate(node.inputs):
+            if name in site.constants or name == other or shapes.get(name) != array.shape:
+                continue
+            made = f"{result}.{place}.sum"
+            inputs = [*node.inputs]
+            inputs[place] = made
+            text = f"the sum of {name} with {other} before it is missing"
+            nodes = [Node("Add", [name, other], [made]), replace(node, inputs=inputs)]
+            yield Variant("missing sum", text, nodes)
 
 
 def absent_inputs(site: Site) -> Iterator[Variant]:

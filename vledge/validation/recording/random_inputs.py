@@ -71,7 +71,7 @@ def random_inputs(
                 del axes[random.name]["batch"]
     rows = rows_chosen(model)
     counted: dict[str, Axes] | None = None
-    found = []
+    sets = []
     shortest, end = LENGTHS
     for longest in (shortest + rng.permutation(max(end - shortest, runs))[:runs]).tolist():
         arrays = dict(fixed)
@@ -94,8 +94,8 @@ def random_inputs(
             )
             arrays[lengths] = made.astype(DTYPES[infos[lengths].type])
             axes[lengths] = {"batch": 0} if made.ndim == 1 else {}
-        found.append({name: arrays[name] for name in infos})
-    return found, axes
+        sets.append({name: arrays[name] for name in infos})
+    return sets, axes
 
 
 def _counted(
@@ -133,8 +133,9 @@ def _lengths(
     declared: Declared,
 ) -> np.ndarray:
     """Lengths from 1 to the number of steps, both of which are among them."""
-    for other, own in counted.items():
-        longest = arrays[other].shape[own["time"]]
+    for other, own in (counted or axes).items():
+        if "time" in own and other in arrays:
+            longest = arrays[other].shape[own["time"]]
     shape: tuple[int, ...]
     if asked is not None:
         shape = tuple(longest if size is None else size for size in asked.shape)
@@ -157,7 +158,7 @@ def rows_chosen(model: Model) -> dict[str, int]:
     """Inputs of whole numbers → how many rows there are in the table that they choose from."""
     makers = {name: node for node in model.graph.nodes for name in node.outputs}
     inputs = {info.name for info in model.graph.inputs}
-    found: dict[str, int] = {}
+    rows_of: dict[str, int] = {}
     for node in model.graph.nodes:
         if node.op_type != "Gather" or node.inputs[0] not in model.graph.initializers:
             continue
@@ -167,5 +168,5 @@ def rows_chosen(model: Model) -> dict[str, int]:
         if name in inputs:
             table = model.graph.initializers[node.inputs[0]]
             rows = table.shape[node.attributes.get("axis", 0)]
-            found[name] = min(rows, found.get(name, rows))
-    return found
+            rows_of[name] = min(rows, rows_of.get(name, rows))
+    return rows_of

@@ -11,7 +11,8 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Iterable, Mapping
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -40,6 +41,9 @@ from vledge.validation.running.lengths import lengths_input, required
 from vledge.validation.running.precision import doubled, doubled_array
 from vledge.validation.running.saturation import WHY, saturating_plan, unsaturated
 from vledge.validation.running.values import computed, laid_open, runs
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 __all__ = ["check_carry", "record"]
 
@@ -96,9 +100,11 @@ def record(
         cases.append(Case(arrays, outputs, {}, lengths))
     if not cases:
         raise ValueError("there are no inputs to record")
-    found = {name: axes_ for name, axes_ in own.items() if axes_} | _output_axes(model, cases, own)
+    axes_of = {name: axes_ for name, axes_ in own.items() if axes_} | _output_axes(
+        model, cases, own
+    )
     if layers:
-        found |= layer_axes(model)
+        axes_of |= layer_axes(model)
     loss = _add_exact(model, cases, layers)
     if loss:
         _check_integers(model, cases)
@@ -110,7 +116,7 @@ def record(
     }
     if model.producer_name:
         versions[model.producer_name] = model.producer_version
-    reference = Reference(cases, versions, seed, inside, found, carry, by, loss)
+    reference = Reference(cases, versions, seed, inside, axes_of, carry, by, loss)
     reference.prints = prints_of(model)
     if values:
         _add_values(model, reference, session)
@@ -146,7 +152,7 @@ def check_carry(model: Model, carry: Mapping[str, str]) -> None:
             raise ValueError(f"carry: there is no input {state!r} with an output {source!r}")
 
 
-def _module(name: str) -> Any:
+def _module(name: str) -> ModuleType:
     from importlib import import_module
 
     try:
@@ -155,7 +161,7 @@ def _module(name: str) -> Any:
         raise import_failure(error, name, f"recording needs {name}: pip install {name}") from error
 
 
-def _add_values(model: Model, reference: Reference, session: Any) -> None:
+def _add_values(model: Model, reference: Reference, session: onnxruntime.InferenceSession) -> None:
     """Samples of all values that nodes compute, where onnxruntime and vledge agree on them.
 
     They are float64 and vledge's, except in a quantized graph, whose values are onnxruntime's.
@@ -165,9 +171,9 @@ def _add_values(model: Model, reference: Reference, session: Any) -> None:
     names = [name for name in computed(opened) if name not in held]
     shown = [info.name for info in session.get_outputs()]
     own = runs(opened, reference, names)
-    for case, found in zip(reference.cases, own, strict=True):
+    for case, ours in zip(reference.cases, own, strict=True):
         theirs = dict(zip(shown, session.run(shown, case.inputs), strict=True))
-        for name, array in found.items():
+        for name, array in ours.items():
             value = theirs.get(name, array)
             if not isinstance(value, np.ndarray) or array.dtype.kind not in "fiub":
                 continue
@@ -179,7 +185,9 @@ def _add_values(model: Model, reference: Reference, session: Any) -> None:
         case.inside = {name: case.inside[name] for name in names if name in common}
 
 
-def _session(path: str | os.PathLike[str], layers: bool, values: list[str]) -> Any:
+def _session(
+    path: str | os.PathLike[str], layers: bool, values: list[str]
+) -> onnxruntime.InferenceSession:
     """onnxruntime's session, with the recurrent nodes' values among its outputs if asked for, and
     with those named."""
     runtime, onnx = _module("onnxruntime"), _module("onnx")
@@ -217,7 +225,7 @@ def _output_axes(model: Model, cases: list[Case], own: Mapping[str, Axes]) -> di
         return next(sizes, -1)
 
     batches, steps = ([size(case, key) for case in cases] for key in ("batch", "time"))
-    found = {}
+    axes_of = {}
     for info in model.graph.outputs:
         shapes = [case.outputs[info.name].shape for case in cases]
         axes = axes_from_shapes(shapes, batches, steps)
@@ -226,8 +234,8 @@ def _output_axes(model: Model, cases: list[Case], own: Mapping[str, Axes]) -> di
             if axis not in axes.values() and [shape[axis] for shape in shapes] == sizes:
                 axes.setdefault(key, axis)
         if axes:
-            found[info.name] = axes
-    return found
+            axes_of[info.name] = axes
+    return axes_of
 
 
 def _add_exact(model: Model, cases: list[Case], layers: bool) -> str:

@@ -19,13 +19,13 @@ def axes_from_shapes(
 
     An axis is only taken for one if its size differed between runs, as the sizes did.
     """
-    found: Axes = {}
+    axes: Axes = {}
     if len({len(shape) for shape in shapes}) != 1:
-        return found
+        return axes
     for key, sizes in (("batch", batches), ("time", steps)):
         for axis in range(len(shapes[0])):
             own = [shape[axis] for shape in shapes]
-            if len(set(own)) > 1 and own == list(sizes) and axis not in found.values():
-                found[key] = axis
+            if len(set(own)) > 1 and own == list(sizes) and axis not in axes.values():
+                axes[key] = axis
                 break
-    return found
+    return axes

@@ -14,12 +14,14 @@ import math
 import os
 import re
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Final, TypeVar
 
 import numpy as np
 
-from vledge.errors import FormatError
+from vledge.budget import Budget, Limits
+from vledge.errors import FormatError, reading
 from vledge.formats import safetensors_file
+from vledge.formats.json_text import Json, parsed
 from vledge.formats.source import open_source
 from vledge.shown import listed
 from vledge.validation.reference.prints import Print
@@ -81,7 +83,8 @@ class Reference:
 
     def outputs(self) -> list[str]:
         """The model's own outputs, without its layers'."""
-        return [name for name in self.cases[0].outputs if name not in self.layers]
+        layers = set(self.layers)
+        return [name for name in self.cases[0].outputs if name not in layers]
 
     def step_by_step(self) -> bool:
         """Whether each case is one step of a stream: states carried, no axis of time."""
@@ -149,28 +152,23 @@ def write(path: str | os.PathLike[str], reference: Reference) -> None:
     safetensors_file.write(path, tensors, {KEY: text})
 
 
-def read(path: str | os.PathLike[str]) -> Reference:
+def read(path: str | os.PathLike[str], limits: Limits | None = None) -> Reference:
     """Read a bundle that `write` wrote.
 
     FormatError, naming the file, where it is damaged or contradicts itself; OSError as ``open``.
     """
-    try:
-        tensors, skipped, metadata = safetensors_file.read_all(open_source(path))
+    with reading(os.fspath(path)):
+        source = open_source(path, limits)
+        tensors, skipped, metadata = safetensors_file.read_all(source)
         if KEY not in metadata:
             raise FormatError("no reference bundle: made by `vledge record` or `vledge.export`")
         if skipped:
             raise FormatError(f"tensor {next(iter(skipped))!r} is {next(iter(skipped.values()))}")
-        return _reference(tensors, metadata[KEY])
-    except FormatError as error:
-        raise FormatError(f"{os.fspath(path)}: {error}") from None
+        return _reference(tensors, metadata[KEY], source.budget)
 
 
-def _reference(tensors: dict[str, np.ndarray], text: str) -> Reference:
-    try:
-        fields = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise FormatError(f"the description is not JSON: {error}") from None
-    fields = _typed(fields, dict, "the description")
+def _reference(tensors: dict[str, np.ndarray], text: str, budget: Budget) -> Reference:
+    fields = _typed(parsed(text, budget, "the description"), dict, "the description")
     if fields.get("version") not in range(1, VERSION + 1):
         raise FormatError(
             f"the bundle is of version {fields.get('version')!r}; this vledge reads 1 to {VERSION}"
@@ -202,15 +200,15 @@ def _reference(tensors: dict[str, np.ndarray], text: str) -> Reference:
     for name, array in tensors.items():
         if _PRINT.fullmatch(name):
             raise FormatError(f"tensor {name!r} is the print of no tensor that the bundle names")
-        found = _NAME.fullmatch(name)
-        if found is None or found[2] == "inside" or int(found[1]) >= count:
+        parts = _NAME.fullmatch(name)
+        if parts is None or parts[2] == "inside" or int(parts[1]) >= count:
             raise FormatError(f"tensor {name!r} belongs to no case")
-        case = reference.cases[int(found[1])]
-        if found[4]:
+        case = reference.cases[int(parts[1])]
+        if parts[4]:
             case.lengths = array
         else:
             kinds = {"input": case.inputs, "output": case.outputs, "exact": case.exact}
-            kinds[found[2]][found[3]] = array
+            kinds[parts[2]][parts[3]] = array
     for number, case in enumerate(reference.cases):
         _check(case, reference, f"case {number}")
     if len(inside) != count:
@@ -258,9 +256,9 @@ def _check(case: Case, reference: Reference, where: str) -> None:
             )
 
 
-def _prints(value: Any, tensors: dict[str, np.ndarray]) -> dict[str, Print]:
+def _prints(value: Json, tensors: dict[str, np.ndarray]) -> dict[str, Print]:
     """Take the prints out of the tensors."""
-    found = {}
+    prints = {}
     for name, own in _typed(value, dict, "weights").items():
         what = f"the print of {name!r}"
         own = _typed(own, dict, what)
@@ -276,11 +274,11 @@ def _prints(value: Any, tensors: dict[str, np.ndarray]) -> dict[str, Print]:
                 raise FormatError(f"{what} has sums of the shape {sums.shape}, expected ({size},)")
             profiles[axis] = sums
         checksum = _typed(own.get("checksum"), int, what)
-        found[name] = Print(checksum, _typed(own.get("dtype"), str, what), sample, profiles)
-    return found
+        prints[name] = Print(checksum, _typed(own.get("dtype"), str, what), sample, profiles)
+    return prints
 
 
-def _sample(array: np.ndarray | None, shape: Any, most: int, what: str) -> Sample:
+def _sample(array: np.ndarray | None, shape: Json, most: int, what: str) -> Sample:
     sizes = tuple(_typed(size, int, what) for size in _typed(shape, list, what))
     if array is None or len(sizes) > 64 or any(size < 0 for size in sizes):
         raise FormatError(f"{what} has no elements, or the shape {sizes}")
@@ -290,7 +288,7 @@ def _sample(array: np.ndarray | None, shape: Any, most: int, what: str) -> Sampl
     return Sample(sizes, most, array)
 
 
-def _axes(value: Any, name: str) -> Axes:
+def _axes(value: Json, name: str) -> Axes:
     axes: Axes = _typed(value, dict, f"the axes of {name!r}")
     for key, axis in axes.items():
         if key not in AXES or type(axis) is not int or not 0 <= axis < 64:
@@ -300,7 +298,7 @@ def _axes(value: Any, name: str) -> Axes:
     return axes
 
 
-def _errors(value: Any) -> dict[str, float]:
+def _errors(value: Json) -> dict[str, float]:
     errors: dict[str, float] = _typed(value, dict, "spread")
     for name, error in errors.items():
         if not 0 <= _typed(error, float, f"the spread of {name!r}") < float("inf"):
@@ -308,11 +306,14 @@ def _errors(value: Any) -> dict[str, float]:
     return errors
 
 
-def _texts(value: Any, what: str) -> dict[str, str]:
+def _texts(value: Json, what: str) -> dict[str, str]:
     return {key: _typed(item, str, what) for key, item in _typed(value, dict, what).items()}
 
 
-def _typed(value: Any, kind: type, what: str) -> Any:
+_Kind = TypeVar("_Kind")
+
+
+def _typed(value: Json, kind: type[_Kind], what: str) -> _Kind:
     if type(value) is not kind:
         raise FormatError(f"{what} is {value!r:.60}, expected {kind.__name__}")
     return value

@@ -111,16 +111,16 @@ def compare(
     tolerance: Tolerance,
 ) -> Comparison:
     """A value of every case against the reference's float64 value, or its float32 one."""
-    found = Comparison(name, tolerance)
+    comparison = Comparison(name, tolerance)
     axes = reference.axes.get(name, {})
     same = rows = 0
     answers = name not in reference.layers
     for number, (case, result) in enumerate(zip(reference.cases, results, strict=True)):
         expected = case.truth(name)
         if result.shape != expected.shape:
-            found.problem = f"shape {list(result.shape)}, expected {list(expected.shape)}"
-            found.worst = {"case": number}
-            return found
+            comparison.problem = f"shape {list(result.shape)}, expected {list(expected.shape)}"
+            comparison.worst = {"case": number}
+            return comparison
         if not result.size:
             continue
         chosen = real(case, reference, name)
@@ -137,32 +137,34 @@ def compare(
             error[np.isnan(error)] = np.inf
         worst = float(error.max())
         if reference.step_by_step():
-            found.over_time.append(worst)
-        _over_time(found.over_time, error, axes)
-        if worst > found.absolute or not found.worst:
-            found.absolute = worst
+            comparison.over_time.append(worst)
+        _over_time(comparison.over_time, error, axes)
+        if worst > comparison.absolute or not comparison.worst:
+            comparison.absolute = worst
             place = np.unravel_index(int(error.argmax()), error.shape)
-            found.worst = {"case": number}
+            comparison.worst = {"case": number}
             if "batch" in axes:
-                found.worst["sequence"] = int(place[axes["batch"]])
+                comparison.worst["sequence"] = int(place[axes["batch"]])
             if "time" in axes:
-                found.worst["time"] = int(place[axes["time"]])
+                comparison.worst["time"] = int(place[axes["time"]])
         if expected.dtype.kind == "f":
             size = np.abs(np.where(chosen & np.isfinite(expected), expected, 0))
             large = size > 0.01 * size.max()  # near 0 a relative error says nothing
             if large.any():
-                found.relative = max(found.relative, float((error[large] / size[large]).max()))
+                comparison.relative = max(
+                    comparison.relative, float((error[large] / size[large]).max())
+                )
             if size.max() > 0:
                 half = case.outputs[name].dtype == np.float16
                 unit = np.spacing((np.float16 if half else np.float32)(size.max()))
-                found.ulp = max(found.ulp, worst / float(unit))
+                comparison.ulp = max(comparison.ulp, worst / float(unit))
             if answers and _has_classes(expected, axes):
                 agree = result.argmax(-1) == expected.argmax(-1)
                 same += int(agree[chosen[..., 0]].sum())
                 rows += int(chosen[..., 0].sum())
     if rows:
-        found.same_answer = same, rows
-    return found
+        comparison.same_answer = same, rows
+    return comparison
 
 
 def _has_classes(array: np.ndarray, axes: Axes) -> bool:

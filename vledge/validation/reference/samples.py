@@ -32,6 +32,10 @@ class Sample:
     def elements(self) -> np.ndarray:
         return self.numbers[:-2]
 
+    @property
+    def total(self) -> float:
+        return float(self.numbers[-2])
+
     def error(self, array: np.ndarray) -> float:
         """How far another array is from this one, as a part of the largest element."""
         if array.shape != self.shape:

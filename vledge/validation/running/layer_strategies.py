@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from vledge.recurrent.cells import OPERATORS
 __all__ = ["OPTIONS", "obstacles", "run_layers_by"]
 
 #: What each strategy is given: so little that a few short sequences are taken apart, too.
-OPTIONS: Final[dict[str, Mapping[str, Any]]] = {
+OPTIONS: Final[dict[str, Mapping[str, int]]] = {
     name: strategy.small for name, strategy in STRATEGIES.items()
 }
 
@@ -42,7 +42,10 @@ def obstacles(model: Model) -> dict[str, str]:
 
 
 def run_layers_by(
-    strategy: str, session: InferenceSession, names: Sequence[str] | None, given: Mapping[str, Any]
+    strategy: str,
+    session: InferenceSession,
+    names: Sequence[str] | None,
+    given: Mapping[str, np.ndarray],
 ) -> list[np.ndarray]:
     """``session.run(names, given)`` with every layer that can, given lengths or not, run so."""
     asked = ModelStrategy(strategy, OPTIONS[strategy], wherever_possible=True)

@@ -40,9 +40,9 @@ class Lengths:
 
 def lengths_input(model: Model) -> str | None:
     """The input that holds the sequences' lengths, or None."""
-    found = _given_to_recurrent_nodes(model)
-    if found is not None:
-        return found
+    name = _given_to_recurrent_nodes(model)
+    if name is not None:
+        return name
     feed = example(model)
     behaviour = lengths_by_behaviour(model, feed) if feed else None
     return behaviour.name if behaviour else None
@@ -83,14 +83,14 @@ def _given_to_recurrent_nodes(model: Model) -> str | None:
             reached.add(name)
             if name in makers:
                 wanted += makers[name].inputs
-    found = candidates & reached
-    return found.pop() if len(found) == 1 else None
+    given = candidates & reached
+    return given.pop() if len(given) == 1 else None
 
 
 def example(model: Model) -> Arrays:
     """Inputs of the declared shapes, in which open axes of one name are as long; {} if unknown."""
     rng = np.random.default_rng(0)
-    found: Arrays = {}
+    arrays: Arrays = {}
     for info in model.graph.inputs:
         if info.name in model.graph.initializers:
             continue
@@ -105,8 +105,8 @@ def example(model: Model) -> Arrays:
         if min(shape, default=0) < 0 or math.prod(shape) > MOST_ELEMENTS:
             return {}
         made = rng.standard_normal(shape) if dtype.kind == "f" else rng.integers(0, 2, shape)
-        found[info.name] = np.asarray(made).astype(dtype)
-    return found
+        arrays[info.name] = np.asarray(made).astype(dtype)
+    return arrays
 
 
 def lengths_by_behaviour(model: Model, feed: Mapping[str, np.ndarray]) -> Lengths | None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from vledge.budget import Limits
 from vledge.errors import UnsupportedError
 from vledge.formats import holds_graph, load_weights
 from vledge.graph.read import read_model
@@ -21,15 +22,19 @@ __all__ = ["in_onnx_order", "layer_model", "layer_weights", "only_layer", "read_
 OPSET = 17
 
 
-def read_any_model(path: str | os.PathLike[str], reference: Reference | None = None) -> Model:
+def read_any_model(
+    path: str | os.PathLike[str],
+    reference: Reference | None = None,
+    limits: Limits | None = None,
+) -> Model:
     """A model out of a file with a graph, or with the weights of one RNN, GRU or LSTM and no more.
 
     Weights do not tell which axis is the batch's: that is taken from the reference, else it is
     torch's default, ``[T, B, input_size]``.
     """
-    if holds_graph(path):
-        return read_model(path)
-    weights = layer_weights(path)
+    if holds_graph(path, limits=limits):
+        return read_model(path, limits)
+    weights = layer_weights(path, limits)
     batch_first = reference is not None and reference.axes.get("x", {}).get("batch") == 0
     inputs = set(reference.cases[0].inputs) if reference else {"x"}
     try:
@@ -38,12 +43,12 @@ def read_any_model(path: str | os.PathLike[str], reference: Reference | None = N
         raise UnsupportedError(f"{os.fspath(path)}: {error}") from None
 
 
-def layer_weights(path: str | os.PathLike[str]) -> PlainWeights:
+def layer_weights(path: str | os.PathLike[str], limits: Limits | None = None) -> PlainWeights:
     """A file's weights by their plain names, float16 as the float32 that layers run in."""
     return PlainWeights(
         {
             name: array.astype(np.float32) if array.dtype == np.float16 else array
-            for name, array in load_weights(path).items()
+            for name, array in load_weights(path, limits=limits).items()
         }
     )
 

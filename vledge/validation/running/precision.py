@@ -7,12 +7,11 @@ the truth that its results are measured against where the framework has no float
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from vledge.errors import UnsupportedError
-from vledge.model.definition import Graph, Model, Node, ValueInfo
+from vledge.model.definition import Attributes, Graph, Model, Node, ValueInfo
 from vledge.model.element_types import DTYPES, NUMBERS
 
 __all__ = ["doubled", "doubled_array"]
@@ -52,7 +51,7 @@ def doubled_array(array: np.ndarray) -> np.ndarray:
 def _node(node: Node) -> Node:
     if node.op_type in _SINGLE:
         raise UnsupportedError(f"{node}: it is quantized and has no float64 form")
-    attributes: dict[str, Any] = {}
+    attributes: Attributes = {}
     for key, value in node.attributes.items():
         if isinstance(value, Graph):
             value = _graph(value)

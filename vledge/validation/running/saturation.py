@@ -11,15 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from vledge.errors import UnsupportedError
 from vledge.graph.operators.recurrent_quantized import QuantizedMatrix, dynamic_quantize_lstm
 from vledge.graph.plan import Plan, simplified
-from vledge.graph.registry import Context
+from vledge.graph.registry import Context, NodeFunction
 from vledge.model.definition import Graph, Model, Node
+
+if TYPE_CHECKING:
+    from onnx import GraphProto, ModelProto, TensorProto
 
 __all__ = ["WHY", "saturating_plan", "saturating_product", "unsaturated"]
 
@@ -49,20 +52,20 @@ _HALF: Final = 128
 Constants = dict[str, np.ndarray]
 
 
-def unsaturated(proto: Any) -> int:
+def unsaturated(proto: ModelProto) -> int:
     """Shift an ``onnx.ModelProto``'s int8 weights to uint8, in place; how many there were."""
     from onnx import numpy_helper
 
     shifted: dict[str, str] = {}
 
-    def arrays_of(graph: Any) -> dict[str, Any]:
+    def arrays_of(graph: GraphProto) -> dict[str, TensorProto]:
         tensors = {tensor.name: tensor for tensor in graph.initializer}
         for node in graph.node:
             if node.op_type == "Constant" and node.attribute and node.attribute[0].HasField("t"):
                 tensors[node.output[0]] = node.attribute[0].t
         return tensors
 
-    def moved(graph: Any, name: str, tensor: Any) -> str:
+    def moved(graph: GraphProto, name: str, tensor: TensorProto) -> str:
         if name not in shifted:
             array = numpy_helper.to_array(tensor).astype(np.int16) + _HALF
             shifted[name] = f"{name}.uint8"
@@ -70,7 +73,7 @@ def unsaturated(proto: Any) -> int:
             proto.graph.initializer.append(own)
         return shifted[name]
 
-    def walk(graph: Any, around: dict[str, Any]) -> None:
+    def walk(graph: GraphProto, around: dict[str, TensorProto]) -> None:
         known = around | arrays_of(graph)
         for node in graph.node:
             for attribute in node.attribute:
@@ -104,7 +107,7 @@ def unsaturated(proto: Any) -> int:
     return len(shifted)
 
 
-def _used(graph: Any) -> set[str]:
+def _used(graph: GraphProto) -> set[str]:
     """The values that an ``onnx.GraphProto`` and those inside of it declare or take."""
     names = {info.name for info in (*graph.input, *graph.output)}
     for node in graph.node:
@@ -146,7 +149,7 @@ def saturating_plan(model: Model) -> Plan | None:
     if graph is None:
         return None
 
-    def function(node: Node, opset: int) -> Callable[..., Any]:
+    def function(node: Node, opset: int) -> NodeFunction:
         if node.domain != _DOMAIN:
             raise UnsupportedError(f"{node}: the operator is not supported")
         return _MODELLED[node.op_type](node, constants)
@@ -178,18 +181,33 @@ def _renamed(graph: Graph, known: dict[str, np.ndarray]) -> Graph | None:
 
 
 def _matmul_integer(node: Node, constants: Constants) -> Callable[..., np.ndarray]:
-    def run(a: np.ndarray, b: np.ndarray, a_zero: Any = None, b_zero: Any = None) -> np.ndarray:
+    def run(
+        a: np.ndarray,
+        b: np.ndarray,
+        a_zero: np.ndarray | None = None,
+        b_zero: np.ndarray | None = None,
+    ) -> np.ndarray:
         return _centred(a, b, a_zero, b_zero).astype(np.int32)
 
     return run
 
 
 def _qlinear_matmul(node: Node, constants: Constants) -> Callable[..., np.ndarray]:
-    def run(a: Any, a_s: Any, a_z: Any, b: Any, b_s: Any, b_z: Any, y_s: Any, y_z: Any) -> Any:
+    def run(
+        a: np.ndarray,
+        a_s: np.ndarray,
+        a_z: np.ndarray,
+        b: np.ndarray,
+        b_s: np.ndarray,
+        b_z: np.ndarray,
+        y_s: np.ndarray,
+        y_z: np.ndarray,
+    ) -> np.ndarray:
         step = (_column(a_s) * b_s / _column(y_s)).astype(np.float64)
         limits = np.iinfo(y_z.dtype)
         steps = np.rint(_centred(a, b, a_z, b_z) * step) + _column(y_z).astype(np.int64)
-        return np.clip(steps, limits.min, limits.max).astype(y_z.dtype)
+        result: np.ndarray = np.clip(steps, limits.min, limits.max).astype(y_z.dtype)
+        return result
 
     return run
 
@@ -199,7 +217,9 @@ def _column(parameter: np.ndarray) -> np.ndarray:
     return parameter[:, None] if parameter.ndim == 1 else parameter
 
 
-def _centred(a: np.ndarray, b: np.ndarray, a_zero: Any, b_zero: Any) -> np.ndarray:
+def _centred(
+    a: np.ndarray, b: np.ndarray, a_zero: np.ndarray | None, b_zero: np.ndarray | None
+) -> np.ndarray:
     """The product without the zero points: only what is multiplied as bytes can saturate."""
     total = saturating_product(a, b)
     left, right = a.astype(np.int64), b.astype(np.int64)
@@ -227,7 +247,7 @@ class _SaturatingMatrix:
         return np.asarray(total.astype(np.float32) * (scale * self.scale))
 
 
-def _lstm(node: Node, constants: Constants) -> Callable[..., Any]:
+def _lstm(node: Node, constants: Constants) -> NodeFunction:
     known = tuple(constants.get(name) for name in node.inputs)
     run = dynamic_quantize_lstm(Context(node, 1, known), **node.attributes)
     if run.weights is None:

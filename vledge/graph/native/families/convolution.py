@@ -19,7 +19,7 @@ _AXES: Final = 3
 _AUTO_PADS: Final = {"NOTSET": 0, "VALID": 0, "SAME_UPPER": 1, "SAME_LOWER": 2}
 # Epilogues: kernels.h's VL_AS_IT_IS, VL_CLIP and VL_CHAINED.
 _AS_IT_IS, _CLIP, _CHAINED = 0, 1, 3
-_EPILOGUE: Final = 24  # where its kind stands among the integers
+_POOL, _EPILOGUE = 21, 25  # where they stand among the integers
 _NO_POOL: Final = (1, 1, 0)
 # Elements of a window of a pool that runs in a convolution: what it takes waits in near caches.
 _LARGEST_POOL: Final = 64
@@ -30,7 +30,7 @@ def conv(site: Site) -> Lowered | None:
     known = site.prepared.function
     if not isinstance(known, KnownConv) or known.dtype != np.float32:
         return None
-    ints = [*window(known.kernel.window), 0, 0, 0, 0, 0, 0, 0, *_NO_POOL]
+    ints = [*window(known.kernel.window), 0, 0, 0, 0, 0, 0, 0, *_NO_POOL, 1]
     floats = [0.0, np.inf] if known.relu else []
     return Lowered(
         "conv",
@@ -57,6 +57,7 @@ def conv_transpose(site: Site) -> Lowered | None:
         int(wanted is not None),
         *axes(wanted or [1] * rank, 1),
         *_NO_POOL,
+        known.folded,
     ]
     return Lowered(
         "conv_transpose", [*ints, _AS_IT_IS], (), [known.kernel.convolution], site.node.inputs[:1]
@@ -100,7 +101,7 @@ def pooled(convolution: Lowered, pool: Site) -> Lowered | None:
         return None
     ints = list(convolution.ints)
     average = int(pool.node.op_type == "AveragePool")
-    ints[_EPILOGUE - len(_NO_POOL) : _EPILOGUE] = [*[1] * (2 - rank), *kernel, average]
+    ints[_POOL : _POOL + len(_NO_POOL)] = [*[1] * (2 - rank), *kernel, average]
     return replace(convolution, ints=ints, outputs=pool.node.outputs[:1])
 
 

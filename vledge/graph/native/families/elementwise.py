@@ -13,6 +13,7 @@ from vledge._ext.program import type_code
 from vledge.graph.native.clusters import chain_of
 from vledge.graph.native.expressions import expressed
 from vledge.graph.native.lowering import Lowered, Site, lowering
+from vledge.model.definition import INTERNAL_DOMAIN
 from vledge.model.element_types import dtype_of
 
 # Handlers of any type, by operator and how many inputs it has there.
@@ -41,6 +42,9 @@ def elementwise(site: Site) -> Lowered | None:
         return Lowered("chain", made.ints, made.floats, inputs=made.operands)
     handler = _TYPED.get((site.node.op_type, len(site.node.inputs)))
     return None if handler is None else Lowered(handler)
+
+
+lowering("Gelu", domain=INTERNAL_DOMAIN)(elementwise)
 
 
 def _is_logic(site: Site) -> bool:

@@ -1,4 +1,5 @@
-"""Reductions, ArgMax, CumSum, TopK: handlers of ``ext/program/reduce.c`` and ``sort.c``."""
+"""Reductions, ArgMax, CumSum, TopK: handlers of ``ext/program/reduce.c``,
+``along_axis.c`` and ``sort.c``."""
 
 from __future__ import annotations
 

@@ -1,0 +1,71 @@
+"""vledge over the archive, and its engine alone, in a process of its own.
+
+``python -m benchmarks.score.own WAY MODEL THREADS OUTPUT FILE…`` prints its seconds and its
+processor seconds. WAY "score" is `vledge score` from files to files; "bare" is the engine on the
+same sequences, which are in memory and packed in the same batches when the clock starts; its
+results stay there.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pyarrow.parquet as pq
+
+import vledge
+from vledge.scoring.batches import packed_batches
+from vledge.scoring.columns import read_columns
+from vledge.scoring.fragments import find_fragments
+from vledge.scoring.manifest import Manifests
+from vledge.scoring.pipeline import Failed, Job, score
+from vledge.scoring.scorer import Scorer
+from vledge.scoring.side_by_side import each_batch
+
+
+def by_score(scorer: Scorer, output: str, files: list[str]) -> Callable[[], None]:
+    """Files to files."""
+    job = Job(scorer, Manifests(output, scorer.description()), ["id"])
+    fragments = find_fragments(files, output)
+
+    def run() -> None:
+        for event in score(fragments, job):
+            if isinstance(event, Failed):
+                raise event.error
+
+    return run
+
+
+def bare(scorer: Scorer, files: list[str], threads: int) -> Callable[[], None]:
+    """Packed batches in memory to arrays in memory."""
+    layer = scorer.runner.layer
+    packed = []
+    for file in files:
+        ragged = read_columns([("frames", pq.read_table(file)["frames"])], scorer.runner.wanted)
+        for places in packed_batches(ragged.lengths, ragged.good, (layer.shape,), 1 << 30):
+            packed.append(ragged.packed(places))
+    batches = [np.array([i]) for i in range(len(packed))]
+
+    def one(places: np.ndarray) -> None:
+        layer.stack.run(packed[places[0]])
+
+    return lambda: each_batch(one, batches, threads, lambda: False)
+
+
+def main() -> None:
+    way, model, threads, output, *files = sys.argv[1:]
+    vledge.set_num_threads(int(threads))
+    scorer = Scorer(model, "frames")
+    run = by_score(scorer, output, files) if way == "score" else bare(scorer, files, int(threads))
+    start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF)
+    run()
+    seconds = time.perf_counter() - start
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    print(seconds, used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Small weights for layers and models."""

@@ -1,0 +1,95 @@
+"""``vledge score --scheduler``: real workers in processes of their own, and what kills them."""
+
+import pytest
+
+import vledge
+from tests.peers import peer
+from tests.scoring.archives import pq, weights, write_archive
+from tests.scoring.models import save_model
+
+distributed = peer("distributed")
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+    ) as found:
+        yield found
+
+
+@pytest.fixture
+def model(tmp_path):
+    path = tmp_path / "model.safetensors"
+    vledge.save_weights(path, weights("LSTM", hidden_size=64, directions=2))
+    return path
+
+
+def same_files(one, other):
+    """Bit for bit; how many."""
+    names = sorted(path.name for path in one.glob("*.parquet"))
+    assert names == sorted(path.name for path in other.glob("*.parquet"))
+    for name in names:
+        assert pq.read_table(one / name).equals(pq.read_table(other / name)), name
+    return len(names)
+
+
+@pytest.mark.parametrize("kind", ["layer", "graph"])
+def test_results_are_bit_for_bit_those_of_one_machine(
+    vledge_command, tmp_path, cluster, model, kind
+):
+    if kind == "graph":
+        model = save_model(tmp_path / "model.onnx")
+    write_archive(tmp_path / "in", files=5, rows=200)
+    command = ["score", tmp_path / "in", "--model", model, "--input", "x=frames", "--memory", "1MB"]
+    assert vledge_command(*command, "--output", tmp_path / "one")[0] == 0
+    many = [*command, "--output", tmp_path / "many", "--scheduler", cluster.scheduler_address]
+    status, printed, said = vledge_command(*many)
+    assert status == 0, said
+    assert "5 scored" in printed
+    assert "1,000 in" in printed
+    assert same_files(tmp_path / "one", tmp_path / "many") == 5
+    assert "0 scored, 5 were done before" in vledge_command(*many)[1]
+
+
+def test_a_damaged_file_fails_alone(vledge_command, tmp_path, cluster, model):
+    sources = write_archive(tmp_path / "in", files=4)
+    sources[2].write_bytes(b"PAR1 and no more")
+    status, printed, said = vledge_command(
+        "score", tmp_path / "in", "--model", model, "--output", tmp_path / "out",
+        "--scheduler", cluster.scheduler_address,
+    )  # fmt: skip
+    assert status == 1
+    assert "3 scored" in printed
+    assert "part-2.parquet: " in said
+
+
+def test_what_a_worker_cannot_write_ends_the_run(vledge_command, tmp_path, cluster, model):
+    write_archive(tmp_path / "in", files=2)
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "part-1.parquet").mkdir()
+    status, _, said = vledge_command(
+        "score", tmp_path / "in", "--model", model, "--output", out,
+        "--scheduler", cluster.scheduler_address,
+    )  # fmt: skip
+    assert status == 1
+    assert "part-1.parquet: cannot be written: " in said
+
+
+def test_a_scheduler_that_is_not_there(vledge_command, tmp_path, model, monkeypatch):
+    monkeypatch.setattr("vledge.scoring.cluster.ANSWER", 1)
+    write_archive(tmp_path / "in", files=1)
+    status, _, said = vledge_command(
+        "score", tmp_path / "in", "--model", model, "--output", tmp_path / "out",
+        "--scheduler", "tcp://127.0.0.1:9",
+    )  # fmt: skip
+    assert status == 1
+    assert "no scheduler answers at tcp://127.0.0.1:9" in said
+
+
+def test_nothing_is_lost_or_written_twice_when_workers_are_killed(tmp_path):
+    """`python -m benchmarks.score.kills` does it with 50."""
+    from benchmarks.score.kills import killed_workers
+
+    assert killed_workers(tmp_path, files=12, rows=400, kills=4) >= 1

@@ -1,0 +1,109 @@
+"""What needs no plan: the best that any strategy could do, from a few sums.
+
+Strategies that run all sequences in one call of the kernels differ in what is around it, which is
+quickly told. The others cut the batch up, and can at the most save steps that walk few rows: where
+even that is not worth a plan, none is made.
+"""
+
+from __future__ import annotations
+
+from dataclasses import astuple, dataclass
+from functools import lru_cache
+from typing import Final, Generic, NamedTuple, TypeVar
+
+from vledge.lengths.strategies import STRATEGIES, natural
+from vledge.lengths.strategies.strategy import Strategy
+from vledge.lengths.strategies.work import Case, Overhead
+from vledge.planning.costs import KEPT_BYTES, Costs
+from vledge.planning.ranking import TIE
+from vledge.planning.work import SCRATCH, left_out
+from vledge.recurrent.shape import LayerShape
+
+__all__ = ["PLANNING", "Same", "without_a_plan"]
+
+T = TypeVar("T")
+
+#: Seconds that a plan takes (a desktop's core; six strategies): what saves less is not planned for.
+PLANNING: Final = 2e-4
+
+
+class _Rates(NamedTuple):
+    """What does not depend on the lengths."""
+
+    step: float  #: seconds of a walked step, all layers and directions, one thread
+    row: float  #: and of each row of it
+    #: strategies of one call of the kernels: each with its overhead and the share of the time
+    #: of those before it that it has to stay below; the form's own is first
+    whole: list[tuple[Strategy, Overhead, float]]
+    others: Overhead  #: less than that of any other strategy
+    nbytes: int  #: of a step of a sequence, in and out
+
+
+def without_a_plan(
+    shape: LayerShape, case: Case, threads: int, constants: Costs, memory_limit: int | None
+) -> str | None:
+    """The strategy to run, if a plan could hardly name a better one; else None.
+
+    What a plan would name is quicker by less than its own tolerance, or than a plan takes.
+    """
+    rates = _rates(shape, case.form, threads, Same(constants))
+    longest, count = int(case.lengths[0]), len(case.lengths)
+    total, padding = case.total, case.rectangle - case.total
+    kernels = rates.step * longest + rates.row * total
+    least = kernels
+    if threads > 1:
+        # Each thread walks as far as its longest sequence, at the most all of them the longest.
+        speed = 1 + constants.thread * (threads - 1)
+        least = kernels / speed
+        slices = min(threads // shape.directions or 1, count)
+        if slices > 1:
+            walked = (rates.step * slices * longest + rates.row * total) / speed
+            kernels = max(walked, (rates.step + rates.row) * longest / shape.directions)
+
+    moved, skipped = total * rates.nbytes, padding * rates.nbytes
+
+    def fresh(peak: int) -> float:
+        return constants.memory * max(0, peak - KEPT_BYTES)
+
+    best, seconds, peak = None, float("inf"), 0
+    for strategy, overhead, tolerance in rates.whole:
+        needs = strategy.work(case, shape).peak + SCRATCH
+        takes = kernels + overhead.seconds(1, count, total, moved, skipped) + fresh(needs)
+        if takes < seconds * tolerance:
+            best, seconds, peak = strategy.name, takes, needs
+    if memory_limit is not None and peak > memory_limit:
+        return None
+    out = total * shape.output_size * shape.itemsize
+    least += rates.others.seconds(1, count, total, moved, skipped) + fresh(out)
+    return best if seconds - least < max(TIE * seconds, PLANNING) else None
+
+
+@dataclass(frozen=True, eq=False)
+class Same(Generic[T]):
+    """A value told apart by which one it is: constants hold dictionaries, which have no hash."""
+
+    value: T
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Same) and self.value is other.value
+
+    def __hash__(self) -> int:
+        return id(self.value)
+
+
+@lru_cache(maxsize=256)
+def _rates(shape: LayerShape, form: str, threads: int, constants: Same[Costs]) -> _Rates:
+    costs = constants.value
+    refused = left_out(form, shape.backwards)
+    around = {name: costs.overheads[f"{form}.{name}"] for name in STRATEGIES if name not in refused}
+    as_it_is = natural(form)
+    whole = [one for one in STRATEGIES.values() if one.whole and one.name in around]
+    whole.sort(key=lambda one: one is not as_it_is)
+    others = [one for name, one in around.items() if not STRATEGIES[name].whole]
+    nbytes = shape.itemsize * (shape.input_size + shape.num_layers * shape.output_size)
+    return _Rates(
+        *costs.rates(shape),
+        [(one, around[one.name], 1.0 if one is as_it_is else 1 - TIE) for one in whole],
+        Overhead(*(min(values) for values in zip(*map(astuple, others), strict=True))),
+        nbytes,
+    )

@@ -1,0 +1,314 @@
+"""Arrow columns as sequences: the values where they lie in Arrow's memory, and rows that are bad.
+
+A column holds a sequence a row: a list of numbers where a step is one number, or a list of lists,
+of fixed size or not, where it has features. Numbers of the model's own type are read in place;
+others are converted as NumPy does, and what does not survive that makes a row bad.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from vledge.scoring.bad_rows import Reason
+from vledge.scoring.packages import arrow
+from vledge.scoring.ragged import Ragged, rows_with
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["Wanted", "check_type", "one_array", "read_columns", "read_numbers", "step_nbytes"]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The sequences that a model's input takes."""
+
+    name: str  #: of the input
+    dtype: np.dtype
+    features: int | None  #: of a step; None where the model leaves it open
+    bare: bool = False  #: the input has no axis for features: a step is one number
+
+    def __str__(self) -> str:
+        if self.bare or self.features == 1:
+            each = "one number a step: list<float>"
+        elif self.features is None:
+            each = "steps of features: list<fixed_size_list<float>> or list<list<float>>"
+        else:
+            each = (
+                f"{self.features} features a step: list<fixed_size_list<float>"
+                f"[{self.features}]>, list<list<float>>, or {self.features} columns of one each"
+            )
+        return f"{each}, numbers that {self.dtype} holds"
+
+
+class _Spans(NamedTuple):
+    """A column of lists: which items of ``child`` each one has."""
+
+    starts: np.ndarray
+    lengths: np.ndarray
+    null: np.ndarray | None  #: bool, of the lists
+    child: pa.Array
+
+
+def check_type(column: str, found: pa.DataType, wanted: Wanted, features: int | None) -> None:
+    """ValueError, naming column, type and what was expected, for a type that cannot fit.
+
+    ``features`` is how many of them the column has to hold: fewer than the model's where several
+    columns stand side by side.
+    """
+    inner = _item(_stored(found))
+    if inner is not None:
+        single = wanted.bare or features in (None, 1)
+        if single and _is_number(inner, wanted):
+            return
+        width = _list_size(inner)
+        number = _item(inner)
+        if (
+            number is not None
+            and _is_number(number, wanted)
+            and not (wanted.bare and width not in (1, None))
+            and not (None not in (width, features) and width != features)
+        ):
+            return
+    raise ValueError(
+        f"column {column!r} is {found}, which is nothing for the input {wanted.name!r}: "
+        f"expected {wanted}"
+    )
+
+
+def step_nbytes(found: pa.DataType) -> int:
+    """Bytes that a number takes in Arrow's memory."""
+    while (inner := _item(_stored(found))) is not None:
+        found = inner
+    return max(1, found.bit_width // 8)
+
+
+def read_columns(columns: Sequence[tuple[str, pa.ChunkedArray]], wanted: Wanted) -> Ragged:
+    """A column's sequences, or several columns' with their features side by side.
+
+    Raises ValueError for types that do not fit; rows that do not are marked.
+    """
+    if len(columns) == 1:
+        name, column = columns[0]
+        check_type(name, column.type, wanted, wanted.features)
+        return read_column(one_array(column), wanted)
+    single = Wanted(wanted.name, wanted.dtype, 1, bare=True)
+    parts = []
+    for name, column in columns:
+        check_type(name, column.type, single, 1)
+        parts.append(_compact(read_column(one_array(column), single)))
+    first = parts[0]
+    differ = np.zeros(len(first), bool)
+    for part in parts[1:]:
+        differ |= part.lengths != first.lengths
+    values = [_kept(part, ~differ) for part in parts]
+    lengths = np.where(differ, 0, first.lengths)
+    joined = Ragged(
+        np.stack(values, axis=1),
+        np.cumsum(lengths) - lengths,
+        lengths,
+        np.max([part.reasons for part in parts], axis=0).astype(np.uint8),
+    )
+    return joined.refused(differ, Reason.WIDTH)
+
+
+def read_column(array: pa.Array, wanted: Wanted) -> Ragged:
+    """The sequences of one array, whose type fits."""
+    spans = _spans(_storage(array))
+    starts, lengths = spans.starts, spans.lengths
+    reasons = np.zeros(len(starts), np.uint8)
+    if spans.null is not None:
+        reasons[spans.null] = Reason.NULL
+        starts, lengths = np.where(spans.null, 0, starts), np.where(spans.null, 0, lengths)
+    reasons[(lengths == 0) & (reasons == Reason.GOOD)] = Reason.EMPTY
+    live = np.flatnonzero(lengths)
+    low = int(starts[live].min()) if len(live) else 0
+    high = int((starts + lengths)[live].max()) if len(live) else 0
+    starts = np.where(lengths > 0, starts - low, 0)
+    child = _storage(spans.child.slice(low, high - low))
+    found = Ragged(np.empty(0), starts, lengths, reasons)
+    if _item(child.type) is not None:
+        return _with_features(child, found, wanted)
+    values, holes = _numbers(child)
+    if holes is not None:
+        found = found.refused(rows_with(holes, starts, lengths), Reason.HOLE)
+    if not wanted.bare:
+        values = values[:, np.newaxis]
+    return _converted(values, found, wanted)
+
+
+def read_numbers(
+    name: str, column: pa.ChunkedArray, wanted: Wanted
+) -> tuple[np.ndarray, np.ndarray]:
+    """A column of one number a row, in the model's type, and bool where it has none.
+
+    Raises ValueError, naming column, type and what was expected, for any other column.
+    """
+    if not _is_number(_stored(column.type), wanted):
+        raise ValueError(
+            f"column {name!r} is {column.type}, which is nothing for the input {wanted.name!r}: "
+            f"expected one number a row, which {wanted.dtype} holds"
+        )
+    values, holes = _numbers(_storage(one_array(column)))
+    with np.errstate(over="ignore", invalid="ignore"):
+        converted = values.astype(wanted.dtype, copy=False)
+    none = np.zeros(len(values), bool) if holes is None else holes
+    if wanted.dtype.kind != "f" and converted is not values:
+        none = none | (converted != values)
+    return converted, none
+
+
+def _with_features(steps: pa.Array, found: Ragged, wanted: Wanted) -> Ragged:
+    """The sequences whose steps are the lists ``steps``."""
+    spans = _spans(steps)
+    width = wanted.features
+    if width is None:
+        width = int(spans.lengths[0]) if len(spans.lengths) else 1
+    fits = np.asarray(spans.lengths == width)
+    starts, lengths = found.starts, found.lengths
+    if spans.null is not None:
+        found = found.refused(rows_with(spans.null, starts, lengths), Reason.HOLE)
+    regular = bool(fits.all())
+    if not regular:
+        found = found.refused(rows_with(~fits, starts, lengths), Reason.WIDTH)
+        place = np.concatenate(([0], np.cumsum(fits)))  # of the steps that are kept
+        found = Ragged(found.values, place[starts], lengths, found.reasons)
+    leaf = _storage(spans.child)
+    firsts = spans.starts[fits]
+    if len(firsts) and (np.diff(firsts) == width).all():
+        leaf = leaf.slice(int(firsts[0]), len(firsts) * width)
+        numbers, holes = _numbers(leaf)
+        values = numbers.reshape(-1, width)
+        marks = None if holes is None else holes.reshape(-1, width)
+    else:
+        numbers, holes = _numbers(leaf)
+        where = firsts[:, np.newaxis] + np.arange(width)
+        values = numbers[where]
+        marks = None if holes is None else holes[where]
+    if marks is not None:
+        good = found.good
+        marked = np.zeros(len(found), bool)
+        marked[good] = rows_with(
+            np.asarray(marks.any(axis=1)), found.starts[good], found.lengths[good]
+        )
+        found = found.refused(marked, Reason.HOLE)
+    return _converted(values[:, 0] if wanted.bare else values, found, wanted)
+
+
+def _converted(values: np.ndarray, found: Ragged, wanted: Wanted) -> Ragged:
+    """In the model's type, rows with what it cannot run marked."""
+    given, reason = values, Reason.NOT_FINITE
+    with np.errstate(over="ignore", invalid="ignore"):
+        if values.dtype != wanted.dtype:
+            values = values.astype(wanted.dtype)
+        if wanted.dtype.kind == "f":
+            # one sum tells of nearly all windows that there is nothing to look for
+            bad = None if np.isfinite(values.sum(dtype=np.float64)) else ~np.isfinite(values)
+        else:
+            bad, reason = (None if values is given else given != values), Reason.RANGE
+    found = Ragged(values, found.starts, found.lengths, found.reasons)
+    if bad is None or not bad.any():
+        return found
+    good = found.good
+    marked = np.zeros(len(found), bool)
+    steps = bad if bad.ndim == 1 else bad.any(axis=1)
+    marked[good] = rows_with(steps, found.starts[good], found.lengths[good])
+    return found.refused(marked, reason)
+
+
+def _compact(found: Ragged) -> Ragged:
+    """With nothing between the sequences."""
+    ends = np.cumsum(found.lengths)
+    starts = ends - found.lengths
+    total = int(ends[-1]) if len(ends) else 0
+    if total == len(found.values) and np.array_equal(starts, found.starts):
+        return found
+    where = np.repeat(found.starts - starts, found.lengths) + np.arange(total)
+    return Ragged(found.values[where], starts, found.lengths, found.reasons)
+
+
+def _kept(found: Ragged, rows: np.ndarray) -> np.ndarray:
+    """The values of some rows, bool [B], of a compact one."""
+    return found.values if rows.all() else found.values[np.repeat(rows, found.lengths)]
+
+
+# ---- Arrow's types and buffers
+
+
+def one_array(column: pa.ChunkedArray | pa.Array) -> pa.Array:
+    """A column in one piece: as it is where it has one chunk, else copied together."""
+    if not hasattr(column, "chunks"):
+        return column
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    combined = column.combine_chunks()
+    return combined if not hasattr(combined, "chunks") else combined.chunk(0)
+
+
+def _stored(found: pa.DataType) -> pa.DataType:
+    """The type that an extension type is stored as."""
+    while hasattr(found, "storage_type"):
+        found = found.storage_type
+    return found
+
+
+def _storage(array: pa.Array) -> pa.Array:
+    while hasattr(array.type, "storage_type"):
+        array = array.storage
+    return array
+
+
+def _item(found: pa.DataType) -> pa.DataType | None:
+    """What a list type is a list of; None for any other type."""
+    types = arrow().types
+    if types.is_list(found) or types.is_large_list(found) or types.is_fixed_size_list(found):
+        return _stored(found.value_type)
+    return None
+
+
+def _list_size(found: pa.DataType) -> int | None:
+    if arrow().types.is_fixed_size_list(found):
+        size: int = found.list_size
+        return size
+    return None
+
+
+def _is_number(found: pa.DataType, wanted: Wanted) -> bool:
+    types = arrow().types
+    whole = types.is_integer(found) or types.is_boolean(found)
+    return whole or (wanted.dtype.kind == "f" and types.is_floating(found))
+
+
+def _spans(lists: pa.Array) -> _Spans:
+    count = len(lists)
+    null = None
+    if lists.null_count:
+        null = lists.is_null().to_numpy(zero_copy_only=False)
+    size = _list_size(lists.type)
+    if size is not None:
+        starts = (np.arange(count, dtype=np.int64) + lists.offset) * size
+        return _Spans(starts, np.full(count, size, np.int64), null, lists.values)
+    if not count:
+        nothing = np.zeros(0, np.int64)
+        return _Spans(nothing, nothing, null, lists.values)
+    dtype = np.int64 if arrow().types.is_large_list(lists.type) else np.int32
+    buffer = lists.buffers()[1]
+    offsets = np.frombuffer(buffer, dtype)[lists.offset : lists.offset + count + 1].astype(np.int64)
+    return _Spans(offsets[:-1], np.diff(offsets), null, lists.values)
+
+
+def _numbers(leaf: pa.Array) -> tuple[np.ndarray, np.ndarray | None]:
+    """The numbers in place, whatever stands where there is none, and bool where that is."""
+    holes = leaf.is_null().to_numpy(zero_copy_only=False) if leaf.null_count else None
+    if arrow().types.is_boolean(leaf.type):
+        whole = leaf.fill_null(False) if leaf.null_count else leaf
+        return whole.to_numpy(zero_copy_only=False).astype(np.uint8), holes
+    dtype = np.dtype(leaf.type.to_pandas_dtype())
+    buffer = leaf.buffers()[1]
+    if buffer is None or not len(leaf):
+        return np.zeros(len(leaf), dtype), holes
+    return np.frombuffer(buffer, dtype, len(leaf), leaf.offset * dtype.itemsize), holes

@@ -1,0 +1,80 @@
+"""A recurrent layer over a window of sequences, in packed batches of similar length."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import numpy as np
+
+from vledge.lengths import last_output
+from vledge.nn.recurrent import RecurrentBase
+from vledge.planning.shapes import shapes_of
+from vledge.recurrent.states import arrays_of
+from vledge.scoring.batches import packed_batches
+from vledge.scoring.columns import Wanted
+from vledge.scoring.outputs import Output, Results
+from vledge.scoring.ragged import Ragged
+
+__all__ = ["LayerRunner"]
+
+_STATES: Final = {"h_n": 0, "c_n": 1}
+
+
+class LayerRunner:
+    """Outputs: ``last``, what the last layer gives at each sequence's end, both directions side by
+    side; ``output``, what it gives at each step; ``h_n`` and ``c_n``, the final states of all
+    layers ``[num_layers * D, width]``."""
+
+    def __init__(self, layer: RecurrentBase) -> None:
+        self.layer = layer
+        self.steps = None  # of any number
+        self.wanted = Wanted("x", np.dtype(layer.dtype), layer.input_size)
+
+    def outputs(self) -> dict[str, Output]:
+        """All that there are; the first is what is taken if nothing is asked for."""
+        layer = self.layer
+        dtype, width = self.wanted.dtype, sum(layer.direction_sizes)
+        found = [
+            Output("last", "row", (width,), dtype),
+            Output("output", "step", (width,), dtype),
+        ]
+        if isinstance(layer, RecurrentBase):
+            for name, (count, _, size) in zip(_STATES, layer.shape.state_shapes(1), strict=False):
+                found.append(Output(name, "row", (count, size), dtype))
+        return {output.name: output for output in found}
+
+    def batches(
+        self, ragged: Ragged, rows: np.ndarray, memory: int, names: Mapping[str, object]
+    ) -> Iterator[np.ndarray]:
+        """Which rows run together."""
+        return packed_batches(ragged.lengths, rows, shapes_of(self.layer), memory)
+
+    def run(self, ragged: Ragged, places: np.ndarray, results: Mapping[str, Results]) -> None:
+        """Run some rows, the longest first, and put what is asked for where it belongs."""
+        packed = ragged.packed(places)
+        single = isinstance(self.layer, RecurrentBase)
+        output, state = self.layer.stack.run(packed) if single else self.layer(packed)
+        for name, target in results.items():
+            if name == "output":
+                target.put_packed(places, output)
+            elif name == "last":
+                target.put_rows(places, self._last(output, state, single))
+            else:
+                target.put_rows(places, arrays_of(state)[_STATES[name]].swapaxes(0, 1))
+
+    def _last(self, output: Any, state: Any, single: bool) -> np.ndarray:
+        sizes = self.layer.direction_sizes
+        if single:
+            h = arrays_of(state)[0][-len(sizes) :]
+            return h.swapaxes(0, 1).reshape(h.shape[1], -1)
+        return last_output(output, bidirectional=len(sizes) == 2, forward_size=sizes[0])
+
+    def digest(self) -> str:
+        """Of the layer's kind, sizes and weights."""
+        found = hashlib.sha256(repr(self.layer).encode())
+        for name, array in self.layer.state_dict().items():
+            found.update(f"{name} {array.dtype} {array.shape}".encode())
+            found.update(np.ascontiguousarray(array).data)
+        return found.hexdigest()

@@ -1,0 +1,90 @@
+"""What each finished file was made of, so that a run that was stopped goes on where it was.
+
+A file is finished when its manifest is there: it is written behind the result, whole or not at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+from vledge.machine.atomic_file import write_text
+from vledge.scoring.bad_rows import BadRows
+from vledge.scoring.fragments import Fragment
+
+__all__ = ["FOLDER", "Manifests", "Summary"]
+
+#: Of the output's folder; readers of datasets leave out what begins with an underscore.
+FOLDER: Final = "_vledge"
+BLOCK_NBYTES: Final = 1 << 20
+
+
+@dataclass
+class Summary:
+    """What came of one file."""
+
+    rows: int = 0  #: of the file
+    written: int = 0  #: of the result
+    bad: BadRows = field(default_factory=BadRows)
+
+
+@dataclass(frozen=True)
+class Manifests:
+    """Those of one output folder, for one model and its options."""
+
+    output: str
+    made_by: dict[str, Any]  #: the model's digest and the options, as JSON has them
+    checksum: bool = False  #: inputs are known by a checksum, not by their time of change
+
+    def identity(self, fragment: Fragment) -> dict[str, Any]:
+        """What tells that a file is the one that was read: size and time of change, or checksum."""
+        about = os.stat(fragment.source)
+        found: dict[str, Any] = {"path": os.path.abspath(fragment.source), "size": about.st_size}
+        if self.checksum:
+            found["blake2b"] = _checksum(fragment.source)
+        else:
+            found["mtime_ns"] = about.st_mtime_ns
+        return found
+
+    def finished(self, fragment: Fragment) -> Summary | None:
+        """What came of the file, if the result that is there is of this very input and model."""
+        try:
+            with open(self._path(fragment), encoding="utf-8") as file:
+                told = json.load(file)
+            about = os.stat(fragment.target)
+            same = (
+                told["input"] == self.identity(fragment)
+                and told["made_by"] == self.made_by
+                and told["output"]["size"] == about.st_size
+            )
+            bad = BadRows(told["bad"]["counts"], [tuple(one) for one in told["bad"]["places"]])
+            return Summary(told["rows"], told["written"], bad) if same else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None  # there is none, or none of ours: the file is scored again
+
+    def write(self, fragment: Fragment, identity: dict[str, Any], summary: Summary) -> None:
+        """Say that the file is finished."""
+        path = self._path(fragment)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        told = {
+            "input": identity,
+            "made_by": self.made_by,
+            "output": {"size": os.stat(fragment.target).st_size},
+            **asdict(summary),
+        }
+        write_text(path, json.dumps(told, indent=1) + "\n")
+
+    def _path(self, fragment: Fragment) -> str:
+        inner = os.path.relpath(fragment.target, self.output)
+        return os.path.join(self.output, FOLDER, inner + ".json")
+
+
+def _checksum(path: str) -> str:
+    found = hashlib.blake2b(digest_size=16)
+    with open(path, "rb") as file:
+        while block := file.read(BLOCK_NBYTES):
+            found.update(block)
+    return found.hexdigest()

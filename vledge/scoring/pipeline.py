@@ -1,0 +1,248 @@
+"""Files through a Scorer on this machine: one thread reads, one has the model run, one writes.
+
+So reading and writing overlap with computing, within a file and from file to file. Queues between
+them hold one window each: memory is bounded by the windows, not by the files.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from vledge.errors import placed
+from vledge.scoring.fragments import Fragment
+from vledge.scoring.manifest import Manifests, Summary
+from vledge.scoring.result_file import ResultFile
+from vledge.scoring.scorer import Scorer
+from vledge.scoring.windows import opened
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["Failed", "Finished", "Job", "Written", "score"]
+
+#: Between two looks whether the run has been stopped, in seconds: Ctrl-C waits no longer.
+LOOK: Final = 0.02
+#: That the threads get to clear up after themselves when a run is stopped.
+CLEARING: Final = 0.06
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is done with every file."""
+
+    scorer: Scorer
+    manifests: Manifests
+    kept: list[str] | None = None  #: the columns that stay in the result; all by default
+
+
+@dataclass(frozen=True)
+class Written:
+    """Some rows of a file are done."""
+
+    fragment: Fragment
+    rows: int
+    of: int | None  #: rows that the file has, where it says so
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A file is done, and its manifest there."""
+
+    fragment: Fragment
+    summary: Summary
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A file cannot be scored; nothing is left of its result. The others go on."""
+
+    fragment: Fragment
+    error: Exception
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A file has been opened: what follows is of it, up to a Finished or Failed."""
+
+    fragment: Fragment
+    schema: pa.Schema
+    rows: int | None
+    identity: dict[str, Any]
+
+
+class _Stopped(Exception):
+    """The run is over for a thread of it."""
+
+
+def score(
+    fragments: Iterable[Fragment], job: Job
+) -> Generator[Written | Finished | Failed, None, None]:
+    """What happens, as it happens. When the iterator is closed, whatever is half-done is removed.
+
+    Raises OSError where a result cannot be written (the disk is full): what is finished stays.
+    """
+    run = _Run(job)
+    threads = [
+        threading.Thread(target=run.guarded, args=(stage,), daemon=True, name=f"vledge-{name}")
+        for name, stage in (
+            ("read", lambda: run.read(fragments)),
+            ("score", run.compute),
+            ("write", run.write),
+        )
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        while True:
+            event = run.events.get()
+            if event is None:
+                return
+            if isinstance(event, BaseException):
+                raise event
+            yield event
+    finally:
+        run.stop.set()
+        threads[-1].join(CLEARING)
+
+
+class _Run:
+    """The three threads' work, and what is between them."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.stop = threading.Event()
+        self.given_up: set[Fragment] = set()
+        self.read_windows: queue.Queue[Any] = queue.Queue(1)
+        self.results: queue.Queue[Any] = queue.Queue(1)
+        self.events: queue.Queue[Any] = queue.Queue()
+
+    def guarded(self, stage: Any) -> None:
+        """Run a stage; what it raises ends the run."""
+        try:
+            stage()
+        except _Stopped:
+            pass
+        except BaseException as error:
+            self.stop.set()
+            self.events.put(error)
+
+    def _put(self, target: queue.Queue[Any], item: Any) -> None:
+        while not self.stop.is_set():
+            try:
+                return target.put(item, timeout=LOOK)
+            except queue.Full:
+                continue
+        raise _Stopped
+
+    def _each(self, source: queue.Queue[Any]) -> Iterator[Any]:
+        while not self.stop.is_set():
+            try:
+                item = source.get(timeout=LOOK)
+            except queue.Empty:
+                continue
+            if item is None:
+                return
+            yield item
+        raise _Stopped
+
+    # ---- the stages
+
+    def read(self, fragments: Iterable[Fragment]) -> None:
+        """Windows of one file after the other."""
+        for fragment in fragments:
+            try:
+                self._read(fragment)
+            except _Stopped:
+                raise
+            except Exception as error:
+                self._put(self.read_windows, Failed(fragment, error))
+        self._put(self.read_windows, None)
+
+    def _read(self, fragment: Fragment) -> None:
+        scorer = self.job.scorer
+        identity = self.job.manifests.identity(fragment)
+        with opened(fragment, scorer, self.job.kept) as source:
+            schema = scorer.schema(source.schema, self.job.kept)
+            self._put(self.read_windows, _Opened(fragment, schema, source.rows, identity))
+            windows = source.windows if scorer.long is None else source.whole_sequences
+            for table in windows(scorer):
+                if fragment in self.given_up:
+                    return
+                self._put(self.read_windows, table)
+        self._put(self.read_windows, Finished(fragment, Summary()))
+
+    def compute(self) -> None:
+        """Windows to results; what does not fit makes its file fail."""
+        scorer, kept = self.job.scorer, self.job.kept
+        fragment: Fragment | None = None
+        summary = Summary()
+        for item in self._each(self.read_windows):
+            if isinstance(item, _Opened):
+                fragment, summary = item.fragment, Summary()
+                self._put(self.results, item)
+            elif isinstance(item, Failed):
+                if item.fragment not in self.given_up:
+                    self._put(self.results, item)
+            elif isinstance(item, Finished):
+                if item.fragment not in self.given_up:
+                    self._put(self.results, Finished(item.fragment, summary))
+            elif fragment not in self.given_up:
+                assert fragment is not None
+                try:
+                    result = scorer.window(item, summary.rows, summary.bad, self.stop.is_set, kept)
+                except Exception as error:
+                    self.given_up.add(fragment)
+                    self._put(self.results, Failed(fragment, _told(error, fragment)))
+                    continue
+                summary.rows += item.num_rows
+                summary.written += result.num_rows
+                self._put(self.results, (result, item.num_rows))
+        self._put(self.results, None)
+
+    def write(self) -> None:
+        """Results into files, a file at a time."""
+        file: ResultFile | None = None
+        about: _Opened | None = None
+        try:
+            for item in self._each(self.results):
+                if isinstance(item, _Opened):
+                    about = item
+                    file = ResultFile(item.fragment.target, item.schema)
+                elif isinstance(item, Failed):
+                    if file is not None:
+                        file.abandon()
+                        file = None
+                    self.events.put(item)
+                elif isinstance(item, Finished):
+                    assert file is not None
+                    assert about is not None
+                    done, file = file, None
+                    done.commit()
+                    self.job.manifests.write(item.fragment, about.identity, item.summary)
+                    self.events.put(item)
+                else:
+                    assert file is not None
+                    assert about is not None
+                    result, rows = item
+                    file.write(result)
+                    self.events.put(Written(about.fragment, rows, about.rows))
+        except OSError as error:
+            if about is None:
+                raise
+            raise OSError(f"{about.fragment.target}: cannot be written: {error}") from error
+        finally:
+            if file is not None:
+                file.abandon()
+        self.events.put(None)
+
+
+def _told(error: Exception, fragment: Fragment) -> Exception:
+    """With the file's name in front."""
+    try:
+        return placed(error, fragment.source)
+    except TypeError:  # an exception whose making takes more than a message
+        return RuntimeError(f"{fragment.source}: {error}")

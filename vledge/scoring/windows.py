@@ -1,0 +1,253 @@
+"""A file as windows: a few rows at a time, as many as a budget of memory lets, whatever its size.
+
+Parquet's own chunks may be as large as the file; its reader is asked for few enough rows, which
+their number of values tells before they are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from vledge.errors import FormatError, cut, placed, reading
+from vledge.scoring.columns import Wanted
+from vledge.scoring.fragments import ARROW, NPZ, Fragment
+from vledge.scoring.long_table import SeenIds
+from vledge.scoring.packages import arrow, parquet
+from vledge.scoring.scorer import Scorer
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["NPZ_COLUMN", "Source", "opened"]
+
+#: The column of an .npz file's arrays, and that of their names.
+NPZ_COLUMN: Final = "sequence"
+NPZ_NAMES: Final = "name"
+BUFFER_NBYTES: Final = 1 << 20
+MOST_ROWS: Final = 1 << 20
+ARROW_MAGIC: Final = b"ARROW1"  # of a file; a stream begins with the length of its schema
+
+
+class Source:
+    """An open file: its schema, how many rows it has, and its windows."""
+
+    def __init__(
+        self, name: str, schema: pa.Schema, rows: int | None, batches: Iterator[pa.RecordBatch]
+    ) -> None:
+        self.name, self.schema, self.rows, self._batches = name, schema, rows, batches
+
+    def windows(self, scorer: Scorer) -> Iterator[pa.Table]:
+        """Tables of whole sequences, in order."""
+        tables = arrow().Table
+        budget = scorer.window_nbytes
+        waiting: list[pa.RecordBatch] = []
+        cost = 0.0
+        for batch in self._read():
+            if not batch.num_rows:
+                continue
+            table = tables.from_batches([batch])
+            each = scorer.row_cost(table)
+            rows = max(1, int(budget // each))
+            if waiting and cost + each * batch.num_rows > budget:
+                yield tables.from_batches(waiting)
+                waiting, cost = [], 0.0
+            if batch.num_rows > rows:
+                for first in range(0, batch.num_rows, rows):
+                    yield tables.from_batches([batch.slice(first, rows)])
+            else:
+                waiting.append(batch)
+                cost += each * batch.num_rows
+        if waiting:
+            yield tables.from_batches(waiting)
+
+    def _read(self) -> Iterator[pa.RecordBatch]:
+        """What the file gives, or a FormatError that says which file it is."""
+        while True:
+            with _reading(self.name):
+                batch = next(self._batches, None)
+            if batch is None:
+                return
+            yield batch
+
+    def whole_sequences(self, scorer: Scorer) -> Iterator[pa.Table]:
+        """Of a long table: what belongs to the last id of a window goes into the next one."""
+        long = scorer.long
+        assert long is not None
+        seen = SeenIds(long.id)
+        rest: pa.Table | None = None
+        first = 0
+
+        def checked(table: pa.Table) -> pa.Table:
+            nonlocal first
+            places = long.firsts(table)
+            seen.add(table.column(long.id).take(places), places, first)
+            first += table.num_rows
+            return table
+
+        for table in self.windows(scorer):
+            if rest is not None:
+                table = arrow().concat_tables([rest, table])
+            end = long.firsts(table)[-1]
+            rest = table.slice(end)
+            if end:
+                yield checked(table.slice(0, end))
+        if rest is not None:
+            yield checked(rest)
+
+
+@contextmanager
+def opened(fragment: Fragment, scorer: Scorer, kept: list[str] | None) -> Iterator[Source]:
+    """The file, of which only what is scored and ``kept`` is read; all columns by default.
+
+    FormatError for a damaged file, ValueError for one whose schema does not fit.
+    """
+    name = fragment.source
+    if fragment.ending in NPZ:
+        with _reading(name):
+            archive = np.load(name, allow_pickle=False)
+            source = _of_npz(name, archive, scorer)
+        with archive:
+            yield source
+    elif fragment.ending in ARROW:
+        with _reading(name):
+            mapped = arrow().memory_map(name)
+            reader, batches = _arrow_reader(mapped)
+        with mapped:
+            names, schema = _chosen(name, reader.schema, scorer, kept)
+            yield Source(name, schema, None, (batch.select(names) for batch in batches))
+    else:
+        with _reading(name):
+            file = parquet().ParquetFile(name, buffer_size=BUFFER_NBYTES)
+            found = file.schema_arrow
+        with file:
+            names, schema = _chosen(name, found, scorer, kept)
+            batches = _parquet_batches(file, names, scorer.window_nbytes)
+            yield Source(name, schema, file.metadata.num_rows, batches)
+
+
+@contextmanager
+def _reading(name: str) -> Iterator[None]:
+    """As `reading`; pyarrow says by an OSError without a number that a file is damaged."""
+    try:
+        with reading(name):
+            yield
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise FormatError(f"{name}: the file is damaged: {cut(str(error), 300)}") from error
+
+
+def _chosen(
+    where: str, schema: pa.Schema, scorer: Scorer, kept: list[str] | None
+) -> tuple[list[str], pa.Schema]:
+    """The columns to be read; ValueError, with the file's name, where the schema does not fit."""
+    try:
+        names = _names(schema, scorer, kept)
+    except ValueError as error:
+        raise placed(error, where) from None
+    return names, arrow().schema([schema.field(name) for name in names], schema.metadata)
+
+
+def _names(schema: pa.Schema, scorer: Scorer, kept: list[str] | None) -> list[str]:
+    """The columns to be read, in the file's order."""
+    scorer.check(schema)
+    if kept is None:
+        return list(schema.names)
+    for name in kept:
+        if name not in schema.names:
+            raise ValueError(f"there is no column {name!r} to keep; there are {schema.names}")
+    wanted = {*scorer.input_columns(schema), *scorer.key_columns, *kept}
+    return [name for name in schema.names if name in wanted]
+
+
+def _parquet_batches(file: Any, names: list[str], budget: int) -> Iterator[pa.RecordBatch]:
+    for number in range(file.metadata.num_row_groups):
+        rows = _rows_within(file.metadata.row_group(number), set(names), budget)
+        yield from file.iter_batches(rows, [number], names, use_threads=False)
+
+
+def _rows_within(group: Any, names: set[str], budget: int) -> int:
+    """Rows of a row group that take about ``budget`` bytes, by what its metadata say."""
+    nbytes = 0
+    for i in range(group.num_columns):
+        column = group.column(i)
+        if column.path_in_schema.partition(".")[0] in names:
+            # repeated values may be stored as one: count them as they will be in memory
+            width = {"INT32": 4, "FLOAT": 4, "BOOLEAN": 1}.get(column.physical_type, 8)
+            nbytes += max(column.total_uncompressed_size, column.num_values * width)
+    return int(min(max(budget * group.num_rows // max(nbytes, 1), 1), MOST_ROWS))
+
+
+def _arrow_reader(file: Any) -> tuple[Any, Iterator[pa.RecordBatch]]:
+    """A reader of Arrow's file or stream format, and its batches, which lie in the mapped file."""
+    pa = arrow()
+    magic = file.read(len(ARROW_MAGIC))
+    file.seek(0)
+    if magic != ARROW_MAGIC:
+        stream = pa.ipc.open_stream(file)
+        return stream, iter(stream)
+    reader = pa.ipc.open_file(file)
+    return reader, (reader.get_batch(i) for i in range(reader.num_record_batches))
+
+
+def _of_npz(where: str, archive: Any, scorer: Scorer) -> Source:
+    types = arrow()
+    wanted = scorer.runner.wanted
+    step = types.from_numpy_dtype(wanted.dtype)
+    if not wanted.bare:
+        width = wanted.features
+        if width is None:
+            shape = archive[archive.files[0]].shape if archive.files else (0, 1)
+            width = shape[1] if len(shape) == 2 else 1
+        step = types.list_(step, width)
+    schema = types.schema([(NPZ_NAMES, types.string()), (NPZ_COLUMN, types.large_list(step))])
+    _names(schema, scorer, None)
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        nbytes, waiting = 0, []
+        for name in archive.files:
+            array = _sequence(archive[name], name, wanted)
+            waiting.append((name, array))
+            nbytes += array.nbytes
+            if 2 * nbytes >= scorer.window_nbytes:
+                yield _batch(waiting, schema)
+                nbytes, waiting = 0, []
+        if waiting:
+            yield _batch(waiting, schema)
+
+    return Source(where, schema, len(archive.files), batches())
+
+
+def _sequence(array: np.ndarray, name: str, wanted: Wanted) -> np.ndarray:
+    """An array of the archive as the model takes it; ValueError for one that does not fit."""
+    if array.ndim == 1 and not wanted.bare and wanted.features == 1:
+        array = array[:, np.newaxis]
+    ndim = 1 if wanted.bare else 2
+    kinds = "fiub" if wanted.dtype.kind == "f" else "iub"
+    width = wanted.features
+    fits = array.ndim == ndim and array.dtype.kind in kinds
+    if not fits or (ndim == 2 and width not in (None, array.shape[1])):
+        raise ValueError(f"{name}: it is {array.dtype} {list(array.shape)}, expected {wanted}")
+    with np.errstate(over="ignore", invalid="ignore"):
+        converted = np.ascontiguousarray(array, wanted.dtype)
+    if wanted.dtype.kind != "f" and not np.array_equal(converted, array):
+        raise ValueError(f"{name}: it has numbers beyond those that {wanted.dtype} holds")
+    return converted
+
+
+def _batch(named: list[tuple[str, np.ndarray]], schema: pa.Schema) -> pa.RecordBatch:
+    pa = arrow()
+    arrays = [array for _, array in named]
+    offsets = np.cumsum([0, *map(len, arrays)])
+    flat = np.concatenate(arrays)
+    item = schema.field(NPZ_COLUMN).type.value_type
+    if flat.ndim == 2:
+        child = pa.FixedSizeListArray.from_arrays(pa.array(flat.reshape(-1)), flat.shape[1])
+    else:
+        child = pa.array(flat)
+    lists = pa.LargeListArray.from_arrays(pa.array(offsets), child.cast(item))
+    return pa.RecordBatch.from_arrays([pa.array([name for name, _ in named]), lists], schema=schema)
