@@ -49,8 +49,7 @@ static int describe_operand(vl_frame *f, const vl_tensor *t, const vl_tensor *ou
 {
     const int element = vl_chain_element_of(chain[5], k), vector = chain[6] >> k & 1, type = vl_chain_types[element];
     const int64_t size = (int64_t)vl_size_of(type);
-    if (!t || t->type != type || (vector ? t->axes != 1 : t->axes > out->axes) ||
-        (uintptr_t)t->data % (size_t)size)
+    if (!t || t->type != type || (vector ? t->axes != 1 : t->axes > out->axes) || (uintptr_t)t->data % (size_t)size)
         return VL_DECLINED;
     vl_tensor wide = *t;
     int by_channel = 1, alike = 1;

@@ -441,8 +441,8 @@ static int qlinear_matmul(vl_frame *f, const vl_instruction *i)
     vl_requantising r;
     vl_block *steps;
     const int type = vl_in(f, i, 5)->type;
-    int answer = vl_read_requantising(f, vl_in(f, i, 2), i->floats[0], vl_in(f, i, 3), vl_in(f, i, 4),
-                                      vl_in(f, i, 5), vl_has_in(i, 6), vl_in(f, i, 6), m.columns, &r, &steps);
+    int answer = vl_read_requantising(f, vl_in(f, i, 2), i->floats[0], vl_in(f, i, 3), vl_in(f, i, 4), vl_in(f, i, 5),
+                                      vl_has_in(i, 6), vl_in(f, i, 6), m.columns, &r, &steps);
     if (answer != VL_DONE)
         return answer;
     vl_tensor from = *a;
@@ -466,8 +466,11 @@ static int qlinear_matmul(vl_frame *f, const vl_instruction *i)
 }
 
 const vl_named_handler vl_integer_handlers[] = {
-    {"dynamic_quantize", dynamic_quantize},   {"quantize_linear", quantize_linear},
-    {"dequantize_linear", dequantize_linear}, {"matmul_integer", matmul_integer},
-    {"qlinear_matmul", qlinear_matmul},       {"byte_table", byte_table},
+    {"dynamic_quantize", dynamic_quantize},
+    {"quantize_linear", quantize_linear},
+    {"dequantize_linear", dequantize_linear},
+    {"matmul_integer", matmul_integer},
+    {"qlinear_matmul", qlinear_matmul},
+    {"byte_table", byte_table},
     {NULL, NULL},
 };

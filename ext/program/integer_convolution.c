@@ -139,8 +139,9 @@ static void convolve_by_channel(void *context, int member, int members)
     for (int64_t d = 0; d < kernel[0]; d++)
         for (int64_t h = 0; h < kernel[1]; h++)
             for (int64_t w = 0; w < kernel[2]; w++)
-                taps[count++] = ((d * dilations[0] * c->padded[1] + h * dilations[1]) * c->padded[2] + w * dilations[2]) *
-                                c->channels;
+                taps[count++] =
+                    ((d * dilations[0] * c->padded[1] + h * dilations[1]) * c->padded[2] + w * dilations[2]) *
+                    c->channels;
     for (int r = 0; r < VL_ROWS; r++)
         zeros[r] = c->zero;
     vl_byte_taps t = {.finish = {.columns = c->columns,
@@ -322,7 +323,7 @@ static int run(vl_frame *f, const vl_instruction *i, int requantised)
     const size_t gathered = ((size_t)(members * VL_ROWS * c.row_bytes) + 63) & ~(size_t)63;
     const size_t rows = (size_t)members * VL_ROWS;
     vl_block *block = vl_block_new(f, own + gathered + rows * (sizeof(ptrdiff_t) + 2 * sizeof(int32_t)) +
-                                         (size_t)(members * c.tap_count) * sizeof(ptrdiff_t));
+                                          (size_t)(members * c.tap_count) * sizeof(ptrdiff_t));
     vl_tensor *y = NULL;
     if (!requantised && !scaled)
         type = VL_I32;

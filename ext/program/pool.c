@@ -104,16 +104,16 @@ static void pool_rows(void *context, int member, int members)
             void (*kernel)(const vl_pool *) = pooling->kernels->pool;
             if (pooling->item == 1)
                 kernel = pooling->is_signed ? greatest_signed : greatest_unsigned;
-            kernel(
-                &(vl_pool){.rows = end - i,
-                           .taps = t,
-                           .channels = pooling->channels,
-                           .x_rows = x_rows,
-                           .x_taps = taps,
-                           .out_rows = out_rows,
-                           .x = x,
-                           .out = out,
-                           .divisor = pooling->greatest ? 0 : (double)(counted * (pooling->count_pads ? own_counted : count[2]))});
+            kernel(&(vl_pool){
+                .rows = end - i,
+                .taps = t,
+                .channels = pooling->channels,
+                .x_rows = x_rows,
+                .x_taps = taps,
+                .out_rows = out_rows,
+                .x = x,
+                .out = out,
+                .divisor = pooling->greatest ? 0 : (double)(counted * (pooling->count_pads ? own_counted : count[2]))});
         }
     }
 }
@@ -156,14 +156,14 @@ static int pool(vl_frame *f, const vl_instruction *i)
         return VL_DECLINED;
     const int missing = VL_POOL_AXES - rank;
     vl_pooling pooling = {.kernels = f->kernels,
-                    .heed = f->heed,
-                    .samples = x->shape[0],
-                    .channels = x->shape[1],
-                    .item = item,
-                    .is_signed = x->type == VL_I8,
-                    .greatest = (int)ints[1],
-                    .count_pads = (int)ints[4],
-                    .taps = 1};
+                          .heed = f->heed,
+                          .samples = x->shape[0],
+                          .channels = x->shape[1],
+                          .item = item,
+                          .is_signed = x->type == VL_I8,
+                          .greatest = (int)ints[1],
+                          .count_pads = (int)ints[4],
+                          .taps = 1};
     int64_t shape[VL_MOST_AXES] = {x->shape[0], x->shape[1]};
     int8_t order[VL_MOST_AXES] = {0};
     for (int a = 0; a < VL_POOL_AXES; a++) {
