@@ -131,7 +131,8 @@ CASES = {
 
 
 def test_every_expression_has_a_case():
-    assert set(CASES) == set(expressions._registry)
+    between_bytes = {"DequantizeLinear", "QuantizeLinear"}  # test_integer.py
+    assert set(CASES) | between_bytes == set(expressions._registry)
 
 
 @pytest.mark.parametrize("op", CASES)
