@@ -182,7 +182,7 @@ def chain_elements() -> tuple:
 
 
 def chain(micro, constants, list operands not None, list results not None, int scratch):
-    """Run a chain over arrays of two axes, float32, bool or bytes, of one shape and any strides, by the selected kernels.
+    """Run a chain over arrays of two axes, float32, bool or bytes, of one shape and any strides, by the kernels in force.
 
     ``micro`` is int64, as in kernels.h, ``constants`` float32.
     """
@@ -197,7 +197,7 @@ def chain(micro, constants, list operands not None, list results not None, int s
         if (a is None or cnp.PyArray_NDIM(a) != 2 or not cnp.PyArray_ISBEHAVED_RO(a)
                 or cnp.PyArray_TYPE(a) not in (cnp.NPY_FLOAT32, cnp.NPY_BOOL, cnp.NPY_UINT8, cnp.NPY_INT8)
                 or (<object>a).shape != results[0].shape or a.strides[0] % a.itemsize or a.strides[1] % a.itemsize):
-            raise ValueError("a chain runs over aligned arrays of float32, bool or bytes with two axes, all of one shape")
+            raise ValueError("a chain runs over aligned arrays of float32, bool or bytes of two axes, all of one shape")
         if k >= len(operands) and not cnp.PyArray_ISWRITEABLE(a):
             raise ValueError("a result of a chain is read-only")
         arrays[k].data = cnp.PyArray_DATA(a)
