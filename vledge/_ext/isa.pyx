@@ -182,7 +182,7 @@ def chain_elements() -> tuple:
 
 
 def chain(micro, constants, list operands not None, list results not None, int scratch):
-    """Run a chain over arrays of two axes, float32, bool or bytes, of one shape and any strides, by the kernels in force.
+    """Run a chain over float32, bool or byte arrays of two axes, one shape and any strides, by the kernels in force.
 
     ``micro`` is int64, as in kernels.h, ``constants`` float32.
     """
