@@ -182,9 +182,8 @@ def _joined(to: _Writer) -> list[Node] | None:
             continue
         bytes_ = np.arange(256, dtype=np.uint8).view(zero.dtype)
         one = Node(to.node.op_type, to.node.inputs[:5], to.node.outputs, {"axis": 0}, "", _DOMAIN)
-        concat = to.program.prepared(one).function
-        table = np.asarray(concat(y_scale, y_zero, bytes_, scale, zero))
-        names.append(to.table(to.input(k), table))
+        (table,) = to.program.prepared(one).call(y_scale, y_zero, bytes_, scale, zero)
+        names.append(to.table(to.input(k), np.asarray(table)))
     to.add("Concat", names, axis=to.node.attributes.get("axis"))
     return to.ended()
 
