@@ -187,7 +187,9 @@ def test_other_commands_on_a_small_file(tmp_path, floats, weights, vledge_comman
     x = np.tile(np.arange(1, 6, dtype=np.float32), (3, 1, 1))
     shown = np.array([line.split(",") for line in out.split()], np.float32)
     np.testing.assert_allclose(shown, layer(x)[0][:, 0], rtol=1e-6)
-    status, _, err = vledge_command("plan", "--model", target, "--lengths", "3,5,9")
+    lengths = tmp_path / "lengths.txt"
+    lengths.write_text("3 5 9")
+    status, _, err = vledge_command("plan", lengths, "--model", target)
     assert status == 0, err
     from vledge.validation.running.model_file import layer_model
 
