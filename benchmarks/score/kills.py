@@ -14,9 +14,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
+import dask
 import pyarrow.parquet as pq
 from distributed import LocalCluster
 
@@ -46,8 +46,9 @@ class Killer(threading.Thread):
         """Until enough have been killed."""
         while len(self.killed) < self.most:
             time.sleep(self._choose.uniform(0.0, LONGEST_WAIT))
-            pids: Sequence[int | None] = [one.pid for one in self.cluster.workers.values()]
-            living = [pid for pid in pids if pid is not None and pid not in self.killed]
+            # one that is killed before it has joined, its nanny gives up, and nobody replaces it
+            joined = [worker.pid for worker in list(self.cluster.scheduler.workers.values())]
+            living = [pid for pid in joined if pid not in self.killed]
             if living:
                 self.killed.append(self._choose.choice(living))
                 os.kill(self.killed[-1], signal.SIGKILL)
@@ -63,9 +64,14 @@ def killed_workers(folder: Path, files: int, rows: int, kills: int, seed: int = 
     plain, _ = save_model(folder, case)
     scorer = Scorer(plain, "frames", ["last", "output"])
     runs = 0
-    with LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
-    ) as cluster:
+    # else a local cluster drops a worker for good that is slow to come back
+    patience = dask.config.set({"distributed.deploy.lost-worker-timeout": "1 hour"})
+    with (
+        patience,
+        LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+        ) as cluster,
+    ):
         killer = Killer(cluster, kills, seed)
         killer.start()
         while runs == 0 or killer.is_alive():

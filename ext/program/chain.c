@@ -13,19 +13,19 @@ typedef struct {
     vl_chain chain;                     /* but for rows, columns and arrays */
     int arrays, axes, split; /* axes: joined, outermost first, at least two; split: whose range members share */
     char *data[VL_CHAIN_ARRAYS];
-    int mask[VL_CHAIN_ARRAYS];
+    int element[VL_CHAIN_ARRAYS];
     int64_t shape[VL_MOST_AXES + 2];
     int64_t strides[VL_MOST_AXES + 2][VL_CHAIN_ARRAYS]; /* elements */
 } vl_chain_walk;
 
-static inline size_t size_of(const vl_chain_walk *w, int k) { return w->mask[k] ? 1 : sizeof(float); }
+static inline size_t size_of(const vl_chain_walk *w, int k) { return w->element[k] ? 1 : sizeof(float); }
 
 static void walk(const vl_chain_walk *w, const int64_t *shape, int axis, char *const *data)
 {
     if (axis == w->axes - 2) {
         vl_chain_array arrays[VL_CHAIN_ARRAYS];
         for (int k = 0; k < w->arrays; k++)
-            arrays[k] = (vl_chain_array){data[k], w->strides[axis][k], w->strides[axis + 1][k], w->mask[k]};
+            arrays[k] = (vl_chain_array){data[k], w->strides[axis][k], w->strides[axis + 1][k], w->element[k]};
         vl_chain c = w->chain;
         c.rows = shape[axis];
         c.columns = shape[axis + 1];
@@ -69,8 +69,8 @@ static void order_of(const int64_t *strides, int axes, int8_t *order)
     }
 }
 
-/* "chain": ints: operands, constants, results, scratch, micros; which arrays (operands, then results; bit k: the k-th)
- * are bool; which operands are vectors along axis 1; how many axes the results have at least; for each result the
+/* "chain": ints: operands, constants, results, scratch, micros; what the arrays have (operands, then results;
+ * VL_CHAIN_ELEMENT_BITS each: a vl_chain_element); which operands are vectors along axis 1; how many axes the results have at least; for each result the
  * operands that it is made of (bit k); the micro-operations as in kernels.h. floats: the constants. A result that would
  * not have the shape of all operands together is declined. */
 enum { VL_CHAIN_INTS = 8 }; /* in front of the results' */
@@ -78,7 +78,7 @@ static int chain(vl_frame *f, const vl_instruction *i)
 {
     const int64_t *ints = i->ints;
     const int operands = (int)ints[0], results = (int)ints[2];
-    const int64_t masks = ints[5];
+    const int64_t elements = ints[5];
     vl_chain_walk w;
     const vl_tensor *in[VL_CHAIN_ARRAYS];
     vl_tensor along[VL_CHAIN_ARRAYS]; /* vectors, with the axes that they lack */
@@ -88,8 +88,8 @@ static int chain(vl_frame *f, const vl_instruction *i)
         return VL_DECLINED;
     for (int k = 0; k < operands; k++) {
         const vl_tensor *t = in[k] = vl_in(f, i, k);
-        w.mask[k] = masks >> k & 1;
-        if (!t || t->type != (w.mask[k] ? VL_BOOL : VL_F32) || ((uintptr_t)t->data % size_of(&w, k)))
+        w.element[k] = vl_chain_element_of(elements, k);
+        if (!t || t->type != vl_chain_types[w.element[k]] || ((uintptr_t)t->data % size_of(&w, k)))
             return VL_DECLINED;
         if (t->axes > axes && !(ints[6] >> k & 1))
             axes = t->axes;
@@ -128,7 +128,7 @@ static int chain(vl_frame *f, const vl_instruction *i)
                 shape[missing + a] = size;
             else if (shape[missing + a] != size)
                 return VL_DECLINED;
-            if (w.mask[k])
+            if (w.element[k])
                 strides[missing + a][k] = step;
             else if (step % (int64_t)sizeof(float))
                 return VL_DECLINED;
@@ -172,11 +172,11 @@ static int chain(vl_frame *f, const vl_instruction *i)
         largest_strides[a] = strides[a][largest];
     order_of(largest_strides, axes, order);
     for (int k = 0; k < results; k++) {
-        int mask = masks >> (operands + k) & 1;
-        const vl_tensor *t = vl_new_in_order(f, i, k, mask ? VL_BOOL : VL_F32, axes, shape, order);
+        const int element = vl_chain_element_of(elements, operands + k);
+        const vl_tensor *t = vl_new_in_order(f, i, k, vl_chain_types[element], axes, shape, order);
         if (!t)
             return VL_NO_MEMORY;
-        w.mask[operands + k] = mask;
+        w.element[operands + k] = element;
         w.data[operands + k] = t->data;
         for (int a = 0; a < axes; a++)
             strides[a][operands + k] = shape[a] == 1 ? 0 : t->strides[a] / (int64_t)size_of(&w, operands + k);

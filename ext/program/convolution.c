@@ -47,10 +47,9 @@ static int place_windows(vl_convolving *c, const int64_t *ints)
 static int describe_operand(vl_frame *f, const vl_tensor *t, const vl_tensor *out, const int64_t *chain, int k, int ask,
                             int pooled, int folded, vl_chain_array *array, vl_block **block)
 {
-    const int mask = chain[5] >> k & 1, vector = chain[6] >> k & 1;
-    const int64_t size = (int64_t)vl_size_of(mask ? VL_BOOL : VL_F32);
-    if (!t || t->type != (mask ? VL_BOOL : VL_F32) || (vector ? t->axes != 1 : t->axes > out->axes) ||
-        (uintptr_t)t->data % (size_t)size)
+    const int element = vl_chain_element_of(chain[5], k), vector = chain[6] >> k & 1, type = vl_chain_types[element];
+    const int64_t size = (int64_t)vl_size_of(type);
+    if (!t || t->type != type || (vector ? t->axes != 1 : t->axes > out->axes) || (uintptr_t)t->data % (size_t)size)
         return VL_DECLINED;
     vl_tensor wide = *t;
     int by_channel = 1, alike = 1;
@@ -72,7 +71,7 @@ static int describe_operand(vl_frame *f, const vl_tensor *t, const vl_tensor *ou
     }
     if (ask)
         return pooled && !by_channel ? VL_DECLINED : VL_DONE;
-    *array = (vl_chain_array){wide.data, 0, wide.strides[1] / size, mask};
+    *array = (vl_chain_array){wide.data, 0, wide.strides[1] / size, element};
     if (by_channel && (folded == 1 || !array->column))
         return VL_DONE;
     if (by_channel) { /* the kernel's channels are the output's several times over */
@@ -82,7 +81,7 @@ static int describe_operand(vl_frame *f, const vl_tensor *t, const vl_tensor *ou
             return VL_NO_MEMORY;
         for (int64_t c = 0; c < folded * channels; c++)
             memcpy((*block)->data + c * size, wide.data + c % channels * wide.strides[1], (size_t)size);
-        *array = (vl_chain_array){(*block)->data, 0, 1, mask};
+        *array = (vl_chain_array){(*block)->data, 0, 1, element};
         return VL_DONE;
     }
     array->row = 1;

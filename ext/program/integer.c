@@ -70,7 +70,7 @@ static void multiply(void *context, int member, int members)
         p.x_rows = job->product->x_rows + row;
         p.x_zeros = job->product->x_zeros + row;
         p.x_sums = p.x_sums ? job->product->x_sums + row : NULL;
-        p.out = (char *)job->product->out + row * p.ld_out * (ptrdiff_t)sizeof(int32_t);
+        p.out = (char *)job->product->out + row * p.ld_out * (ptrdiff_t)(p.requantised ? 1 : sizeof(int32_t));
         p.add = p.add ? job->product->add + row * p.ld_add : NULL;
         job->kernel(&p);
         row += p.rows;
@@ -256,6 +256,35 @@ static int dequantize_linear(vl_frame *f, const vl_instruction *i)
     return VL_DONE;
 }
 
+/* x of bytes -> for each the element of a table [256] that it is the place of; ints: the table's type; objects: it */
+static int byte_table(vl_frame *f, const vl_instruction *i)
+{
+    const vl_tensor *x = vl_in(f, i, 0);
+    const int type = (int)i->ints[0];
+    const vl_channels one = {1, 1, 1, 0, 0};
+    if (!vl_is_bytes(x) || (vl_size_of(type) != 1 && vl_size_of(type) != sizeof(float)))
+        return VL_DECLINED;
+    const int64_t count = vl_count(x->axes, x->shape);
+    vl_tensor from = *x, copy;
+    vl_tensor *y = beside(f, i, &one, type, &from, &copy);
+    if (!y)
+        return VL_NO_MEMORY;
+    const uint8_t *at = (const uint8_t *)from.data;
+    if (vl_size_of(type) == 1) {
+        const uint8_t *table = i->objects[0];
+        uint8_t *to = (uint8_t *)y->data;
+        for (int64_t k = 0; k < count; k++)
+            to[k] = table[at[k]];
+    } else {
+        const uint32_t *table = i->objects[0];
+        uint32_t *to = (uint32_t *)y->data;
+        for (int64_t k = 0; k < count; k++)
+            to[k] = table[at[k]];
+    }
+    vl_block_drop(f, copy.block);
+    return VL_DONE;
+}
+
 /* ---- products ----------------------------------------------------------------------------------------- */
 
 /* Rows of bytes as the product reads them. */
@@ -359,9 +388,9 @@ static int matmul_integer(vl_frame *f, const vl_instruction *i)
 
 /* ---- sums in units of another scale -------------------------------------------------------------------- */
 
-int vl_read_requantising(vl_frame *f, const vl_tensor *x_scale, const vl_tensor *w_scale, const vl_tensor *y_scale,
-                         const vl_tensor *zero, int has_bias, const vl_tensor *bias, int64_t columns,
-                         vl_requantising *r, vl_block **block)
+int vl_read_requantising(vl_frame *f, const vl_tensor *x_scale, float factor, const vl_tensor *w_scale,
+                         const vl_tensor *y_scale, const vl_tensor *zero, int has_bias, const vl_tensor *bias,
+                         int64_t columns, vl_requantising *r, vl_block **block)
 {
     if (!vl_is_number(x_scale, VL_F32) || !vl_is_number(y_scale, VL_F32) || !vl_is_bytes(zero) ||
         vl_count(zero->axes, zero->shape) != 1 || !w_scale || w_scale->type != VL_F32 || w_scale->axes > 1)
@@ -371,39 +400,28 @@ int vl_read_requantising(vl_frame *f, const vl_tensor *x_scale, const vl_tensor 
         return VL_DECLINED;
     if (has_bias && (!bias || bias->type != VL_I32 || bias->axes != 1 || bias->shape[0] != columns))
         return VL_DECLINED;
-    for (int64_t k = 0; k < columns; k++) {
-        const float w = *(const float *)(w_scale->data + (one ? 0 : k * w_scale->strides[0]));
-        if (!isfinite(*(const float *)x_scale->data * w / *(const float *)y_scale->data))
+    const float x = factor * *(const float *)x_scale->data, y = *(const float *)y_scale->data;
+    const int64_t whole = (columns + f->kernels->lanes - 1) / f->kernels->lanes * f->kernels->lanes;
+    for (int64_t k = 0; k < columns; k++)
+        if (!isfinite(x * *(const float *)(w_scale->data + (one ? 0 : k * w_scale->strides[0])) / y))
             return VL_DECLINED;
-    }
-    *block = vl_block_new(f, (size_t)columns * (sizeof(double) + sizeof(int32_t)));
+    *block = vl_block_new(f, (size_t)whole * (sizeof(float) + sizeof(int32_t)));
     if (!*block)
         return VL_NO_MEMORY;
-    double *steps = (double *)(*block)->data;
-    int32_t *added = (int32_t *)(steps + columns);
+    float *steps = (float *)(*block)->data;
+    int32_t *added = (int32_t *)(steps + whole);
+    memset(steps, 0, (size_t)whole * (sizeof(float) + sizeof(int32_t)));
     for (int64_t k = 0; k < columns; k++) {
-        const float w = *(const float *)(w_scale->data + (one ? 0 : k * w_scale->strides[0]));
-        steps[k] = *(const float *)x_scale->data * w / *(const float *)y_scale->data;
+        steps[k] = x * *(const float *)(w_scale->data + (one ? 0 : k * w_scale->strides[0])) / y;
         added[k] = has_bias ? *(const int32_t *)(bias->data + k * bias->strides[0]) : 0;
     }
-    *r = (vl_requantising){steps, added, vl_byte_at(zero, 0), zero->type};
+    const int is_signed = zero->type == VL_I8;
+    *r = (vl_requantising){steps, added, vl_byte_at(zero, 0), is_signed ? -128 : 0, is_signed ? 127 : 255};
     return VL_DONE;
 }
 
-void vl_requantise(const vl_requantising *r, int64_t rows, int64_t columns, const int32_t *totals, void *out)
-{
-    const double rounder = 0x1.8p52, low = r->type == VL_I8 ? -128 : 0, high = r->type == VL_I8 ? 127 : 255;
-    uint8_t *to = out;
-    for (int64_t row = 0; row < rows; row++, totals += columns, to += columns)
-        for (int64_t k = 0; k < columns; k++) {
-            double v = (double)(int32_t)((uint32_t)totals[k] + (uint32_t)r->added[k]) * r->steps[k];
-            v = v < -1e9 ? -1e9 : v > 1e9 ? 1e9 : v;
-            v = v + rounder - rounder + r->zero;
-            to[k] = (uint8_t)(int32_t)(v < low ? low : v > high ? high : v);
-        }
-}
-
-/* a [..., K], its zero point, a's, b's and y's scales, y's zero point: times a known matrix. ints, objects: the matrix. */
+/* a [..., K], its zero point, a's, b's and y's scales, y's zero point, int32 to add or none: times a known matrix. ints and
+ * objects: the matrix; floats: a factor of a's scale. */
 static int qlinear_matmul(vl_frame *f, const vl_instruction *i)
 {
     const vl_tensor *a = vl_in(f, i, 0), *zero = vl_in(f, i, 1);
@@ -422,34 +440,37 @@ static int qlinear_matmul(vl_frame *f, const vl_instruction *i)
         return VL_DECLINED;
     vl_requantising r;
     vl_block *steps;
-    int answer = vl_read_requantising(f, vl_in(f, i, 2), vl_in(f, i, 3), vl_in(f, i, 4), vl_in(f, i, 5), 0, NULL,
-                                      m.columns, &r, &steps);
+    const int type = vl_in(f, i, 5)->type;
+    int answer = vl_read_requantising(f, vl_in(f, i, 2), i->floats[0], vl_in(f, i, 3), vl_in(f, i, 4), vl_in(f, i, 5),
+                                      vl_has_in(i, 6), vl_in(f, i, 6), m.columns, &r, &steps);
     if (answer != VL_DONE)
         return answer;
     vl_tensor from = *a;
     vl_byte_rows rows = {.block = NULL};
-    vl_block *totals = vl_block_new(f, (size_t)vl_count(from.axes, shape) * sizeof(int32_t));
-    int fine = totals && byte_rows(f, &from, &m, vl_byte_at(zero, 0), &rows);
-    vl_tensor *out = fine ? vl_new(f, i, 0, r.type, from.axes, shape) : NULL;
+    int fine = byte_rows(f, &from, &m, vl_byte_at(zero, 0), &rows);
+    vl_tensor *out = fine ? vl_new(f, i, 0, type, from.axes, shape) : NULL;
     if (out) {
         vl_byte_product p = {.rows = vl_count(from.axes - 1, from.shape),
                              .x = rows.x,
                              .x_rows = rows.rows,
                              .x_zeros = rows.zeros,
                              .x_sums = rows.sums,
-                             .out = totals->data,
+                             .requantised = &r,
+                             .out = out->data,
                              .ld_out = m.columns};
         vl_multiply_integers(f, &m, &p);
-        vl_requantise(&r, p.rows, m.columns, (const int32_t *)totals->data, out->data);
     }
     vl_block_drop(f, rows.block);
-    vl_block_drop(f, totals);
     vl_block_drop(f, steps);
     return out ? VL_DONE : VL_NO_MEMORY;
 }
 
 const vl_named_handler vl_integer_handlers[] = {
-    {"dynamic_quantize", dynamic_quantize},   {"quantize_linear", quantize_linear},
-    {"dequantize_linear", dequantize_linear}, {"matmul_integer", matmul_integer},
-    {"qlinear_matmul", qlinear_matmul},       {NULL, NULL},
+    {"dynamic_quantize", dynamic_quantize},
+    {"quantize_linear", quantize_linear},
+    {"dequantize_linear", dequantize_linear},
+    {"matmul_integer", matmul_integer},
+    {"qlinear_matmul", qlinear_matmul},
+    {"byte_table", byte_table},
+    {NULL, NULL},
 };

@@ -41,19 +41,11 @@ static inline int32_t vl_byte_at(const vl_tensor *t, int64_t offset)
     return t->type == VL_I8 ? *(const int8_t *)(t->data + offset) : *(const uint8_t *)(t->data + offset);
 }
 
-/* out = round((total + added) * step) + zero, saturated: bytes of a type. */
-typedef struct {
-    const double *steps;        /* by column */
-    const int32_t *added;
-    int32_t zero;
-    int type;
-} vl_requantising;
-
 /* From the scales of the two inputs and the output, the output's zero point and int32 to add, if there are any; w's scale
- * is one number or one for each column. VL_DONE, and what *block holds, or VL_DECLINED or VL_NO_MEMORY. */
-int vl_read_requantising(vl_frame *f, const vl_tensor *x_scale, const vl_tensor *w_scale, const vl_tensor *y_scale,
-                         const vl_tensor *zero, int has_bias, const vl_tensor *bias, int64_t columns,
-                         vl_requantising *r, vl_block **block);
-void vl_requantise(const vl_requantising *r, int64_t rows, int64_t columns, const int32_t *totals, void *out);
+ * is one number or one for each column. `factor` goes with x's scale. VL_DONE, and what *block holds, or VL_DECLINED or
+ * VL_NO_MEMORY. */
+int vl_read_requantising(vl_frame *f, const vl_tensor *x_scale, float factor, const vl_tensor *w_scale,
+                         const vl_tensor *y_scale, const vl_tensor *zero, int has_bias, const vl_tensor *bias,
+                         int64_t columns, vl_requantising *r, vl_block **block);
 
 #endif

@@ -1,15 +1,16 @@
 /* ConvInteger and QLinearConv with known weights: windows gathered as rows of bytes, times a matrix for each group.
  *
  * A sample is copied once as uint8 with channels last and its zero point around it; a window that is one run of it is
- * read where it is. Sums go to the output, which has channels last, or by way of scratch memory to what they are in
- * units of the output's scale. */
+ * read where it is. Results go to the output, which has channels last. */
 #include "integer.h"
 
 enum { VL_SPATIAL = 3, VL_ROWS = 32 };      /* rows gathered at a time */
 
 /* ints: how many spatial axes; auto_pad (0 given, 1 SAME_UPPER, 2 SAME_LOWER); for three axes each (leading ones are
- * neutral) spans, strides, pads before, pads after, dilations, kernel; groups, channels in and out of a group; then the
- * groups' matrices, [tap][channel] by [out]. objects: those of the matrices. */
+ * neutral) spans, strides, pads before, pads after, dilations, kernel; whether each channel is a group by itself;
+ * groups, channels in and out of a group; then the groups' matrices, [tap][channel] by [out]. objects: those of the matrices.
+ * Channel by channel there is one group of all, whose ints are which of scales (2) and bias (4) there are, and whose
+ * objects are w [tap][vectors][L] less the zero points, their sums, scales and bias. */
 enum {
     VL_RANK,
     VL_AUTO_PAD,
@@ -19,7 +20,8 @@ enum {
     VL_AFTER = VL_BEFORE + 3,
     VL_DILATIONS = VL_AFTER + 3,
     VL_KERNEL = VL_DILATIONS + 3,
-    VL_GROUPS = VL_KERNEL + 3,
+    VL_BY_CHANNEL = VL_KERNEL + 3,
+    VL_GROUPS,
     VL_IN,
     VL_OUT,
     VL_MATRICES
@@ -31,12 +33,16 @@ typedef struct {
     int64_t in[VL_SPATIAL], before[VL_SPATIAL], padded[VL_SPATIAL], out[VL_SPATIAL];
     int64_t channels, columns;  /* of all groups */
     int64_t row_bytes;
+    int64_t element;            /* bytes of a result */
+    int64_t whole;              /* columns of a group in whole vectors */
     int direct;                 /* windows are read where they are */
     uint8_t *sample, *gathered; /* [padded][channels]; by member [VL_ROWS][row_bytes] */
     int32_t *zeros, *sums;      /* by member [VL_ROWS] */
-    ptrdiff_t *rows;
+    ptrdiff_t *rows, *taps;     /* taps: by member [tap_count], channel by channel */
+    int64_t tap_count;
     int32_t zero;
     float scale;
+    const vl_requantising *requantised; /* or NULL */
     char *to;                   /* [out][columns] */
 } vl_call;
 
@@ -121,6 +127,46 @@ static void gather(const vl_call *c, const uint8_t *from, int64_t group, uint8_t
     memset(to, 0, (size_t)(first + c->row_bytes - to));
 }
 
+static void convolve_by_channel(void *context, int member, int members)
+{
+    const vl_call *c = context;
+    const int64_t *ints = c->i->ints, *kernel = ints + VL_KERNEL, *dilations = ints + VL_DILATIONS;
+    const int64_t pixels = c->out[0] * c->out[1] * c->out[2];
+    const int64_t first = pixels * member / members, last = pixels * (member + 1) / members;
+    int32_t *zeros = c->zeros + member * VL_ROWS;
+    ptrdiff_t *rows = c->rows + member * VL_ROWS, *taps = c->taps + member * c->tap_count, count = 0;
+    void *const *objects = c->i->objects;
+    for (int64_t d = 0; d < kernel[0]; d++)
+        for (int64_t h = 0; h < kernel[1]; h++)
+            for (int64_t w = 0; w < kernel[2]; w++)
+                taps[count++] =
+                    ((d * dilations[0] * c->padded[1] + h * dilations[1]) * c->padded[2] + w * dilations[2]) *
+                    c->channels;
+    for (int r = 0; r < VL_ROWS; r++)
+        zeros[r] = c->zero;
+    vl_byte_taps t = {.finish = {.columns = c->columns,
+                                 .vectors = c->whole / c->f->kernels->lanes,
+                                 .x_zeros = zeros,
+                                 .sums = objects[1],
+                                 .scales = ints[VL_MATRICES] & 2 ? objects[2] : NULL,
+                                 .bias = ints[VL_MATRICES] & 4 ? objects[3] : NULL,
+                                 .x_scale = c->scale,
+                                 .requantised = c->requantised,
+                                 .ld_out = c->columns},
+                      .x = c->sample,
+                      .x_rows = rows,
+                      .tap_count = count,
+                      .taps = taps,
+                      .w = objects[0]};
+    for (int64_t at = first; at < last && !vl_shall_end(c->f->heed); at += t.finish.rows) {
+        t.finish.rows = last - at < VL_ROWS ? last - at : VL_ROWS;
+        for (int64_t k = 0; k < t.finish.rows; k++)
+            rows[k] = window(c, at + k) - c->sample;
+        t.finish.out = c->to + at * c->columns * c->element;
+        c->f->kernels->byte_taps(&t);
+    }
+}
+
 static void convolve(void *context, int member, int members)
 {
     const vl_call *c = context;
@@ -151,17 +197,65 @@ static void convolve(void *context, int member, int members)
                     sums[r] = sum;
                 }
             }
+            vl_requantising own = {.steps = NULL};
+            if (c->requantised) { /* of the group's columns */
+                own = *c->requantised;
+                own.steps += g * c->whole;
+                own.added += g * c->whole;
+            }
             vl_byte_product p = {.rows = count,
                                  .x = x,
                                  .x_rows = rows,
                                  .x_zeros = zeros,
                                  .x_sums = sums,
                                  .x_scale = c->scale,
+                                 .requantised = c->requantised ? &own : NULL,
                                  .ld_out = c->columns,
-                                 .out = c->to + (at * c->columns + g * out) * (int64_t)sizeof(float)};
+                                 .out = c->to + (at * c->columns + g * out) * c->element};
             vl_multiply_here(c->f->kernels, &m, &p);
         }
     }
+}
+
+/* What the sums become, each group's columns from a whole vector on. */
+static int read_groups(vl_frame *f, const vl_instruction *i, int64_t columns, int64_t of_group, int64_t *whole,
+                       vl_requantising *r, vl_block **block)
+{
+    int answer = vl_read_requantising(f, vl_in(f, i, 2), 1, vl_in(f, i, 3), vl_in(f, i, 4), vl_in(f, i, 5),
+                                      vl_has_in(i, 6), vl_in(f, i, 6), columns, r, block);
+    *whole = (of_group + f->kernels->lanes - 1) / f->kernels->lanes * f->kernels->lanes;
+    if (answer != VL_DONE || columns == of_group)
+        return answer;
+    const int64_t groups = columns / of_group, count = groups * *whole;
+    vl_block *spread = vl_block_new(f, (size_t)count * (sizeof(float) + sizeof(int32_t)));
+    if (!spread) {
+        vl_block_drop(f, *block);
+        return VL_NO_MEMORY;
+    }
+    float *steps = (float *)spread->data;
+    int32_t *added = (int32_t *)(steps + count);
+    memset(spread->data, 0, (size_t)count * (sizeof(float) + sizeof(int32_t)));
+    for (int64_t g = 0; g < groups; g++) {
+        memcpy(steps + g * *whole, r->steps + g * of_group, (size_t)of_group * sizeof(float));
+        memcpy(added + g * *whole, r->added + g * of_group, (size_t)of_group * sizeof(int32_t));
+    }
+    vl_block_drop(f, *block);
+    *block = spread;
+    r->steps = steps;
+    r->added = added;
+    return VL_DONE;
+}
+
+/* Whether a sample is in memory as it would be copied. part: [channels, ...] */
+static int lies_as_sample(const vl_call *c, const vl_tensor *part, int type)
+{
+    int64_t step = c->channels;
+    int fine = type == VL_U8 && (c->channels == 1 || part->strides[0] == 1);
+    for (int a = VL_SPATIAL - 1; a >= 0; a--) {
+        fine &= c->padded[a] == c->in[a] && (c->in[a] == 1 || part->strides[1 + a] == step);
+        step *= c->in[a];
+    }
+    return fine;
 }
 
 static int run(vl_frame *f, const vl_instruction *i, int requantised)
@@ -197,30 +291,45 @@ static int run(vl_frame *f, const vl_instruction *i, int requantised)
         return VL_DECLINED;
     vl_requantising finish;
     vl_block *steps = NULL;
+    int type = VL_F32;
     if (requantised) {
-        int answer = vl_read_requantising(f, vl_in(f, i, 2), vl_in(f, i, 3), vl_in(f, i, 4), vl_in(f, i, 5),
-                                          vl_has_in(i, 6), vl_in(f, i, 6), c.columns, &finish, &steps);
+        int answer = read_groups(f, i, c.columns, ints[VL_OUT], &c.whole, &finish, &steps);
         if (answer != VL_DONE)
             return answer;
+        c.requantised = &finish;
+        type = vl_in(f, i, 5)->type;
     }
     c.zero = (zero ? vl_byte_at(zero, 0) : 0) + (source.type == VL_I8 ? 128 : 0);
     c.scale = scale ? *(const float *)scale->data : 1;
-    vl_integer_matrix m;
-    vl_read_matrix(ints + VL_MATRICES, i->objects, &m);
-    c.row_bytes = vl_row_bytes(&m);
+    const int by_channel = (int)ints[VL_BY_CHANNEL];
+    vl_integer_matrix m = {.depth = ints[VL_KERNEL] * ints[VL_KERNEL + 1] * ints[VL_KERNEL + 2]};
+    int scaled = (ints[VL_MATRICES] & 2) != 0;
+    if (by_channel) {
+        c.whole = (c.columns + f->kernels->lanes - 1) / f->kernels->lanes * f->kernels->lanes;
+        c.tap_count = m.depth;
+    } else {
+        vl_read_matrix(ints + VL_MATRICES, i->objects, &m);
+        c.row_bytes = vl_row_bytes(&m);
+        scaled = m.scales != NULL;
+    }
     c.direct = c.row_bytes == m.depth && ints[VL_GROUPS] == 1 && ints[VL_KERNEL] == 1 && ints[VL_KERNEL + 1] == 1 &&
                (ints[VL_DILATIONS + 2] == 1 || ints[VL_KERNEL + 2] == 1);
     const int64_t pixels = c.out[0] * c.out[1] * c.out[2];
     int64_t members = pixels * c.columns * m.depth / f->limits->thread_byte_work + 1;
     members = members < f->threads ? members : f->threads;
-    const size_t own = ((size_t)vl_count(4, sizes) + 63) & ~(size_t)63;
+    /* channel by channel whole vectors are read; where the input lies as the sample would, it is one */
+    const int as_it_is = !by_channel && lies_as_sample(&c, &part, source.type);
+    const size_t own = as_it_is ? 0 : ((size_t)vl_count(4, sizes) + 64 + 63) & ~(size_t)63;
     const size_t gathered = ((size_t)(members * VL_ROWS * c.row_bytes) + 63) & ~(size_t)63;
     const size_t rows = (size_t)members * VL_ROWS;
-    const size_t scratch = requantised ? (size_t)(pixels * c.columns) * sizeof(int32_t) : 0;
-    vl_block *block = vl_block_new(f, own + gathered + scratch + rows * (sizeof(ptrdiff_t) + 2 * sizeof(int32_t)));
+    vl_block *block = vl_block_new(f, own + gathered + rows * (sizeof(ptrdiff_t) + 2 * sizeof(int32_t)) +
+                                          (size_t)(members * c.tap_count) * sizeof(ptrdiff_t));
     vl_tensor *y = NULL;
+    if (!requantised && !scaled)
+        type = VL_I32;
+    c.element = (int64_t)vl_size_of(type);
     if (block)
-        y = vl_new_in_order(f, i, 0, requantised ? finish.type : m.scales ? VL_F32 : VL_I32, 2 + rank, shape, order);
+        y = vl_new_in_order(f, i, 0, type, 2 + rank, shape, order);
     if (!y) {
         vl_block_drop(f, block);
         vl_block_drop(f, steps);
@@ -229,22 +338,22 @@ static int run(vl_frame *f, const vl_instruction *i, int requantised)
     c.sample = (uint8_t *)block->data;
     c.gathered = c.sample + own;
     c.rows = (ptrdiff_t *)(c.gathered + gathered);
-    c.zeros = (int32_t *)(c.rows + rows);
+    c.taps = c.rows + rows;
+    c.zeros = (int32_t *)(c.taps + members * c.tap_count);
     c.sums = c.zeros + rows;
-    c.to = requantised ? (char *)(c.sums + rows) : y->data;
-    char *out = y->data;
+    c.to = y->data;
+    void (*const task)(void *, int, int) = by_channel ? convolve_by_channel : convolve;
     for (int64_t n = 0; n < shape[0] && pixels && !vl_has_ended(f->heed); n++) {
         part.data = source.data + n * source.strides[0];
-        copy_sample(&c, &part);
-        if (members == 1)
-            convolve(&c, 0, 1);
+        if (as_it_is)
+            c.sample = (uint8_t *)part.data;
         else
-            f->parallel((int)members, convolve, &c, f->heed);
-        if (requantised) {
-            vl_requantise(&finish, pixels, c.columns, (const int32_t *)c.to, out);
-            out += pixels * c.columns;
-        } else
-            c.to += pixels * c.columns * (int64_t)sizeof(float);
+            copy_sample(&c, &part);
+        if (members == 1)
+            task(&c, 0, 1);
+        else
+            f->parallel((int)members, task, &c, f->heed);
+        c.to += pixels * c.columns * c.element;
     }
     vl_block_drop(f, steps);
     vl_block_drop(f, block);

@@ -1,4 +1,4 @@
-/* MaxPool, AveragePool, and those over everything, channels last. */
+/* MaxPool, of bytes too, AveragePool, and those over everything, channels last. */
 #include "program.h"
 
 enum { VL_POOL_AXES = 3 };
@@ -6,8 +6,10 @@ enum { VL_POOL_AXES = 3 };
 typedef struct {
     const vl_kernels *kernels;
     vl_heed *heed;
-    const float *x;
-    float *out;
+    const char *x;
+    char *out;
+    int64_t item;                               /* bytes of an element */
+    int is_signed;                              /* of a single byte */
     int64_t samples, channels, sample;          /* elements from sample to sample of x */
     int64_t size[VL_POOL_AXES], strides[VL_POOL_AXES]; /* of x; in elements */
     int64_t steps[VL_POOL_AXES];                /* of the output */
@@ -37,6 +39,23 @@ static size_t scratch_bytes(const vl_pooling *pooling)
     return ((size_t)(pooling->taps + 2 * pooling->steps[2]) * sizeof(ptrdiff_t) + 63) & ~(size_t)63;
 }
 
+#define VL_GREATEST(name, type)                                                                                        \
+    static void name(const vl_pool *p)                                                                                 \
+    {                                                                                                                  \
+        for (ptrdiff_t r = 0; r < p->rows; r++) {                                                                      \
+            const type *x = (const type *)p->x + p->x_rows[r];                                                         \
+            type *restrict out = (type *)p->out + p->out_rows[r];                                                      \
+            memcpy(out, x + p->x_taps[0], (size_t)p->channels);                                                        \
+            for (ptrdiff_t t = 1; t < p->taps; t++) {                                                                  \
+                const type *own = x + p->x_taps[t];                                                                    \
+                for (ptrdiff_t c = 0; c < p->channels; c++)                                                            \
+                    out[c] = own[c] > out[c] ? own[c] : out[c];                                                        \
+            }                                                                                                          \
+        }                                                                                                              \
+    }
+VL_GREATEST(greatest_unsigned, uint8_t)
+VL_GREATEST(greatest_signed, int8_t)
+
 static void pool_rows(void *context, int member, int members)
 {
     const vl_pooling *pooling = context;
@@ -55,8 +74,8 @@ static void pool_rows(void *context, int member, int members)
             reach(pooling, a, place[a], -pooling->before[a], pooling->size[a] + pooling->after[a], &ignored, &own);
             counted *= pooling->count_pads ? own : count[a];
         }
-        const float *x = pooling->x + n * pooling->sample;
-        float *out = pooling->out + row * width * pooling->channels;
+        const char *x = pooling->x + n * pooling->sample * pooling->item;
+        char *out = pooling->out + row * width * pooling->channels * pooling->item;
         for (int64_t i = 0, end; i < width; i = end) { /* places that have the same elements of the kernel */
             int64_t ignored, own, own_counted, next_first, next_count;
             reach(pooling, 2, i, 0, pooling->size[2], &first[2], &count[2]);
@@ -82,7 +101,10 @@ static void pool_rows(void *context, int member, int members)
                 x_rows[k - i] = k * pooling->step[2] * pooling->strides[2];
                 out_rows[k - i] = k * pooling->channels;
             }
-            pooling->kernels->pool(&(vl_pool){
+            void (*kernel)(const vl_pool *) = pooling->kernels->pool;
+            if (pooling->item == 1)
+                kernel = pooling->is_signed ? greatest_signed : greatest_unsigned;
+            kernel(&(vl_pool){
                 .rows = end - i,
                 .taps = t,
                 .channels = pooling->channels,
@@ -124,17 +146,21 @@ static int64_t places_of(vl_pooling *pooling, int axis, int64_t auto_pad, int ce
  * (leading ones have kernels and strides of 1) kernel, strides, dilations, pads before, pads after. */
 static int pool(vl_frame *f, const vl_instruction *i)
 {
-    const int64_t *ints = i->ints, item = sizeof(float);
+    const int64_t *ints = i->ints;
     const vl_tensor *x = vl_in(f, i, 0);
+    const int64_t item = x ? (int64_t)vl_size_of(x->type) : 0;
+    const int is_byte = x && (x->type == VL_U8 || x->type == VL_I8);
     const int whole = ints[0] == 0, rank = whole && x ? x->axes - 2 : (int)ints[0];
-    if (!x || x->type != VL_F32 || rank < 1 || rank > VL_POOL_AXES || x->axes != 2 + rank ||
-        (uintptr_t)x->data % sizeof(float))
+    if (!x || (x->type != VL_F32 && !(is_byte && ints[1])) || rank < 1 || rank > VL_POOL_AXES || x->axes != 2 + rank ||
+        (uintptr_t)x->data % (size_t)item)
         return VL_DECLINED;
     const int missing = VL_POOL_AXES - rank;
     vl_pooling pooling = {.kernels = f->kernels,
                           .heed = f->heed,
                           .samples = x->shape[0],
                           .channels = x->shape[1],
+                          .item = item,
+                          .is_signed = x->type == VL_I8,
                           .greatest = (int)ints[1],
                           .count_pads = (int)ints[4],
                           .taps = 1};
@@ -191,12 +217,13 @@ static int pool(vl_frame *f, const vl_instruction *i)
     int members = 1;
     if (f->threads > 1 && count * pooling.taps >= f->limits->pool_thread_work)
         members = f->threads;
-    out = vl_new_in_order(f, i, 0, VL_F32, 2 + rank, shape, order);
+    const int type = last.type;
+    out = vl_new_in_order(f, i, 0, type, 2 + rank, shape, order);
     scratch = vl_block_new(f, (size_t)members * scratch_bytes(&pooling));
     int status = VL_NO_MEMORY;
     if (out && scratch) {
-        pooling.x = (const float *)last.data;
-        pooling.out = (float *)out->data;
+        pooling.x = last.data;
+        pooling.out = out->data;
         pooling.scratch = scratch->data;
         pooling.sample = last.strides[0] / item;
         for (int a = 0; a < VL_POOL_AXES; a++)

@@ -32,6 +32,14 @@ static inline size_t vl_size_of(int type)
     return sizes[type];
 }
 
+/* A chain's arrays: what the k-th has, as the instruction says it, and the type of such tensors. */
+static const int8_t vl_chain_types[] = {
+    [VL_CHAIN_NUMBERS] = VL_F32, [VL_CHAIN_MASKS] = VL_BOOL, [VL_CHAIN_U8] = VL_U8, [VL_CHAIN_I8] = VL_I8};
+static inline int vl_chain_element_of(int64_t elements, int k)
+{
+    return (int)(elements >> VL_CHAIN_ELEMENT_BITS * k & ((1 << VL_CHAIN_ELEMENT_BITS) - 1));
+}
+
 /* Memory that tensors share. `object` is a Python object that owns it, or NULL where it is the frame's own. */
 typedef struct vl_block {
     struct vl_block *next;      /* in the frame's lists of free blocks and of objects to let go */

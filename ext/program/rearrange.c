@@ -1,8 +1,6 @@
 /* Elements at other places, all of which are known beforehand: ReverseSequence, DepthToSpace, SpaceToDepth. */
 #include "program.h"
 
-#include <string.h>
-
 /* x, lengths; ints: time axis, batch axis (0 and 1 in either order) */
 static int reverse_sequence(vl_frame *f, const vl_instruction *i)
 {

@@ -208,8 +208,13 @@ typedef struct {
 typedef struct {
     void *data;                         /* of element [0, 0] */
     ptrdiff_t row, column;              /* elements from row to row and from column to column; 0: the same for all */
-    int mask;                           /* bytes, 0 or not: a mask to the micro-operations */
+    int element;                        /* a vl_chain_element */
 } vl_chain_array;
+
+/* What an array has: floats; bytes that are 0 or not, a mask to the micro-operations; or bytes that are their numbers,
+ * as results whole ones within the type's range. */
+typedef enum { VL_CHAIN_NUMBERS, VL_CHAIN_MASKS, VL_CHAIN_U8, VL_CHAIN_I8 } vl_chain_element;
+enum { VL_CHAIN_ELEMENT_BITS = 2 };
 
 enum {
     VL_CHAIN_ARRAYS = 12,
@@ -395,7 +400,18 @@ typedef struct {
  * Row r of x starts at x + x_rows[r] and has 4 * quads bytes; w has zeros from the depth on. Vectors [first, last) are
  * computed; first is a multiple of 4. Columns are as vl_product's. The result is total, or with `scales`, in float,
  *
- *   out[r][c] = total * (x_scale * scales[c]) + bias[c] + add[r][c] */
+ *   out[r][c] = total * (x_scale * scales[c]) + bias[c] + add[r][c]
+ *
+ * or with `requantised`, in bytes, clipped to [low, high],
+ *
+ *   out[r][c] = round((total + added[c]) steps[c]) + zero */
+typedef struct {
+    const float *steps; /* [vectors][L] */
+    const int32_t *added; /* [vectors][L] */
+    int32_t zero;
+    float low, high;
+} vl_requantising;
+
 typedef struct {
     ptrdiff_t rows, quads;
     ptrdiff_t first, last, vectors, columns;
@@ -414,9 +430,25 @@ typedef struct {
     const float *bias; /* [vectors][L] or NULL */
     const float *add;
     ptrdiff_t ld_add; /* or NULL; may be out */
+    const vl_requantising *requantised; /* or NULL */
     void *out;
     ptrdiff_t ld_out;
 } vl_byte_product;
+
+/* Convolutions of one channel each: out[r][c] as above of
+ *
+ *   total[r][c] = sum over t of (x[r][taps[t] + c] - zero) w[t][c]
+ *
+ * Columns are channels. `finish` has rows, columns, vectors, x_zeros, sums, and what becomes of them. Whole vectors of
+ * bytes are read: some behind the last channel, whose weights are 0. */
+typedef struct {
+    vl_byte_product finish;
+    const uint8_t *x;
+    const ptrdiff_t *x_rows; /* [rows] */
+    ptrdiff_t tap_count;
+    const ptrdiff_t *taps;
+    const int32_t *w; /* [tap][vectors][L], below 2^15 */
+} vl_byte_taps;
 
 /* out[k] = round(x[k] / scale) + zero, within [low, high], a byte; the sum of them */
 typedef struct {
@@ -451,6 +483,7 @@ typedef struct {
     void (*softmax)(const vl_softmax *);
     void (*norm)(const vl_norm *);
     void (*integers[VL_INTEGER_WAYS])(const vl_byte_product *);
+    void (*byte_taps)(const vl_byte_taps *);
     int32_t (*quantise)(const vl_quantising *);
     /* bounds[0] = the least of bounds[0] and all x, bounds[1] the greatest; NaN if one is NaN */
     void (*range)(ptrdiff_t n, const float *x, float *bounds);

@@ -225,6 +225,22 @@ def test_masks(instruction_set):
     np.testing.assert_array_equal(applied("where", odd, x, y), np.where(p, x, y))
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8])
+def test_bytes(instruction_set, dtype):
+    """Every number of the type goes in and comes out, whatever the tail; NaN comes out as 0."""
+    ends = np.iinfo(dtype)
+    numbers = np.arange(ends.min, ends.max + 1)
+    for width in (1, 3, 33, 256, 1000):
+        x = np.resize(numbers, width).astype(dtype)
+        np.testing.assert_array_equal(applied("copy", x), x.astype(np.float32))
+        reals = x.astype(np.float32)
+        np.testing.assert_array_equal(applied("copy", reals, result=dtype), x)
+        np.testing.assert_array_equal(applied("copy", x[::-1], result=dtype), x[::-1])
+        np.testing.assert_array_equal(applied("add", x, reals), reals + reals)
+        reals[-1] = np.nan
+        assert applied("copy", reals, result=dtype)[-1] == 0
+
+
 # ---- how arrays lie
 
 

@@ -80,3 +80,11 @@ def test_hostile_arguments_in_this_process(door):
     """For tools that follow no child."""
     calls, refused = attack(door)
     assert calls > refused > 1
+
+
+def test_none_is_no_array():
+    """Cython takes None for any typed argument, and a macro of NumPy's reads what lies there."""
+    from vledge._ext import arrays
+
+    with pytest.raises(TypeError, match="expected an array"):
+        arrays.overlaps_itself(None)

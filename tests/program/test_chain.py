@@ -15,14 +15,14 @@ def chain(
     micros,
     inputs,
     sets=None,
-    masks=0,
+    elements=0,
     channels=0,
     axes=0,
     **keywords,
 ):
     sets = sets or [-1] * results
     ints = [operands, len(constants), results, scratch, len(micros)]
-    ints += [masks, channels, axes, *sets, *micros]
+    ints += [elements, channels, axes, *sets, *micros]
     return run_handler("chain", inputs, ints, constants, results, **keywords)
 
 
@@ -73,7 +73,9 @@ def test_broadcasting(instruction_set, seed):
     expected = np.where(p, x * np.float32(2) + y, y)
     less = np.broadcast_to(x * np.float32(2) < y, expected.shape)
     for threads in (1, 2):
-        got = chain(3, [2], 2, 1, micros, [x, y, p], masks=0b10100, threads=threads)
+        got = chain(
+            3, [2], 2, 1, micros, [x, y, p], elements=1 << 2 * 2 | 1 << 2 * 4, threads=threads
+        )
         assert [a.dtype for a in got] == [np.float32, np.bool_]
         assert got[0].shape == got[1].shape == expected.shape
         np.testing.assert_array_equal(got[0], expected)

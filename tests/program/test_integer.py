@@ -166,6 +166,30 @@ def test_few_elements_keep_their_shape(shape):
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int8])
+def test_real_operators_between_bytes_are_one_chain(integers, dtype):
+    rng = np.random.default_rng(8)
+    ends = np.iinfo(dtype)
+    a = rng.integers(ends.min, ends.max, (3, 5, 37), dtype, endpoint=True)
+    b = rng.integers(ends.min, ends.max, (5, 1), dtype, endpoint=True)
+    weights = {
+        "a_scale": np.float32(0.02), "a_zero": dtype(ends.max - 3), "b_scale": np.float32([0.5]),
+        "y_scale": np.float32(0.0625), "y_zero": dtype(ends.min + 9),
+    }  # fmt: skip
+    nodes = [
+        node("DequantizeLinear", ["a", "a_scale", "a_zero"], ["a_real"]),
+        node("DequantizeLinear", ["b", "b_scale"], ["b_real"]),
+        node("Add", ["a_real", "b_real"], ["sum"]),
+        node("Tanh", ["sum"], ["bent"]),
+        node("QuantizeLinear", ["bent", "y_scale", "y_zero"], ["y"]),
+    ]
+    run_both(nodes, {"a": a, "b": b}, weights, handlers=["chain"])
+    run_both(nodes, {"a": a.T, "b": b}, weights, handlers=["chain"])
+    run_both(nodes, {"a": a[:, ::-1, ::2], "b": b}, weights, handlers=["chain"])
+    half = [node("Cast", ["a"], ["r"], to=1), node("Add", ["r", "b"], ["y"])]
+    run_both(half, {"a": a, "b": reals(rng, 5, 37)}, {}, handlers=["chain"])
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8])
 @pytest.mark.parametrize("axis", [None, 0, 1, -1])
 def test_quantize_and_back(integers, dtype, axis):
     rng = np.random.default_rng(4)
@@ -341,19 +365,19 @@ def test_weights_between_quantise_nodes_are_real_from_the_start():
     rng = np.random.default_rng(10)
     weights = {
         "w": rng.integers(-128, 128, (700, 900), np.int8),
-        "w_scale": np.float32(0.01).reshape(()),
+        "w_scale": np.full(700, 0.01, np.float32),  # by row: no scales of an integer product's
         "scale": np.float32(0.05).reshape(()),
         "zero": np.array(128, np.uint8),
     }
     nodes = [
         node("QuantizeLinear", ["x", "scale", "zero"], ["q"]),
         node("DequantizeLinear", ["q", "scale", "zero"], ["r"]),
-        node("DequantizeLinear", ["w", "w_scale"], ["real"]),
+        node("DequantizeLinear", ["w", "w_scale"], ["real"], axis=0),
         node("MatMul", ["r", "real"], ["y"]),
     ]
     run_both(
         nodes,
         {"x": reals(rng, 2, 700)},
         weights,
-        handlers=["quantize_linear", "dequantize_linear", "matmul_known"],
+        handlers=["chain", "matmul_known"],
     )

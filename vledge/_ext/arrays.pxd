@@ -32,7 +32,7 @@ cdef cnp.ndarray shaped(object array, str name, int number, tuple shape)
 cdef cnp.ndarray writable(object array, str name, int number, tuple shape)
 
 # Whether two elements of an array may have a byte in common.
-cpdef bint overlaps_itself(cnp.ndarray array)
+cpdef bint overlaps_itself(cnp.ndarray array) except -1
 
 # Whether what lies between the first and the last byte of two arrays meets.
 cdef bint bounds_overlap(cnp.ndarray a, cnp.ndarray b)

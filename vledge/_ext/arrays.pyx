@@ -85,14 +85,17 @@ cdef cnp.ndarray writable(object array, str name, int number, tuple shape):
     return array
 
 
-cpdef bint overlaps_itself(cnp.ndarray array):
+cpdef bint overlaps_itself(cnp.ndarray array) except -1:
     """Whether two elements may have a byte in common: an axis does not step over those inside of it.
 
     Views that slicing, transposing and the like make never do; broadcast ones and windows do.
     """
-    cdef ptrdiff_t extent = cnp.PyArray_ITEMSIZE(array), stride, least
+    cdef ptrdiff_t extent, stride, least
     cdef uint64_t seen = 0
     cdef int axis, smallest, _
+    if array is None:
+        raise TypeError("expected an array, got None")
+    extent = cnp.PyArray_ITEMSIZE(array)
     if cnp.PyArray_IS_C_CONTIGUOUS(array) or cnp.PyArray_SIZE(array) < 2:
         return False
     for _ in range(cnp.PyArray_NDIM(array)):

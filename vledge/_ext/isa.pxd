@@ -108,7 +108,7 @@ cdef extern from "simd/kernels.h" nogil:
     ctypedef struct vl_chain_array:
         void *data
         ptrdiff_t row, column
-        int mask
+        int element
 
     enum:
         VL_CHAIN_ARRAYS

@@ -176,8 +176,13 @@ def chain_limits() -> tuple:
     return VL_CHAIN_ARRAYS, VL_CHAIN_CONSTANTS, VL_CHAIN_SCRATCH
 
 
+def chain_elements() -> tuple:
+    """What a chain's arrays may have, by its number in kernels.h."""
+    return np.dtype(np.float32), np.dtype(np.bool_), np.dtype(np.uint8), np.dtype(np.int8)
+
+
 def chain(micro, constants, list operands not None, list results not None, int scratch):
-    """Run a chain over arrays of two axes, float32 or bool, of one shape and any strides, by the selected kernels.
+    """Run a chain over arrays of two axes, float32, bool or bytes, of one shape and any strides, by the selected kernels.
 
     ``micro`` is int64, as in kernels.h, ``constants`` float32.
     """
@@ -190,15 +195,15 @@ def chain(micro, constants, list operands not None, list results not None, int s
     check_places(operations, len(operands), len(numbers), len(results), scratch)
     for a in operands + results:
         if (a is None or cnp.PyArray_NDIM(a) != 2 or not cnp.PyArray_ISBEHAVED_RO(a)
-                or cnp.PyArray_TYPE(a) not in (cnp.NPY_FLOAT32, cnp.NPY_BOOL)
+                or cnp.PyArray_TYPE(a) not in (cnp.NPY_FLOAT32, cnp.NPY_BOOL, cnp.NPY_UINT8, cnp.NPY_INT8)
                 or (<object>a).shape != results[0].shape or a.strides[0] % a.itemsize or a.strides[1] % a.itemsize):
-            raise ValueError("a chain runs over aligned arrays of float32 or bool with two axes, all of one shape")
+            raise ValueError("a chain runs over aligned arrays of float32, bool or bytes with two axes, all of one shape")
         if k >= len(operands) and not cnp.PyArray_ISWRITEABLE(a):
             raise ValueError("a result of a chain is read-only")
         arrays[k].data = cnp.PyArray_DATA(a)
         arrays[k].row = a.strides[0] // a.itemsize
         arrays[k].column = a.strides[1] // a.itemsize
-        arrays[k].mask = a.dtype == np.bool_
+        arrays[k].element = chain_elements().index(a.dtype)
         k += 1
     c.rows, c.columns = results[0].shape
     c.operands, c.constants, c.results = len(operands), len(numbers), len(results)

@@ -22,6 +22,13 @@ _ARITY: Final[dict[str, _Arity]] = {
         """.split(),  # noqa: SIM905
         (1, 1),
     ),
+    "DynamicQuantizeMatMul": (3, 5),
+    "MatMulIntegerToFloat": (4, 7),
+    "QGemm": (6, 9),
+    **dict.fromkeys(
+        "QLinearAveragePool QLinearGlobalAveragePool QLinearSoftmax".split(),  # noqa: SIM905
+        (4, 5),
+    ),
     **dict.fromkeys(
         """
         ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd

@@ -8,7 +8,7 @@ order, whatever sorts them inside.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeAlias, cast, overload
+from typing import TypeAlias, overload
 
 import numpy as np
 
@@ -39,7 +39,8 @@ State: TypeAlias = np.ndarray | tuple[np.ndarray, ...]
 Initial: TypeAlias = np.ndarray | tuple[np.ndarray | None, ...] | None
 #: What callers give for that; of a layer made of layers a list of these.
 GivenState: TypeAlias = "ArrayLike | Sequence[GivenState] | None"
-#: Of a layer or of one made of layers, which has a state for each of them.
+#: Of a layer, or of one made of layers: one for each of them.
+AnyInitial: TypeAlias = "np.ndarray | tuple[AnyInitial, ...] | list[AnyInitial] | None"
 AnyState: TypeAlias = "np.ndarray | tuple[AnyState, ...] | list[AnyState]"
 #: Which of the sequences.
 Rows: TypeAlias = int | slice | Sequence[int] | np.ndarray
@@ -122,29 +123,21 @@ def reordered(array: np.ndarray | None, order: np.ndarray | None) -> np.ndarray 
 def side_by_side(states: Sequence[State | None], rows: Sequence[int]) -> State | None: ...
 @overload
 def side_by_side(states: Sequence[Initial], rows: Sequence[int]) -> Initial: ...
-def side_by_side(states: Sequence[Initial], rows: Sequence[int]) -> Initial:
+@overload
+def side_by_side(states: Sequence[AnyInitial], rows: Sequence[int]) -> AnyInitial: ...
+def side_by_side(states: Sequence[AnyInitial], rows: Sequence[int]) -> AnyInitial:
     """One state of many, None standing for zeros of so many rows; None where all are."""
     example = next((state for state in states if state is not None), None)
     if example is None:
         return None
     if isinstance(example, (tuple, list)):
         parts = [state or [None] * len(example) for state in states]
-        return tuple(_arrays_side_by_side(same, rows) for same in zip(*parts, strict=True))
-    return _arrays_side_by_side(cast(Sequence[np.ndarray | None], states), rows)
-
-
-def _arrays_side_by_side(
-    arrays: Sequence[np.ndarray | None], rows: Sequence[int]
-) -> np.ndarray | None:
-    """One of the arrays of which states are made."""
-    example = next((array for array in arrays if array is not None), None)
-    if example is None:
-        return None
+        return tuple(side_by_side(same, rows) for same in zip(*parts, strict=True))
     layers, _, width = example.shape
     return np.concatenate(
         [
-            np.zeros((layers, count, width), example.dtype) if array is None else array
-            for array, count in zip(arrays, rows, strict=True)
+            np.zeros((layers, count, width), example.dtype) if state is None else state
+            for state, count in zip(states, rows, strict=True)
         ],
         axis=1,
     )

@@ -171,13 +171,52 @@ static const uint8_t vl_micro_sources[VL_MICRO_COUNT] = {
 };
 
 /* rows x columns elements of an array one after another into a buffer */
+/* A row of bytes as numbers. */
+VL_INLINE void vl_chain_fill_bytes(real *to, const uint8_t *from, ptrdiff_t step, ptrdiff_t columns, int is_signed)
+{
+    ptrdiff_t c = 0;
+    if (step == 1)
+        for (; c + L <= columns; c += L)
+            vl_store(to + c, __builtin_convertvector(vl_load_bytes(from + c, is_signed), vec));
+    if (step == 0 && columns > 0) { /* whole vectors, as below */
+        const real number = is_signed ? (real)(int8_t)*from : (real)*from;
+        for (; c < columns; c += L)
+            vl_store(to + c, VL_SPLAT(number));
+    }
+    for (; c < columns; c++)
+        to[c] = is_signed ? (real)(int8_t)from[c * step] : (real)from[c * step];
+}
+
+/* Whole numbers, low bytes of which are what is meant; NaN becomes 0. */
+VL_INLINE void vl_chain_write_bytes(uint8_t *to, ptrdiff_t step, const real *from, ptrdiff_t columns)
+{
+    ptrdiff_t c = 0;
+    for (; step == 1 && c + 4 * L <= columns; c += 4 * L) {
+        veci whole[4];
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; i++)
+            whole[i] = vl_whole(vl_load(from + c + i * L));
+        vl_store_bytes(to + c, whole);
+    }
+    for (; c < columns; c += L) {
+        const ptrdiff_t left = columns - c < L ? columns - c : L;
+        const veci whole = vl_whole(vl_load_first(from + c, left));
+        for (ptrdiff_t i = 0; i < left; i++)
+            to[(c + i) * step] = (uint8_t)whole[i];
+    }
+}
+
 static void vl_chain_fill(real *to, const vl_chain_array *a, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t column,
                           ptrdiff_t columns)
 {
     vl_store(to + rows * columns / L * L, VL_SPLAT(0)); /* a tail has no garbage behind it */
     for (ptrdiff_t r = 0; r < rows; r++, to += columns) {
         ptrdiff_t first = (row + r) * a->row + column * a->column;
-        if (a->mask) {
+        if (a->element == VL_CHAIN_U8 || a->element == VL_CHAIN_I8) {
+            vl_chain_fill_bytes(to, (const uint8_t *)a->data + first, a->column, columns, a->element == VL_CHAIN_I8);
+            continue;
+        }
+        if (a->element == VL_CHAIN_MASKS) {
             const uint8_t *from = (const uint8_t *)a->data + first;
             vl_lane *mask = (vl_lane *)to;
             if (a->column == 1)
@@ -209,7 +248,11 @@ static void vl_chain_write(const real *from, const vl_chain_array *a, ptrdiff_t 
 {
     for (ptrdiff_t r = 0; r < rows; r++, from += columns) {
         ptrdiff_t first = (row + r) * a->row + column * a->column;
-        if (a->mask) {
+        if (a->element == VL_CHAIN_U8 || a->element == VL_CHAIN_I8) {
+            vl_chain_write_bytes((uint8_t *)a->data + first, a->column, from, columns);
+            continue;
+        }
+        if (a->element == VL_CHAIN_MASKS) {
             uint8_t *to = (uint8_t *)a->data + first;
             const vl_lane *mask = (const vl_lane *)from;
             for (ptrdiff_t c = 0; c < columns; c++)
@@ -285,14 +328,18 @@ static void vl_kernel_chain(const vl_chain *c)
                 if (a->column == 0 && (height == 1 || a->row == 0)) {
                     if (first || a->row) {
                         real value;
-                        if (a->mask)
+                        if (a->element == VL_CHAIN_MASKS)
                             *(vl_lane *)&value = -(vl_int)(((const uint8_t *)a->data)[at] != 0);
+                        else if (a->element == VL_CHAIN_U8)
+                            value = ((const uint8_t *)a->data)[at];
+                        else if (a->element == VL_CHAIN_I8)
+                            value = ((const int8_t *)a->data)[at];
                         else
                             value = ((const real *)a->data)[at];
                         vl_store(vectors[k], VL_SPLAT(value));
                     }
                     places[k] = (vl_source){vectors[k], 0};
-                } else if (whole && !a->mask && a->column == 1 && (height == 1 || a->row == width))
+                } else if (whole && !a->element && a->column == 1 && (height == 1 || a->row == width))
                     places[k] = (vl_source){(const real *)a->data + at, L};
                 else {
                     if (first || a->row || columns > wide)
@@ -303,7 +350,7 @@ static void vl_kernel_chain(const vl_chain *c)
             int written = 0; /* results that lie in buffers */
             for (int k = 0; k < results; k++) {
                 const vl_chain_array *a = &c->arrays[operands + k];
-                int direct = whole && !a->mask && a->column == 1 && (height == 1 || a->row == width);
+                int direct = whole && !a->element && a->column == 1 && (height == 1 || a->row == width);
                 written |= !direct;
                 places[first_result + k] =
                     (vl_source){direct ? (const real *)a->data + row * a->row + column : buffers[operands + k], L};

@@ -77,22 +77,58 @@ VL_INLINE veci vl_four_bytes(const uint8_t *x)
     return (veci){0} + bytes;
 }
 
-VL_INLINE void vl_integer_result(const vl_byte_product *p, ptrdiff_t row, ptrdiff_t vector, veci total)
+/* Not inlined: a loop whose count is not known here would keep the tile's own from being unrolled, and its sums from
+ * registers. */
+static __attribute__((noinline)) void vl_store_first_bytes(uint8_t *out, const veci *totals, ptrdiff_t count)
+{
+    for (ptrdiff_t i = 0; i < count; i++)
+        out[i] = (uint8_t)totals[i / L][i % L];
+}
+
+/* Sums of some vectors side by side, of one row, to what is stored of them. */
+VL_INLINE void vl_integer_results(const int vectors, const vl_byte_product *p, ptrdiff_t row, ptrdiff_t vector,
+                                  veci *totals)
 {
     const ptrdiff_t first = vector * L, left = p->columns - first;
-    total -= p->x_zeros[row] * *(const vl_lanes *)(p->sums + first);
-    if (p->zeros)
-        total -= p->x_sums[row] * *(const vl_lanes *)(p->zeros + first);
-    float *out = (float *)p->out + row * p->ld_out + first;
-    vec result = (vec)total;
-    if (p->scales) {
-        result = __builtin_convertvector(total, vec) * (p->x_scale * vl_load(p->scales + first));
-        if (p->bias)
-            result += vl_load(p->bias + first);
-        if (p->add)
-            result += vl_load_first(p->add + row * p->ld_add + first, left < L ? left : L);
+    const vl_requantising *r = p->requantised;
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; v++) {
+        const ptrdiff_t at = first + v * L;
+        totals[v] -= p->x_zeros[row] * *(const vl_lanes *)(p->sums + at);
+        if (p->zeros)
+            totals[v] -= p->x_sums[row] * *(const vl_lanes *)(p->zeros + at);
     }
-    vl_store_first(out, result, left < L ? left : L);
+    if (r) {
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; v++) {
+            const ptrdiff_t at = first + v * L;
+            const veci whole = totals[v] + *(const vl_lanes *)(r->added + at);
+            const vec steps = __builtin_convertvector(whole, vec) * vl_load(r->steps + at);
+            const vec low = VL_SPLAT(r->low - (float)r->zero), high = VL_SPLAT(r->high - (float)r->zero);
+            totals[v] = vl_whole(VL_MAX(low, VL_MIN(high, steps))) + r->zero;
+        }
+        uint8_t *out = (uint8_t *)p->out + row * p->ld_out + first;
+        if (vectors == 4 && left >= 4 * L)
+            vl_store_bytes(out, totals);
+        else if (vectors == 1 && left >= L)
+            vl_store_lowest_bytes(out, totals[0]);
+        else
+            vl_store_first_bytes(out, totals, left < vectors * L ? left : vectors * L);
+        return;
+    }
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; v++) {
+        const ptrdiff_t at = first + v * L, own = left - v * L < L ? left - v * L : L;
+        vec result = (vec)totals[v];
+        if (p->scales) {
+            result = __builtin_convertvector(totals[v], vec) * (p->x_scale * vl_load(p->scales + at));
+            if (p->bias)
+                result += vl_load(p->bias + at);
+            if (p->add)
+                result += vl_load_first(p->add + row * p->ld_add + at, own);
+        }
+        vl_store_first((float *)p->out + row * p->ld_out + at, result, own);
+    }
 }
 
 VL_INLINE void vl_integer_tile(const int sets, const int rows, const int vectors, const vl_byte_product *p,
@@ -140,15 +176,17 @@ VL_INLINE void vl_integer_tile(const int sets, const int rows, const int vectors
         }
     }
 #pragma GCC unroll 8
-    for (int r = 0; r < rows; r++)
+    for (int r = 0; r < rows; r++) {
+        veci totals[4];
 #pragma GCC unroll 4
         for (int v = 0; v < vectors; v++) {
-            veci total = sums[r][v];
+            totals[v] = sums[r][v];
 #pragma GCC unroll 4
             for (int set = 1; set < sets; set++)
-                total += sums[set * rows + r][v];
-            vl_integer_result(p, row + r, vector + v, total);
+                totals[v] += sums[set * rows + r][v];
         }
+        vl_integer_results(vectors, p, row + r, vector, totals);
+    }
 }
 
 VL_INLINE void vl_integer_group(const int vectors, const vl_byte_product *p, ptrdiff_t vector)

@@ -37,8 +37,6 @@ static void vl_kernel_range(ptrdiff_t n, const float *x, float *bounds)
     bounds[1] = is_nan ? __builtin_nanf("") : high;
 }
 
-typedef uint8_t vl_bytes __attribute__((vector_size(VL_BYTES / 4), aligned(1), may_alias));
-
 /* The lowest byte of each lane is the result. Clipped first, to whole numbers, so that what is rounded is small: the
  * nearest integer, halves to even, is in the low bits of the sum with VL_ROUNDER. NaN becomes 0. */
 VL_INLINE veci vl_quantised(const vl_quantising *q, vec x)
@@ -50,31 +48,6 @@ VL_INLINE veci vl_quantised(const vl_quantising *q, vec x)
     VL_KEEP(steps);
     return ((veci)steps - (veci)rounder + (int32_t)q->zero) & is_number;
 }
-
-/* The bytes of four vectors */
-#if defined(__x86_64__) && VL_BYTES <= 32
-typedef uint8_t vl_four_of_bytes __attribute__((vector_size(VL_BYTES), aligned(1), may_alias));
-VL_INLINE vl_four_of_bytes vl_narrow(const veci *v)
-{
-#if VL_BYTES == 32
-    __m256i low = _mm256_packs_epi32((__m256i)(v[0] & 255), (__m256i)(v[1] & 255));
-    __m256i high = _mm256_packs_epi32((__m256i)(v[2] & 255), (__m256i)(v[3] & 255));
-    __m256i in_halves = _mm256_packus_epi16(low, high);
-    return (vl_four_of_bytes)_mm256_permutevar8x32_epi32(in_halves, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
-#else
-    __m128i low = _mm_packs_epi32((__m128i)(v[0] & 255), (__m128i)(v[1] & 255));
-    __m128i high = _mm_packs_epi32((__m128i)(v[2] & 255), (__m128i)(v[3] & 255));
-    return (vl_four_of_bytes)_mm_packus_epi16(low, high);
-#endif
-}
-VL_INLINE void vl_store_bytes(uint8_t *to, const veci *v) { *(vl_four_of_bytes *)to = vl_narrow(v); }
-#else
-VL_INLINE void vl_store_bytes(uint8_t *to, const veci *v)
-{
-    for (int i = 0; i < 4; i++)
-        *(vl_bytes *)(to + i * L) = __builtin_convertvector(v[i], vl_bytes);
-}
-#endif
 
 static int32_t vl_kernel_quantise(const vl_quantising *q)
 {
@@ -103,15 +76,12 @@ static int32_t vl_kernel_quantise(const vl_quantising *q)
     return total;
 }
 
-typedef int8_t vl_signed_bytes __attribute__((vector_size(VL_BYTES / 4), aligned(1), may_alias));
-
 static void vl_kernel_dequantise(ptrdiff_t n, const void *x, int is_signed, int32_t zero, float scale, float *y)
 {
     const uint8_t *from = x;
     ptrdiff_t k = 0;
     for (; k + L <= n; k += L) {
-        veci steps = is_signed ? __builtin_convertvector(*(const vl_signed_bytes *)(from + k), veci)
-                               : __builtin_convertvector(*(const vl_bytes *)(from + k), veci);
+        veci steps = vl_load_bytes(from + k, is_signed);
         vl_store(y + k, __builtin_convertvector(steps - zero, vec) * scale);
     }
     for (; k < n; k++)

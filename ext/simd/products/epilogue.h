@@ -60,7 +60,7 @@ static void vl_finish_chained(const vl_epilogue *e, ptrdiff_t rows, ptrdiff_t co
         for (int k = 1; k < operands; k++) {
             vl_chain_array other = e->chain->arrays[k];
             ptrdiff_t offset = other.row ? to - (const real *)e->out : e->channel * other.column;
-            other.data = (char *)other.data + offset * (ptrdiff_t)(other.mask ? 1 : sizeof(real));
+            other.data = (char *)other.data + offset * (ptrdiff_t)(other.element ? 1 : sizeof(real));
             if (other.row)
                 other.row = own.row, other.column = own.column;
             else if (single)

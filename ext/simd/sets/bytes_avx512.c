@@ -4,6 +4,7 @@
 #define VL_F64 0
 #include "isa_avx512.h"
 #include "simd/vectors/vec.h"
+#include "simd/vectors/bytes.h"
 
 VL_INLINE veci vl_dot(veci sum, veci x, veci w)
 {

@@ -8,6 +8,7 @@
 #pragma clang attribute push(__attribute__((target("avx512vnni"))), apply_to = function)
 #endif
 #include "simd/vectors/vec.h"
+#include "simd/vectors/bytes.h"
 
 #define VL_DOT(sum, x, w) ((veci)_mm512_dpbusd_epi32((__m512i)(sum), (__m512i)(x), (__m512i)(w)))
 #define VL_DOT_SETS 2 /* the instruction takes 4 or 5 cycles */

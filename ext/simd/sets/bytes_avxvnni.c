@@ -8,6 +8,7 @@
 #pragma clang attribute push(__attribute__((target("avxvnni"))), apply_to = function)
 #endif
 #include "simd/vectors/vec.h"
+#include "simd/vectors/bytes.h"
 
 #define VL_DOT(sum, x, w) ((veci)_mm256_dpbusd_avx_epi32((__m256i)(sum), (__m256i)(x), (__m256i)(w)))
 #define VL_DOT_SETS 2 /* the instruction takes 4 or 5 cycles */

@@ -13,6 +13,7 @@
 #include "simd/products/thin.h"
 #include "simd/recurrent/independent.h"
 #include "simd/vectors/functions.h"
+#include "simd/vectors/bytes.h"
 #include "simd/arrays/chain.h"
 #include "simd/products/epilogue.h"
 #include "simd/products/windows.h"
@@ -22,6 +23,7 @@
 #include "simd/products/dots.h"
 #include "simd/arrays/reduce.h"
 #include "simd/bytes/integer.h"
+#include "simd/bytes/byte_taps.h"
 #include "simd/bytes/quantise.h"
 #include "simd/small/rows.h"
 #include "simd/small/pairs.h"
@@ -102,6 +104,7 @@ const vl_kernels VL_TABLE = {
     .norm = vl_kernel_norm,
 #if !VL_F64
     .integers = {vl_kernel_integers, VL_INTEGERS_BY_DOTS, VL_INTEGERS_BY_BYTES},
+    .byte_taps = vl_kernel_byte_taps,
     .quantise = vl_kernel_quantise,
     .range = vl_kernel_range,
     .dequantise = vl_kernel_dequantise,

@@ -13,6 +13,8 @@ typedef int64_t vl_int;
 #else
 typedef float real;
 typedef int32_t vl_int;
+/* 1.5 2^23: a number below 2^22 that it is added to is rounded to a whole one, halves to even, in the low bits. */
+#define VL_ROUNDER 12582912.0f
 #endif
 
 enum { L = VL_BYTES / sizeof(real) };

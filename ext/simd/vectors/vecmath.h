@@ -43,9 +43,8 @@ VL_INLINE vec vl_gelu(vec x) { return vl_each(x, vl_scalar_gelu); }
 #define VL_LOG2E 0x1.715476p+0f
 #define VL_LN2_HI 0.693359375f /* few enough bits that n * LN2_HI is exact without FMA too */
 #define VL_LN2_LO -2.12194440e-4f
-/* Adding 1.5 * 2^23 leaves the nearest integer in the low bits of the sum; and 127 more, the exponent's bias,
+/* Adding VL_ROUNDER leaves the nearest integer in the low bits of the sum; and 127 more, the exponent's bias,
  * that power of two once the sum's bits are shifted to where an exponent stands. */
-#define VL_ROUNDER 12582912.0f
 
 /* q of the header's comment */
 VL_INLINE vec vl_exp2_q(vec f)

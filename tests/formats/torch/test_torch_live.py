@@ -188,13 +188,11 @@ def test_ambiguous_checkpoint_lists_its_parts(save: Callable) -> None:
         load_weights(path, key="models.encoder.weight_ih_l0")
 
 
-@pytest.mark.filterwarnings("ignore:.*quantize_per_tensor")
 def test_what_numpy_has_not_is_left_out_and_reported(save: Callable) -> None:
     tensors = {
         "w": torch.ones(2, 3),
         "sparse": torch.eye(3).to_sparse(),
         "float8": torch.ones(3).to(torch.float8_e4m3fn),
-        "quantized": torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8),
         "conjugate": torch.tensor([1 + 2j]).conj(),
         "meta": torch.empty(3, device="meta"),
         "number": 3,

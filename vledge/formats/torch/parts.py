@@ -12,10 +12,19 @@ from vledge.errors import FormatError, cut, placed, quoted
 from vledge.formats.checkpoint import Checkpoint
 from vledge.formats.tensor_view import MAX_NAME_LENGTH, checked_name
 from vledge.formats.torch.numpy_records import StoredArray
+from vledge.formats.torch.packed import packed_parts, renamed
 from vledge.formats.torch.pickle_records import Call, OddKey
-from vledge.formats.torch.tensors import Tensor, TensorReader, as_tensor, called
+from vledge.formats.torch.tensors import (
+    QuantisedTensor,
+    Tensor,
+    TensorReader,
+    as_tensor,
+    called,
+)
 
 __all__ = ["read_weights"]
+
+_Described = Tensor | QuantisedTensor | StoredArray
 
 MAX_DEPTH: Final = 64
 MAX_REPORTED: Final = 100
@@ -99,7 +108,7 @@ class _Records:
 
     def __init__(self, budget: Budget) -> None:
         self.budget = budget
-        self._tensors: dict[int, Tensor | StoredArray | str | None] = {}  # by identity
+        self._tensors: dict[int, _Described | str | None] = {}  # by identity
         self._pairs: dict[int, dict[object, object]] = {}
         self._left_out: dict[int, frozenset[str]] = {}
 
@@ -165,7 +174,12 @@ class _Records:
             self.budget.step(STEPS_OF_A_VALUE, "looking at the values of the file")
             if not isinstance(key, OddKey):
                 name = key if isinstance(key, str) else repr(key)
-                yield name[: MAX_NAME_LENGTH + 1], child  # too long by one is noticed as too long
+                name = name[: MAX_NAME_LENGTH + 1]  # too long by one is noticed as too long
+                parts = packed_parts(name, child)
+                if parts is None:
+                    yield name, child
+                else:
+                    yield from ((f"{name}.{part}", record) for part, record in parts.items())
 
     def _module_children(self, state: Mapping[object, object]) -> Iterator[tuple[object, object]]:
         """In the order of ``Module.state_dict``, less the buffers that are not part of it."""
@@ -178,6 +192,9 @@ class _Records:
             for name, child in (self.entries(state.get(group)) or {}).items():
                 if child is not None and not (group == "_buffers" and name in names):
                     yield name, child
+        for name, child in state.items():
+            if isinstance(child, Call) and packed_parts(str(name), child) is not None:
+                yield name, child
 
     def _names(self, values: list[object]) -> frozenset[str]:
         """The texts of a list."""
@@ -204,7 +221,7 @@ class _Records:
             rest = rest[len(longest) + 1 :]
         return value
 
-    def tensor(self, path: str, name: str, value: object) -> Tensor | StoredArray | str | None:
+    def tensor(self, path: str, name: str, value: object) -> _Described | str | None:
         """`as_tensor`, with an error that says where in the file."""
         if not isinstance(value, Call):
             return None
@@ -309,7 +326,7 @@ class _Survey:
         raise FormatError(f"several parts look like weights, say which one: {listed}")
 
 
-def _is_weight(stored: Tensor | StoredArray | str) -> bool:
+def _is_weight(stored: _Described | str) -> bool:
     return not isinstance(stored, str) and bool(stored.shape) and "float" in stored.dtype
 
 
@@ -318,7 +335,7 @@ class _Collection:
 
     def __init__(self, records: _Records) -> None:
         self._records = records
-        self.tensors: dict[str, Tensor | StoredArray] = {}
+        self.tensors: dict[str, _Described] = {}
         self.skipped: dict[str, str] = {}
 
     def take_part(self, value: object) -> None:
@@ -327,6 +344,9 @@ class _Collection:
                 f"a tensor without a name instead of a dict of tensors; {HOW_TO_SAVE}"
             )
         self._take(value, "", 0)
+        shapes = {name: tensor.shape for name, tensor in self.tensors.items()}
+        self.tensors, left_out = renamed(self.tensors, shapes)
+        self.skipped |= left_out
 
     def _take(self, value: object, prefix: str, depth: int) -> None:
         if depth > MAX_DEPTH:

@@ -15,7 +15,15 @@ from vledge.formats.tensor_view import DTYPES, MAX_DIMENSIONS, item_size, tensor
 from vledge.formats.torch.numpy_records import StoredArray, as_array
 from vledge.formats.torch.pickle_records import Call, Global, Persistent
 
-__all__ = ["Storage", "Tensor", "TensorReader", "as_storage", "as_tensor", "called"]
+__all__ = [
+    "QuantisedTensor",
+    "Storage",
+    "Tensor",
+    "TensorReader",
+    "as_storage",
+    "as_tensor",
+    "called",
+]
 
 MAX_WRAPPERS: Final = 8  # a parameter of a subclass of Tensor takes two
 MAX_ARGUMENTS: Final = 32  # of what makes a tensor or an array; torch and NumPy give ten at most
@@ -44,6 +52,8 @@ _STORAGE_DTYPES: Final = {
 }
 _OTHER_SIZES: Final = {UNTYPED: 1, "qint8": 1, "quint8": 1, "qint32": 4}
 _TENSOR: Final = "torch._utils._rebuild_tensor"
+_QUANTISED: Final = "torch._utils._rebuild_qtensor"
+_INTEGERS: Final = {"qint8": "int8", "quint8": "uint8", "qint32": "int32"}
 _WRAPPERS: Final = {
     "torch._tensor._rebuild_from_type_v2",
     "torch._utils._rebuild_parameter",
@@ -56,7 +66,6 @@ _OTHER_TENSORS: Final = {
     "torch._utils._rebuild_device_tensor_from_numpy": "a tensor of another device",
     "torch._utils._rebuild_meta_tensor_no_storage": "a meta tensor, which has no values",
     "torch._utils._rebuild_nested_tensor": "a nested tensor",
-    "torch._utils._rebuild_qtensor": "a quantized tensor; export the float weights",
     "torch._utils._rebuild_sparse_csr_tensor": "a sparse tensor; save tensor.to_dense()",
     "torch._utils._rebuild_sparse_tensor": "a sparse tensor; save tensor.to_dense()",
     "torch._utils._rebuild_wrapper_subclass": "a tensor of a class of its own",
@@ -87,6 +96,25 @@ class Tensor(NamedTuple):
     offset: int
 
 
+class QuantisedTensor(NamedTuple):
+    """Integers that mean (integers - zero point) * scale: one of each, or one for each place on an
+    axis."""
+
+    integers: Tensor
+    scale: float | Tensor
+    zero_point: int | Tensor
+    axis: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.integers.shape
+
+    @property
+    def dtype(self) -> str:
+        """Of the numbers that are meant."""
+        return "float32"
+
+
 def called(value: object) -> str | None:
     """The dotted name of what a record calls or instantiates, None for every other value."""
     if not isinstance(value, Call):
@@ -115,7 +143,7 @@ def as_storage(record: Persistent) -> tuple[Storage, object]:
     raise FormatError("a reference out of the pickle is not one to a torch storage")
 
 
-def as_tensor(value: object) -> Tensor | StoredArray | str | None:
+def as_tensor(value: object) -> Tensor | QuantisedTensor | StoredArray | str | None:
     """A tensor or a NumPy array; or why one cannot be read; or None for a value that is none."""
     for _ in range(MAX_WRAPPERS):
         name = called(value)
@@ -125,6 +153,8 @@ def as_tensor(value: object) -> Tensor | StoredArray | str | None:
             return None
         if name in _OTHER_TENSORS:
             return _OTHER_TENSORS[name]
+        if name == _QUANTISED:
+            return _quantised(value.arguments)
         if name.startswith(_TENSOR):
             return _tensor(name.removeprefix(_TENSOR), value.arguments)
         if name not in _WRAPPERS:
@@ -168,6 +198,39 @@ def _tensor(version: str, arguments: tuple[object, ...]) -> Tensor | str:
     return Tensor(storage, dtype, _integers(shape), _integers(strides), start)
 
 
+def _quantised(arguments: tuple[object, ...]) -> QuantisedTensor | str:
+    match arguments:
+        case (Persistent() as record, offset, shape, strides, (Global(path=path), *rest), *_):
+            scheme = path.removeprefix("torch.")
+        case _:
+            raise FormatError("_rebuild_qtensor has other arguments than torch gives it")
+    storage, view = as_storage(record)
+    dtype = _INTEGERS.get(storage.dtype)
+    if dtype is None:
+        raise FormatError(f"a quantized tensor in a storage of {storage.dtype}")
+    start = _integer(offset) + (0 if view is None else _view_start(view))
+    integers = Tensor(storage, dtype, _integers(shape), _integers(strides), start)
+    match scheme, rest:
+        case "per_tensor_affine", [float(scale), int(zero)] if abs(zero) < 1 << 31:
+            return QuantisedTensor(integers, scale, zero, 0)
+        case "per_channel_affine", [Call() as scales, Call() as zeros, int(axis)]:
+            parameters = as_tensor(scales), as_tensor(zeros)
+        case _:
+            return f"a quantized tensor of the scheme {cut(scheme)}"
+    if not 0 <= axis < len(integers.shape):
+        raise FormatError(f"a quantized tensor of {len(integers.shape)} axes has scales on {axis}")
+    for parameter, kind in zip(parameters, ("float", "int"), strict=True):
+        if not isinstance(parameter, Tensor) or not parameter.dtype.startswith(kind):
+            raise FormatError("the scales or zero points of a quantized tensor are no such tensors")
+        if parameter.shape != (integers.shape[axis],):
+            raise FormatError(
+                f"a quantized tensor has {integers.shape[axis]} channels, but its scales or zero "
+                f"points are of shape {parameter.shape}"
+            )
+    scale_, zero_ = (p for p in parameters if isinstance(p, Tensor))
+    return QuantisedTensor(integers, scale_, zero_, axis)
+
+
 def _integer(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise FormatError("an offset, a size or a stride of a tensor is no integer")
@@ -204,18 +267,38 @@ class TensorReader:
         self._byte_order = byte_order
         self.budget = budget
         self._contents: dict[Storage, memoryview] = {}
-        self._arrays: dict[Tensor | StoredArray, np.ndarray] = {}
+        self._arrays: dict[Tensor | QuantisedTensor | StoredArray, np.ndarray] = {}
         self._encoded: dict[int, bytes] = {}
 
-    def array(self, tensor: Tensor | StoredArray) -> np.ndarray:
+    def array(self, tensor: Tensor | QuantisedTensor | StoredArray) -> np.ndarray:
         """The values of a tensor; tied tensors give one and the same array."""
         if tensor not in self._arrays:
             self.budget.step(STEPS_OF_A_TENSOR, "the tensors of the file")
             self.budget.take(BYTES_OF_A_TENSOR, "the tensors of the file")
-            self._arrays[tensor] = (
-                self._view(tensor) if isinstance(tensor, Tensor) else self._stored(tensor)
-            )
+            if isinstance(tensor, QuantisedTensor):
+                self._arrays[tensor] = self._real(tensor)
+            else:
+                self._arrays[tensor] = (
+                    self._view(tensor) if isinstance(tensor, Tensor) else self._stored(tensor)
+                )
         return self._arrays[tensor]
+
+    def _real(self, tensor: QuantisedTensor) -> np.ndarray:
+        """The numbers that are meant, rounded as torch's ``dequantize`` rounds them."""
+        integers = self.array(tensor.integers)
+        self.budget.take(2 * 4 * integers.size, "a quantized tensor")
+        over = [1] * integers.ndim
+        if isinstance(tensor.scale, Tensor):
+            over[tensor.axis] = -1
+        scale, zero = (
+            (self.array(p) if isinstance(p, Tensor) else np.asarray(p)).reshape(over)
+            for p in (tensor.scale, tensor.zero_point)
+        )
+        if not np.isfinite(scale).all():
+            raise FormatError("a scale of a quantized tensor is no finite number")
+        steps = (integers - zero).astype(np.float32)
+        result: np.ndarray = steps * scale.astype(np.float32)
+        return result
 
     def _stored(self, stored: StoredArray) -> np.ndarray:
         content = stored.content

@@ -7,7 +7,7 @@ Operators' expressions are in `expressions`, what is gathered into one chain is 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -18,6 +18,9 @@ __all__ = ["Chain", "Parameters", "Value"]
 
 _MICROS: Final = isa.micros()
 _ARRAYS, _CONSTANTS, _SCRATCH = isa.chain_limits()
+_ELEMENTS: Final = isa.chain_elements()
+_ELEMENT_BITS: Final = 2
+_NUMBER, _MASK = _ELEMENTS[:2]
 
 Value = int  #: a part of a chain's expression, by its number
 
@@ -29,6 +32,7 @@ class Parameters:
     ints: list[int]
     floats: list[float]
     operands: list[str]
+    gives_numbers: bool  #: all results are float32
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class _Part:
     sources: tuple[Value, ...] = ()
     name: str = ""
     number: float = 0.0
-    is_mask: bool = False
+    element: np.dtype = _NUMBER  # of the array that it is, if it is one
 
 
 class Chain:
@@ -49,9 +53,9 @@ class Chain:
         self._channels: set[str] = set()
         self._axes = 0
 
-    def operand(self, name: str, is_mask: bool = False) -> Value:
-        """A value of the graph, float32 or, as a mask, bool."""
-        return self._part(_Part("operand", name=name, is_mask=is_mask))
+    def operand(self, name: str, element: np.dtype = _NUMBER) -> Value:
+        """A value of the graph: numbers in float32, masks in bool, or bytes, numbers too."""
+        return self._part(_Part("operand", name=name, element=element))
 
     def channels(self, name: str) -> Value:
         """A vector along axis 1 of the result, whatever axes that has."""
@@ -70,10 +74,17 @@ class Chain:
                 if self._parts[y].kind == "sigmoid" and self._parts[y].sources == (x,):
                     return self._part(_Part("silu", (x,)))
         is_mask = kind in _GIVE_MASKS or (kind == "where" and self.is_mask(sources[1]))
-        return self._part(_Part(kind, sources, is_mask=is_mask))
+        return self._part(_Part(kind, sources, element=_MASK if is_mask else _NUMBER))
+
+    def as_bytes(self, value: Value, dtype: np.dtype) -> Value:
+        """Whole numbers within the type's range as a result of that type; to the chain the same."""
+        part = self._parts[value]
+        if part.kind in ("operand", "constant"):
+            part = _Part("copy", (value,))
+        return self._part(replace(part, element=dtype))
 
     def is_mask(self, value: Value) -> bool:
-        return self._parts[value].is_mask
+        return self._parts[value].element == _MASK
 
     def number(self, value: Value) -> float | None:
         """A constant's number; None for anything else."""
@@ -82,7 +93,8 @@ class Chain:
 
     def _part(self, part: _Part) -> Value:
         # the sign of zero and NaN tell numbers apart, too
-        key = (part.kind, part.sources, part.name, np.float32(part.number).tobytes())
+        number = np.float32(part.number).tobytes()
+        key = (part.kind, part.sources, part.name, number, part.element)
         known = self._known.get(key)
         if known is None:
             known = self._known[key] = len(self._parts)
@@ -128,18 +140,24 @@ class Chain:
                 places[m] = first_scratch + scratch
             words.append(_word(parts[m].kind, places[m], sources))
         words += [_word("copy", to, [places[value]]) for value, to in copies]
-        masks = [parts[v].is_mask for v in (*operands, *results)]
+        elements = sum(
+            _ELEMENTS.index(parts[v].element) << _ELEMENT_BITS * k
+            for k, v in enumerate((*operands, *results))
+        )
         channels = [parts[v].name in self._channels for v in operands]
         sets = [
             _bits([o in reached for o in operands])
             for reached in (set(_reached(parts, [r])) for r in results)
         ]
         ints = [
-            len(operands), len(constants), len(results), used, len(words), _bits(masks),
+            len(operands), len(constants), len(results), used, len(words), elements,
             _bits(channels), self._axes, *sets, *words,
         ]  # fmt: skip
         return Parameters(
-            ints, [parts[v].number for v in constants], [parts[v].name for v in operands]
+            ints,
+            [parts[v].number for v in constants],
+            [parts[v].name for v in operands],
+            all(parts[v].element == _NUMBER for v in results),
         )
 
     def _fused(self, results: tuple[Value, ...]) -> tuple[list[_Part], tuple[Value, ...]]:
@@ -155,7 +173,7 @@ class Chain:
             for x, y in (part.sources, part.sources[::-1]):
                 product = parts[x]
                 if product.kind == "multiply" and readers.get(x) == 1 and x not in results:
-                    parts[v] = _Part("multiply_add", (*product.sources, y))
+                    parts[v] = _Part("multiply_add", (*product.sources, y), element=part.element)
                     break
         return parts, results
 

@@ -8,7 +8,7 @@ An expression is a function of the chain, the node's site, and its inputs as val
         return chain("at_least", x, chain.constant(0))
 
 It computes what the Python operator does, in its order of roundings. None leaves the node out of
-chains. Inputs are float32, or bool as masks; an expression that takes masks is told by ``masks``.
+chains. ``takes`` says which inputs are masks or bytes rather than float32.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from vledge._ext import isa
 from vledge.graph.native.chain import Chain, Value
 from vledge.graph.native.lowering import Site
 from vledge.model.definition import INTERNAL_DOMAIN
-from vledge.model.element_types import dtype_of
+from vledge.model.element_types import NUMBERS, dtype_of
 
 __all__ = ["added", "expressed", "expressible", "expression"]
 
@@ -33,10 +33,21 @@ _registry: dict[str, tuple[_Expression, tuple[str, ...]]] = {}
 _MOST_INPUTS: Final = sum(isa.chain_limits()[:2])  # arrays and constants
 _NUMBER: Final = np.dtype(np.float32)
 _MASK: Final = np.dtype(np.bool_)
+_BYTES: Final = (np.dtype(np.uint8), np.dtype(np.int8))
+_TAKEN: Final = {
+    "n": (_NUMBER,),
+    "m": (_MASK,),
+    "b": _BYTES,
+    "x": (_NUMBER, _MASK, *_BYTES),
+}
 
 
 def expression(*op_types: str, takes: str = "") -> Callable[[_Expression], _Expression]:
-    """Register an expression. ``takes`` has a letter an input, n for a number, m for a mask."""
+    """Register an expression.
+
+    ``takes`` has a letter an input: n for a number, m for a mask, b for a byte, x for any of them,
+    - for what the expression looks at by itself.
+    """
 
     def register(function: _Expression) -> _Expression:
         for op_type in op_types:
@@ -75,10 +86,7 @@ def added(chain: Chain, site: Site, values: dict[str, Value]) -> Value | None:
             inputs.append(None)
             continue
         dtype = site.dtype(k)
-        wanted = {"n": _NUMBER, "m": _MASK}.get(takes[k] if k < len(takes) else "n")
-        if dtype is None or (
-            dtype != wanted and not (takes == ("x",) and dtype in (_NUMBER, _MASK))
-        ):
+        if dtype is None or dtype not in _TAKEN[takes[k] if k < len(takes) else "n"]:
             return None
         known = values.get(name)
         if known is None:
@@ -86,7 +94,7 @@ def added(chain: Chain, site: Site, values: dict[str, Value]) -> Value | None:
             if constant is not None and constant.size == 1 and dtype == _NUMBER:
                 known = chain.constant(float(constant.reshape(-1)[0]), constant.ndim)
             else:
-                known = chain.operand(name, dtype == _MASK)
+                known = chain.operand(name, dtype)
         inputs.append(known)
     return function(chain, site, *inputs)
 
@@ -291,7 +299,7 @@ def power(chain: Chain, site: Site, x: Value, _: None) -> Value | None:
 
 @expression("Cast", takes="x")
 def cast_(chain: Chain, site: Site, x: Value) -> Value | None:
-    """Between numbers and masks only."""
+    """To numbers, and between numbers and masks."""
     to = site.attribute("to")
     target = dtype_of(to)
     if to == 16:  # bfloat16 is held as float32, but rounds
@@ -300,9 +308,60 @@ def cast_(chain: Chain, site: Site, x: Value) -> Value | None:
         if not chain.is_mask(x):
             return x
         return chain("where", x, chain.constant(1), chain.constant(0))
-    if target == _MASK:
+    if target == _MASK and site.dtype(0) not in _BYTES:
         return x if chain.is_mask(x) else chain("not", chain("equal", x, chain.constant(0)))
     return None
+
+
+# ---- bytes
+
+
+@expression("DequantizeLinear", takes="b--")
+def dequantize_linear(chain: Chain, site: Site, x: Value, *_: None) -> Value | None:
+    """With one scale and zero point for all."""
+    known = _scale_and_zero(site, np.dtype(np.uint8))
+    if known is None or site.attribute("output_dtype", 0) not in (0, 1):
+        return None
+    scale, zero, _dtype = known
+    if zero:
+        x = chain("subtract", x, chain.constant(zero))
+    return chain("multiply", x, chain.constant(scale))
+
+
+@expression("QuantizeLinear", takes="n--")
+def quantize_linear(chain: Chain, site: Site, x: Value, *_: None) -> Value | None:
+    """With one scale and zero point for all. It clips between whole numbers before it rounds, which
+    is the same."""
+    wanted = dtype_of(site.attribute("output_dtype", 0) or NUMBERS["uint8"])
+    known = None if wanted is None else _scale_and_zero(site, wanted)
+    if known is None or site.attribute("precision", 0):
+        return None
+    scale, zero, dtype = known
+    if dtype not in _BYTES:
+        return None
+    if scale != 1:
+        x = chain("divide", x, chain.constant(scale))
+    ends = np.iinfo(dtype)
+    low, high = (chain.constant(end - zero) for end in (ends.min, ends.max))
+    steps = chain("round", chain("clip", x, low, high))
+    if zero:
+        steps = chain("add", steps, chain.constant(zero))
+    return chain.as_bytes(steps, dtype)
+
+
+def _scale_and_zero(site: Site, absent: np.dtype) -> tuple[float, float, np.dtype] | None:
+    """The scale, the zero point and its type, where each is one number that is known; ``absent`` is
+    the type without a zero point."""
+    scale = site.constant(1)
+    zero = site.constant(2) if site.has(2) else np.zeros((), absent)
+    for parameter in (scale, zero):
+        if parameter is None or parameter.size != 1 or parameter.ndim > 1:
+            return None
+    assert scale is not None
+    assert zero is not None
+    if site.attribute("block_size", 0) or scale.dtype != _NUMBER:
+        return None
+    return float(scale.reshape(-1)[0]), float(zero.reshape(-1)[0]), zero.dtype
 
 
 @expression("BatchNormalization", takes="n-")

@@ -47,6 +47,21 @@ _FIXED: Final = {
     "ConvInteger": np.int32,
     "MatMulInteger": np.int32,
 }
+_REAL_OF_BYTES: Final = frozenset(
+    ["DynamicQuantizeLSTM", "DynamicQuantizeMatMul", "MatMulIntegerToFloat"]
+)
+# onnxruntime's operators whose result has the type of the zero point at this place
+_LIKE_ZERO_POINT: Final = {
+    "QGemm": 8,
+    "QLinearAdd": 7,
+    "QLinearAveragePool": 4,
+    "QLinearConcat": 1,
+    "QLinearGlobalAveragePool": 4,
+    "QLinearLeakyRelu": 4,
+    "QLinearMul": 7,
+    "QLinearSigmoid": 4,
+    "QLinearSoftmax": 4,
+}
 _OWN: Final = frozenset(
     ["ConvRelu", "GRU", "GRUCell", "Gelu", "LSTM", "LSTMCell", "RNN", "RNNCell"]
 )  # the passes' own, as their first input
@@ -104,9 +119,18 @@ def _note_outputs(node: Node, dtype: _Dtype, note: _Note) -> None:
         for name in outputs:
             note(name, dtype(node.inputs[0]))
         return
-    if node.domain == "com.microsoft" and op == "DynamicQuantizeLSTM":
-        for name in outputs:
-            note(name, np.dtype(np.float32))
+    if node.domain == "com.microsoft":
+        if op in _REAL_OF_BYTES:
+            for name in outputs:
+                note(name, np.dtype(np.float32))
+        elif op in _LIKE_ZERO_POINT:
+            place = _LIKE_ZERO_POINT[op]
+            known = dtype(node.inputs[place]) if place < len(node.inputs) else None
+            without = np.dtype(np.float32) if op == "QGemm" else dtype(node.inputs[0])
+            note(outputs[0], known or without)
+        return
+    if node.domain == "vledge" and op == "ByteTable":
+        note(outputs[0], dtype(node.inputs[1]))
         return
     if node.domain or not outputs:
         return

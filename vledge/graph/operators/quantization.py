@@ -114,6 +114,13 @@ def dynamic_quantize_linear(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.n
     return _quantised(x, np.asarray(scale), zero, x.dtype), np.asarray(scale), zero
 
 
+@operator("ByteTable", since=1, domain="vledge")
+def byte_table(x: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """What passes make of functions of one byte: ``table [256]`` by the bytes' bits."""
+    result: np.ndarray = table[x.view(np.uint8)]
+    return result
+
+
 # ---- weights that are known
 
 
@@ -149,11 +156,14 @@ def _known_integers(
     index: int,
     zero_index: int,
     prepare: Callable[[np.ndarray, np.ndarray | None], Any],
+    transposed: bool = False,
 ) -> KnownIntegers | None:
     integers = context.constants[index]
     if integers is None or not _known(context, zero_index):
         return None
     context.release(index)
+    if transposed and integers.ndim > 1:
+        integers = np.ascontiguousarray(integers.swapaxes(-1, -2))
     return KnownIntegers(integers, _constant(context, zero_index), prepare)
 
 
@@ -178,15 +188,16 @@ def _rows(zero_point: np.ndarray | None) -> np.ndarray | None:
     return zero_point[:, None]
 
 
-def _integer_product(
-    context: Context, b_index: int, zero_index: int
+def integer_product(
+    context: Context, b_index: int, zero_index: int, transposed: bool = False
 ) -> tuple[Callable[..., np.ndarray], KnownIntegers | None]:
-    """A function (a, a_zero_point, b, b_zero_point) → int32, and b if it is constant."""
+    """A function (a, a_zero_point, b, b_zero_point) → int32, and b if it is constant, whose last
+    two axes are exchanged where it is ``transposed``."""
 
     def prepared(b: np.ndarray, zero_point: np.ndarray | None) -> np.ndarray:
         return _exact(_centred(b, zero_point), (-2,) if b.ndim > 1 else (0,))
 
-    constant = _known_integers(context, b_index, zero_index, prepared)
+    constant = _known_integers(context, b_index, zero_index, prepared, transposed)
 
     def run(
         a: np.ndarray,
@@ -198,7 +209,7 @@ def _integer_product(
             right = constant.prepared
         else:
             assert b is not None
-            right = prepared(b, b_zero_point)
+            right = prepared(b.swapaxes(-1, -2) if transposed else b, b_zero_point)
         left = a.astype(right.dtype)
         if a_zero_point is not None:
             left -= _rows(a_zero_point).astype(right.dtype)  # type: ignore[union-attr]
@@ -219,7 +230,7 @@ def _known(context: Context, index: int) -> bool:
 
 @prepared_operator("MatMulInteger", since=10)
 def matmul_integer(context: Context) -> IntegerOperator:
-    product, weights = _integer_product(context, 1, 3)
+    product, weights = integer_product(context, 1, 3)
 
     def run(
         a: np.ndarray,
@@ -234,7 +245,7 @@ def matmul_integer(context: Context) -> IntegerOperator:
 
 @prepared_operator("QLinearMatMul", since=10)
 def qlinear_matmul(context: Context) -> IntegerOperator:
-    product, weights = _integer_product(context, 3, 5)
+    product, weights = integer_product(context, 3, 5)
 
     def run(
         a: np.ndarray,
@@ -248,17 +259,18 @@ def qlinear_matmul(context: Context) -> IntegerOperator:
     ) -> np.ndarray:
         total = product(a, a_zero_point, b, b_zero_point)
         scales = [_rows(a_scale), b_scale, _rows(y_scale)]
-        return _rescaled(total, scales, _rows(y_zero_point))
+        return rescaled(total, scales, _rows(y_zero_point))
 
     return IntegerOperator(run, weights)
 
 
-def _rescaled(total: np.ndarray, scales: list[Any], zero_point: Any) -> np.ndarray:
-    """int32 sums in units of the two inputs' scales, in units of the output's scale."""
+def rescaled(total: np.ndarray, scales: list[Any], zero_point: Any) -> np.ndarray:
+    """int32 sums in units of the two inputs' scales, in units of the output's scale; in float32, as
+    onnxruntime has it."""
     first, second, target = (np.asarray(scale, np.float32) for scale in scales)
-    step = first * second / target
-    steps = np.rint(total * step.astype(np.float64)) + zero_point
+    steps = np.rint(total.astype(np.float32) * (first * second / target))
     limits = np.iinfo(zero_point.dtype)
+    steps += zero_point.astype(np.float32)
     return np.clip(steps, limits.min, limits.max).astype(zero_point.dtype)
 
 
@@ -362,6 +374,6 @@ def qlinear_conv(
             total += b.reshape(over_channels)
         if w_scale.ndim == 1:
             w_scale = w_scale.reshape(over_channels)
-        return _rescaled(total, [x_scale, w_scale, y_scale], y_zero_point)
+        return rescaled(total, [x_scale, w_scale, y_scale], y_zero_point)
 
     return IntegerOperator(run, weights)

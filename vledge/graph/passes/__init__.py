@@ -5,6 +5,7 @@ needs no scopes: constants, types and aliases are each one dictionary for all ne
 """
 
 from vledge.graph.passes.batch_norm import fold_batch_norms
+from vledge.graph.passes.byte_tables import make_byte_tables
 from vledge.graph.passes.carried import simplify_carried
 from vledge.graph.passes.cells import recognize_cells
 from vledge.graph.passes.dead_nodes import remove_dead_nodes
@@ -14,7 +15,8 @@ from vledge.graph.passes.gelus import join_gelus
 from vledge.graph.passes.hoisting import hoist_steps
 from vledge.graph.passes.negations import subtract_negatives
 from vledge.graph.passes.program import Program
-from vledge.graph.passes.quantised import join_quantised
+from vledge.graph.passes.quantised_operators import expand_quantised_operators
+from vledge.graph.passes.quantised_pairs import has_pairs, join_quantised_pairs
 from vledge.graph.passes.single_steps import recognize_single_steps
 from vledge.graph.passes.unrolled import join_unrolled
 from vledge.graph.passes.well_formed import is_well_formed
@@ -25,11 +27,17 @@ __all__ = ["Program", "simplify"]
 
 def simplify(program: Program) -> None:
     """Run every pass, in place."""
-    join_quantised(program)
+    if has_pairs(program.graph):
+        fold(program, real_weights=False)
+        if is_well_formed(program):
+            join_quantised_pairs(program)
     fold(program)
     remove_dead_nodes(program)
     if not is_well_formed(program):
         return
+    make_byte_tables(program)
+    expand_quantised_operators(program)
+    remove_dead_nodes(program)
     if fold_widths(program) | subtract_negatives(program) | simplify_carried(program):
         fold(program)
         remove_dead_nodes(program)

@@ -43,9 +43,12 @@ _PRODUCTS: Final = frozenset(
 _DTYPES_OF: Final = {"Shape": np.dtype(np.int64), "Size": np.dtype(np.int64)}
 
 
-def fold(program: Program) -> None:
-    """Fold the program's graph and every graph inside of it, in place."""
-    _Folder(program).graph(program.graph, top=True)
+def fold(program: Program, real_weights: bool = True) -> None:
+    """Fold the program's graph and every graph inside of it, in place.
+
+    Without ``real_weights`` every DequantizeLinear stays.
+    """
+    _Folder(program, real_weights=real_weights).graph(program.graph, top=True)
 
 
 def compute_constants(program: Program) -> None:
@@ -54,9 +57,12 @@ def compute_constants(program: Program) -> None:
 
 
 class _Folder:
-    def __init__(self, program: Program, takes_branches: bool = True) -> None:
+    def __init__(
+        self, program: Program, takes_branches: bool = True, real_weights: bool = True
+    ) -> None:
         self.program = program
         self.takes_branches = takes_branches
+        self.real_weights = real_weights
         self.aliases: dict[str, str] = {}  # value → the value that it equals
 
     def graph(self, graph: Graph, top: bool) -> None:
@@ -132,6 +138,8 @@ class _Folder:
 
     def computed(self, node: Node, top: bool) -> bool:
         """Run the node now, if all that it needs is known."""
+        if node.op_type == "DequantizeLinear" and not self.real_weights:
+            return False
         constants = self.program.constants
         needed = [name for name in node.inputs if name]
         inner = [name for graph in node.subgraphs() for name in captured(graph)]

@@ -66,10 +66,9 @@ def conv_transpose(site: Site) -> Lowered | None:
 
 def chained(convolution: Lowered, chain: Parameters, result: str) -> Lowered | None:
     """The convolution and a chain, whose first operand is its result, as one instruction; None
-    where it has an epilogue already or the chain's result is a mask."""
+    where it has an epilogue already or the chain's result is no float32."""
     ints = list(convolution.ints)
-    is_mask = chain.ints[5] >> chain.ints[0] & 1
-    if ints[_EPILOGUE] != _AS_IT_IS or is_mask:
+    if ints[_EPILOGUE] != _AS_IT_IS or not chain.gives_numbers:
         return None
     return Lowered(
         convolution.handler,

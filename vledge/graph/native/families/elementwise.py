@@ -31,9 +31,11 @@ _TYPED: Final = {
     ("BitwiseXor", 2): "bitwise_xor", ("BitwiseNot", 1): "bitwise_not", ("IsNaN", 1): "is_nan",
     ("Where", 3): "where",
 }  # fmt: skip
+# What is lowered otherwise by itself
+_APART: Final = {"Cast", "DequantizeLinear", "IsInf", "QuantizeLinear"}
 
 
-@lowering(*sorted(({op_type for op_type, _ in _TYPED} | expressed()) - {"Cast", "IsInf"}))
+@lowering(*sorted(({op_type for op_type, _ in _TYPED} | expressed()) - _APART))
 def elementwise(site: Site) -> Lowered | None:
     made = chain_of([site], site.node.outputs[0])
     if made is not None and not _is_logic(site):

@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 
 from vledge._ext import isa
+from vledge._ext.layout import aligned_copy
 from vledge._ext.program import type_code
 from vledge.convolution.windows import window_of
 from vledge.graph.native.families.convolution import axes, window
@@ -66,11 +67,15 @@ def scaled_product(
     x_scale: str = "",
     scale: np.ndarray | None = None,
     bias: np.ndarray | None = None,
+    x_zero: str | None = None,
 ) -> Lowered | None:
     """A MatMulInteger, or with a scale the float result that a Cast, a Mul and an Add make of it.
 
-    ``x_scale`` names the value that each of the weights' scales is multiplied by.
+    ``x_scale`` names the value that each of the weights' scales is multiplied by, ``x_zero`` the
+    input's zero point where it is not the third input.
     """
+    if x_zero is None:
+        x_zero = site.node.inputs[2] if site.has(2) else ""
     weights = _weights(site)
     if weights is None or weights[0].ndim != 2 or not _fits(weights[0].shape[0]):
         return None
@@ -78,8 +83,17 @@ def scaled_product(
         if parameter is not None and not _by_column(parameter, weights[0].shape[1]):
             return None
     matrix = IntegerMatrix(*weights, scale, bias)
-    inputs = [site.node.inputs[0], site.node.inputs[2] if site.has(2) else "", x_scale]
+    inputs = [site.node.inputs[0], x_zero, x_scale]
     return Lowered("matmul_integer", matrix.ints, (), matrix.objects, inputs, [result])
+
+
+@lowering("ByteTable", domain="vledge")
+def byte_table(site: Site) -> Lowered | None:
+    table = site.constant(1)
+    code = None if table is None else type_code(table.dtype)
+    if table is None or table.shape != (256,) or code is None:
+        return None
+    return Lowered("byte_table", [code], (), [np.ascontiguousarray(table)], site.node.inputs[:1])
 
 
 def _weights(site: Site) -> tuple[np.ndarray, np.ndarray | None] | None:
@@ -112,7 +126,47 @@ def qlinear_matmul(site: Site) -> Lowered | None:
         return None
     matrix = IntegerMatrix(*weights)
     inputs = [site.node.inputs[k] for k in (0, 2, 1, 4, 6, 7)]
-    return Lowered("qlinear_matmul", matrix.ints, (), matrix.objects, inputs)
+    return Lowered("qlinear_matmul", matrix.ints, (1.0,), matrix.objects, inputs)
+
+
+@lowering("QGemm", domain="com.microsoft")
+def qgemm(site: Site) -> Lowered | None:
+    """With a result of bytes as QLinearMatMul, else as a MatMulInteger that is scaled."""
+    weights = _weights(site)
+    if weights is None or weights[0].ndim != 2 or not _fits(weights[0].shape[0]):
+        return None
+    columns, alpha = weights[0].shape[1], np.float32(site.attribute("alpha", 1.0))
+    if weights[1] is not None and not _by_column(weights[1], columns):
+        return None
+    if site.attribute("transA", 0) or site.has(7) != site.has(8):
+        return None
+    names = [*site.node.inputs, *[""] * (9 - len(site.node.inputs))]
+    if site.has(7):
+        inputs = [names[k] for k in (0, 2, 1, 4, 7, 8, 6)]
+        matrix = IntegerMatrix(*weights)
+        return Lowered("qlinear_matmul", matrix.ints, (alpha,), matrix.objects, inputs)
+    a_scale, b_scale, bias = site.constant(1), site.constant(4), site.constant(6)
+    if a_scale is None or b_scale is None or (bias is None and site.has(6)) or a_scale.size != 1:
+        return None
+    scale = (alpha * a_scale.reshape(-1)) * b_scale
+    if bias is not None:
+        if bias.shape[:-1] != (1,) * (bias.ndim - 1) or bias.dtype != np.int32:
+            return None
+        bias = bias.reshape(-1).astype(np.float32) * scale
+    if not all(p is None or _by_column(p, columns) for p in (scale, bias)):
+        return None
+    matrix = IntegerMatrix(*weights, scale, bias)
+    inputs = [names[0], names[2], ""]
+    return Lowered("matmul_integer", matrix.ints, (), matrix.objects, inputs)
+
+
+@lowering("MatMulIntegerToFloat", domain="com.microsoft")
+def matmul_integer_to_float(site: Site) -> Lowered | None:
+    scale, bias = site.constant(3), site.constant(6)
+    if scale is None or scale.dtype != np.float32 or (bias is None and site.has(6)):
+        return None
+    names = [*site.node.inputs, *[""] * (7 - len(site.node.inputs))]
+    return scaled_product(site, site.node.outputs[0], names[2], scale, bias, names[4])
 
 
 # ---- convolutions
@@ -170,12 +224,15 @@ def _convolution(
         site.attribute("pads"),
         site.attribute("auto_pad", "NOTSET"),
     )
-    merged = _merged(groups, channels // groups)
     ints = [*window(kernel), *axes(kernel.dilations, 1), *axes(kernel.kernel, 1)]
-    ints += [groups // merged, merged * w.shape[1], merged * channels // groups]
     zeros = np.zeros(channels, w.dtype)
     if zero_point is not None:
         zeros[:] = zero_point.reshape(-1)
+    if groups == channels and w.shape[1] == 1 and groups > 1:
+        flags, packed = _by_channel(w, zeros, *parameters)
+        return [*ints, 1, 1, channels, channels, flags], packed
+    merged = _merged(groups, channels // groups)
+    ints += [0, groups // merged, merged * w.shape[1], merged * channels // groups]
     objects: list[object] = []
     for part in np.split(np.arange(channels), groups // merged):
         own = [p if p is None or p.size == 1 else p[part] for p in parameters]
@@ -183,6 +240,24 @@ def _convolution(
         ints += matrix.ints
         objects += matrix.objects
     return ints, objects
+
+
+def _by_channel(
+    w: np.ndarray, zeros: np.ndarray, scale: np.ndarray | None, bias: np.ndarray | None
+) -> tuple[int, list[object]]:
+    """``[C, 1, *kernel]`` as the handler takes it: which parameters there are, and all."""
+    channels, lanes = len(w), isa.lanes(np.float32)
+    centred = w.reshape(channels, -1).astype(np.int32).T - zeros.astype(np.int32)
+    rows = [centred, centred.sum(0, dtype=np.int32, keepdims=True)]
+    for parameter in (scale, bias):
+        if parameter is not None:
+            rows.append(np.broadcast_to(parameter.astype(np.float32), (1, channels)))
+    packed: list[object] = []
+    for row in rows:
+        whole = np.zeros((len(row), -(-channels // lanes) * lanes), row.dtype)
+        whole[:, :channels] = row
+        packed.append(aligned_copy(whole))
+    return 2 * (scale is not None) + 4 * (bias is not None), packed
 
 
 def _merged(groups: int, channels: int) -> int:
