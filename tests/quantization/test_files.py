@@ -170,3 +170,28 @@ def test_the_command_with_data(tmp_path, floats, weights, vledge_command):
         status, _, err = vledge_command("quantize", floats, target, *options)
         assert status == 1
         assert message in err
+
+
+def test_other_commands_on_a_small_file(tmp_path, floats, weights, vledge_command):
+    """They run the small layer; a validation, which is of graphs, says that it does not."""
+    target = tmp_path / "small.safetensors"
+    alone = {name: array for name, array in weights.items() if name.startswith("rnn.")}
+    vledge.save_weights(floats, alone)
+    assert vledge_command("quantize", floats, target)[0] == 0
+    frames = tmp_path / "frames.csv"
+    frames.write_text("1,2,3,4,5\n" * 3)
+    status, out, err = vledge_command("stream", target, "--input", frames)
+    assert status == 0, err
+    layer = nn.LSTM.from_weights(vledge.load_weights(target), "rnn.")
+    assert layer.storage == "int8"
+    x = np.tile(np.arange(1, 6, dtype=np.float32), (3, 1, 1))
+    shown = np.array([line.split(",") for line in out.split()], np.float32)
+    np.testing.assert_allclose(shown, layer(x)[0][:, 0], rtol=1e-6)
+    lengths = tmp_path / "lengths.txt"
+    lengths.write_text("3 5 9")
+    status, _, err = vledge_command("plan", lengths, "--model", target)
+    assert status == 0, err
+    from vledge.validation.running.model_file import layer_model
+
+    with pytest.raises(vledge.UnsupportedError, match="weights stored as int8, and a validation"):
+        layer_model(vledge.load_weights(target), False, {"x"})

@@ -21,7 +21,7 @@ KEPT_BYTES = 1024 * 1024
 
 # Small weights' time over float32's, of what a time step costs, which is reading weights, and of
 # each row (python -m benchmarks.quantization, AVX2).
-SMALL = {"int8": (0.45, 0.85), "int8-fast": (0.35, 0.6), "int16": (0.6, 0.9)}
+SMALL = {"int8": (0.45, 0.75), "int8-fast": (0.35, 0.6), "int16": (0.6, 0.75)}
 
 
 @dataclass(frozen=True)

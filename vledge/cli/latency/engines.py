@@ -96,7 +96,7 @@ def torch_step(layer: RecurrentBase, x: np.ndarray) -> Step:
     rnn = getattr(torch.nn, kind)(
         layer.input_size, layer.hidden_size, layer.num_layers, bias=layer.bias, **options
     )
-    rnn.load_state_dict({n: torch.from_numpy(a.copy()) for n, a in layer.state_dict().items()})
+    rnn.load_state_dict({n: torch.from_numpy(np.array(a)) for n, a in layer.state_dict().items()})
     frame = torch.from_numpy(x[None])
     zeros = torch.zeros(layer.num_layers, len(x), layer.hidden_size)
     state = (zeros, zeros) if kind == "LSTM" else zeros
@@ -119,7 +119,8 @@ def _onnx_model(layer: RecurrentBase, rows: int) -> bytes:
     """x [1, rows, I] and a state for each layer -> y [1, 1, rows, H] and the next states."""
     _require_torchs(layer)
     own = [str(layer.nonlinearity).capitalize()] if isinstance(layer, RNN) else None
-    kind, weights = type(layer).__name__, layer.state_dict()
+    kind = type(layer).__name__
+    weights = {name: np.asarray(a) for name, a in layer.state_dict().items()}  # if small: as floats
     return layer_model(kind, weights, 1, rows, states=True, joined=False, activations=own)
 
 

@@ -14,6 +14,7 @@ from vledge.graph.read import read_model
 from vledge.model.definition import Graph, Model, Node, ValueInfo
 from vledge.recurrent.cells import KINDS, OPERATORS, in_order
 from vledge.recurrent.recognize import RecurrentLayer, recognize
+from vledge.small_matrix import SmallMatrix
 from vledge.validation.reference.bundle import Reference
 from vledge.weights.plain import PlainWeights
 
@@ -64,6 +65,14 @@ def only_layer(weights: Mapping[str, np.ndarray]) -> RecurrentLayer:
             "the file holds weights but no graph, and they are not those of one RNN, GRU or LSTM "
             f"without a projection alone (recurrent layers: {kinds}). Write model and reference "
             "by vledge.export, or convert the model's ONNX file"
+        )
+    held: list[object] = [weights[name] for name in weights]
+    small = {one.storage for one in held if isinstance(one, SmallMatrix)}
+    if small:
+        raise UnsupportedError(
+            f"the file holds weights stored as {', '.join(sorted(small))}, and a validation runs "
+            "graphs of float weights: validate the file that was quantized, and see by `vledge "
+            "quantize --calibrate DATA --max-error E` what small weights change"
         )
     return layers[0]
 
