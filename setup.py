@@ -1,5 +1,6 @@
 """Build of the compiled core; everything declarative is in pyproject.toml."""
 
+import os
 from collections.abc import Sequence
 from glob import glob
 from itertools import count
@@ -17,6 +18,11 @@ from setuptools.command.build_py import build_py
 C_FLAGS = ["-O3", "-g0", "-std=gnu11", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off"]
 SMALL = ["-Os"]  # for what runs at load only: code is memory, too
 
+# For tests (`make emulated`): AVX-512 and VNNI, lane by lane, on a CPU that lacks them.
+EMULATED = [("VLEDGE_EMULATE", "1")] if os.environ.get("VLEDGE_EMULATE") else []
+if EMULATED:
+    C_FLAGS += ["-O1", "-Wno-psabi"]  # vectors that no register holds: -O3 takes many minutes
+
 
 def extension(
     name: str, *c_sources: str, flags: Sequence[str] = (), headers: str = "ext/**/*.h"
@@ -29,6 +35,7 @@ def extension(
         define_macros=[
             ("CYTHON_CLINE_IN_TRACEBACK", "0"),
             ("NPY_NO_DEPRECATED_API", "NPY_1_23_API_VERSION"),
+            *EMULATED,
         ],
         extra_compile_args=[*C_FLAGS, *flags],
     )

@@ -16,11 +16,15 @@ VL_DECLARE(neon)
 
 #if defined(__x86_64__)
 static int has_avx2(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+#ifdef VLEDGE_EMULATE /* in instructions of AVX2 (sets/emulated.h): never chosen, but there to be forced */
+static int has_avx512(void) { return has_avx2(); }
+#else
 static int has_avx512(void)
 {
     return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
            __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
 }
+#endif
 #elif defined(__aarch64__) || defined(__arm__)
 /* What the kernel says by its auxiliary vector: /proc/cpuinfo can describe another CPU than the one we
  * run on (containers, emulation). A kernel too old to know a feature leaves its bit 0. */
@@ -52,10 +56,16 @@ const vl_kernels *vl_runnable(int i, vl_arithmetic arithmetic)
 #if defined(__x86_64__)
     static const vl_kernels *const avx2[VL_ARITHMETICS] = VL_TABLES(avx2);
     static const vl_kernels *const avx512[VL_ARITHMETICS] = VL_TABLES(avx512);
-    if (has_avx512())
-        runnable[count++] = avx512[arithmetic];
+#ifdef VLEDGE_EMULATE
     if (has_avx2())
         runnable[count++] = avx2[arithmetic];
+#endif
+    if (has_avx512())
+        runnable[count++] = avx512[arithmetic];
+#ifndef VLEDGE_EMULATE
+    if (has_avx2())
+        runnable[count++] = avx2[arithmetic];
+#endif
 #elif defined(__aarch64__)
     static const vl_kernels *const neon[VL_ARITHMETICS] = VL_TABLES(neon);
     runnable[count++] = neon[arithmetic];
@@ -82,7 +92,9 @@ int vl_has_way(const vl_kernels *kernels, int way)
 {
     if (way != VL_BY_QUADS || !kernels->integers[way])
         return kernels->integers[way] != NULL;
-#if defined(__x86_64__)
+#ifdef VLEDGE_EMULATE
+    return 1;
+#elif defined(__x86_64__)
     if (kernels == &vl_table_avx512_f32)
         return __builtin_cpu_supports("avx512vnni") != 0;
 #if VL_HAVE_AVX_VNNI

@@ -3,7 +3,11 @@
 #if defined(__x86_64__)
 #define VL_F64 0
 #include "isa_avx512.h"
+#ifdef VLEDGE_EMULATE
+#include "emulated.h"
+#else
 #pragma GCC target("avx512vnni")
+#endif
 #ifdef __clang__
 #pragma clang attribute push(__attribute__((target("avx512vnni"))), apply_to = function)
 #endif

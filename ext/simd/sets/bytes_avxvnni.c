@@ -3,7 +3,11 @@
 #if VL_HAVE_AVX_VNNI
 #define VL_F64 0
 #include "isa_avx2.h"
+#ifdef VLEDGE_EMULATE
+#include "emulated.h"
+#else
 #pragma GCC target("avxvnni")
+#endif
 #ifdef __clang__
 #pragma clang attribute push(__attribute__((target("avxvnni"))), apply_to = function)
 #endif

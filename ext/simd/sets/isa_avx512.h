@@ -1,4 +1,8 @@
 /* AVX-512 F, VL, BW, DQ: 32 registers of 64 bytes. */
+#ifdef VLEDGE_EMULATE
+#pragma GCC target("avx2,fma")
+#include "emulated.h"
+#else
 #pragma GCC target("avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")
 #ifdef __clang__
 #define VL_CLANG_TARGET
@@ -6,6 +10,7 @@
                              apply_to = function)
 #endif
 #include <immintrin.h>
+#endif
 
 #define VL_ISA "avx512"
 #define VL_BYTES 64

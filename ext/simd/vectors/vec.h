@@ -51,7 +51,7 @@ enum { VL_UNROLL = 1 };
 
 /* Makes v come from a register from here on: left to itself, GCC loads a vector that is used two or three
  * times anew for each use, and waits for the second-level cache as often. */
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(VLEDGE_EMULATE) /* where a vector may be wider than a register */
 #define VL_KEEP(v) __asm__("" : "+v"(v))
 #elif defined(__ARM_NEON)
 #define VL_KEEP(v) __asm__("" : "+w"(v))
