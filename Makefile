@@ -18,6 +18,7 @@ help:
 	@echo "make validation the wheel; three models recorded by torch and onnxruntime, validated without"
 	@echo "make sanitize   the compiled code under sanitizers and valgrind; SANITIZE=address one of them,"
 	@echo "                LONG=--long all tests that reach it"
+	@echo "make emulated   AVX-512 and VNNI lane by lane, and their tests, on a CPU that has AVX2 only"
 	@echo "make fuzz       readers and operators under changed inputs, MINUTES=30 for each"
 	@echo "make attacks    what files that ask for too much cost, as a table"
 	@echo "make reliability  writers killed, long streams, many loads, Ctrl-C: their figures"
@@ -75,6 +76,9 @@ paths: wheel
 	sh tests/paths/torch_user.sh $(BIN)/python dist/*.whl
 	sh tests/paths/onnx_user.sh $(BIN)/python dist/*.whl examples/audio/station.wav
 
+emulated: $(VENV)/.test
+	sh tools/emulated.sh $(BIN)/python $(TESTS)
+
 sanitize: $(VENV)/.test
 	sh tools/sanitize.sh $(BIN)/python $(or $(SANITIZE),all) $(LONG)
 
@@ -108,4 +112,4 @@ records: bench operators $(VENV)/.check
 	$(BIN)/python -m benchmarks.lengths --pictures docs/pictures
 	$(BIN)/vledge bench --latency --histogram docs/pictures/latency.png
 
-.PHONY: help demo test lint check wheel validation paths sanitize fuzz attacks reliability arm operators bench records docs clean
+.PHONY: help demo test lint check wheel validation paths emulated sanitize fuzz attacks reliability arm operators bench records docs clean

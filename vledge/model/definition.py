@@ -71,7 +71,8 @@ Attributes: TypeAlias = dict[str, Any]
 class Node:
     """One application of an operator. An input or output named ``""`` is absent.
 
-    ``domain`` is "" for ONNX's own operators (never "ai.onnx").
+    ``domain`` is "" for ONNX's own operators (never "ai.onnx"). ``part_of`` is what messages call a
+    node that a pass has put in the place of the file's: the file's own.
     """
 
     op_type: str
@@ -80,9 +81,12 @@ class Node:
     attributes: Attributes = field(default_factory=dict)
     name: str = ""
     domain: str = ""
+    part_of: str = ""
 
     def __str__(self) -> str:
         """How messages name the node: ``node 'lstm_2' (LSTM)``; by its output if it has no name."""
+        if self.part_of:
+            return self.part_of
         domain = f"{cut(self.domain)}." if self.domain else ""
         operator = f"{domain}{cut(self.op_type)}"
         if self.name:

@@ -90,7 +90,10 @@ class _Writer:
         self, op_type: str, inputs: Sequence[str], attributes: Attributes, domain: str
     ) -> str:
         name = self.program.fresh(f"{self.node.outputs[0]}_part")
-        self.nodes.append(Node(op_type, list(inputs), [name], attributes, self.node.name, domain))
+        own = self.node
+        self.nodes.append(
+            Node(op_type, list(inputs), [name], attributes, own.name, domain, part_of=str(own))
+        )
         return name
 
     def ended(self) -> list[Node]:
@@ -214,12 +217,14 @@ def _softmax(to: _Writer) -> list[Node] | None:
 
 def _dynamic_product(to: _Writer) -> list[Node] | None:
     names = [to.program.fresh(f"{to.node.outputs[0]}_{part}") for part in ("q", "scale", "zero")]
-    steps = Node("DynamicQuantizeLinear", [to.input(0)], names, {}, to.node.name)
+    own, part_of = to.node.name, str(to.node)
+    steps = Node("DynamicQuantizeLinear", [to.input(0)], names, {}, own, part_of=part_of)
     if to.program.opsets.get("", 1) < 11:
         return None
     q, scale, zero = names
     inputs = [q, to.input(1), scale, to.input(2), zero, to.input(3), to.input(4)]
-    product = Node("MatMulIntegerToFloat", inputs, list(to.node.outputs), {}, to.node.name, _DOMAIN)
+    outputs = list(to.node.outputs)
+    product = Node("MatMulIntegerToFloat", inputs, outputs, {}, own, _DOMAIN, part_of)
     return [steps, product]
 
 

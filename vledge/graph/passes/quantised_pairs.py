@@ -228,11 +228,34 @@ class _Joiner:
         whole = self.program.constants[x.scale].reshape(()) * scale
         nodes = [
             product,
-            Node("Cast", product.outputs, names[:1], {"to": NUMBERS["float"]}, node.name),
-            Node("Mul", [names[0], self.constant(node, whole)], [names[1]], {}, node.name),
+            Node(
+                "Cast",
+                product.outputs,
+                names[:1],
+                {"to": NUMBERS["float"]},
+                node.name,
+                part_of=str(node),
+            ),
+            Node(
+                "Mul",
+                [names[0], self.constant(node, whole)],
+                [names[1]],
+                {},
+                node.name,
+                part_of=str(node),
+            ),
         ]
         if bias is not None:
-            nodes.append(Node("Add", [names[1], self.constant(node, bias)], [""], {}, node.name))
+            nodes.append(
+                Node(
+                    "Add",
+                    [names[1], self.constant(node, bias)],
+                    [""],
+                    {},
+                    node.name,
+                    part_of=str(node),
+                )
+            )
         nodes[-1].outputs = list(node.outputs)
         return nodes
 
@@ -252,7 +275,9 @@ class _Joiner:
             inputs = [x.name, x.scale, x.zero, integers, scale, zero, y.scale, y.zero]
             if bias is not None:
                 inputs.append(self.constant(node, bias))
-            joined = Node("QLinearConv", inputs, [y.name], node.attributes, node.name)
+            joined = Node(
+                "QLinearConv", inputs, [y.name], node.attributes, node.name, part_of=str(node)
+            )
             self.put(place, node, [joined], behind)
             return
         real = self.real(bias_name) if bias_name else None
@@ -262,7 +287,12 @@ class _Joiner:
         scale_ = w.scale.reshape(over) if w.scale.size > 1 else w.scale.reshape(())
         sums = self.program.fresh(f"{node.outputs[0]}_integers")
         product = Node(
-            "ConvInteger", [x.name, integers, x.zero, zero], [sums], node.attributes, node.name
+            "ConvInteger",
+            [x.name, integers, x.zero, zero],
+            [sums],
+            node.attributes,
+            node.name,
+            part_of=str(node),
         )
         bias_ = None if real is None else real.reshape(over)
         self.put(place, node, self.scaled(node, product, x, scale_, bias_), None)
@@ -298,19 +328,28 @@ class _Joiner:
             behind, y = target
             front = [x.name, x.scale, x.zero, b, self.constant(node, w.scale), zero]
             if bias is None:
-                joined = Node("QLinearMatMul", [*front, y.scale, y.zero], [y.name], {}, node.name)
+                joined = Node(
+                    "QLinearMatMul",
+                    [*front, y.scale, y.zero],
+                    [y.name],
+                    {},
+                    node.name,
+                    part_of=str(node),
+                )
                 self.put(place, node, [joined], behind)
                 return
             if flat and "com.microsoft" in self.program.opsets:
                 inputs = [*front, self.constant(node, bias), y.scale, y.zero]
-                joined = Node("QGemm", inputs, [y.name], {}, node.name, "com.microsoft")
+                joined = Node("QGemm", inputs, [y.name], {}, node.name, "com.microsoft", str(node))
                 self.put(place, node, [joined], behind)
                 return
         real = self.real(bias_name) if bias_name else None
         if bias_name and (real is None or real.shape not in ((columns,), (1, columns))):
             return
         sums = self.program.fresh(f"{node.outputs[0]}_integers")
-        product = Node("MatMulInteger", [x.name, b, x.zero, zero], [sums], {}, node.name)
+        product = Node(
+            "MatMulInteger", [x.name, b, x.zero, zero], [sums], {}, node.name, part_of=str(node)
+        )
         bias_ = None if real is None else real.reshape(-1)
         scale = w.scale.reshape(-1) if w.scale.size > 1 else w.scale.reshape(())
         self.put(place, node, self.scaled(node, product, x, scale, bias_), None)
