@@ -93,6 +93,7 @@ cdef class Frame:
     cdef int carried_count
     cdef list standins, events
     cdef object limits          # of the run: a RunLimits, or None for none
+    cdef size_t given           # bytes of the inputs that these are for
     cdef object error
     cdef size_t gone            # bytes of blocks that Python has freed since the frame was last told
     cdef uint64_t mode

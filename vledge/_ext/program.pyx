@@ -229,13 +229,16 @@ cdef class Program:
         cdef const vl_tensor *t
         frame.c.trips = 0
         frame.c.elsewhere = 0
-        frame.limits = self.limits
         if self.limits is None:
+            frame.limits = None
             return 0
         for k in range(count):
             t = &frame.c.slots[slots[k]]
             if t.state == VL_TENSOR:
                 given += <size_t>vl_count(t.axes, t.shape) * vl_size_of(t.type)
+        if frame.limits is self.limits and frame.given == given:
+            return 0    # a stream's step makes no number of Python's
+        frame.limits, frame.given = self.limits, given
         frame.c.most = min(<object>SIZE_MAX, self.limits.bytes_for(given))
         frame.c.most_trips = min(<object>INT64_MAX, self.limits.trips)
         return 0

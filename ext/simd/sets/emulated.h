@@ -168,8 +168,8 @@ VL_EMULATED __m128i vl_emulated_cvtepi32_epi8(__m512i a)
 #undef _mm512_cmp_pd_mask
 #define _mm512_cmp_ps_mask(a, b, less) vl_emulated_less_ps(a, b)
 #define _mm512_cmp_pd_mask(a, b, less) vl_emulated_less_pd(a, b)
-#define _mm512_set1_ps(x) ((__m512){0} + (float)(x))
-#define _mm512_set1_pd(x) ((__m512d){0} + (double)(x))
+#define _mm512_set1_ps(x) ((float)(x) - (__m512){0}) /* which leaves -0 as it is */
+#define _mm512_set1_pd(x) ((double)(x) - (__m512d){0})
 #define _mm512_set1_epi16(x) ((__m512i)((vl_emulated_i16){0} + (int16_t)(x)))
 #define _mm512_madd_epi16 vl_emulated_madd_epi16
 #define _mm512_maddubs_epi16 vl_emulated_maddubs_epi16
