@@ -5,11 +5,11 @@
 #include "program.h"
 
 typedef struct {
-    int way;                    /* kernels.h: VL_BY_PAIRS or VL_BY_QUADS */
+    int way;                    /* byte_kernels.h: VL_BY_PAIRS or VL_BY_QUADS */
     int64_t depth, columns;
     const uint8_t *w;
     const int32_t *sums, *zeros; /* zeros, scales and bias: or NULL */
-    const int64_t *starts;       /* VL_BY_BYTES: kernels.h */
+    const int64_t *starts;       /* VL_BY_BYTES: byte_kernels.h */
     const int32_t *extra_starts, *extras;
     const float *scales, *bias;
 } vl_integer_matrix;
