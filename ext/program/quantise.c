@@ -54,15 +54,15 @@ static int dynamic_quantize(vl_frame *f, const vl_instruction *i)
     int8_t order[VL_MOST_AXES];
     vl_order_of(&from, order);
     vl_tensor *y = vl_new_in_order(f, i, 0, VL_U8, from.axes, from.shape, order);
-    vl_tensor *s = vl_new(f, i, 1, VL_F32, 0, NULL), *z = vl_new(f, i, 2, VL_U8, 0, NULL);
-    if (!y || !s || !z) {
+    vl_tensor *y_scale = vl_new(f, i, 1, VL_F32, 0, NULL), *y_zero = vl_new(f, i, 2, VL_U8, 0, NULL);
+    if (!y || !y_scale || !y_zero) {
         vl_block_drop(f, copy.block);
         return VL_NO_MEMORY;
     }
-    *(float *)s->data = scale;
-    *(uint8_t *)z->data = (uint8_t)zero;
-    vl_quantising q = {count, (const float *)from.data, scale, zero, 0, 255, (uint8_t *)y->data};
-    f->kernels->quantise(&q);
+    *(float *)y_scale->data = scale;
+    *(uint8_t *)y_zero->data = (uint8_t)zero;
+    vl_quantising quantising = {count, (const float *)from.data, scale, zero, 0, 255, (uint8_t *)y->data};
+    f->kernels->quantise(&quantising);
     vl_block_drop(f, copy.block);
     return VL_DONE;
 }
@@ -75,33 +75,33 @@ typedef struct {
 
 /* The scales and zero points of x; 0 where they are spread otherwise. `zero` may be NULL. */
 static int read_channels(const vl_tensor *x, const vl_tensor *scale, const vl_tensor *zero, int64_t axis,
-                         vl_channels *c)
+                         vl_channels *along)
 {
     int64_t count = vl_count(x->axes, x->shape);
     int one = vl_is_number(scale, VL_F32) && scale->axes <= 1;
-    *c = (vl_channels){1, 1, count, 0, 0};
+    *along = (vl_channels){1, 1, count, 0, 0};
     if (one && (!zero || (vl_count(zero->axes, zero->shape) == 1 && zero->axes <= 1)))
         return 1;
     int at = vl_axis(axis, x->axes);
     if (!scale || scale->type != VL_F32 || at < 0 || scale->axes != 1)
         return 0;
-    c->channels = x->shape[at];
-    c->outer = vl_count(at, x->shape);
-    c->inner = vl_count(x->axes - at - 1, x->shape + at + 1);
-    if (scale->shape[0] != c->channels || (zero && (zero->axes != 1 || zero->shape[0] != c->channels)))
+    along->channels = x->shape[at];
+    along->outer = vl_count(at, x->shape);
+    along->inner = vl_count(x->axes - at - 1, x->shape + at + 1);
+    if (scale->shape[0] != along->channels || (zero && (zero->axes != 1 || zero->shape[0] != along->channels)))
         return 0;
-    c->scale_step = c->channels > 1 ? scale->strides[0] : 0;
-    c->zero_step = zero && c->channels > 1 ? zero->strides[0] : 0;
+    along->scale_step = along->channels > 1 ? scale->strides[0] : 0;
+    along->zero_step = zero && along->channels > 1 ? zero->strides[0] : 0;
     return 1;
 }
 
-/* The output, of that type and laid out as x is where its elements are one run (with channels: a contiguous one),
+/* The output, of that type and laid out as x is where its elements are one run (with along: a contiguous one),
  * else as a copy of x that *x becomes, whose block the caller drops; NULL when memory is out. */
-static vl_tensor *beside(vl_frame *f, const vl_instruction *i, const vl_channels *c, int type, vl_tensor *x,
+static vl_tensor *beside(vl_frame *f, const vl_instruction *i, const vl_channels *along, int type, vl_tensor *x,
                          vl_tensor *copy)
 {
     copy->block = NULL;
-    if (c->channels > 1 ? !vl_is_contiguous(x) : !is_dense(x)) {
+    if (along->channels > 1 ? !vl_is_contiguous(x) : !is_dense(x)) {
         const vl_tensor *laid = vl_contiguous(f, x, copy);
         if (!laid)
             return NULL;
@@ -119,25 +119,25 @@ static vl_tensor *beside(vl_frame *f, const vl_instruction *i, const vl_channels
 static int quantize_linear(vl_frame *f, const vl_instruction *i)
 {
     const vl_tensor *x = vl_in(f, i, 0), *scale = vl_in(f, i, 1), *zero = vl_in(f, i, 2);
-    vl_channels c;
+    vl_channels along;
     if (!x || x->type != VL_F32 || (vl_has_in(i, 2) && !vl_is_bytes(zero)) ||
-        !read_channels(x, scale, zero, i->ints[0], &c))
+        !read_channels(x, scale, zero, i->ints[0], &along))
         return VL_DECLINED;
     const int type = zero ? zero->type : (int)i->ints[1];
     vl_tensor from = *x, copy, s = *scale, z = zero ? *zero : *scale;
-    vl_tensor *y = beside(f, i, &c, type, &from, &copy);
+    vl_tensor *y = beside(f, i, &along, type, &from, &copy);
     if (!y)
         return VL_NO_MEMORY;
-    vl_quantising q = {.n = c.inner,
-                       .x = (const float *)from.data,
-                       .out = (uint8_t *)y->data,
-                       .low = type == VL_I8 ? -128 : 0,
-                       .high = type == VL_I8 ? 127 : 255};
-    for (int64_t o = 0; o < c.outer; o++)
-        for (int64_t k = 0; k < c.channels; k++, q.x += c.inner, q.out += c.inner) {
-            q.scale = *(const float *)(s.data + k * c.scale_step);
-            q.zero = zero ? (float)vl_byte_at(&z, k * c.zero_step) : 0;
-            f->kernels->quantise(&q);
+    vl_quantising quantising = {.n = along.inner,
+                                .x = (const float *)from.data,
+                                .out = (uint8_t *)y->data,
+                                .low = type == VL_I8 ? -128 : 0,
+                                .high = type == VL_I8 ? 127 : 255};
+    for (int64_t o = 0; o < along.outer; o++)
+        for (int64_t k = 0; k < along.channels; k++, quantising.x += along.inner, quantising.out += along.inner) {
+            quantising.scale = *(const float *)(s.data + k * along.scale_step);
+            quantising.zero = zero ? (float)vl_byte_at(&z, k * along.zero_step) : 0;
+            f->kernels->quantise(&quantising);
         }
     vl_block_drop(f, copy.block);
     return VL_DONE;
@@ -147,20 +147,20 @@ static int quantize_linear(vl_frame *f, const vl_instruction *i)
 static int dequantize_linear(vl_frame *f, const vl_instruction *i)
 {
     const vl_tensor *x = vl_in(f, i, 0), *scale = vl_in(f, i, 1), *zero = vl_in(f, i, 2);
-    vl_channels c;
+    vl_channels along;
     if (!vl_is_bytes(x) || (vl_has_in(i, 2) && (!zero || zero->type != x->type)) ||
-        !read_channels(x, scale, zero, i->ints[0], &c))
+        !read_channels(x, scale, zero, i->ints[0], &along))
         return VL_DECLINED;
     vl_tensor from = *x, copy, s = *scale, z = zero ? *zero : *scale;
-    vl_tensor *y = beside(f, i, &c, VL_F32, &from, &copy);
+    vl_tensor *y = beside(f, i, &along, VL_F32, &from, &copy);
     if (!y)
         return VL_NO_MEMORY;
     const char *at = from.data;
     float *to = (float *)y->data;
-    for (int64_t o = 0; o < c.outer; o++)
-        for (int64_t k = 0; k < c.channels; k++, at += c.inner, to += c.inner)
-            f->kernels->dequantise(c.inner, at, from.type == VL_I8, zero ? vl_byte_at(&z, k * c.zero_step) : 0,
-                                   *(const float *)(s.data + k * c.scale_step), to);
+    for (int64_t o = 0; o < along.outer; o++)
+        for (int64_t k = 0; k < along.channels; k++, at += along.inner, to += along.inner)
+            f->kernels->dequantise(along.inner, at, from.type == VL_I8, zero ? vl_byte_at(&z, k * along.zero_step) : 0,
+                                   *(const float *)(s.data + k * along.scale_step), to);
     vl_block_drop(f, copy.block);
     return VL_DONE;
 }
