@@ -19,11 +19,12 @@ products is exact in 32 bits:
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 import numpy as np
+from numpy.typing import DTypeLike
 
-__all__ = ["FORMS", "SmallForm", "SmallMatrix", "rounded"]
+__all__ = ["FORMS", "SmallForm", "SmallMatrix", "Weight", "rounded"]
 
 
 class SmallForm(NamedTuple):
@@ -126,7 +127,7 @@ class SmallMatrix:
         part.storage = self.storage
         return part
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
         if copy is False:
             raise ValueError("small weights become an array by a copy only")
         block = FORMS[self.storage].block
@@ -136,6 +137,11 @@ class SmallMatrix:
 
     def __repr__(self) -> str:
         return f"SmallMatrix({self.storage}, {list(self.shape)})"
+
+
+#: As layers hold it, and files carry it. Small ones stand in for arrays in weights by name, whose
+#: type says ndarray all the same, as nearly all that reads them takes them for one.
+Weight: TypeAlias = np.ndarray | SmallMatrix
 
 
 def rounded(matrix: np.ndarray, storage: str) -> SmallMatrix:

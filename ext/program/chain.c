@@ -18,41 +18,41 @@ typedef struct {
     int64_t strides[VL_MOST_AXES + 2][VL_CHAIN_ARRAYS]; /* elements */
 } vl_chain_walk;
 
-static inline size_t size_of(const vl_chain_walk *w, int k) { return w->element[k] ? 1 : sizeof(float); }
+static inline size_t size_of(const vl_chain_walk *job, int k) { return job->element[k] ? 1 : sizeof(float); }
 
-static void walk(const vl_chain_walk *w, const int64_t *shape, int axis, char *const *data)
+static void walk(const vl_chain_walk *job, const int64_t *shape, int axis, char *const *data)
 {
-    if (axis == w->axes - 2) {
+    if (axis == job->axes - 2) {
         vl_chain_array arrays[VL_CHAIN_ARRAYS];
-        for (int k = 0; k < w->arrays; k++)
-            arrays[k] = (vl_chain_array){data[k], w->strides[axis][k], w->strides[axis + 1][k], w->element[k]};
-        vl_chain c = w->chain;
+        for (int k = 0; k < job->arrays; k++)
+            arrays[k] = (vl_chain_array){data[k], job->strides[axis][k], job->strides[axis + 1][k], job->element[k]};
+        vl_chain c = job->chain;
         c.rows = shape[axis];
         c.columns = shape[axis + 1];
         c.arrays = arrays;
-        w->kernels->chain(&c);
+        job->kernels->chain(&c);
         return;
     }
     char *at[VL_CHAIN_ARRAYS];
     for (int64_t i = 0; i < shape[axis]; i++) {
-        for (int k = 0; k < w->arrays; k++)
-            at[k] = data[k] + i * w->strides[axis][k] * (int64_t)size_of(w, k);
-        walk(w, shape, axis + 1, at);
+        for (int k = 0; k < job->arrays; k++)
+            at[k] = data[k] + i * job->strides[axis][k] * (int64_t)size_of(job, k);
+        walk(job, shape, axis + 1, at);
     }
 }
 
 static void member_walk(void *context, int member, int members)
 {
-    const vl_chain_walk *w = context;
-    int64_t shape[VL_MOST_AXES + 2], whole = w->shape[w->split];
+    const vl_chain_walk *job = context;
+    int64_t shape[VL_MOST_AXES + 2], whole = job->shape[job->split];
     int64_t begin = whole * member / members, end = whole * (member + 1) / members;
     char *data[VL_CHAIN_ARRAYS];
-    memcpy(shape, w->shape, sizeof shape);
-    shape[w->split] = end - begin;
-    for (int k = 0; k < w->arrays; k++)
-        data[k] = w->data[k] + begin * w->strides[w->split][k] * (int64_t)size_of(w, k);
+    memcpy(shape, job->shape, sizeof shape);
+    shape[job->split] = end - begin;
+    for (int k = 0; k < job->arrays; k++)
+        data[k] = job->data[k] + begin * job->strides[job->split][k] * (int64_t)size_of(job, k);
     if (end > begin)
-        walk(w, shape, 0, data);
+        walk(job, shape, 0, data);
 }
 
 /* The axes of a tensor by stride, longest first; those without one (size 1, or the same for all) stay where they are. */
@@ -79,7 +79,7 @@ static int chain(vl_frame *f, const vl_instruction *i)
     const int64_t *ints = i->ints;
     const int operands = (int)ints[0], results = (int)ints[2];
     const int64_t elements = ints[5];
-    vl_chain_walk w;
+    vl_chain_walk job;
     const vl_tensor *in[VL_CHAIN_ARRAYS];
     vl_tensor along[VL_CHAIN_ARRAYS]; /* vectors, with the axes that they lack */
     int64_t shape[VL_MOST_AXES];
@@ -87,13 +87,13 @@ static int chain(vl_frame *f, const vl_instruction *i)
     if (ints[7] > VL_MOST_AXES)
         return VL_DECLINED;
     for (int k = 0; k < operands; k++) {
-        const vl_tensor *t = in[k] = vl_in(f, i, k);
-        w.element[k] = vl_chain_element_of(elements, k);
-        if (!t || t->type != vl_chain_types[w.element[k]] || ((uintptr_t)t->data % size_of(&w, k)))
+        const vl_tensor *tensor = in[k] = vl_in(f, i, k);
+        job.element[k] = vl_chain_element_of(elements, k);
+        if (!tensor || tensor->type != vl_chain_types[job.element[k]] || ((uintptr_t)tensor->data % size_of(&job, k)))
             return VL_DECLINED;
-        if (t->axes > axes && !(ints[6] >> k & 1))
-            axes = t->axes;
-        w.data[k] = t->data;
+        if (tensor->axes > axes && !(ints[6] >> k & 1))
+            axes = tensor->axes;
+        job.data[k] = tensor->data;
     }
     for (int k = 0; k < operands; k++) {
         if (!(ints[6] >> k & 1))
@@ -114,13 +114,13 @@ static int chain(vl_frame *f, const vl_instruction *i)
     int largest = 0;
     int64_t most = -1;
     for (int k = 0; k < operands; k++) {
-        const vl_tensor *t = in[k];
-        int missing = axes - t->axes;
+        const vl_tensor *tensor = in[k];
+        int missing = axes - tensor->axes;
         int64_t elements = 1;
         for (int a = 0; a < missing; a++)
             strides[a][k] = 0;
-        for (int a = 0; a < t->axes; a++) {
-            int64_t size = t->shape[a], step = t->strides[a];
+        for (int a = 0; a < tensor->axes; a++) {
+            int64_t size = tensor->shape[a], step = tensor->strides[a];
             strides[missing + a][k] = 0;
             if (size == 1)
                 continue;
@@ -128,7 +128,7 @@ static int chain(vl_frame *f, const vl_instruction *i)
                 shape[missing + a] = size;
             else if (shape[missing + a] != size)
                 return VL_DECLINED;
-            if (w.element[k])
+            if (job.element[k])
                 strides[missing + a][k] = step;
             else if (step % (int64_t)sizeof(float))
                 return VL_DECLINED;
@@ -142,8 +142,8 @@ static int chain(vl_frame *f, const vl_instruction *i)
             largest = k;
         }
     }
-    const int64_t n = vl_count(axes, shape), all = ((int64_t)1 << operands) - 1;
-    if (n < 0)
+    const int64_t total = vl_count(axes, shape), all = ((int64_t)1 << operands) - 1;
+    if (total < 0)
         return VL_DECLINED;
     for (int k = 0; k < results; k++) {
         if (!vl_wants(i, k))
@@ -173,56 +173,56 @@ static int chain(vl_frame *f, const vl_instruction *i)
     order_of(largest_strides, axes, order);
     for (int k = 0; k < results; k++) {
         const int element = vl_chain_element_of(elements, operands + k);
-        const vl_tensor *t = vl_new_in_order(f, i, k, vl_chain_types[element], axes, shape, order);
-        if (!t)
+        const vl_tensor *tensor = vl_new_in_order(f, i, k, vl_chain_types[element], axes, shape, order);
+        if (!tensor)
             return VL_NO_MEMORY;
-        w.element[operands + k] = element;
-        w.data[operands + k] = t->data;
+        job.element[operands + k] = element;
+        job.data[operands + k] = tensor->data;
         for (int a = 0; a < axes; a++)
-            strides[a][operands + k] = shape[a] == 1 ? 0 : t->strides[a] / (int64_t)size_of(&w, operands + k);
+            strides[a][operands + k] = shape[a] == 1 ? 0 : tensor->strides[a] / (int64_t)size_of(&job, operands + k);
     }
-    if (n == 0)
+    if (total == 0)
         return VL_DONE;
 
-    w.arrays = operands + results;
-    w.axes = 0;
+    job.arrays = operands + results;
+    job.axes = 0;
     for (int at = 0; at < axes; at++) {
         int a = order[at];
         if (shape[a] == 1)
             continue;
-        int joined = w.axes > 0;
-        for (int k = 0; joined && k < w.arrays; k++)
-            joined = w.strides[w.axes - 1][k] == strides[a][k] * shape[a];
+        int joined = job.axes > 0;
+        for (int k = 0; joined && k < job.arrays; k++)
+            joined = job.strides[job.axes - 1][k] == strides[a][k] * shape[a];
         if (!joined)
-            w.shape[w.axes++] = 1;
-        w.shape[w.axes - 1] *= shape[a];
-        memcpy(w.strides[w.axes - 1], strides[a], sizeof strides[a]);
+            job.shape[job.axes++] = 1;
+        job.shape[job.axes - 1] *= shape[a];
+        memcpy(job.strides[job.axes - 1], strides[a], sizeof strides[a]);
     }
-    while (w.axes < 2) { /* in front */
-        memmove(w.shape + 1, w.shape, sizeof w.shape[0] * (size_t)w.axes);
-        memmove(w.strides + 1, w.strides, sizeof w.strides[0] * (size_t)w.axes);
-        w.shape[0] = 1;
-        memset(w.strides[0], 0, sizeof w.strides[0]);
-        w.axes++;
+    while (job.axes < 2) { /* in front */
+        memmove(job.shape + 1, job.shape, sizeof job.shape[0] * (size_t)job.axes);
+        memmove(job.strides + 1, job.strides, sizeof job.strides[0] * (size_t)job.axes);
+        job.shape[0] = 1;
+        memset(job.strides[0], 0, sizeof job.strides[0]);
+        job.axes++;
     }
-    w.kernels = f->kernels;
-    w.chain = (vl_chain){.operands = operands,
-                         .constants = (int)ints[1],
-                         .results = results,
-                         .scratch = (int)ints[3],
-                         .micros = (int)ints[4],
-                         .constant = i->floats,
-                         .micro = ints + VL_CHAIN_INTS + results};
-    const int64_t work = n * (ints[4] + 1);
+    job.kernels = f->kernels;
+    job.chain = (vl_chain){.operands = operands,
+                           .constants = (int)ints[1],
+                           .results = results,
+                           .scratch = (int)ints[3],
+                           .micros = (int)ints[4],
+                           .constant = i->floats,
+                           .micro = ints + VL_CHAIN_INTS + results};
+    const int64_t work = total * (ints[4] + 1);
     const int members = work >= f->limits->chain_thread_work ? f->threads : 1,
               pieces = vl_piece_count(f, members, work);
     if (pieces > 1) {
-        w.split = 0;
-        while (w.split < w.axes - 1 && w.shape[w.split] < 2 * pieces)
-            w.split++;
-        vl_run_pieces(f, members, pieces, member_walk, &w);
+        job.split = 0;
+        while (job.split < job.axes - 1 && job.shape[job.split] < 2 * pieces)
+            job.split++;
+        vl_run_pieces(f, members, pieces, member_walk, &job);
     } else
-        walk(&w, w.shape, 0, w.data);
+        walk(&job, job.shape, 0, job.data);
     return VL_DONE;
 }
 

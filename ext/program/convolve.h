@@ -79,7 +79,7 @@ typedef struct {
 } vl_convolving;
 
 /* Fills in the rest; -1 where sizes overflow. */
-int vl_convolving_plan(vl_convolving *c, int threads);
+int vl_convolving_plan(vl_convolving *job, int threads);
 /* A member's share: a task for a pool of threads. Every output has the same bits whatever the number of members. */
 void vl_convolving_run(void *convolving, int member, int members);
 

@@ -1,50 +1,50 @@
-/* Numbers to bytes and back, and products of bytes with a matrix that is known. The sums are exact; what they are
- * multiplied by is rounded as the Python operators round. */
+/* Products of bytes with a matrix that is known. The sums are exact; what they are multiplied by is rounded as the
+ * Python operators round. */
 #include "integer.h"
 
 #include <math.h>
 
 #include "row_blocks.h"
 
-int vl_read_matrix(const int64_t *ints, void *const *objects, vl_integer_matrix *m)
+int vl_read_matrix(const int64_t *ints, void *const *objects, vl_integer_matrix *matrix)
 {
-    int n = 2;
-    *m = (vl_integer_matrix){
+    int count = 2;
+    *matrix = (vl_integer_matrix){
         .way = (int)ints[0], .depth = ints[1], .columns = ints[2], .w = objects[0], .sums = objects[1]};
-    if (m->way == VL_BY_BYTES) {
-        m->starts = objects[n++];
-        m->extra_starts = objects[n++];
-        m->extras = objects[n++];
+    if (matrix->way == VL_BY_BYTES) {
+        matrix->starts = objects[count++];
+        matrix->extra_starts = objects[count++];
+        matrix->extras = objects[count++];
     }
     if (ints[3] & 1)
-        m->zeros = objects[n++];
+        matrix->zeros = objects[count++];
     if (ints[3] & 2)
-        m->scales = objects[n++];
+        matrix->scales = objects[count++];
     if (ints[3] & 4)
-        m->bias = objects[n++];
-    return n;
+        matrix->bias = objects[count++];
+    return count;
 }
 
-static void complete(const vl_kernels *kernels, const vl_integer_matrix *m, vl_byte_product *p)
+static void complete(const vl_kernels *kernels, const vl_integer_matrix *matrix, vl_byte_product *product)
 {
-    p->quads = (m->depth + 3) / 4;
-    p->columns = m->columns;
-    p->first = 0;
-    p->vectors = p->last = (m->columns + kernels->lanes - 1) / kernels->lanes;
-    p->w = m->w;
-    p->sums = m->sums;
-    p->zeros = m->zeros;
-    p->starts = m->starts;
-    p->extra_starts = m->extra_starts;
-    p->extras = m->extras;
-    p->scales = m->scales;
-    p->bias = m->bias;
+    product->quads = (matrix->depth + 3) / 4;
+    product->columns = matrix->columns;
+    product->first = 0;
+    product->vectors = product->last = (matrix->columns + kernels->lanes - 1) / kernels->lanes;
+    product->w = matrix->w;
+    product->sums = matrix->sums;
+    product->zeros = matrix->zeros;
+    product->starts = matrix->starts;
+    product->extra_starts = matrix->extra_starts;
+    product->extras = matrix->extras;
+    product->scales = matrix->scales;
+    product->bias = matrix->bias;
 }
 
-void vl_multiply_here(const vl_kernels *kernels, const vl_integer_matrix *m, vl_byte_product *p)
+void vl_multiply_here(const vl_kernels *kernels, const vl_integer_matrix *matrix, vl_byte_product *product)
 {
-    complete(kernels, m, p);
-    kernels->integers[m->way](p);
+    complete(kernels, matrix, product);
+    kernels->integers[matrix->way](product);
 }
 
 typedef struct {
@@ -58,232 +58,40 @@ typedef struct {
 static void multiply(void *context, int member, int members)
 {
     const vl_job *job = context;
-    vl_byte_product p = *job->product;
-    if (p.rows < members) {
-        vl_share_of_vectors(p.vectors, member, members, &p.first, &p.last);
-        job->kernel(&p);
+    vl_byte_product own = *job->product;
+    if (own.rows < members) {
+        vl_share_of_vectors(own.vectors, member, members, &own.first, &own.last);
+        job->kernel(&own);
         return;
     }
-    ptrdiff_t row = p.rows * member / members, last = p.rows * (member + 1) / members;
+    ptrdiff_t row = own.rows * member / members, last = own.rows * (member + 1) / members;
     while (row < last && !vl_shall_end(job->heed)) {
-        p.rows = job->block < last - row ? job->block : last - row;
-        p.x_rows = job->product->x_rows + row;
-        p.x_zeros = job->product->x_zeros + row;
-        p.x_sums = p.x_sums ? job->product->x_sums + row : NULL;
-        p.out = (char *)job->product->out + row * p.ld_out * (ptrdiff_t)(p.requantised ? 1 : sizeof(int32_t));
-        p.add = p.add ? job->product->add + row * p.ld_add : NULL;
-        job->kernel(&p);
-        row += p.rows;
+        own.rows = job->block < last - row ? job->block : last - row;
+        own.x_rows = job->product->x_rows + row;
+        own.x_zeros = job->product->x_zeros + row;
+        own.x_sums = own.x_sums ? job->product->x_sums + row : NULL;
+        own.out = (char *)job->product->out + row * own.ld_out * (ptrdiff_t)(own.requantised ? 1 : sizeof(int32_t));
+        own.add = own.add ? job->product->add + row * own.ld_add : NULL;
+        job->kernel(&own);
+        row += own.rows;
     }
 }
 
-void vl_multiply_integers(vl_frame *f, const vl_integer_matrix *m, vl_byte_product *p)
+void vl_multiply_integers(vl_frame *f, const vl_integer_matrix *matrix, vl_byte_product *product)
 {
-    complete(f->kernels, m, p);
-    if (p->rows == 0 || p->columns == 0)
+    complete(f->kernels, matrix, product);
+    if (product->rows == 0 || product->columns == 0)
         return;
-    vl_job job = {f->kernels->integers[m->way], p, vl_rows_of_block(f->limits, 4 * p->quads), f->heed};
-    int members = vl_members_for((int64_t)p->rows * p->columns * m->depth, f->limits->thread_byte_work, f->threads);
+    vl_job job = {f->kernels->integers[matrix->way], product, vl_rows_of_block(f->limits, 4 * product->quads), f->heed};
+    int members = vl_members_for((int64_t)product->rows * product->columns * matrix->depth, f->limits->thread_byte_work,
+                                 f->threads);
     if (members == 1)
         multiply(&job, 0, 1);
     else
         f->parallel(members, multiply, &job, f->heed);
 }
 
-void vl_dynamic_scale(const float *bounds, float *scale, float *zero)
-{
-    float low = bounds[0] < 0 ? bounds[0] : 0, high = bounds[1] > 0 ? bounds[1] : 0;
-    *scale = 1;
-    *zero = 0;
-    if (bounds[0] != bounds[0] || !isfinite((high - low) / 255))
-        *scale = NAN;
-    else if (high > low && (high - low) / 255 > 0) { /* not flushed to 0 */
-        *scale = (high - low) / 255;
-        *zero = fminf(rintf(-low / *scale), 255);
-    }
-}
-
-/* ---- real numbers and bytes ------------------------------------------------------------------------- */
-
-/* Elements without gaps or repetition, in any order of axes */
-static int is_dense(const vl_tensor *t)
-{
-    int8_t order[VL_MOST_AXES];
-    vl_order_of(t, order);
-    int64_t step = (int64_t)vl_size_of(t->type);
-    for (int a = t->axes - 1; a >= 0; a--) {
-        if (t->shape[order[a]] != 1 && t->strides[order[a]] != step)
-            return 0;
-        step *= t->shape[order[a]];
-    }
-    return 1;
-}
-
 int vl_is_number(const vl_tensor *t, int type) { return t && t->type == type && vl_count(t->axes, t->shape) == 1; }
-
-/* x -> y, scale, zero point: x over the range of all its numbers and 0, as uint8 */
-static int dynamic_quantize(vl_frame *f, const vl_instruction *i)
-{
-    const vl_tensor *x = vl_in(f, i, 0);
-    if (!x || x->type != VL_F32 || !vl_wants(i, 0) || !vl_wants(i, 1) || !vl_wants(i, 2))
-        return VL_DECLINED;
-    int64_t count = vl_count(x->axes, x->shape);
-    vl_tensor from = *x, copy = {.block = NULL};
-    if (!is_dense(x)) {
-        const vl_tensor *laid = vl_contiguous(f, x, &copy);
-        if (!laid)
-            return VL_NO_MEMORY;
-        from = *laid;
-    }
-    float bounds[2] = {0, 0}, scale, zero;
-    f->kernels->range(count, (const float *)from.data, bounds);
-    vl_dynamic_scale(bounds, &scale, &zero);
-    if (scale != scale) {
-        vl_block_drop(f, copy.block);
-        return VL_DECLINED;
-    }
-    int8_t order[VL_MOST_AXES];
-    vl_order_of(&from, order);
-    vl_tensor *y = vl_new_in_order(f, i, 0, VL_U8, from.axes, from.shape, order);
-    vl_tensor *s = vl_new(f, i, 1, VL_F32, 0, NULL), *z = vl_new(f, i, 2, VL_U8, 0, NULL);
-    if (!y || !s || !z) {
-        vl_block_drop(f, copy.block);
-        return VL_NO_MEMORY;
-    }
-    *(float *)s->data = scale;
-    *(uint8_t *)z->data = (uint8_t)zero;
-    vl_quantising q = {count, (const float *)from.data, scale, zero, 0, 255, (uint8_t *)y->data};
-    f->kernels->quantise(&q);
-    vl_block_drop(f, copy.block);
-    return VL_DONE;
-}
-
-/* What is along one axis with one scale and zero point each: `outer` runs of `channels` runs of `inner` elements. */
-typedef struct {
-    int64_t outer, channels, inner;
-    int64_t scale_step, zero_step; /* bytes from one to the next; 0: one for all */
-} vl_channels;
-
-/* The scales and zero points of x; 0 where they are spread otherwise. `zero` may be NULL. */
-static int read_channels(const vl_tensor *x, const vl_tensor *scale, const vl_tensor *zero, int64_t axis,
-                         vl_channels *c)
-{
-    int64_t count = vl_count(x->axes, x->shape);
-    int one = vl_is_number(scale, VL_F32) && scale->axes <= 1;
-    *c = (vl_channels){1, 1, count, 0, 0};
-    if (one && (!zero || (vl_count(zero->axes, zero->shape) == 1 && zero->axes <= 1)))
-        return 1;
-    int at = vl_axis(axis, x->axes);
-    if (!scale || scale->type != VL_F32 || at < 0 || scale->axes != 1)
-        return 0;
-    c->channels = x->shape[at];
-    c->outer = vl_count(at, x->shape);
-    c->inner = vl_count(x->axes - at - 1, x->shape + at + 1);
-    if (scale->shape[0] != c->channels || (zero && (zero->axes != 1 || zero->shape[0] != c->channels)))
-        return 0;
-    c->scale_step = c->channels > 1 ? scale->strides[0] : 0;
-    c->zero_step = zero && c->channels > 1 ? zero->strides[0] : 0;
-    return 1;
-}
-
-/* The output, of that type and laid out as x is where its elements are one run (with channels: a contiguous one),
- * else as a copy of x that *x becomes, whose block the caller drops; NULL when memory is out. */
-static vl_tensor *beside(vl_frame *f, const vl_instruction *i, const vl_channels *c, int type, vl_tensor *x,
-                         vl_tensor *copy)
-{
-    copy->block = NULL;
-    if (c->channels > 1 ? !vl_is_contiguous(x) : !is_dense(x)) {
-        const vl_tensor *laid = vl_contiguous(f, x, copy);
-        if (!laid)
-            return NULL;
-        *x = *laid;
-    }
-    int8_t order[VL_MOST_AXES];
-    vl_order_of(x, order);
-    vl_tensor *y = vl_new_in_order(f, i, 0, type, x->axes, x->shape, order);
-    if (!y)
-        vl_block_drop(f, copy->block);
-    return y;
-}
-
-/* x, scale, zero point or none; ints: axis, the type without a zero point */
-static int quantize_linear(vl_frame *f, const vl_instruction *i)
-{
-    const vl_tensor *x = vl_in(f, i, 0), *scale = vl_in(f, i, 1), *zero = vl_in(f, i, 2);
-    vl_channels c;
-    if (!x || x->type != VL_F32 || (vl_has_in(i, 2) && !vl_is_bytes(zero)) ||
-        !read_channels(x, scale, zero, i->ints[0], &c))
-        return VL_DECLINED;
-    const int type = zero ? zero->type : (int)i->ints[1];
-    vl_tensor from = *x, copy, s = *scale, z = zero ? *zero : *scale;
-    vl_tensor *y = beside(f, i, &c, type, &from, &copy);
-    if (!y)
-        return VL_NO_MEMORY;
-    vl_quantising q = {.n = c.inner,
-                       .x = (const float *)from.data,
-                       .out = (uint8_t *)y->data,
-                       .low = type == VL_I8 ? -128 : 0,
-                       .high = type == VL_I8 ? 127 : 255};
-    for (int64_t o = 0; o < c.outer; o++)
-        for (int64_t k = 0; k < c.channels; k++, q.x += c.inner, q.out += c.inner) {
-            q.scale = *(const float *)(s.data + k * c.scale_step);
-            q.zero = zero ? (float)vl_byte_at(&z, k * c.zero_step) : 0;
-            f->kernels->quantise(&q);
-        }
-    vl_block_drop(f, copy.block);
-    return VL_DONE;
-}
-
-/* x, scale, zero point or none -> float; ints: axis */
-static int dequantize_linear(vl_frame *f, const vl_instruction *i)
-{
-    const vl_tensor *x = vl_in(f, i, 0), *scale = vl_in(f, i, 1), *zero = vl_in(f, i, 2);
-    vl_channels c;
-    if (!vl_is_bytes(x) || (vl_has_in(i, 2) && (!zero || zero->type != x->type)) ||
-        !read_channels(x, scale, zero, i->ints[0], &c))
-        return VL_DECLINED;
-    vl_tensor from = *x, copy, s = *scale, z = zero ? *zero : *scale;
-    vl_tensor *y = beside(f, i, &c, VL_F32, &from, &copy);
-    if (!y)
-        return VL_NO_MEMORY;
-    const char *at = from.data;
-    float *to = (float *)y->data;
-    for (int64_t o = 0; o < c.outer; o++)
-        for (int64_t k = 0; k < c.channels; k++, at += c.inner, to += c.inner)
-            f->kernels->dequantise(c.inner, at, from.type == VL_I8, zero ? vl_byte_at(&z, k * c.zero_step) : 0,
-                                   *(const float *)(s.data + k * c.scale_step), to);
-    vl_block_drop(f, copy.block);
-    return VL_DONE;
-}
-
-/* x of bytes -> for each the element of a table [256] that it is the place of; ints: the table's type; objects: it */
-static int byte_table(vl_frame *f, const vl_instruction *i)
-{
-    const vl_tensor *x = vl_in(f, i, 0);
-    const int type = (int)i->ints[0];
-    const vl_channels one = {1, 1, 1, 0, 0};
-    if (!vl_is_bytes(x) || (vl_size_of(type) != 1 && vl_size_of(type) != sizeof(float)))
-        return VL_DECLINED;
-    const int64_t count = vl_count(x->axes, x->shape);
-    vl_tensor from = *x, copy;
-    vl_tensor *y = beside(f, i, &one, type, &from, &copy);
-    if (!y)
-        return VL_NO_MEMORY;
-    const uint8_t *at = (const uint8_t *)from.data;
-    if (vl_size_of(type) == 1) {
-        const uint8_t *table = i->objects[0];
-        uint8_t *to = (uint8_t *)y->data;
-        for (int64_t k = 0; k < count; k++)
-            to[k] = table[at[k]];
-    } else {
-        const uint32_t *table = i->objects[0];
-        uint32_t *to = (uint32_t *)y->data;
-        for (int64_t k = 0; k < count; k++)
-            to[k] = table[at[k]];
-    }
-    vl_block_drop(f, copy.block);
-    return VL_DONE;
-}
 
 /* ---- products ----------------------------------------------------------------------------------------- */
 
@@ -297,26 +105,26 @@ typedef struct {
 
 /* x [..., depth] as rows: where it is, or, signed, with gaps or not in whole fours, copied as uint8. `zero` goes with
  * signed bytes up by 128. 0 when memory is out. */
-static int byte_rows(vl_frame *f, const vl_tensor *x, const vl_integer_matrix *m, int32_t zero, vl_byte_rows *r)
+static int byte_rows(vl_frame *f, const vl_tensor *x, const vl_integer_matrix *matrix, int32_t zero, vl_byte_rows *rows)
 {
     const int last = x->axes - 1;
-    const int64_t depth = m->depth, wide = vl_row_bytes(m), count = vl_count(last, x->shape);
+    const int64_t depth = matrix->depth, wide = vl_row_bytes(matrix), count = vl_count(last, x->shape);
     const int flip = x->type == VL_I8 ? 0x80 : 0;
     const int copied = flip || wide != depth || (depth > 1 && x->strides[last] != 1);
     const size_t own = copied ? ((size_t)(count * wide) + 63) & ~(size_t)63 : 0;
-    r->block = vl_block_new(f, own + (size_t)count * (sizeof(ptrdiff_t) + 2 * sizeof(int32_t)) + 1);
-    if (!r->block)
+    rows->block = vl_block_new(f, own + (size_t)count * (sizeof(ptrdiff_t) + 2 * sizeof(int32_t)) + 1);
+    if (!rows->block)
         return 0;
-    uint8_t *bytes = (uint8_t *)r->block->data;
-    r->rows = (ptrdiff_t *)(bytes + own);
-    r->zeros = (int32_t *)(r->rows + count);
-    r->sums = m->zeros ? r->zeros + count : NULL;
-    r->x = copied ? bytes : (const uint8_t *)x->data;
+    uint8_t *bytes = (uint8_t *)rows->block->data;
+    rows->rows = (ptrdiff_t *)(bytes + own);
+    rows->zeros = (int32_t *)(rows->rows + count);
+    rows->sums = matrix->zeros ? rows->zeros + count : NULL;
+    rows->x = copied ? bytes : (const uint8_t *)x->data;
     int64_t at[VL_MOST_AXES] = {0}, offset = 0, step = x->strides[last];
     for (int64_t row = 0; row < count; row++) {
         const uint8_t *from = (const uint8_t *)x->data + offset;
-        r->rows[row] = copied ? row * wide : offset;
-        r->zeros[row] = flip ? zero + 128 : zero;
+        rows->rows[row] = copied ? row * wide : offset;
+        rows->zeros[row] = flip ? zero + 128 : zero;
         if (copied) {
             uint8_t *to = bytes + row * wide;
             if (step == 1)
@@ -328,11 +136,11 @@ static int byte_rows(vl_frame *f, const vl_tensor *x, const vl_integer_matrix *m
             memset(to + depth, 0, (size_t)(wide - depth));
             from = to;
         }
-        if (r->sums) {
+        if (rows->sums) {
             int32_t sum = 0;
             for (int64_t k = 0; k < depth; k++)
                 sum += from[k];
-            r->sums[row] = sum;
+            rows->sums[row] = sum;
         }
         for (int a = last - 1; a >= 0; a--) {
             offset += x->strides[a];
@@ -350,9 +158,9 @@ static int byte_rows(vl_frame *f, const vl_tensor *x, const vl_integer_matrix *m
 static int matmul_integer(vl_frame *f, const vl_instruction *i)
 {
     const vl_tensor *a = vl_in(f, i, 0), *zero = vl_in(f, i, 1), *scale = vl_in(f, i, 2);
-    vl_integer_matrix m;
-    vl_read_matrix(i->ints, i->objects, &m);
-    if (!vl_is_bytes(a) || a->axes < 2 || a->shape[a->axes - 1] != m.depth)
+    vl_integer_matrix matrix;
+    vl_read_matrix(i->ints, i->objects, &matrix);
+    if (!vl_is_bytes(a) || a->axes < 2 || a->shape[a->axes - 1] != matrix.depth)
         return VL_DECLINED;
     if (vl_has_in(i, 1) && (!vl_is_number(zero, a->type) || zero->axes > 1))
         return VL_DECLINED;
@@ -360,28 +168,28 @@ static int matmul_integer(vl_frame *f, const vl_instruction *i)
         return VL_DECLINED;
     int64_t shape[VL_MOST_AXES];
     memcpy(shape, a->shape, sizeof shape);
-    shape[a->axes - 1] = m.columns;
+    shape[a->axes - 1] = matrix.columns;
     if (vl_count(a->axes, shape) < 0)
         return VL_DECLINED;
     vl_tensor from = *a;
     float x_scale = scale ? *(const float *)scale->data : 1;
     vl_byte_rows rows;
-    if (!byte_rows(f, &from, &m, zero ? vl_byte_at(zero, 0) : 0, &rows))
+    if (!byte_rows(f, &from, &matrix, zero ? vl_byte_at(zero, 0) : 0, &rows))
         return VL_NO_MEMORY;
-    vl_tensor *out = vl_new(f, i, 0, m.scales ? VL_F32 : VL_I32, from.axes, shape);
+    vl_tensor *out = vl_new(f, i, 0, matrix.scales ? VL_F32 : VL_I32, from.axes, shape);
     if (!out) {
         vl_block_drop(f, rows.block);
         return VL_NO_MEMORY;
     }
-    vl_byte_product p = {.rows = vl_count(from.axes - 1, from.shape),
-                         .x = rows.x,
-                         .x_rows = rows.rows,
-                         .x_zeros = rows.zeros,
-                         .x_sums = rows.sums,
-                         .x_scale = x_scale,
-                         .out = out->data,
-                         .ld_out = m.columns};
-    vl_multiply_integers(f, &m, &p);
+    vl_byte_product product = {.rows = vl_count(from.axes - 1, from.shape),
+                               .x = rows.x,
+                               .x_rows = rows.rows,
+                               .x_zeros = rows.zeros,
+                               .x_sums = rows.sums,
+                               .x_scale = x_scale,
+                               .out = out->data,
+                               .ld_out = matrix.columns};
+    vl_multiply_integers(f, &matrix, &product);
     vl_block_drop(f, rows.block);
     return VL_DONE;
 }
@@ -390,7 +198,7 @@ static int matmul_integer(vl_frame *f, const vl_instruction *i)
 
 int vl_read_requantising(vl_frame *f, const vl_tensor *x_scale, float factor, const vl_tensor *w_scale,
                          const vl_tensor *y_scale, const vl_tensor *zero, int has_bias, const vl_tensor *bias,
-                         int64_t columns, vl_requantising *r, vl_block **block)
+                         int64_t columns, vl_requantising *finish, vl_block **block)
 {
     if (!vl_is_number(x_scale, VL_F32) || !vl_is_number(y_scale, VL_F32) || !vl_is_bytes(zero) ||
         vl_count(zero->axes, zero->shape) != 1 || !w_scale || w_scale->type != VL_F32 || w_scale->axes > 1)
@@ -416,7 +224,7 @@ int vl_read_requantising(vl_frame *f, const vl_tensor *x_scale, float factor, co
         added[k] = has_bias ? *(const int32_t *)(bias->data + k * bias->strides[0]) : 0;
     }
     const int is_signed = zero->type == VL_I8;
-    *r = (vl_requantising){steps, added, vl_byte_at(zero, 0), is_signed ? -128 : 0, is_signed ? 127 : 255};
+    *finish = (vl_requantising){steps, added, vl_byte_at(zero, 0), is_signed ? -128 : 0, is_signed ? 127 : 255};
     return VL_DONE;
 }
 
@@ -425,9 +233,9 @@ int vl_read_requantising(vl_frame *f, const vl_tensor *x_scale, float factor, co
 static int qlinear_matmul(vl_frame *f, const vl_instruction *i)
 {
     const vl_tensor *a = vl_in(f, i, 0), *zero = vl_in(f, i, 1);
-    vl_integer_matrix m;
-    vl_read_matrix(i->ints, i->objects, &m);
-    if (!vl_is_bytes(a) || a->axes < 2 || a->shape[a->axes - 1] != m.depth || !vl_is_number(zero, a->type) ||
+    vl_integer_matrix matrix;
+    vl_read_matrix(i->ints, i->objects, &matrix);
+    if (!vl_is_bytes(a) || a->axes < 2 || a->shape[a->axes - 1] != matrix.depth || !vl_is_number(zero, a->type) ||
         zero->axes > 1)
         return VL_DECLINED;
     for (int n = 2; n < 6; n++)
@@ -435,30 +243,30 @@ static int qlinear_matmul(vl_frame *f, const vl_instruction *i)
             return VL_DECLINED;
     int64_t shape[VL_MOST_AXES];
     memcpy(shape, a->shape, sizeof shape);
-    shape[a->axes - 1] = m.columns;
+    shape[a->axes - 1] = matrix.columns;
     if (vl_count(a->axes, shape) < 0)
         return VL_DECLINED;
-    vl_requantising r;
+    vl_requantising finish;
     vl_block *steps;
     const int type = vl_in(f, i, 5)->type;
     int answer = vl_read_requantising(f, vl_in(f, i, 2), i->floats[0], vl_in(f, i, 3), vl_in(f, i, 4), vl_in(f, i, 5),
-                                      vl_has_in(i, 6), vl_in(f, i, 6), m.columns, &r, &steps);
+                                      vl_has_in(i, 6), vl_in(f, i, 6), matrix.columns, &finish, &steps);
     if (answer != VL_DONE)
         return answer;
     vl_tensor from = *a;
     vl_byte_rows rows = {.block = NULL};
-    int fine = byte_rows(f, &from, &m, vl_byte_at(zero, 0), &rows);
+    int fine = byte_rows(f, &from, &matrix, vl_byte_at(zero, 0), &rows);
     vl_tensor *out = fine ? vl_new(f, i, 0, type, from.axes, shape) : NULL;
     if (out) {
-        vl_byte_product p = {.rows = vl_count(from.axes - 1, from.shape),
-                             .x = rows.x,
-                             .x_rows = rows.rows,
-                             .x_zeros = rows.zeros,
-                             .x_sums = rows.sums,
-                             .requantised = &r,
-                             .out = out->data,
-                             .ld_out = m.columns};
-        vl_multiply_integers(f, &m, &p);
+        vl_byte_product product = {.rows = vl_count(from.axes - 1, from.shape),
+                                   .x = rows.x,
+                                   .x_rows = rows.rows,
+                                   .x_zeros = rows.zeros,
+                                   .x_sums = rows.sums,
+                                   .requantised = &finish,
+                                   .out = out->data,
+                                   .ld_out = matrix.columns};
+        vl_multiply_integers(f, &matrix, &product);
     }
     vl_block_drop(f, rows.block);
     vl_block_drop(f, steps);
@@ -466,11 +274,7 @@ static int qlinear_matmul(vl_frame *f, const vl_instruction *i)
 }
 
 const vl_named_handler vl_integer_handlers[] = {
-    {"dynamic_quantize", dynamic_quantize},
-    {"quantize_linear", quantize_linear},
-    {"dequantize_linear", dequantize_linear},
     {"matmul_integer", matmul_integer},
     {"qlinear_matmul", qlinear_matmul},
-    {"byte_table", byte_table},
     {NULL, NULL},
 };

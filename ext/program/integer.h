@@ -5,11 +5,11 @@
 #include "program.h"
 
 typedef struct {
-    int way;                    /* kernels.h: VL_BY_PAIRS or VL_BY_QUADS */
+    int way;                    /* byte_kernels.h: VL_BY_PAIRS or VL_BY_QUADS */
     int64_t depth, columns;
     const uint8_t *w;
     const int32_t *sums, *zeros; /* zeros, scales and bias: or NULL */
-    const int64_t *starts;       /* VL_BY_BYTES: kernels.h */
+    const int64_t *starts;       /* VL_BY_BYTES: byte_kernels.h */
     const int32_t *extra_starts, *extras;
     const float *scales, *bias;
 } vl_integer_matrix;
@@ -17,15 +17,15 @@ typedef struct {
 /* As an instruction names it. ints: the way, depth, columns, and which of zeros (1), scales (2) and bias (4) there are;
  * objects: w, sums, by bytes starts, extra_starts and extras, and those. Answers how many objects that are. */
 enum { VL_MATRIX_INTS = 4 };
-int vl_read_matrix(const int64_t *ints, void *const *objects, vl_integer_matrix *m);
+int vl_read_matrix(const int64_t *ints, void *const *objects, vl_integer_matrix *matrix);
 
 /* Bytes of a row of x that the product reads: the depth in whole fours. */
-static inline int64_t vl_row_bytes(const vl_integer_matrix *m) { return (m->depth + 3) & ~(int64_t)3; }
+static inline int64_t vl_row_bytes(const vl_integer_matrix *matrix) { return (matrix->depth + 3) & ~(int64_t)3; }
 
-/* Multiplies on the frame's threads. p has rows, x, x_rows, x_zeros, x_sums, x_scale and out. */
-void vl_multiply_integers(vl_frame *f, const vl_integer_matrix *m, vl_byte_product *p);
+/* Multiplies on the frame's threads. The product has rows, x, x_rows, x_zeros, x_sums, x_scale and out. */
+void vl_multiply_integers(vl_frame *f, const vl_integer_matrix *matrix, vl_byte_product *product);
 /* The same on one thread: what a thread calls. */
-void vl_multiply_here(const vl_kernels *kernels, const vl_integer_matrix *m, vl_byte_product *p);
+void vl_multiply_here(const vl_kernels *kernels, const vl_integer_matrix *matrix, vl_byte_product *product);
 
 /* The scale and zero point of uint8 for numbers between bounds[0] and bounds[1], and 0. The scale is NaN where a bound
  * is no finite number. */
@@ -46,6 +46,6 @@ static inline int32_t vl_byte_at(const vl_tensor *t, int64_t offset)
  * VL_NO_MEMORY. */
 int vl_read_requantising(vl_frame *f, const vl_tensor *x_scale, float factor, const vl_tensor *w_scale,
                          const vl_tensor *y_scale, const vl_tensor *zero, int has_bias, const vl_tensor *bias,
-                         int64_t columns, vl_requantising *r, vl_block **block);
+                         int64_t columns, vl_requantising *finish, vl_block **block);
 
 #endif

@@ -47,182 +47,183 @@ typedef struct {
 } vl_call;
 
 /* Sizes with pads; 0 where the window does not fit. */
-static int place(vl_call *c, const int64_t *ints)
+static int place(vl_call *call, const int64_t *ints)
 {
     for (int a = 0; a < VL_SPATIAL; a++) {
         int64_t span = ints[VL_SPANS + a], stride = ints[VL_STRIDES + a];
         int64_t before = ints[VL_BEFORE + a], after = ints[VL_AFTER + a];
         if (ints[VL_AUTO_PAD]) {
-            int64_t total = ((c->in[a] + stride - 1) / stride - 1) * stride + span - c->in[a];
+            int64_t total = ((call->in[a] + stride - 1) / stride - 1) * stride + span - call->in[a];
             total = total > 0 ? total : 0;
             before = ints[VL_AUTO_PAD] == 2 ? total - total / 2 : total / 2;
             after = total - before;
         }
-        if (c->in[a] > (int64_t)1 << 32 || before > (int64_t)1 << 32 || after > (int64_t)1 << 32)
+        if (call->in[a] > (int64_t)1 << 32 || before > (int64_t)1 << 32 || after > (int64_t)1 << 32)
             return 0;
-        c->before[a] = before;
-        c->padded[a] = c->in[a] + before + after;
-        if (c->padded[a] < span)
+        call->before[a] = before;
+        call->padded[a] = call->in[a] + before + after;
+        if (call->padded[a] < span)
             return 0;
-        c->out[a] = (c->padded[a] - span) / stride + 1;
+        call->out[a] = (call->padded[a] - span) / stride + 1;
     }
     return 1;
 }
 
 /* x [channels, ...] of one sample, as uint8 inside the pads */
-static void copy_sample(const vl_call *c, const vl_tensor *x)
+static void copy_sample(const vl_call *call, const vl_tensor *x)
 {
-    memset(c->sample, c->zero, (size_t)(c->padded[0] * c->padded[1] * c->padded[2] * c->channels));
+    memset(call->sample, call->zero, (size_t)(call->padded[0] * call->padded[1] * call->padded[2] * call->channels));
     vl_tensor from = *x, to = {.type = VL_U8, .axes = 4};
     from.type = VL_U8;
     from.axes = 4;
-    from.shape[0] = c->channels;
-    int64_t step = c->channels;
-    to.data = (char *)c->sample;
+    from.shape[0] = call->channels;
+    int64_t step = call->channels;
+    to.data = (char *)call->sample;
     to.strides[0] = 1;
     for (int a = VL_SPATIAL - 1; a >= 0; a--) {
-        from.shape[1 + a] = c->in[a];
+        from.shape[1 + a] = call->in[a];
         to.strides[1 + a] = step;
-        to.data += c->before[a] * step;
-        step *= c->padded[a];
+        to.data += call->before[a] * step;
+        step *= call->padded[a];
     }
     memcpy(to.shape, from.shape, sizeof to.shape);
-    vl_copy(c->f->kernels, &to, &from);
+    vl_copy(call->f->kernels, &to, &from);
     if (x->type != VL_I8)
         return;
-    for (int64_t d = 0; d < c->in[0]; d++)
-        for (int64_t h = 0; h < c->in[1]; h++) {
+    for (int64_t d = 0; d < call->in[0]; d++)
+        for (int64_t h = 0; h < call->in[1]; h++) {
             char *row = to.data + d * to.strides[1] + h * to.strides[2];
-            for (int64_t k = 0; k < c->in[2] * c->channels; k++)
+            for (int64_t k = 0; k < call->in[2] * call->channels; k++)
                 row[k] ^= (char)0x80;
         }
 }
 
 /* Where the window of output pixel `at` begins in the sample */
-static const uint8_t *window(const vl_call *c, int64_t at)
+static const uint8_t *window(const vl_call *call, int64_t at)
 {
-    const int64_t *strides = c->i->ints + VL_STRIDES;
-    int64_t w = at % c->out[2], h = at / c->out[2] % c->out[1], d = at / c->out[2] / c->out[1];
-    int64_t pixel = (d * strides[0] * c->padded[1] + h * strides[1]) * c->padded[2] + w * strides[2];
-    return c->sample + pixel * c->channels;
+    const int64_t *strides = call->i->ints + VL_STRIDES;
+    int64_t w = at % call->out[2], h = at / call->out[2] % call->out[1], d = at / call->out[2] / call->out[1];
+    int64_t pixel = (d * strides[0] * call->padded[1] + h * strides[1]) * call->padded[2] + w * strides[2];
+    return call->sample + pixel * call->channels;
 }
 
-static void gather(const vl_call *c, const uint8_t *from, int64_t group, uint8_t *to)
+static void gather(const vl_call *call, const uint8_t *from, int64_t group, uint8_t *to)
 {
-    const int64_t *dilations = c->i->ints + VL_DILATIONS, *kernel = c->i->ints + VL_KERNEL, in = c->i->ints[VL_IN];
-    const int runs = dilations[2] == 1 && in == c->channels;
+    const int64_t *dilations = call->i->ints + VL_DILATIONS, *kernel = call->i->ints + VL_KERNEL,
+                  in = call->i->ints[VL_IN];
+    const int runs = dilations[2] == 1 && in == call->channels;
     uint8_t *first = to;
     for (int64_t d = 0; d < kernel[0]; d++)
         for (int64_t h = 0; h < kernel[1]; h++) {
             const uint8_t *row =
-                from + (d * dilations[0] * c->padded[1] + h * dilations[1]) * c->padded[2] * c->channels;
+                from + (d * dilations[0] * call->padded[1] + h * dilations[1]) * call->padded[2] * call->channels;
             if (runs) {
                 memcpy(to, row, (size_t)(kernel[2] * in));
                 to += kernel[2] * in;
                 continue;
             }
             for (int64_t w = 0; w < kernel[2]; w++, to += in)
-                memcpy(to, row + w * dilations[2] * c->channels + group * in, (size_t)in);
+                memcpy(to, row + w * dilations[2] * call->channels + group * in, (size_t)in);
         }
-    memset(to, 0, (size_t)(first + c->row_bytes - to));
+    memset(to, 0, (size_t)(first + call->row_bytes - to));
 }
 
 static void convolve_by_channel(void *context, int member, int members)
 {
-    const vl_call *c = context;
-    const int64_t *ints = c->i->ints, *kernel = ints + VL_KERNEL, *dilations = ints + VL_DILATIONS;
-    const int64_t pixels = c->out[0] * c->out[1] * c->out[2];
+    const vl_call *call = context;
+    const int64_t *ints = call->i->ints, *kernel = ints + VL_KERNEL, *dilations = ints + VL_DILATIONS;
+    const int64_t pixels = call->out[0] * call->out[1] * call->out[2];
     const int64_t first = pixels * member / members, last = pixels * (member + 1) / members;
-    int32_t *zeros = c->zeros + member * VL_ROWS;
-    ptrdiff_t *rows = c->rows + member * VL_ROWS, *taps = c->taps + member * c->tap_count, count = 0;
-    void *const *objects = c->i->objects;
+    int32_t *zeros = call->zeros + member * VL_ROWS;
+    ptrdiff_t *rows = call->rows + member * VL_ROWS, *taps = call->taps + member * call->tap_count, count = 0;
+    void *const *objects = call->i->objects;
     for (int64_t d = 0; d < kernel[0]; d++)
         for (int64_t h = 0; h < kernel[1]; h++)
             for (int64_t w = 0; w < kernel[2]; w++)
                 taps[count++] =
-                    ((d * dilations[0] * c->padded[1] + h * dilations[1]) * c->padded[2] + w * dilations[2]) *
-                    c->channels;
+                    ((d * dilations[0] * call->padded[1] + h * dilations[1]) * call->padded[2] + w * dilations[2]) *
+                    call->channels;
     for (int r = 0; r < VL_ROWS; r++)
-        zeros[r] = c->zero;
-    vl_byte_taps t = {.finish = {.columns = c->columns,
-                                 .vectors = c->whole / c->f->kernels->lanes,
-                                 .x_zeros = zeros,
-                                 .sums = objects[1],
-                                 .scales = ints[VL_MATRICES] & 2 ? objects[2] : NULL,
-                                 .bias = ints[VL_MATRICES] & 4 ? objects[3] : NULL,
-                                 .x_scale = c->scale,
-                                 .requantised = c->requantised,
-                                 .ld_out = c->columns},
-                      .x = c->sample,
-                      .x_rows = rows,
-                      .tap_count = count,
-                      .taps = taps,
-                      .w = objects[0]};
-    for (int64_t at = first; at < last && !vl_shall_end(c->f->heed); at += t.finish.rows) {
-        t.finish.rows = last - at < VL_ROWS ? last - at : VL_ROWS;
-        for (int64_t k = 0; k < t.finish.rows; k++)
-            rows[k] = window(c, at + k) - c->sample;
-        t.finish.out = c->to + at * c->columns * c->element;
-        c->f->kernels->byte_taps(&t);
+        zeros[r] = call->zero;
+    vl_byte_taps product = {.finish = {.columns = call->columns,
+                                       .vectors = call->whole / call->f->kernels->lanes,
+                                       .x_zeros = zeros,
+                                       .sums = objects[1],
+                                       .scales = ints[VL_MATRICES] & 2 ? objects[2] : NULL,
+                                       .bias = ints[VL_MATRICES] & 4 ? objects[3] : NULL,
+                                       .x_scale = call->scale,
+                                       .requantised = call->requantised,
+                                       .ld_out = call->columns},
+                            .x = call->sample,
+                            .x_rows = rows,
+                            .tap_count = count,
+                            .taps = taps,
+                            .w = objects[0]};
+    for (int64_t at = first; at < last && !vl_shall_end(call->f->heed); at += product.finish.rows) {
+        product.finish.rows = last - at < VL_ROWS ? last - at : VL_ROWS;
+        for (int64_t k = 0; k < product.finish.rows; k++)
+            rows[k] = window(call, at + k) - call->sample;
+        product.finish.out = call->to + at * call->columns * call->element;
+        call->f->kernels->byte_taps(&product);
     }
 }
 
 static void convolve(void *context, int member, int members)
 {
-    const vl_call *c = context;
-    const int64_t *ints = c->i->ints;
-    const int64_t pixels = c->out[0] * c->out[1] * c->out[2], out = ints[VL_OUT];
+    const vl_call *call = context;
+    const int64_t *ints = call->i->ints;
+    const int64_t pixels = call->out[0] * call->out[1] * call->out[2], out = ints[VL_OUT];
     const int64_t first = pixels * member / members, last = pixels * (member + 1) / members;
-    uint8_t *gathered = c->gathered + member * VL_ROWS * c->row_bytes;
-    int32_t *zeros = c->zeros + member * VL_ROWS, *sums = c->sums + member * VL_ROWS;
-    ptrdiff_t *rows = c->rows + member * VL_ROWS;
+    uint8_t *gathered = call->gathered + member * VL_ROWS * call->row_bytes;
+    int32_t *zeros = call->zeros + member * VL_ROWS, *sums = call->sums + member * VL_ROWS;
+    ptrdiff_t *rows = call->rows + member * VL_ROWS;
     for (int r = 0; r < VL_ROWS; r++)
-        zeros[r] = c->zero;
-    for (int64_t at = first, count; at < last && !vl_shall_end(c->f->heed); at += count) {
-        void *const *objects = c->i->objects;
+        zeros[r] = call->zero;
+    for (int64_t at = first, count; at < last && !vl_shall_end(call->f->heed); at += count) {
+        void *const *objects = call->i->objects;
         count = last - at < VL_ROWS ? last - at : VL_ROWS;
         for (int64_t g = 0; g < ints[VL_GROUPS]; g++) {
-            vl_integer_matrix m;
-            objects += vl_read_matrix(ints + VL_MATRICES + g * VL_MATRIX_INTS, objects, &m);
-            const uint8_t *x = c->direct ? c->sample : gathered;
+            vl_integer_matrix matrix;
+            objects += vl_read_matrix(ints + VL_MATRICES + g * VL_MATRIX_INTS, objects, &matrix);
+            const uint8_t *x = call->direct ? call->sample : gathered;
             for (int64_t r = 0; r < count; r++) {
-                const uint8_t *from = window(c, at + r);
-                if (!c->direct)
-                    gather(c, from, g, gathered + r * c->row_bytes);
-                rows[r] = c->direct ? from - c->sample : r * c->row_bytes;
-                if (m.zeros) {
+                const uint8_t *from = window(call, at + r);
+                if (!call->direct)
+                    gather(call, from, g, gathered + r * call->row_bytes);
+                rows[r] = call->direct ? from - call->sample : r * call->row_bytes;
+                if (matrix.zeros) {
                     int32_t sum = 0;
-                    for (int64_t k = 0; k < m.depth; k++)
+                    for (int64_t k = 0; k < matrix.depth; k++)
                         sum += x[rows[r] + k];
                     sums[r] = sum;
                 }
             }
             vl_requantising own = {.steps = NULL};
-            if (c->requantised) { /* of the group's columns */
-                own = *c->requantised;
-                own.steps += g * c->whole;
-                own.added += g * c->whole;
+            if (call->requantised) { /* of the group's columns */
+                own = *call->requantised;
+                own.steps += g * call->whole;
+                own.added += g * call->whole;
             }
-            vl_byte_product p = {.rows = count,
-                                 .x = x,
-                                 .x_rows = rows,
-                                 .x_zeros = zeros,
-                                 .x_sums = sums,
-                                 .x_scale = c->scale,
-                                 .requantised = c->requantised ? &own : NULL,
-                                 .ld_out = c->columns,
-                                 .out = c->to + (at * c->columns + g * out) * c->element};
-            vl_multiply_here(c->f->kernels, &m, &p);
+            vl_byte_product product = {.rows = count,
+                                       .x = x,
+                                       .x_rows = rows,
+                                       .x_zeros = zeros,
+                                       .x_sums = sums,
+                                       .x_scale = call->scale,
+                                       .requantised = call->requantised ? &own : NULL,
+                                       .ld_out = call->columns,
+                                       .out = call->to + (at * call->columns + g * out) * call->element};
+            vl_multiply_here(call->f->kernels, &matrix, &product);
         }
     }
 }
 
 /* What the sums become, each group's columns from a whole vector on. */
 static int read_groups(vl_frame *f, const vl_instruction *i, int64_t columns, int64_t of_group, int64_t *whole,
-                       vl_requantising *r, vl_block **block)
+                       vl_requantising *finish, vl_block **block)
 {
     int answer = vl_read_requantising(f, vl_in(f, i, 2), 1, vl_in(f, i, 3), vl_in(f, i, 4), vl_in(f, i, 5),
-                                      vl_has_in(i, 6), vl_in(f, i, 6), columns, r, block);
+                                      vl_has_in(i, 6), vl_in(f, i, 6), columns, finish, block);
     *whole = (of_group + f->kernels->lanes - 1) / f->kernels->lanes * f->kernels->lanes;
     if (answer != VL_DONE || columns == of_group)
         return answer;
@@ -236,24 +237,24 @@ static int read_groups(vl_frame *f, const vl_instruction *i, int64_t columns, in
     int32_t *added = (int32_t *)(steps + count);
     memset(spread->data, 0, (size_t)count * (sizeof(float) + sizeof(int32_t)));
     for (int64_t g = 0; g < groups; g++) {
-        memcpy(steps + g * *whole, r->steps + g * of_group, (size_t)of_group * sizeof(float));
-        memcpy(added + g * *whole, r->added + g * of_group, (size_t)of_group * sizeof(int32_t));
+        memcpy(steps + g * *whole, finish->steps + g * of_group, (size_t)of_group * sizeof(float));
+        memcpy(added + g * *whole, finish->added + g * of_group, (size_t)of_group * sizeof(int32_t));
     }
     vl_block_drop(f, *block);
     *block = spread;
-    r->steps = steps;
-    r->added = added;
+    finish->steps = steps;
+    finish->added = added;
     return VL_DONE;
 }
 
 /* Whether a sample is in memory as it would be copied. part: [channels, ...] */
-static int lies_as_sample(const vl_call *c, const vl_tensor *part, int type)
+static int lies_as_sample(const vl_call *call, const vl_tensor *part, int type)
 {
-    int64_t step = c->channels;
-    int fine = type == VL_U8 && (c->channels == 1 || part->strides[0] == 1);
+    int64_t step = call->channels;
+    int fine = type == VL_U8 && (call->channels == 1 || part->strides[0] == 1);
     for (int a = VL_SPATIAL - 1; a >= 0; a--) {
-        fine &= c->padded[a] == c->in[a] && (c->in[a] == 1 || part->strides[1 + a] == step);
-        step *= c->in[a];
+        fine &= call->padded[a] == call->in[a] && (call->in[a] == 1 || part->strides[1 + a] == step);
+        step *= call->in[a];
     }
     return fine;
 }
@@ -263,8 +264,10 @@ static int run(vl_frame *f, const vl_instruction *i, int requantised)
     const vl_tensor *x = vl_in(f, i, 0), *zero = vl_in(f, i, 1), *scale = requantised ? NULL : vl_in(f, i, 2);
     const int64_t *ints = i->ints;
     const int rank = (int)ints[VL_RANK];
-    vl_call c = {.f = f, .i = i, .channels = ints[VL_GROUPS] * ints[VL_IN], .columns = ints[VL_GROUPS] * ints[VL_OUT]};
-    if (!vl_is_bytes(x) || x->axes != 2 + rank || x->shape[1] != c.channels || c.columns == 0 || c.channels == 0)
+    vl_call call = {
+        .f = f, .i = i, .channels = ints[VL_GROUPS] * ints[VL_IN], .columns = ints[VL_GROUPS] * ints[VL_OUT]};
+    if (!vl_is_bytes(x) || x->axes != 2 + rank || x->shape[1] != call.channels || call.columns == 0 ||
+        call.channels == 0)
         return VL_DECLINED;
     if (vl_has_in(i, 1) && !vl_is_number(zero, x->type))
         return VL_DECLINED;
@@ -273,87 +276,87 @@ static int run(vl_frame *f, const vl_instruction *i, int requantised)
     vl_tensor source = *x, part = *x;
     for (int a = 0; a < VL_SPATIAL; a++) {
         int own = a - (VL_SPATIAL - rank);
-        c.in[a] = own < 0 ? 1 : source.shape[2 + own];
+        call.in[a] = own < 0 ? 1 : source.shape[2 + own];
         part.strides[1 + a] = own < 0 ? 0 : source.strides[2 + own];
     }
     part.strides[0] = source.strides[1];
-    if (!place(&c, ints))
+    if (!place(&call, ints))
         return VL_DECLINED;
-    int64_t shape[VL_MOST_AXES] = {source.shape[0], c.columns};
+    int64_t shape[VL_MOST_AXES] = {source.shape[0], call.columns};
     int8_t order[VL_MOST_AXES] = {0};
     for (int a = 0; a < rank; a++) {
-        shape[2 + a] = c.out[VL_SPATIAL - rank + a];
+        shape[2 + a] = call.out[VL_SPATIAL - rank + a];
         order[1 + a] = (int8_t)(2 + a);
     }
     order[1 + rank] = 1;
-    const int64_t sizes[4] = {c.padded[0], c.padded[1], c.padded[2], c.channels};
+    const int64_t sizes[4] = {call.padded[0], call.padded[1], call.padded[2], call.channels};
     if (vl_count(2 + rank, shape) < 0 || vl_count(4, sizes) < 0)
         return VL_DECLINED;
     vl_requantising finish;
     vl_block *steps = NULL;
     int type = VL_F32;
     if (requantised) {
-        int answer = read_groups(f, i, c.columns, ints[VL_OUT], &c.whole, &finish, &steps);
+        int answer = read_groups(f, i, call.columns, ints[VL_OUT], &call.whole, &finish, &steps);
         if (answer != VL_DONE)
             return answer;
-        c.requantised = &finish;
+        call.requantised = &finish;
         type = vl_in(f, i, 5)->type;
     }
-    c.zero = (zero ? vl_byte_at(zero, 0) : 0) + (source.type == VL_I8 ? 128 : 0);
-    c.scale = scale ? *(const float *)scale->data : 1;
+    call.zero = (zero ? vl_byte_at(zero, 0) : 0) + (source.type == VL_I8 ? 128 : 0);
+    call.scale = scale ? *(const float *)scale->data : 1;
     const int by_channel = (int)ints[VL_BY_CHANNEL];
-    vl_integer_matrix m = {.depth = ints[VL_KERNEL] * ints[VL_KERNEL + 1] * ints[VL_KERNEL + 2]};
+    vl_integer_matrix matrix = {.depth = ints[VL_KERNEL] * ints[VL_KERNEL + 1] * ints[VL_KERNEL + 2]};
     int scaled = (ints[VL_MATRICES] & 2) != 0;
     if (by_channel) {
-        c.whole = (c.columns + f->kernels->lanes - 1) / f->kernels->lanes * f->kernels->lanes;
-        c.tap_count = m.depth;
+        call.whole = (call.columns + f->kernels->lanes - 1) / f->kernels->lanes * f->kernels->lanes;
+        call.tap_count = matrix.depth;
     } else {
-        vl_read_matrix(ints + VL_MATRICES, i->objects, &m);
-        c.row_bytes = vl_row_bytes(&m);
-        scaled = m.scales != NULL;
+        vl_read_matrix(ints + VL_MATRICES, i->objects, &matrix);
+        call.row_bytes = vl_row_bytes(&matrix);
+        scaled = matrix.scales != NULL;
     }
-    c.direct = c.row_bytes == m.depth && ints[VL_GROUPS] == 1 && ints[VL_KERNEL] == 1 && ints[VL_KERNEL + 1] == 1 &&
-               (ints[VL_DILATIONS + 2] == 1 || ints[VL_KERNEL + 2] == 1);
-    const int64_t pixels = c.out[0] * c.out[1] * c.out[2];
-    int64_t members = pixels * c.columns * m.depth / f->limits->thread_byte_work + 1;
+    call.direct = call.row_bytes == matrix.depth && ints[VL_GROUPS] == 1 && ints[VL_KERNEL] == 1 &&
+                  ints[VL_KERNEL + 1] == 1 && (ints[VL_DILATIONS + 2] == 1 || ints[VL_KERNEL + 2] == 1);
+    const int64_t pixels = call.out[0] * call.out[1] * call.out[2];
+    int64_t members = pixels * call.columns * matrix.depth / f->limits->thread_byte_work + 1;
     members = members < f->threads ? members : f->threads;
     /* channel by channel whole vectors are read; where the input lies as the sample would, it is one */
-    const int as_it_is = !by_channel && lies_as_sample(&c, &part, source.type);
+    const int as_it_is = !by_channel && lies_as_sample(&call, &part, source.type);
     const size_t own = as_it_is ? 0 : ((size_t)vl_count(4, sizes) + 64 + 63) & ~(size_t)63;
-    const size_t gathered = ((size_t)(members * VL_ROWS * c.row_bytes) + 63) & ~(size_t)63;
+    const size_t gathered = ((size_t)(members * VL_ROWS * call.row_bytes) + 63) & ~(size_t)63;
     const size_t rows = (size_t)members * VL_ROWS;
     vl_block *block = vl_block_new(f, own + gathered + rows * (sizeof(ptrdiff_t) + 2 * sizeof(int32_t)) +
-                                          (size_t)(members * c.tap_count) * sizeof(ptrdiff_t));
-    vl_tensor *y = NULL;
+                                          (size_t)(members * call.tap_count) * sizeof(ptrdiff_t));
+    vl_tensor *out = NULL;
     if (!requantised && !scaled)
         type = VL_I32;
-    c.element = (int64_t)vl_size_of(type);
+    call.element = (int64_t)vl_size_of(type);
     if (block)
-        y = vl_new_in_order(f, i, 0, type, 2 + rank, shape, order);
-    if (!y) {
+        out = vl_new_in_order(f, i, 0, type, 2 + rank, shape, order);
+    if (!out) {
         vl_block_drop(f, block);
         vl_block_drop(f, steps);
         return VL_NO_MEMORY;
     }
-    c.sample = (uint8_t *)block->data;
-    c.gathered = c.sample + own;
-    c.rows = (ptrdiff_t *)(c.gathered + gathered);
-    c.taps = c.rows + rows;
-    c.zeros = (int32_t *)(c.taps + members * c.tap_count);
-    c.sums = c.zeros + rows;
-    c.to = y->data;
+    call.sample = (uint8_t *)block->data;
+    call.gathered = call.sample + own;
+    call.rows = (ptrdiff_t *)(call.gathered + gathered);
+    call.taps = call.rows + rows;
+    call.zeros = (int32_t *)(call.taps + members * call.tap_count);
+    call.sums = call.zeros + rows;
+    call.to = out->data;
     void (*const task)(void *, int, int) = by_channel ? convolve_by_channel : convolve;
     for (int64_t n = 0; n < shape[0] && pixels && !vl_has_ended(f->heed); n++) {
         part.data = source.data + n * source.strides[0];
         if (as_it_is)
-            c.sample = (uint8_t *)part.data;
+            call.sample = (uint8_t *)part.data;
         else
-            copy_sample(&c, &part);
+            copy_sample(&call, &part);
         if (members == 1)
-            task(&c, 0, 1);
+            task(&call, 0, 1);
         else
-            f->parallel((int)members, task, &c, f->heed);
-        c.to += pixels * c.columns * c.element;
+            f->parallel((int)members, task, &call, f->heed);
+        call.to += pixels * call.columns * call.element;
     }
     vl_block_drop(f, steps);
     vl_block_drop(f, block);

@@ -1,5 +1,7 @@
 /* MatMul, Einsum and Gemm, by the tiles of a layer's projection. A right-hand matrix that is known is packed when the
- * program is made; another one is packed at each run, but for a few rows, where that would cost more than the product. */
+ * program is made; another one is packed at each run, but for a few rows, where that would cost more than the product.
+ *
+ * One file of more than 400 lines, as all four handlers are ways to the same two products. */
 #include "program.h"
 
 #include "row_blocks.h"
@@ -9,18 +11,18 @@ static int members_for(const vl_frame *f, int64_t work)
     return vl_members_for(work, f->limits->thread_work, f->threads);
 }
 
-/* p with rows, depth, columns, x, x_rows, w, bias and out given. */
-static void run_product(vl_frame *f, vl_product *p)
+/* A product whose rows, depth, columns, x, x_rows, w, bias and out are given. */
+static void run_product(vl_frame *f, vl_product *product)
 {
-    if (p->rows == 0 || p->columns == 0)
+    if (product->rows == 0 || product->columns == 0)
         return;
-    p->first = 0;
-    p->vectors = p->last = (p->columns + f->kernels->lanes - 1) / f->kernels->lanes;
-    p->group = VL_GROUP;
-    p->turned = 0;
-    vl_row_blocks blocks = {f->kernels->product, p, sizeof(float),
-                            vl_rows_of_block(f->limits, (ptrdiff_t)sizeof(float) * p->depth), f->heed};
-    int members = members_for(f, (int64_t)p->rows * p->columns * p->depth);
+    product->first = 0;
+    product->vectors = product->last = (product->columns + f->kernels->lanes - 1) / f->kernels->lanes;
+    product->group = VL_GROUP;
+    product->turned = 0;
+    vl_row_blocks blocks = {f->kernels->product, product, sizeof(float),
+                            vl_rows_of_block(f->limits, (ptrdiff_t)sizeof(float) * product->depth), f->heed};
+    int members = members_for(f, (int64_t)product->rows * product->columns * product->depth);
     if (members == 1)
         vl_multiply_rows(&blocks, 0, 1);
     else
@@ -36,11 +38,11 @@ typedef struct {
 static void multiply_thin(void *context, int member, int members)
 {
     const vl_thin_job *job = context;
-    vl_thin p = *job->product;
-    p.first = job->product->last * member / members;
-    p.last = job->product->last * (member + 1) / members;
-    if (p.first < p.last)
-        job->kernels->thin(&p);
+    vl_thin product = *job->product;
+    product.first = job->product->last * member / members;
+    product.last = job->product->last * (member + 1) / members;
+    if (product.first < product.last)
+        job->kernels->thin(&product);
 }
 
 /* Whether a matrix is multiplied as it is: it serves so few rows, and lies one way or the other. */
@@ -51,19 +53,19 @@ static int is_thin(const vl_frame *f, int64_t rows, const vl_tensor *b)
 }
 
 /* Bytes of the panels of a matrix [depth, columns]. */
-static size_t panel_bytes(const vl_kernels *k, int64_t depth, int64_t columns)
+static size_t panel_bytes(const vl_kernels *kernels, int64_t depth, int64_t columns)
 {
-    int64_t vectors = (columns + k->lanes - 1) / k->lanes;
-    return (size_t)(vectors * k->lanes * depth) * sizeof(float);
+    int64_t vectors = (columns + kernels->lanes - 1) / kernels->lanes;
+    return (size_t)(vectors * kernels->lanes * depth) * sizeof(float);
 }
 
 /* w[group][k][vector in group][lane] of b [depth, columns], which lies as its strides say. */
-static void pack(const vl_kernels *k, float *to, const vl_tensor *b)
+static void pack(const vl_kernels *kernels, float *to, const vl_tensor *b)
 {
-    int64_t depth = b->shape[0], columns = b->shape[1], wide = VL_GROUP * k->lanes;
+    int64_t depth = b->shape[0], columns = b->shape[1], wide = VL_GROUP * kernels->lanes;
     for (int64_t first = 0; first < columns; first += wide) {
         int64_t own = columns - first < wide ? columns - first : wide;
-        int64_t width = (own + k->lanes - 1) / k->lanes * k->lanes;
+        int64_t width = (own + kernels->lanes - 1) / kernels->lanes * kernels->lanes;
         vl_tensor part = *b, panel = *b;
         part.data += first * b->strides[1];
         part.shape[1] = panel.shape[1] = own;
@@ -72,7 +74,7 @@ static void pack(const vl_kernels *k, float *to, const vl_tensor *b)
         panel.strides[0] = width * (int64_t)sizeof(float);
         if (own < width)
             memset(to, 0, (size_t)(width * depth) * sizeof(float));
-        vl_copy(k, &panel, &part);
+        vl_copy(kernels, &panel, &part);
         to += width * depth;
     }
 }
@@ -133,17 +135,17 @@ static int matmul_known(vl_frame *f, const vl_instruction *i)
     }
     ptrdiff_t *x_rows = offsets ? (ptrdiff_t *)offsets->data : few;
     row_offsets(x_rows, &from, axes - 1);
-    vl_product p = {.rows = rows,
-                    .depth = depth,
-                    .columns = columns,
-                    .relu = (int)i->ints[2],
-                    .x = from.data,
-                    .x_rows = x_rows,
-                    .w = i->objects[0],
-                    .bias = i->object_count > 1 ? i->objects[1] : NULL,
-                    .out = out->data,
-                    .ld_out = columns};
-    run_product(f, &p);
+    vl_product product = {.rows = rows,
+                          .depth = depth,
+                          .columns = columns,
+                          .relu = (int)i->ints[2],
+                          .x = from.data,
+                          .x_rows = x_rows,
+                          .w = i->objects[0],
+                          .bias = i->object_count > 1 ? i->objects[1] : NULL,
+                          .out = out->data,
+                          .ld_out = columns};
+    run_product(f, &product);
     vl_block_drop(f, offsets);
     vl_block_drop(f, copy.block);
     return VL_DONE;
@@ -156,18 +158,18 @@ static void product_of(vl_frame *f, const vl_tensor *a, const vl_tensor *b, floa
 {
     row_offsets(x_rows, a, 1);
     if (!panels) {
-        vl_thin p = {.rows = a->shape[0],
-                     .depth = a->shape[1],
-                     .last = b->shape[1],
-                     .x = a->data,
-                     .x_rows = x_rows,
-                     .w = b->data,
-                     .w_row = b->strides[0] / (ptrdiff_t)sizeof(float),
-                     .w_column = b->strides[1] / (ptrdiff_t)sizeof(float),
-                     .out = out,
-                     .ld_out = b->shape[1]};
-        vl_thin_job job = {f->kernels, &p};
-        int members = members_for(f, (int64_t)p.rows * p.depth * p.last);
+        vl_thin product = {.rows = a->shape[0],
+                           .depth = a->shape[1],
+                           .last = b->shape[1],
+                           .x = a->data,
+                           .x_rows = x_rows,
+                           .w = b->data,
+                           .w_row = b->strides[0] / (ptrdiff_t)sizeof(float),
+                           .w_column = b->strides[1] / (ptrdiff_t)sizeof(float),
+                           .out = out,
+                           .ld_out = b->shape[1]};
+        vl_thin_job job = {f->kernels, &product};
+        int members = members_for(f, (int64_t)product.rows * product.depth * product.last);
         if (members == 1)
             multiply_thin(&job, 0, 1);
         else
@@ -176,15 +178,15 @@ static void product_of(vl_frame *f, const vl_tensor *a, const vl_tensor *b, floa
     }
     if (!packed)
         pack(f->kernels, panels, b);
-    vl_product p = {.rows = a->shape[0],
-                    .depth = a->shape[1],
-                    .columns = b->shape[1],
-                    .x = a->data,
-                    .x_rows = x_rows,
-                    .w = panels,
-                    .out = out,
-                    .ld_out = b->shape[1]};
-    run_product(f, &p);
+    vl_product product = {.rows = a->shape[0],
+                          .depth = a->shape[1],
+                          .columns = b->shape[1],
+                          .x = a->data,
+                          .x_rows = x_rows,
+                          .w = panels,
+                          .out = out,
+                          .ld_out = b->shape[1]};
+    run_product(f, &product);
 }
 
 /* The n-th output, of this shape, C-contiguous: the products of the matrices that the last two axes of a and of b are,
@@ -283,53 +285,54 @@ static int matmul(vl_frame *f, const vl_instruction *i)
     return answer;
 }
 
-/* Axes [first, first + count) of t as one: 0 where their strides do not allow it. */
-static int join_axes(vl_tensor *t, int first, int count)
+/* Axes [first, first + count) of a tensor as one: 0 where their strides do not allow it. */
+static int join_axes(vl_tensor *tensor, int first, int count)
 {
     int64_t size = 1, step = sizeof(float);
     for (int a = first + count - 1; a >= first; a--) {
-        if (t->shape[a] == 1)
+        if (tensor->shape[a] == 1)
             continue;
         if (size == 1)
-            step = t->strides[a];
-        else if (t->strides[a] != step * size)
+            step = tensor->strides[a];
+        else if (tensor->strides[a] != step * size)
             return 0;
-        size *= t->shape[a];
+        size *= tensor->shape[a];
     }
-    size_t behind = (size_t)(t->axes - first - count) * sizeof *t->shape;
-    memmove(t->shape + first + 1, t->shape + first + count, behind); /* of no axes one of size 1 is made */
-    memmove(t->strides + first + 1, t->strides + first + count, behind);
-    t->axes = (int8_t)(t->axes + 1 - count);
-    t->shape[first] = size;
-    t->strides[first] = step;
+    size_t behind = (size_t)(tensor->axes - first - count) * sizeof *tensor->shape;
+    memmove(tensor->shape + first + 1, tensor->shape + first + count, behind); /* of no axes one of size 1 is made */
+    memmove(tensor->strides + first + 1, tensor->strides + first + count, behind);
+    tensor->axes = (int8_t)(tensor->axes + 1 - count);
+    tensor->shape[first] = size;
+    tensor->strides[first] = step;
     return 1;
 }
 
-/* t, whose axes are batches, then two groups, as [batches..., first group, second group], a copy where strides do not
- * allow it; with `readable` the last axis lies side by side. 0 when memory is out. */
-static int as_matrices(vl_frame *f, vl_tensor *t, int batches, int first, int second, int readable, vl_tensor *copy)
+/* A tensor whose axes are batches, then two groups, as [batches..., first group, second group], a copy where strides do
+ * not allow it; with `readable` the last axis lies side by side. 0 when memory is out. */
+static int as_matrices(vl_frame *f, vl_tensor *tensor, int batches, int first, int second, int readable,
+                       vl_tensor *copy)
 {
-    vl_tensor joined = *t;
+    vl_tensor joined = *tensor;
     int fits = join_axes(&joined, batches + first, second) && join_axes(&joined, batches, first);
     if (!fits || (readable && !rows_readable(&joined))) {
-        const vl_tensor *whole = vl_contiguous(f, t, copy);
+        const vl_tensor *whole = vl_contiguous(f, tensor, copy);
         if (!whole)
             return 0;
         joined = *whole;
         join_axes(&joined, batches + first, second);
         join_axes(&joined, batches, first);
     }
-    *t = joined;
+    *tensor = joined;
     return 1;
 }
 
-/* t with its axes in the order given */
-static vl_tensor permuted(const vl_tensor *t, int axes, const int64_t *order)
+/* A tensor with its axes in the order given */
+static vl_tensor permuted(const vl_tensor *tensor, int axes, const int64_t *order)
 {
-    vl_tensor to = *t;
+    vl_tensor to = *tensor;
     for (int a = 0; a < axes; a++) {
-        to.shape[a] = t->shape[order[a]];
-        to.strides[a] = t->strides[order[a]];
+        to.shape[a] = tensor->shape[order[a]];
+        to.strides[a] = tensor->strides[order[a]];
     }
     return to;
 }
@@ -431,17 +434,17 @@ static int gemm(vl_frame *f, const vl_instruction *i)
     ptrdiff_t *x_rows = (ptrdiff_t *)(scratch->data + bytes);
     if (known) {
         row_offsets(x_rows, &a, 1);
-        vl_product p = {.rows = shape[0],
-                        .depth = depth,
-                        .columns = columns,
-                        .relu = (int)i->ints[4] && !with_c,
-                        .x = a.data,
-                        .x_rows = x_rows,
-                        .w = i->objects[0],
-                        .bias = i->object_count > 1 ? i->objects[1] : NULL,
-                        .out = out->data,
-                        .ld_out = columns};
-        run_product(f, &p);
+        vl_product product = {.rows = shape[0],
+                              .depth = depth,
+                              .columns = columns,
+                              .relu = (int)i->ints[4] && !with_c,
+                              .x = a.data,
+                              .x_rows = x_rows,
+                              .w = i->objects[0],
+                              .bias = i->object_count > 1 ? i->objects[1] : NULL,
+                              .out = out->data,
+                              .ld_out = columns};
+        run_product(f, &product);
     } else
         product_of(f, &a, &b, (float *)out->data, thin ? NULL : (float *)scratch->data, x_rows, 0);
     if (with_c) {

@@ -63,7 +63,7 @@ typedef struct {
 typedef struct vl_frame vl_frame;
 typedef struct vl_instruction vl_instruction;
 
-/* What a handler answers. */
+/* What a handler answers. In all of them f is the frame and i the instruction. */
 enum {
     VL_DONE,
     VL_DECLINED,                /* nothing was written: the Python operator shall run */

@@ -30,17 +30,17 @@ typedef struct {
     const vl_nonlinearity *activations; /* ... these; else NULL */
 } vl_direction;
 
-static inline int vl_has_cell_state(const vl_direction *d) { return d->cell == VL_LSTM; }
+static inline int vl_has_cell_state(const vl_direction *direction) { return direction->cell == VL_LSTM; }
 
 /* Bytes of the recurrent weights, which a step reads, and of the input's. */
-static inline int64_t vl_recurrent_bytes(const vl_direction *d)
+static inline int64_t vl_recurrent_bytes(const vl_direction *direction)
 {
-    return (int64_t)d->vectors * d->kernels->lanes * d->width * d->weight_bytes;
+    return (int64_t)direction->vectors * direction->kernels->lanes * direction->width * direction->weight_bytes;
 }
 
-static inline int64_t vl_input_bytes(const vl_direction *d)
+static inline int64_t vl_input_bytes(const vl_direction *direction)
 {
-    return (int64_t)d->vectors * d->kernels->lanes * d->input_size * d->weight_bytes;
+    return (int64_t)direction->vectors * direction->kernels->lanes * direction->input_size * direction->weight_bytes;
 }
 
 #endif

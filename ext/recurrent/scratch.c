@@ -38,10 +38,10 @@ void vl_scratch_trim(size_t keep)
     }
 }
 
-ptrdiff_t vl_chunk_rows(const vl_direction *d, ptrdiff_t rows, ptrdiff_t total)
+ptrdiff_t vl_chunk_rows(const vl_direction *direction, ptrdiff_t rows, ptrdiff_t total)
 {
-    const int64_t row_bytes = (int64_t)d->vectors * d->kernels->lanes * d->number_bytes;
-    int64_t most = vl_input_bytes(d) / 2;
+    const int64_t row_bytes = (int64_t)direction->vectors * direction->kernels->lanes * direction->number_bytes;
+    int64_t most = vl_input_bytes(direction) / 2;
     if (most > vl_limit.most_chunk_bytes)
         most = vl_limit.most_chunk_bytes;
     if (most < vl_limit.chunk_bytes)
@@ -67,37 +67,39 @@ static void *take(char *memory, uint64_t *used, uint64_t bytes)
 }
 
 /* Of a member's rows in their small form: a chunk's input, or a step's state. */
-static uint64_t room_of(const vl_direction *d, ptrdiff_t rows, ptrdiff_t chunk_rows)
+static uint64_t room_of(const vl_direction *direction, ptrdiff_t rows, ptrdiff_t chunk_rows)
 {
-    const uint64_t inputs = bytes_of(chunk_rows, vl_small_row_bytes(d->input_size), 1);
-    const uint64_t states =
-        bytes_of(rows, vl_small_row_bytes(d->width > d->hidden_size ? d->width : d->hidden_size), 1);
-    return !d->run->small ? 0 : inputs > states ? inputs : states;
+    const uint64_t inputs = bytes_of(chunk_rows, vl_small_row_bytes(direction->input_size), 1);
+    const uint64_t states = bytes_of(
+        rows, vl_small_row_bytes(direction->width > direction->hidden_size ? direction->width : direction->hidden_size),
+        1);
+    return !direction->run->small ? 0 : inputs > states ? inputs : states;
 }
 
-uint64_t vl_lay_out(const vl_direction *d, ptrdiff_t rows, ptrdiff_t chunk_rows, int members, char *memory,
-                    vl_scratch *s)
+uint64_t vl_lay_out(const vl_direction *direction, ptrdiff_t rows, ptrdiff_t chunk_rows, int members, char *memory,
+                    vl_scratch *scratch)
 {
-    const size_t number = (size_t)d->number_bytes, offset = sizeof(ptrdiff_t);
-    const uint64_t state = bytes_of(rows, d->ld_h, number);
-    const uint64_t hidden = bytes_of(rows, d->ld_c > d->ld_h ? d->ld_c : d->ld_h, number);
+    const size_t number = (size_t)direction->number_bytes, offset = sizeof(ptrdiff_t);
+    const uint64_t state = bytes_of(rows, direction->ld_h, number);
+    const uint64_t hidden =
+        bytes_of(rows, direction->ld_c > direction->ld_h ? direction->ld_c : direction->ld_h, number);
     const uint64_t inputs = bytes_of(chunk_rows, 1, offset);
-    const uint64_t steps = d->independent ? inputs : 0; /* no chunk has more steps than rows */
-    const int reset_before = d->cell == VL_GRU_RESET_BEFORE, projected = d->w_hr != NULL;
+    const uint64_t steps = direction->independent ? inputs : 0; /* no chunk has more steps than rows */
+    const int reset_before = direction->cell == VL_GRU_RESET_BEFORE, projected = direction->w_hr != NULL;
     uint64_t used = 0;
-    s->h[0] = take(memory, &used, state);
-    s->h[1] = take(memory, &used, state);
-    s->c = take(memory, &used, vl_has_cell_state(d) || reset_before ? hidden : 0);
-    s->gated = take(memory, &used, projected || reset_before ? hidden : 0);
-    s->gated_rows = take(memory, &used, projected ? bytes_of(rows, 1, offset) : 0);
-    s->pre = take(memory, &used, bytes_of(chunk_rows, d->ld_pre, number));
-    s->input_rows = take(memory, &used, inputs);
-    s->live = take(memory, &used, steps);
-    s->pre_steps = take(memory, &used, steps);
-    s->out_steps = take(memory, &used, steps);
-    s->gathered = take(memory, &used, d->gemm ? bytes_of(chunk_rows, d->input_size, number) : 0);
-    const uint64_t room = room_of(d, rows, chunk_rows);
-    s->room_bytes = (ptrdiff_t)room; /* of no use where there is no memory of that size */
-    s->room = take(memory, &used, room * (uint64_t)members);
+    scratch->h[0] = take(memory, &used, state);
+    scratch->h[1] = take(memory, &used, state);
+    scratch->c = take(memory, &used, vl_has_cell_state(direction) || reset_before ? hidden : 0);
+    scratch->gated = take(memory, &used, projected || reset_before ? hidden : 0);
+    scratch->gated_rows = take(memory, &used, projected ? bytes_of(rows, 1, offset) : 0);
+    scratch->pre = take(memory, &used, bytes_of(chunk_rows, direction->ld_pre, number));
+    scratch->input_rows = take(memory, &used, inputs);
+    scratch->live = take(memory, &used, steps);
+    scratch->pre_steps = take(memory, &used, steps);
+    scratch->out_steps = take(memory, &used, steps);
+    scratch->gathered = take(memory, &used, direction->gemm ? bytes_of(chunk_rows, direction->input_size, number) : 0);
+    const uint64_t room = room_of(direction, rows, chunk_rows);
+    scratch->room_bytes = (ptrdiff_t)room; /* of no use where there is no memory of that size */
+    scratch->room = take(memory, &used, room * (uint64_t)members);
     return used;
 }

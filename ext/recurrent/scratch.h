@@ -32,10 +32,10 @@ typedef struct {
 } vl_scratch;
 
 /* Rows that a chunk of `total` rows in all may hold; one step's always fit. */
-ptrdiff_t vl_chunk_rows(const vl_direction *d, ptrdiff_t rows, ptrdiff_t total);
+ptrdiff_t vl_chunk_rows(const vl_direction *direction, ptrdiff_t rows, ptrdiff_t total);
 
 /* Bytes that a walk of so many members needs; with memory given, the pointers into it too. */
-uint64_t vl_lay_out(const vl_direction *d, ptrdiff_t rows, ptrdiff_t chunk_rows, int members, char *memory,
-                    vl_scratch *s);
+uint64_t vl_lay_out(const vl_direction *direction, ptrdiff_t rows, ptrdiff_t chunk_rows, int members, char *memory,
+                    vl_scratch *scratch);
 
 #endif

@@ -6,28 +6,29 @@
 #include "pool.h"
 
 /* The panels that a member of a shared step computes, in whole groups: what one-gate cells pack together. */
-static inline void vl_panel_share(const vl_direction *d, int member, int members, ptrdiff_t *first, ptrdiff_t *last)
+static inline void vl_panel_share(const vl_direction *direction, int member, int members, ptrdiff_t *first,
+                                  ptrdiff_t *last)
 {
-    const ptrdiff_t groups = (d->panels + VL_GROUP - 1) / VL_GROUP;
+    const ptrdiff_t groups = (direction->panels + VL_GROUP - 1) / VL_GROUP;
     const ptrdiff_t end = VL_GROUP * (groups * (member + 1) / members);
     *first = VL_GROUP * (groups * member / members);
-    *last = end < d->panels ? end : d->panels;
+    *last = end < direction->panels ? end : direction->panels;
 }
 
 /* The step of one member's panels; with one member nobody waits at the barrier. */
-void vl_run_step(const vl_direction *d, const vl_step *step, vl_barrier *barrier, int members);
+void vl_run_step(const vl_direction *direction, const vl_step *step, vl_barrier *barrier, int members);
 
 /* The input's projection and the step, a few panels at a time: so both matrices are read as one, forth and back by
  * turns, which begins with what the last step has left in the cache. */
-void vl_run_step_from_input(const vl_direction *d, vl_product *projection, vl_step *step, vl_barrier *barrier,
+void vl_run_step_from_input(const vl_direction *direction, vl_product *projection, vl_step *step, vl_barrier *barrier,
                             int members);
 
 /* The arguments of out = W_hr gated, an LSTM's projection, which stay from step to step. */
-void vl_set_state_projection(const vl_direction *d, const void *gated, const ptrdiff_t *gated_rows, char *room,
-                             vl_product *p);
+void vl_set_state_projection(const vl_direction *direction, const void *gated, const ptrdiff_t *gated_rows, char *room,
+                             vl_product *projection);
 
 /* The next state of `rows` rows by it, and the output's copy of that where `out` is not NULL. */
-void vl_project_state(const vl_direction *d, vl_product *p, ptrdiff_t rows, int turned, void *h_next, char *out,
-                      const ptrdiff_t *out_rows);
+void vl_project_state(const vl_direction *direction, vl_product *projection, ptrdiff_t rows, int turned, void *h_next,
+                      char *out, const ptrdiff_t *out_rows);
 
 #endif

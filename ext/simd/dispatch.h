@@ -11,7 +11,7 @@ const vl_kernels *vl_runnable(int i, vl_arithmetic arithmetic);
  * small, by a way to multiply integers; NULL where it cannot. */
 const vl_cell_kernels *vl_cell_kernels_of(const vl_kernels *kernels, vl_cell cell, vl_storage storage, int way);
 
-/* Whether this CPU can multiply integers in a way of kernels.h, by float's table. */
+/* Whether this CPU can multiply integers in a way of byte_kernels.h, by float's table. */
 int vl_has_way(const vl_kernels *kernels, int way);
 
 /* Names of the CPU's features that matter here, separated by spaces. */

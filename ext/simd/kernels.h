@@ -1,4 +1,5 @@
-/* The table of kernels that every instruction set fills in, and nothing else.
+/* The table of kernels that every instruction set fills in, and nothing else. What those on bytes take stands in
+ * byte_kernels.h, and of small weights in small_kernels.h.
  *
  * A kernel knows rows, lanes and pointers; it never sees a layer, a direction or a sequence. The words:
  *
@@ -25,6 +26,9 @@
 
 #include <stddef.h>
 #include <stdint.h>
+
+#include "byte_kernels.h"
+#include "small_kernels.h"
 
 /* Vectors that stand side by side in packed weights, which is as wide as a tile gets; three where a panel has three
  * gates. */
@@ -76,68 +80,6 @@ typedef struct {
     int function;
     double alpha, beta;
 } vl_nonlinearity;
-
-/* Ways: by products of 16-bit numbers, which every CPU has; by an instruction that sums four products of bytes (VNNI);
- * and by one that sums two of them in 16 bits and saturates (AVX2, AVX-512 BW). That is exact while of two weights side
- * by side neither the positive nor the negative ones sum to more than 128; of the few pairs beyond, a part stands in an
- * extra four of k. The first way takes weights as uint8, the others as int8. A table has NULL for a way it lacks. */
-enum { VL_BY_PAIRS, VL_BY_QUADS, VL_BY_BYTES, VL_INTEGER_WAYS };
-
-/* Small weights: integers q, and a scale for each row of the matrix and block of terms k. A row of x becomes integers
- * with one scale, so that its largest number is `levels` of them. Both are such that a block's sum of products is exact
- * in int32, whatever x: it is the same for all tiles, threads and instruction sets.
- *
- *   out[r][c] = start[r][c] + x_scale[r] * sum over blocks b of scale[b][c] * (sum over k in b of x[r][k] q[k][c])
- *
- * w[group] is one block after another: scales[vector in group][L]; where there is an offset, as many int32,
- * -offset * the sum of q over the block; then q[k / terms][vector in group][L][k % terms]. Past the depth, to a multiple
- * of VL_SMALL_STEP terms, q is 0. */
-enum { VL_SMALL_STEP = 4 };
-
-/* Terms that share a scale. 32 are worth a third of the error of whole rows on trained networks, and 3 % of the time;
- * twice as many are as good where x has 8 bits only. */
-enum { VL_INT8_BLOCK = 32, VL_INT16_BLOCK = 32, VL_INT8_FAST_BLOCK = 64 };
-
-/* What a row of x becomes, at vl_small_row_of (small/rows.h): int16; unsigned bytes, the integer plus the offset; or two planes of
- * unsigned bytes, the lower and the upper one, which has the offset added. */
-typedef enum { VL_ROW_INT16, VL_ROW_BYTES, VL_ROW_PLANES } vl_small_form;
-
-/* Rows times one group, as vl_small has it. */
-typedef struct {
-    ptrdiff_t rows, depth;
-    int vectors;                        /* of the group */
-    int block, wide;                    /* vl_small's block; whether weights are int16 */
-    const char *x;                      /* rows in their small form, vl_small_row_bytes(depth) apart */
-    const char *w;
-    const float *start;                 /* row r's sums begin with start + r * ld_start, ... */
-    ptrdiff_t ld_start;
-    const float *last;                  /* ... but for the last vector of each with this, where it is not NULL */
-    float *out;
-    ptrdiff_t ld_out;
-} vl_small_product;
-
-typedef struct {
-    int block, levels, offset;
-    int weight_bytes;
-    int terms;                          /* that stand side by side in a lane */
-    vl_small_form form;
-    int way;                            /* of vl_byte_product's, which the CPU has to have */
-    void (*product)(const vl_small_product *);
-} vl_small;
-
-enum { VL_SMALL_HEAD = 64 }; /* bytes of a small row before its integers: a float, the scale */
-
-/* Bytes from row to row, and of a plane. */
-static inline ptrdiff_t vl_small_plane(ptrdiff_t depth) { return (depth + 63) & ~(ptrdiff_t)63; }
-static inline ptrdiff_t vl_small_row_bytes(ptrdiff_t depth) { return VL_SMALL_HEAD + 2 * vl_small_plane(depth); }
-
-/* Bytes of one vector of packed weights, over all blocks. */
-static inline ptrdiff_t vl_small_vector_bytes(const vl_small *small, ptrdiff_t depth, int lanes)
-{
-    const ptrdiff_t blocks = (depth + small->block - 1) / small->block;
-    const ptrdiff_t terms = (depth + VL_SMALL_STEP - 1) / VL_SMALL_STEP * VL_SMALL_STEP;
-    return lanes * (blocks * (small->offset ? 8 : 4) + terms * small->weight_bytes);
-}
 
 /* rows x panels of one time step; panels [first_panel, last_panel) are computed. Pointers are
  * to float or double as the table they are passed to. */
@@ -391,72 +333,6 @@ typedef struct {
     const void *scale, *bias; /* bias: or NULL */
     void *out, *mean, *inverse;
 } vl_norm;
-
-/* Rows of bytes times packed weights, in int32, exact: w[group of 4][k / 4][vector in group][L][k % 4].
- *
- *   total[r][c] = sum over k of (x[r][k] - x_zeros[r]) (w[k][c] - zeros[c])
- *
- * as the sum of x w less x_zeros[r] sums[c] and zeros[c] x_sums[r], where sums[c] is that of w[k][c] - zeros[c].
- * Row r of x starts at x + x_rows[r] and has 4 * quads bytes; w has zeros from the depth on. Vectors [first, last) are
- * computed; first is a multiple of 4. Columns are as vl_product's. The result is total, or with `scales`, in float,
- *
- *   out[r][c] = total * (x_scale * scales[c]) + bias[c] + add[r][c]
- *
- * or with `requantised`, in bytes, clipped to [low, high],
- *
- *   out[r][c] = round((total + added[c]) steps[c]) + zero */
-typedef struct {
-    const float *steps; /* [vectors][L] */
-    const int32_t *added; /* [vectors][L] */
-    int32_t zero;
-    float low, high;
-} vl_requantising;
-
-typedef struct {
-    ptrdiff_t rows, quads;
-    ptrdiff_t first, last, vectors, columns;
-    int turned; /* groups are computed from the last to the first */
-    const uint8_t *x;
-    const ptrdiff_t *x_rows;
-    const int32_t *x_zeros, *x_sums; /* x_sums: where there are zeros */
-    const uint8_t *w; /* uint8 or int8, as the way takes them */
-    const int32_t *zeros; /* [vectors][L], of w as it is packed, or NULL: all are 0 */
-    const int32_t *sums; /* [vectors][L] */
-    const int64_t *starts; /* VL_BY_BYTES: where each group's weights begin, ... */
-    const int32_t *extra_starts; /* ... [groups + 1], which of `extras` are a group's: fours of k whose ... */
-    const int32_t *extras; /* ... further weights stand behind the group's own; else NULL */
-    const float *scales; /* [vectors][L] or NULL */
-    float x_scale;
-    const float *bias; /* [vectors][L] or NULL */
-    const float *add;
-    ptrdiff_t ld_add; /* or NULL; may be out */
-    const vl_requantising *requantised; /* or NULL */
-    void *out;
-    ptrdiff_t ld_out;
-} vl_byte_product;
-
-/* Convolutions of one channel each: out[r][c] as above of
- *
- *   total[r][c] = sum over t of (x[r][taps[t] + c] - zero) w[t][c]
- *
- * Columns are channels. `finish` has rows, columns, vectors, x_zeros, sums, and what becomes of them. Whole vectors of
- * bytes are read: some behind the last channel, whose weights are 0. */
-typedef struct {
-    vl_byte_product finish;
-    const uint8_t *x;
-    const ptrdiff_t *x_rows; /* [rows] */
-    ptrdiff_t tap_count;
-    const ptrdiff_t *taps;
-    const int32_t *w; /* [tap][vectors][L], below 2^15 */
-} vl_byte_taps;
-
-/* out[k] = round(x[k] / scale) + zero, within [low, high], a byte; the sum of them */
-typedef struct {
-    ptrdiff_t n;
-    const float *x;
-    float scale, zero, low, high;
-    uint8_t *out;
-} vl_quantising;
 
 typedef struct {
     const char *isa; /* the name that VLEDGE_ISA takes */

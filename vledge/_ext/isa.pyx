@@ -40,7 +40,7 @@ cdef extern from "simd/micro.h" nogil:
 
 cdef str chosen = None
 cdef str chosen_way = None
-WAYS = ("pairs", "dots", "bytes")   # as kernels.h numbers them
+WAYS = ("pairs", "dots", "bytes")   # as byte_kernels.h numbers them
 
 
 def runnable() -> tuple:

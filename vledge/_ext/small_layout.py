@@ -1,4 +1,4 @@
-"""Where small weights stand among vectors of lanes, and back: what ``vl_small`` of kernels.h says.
+"""Where small weights stand among vectors of lanes, and back: small_kernels.h's ``vl_small``.
 
 Plain NumPy, for what happens once, at load; groups, vectors and panels are layout.py's. A group is
 one block of terms after another::

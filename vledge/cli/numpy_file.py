@@ -15,16 +15,16 @@ __all__ = ["NpzFile", "array_of", "member_of", "opened"]
 def opened(path: str | os.PathLike[str]) -> np.ndarray | NpzFile:
     """The array of a ``.npy`` file, or an ``.npz`` archive, of which nothing is read yet."""
     with reading(os.fspath(path)):
-        found: np.ndarray | NpzFile = np.load(path, allow_pickle=False)
-    return found
+        loaded: np.ndarray | NpzFile = np.load(path, allow_pickle=False)
+    return loaded
 
 
 def array_of(path: str | os.PathLike[str]) -> np.ndarray:
     """The array of a ``.npy`` file; ValueError for an archive."""
-    found = opened(path)
-    if not isinstance(found, np.ndarray):
+    loaded = opened(path)
+    if not isinstance(loaded, np.ndarray):
         raise ValueError(f"{os.fspath(path)} is an archive of arrays, expected one .npy array")
-    return found
+    return loaded
 
 
 def member_of(archive: NpzFile, name: str, path: str | os.PathLike[str]) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -80,13 +80,13 @@ def run(arguments: argparse.Namespace) -> int:
             "them (a pre-quantized ONNX model runs as it is: `vledge run`)"
         )
     weights = load_weights(source, arguments.key)
-    names: dict[str, Any] = {"layers": arguments.layers or "*", "keep": arguments.keep or ()}
+    layers, keep = arguments.layers or ["*"], arguments.keep or []
     if arguments.calibrate is not None:
-        small = _calibrated(weights, arguments, names)
+        small = _calibrated(weights, arguments, layers, keep)
     elif arguments.max_error is not None:
         raise ValueError("--max-error is measured on the data of --calibrate, and there is none")
     else:
-        small = quantize(weights, arguments.to, **names)
+        small = quantize(weights, arguments.to, layers=layers, keep=keep)
     save_weights(target, small)
     told = report({name: weights.get(name, small[name]) for name in small}, small)
     if arguments.report == "-":
@@ -99,7 +99,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _calibrated(
-    weights: dict[str, np.ndarray], arguments: argparse.Namespace, names: dict[str, Any]
+    weights: dict[str, np.ndarray],
+    arguments: argparse.Namespace,
+    layers: Sequence[str],
+    keep: Sequence[str],
 ) -> dict[str, np.ndarray]:
     """The weights, each chosen layer's rounded for its array in the file of data."""
     from vledge import nn
@@ -107,28 +110,26 @@ def _calibrated(
     from vledge.quantization.small_layers import chosen_layers
 
     data = load_weights(arguments.calibrate)
-    found = {one.prefix.rstrip("."): one for one in nn.recognize(weights)}
-    found = {name: one for name, one in found.items() if one.kind in ("RNN", "GRU", "LSTM")}
-    chosen = chosen_layers(list(found), _listed(names["layers"]), _listed(names["keep"]))
+    recognized = {one.prefix.rstrip("."): one for one in nn.recognize(weights)}
+    recognized = {
+        name: one for name, one in recognized.items() if one.kind in ("RNN", "GRU", "LSTM")
+    }
+    chosen = chosen_layers(list(recognized), layers, keep)
     result = dict(weights)
     bar = Bar(len(chosen))
-    for number, name in enumerate(one for one in found if one in chosen):
+    for number, name in enumerate(one for one in recognized if one in chosen):
         bar(number, label=name)
         key = "x" if len(chosen) == 1 and name not in data else name
         if key not in data:
             raise ValueError(f"{arguments.calibrate} has no array {key!r} for the layer {name!r}")
-        layer = getattr(nn, found[name].kind).from_weights(
-            weights, found[name].prefix, batch_first=True
+        layer = getattr(nn, recognized[name].kind).from_weights(
+            weights, recognized[name].prefix, batch_first=True
         )
         given = np.asarray(data[key], np.float32)
         small = quantize(
             layer, arguments.to, calibrate=[given], max_error=arguments.max_error
         ).state_dict()
-        result |= {f"{found[name].prefix}{own}": array for own, array in small.items()}
+        result |= {f"{recognized[name].prefix}{own}": array for own, array in small.items()}
     bar(len(chosen))
     bar.close()
     return result
-
-
-def _listed(names: str | list[str]) -> list[str]:
-    return [names] if isinstance(names, str) else list(names)

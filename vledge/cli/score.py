@@ -210,29 +210,29 @@ def _input(text: str | None) -> dict[str, list[str]] | list[str] | None:
     if text is None:
         return None
     name, separator, columns = text.rpartition("=")
-    found = columns.split(",")
-    return {name: found} if separator else found
+    names = columns.split(",")
+    return {name: names} if separator else names
 
 
 def _outputs(texts: list[str]) -> dict[str, str] | None:
-    found: dict[str, str] = {}
+    outputs: dict[str, str] = {}
     for text in texts:
         column, separator, name = text.partition("=")
-        if column in found:
+        if column in outputs:
             raise ValueError(f"--output-column {text}: there is a column {column!r} already")
-        found[column] = name if separator else column
-    return found or None
+        outputs[column] = name if separator else column
+    return outputs or None
 
 
 def _numbers(texts: list[str]) -> dict[str, float]:
-    found = {}
+    numbers = {}
     for text in texts:
         name, number = pair(text, "--set", "NAME=NUMBER")
         try:
-            found[name] = float(number)
+            numbers[name] = float(number)
         except ValueError:
             raise ValueError(f"--set {text}: expected a number") from None
-    return found
+    return numbers
 
 
 def _nbytes(text: str) -> int:

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, Final, cast
+from typing import Final, cast
 
 import numpy as np
 
 from vledge.budget import Budget
 from vledge.errors import FormatError, cut
 from vledge.formats.json_text import distinct, parsed
-from vledge.small_matrix import FORMS, SmallMatrix
+from vledge.small_matrix import FORMS, SmallMatrix, Weight
 
 __all__ = ["KEY", "SCALES", "joined", "taken_apart"]
 
@@ -40,7 +40,7 @@ def joined(tensors: dict[str, np.ndarray], text: str, budget: Budget) -> dict[st
             if key not in tensors or (key == name and name in scales):
                 raise FormatError(f"{where} is stored as {storage}, but there is no tensor {key!r}")
         budget.step(int(tensors[name].size * STEPS_A_WEIGHT) + 1, where)
-    weights: dict[str, Any] = {}
+    weights: dict[str, Weight] = {}
     for name, tensor in tensors.items():
         if name in scales:
             continue
@@ -50,7 +50,7 @@ def joined(tensors: dict[str, np.ndarray], text: str, budget: Budget) -> dict[st
                 weights[name] = SmallMatrix(tensor, tensors[f"{name}{SCALES}"], storages[name])
             except ValueError as error:
                 raise FormatError(f"weight {cut(name)!r}: {error}") from None
-    return weights
+    return cast("dict[str, np.ndarray]", weights)
 
 
 def taken_apart(weights: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], str]:

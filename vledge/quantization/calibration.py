@@ -11,14 +11,14 @@ Transformers", Algorithm 1, with the scales of each block fixed beforehand.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import cast
 
 import numpy as np
 
 from vledge.nn.recurrent.base import RecurrentBase
 from vledge.packing import pack_sequence
 from vledge.recurrent.stack import Stack
-from vledge.small_matrix import FORMS, SmallMatrix, rounded, scales_for
+from vledge.small_matrix import FORMS, SmallMatrix, Weight, rounded, scales_for
 
 __all__ = ["calibrated", "rounded_for"]
 
@@ -28,12 +28,12 @@ DAMPING = 0.01
 
 def calibrated(
     layer: RecurrentBase, sequences: Sequence[np.ndarray], storage: str
-) -> dict[str, Any]:
+) -> dict[str, np.ndarray]:
     """The layer's state with small weights, rounded for ``sequences`` ([L, input_size] each).
 
     Weights of a projection, whose input no one sees, are rounded to the nearest.
     """
-    state: dict[str, Any] = dict(layer.state_dict())
+    state: dict[str, Weight] = dict(layer.state_dict())
     packed = pack_sequence(
         [np.asarray(one, np.float32) for one in sequences if len(one)], enforce_sorted=False
     )
@@ -56,12 +56,12 @@ def calibrated(
                 left = (matrix - np.asarray(small, np.float64)) @ seen.mean(axis=0)
                 if part == "hh" and direction.cell == "gru_reset_before":
                     left[2 * layer.hidden_size :] = 0  # multiplies what the reset gate leaves of h
-                state[bias] = (state[bias] + left).astype(np.float32)
+                state[bias] = (np.asarray(state[bias]) + left).astype(np.float32)
             projection = f"weight_hr{suffix}"
             if projection in state:
                 state[projection] = rounded(np.asarray(state[projection]), storage)
         packed = output
-    return state
+    return cast("dict[str, np.ndarray]", state)
 
 
 def rounded_for(matrix: np.ndarray, seen: np.ndarray, storage: str) -> SmallMatrix:

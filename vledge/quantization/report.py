@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from vledge.shown import html_table
-from vledge.small_matrix import SmallMatrix
+from vledge.small_matrix import SmallMatrix, Weight
 
 __all__ = ["Entry", "Report", "report"]
 
@@ -98,7 +98,7 @@ class Report(NamedTuple):
         )
 
 
-def report(before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarray]) -> Report:
+def report(before: Mapping[str, np.ndarray], after: Mapping[str, Weight]) -> Report:
     """Compare a model's ``state_dict()``, or weights by name, with what `quantize` made of them.
 
     ValueError where names or shapes are not the same.
@@ -107,7 +107,7 @@ def report(before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarray]) ->
         raise ValueError("the two have different names: report compares a model with its quantized")
     entries = []
     for name, old in before.items():
-        new: Any = after[name]
+        new = after[name]
         if old.shape != new.shape:
             raise ValueError(f"{name} has shape {old.shape} before and {new.shape} after")
         rms = largest = 0.0

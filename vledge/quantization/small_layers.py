@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from copy import copy
 from fnmatch import fnmatchcase
-from typing import Any, TypeVar
+from typing import TypeVar, cast
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from vledge.errors import UnsupportedError
 from vledge.nn import Module, recognize
 from vledge.nn.recurrent.base import RecurrentBase
 from vledge.nn.recurrent.cells import CellBase
-from vledge.small_matrix import FORMS, SmallMatrix, rounded
+from vledge.small_matrix import FORMS, SmallMatrix, Weight, rounded
 from vledge.weights.plain import PlainWeights
 
 __all__ = ["chosen_layers", "quantize", "small_names"]
@@ -31,7 +31,7 @@ def quantize(
     *,
     layers: str | Sequence[str] = "*",
     keep: str | Sequence[str] = (),
-    calibrate: Sequence[Any] | None = None,
+    calibrate: Sequence[object] | None = None,
     max_error: float | None = None,
 ) -> _Model:
     """A copy whose recurrent layers hold small weights; all else is shared with the original.
@@ -83,11 +83,11 @@ def quantize(
     if max_error is not None and not inputs:
         raise ValueError("max_error is measured on inputs: calibrate=[…] has none")
     if isinstance(model, Module):
-        found = {name: one for name, one in model.named_modules() if _takes_small(one)}
-        chosen = chosen_layers(list(found), _patterns(layers), _patterns(keep))
-        made = _of_module(model, found, chosen, storage, inputs)
+        recurrent = {name: one for name, one in model.named_modules() if _takes_small(one)}
+        chosen = chosen_layers(list(recurrent), _patterns(layers), _patterns(keep))
+        made = _of_module(model, recurrent, chosen, storage, inputs)
         if max_error is not None:
-            made = _within(model, found, chosen, storage, inputs, max_error)
+            made = _within(model, recurrent, chosen, storage, inputs, max_error)
         return made  # type: ignore[return-value]
     if inputs:
         raise ValueError("calibrate and max_error go with a Module, which the inputs run through")
@@ -103,17 +103,17 @@ def _patterns(names: str | Sequence[str]) -> tuple[str, ...]:
     return (names,) if isinstance(names, str) else tuple(names)
 
 
-def chosen_layers(found: Sequence[str], layers: Sequence[str], keep: Sequence[str]) -> set[str]:
+def chosen_layers(recurrent: Sequence[str], layers: Sequence[str], keep: Sequence[str]) -> set[str]:
     """The layers among those found that the patterns name. ValueError for one that names none."""
-    if not found:
+    if not recurrent:
         raise ValueError("there is no recurrent layer with float32 weights that could be quantized")
     for name in (*layers, *keep):
-        if not any(fnmatchcase(one, name) for one in found):
-            listed = ", ".join(repr(one) for one in found)
+        if not any(fnmatchcase(one, name) for one in recurrent):
+            listed = ", ".join(repr(one) for one in recurrent)
             raise ValueError(f"no recurrent layer is called {name!r}; there are {listed}")
     return {
         one
-        for one in found
+        for one in recurrent
         if any(fnmatchcase(one, name) for name in layers)
         and not any(fnmatchcase(one, name) for name in keep)
     }
@@ -121,14 +121,16 @@ def chosen_layers(found: Sequence[str], layers: Sequence[str], keep: Sequence[st
 
 def _of_module(
     model: Module,
-    found: Mapping[str, Module],
+    recurrent: Mapping[str, Module],
     chosen: Collection[str],
     storage: str,
-    inputs: Sequence[Any],
+    inputs: Sequence[object],
 ) -> Module:
     """The model with small weights in the chosen layers, rounded for the inputs if there are."""
-    states: dict[str, dict[str, Any]] = {name: {} for name in chosen}
-    layers = {n: one for n, one in found.items() if n in chosen and isinstance(one, RecurrentBase)}
+    states: dict[str, dict[str, np.ndarray]] = {name: {} for name in chosen}
+    layers = {
+        n: one for n, one in recurrent.items() if n in chosen and isinstance(one, RecurrentBase)
+    }
     if inputs:
         # imported by who has data
         from vledge.quantization.calibration import calibrated
@@ -139,7 +141,7 @@ def _of_module(
                 states[name] = calibrated(layers[name], seen, storage)
     twins: dict[int, Module] = {}
     for name in chosen:
-        layer = twins[id(found[name])] = copy(found[name])
+        layer = twins[id(recurrent[name])] = copy(recurrent[name])
         layer.load_state_dict(states[name] or dict(_rounded(layer.state_dict(), storage)))
 
     def twin(module: Module) -> Module:
@@ -155,10 +157,10 @@ def _of_module(
 
 def _within(
     model: Module,
-    found: Mapping[str, Module],
+    recurrent: Mapping[str, Module],
     chosen: Collection[str],
     storage: str,
-    inputs: Sequence[Any],
+    inputs: Sequence[object],
     max_error: float,
 ) -> Module:
     """The model with as many small layers as keep its outputs within the error, in their order."""
@@ -166,9 +168,9 @@ def _within(
 
     exact = [_numbers(called(model, one)) for one in inputs]
     made = model
-    for name in (one for one in found if one in chosen):
+    for name in (one for one in recurrent if one in chosen):
         for smaller in dict.fromkeys((storage, "int16")):
-            now = {n: one for n, one in made.named_modules() if n in found}
+            now = {n: one for n, one in made.named_modules() if n in recurrent}
             tried = _of_module(made, now, [name], smaller, inputs)
             answers = [_numbers(called(tried, one)) for one in inputs]
             errors = [np.abs(a - b).max(initial=0) for a, b in zip(answers, exact, strict=True)]
@@ -178,7 +180,7 @@ def _within(
     return made
 
 
-def _numbers(answer: Any) -> np.ndarray:
+def _numbers(answer: object) -> np.ndarray:
     """All numbers of an answer, however it is nested."""
     if isinstance(answer, (tuple, list)):
         return np.concatenate([_numbers(one) for one in answer] or [np.empty(0)])
@@ -193,24 +195,25 @@ def _takes_small(module: Module) -> bool:
     return bool(state) and all(array.dtype == np.float32 for array in state.values())
 
 
-def _rounded(state: Mapping[str, Any], storage: str) -> Iterator[tuple[str, Any]]:
+def _rounded(state: Mapping[str, Weight], storage: str) -> Iterator[tuple[str, np.ndarray]]:
     """The state, its matrices small; those that are small in this way already as they are."""
     for name, array in state.items():
         if array.ndim != 2 or (isinstance(array, SmallMatrix) and array.storage == storage):
-            yield name, array
+            weight: Weight = array
         else:
-            yield name, rounded(np.asarray(array), storage)
+            weight = rounded(np.asarray(array), storage)
+        yield name, cast("np.ndarray", weight)
 
 
 def _of_weights(
     weights: Mapping[str, np.ndarray], storage: str, layers: Sequence[str], keep: Sequence[str]
 ) -> dict[str, np.ndarray]:
     plain = PlainWeights.of(weights)
-    found = small_names(plain)
-    chosen = chosen_layers(list(found), layers, keep)
+    matrices = small_names(plain)
+    chosen = chosen_layers(list(matrices), layers, keep)
     result = {name: plain[name] for name in plain}
     for layer in chosen:
-        own = {name: plain[name] for name in found[layer]}
+        own = {name: plain[name] for name in matrices[layer]}
         try:
             result |= dict(_rounded(own, storage))
         except ValueError as error:
@@ -220,7 +223,7 @@ def _of_weights(
 
 def small_names(weights: PlainWeights) -> dict[str, list[str]]:
     """Of each recurrent layer that can be small, by its prefix without the dot: its matrices."""
-    found: dict[str, list[str]] = {}
+    matrices: dict[str, list[str]] = {}
     for layer in recognize(weights):
         names = [
             name
@@ -230,5 +233,5 @@ def small_names(weights: PlainWeights) -> dict[str, list[str]]:
             and weights.ndim(name) == 2
         ]
         if names and all(weights[name].dtype == np.float32 for name in names):
-            found[layer.prefix.rstrip(".")] = names
-    return found
+            matrices[layer.prefix.rstrip(".")] = names
+    return matrices

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
-from typing import Any
 
 import numpy as np
 
@@ -15,13 +14,13 @@ from vledge.packing import is_packed, unpack_sequence, validated
 __all__ = ["called", "inputs_of"]
 
 
-def called(model: Module, arguments: Any) -> Any:
+def called(model: Module, arguments: object) -> object:
     """The model's answer to one of the inputs: a plain tuple is its positional arguments."""
     return model(*arguments) if type(arguments) is tuple else model(arguments)
 
 
 def inputs_of(
-    model: Module, layers: Mapping[str, RecurrentBase], inputs: Sequence[Any]
+    model: Module, layers: Mapping[str, RecurrentBase], inputs: Sequence[object]
 ) -> dict[str, list[np.ndarray]]:
     """The sequences, [L, input_size] each, that every named layer was called with."""
     seen: dict[str, list[np.ndarray]] = {name: [] for name in layers}
@@ -44,9 +43,11 @@ def inputs_of(
 def _watched(layer: RecurrentBase, seen: list[np.ndarray]) -> Module:
     """The layer, which keeps what it is called with."""
 
-    def call(self: Any, input: Any, *rest: Any, **options: Any) -> Any:
+    run: Callable[..., object] = type(layer).__call__
+
+    def call(self: RecurrentBase, input: object, *rest: object, **options: object) -> object:
         seen.extend(_sequences(self, input, options.get("lengths"), options.get("mask")))
-        return type(layer).__call__(self, input, *rest, **options)
+        return run(self, input, *rest, **options)
 
     twin = copy(layer)
     watching = type(type(layer).__name__, (type(layer),), {"__call__": call})
@@ -54,7 +55,9 @@ def _watched(layer: RecurrentBase, seen: list[np.ndarray]) -> Module:
     return twin
 
 
-def _sequences(layer: RecurrentBase, input: Any, lengths: Any, mask: Any) -> list[np.ndarray]:
+def _sequences(
+    layer: RecurrentBase, input: object, lengths: object, mask: object
+) -> list[np.ndarray]:
     if is_packed(input):
         return list(unpack_sequence(validated(input)))
     if isinstance(input, (list, tuple)):
@@ -64,6 +67,6 @@ def _sequences(layer: RecurrentBase, input: Any, lengths: Any, mask: Any) -> lis
         return [batch]
     rows = batch if layer.batch_first else batch.swapaxes(0, 1)
     if mask is not None:
-        return [row[np.asarray(on, bool)] for row, on in zip(rows, mask, strict=True)]
+        return [row[on] for row, on in zip(rows, np.asarray(mask, bool), strict=True)]
     ends = [rows.shape[1]] * len(rows) if lengths is None else np.asarray(lengths).tolist()
     return [row[:end] for row, end in zip(rows, ends, strict=True)]

@@ -11,10 +11,11 @@ from __future__ import annotations
 import sys
 import time
 import uuid
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, Final
+from types import ModuleType
+from typing import Final, Protocol
 
 from vledge.scoring.fragments import Fragment
 from vledge.scoring.manifest import Summary
@@ -58,15 +59,54 @@ def score_on_cluster(
         client.close()
 
 
+class _Plugin(Protocol):
+    """What holds the model on a worker."""
+
+    name: str
+    job: Job
+
+
+class _Future(Protocol):
+    """Of dask: a file that was handed out."""
+
+    status: str
+
+    def exception(self) -> BaseException | None: ...
+
+    def result(self) -> Finished | Failed: ...
+
+
+class _Scheduler(Protocol):
+    """Of dask: where it is."""
+
+    address: str
+
+
+class _Client(Protocol):
+    """Of dask: as much of its client as is used here."""
+
+    scheduler: _Scheduler
+    loop: object
+
+    def submit(self, function: object, *arguments: object, pure: bool) -> _Future: ...
+
+    def cancel(self, futures: Sequence[_Future]) -> object: ...
+
+    def nthreads(self) -> Mapping[str, int]: ...
+
+    def register_plugin(self, plugin: _Plugin, name: str) -> object: ...
+
+
 class NotHeld(Exception):
     """A worker that is asked to score has no model: it joined while that was handed out."""
 
 
-def _hold(client: Any, plugin: Any) -> None:
+def _hold(client: _Client, plugin: _Plugin) -> None:
     """Have every worker hold the model; a worker that dies meanwhile is no reason to give up."""
     for tries in range(1, TRIES + 1):
         try:
-            return client.register_plugin(plugin, name=plugin.name)
+            client.register_plugin(plugin, name=plugin.name)
+            return
         except OSError:
             if tries == TRIES:
                 raise
@@ -74,10 +114,10 @@ def _hold(client: Any, plugin: Any) -> None:
 
 
 def _results(
-    distributed: Any, client: Any, fragments: Iterable[Fragment], plugin: Any
+    distributed: ModuleType, client: _Client, fragments: Iterable[Fragment], plugin: _Plugin
 ) -> Iterator[Finished | Failed]:
     waiting = iter(fragments)
-    running: dict[Any, tuple[Fragment, int]] = {}
+    running: dict[_Future, tuple[Fragment, int]] = {}
     done = distributed.as_completed(loop=client.loop)
 
     def submit(fragment: Fragment, tries: int) -> None:
@@ -133,10 +173,10 @@ def score_on_worker(fragment: Fragment, plugin: str) -> Finished | Failed:
     return Finished(fragment, Summary())
 
 
-def _plugin(distributed: Any, job: Job) -> Any:
+def _plugin(distributed: ModuleType, job: Job) -> _Plugin:
     """What holds the model on each worker."""
 
-    class Held(distributed.WorkerPlugin):  # type: ignore[misc]
+    class Held(distributed.WorkerPlugin):  # type: ignore[misc, name-defined]
         def __init__(self, job: Job) -> None:
             self.job = job
             self.name = f"vledge-{uuid.uuid4().hex}"

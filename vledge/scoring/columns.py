@@ -54,13 +54,13 @@ class _Spans(NamedTuple):
     child: pa.Array
 
 
-def check_type(column: str, found: pa.DataType, wanted: Wanted, features: int | None) -> None:
+def check_type(column: str, kind: pa.DataType, wanted: Wanted, features: int | None) -> None:
     """ValueError, naming column, type and what was expected, for a type that cannot fit.
 
     ``features`` is how many of them the column has to hold: fewer than the model's where several
     columns stand side by side.
     """
-    inner = _item(_stored(found))
+    inner = _item(_stored(kind))
     if inner is not None:
         single = wanted.bare or features in (None, 1)
         if single and _is_number(inner, wanted):
@@ -75,16 +75,16 @@ def check_type(column: str, found: pa.DataType, wanted: Wanted, features: int | 
         ):
             return
     raise ValueError(
-        f"column {column!r} is {found}, which is nothing for the input {wanted.name!r}: "
+        f"column {column!r} is {kind}, which is nothing for the input {wanted.name!r}: "
         f"expected {wanted}"
     )
 
 
-def step_nbytes(found: pa.DataType) -> int:
+def step_nbytes(kind: pa.DataType) -> int:
     """Bytes that a number takes in Arrow's memory."""
-    while (inner := _item(_stored(found))) is not None:
-        found = inner
-    return max(1, found.bit_width // 8)
+    while (inner := _item(_stored(kind))) is not None:
+        kind = inner
+    return max(1, kind.bit_width // 8)
 
 
 def read_columns(columns: Sequence[tuple[str, pa.ChunkedArray]], wanted: Wanted) -> Ragged:
@@ -130,15 +130,15 @@ def read_column(array: pa.Array, wanted: Wanted) -> Ragged:
     high = int((starts + lengths)[live].max()) if len(live) else 0
     starts = np.where(lengths > 0, starts - low, 0)
     child = _storage(spans.child.slice(low, high - low))
-    found = Ragged(np.empty(0), starts, lengths, reasons)
+    sequences = Ragged(np.empty(0), starts, lengths, reasons)
     if _item(child.type) is not None:
-        return _with_features(child, found, wanted)
+        return _with_features(child, sequences, wanted)
     values, holes = _numbers(child)
     if holes is not None:
-        found = found.refused(rows_with(holes, starts, lengths), Reason.HOLE)
+        sequences = sequences.refused(rows_with(holes, starts, lengths), Reason.HOLE)
     if not wanted.bare:
         values = values[:, np.newaxis]
-    return _converted(values, found, wanted)
+    return _converted(values, sequences, wanted)
 
 
 def read_numbers(
@@ -162,21 +162,21 @@ def read_numbers(
     return converted, none
 
 
-def _with_features(steps: pa.Array, found: Ragged, wanted: Wanted) -> Ragged:
+def _with_features(steps: pa.Array, sequences: Ragged, wanted: Wanted) -> Ragged:
     """The sequences whose steps are the lists ``steps``."""
     spans = _spans(steps)
     width = wanted.features
     if width is None:
         width = int(spans.lengths[0]) if len(spans.lengths) else 1
     fits = np.asarray(spans.lengths == width)
-    starts, lengths = found.starts, found.lengths
+    starts, lengths = sequences.starts, sequences.lengths
     if spans.null is not None:
-        found = found.refused(rows_with(spans.null, starts, lengths), Reason.HOLE)
+        sequences = sequences.refused(rows_with(spans.null, starts, lengths), Reason.HOLE)
     regular = bool(fits.all())
     if not regular:
-        found = found.refused(rows_with(~fits, starts, lengths), Reason.WIDTH)
+        sequences = sequences.refused(rows_with(~fits, starts, lengths), Reason.WIDTH)
         place = np.concatenate(([0], np.cumsum(fits)))  # of the steps that are kept
-        found = Ragged(found.values, place[starts], lengths, found.reasons)
+        sequences = Ragged(sequences.values, place[starts], lengths, sequences.reasons)
     leaf = _storage(spans.child)
     firsts = spans.starts[fits]
     if len(firsts) and (np.diff(firsts) == width).all():
@@ -190,16 +190,16 @@ def _with_features(steps: pa.Array, found: Ragged, wanted: Wanted) -> Ragged:
         values = numbers[where]
         marks = None if holes is None else holes[where]
     if marks is not None:
-        good = found.good
-        marked = np.zeros(len(found), bool)
+        good = sequences.good
+        marked = np.zeros(len(sequences), bool)
         marked[good] = rows_with(
-            np.asarray(marks.any(axis=1)), found.starts[good], found.lengths[good]
+            np.asarray(marks.any(axis=1)), sequences.starts[good], sequences.lengths[good]
         )
-        found = found.refused(marked, Reason.HOLE)
-    return _converted(values[:, 0] if wanted.bare else values, found, wanted)
+        sequences = sequences.refused(marked, Reason.HOLE)
+    return _converted(values[:, 0] if wanted.bare else values, sequences, wanted)
 
 
-def _converted(values: np.ndarray, found: Ragged, wanted: Wanted) -> Ragged:
+def _converted(values: np.ndarray, sequences: Ragged, wanted: Wanted) -> Ragged:
     """In the model's type, rows with what it cannot run marked."""
     given, reason = values, Reason.NOT_FINITE
     with np.errstate(over="ignore", invalid="ignore"):
@@ -210,30 +210,30 @@ def _converted(values: np.ndarray, found: Ragged, wanted: Wanted) -> Ragged:
             bad = None if np.isfinite(values.sum(dtype=np.float64)) else ~np.isfinite(values)
         else:
             bad, reason = (None if values is given else given != values), Reason.RANGE
-    found = Ragged(values, found.starts, found.lengths, found.reasons)
+    sequences = Ragged(values, sequences.starts, sequences.lengths, sequences.reasons)
     if bad is None or not bad.any():
-        return found
-    good = found.good
-    marked = np.zeros(len(found), bool)
+        return sequences
+    good = sequences.good
+    marked = np.zeros(len(sequences), bool)
     steps = bad if bad.ndim == 1 else bad.any(axis=1)
-    marked[good] = rows_with(steps, found.starts[good], found.lengths[good])
-    return found.refused(marked, reason)
+    marked[good] = rows_with(steps, sequences.starts[good], sequences.lengths[good])
+    return sequences.refused(marked, reason)
 
 
-def _compact(found: Ragged) -> Ragged:
+def _compact(sequences: Ragged) -> Ragged:
     """With nothing between the sequences."""
-    ends = np.cumsum(found.lengths)
-    starts = ends - found.lengths
+    ends = np.cumsum(sequences.lengths)
+    starts = ends - sequences.lengths
     total = int(ends[-1]) if len(ends) else 0
-    if total == len(found.values) and np.array_equal(starts, found.starts):
-        return found
-    where = np.repeat(found.starts - starts, found.lengths) + np.arange(total)
-    return Ragged(found.values[where], starts, found.lengths, found.reasons)
+    if total == len(sequences.values) and np.array_equal(starts, sequences.starts):
+        return sequences
+    where = np.repeat(sequences.starts - starts, sequences.lengths) + np.arange(total)
+    return Ragged(sequences.values[where], starts, sequences.lengths, sequences.reasons)
 
 
-def _kept(found: Ragged, rows: np.ndarray) -> np.ndarray:
+def _kept(sequences: Ragged, rows: np.ndarray) -> np.ndarray:
     """The values of some rows, bool [B], of a compact one."""
-    return found.values if rows.all() else found.values[np.repeat(rows, found.lengths)]
+    return sequences.values if rows.all() else sequences.values[np.repeat(rows, sequences.lengths)]
 
 
 # ---- Arrow's types and buffers
@@ -249,11 +249,11 @@ def one_array(column: pa.ChunkedArray | pa.Array) -> pa.Array:
     return combined if not hasattr(combined, "chunks") else combined.chunk(0)
 
 
-def _stored(found: pa.DataType) -> pa.DataType:
+def _stored(kind: pa.DataType) -> pa.DataType:
     """The type that an extension type is stored as."""
-    while hasattr(found, "storage_type"):
-        found = found.storage_type
-    return found
+    while hasattr(kind, "storage_type"):
+        kind = kind.storage_type
+    return kind
 
 
 def _storage(array: pa.Array) -> pa.Array:
@@ -262,25 +262,25 @@ def _storage(array: pa.Array) -> pa.Array:
     return array
 
 
-def _item(found: pa.DataType) -> pa.DataType | None:
+def _item(kind: pa.DataType) -> pa.DataType | None:
     """What a list type is a list of; None for any other type."""
     types = arrow().types
-    if types.is_list(found) or types.is_large_list(found) or types.is_fixed_size_list(found):
-        return _stored(found.value_type)
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+        return _stored(kind.value_type)
     return None
 
 
-def _list_size(found: pa.DataType) -> int | None:
-    if arrow().types.is_fixed_size_list(found):
-        size: int = found.list_size
+def _list_size(kind: pa.DataType) -> int | None:
+    if arrow().types.is_fixed_size_list(kind):
+        size: int = kind.list_size
         return size
     return None
 
 
-def _is_number(found: pa.DataType, wanted: Wanted) -> bool:
+def _is_number(kind: pa.DataType, wanted: Wanted) -> bool:
     types = arrow().types
-    whole = types.is_integer(found) or types.is_boolean(found)
-    return whole or (wanted.dtype.kind == "f" and types.is_floating(found))
+    whole = types.is_integer(kind) or types.is_boolean(kind)
+    return whole or (wanted.dtype.kind == "f" and types.is_floating(kind))
 
 
 def _spans(lists: pa.Array) -> _Spans:

@@ -69,14 +69,14 @@ def _same(source: str, target: str) -> bool:
 
 def _found(pattern: str) -> list[str]:
     if os.path.isdir(pattern):
-        found = list(_inside(pattern))
-        if not found:
+        files = list(_inside(pattern))
+        if not files:
             raise ValueError(f"there are no files {listed(ENDINGS, len(ENDINGS))} in {pattern}")
-        return found
-    found = [pattern] if os.path.exists(pattern) else sorted(glob.glob(pattern, recursive=True))
-    if not found:
+        return files
+    files = [pattern] if os.path.exists(pattern) else sorted(glob.glob(pattern, recursive=True))
+    if not files:
         raise ValueError(f"there is no file {pattern}")
-    return [inner for one in found for inner in (_inside(one) if os.path.isdir(one) else [one])]
+    return [inner for one in files for inner in (_inside(one) if os.path.isdir(one) else [one])]
 
 
 def _inside(folder: str) -> Iterator[str]:

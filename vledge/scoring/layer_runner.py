@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
 from vledge.lengths import last_output
 from vledge.nn.recurrent import RecurrentBase
+from vledge.packing import PackedSequence
 from vledge.planning.shapes import shapes_of
-from vledge.recurrent.states import arrays_of
+from vledge.recurrent.states import State, arrays_of
 from vledge.scoring.batches import packed_batches
 from vledge.scoring.columns import Wanted
 from vledge.scoring.outputs import Output, Results
@@ -36,14 +37,14 @@ class LayerRunner:
         """All that there are; the first is what is taken if nothing is asked for."""
         layer = self.layer
         dtype, width = self.wanted.dtype, sum(layer.direction_sizes)
-        found = [
+        outputs = [
             Output("last", "row", (width,), dtype),
             Output("output", "step", (width,), dtype),
         ]
         if isinstance(layer, RecurrentBase):
             for name, (count, _, size) in zip(_STATES, layer.shape.state_shapes(1), strict=False):
-                found.append(Output(name, "row", (count, size), dtype))
-        return {output.name: output for output in found}
+                outputs.append(Output(name, "row", (count, size), dtype))
+        return {output.name: output for output in outputs}
 
     def batches(
         self, ragged: Ragged, rows: np.ndarray, memory: int, names: Mapping[str, object]
@@ -64,7 +65,7 @@ class LayerRunner:
             else:
                 target.put_rows(places, arrays_of(state)[_STATES[name]].swapaxes(0, 1))
 
-    def _last(self, output: Any, state: Any, single: bool) -> np.ndarray:
+    def _last(self, output: PackedSequence, state: State, single: bool) -> np.ndarray:
         sizes = self.layer.direction_sizes
         if single:
             h = arrays_of(state)[0][-len(sizes) :]
@@ -73,8 +74,8 @@ class LayerRunner:
 
     def digest(self) -> str:
         """Of the layer's kind, sizes and weights."""
-        found = hashlib.sha256(repr(self.layer).encode())
+        digest = hashlib.sha256(repr(self.layer).encode())
         for name, array in self.layer.state_dict().items():
-            found.update(f"{name} {array.dtype} {array.shape}".encode())
-            found.update(np.ascontiguousarray(array).data)
-        return found.hexdigest()
+            digest.update(f"{name} {array.dtype} {array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()

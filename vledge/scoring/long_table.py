@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -98,7 +99,7 @@ class SeenIds:
         self.column = column
         self._seen = np.zeros(0, np.int64)
 
-    def add(self, ids: Any, rows: np.ndarray, first: int) -> None:
+    def add(self, ids: pa.ChunkedArray, rows: np.ndarray, first: int) -> None:
         """The ids of sequences that begin at these rows, counted from ``first``; ValueError where
         one was there before."""
         values = ids.to_pylist()
@@ -124,7 +125,7 @@ def _whole(table: pa.Table, name: str) -> pa.Array:
     return combined if not hasattr(combined, "chunks") else arrow().concat_arrays(combined.chunks)
 
 
-def _compute() -> Any:
+def _compute() -> ModuleType:
     arrow()
     from pyarrow import compute
 

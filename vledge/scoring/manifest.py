@@ -9,13 +9,16 @@ import hashlib
 import json
 import os
 from dataclasses import asdict, dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from vledge.machine.atomic_file import write_text
 from vledge.scoring.bad_rows import BadRows
 from vledge.scoring.fragments import Fragment
 
-__all__ = ["FOLDER", "Manifests", "Summary"]
+__all__ = ["FOLDER", "Identity", "Manifests", "Summary"]
+
+#: What tells that a file is the one that was read, as JSON has it.
+Identity = dict[str, str | int]
 
 #: Of the output's folder; readers of datasets leave out what begins with an underscore.
 FOLDER: Final = "_vledge"
@@ -36,18 +39,18 @@ class Manifests:
     """Those of one output folder, for one model and its options."""
 
     output: str
-    made_by: dict[str, Any]  #: the model's digest and the options, as JSON has them
+    made_by: dict[str, object]  #: the model's digest and the options, as JSON has them
     checksum: bool = False  #: inputs are known by a checksum, not by their time of change
 
-    def identity(self, fragment: Fragment) -> dict[str, Any]:
-        """What tells that a file is the one that was read: size and time of change, or checksum."""
+    def identity(self, fragment: Fragment) -> Identity:
+        """The file's: its size and time of change, or checksum."""
         about = os.stat(fragment.source)
-        found: dict[str, Any] = {"path": os.path.abspath(fragment.source), "size": about.st_size}
+        identity: Identity = {"path": os.path.abspath(fragment.source), "size": about.st_size}
         if self.checksum:
-            found["blake2b"] = _checksum(fragment.source)
+            identity["blake2b"] = _checksum(fragment.source)
         else:
-            found["mtime_ns"] = about.st_mtime_ns
-        return found
+            identity["mtime_ns"] = about.st_mtime_ns
+        return identity
 
     def finished(self, fragment: Fragment) -> Summary | None:
         """What came of the file, if the result that is there is of this very input and model."""
@@ -65,7 +68,7 @@ class Manifests:
         except (OSError, ValueError, KeyError, TypeError):
             return None  # there is none, or none of ours: the file is scored again
 
-    def write(self, fragment: Fragment, identity: dict[str, Any], summary: Summary) -> None:
+    def write(self, fragment: Fragment, identity: Identity, summary: Summary) -> None:
         """Say that the file is finished."""
         path = self._path(fragment)
         os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -83,8 +86,8 @@ class Manifests:
 
 
 def _checksum(path: str) -> str:
-    found = hashlib.blake2b(digest_size=16)
+    digest = hashlib.blake2b(digest_size=16)
     with open(path, "rb") as file:
         while block := file.read(BLOCK_NBYTES):
-            found.update(block)
-    return found.hexdigest()
+            digest.update(block)
+    return digest.hexdigest()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -43,10 +43,10 @@ def column_type(output: Output, listed: bool = True) -> pa.DataType:
     """The Arrow type of its column: numbers, in fixed-size lists, and in a list where it is of
     steps, unless steps are rows of their own."""
     pa = arrow()
-    found = pa.from_numpy_dtype(output.dtype)
+    kind = pa.from_numpy_dtype(output.dtype)
     for size in reversed(output.shape):
-        found = pa.list_(found, size)
-    return pa.list_(found) if listed and output.per != "row" else found
+        kind = pa.list_(kind, size)
+    return pa.list_(kind) if listed and output.per != "row" else kind
 
 
 class Results:
@@ -57,7 +57,7 @@ class Results:
         self.output = output
         self.lengths = lengths
         self.starts = np.cumsum(lengths) - lengths
-        self._parts: list[Any] = []
+        self._parts: list[np.ndarray | None] = []
         count = len(lengths)
         if output.per == "own steps":
             self._parts = [None] * count

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from types import ModuleType
 
 from vledge.errors import import_failure
 
 __all__ = ["arrow", "dask_distributed", "parquet"]
 
 
-def arrow() -> Any:
+def arrow() -> ModuleType:
     """pyarrow; MissingDependencyError where it is not installed."""
     return _module("pyarrow", "pyarrow", 'tables need pyarrow: pip install "vledge[arrow]"')
 
 
-def parquet() -> Any:
+def parquet() -> ModuleType:
     """pyarrow.parquet; MissingDependencyError where pyarrow is not installed."""
     arrow()
     return _module("pyarrow.parquet", "pyarrow", "this pyarrow has no Parquet")
 
 
-def dask_distributed() -> Any:
+def dask_distributed() -> ModuleType:
     """dask.distributed; MissingDependencyError where it is not installed."""
     return _module(
         "distributed",
@@ -30,7 +30,7 @@ def dask_distributed() -> Any:
     )
 
 
-def _module(name: str, package: str, missing: str) -> Any:
+def _module(name: str, package: str, missing: str) -> ModuleType:
     try:
         return import_module(name)
     except ImportError as error:

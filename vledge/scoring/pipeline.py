@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 from vledge.errors import placed
 from vledge.scoring.fragments import Fragment
-from vledge.scoring.manifest import Manifests, Summary
+from vledge.scoring.manifest import Identity, Manifests, Summary
 from vledge.scoring.result_file import ResultFile
 from vledge.scoring.scorer import Scorer
 from vledge.scoring.windows import opened
@@ -28,6 +28,8 @@ __all__ = ["Failed", "Finished", "Job", "Written", "score"]
 LOOK: Final = 0.02
 #: That the threads get to clear up after themselves when a run is stopped.
 CLEARING: Final = 0.06
+
+_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,20 @@ class _Opened:
     fragment: Fragment
     schema: pa.Schema
     rows: int | None
-    identity: dict[str, Any]
+    identity: Identity
+
+
+@dataclass(frozen=True)
+class _Result:
+    """What came of a window of so many rows."""
+
+    table: pa.Table
+    rows: int
+
+
+#: What goes from reading to computing, and from there to writing.
+_Read: TypeAlias = "_Opened | pa.Table | Finished | Failed"
+_Computed: TypeAlias = "_Opened | _Result | Finished | Failed"
 
 
 class _Stopped(Exception):
@@ -120,11 +135,11 @@ class _Run:
         self.job = job
         self.stop = threading.Event()
         self.given_up: set[Fragment] = set()
-        self.read_windows: queue.Queue[Any] = queue.Queue(1)
-        self.results: queue.Queue[Any] = queue.Queue(1)
-        self.events: queue.Queue[Any] = queue.Queue()
+        self.read_windows: queue.Queue[_Read | None] = queue.Queue(1)
+        self.results: queue.Queue[_Computed | None] = queue.Queue(1)
+        self.events: queue.Queue[Written | Finished | Failed | BaseException | None] = queue.Queue()
 
-    def guarded(self, stage: Any) -> None:
+    def guarded(self, stage: Callable[[], None]) -> None:
         """Run a stage; what it raises ends the run."""
         try:
             stage()
@@ -134,7 +149,7 @@ class _Run:
             self.stop.set()
             self.events.put(error)
 
-    def _put(self, target: queue.Queue[Any], item: Any) -> None:
+    def _put(self, target: queue.Queue[_Item], item: _Item) -> None:
         while not self.stop.is_set():
             try:
                 return target.put(item, timeout=LOOK)
@@ -142,7 +157,7 @@ class _Run:
                 continue
         raise _Stopped
 
-    def _each(self, source: queue.Queue[Any]) -> Iterator[Any]:
+    def _each(self, source: queue.Queue[_Item | None]) -> Iterator[_Item]:
         while not self.stop.is_set():
             try:
                 item = source.get(timeout=LOOK)
@@ -204,7 +219,7 @@ class _Run:
                     continue
                 summary.rows += item.num_rows
                 summary.written += result.num_rows
-                self._put(self.results, (result, item.num_rows))
+                self._put(self.results, _Result(result, item.num_rows))
         self._put(self.results, None)
 
     def write(self) -> None:
@@ -212,7 +227,8 @@ class _Run:
         file: ResultFile | None = None
         about: _Opened | None = None
         try:
-            for item in self._each(self.results):
+            items: Iterator[_Computed] = self._each(self.results)
+            for item in items:
                 if isinstance(item, _Opened):
                     about = item
                     file = ResultFile(item.fragment.target, item.schema)
@@ -231,9 +247,8 @@ class _Run:
                 else:
                     assert file is not None
                     assert about is not None
-                    result, rows = item
-                    file.write(result)
-                    self.events.put(Written(about.fragment, rows, about.rows))
+                    file.write(item.table)
+                    self.events.put(Written(about.fragment, item.rows, about.rows))
         except OSError as error:
             if about is None:
                 raise

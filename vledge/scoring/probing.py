@@ -54,13 +54,13 @@ def probed(call: SessionCall) -> dict[str, Probed]:
         if call.steps is not None:
             short = long = call.steps
         try:
-            found = _Probe(call, short, long).outputs()
+            outputs = _Probe(call, short, long).outputs()
         except (VledgeError, ValueError, IndexError, ArithmeticError) as error:
             failure = error
             continue
-        if not found:
+        if not outputs:
             raise UnsupportedError("no output of the model has an axis for the batch")
-        return found
+        return outputs
     raise UnsupportedError(
         f"the model does not run on sequences of {STEPS[0][0]} to {STEPS[-1][1]:,} steps: {failure}"
     ) from failure
@@ -82,7 +82,7 @@ class _Probe:
         if self.call.batch is None and self.short != self.long:
             padded = self._run(2, self.long, [self.long, self.short])
             alone = self._run(1, self.short, row=1)
-        found = {}
+        outputs = {}
         for i, name in enumerate(self.names):
             one = self._described(name, base[i], longer[i], wider[i])
             if one is None:
@@ -90,12 +90,12 @@ class _Probe:
             if alone is not None and one.output.per != "own steps":
                 pads = self._same(one, padded[i], alone[i])
                 one = replace(one, pads=pads)
-            found[name] = one
+            outputs[name] = one
             if one.output.per == "step":
                 name = f"{name}:last"
                 last = replace(one.output, name=name, per="row")
-                found[name] = replace(one, output=last, last=True)
-        return found
+                outputs[name] = replace(one, output=last, last=True)
+        return outputs
 
     def _run(
         self, rows: int, steps: int, lengths: list[int] | None = None, row: int | None = None

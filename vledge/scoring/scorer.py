@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -157,7 +157,7 @@ class Scorer:
         other.threads = threads
         return other
 
-    def description(self) -> dict[str, Any]:
+    def description(self) -> dict[str, object]:
         """All that a result depends on, as JSON has it: the model's digest and the options."""
         long = self.long
         return {
@@ -303,17 +303,17 @@ class Scorer:
         assert self.long is not None
         pa = arrow()
         wanted = self.runner.wanted
-        found = self.long.sequences(table, columns, wanted)
-        ragged = self._judged(found.ragged, first, bad, found.firsts)
+        sequences = self.long.sequences(table, columns, wanted)
+        ragged = self._judged(sequences.ragged, first, bad, sequences.firsts)
         results = self._results(ragged, stopped)
         good = ragged.reasons == Reason.GOOD
         if self._per_row():
-            ids = table.select([self.long.id]).take(found.firsts)
+            ids = table.select([self.long.id]).take(sequences.firsts)
             for name, result in results.items():
                 ids = ids.append_column(name, result.column())
             return ids.filter(pa.array(good)) if self._skips(ragged) else ids
-        rows = found.rows_of_steps(good)
-        where = np.full(found.rows, -1, np.int64)
+        rows = sequences.rows_of_steps(good)
+        where = np.full(sequences.rows, -1, np.int64)
         where[rows] = np.arange(len(rows))
         places = pa.array(where, mask=where < 0)
         if kept is not None:

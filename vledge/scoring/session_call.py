@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -93,7 +92,7 @@ class SessionCall:
             widths[axis] = (0, self.batch - count)
             x = np.pad(x, widths)
             lengths = np.pad(lengths, (0, self.batch - count), constant_values=1)
-        feed: dict[str, Any] = {self.wanted.name: x}
+        feed: dict[str, np.ndarray] = {self.wanted.name: x}
         if self._lengths_info is not None:
             info = self._lengths_info
             feed[info.name] = lengths.astype(_dtype(info)).reshape([-1] * len(info.shape))
@@ -102,10 +101,10 @@ class SessionCall:
             feed[name] = np.full(shape, self.fixed[name], _dtype(info))
         return self.session.run(names, feed)
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {name: value for name, value in self.__dict__.items() if name != "session"}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
+    def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state)
         self.session = InferenceSession(self.model)
 

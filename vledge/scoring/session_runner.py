@@ -85,11 +85,13 @@ class SessionRunner:
     def digest(self) -> str:
         """Of the model and of the numbers that its inputs are given."""
         call = self.call
-        found = hashlib.sha256(
+        digest = hashlib.sha256(
             repr((sorted(call.fixed.items()), call.time_first, self.wanted.name)).encode()
         )
-        found.update(pickle.dumps(call.model.graph.nodes, 4))
+        digest.update(pickle.dumps(call.model.graph.nodes, 4))
         for name, array in call.model.graph.initializers.items():
-            found.update(f"{name} {array.dtype} {array.shape}".encode())
-            found.update(pickle.dumps(array.tolist()) if array.dtype.hasobject else array.tobytes())
-        return found.hexdigest()
+            digest.update(f"{name} {array.dtype} {array.shape}".encode())
+            digest.update(
+                pickle.dumps(array.tolist()) if array.dtype.hasobject else array.tobytes()
+            )
+        return digest.hexdigest()

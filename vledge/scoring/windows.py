@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -21,6 +21,8 @@ from vledge.scoring.scorer import Scorer
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from numpy.lib.npyio import NpzFile
+    from pyarrow.parquet import ParquetFile, RowGroupMetaData
 
 __all__ = ["NPZ_COLUMN", "Source", "opened"]
 
@@ -115,16 +117,16 @@ def opened(fragment: Fragment, scorer: Scorer, kept: list[str] | None) -> Iterat
     elif fragment.ending in ARROW:
         with _reading(name):
             mapped = arrow().memory_map(name)
-            reader, batches = _arrow_reader(mapped)
+            own, batches = _arrow_batches(mapped)
         with mapped:
-            names, schema = _chosen(name, reader.schema, scorer, kept)
+            names, schema = _chosen(name, own, scorer, kept)
             yield Source(name, schema, None, (batch.select(names) for batch in batches))
     else:
         with _reading(name):
             file = parquet().ParquetFile(name, buffer_size=BUFFER_NBYTES)
-            found = file.schema_arrow
+            own = file.schema_arrow
         with file:
-            names, schema = _chosen(name, found, scorer, kept)
+            names, schema = _chosen(name, own, scorer, kept)
             batches = _parquet_batches(file, names, scorer.window_nbytes)
             yield Source(name, schema, file.metadata.num_rows, batches)
 
@@ -164,13 +166,13 @@ def _names(schema: pa.Schema, scorer: Scorer, kept: list[str] | None) -> list[st
     return [name for name in schema.names if name in wanted]
 
 
-def _parquet_batches(file: Any, names: list[str], budget: int) -> Iterator[pa.RecordBatch]:
+def _parquet_batches(file: ParquetFile, names: list[str], budget: int) -> Iterator[pa.RecordBatch]:
     for number in range(file.metadata.num_row_groups):
         rows = _rows_within(file.metadata.row_group(number), set(names), budget)
         yield from file.iter_batches(rows, [number], names, use_threads=False)
 
 
-def _rows_within(group: Any, names: set[str], budget: int) -> int:
+def _rows_within(group: RowGroupMetaData, names: set[str], budget: int) -> int:
     """Rows of a row group that take about ``budget`` bytes, by what its metadata say."""
     nbytes = 0
     for i in range(group.num_columns):
@@ -182,19 +184,19 @@ def _rows_within(group: Any, names: set[str], budget: int) -> int:
     return int(min(max(budget * group.num_rows // max(nbytes, 1), 1), MOST_ROWS))
 
 
-def _arrow_reader(file: Any) -> tuple[Any, Iterator[pa.RecordBatch]]:
-    """A reader of Arrow's file or stream format, and its batches, which lie in the mapped file."""
+def _arrow_batches(file: pa.MemoryMappedFile) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    """Of Arrow's file or stream format: the schema, and the batches, which lie in the file."""
     pa = arrow()
     magic = file.read(len(ARROW_MAGIC))
     file.seek(0)
     if magic != ARROW_MAGIC:
         stream = pa.ipc.open_stream(file)
-        return stream, iter(stream)
+        return stream.schema, iter(stream)
     reader = pa.ipc.open_file(file)
-    return reader, (reader.get_batch(i) for i in range(reader.num_record_batches))
+    return reader.schema, (reader.get_batch(i) for i in range(reader.num_record_batches))
 
 
-def _of_npz(where: str, archive: Any, scorer: Scorer) -> Source:
+def _of_npz(where: str, archive: NpzFile, scorer: Scorer) -> Source:
     types = arrow()
     wanted = scorer.runner.wanted
     step = types.from_numpy_dtype(wanted.dtype)

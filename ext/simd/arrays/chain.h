@@ -19,13 +19,13 @@ typedef struct {
     ptrdiff_t step; /* L, or 0: one vector for all */
 } vl_source;
 
-typedef void vl_micro_function(ptrdiff_t n, real *to, const vl_source *s);
+typedef void vl_micro_function(ptrdiff_t n, real *to, const vl_source *sources);
 
 #define VL_MICRO_1(name, unroll, expression)                                                                           \
-    static __attribute__((noinline)) void vl_micro_##name(ptrdiff_t n, real *to, const vl_source *s)                   \
+    static __attribute__((noinline)) void vl_micro_##name(ptrdiff_t n, real *to, const vl_source *sources)             \
     {                                                                                                                  \
-        const real *p = s[0].at;                                                                                       \
-        const ptrdiff_t sp = s[0].step;                                                                                \
+        const real *p = sources[0].at;                                                                                 \
+        const ptrdiff_t sp = sources[0].step;                                                                          \
         _Pragma(unroll) for (ptrdiff_t i = 0; i < n; i += L, p += sp)                                                  \
         {                                                                                                              \
             vec x = vl_load(p);                                                                                        \
@@ -33,10 +33,10 @@ typedef void vl_micro_function(ptrdiff_t n, real *to, const vl_source *s);
         }                                                                                                              \
     }
 #define VL_MICRO_2(name, unroll, expression)                                                                           \
-    static __attribute__((noinline)) void vl_micro_##name(ptrdiff_t n, real *to, const vl_source *s)                   \
+    static __attribute__((noinline)) void vl_micro_##name(ptrdiff_t n, real *to, const vl_source *sources)             \
     {                                                                                                                  \
-        const real *p = s[0].at, *q = s[1].at;                                                                         \
-        const ptrdiff_t sp = s[0].step, sq = s[1].step;                                                                \
+        const real *p = sources[0].at, *q = sources[1].at;                                                             \
+        const ptrdiff_t sp = sources[0].step, sq = sources[1].step;                                                    \
         _Pragma(unroll) for (ptrdiff_t i = 0; i < n; i += L, p += sp, q += sq)                                         \
         {                                                                                                              \
             vec x = vl_load(p), y = vl_load(q);                                                                        \
@@ -44,10 +44,10 @@ typedef void vl_micro_function(ptrdiff_t n, real *to, const vl_source *s);
         }                                                                                                              \
     }
 #define VL_MICRO_3(name, unroll, expression)                                                                           \
-    static __attribute__((noinline)) void vl_micro_##name(ptrdiff_t n, real *to, const vl_source *s)                   \
+    static __attribute__((noinline)) void vl_micro_##name(ptrdiff_t n, real *to, const vl_source *sources)             \
     {                                                                                                                  \
-        const real *p = s[0].at, *q = s[1].at, *r = s[2].at;                                                           \
-        const ptrdiff_t sp = s[0].step, sq = s[1].step, sr = s[2].step;                                                \
+        const real *p = sources[0].at, *q = sources[1].at, *r = sources[2].at;                                         \
+        const ptrdiff_t sp = sources[0].step, sq = sources[1].step, sr = sources[2].step;                              \
         _Pragma(unroll) for (ptrdiff_t i = 0; i < n; i += L, p += sp, q += sq, r += sr)                                \
         {                                                                                                              \
             vec x = vl_load(p), y = vl_load(q), z = vl_load(r);                                                        \
@@ -102,10 +102,10 @@ VL_MICRO_1(not, VL_ONCE, ~(veci)x)
 VL_MICRO_3(where, VL_ONCE, vl_select((veci)x, y, z))
 
 /* The compiler knows the vectors' square root only from plain loops. */
-static __attribute__((noinline)) void vl_micro_sqrt(ptrdiff_t n, real *to, const vl_source *s)
+static __attribute__((noinline)) void vl_micro_sqrt(ptrdiff_t n, real *to, const vl_source *sources)
 {
-    const real *p = s[0].at;
-    for (ptrdiff_t i = 0; i < n; i += L, p += s[0].step) {
+    const real *p = sources[0].at;
+    for (ptrdiff_t i = 0; i < n; i += L, p += sources[0].step) {
         real lanes[L] __attribute__((aligned(VL_BYTES)));
         vl_store(lanes, vl_load(p));
 #pragma GCC unroll 16
@@ -127,11 +127,11 @@ VL_INLINE int vl_any(veci mask)
 }
 
 /* Bases that are not positive, subnormals and what is not finite are libm's. */
-static __attribute__((noinline)) void vl_micro_power(ptrdiff_t n, real *to, const vl_source *s)
+static __attribute__((noinline)) void vl_micro_power(ptrdiff_t n, real *to, const vl_source *sources)
 {
-    const real *p = s[0].at, *q = s[1].at;
+    const real *p = sources[0].at, *q = sources[1].at;
     const vec least = VL_SPLAT(0x1p-126f), most = VL_SPLAT(0x1.fffffep127f);
-    for (ptrdiff_t i = 0; i < n; i += L, p += s[0].step, q += s[1].step) {
+    for (ptrdiff_t i = 0; i < n; i += L, p += sources[0].step, q += sources[1].step) {
         vec x = vl_load(p), y = vl_load(q);
         veci usual = (x >= least) & (x <= most) & (vl_abs(y) <= most);
         vec result = vl_power_of_positive(vl_select(usual, x, VL_SPLAT(1)), vl_select(usual, y, VL_SPLAT(1)));
@@ -143,10 +143,10 @@ static __attribute__((noinline)) void vl_micro_power(ptrdiff_t n, real *to, cons
     }
 }
 
-VL_INLINE void vl_sines(ptrdiff_t n, real *to, const vl_source *s, int quarter)
+VL_INLINE void vl_sines(ptrdiff_t n, real *to, const vl_source *sources, int quarter)
 {
-    const real *p = s[0].at;
-    for (ptrdiff_t i = 0; i < n; i += L, p += s[0].step) {
+    const real *p = sources[0].at;
+    for (ptrdiff_t i = 0; i < n; i += L, p += sources[0].step) {
         vec x = vl_load(p), result = vl_sine(x, quarter);
         veci large = ~(vl_abs(x) <= VL_LARGEST_ANGLE);
         if (__builtin_expect(vl_any(large), 0))
@@ -156,8 +156,14 @@ VL_INLINE void vl_sines(ptrdiff_t n, real *to, const vl_source *s, int quarter)
         vl_store(to + i, result);
     }
 }
-static __attribute__((noinline)) void vl_micro_sin(ptrdiff_t n, real *to, const vl_source *s) { vl_sines(n, to, s, 0); }
-static __attribute__((noinline)) void vl_micro_cos(ptrdiff_t n, real *to, const vl_source *s) { vl_sines(n, to, s, 1); }
+static __attribute__((noinline)) void vl_micro_sin(ptrdiff_t n, real *to, const vl_source *sources)
+{
+    vl_sines(n, to, sources, 0);
+}
+static __attribute__((noinline)) void vl_micro_cos(ptrdiff_t n, real *to, const vl_source *sources)
+{
+    vl_sines(n, to, sources, 1);
+}
 
 static vl_micro_function *const vl_micro_of[VL_MICRO_COUNT] = {
 #define VL_MICRO_ENTRY(name, sources) vl_micro_##name,
@@ -206,61 +212,62 @@ VL_INLINE void vl_chain_write_bytes(uint8_t *to, ptrdiff_t step, const real *fro
     }
 }
 
-static void vl_chain_fill(real *to, const vl_chain_array *a, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t column,
+static void vl_chain_fill(real *to, const vl_chain_array *array, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t column,
                           ptrdiff_t columns)
 {
     vl_store(to + rows * columns / L * L, VL_SPLAT(0)); /* a tail has no garbage behind it */
     for (ptrdiff_t r = 0; r < rows; r++, to += columns) {
-        ptrdiff_t first = (row + r) * a->row + column * a->column;
-        if (a->element == VL_CHAIN_U8 || a->element == VL_CHAIN_I8) {
-            vl_chain_fill_bytes(to, (const uint8_t *)a->data + first, a->column, columns, a->element == VL_CHAIN_I8);
+        ptrdiff_t first = (row + r) * array->row + column * array->column;
+        if (array->element == VL_CHAIN_U8 || array->element == VL_CHAIN_I8) {
+            vl_chain_fill_bytes(to, (const uint8_t *)array->data + first, array->column, columns,
+                                array->element == VL_CHAIN_I8);
             continue;
         }
-        if (a->element == VL_CHAIN_MASKS) {
-            const uint8_t *from = (const uint8_t *)a->data + first;
+        if (array->element == VL_CHAIN_MASKS) {
+            const uint8_t *from = (const uint8_t *)array->data + first;
             vl_lane *mask = (vl_lane *)to;
-            if (a->column == 1)
+            if (array->column == 1)
                 for (ptrdiff_t c = 0; c < columns; c++)
                     mask[c] = -(vl_int)(from[c] != 0);
             else
                 for (ptrdiff_t c = 0; c < columns; c++)
-                    mask[c] = -(vl_int)(from[c * a->column] != 0);
+                    mask[c] = -(vl_int)(from[c * array->column] != 0);
             continue;
         }
-        const real *from = (const real *)a->data + first;
-        if (a->column == 1) {
+        const real *from = (const real *)array->data + first;
+        if (array->column == 1) {
             ptrdiff_t c = 0;
             for (; c + L <= columns; c += L)
                 vl_store(to + c, vl_load(from + c));
             for (; c < columns; c++)
                 to[c] = from[c];
-        } else if (a->column == 0) /* whole vectors: the next row begins where this one ends */
+        } else if (array->column == 0) /* whole vectors: the next row begins where this one ends */
             for (ptrdiff_t c = 0; c < columns; c += L)
                 vl_store(to + c, VL_SPLAT(*from));
         else
             for (ptrdiff_t c = 0; c < columns; c++)
-                to[c] = from[c * a->column];
+                to[c] = from[c * array->column];
     }
 }
 
-static void vl_chain_write(const real *from, const vl_chain_array *a, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t column,
-                           ptrdiff_t columns)
+static void vl_chain_write(const real *from, const vl_chain_array *array, ptrdiff_t row, ptrdiff_t rows,
+                           ptrdiff_t column, ptrdiff_t columns)
 {
     for (ptrdiff_t r = 0; r < rows; r++, from += columns) {
-        ptrdiff_t first = (row + r) * a->row + column * a->column;
-        if (a->element == VL_CHAIN_U8 || a->element == VL_CHAIN_I8) {
-            vl_chain_write_bytes((uint8_t *)a->data + first, a->column, from, columns);
+        ptrdiff_t first = (row + r) * array->row + column * array->column;
+        if (array->element == VL_CHAIN_U8 || array->element == VL_CHAIN_I8) {
+            vl_chain_write_bytes((uint8_t *)array->data + first, array->column, from, columns);
             continue;
         }
-        if (a->element == VL_CHAIN_MASKS) {
-            uint8_t *to = (uint8_t *)a->data + first;
+        if (array->element == VL_CHAIN_MASKS) {
+            uint8_t *to = (uint8_t *)array->data + first;
             const vl_lane *mask = (const vl_lane *)from;
             for (ptrdiff_t c = 0; c < columns; c++)
-                to[c * a->column] = (uint8_t)(mask[c] & 1);
+                to[c * array->column] = (uint8_t)(mask[c] & 1);
             continue;
         }
-        real *to = (real *)a->data + first;
-        if (a->column == 1) {
+        real *to = (real *)array->data + first;
+        if (array->column == 1) {
             ptrdiff_t c = 0;
             for (; c + L <= columns; c += L)
                 vl_store(to + c, vl_load(from + c));
@@ -268,7 +275,7 @@ static void vl_chain_write(const real *from, const vl_chain_array *a, ptrdiff_t 
                 to[c] = from[c];
         } else
             for (ptrdiff_t c = 0; c < columns; c++)
-                to[c * a->column] = from[c];
+                to[c * array->column] = from[c];
     }
 }
 
@@ -285,21 +292,21 @@ VL_INLINE ptrdiff_t vl_chain_rows(ptrdiff_t rows, ptrdiff_t columns)
     return most >= whole ? most / whole * whole : most;
 }
 
-static void vl_kernel_chain(const vl_chain *c)
+static void vl_kernel_chain(const vl_chain *chain)
 {
     /* a little more than the buffers need: filling and copying work in whole vectors */
     real memory[VL_CHAIN_BUFFERS][VL_CHAIN_BLOCK + L] __attribute__((aligned(VL_BYTES)));
     real vectors[VL_CHAIN_PLACES][L] __attribute__((aligned(VL_BYTES)));
     vl_source places[VL_CHAIN_PLACES];
     real *buffers[VL_CHAIN_ARRAYS]; /* of operands and results */
-    ptrdiff_t rows = c->rows, columns = c->columns;
-    const int operands = c->operands, constants = c->constants, results = c->results;
+    ptrdiff_t rows = chain->rows, columns = chain->columns;
+    const int operands = chain->operands, constants = chain->constants, results = chain->results;
     if (rows <= 0 || columns <= 0)
         return;
 
     int flat = 1; /* rows that follow one another everywhere are one */
     for (int k = 0; k < operands + results; k++)
-        flat &= c->arrays[k].row == c->arrays[k].column * columns;
+        flat &= chain->arrays[k].row == chain->arrays[k].column * columns;
     if (flat) {
         columns *= rows;
         rows = 1;
@@ -311,7 +318,7 @@ static void vl_kernel_chain(const vl_chain *c)
     for (int k = 0; k < operands + results; k++)
         buffers[k] = memory[used++];
     for (int k = 0; k < constants; k++) {
-        vl_store(vectors[operands + k], VL_SPLAT(((const real *)c->constant)[k]));
+        vl_store(vectors[operands + k], VL_SPLAT(((const real *)chain->constant)[k]));
         places[operands + k] = (vl_source){vectors[operands + k], 0};
     }
     const int first_result = operands + constants, first_scratch = first_result + results;
@@ -320,61 +327,61 @@ static void vl_kernel_chain(const vl_chain *c)
         height = rows - row < tall ? rows - row : tall;
         for (ptrdiff_t column = 0, width; column < columns; column += width) {
             width = columns - column < wide ? columns - column : wide;
-            const ptrdiff_t n = height * width;
-            const int whole = n % L == 0, first = row == 0 && column == 0;
+            const ptrdiff_t elements = height * width;
+            const int whole = elements % L == 0, first = row == 0 && column == 0;
             for (int k = 0; k < operands; k++) {
-                const vl_chain_array *a = &c->arrays[k];
-                ptrdiff_t at = row * a->row + column * a->column;
-                if (a->column == 0 && (height == 1 || a->row == 0)) {
-                    if (first || a->row) {
+                const vl_chain_array *array = &chain->arrays[k];
+                ptrdiff_t at = row * array->row + column * array->column;
+                if (array->column == 0 && (height == 1 || array->row == 0)) {
+                    if (first || array->row) {
                         real value;
-                        if (a->element == VL_CHAIN_MASKS)
-                            *(vl_lane *)&value = -(vl_int)(((const uint8_t *)a->data)[at] != 0);
-                        else if (a->element == VL_CHAIN_U8)
-                            value = ((const uint8_t *)a->data)[at];
-                        else if (a->element == VL_CHAIN_I8)
-                            value = ((const int8_t *)a->data)[at];
+                        if (array->element == VL_CHAIN_MASKS)
+                            *(vl_lane *)&value = -(vl_int)(((const uint8_t *)array->data)[at] != 0);
+                        else if (array->element == VL_CHAIN_U8)
+                            value = ((const uint8_t *)array->data)[at];
+                        else if (array->element == VL_CHAIN_I8)
+                            value = ((const int8_t *)array->data)[at];
                         else
-                            value = ((const real *)a->data)[at];
+                            value = ((const real *)array->data)[at];
                         vl_store(vectors[k], VL_SPLAT(value));
                     }
                     places[k] = (vl_source){vectors[k], 0};
-                } else if (whole && !a->element && a->column == 1 && (height == 1 || a->row == width))
-                    places[k] = (vl_source){(const real *)a->data + at, L};
+                } else if (whole && !array->element && array->column == 1 && (height == 1 || array->row == width))
+                    places[k] = (vl_source){(const real *)array->data + at, L};
                 else {
-                    if (first || a->row || columns > wide)
-                        vl_chain_fill(buffers[k], a, row, height, column, width);
+                    if (first || array->row || columns > wide)
+                        vl_chain_fill(buffers[k], array, row, height, column, width);
                     places[k] = (vl_source){buffers[k], L};
                 }
             }
             int written = 0; /* results that lie in buffers */
             for (int k = 0; k < results; k++) {
-                const vl_chain_array *a = &c->arrays[operands + k];
-                int direct = whole && !a->element && a->column == 1 && (height == 1 || a->row == width);
+                const vl_chain_array *array = &chain->arrays[operands + k];
+                int direct = whole && !array->element && array->column == 1 && (height == 1 || array->row == width);
                 written |= !direct;
-                places[first_result + k] =
-                    (vl_source){direct ? (const real *)a->data + row * a->row + column : buffers[operands + k], L};
+                places[first_result + k] = (vl_source){
+                    direct ? (const real *)array->data + row * array->row + column : buffers[operands + k], L};
             }
-            for (int m = 0; m < c->micros; m++) {
-                const int64_t micro = c->micro[m];
+            for (int m = 0; m < chain->micros; m++) {
+                const int64_t micro = chain->micro[m];
                 const int kind = micro & 0xff, to = micro >> 8 & 0xff;
-                const vl_source s[3] = {places[micro >> 16 & 0xff], places[micro >> 24 & 0xff],
-                                        places[micro >> 32 & 0xff]};
-                ptrdiff_t steps = s[0].step;
+                const vl_source sources[3] = {places[micro >> 16 & 0xff], places[micro >> 24 & 0xff],
+                                              places[micro >> 32 & 0xff]};
+                ptrdiff_t steps = sources[0].step;
                 for (int k = 1; k < vl_micro_sources[kind]; k++)
-                    steps |= s[k].step;
-                ptrdiff_t length = n;
+                    steps |= sources[k].step;
+                ptrdiff_t length = elements;
                 if (to >= first_scratch) { /* not where a single vector lies: it may be read meanwhile */
                     places[to] =
                         steps ? (vl_source){memory[used + to - first_scratch], L} : (vl_source){vectors[to], 0};
-                    length = steps ? n : L;
+                    length = steps ? elements : L;
                 }
-                vl_micro_of[kind](length, (real *)places[to].at, s);
+                vl_micro_of[kind](length, (real *)places[to].at, sources);
             }
             if (written)
                 for (int k = 0; k < results; k++)
                     if (places[first_result + k].at == buffers[operands + k])
-                        vl_chain_write(buffers[operands + k], &c->arrays[operands + k], row, height, column, width);
+                        vl_chain_write(buffers[operands + k], &chain->arrays[operands + k], row, height, column, width);
         }
     }
 }

@@ -1,4 +1,4 @@
-/* Convolutions of bytes with a channel each: kernels.h's vl_byte_taps. float's table only.
+/* Convolutions of bytes with a channel each: byte_kernels.h's vl_byte_taps. float's table only.
  *
  * Four rows by one vector of channels at a time: their sums and the weights of a tap stay in registers, and a weight is
  * loaded once for four products. A lane holds one product, so that a tap costs a load that widens, a product and a sum.

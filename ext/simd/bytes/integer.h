@@ -1,4 +1,4 @@
-/* Products of bytes with packed weights, in int32: kernels.h's vl_byte_product. float's table only.
+/* Products of bytes with packed weights, in int32: byte_kernels.h's vl_byte_product. float's table only.
  *
  * A tile is rows x a group of up to four vectors; its sums stay in registers for the whole depth. Integers have no
  * rounding, so their order is free, and a single row has several sums for each vector, as many as hide the latency.

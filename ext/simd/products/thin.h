@@ -5,22 +5,23 @@
  * two: each sum is made as a tile makes it (tile.h), so its bits are the same. One with its rows side by side is read
  * a column at a time; L sums over every L-th term are added in the end, in parts as well. */
 
-VL_INLINE void vl_thin_block(int rows, int vectors, const vl_thin *p, ptrdiff_t row, ptrdiff_t column, ptrdiff_t last)
+VL_INLINE void vl_thin_block(int rows, int vectors, const vl_thin *thin, ptrdiff_t row, ptrdiff_t column,
+                             ptrdiff_t last)
 {
     vec total[2][8], sum[2][8];
-    const real *x[2], *w = (const real *)p->w + column;
+    const real *x[2], *w = (const real *)thin->w + column;
     for (int r = 0; r < rows; r++)
-        x[r] = (const real *)p->x + p->x_rows[row + r];
+        x[r] = (const real *)thin->x + thin->x_rows[row + r];
 #pragma GCC unroll 16
     for (int i = 0; i < rows * vectors; i++)
         total[i / vectors][i % vectors] = VL_SPLAT(0);
-    for (ptrdiff_t k = 0; k < p->depth;) {
-        ptrdiff_t end = p->depth - k < VL_TERMS ? p->depth : k + VL_TERMS;
+    for (ptrdiff_t k = 0; k < thin->depth;) {
+        ptrdiff_t end = thin->depth - k < VL_TERMS ? thin->depth : k + VL_TERMS;
 #pragma GCC unroll 16
         for (int i = 0; i < rows * vectors; i++)
             sum[i / vectors][i % vectors] = VL_SPLAT(0);
         for (; k < end; k++) {
-            const real *from = w + k * p->w_row;
+            const real *from = w + k * thin->w_row;
             vec xs[2];
 #pragma GCC unroll 2
             for (int r = 0; r < rows; r++)
@@ -39,7 +40,7 @@ VL_INLINE void vl_thin_block(int rows, int vectors, const vl_thin *p, ptrdiff_t 
     }
 #pragma GCC unroll 2
     for (int r = 0; r < rows; r++) {
-        real *out = (real *)p->out + (row + r) * p->ld_out + column;
+        real *out = (real *)thin->out + (row + r) * thin->ld_out + column;
 #pragma GCC unroll 8
         for (int v = 0; v < vectors; v++)
             vl_store_first(out + v * L, total[r][v], vectors == 1 ? last : L);
@@ -47,17 +48,17 @@ VL_INLINE void vl_thin_block(int rows, int vectors, const vl_thin *p, ptrdiff_t 
 }
 
 /* One or two rows of x, all columns of [first, last): the widest blocks first. */
-VL_INLINE void vl_thin_rows(int rows, const vl_thin *p, ptrdiff_t row)
+VL_INLINE void vl_thin_rows(int rows, const vl_thin *thin, ptrdiff_t row)
 {
-    ptrdiff_t column = p->first;
+    ptrdiff_t column = thin->first;
     enum { ONE = 8, TWO = 4 };
     if (rows == 1)
-        for (; column + ONE * L <= p->last; column += ONE * L)
-            vl_thin_block(1, ONE, p, row, column, L);
-    for (; column + TWO * L <= p->last; column += TWO * L)
-        vl_thin_block(rows, TWO, p, row, column, L);
-    for (; column < p->last; column += L)
-        vl_thin_block(rows, 1, p, row, column, p->last - column < L ? p->last - column : L);
+        for (; column + ONE * L <= thin->last; column += ONE * L)
+            vl_thin_block(1, ONE, thin, row, column, L);
+    for (; column + TWO * L <= thin->last; column += TWO * L)
+        vl_thin_block(rows, TWO, thin, row, column, L);
+    for (; column < thin->last; column += L)
+        vl_thin_block(rows, 1, thin, row, column, thin->last - column < L ? thin->last - column : L);
 }
 
 VL_INLINE real vl_thin_total(vec v)
@@ -69,14 +70,14 @@ VL_INLINE real vl_thin_total(vec v)
 }
 
 /* `columns` neighbouring columns of a matrix with its rows side by side. */
-VL_INLINE void vl_thin_dots(int columns, const vl_thin *p, ptrdiff_t row, ptrdiff_t column)
+VL_INLINE void vl_thin_dots(int columns, const vl_thin *thin, ptrdiff_t row, ptrdiff_t column)
 {
-    const real *x = (const real *)p->x + p->x_rows[row], *w = (const real *)p->w + column * p->w_column;
+    const real *x = (const real *)thin->x + thin->x_rows[row], *w = (const real *)thin->w + column * thin->w_column;
     vec total[4], sum[4];
     for (int c = 0; c < columns; c++)
         total[c] = VL_SPLAT(0);
-    for (ptrdiff_t k = 0; k < p->depth;) {
-        ptrdiff_t end = p->depth - k < VL_TERMS * L ? p->depth : k + VL_TERMS * L;
+    for (ptrdiff_t k = 0; k < thin->depth;) {
+        ptrdiff_t end = thin->depth - k < VL_TERMS * L ? thin->depth : k + VL_TERMS * L;
 #pragma GCC unroll 4
         for (int c = 0; c < columns; c++)
             sum[c] = VL_SPLAT(0);
@@ -84,13 +85,13 @@ VL_INLINE void vl_thin_dots(int columns, const vl_thin *p, ptrdiff_t row, ptrdif
             vec own = vl_load(x + k);
 #pragma GCC unroll 4
             for (int c = 0; c < columns; c++)
-                sum[c] = VL_FMA(own, vl_load(w + c * p->w_column + k), sum[c]);
+                sum[c] = VL_FMA(own, vl_load(w + c * thin->w_column + k), sum[c]);
         }
         if (k < end) {
             vec own = vl_load_first(x + k, end - k);
 #pragma GCC unroll 4
             for (int c = 0; c < columns; c++)
-                sum[c] = VL_FMA(own, vl_load_first(w + c * p->w_column + k, end - k), sum[c]);
+                sum[c] = VL_FMA(own, vl_load_first(w + c * thin->w_column + k, end - k), sum[c]);
             k = end;
         }
 #pragma GCC unroll 4
@@ -98,24 +99,24 @@ VL_INLINE void vl_thin_dots(int columns, const vl_thin *p, ptrdiff_t row, ptrdif
             total[c] += sum[c];
     }
     for (int c = 0; c < columns; c++)
-        ((real *)p->out)[row * p->ld_out + column + c] = vl_thin_total(total[c]);
+        ((real *)thin->out)[row * thin->ld_out + column + c] = vl_thin_total(total[c]);
 }
 
-static void vl_kernel_thin(const vl_thin *p)
+static void vl_kernel_thin(const vl_thin *thin)
 {
-    if (p->w_column == 1) {
+    if (thin->w_column == 1) {
         ptrdiff_t row = 0;
-        for (; row + 2 <= p->rows; row += 2)
-            vl_thin_rows(2, p, row);
-        if (row < p->rows)
-            vl_thin_rows(1, p, row);
+        for (; row + 2 <= thin->rows; row += 2)
+            vl_thin_rows(2, thin, row);
+        if (row < thin->rows)
+            vl_thin_rows(1, thin, row);
         return;
     }
-    for (ptrdiff_t row = 0; row < p->rows; row++) {
-        ptrdiff_t column = p->first;
-        for (; column + 4 <= p->last; column += 4)
-            vl_thin_dots(4, p, row, column);
-        for (; column < p->last; column++)
-            vl_thin_dots(1, p, row, column);
+    for (ptrdiff_t row = 0; row < thin->rows; row++) {
+        ptrdiff_t column = thin->first;
+        for (; column + 4 <= thin->last; column += 4)
+            vl_thin_dots(4, thin, row, column);
+        for (; column < thin->last; column++)
+            vl_thin_dots(1, thin, row, column);
     }
 }

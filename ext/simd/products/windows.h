@@ -10,14 +10,14 @@ enum { VL_SLIDING_ROWS = VL_MOST_ROWS * 3 / 2, VL_SLIDING_BLOCK = VL_BLOCK_TILES
 #define VL_TALLEST_SLIDING(vectors) ((vectors) == 1 ? VL_TALLEST(1) * 3 / 2 : VL_TALLEST(vectors))
 
 VL_INLINE void vl_slide(int rows, int vectors, real *out, ptrdiff_t ld_out, vl_start start, const real *const *x,
-                        const real *w, const vl_segment *s, const vl_segment *end)
+                        const real *w, const vl_segment *segment, const vl_segment *end)
 {
     vec sum[VL_SLIDING_ROWS][VL_MOST_VECTORS];
 #pragma GCC unroll 32
     for (int i = 0; i < rows * vectors; i++)
         sum[i / vectors][i % vectors] = VL_SPLAT(0);
-    for (; s < end; s++)
-        w = vl_add_terms(rows, vectors, sum, x, w, s->offset, s->offset + s->length, 0);
+    for (; segment < end; segment++)
+        w = vl_add_terms(rows, vectors, sum, x, w, segment->offset, segment->offset + segment->length, 0);
 #pragma GCC unroll 32
     for (int i = 0; i < rows * vectors; i++) {
         int r = i / vectors, v = i % vectors;
@@ -26,14 +26,14 @@ VL_INLINE void vl_slide(int rows, int vectors, real *out, ptrdiff_t ld_out, vl_s
 }
 
 typedef void vl_slide_function(real *out, ptrdiff_t ld_out, const vl_start *start, const real *const *x, const real *w,
-                               const vl_segment *s, const vl_segment *end);
+                               const vl_segment *segment, const vl_segment *end);
 #define VL_SLIDE(rows, vectors)                                                                                        \
     static __attribute__((noinline)) void vl_slide_##rows##x##vectors(                                                 \
-        real *out, ptrdiff_t ld_out, const vl_start *start, const real *const *x, const real *w, const vl_segment *s,  \
-        const vl_segment *end)                                                                                         \
+        real *out, ptrdiff_t ld_out, const vl_start *start, const real *const *x, const real *w,                       \
+        const vl_segment *segment, const vl_segment *end)                                                              \
     {                                                                                                                  \
         if (rows <= VL_TALLEST_SLIDING(vectors))                                                                       \
-            vl_slide(rows, vectors, out, ld_out, *start, x, w, s, end);                                                \
+            vl_slide(rows, vectors, out, ld_out, *start, x, w, segment, end);                                          \
     }
 /* clang-format off */
 #define VL_SLIDES_OF(vectors)                                                                     \
@@ -65,56 +65,58 @@ VL_INLINE ptrdiff_t vl_sliding_rows(ptrdiff_t rows_left, int vectors)
 }
 
 /* A block of rows against one group of vectors: all tiles pass by a part of the weights before the next part. */
-static void vl_slide_block(const vl_windows *p, ptrdiff_t rows, int vectors, real *out, ptrdiff_t ld_out,
+static void vl_slide_block(const vl_windows *windows, ptrdiff_t rows, int vectors, real *out, ptrdiff_t ld_out,
                            const real *const *x, const real *w, const real *bias)
 {
     vl_start start = {bias ? bias : vl_zeros, 0, NULL};
-    if (p->part_count == 0)
+    if (windows->part_count == 0)
         for (ptrdiff_t r = 0; r < rows; r++)
             for (int v = 0; v < vectors; v++)
                 vl_store(out + r * ld_out + v * L, vl_load(start.rows + v * L));
-    for (ptrdiff_t part = 0; part < p->part_count; part++) {
-        const vl_segment *first = p->segments + p->parts[part], *end = p->segments + p->parts[part + 1];
+    for (ptrdiff_t part = 0; part < windows->part_count; part++) {
+        const vl_segment *first = windows->segments + windows->parts[part],
+                         *end = windows->segments + windows->parts[part + 1];
         for (ptrdiff_t row = 0, height; row < rows; row += height) {
             vl_start own = start;
             own.rows += row * start.ld;
             height = vl_next_height(rows - row, VL_TALLEST_SLIDING(vectors));
             vl_slide_of[vectors - 1][height - 1](out + row * ld_out, ld_out, &own, x + row, w, first, end);
         }
-        for (const vl_segment *s = first; s < end; s++)
-            w += s->length * vectors * L;
+        for (const vl_segment *segment = first; segment < end; segment++)
+            w += segment->length * vectors * L;
         start = (vl_start){out, ld_out, NULL};
     }
 }
 
-static void vl_kernel_windows(const vl_windows *p)
+static void vl_kernel_windows(const vl_windows *windows)
 {
     real sums[VL_SLIDING_BLOCK * VL_MOST_VECTORS * L] __attribute__((aligned(VL_BYTES)));
     const real *x[VL_SLIDING_BLOCK];
-    const int widest = p->vectors < p->group ? (int)p->vectors : p->group;
-    for (ptrdiff_t row = 0, rows, done = 0; row < p->rows; row += rows) {
-        rows = vl_sliding_rows(p->rows - row, widest);
-        const ptrdiff_t *out_rows = p->out_rows + row, equal = vl_equal_rows(out_rows, rows);
+    const int widest = windows->vectors < windows->group ? (int)windows->vectors : windows->group;
+    for (ptrdiff_t row = 0, rows, done = 0; row < windows->rows; row += rows) {
+        rows = vl_sliding_rows(windows->rows - row, widest);
+        const ptrdiff_t *out_rows = windows->out_rows + row, equal = vl_equal_rows(out_rows, rows);
         for (ptrdiff_t r = 0; r < rows; r++)
-            x[r] = (const real *)p->x + p->x_rows[row + r];
-        for (ptrdiff_t vector = 0; vector < p->vectors; vector += p->group) {
-            const int vectors = p->vectors - vector < p->group ? (int)(p->vectors - vector) : p->group;
+            x[r] = (const real *)windows->x + windows->x_rows[row + r];
+        for (ptrdiff_t vector = 0; vector < windows->vectors; vector += windows->group) {
+            const int vectors =
+                windows->vectors - vector < windows->group ? (int)(windows->vectors - vector) : windows->group;
             const ptrdiff_t column = vector * L, ld = vectors * L;
-            const ptrdiff_t columns = p->columns - column < ld ? p->columns - column : ld;
-            const real *w = (const real *)p->w + column * p->depth,
-                       *bias = p->bias ? (const real *)p->bias + column : NULL;
-            real *out = (real *)p->out + column;
+            const ptrdiff_t columns = windows->columns - column < ld ? windows->columns - column : ld;
+            const real *w = (const real *)windows->w + column * windows->depth,
+                       *bias = windows->bias ? (const real *)windows->bias + column : NULL;
+            real *out = (real *)windows->out + column;
             if (equal == rows && columns == ld) {
-                vl_slide_block(p, rows, vectors, out + out_rows[0], vl_row_distance(out_rows, rows), x, w, bias);
+                vl_slide_block(windows, rows, vectors, out + out_rows[0], vl_row_distance(out_rows, rows), x, w, bias);
                 continue;
             }
-            vl_slide_block(p, rows, vectors, sums, ld, x, w, bias);
+            vl_slide_block(windows, rows, vectors, sums, ld, x, w, bias);
             for (ptrdiff_t r = 0; r < rows; r++)
                 for (ptrdiff_t c = 0; c < columns; c += L)
                     vl_store_first(out + out_rows[r] + c, vl_load(sums + r * ld + c),
                                    columns - c < L ? columns - c : L);
         }
-        done =
-            vl_finish_if_enough(p->epilogue, done, row + rows, row + rows == p->rows, p->columns, p->out, p->out_rows);
+        done = vl_finish_if_enough(windows->epilogue, done, row + rows, row + rows == windows->rows, windows->columns,
+                                   windows->out, windows->out_rows);
     }
 }

@@ -8,6 +8,8 @@
  *
  *     B^T d: d0 - d2, d1 + d2, d2 - d1, d1 - d3         A^T m: m0 + m1 + m2, m1 - m2 - m3
  *
+ * Below, v is the transformed inputs B^T d B of all sixteen elements e and tiles t, u the kernel's U, m their products.
+ *
  * The sums of the transforms cancel, so that errors of the products grow. Parts of VL_WINOGRAD_TERMS terms keep the
  * whole smaller than a direct convolution's in one chain (benchmarks/convolutions.py prints both).
  */
@@ -20,11 +22,11 @@ VL_INLINE void vl_winograd_inward(vec *d0, vec *d1, vec *d2, vec *d3)
 }
 
 /* v[e][t][channel] = (B^T d B)[e] */
-static void vl_winograd_inputs(const vl_winograd *p, ptrdiff_t tile, ptrdiff_t tiles, real *v)
+static void vl_winograd_inputs(const vl_winograd *winograd, ptrdiff_t tile, ptrdiff_t tiles, real *v)
 {
-    const ptrdiff_t C = p->channels, step = VL_WINOGRAD_TILES * C;
+    const ptrdiff_t C = winograd->channels, step = VL_WINOGRAD_TILES * C;
     for (ptrdiff_t t = 0; t < tiles; t++) {
-        const real *x = (const real *)p->x + p->x_tiles[tile + t];
+        const real *x = (const real *)winograd->x + winograd->x_tiles[tile + t];
         real *to = v + t * C;
         for (ptrdiff_t c = 0; c < C; c += L) {
             ptrdiff_t n = C - c < L ? C - c : L;
@@ -32,11 +34,11 @@ static void vl_winograd_inputs(const vl_winograd *p, ptrdiff_t tile, ptrdiff_t t
             if (n == L) {
 #pragma GCC unroll 16
                 for (int e = 0; e < 16; e++)
-                    d[e / 4][e % 4] = vl_load(x + e / 4 * p->x_row + e % 4 * p->x_pixel + c);
+                    d[e / 4][e % 4] = vl_load(x + e / 4 * winograd->x_row + e % 4 * winograd->x_pixel + c);
             } else
 #pragma GCC unroll 16
                 for (int e = 0; e < 16; e++)
-                    d[e / 4][e % 4] = vl_load_first(x + e / 4 * p->x_row + e % 4 * p->x_pixel + c, n);
+                    d[e / 4][e % 4] = vl_load_first(x + e / 4 * winograd->x_row + e % 4 * winograd->x_pixel + c, n);
 #pragma GCC unroll 4
             for (int j = 0; j < 4; j++)
                 vl_winograd_inward(&d[0][j], &d[1][j], &d[2][j], &d[3][j]);
@@ -120,14 +122,15 @@ VL_WINOGRAD(1, 4) VL_WINOGRAD(2, 4) VL_WINOGRAD(3, 4)
         {vl_winograd_1x4, vl_winograd_2x4, vl_winograd_3x4}};
 
 /* m[t][M] = v[t] . u, one of the sixteen products */
-static void vl_winograd_product(const vl_winograd *p, ptrdiff_t tiles, const real *v, const real *u, real *m)
+static void vl_winograd_product(const vl_winograd *winograd, ptrdiff_t tiles, const real *v, const real *u, real *m)
 {
-    const ptrdiff_t C = p->channels, M = p->vectors * L;
+    const ptrdiff_t C = winograd->channels, M = winograd->vectors * L;
     const real *x[VL_WINOGRAD_TILES];
     for (ptrdiff_t t = 0; t < tiles; t++)
         x[t] = v + t * C;
-    for (ptrdiff_t vector = 0; vector < p->vectors; vector += p->group) {
-        int vectors = p->vectors - vector < p->group ? (int)(p->vectors - vector) : p->group;
+    for (ptrdiff_t vector = 0; vector < winograd->vectors; vector += winograd->group) {
+        int vectors =
+            winograd->vectors - vector < winograd->group ? (int)(winograd->vectors - vector) : winograd->group;
         for (ptrdiff_t t = 0, height; t < tiles; t += height) {
             height = vl_next_height(tiles - t, VL_TALLEST_TOTALS(vectors));
             vl_winograd_of[vectors - 1][height - 1](m + t * M + vector * L, M, x + t, u + vector * C * L, C);
@@ -136,22 +139,22 @@ static void vl_winograd_product(const vl_winograd *p, ptrdiff_t tiles, const rea
 }
 
 /* The two rows of outputs of neighbouring tiles, one after the other: each a run of pixels side by side. */
-static void vl_winograd_outputs(const vl_winograd *p, ptrdiff_t tile, ptrdiff_t tiles, const real *m)
+static void vl_winograd_outputs(const vl_winograd *winograd, ptrdiff_t tile, ptrdiff_t tiles, const real *m)
 {
-    const ptrdiff_t M = p->vectors * L, step = VL_WINOGRAD_TILES * M;
-    const real *bias = p->bias;
+    const ptrdiff_t M = winograd->vectors * L, step = VL_WINOGRAD_TILES * M;
+    const real *bias = winograd->bias;
     ptrdiff_t pixels[2][2 * VL_WINOGRAD_TILES], count[2] = {0, 0};
     for (ptrdiff_t t = 0; t < tiles; t++) {
-        const int height = p->heights[tile + t], width = p->widths[tile + t];
-        real *o[2][2];
+        const int height = winograd->heights[tile + t], width = winograd->widths[tile + t];
+        real *to[2][2];
         for (int i = 0; i < height; i++)
             for (int j = 0; j < width; j++) {
                 ptrdiff_t n = count[i]++;
-                pixels[i][n] = p->out_tiles[tile + t] + i * p->out_row + j * p->out_pixel;
-                o[i][j] = (real *)p->out + pixels[i][n];
+                pixels[i][n] = winograd->out_tiles[tile + t] + i * winograd->out_row + j * winograd->out_pixel;
+                to[i][j] = (real *)winograd->out + pixels[i][n];
             }
-        for (ptrdiff_t c = 0; c < p->columns; c += L) {
-            ptrdiff_t n = p->columns - c < L ? p->columns - c : L;
+        for (ptrdiff_t c = 0; c < winograd->columns; c += L) {
+            ptrdiff_t n = winograd->columns - c < L ? winograd->columns - c : L;
             vec a[2][4], b = bias ? vl_load(bias + c) : VL_SPLAT(0);
 #pragma GCC unroll 4
             for (int j = 0; j < 4; j++) {
@@ -162,26 +165,27 @@ static void vl_winograd_outputs(const vl_winograd *p, ptrdiff_t tile, ptrdiff_t 
                 a[1][j] = m1 - m2 - m3;
             }
             for (int i = 0; i < height; i++) {
-                vl_store_first(o[i][0] + c, a[i][0] + a[i][1] + a[i][2] + b, n);
+                vl_store_first(to[i][0] + c, a[i][0] + a[i][1] + a[i][2] + b, n);
                 if (width > 1)
-                    vl_store_first(o[i][1] + c, a[i][1] - a[i][2] - a[i][3] + b, n);
+                    vl_store_first(to[i][1] + c, a[i][1] - a[i][2] - a[i][3] + b, n);
             }
         }
     }
     for (int i = 0; i < 2; i++)
-        vl_finish_rows(p->epilogue, count[i], p->columns, p->out, pixels[i]);
+        vl_finish_rows(winograd->epilogue, count[i], winograd->columns, winograd->out, pixels[i]);
 }
 
-static void vl_kernel_winograd(const vl_winograd *p)
+static void vl_kernel_winograd(const vl_winograd *winograd)
 {
-    real *v = p->scratch, *m = v + 16 * VL_WINOGRAD_TILES * p->channels;
-    const ptrdiff_t matrix = p->channels * p->vectors * L;
-    for (ptrdiff_t tile = 0; tile < p->tiles; tile += VL_WINOGRAD_TILES) {
-        ptrdiff_t tiles = p->tiles - tile < VL_WINOGRAD_TILES ? p->tiles - tile : VL_WINOGRAD_TILES;
-        vl_winograd_inputs(p, tile, tiles, v);
+    real *v = winograd->scratch, *m = v + 16 * VL_WINOGRAD_TILES * winograd->channels;
+    const ptrdiff_t matrix = winograd->channels * winograd->vectors * L;
+    for (ptrdiff_t tile = 0; tile < winograd->tiles; tile += VL_WINOGRAD_TILES) {
+        ptrdiff_t tiles = winograd->tiles - tile < VL_WINOGRAD_TILES ? winograd->tiles - tile : VL_WINOGRAD_TILES;
+        vl_winograd_inputs(winograd, tile, tiles, v);
         for (int e = 0; e < 16; e++)
-            vl_winograd_product(p, tiles, v + e * VL_WINOGRAD_TILES * p->channels, (const real *)p->w + e * matrix,
-                                m + e * VL_WINOGRAD_TILES * p->vectors * L);
-        vl_winograd_outputs(p, tile, tiles, m);
+            vl_winograd_product(winograd, tiles, v + e * VL_WINOGRAD_TILES * winograd->channels,
+                                (const real *)winograd->w + e * matrix,
+                                m + e * VL_WINOGRAD_TILES * winograd->vectors * L);
+        vl_winograd_outputs(winograd, tile, tiles, m);
     }
 }

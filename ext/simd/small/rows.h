@@ -1,4 +1,4 @@
-/* Rows of x in their small form: kernels.h's vl_small. float only.
+/* Rows of x in their small form: small_kernels.h's vl_small. float only.
  *
  *   scale = max |x| / levels,   q = round(x * (levels / max |x|)), halves to even
  *

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vledge.errors import UnsupportedError, import_failure
 from vledge.integrations.onnx_layers import layer_model
 from vledge.nn.recurrent import RNN, RecurrentBase
+
+if TYPE_CHECKING:
+    from onnxruntime import IOBinding
 
 __all__ = ["ENGINES", "Step"]
 
@@ -51,7 +54,7 @@ def onnxruntime_step(layer: RecurrentBase, x: np.ndarray) -> Step:
     names = [info.name for info in session.get_inputs()[1:]]
     states = [{name: np.zeros(shape, np.float32) for name in names} for _ in range(2)]
     outputs = [np.zeros((1, 1, len(x), layer.hidden_size), np.float32) for _ in range(2)]
-    bindings: list[tuple[Any, np.ndarray]] = []
+    bindings: list[tuple[IOBinding, np.ndarray]] = []
     for turn in range(2):
         binding = session.io_binding()
         binding.bind_cpu_input("x", x[None])
@@ -72,7 +75,7 @@ def onnxruntime_step(layer: RecurrentBase, x: np.ndarray) -> Step:
     return step
 
 
-def _bind_output(binding: Any, name: str, array: np.ndarray) -> None:
+def _bind_output(binding: IOBinding, name: str, array: np.ndarray) -> None:
     binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
 
 

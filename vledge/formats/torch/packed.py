@@ -131,7 +131,7 @@ def _directions(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int | None]:
             reads.setdefault(layer[1], {})[int(layer[2])] = shape[1]
         elif layer[3] == "weight_hh":
             sizes[layer[1]] = shape[1]
-    found: dict[str, int | None] = {}
+    counts: dict[str, int | None] = {}
     for prefix, own in reads.items():
         inputs, size = [own[k] for k in sorted(own)], sizes.get(prefix, 0)
         fits = {
@@ -143,5 +143,5 @@ def _directions(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int | None]:
                 for k, width in enumerate(inputs)
             )
         }
-        found[prefix] = fits.pop() if len(fits) == 1 else None
-    return found
+        counts[prefix] = fits.pop() if len(fits) == 1 else None
+    return counts

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from vledge.graph.operators.generation import target_dtype
 from vledge.graph.registry import Context, operator, prepared_operator
 from vledge.model.definition import Attributes
 from vledge.model.element_types import NAMES
+
+_Given = TypeVar("_Given", np.ndarray, np.ndarray | None)
+_Prepared = TypeVar("_Prepared", covariant=True)
 
 _LARGEST = 255  # what an 8-bit number can be away from its zero point
 
@@ -124,27 +127,29 @@ def byte_table(x: np.ndarray, table: np.ndarray) -> np.ndarray:
 # ---- weights that are known
 
 
-class KnownIntegers:
+class KnownIntegers(Generic[_Prepared]):
     """Constant integers as in the file, and what they are multiplied as, made when first wanted."""
 
     def __init__(
         self,
         integers: np.ndarray,
         zero_point: np.ndarray | None,
-        prepare: Callable[[np.ndarray, np.ndarray | None], Any],
+        prepare: Callable[[np.ndarray, np.ndarray | None], _Prepared],
     ) -> None:
         self.integers, self.zero_point = integers, zero_point
         self._prepare = prepare
 
     @functools.cached_property
-    def prepared(self) -> Any:
+    def prepared(self) -> _Prepared:
         return self._prepare(self.integers, self.zero_point)
 
 
 class IntegerOperator:
     """An operator's function, and its weights, which the native program packs in its own way."""
 
-    def __init__(self, function: Callable[..., np.ndarray], weights: KnownIntegers | None) -> None:
+    def __init__(
+        self, function: Callable[..., np.ndarray], weights: KnownIntegers[object] | None
+    ) -> None:
         self.function, self.weights = function, weights
 
     def __call__(self, *arguments: np.ndarray | None) -> np.ndarray:
@@ -155,9 +160,9 @@ def _known_integers(
     context: Context,
     index: int,
     zero_index: int,
-    prepare: Callable[[np.ndarray, np.ndarray | None], Any],
+    prepare: Callable[[np.ndarray, np.ndarray | None], _Prepared],
     transposed: bool = False,
-) -> KnownIntegers | None:
+) -> KnownIntegers[_Prepared] | None:
     integers = context.constants[index]
     if integers is None or not _known(context, zero_index):
         return None
@@ -181,7 +186,7 @@ def _exact(weights: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
     return weights.astype(np.float32 if largest < 1 << 24 else np.float64)
 
 
-def _rows(zero_point: np.ndarray | None) -> np.ndarray | None:
+def _rows(zero_point: _Given) -> _Given:
     """One zero point for each row, so that it broadcasts over them."""
     if zero_point is None or zero_point.ndim != 1:
         return zero_point
@@ -190,7 +195,7 @@ def _rows(zero_point: np.ndarray | None) -> np.ndarray | None:
 
 def integer_product(
     context: Context, b_index: int, zero_index: int, transposed: bool = False
-) -> tuple[Callable[..., np.ndarray], KnownIntegers | None]:
+) -> tuple[Callable[..., np.ndarray], KnownIntegers[object] | None]:
     """A function (a, a_zero_point, b, b_zero_point) → int32, and b if it is constant, whose last
     two axes are exchanged where it is ``transposed``."""
 
@@ -212,7 +217,7 @@ def integer_product(
             right = prepared(b.swapaxes(-1, -2) if transposed else b, b_zero_point)
         left = a.astype(right.dtype)
         if a_zero_point is not None:
-            left -= _rows(a_zero_point).astype(right.dtype)  # type: ignore[union-attr]
+            left -= _rows(a_zero_point).astype(right.dtype)
         return np.matmul(left, right).astype(np.int32)
 
     return run, constant
@@ -264,7 +269,7 @@ def qlinear_matmul(context: Context) -> IntegerOperator:
     return IntegerOperator(run, weights)
 
 
-def rescaled(total: np.ndarray, scales: list[Any], zero_point: Any) -> np.ndarray:
+def rescaled(total: np.ndarray, scales: list[np.ndarray], zero_point: np.ndarray) -> np.ndarray:
     """int32 sums in units of the two inputs' scales, in units of the output's scale; in float32, as
     onnxruntime has it."""
     first, second, target = (np.asarray(scale, np.float32) for scale in scales)
@@ -284,7 +289,7 @@ def _integer_convolution(
     group: int,
     kernel_shape: list[int] | None,
     window: Attributes,
-) -> tuple[Callable[..., np.ndarray], KnownIntegers | None]:
+) -> tuple[Callable[..., np.ndarray], KnownIntegers[object] | None]:
     """A function (x, x_zero_point, w, w_zero_point) → int32; pads are the input's zero point. And w
     if it is constant."""
     check_auto_pad(window["auto_pad"])

@@ -8,7 +8,7 @@ Source: ContribOperators.md; onnxruntime's qladd.cpp, qlmul.cpp and quant_gemm.c
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -126,7 +126,9 @@ def qlinear_concat(
     return np.concatenate(parts, axis)
 
 
-def _within(op_type: str, context: Context, attributes: dict[str, Any]) -> Callable[..., Any]:
+def _within(
+    op_type: str, context: Context, attributes: dict[str, object]
+) -> Callable[..., np.ndarray]:
     """ONNX's operator of real numbers with these attributes."""
     entry = find(op_type, "", _OPSET)
     assert entry is not None
@@ -137,7 +139,7 @@ def _within(op_type: str, context: Context, attributes: dict[str, Any]) -> Calla
     )
 
 
-def _between_bytes(real: Callable[..., Any]) -> Callable[..., np.ndarray]:
+def _between_bytes(real: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
     def run(
         x: np.ndarray,
         x_scale: np.ndarray,

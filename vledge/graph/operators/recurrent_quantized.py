@@ -10,7 +10,6 @@ Source: ContribOperators.md; onnxruntime's dynamic_quantize_lstm.cc for what tha
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import numpy as np
 
@@ -58,7 +57,8 @@ class QuantizedWeights(Weights):
             raise FormatError(f"W and R have {w.ndim} and {r.ndim} axes, expected 3")
         w_t, r_t = w.transpose(0, 2, 1), r.transpose(0, 2, 1)
         self._check_shapes(cell, direction, hidden_size, w_t, r_t, b, p)
-        if len(scales) != 4 or any(scale is None for scale in scales):
+        given = [scale for scale in scales if scale is not None]
+        if not len(scales) == len(given) == 4:
             raise FormatError("W_scale, W_zero_point, R_scale and R_zero_point cannot be absent")
         kernel = cell.kernel(self.count) if p is None else None
         own = kernel is not None and all(
@@ -69,7 +69,7 @@ class QuantizedWeights(Weights):
         self.dtype = np.dtype(np.float32)
         self.stack = None
         self.generic = []
-        w_scale, w_zero, r_scale, r_zero = scales
+        w_scale, w_zero, r_scale, r_zero = given
         for index in range(self.count):
             wb, rb = (None, None) if b is None else np.split(b[index], 2)
             self.generic.append(
@@ -89,7 +89,9 @@ class QuantizedWeights(Weights):
 class QuantizedMatrix:
     """One direction's ``[rows, 4H]`` of integers, without their zero point, and its scale."""
 
-    def __init__(self, name: str, matrix: np.ndarray, scale: Any, zero: Any, index: int) -> None:
+    def __init__(
+        self, name: str, matrix: np.ndarray, scale: np.ndarray, zero: np.ndarray, index: int
+    ) -> None:
         if matrix.dtype not in (np.int8, np.uint8):
             raise FormatError(f"{name} is {matrix.dtype}, expected int8 or uint8")
         for what, array in (("scale", scale), ("zero_point", zero)):

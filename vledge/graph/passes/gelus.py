@@ -34,9 +34,9 @@ def _join(program: Program, graph: Graph, ranks: dict[str, int]) -> None:
             _join(program, inner, ranks)
     for place, node in enumerate(graph.nodes):
         if node.op_type == "Erf" and not node.domain:
-            found = search.gelu(place)
-            if found is not None:
-                x, places = found
+            gelu = search.gelu(place)
+            if gelu is not None:
+                x, places = gelu
                 last = graph.nodes[places[-1]]
                 joined[places[-1]] = Node("Gelu", [x], last.outputs, {}, last.name, INTERNAL_DOMAIN)
                 gone.update(places[:-1])
@@ -152,5 +152,5 @@ class _Search:
         return float(array.reshape(()))
 
     def near(self, name: str, number: float) -> bool:
-        found = self.number(name)
-        return found is not None and abs(found - number) <= _CLOSE * number
+        own = self.number(name)
+        return own is not None and abs(own - number) <= _CLOSE * number

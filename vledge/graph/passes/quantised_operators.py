@@ -116,8 +116,8 @@ def _ratios(to: _Writer) -> tuple[list[np.ndarray], list[np.ndarray]] | None:
     """The scales and zero points of the two inputs and the result."""
     scales = [to.scale(k) for k in (1, 4, 6)]
     zeros = [to.zero(2, to.input(0)), to.zero(5, to.input(3)), to.zero(7, to.input(0))]
-    found = [p for p in (*scales, *zeros) if p is not None]
-    return (found[:3], found[3:]) if len(found) == 6 else None
+    known = [p for p in (*scales, *zeros) if p is not None]
+    return (known[:3], known[3:]) if len(known) == 6 else None
 
 
 def _real(to: _Writer, index: int) -> str:

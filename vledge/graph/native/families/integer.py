@@ -1,4 +1,4 @@
-"""Quantised operators: handlers of ``ext/program/integer.c`` and ``quantised_lstm.c``."""
+"""Quantised operators: handlers of ``quantise.c``, ``integer.c`` and others in ``ext/program``."""
 
 from __future__ import annotations
 
