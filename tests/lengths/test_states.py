@@ -85,7 +85,7 @@ def test_wrong_sources():
     layer = make_layer("gru")
     with pytest.raises(ValueError, match="given and learned are given: a state comes from one"):
         vledge.initial_state(layer, 2, make_state(layer, 2), learned=np.zeros(7))
-    with pytest.raises(ValueError, match="from_length goes with lengths"):
+    with pytest.raises(ValueError, match="from_length=function goes with lengths="):
         vledge.initial_state(layer, 2, ids=["a", "b"])
     with pytest.raises(ValueError, match="how many sequences"):
         vledge.initial_state(layer)
