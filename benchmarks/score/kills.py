@@ -22,8 +22,8 @@ from distributed import LocalCluster
 
 from benchmarks.score.archive import Case, save_model, write_archive
 from vledge.scoring.cluster import score_on_cluster
-from vledge.scoring.fragments import find_fragments
-from vledge.scoring.manifest import Manifests
+from vledge.scoring.files.fragments import find_fragments
+from vledge.scoring.files.manifest import Manifests
 from vledge.scoring.pipeline import Failed, Job
 from vledge.scoring.scorer import Scorer
 

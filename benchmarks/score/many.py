@@ -17,8 +17,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from benchmarks.score.archive import CASES, noise_table, save_model
-from vledge.scoring.fragments import Fragment
-from vledge.scoring.manifest import Manifests
+from vledge.scoring.files.fragments import Fragment
+from vledge.scoring.files.manifest import Manifests
 from vledge.scoring.pipeline import Failed, Finished, Job, score
 from vledge.scoring.scorer import Scorer
 

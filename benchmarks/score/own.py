@@ -17,13 +17,13 @@ import numpy as np
 import pyarrow.parquet as pq
 
 import vledge
-from vledge.scoring.batches import packed_batches
-from vledge.scoring.columns import read_columns
-from vledge.scoring.fragments import find_fragments
-from vledge.scoring.manifest import Manifests
+from vledge.scoring.files.fragments import find_fragments
+from vledge.scoring.files.manifest import Manifests
+from vledge.scoring.models.batches import packed_batches
+from vledge.scoring.models.side_by_side import each_batch
 from vledge.scoring.pipeline import Failed, Job, score
 from vledge.scoring.scorer import Scorer
-from vledge.scoring.side_by_side import each_batch
+from vledge.scoring.tables.columns import read_columns
 
 
 def by_score(scorer: Scorer, output: str, files: list[str]) -> Callable[[], None]:

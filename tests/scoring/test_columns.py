@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from tests.scoring.archives import pa, sequences
-from vledge.scoring.bad_rows import Reason
-from vledge.scoring.columns import Wanted, read_columns
+from vledge.scoring.tables.bad_rows import Reason
+from vledge.scoring.tables.columns import Wanted, read_columns
 
 THREE = Wanted("x", np.dtype(np.float32), 3)
 ONE = Wanted("x", np.dtype(np.float32), 1)

@@ -26,7 +26,7 @@ from tests.scoring.archives import (
 )
 from tests.scoring.models import save_model
 from vledge.integrations.arrow import Scorer
-from vledge.scoring.fragments import find_fragments
+from vledge.scoring.files.fragments import find_fragments
 
 ROOT = Path(vledge.__file__).parents[1]
 

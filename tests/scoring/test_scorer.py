@@ -11,7 +11,7 @@ import vledge
 from tests.scoring.archives import FEATURES, layer, numbers, pa, sequences, table, weights
 from tests.scoring.models import save_model
 from vledge.integrations.arrow import Scorer
-from vledge.scoring.batches import ROWS, padded_batches, rows_at_a_time
+from vledge.scoring.models.batches import ROWS, padded_batches, rows_at_a_time
 
 LAYERS = [
     ("GRU", {}),

@@ -16,13 +16,13 @@ from typing import Final
 from vledge.cli.given_inputs import pair
 from vledge.cli.recurrent_layer import add_layer_argument
 from vledge.cli.table import rows
-from vledge.scoring.bad_rows import POLICIES
 from vledge.scoring.cluster import score_on_cluster
-from vledge.scoring.fragments import Fragment, find_fragments
-from vledge.scoring.manifest import FOLDER, Manifests, Summary
+from vledge.scoring.files.fragments import Fragment, find_fragments
+from vledge.scoring.files.manifest import FOLDER, Manifests, Summary
 from vledge.scoring.pipeline import Failed, Finished, Job, Written, score
 from vledge.scoring.progress import Progress, duration
 from vledge.scoring.scorer import DEFAULT_MEMORY, Scorer
+from vledge.scoring.tables.bad_rows import POLICIES
 
 #: Files that are named in what is printed at the end, with what is wrong in them.
 SHOWN: Final = 10

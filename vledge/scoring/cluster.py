@@ -17,8 +17,8 @@ from dataclasses import replace
 from types import ModuleType
 from typing import Final, Protocol
 
-from vledge.scoring.fragments import Fragment
-from vledge.scoring.manifest import Summary
+from vledge.scoring.files.fragments import Fragment
+from vledge.scoring.files.manifest import Summary
 from vledge.scoring.packages import dask_distributed
 from vledge.scoring.pipeline import Failed, Finished, Job, score
 

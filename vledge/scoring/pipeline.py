@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 from vledge.errors import placed
-from vledge.scoring.fragments import Fragment
-from vledge.scoring.manifest import Identity, Manifests, Summary
-from vledge.scoring.result_file import ResultFile
+from vledge.scoring.files.fragments import Fragment
+from vledge.scoring.files.manifest import Identity, Manifests, Summary
+from vledge.scoring.files.result_file import ResultFile
 from vledge.scoring.scorer import Scorer
 from vledge.scoring.windows import opened
 

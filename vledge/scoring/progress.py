@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from vledge.progress import Bar
-from vledge.scoring.fragments import Fragment
+from vledge.scoring.files.fragments import Fragment
 from vledge.scoring.pipeline import Failed, Finished, Written
 
 __all__ = ["Progress", "duration"]

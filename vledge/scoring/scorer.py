@@ -13,14 +13,14 @@ import numpy as np
 from vledge.machine.threads import get_num_threads
 from vledge.model.definition import Model
 from vledge.nn.recurrent import RecurrentBase
-from vledge.scoring.asked import Names, input_of, outputs_of, runner_of
-from vledge.scoring.bad_rows import BadRows, Reason, checked_policy
-from vledge.scoring.columns import check_type, read_columns, step_nbytes
-from vledge.scoring.long_table import LongTable
-from vledge.scoring.outputs import Results, column_type
+from vledge.scoring.models.asked import Names, input_of, outputs_of, runner_of
+from vledge.scoring.models.side_by_side import each_batch
 from vledge.scoring.packages import arrow
-from vledge.scoring.ragged import Ragged
-from vledge.scoring.side_by_side import each_batch
+from vledge.scoring.tables.bad_rows import BadRows, Reason, checked_policy
+from vledge.scoring.tables.columns import check_type, read_columns, step_nbytes
+from vledge.scoring.tables.long_table import LongTable
+from vledge.scoring.tables.outputs import Results, column_type
+from vledge.scoring.tables.ragged import Ragged
 
 if TYPE_CHECKING:
     import pyarrow as pa

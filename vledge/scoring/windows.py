@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from vledge.errors import FormatError, cut, placed, reading
-from vledge.scoring.columns import Wanted
-from vledge.scoring.fragments import ARROW, NPZ, Fragment
-from vledge.scoring.long_table import SeenIds
+from vledge.scoring.files.fragments import ARROW, NPZ, Fragment
 from vledge.scoring.packages import arrow, parquet
 from vledge.scoring.scorer import Scorer
+from vledge.scoring.tables.columns import Wanted
+from vledge.scoring.tables.long_table import SeenIds
 
 if TYPE_CHECKING:
     import pyarrow as pa

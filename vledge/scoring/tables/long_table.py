@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vledge.scoring.bad_rows import Reason
-from vledge.scoring.columns import Wanted, read_numbers
 from vledge.scoring.packages import arrow
-from vledge.scoring.ragged import Ragged, rows_with
+from vledge.scoring.tables.bad_rows import Reason
+from vledge.scoring.tables.columns import Wanted, read_numbers
+from vledge.scoring.tables.ragged import Ragged, rows_with
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -10,7 +10,7 @@ import numpy as np
 
 from vledge.packing import PackedSequence
 from vledge.scoring.packages import arrow
-from vledge.scoring.ragged import write_packed
+from vledge.scoring.tables.ragged import write_packed
 
 if TYPE_CHECKING:
     import pyarrow as pa

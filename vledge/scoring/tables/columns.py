@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from vledge.scoring.bad_rows import Reason
 from vledge.scoring.packages import arrow
-from vledge.scoring.ragged import Ragged, rows_with
+from vledge.scoring.tables.bad_rows import Reason
+from vledge.scoring.tables.ragged import Ragged, rows_with
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Final
 
 from vledge.machine.atomic_file import write_text
-from vledge.scoring.bad_rows import BadRows
-from vledge.scoring.fragments import Fragment
+from vledge.scoring.files.fragments import Fragment
+from vledge.scoring.tables.bad_rows import BadRows
 
 __all__ = ["FOLDER", "Identity", "Manifests", "Summary"]
 

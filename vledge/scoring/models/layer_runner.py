@@ -13,10 +13,10 @@ from vledge.nn.recurrent import RecurrentBase
 from vledge.packing import PackedSequence
 from vledge.planning.shapes import shapes_of
 from vledge.recurrent.states import State, arrays_of
-from vledge.scoring.batches import packed_batches
-from vledge.scoring.columns import Wanted
-from vledge.scoring.outputs import Output, Results
-from vledge.scoring.ragged import Ragged
+from vledge.scoring.models.batches import packed_batches
+from vledge.scoring.tables.columns import Wanted
+from vledge.scoring.tables.outputs import Output, Results
+from vledge.scoring.tables.ragged import Ragged
 
 __all__ = ["LayerRunner"]
 

@@ -12,7 +12,7 @@ from vledge.graph.session import InferenceSession, NodeArg
 from vledge.model.axes import axes_from_symbols
 from vledge.model.definition import Model, ValueInfo
 from vledge.model.element_types import DTYPES
-from vledge.scoring.columns import Wanted
+from vledge.scoring.tables.columns import Wanted
 from vledge.shown import listed
 from vledge.validation.running.lengths import lengths_input
 

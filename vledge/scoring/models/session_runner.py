@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from vledge.model.definition import Model
-from vledge.scoring.batches import PADDED_ROWS, equal_batches, padded_batches
-from vledge.scoring.outputs import Output, Results
-from vledge.scoring.probing import Probed, probed
-from vledge.scoring.ragged import Ragged
-from vledge.scoring.session_call import SessionCall
+from vledge.scoring.models.batches import PADDED_ROWS, equal_batches, padded_batches
+from vledge.scoring.models.probing import Probed, probed
+from vledge.scoring.models.session_call import SessionCall
+from vledge.scoring.tables.outputs import Output, Results
+from vledge.scoring.tables.ragged import Ragged
 
 __all__ = ["SessionRunner"]
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from vledge._ext.packing import gather, running_out, scatter
 from vledge.packing import PackedSequence
-from vledge.scoring.bad_rows import Reason
+from vledge.scoring.tables.bad_rows import Reason
 
 __all__ = ["Ragged", "rows_with", "write_packed"]
 

@@ -10,9 +10,9 @@ from vledge.graph.session import read_model
 from vledge.layer_file import load_layer
 from vledge.model.definition import Model
 from vledge.nn.recurrent import RecurrentBase
-from vledge.scoring.layer_runner import LayerRunner
-from vledge.scoring.outputs import Output
-from vledge.scoring.session_runner import SessionRunner
+from vledge.scoring.models.layer_runner import LayerRunner
+from vledge.scoring.models.session_runner import SessionRunner
+from vledge.scoring.tables.outputs import Output
 
 __all__ = ["Names", "Runner", "input_of", "outputs_of", "runner_of"]
 

@@ -12,8 +12,8 @@ from typing import Final
 import numpy as np
 
 from vledge.errors import UnsupportedError, VledgeError
-from vledge.scoring.outputs import Output
-from vledge.scoring.session_call import SessionCall
+from vledge.scoring.models.session_call import SessionCall
+from vledge.scoring.tables.outputs import Output
 
 __all__ = ["Probed", "probed"]
 

@@ -1,0 +1,1 @@
+"""Files that are scored, and what is written for each."""

@@ -1,0 +1,1 @@
+"""Models over a window of sequences: layers, and whole ONNX models, in batches."""

@@ -1,0 +1,1 @@
+"""Arrow's tables as sequences, and results as columns."""
