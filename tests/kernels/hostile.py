@@ -30,6 +30,7 @@ from vledge._ext import (
 )
 from vledge._ext import stack as stacks
 from vledge._ext.weights import Direction
+from vledge.small_matrix import SmallMatrix
 
 REFUSALS = (
     *(ValueError, TypeError, MemoryError, OverflowError, IndexError, KeyError, BufferError),
@@ -51,6 +52,10 @@ def integers(*values: int) -> np.ndarray:
 def direction(cell: str = "lstm") -> Direction:
     gates = weights.GATES[cell]
     return Direction(cell, numbers(gates * H, I), numbers(gates * H, H), numbers(gates * H))
+
+
+def stored_small(values: np.ndarray, scales: np.ndarray, storage: str) -> Direction:
+    return Direction("gru", numbers(3 * H, I), SmallMatrix(values, scales, storage))
 
 
 LSTM, GRU = [direction()], [direction("gru")]
@@ -180,6 +185,7 @@ DOORS = {
     "isa.apply": Door(isa.apply, lambda: ("tanh", WEIGHT)),
     "isa.micros": Door(isa.micros, tuple),
     "isa.chain_limits": Door(isa.chain_limits, tuple),
+    "isa.chain_elements": Door(isa.chain_elements, tuple),
     "isa.chain": Door(
         chained,
         lambda: (ADDITION, np.zeros(0, np.float32), [WEIGHT, WEIGHT], [WEIGHT * 0], 0),
@@ -284,6 +290,17 @@ DOORS = {
     ),
     "streaming.StreamingStack.set_state": Door(restated, lambda: (np.ones((1, 3, H), "f4"), None)),
     "weights.Direction": Door(lambda *a: Direction(*a).weight_ih(), lambda: LSTM_PARTS),
+    "weights.Direction small": Door(
+        lambda values, scales, storage: stored_small(values, scales, storage).weight_hh(),
+        lambda: (np.ones((3 * H, H), np.int8), np.ones((3 * H, 1), np.float32), "int8"),
+    ),
+    "weights.Direction.stored": Door(
+        lambda name: np.asarray(Direction(*LSTM_PARTS, storage="int16").stored(name)),
+        lambda: ("weight_hh",),
+    ),
+    "weights.common_storage": Door(
+        weights.common_storage, lambda: ([WEIGHT, None], np.dtype(np.float32), "int8")
+    ),
     "weights.vector_rows": Door(weights.vector_rows, lambda: (np.ones((36, I), "f4"), 4, 8, 0)),
     "weights.in_elements": Door(weights.in_elements, lambda: (WEIGHT,)),
     "weights.pack": Door(weights.pack, lambda: (np.ones((4 * H, I), "f4"), 4, 8, 4)),

@@ -10,7 +10,7 @@ import pytest
 
 import vledge._ext
 from tests.kernels.hostile import DOORS, attack
-from vledge._ext import layout, phases
+from vledge._ext import layout, phases, small_layout
 
 
 def public_names():
@@ -39,6 +39,7 @@ HARMLESS = {
     # plain Python, which hands nothing to C
     *(f"layout.{name}" for name in dir(layout) if not name.startswith("_")),
     *(f"phases.{name}" for name in dir(phases) if not name.startswith("_")),
+    *(f"small_layout.{name}" for name in dir(small_layout) if not name.startswith("_")),
     *(f"convolution.{name}" for name in dir(phases) if not name.startswith("_")),
     # Convolution's own parts, which need it half made
     *(
