@@ -76,6 +76,11 @@ paths: wheel
 	sh tests/paths/torch_user.sh $(BIN)/python dist/*.whl
 	sh tests/paths/onnx_user.sh $(BIN)/python dist/*.whl examples/audio/station.wav
 
+# A warning is an error. What is on the pages is looked at by tests/docs.
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs
+	@echo "build/docs/index.html"
+
 emulated: $(VENV)/.test
 	sh tools/emulated.sh $(BIN)/python $(TESTS)
 
