@@ -117,4 +117,7 @@ records: bench operators $(VENV)/.check
 	$(BIN)/python -m benchmarks.lengths --pictures docs/pictures
 	$(BIN)/vledge bench --latency --histogram docs/pictures/latency.png
 
+clean:
+	rm -rf build dist *.egg-info $(patsubst %.pyx,%.c,$(wildcard vledge/_ext/*.pyx)) vledge/_ext/*.so
+
 .PHONY: help demo test lint check wheel validation paths emulated sanitize fuzz attacks reliability arm operators bench records docs clean
