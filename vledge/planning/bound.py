@@ -14,7 +14,7 @@ from typing import Final, Generic, NamedTuple, TypeVar
 from vledge.lengths.strategies import STRATEGIES, natural
 from vledge.lengths.strategies.strategy import Strategy
 from vledge.lengths.strategies.work import Case, Overhead
-from vledge.planning.costs import KEPT_BYTES, Costs
+from vledge.planning.costs import Costs, moved_nbytes
 from vledge.planning.ranking import TIE
 from vledge.planning.work import SCRATCH, left_out
 from vledge.recurrent.shape import LayerShape
@@ -61,20 +61,18 @@ def without_a_plan(
             kernels = max(walked, (rates.step + rates.row) * longest / shape.directions)
 
     moved, skipped = total * rates.nbytes, padding * rates.nbytes
-
-    def fresh(peak: int) -> float:
-        return constants.memory * max(0, peak - KEPT_BYTES)
-
     best, seconds, peak = None, float("inf"), 0
     for strategy, overhead, tolerance in rates.whole:
         needs = strategy.work(case, shape).peak + SCRATCH
-        takes = kernels + overhead.seconds(1, count, total, moved, skipped) + fresh(needs)
+        takes = kernels + overhead.seconds(1, count, total, moved, skipped)
+        takes += constants.memory_seconds(needs)
         if takes < seconds * tolerance:
             best, seconds, peak = strategy.name, takes, needs
     if memory_limit is not None and peak > memory_limit:
         return None
     out = total * shape.output_size * shape.itemsize
-    least += rates.others.seconds(1, count, total, moved, skipped) + fresh(out)
+    least += rates.others.seconds(1, count, total, moved, skipped)
+    least += constants.memory_seconds(out)
     return best if seconds - least < max(TIE * seconds, PLANNING) else None
 
 
@@ -100,10 +98,9 @@ def _rates(shape: LayerShape, form: str, threads: int, constants: Same[Costs]) -
     whole = [one for one in STRATEGIES.values() if one.whole and one.name in around]
     whole.sort(key=lambda one: one is not as_it_is)
     others = [one for name, one in around.items() if not STRATEGIES[name].whole]
-    nbytes = shape.itemsize * (shape.input_size + shape.num_layers * shape.output_size)
     return _Rates(
         *costs.rates(shape),
         [(one, around[one.name], 1.0 if one is as_it_is else 1 - TIE) for one in whole],
         Overhead(*(min(values) for values in zip(*map(astuple, others), strict=True))),
-        nbytes,
+        moved_nbytes(shape),
     )

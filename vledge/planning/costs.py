@@ -14,7 +14,7 @@ from vledge.lengths.strategies.work import Case, Overhead, Work
 from vledge.recurrent.shape import LayerShape
 from vledge.small_matrix import FORMS
 
-__all__ = ["Costs", "Kernel", "overhead_counts"]
+__all__ = ["Costs", "Kernel", "moved_nbytes", "overhead_counts"]
 
 # Caches and the allocator keep about as much; what a call needs beyond it comes from afar or anew.
 KEPT_BYTES = 1024 * 1024
@@ -34,9 +34,14 @@ class Kernel:
     row: float
 
 
+def moved_nbytes(shape: LayerShape) -> int:
+    """What a step of a sequence moves: into the stack, and out of each of its layers."""
+    return shape.itemsize * (shape.input_size + shape.num_layers * shape.output_size)
+
+
 def overhead_counts(case: Case, shape: LayerShape, done: Work) -> tuple[int, int, int, int, int]:
     """What :meth:`Overhead.seconds` takes."""
-    nbytes = shape.itemsize * (shape.input_size + shape.num_layers * shape.output_size)
+    nbytes = moved_nbytes(shape)
     padding = case.rectangle - case.total
     return len(done.runs), len(case.lengths), case.total, case.total * nbytes, padding * nbytes
 
@@ -71,9 +76,12 @@ class Costs:
 
     def known_seconds(self, shape: LayerShape, done: Work, threads: int) -> float:
         """The kernels' and the memory's, which no strategy's overhead contains."""
-        fresh = max(0, done.peak - KEPT_BYTES)
         runs = sum(self.run_seconds(shape, run, threads) for run in done.runs)
-        return runs + self.memory * fresh
+        return runs + self.memory_seconds(done.peak)
+
+    def memory_seconds(self, peak: int) -> float:
+        """What memory costs of which so many bytes are needed at the most."""
+        return self.memory * max(0, peak - KEPT_BYTES)
 
     def run_seconds(self, shape: LayerShape, lengths: np.ndarray, threads: int) -> float:
         """One call of a stack of layers on sequences of these lengths, longest first."""

@@ -37,16 +37,15 @@ class _Walk:
         for node in graph.nodes:
             for inner in node.subgraphs():
                 changed |= self.graph(inner)
-            if not node.domain and len(node.outputs) == 1 and node.inputs and all(node.inputs):
-                self.note(node)
-            if node.outputs[0] not in self.program.constants:
+            simple = len(node.outputs) == 1 and node.inputs and all(node.inputs)
+            if node.domain or not simple or not self.known(node):
                 kept.append(node)
         changed |= len(kept) < len(graph.nodes)
         graph.nodes = kept
         return changed
 
-    def note(self, node: Node) -> None:
-        """What is known of the node's one output."""
+    def known(self, node: Node) -> bool:
+        """Note what is known of the node's one output; whether that is all of it."""
         output = node.outputs[0]
         if node.op_type == "Shape" and not node.attributes.keys() & {"start", "end"}:
             self.shapes[output] = node.inputs[0]
@@ -54,10 +53,12 @@ class _Walk:
             size = self.gathered(node)
             if size is not None:
                 self.program.set_constant(output, size)
+                return True
         else:
             width = self.width(node)
             if width is not None:
                 self.widths[output] = width
+        return False
 
     def gathered(self, node: Node) -> np.ndarray | None:
         """The last of a shape's sizes."""
