@@ -25,6 +25,7 @@ _KINDS_OF: Final = {
     **{f"{name}Cell": KINDS[name] for name in OPERATORS},
     "DynamicQuantizeLSTM": KINDS["LSTM"],
 }
+_OF_BYTES: Final = ("ConvInteger", "QLinearConv")
 
 
 class Instruction(NamedTuple):
@@ -57,9 +58,13 @@ def _convolution(node: Node, seen: Instruction) -> int:
         transposed = packed.transposed
         channels = packed.out_channels if transposed else packed.in_channels
         window = channels // packed.groups * math.prod(packed.kernel)
+    elif node.op_type in _OF_BYTES:  # whose weights the instruction has packed
+        transposed = False
+        channels = (seen.inputs[0] or (0, 0))[1]
+        window = channels // node.attributes.get("group", 1)
+        window *= math.prod(node.attributes.get("kernel_shape", (0,)))
     else:
-        place = 3 if node.op_type == "QLinearConv" else 1
-        weight = seen.inputs[place] if place < len(seen.inputs) else None
+        weight = seen.inputs[1] if len(seen.inputs) > 1 else None
         if weight is None:
             return 0
         transposed = node.op_type == "ConvTranspose"
@@ -111,7 +116,7 @@ def _recurrence(node: Node, seen: Instruction) -> int:
 
 _COUNTS: Final[dict[str, Callable[[Node, Instruction], int]]] = {
     **dict.fromkeys(["Conv", "ConvRelu", "ConvTranspose"], _convolution),
-    **dict.fromkeys(["ConvInteger", "QLinearConv"], _convolution),
+    **dict.fromkeys(_OF_BYTES, _convolution),
     **dict.fromkeys(["MatMul", "Gemm", "FusedMatMul", "MatMulInteger"], _product),
     **dict.fromkeys(["QLinearMatMul", "DynamicQuantizeMatMul", "MatMulIntegerToFloat"], _product),
     "Einsum": _contraction,

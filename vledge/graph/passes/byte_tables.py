@@ -14,6 +14,7 @@ import numpy as np
 from vledge.errors import VledgeError
 from vledge.graph.native.types import infer
 from vledge.graph.passes.program import Program
+from vledge.graph.passes.ranks import ranks_of
 from vledge.graph.registry import pointwise_operators
 from vledge.model.definition import INTERNAL_DOMAIN, Graph, Node
 from vledge.model.element_types import NUMBERS
@@ -28,7 +29,7 @@ def make_byte_tables(program: Program) -> None:
     """In the program's graph and every graph inside of it, in place."""
     if _has_ends(program.graph):
         dtypes = infer(program.graph, program.constants, dict(program.dtypes))
-        _make(program, program.graph, dtypes)
+        _make(program, program.graph, dtypes, ranks_of(program.graph, program.constants))
 
 
 def _has_ends(graph: Graph) -> bool:
@@ -52,13 +53,15 @@ class _Function:
     values: np.ndarray
 
 
-def _make(program: Program, graph: Graph, dtypes: dict[str, np.dtype]) -> None:
+def _make(
+    program: Program, graph: Graph, dtypes: dict[str, np.dtype], ranks: dict[str, int]
+) -> None:
     functions: dict[str, _Function] = {}
     nodes = []
     for node in graph.nodes:
         for inner in node.subgraphs():
-            _make(program, inner, dtypes)
-        function = _function(program, node, dtypes, functions)
+            _make(program, inner, dtypes, ranks)
+        function = _function(program, node, dtypes, ranks, functions)
         if function is not None:
             functions[node.outputs[0]] = function
             if function.values.dtype in _BYTES:
@@ -75,10 +78,11 @@ def _function(
     program: Program,
     node: Node,
     dtypes: dict[str, np.dtype],
+    ranks: dict[str, int],
     functions: dict[str, _Function],
 ) -> _Function | None:
     """What the node computes, if that is a function of one byte."""
-    if len(node.outputs) != 1 or not _is_pointwise(program, node):
+    if len(node.outputs) != 1 or not _is_pointwise(program, node, ranks):
         return None
     arguments: list[np.ndarray | None] = []
     sources = set()
@@ -86,8 +90,8 @@ def _function(
         known = program.constants.get(name)
         if not name:
             arguments.append(None)
-        elif known is not None:
-            arguments.append(known)
+        elif known is not None:  # with an axis it would be of the bytes' own
+            arguments.append(known.reshape(()) if known.size == 1 else known)
         else:
             function = functions.get(name) or _itself(name, dtypes)
             if function is None:
@@ -115,12 +119,14 @@ def _itself(name: str, dtypes: dict[str, np.dtype]) -> _Function | None:
     return _Function(name, np.arange(256, dtype=np.uint8).view(dtype))
 
 
-def _is_pointwise(program: Program, node: Node) -> bool:
+def _is_pointwise(program: Program, node: Node, ranks: dict[str, int]) -> bool:
     """Whether a result's element is made of that at its place in the inputs; known operands are
-    numbers without axes, so that the result has those of the input."""
+    one number, with no more axes than the other has, so that the result has the axes of that."""
     known = [program.constants.get(name) for name in node.inputs]
+    names = [name for name, p in zip(node.inputs, known, strict=True) if name and p is None]
+    axes = min((ranks.get(name, 0) for name in names), default=0)
     if _is_of_bytes(node):  # places 0 and 3 are operands, or scales
-        return all(p is None or p.ndim == 0 for p in (known[0], known[3])) and all(
+        return all(p is None or p.ndim <= axes for p in (known[0], known[3])) and all(
             p is None or p.size == 1 for p in known
         )
     if node.domain:
@@ -132,4 +138,4 @@ def _is_pointwise(program: Program, node: Node) -> bool:
     pointwise = pointwise_operators()
     if node.op_type not in pointwise.of_one | pointwise.of_several:
         return False
-    return all(p is None or p.ndim == 0 for p in known)
+    return all(p is None or (p.size == 1 and p.ndim <= axes) for p in known)

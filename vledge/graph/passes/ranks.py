@@ -20,10 +20,22 @@ __all__ = ["ranks_of"]
 # Besides element-wise operators of one value.
 _AS_FIRST: Final = frozenset(
     """
-    BatchNormalization CastLike Concat Conv CumSum Dropout LayerNormalization LogSoftmax Pad
-    ReverseSequence Slice Softmax Split Tile Trilu
+    AveragePool BatchNormalization CastLike Concat Conv ConvInteger ConvTranspose CumSum
+    DequantizeLinear Dropout GlobalAveragePool GlobalMaxPool InstanceNormalization
+    LayerNormalization LogSoftmax MaxPool Pad QLinearConv QuantizeLinear Resize ReverseSequence
+    Slice Softmax Split Tile Trilu
     """.split()  # noqa: SIM905
 )
+# Of onnxruntime's domain: the places of operands, the most axes of which the result has.
+_OF_BYTES: Final = {
+    "QLinearAdd": (0, 3),
+    "QLinearMul": (0, 3),
+    **dict.fromkeys(
+        ["QLinearAveragePool", "QLinearGlobalAveragePool", "QLinearLeakyRelu", "QLinearSigmoid"],
+        (0,),
+    ),
+    "QLinearSoftmax": (0,),
+}
 _FIXED: Final = {"Gemm": 2, "Shape": 1, "Size": 0, "Range": 1}
 _LAYERS: Final = frozenset(["GRU", "LSTM", "RNN"])
 _CELLS: Final = frozenset(["GRUCell", "LSTMCell", "RNNCell"])
@@ -118,6 +130,9 @@ class _Inference:
 
     def rank(self, node: Node) -> int | None:
         op, inputs = node.op_type, node.inputs
+        if node.domain == "com.microsoft" and op in _OF_BYTES:
+            own = [self.ranks.get(inputs[k]) for k in _OF_BYTES[op] if k < len(inputs)]
+            return None if not own or None in own else max(r for r in own if r is not None)
         if node.domain:
             states = [self.ranks.get(name) for name in inputs]
             if node.domain != "vledge" or op not in _CELLS or None in states:
