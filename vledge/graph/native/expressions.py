@@ -239,6 +239,11 @@ expression("Not", takes="m")(lambda chain, site, x: chain("not", x))
 expression("Where", takes="mnn")(lambda chain, site, p, x, y: chain("where", p, x, y))
 
 
+@expression("MultiplyAdd", takes="nnn")
+def multiply_add(chain: Chain, site: Site, x: Value, factor: Value, term: Value) -> Value:
+    return chain("fused_multiply_add", x, factor, term)
+
+
 @expression("Max")
 def max_(chain: Chain, site: Site, x: Value, *rest: Value) -> Value:
     for y in rest:

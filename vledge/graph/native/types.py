@@ -63,7 +63,7 @@ _LIKE_ZERO_POINT: Final = {
     "QLinearSoftmax": 4,
 }
 _OWN: Final = frozenset(
-    ["ConvRelu", "GRU", "GRUCell", "Gelu", "LSTM", "LSTMCell", "RNN", "RNNCell"]
+    ["ConvRelu", "GRU", "GRUCell", "Gelu", "LSTM", "LSTMCell", "MultiplyAdd", "RNN", "RNNCell"]
 )  # the passes' own, as their first input
 
 

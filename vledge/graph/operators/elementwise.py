@@ -11,8 +11,9 @@ from collections.abc import Callable
 import numpy as np
 
 from vledge.graph.registry import Context, operator, prepared_operator
+from vledge.model.definition import INTERNAL_DOMAIN
 
-__all__ = ["divided", "unary"]
+__all__ = ["divided", "multiply_add", "unary"]
 
 
 def unary(op_type: str, since: int, ufunc: Callable[[np.ndarray], np.ndarray]) -> None:
@@ -48,6 +49,14 @@ def sub(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 @operator("Mul", since=7, pointwise=True)
 def mul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.multiply(a, b)
+
+
+@operator("MultiplyAdd", since=1, domain=INTERNAL_DOMAIN, pointwise=True)
+def multiply_add(x: np.ndarray, factor: np.ndarray, term: np.ndarray) -> np.ndarray:
+    """Of float32, rounded once: a byte times a float32 is exact in float64, and so, but for terms
+    of far apart sizes, is the sum."""
+    total: np.ndarray = x.astype(np.float64) * factor + term
+    return total.astype(np.float32)
 
 
 @operator("Div", since=7, pointwise=True)

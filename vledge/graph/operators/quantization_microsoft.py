@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 
 from vledge.errors import FormatError, UnsupportedError
+from vledge.graph.operators.elementwise import multiply_add
 from vledge.graph.operators.quantization import (
     IntegerOperator,
     dynamic_quantize_linear,
@@ -52,6 +53,14 @@ def _number(zero: np.ndarray | None) -> np.ndarray:
     return np.zeros((), np.float32) if zero is None else zero.astype(np.float32)
 
 
+def spread_along_rows(first: tuple[int, ...], second: tuple[int, ...]) -> bool:
+    """Whether broadcasting repeats each of the first's numbers along the last axis there is."""
+    for own, other in zip(first[::-1], second[::-1], strict=False):
+        if max(own, other) > 1:
+            return own == 1
+    return len(second) > len(first)
+
+
 @operator("QLinearAdd", since=1, domain=_DOMAIN)
 def qlinear_add(
     a: np.ndarray,
@@ -63,9 +72,14 @@ def qlinear_add(
     c_scale: np.ndarray,
     c_zero: np.ndarray | None = None,
 ) -> np.ndarray:
+    """onnxruntime begins with the second input, or, of one that is spread along rows, with that;
+    each product is added unrounded."""
     first, second = a_scale / c_scale, b_scale / c_scale
     fixed = _number(c_zero) - (first * _number(a_zero) + second * _number(b_zero))
-    total = (fixed + a.astype(np.float32) * first) + b.astype(np.float32) * second
+    terms = [(b.astype(np.float32), second), (a.astype(np.float32), first)]
+    total = fixed
+    for x, ratio in terms[::-1] if spread_along_rows(a.shape, b.shape) else terms:
+        total = multiply_add(x, ratio, total)
     return _steps(total, None, a if c_zero is None else c_zero)
 
 

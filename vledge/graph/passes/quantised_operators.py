@@ -11,6 +11,7 @@ from typing import Final
 
 import numpy as np
 
+from vledge.graph.operators.quantization_microsoft import spread_along_rows
 from vledge.graph.passes.program import Program
 from vledge.model.definition import INTERNAL_DOMAIN, Attributes, Graph, Node
 from vledge.model.element_types import NUMBERS
@@ -84,7 +85,11 @@ class _Writer:
 
     def table(self, x: str, table: np.ndarray) -> str:
         """A function of bytes, by their bits."""
-        return self._added("ByteTable", [x, self.constant(table, table.dtype)], {}, INTERNAL_DOMAIN)
+        return self.own("ByteTable", [x, self.constant(table, table.dtype)])
+
+    def own(self, op_type: str, inputs: Sequence[str]) -> str:
+        """As `add`, of the passes' own operators."""
+        return self._added(op_type, inputs, {}, INTERNAL_DOMAIN)
 
     def _added(
         self, op_type: str, inputs: Sequence[str], attributes: Attributes, domain: str
@@ -131,11 +136,14 @@ def _sum(to: _Writer) -> list[Node] | None:
     (a_scale, b_scale, c_scale), zeros = known
     first, second = a_scale / c_scale, b_scale / c_scale
     a_zero, b_zero, c_zero = (zero.astype(np.float32) for zero in zeros)
-    fixed = c_zero - (first * a_zero + second * b_zero)
-    part = to.add("Mul", [_real(to, 0), to.constant(first)])
-    part = to.add("Add", [to.constant(fixed), part])
-    whole = to.add("Add", [part, to.add("Mul", [_real(to, 3), to.constant(second)])])
-    return _rounded(to, whole, zeros[2])
+    terms = [(3, second), (0, first)]
+    a = to.program.constants.get(to.input(0))
+    if a is not None and spread_along_rows(a.shape, (1,) * a.ndim + (2,)):
+        terms.reverse()
+    total = to.constant(c_zero - (first * a_zero + second * b_zero))
+    for index, ratio in terms:
+        total = to.own("MultiplyAdd", [_real(to, index), to.constant(ratio), total])
+    return _rounded(to, total, zeros[2])
 
 
 def _product(to: _Writer) -> list[Node] | None:

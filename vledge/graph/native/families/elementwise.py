@@ -32,7 +32,7 @@ _TYPED: Final = {
     ("Where", 3): "where",
 }  # fmt: skip
 # What is lowered otherwise by itself
-_APART: Final = {"Cast", "DequantizeLinear", "IsInf", "QuantizeLinear"}
+_APART: Final = {"Cast", "DequantizeLinear", "IsInf", "MultiplyAdd", "QuantizeLinear"}
 
 
 @lowering(*sorted(({op_type for op_type, _ in _TYPED} | expressed()) - _APART))
@@ -44,7 +44,7 @@ def elementwise(site: Site) -> Lowered | None:
     return None if handler is None else Lowered(handler)
 
 
-lowering("Gelu", domain=INTERNAL_DOMAIN)(elementwise)
+lowering("Gelu", "MultiplyAdd", domain=INTERNAL_DOMAIN)(elementwise)
 
 
 def _is_logic(site: Site) -> bool:
