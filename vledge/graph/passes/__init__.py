@@ -15,6 +15,7 @@ from vledge.graph.passes.gelus import join_gelus
 from vledge.graph.passes.hoisting import hoist_steps
 from vledge.graph.passes.negations import subtract_negatives
 from vledge.graph.passes.program import Program
+from vledge.graph.passes.quantised_moves import move_bytes
 from vledge.graph.passes.quantised_operators import expand_quantised_operators
 from vledge.graph.passes.quantised_pairs import has_pairs, join_quantised_pairs
 from vledge.graph.passes.single_steps import recognize_single_steps
@@ -30,6 +31,7 @@ def simplify(program: Program) -> None:
     if has_pairs(program.graph):
         fold(program, real_weights=False)
         if is_well_formed(program):
+            move_bytes(program)
             join_quantised_pairs(program)
     fold(program)
     remove_dead_nodes(program)
