@@ -9,25 +9,33 @@
 int vl_read_matrix(const int64_t *ints, void *const *objects, vl_integer_matrix *matrix)
 {
     int count = 2;
-    *matrix = (vl_integer_matrix){
-        .way = (int)ints[0], .depth = ints[1], .columns = ints[2], .w = objects[0], .sums = objects[1]};
+    *matrix = (vl_integer_matrix){.way = (int)ints[0],
+                                  .depth = ints[1],
+                                  .columns = ints[2],
+                                  .runs = ints[3],
+                                  .w = objects[0],
+                                  .sums = objects[1]};
     if (matrix->way == VL_BY_BYTES) {
         matrix->starts = objects[count++];
         matrix->extra_starts = objects[count++];
         matrix->extras = objects[count++];
     }
-    if (ints[3] & 1)
+    if (ints[4] & 1)
         matrix->zeros = objects[count++];
-    if (ints[3] & 2)
+    if (ints[4] & 2)
         matrix->scales = objects[count++];
-    if (ints[3] & 4)
+    if (ints[4] & 4)
         matrix->bias = objects[count++];
     return count;
 }
 
 static void complete(const vl_kernels *kernels, const vl_integer_matrix *matrix, vl_byte_product *product)
 {
-    product->quads = (matrix->depth + 3) / 4;
+    static const ptrdiff_t one_run[1];
+    product->runs = matrix->runs;
+    product->run_quads = vl_run_bytes(matrix) / 4;
+    if (!product->run_starts)
+        product->run_starts = one_run;
     product->columns = matrix->columns;
     product->first = 0;
     product->vectors = product->last = (matrix->columns + kernels->lanes - 1) / kernels->lanes;
@@ -68,7 +76,7 @@ static void multiply(void *context, int member, int members)
     while (row < last && !vl_shall_end(job->heed)) {
         own.rows = job->block < last - row ? job->block : last - row;
         own.x_rows = job->product->x_rows + row;
-        own.x_zeros = job->product->x_zeros + row;
+        own.x_zeros = own.x_zeros ? job->product->x_zeros + row : NULL;
         own.x_sums = own.x_sums ? job->product->x_sums + row : NULL;
         own.out = (char *)job->product->out + row * own.ld_out * (ptrdiff_t)(own.requantised ? 1 : sizeof(int32_t));
         own.add = own.add ? job->product->add + row * own.ld_add : NULL;
@@ -82,7 +90,8 @@ void vl_multiply_integers(vl_frame *f, const vl_integer_matrix *matrix, vl_byte_
     complete(f->kernels, matrix, product);
     if (product->rows == 0 || product->columns == 0)
         return;
-    vl_job job = {f->kernels->integers[matrix->way], product, vl_rows_of_block(f->limits, 4 * product->quads), f->heed};
+    vl_job job = {f->kernels->integers[matrix->way], product, vl_rows_of_block(f->limits, vl_row_bytes(matrix)),
+                  f->heed};
     int members = vl_members_for((int64_t)product->rows * product->columns * matrix->depth, f->limits->thread_byte_work,
                                  f->threads);
     if (members == 1)
@@ -228,6 +237,12 @@ int vl_read_requantising(vl_frame *f, const vl_tensor *x_scale, float factor, co
     return VL_DONE;
 }
 
+void vl_add_zero(vl_requantising *finish, int64_t columns, const int32_t *sums, int32_t zero)
+{
+    for (int64_t c = 0; c < columns; c++) /* what goes beyond int32 on the way comes back */
+        finish->added[c] = (int32_t)((uint32_t)finish->added[c] - (uint32_t)zero * (uint32_t)sums[c]);
+}
+
 /* a [..., K], its zero point, a's, b's and y's scales, y's zero point, int32 to add or none: times a known matrix. ints and
  * objects: the matrix; floats: a factor of a's scale. */
 static int qlinear_matmul(vl_frame *f, const vl_instruction *i)
@@ -255,13 +270,14 @@ static int qlinear_matmul(vl_frame *f, const vl_instruction *i)
         return answer;
     vl_tensor from = *a;
     vl_byte_rows rows = {.block = NULL};
+    const int32_t x_zero = vl_byte_at(zero, 0) + (from.type == VL_I8 ? 128 : 0);
+    vl_add_zero(&finish, matrix.columns, matrix.sums, x_zero);
     int fine = byte_rows(f, &from, &matrix, vl_byte_at(zero, 0), &rows);
     vl_tensor *out = fine ? vl_new(f, i, 0, type, from.axes, shape) : NULL;
     if (out) {
         vl_byte_product product = {.rows = vl_count(from.axes - 1, from.shape),
                                    .x = rows.x,
                                    .x_rows = rows.rows,
-                                   .x_zeros = rows.zeros,
                                    .x_sums = rows.sums,
                                    .requantised = &finish,
                                    .out = out->data,

@@ -6,7 +6,7 @@
 
 typedef struct {
     int way;                    /* byte_kernels.h: VL_BY_PAIRS or VL_BY_QUADS */
-    int64_t depth, columns;
+    int64_t depth, columns, runs; /* of how many runs a row of x is, as long each */
     const uint8_t *w;
     const int32_t *sums, *zeros; /* zeros, scales and bias: or NULL */
     const int64_t *starts;       /* VL_BY_BYTES: byte_kernels.h */
@@ -14,15 +14,23 @@ typedef struct {
     const float *scales, *bias;
 } vl_integer_matrix;
 
-/* As an instruction names it. ints: the way, depth, columns, and which of zeros (1), scales (2) and bias (4) there are;
+/* As an instruction names it. ints: the way, depth, columns, runs, and which of zeros (1), scales (2) and bias (4) there are;
  * objects: w, sums, by bytes starts, extra_starts and extras, and those. Answers how many objects that are. */
-enum { VL_MATRIX_INTS = 4 };
+enum { VL_MATRIX_INTS = 5 };
 int vl_read_matrix(const int64_t *ints, void *const *objects, vl_integer_matrix *matrix);
 
-/* Bytes of a row of x that the product reads: the depth in whole fours. */
-static inline int64_t vl_row_bytes(const vl_integer_matrix *matrix) { return (matrix->depth + 3) & ~(int64_t)3; }
+/* Bytes of a run of x that the product reads, in whole fours, and of a row. */
+static inline int64_t vl_run_bytes(const vl_integer_matrix *matrix)
+{
+    return (matrix->depth / matrix->runs + 3) & ~(int64_t)3;
+}
+static inline int64_t vl_row_bytes(const vl_integer_matrix *matrix) { return matrix->runs * vl_run_bytes(matrix); }
 
-/* Multiplies on the frame's threads. The product has rows, x, x_rows, x_zeros, x_sums, x_scale and out. */
+/* What a zero point that all rows have takes off the sums, taken off what is added to them. */
+void vl_add_zero(vl_requantising *finish, int64_t columns, const int32_t *sums, int32_t zero);
+
+/* Multiplies on the frame's threads. The product has rows, x, x_rows, x_zeros, x_sums, x_scale and out, and of a matrix
+ * of several runs run_starts. */
 void vl_multiply_integers(vl_frame *f, const vl_integer_matrix *matrix, vl_byte_product *product);
 /* The same on one thread: what a thread calls. */
 void vl_multiply_here(const vl_kernels *kernels, const vl_integer_matrix *matrix, vl_byte_product *product);

@@ -1,10 +1,11 @@
-/* ConvInteger and QLinearConv with known weights: windows gathered as rows of bytes, times a matrix for each group.
+/* ConvInteger and QLinearConv with known weights: windows as rows of bytes, times a matrix for each group.
  *
- * A sample is copied once as uint8 with channels last and its zero point around it; a window that is one run of it is
- * read where it is. Results go to the output, which has channels last. */
+ * A sample is copied once as uint8 with channels last and its zero point around it, and windows are read where they lie:
+ * as runs of bytes, a row of the kernel each, or where channels of other groups or gaps are between, a tap each. Results
+ * go to the output, which has channels last. */
 #include "integer.h"
 
-enum { VL_SPATIAL = 3, VL_ROWS = 32 };      /* rows gathered at a time */
+enum { VL_SPATIAL = 3, VL_ROWS = 48 };      /* at a time: whole tiles of every height */
 
 /* ints: how many spatial axes; auto_pad (0 given, 1 SAME_UPPER, 2 SAME_LOWER); for three axes each (leading ones are
  * neutral) spans, strides, pads before, pads after, dilations, kernel; whether each channel is a group by itself;
@@ -32,13 +33,11 @@ typedef struct {
     const vl_instruction *i;
     int64_t in[VL_SPATIAL], before[VL_SPATIAL], padded[VL_SPATIAL], out[VL_SPATIAL];
     int64_t channels, columns;  /* of all groups */
-    int64_t row_bytes;
     int64_t element;            /* bytes of a result */
     int64_t whole;              /* columns of a group in whole vectors */
-    int direct;                 /* windows are read where they are */
-    uint8_t *sample, *gathered; /* [padded][channels]; by member [VL_ROWS][row_bytes] */
-    int32_t *zeros, *sums;      /* by member [VL_ROWS] */
-    ptrdiff_t *rows, *taps;     /* taps: by member [tap_count], channel by channel */
+    uint8_t *sample;            /* [padded][channels] */
+    int32_t *zeros, *sums;      /* [VL_ROWS], or NULL; by member [VL_ROWS] */
+    ptrdiff_t *rows, *taps;     /* by member [VL_ROWS]; [tap_count]: where each tap or run begins in a window */
     int64_t tap_count;
     int32_t zero;
     float scale;
@@ -98,56 +97,47 @@ static void copy_sample(const vl_call *call, const vl_tensor *x)
         }
 }
 
-/* Where the window of output pixel `at` begins in the sample */
-static const uint8_t *window(const vl_call *call, int64_t at)
+/* Where the windows of some output pixels from `at` on begin in the sample */
+static void place_windows(const vl_call *call, int64_t at, int64_t count, ptrdiff_t *rows)
 {
     const int64_t *strides = call->i->ints + VL_STRIDES;
     int64_t w = at % call->out[2], h = at / call->out[2] % call->out[1], d = at / call->out[2] / call->out[1];
-    int64_t pixel = (d * strides[0] * call->padded[1] + h * strides[1]) * call->padded[2] + w * strides[2];
-    return call->sample + pixel * call->channels;
+    for (int64_t k = 0; k < count; k++) {
+        int64_t pixel = (d * strides[0] * call->padded[1] + h * strides[1]) * call->padded[2] + w * strides[2];
+        rows[k] = pixel * call->channels;
+        if (++w == call->out[2]) {
+            w = 0;
+            if (++h == call->out[1]) {
+                h = 0;
+                d++;
+            }
+        }
+    }
 }
 
-static void gather(const vl_call *call, const uint8_t *from, int64_t group, uint8_t *to)
+/* Where each tap, or each run of them along the last axis, begins in a window */
+static void place_taps(const vl_call *call, int in_runs, ptrdiff_t *taps)
 {
-    const int64_t *dilations = call->i->ints + VL_DILATIONS, *kernel = call->i->ints + VL_KERNEL,
-                  in = call->i->ints[VL_IN];
-    const int runs = dilations[2] == 1 && in == call->channels;
-    uint8_t *first = to;
+    const int64_t *dilations = call->i->ints + VL_DILATIONS, *kernel = call->i->ints + VL_KERNEL;
     for (int64_t d = 0; d < kernel[0]; d++)
-        for (int64_t h = 0; h < kernel[1]; h++) {
-            const uint8_t *row =
-                from + (d * dilations[0] * call->padded[1] + h * dilations[1]) * call->padded[2] * call->channels;
-            if (runs) {
-                memcpy(to, row, (size_t)(kernel[2] * in));
-                to += kernel[2] * in;
-                continue;
-            }
-            for (int64_t w = 0; w < kernel[2]; w++, to += in)
-                memcpy(to, row + w * dilations[2] * call->channels + group * in, (size_t)in);
-        }
-    memset(to, 0, (size_t)(first + call->row_bytes - to));
+        for (int64_t h = 0; h < kernel[1]; h++)
+            for (int64_t w = 0; w < (in_runs ? 1 : kernel[2]); w++)
+                *taps++ =
+                    ((d * dilations[0] * call->padded[1] + h * dilations[1]) * call->padded[2] + w * dilations[2]) *
+                    call->channels;
 }
 
 static void convolve_by_channel(void *context, int member, int members)
 {
     const vl_call *call = context;
-    const int64_t *ints = call->i->ints, *kernel = ints + VL_KERNEL, *dilations = ints + VL_DILATIONS;
+    const int64_t *ints = call->i->ints;
     const int64_t pixels = call->out[0] * call->out[1] * call->out[2];
     const int64_t first = pixels * member / members, last = pixels * (member + 1) / members;
-    int32_t *zeros = call->zeros + member * VL_ROWS;
-    ptrdiff_t *rows = call->rows + member * VL_ROWS, *taps = call->taps + member * call->tap_count, count = 0;
+    ptrdiff_t *rows = call->rows + member * VL_ROWS;
     void *const *objects = call->i->objects;
-    for (int64_t d = 0; d < kernel[0]; d++)
-        for (int64_t h = 0; h < kernel[1]; h++)
-            for (int64_t w = 0; w < kernel[2]; w++)
-                taps[count++] =
-                    ((d * dilations[0] * call->padded[1] + h * dilations[1]) * call->padded[2] + w * dilations[2]) *
-                    call->channels;
-    for (int r = 0; r < VL_ROWS; r++)
-        zeros[r] = call->zero;
     vl_byte_taps product = {.finish = {.columns = call->columns,
                                        .vectors = call->whole / call->f->kernels->lanes,
-                                       .x_zeros = zeros,
+                                       .x_zeros = call->zeros,
                                        .sums = objects[1],
                                        .scales = ints[VL_MATRICES] & 2 ? objects[2] : NULL,
                                        .bias = ints[VL_MATRICES] & 4 ? objects[3] : NULL,
@@ -156,15 +146,28 @@ static void convolve_by_channel(void *context, int member, int members)
                                        .ld_out = call->columns},
                             .x = call->sample,
                             .x_rows = rows,
-                            .tap_count = count,
-                            .taps = taps,
+                            .tap_count = call->tap_count,
+                            .taps = call->taps,
                             .w = objects[0]};
     for (int64_t at = first; at < last && !vl_shall_end(call->f->heed); at += product.finish.rows) {
         product.finish.rows = last - at < VL_ROWS ? last - at : VL_ROWS;
-        for (int64_t k = 0; k < product.finish.rows; k++)
-            rows[k] = window(call, at + k) - call->sample;
+        place_windows(call, at, product.finish.rows, rows);
         product.finish.out = call->to + at * call->columns * call->element;
         call->f->kernels->byte_taps(&product);
+    }
+}
+
+/* The sums of some windows' bytes of a group */
+static void sum_windows(const vl_call *call, const vl_integer_matrix *matrix, const uint8_t *x, const ptrdiff_t *rows,
+                        int64_t count, int32_t *sums)
+{
+    const int64_t depth = matrix->depth / matrix->runs;
+    for (int64_t r = 0; r < count; r++) {
+        int32_t sum = 0;
+        for (int64_t run = 0; run < matrix->runs; run++)
+            for (int64_t k = 0; k < depth; k++)
+                sum += x[rows[r] + call->taps[run] + k];
+        sums[r] = sum;
     }
 }
 
@@ -174,30 +177,18 @@ static void convolve(void *context, int member, int members)
     const int64_t *ints = call->i->ints;
     const int64_t pixels = call->out[0] * call->out[1] * call->out[2], out = ints[VL_OUT];
     const int64_t first = pixels * member / members, last = pixels * (member + 1) / members;
-    uint8_t *gathered = call->gathered + member * VL_ROWS * call->row_bytes;
-    int32_t *zeros = call->zeros + member * VL_ROWS, *sums = call->sums + member * VL_ROWS;
+    int32_t *sums = call->sums + member * VL_ROWS;
     ptrdiff_t *rows = call->rows + member * VL_ROWS;
-    for (int r = 0; r < VL_ROWS; r++)
-        zeros[r] = call->zero;
     for (int64_t at = first, count; at < last && !vl_shall_end(call->f->heed); at += count) {
         void *const *objects = call->i->objects;
         count = last - at < VL_ROWS ? last - at : VL_ROWS;
+        place_windows(call, at, count, rows);
         for (int64_t g = 0; g < ints[VL_GROUPS]; g++) {
             vl_integer_matrix matrix;
             objects += vl_read_matrix(ints + VL_MATRICES + g * VL_MATRIX_INTS, objects, &matrix);
-            const uint8_t *x = call->direct ? call->sample : gathered;
-            for (int64_t r = 0; r < count; r++) {
-                const uint8_t *from = window(call, at + r);
-                if (!call->direct)
-                    gather(call, from, g, gathered + r * call->row_bytes);
-                rows[r] = call->direct ? from - call->sample : r * call->row_bytes;
-                if (matrix.zeros) {
-                    int32_t sum = 0;
-                    for (int64_t k = 0; k < matrix.depth; k++)
-                        sum += x[rows[r] + k];
-                    sums[r] = sum;
-                }
-            }
+            const uint8_t *x = call->sample + g * ints[VL_IN];
+            if (matrix.zeros)
+                sum_windows(call, &matrix, x, rows, count, sums);
             vl_requantising own = {.steps = NULL};
             if (call->requantised) { /* of the group's columns */
                 own = *call->requantised;
@@ -205,9 +196,10 @@ static void convolve(void *context, int member, int members)
                 own.added += g * call->whole;
             }
             vl_byte_product product = {.rows = count,
+                                       .run_starts = call->taps,
                                        .x = x,
                                        .x_rows = rows,
-                                       .x_zeros = zeros,
+                                       .x_zeros = call->zeros,
                                        .x_sums = sums,
                                        .x_scale = call->scale,
                                        .requantised = call->requantised ? &own : NULL,
@@ -245,6 +237,23 @@ static int read_groups(vl_frame *f, const vl_instruction *i, int64_t columns, in
     finish->steps = steps;
     finish->added = added;
     return VL_DONE;
+}
+
+/* What the input's zero point takes off each sum, into what is added to it. */
+static void take_zero(const vl_call *call, vl_requantising *finish)
+{
+    const int64_t *ints = call->i->ints;
+    void *const *objects = call->i->objects;
+    if (ints[VL_BY_CHANNEL]) {
+        vl_add_zero(finish, call->columns, objects[1], call->zero);
+        return;
+    }
+    vl_requantising own = *finish;
+    for (int64_t g = 0; g < ints[VL_GROUPS]; g++, own.added += call->whole) {
+        vl_integer_matrix matrix;
+        objects += vl_read_matrix(ints + VL_MATRICES + g * VL_MATRIX_INTS, objects, &matrix);
+        vl_add_zero(&own, matrix.columns, matrix.sums, call->zero);
+    }
 }
 
 /* Whether a sample is in memory as it would be copied. part: [channels, ...] */
@@ -307,26 +316,28 @@ static int run(vl_frame *f, const vl_instruction *i, int requantised)
     const int by_channel = (int)ints[VL_BY_CHANNEL];
     vl_integer_matrix matrix = {.depth = ints[VL_KERNEL] * ints[VL_KERNEL + 1] * ints[VL_KERNEL + 2]};
     int scaled = (ints[VL_MATRICES] & 2) != 0;
-    if (by_channel) {
+    call.tap_count = matrix.depth;
+    /* channel by channel whole vectors are read, and of a run whole fours: behind the sample, too */
+    int as_it_is = !by_channel;
+    if (by_channel)
         call.whole = (call.columns + f->kernels->lanes - 1) / f->kernels->lanes * f->kernels->lanes;
-        call.tap_count = matrix.depth;
-    } else {
+    else {
         vl_read_matrix(ints + VL_MATRICES, i->objects, &matrix);
-        call.row_bytes = vl_row_bytes(&matrix);
         scaled = matrix.scales != NULL;
+        as_it_is = matrix.depth / matrix.runs % 4 == 0;
+        call.tap_count = matrix.runs;
     }
-    call.direct = call.row_bytes == matrix.depth && ints[VL_GROUPS] == 1 && ints[VL_KERNEL] == 1 &&
-                  ints[VL_KERNEL + 1] == 1 && (ints[VL_DILATIONS + 2] == 1 || ints[VL_KERNEL + 2] == 1);
+    if (requantised)
+        take_zero(&call, &finish);
     const int64_t pixels = call.out[0] * call.out[1] * call.out[2];
     int64_t members = pixels * call.columns * matrix.depth / f->limits->thread_byte_work + 1;
     members = members < f->threads ? members : f->threads;
-    /* channel by channel whole vectors are read; where the input lies as the sample would, it is one */
-    const int as_it_is = !by_channel && lies_as_sample(&call, &part, source.type);
+    /* where the input lies as the sample would, it is one */
+    as_it_is = as_it_is && lies_as_sample(&call, &part, source.type);
     const size_t own = as_it_is ? 0 : ((size_t)vl_count(4, sizes) + 64 + 63) & ~(size_t)63;
-    const size_t gathered = ((size_t)(members * VL_ROWS * call.row_bytes) + 63) & ~(size_t)63;
     const size_t rows = (size_t)members * VL_ROWS;
-    vl_block *block = vl_block_new(f, own + gathered + rows * (sizeof(ptrdiff_t) + 2 * sizeof(int32_t)) +
-                                          (size_t)(members * call.tap_count) * sizeof(ptrdiff_t));
+    vl_block *block =
+        vl_block_new(f, own + (rows + (size_t)call.tap_count) * sizeof(ptrdiff_t) + (rows + VL_ROWS) * sizeof(int32_t));
     vl_tensor *out = NULL;
     if (!requantised && !scaled)
         type = VL_I32;
@@ -339,11 +350,15 @@ static int run(vl_frame *f, const vl_instruction *i, int requantised)
         return VL_NO_MEMORY;
     }
     call.sample = (uint8_t *)block->data;
-    call.gathered = call.sample + own;
-    call.rows = (ptrdiff_t *)(call.gathered + gathered);
+    call.rows = (ptrdiff_t *)(call.sample + own);
     call.taps = call.rows + rows;
-    call.zeros = (int32_t *)(call.taps + members * call.tap_count);
-    call.sums = call.zeros + rows;
+    call.sums = (int32_t *)(call.taps + call.tap_count);
+    place_taps(&call, !by_channel && matrix.runs == ints[VL_KERNEL] * ints[VL_KERNEL + 1], call.taps);
+    if (!requantised) {
+        call.zeros = call.sums + rows;
+        for (int r = 0; r < VL_ROWS; r++)
+            call.zeros[r] = call.zero;
+    }
     call.to = out->data;
     void (*const task)(void *, int, int) = by_channel ? convolve_by_channel : convolve;
     for (int64_t n = 0; n < shape[0] && pixels && !vl_has_ended(f->heed); n++) {

@@ -12,12 +12,13 @@
 enum { VL_BY_PAIRS, VL_BY_QUADS, VL_BY_BYTES, VL_INTEGER_WAYS };
 
 /* Rows of bytes times packed weights, in int32, exact: w[group of 4][k / 4][vector in group][L][k % 4].
+ * A row is one run of bytes or several, each of 4 * run_quads: a convolution's window, where it lies.
  *
  *   total[r][c] = sum over k of (x[r][k] - x_zeros[r]) (w[k][c] - zeros[c])
  *
  * as the sum of x w less x_zeros[r] sums[c] and zeros[c] x_sums[r], where sums[c] is that of w[k][c] - zeros[c].
- * Row r of x starts at x + x_rows[r] and has 4 * quads bytes; w has zeros from the depth on. Vectors [first, last) are
- * computed; first is a multiple of 4. Columns are as vl_product's. The result is total, or with `scales`, in float,
+ * Run k of row r of x starts at x + x_rows[r] + run_starts[k]; w has zeros where a run ends amid four. Vectors
+ * [first, last) are computed; first is a multiple of 4. Columns are as vl_product's. The result is total, or with `scales`, in float,
  *
  *   out[r][c] = total * (x_scale * scales[c]) + bias[c] + add[r][c]
  *
@@ -26,18 +27,20 @@ enum { VL_BY_PAIRS, VL_BY_QUADS, VL_BY_BYTES, VL_INTEGER_WAYS };
  *   out[r][c] = round((total + added[c]) steps[c]) + zero */
 typedef struct {
     const float *steps; /* [vectors][L] */
-    const int32_t *added; /* [vectors][L] */
+    int32_t *added; /* [vectors][L]; with x_zeros NULL what they would take off is in it */
     int32_t zero;
     float low, high;
 } vl_requantising;
 
 typedef struct {
-    ptrdiff_t rows, quads;
+    ptrdiff_t rows;
+    ptrdiff_t runs, run_quads;
+    const ptrdiff_t *run_starts;
     ptrdiff_t first, last, vectors, columns;
     int turned; /* groups are computed from the last to the first */
     const uint8_t *x;
     const ptrdiff_t *x_rows;
-    const int32_t *x_zeros, *x_sums; /* x_sums: where there are zeros */
+    const int32_t *x_zeros, *x_sums; /* x_zeros: or NULL, all are 0; x_sums: where there are zeros */
     const uint8_t *w; /* uint8 or int8, as the way takes them */
     const int32_t *zeros; /* [vectors][L], of w as it is packed, or NULL: all are 0 */
     const int32_t *sums; /* [vectors][L] */

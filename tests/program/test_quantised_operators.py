@@ -69,6 +69,31 @@ def test_of_two(op_type):
         assert (distance > 0).mean() < 0.02 + 1 / ours.size
 
 
+SPREAD = [([6, 40], [6, 40]), ([6, 40], [40]), ([6, 40], [1]), ([6, 40], [6, 1]), ([40], [6, 40])]
+
+
+@pytest.mark.parametrize("op_type", ["QLinearAdd", "QLinearMul"])
+@pytest.mark.parametrize("first_known", [False, True])
+def test_what_is_near_to_a_half_rounds_as_theirs(op_type, first_known):
+    """Ratios of scales are sixteenths, or next to them."""
+    draw = Draw(30)
+    names = ["a", "a_scale", "a_zero", "b", "b_scale", "b_zero", "c_scale", "c_zero"]
+    for shape, other in SPREAD + [([1], [6, 40]), ([6, 1], [6, 40])] * first_known:
+        for _ in range(6):
+            dtype = draw.among(*TYPES)
+            feed = {"a": draw.integers(dtype, *shape), "b": draw.integers(dtype, *other)}
+            weights = parameters(draw, dtype, "a", "b", "c")
+            for part in "ab":
+                ratio = np.float32(draw.rng.integers(1, 17) / 16)
+                weights[f"{part}_scale"] = ratio * weights["c_scale"]
+            if op_type == "QLinearMul":
+                weights["b_scale"] = ratio / 4
+            if first_known:
+                weights["a"] = feed.pop("a")
+            ours, model = results(op_type, names, feed, weights, {})
+            np.testing.assert_array_equal(ours, theirs(model, feed))
+
+
 @pytest.mark.parametrize(
     ("op_type", "attributes", "most"),
     [

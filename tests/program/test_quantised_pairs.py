@@ -232,3 +232,86 @@ def test_the_greatest_bytes_of_windows(dtype):
         model = model_bytes([pool], feed, ["y"], {}, opset=OPSET)
         assert handlers(model) == ["pool"]
         np.testing.assert_array_equal(ran(model, feed), theirs(model, feed))
+
+
+def test_tables_take_numbers_with_axes_where_the_bytes_have_as_many():
+    """x * w + b, a hard swish: as PP-OCR has them."""
+    number = lambda x: np.full((1, 1, 1, 1), x, np.float32)  # noqa: E731
+    weights = {
+        "x_scale": np.float32(0.05), "x_zero": np.uint8(130), "w": number(1.3), "b": number(-0.2),
+        "six": np.full(1, 6, np.float32), "y_scale": np.float32(0.04), "y_zero": np.uint8(7),
+    }  # fmt: skip
+    nodes = [
+        in_front("x"), node("Mul", ["x_real", "w"], ["p"]), node("Add", ["b", "p"], ["s"]),
+        node("HardSwish", ["s"], ["h"]), node("Div", ["h", "six"], ["result"]), BEHIND,
+    ]  # fmt: skip
+    feed = {"x": np.arange(256, dtype=np.uint8).reshape(1, 2, 16, 8)}
+    model = model_bytes(nodes, feed, ["y"], weights, opset=OPSET)
+    assert handlers(model) == ["byte_table"]
+    ours = ran(model, feed)
+    assert ours.shape == feed["x"].shape
+    assert np.abs(ours.astype(int) - theirs(model, feed)).max() <= 1
+
+
+MOVES = {
+    "MaxPool": ([], {"kernel_shape": [2, 2], "strides": [2, 2], "pads": [1, 1, 1, 1]}),
+    "Transpose": ([], {"perm": [0, 2, 3, 1]}),
+    "Reshape": ([np.array([0, 3, -1])], {}),
+    "Flatten": ([], {"axis": 2}),
+    "Slice": ([np.array([1]), np.array([5]), np.array([3])], {}),
+    "Gather": ([np.array([3, 0, 2])], {"axis": 2}),
+    "Unsqueeze": ([np.array([1])], {}),
+}
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8])
+@pytest.mark.parametrize("op_type", MOVES)
+@pytest.mark.parametrize("same", [True, False])
+def test_moves_between_pairs_are_moves_of_bytes(dtype, op_type, same):
+    draw = Draw(16)
+    constants, attributes = MOVES[op_type]
+    weights = {f"k{k}": c for k, c in enumerate(constants)}
+    weights |= {"x_scale": np.float32(0.05), "x_zero": draw.integers(dtype)}
+    weights |= {"y_scale": np.float32(0.05 if same else 0.07), "y_zero": weights["x_zero"]}
+    move = node(op_type, ["x_real", *(f"k{k}" for k in range(len(constants)))], ["result"],
+                **attributes)  # fmt: skip
+    feed = {"x": draw.integers(dtype, 2, 3, 8, 10)}
+    model = model_bytes([in_front("x"), move, BEHIND], feed, ["y"], weights, opset=OPSET)
+    found = handlers(model)
+    assert "dequantize_linear" not in found
+    assert ("byte_table" in found) is not same
+    np.testing.assert_array_equal(ran(model, feed), theirs(model, feed))
+
+
+def test_what_is_joined_from_bytes_of_two_scales_stays_real():
+    draw = Draw(17)
+    weights = {"y_scale": np.float32(0.05), "y_zero": np.uint8(3)}
+    for name, scale in (("a", 0.05), ("b", 0.05), ("c", 0.04)):
+        weights |= {f"{name}_scale": np.float32(scale), f"{name}_zero": np.uint8(3)}
+    feed = {name: draw.integers(np.uint8, 2, 5) for name in "abc"}
+    for names, bytes_only in (("ab", True), ("ac", False)):
+        nodes = [in_front(name) for name in names]
+        nodes.append(node("Concat", [f"{name}_real" for name in names], ["result"], axis=1))
+        own = {name: feed[name] for name in names}
+        model = model_bytes([*nodes, BEHIND], own, ["y"], weights, opset=OPSET)
+        kinds = set(handlers(model)) & {"chain", "quantize_linear", "dequantize_linear"}
+        assert (not kinds) is bytes_only
+        np.testing.assert_array_equal(ran(model, own), theirs(model, own))
+
+
+def test_a_pair_that_others_look_into_keeps_its_numbers():
+    """What is dequantised is an output, too; and a scale so small that steps are flushed to 0."""
+    draw = Draw(18)
+    feed = {"x": draw.integers(np.uint8, 3, 4)}
+    weights = {"x_zero": np.uint8(3), "y_zero": np.uint8(3)}
+    nodes = [in_front("x"), node("Transpose", ["x_real"], ["result"]), BEHIND]
+    for scale in (0.1, 1e-43):
+        weights |= {"x_scale": np.float32(scale), "y_scale": np.float32(scale)}
+        model = model_bytes(nodes, feed, ["y", "x_real", "result"], weights, opset=OPSET)
+        ours = InferenceSession(model).run(None, feed)
+        if scale > 1e-30:
+            np.testing.assert_array_equal(ours[0], feed["x"].T)
+        np.testing.assert_array_equal(ours[1].T, ours[2])
+        np.testing.assert_allclose(
+            ours[1], (feed["x"] - 3.0) * np.float32(scale), rtol=1e-6, atol=1e-38
+        )

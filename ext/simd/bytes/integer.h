@@ -79,10 +79,23 @@ VL_INLINE veci vl_four_bytes(const uint8_t *x)
 
 /* Not inlined: a loop whose count is not known here would keep the tile's own from being unrolled, and its sums from
  * registers. */
-static __attribute__((noinline)) void vl_store_first_bytes(uint8_t *out, const veci *totals, ptrdiff_t count)
+static __attribute__((noinline)) void vl_store_first_bytes(uint8_t *out, veci totals, ptrdiff_t count)
 {
-    for (ptrdiff_t i = 0; i < count; i++)
-        out[i] = (uint8_t)totals[i / L][i % L];
+    uint8_t bytes[L];
+    vl_store_lowest_bytes(bytes, totals);
+    __builtin_memcpy(out, bytes, (size_t)count);
+}
+
+/* Numbers between whole ones [low, high], near to 0, as bytes: rounded, halves to even, and zero added. Of each lane
+ * the lowest byte is the result. */
+VL_INLINE veci vl_requantised(const vl_requantising *r, ptrdiff_t at, veci total)
+{
+    const vec rounder = VL_SPLAT(VL_ROUNDER);
+    const vec low = VL_SPLAT(r->low - (float)r->zero), high = VL_SPLAT(r->high - (float)r->zero);
+    vec steps = __builtin_convertvector(total + *(const vl_lanes *)(r->added + at), vec) * vl_load(r->steps + at);
+    steps = VL_MAX(low, VL_MIN(high, steps)) + rounder;
+    VL_KEEP(steps);
+    return (veci)steps + (r->zero - ((veci)rounder)[0]);
 }
 
 /* Sums of some vectors side by side, of one row, to what is stored of them. */
@@ -94,26 +107,26 @@ VL_INLINE void vl_integer_results(const int vectors, const vl_byte_product *p, p
 #pragma GCC unroll 4
     for (int v = 0; v < vectors; v++) {
         const ptrdiff_t at = first + v * L;
-        totals[v] -= p->x_zeros[row] * *(const vl_lanes *)(p->sums + at);
+        if (p->x_zeros)
+            totals[v] -= p->x_zeros[row] * *(const vl_lanes *)(p->sums + at);
         if (p->zeros)
             totals[v] -= p->x_sums[row] * *(const vl_lanes *)(p->zeros + at);
     }
     if (r) {
 #pragma GCC unroll 4
-        for (int v = 0; v < vectors; v++) {
-            const ptrdiff_t at = first + v * L;
-            const veci whole = totals[v] + *(const vl_lanes *)(r->added + at);
-            const vec steps = __builtin_convertvector(whole, vec) * vl_load(r->steps + at);
-            const vec low = VL_SPLAT(r->low - (float)r->zero), high = VL_SPLAT(r->high - (float)r->zero);
-            totals[v] = vl_whole(VL_MAX(low, VL_MIN(high, steps))) + r->zero;
-        }
+        for (int v = 0; v < vectors; v++)
+            totals[v] = vl_requantised(r, first + v * L, totals[v]);
         uint8_t *out = (uint8_t *)p->out + row * p->ld_out + first;
-        if (vectors == 4 && left >= 4 * L)
+        if (vectors == 4 && left >= 4 * L) {
             vl_store_bytes(out, totals);
-        else if (vectors == 1 && left >= L)
-            vl_store_lowest_bytes(out, totals[0]);
-        else
-            vl_store_first_bytes(out, totals, left < vectors * L ? left : vectors * L);
+            return;
+        }
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; v++)
+            if (left >= (v + 1) * L)
+                vl_store_lowest_bytes(out + v * L, totals[v]);
+            else if (left > v * L)
+                vl_store_first_bytes(out + v * L, totals[v], left - v * L);
         return;
     }
 #pragma GCC unroll 4
@@ -131,11 +144,29 @@ VL_INLINE void vl_integer_results(const int vectors, const vl_byte_product *p, p
     }
 }
 
+/* The products of four bytes of each row, at x[row] + at, with four weights of each column */
+VL_INLINE void vl_integer_four(const int rows, const int vectors, const uint8_t *const *x, ptrdiff_t at,
+                               const uint8_t *w, veci (*sums)[4])
+{
+    vl_fours fours[VL_INTEGER_MOST];
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++)
+        fours[r] = vl_fours_of(vl_four_bytes(x[r] + at));
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; v++) {
+        vl_fours own = vl_fours_of(*(const vl_lanes *)(w + v * VL_BYTES));
+#pragma GCC unroll 8
+        for (int r = 0; r < rows; r++)
+            sums[r][v] = vl_add_products(sums[r][v], fours[r], own);
+    }
+}
+
 VL_INLINE void vl_integer_tile(const int sets, const int rows, const int vectors, const vl_byte_product *p,
                                ptrdiff_t row, ptrdiff_t vector)
 {
     veci sums[VL_INTEGER_MOST][4];
-    const uint8_t *x[VL_INTEGER_MOST], *w = p->w + (p->starts ? p->starts[vector / 4] : vector * L * 4 * p->quads);
+    const uint8_t *x[VL_INTEGER_MOST], *w = p->w;
+    w += p->starts ? p->starts[vector / 4] : vector * L * 4 * p->runs * p->run_quads;
 #pragma GCC unroll 8
     for (int r = 0; r < rows; r++)
         x[r] = p->x + p->x_rows[row + r];
@@ -144,37 +175,24 @@ VL_INLINE void vl_integer_tile(const int sets, const int rows, const int vectors
 #pragma GCC unroll 4
         for (int v = 0; v < vectors; v++)
             sums[r][v] = (veci){0};
-    ptrdiff_t quad = 0;
-    for (; quad + sets <= p->quads; quad += sets)
+    for (ptrdiff_t run = 0; run < p->runs; run++) {
+        ptrdiff_t at = p->run_starts[run];
+        const ptrdiff_t end = at + 4 * p->run_quads;
+        for (; at + 4 * sets <= end; at += 4 * sets)
 #pragma GCC unroll 4
-        for (int set = 0; set < sets; set++, w += vectors * VL_BYTES) {
-            vl_fours fours[VL_INTEGER_MOST];
-#pragma GCC unroll 8
-            for (int r = 0; r < rows; r++)
-                fours[r] = vl_fours_of(vl_four_bytes(x[r] + 4 * (quad + set)));
-#pragma GCC unroll 4
-            for (int v = 0; v < vectors; v++) {
-                vl_fours own = vl_fours_of(*(const vl_lanes *)(w + v * VL_BYTES));
-#pragma GCC unroll 8
-                for (int r = 0; r < rows; r++)
-                    sums[set * rows + r][v] = vl_add_products(sums[set * rows + r][v], fours[r], own);
-            }
-        }
-    const int32_t *extra = p->extras, *last = extra;
-    if (p->starts) {
-        extra += p->extra_starts[vector / 4];
-        last += p->extra_starts[vector / 4 + 1];
-    }
-    for (; quad < p->quads || extra < last; quad++, w += vectors * VL_BYTES) {
-        ptrdiff_t four = quad < p->quads ? quad : *extra++;
-#pragma GCC unroll 8
-        for (int r = 0; r < rows; r++) {
-            vl_fours own = vl_fours_of(vl_four_bytes(x[r] + 4 * four));
-#pragma GCC unroll 4
-            for (int v = 0; v < vectors; v++)
-                sums[r][v] = vl_add_products(sums[r][v], own, vl_fours_of(*(const vl_lanes *)(w + v * VL_BYTES)));
+            for (int set = 0; set < sets; set++, w += vectors * VL_BYTES)
+                vl_integer_four(rows, vectors, x, at + 4 * set, w, sums + set * rows);
+        if (sets > 1 && at < end) {
+            vl_integer_four(rows, vectors, x, at, w, sums);
+            w += vectors * VL_BYTES;
         }
     }
+    if (p->starts)
+        for (int32_t k = p->extra_starts[vector / 4]; k < p->extra_starts[vector / 4 + 1];
+             k++, w += vectors * VL_BYTES) {
+            const ptrdiff_t four = p->extras[k], run = p->runs == 1 ? 0 : four / p->run_quads;
+            vl_integer_four(rows, vectors, x, p->run_starts[run] + 4 * (four - run * p->run_quads), w, sums);
+        }
 #pragma GCC unroll 8
     for (int r = 0; r < rows; r++) {
         veci totals[4];

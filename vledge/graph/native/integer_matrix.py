@@ -22,7 +22,8 @@ class IntegerMatrix:
     """``w [K, N]`` of int8 or uint8, packed for the instruction set that is selected now.
 
     ``zero_point``, ``scale`` and ``bias`` are one number or ``[N]``, the last two None where the
-    result is int32. ``ints`` and ``objects`` are what handlers ask for.
+    result is int32. A row that it is multiplied with has ``runs`` of K / runs bytes, each read in
+    whole fours. ``ints`` and ``objects`` are what handlers ask for.
     """
 
     def __init__(
@@ -31,17 +32,18 @@ class IntegerMatrix:
         zero_point: np.ndarray | None = None,
         scale: np.ndarray | None = None,
         bias: np.ndarray | None = None,
+        runs: int = 1,
     ) -> None:
         depth, columns = w.shape
         way, lanes = isa.selected_integers(), isa.lanes(np.float32)
-        way, packed, extras = _packed(w, way, lanes)
+        way, packed, extras = _packed(w.reshape(runs, -1, columns), way, lanes)
         zero = np.zeros(columns, np.int32)
         if zero_point is not None:
             zero[:] = zero_point.reshape(-1)
         sums = (w.sum(0, dtype=np.int64) - depth * zero.astype(np.int64)).astype(np.int32)
         zero += _shift(w, way)
         bits = [int(zero.any()), 2 * (scale is not None), 4 * (bias is not None)]
-        self.ints: list[int] = [isa.WAYS.index(way), depth, columns, sum(bits)]
+        self.ints: list[int] = [isa.WAYS.index(way), depth, columns, runs, sum(bits)]
         self.objects: list[object] = [aligned_copy(packed), _vectors(sums, lanes), *extras]
         if bits[0]:
             self.objects.append(_vectors(zero, lanes))
@@ -62,9 +64,12 @@ def _shift(w: np.ndarray, way: str) -> int:
 
 
 def _packed(w: np.ndarray, way: str, lanes: int) -> tuple[str, np.ndarray, list[np.ndarray]]:
-    """The way that it is packed for in the end, the weights, and what "bytes" needs beside them."""
-    whole = np.zeros((-(-w.shape[0] // 4) * 4, -(-w.shape[1] // lanes) * lanes), np.uint8)
-    whole[: w.shape[0], : w.shape[1]] = w.view(np.uint8) + np.uint8(_shift(w, way) % 256)
+    """The way that ``w [runs, K, N]`` is packed for in the end, the weights, and what "bytes" needs
+    beside them."""
+    runs, depth, columns = w.shape
+    padded = np.zeros((runs, -(-depth // 4) * 4, -(-columns // lanes) * lanes), np.uint8)
+    padded[:, :depth, :columns] = w.view(np.uint8) + np.uint8(_shift(w, way) % 256)
+    whole = padded.reshape(-1, padded.shape[2])
     if way != "bytes":
         return way, np.concatenate(_groups(whole, lanes)), []
     packed, *extras = _by_bytes(whole.view(np.int8), lanes)

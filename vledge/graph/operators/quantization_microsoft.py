@@ -61,6 +61,18 @@ def spread_along_rows(first: tuple[int, ...], second: tuple[int, ...]) -> bool:
     return len(second) > len(first)
 
 
+def zero_points(
+    first: np.ndarray,
+    second: np.ndarray,
+    a_zero: np.ndarray,
+    b_zero: np.ndarray,
+    c_zero: np.ndarray,
+) -> np.ndarray:
+    """What the zero points of a sum come to, rounded as onnxruntime's compiler has it."""
+    fixed: np.ndarray = c_zero - multiply_add(a_zero, first, second * b_zero)
+    return fixed
+
+
 @operator("QLinearAdd", since=1, domain=_DOMAIN)
 def qlinear_add(
     a: np.ndarray,
@@ -75,9 +87,8 @@ def qlinear_add(
     """onnxruntime begins with the second input, or, of one that is spread along rows, with that;
     each product is added unrounded."""
     first, second = a_scale / c_scale, b_scale / c_scale
-    fixed = _number(c_zero) - (first * _number(a_zero) + second * _number(b_zero))
+    total = zero_points(first, second, *map(_number, (a_zero, b_zero, c_zero)))
     terms = [(b.astype(np.float32), second), (a.astype(np.float32), first)]
-    total = fixed
     for x, ratio in terms[::-1] if spread_along_rows(a.shape, b.shape) else terms:
         total = multiply_add(x, ratio, total)
     return _steps(total, None, a if c_zero is None else c_zero)

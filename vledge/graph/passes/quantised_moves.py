@@ -1,8 +1,8 @@
-"""What only moves bytes, or takes the greatest of some, between DequantizeLinear and QuantizeLinear.
+"""What only moves dequantised bytes, or takes the greatest of some, does so to the bytes.
 
-A move of dequantised bytes is a move of the bytes, dequantised behind it: there are fewer of them to
-read, and often a QuantizeLinear with the same scale follows, which takes both away. The numbers are
-the same: dequantising grows with the byte, and quantising gives the byte back.
+They are dequantised behind it: bytes are quicker to move, and often a QuantizeLinear with the same
+scale follows, which takes both away. The numbers are the same: what is dequantised grows with the
+byte, and quantising gives the byte back.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from vledge.graph.operators.quantization_microsoft import spread_along_rows
+from vledge.graph.operators.quantization_microsoft import spread_along_rows, zero_points
 from vledge.graph.passes.program import Program
 from vledge.model.definition import INTERNAL_DOMAIN, Attributes, Graph, Node
 from vledge.model.element_types import NUMBERS
@@ -140,7 +140,7 @@ def _sum(to: _Writer) -> list[Node] | None:
     a = to.program.constants.get(to.input(0))
     if a is not None and spread_along_rows(a.shape, (1,) * a.ndim + (2,)):
         terms.reverse()
-    total = to.constant(c_zero - (first * a_zero + second * b_zero))
+    total = to.constant(zero_points(first, second, a_zero, b_zero, c_zero))
     for index, ratio in terms:
         total = to.own("MultiplyAdd", [_real(to, index), to.constant(ratio), total])
     return _rounded(to, total, zeros[2])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import numpy as np
@@ -234,9 +235,12 @@ def _convolution(
     merged = _merged(groups, channels // groups)
     ints += [0, groups // merged, merged * w.shape[1], merged * channels // groups]
     objects: list[object] = []
+    # taps along the last axis are one run where nothing of others is between
+    taps = kernel.kernel[:-1] if groups == merged and kernel.dilations[-1] == 1 else kernel.kernel
     for part in np.split(np.arange(channels), groups // merged):
-        own = [p if p is None or p.size == 1 else p[part] for p in parameters]
-        matrix = IntegerMatrix(_by_tap(w[part], zeros[part], merged), zeros[part], *own)
+        scale_, bias_ = (p if p is None or p.size == 1 else p[part] for p in parameters)
+        whole = _by_tap(w[part], zeros[part], merged)
+        matrix = IntegerMatrix(whole, zeros[part], scale_, bias_, math.prod(taps))
         ints += matrix.ints
         objects += matrix.objects
     return ints, objects
