@@ -184,7 +184,7 @@ def test_what_no_layer_can_be(op_type, attributes, match):
 
 def test_weights_that_are_inputs():
     model, _ = make_model("LSTM", make_inputs("LSTM"), {}, constant=())
-    with pytest.raises(vledge.UnsupportedError, match="made at run time"):
+    with pytest.raises(vledge.UnsupportedError, match="computed when the model runs"):
         vledge.nn.LSTM.from_onnx(model)
 
 

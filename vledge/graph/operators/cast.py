@@ -100,7 +100,7 @@ def bit_cast(context: Context, *, to: int) -> Callable[..., np.ndarray]:
     dtype = dtype_of(to)
     if dtype is None or dtype.kind == "O":
         target_dtype(to, "to")
-        raise FormatError("to=string is not allowed")
+        raise FormatError("to is string, whose elements have no number of bits")
     target = dtype
 
     def run(x: np.ndarray) -> np.ndarray:
