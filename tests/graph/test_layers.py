@@ -170,7 +170,7 @@ def test_which_node_is_meant():
 @pytest.mark.parametrize(
     ("op_type", "attributes", "match"),
     [
-        ("LSTM", {"direction": "reverse"}, "only reverse"),
+        ("LSTM", {"direction": "reverse"}, "forward or both ways"),
         ("LSTM", {"clip": 1.0}, "no clip"),
         ("LSTM", {"input_forget": 1}, "input_forget"),
         ("LSTM", {"activations": ["Sigmoid", "Tanh", "Relu"]}, "one activation in all"),

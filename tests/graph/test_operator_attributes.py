@@ -81,7 +81,7 @@ def test_a_word_that_the_specification_has_not_is_refused(entry):
     ("op_type", "opset", "attributes", "message"),
     [
         ("BatchNormalization", 7, {"spatial": 0}, "spatial=0 is not supported"),
-        ("BitCast", 26, {"to": 8}, "to is string"),
+        ("BitCast", 26, {"to": 8}, "to=string"),
         ("Cast", 19, {"to": 17}, "to=float8e4m3fn is not supported"),
         ("Cast", 19, {"to": 99}, "to is 99, which is no element type"),
         ("DepthToSpace", 13, {"blocksize": 0}, "blocksize is 0"),
