@@ -33,7 +33,12 @@ class Weights(dict[str, np.ndarray]):
     def __repr__(self) -> str:
         total = sum(array.nbytes for array in self.values())
         shapes = (f"{n!r}: {a.dtype} {list(a.shape)}" for n, a in self.items())
-        return f"{{{listed(shapes)}}}, {len(self)} tensors, {total:,} bytes"
+        return f"{{{listed(shapes)}}}, {counted(len(self), 'tensor')}, {total:,} bytes"
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 tensor``, ``2 tensors``."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
 def html_table(heads: Iterable[str], lines: Iterable[Iterable[object]]) -> str:

@@ -51,7 +51,7 @@ def test_without_matplotlib_the_error_names_the_extra(capsys, tmp_path, monkeypa
     options = ["--engines", "vledge", "--idle-only", "--hidden-size", 8]
     status, _, err = bench(capsys, *options, "--histogram", tmp_path / "latency.png")
     assert status == 1
-    assert "pip install vledge[plot]" in err
+    assert "pip install 'vledge[plot]'" in err
 
 
 @pytest.mark.parametrize("engine", ["onnxruntime", "torch"])

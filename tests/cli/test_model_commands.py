@@ -29,7 +29,7 @@ def test_convert_then_run(lstm, vledge_command):
     folder, _, expected = lstm
     status, out, err = vledge_command("convert", folder / "model.onnx", folder / "m.safetensors")
     assert (status, err) == (0, "")
-    assert out.startswith(f"{folder}/m.safetensors: 1 nodes, ")
+    assert out.startswith(f"{folder}/m.safetensors: 1 node, ")
     feed = ["--input", f"X={folder}/X.npy", "--input", f"sequence_lens={folder}/sequence_lens.npy"]
     targets = ["--output", f"Y_c={folder}/c.npy", "--output", f"{folder}/y.npy"]
     status, out, err = vledge_command("run", folder / "m.safetensors", *feed, *targets)
@@ -53,7 +53,7 @@ def test_run_takes_numbers_and_repeats(tmp_path, vledge_command):
         ("--input", "z=1"): "no input 'z': it has ['x', 'factor']",
         ("--input", "factor=many"): "there is no file many",
         ("--input", "factor=2", "--output", "q=y.npy"): "no output named 'q'",
-        ("--input", "factor=2", "--output", "a.npy", "--output", "b.npy"): "only 1 outputs",
+        ("--input", "factor=2", "--output", "a.npy", "--output", "b.npy"): "only 1 output",
         ("--repeats", "0"): "--repeats must be at least 1",
         (): "nothing is given for 'factor' ",
     }.items():

@@ -39,7 +39,7 @@ def test_the_table(capsys, text):
     assert status == 0
     lines = out.splitlines()
     assert lines[0] == "6 sequences, 468 steps, longest 400: 80% of the padded batch is padding"
-    assert lines[1] == "GRU 12 to 48, bidirectional; 1 thread(s), as list"
+    assert lines[1] == "GRU 12 to 48, bidirectional; 1 thread, as list"
     names = [line.split()[0].rstrip(",") for line in lines[3:7]]
     best = vledge.plan(LENGTHS, japanese_vowels.load(), threads=1).best
     assert names[0] == best.strategy
@@ -85,7 +85,7 @@ def test_the_nodes_of_a_graph(converted, capsys, text, tmp_path):
         path = str(tmp_path / "model.safetensors")
     _, out, err = run(capsys, "plan", text, "--model", path, "--threads", "1")
     assert err == ""
-    assert out.splitlines()[1].startswith("LSTM 6 to 9, bidirectional; GRU 9 to 9; 1 thread(s)")
+    assert out.splitlines()[1].startswith("LSTM 6 to 9, bidirectional; GRU 9 to 9; 1 thread")
     _, out, _ = run(capsys, "plan", text, "--model", path, "--layer", "two", "--json")
     (layer,) = json.loads(out)["layers"]
     assert (layer["cell"], layer["hidden_size"], layer["bidirectional"]) == ("gru", 9, False)
@@ -145,7 +145,7 @@ def test_without_matplotlib_the_error_names_it(capsys, text, tmp_path, monkeypat
     target = tmp_path / "out.png"
     status, _, err = run(capsys, "plan", text, "--model", MODEL, "--plot", str(target))
     assert status == 1
-    assert "pip install vledge[plot]" in err
+    assert "pip install 'vledge[plot]'" in err
     assert not target.exists()
 
 

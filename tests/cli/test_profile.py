@@ -31,7 +31,7 @@ def test_a_table_says_what_runs_how(model, vledge_command, tmp_path):
     trace = tmp_path / "trace.json"
     status, out, err = vledge_command("profile", model, "--runs", 3, "--trace", trace)
     assert (status, err) == (0, "")
-    assert "3 instructions ran, which are 3 nodes; 1 in Python" in out
+    assert "3 instructions ran, for 3 nodes; 1 in Python" in out
     assert "x: float32[1, 8, 8]" in out
     assert "Python: area (Det): no native handler" in out
     lines = [line.split() for line in out.splitlines()]

@@ -128,7 +128,7 @@ def test_runs_where_neither_onnx_nor_protobuf_is(tmp_path):
     command = [sys.executable, "-c", WITHOUT_PROTOBUF, str(converted), str(onnx_file)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "pip install vledge[onnx]" in done.stdout
+    assert "pip install 'vledge[onnx]'" in done.stdout
 
 
 def test_what_a_file_cannot_hold(tmp_path):

@@ -54,7 +54,7 @@ def test_too_few_inputs(op_type: str, count: int, absent: bool) -> None:
 @pytest.mark.parametrize(("op_type", "dtype"), [("Identity", F), ("Relu", F), ("Add", F)])
 def test_more_outputs_than_there_are(op_type: str, dtype: type) -> None:
     feed = {"x": np.zeros(3, dtype)}
-    with pytest.raises(FormatError, match="2 outputs, the operator has 1"):
+    with pytest.raises(FormatError, match="the node has 2 outputs, the operator 1"):
         ran(op_type, ("x",) * (2 if op_type == "Add" else 1), feed, outputs=("y", "z"))
 
 
@@ -84,7 +84,7 @@ def test_outputs_are_those_of_the_specification() -> None:
 def test_axes_that_no_array_has(
     op_type: str, inputs: tuple[str, ...], known: dict[str, Any], axis: int
 ) -> None:
-    with pytest.raises(FormatError, match=r"the axis .* no array has it"):
+    with pytest.raises(FormatError, match=r"attribute .* no array has so many axes"):
         ran(op_type, inputs, {"x": np.zeros(3, F)}, known, axis=axis)
 
 

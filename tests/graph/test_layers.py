@@ -170,7 +170,7 @@ def test_which_node_is_meant():
 @pytest.mark.parametrize(
     ("op_type", "attributes", "match"),
     [
-        ("LSTM", {"direction": "reverse"}, "only reverse"),
+        ("LSTM", {"direction": "reverse"}, "forward or both ways"),
         ("LSTM", {"clip": 1.0}, "no clip"),
         ("LSTM", {"input_forget": 1}, "input_forget"),
         ("LSTM", {"activations": ["Sigmoid", "Tanh", "Relu"]}, "one activation in all"),
@@ -184,7 +184,7 @@ def test_what_no_layer_can_be(op_type, attributes, match):
 
 def test_weights_that_are_inputs():
     model, _ = make_model("LSTM", make_inputs("LSTM"), {}, constant=())
-    with pytest.raises(vledge.UnsupportedError, match="made at run time"):
+    with pytest.raises(vledge.UnsupportedError, match="computed when the model runs"):
         vledge.nn.LSTM.from_onnx(model)
 
 

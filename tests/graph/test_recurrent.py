@@ -359,11 +359,11 @@ class TestErrors:
         self.refused(vledge.UnsupportedError, "input_forget", {"input_forget": 1}, "GRU")
 
     def test_weights(self):
-        self.refused(vledge.FormatError, "hidden_size is 9, R", R=np.zeros((1, 36, 8), "f4"))
+        self.refused(vledge.FormatError, "hidden_size is 9, but R", R=np.zeros((1, 36, 8), "f4"))
         self.refused(vledge.FormatError, "W has the shape", W=np.zeros((1, 35, 6), "f4"))
         self.refused(vledge.FormatError, "B has the shape", B=np.zeros((1, 36), "f4"))
         self.refused(vledge.FormatError, "P has the shape", P=np.zeros((1, 36), "f4"))
-        self.refused(vledge.FormatError, "R is float64", R=np.zeros((1, 36, 9)))
+        self.refused(vledge.FormatError, "R is float64, expected float32 as W is", R=np.zeros((1, 36, 9)))
 
     def test_inputs(self):
         self.fails(r"sequence_lens\[1\] is 8", sequence_lens=np.array([1, 8, 1, 1, 1], "i4"))

@@ -98,7 +98,7 @@ REFUSED = {
     "Concat of nothing": (node("ConcatFromSequence", ["e"], ["y"], name="n", axis=0), "is empty"),
     "At of a tensor": (node("SequenceAt", ["x", "two"], ["y"], name="n"), "expected"),
     "Split into wrong sizes": (node("SplitToSequence", ["x", "sizes"], ["y"], name="n"),
-                               r"split is \[1, 1\], which are no parts of an axis of 3"),
+                               r"split is \[1, 1\], 2 in sum, but the axis has 3 elements"),
     "Split by nothing": (node("SplitToSequence", ["x", "zero"], ["y"], name="n"), "split is 0"),
     "a sequence for a tensor": (node("Relu", ["s"], ["y"], name="n"), "sequence"),
     "an optional that is absent": (node("OptionalGetElement", ["o"], ["y"], name="n"), "is absent"),

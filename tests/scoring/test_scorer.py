@@ -307,7 +307,7 @@ def test_missing_pyarrow_names_what_to_install():
         "except ImportError as error:\n    print(error)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert 'pip install "vledge[arrow]"' in done.stdout
+    assert "pip install 'vledge[arrow]'" in done.stdout
 
 
 # ---- which rows run together

@@ -53,7 +53,7 @@ def test_record_tells_what_it_made(tmp_path, vledge_command):
     bundle = tmp_path / "b.safetensors"
     status, out, _ = vledge_command("record", VOWELS, "-o", bundle, "--runs", 3, "--seed", 5)
     assert status == 0
-    assert f"{bundle}: 3 runs, 1 outputs, 0 values of layers" in out
+    assert f"{bundle}: 3 runs, 1 output, 0 values of layers" in out
     assert re.search(r"made by onnxruntime [\d.]+, vledge", out)
     reference = read(bundle)
     assert reference.seed == 5

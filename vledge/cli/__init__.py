@@ -8,6 +8,7 @@ imported when asked for.
 from __future__ import annotations
 
 import argparse
+import difflib
 import io
 import os
 import sys
@@ -62,7 +63,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.print_help(sys.stderr)
         return 2
     try:
-        parsed = parser.parse_args(arguments)
+        parsed, unknown = parser.parse_known_args(arguments)
+        if unknown:
+            commands[parsed.command].error(_unknown(unknown, commands[parsed.command]))
     except SystemExit as exit:
         return int(exit.code or 0)
     # names in files may hold what an ASCII terminal has no character for: show their code instead
@@ -85,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         said = str(error) or type(error).__name__
         if isinstance(error, OSError) and error.strerror and isinstance(error.filename, str):
-            said = f"{error.filename}: {error.strerror}"
+            said = f"{error.filename or repr('')}: {error.strerror}"
         told = in_options(said, commands[parsed.command])
         print(f"vledge: error: {told}", file=sys.stderr)
         return 1
@@ -102,7 +105,7 @@ def build_parser(
         epilog=EXAMPLES,
         formatter_class=text,
     )
-    parser.add_argument("--version", action="version", version=f"vledge {__version__}")
+    parser.add_argument("-V", "--version", action="version", version=f"vledge {__version__}")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     group = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands = {}
@@ -118,3 +121,12 @@ def build_parser(
         if module is not None:
             module.add_arguments(command)
     return parser, commands
+
+
+def _unknown(arguments: Sequence[str], command: argparse.ArgumentParser) -> str:
+    """Says of arguments that a command does not know which option looks like them."""
+    known = [option for action in command._actions for option in action.option_strings]
+    names = [argument.partition("=")[0] for argument in arguments if argument.startswith("-")]
+    alike = [found for name in names for found in difflib.get_close_matches(name, known, 1)]
+    meant = f"; did you mean {', '.join(alike)}?" if alike else ""
+    return f"unrecognized arguments: {' '.join(arguments)}{meant}"

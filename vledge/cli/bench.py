@@ -59,7 +59,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Measure each engine in each condition and print the table."""
     if arguments.steps < 1:
         raise ValueError(f"--steps must be at least 1, got {arguments.steps}")
-    layer = load_layer(arguments.model, arguments.layer) if arguments.model else _random(arguments)
+    layer = (
+        load_layer(arguments.model, arguments.layer)
+        if arguments.model is not None
+        else _random(arguments)
+    )
     fit = isinstance(layer, (nn.RNN, nn.GRU, nn.LSTM)) and layer.dtype == np.float32
     if not fit or layer.bidirectional or layer.proj_size:
         raise ValueError(

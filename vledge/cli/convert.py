@@ -16,6 +16,7 @@ from vledge.errors import UnsupportedError
 from vledge.formats import holds_graph, load_weights, save_weights
 from vledge.layer_file import keras_layers
 from vledge.nn.recurrent import RecurrentBase
+from vledge.shown import counted
 
 EXAMPLES = """\
 examples:
@@ -90,7 +91,7 @@ def _graph(arguments: argparse.Namespace, limits: Limits | None) -> str:
             raise UnsupportedError(f"{error}\n(--force writes the file nevertheless)") from None
         print(f"vledge: warning: {error}", file=sys.stderr)
     vledge_model.write(arguments.output, model)
-    return f"{len(model.graph.nodes)} nodes"
+    return counted(len(model.graph.nodes), "node")
 
 
 def _weights(source: str, target: str, limits: Limits | None) -> str:
@@ -99,7 +100,9 @@ def _weights(source: str, target: str, limits: Limits | None) -> str:
     if keras is None:
         weights = load_weights(source, limits=limits)
         save_weights(target, weights)
-        return f"{len(weights)} tensors of weights, which `vledge inspect {target}` lists"
+        return (
+            f"{counted(len(weights), 'tensor')} of weights, which `vledge inspect {target}` lists"
+        )
     if not keras:
         raise ValueError(f"{source}: there is no recurrent layer in it that could be converted")
     weights = {}

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from vledge.cli.graph_file import check_torchs_names
 from vledge.cli.numpy_file import NpzFile, member_of, opened
 from vledge.formats import holds_graph
 from vledge.graph.session import NodeArg, describe_input, read_model
@@ -40,8 +41,11 @@ def add_input_arguments(parser: argparse.ArgumentParser) -> None:
         "--random",
         action="append",
         default=[],
+        nargs="?",
+        const="",
         metavar="NAME=SHAPE",
-        help="a random input: x=8x?x40, ? being time; whole numbers: ids=8x?:5000",
+        help="a random input: x=8x?x40, ? being time; whole numbers: ids=8x?:5000. Floats of "
+        f"which nothing is said are random: batch {BATCH}, where the file leaves it open",
     )
     add_set_argument(parser)
     parser.add_argument("--runs", type=int, default=4, help="runs on random inputs (4)")
@@ -92,6 +96,7 @@ def live_reference(
                 f"{path} holds a graph, which torch cannot run: compare an ONNX file with "
                 "onnxruntime, or export the module by vledge.export"
             )
+        check_torchs_names(path, arguments.command)
         from vledge.integrations.torch_reference import recorded_layer
 
         return recorded_layer(path, seed=arguments.seed)
@@ -112,7 +117,7 @@ def live_reference(
         raise ValueError(f"--runs must be at least 1, got {arguments.runs}")
     infos = {info.name: info for info in model.graph.inputs}
     fixed = set_numbers(arguments.set, [describe_input(info) for info in model.graph.inputs])
-    wanted = [parse_random(text) for text in arguments.random]
+    wanted = [parse_random(text) for text in arguments.random if text]
     for state in carry.keys() - fixed.keys() - {random.name for random in wanted}:
         fixed[state] = _zeros(infos[state], wanted, infos)
     wanted += usual(model, {random.name for random in wanted} | set(fixed))

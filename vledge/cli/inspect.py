@@ -19,6 +19,7 @@ from vledge.formats import holds_graph, read_checkpoint
 from vledge.formats.source import FORMATS
 from vledge.nn import recognize
 from vledge.recurrent.recognize import RecurrentLayer
+from vledge.shown import counted
 from vledge.weights.plain import PlainWeights
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps(report, indent=1))
         return 0
     total = sum(a.nbytes for a in weights.values())
-    print(f"{arguments.file}: {len(weights)} tensors, {size(total)}")
+    print(f"{arguments.file}: {counted(len(weights), 'tensor')}, {size(total)}")
     print(
         rows(
             (

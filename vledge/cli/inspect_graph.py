@@ -15,6 +15,7 @@ from vledge.graph.part import part_for
 from vledge.graph.plan import simplified, unsupported
 from vledge.graph.session import InferenceSession, NodeArg, describe_input, read_model
 from vledge.model.definition import Graph, Model
+from vledge.shown import counted
 
 
 def inspect_graph(arguments: argparse.Namespace) -> int:
@@ -56,7 +57,7 @@ def inspect_graph(arguments: argparse.Namespace) -> int:
     producer = f" by {model.producer_name} {model.producer_version}".rstrip()
     print(f"{path}: a model{producer if model.producer_name else ''}, operator set {opsets}")
     print(
-        f"{counts.total()} nodes, {left.total()} once constants are folded; "
+        f"{counted(counts.total(), 'node')}, {left.total()} once constants are folded; "
         f"{size(constants)} of constants"
     )
     print("inputs:")

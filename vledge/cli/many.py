@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import time
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import partial
 
 import numpy as np
@@ -79,6 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
     start = time.perf_counter()
     with ExitStack() as held:
         held.callback(bar.close)
+        held.enter_context(_by_name(names))
         archive = None
         if arguments.output:
             archive = held.enter_context(
@@ -106,6 +108,16 @@ def run(arguments: argparse.Namespace) -> int:
         )
     )
     return 0
+
+
+@contextmanager
+def _by_name(names: list[str]) -> Iterator[None]:
+    """What is said of ``sequence 3`` has its name beside it."""
+    try:
+        yield
+    except ValueError as error:
+        said = re.sub(r"^sequence (\d+)", lambda n: f"{n[0]} ({names[int(n[1])]})", str(error))
+        raise ValueError(said) from error
 
 
 def _sources(paths: list[str]) -> Iterator[Source]:

@@ -46,8 +46,8 @@ def add_one_run_arguments(parser: argparse.ArgumentParser, unasked: bool = True)
         "--random",
         action="append",
         default=[],
-        nargs=None if unasked else "?",
-        const=None if unasked else "",
+        nargs="?",
+        const="",
         metavar="NAME=SHAPE",
         help=f"a random input: x=1x300x40; whole numbers: ids=1x60:5000. {more}",
     )

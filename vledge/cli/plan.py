@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import os
 import re
 import sys
 from dataclasses import asdict
@@ -19,6 +20,7 @@ import numpy as np
 from vledge.cli.numpy_file import array_of
 from vledge.cli.recurrent_layer import add_layer_argument
 from vledge.cli.table import rows, size
+from vledge.shown import counted
 
 EXAMPLES = """\
 examples:
@@ -95,9 +97,10 @@ def _text(made: Plan) -> str:
             )
         )
     text = [
-        f"{len(made.lengths):,} sequences, {steps:,} steps, longest {longest:,}: "
-        f"{made.padding:.0%} of the padded batch is padding",
-        f"{'; '.join(map(str, made.shapes))}; {made.threads} thread(s), as {made.form}{limit}",
+        f"{counted(len(made.lengths), 'sequence')}, {counted(steps, 'step')}, longest {longest:,}"
+        f": {made.padding:.0%} of the padded batch is padding",
+        f"{'; '.join(map(str, made.shapes))}; {counted(made.threads, 'thread')}, "
+        f"as {made.form}{limit}",
         rows(lines, right=(1, 2, 3, 4)),
     ]
     text += [f"left out: {name}: {why}" for name, why in made.left_out.items()]
@@ -157,6 +160,8 @@ def read_lengths(path: str, column: str | None = None) -> np.ndarray:
         with open(path, newline="", encoding="utf-8-sig") as file:
             lengths = _csv_column(path, list(csv.reader(file)), column)
     else:
+        if re.fullmatch(r"[\d,]+", path) and not os.path.exists(path):
+            raise ValueError(f"lengths come out of a file, or by `echo {path} | vledge plan -`")
         if path == "-":
             text = sys.stdin.read()
         else:
@@ -187,7 +192,9 @@ def _csv_column(path: str, lines: list[list[str]], column: str | None) -> np.nda
         place = int(column) - 1
     else:
         held = ", ".join(header) if header else f"1 to {width}"
-        raise ValueError(f"{path}: say which column with --column; there are: {held}")
+        raise ValueError(
+            f"{path}: say which column has the lengths with --column; there are: {held}"
+        )
     first = 1 if header is None else 2
     lengths = []
     for number, line in enumerate(lines[first - 1 :], first):

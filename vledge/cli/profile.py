@@ -17,6 +17,7 @@ from vledge.cli.table import rows, size
 from vledge.errors import import_failure
 from vledge.machine.atomic_file import write_text
 from vledge.machine.threads import get_num_threads
+from vledge.shown import counted
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -160,7 +161,7 @@ def _counted(rows: Sequence[Row]) -> str:
     nodes = sum(len(row.operators) for row in rows)
     python = [row for row in rows if row.python_calls]
     told = "all native" if not python else f"{len(python)} in Python"
-    return f"{len(rows)} instructions ran, which are {nodes} nodes; {told}"
+    return f"{counted(len(rows), 'instruction')} ran, for {counted(nodes, 'node')}; {told}"
 
 
 def _whole(whole: dict[str, float], why_no_peer: str, runs: int) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from vledge.cli.graph_file import check_torchs_names
 from vledge.cli.table import size
 from vledge.errors import UnsupportedError
 from vledge.formats import holds_graph, load_weights, save_weights
@@ -79,6 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
             f"{source} holds a graph; quantize takes weights of recurrent layers, as torch names "
             "them (a pre-quantized ONNX model runs as it is: `vledge run`)"
         )
+    check_torchs_names(source, "quantize")
     weights = load_weights(source, arguments.key)
     layers, keep = arguments.layers or ["*"], arguments.keep or []
     if arguments.calibrate is not None:

@@ -8,6 +8,7 @@ import os
 from vledge.cli.given_inputs import add_input_arguments, live_reference
 from vledge.cli.table import size
 from vledge.formats import holds_graph
+from vledge.shown import counted
 from vledge.validation.reference import bundle
 from vledge.validation.reference.compare import tolerance_of
 from vledge.validation.reference.proof import weighed
@@ -42,8 +43,10 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError(f"{path} is the model itself")
     bundle.write(path, reference)
     print(
-        f"{path}: {len(reference.cases)} runs, {len(reference.outputs())} outputs, "
-        f"{len(reference.layers)} values of layers, {len(reference.cases[0].inside)} inside, "
+        f"{path}: {counted(len(reference.cases), 'run')}, "
+        f"{counted(len(reference.outputs()), 'output')}, "
+        f"{counted(len(reference.layers), 'value')} of layers, "
+        f"{len(reference.cases[0].inside)} inside, "
         f"{size(os.path.getsize(path))}"
     )
     print(f"  made by {bundle.versions(reference.made_by)}")

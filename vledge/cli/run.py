@@ -24,6 +24,7 @@ from vledge.formats import holds_graph
 from vledge.graph.session import NodeArg
 from vledge.machine.atomic_file import writing
 from vledge.model.definition import Model
+from vledge.shown import counted
 
 EXAMPLES = """\
 examples:
@@ -99,7 +100,9 @@ def run(arguments: argparse.Namespace) -> int:
     print(rows(lines))
     if arguments.repeats > 1:
         best, middle = min(times), sorted(times)[len(times) // 2]
-        print(f"{len(times)} runs: best {best * 1e3:.3f} ms, median {middle * 1e3:.3f} ms")
+        print(
+            f"{counted(len(times), 'run')}: best {best * 1e3:.3f} ms, median {middle * 1e3:.3f} ms"
+        )
     return 0
 
 
@@ -142,7 +145,9 @@ def _targets(outputs: list[str], names: list[str]) -> dict[str, str]:
         if not separator:
             free = [candidate for candidate in names if candidate not in targets]
             if not free:
-                raise ValueError(f"--output {text}: the model has only {len(names)} outputs")
+                raise ValueError(
+                    f"--output {text}: the model has only {counted(len(names), 'output')}"
+                )
             name, path = free[0], text
         elif name not in names:
             raise ValueError(f"--output {text}: no output named {name!r}: there are {names}")

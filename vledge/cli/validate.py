@@ -12,6 +12,7 @@ from vledge.cli.given_inputs import add_input_arguments, live_reference
 from vledge.cli.table import rows
 from vledge.machine.atomic_file import write_text
 from vledge.progress import Bar
+from vledge.shown import counted
 from vledge.validation.reference.bundle import Reference, versions
 from vledge.validation.reference.compare import Comparison
 from vledge.validation.validate import Report, validate
@@ -69,10 +70,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 def text(report: Report, every_run: bool = False) -> str:
     """The report for a terminal."""
-    runs = f"{report.cases} runs"
+    runs = counted(report.cases, "run")
     if report.lengths:
         steps = f"{min(report.lengths)} to {max(report.lengths)} steps"
-        runs += f", {len(report.lengths)} sequences of {steps}"
+        runs += f", {counted(len(report.lengths), 'sequence')} of {steps}"
     lines = [
         f"{report.model} against {report.reference}",
         f"  reference  {versions(report.made_by)}; {runs}",

@@ -91,6 +91,12 @@ def holds_graph(path: str | os.PathLike[str], *, limits: Limits | None = None) -
     return source.starts_with(b"{", at=8) and b'"vledge.model"' in source.data[8 : 8 + 256]
 
 
+def check_known(path: str | os.PathLike[str]) -> None:
+    """FormatError for a file that is neither a model nor weights of any kind, told by its bytes."""
+    if not holds_graph(path) and not os.path.isdir(path):
+        identified(open_source(path))
+
+
 def save_weights(path: str | os.PathLike[str], weights: Mapping[str, np.ndarray]) -> None:
     """Write arrays by name to a safetensors file.
 

@@ -81,7 +81,7 @@ class OrtValue:
         """Copy an array of the same shape and dtype into it."""
         if np_arr.shape != self._array.shape or np_arr.dtype != self._array.dtype:
             raise ValueError(
-                f"got {np_arr.dtype} {list(np_arr.shape)}, expected {self._array.dtype} "
+                f"np_arr is {np_arr.dtype} {list(np_arr.shape)}, expected {self._array.dtype} "
                 f"{list(self._array.shape)}"
             )
         self._array[...] = np_arr
@@ -240,7 +240,9 @@ def _at(address: int, element_type: DTypeLike | None, shape: Sequence[int]) -> n
     if min(sizes, default=0) < 0:
         raise ValueError(f"shape {list(sizes)} has a negative size")
     if dtype.hasobject:
-        raise ValueError(f"{dtype} does not lie in memory as numbers")
+        raise ValueError(
+            f"{dtype} cannot be bound by its address: its elements are not numbers in memory"
+        )
     count = dtype.itemsize
     for size in sizes:
         count *= size

@@ -221,7 +221,10 @@ def stack_weights(
     for layer, node in enumerate(nodes):
         parts, own = _cell_parts(node) if _is_cell(node) else _parts(program, kind, node)
         if options not in ({}, own):
-            raise UnsupportedError(f"{node}: it differs from the layer before it in {own}")
+            raise UnsupportedError(
+                f"{node}: the layers of one vledge.nn.{kind} have the same options, and this one "
+                f"has {own}, the one before it {options}: take the nodes one by one"
+            )
         options = own
         for reverse, weights in parts:
             suffix = f"l{layer}{'_reverse' if reverse else ''}"
@@ -239,7 +242,10 @@ def _parts(program: Program, kind: str, node: Node) -> tuple[_Parts, LayerOption
     prepared = _prepared(program, node)
     weights = prepared.weights
     if weights is None:
-        raise UnsupportedError(f"{node}: its weights are made at run time, not constants")
+        raise UnsupportedError(
+            f"{node}: its weights are computed when the model runs, they are not in the file; run "
+            "the node by vledge.InferenceSession"
+        )
     stack = weights.stack
     if stack is None:
         raise UnsupportedError(
@@ -247,7 +253,10 @@ def _parts(program: Program, kind: str, node: Node) -> tuple[_Parts, LayerOption
             "vledge.InferenceSession"
         )
     if stack.shape.reverse:
-        raise UnsupportedError(f"{node}: vledge.nn.{kind} has no layer that is only reverse")
+        raise UnsupportedError(
+            f"{node}: its direction is reverse, and vledge.nn.{kind} runs forward or both ways; "
+            "run the node by vledge.InferenceSession"
+        )
     cell = stack.cell.name
     own: LayerOptions = {"batch_first": bool(prepared.layout)}
     own |= _activations(node, kind, cell, [d.activations for d in stack.directions])

@@ -25,7 +25,7 @@ def reference_function(node: Node, opset: int) -> Callable[..., list[Value]]:
         raise import_failure(
             error,
             "onnx",
-            'fallback="reference" needs the onnx package: pip install vledge[onnx]',
+            "fallback='reference' needs the onnx package: pip install 'vledge[onnx]'",
         ) from error
     _check_attributes(node)
     _check_types(node, opset)

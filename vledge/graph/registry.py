@@ -152,20 +152,30 @@ class Operator:
             given = node.attributes.get(name, 0)
             for axis in given if isinstance(given, list) else [given]:
                 if isinstance(axis, int) and not -MOST_AXES <= axis <= MOST_AXES:
-                    raise FormatError(f"attribute {name} has the axis {axis}, no array has it")
+                    raise FormatError(f"attribute {name} is {axis}: no array has so many axes")
         for name, default in self.attributes.items():
             if default is inspect.Parameter.empty and name not in node.attributes:
                 raise FormatError(f"the attribute {name} is missing")
         fewest, most = self.inputs
         count = len(node.inputs)
         if count < fewest or (most is not None and count > most):
-            wanted = f"{fewest}" if fewest == most else f"{fewest} to {most}" if most else "more"
-            raise FormatError(f"{count} inputs, expected {wanted}")
+            wanted = (
+                f"{fewest}"
+                if fewest == most
+                else f"{fewest} to {most}"
+                if most
+                else f"{fewest} or more"
+            )
+            raise FormatError(f"the node has {count} inputs, the operator {wanted}")
         if self.outputs is not None and any(node.outputs[self.outputs :]):
-            raise FormatError(f"{len(node.outputs)} outputs, the operator has {self.outputs}")
+            raise FormatError(
+                f"the node has {len(node.outputs)} outputs, the operator {self.outputs}"
+            )
         for index, name in enumerate(node.inputs):
             if not name and not self.may_be_absent[min(index, len(self.may_be_absent) - 1)]:
-                raise FormatError(f"input {index} cannot be absent")
+                raise FormatError(
+                    f"input {index}, counted from 0, is absent: the operator needs it"
+                )
         return dict(node.attributes)
 
 

@@ -25,7 +25,7 @@ except ImportError as error:
     raise import_failure(
         error,
         "onnx",
-        "vledge.integrations.onnx_backend needs the onnx package: pip install vledge[onnx]",
+        "vledge.integrations.onnx_backend needs the onnx package: pip install 'vledge[onnx]'",
     ) from error
 
 __all__ = [

@@ -30,7 +30,7 @@ def draw(plan: Plan, path: str | os.PathLike[str]) -> None:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise import_failure(
-            error, "matplotlib", "a picture of a plan needs matplotlib: pip install vledge[plot]"
+            error, "matplotlib", "a picture of a plan needs matplotlib: pip install 'vledge[plot]'"
         ) from error
     figure = Figure(figsize=(12, 3.6), layout="constrained")
     FigureCanvasAgg(figure)

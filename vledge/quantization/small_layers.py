@@ -106,7 +106,10 @@ def _patterns(names: str | Sequence[str]) -> tuple[str, ...]:
 def chosen_layers(recurrent: Sequence[str], layers: Sequence[str], keep: Sequence[str]) -> set[str]:
     """The layers among those found that the patterns name. ValueError for one that names none."""
     if not recurrent:
-        raise ValueError("there is no recurrent layer with float32 weights that could be quantized")
+        raise ValueError(
+            "there is no recurrent layer with float32 weights under torch's names: only RNN, "
+            "GRU and LSTM are quantized"
+        )
     for name in (*layers, *keep):
         if not any(fnmatchcase(one, name) for one in recurrent):
             listed = ", ".join(repr(one) for one in recurrent)

@@ -12,7 +12,7 @@ __all__ = ["arrow", "dask_distributed", "parquet"]
 
 def arrow() -> ModuleType:
     """pyarrow; MissingDependencyError where it is not installed."""
-    return _module("pyarrow", "pyarrow", 'tables need pyarrow: pip install "vledge[arrow]"')
+    return _module("pyarrow", "pyarrow", "tables need pyarrow: pip install 'vledge[arrow]'")
 
 
 def parquet() -> ModuleType:
@@ -26,7 +26,7 @@ def dask_distributed() -> ModuleType:
     return _module(
         "distributed",
         "distributed",
-        'a cluster of workers needs dask.distributed: pip install "vledge[dask]"',
+        "a cluster of workers needs dask.distributed: pip install 'vledge[dask]'",
     )
 
 

@@ -113,6 +113,7 @@ def opened(fragment: Fragment, scorer: Scorer, kept: list[str] | None) -> Iterat
             archive = np.load(name, allow_pickle=False)
             source = _of_npz(name, archive, scorer)
         with archive:
+            _chosen(name, source.schema, scorer, None)
             yield source
     elif fragment.ending in ARROW:
         with _reading(name):
@@ -207,7 +208,6 @@ def _of_npz(where: str, archive: NpzFile, scorer: Scorer) -> Source:
             width = shape[1] if len(shape) == 2 else 1
         step = types.list_(step, width)
     schema = types.schema([(NPZ_NAMES, types.string()), (NPZ_COLUMN, types.large_list(step))])
-    _names(schema, scorer, None)
 
     def batches() -> Iterator[pa.RecordBatch]:
         nbytes, waiting = 0, []
@@ -225,7 +225,7 @@ def _of_npz(where: str, archive: NpzFile, scorer: Scorer) -> Source:
 
 
 def _sequence(array: np.ndarray, name: str, wanted: Wanted) -> np.ndarray:
-    """An array of the archive as the model takes it; ValueError for one that does not fit."""
+    """An array of the archive as the model takes it; FormatError for one that does not fit."""
     if array.ndim == 1 and not wanted.bare and wanted.features == 1:
         array = array[:, np.newaxis]
     ndim = 1 if wanted.bare else 2
@@ -233,11 +233,15 @@ def _sequence(array: np.ndarray, name: str, wanted: Wanted) -> np.ndarray:
     width = wanted.features
     fits = array.ndim == ndim and array.dtype.kind in kinds
     if not fits or (ndim == 2 and width not in (None, array.shape[1])):
-        raise ValueError(f"{name}: it is {array.dtype} {list(array.shape)}, expected {wanted}")
+        shape = ["steps"] if wanted.bare else ["steps", str(width or "features")]
+        raise FormatError(
+            f"the array {name!r} is {array.dtype} {list(array.shape)}, expected one sequence, "
+            f"[{', '.join(shape)}], of numbers that {wanted.dtype} holds"
+        )
     with np.errstate(over="ignore", invalid="ignore"):
         converted = np.ascontiguousarray(array, wanted.dtype)
     if wanted.dtype.kind != "f" and not np.array_equal(converted, array):
-        raise ValueError(f"{name}: it has numbers beyond those that {wanted.dtype} holds")
+        raise FormatError(f"the array {name!r} has numbers beyond those of {wanted.dtype}")
     return converted
 
 

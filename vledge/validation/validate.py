@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 
 from vledge.budget import Limits
+from vledge.formats import check_known
 from vledge.graph.session import InferenceSession
 from vledge.machine.system import describe
 from vledge.model.definition import Model
@@ -212,8 +213,7 @@ def validate(
     if reference is None:
         if not named:
             raise ValueError("a model that is no file needs a reference")
-        if not os.path.isdir(model_name):
-            open(model_name, "rb").close()  # a missing model is told before a missing reference
+        check_known(model_name)  # a missing model is told before a missing reference
         reference = bundle.reference_path(model_name)
         if not os.path.exists(reference):
             raise FileNotFoundError(

@@ -75,7 +75,7 @@ def test_without_h5py_the_error_says_what_to_install() -> None:
         "except vledge.MissingDependencyError as error: print(error)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "pip install vledge[keras]" in done.stdout
+    assert "pip install 'vledge[keras]'" in done.stdout
 
 
 # --- files made by hand --------------------------------------------------------------------------

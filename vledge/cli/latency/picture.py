@@ -22,7 +22,7 @@ def draw(
         from matplotlib.figure import Figure
     except ImportError as error:
         raise import_failure(
-            error, "matplotlib", "--histogram needs matplotlib: pip install vledge[plot]"
+            error, "matplotlib", "--histogram needs matplotlib: pip install 'vledge[plot]'"
         ) from error
     figure = Figure(figsize=(9, 2.6 * len(times) + 0.6), layout="constrained")
     panels = figure.subplots(len(times), sharex=True, squeeze=False)[:, 0]

@@ -84,7 +84,7 @@ def _opened(content: memoryview) -> Iterator[h5py.File]:
         import h5py
     except ImportError as error:
         raise import_failure(
-            error, "h5py", "reading HDF5 files (Keras) needs h5py: pip install vledge[keras]"
+            error, "h5py", "reading HDF5 files (Keras) needs h5py: pip install 'vledge[keras]'"
         ) from error
     try:
         with h5py.File(_Window(content), "r") as file:

@@ -115,7 +115,7 @@ def _onnx() -> ModuleType:
         raise import_failure(
             error,
             "onnx",
-            "reading ONNX files needs the onnx package: pip install vledge[onnx]. A file made by "
+            "reading ONNX files needs the onnx package: pip install 'vledge[onnx]'. A file made by "
             "`vledge convert` needs none.",
         ) from error
     return onnx

@@ -13,7 +13,7 @@ import numpy as np
 from vledge.errors import FormatError, UnsupportedError
 from vledge.graph.operators.generation import target_dtype
 from vledge.graph.registry import Context, prepared_operator
-from vledge.model.element_types import NUMBERS, dtype_of
+from vledge.model.element_types import NUMBERS
 
 _ROUND_MODES: Final = ("up", "down", "nearest")
 
@@ -97,11 +97,7 @@ def _check_round_mode(round_mode: str) -> None:
 def bit_cast(context: Context, *, to: int) -> Callable[..., np.ndarray]:
     if to == NUMBERS["bfloat16"]:
         raise UnsupportedError("to=bfloat16 is not supported")
-    dtype = dtype_of(to)
-    if dtype is None or dtype.kind == "O":
-        target_dtype(to, "to")
-        raise FormatError("to=string is not allowed")
-    target = dtype
+    target = target_dtype(to, "to")
 
     def run(x: np.ndarray) -> np.ndarray:
         if x.dtype.itemsize != target.itemsize:

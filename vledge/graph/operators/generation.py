@@ -67,7 +67,7 @@ def constant(
         if given is not None
     ]
     if len(made) != 1:
-        raise FormatError(f"it has {len(made)} values, expected one")
+        raise FormatError(f"it has {len(made)} of the attributes that hold a value, expected one")
     return lambda: made[0]
 
 

@@ -75,7 +75,9 @@ def _equal(total: int, count: int) -> list[int]:
 def _parts(x: np.ndarray, axis: int, sizes: list[int]) -> tuple[np.ndarray, ...]:
     axis = axis + x.ndim if axis < 0 else axis
     if sum(sizes) != x.shape[axis]:
-        raise ValueError(f"split is {sizes}, which is not the axis's {x.shape[axis]} in sum")
+        raise ValueError(
+            f"split is {sizes}, {sum(sizes)} in sum, but the axis has {x.shape[axis]} elements"
+        )
     before = (slice(None),) * axis
     parts, start = [], 0
     for size in sizes:

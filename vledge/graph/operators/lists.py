@@ -16,7 +16,7 @@ __all__ = ["integers", "numbers"]
 def integers(array: np.ndarray, name: str, *, scalar: bool = False) -> list[int]:
     """The list that an input holds; ValueError, with the input's name, if it holds none."""
     if array.dtype.kind not in "iu":
-        raise ValueError(f"{name} is {array.dtype}, expected integers")
+        raise ValueError(f"{name} has the dtype {array.dtype}, expected integers")
     return _listed(array, name, scalar)
 
 
@@ -31,4 +31,4 @@ def _listed(array: np.ndarray, name: str, scalar: bool) -> list[Any]:
     if array.ndim == 0 and scalar:
         return [array.item()]
     shape = "a scalar" if array.ndim == 0 else f"an array of the shape {array.shape}"
-    raise ValueError(f"{name} is {shape}, expected a list: one axis")
+    raise ValueError(f"{name} has the shape {shape}, expected a list: one axis")

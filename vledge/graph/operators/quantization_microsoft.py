@@ -143,7 +143,10 @@ def qlinear_concat(
 ) -> np.ndarray:
     """``inputs``: x, its scale and its zero point, of each part."""
     if not inputs or len(inputs) % 3:
-        raise ValueError(f"{len(inputs)} inputs beside the scale and zero point, expected threes")
+        raise ValueError(
+            f"{len(inputs)} inputs follow the output's scale and zero point, expected three for "
+            "each part: its numbers, scale and zero point"
+        )
     parts = []
     for x, scale, zero in zip(inputs[::3], inputs[1::3], inputs[2::3], strict=True):
         same = scale == y_scale and zero == y_zero and x.dtype == y_zero.dtype

@@ -50,7 +50,7 @@ def _uniform(seed: float | None, low: float, high: float) -> _Draw:
 def _of_shape(draw: _Draw, dtype: int, shape: list[int]) -> Callable[[], np.ndarray]:
     wanted, sizes = _floating(dtype), tuple(shape)
     if any(size < 0 for size in sizes):
-        raise FormatError(f"shape is {shape}")
+        raise FormatError(f"shape is {shape}, expected sizes from 0")
     return lambda: draw(sizes, wanted)
 
 
@@ -61,7 +61,9 @@ def _like(draw: _Draw, dtype: int | None) -> Callable[[np.ndarray], np.ndarray]:
 
     def run(x: np.ndarray) -> np.ndarray:
         if x.dtype.kind != "f":
-            raise ValueError(f"the input is {x.dtype} and there is no dtype: expected a float")
+            raise ValueError(
+                f"the input is {x.dtype}, expected a floating-point type, or the attribute dtype"
+            )
         return draw(x.shape, x.dtype)
 
     return run

@@ -153,7 +153,7 @@ class RecurrentNode:
                 f"X has the shape {x.shape}, expected {axes} with {weights.input_size} features"
             )
         if x.dtype != weights.outer_dtype:
-            raise ValueError(f"X is {x.dtype}, W and R are {weights.outer_dtype}")
+            raise ValueError(f"X is {x.dtype}, expected {weights.outer_dtype} as W and R are")
         if self.layout:
             x = x.transpose(1, 0, 2)
         steps, sequences = x.shape[:2]
@@ -237,7 +237,7 @@ class Weights:
         self._check_shapes(cell, direction, hidden_size, w, r, b, p)
         for name, array in (("R", r), ("B", b), ("P", p)):
             if array is not None and array.dtype != w.dtype:
-                raise FormatError(f"{name} is {array.dtype}, W is {w.dtype}")
+                raise FormatError(f"{name} is {array.dtype}, expected {w.dtype} as W is")
         if w.dtype not in (np.float16, np.float32, np.float64):
             raise FormatError(f"W is {w.dtype}, expected a floating-point type")
         self.outer_dtype: np.dtype = w.dtype
@@ -285,7 +285,10 @@ class Weights:
         self.hidden_size = size = r.shape[2]
         rows = len(KINDS[cell.kind].gates) * size
         if hidden_size is not None and hidden_size != size:
-            raise FormatError(f"hidden_size is {hidden_size}, R has the shape {r.shape}")
+            raise FormatError(
+                f"hidden_size is {hidden_size}, but R has the shape {r.shape}, expected "
+                f"{hidden_size} on its last axis"
+            )
         expected = {
             "W": (w, (count, rows, self.input_size)),
             "R": (r, (count, rows, size)),

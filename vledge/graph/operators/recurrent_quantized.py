@@ -96,9 +96,14 @@ class QuantizedMatrix:
             raise FormatError(f"{name} is {matrix.dtype}, expected int8 or uint8")
         for what, array in (("scale", scale), ("zero_point", zero)):
             if array.ndim not in (1, 2) or array.shape[1:] not in ((), (1,), matrix.shape[1:]):
-                raise FormatError(f"{name}_{what} has the shape {array.shape}")
+                raise FormatError(
+                    f"{name}_{what} has the shape {array.shape}, expected one number, or "
+                    f"{matrix.shape[1]}, for each direction"
+                )
         if zero.dtype != matrix.dtype:
-            raise FormatError(f"{name}_zero_point is {zero.dtype}, {name} is {matrix.dtype}")
+            raise FormatError(
+                f"{name}_zero_point is {zero.dtype}, expected {matrix.dtype} as {name} is"
+            )
         if matrix.dtype == np.int8 and zero.any():
             raise FormatError(f"{name} is signed, its zero point must be 0")
         self.matrix = matrix

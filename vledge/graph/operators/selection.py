@@ -13,7 +13,7 @@ def _top_k(x: np.ndarray, k: int, axis: int, largest: bool) -> tuple[np.ndarray,
     """Sorted; of equal elements the one with the lower index comes first."""
     size = x.shape[axis]
     if not 0 <= k <= size:
-        raise ValueError(f"K is {k}, the axis has {size} elements")
+        raise ValueError(f"K is {k}, expected at most the {size} elements of the axis")
     moved = x.swapaxes(axis, -1)
     rows = moved.reshape(math.prod(moved.shape[:-1]), size)
     if largest:
@@ -91,7 +91,9 @@ def reverse_sequence(
     steps = np.arange(x.shape[time_axis])
     lengths = sequence_lens[:, None]
     if ((lengths < 0) | (lengths > len(steps))).any():
-        raise ValueError(f"sequence_lens is not within 0 to the {len(steps)} time steps")
+        raise ValueError(
+            f"sequence_lens has lengths outside of 0 to {len(steps)}, the time steps of the input"
+        )
     places = np.where(steps < lengths, lengths - 1 - steps, steps)
     rows = np.arange(len(places))
     if (batch_axis, time_axis) == (1, 0):

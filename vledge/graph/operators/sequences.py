@@ -101,7 +101,9 @@ def split_to_sequence(
     if split is not None and split.ndim:
         sizes = integers(split, "split")
         if min(sizes, default=0) < 0 or sum(sizes) != total:
-            raise ValueError(f"split is {sizes}, which are no parts of an axis of {total}")
+            raise ValueError(
+                f"split is {sizes}, {sum(sizes)} in sum, but the axis has {total} elements"
+            )
     else:
         chunk = 1 if split is None else int(split.item())
         if chunk < 1:
@@ -138,7 +140,9 @@ def sequence_map(
         if isinstance(other, TensorSequence):
             column = other.arrays
             if len(column) != count:
-                raise ValueError(f"sequences have {count} and {len(column)} tensors")
+                raise ValueError(
+                    f"sequences have {count} and {len(column)} tensors, expected as many in each"
+                )
         columns.append(column)
     made = [body(*parts) for parts in zip(first.arrays, *columns, strict=True)]
     graph = context.node.attributes["body"]

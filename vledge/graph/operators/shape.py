@@ -128,7 +128,9 @@ def _unsqueezing(axes: Sequence[int]) -> Callable[[np.ndarray], np.ndarray]:
             rank = x.ndim + len(axes)
             places = {axis + rank if axis < 0 else axis for axis in axes}
             if len(places) != len(axes) or not all(0 <= axis < rank for axis in places):
-                raise ValueError(f"axes is {list(axes)}, expected different axes of {rank}")
+                raise ValueError(
+                    f"axes is {list(axes)}, expected different ones of the {rank} axes"
+                )
             index = tuple(None if axis in places else slice(None) for axis in range(rank))
             indices[x.ndim] = index
         return x[index]

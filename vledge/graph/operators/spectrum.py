@@ -88,10 +88,11 @@ def stft(
     elif window is not None:
         length = window.shape[0]
     if window is not None and window.shape != (length,):
-        raise ValueError(f"window has the shape {window.shape}, expected ({length},)")
+        raise ValueError(f"window has the shape {window.shape}, expected ({length},): frame_length")
     if step < 1 or not 1 <= length <= samples.shape[1]:
         raise ValueError(
-            f"frame_step is {step} and frame_length {length} on {samples.shape[1]} samples"
+            f"frame_step is {step} and frame_length {length}, expected a step from 1, and frames "
+            f"of 1 to {samples.shape[1]} samples, which the signal has"
         )
     count = (samples.shape[1] - length) // step + 1
     samples = np.ascontiguousarray(samples)

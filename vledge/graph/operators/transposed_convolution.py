@@ -55,7 +55,9 @@ def conv_transpose(
         window = window_of(kernel_shape or w.shape[2:], strides, dilations, pads, auto_pad)
         for name, given in (("output_padding", output_padding), ("output_shape", output_shape)):
             if given is not None and len(given) != len(window.kernel):
-                raise FormatError(f"{name} is {given}, expected {len(window.kernel)} items")
+                raise FormatError(
+                    f"{name} is {given}, expected one number for each of {len(window.kernel)} axes"
+                )
         dtype, w, b = w.dtype, single(w), None if b is None else single(b)
         folded = 1
         fits = w.ndim == 2 + len(window.kernel) and (b is None or b.shape == w.shape[1:2])

@@ -209,7 +209,8 @@ def checked_sequence(
         raise ValueError(f"sequence {index} has dtype {array.dtype}, expected numbers")
     if array.ndim != 2 or not array.size:
         raise ValueError(
-            f"sequence {index} has shape {list(array.shape)}, expected [L, features], neither 0"
+            f"sequence {index} has shape {list(array.shape)}, expected two axes, "
+            "[steps, features], with at least one of each"
         )
     kind = (array.shape[1], array.dtype)
     if expected is not None and kind != expected:
