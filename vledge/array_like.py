@@ -96,8 +96,8 @@ def wrong_dtype(name: str, got: np.dtype, expected: np.dtype) -> str:
 def possible_shape(name: str, sizes: Iterable[object], dtype: np.dtype) -> tuple[int, ...]:
     """The sizes as a shape, before there is an array of it.
 
-    Raises TypeError for a size that is no whole number, ValueError for one below 0 and for a shape of
-    more bytes than an array can have.
+    Raises TypeError for a size that is no whole number, ValueError for one below 0 and for a shape
+    of more bytes than an array can have.
     """
     shape = []
     for size in sizes:

@@ -1,9 +1,9 @@
 """The fuzzer's loop, and its table: ``python -m tests.fuzz.run --minutes 30 [harness ...]``.
 
-Each harness has so many minutes of processor time, in turns, so that a run that is ended early (by Ctrl-C
-or SIGTERM, which print the table as it stands) has left none out. An input that reaches a new line is kept
-to be changed again; one that is a finding is written to ``tests/fuzz/crashers/`` and is a test from then
-on.
+Each harness has so many minutes of processor time, in turns, so that a run that is ended early (by
+Ctrl-C or SIGTERM, which print the table as it stands) has left none out. An input that reaches a new
+line is kept to be changed again; one that is a finding is written to ``tests/fuzz/crashers/`` and is a
+test from then on.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ __all__ = ["CRASHERS", "Campaign", "crashers", "replay"]
 CRASHERS = Path(__file__).parent / "crashers"
 SECONDS_OF_A_CALL = 10  # of processor time
 SECONDS_OF_A_TURN = 20  # likewise
-MOST_MEMORY = 256 << 20  # that a call may add: a small file's 64 MiB, its run's 64 MiB, and as much again
+MOST_MEMORY = (
+    256 << 20
+)  # that a call may add: a small file's 64 MiB, its run's 64 MiB, and as much again
 MOST_KEPT = 2_000
 
 
