@@ -8,12 +8,16 @@ of sequences, stacked, would have its sequences taken for time steps.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+import sys
+from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
+
+from vledge.errors import cut
 
 __all__ = [
     "ArrayLike",
@@ -22,6 +26,7 @@ __all__ = [
     "each_sequence",
     "is_list_of_arrays",
     "native",
+    "possible_shape",
     "wrong_dtype",
 ]
 
@@ -86,6 +91,26 @@ def wrong_dtype(name: str, got: np.dtype, expected: np.dtype) -> str:
         else f"{name} is {got} but the layer's weights are {expected}: pass "
         f"{name}.astype(np.{expected})"
     )
+
+
+def possible_shape(name: str, sizes: Iterable[object], dtype: np.dtype) -> tuple[int, ...]:
+    """The sizes as a shape, before there is an array of it.
+
+    Raises TypeError for a size that is no whole number, ValueError for one below 0 and for a shape
+    of more bytes than an array can have.
+    """
+    shape = []
+    for size in sizes:
+        if isinstance(size, (bool, np.bool_)) or not isinstance(size, (int, np.integer)):
+            raise TypeError(f"{name} has a size of {cut(repr(size))}, expected a whole number")
+        shape.append(int(size))
+    if min(shape, default=0) < 0:
+        raise ValueError(f"{name} has a size of {cut(str(min(shape)))}, less than nothing")
+    if math.prod(shape) * dtype.itemsize > sys.maxsize or max(shape, default=0) > sys.maxsize:
+        raise ValueError(
+            f"{name} would have shape {cut(str(tuple(shape)))}: more bytes than an array can have"
+        )
+    return tuple(shape)
 
 
 def contiguous(array: np.ndarray) -> np.ndarray:

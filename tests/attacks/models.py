@@ -251,6 +251,22 @@ def doubling(times: int, at_load: bool) -> bytes:
     return model(nodes, constants={"v0": np.ones(3, "f4")} if at_load else {}, opset=13)
 
 
+def long_work(op_type: str, count: int, shape: Sequence[int], **attributes: Any) -> bytes:
+    """Operators of constants, each of which does more than it takes and makes."""
+    inputs = {"TopK": ["w", "k"], "Conv": ["w", "w"], "Einsum": ["w", "w"]}
+    inputs["MatMulInteger"] = ["b", "b"]
+    outputs = {"TopK": 2, "Unique": 4}.get(op_type, 1)
+    nodes = [node("Cast", ["b"], ["w"], to=1)]
+    for number in range(count):
+        made = [f"v{number}_{k}" for k in range(outputs)]
+        nodes.append(node(op_type, inputs.get(op_type, ["w"]), made, **attributes))
+        nodes.append(node("Cast", [made[-1]], [f"f{number}"], to=1))
+        nodes.append(node("ReduceMean", [f"f{number}"], [f"m{number}"], keepdims=0))
+    nodes.append(node("Sum", ["x", *(f"m{number}" for number in range(count))], ["y"]))
+    values = np.arange(np.prod(shape)).reshape(shape) * 37 % 127
+    return model(nodes, constants={"b": values.astype("i1"), "k": np.array([5])}, opset=13)
+
+
 # ---- runs
 
 
@@ -281,6 +297,16 @@ def loop(trips: int, nested: int = 0) -> bytes:
             [info("d", BOOL, []), info("t", FLOAT, [3])],
         )
     return model([node("Loop", ["n", "", "x"], ["y"], body=body)], constants={"n": np.array(trips)})
+
+
+def transform(length: int) -> bytes:
+    """Of which NumPy's scratch memory is far larger than the result."""
+    nodes = [
+        node("Reshape", ["x", "s"], ["w"]),
+        node("DFT", ["w", "n"], ["v"]),
+        node("ReduceMean", ["v"], ["y"]),
+    ]
+    return model(nodes, constants={"s": np.array([1, 3, 1]), "n": np.array(length)})
 
 
 def growing_loop(trips: int) -> bytes:
@@ -493,6 +519,33 @@ ATTACKS = {
         run,
         "outputs",
     ),
+    # what takes long of constants
+    "20 pools of windows of 300 x 300": Attack(
+        written(lambda: long_work("MaxPool", 20, (1, 1, 600, 600), kernel_shape=[300, 300])),
+        read,
+        "loads",
+    ),
+    "a normalization over 5,000 channels": Attack(
+        written(lambda: long_work("LRN", 5, (1, 5_000, 40), size=5_000)), read, "loads"
+    ),
+    "a convolution with 100,000 taps": Attack(
+        written(lambda: long_work("Conv", 1, (1, 1, 100_000), pads=[99_999, 99_999])),
+        read,
+        "loads",
+    ),
+    "sums over all pairs of 100,000": Attack(
+        written(lambda: long_work("Einsum", 9, (100_000,), equation="i,j->")), run, "loads"
+    ),
+    "50 orders of 400,000": Attack(
+        written(lambda: long_work("TopK", 50, (400_000,), axis=0)), read, "loads"
+    ),
+    "50 times what is there once": Attack(
+        written(lambda: long_work("Unique", 50, (400_000,))), read, "loads"
+    ),
+    "500 products of integers": Attack(
+        written(lambda: long_work("MatMulInteger", 500, (700, 700))), read, "steps"
+    ),
+    "a transform of a prime length": Attack(written(lambda: transform(1_000_003)), run, "memory"),
     # beside the model
     "100 tensors at one odd offset": Attack(
         lambda path: external(path, 100, lambda number: 1, False), run, "loads"

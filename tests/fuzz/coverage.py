@@ -7,22 +7,36 @@ modules watched is traced, which takes several times as long.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import CodeType, FrameType
-from typing import Any
+from typing import Any, TypeAlias
 
 import vledge
 
-__all__ = ["Coverage"]
+__all__ = ["Coverage", "Line", "watching"]
+
+Line: TypeAlias = tuple[CodeType, int]
 
 _ROOT = str(Path(vledge.__file__).parent)
+
+
+@contextmanager
+def watching(lines: set[Line]) -> Iterator[Coverage]:
+    """A coverage that adds to these lines; one at a time."""
+    coverage = Coverage(lines)
+    try:
+        yield coverage
+    finally:
+        coverage.close()
 
 
 class Coverage:
     """``with coverage:`` counts; ``grown`` says whether the last block reached a new line."""
 
-    def __init__(self) -> None:
-        self.lines: set[tuple[CodeType, int]] = set()
+    def __init__(self, lines: set[Line]) -> None:
+        self.lines = lines
         self.grown = False
         self._before = 0
         self._inside = False

@@ -1,7 +1,9 @@
 """The fuzzer's loop, and its table: ``python -m tests.fuzz.run --minutes 30 [harness ...]``.
 
-Each harness has the time for itself. An input that reaches a new line is kept to be changed again;
-one that is a finding is written to ``tests/fuzz/crashers/`` and is a test from then on.
+Each harness has so many minutes of processor time, in turns, so that a run that is ended early (by
+Ctrl-C or SIGTERM, which print the table as it stands) has left none out. An input that reaches a new
+line is kept to be changed again; one that is a finding is written to ``tests/fuzz/crashers/`` and is a
+test from then on.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import argparse
 import random
 import re
+import resource
 import signal
 import sys
 import time
@@ -17,29 +20,27 @@ import warnings
 import zlib
 from pathlib import Path
 from types import FrameType
-from typing import NamedTuple
 
-from tests.fuzz.coverage import Coverage
+from tests.fuzz.coverage import Coverage, Line, watching
 from tests.fuzz.harnesses import HARNESSES
 
-__all__ = ["CRASHERS", "Result", "crashers", "fuzz", "replay"]
+__all__ = ["CRASHERS", "Campaign", "crashers", "replay"]
 
 CRASHERS = Path(__file__).parent / "crashers"
 SECONDS_OF_A_CALL = 10  # of processor time
+SECONDS_OF_A_TURN = 20  # likewise
+MOST_MEMORY = (
+    256 << 20
+)  # that a call may add: a small file's 64 MiB, its run's 64 MiB, and as much again
 MOST_KEPT = 2_000
-
-
-class Result(NamedTuple):
-    """What a harness has done in its time."""
-
-    executions: int
-    corpus: int
-    lines: int
-    findings: dict[str, bytes]  #: by where they were raised, the first input of each
 
 
 class Slow(BaseException):
     """A call has taken too long; no error that anybody handles."""
+
+
+class Large(Exception):
+    """A call has taken too much memory."""
 
 
 def _too_slow(number: int, frame: FrameType | None) -> None:
@@ -47,36 +48,67 @@ def _too_slow(number: int, frame: FrameType | None) -> None:
 
 
 def replay(name: str, content: bytes) -> None:
-    """One input through a harness, within its time."""
+    """One input through a harness, within its time and memory."""
     before = signal.signal(signal.SIGVTALRM, _too_slow)
+    peak = _peak()
     signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS_OF_A_CALL)
     try:
         HARNESSES[name].door(content)
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         signal.signal(signal.SIGVTALRM, before)
+    if (grown := _peak() - peak) > MOST_MEMORY:
+        raise Large(f"{grown >> 20} MiB more than any call before it")
 
 
-def fuzz(name: str, seconds: float, seed: int, coverage: Coverage) -> Result:
-    """A harness for so long; the same seed begins with the same inputs."""
-    rng = random.Random(seed)
-    harness = HARNESSES[name]
-    corpus = list(harness.seeds())
-    findings: dict[str, bytes] = {}
-    executions = 0
-    waiting = list(corpus)
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        content = waiting.pop() if waiting else harness.mutate(rng, rng.choice(corpus))
-        executions += 1
+def _peak() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+
+
+class Campaign:
+    """A harness, and what has come of it; the same seed begins with the same inputs."""
+
+    def __init__(self, name: str, seed: int) -> None:
+        self.name = name
+        self.corpus = list(HARNESSES[name].seeds())
+        self.lines: set[Line] = set()
+        self.findings: dict[str, bytes] = {}  #: by where they were raised, the first input of each
+        self.executions = 0
+        self.seconds = 0.0  #: of processor time
+        self._waiting = list(self.corpus)
+        self._rng = random.Random(seed)
+
+    def turn(self, seconds: float) -> None:
+        """Go on for so much processor time."""
+        begin = time.process_time()
+        try:
+            with watching(self.lines) as coverage:
+                while time.process_time() - begin < seconds:
+                    self._one(coverage)
+        finally:
+            self.seconds += time.process_time() - begin
+
+    def _one(self, coverage: Coverage) -> None:
+        content = self._waiting.pop() if self._waiting else self._changed()
+        self.executions += 1
         try:
             with coverage:
-                replay(name, content)
+                replay(self.name, content)
         except (Exception, Slow) as error:
-            findings.setdefault(_place(error), content)
-        if coverage.grown and len(corpus) < MOST_KEPT:
-            corpus.append(content)
-    return Result(executions, len(corpus), len(coverage.lines), findings)
+            self.findings.setdefault(_place(error), content)
+        if coverage.grown and len(self.corpus) < MOST_KEPT:
+            self.corpus.append(content)
+
+    def _changed(self) -> bytes:
+        return HARNESSES[self.name].mutate(self._rng, self._rng.choice(self.corpus))
+
+    @property
+    def row(self) -> str:
+        """Of the table."""
+        return (
+            f"| {self.name} | {self.executions:,} | {self.seconds:,.0f} | {len(self.corpus):,} | "
+            f"{len(self.lines):,} | {len(self.findings)} |"
+        )
 
 
 def _place(error: BaseException) -> str:
@@ -96,38 +128,37 @@ def crashers() -> list[tuple[str, Path]]:
     ]
 
 
-def _keep(name: str, content: bytes) -> Path:
-    path = CRASHERS / re.sub(r"\W", "_", name) / f"{zlib.crc32(content):08x}"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-    return path
+def _keep_all(campaign: Campaign) -> None:
+    for where, content in campaign.findings.items():
+        path = CRASHERS / re.sub(r"\W", "_", campaign.name) / f"{zlib.crc32(content):08x}"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+            print(f"  {campaign.name}: {where}\n  kept as {path}", file=sys.stderr, flush=True)
 
 
 def main() -> int:
     """Fuzz what is asked for, print the table; 1 if there is a finding."""
     warnings.simplefilter("ignore")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=1.0, help="for each harness")
+    parser.add_argument("--minutes", type=float, default=1.0, help="of processor time for each")
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("harness", nargs="*", help="all, where none is named")
     arguments = parser.parse_args()
     seed = int(time.time()) if arguments.seed is None else arguments.seed
-    print("| what | minutes | executions | corpus | lines reached | findings |", flush=True)
-    print("|---|---|---|---|---|---|", flush=True)
-    found = 0
-    for name in arguments.harness or HARNESSES:
-        coverage = Coverage()
-        result = fuzz(name, 60 * arguments.minutes, seed, coverage)
-        coverage.close()
-        print(
-            f"| {name} | {arguments.minutes:g} | {result.executions:,} | {result.corpus:,} | "
-            f"{result.lines:,} | {len(result.findings)} |",
-            flush=True,
-        )
-        for where, content in result.findings.items():
-            found += 1
-            print(f"  {name}: {where}\n  kept as {_keep(name, content)}", file=sys.stderr)
-    return 1 if found else 0
+    campaigns = [Campaign(name, seed) for name in arguments.harness or HARNESSES]
+    try:
+        while waiting := [each for each in campaigns if each.seconds < 60 * arguments.minutes]:
+            for campaign in waiting:
+                campaign.turn(min(SECONDS_OF_A_TURN, 60 * arguments.minutes - campaign.seconds))
+                _keep_all(campaign)
+    except KeyboardInterrupt:
+        print("ended early", file=sys.stderr)
+    print("| what | executions | seconds of processor | corpus | lines reached | findings |")
+    print("|---|---|---|---|---|---|")
+    print("\n".join(campaign.row for campaign in campaigns), flush=True)
+    return 1 if any(campaign.findings for campaign in campaigns) else 0
 
 
 if __name__ == "__main__":

@@ -193,3 +193,15 @@ def test_a_stream_has_limits(program: str, monkeypatch: pytest.MonkeyPatch) -> N
     np.testing.assert_array_equal(made.get_states()[0], before)
     for _ in range(3):
         assert made.step(1_000_000 * one).shape == (1, 3)
+
+
+@pytest.mark.parametrize("program", ["0", "1"])
+def test_a_state_earns_a_step_no_room(program: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a state that grows would be granted 256 times what it has grown to."""
+    monkeypatch.setenv("VLEDGE_PROGRAM", program)
+    made = runs()
+    made.set_states([np.zeros((1, 1, 1_000_000), np.float32)])
+    one = np.ones((1, 3), np.float32)
+    assert made.step(2 * one).shape == (1, 3)
+    with pytest.raises(LimitError, match=r"node 'tile' \(Tile\): .*run_memory="):
+        made.step(30 * one)

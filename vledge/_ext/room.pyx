@@ -33,7 +33,9 @@ cdef extern from *:
     """
     static _Thread_local int64_t room_most = INT64_MAX, room_used = 0, room_refused = 0;
     static _Thread_local int64_t trips_left = INT64_MAX;
+    enum { AN_OBJECT = 128 };    /* what an array takes beside its numbers: a million of one number is as large */
     """
+    enum: AN_OBJECT    # bytes
     int64_t room_most, room_used, room_refused, trips_left
 
 cdef PyDataMemAllocator usual       # NumPy's own, which keeps small blocks and asks for large pages
@@ -46,7 +48,7 @@ cdef bint too_large(size_t count, size_t size) noexcept nogil:
     if size and count > <size_t>INT64_MAX / size:
         room_refused = INT64_MAX
         return True
-    if <int64_t>(count * size) > room_most - room_used:
+    if <int64_t>(count * size) > room_most - room_used - AN_OBJECT:
         room_refused = <int64_t>(count * size)
         return True
     return False
@@ -55,7 +57,7 @@ cdef bint too_large(size_t count, size_t size) noexcept nogil:
 cdef inline void *taken(void *memory, size_t size) noexcept nogil:
     global room_used
     if memory != NULL:
-        room_used += <int64_t>size
+        room_used += <int64_t>size + AN_OBJECT
     return memory
 
 
@@ -74,7 +76,7 @@ cdef void *room_realloc(void *ctx, void *memory, size_t size) noexcept nogil:
 
 cdef void room_free(void *ctx, void *memory, size_t size) noexcept nogil:
     global room_used
-    room_used = max(room_used - <int64_t>size, 0)    # it may be of before, or of another thread
+    room_used = max(room_used - <int64_t>size - AN_OBJECT, 0)    # it may be of before, or of another thread
     usual.free(usual.ctx, memory, size)
 
 

@@ -147,8 +147,13 @@ class Plan:
     @functools.cached_property
     def function(self) -> Run:
         """The graph as one Python function, whose results may be views of one another."""
+        return self.function_with(frozenset())
+
+    def function_with(self, states: frozenset[int]) -> Run:
+        """The same for a stream, whose states are the inputs at these places: what a step may take
+        goes by its frames, not by the states that it grows."""
         run = self._compiler.compiled(self._graph)
-        return naming_nodes(_within(run, self._limits), self._where)
+        return naming_nodes(_within(run, self._limits, states), self._where)
 
 
 def simplified(
@@ -208,12 +213,16 @@ def _not_held(graph: Graph) -> list[str]:
     ]
 
 
-def _within(run: Run, limits: RunLimits) -> Run:
+def _within(run: Run, limits: RunLimits, states: frozenset[int]) -> Run:
     """The function, no value and no loop of which is beyond the limits of a run."""
 
     @functools.wraps(run)
     def limited(*arrays: np.ndarray) -> list[np.ndarray]:
-        given = sum(array.nbytes for array in arrays if isinstance(array, np.ndarray))
+        given = sum(
+            array.nbytes
+            for place, array in enumerate(arrays)
+            if place not in states and isinstance(array, np.ndarray)
+        )
         room = Room(limits.bytes_for(given), limits.trips)
         try:
             with room:

@@ -81,6 +81,10 @@ class ModuleDict(Module):
 
     def __init__(self, modules: Mapping[str, Module] | None = None) -> None:
         super().__init__()
+        if modules is not None and not isinstance(modules, (Mapping, ModuleDict)):
+            raise TypeError(
+                f"ModuleDict: expected a mapping of names to modules, got {type(modules).__name__}"
+            )
         for name, module in (modules or {}).items():
             self[name] = module
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from vledge.array_like import ArrayLike
+from vledge.array_like import ArrayLike, possible_shape
 from vledge.nn.loading import Declared, LoadResult, fitting, load
 from vledge.nn.torch_habits import TorchHabits
 from vledge.shown import Weights, shortened
@@ -71,8 +71,12 @@ class Module(TorchHabits):
         """Announce a weight that load_state_dict is to bring; for layers and for user modules.
 
         ``small``: the module takes it as a :class:`vledge.small_matrix.SmallMatrix`, too.
+
+        TypeError and ValueError for a shape that no array has.
         """
-        self._declared[name] = Declared(tuple(shape), np.dtype(dtype), buffer, optional, small)
+        dtype = np.dtype(dtype)
+        shape = possible_shape(f"{type(self).__name__}: {name}", shape, dtype)
+        self._declared[name] = Declared(shape, dtype, buffer, optional, small)
 
     def register_parameter(self, name: str, param: np.ndarray | None) -> None:
         """Register an array as a weight; None takes the name and holds nothing."""

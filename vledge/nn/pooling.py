@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
-from vledge.array_like import ArrayLike, array_of
+from vledge.array_like import ArrayLike, array_of, possible_shape
 from vledge.nn.dtype import float_dtype
 from vledge.nn.module import Module
 
@@ -135,11 +137,18 @@ class _Parts(Module):
         if self.output_size is not None and self.output_size < 0:
             raise ValueError(f"output_size must be 0 or more, got {self.output_size}")
 
-    def _parts(self, steps: int) -> list[slice]:
+    def _parts(self, steps: int) -> Iterator[slice]:
         size = steps if self.output_size is None else self.output_size
         if size and not steps:
             raise RuntimeError(f"{type(self).__name__}: no steps cannot make {size} parts")
-        return [slice(i * steps // size, -(-(i + 1) * steps // size)) for i in range(size)]
+        return (slice(i * steps // size, -(-(i + 1) * steps // size)) for i in range(size))
+
+    def _room(self, x: np.ndarray, dtype: np.dtype) -> np.ndarray:
+        """For the result: what is too large is refused before any work."""
+        size = x.shape[-1] if self.output_size is None else self.output_size
+        return np.empty(
+            possible_shape(f"{type(self).__name__}'s output", (*x.shape[:-1], size), dtype), dtype
+        )
 
     def extra_repr(self) -> str:
         return f"output_size={self.output_size}"
@@ -151,8 +160,10 @@ class AdaptiveAvgPool1d(_Parts):
     def forward(self, input: ArrayLike) -> np.ndarray:
         """``[B, C, T]`` or ``[C, T]`` -> the same with ``output_size`` steps."""
         x = _checked_input(self, input)
-        means = [x[..., part].mean(-1) for part in self._parts(x.shape[-1])]
-        return np.stack(means, -1) if means else x[..., :0]
+        means = self._room(x, x.dtype)
+        for i, part in enumerate(self._parts(x.shape[-1])):
+            means[..., i] = x[..., part].mean(-1)
+        return means
 
 
 class AdaptiveMaxPool1d(_Parts):
@@ -166,16 +177,16 @@ class AdaptiveMaxPool1d(_Parts):
         """``[B, C, T]`` or ``[C, T]`` -> the same with ``output_size`` steps; with
         ``return_indices`` also where each maximum was found, int64."""
         x = _checked_input(self, input)
-        parts = self._parts(x.shape[-1])
-        if not parts:
-            none = x[..., :0]
-            return (none, none.astype(np.int64)) if self.return_indices else none
-        largest = np.stack([x[..., part].max(-1) for part in parts], -1)
+        largest = self._room(x, x.dtype)
+        for i, part in enumerate(self._parts(x.shape[-1])):
+            largest[..., i] = x[..., part].max(-1)
         if not self.return_indices:
             return largest
         # argmax takes the first NaN for the largest, and of equal ones the first, as torch does
-        places = [part.start + x[..., part].argmax(-1) for part in parts]
-        return largest, np.stack(places, -1)
+        places = self._room(x, np.dtype(np.int64))
+        for i, part in enumerate(self._parts(x.shape[-1])):
+            places[..., i] = part.start + x[..., part].argmax(-1)
+        return largest, places
 
 
 def _checked_input(module: Module, input: ArrayLike) -> np.ndarray:

@@ -7,7 +7,7 @@ import operator
 import numpy as np
 
 from vledge._ext.packing import scatter
-from vledge.array_like import native
+from vledge.array_like import native, possible_shape
 from vledge.packing.arguments import PackingError, padding_of
 from vledge.packing.sequence import PackedSequence, lengths_of, validated
 
@@ -65,7 +65,9 @@ def pad_packed_sequence(
     padding = padding_of(padding_value, data, wrap=True)
     batch = int(batch_sizes[0])
     shape = (batch, steps) if batch_first else (steps, batch)
-    padded = np.empty((*shape, *data.shape[1:]), data.dtype)
+    padded = np.empty(
+        possible_shape("the padded batch", (*shape, *data.shape[1:]), data.dtype), data.dtype
+    )
     by_sequence = padded if batch_first else padded.swapaxes(0, 1)
     row = np.full(data.shape[1:], padding, data.dtype)
     scatter(

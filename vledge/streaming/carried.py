@@ -9,7 +9,7 @@ import numpy as np
 
 from vledge import out_arrays
 from vledge._ext.program import CarriedProgram
-from vledge.graph.plan import Plan
+from vledge.graph.plan import Plan, owned
 from vledge.streaming.machine import Fed, Made, Outs
 
 __all__ = ["Carried", "Frames", "carried", "misfit"]
@@ -83,7 +83,9 @@ class _Plain:
         results: Sequence[tuple[str, int, int | None]],
         taken: Callable[[Fed], list[np.ndarray]],
     ) -> None:
-        self._plan, self._state_places, self._results, self._taken = plan, states, results, taken
+        self._state_places, self._results, self._taken = states, results, taken
+        self._function = plan.function_with(frozenset(place for _, place in states))
+        self._inputs = range(len(plan.inputs))
         self._places = [each.place for each in frames] + [place for place, _ in lengths]
         self._lengths = [array for _, array in lengths]
         self._states: list[np.ndarray] = []
@@ -98,7 +100,8 @@ class _Plain:
         feed |= {
             place: state for (_, place), state in zip(self._state_places, self._states, strict=True)
         }
-        made = self._plan.run(*(feed[place] for place in range(len(self._plan.inputs))))
+        with np.errstate(all="ignore"):
+            made = owned(self._function(*(feed[place] for place in self._inputs)))
         results = {}
         for name, place, axis in self._results:
             array = made[place]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
+from typing import Final
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from vledge.model.definition import Graph
 from vledge.model.element_types import DTYPES
 
 _Body = Callable[..., list[np.ndarray]]
+_AT_ONCE: Final = 256  # elements that become one array
 
 
 @operator("If", since=1)
@@ -46,7 +48,7 @@ def loop(
         states = results[: len(states)]
         for column, element in zip(elements, results[len(states) :], strict=True):
             column.append(element)
-    return states + _stacked(context, 1 + len(states), elements, [0] * len(elements))
+    return states + _stacked(context, 1 + len(states), elements)
 
 
 @operator("Scan", since=9)
@@ -73,15 +75,18 @@ def scan(
     ]
     elements = _collectors(context, count)
     for parts in zip(*sequences, strict=True):
+        count_trip()
         results = body(*states, *(np.asarray(part) for part in parts))
         states = results[:count]
         for column, element in zip(elements, results[count:], strict=True):
             column.append(element)
-    backwards_ = scan_output_directions or [0] * len(elements)
-    for column, backwards in zip(elements, backwards_, strict=True):
-        if backwards:
-            column.reverse()
-    return states + _stacked(context, count, elements, scan_output_axes or [0] * len(elements))
+    stacks = _stacked(context, count, elements)
+    axes = scan_output_axes or [0] * len(stacks)
+    turned = scan_output_directions or [0] * len(stacks)
+    return states + [
+        np.moveaxis(stack[::-1] if backwards else stack, 0, axis)
+        for stack, axis, backwards in zip(stacks, axes, turned, strict=True)
+    ]
 
 
 @operator("Scan", since=8, until=8)
@@ -119,9 +124,33 @@ def scan_of_batches(
     return [np.stack(arrays) for arrays in zip(*made, strict=True)]
 
 
-def _collectors(context: Context, first: int) -> list[list[np.ndarray]]:
-    """A list for each output of the body from ``first`` on, which makes an element at a time."""
-    return [[] for _ in _body(context).outputs[first:]]
+class _Column:
+    """What one output of a body makes, turn by turn, as one array: a small array for each of a million
+    turns would take far more memory as an object than its numbers do."""
+
+    def __init__(self) -> None:
+        self._whole: list[np.ndarray] = []
+        self._last: list[np.ndarray] = []
+
+    def append(self, element: np.ndarray) -> None:
+        self._last.append(element)
+        if len(self._last) == _AT_ONCE:
+            self._whole.append(np.stack(self._last))
+            self._last.clear()
+
+    def stacked(self) -> np.ndarray | None:
+        """[turns, ...], or None where there was none."""
+        if self._last:
+            self._whole.append(np.stack(self._last))
+            self._last.clear()
+        if len(self._whole) > 1:
+            self._whole = [np.concatenate(self._whole)]
+        return self._whole[0] if self._whole else None
+
+
+def _collectors(context: Context, first: int) -> list[_Column]:
+    """One for each output of the body from ``first`` on, which makes an element at a time."""
+    return [_Column() for _ in _body(context).outputs[first:]]
 
 
 def _body(context: Context) -> Graph:
@@ -130,16 +159,14 @@ def _body(context: Context) -> Graph:
     return graph
 
 
-def _stacked(
-    context: Context, first: int, columns: Sequence[list[np.ndarray]], axes: Sequence[int]
-) -> list[np.ndarray]:
-    """Each column along a new axis; one that stayed empty is as the body declares its elements."""
+def _stacked(context: Context, first: int, columns: Sequence[_Column]) -> list[np.ndarray]:
+    """Each column along a new first axis; one that stayed empty is as the body declares its
+    elements."""
     stacks = []
-    for info, column, axis in zip(_body(context).outputs[first:], columns, axes, strict=True):
-        if column:
-            stacks.append(np.stack(column, axis))
-            continue
-        shape = [size if isinstance(size, int) else 0 for size in info.shape or ()]
-        shape.insert(axis if axis >= 0 else axis + len(shape) + 1, 0)
-        stacks.append(np.zeros(shape, DTYPES.get(info.type, np.float32)))
+    for info, column in zip(_body(context).outputs[first:], columns, strict=True):
+        whole = column.stacked()
+        if whole is None:
+            shape = [size if isinstance(size, int) else 0 for size in info.shape or ()]
+            whole = np.zeros((0, *shape), DTYPES.get(info.type, np.float32))
+        stacks.append(whole)
     return stacks

@@ -7,6 +7,7 @@ float16 is multiplied in single precision and rounded once: NumPy would sum in h
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Callable
@@ -125,14 +126,43 @@ def einsum(context: Context, *, equation: str) -> Callable[..., np.ndarray]:
     product = _as_matrix_product(equation)
     if product is not None:
         return product
+    rest, alone = _summed_alone(equation)
+    contract = _as_matrix_product(rest) or functools.partial(_einsum, rest)
 
     def run(*operands: np.ndarray) -> np.ndarray:
-        if operands[0].dtype == np.float16:
-            singles = [operand.astype(np.float32) for operand in operands]
-            return np.asarray(np.einsum(equation, *singles, optimize=True)).astype(np.float16)
-        return np.einsum(equation, *operands, optimize=len(operands) > 2)
+        half = operands[0].dtype == np.float16
+        wide = [operand.astype(np.float32) if half else operand for operand in operands]
+        summed = [
+            np.add.reduce(operand, axes, operand.dtype) if axes else operand
+            for operand, axes in zip(wide, alone, strict=True)
+        ]
+        return np.asarray(contract(*summed)).astype(operands[0].dtype, copy=False)
 
     return run
+
+
+def _einsum(equation: str, *operands: np.ndarray) -> np.ndarray:
+    return np.asarray(np.einsum(equation, *operands, optimize=len(operands) > 2))
+
+
+def _summed_alone(equation: str) -> tuple[str, list[tuple[int, ...]]]:
+    """The equation without the letters that one operand alone has, and which axes of each they are.
+
+    They are summed first: of ``i,j->`` NumPy would add up every pair.
+    """
+    left, arrow, out = equation.partition("->")
+    terms = left.split(",")
+    if not arrow or "." in equation:  # without an arrow such letters are kept
+        return equation, [()] * len(terms)
+    alone = [
+        tuple(axis for axis, letter in enumerate(term) if (left + out).count(letter) == 1)
+        for term in terms
+    ]
+    kept = [
+        "".join(letter for axis, letter in enumerate(term) if axis not in axes)
+        for term, axes in zip(terms, alone, strict=True)
+    ]
+    return f"{','.join(kept)}->{out}", alone
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,11 @@ Positions count from the end where they are negative; one out of bounds is an er
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 import numpy as np
 
+from vledge._ext.room import count_trip
 from vledge.graph.operators.generation import element_dtype
 from vledge.graph.operators.lists import integers
 from vledge.graph.registry import Context, operator, prepared_operator
@@ -18,6 +20,8 @@ from vledge.model.element_types import DTYPES
 
 _Body = Callable[..., list[np.ndarray]]
 _Value = np.ndarray | TensorSequence
+#: Bytes that a view takes itself; an array that owns what it shows counts as so many more.
+LEAST_VIEW: Final = 128
 
 
 def _sequence(value: _Value) -> TensorSequence:
@@ -97,7 +101,7 @@ def split_to_sequence(
     total = x.shape[along]
     before = (slice(None),) * along
     if not keepdims and (split is None or (split.shape == () and split == 1)):
-        return TensorSequence(tuple(x[before + (i,)] for i in range(total)), x.dtype)
+        return TensorSequence(tuple(_part(x[before + (i,)]) for i in range(total)), x.dtype)
     if split is not None and split.ndim:
         sizes = integers(split, "split")
         if min(sizes, default=0) < 0 or sum(sizes) != total:
@@ -111,9 +115,15 @@ def split_to_sequence(
         sizes = [min(chunk, total - start) for start in range(0, total, chunk)]
     parts, start = [], 0
     for size in sizes:
-        parts.append(x[before + (slice(start, start + size),)])
+        parts.append(_part(x[before + (slice(start, start + size),)]))
         start += size
     return TensorSequence(tuple(parts), x.dtype)
+
+
+def _part(view: np.ndarray) -> np.ndarray:
+    """A copy, where the view as an object is larger than its numbers: a run's room counts arrays that own
+    what they show, and of a sequence of a million numbers there may be a million."""
+    return view.copy() if view.nbytes < LEAST_VIEW else view
 
 
 @operator("ConcatFromSequence", since=11)
@@ -144,7 +154,10 @@ def sequence_map(
                     f"sequences have {count} and {len(column)} tensors, expected as many in each"
                 )
         columns.append(column)
-    made = [body(*parts) for parts in zip(first.arrays, *columns, strict=True)]
+    made = []
+    for parts in zip(first.arrays, *columns, strict=True):
+        count_trip()
+        made.append(body(*parts))
     graph = context.node.attributes["body"]
     assert isinstance(graph, Graph)
     return tuple(

@@ -6,11 +6,17 @@ Complex numbers are ONNX's: a last axis of 2, or of 1 for real numbers.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 import numpy as np
 
+from vledge._ext.room import ask
 from vledge.graph.operators.generation import target_dtype
 from vledge.graph.registry import Context, operator, prepared_operator
+
+#: NumPy's transform of a length with a large prime factor goes by one of twice the length, with
+#: tables and scratch that no allocator of arrays counts: bytes a number of the length, measured.
+_SCRATCH: Final = 128
 
 
 def _complex(x: np.ndarray) -> np.ndarray:
@@ -34,6 +40,7 @@ def _dft(
         raise ValueError(f"axis is {axis}, expected one of the first {x.ndim - 1} axes")
     signal = _complex(x)
     size = None if length is None else int(length.item())
+    ask(_SCRATCH * (signal.shape[axis] if size is None else max(size, 0)))
     if onesided and inverse:
         return np.fft.irfft(signal, size, axis)[..., None].astype(x.dtype, copy=False)
     if onesided:
@@ -95,6 +102,7 @@ def stft(
             f"of 1 to {samples.shape[1]} samples, which the signal has"
         )
     count = (samples.shape[1] - length) // step + 1
+    ask(_SCRATCH * length)
     samples = np.ascontiguousarray(samples)
     row, sample = samples.strides
     frames = np.ndarray(

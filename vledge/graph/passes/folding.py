@@ -23,6 +23,11 @@ from vledge.model.element_types import NUMBERS, dtype_of
 
 __all__ = ["compute_constants", "fold"]
 
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 # A result beyond this size is made at each run rather than held: an Expand of a scalar, a Range.
 MAX_GROWTH_BYTES: Final = 1 << 20
 
@@ -31,13 +36,31 @@ MAX_GROWTH_BYTES: Final = 1 << 20
 _ROOM_FOR_ONE: Final = 8 << 20
 _ROOM_TIMES: Final = 16
 _MOST_TRIPS: Final = 10_000
-# What a step does: elements that are looked at, or products that are added up.
-_ELEMENTS_OF_A_STEP: Final = 500
+# What a step does: elements that are moved, elements of which something is computed (a tangent
+# takes 20 ns), products that are added up by BLAS, and of integers, which BLAS has not.
+_MOVED_IN_A_STEP: Final = 500
+_COMPUTED_IN_A_STEP: Final = 50
 _PRODUCTS_OF_A_STEP: Final = 20_000
-_PRODUCTS: Final = frozenset(
+_INTEGER_PRODUCTS_OF_A_STEP: Final = 500
+_MOVES: Final = _names(
     """
-    Conv ConvInteger ConvTranspose Einsum Gemm MatMul MatMulInteger QLinearConv QLinearMatMul
-    """.split()  # noqa: SIM905
+    BitCast Cast CastLike Concat Constant ConstantOfShape DepthToSpace DequantizeLinear Expand
+    Flatten Gather Identity Pad Range Reshape Slice SpaceToDepth Split Squeeze Tile Transpose
+    Unsqueeze
+    """
+)
+_PRODUCTS: Final = _names(
+    """
+    DynamicQuantizeMatMul Gemm MatMul MatMulInteger MatMulIntegerToFloat QGemm QLinearMatMul
+    """
+)
+# Their work is no matter of how much they take and make (windows, sums over all pairs, sorting),
+# and nobody's model has them of constants alone.
+_LEFT_TO_RUNS: Final = _names(
+    """
+    AveragePool Col2Im Conv ConvInteger ConvTranspose Det DynamicQuantizeLSTM Einsum GRU LRN LSTM
+    LpPool MaxPool QLinearAveragePool QLinearConv RNN TopK Unique
+    """
 )
 
 _DTYPES_OF: Final = {"Shape": np.dtype(np.int64), "Size": np.dtype(np.int64)}
@@ -140,6 +163,8 @@ class _Folder:
         """Run the node now, if all that it needs is known."""
         if node.op_type == "DequantizeLinear" and not self.real_weights:
             return False
+        if node.op_type in _LEFT_TO_RUNS:
+            return False
         constants = self.program.constants
         needed = [name for name in node.inputs if name]
         inner = [name for graph in node.subgraphs() for name in captured(graph)]
@@ -203,11 +228,14 @@ def _bytes(arrays: Sequence[np.ndarray | None]) -> int:
 
 def _work(node: Node, before: Sequence[np.ndarray], results: Sequence[np.ndarray]) -> int:
     """Steps of an operator: M x K by K x N has M K N products, the root of the sizes' product."""
-    elements = sum(array.size for array in (*before, *results))
-    if node.op_type not in _PRODUCTS:
-        return 5 + elements // _ELEMENTS_OF_A_STEP
-    products = math.isqrt(math.prod(array.size for array in (*before[:2], *results[:1])))
-    return 5 + elements // _ELEMENTS_OF_A_STEP + products // _PRODUCTS_OF_A_STEP
+    each = _MOVED_IN_A_STEP if node.op_type in _MOVES else _COMPUTED_IN_A_STEP
+    steps = 5 + sum(array.size for array in (*before, *results)) // each
+    if node.op_type in _PRODUCTS:
+        real = results[0].dtype.kind == "f" and all(array.dtype.kind == "f" for array in before)
+        factors = sorted(array.size for array in before)[-2:]  # beside scales and zero points
+        products = math.isqrt(math.prod(factors) * results[0].size)
+        steps += products // (_PRODUCTS_OF_A_STEP if real else _INTEGER_PRODUCTS_OF_A_STEP)
+    return steps
 
 
 def _spliced(node: Node, branch: Graph) -> list[Node]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -44,6 +44,10 @@ Pair: TypeAlias = tuple[ArrayLike | None, ArrayLike | None]
 _Layer = TypeVar("_Layer", bound="RecurrentBase")
 
 
+#: Each is announced by the names of its weights: more than anybody has, and some 30 ms.
+MOST_LAYERS: Final = 10_000
+
+
 class RecurrentBase(Module):
     """What RNN, LSTM and GRU share. Source: torch.nn.modules.rnn.RNNBase."""
 
@@ -63,13 +67,16 @@ class RecurrentBase(Module):
         activations: tuple[Nonlinearity, ...] | None = None,
     ) -> None:
         super().__init__()
-        for name, size in (("input_size", input_size), ("hidden_size", hidden_size)):
+        sizes = {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}
+        for name, size in sizes.items():
             if not isinstance(size, (int, np.integer)):
                 raise TypeError(f"{name} should be of type int, got: {type(size).__name__}")
         if hidden_size <= 0:
             raise ValueError(f"hidden_size must be greater than zero, got {hidden_size}")
         if num_layers <= 0:
             raise ValueError(f"num_layers must be greater than zero, got {num_layers}")
+        if num_layers > MOST_LAYERS:
+            raise ValueError(f"num_layers is {num_layers}, at most {MOST_LAYERS:,} can be had")
         if not 0 <= dropout <= 1:
             raise ValueError("dropout should be a number in range [0, 1]")
         if proj_size < 0:
