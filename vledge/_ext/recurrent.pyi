@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 
 from vledge._ext.weights import Direction
@@ -23,3 +25,7 @@ def run_padded(
     batch_first: bool = False,
     threads: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]: ...
+def seconds_of_meetings(members: int, count: int) -> float: ...
+def rehearsal(
+    directions: list[Direction], data: np.ndarray, batch_sizes: np.ndarray, threads: int
+) -> dict[str, Any]: ...
