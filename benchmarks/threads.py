@@ -76,7 +76,7 @@ def seconds(run: Callable[[int], Any], threads: int) -> float:
     """The least of a few calls in a row, after one that wakes threads."""
     run(threads)
     taken = []
-    while len(taken) < 3 or sum(taken) < SAMPLE_SECONDS:
+    while len(taken) < 2 or sum(taken) < SAMPLE_SECONDS:
         start = time.perf_counter()
         run(threads)
         taken.append(time.perf_counter() - start)
@@ -139,7 +139,7 @@ def simulated(work: Workload, counts: tuple[int, ...], meeting: float, rounds: i
 def main() -> None:
     """Print a line for each work."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.threads", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=15, help="pairs of each work (15)")
+    parser.add_argument("--rounds", type=int, default=9, help="pairs of each work (9)")
     parser.add_argument("--most", type=int, default=2, help="threads to be measured up to (2)")
     arguments = parser.parse_args()
     cores = usable_cores()
@@ -157,7 +157,7 @@ def main() -> None:
         over = gain(run, OVER, cores, arguments.rounds)
         # threads that are called again and again are awake
         limits(cores=0, wake_nanoseconds=0, next_wake_nanoseconds=0)
-        alone, *taken = simulated(work, (1, *SIMULATED), meeting, 5)
+        alone, *taken = simulated(work, (1, *SIMULATED), meeting, 3)
         limits(**before)
         gains = [alone / one for one in taken]
         for row in ([median for median, _ in told], gains):

@@ -16,10 +16,10 @@ enum { VL_MOST_THREADS = 64, VL_MOST_ROUNDS = 6, VL_LINE_BYTES = 64 };
 /* A member's. What is not the barrier's is its first member's, for all to read behind the barrier. */
 typedef struct {
     vl_word told[VL_MOST_ROUNDS];
-    uint32_t meetings;              /* so far */
-    int alone;                      /* the first member goes on alone */
-    ptrdiff_t end_before;           /* the step that nobody begins, where the call ends */
-    char rest[VL_LINE_BYTES - (VL_MOST_ROUNDS + 2) * sizeof(uint32_t) - sizeof(ptrdiff_t)];
+    uint32_t meetings, unused;      /* so far */
+    ptrdiff_t end_before;           /* the step that nobody begins, where the call ends, ... */
+    ptrdiff_t alone_from;           /* ... or only the first member, where the others have no cores */
+    char rest[VL_LINE_BYTES - VL_MOST_ROUNDS * sizeof(vl_word) - 2 * sizeof(uint32_t) - 2 * sizeof(ptrdiff_t)];
 } vl_line;
 
 /* As one member sees it. */

@@ -228,7 +228,7 @@ def test_shared_steps(instruction_set, limits, kind, proj_size, lengths, most_wa
     reverses = (False, True)
     *arguments, expected = case(kind, 7, 100, lengths, np.float32, proj_size, reverses=reverses)
     single = run(*arguments, threads=1)
-    limits(chunk_bytes=4096, most_waiting=most_waiting)
+    limits(chunk_bytes=4096, most_waiting=most_waiting, fair_trial_nanoseconds=0)
     for threads, team in ((3, 3), (5, 5), (6, 3), (6, 2), (7, 2), (64, 4)):
         limits(team_members=team)
         shared = run(*arguments, threads=threads)

@@ -47,8 +47,9 @@ cdef enum:
     FEW_NUMBERS = 256
 
 cdef const vl_limits *limit = limits_in_force()
-cdef int64_t rest_until = 0     # no team is made before
-cdef int64_t rest = 0           # the last one, while it comes to that again and again
+cdef int most_members = VL_MOST_THREADS     # of a call, half as many as had no cores to themselves, ...
+cdef int64_t rest_until = 0     # ... until then
+cdef int64_t rest = 0           # how long that was, while it comes to it again and again
 cdef bint turn = False
 
 
@@ -128,7 +129,7 @@ cdef void share_tasks(LayerRun *run, int number, int member) noexcept nogil:
     cdef int teams = run.sharing.members // run.sharing.team, task = number, ordinal = 0
     alone.lines, alone.member, alone.members = NULL, 0, 1
     while task < task_count(run):
-        if not team.lines.alone:
+        if team.lines.alone_from == PTRDIFF_MAX:
             do_task(run, task, &team, ordinal, memory_of(run, number))
         elif member == 0:
             do_task(run, task, &alone, 0, NULL)
@@ -234,24 +235,23 @@ cdef char *shared_memory(LayerRun *run, void **whole) noexcept nogil:
     memory = <char *>((<uintptr_t>whole[0] + 63) & ~<uintptr_t>63)
     memset(memory, 0, lines)
     for d in range(run.sharing.members):
-        (<vl_line *>memory)[d].end_before = PTRDIFF_MAX
+        (<vl_line *>memory)[d].end_before = (<vl_line *>memory)[d].alone_from = PTRDIFF_MAX
     run.team_bytes = most
     return memory
 
 
 cdef bint run_layer(LayerRun *run, int threads) noexcept nogil:
-    global rest_until, rest
+    global most_members, rest_until, rest
     cdef void *whole = NULL
     cdef int k
     cdef bint alone = False
     run.next_task = 0
     run.out_of_memory = False
     run.shared_memory = NULL
+    if threads > 1 and rest_until > 0 and vl_nanoseconds() < rest_until:
+        threads = min(threads, most_members)
     if not choose(run, min(threads, VL_MOST_THREADS)):
         return False
-    if run.sharing.team > 1 and vl_nanoseconds() < rest_until:      # other cores are busy: each is alone meanwhile
-        run.sharing.team = 1
-        run.sharing.members = min(run.sharing.members, task_count(run))
     if run.sharing.team > 1:
         run.shared_memory = shared_memory(run, &whole)
         if run.shared_memory == NULL:
@@ -259,9 +259,13 @@ cdef bint run_layer(LayerRun *run, int threads) noexcept nogil:
     parallel(run.sharing.members, run_member, run, run.heed)
     if run.shared_memory != NULL:
         for k in range(run.sharing.members):
-            alone |= (<vl_line *>run.shared_memory)[k].alone
-        rest = min(max(2 * rest, limit.rest_nanoseconds), limit.longest_rest_milliseconds * 1000000) if alone else 0
-        rest_until = vl_nanoseconds() + rest if alone else 0
+            alone |= (<vl_line *>run.shared_memory)[k].alone_from != PTRDIFF_MAX
+        if alone:
+            rest = min(max(2 * rest, limit.rest_nanoseconds), limit.longest_rest_milliseconds * 1000000)
+            rest_until = vl_nanoseconds() + rest
+            most_members = max(run.sharing.members // 2, 1)
+        elif rest_until > 0 and vl_nanoseconds() >= rest_until:
+            rest_until = rest = 0
     free(whole)
     return not run.out_of_memory
 

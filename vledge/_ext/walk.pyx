@@ -27,6 +27,7 @@ from vledge._ext.pool cimport (
     step_from_input,
     vl_has_ended,
     vl_limits,
+    vl_line,
     vl_panel_share,
     vl_scratch,
     vl_shall_end,
@@ -83,9 +84,17 @@ cdef inline char *output_of(const Walk *w, ptrdiff_t time) noexcept nogil:
 
 
 cdef void meet_at_step(Walk *w) noexcept nogil:
-    """Where members who share steps have done one: all leave before the same step if the call is to end."""
-    if w.team.members > 1 and w.team.member == 0 and w.team.lines != NULL and vl_shall_end(w.run.heed):
-        store(&w.team.lines.end_before, w.begun + w.walked, RELAXED)
+    """Where members who share steps have done one. What the first one has found out before holds from here on for all:
+    that the call is to end, or that the others have no cores to themselves."""
+    cdef vl_line *line = w.team.lines
+    cdef int64_t elapsed
+    if w.team.members > 1 and w.team.member == 0 and line != NULL:
+        if vl_shall_end(w.run.heed):
+            store(&line.end_before, w.begun + w.walked, RELAXED)
+        if w.waited > 0 or limit.most_waiting < 0:
+            elapsed = vl_nanoseconds() - w.began
+            if elapsed > limit.fair_trial_nanoseconds and w.waited * 100 > limit.most_waiting * elapsed:
+                store(&line.alone_from, w.begun + w.walked, RELAXED)
     w.waited += meet(&w.team)
 
 
@@ -319,20 +328,15 @@ cdef void walk_step(Walk *w, const char *pre, bint from_input) noexcept nogil:
     meet_at_step(w)
 
 
-cdef bint go_on(Walk *w) noexcept nogil:
-    """Before a chunk: everyone has done with the last one's inputs, and whoever has had to wait too often goes on
-    alone. False: this member is not needed any more."""
-    meet(&w.team)
-    if w.team.lines == NULL:
-        return True
-    if w.team.member == 0 and w.waited * 100 > limit.most_waiting * (vl_nanoseconds() - w.began):
-        w.team.lines.alone = True
-    meet(&w.team)
-    if not w.team.lines.alone:
+cdef bint leaves(Walk *w) noexcept nogil:
+    """Whether this member is not needed any more, for the first one goes on alone."""
+    if w.team.members == 1 or w.team.lines == NULL or w.begun + w.walked < load(&w.team.lines.alone_from, RELAXED):
+        return False
+    if w.team.member > 0:
         return True
     w.team.members = 1
     vl_panel_share(w.direction, 0, 1, &w.step.first_panel, &w.step.last_panel)
-    return w.team.member == 0
+    return False
 
 
 cdef bint walk_chunk(Walk *w) noexcept nogil:
@@ -363,10 +367,10 @@ cdef bint walk_chunk(Walk *w) noexcept nogil:
         if w.team.members == 1 and ends(w):
             return False
         meet_at_step(w)
-        return True
+        return not ends(w) and not leaves(w)
     while w.walked < end:
         walk_step(w, pre, from_input)
-        if ends(w):
+        if ends(w) or leaves(w):
             return False
         pre += w.step.rows * d.ld_pre * d.number_bytes
     return True
@@ -407,7 +411,7 @@ cdef bint walk(LayerRun *run, int number, ptrdiff_t first_row, ptrdiff_t last_ro
         begin_states(&w)
     set_arguments(&w)
     while w.walked < w.steps:
-        if w.team.members > 1 and (ends(&w) or not go_on(&w)):
+        if w.team.members > 1 and ends(&w):
             return True
         if not walk_chunk(&w):
             return True
