@@ -58,7 +58,7 @@ LIMIT(fewest_slice_rows, 96, "rows")
 /* Of the time, what a team's first member may wait for the others before it goes on alone, for their cores are busy
  * with something else, and the time after which that is told; and how long no team is made after that, at first: twice
  * as long each time it comes to that again, up to the longest. */
-LIMIT(most_waiting, 60, "percent")
+LIMIT(most_waiting, 35, "percent")
 LIMIT(fair_trial_nanoseconds, 200 * 1000, "nanoseconds")
 LIMIT(rest_nanoseconds, 100 * 1000 * 1000, "nanoseconds")
 LIMIT(longest_rest_milliseconds, 10 * 1000, "milliseconds")

@@ -17,13 +17,14 @@ static inline ptrdiff_t vl_panel_shares(const vl_direction *direction)
     return (direction->panels + together - 1) / together;
 }
 
-/* The panels that a member of a team computes. */
+/* The panels that a member of a team computes: the first member, who tells by its waiting whether the others have cores,
+ * has as many as any. */
 static inline void vl_panel_share(const vl_direction *direction, int member, int members, ptrdiff_t *first,
                                   ptrdiff_t *last)
 {
     const ptrdiff_t together = vl_panels_together(direction), shares = vl_panel_shares(direction);
-    const ptrdiff_t end = together * (shares * (member + 1) / members);
-    *first = together * (shares * member / members);
+    const ptrdiff_t end = together * (shares - shares * member / members);
+    *first = together * (shares - shares * (member + 1) / members);
     *last = end < direction->panels ? end : direction->panels;
 }
 

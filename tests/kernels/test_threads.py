@@ -80,6 +80,16 @@ def test_default_respects_affinity():
             1,
         ),
         ({}, os.cpu_count()),
+        (  # a service's, above the process's own
+            {
+                "/proc/self/cgroup": "0::/system.slice/it.service/own\n",
+                "/sys/fs/cgroup/system.slice/it.service/own/cpu.max": "400000 100000\n",
+                "/sys/fs/cgroup/system.slice/it.service/cpu.max": "300000 100000\n",
+                "/sys/fs/cgroup/system.slice/cpu.max": "max 100000\n",
+            },
+            min(3, os.cpu_count()),
+        ),
+        ({"/sys/fs/cgroup/cpu.max": "nonsense\n"}, os.cpu_count()),
     ],
 )
 def test_cgroup_quota(monkeypatch, tmp_path, files, expected):

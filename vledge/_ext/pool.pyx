@@ -122,7 +122,11 @@ cdef const vl_named_limit *named_limits() noexcept nogil:
 
 # ---- of every call -----------------------------------------------------------------------------
 
+cdef int usable = 0     # cores, once somebody has asked for more than one
+
+
 cdef int thread_count() except -1:
+    global usable
     cdef PyObject *of_call = NULL
     if PyContextVar_Get(<PyObject *>threads_of_call, NULL, &of_call) < 0:
         raise RuntimeError("no context")
@@ -131,8 +135,9 @@ cdef int thread_count() except -1:
     if given is None:
         given = thread_settings._num_threads
     cdef int asked = thread_settings.get_num_threads() if given is None else given
-    cdef int cores = <int>vl_limit.cores if vl_limit.cores > 0 else thread_settings.usable_cores()
-    return min(asked, cores)
+    if usable == 0 and asked > 1:
+        usable = thread_settings.usable_cores()
+    return min(asked, <int>vl_limit.cores if vl_limit.cores > 0 else usable) if asked > 1 else asked
 
 
 cdef int look_at_signals(vl_heed *h) noexcept with gil:

@@ -14,6 +14,8 @@ def run(
     h_0: np.ndarray | None = None,
     c_0: np.ndarray | None = None,
     threads: int | None = None,
+    starts: np.ndarray | None = None,
+    outputs: bool = True,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]: ...
 def run_padded(
     directions: list[Direction],

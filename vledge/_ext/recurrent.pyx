@@ -170,8 +170,22 @@ cdef Offsets set_offsets(LayerRun *call) except *:
     return offsets
 
 
-def run(list directions not None, data, batch_sizes, h_0=None, c_0=None, threads=None):
-    """Run one layer over packed sequences.
+cdef int set_starts(ptrdiff_t *x_rows, const LayerRun *call, cnp.ndarray starts, ptrdiff_t steps,
+                    ptrdiff_t in_row) except -1:
+    """Where each row's sequence begins in an array of so many steps; ValueError where it is not all in it."""
+    cdef const int64_t *first = <const int64_t *>cnp.PyArray_DATA(starts)
+    cdef ptrdiff_t length = call.steps, r
+    for r in range(call.sequences):
+        while length > 0 and call.batch_sizes[length - 1] <= r:
+            length -= 1
+        if first[r] < 0 or first[r] > steps - length:
+            raise ValueError(f"starts[{r}] is {first[r]}: a sequence of {length} steps is to be in an array of {steps}")
+        x_rows[r] = first[r] * in_row
+    return 0
+
+
+def run(list directions not None, data, batch_sizes, h_0=None, c_0=None, threads=None, starts=None, bint outputs=True):
+    """Run one layer over packed sequences, or over such that lie one behind the other.
 
     Parameters
     ----------
@@ -185,10 +199,14 @@ def run(list directions not None, data, batch_sizes, h_0=None, c_0=None, threads
     c_0 : ndarray [D, B, hidden_size], or None for zeros; LSTM only
     threads : int, optional
         Default: :func:`vledge.get_num_threads`.
+    starts : ndarray of int64 [B], or None where data are packed
+        The row of ``data``, which may be of any number, that each sequence begins with; its steps follow.
+    outputs : bool
+        Whether the output is wanted; else it is None.
 
     Returns
     -------
-    output : ndarray [sum(batch_sizes), D * (proj_size or hidden_size)]
+    output : ndarray [sum(batch_sizes), D * (proj_size or hidden_size)], packed
     h_n, c_n : ndarrays shaped as h_0 and c_0; c_n is None for cells other than LSTM
     """
     cdef LayerRun call
@@ -202,23 +220,28 @@ def run(list directions not None, data, batch_sizes, h_0=None, c_0=None, threads
         h_0 = shaped(h_0, "h_0", number, (call.direction_count, "sequences", direction.width))
         sequences = cnp.PyArray_DIM(h_0, 1)
     cdef cnp.ndarray _sizes = set_lengths(&call, batch_sizes, sequences, &total)
-    cdef cnp.ndarray rows = shaped(data, "data", number, (total, in_row))
+    cdef cnp.ndarray rows = shaped(data, "data", number, (total if starts is None else "steps", in_row))
+    cdef cnp.ndarray firsts = None
     call.x = <const char *>cnp.PyArray_DATA(rows)
     h_n, c_n, _states = set_states(&call, number, h_0, c_0)
-    output = empty((total, out_row), number)
-    call.y = <char *>cnp.PyArray_DATA(output)
+    output = empty((total, out_row), number) if outputs else None
+    call.y = data_of(output)
     if call.sequences == 0:
         return output, h_n, c_n
+    if starts is not None:
+        firsts = shaped(starts, "starts", cnp.NPY_INT64, (call.sequences,))
     offsets = set_offsets(&call)
     try:
         total = 0
         for t in range(call.steps):
-            offsets.x_time[t] = total * in_row
+            offsets.x_time[t] = (total if firsts is None else t) * in_row
             offsets.y_time[t] = total * out_row
             total += call.batch_sizes[t]
         for r in range(call.sequences):
             offsets.x_rows[r] = r * in_row
             offsets.y_rows[r] = r * out_row
+        if firsts is not None:
+            set_starts(offsets.x_rows, &call, firsts, cnp.PyArray_DIM(rows, 0), in_row)
         execute(&call, thread_count() if threads is None else threads)
     finally:
         PyMem_Free(offsets.x_time)

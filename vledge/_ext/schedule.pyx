@@ -188,19 +188,13 @@ cdef bint choose(LayerRun *run, int threads) noexcept nogil:
     cdef ptrdiff_t few[FEW_NUMBERS]
     cdef ptrdiff_t *lengths = few
     cdef vl_rows rows
-    cdef int fewest = fewest_slices(run)
-    run.sharing.members = run.sharing.team = run.sharing.slices = 1
-    run.sharing.first_row[0] = 0
-    run.sharing.first_row[1] = run.sequences
-    if (threads <= 1 and fewest == 1) or run.steps == 0:
-        return True
     if run.sequences > FEW_NUMBERS:
         lengths = <ptrdiff_t *>malloc(run.sequences * sizeof(ptrdiff_t))
         if lengths == NULL:
             return False
     list_lengths(run, lengths)
     rows.lengths, rows.sequences = lengths, run.sequences
-    choose_sharing(run.directions, run.direction_count, rows, threads, fewest, &run.sharing)
+    choose_sharing(run.directions, run.direction_count, rows, threads, fewest_slices(run), &run.sharing)
     if lengths != few:
         free(lengths)
     return True
@@ -250,7 +244,10 @@ cdef bint run_layer(LayerRun *run, int threads) noexcept nogil:
     run.shared_memory = NULL
     if threads > 1 and rest_until > 0 and vl_nanoseconds() < rest_until:
         threads = min(threads, most_members)
-    if not choose(run, min(threads, VL_MOST_THREADS)):
+    run.sharing.members = run.sharing.team = run.sharing.slices = 1
+    run.sharing.first_row[0] = 0
+    run.sharing.first_row[1] = run.sequences
+    if (threads > 1 or fewest_slices(run) > 1) and run.steps > 0 and not choose(run, min(threads, VL_MOST_THREADS)):
         return False
     if run.sharing.team > 1:
         run.shared_memory = shared_memory(run, &whole)
