@@ -13,6 +13,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +22,10 @@ import numpy as np
 import vledge
 from benchmarks.lengths import drawn
 from vledge.planning import costs
+from vledge.planning.choice import forget
 
+#: What ``strategy="auto"`` takes, with its planning: where lengths are new, and where they come again.
+NEW, AGAIN = "auto on new lengths", "auto on lengths that come again"
 DISTRIBUTIONS = ("equal", "uniform", "log-normal", "bimodal", "one giant")
 
 
@@ -87,22 +91,35 @@ def measure(
     start = time.perf_counter()
     plan = vledge.plan(case.lengths, layer, threads=threads, form=case.form)
     planning = time.perf_counter() - start
-    taken: dict[str, list[float]] = {p.strategy: [] for p in plan.ranking}
+    ways: dict[str, Callable[[], Any]] = {
+        p.strategy: partial(layer, given, strategy=p.strategy, **options, **p.options)
+        for p in plan.ranking
+    }
+
+    def auto_on_new_lengths() -> Any:
+        forget()
+        return layer(given, strategy="auto", **options)
+
+    ways[NEW] = auto_on_new_lengths
+    ways[AGAIN] = partial(layer, given, strategy="auto", **options)
+    taken: dict[str, list[float]] = {name: [] for name in ways}
     for i in range(rounds + 1):
-        for p in plan.ranking:
-            if i > 2 and min(taken[p.strategy]) > 2 * min(map(min, taken.values())):
+        for name, way in ways.items():
+            if i > 2 and min(taken[name]) > 2 * min(map(min, taken.values())):
                 continue  # not the best, whatever the rounds to come say
             # as many calls as make a sample of a millisecond
-            calls = max(1, min(50, int(1e-3 / min(taken[p.strategy], default=1))))
+            calls = max(1, min(50, int(1e-3 / min(taken[name], default=1))))
             start = clock()
             for _ in range(calls):
-                layer(given, strategy=p.strategy, **options, **p.options)
-            taken[p.strategy].append((clock() - start) / calls)
+                way()
+            taken[name].append((clock() - start) / calls)
+    autos = {name: min(taken.pop(name)[1:]) for name in (NEW, AGAIN)}
     return {
         **case._asdict(),
         "picked": plan.best.strategy,
         "predicted": {p.strategy: p.seconds for p in plan.ranking},
         "measured": {name: min(times[1:]) for name, times in taken.items()},
+        "auto": autos,
         "planning": planning,
     }
 
@@ -112,7 +129,8 @@ def merged(before: dict[str, Any], again: dict[str, Any]) -> dict[str, Any]:
     least = {
         name: min(seconds, again["measured"][name]) for name, seconds in before["measured"].items()
     }
-    return {**before, "measured": least}
+    autos = {name: min(seconds, again["auto"][name]) for name, seconds in before["auto"].items()}
+    return {**before, "measured": least, "auto": autos}
 
 
 def row(record: dict[str, Any]) -> str:
@@ -148,6 +166,12 @@ def summary(records: list[dict[str, Any]]) -> str:
         lines.append(
             f"{name:12}{len(some):5}  {(ratios <= 1.1).mean():10.0%}  {ratios.max():5.2f}  "
             f"{(plain <= 1.1).mean():26.0%}  {plain.max():5.2f}"
+        )
+    for name in (NEW, AGAIN):
+        autos = np.array([r["auto"][name] / min(r["measured"].values()) for r in records])
+        lines.append(
+            f"{name}: {np.median(autos):.2f} x the best at the median, within 5 % in "
+            f"{(autos <= 1.05).mean():.0%}, worst {autos.max():.2f}"
         )
     picked = Counter(r["picked"] for r in records)
     lines.append("picked: " + ", ".join(f"{name} {n}" for name, n in picked.most_common()))

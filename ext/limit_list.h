@@ -25,36 +25,47 @@ LIMIT(mapped_bytes, 32 * 1024 * 1024, "bytes")
 LIMIT(most_usual, 1 << 24, "steps or sequences")
 
 /* ---- sharing a layer between threads ---- */
-/* What rows of a step cost (the table "by rows" of python -m benchmarks.kernels): a single row is bound by
- * reading the weights, where they are more than the nearest cache holds, and three take little more ... */
-LIMIT(first_row_cost, 10, "quarters of a row of a full tile")
-LIMIT(next_row_cost, 2, "quarters of a row of a full tile, of the second to the fourth")
-LIMIT(row_cost, 4, "quarters of a row of a full tile: four")
-/* ... and where the step's recurrent weights are at most this, twice a first-level cache, rows cost alike but for
- * the first. */
-LIMIT(small_step_bytes, 64 * 1024, "bytes")
-LIMIT(small_first_row_cost, 6, "quarters of a row of a full tile")
-/* Meeting at a step costs as much as barrier_bytes / (bytes of its recurrent weights) quarters of a row (python -m
- * benchmarks.threads). */
-LIMIT(barrier_bytes, 1024 * 1024, "bytes")
-/* Recurrent weights beyond which threads that share a step gain by reading a part of them each. */
+/* What a run takes, by which it is chosen how many threads share it and how (sharing.c): found on an EPYC with AVX-512,
+ * and by `vledge calibrate` on the machine at hand. A weight's multiply-add in a full tile of float32; what a row's
+ * units take besides, by their gates; a row alone and the second one, whose cost is the reading of weights (the table
+ * "by rows" of python -m benchmarks.kernels), where a member's part of them is in its second level and where not; and
+ * what is once a row, once a step and once a walk. */
+LIMIT(weight_picoseconds, 18, "picoseconds")
+LIMIT(equation_picoseconds, 400, "picoseconds")
+LIMIT(first_row_cost, 8, "quarters of a row of a full tile")
+LIMIT(far_row_cost, 10, "quarters of a row of a full tile")
 LIMIT(near_step_bytes, VL_NEAR_BYTES, "bytes")
-/* Recurrent weights of one step below which sharing it between threads costs more than it saves, and weights
- * that a call must read in all to be worth waking a thread (python -m benchmarks.threads). */
-LIMIT(shared_step_bytes, 256 * 1024, "bytes")
-LIMIT(shared_call_bytes, 4 * 1024 * 1024, "bytes")
+LIMIT(row_nanoseconds, 6, "nanoseconds")
+LIMIT(step_nanoseconds, 40, "nanoseconds")
+LIMIT(walk_nanoseconds, 500, "nanoseconds")
+/* A round of a meeting at a step, of which there are log2(members); calling each thread that is awake for a call, and
+ * the first one that is asleep, and each. */
+LIMIT(meeting_nanoseconds, 100, "nanoseconds")
+LIMIT(call_nanoseconds, 200, "nanoseconds")
+LIMIT(wake_nanoseconds, 20 * 1000, "nanoseconds")
+LIMIT(next_wake_nanoseconds, 3 * 1000, "nanoseconds")
+/* What members of a team lose by waiting for the last; and what more threads must save to be taken. */
+LIMIT(late_percent, 5, "percent")
+LIMIT(worth_percent, 5, "percent")
+/* Members of a team whatever it takes, for tests and measurements; 0: as many as pay. */
+LIMIT(team_members, 0, "members")
+/* No call has more threads than cores, however many are asked for; 0: those that this process may run on. */
+LIMIT(cores, 0, "cores")
 /* Multiply-adds of one kernel call, between which Ctrl-C is looked for: some hundredths of a second. Rows of a step
  * beyond them are cut into slices, as threads' are; but no slice is so small that weights are read for too few rows. */
 LIMIT(kernel_work, 1 << 28, "multiply-adds")
 LIMIT(fewest_slice_rows, 96, "rows")
-/* Naps at the barriers of shared steps after which the caller goes on alone, and how long no step is shared after
- * that: the other threads' cores are busy with something else. */
-LIMIT(most_naps, 4, "naps")
+/* Of the time, what a team's first member may wait for the others before it goes on alone, for their cores are busy
+ * with something else, and the time after which that is told; and how long no team is made after that, at first: twice
+ * as long each time it comes to that again, up to the longest. */
+LIMIT(most_waiting, 35, "percent")
+LIMIT(fair_trial_nanoseconds, 200 * 1000, "nanoseconds")
 LIMIT(rest_nanoseconds, 100 * 1000 * 1000, "nanoseconds")
+LIMIT(longest_rest_milliseconds, 10 * 1000, "milliseconds")
 
 /* ---- the pool of threads ---- */
-/* How long a thread spins before it sleeps. Between calls: what waking one costs, so that never more than twice
- * the best choice is spent. Within a call longer: for the last member, which has as much to do, and at a barrier,
+/* How long a thread looks for work before it sleeps, the core on offer to others. Between calls: what waking one costs,
+ * so that never more than twice the best choice is spent. Within a call longer: for the last member, which has as much to do, and at a barrier,
  * where a member that sleeps is late at the next one and the others then fall asleep in turn; on a virtual
  * machine waking takes longer than a step. */
 LIMIT(spin_nanoseconds, 50 * 1000, "nanoseconds")

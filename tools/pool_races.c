@@ -12,7 +12,7 @@
 enum { CALLERS = 3, CELLS = 64, STEPS = 5 };
 
 typedef struct {
-    vl_barrier barrier;
+    vl_line lines[VL_MOST_THREADS];
     int counter;
     long cells[CELLS];
     vl_heed *heed;
@@ -22,14 +22,15 @@ typedef struct {
 static void shared_steps(void *context, int member, int members)
 {
     work *w = context;
+    const vl_team team = {w->lines, member, members};
     long taken[CELLS];
     for (int step = 0; step < STEPS; step++) {
         for (int k = member; k < CELLS; k += members)
             taken[k] = w->cells[(k + 1) % CELLS];
-        vl_wait(&w->barrier, members);
+        vl_meet(&team);
         for (int k = member; k < CELLS; k += members)
             w->cells[k] += taken[k];
-        vl_wait(&w->barrier, members);
+        vl_meet(&team);
     }
 }
 

@@ -56,7 +56,8 @@ build() {   # FLAGS
 }
 
 if [ "$what" = threads ] || [ "$what" = all ]; then
-    $gcc -std=gnu11 -O1 -g -fsanitize=thread -Iext tools/pool_races.c ext/recurrent/pool.c ext/recurrent/scratch.c \
+    $gcc -std=gnu11 -O1 -g -fsanitize=thread -Iext tools/pool_races.c ext/recurrent/pool.c ext/recurrent/barrier.c \
+        ext/recurrent/parking.c ext/recurrent/scratch.c \
         ext/recurrent/limits.c -o pool_races -pthread
     TSAN_OPTIONS=halt_on_error=1 ./pool_races "$([ "$long" = --long ] && echo 200000 || echo 5000)"
 fi

@@ -1,4 +1,4 @@
-/* A pool of worker threads for one call at a time, and the barrier its members meet at.
+/* A pool of worker threads for one call at a time.
  *
  * Lazy: no thread exists before the first call that wants one. Quiet: a waiting thread spins for
  * some microseconds and then sleeps in the kernel. Fork-safe: a child starts with an empty pool.
@@ -7,9 +7,8 @@
 #ifndef VLEDGE_POOL_H
 #define VLEDGE_POOL_H
 
+#include "barrier.h"
 #include "heed.h"
-
-#define VL_MOST_THREADS 64
 
 /* member in [0, members); 0 is the calling thread */
 typedef void vl_task(void *context, int member, int members);
@@ -19,13 +18,8 @@ typedef void vl_task(void *context, int member, int members);
  * `heed` of the call, where there is one, whether to end: the tasks themselves look for the answer. */
 void vl_parallel(int threads, vl_task *task, void *context, vl_heed *heed);
 
-typedef struct {
-    int arrived, round, sleepers;
-} vl_barrier;
-
-/* All `members` of a running task call it; it returns when the last has: 1 if this thread had to sleep
- * for it, which means that another has no core to itself, else 0. */
-int vl_wait(vl_barrier *barrier, int members);
+/* How many of the threads that such a call wants would have to be woken or made for it. */
+int vl_sleepers(int threads);
 
 /* Takes the next number of a shared counter: 0, 1, 2, ... */
 int vl_take(int *counter);

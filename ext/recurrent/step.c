@@ -2,24 +2,23 @@
 
 #include <string.h>
 
-void vl_run_step(const vl_direction *direction, const vl_step *step, vl_barrier *barrier, int members)
+void vl_run_step(const vl_direction *direction, const vl_step *step, const vl_team *team)
 {
     direction->run->step(step);
     if (direction->run->candidate) {
-        vl_wait(barrier, members);
+        vl_meet(team);
         direction->run->candidate(step);
     }
 }
 
-void vl_run_step_from_input(const vl_direction *direction, vl_product *projection, vl_step *step, vl_barrier *barrier,
-                            int members)
+void vl_run_step_from_input(const vl_direction *direction, vl_product *projection, vl_step *step, const vl_team *team)
 {
     const ptrdiff_t first = step->first_panel, last = step->last_panel;
     const ptrdiff_t groups = (last - first + VL_GROUP - 1) / VL_GROUP;
     /* all of a row's gates come before its first candidate; and rows are brought into their small form once */
     if (direction->run->candidate || direction->run->small) {
         direction->run->product(projection);
-        vl_run_step(direction, step, barrier, members);
+        vl_run_step(direction, step, team);
         return;
     }
     for (ptrdiff_t i = 0; i < groups; i++) {

@@ -26,7 +26,7 @@ def blas_projection():
 @pytest.mark.parametrize("dtype", list(TOLERANCE))
 @pytest.mark.parametrize("kind", list(reference.GATES))
 def test_projection_by_blas(instruction_set, blas_projection, limits, kind, dtype):
-    limits(chunk_bytes=20_000, shared_step_bytes=0, shared_call_bytes=0)
+    limits(chunk_bytes=20_000, team_members=2)
     for hidden_size, lengths in ((1, [3]), (17, [9, 4, 4, 1]), (64, [40])):
         directions, *rest, expected = case(
             kind, 5, hidden_size, lengths, dtype, reverses=(False, True)

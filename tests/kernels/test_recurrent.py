@@ -207,11 +207,12 @@ def test_zero_initial_state_is_the_default(kind):
 
 
 @pytest.mark.parametrize("kind", CELLS)
-def test_results_do_not_depend_on_threads(instruction_set, kind):
+def test_results_do_not_depend_on_threads(instruction_set, limits, kind):
     lengths = [60, 31, 30, 12, 12, 9, 5, 5, 2, 1, 1]
     *arguments, expected = case(kind, 7, 24, lengths, np.float32, reverses=(False, True))
     single = run(*arguments, threads=1)
     assert_close(single, expected, np.float32)
+    limits(team_members=1)  # slices, however little there is to do
     for threads in (2, 3, 4, 7, 64, 1000):
         for got, want in zip(run(*arguments, threads=threads), single, strict=True):
             assert got is want is None or np.array_equal(got, want)
@@ -219,16 +220,17 @@ def test_results_do_not_depend_on_threads(instruction_set, kind):
 
 @pytest.mark.parametrize(("kind", "proj_size"), [*((kind, 0) for kind in CELLS), ("lstm", 30)])
 @pytest.mark.parametrize("lengths", [[1], [50], [50, 31, 31, 4, 1]])
-@pytest.mark.parametrize("most_naps", [10**9, -1])
-def test_shared_steps(instruction_set, limits, kind, proj_size, lengths, most_naps):
-    """A step, one long sequence, one and some shorter: threads share the hidden blocks and meet at
-    each step, until they turn out to have no cores (most_naps=-1: at once); one goes on alone."""
+@pytest.mark.parametrize("most_waiting", [10**6, -1])
+def test_shared_steps(instruction_set, limits, kind, proj_size, lengths, most_waiting):
+    """A step, one long sequence, one and some shorter: teams of threads share the hidden blocks of
+    slices and meet at each step, until they turn out to have no cores (most_waiting=-1: at once);
+    one of each goes on alone."""
     reverses = (False, True)
     *arguments, expected = case(kind, 7, 100, lengths, np.float32, proj_size, reverses=reverses)
     single = run(*arguments, threads=1)
-    limits(shared_step_bytes=0, shared_call_bytes=0, barrier_bytes=0, chunk_bytes=4096)
-    limits(most_naps=most_naps)
-    for threads in (3, 5):
+    limits(chunk_bytes=4096, most_waiting=most_waiting, fair_trial_nanoseconds=0)
+    for threads, team in ((3, 3), (5, 5), (6, 3), (6, 2), (7, 2), (64, 4)):
+        limits(team_members=team)
         shared = run(*arguments, threads=threads)
         assert_close(shared, expected, np.float32)
         for got, want in zip(shared, single, strict=True):

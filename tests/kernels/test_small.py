@@ -251,7 +251,7 @@ def test_cells(integers, kind, storage):
 @pytest.mark.parametrize("storage", STORAGES)
 @pytest.mark.parametrize("kind", reference.GATES)
 def test_a_row_has_the_same_bits_alone_in_a_stream_and_by_threads(integers, kind, storage, limits):
-    limits(shared_step_bytes=0, shared_call_bytes=0)
+    limits(team_members=2)
     rng = np.random.default_rng(7)
     one = direction_case(kind, storage, 20, 139)
     data = rng.standard_normal((6, 7, 20)).astype(np.float32)

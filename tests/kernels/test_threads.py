@@ -80,6 +80,16 @@ def test_default_respects_affinity():
             1,
         ),
         ({}, os.cpu_count()),
+        (  # a service's, above the process's own
+            {
+                "/proc/self/cgroup": "0::/system.slice/it.service/own\n",
+                "/sys/fs/cgroup/system.slice/it.service/own/cpu.max": "400000 100000\n",
+                "/sys/fs/cgroup/system.slice/it.service/cpu.max": "300000 100000\n",
+                "/sys/fs/cgroup/system.slice/cpu.max": "max 100000\n",
+            },
+            min(3, os.cpu_count()),
+        ),
+        ({"/sys/fs/cgroup/cpu.max": "nonsense\n"}, os.cpu_count()),
     ],
 )
 def test_cgroup_quota(monkeypatch, tmp_path, files, expected):
@@ -96,7 +106,8 @@ def test_cgroup_quota(monkeypatch, tmp_path, files, expected):
     assert threads._cgroup_quota() == expected
 
 
-def test_calls_from_many_python_threads_agree():
+def test_calls_from_many_python_threads_agree(limits):
+    limits(team_members=1)
     direction = layer()
     inputs = [batch(seed=i) for i in range(8)]
     expected = [run([direction], *one, threads=1)[0] for one in inputs]
@@ -117,7 +128,8 @@ def test_calls_from_many_python_threads_agree():
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
-def test_pool_survives_fork():
+def test_pool_survives_fork(limits):
+    limits(team_members=1)
     direction, (data, sizes) = layer(), batch()
     expected = run([direction], data, sizes, threads=2)[0]
     child = os.fork()
@@ -128,7 +140,8 @@ def test_pool_survives_fork():
     assert np.array_equal(run([direction], data, sizes, threads=2)[0], expected)
 
 
-def test_waiting_threads_sleep():
+def test_waiting_threads_sleep(limits):
+    limits(team_members=1)
     run([layer()], *batch(), threads=2)
     time.sleep(0.05)
     before = time.process_time()
@@ -140,6 +153,8 @@ def test_no_thread_before_it_is_wanted():
     code = (
         "import os, numpy as np, vledge\n"
         "from tests.kernels.test_threads import layer, batch, run\n"
+        "from vledge._ext.recurrent import limits\n"
+        "limits(team_members=1)  # however little there is to do\n"
         "count = lambda: len(os.listdir('/proc/self/task'))\n"
         "before = count(); run([layer()], *batch(), threads=1); assert count() == before\n"
         "run([layer()], *batch(), threads=2); assert count() == before + 1, (before, count())\n"
@@ -177,7 +192,8 @@ def test_decaying_state_is_not_slow():
     assert seconds(1e-39) < 3 * seconds(1.0)
 
 
-def test_cpu_mode_is_restored():
+def test_cpu_mode_is_restored(limits):
+    limits(team_members=1)
     tiny = np.float32(1e-40)
     assert tiny * np.float32(0.5) > 0  # import vledge has not switched subnormals off
     for count in (1, 2):

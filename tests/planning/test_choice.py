@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
 import numpy as np
 import pytest
 
+from vledge.lengths.batch import PaddedBatch
 from vledge.lengths.strategies.work import FORMS, Case
+from vledge.machine.threads import using_threads
 from vledge.planning import bound, choice, plan
 from vledge.planning.bound import PLANNING, without_a_plan
 from vledge.planning.defaults import DEFAULT
@@ -41,10 +44,10 @@ def test_what_needs_no_plan_is_what_a_plan_would_choose(threads: int) -> None:
     quick = 0
     for seed in range(300):
         shape, case = drawn(seed)
-        name = without_a_plan(shape, case, threads, DEFAULT, None)
-        if name is None:
+        guess = without_a_plan(shape, case, threads, DEFAULT, None)
+        if guess.may_save >= max(TIE * guess.seconds, PLANNING):
             continue
-        quick += 1
+        quick, name = quick + 1, str(guess.strategy)
         made = plan(
             case.lengths, shape, threads=threads, form=case.form, steps=case.steps, costs=DEFAULT
         )
@@ -60,14 +63,15 @@ def test_a_batch_for_which_a_plan_pays_gets_one() -> None:
     for threads in (1, 2):
         made = plan(lengths, shape, threads=threads, costs=DEFAULT)
         assert made.best.seconds < (1 - TIE) * made["packed"].seconds
-        assert without_a_plan(shape, Case(lengths, "list", 20000), threads, DEFAULT, None) is None
+        guess = without_a_plan(shape, Case(lengths, "list", 20000), threads, DEFAULT, None)
+        assert guess.may_save >= max(TIE * guess.seconds, PLANNING)
 
 
 def test_the_memory_limit_is_looked_at() -> None:
     shape, case = LayerShape("gru", 4, 32), Case(np.full(64, 500), "padded", 500)
-    assert without_a_plan(shape, case, 1, DEFAULT, None) == "padded"
-    assert without_a_plan(shape, case, 1, DEFAULT, 1 << 20) is None
-    assert without_a_plan(shape, case, 1, DEFAULT, 1 << 30) == "padded"
+    assert without_a_plan(shape, case, 1, DEFAULT, None).strategy == "padded"
+    assert without_a_plan(shape, case, 1, DEFAULT, 1 << 20).strategy is None
+    assert without_a_plan(shape, case, 1, DEFAULT, 1 << 30).strategy == "padded"
 
 
 def test_repeated_and_new_lengths_of_small_batches_make_no_plan(
@@ -77,7 +81,7 @@ def test_repeated_and_new_lengths_of_small_batches_make_no_plan(
         raise AssertionError("a plan was made")
 
     monkeypatch.setattr(choice, "plan", refused)
-    choice._best.cache_clear()
+    choice.forget()
     bound._rates.cache_clear()
     generator = np.random.default_rng(0)
     for form in ("list", "packed"):
@@ -90,3 +94,62 @@ def test_repeated_and_new_lengths_of_small_batches_make_no_plan(
             strategy, options = choice.choose(LayerShape("lstm", 16, 64), Batch)  # type: ignore[arg-type]
             assert strategy in ("packed", "padded")
             assert not options
+
+
+class _Padded(PaddedBatch):
+    """With an array of the shape, and no memory."""
+
+    def __init__(self, lengths: np.ndarray) -> None:
+        data = np.broadcast_to(np.float32(0), (int(lengths.max()), len(lengths), 16))
+        super().__init__(data, lengths, False)
+
+
+def _counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The numbers of sequences that plans were made for, from now on."""
+    made: list[int] = []
+    real = choice.plan
+
+    def counting(lengths: np.ndarray, *rest: Any, **keywords: Any) -> Any:
+        made.append(len(lengths))
+        return real(lengths, *rest, **keywords)
+
+    monkeypatch.setattr(choice, "plan", counting)
+    monkeypatch.setattr(choice, "costs", lambda: DEFAULT)
+    choice.forget()
+    return made
+
+
+def test_a_short_call_for_which_a_plan_might_pay_gets_one_when_its_lengths_come_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A long call at once: a plan is next to nothing of it."""
+    made = _counted(monkeypatch)
+    lengths = np.array([400] + [3] * 200)
+    shape = LayerShape("lstm", 16, 256)
+    with using_threads(1):
+        guess = without_a_plan(shape, Case(lengths, "padded", 400), 1, DEFAULT, None)
+        assert max(TIE * guess.seconds, PLANNING) < guess.may_save
+        assert TIE * guess.seconds < PLANNING  # a plan would be much of it
+        first = choice.choose(shape, _Padded(lengths))
+        assert made == []
+        assert first == ("padded", {})
+        for _ in range(3):
+            choice.choose(shape, _Padded(lengths))
+        assert made == [201]
+        long = np.array([20000] + [100] * 1000)
+        choice.choose(LayerShape("lstm", 8, 256), _Padded(long))
+        assert made == [201, 1001]
+
+
+def test_what_is_remembered_depends_on_all_that_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lengths, the order of them and the memory limit are told apart, and few are kept."""
+    _counted(monkeypatch)
+    shape = LayerShape("gru", 4, 32)
+    lengths = np.full(64, 500)
+    assert choice.choose(shape, _Padded(lengths)) == ("padded", {})
+    with pytest.raises(MemoryError):
+        choice.choose(shape, _Padded(lengths), memory_limit=1)
+    assert choice.choose(shape, _Padded(lengths)) == ("padded", {})
+    for length in range(1, 3 * choice.MOST):
+        choice.choose(shape, _Padded(np.array([length])))
+    assert len(choice._chosen) <= choice.MOST

@@ -13,9 +13,8 @@ cdef extern from "heed.h" nogil:
 cdef extern from "named_limits.h" nogil:
     ctypedef struct vl_limits:
         int64_t mapped_bytes, most_usual, keep_scratch_bytes
-        int64_t first_row_cost, next_row_cost, row_cost, small_step_bytes, small_first_row_cost
-        int64_t barrier_bytes, near_step_bytes, shared_step_bytes, shared_call_bytes
-        int64_t kernel_work, fewest_slice_rows, most_naps, rest_nanoseconds
+        int64_t near_step_bytes, cores
+        int64_t kernel_work, fewest_slice_rows, most_waiting, fair_trial_nanoseconds, rest_nanoseconds, longest_rest_milliseconds
         int64_t block_bytes, least_block_rows, thread_work
         int64_t winograd_in_channels, winograd_out_channels, winograd_dilation
         int64_t most_idle_frames, hand_over_bytes, keep_frame_bytes, short_step_nanoseconds, most_long_steps
@@ -24,10 +23,22 @@ cdef extern from "named_limits.h" nogil:
         const char *unit
         int64_t *value
 
-cdef extern from "recurrent/pool.h" nogil:
-    enum: VL_MOST_THREADS
-    ctypedef struct vl_barrier:
-        pass
+cdef extern from "recurrent/barrier.h" nogil:
+    enum: VL_MOST_THREADS, VL_LINE_BYTES
+    ctypedef struct vl_line:
+        ptrdiff_t end_before, alone_from
+    ctypedef struct vl_team:
+        vl_line *lines
+        int member, members
+
+cdef extern from "recurrent/sharing.h" nogil:
+    ctypedef struct vl_sharing:
+        int members, team, slices
+        ptrdiff_t first_row[VL_MOST_THREADS + 1]
+        double nanoseconds
+    ctypedef struct vl_rows:
+        const ptrdiff_t *lengths
+        ptrdiff_t sequences
 
 cdef extern from "recurrent/scratch.h" nogil:
     ctypedef struct vl_scratch:
@@ -51,8 +62,14 @@ cdef extern from "recurrent/step.h" nogil:
 ctypedef void (*task)(void *context, int member, int members) noexcept nogil
 
 cdef void parallel(int threads, task work, void *context, vl_heed *heed) noexcept nogil
-cdef int wait(vl_barrier *barrier, int members) noexcept nogil
 cdef int take(int *counter) noexcept nogil
+
+# ---- barrier.h
+cdef int64_t meet(const vl_team *team) noexcept nogil
+
+# ---- sharing.h
+cdef void choose_sharing(const vl_direction *const *directions, int direction_count, vl_rows rows, int threads,
+                         int slices, vl_sharing *sharing) noexcept nogil
 
 # ---- scratch.h
 cdef void *scratch_memory(size_t bytes) noexcept nogil
@@ -62,9 +79,9 @@ cdef uint64_t lay_out(const vl_direction *d, ptrdiff_t rows, ptrdiff_t chunk_row
                       vl_scratch *s) noexcept nogil
 
 # ---- step.h
-cdef void run_step(const vl_direction *d, const vl_step *step, vl_barrier *barrier, int members) noexcept nogil
-cdef void step_from_input(const vl_direction *d, vl_product *projection, vl_step *step, vl_barrier *barrier,
-                          int members) noexcept nogil
+cdef void run_step(const vl_direction *d, const vl_step *step, const vl_team *team) noexcept nogil
+cdef void step_from_input(const vl_direction *d, vl_product *projection, vl_step *step,
+                          const vl_team *team) noexcept nogil
 cdef void set_state_projection(const vl_direction *d, const void *gated, const ptrdiff_t *gated_rows, char *room,
                                vl_product *p) noexcept nogil
 cdef void project_state(const vl_direction *d, vl_product *p, ptrdiff_t rows, bint turned, void *h_next, char *out,

@@ -1,6 +1,7 @@
 """The pool of threads, and what C there is beneath the time loops: scratch memory, one step, thresholds.
 
-The C is in ``ext/recurrent/``: ``pool.c`` has the threads, ``scratch.c`` the memory that a walk works in, ``step.c``
+The C is in ``ext/recurrent/``: ``pool.c`` has the threads, ``barrier.c`` where they
+meet, ``sharing.c`` what each is to do, ``scratch.c`` the memory that a walk works in, ``step.c``
 one time step, ``limits.c`` the thresholds of ``ext/limit_list.h``; their headers say what each function does. It is
 linked here, once, and other modules reach it by cimport. Beside it stands what every compiled call asks for: how many
 threads it may use, and whether Ctrl-C was pressed.
@@ -9,7 +10,7 @@ threads it may use, and whether Ctrl-C was pressed.
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
-from libc.stdint cimport uint64_t
+from libc.stdint cimport int64_t, uint64_t
 
 from vledge.machine import threads as thread_settings
 
@@ -29,8 +30,14 @@ cdef extern from "recurrent/limits_in_force.h" nogil:
 
 cdef extern from "recurrent/pool.h" nogil:
     void vl_parallel(int threads, task work, void *context, vl_heed *heed)
-    int vl_wait(vl_barrier *barrier, int members)
     int vl_take(int *counter)
+
+cdef extern from "recurrent/barrier.h" nogil:
+    int64_t vl_meet(const vl_team *team)
+
+cdef extern from "recurrent/sharing.h" nogil:
+    void vl_choose_sharing(const vl_direction *const *directions, int direction_count, vl_rows rows, int threads,
+                           int slices, vl_sharing *sharing)
 
 cdef extern from "recurrent/scratch.h" nogil:
     void *vl_scratch_memory(size_t bytes)
@@ -40,9 +47,8 @@ cdef extern from "recurrent/scratch.h" nogil:
                         vl_scratch *s)
 
 cdef extern from "recurrent/step.h" nogil:
-    void vl_run_step(const vl_direction *d, const vl_step *step, vl_barrier *barrier, int members)
-    void vl_run_step_from_input(const vl_direction *d, vl_product *projection, vl_step *step, vl_barrier *barrier,
-                                int members)
+    void vl_run_step(const vl_direction *d, const vl_step *step, const vl_team *team)
+    void vl_run_step_from_input(const vl_direction *d, vl_product *projection, vl_step *step, const vl_team *team)
     void vl_set_state_projection(const vl_direction *d, const void *gated, const ptrdiff_t *gated_rows, char *room,
                                  vl_product *p)
     void vl_project_state(const vl_direction *d, vl_product *p, ptrdiff_t rows, bint turned, void *h_next, char *out,
@@ -57,12 +63,17 @@ cdef void parallel(int threads, task work, void *context, vl_heed *heed) noexcep
     vl_parallel(threads, work, context, heed)
 
 
-cdef int wait(vl_barrier *barrier, int members) noexcept nogil:
-    return vl_wait(barrier, members)
-
-
 cdef int take(int *counter) noexcept nogil:
     return vl_take(counter)
+
+
+cdef int64_t meet(const vl_team *team) noexcept nogil:
+    return vl_meet(team)
+
+
+cdef void choose_sharing(const vl_direction *const *directions, int direction_count, vl_rows rows, int threads,
+                         int slices, vl_sharing *sharing) noexcept nogil:
+    vl_choose_sharing(directions, direction_count, rows, threads, slices, sharing)
 
 
 cdef void *scratch_memory(size_t bytes) noexcept nogil:
@@ -82,13 +93,13 @@ cdef uint64_t lay_out(const vl_direction *d, ptrdiff_t rows, ptrdiff_t chunk_row
     return vl_lay_out(d, rows, chunk_rows, members, memory, s)
 
 
-cdef void run_step(const vl_direction *d, const vl_step *step, vl_barrier *barrier, int members) noexcept nogil:
-    vl_run_step(d, step, barrier, members)
+cdef void run_step(const vl_direction *d, const vl_step *step, const vl_team *team) noexcept nogil:
+    vl_run_step(d, step, team)
 
 
-cdef void step_from_input(const vl_direction *d, vl_product *projection, vl_step *step, vl_barrier *barrier,
-                          int members) noexcept nogil:
-    vl_run_step_from_input(d, projection, step, barrier, members)
+cdef void step_from_input(const vl_direction *d, vl_product *projection, vl_step *step,
+                          const vl_team *team) noexcept nogil:
+    vl_run_step_from_input(d, projection, step, team)
 
 
 cdef void set_state_projection(const vl_direction *d, const void *gated, const ptrdiff_t *gated_rows, char *room,
@@ -111,7 +122,11 @@ cdef const vl_named_limit *named_limits() noexcept nogil:
 
 # ---- of every call -----------------------------------------------------------------------------
 
+cdef int usable = 0     # cores, once somebody has asked for more than one
+
+
 cdef int thread_count() except -1:
+    global usable
     cdef PyObject *of_call = NULL
     if PyContextVar_Get(<PyObject *>threads_of_call, NULL, &of_call) < 0:
         raise RuntimeError("no context")
@@ -119,7 +134,10 @@ cdef int thread_count() except -1:
     Py_DECREF(given)        # the context has one
     if given is None:
         given = thread_settings._num_threads
-    return thread_settings.get_num_threads() if given is None else given
+    cdef int asked = thread_settings.get_num_threads() if given is None else given
+    if usable == 0 and asked > 1:
+        usable = thread_settings.usable_cores()
+    return min(asked, <int>vl_limit.cores if vl_limit.cores > 0 else usable) if asked > 1 else asked
 
 
 cdef int look_at_signals(vl_heed *h) noexcept with gil:

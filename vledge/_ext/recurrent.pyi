@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 
 from vledge._ext.weights import Direction
@@ -12,6 +14,8 @@ def run(
     h_0: np.ndarray | None = None,
     c_0: np.ndarray | None = None,
     threads: int | None = None,
+    starts: np.ndarray | None = None,
+    outputs: bool = True,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]: ...
 def run_padded(
     directions: list[Direction],
@@ -23,3 +27,7 @@ def run_padded(
     batch_first: bool = False,
     threads: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]: ...
+def seconds_of_meetings(members: int, count: int) -> float: ...
+def rehearsal(
+    directions: list[Direction], data: np.ndarray, batch_sizes: np.ndarray, threads: int
+) -> dict[str, Any]: ...

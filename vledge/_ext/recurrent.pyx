@@ -6,25 +6,34 @@ threads, scratch memory and one step (``pool.pyx``). The thresholds are ``ext/li
 
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport INT32_MAX, PTRDIFF_MAX, int64_t
+from libc.string cimport memset
 
 cimport numpy as cnp
 
 from vledge._ext.arrays cimport batch_sizes_of, product_of, shaped
 from vledge._ext.pool cimport chunk_rows as rows_of_chunk
 from vledge._ext.pool cimport (
+    VL_MOST_THREADS,
     check_ended,
     heed,
     limits_in_force,
+    meet,
     named_limits,
+    parallel,
     thread_count,
     vl_heed,
+    vl_line,
     vl_named_limit,
+    vl_team,
 )
-from vledge._ext.schedule cimport end_rest, next_turn, run_layer
+from vledge._ext.schedule cimport end_rest, next_turn, rehearse, run_layer
 from vledge._ext.walk cimport LayerRun
 from vledge._ext.weights cimport Direction, made, vl_direction, vl_has_cell_state
 
 cnp.import_array()
+
+cdef extern from "clock.h" nogil:
+    int64_t vl_nanoseconds()
 
 cdef const vl_named_limit *named = named_limits()
 
@@ -161,8 +170,22 @@ cdef Offsets set_offsets(LayerRun *call) except *:
     return offsets
 
 
-def run(list directions not None, data, batch_sizes, h_0=None, c_0=None, threads=None):
-    """Run one layer over packed sequences.
+cdef int set_starts(ptrdiff_t *x_rows, const LayerRun *call, cnp.ndarray starts, ptrdiff_t steps,
+                    ptrdiff_t in_row) except -1:
+    """Where each row's sequence begins in an array of so many steps; ValueError where it is not all in it."""
+    cdef const int64_t *first = <const int64_t *>cnp.PyArray_DATA(starts)
+    cdef ptrdiff_t length = call.steps, r
+    for r in range(call.sequences):
+        while length > 0 and call.batch_sizes[length - 1] <= r:
+            length -= 1
+        if first[r] < 0 or first[r] > steps - length:
+            raise ValueError(f"starts[{r}] is {first[r]}: a sequence of {length} steps is to be in an array of {steps}")
+        x_rows[r] = first[r] * in_row
+    return 0
+
+
+def run(list directions not None, data, batch_sizes, h_0=None, c_0=None, threads=None, starts=None, bint outputs=True):
+    """Run one layer over packed sequences, or over such that lie one behind the other.
 
     Parameters
     ----------
@@ -176,10 +199,14 @@ def run(list directions not None, data, batch_sizes, h_0=None, c_0=None, threads
     c_0 : ndarray [D, B, hidden_size], or None for zeros; LSTM only
     threads : int, optional
         Default: :func:`vledge.get_num_threads`.
+    starts : ndarray of int64 [B], or None where data are packed
+        The row of ``data``, which may be of any number, that each sequence begins with; its steps follow.
+    outputs : bool
+        Whether the output is wanted; else it is None.
 
     Returns
     -------
-    output : ndarray [sum(batch_sizes), D * (proj_size or hidden_size)]
+    output : ndarray [sum(batch_sizes), D * (proj_size or hidden_size)], packed
     h_n, c_n : ndarrays shaped as h_0 and c_0; c_n is None for cells other than LSTM
     """
     cdef LayerRun call
@@ -193,23 +220,28 @@ def run(list directions not None, data, batch_sizes, h_0=None, c_0=None, threads
         h_0 = shaped(h_0, "h_0", number, (call.direction_count, "sequences", direction.width))
         sequences = cnp.PyArray_DIM(h_0, 1)
     cdef cnp.ndarray _sizes = set_lengths(&call, batch_sizes, sequences, &total)
-    cdef cnp.ndarray rows = shaped(data, "data", number, (total, in_row))
+    cdef cnp.ndarray rows = shaped(data, "data", number, (total if starts is None else "steps", in_row))
+    cdef cnp.ndarray firsts = None
     call.x = <const char *>cnp.PyArray_DATA(rows)
     h_n, c_n, _states = set_states(&call, number, h_0, c_0)
-    output = empty((total, out_row), number)
-    call.y = <char *>cnp.PyArray_DATA(output)
+    output = empty((total, out_row), number) if outputs else None
+    call.y = data_of(output)
     if call.sequences == 0:
         return output, h_n, c_n
+    if starts is not None:
+        firsts = shaped(starts, "starts", cnp.NPY_INT64, (call.sequences,))
     offsets = set_offsets(&call)
     try:
         total = 0
         for t in range(call.steps):
-            offsets.x_time[t] = total * in_row
+            offsets.x_time[t] = (total if firsts is None else t) * in_row
             offsets.y_time[t] = total * out_row
             total += call.batch_sizes[t]
         for r in range(call.sequences):
             offsets.x_rows[r] = r * in_row
             offsets.y_rows[r] = r * out_row
+        if firsts is not None:
+            set_starts(offsets.x_rows, &call, firsts, cnp.PyArray_DIM(rows, 0), in_row)
         execute(&call, thread_count() if threads is None else threads)
     finally:
         PyMem_Free(offsets.x_time)
@@ -286,3 +318,83 @@ def run_padded(list directions not None, data, batch_sizes, order=None, h_0=None
     finally:
         PyMem_Free(offsets.x_time)
     return output, h_n, c_n
+
+
+# ---- for measurements --------------------------------------------------------------------------
+
+cdef struct Meetings:
+    vl_line lines[VL_MOST_THREADS]
+    int count
+
+
+cdef void meet_often(void *context, int member, int members) noexcept nogil:
+    cdef Meetings *meetings = <Meetings *>context
+    cdef vl_team team
+    cdef int i
+    team.lines, team.member, team.members = meetings.lines, member, members
+    for i in range(meetings.count):
+        meet(&team)
+
+
+def seconds_of_meetings(int members, int count) -> float:
+    """What calling so many threads takes in all, who meet so often and do nothing else."""
+    cdef Meetings meetings
+    cdef int64_t start
+    memset(&meetings, 0, sizeof(meetings))
+    meetings.count = count
+    with nogil:
+        start = vl_nanoseconds()
+        parallel(members, meet_often, &meetings, NULL)
+        start = vl_nanoseconds() - start
+    return start * 1e-9
+
+
+def rehearsal(list directions not None, data, batch_sizes, int threads) -> dict:
+    """How so many threads would share a run, as the engine chooses it, and how long each member of a team takes for
+    each of its tasks, one after the other on this thread with nobody to wait for.
+
+    Returns ``members`` in all, those of a ``team``, the ``slices``, the ``predicted`` seconds, and ``seconds``, a list
+    [task][member of its team]; tasks are in the order in which teams take them.
+    """
+    cdef LayerRun call
+    set_directions(&call, directions)
+    cdef const vl_direction *direction = call.directions[0]
+    cdef int number = typenum(directions[0]), task, tasks
+    cdef ptrdiff_t t, r, total, out_row = call.direction_count * direction.width
+    cdef Offsets offsets
+    cdef int64_t nanoseconds[2 * VL_MOST_THREADS * VL_MOST_THREADS]
+    cdef cnp.ndarray _sizes = set_lengths(&call, batch_sizes, 0, &total)
+    cdef cnp.ndarray rows = shaped(data, "data", number, (total, direction.input_size))
+    cdef bint done
+    call.x = <const char *>cnp.PyArray_DATA(rows)
+    h_n, c_n, _states = set_states(&call, number, None, None)
+    output = empty((total, out_row), number)
+    call.y = <char *>cnp.PyArray_DATA(output)
+    call.heed = NULL
+    if call.sequences == 0:
+        raise ValueError("there are no sequences to be shared")
+    offsets = set_offsets(&call)
+    try:
+        total = 0
+        for t in range(call.steps):
+            offsets.x_time[t] = total * direction.input_size
+            offsets.y_time[t] = total * out_row
+            total += call.batch_sizes[t]
+        for r in range(call.sequences):
+            offsets.x_rows[r] = r * direction.input_size
+            offsets.y_rows[r] = r * out_row
+        with nogil:
+            done = rehearse(&call, threads, nanoseconds, 2 * VL_MOST_THREADS * VL_MOST_THREADS)
+        if not done:
+            raise MemoryError("no memory for the working buffers of a recurrent layer")
+    finally:
+        PyMem_Free(offsets.x_time)
+    tasks = call.sharing.slices * call.direction_count
+    team = call.sharing.team
+    return {
+        "members": call.sharing.members,
+        "team": team,
+        "slices": call.sharing.slices,
+        "predicted": call.sharing.nanoseconds * 1e-9,
+        "seconds": [[nanoseconds[task * team + m] * 1e-9 for m in range(team)] for task in range(tasks)],
+    }

@@ -1,4 +1,4 @@
-from libc.stdint cimport int32_t
+from libc.stdint cimport int32_t, int64_t
 
 from vledge._ext.pool cimport vl_heed
 from vledge._ext.walk cimport LayerRun
@@ -29,6 +29,9 @@ cdef bint next_turn() noexcept nogil
 # Shares a run between threads. And a batch as compiled callers have it. False when memory is out.
 cdef bint run_layer(LayerRun *run, int threads) noexcept nogil
 cdef bint run_sequences(const Sequences *s, int threads) noexcept nogil
+
+# What each member of each task's team would take, [task, member], measured on this thread.
+cdef bint rehearse(LayerRun *run, int threads, int64_t *nanoseconds, int most) noexcept nogil
 
 # The next call may share steps again, however lately that was no use.
 cdef void end_rest() noexcept nogil

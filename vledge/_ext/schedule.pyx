@@ -1,38 +1,42 @@
-"""How a run of a layer is shared between threads.
+"""How a run of a layer is shared between threads, as ``ext/recurrent/sharing.c`` has chosen.
 
-Threads either take slices of the sequences, with nothing to wait for, or share the panels of every step and meet at a
-barrier: for one long sequence, and where slices would be unequal or a step's weights are more than a core's cache
-holds.
+The sequences are cut into slices; a slice in a direction is a task, and a team of threads does it. A thread alone is a
+team that waits for nobody and takes the next task where it has done with one. Members of a larger team share the panels
+of every step and meet at a barrier: for one long sequence, and where slices would be unequal or a step's weights are
+more than a core's cache holds.
 
 It has more than 400 lines: batches of compiled callers become a LayerRun here too, which nobody else is to fill in.
 """
 
-from libc.stdint cimport INT64_MAX, PTRDIFF_MAX, SIZE_MAX, int32_t, int64_t, uint64_t, uintptr_t
+from libc.stdint cimport PTRDIFF_MAX, SIZE_MAX, int32_t, int64_t, uint64_t, uintptr_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
-from vledge._ext.isa cimport VL_GROUP
 from vledge._ext.pool cimport (
+    VL_LINE_BYTES,
     VL_MOST_THREADS,
     VL_WORK_BETWEEN_LOOKS,
+    choose_sharing,
     chunk_rows,
     lay_out,
     limits_in_force,
     parallel,
     scratch_trim,
     take,
-    vl_barrier,
     vl_has_ended,
     vl_limits,
+    vl_line,
+    vl_rows,
     vl_scratch,
     vl_shall_end,
-    wait,
+    vl_team,
 )
 from vledge._ext.walk cimport LayerRun, walk
-from vledge._ext.weights cimport vl_direction, vl_input_bytes, vl_recurrent_bytes
+from vledge._ext.weights cimport vl_direction
 
 cdef extern from "clock.h" nogil:
     int64_t vl_nanoseconds()
+    int64_t vl_thread_nanoseconds()
 
 cdef extern from "simd/cpu_mode.h" nogil:
     uint64_t vl_flush_subnormals()
@@ -43,13 +47,15 @@ cdef enum:
     FEW_NUMBERS = 256
 
 cdef const vl_limits *limit = limits_in_force()
-cdef int64_t rest_until = 0     # no step is shared before
+cdef int most_members = VL_MOST_THREADS     # of a call, half as many as had no cores to themselves, ...
+cdef int64_t rest_until = 0     # ... until then
+cdef int64_t rest = 0           # how long that was, while it comes to it again and again
 cdef bint turn = False
 
 
 cdef void end_rest() noexcept nogil:
-    global rest_until
-    rest_until = 0
+    global rest_until, rest
+    rest_until = rest = 0
 
 
 cdef bint next_turn() noexcept nogil:
@@ -85,31 +91,59 @@ cdef void clear_padding(const LayerRun *run, ptrdiff_t first_row, ptrdiff_t last
             b += 1
 
 
-cdef void take_share_of_steps(LayerRun *run, int member, int members) noexcept nogil:
-    """A member's share of every step."""
-    cdef int d
-    for d in range(run.direction_count):
-        if not run.alone:
-            walk(run, d, 0, run.sequences, member, members)
-        elif member == 0 and not walk(run, d, 0, run.sequences, 0, 1):
-            run.out_of_memory = True
-        if d == 0:
-            clear_padding(run, run.sequences * member // members, run.sequences * (member + 1) // members)
-        wait(&run.barrier, members)
+cdef inline vl_team team_of(const LayerRun *run, int number, int member) noexcept nogil:
+    """A team as one of its members sees it."""
+    cdef vl_team team
+    team.lines = NULL
+    team.member, team.members = member, run.sharing.team
+    if team.members > 1 and run.shared_memory != NULL:
+        team.lines = <vl_line *>run.shared_memory + number * team.members
+    return team
 
 
-cdef void take_slices(LayerRun *run) noexcept nogil:
-    """Slices of the sequences in each direction, while there are any: both directions by turns, the longest first."""
-    cdef int task = take(&run.next_task), direction, number
-    cdef ptrdiff_t first, last
-    while task < run.slices * run.direction_count and not vl_has_ended(run.heed):
-        direction = task % run.direction_count
-        number = task // run.direction_count
-        first, last = run.first_row[number], run.first_row[number + 1]
-        if not walk(run, direction, first, last, 0, 1):
-            run.out_of_memory = True
-        if direction == 0:
-            clear_padding(run, first, last)
+cdef inline char *memory_of(const LayerRun *run, int number) noexcept nogil:
+    """What a team works in; NULL: whoever is alone has memory of its own."""
+    if run.sharing.team == 1:
+        return NULL
+    return run.shared_memory + run.sharing.members * VL_LINE_BYTES + number * run.team_bytes
+
+
+cdef inline int task_count(const LayerRun *run) noexcept nogil:
+    return run.sharing.slices * run.direction_count
+
+
+cdef void do_task(LayerRun *run, int task, const vl_team *team, int ordinal, char *memory) noexcept nogil:
+    """Both directions by turns, the longest slices first."""
+    cdef int direction = task % run.direction_count, number = task // run.direction_count
+    cdef ptrdiff_t first = run.sharing.first_row[number], rows = run.sharing.first_row[number + 1] - first
+    if not walk(run, direction, first, first + rows, team, ordinal, memory):
+        run.out_of_memory = True
+    if direction == 0:
+        clear_padding(run, first + rows * team.member // team.members, first + rows * (team.member + 1) // team.members)
+
+
+cdef void share_tasks(LayerRun *run, int number, int member) noexcept nogil:
+    """A member's part of its team's tasks; where the others have turned out to have no core, the first one does the
+    rest alone."""
+    cdef vl_team team = team_of(run, number, member), alone
+    cdef int teams = run.sharing.members // run.sharing.team, task = number, ordinal = 0
+    alone.lines, alone.member, alone.members = NULL, 0, 1
+    while task < task_count(run):
+        if team.lines.alone_from == PTRDIFF_MAX:
+            do_task(run, task, &team, ordinal, memory_of(run, number))
+        elif member == 0:
+            do_task(run, task, &alone, 0, NULL)
+        task += teams
+        ordinal += 1
+
+
+cdef void take_tasks(LayerRun *run) noexcept nogil:
+    """Alone, while there are any."""
+    cdef vl_team alone
+    cdef int task = take(&run.next_task)
+    alone.lines, alone.member, alone.members = NULL, 0, 1
+    while task < task_count(run) and not vl_has_ended(run.heed):
+        do_task(run, task, &alone, 0, NULL)
         task = take(&run.next_task)
     scratch_trim(limit.keep_scratch_bytes)
 
@@ -117,65 +151,15 @@ cdef void take_slices(LayerRun *run) noexcept nogil:
 cdef void run_member(void *context, int member, int members) noexcept nogil:
     cdef LayerRun *run = <LayerRun *>context
     cdef uint64_t mode = vl_flush_subnormals()
-    if run.share_steps and members > 1:
-        take_share_of_steps(run, member, members)
+    cdef int size = run.sharing.team
+    if size == 1 or members < run.sharing.members:      # the pool is busy, or has fewer threads: each is alone
+        take_tasks(run)
     else:
-        take_slices(run)
+        share_tasks(run, member // size, member % size)
     vl_restore_mode(mode)
 
 
-# ---- slices ------------------------------------------------------------------------------------
-
-cdef inline int64_t row_cost(bint small_step, ptrdiff_t place) noexcept nogil:
-    """What the place-th row of a slice costs in every step that it takes part in."""
-    if small_step:
-        return limit.small_first_row_cost if place == 0 else limit.row_cost
-    if place == 0:
-        return limit.first_row_cost
-    return limit.next_row_cost if place < 4 else limit.row_cost
-
-
-cdef int cut(LayerRun *run, const ptrdiff_t *lengths, int64_t most) noexcept nogil:
-    """Cuts the sequences into slices of at most that cost, from the longest sequence on; returns their number, or more
-    than there may be where no cut is that cheap."""
-    cdef int64_t cost = 0
-    cdef ptrdiff_t first = 0, r
-    cdef int slices = 1
-    run.first_row[0] = 0
-    for r in range(run.sequences):
-        if cost + row_cost(run.small_step, r - first) * lengths[r] > most and r > first:
-            if slices == VL_MOST_THREADS:
-                return VL_MOST_THREADS + 1
-            run.first_row[slices] = first = r
-            slices += 1
-            cost = 0
-        cost += row_cost(run.small_step, r - first) * lengths[r]
-        if cost > most:
-            return VL_MOST_THREADS + 1
-    run.first_row[slices] = run.sequences
-    return slices
-
-
-cdef int64_t whole_cost(const LayerRun *run, const ptrdiff_t *lengths) noexcept nogil:
-    cdef int64_t cost = 0
-    cdef ptrdiff_t r
-    for r in range(run.sequences):
-        cost += row_cost(run.small_step, r) * lengths[r]
-    return cost
-
-
-cdef int64_t slice_sequences(LayerRun *run, const ptrdiff_t *lengths, int slices) noexcept nogil:
-    """Cuts the sequences into at most so many slices, of equal real work; returns the largest one's cost."""
-    cdef int64_t low = 0, high = whole_cost(run, lengths), middle
-    while low < high:       # the smallest largest slice, by bisection
-        middle = (low + high) // 2
-        if cut(run, lengths, middle) <= slices:
-            high = middle
-        else:
-            low = middle + 1
-    run.slices = cut(run, lengths, high)
-    return high
-
+# ---- the choice --------------------------------------------------------------------------------
 
 cdef void list_lengths(const LayerRun *run, ptrdiff_t *lengths) noexcept nogil:
     """How many steps each sequence has."""
@@ -186,123 +170,130 @@ cdef void list_lengths(const LayerRun *run, ptrdiff_t *lengths) noexcept nogil:
         lengths[r] = length
 
 
-# ---- the choice --------------------------------------------------------------------------------
-
-cdef bint worth_sharing(int64_t step_bytes, int64_t shared_cost, int64_t sliced_cost) noexcept nogil:
-    """Whether the threads should share every step of several sequences: slices are the surer way, for a thread that is
-    late holds up nobody."""
-    if step_bytes > limit.near_step_bytes:
-        return shared_cost < sliced_cost
-    return shared_cost < sliced_cost // 5 * 4
-
-
-cdef void cut_wide(LayerRun *run) noexcept nogil:
-    """Slices of so many sequences that no step of theirs takes long."""
+cdef int fewest_slices(const LayerRun *run) noexcept nogil:
+    """Slices of so many sequences that no step of theirs takes long: Ctrl-C is looked for in between."""
     cdef const vl_direction *d = run.directions[0]
     cdef ptrdiff_t depth = max(d.input_size, d.width)
     cdef int64_t row_work = <int64_t>d.vectors * d.kernels.lanes * (depth if depth > 1 else 1)
     cdef int64_t rows = limit.kernel_work // (row_work if row_work > 1 else 1)
     cdef int64_t wanted
-    cdef int slices, k
     if rows < limit.fewest_slice_rows:
         rows = limit.fewest_slice_rows
     wanted = (run.sequences + rows - 1) // rows
-    slices = <int>wanted if wanted < VL_MOST_THREADS else VL_MOST_THREADS
-    if slices <= (1 if run.share_steps else run.slices):
-        return
-    run.share_steps = False
-    run.slices = slices
-    for k in range(slices + 1):
-        run.first_row[k] = run.sequences * k // slices
+    return <int>wanted if wanted < VL_MOST_THREADS else VL_MOST_THREADS
 
 
 cdef bint choose(LayerRun *run, int threads) noexcept nogil:
-    """Decides between slices and shared steps and sets `slices`, `first_row` and `share_steps`; False when memory is
-    out."""
-    cdef const vl_direction *d = run.directions[0]
-    # independent units meet once a chunk, not at every step, and what they share is the projection
-    cdef int64_t step_bytes = vl_input_bytes(d) if d.independent else vl_recurrent_bytes(d)
-    cdef int64_t call_bytes = step_bytes * run.steps
-    cdef int64_t sliced_cost = 0, shared_cost = INT64_MAX
+    """False when memory is out."""
     cdef ptrdiff_t few[FEW_NUMBERS]
     cdef ptrdiff_t *lengths = few
-    cdef bint many_panels
-    if not d.independent:
-        call_bytes += vl_input_bytes(d)
-    run.small_step = step_bytes <= limit.small_step_bytes
-    if threads <= 1 or run.steps == 0:
-        return True
-    if run.sequences > 1 and threads > run.direction_count:
-        if run.sequences > FEW_NUMBERS:
-            lengths = <ptrdiff_t *>malloc(run.sequences * sizeof(ptrdiff_t))
-            if lengths == NULL:
-                return False
-        list_lengths(run, lengths)
-        sliced_cost = slice_sequences(run, lengths, threads if threads % run.direction_count
-                                      else threads // run.direction_count)
-        if not d.independent:
-            shared_cost = whole_cost(run, lengths) // threads + run.steps * limit.barrier_bytes // step_bytes
-        if lengths != few:
-            free(lengths)
-    many_panels = d.panels > VL_GROUP if d.independent else step_bytes >= limit.shared_step_bytes
-    run.share_steps = (threads > run.direction_count and many_panels and call_bytes >= limit.shared_call_bytes
-                       and (run.sequences == 1 or worth_sharing(step_bytes, shared_cost, sliced_cost))
-                       and vl_nanoseconds() >= rest_until)
+    cdef vl_rows rows
+    if run.sequences > FEW_NUMBERS:
+        lengths = <ptrdiff_t *>malloc(run.sequences * sizeof(ptrdiff_t))
+        if lengths == NULL:
+            return False
+    list_lengths(run, lengths)
+    rows.lengths, rows.sequences = lengths, run.sequences
+    choose_sharing(run.directions, run.direction_count, rows, threads, fewest_slices(run), &run.sharing)
+    if lengths != few:
+        free(lengths)
     return True
 
 
-cdef int members_for(const LayerRun *run, int threads) noexcept nogil:
-    """How many threads have a use."""
-    cdef const vl_direction *d = run.directions[0]
-    cdef ptrdiff_t tasks = run.slices * run.direction_count
-    if run.share_steps:
-        tasks = (d.panels + VL_GROUP - 1) // VL_GROUP if d.independent else threads
-    return <int>tasks if tasks < threads else threads
-
-
-cdef char *shared_memory(const LayerRun *run, int members, void **whole) noexcept nogil:
-    """Memory for a walk of any direction over all sequences, which its members share."""
-    cdef ptrdiff_t rows = 0, t
-    cdef uint64_t most = 0
-    cdef const vl_direction *direction
+cdef char *shared_memory(LayerRun *run, void **whole) noexcept nogil:
+    """Memory for the teams: each member's line, and a walk of any task for each team."""
+    cdef ptrdiff_t rows, live, t
+    cdef uint64_t most = 0, lines = <uint64_t>run.sharing.members * VL_LINE_BYTES
+    cdef int teams = run.sharing.members // run.sharing.team, slice, d
+    cdef ptrdiff_t first, count
     cdef vl_scratch s
-    cdef int d
-    for t in range(run.steps):
-        rows += run.batch_sizes[t]
-    rows = max(rows, 1)
-    for d in range(run.direction_count):
-        direction = run.directions[d]
-        most = max(most, lay_out(direction, run.sequences, chunk_rows(direction, run.sequences, rows), members, NULL,
-                                 &s))
-    whole[0] = NULL if most > SIZE_MAX // 2 else malloc(<size_t>most + 64)
+    cdef char *memory
+    whole[0] = NULL
+    for slice in range(run.sharing.slices):
+        first = run.sharing.first_row[slice]
+        count = run.sharing.first_row[slice + 1] - first
+        rows = 0
+        for t in range(run.steps):
+            live = min(<ptrdiff_t>run.batch_sizes[t] - first, count)
+            if live <= 0:
+                break
+            rows += live
+        for d in range(run.direction_count):
+            most = max(most, lay_out(run.directions[d], count, chunk_rows(run.directions[d], count, max(rows, 1)),
+                                     run.sharing.team, NULL, &s))
+    if most > (SIZE_MAX // 2 - lines) // teams:
+        return NULL
+    whole[0] = malloc(<size_t>(lines + teams * most) + 64)
     if whole[0] == NULL:
         return NULL
-    return <char *>((<uintptr_t>whole[0] + 63) & ~<uintptr_t>63)
+    memory = <char *>((<uintptr_t>whole[0] + 63) & ~<uintptr_t>63)
+    memset(memory, 0, lines)
+    for d in range(run.sharing.members):
+        (<vl_line *>memory)[d].end_before = (<vl_line *>memory)[d].alone_from = PTRDIFF_MAX
+    run.team_bytes = most
+    return memory
 
 
 cdef bint run_layer(LayerRun *run, int threads) noexcept nogil:
-    global rest_until
+    global most_members, rest_until, rest
     cdef void *whole = NULL
-    run.slices = 1
-    run.first_row[0] = 0
-    run.first_row[1] = run.sequences
+    cdef int k
+    cdef bint alone = False
     run.next_task = 0
-    run.out_of_memory = run.share_steps = run.alone = False
-    run.end_before = PTRDIFF_MAX
+    run.out_of_memory = False
     run.shared_memory = NULL
-    memset(&run.barrier, 0, sizeof(vl_barrier))
-    threads = min(threads, VL_MOST_THREADS)
-    if not choose(run, threads):
+    if threads > 1 and rest_until > 0 and vl_nanoseconds() < rest_until:
+        threads = min(threads, most_members)
+    run.sharing.members = run.sharing.team = run.sharing.slices = 1
+    run.sharing.first_row[0] = 0
+    run.sharing.first_row[1] = run.sequences
+    if (threads > 1 or fewest_slices(run) > 1) and run.steps > 0 and not choose(run, min(threads, VL_MOST_THREADS)):
         return False
-    cut_wide(run)
-    if run.share_steps:
-        run.shared_memory = shared_memory(run, members_for(run, threads), &whole)
+    if run.sharing.team > 1:
+        run.shared_memory = shared_memory(run, &whole)
         if run.shared_memory == NULL:
             return False
-    parallel(members_for(run, threads), run_member, run, run.heed)
+    parallel(run.sharing.members, run_member, run, run.heed)
+    if run.shared_memory != NULL:
+        for k in range(run.sharing.members):
+            alone |= (<vl_line *>run.shared_memory)[k].alone_from != PTRDIFF_MAX
+        if alone:
+            rest = min(max(2 * rest, limit.rest_nanoseconds), limit.longest_rest_milliseconds * 1000000)
+            rest_until = vl_nanoseconds() + rest
+            most_members = max(run.sharing.members // 2, 1)
+        elif rest_until > 0 and vl_nanoseconds() >= rest_until:
+            rest_until = rest = 0
     free(whole)
-    if run.alone:
-        rest_until = vl_nanoseconds() + limit.rest_nanoseconds
+    return not run.out_of_memory
+
+
+cdef bint rehearse(LayerRun *run, int threads, int64_t *nanoseconds, int most) noexcept nogil:
+    """What each member would do, one after the other on this thread with nobody to wait for, and the time each takes of
+    a processor:
+    nanoseconds[task, member of its team]. What it computes is of no use. False when memory is out, or where there are
+    more than `most` numbers."""
+    cdef void *whole = NULL
+    cdef vl_team team
+    cdef uint64_t mode
+    cdef int task, member
+    cdef int64_t start
+    run.out_of_memory = False
+    run.shared_memory = NULL
+    if not choose(run, min(threads, VL_MOST_THREADS)) or task_count(run) * run.sharing.team > most:
+        return False
+    if run.sharing.team > 1:
+        run.shared_memory = shared_memory(run, &whole)
+        if run.shared_memory == NULL:
+            return False
+    mode = vl_flush_subnormals()
+    for task in range(task_count(run)):
+        for member in range(run.sharing.team):
+            team.lines, team.member, team.members = NULL, member, run.sharing.team
+            start = vl_thread_nanoseconds()
+            do_task(run, task, &team, 0, memory_of(run, 0))
+            nanoseconds[task * run.sharing.team + member] = vl_thread_nanoseconds() - start
+    vl_restore_mode(mode)
+    free(whole)
     return not run.out_of_memory
 
 

@@ -11,7 +11,6 @@ written its state: nothing is copied between layers.
 
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memset
 
 cimport numpy as cnp
 import numpy as np
@@ -25,9 +24,9 @@ from vledge._ext.pool cimport (
     project_state,
     set_state_projection,
     step_from_input,
-    vl_barrier,
     vl_heed,
     vl_shall_end,
+    vl_team,
 )
 from vledge._ext.weights cimport Direction, made, vl_direction, vl_has_cell_state
 
@@ -69,7 +68,7 @@ cdef class StreamingStack:
     cdef int64_t work            # multiply-adds of a frame, about
     cdef ptrdiff_t *out_rows
     cdef object directions, dtype, memory
-    cdef vl_barrier barrier      # for nobody to wait at: one member
+    cdef vl_team team            # of one, who waits for nobody
 
     def __cinit__(self, list directions not None, ptrdiff_t rows):
         if not directions:
@@ -89,7 +88,7 @@ cdef class StreamingStack:
         self.width = first.c.width
         self.has_cell_state = vl_has_cell_state(&first.c)
         self.memory = []
-        memset(&self.barrier, 0, sizeof(vl_barrier))
+        self.team.lines, self.team.member, self.team.members = NULL, 0, 1
         self.layers = <Layer *>calloc(self.count, sizeof(Layer))
         if self.layers == NULL:
             raise MemoryError
@@ -238,9 +237,9 @@ cdef class StreamingStack:
             elif d.w_hr == NULL:
                 layer.step.h_next = layer.h[following]
                 layer.step.out = out_of_layer
-                step_from_input(d, &layer.input_product, &layer.step, &self.barrier, 1)
+                step_from_input(d, &layer.input_product, &layer.step, &self.team)
             else:
-                step_from_input(d, &layer.input_product, &layer.step, &self.barrier, 1)
+                step_from_input(d, &layer.input_product, &layer.step, &self.team)
                 project_state(d, &layer.state_projection, self.rows, self.current, layer.h[following], out_of_layer,
                               self.out_rows)
             x = layer.h[following]

@@ -1,6 +1,6 @@
 from libc.stdint cimport int64_t
 
-from vledge._ext.pool cimport VL_MOST_THREADS, vl_barrier, vl_heed
+from vledge._ext.pool cimport vl_heed, vl_sharing, vl_team
 from vledge._ext.weights cimport vl_direction
 
 
@@ -31,19 +31,15 @@ cdef struct LayerRun:
     bint turned                 # weights are read from the last to the first
     vl_heed *heed               # NULL: nobody ends it
     # what threads share: schedule.pyx sets it
-    int slices                  # of the sequences; slice s is rows first_row[s] … first_row[s + 1]
-    ptrdiff_t first_row[VL_MOST_THREADS + 1]
+    vl_sharing sharing
     int next_task
     bint out_of_memory
-    ptrdiff_t end_before        # the step, counted through the directions, that members who share steps do not begin
-    bint small_step             # its recurrent weights fit in the nearest cache
-    bint share_steps            # one task for all threads instead of one thread a task
-    bint alone                  # ... until the others turned out to have no core
-    char *shared_memory
-    vl_barrier barrier
+    char *shared_memory         # of the teams: first their members' lines, then team_bytes for the walks of each
+    ptrdiff_t team_bytes
 
 
-# Runs direction `number` over sequences [first_row, last_row), or less where the call ends, as one of the members who
-# share its steps; False when memory is out.
-cdef bint walk(LayerRun *run, int number, ptrdiff_t first_row, ptrdiff_t last_row, int member,
-               int members) noexcept nogil
+# Runs direction `number` over sequences [first_row, last_row), or less where the call ends, as a member of a team, of
+# which it is the `ordinal`-th task. A team works in `memory`, who is alone in memory of its own; False when there is
+# none.
+cdef bint walk(LayerRun *run, int number, ptrdiff_t first_row, ptrdiff_t last_row, const vl_team *team, int ordinal,
+               char *memory) noexcept nogil

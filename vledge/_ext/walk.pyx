@@ -19,6 +19,7 @@ from vledge._ext.pool cimport (
     chunk_rows,
     lay_out,
     limits_in_force,
+    meet,
     project_state,
     run_step,
     scratch_memory,
@@ -26,10 +27,11 @@ from vledge._ext.pool cimport (
     step_from_input,
     vl_has_ended,
     vl_limits,
+    vl_line,
     vl_panel_share,
     vl_scratch,
     vl_shall_end,
-    wait,
+    vl_team,
 )
 from vledge._ext.weights cimport vl_direction, vl_has_cell_state
 
@@ -37,6 +39,9 @@ cdef extern from * nogil:
     enum: RELAXED "__ATOMIC_RELAXED"
     ptrdiff_t load "__atomic_load_n"(const ptrdiff_t *number, int order)
     void store "__atomic_store_n"(ptrdiff_t *number, ptrdiff_t value, int order)
+
+cdef extern from "clock.h" nogil:
+    int64_t vl_nanoseconds()
 
 cdef const vl_limits *limit = limits_in_force()
 
@@ -49,9 +54,10 @@ cdef struct Walk:
     ptrdiff_t steps             # that the longest of them has
     ptrdiff_t chunk_rows        # that a chunk may hold
     ptrdiff_t walked, chunks    # steps and chunks so far
-    int member, members
+    vl_team team
+    ptrdiff_t begun             # steps that its team's tasks before had, at the most
     int current                 # which of the two buffers holds the state
-    int naps                    # at the barriers
+    int64_t began, waited       # a team's walk: when, and how long this member has waited for others since
     int64_t row_work, work      # multiply-adds: of a row and a term, and since signals were looked at
     vl_scratch scratch
     vl_product input_projection
@@ -77,17 +83,25 @@ cdef inline char *output_of(const Walk *w, ptrdiff_t time) noexcept nogil:
     return w.run.y + (w.run.y_time[time] + w.number * w.direction.width) * w.direction.number_bytes
 
 
-cdef void meet(Walk *w) noexcept nogil:
-    """Where members who share steps have done one: all leave before the same step if the call is to end."""
-    if w.members > 1 and w.member == 0 and vl_shall_end(w.run.heed):
-        store(&w.run.end_before, w.number * w.run.steps + w.walked, RELAXED)
-    w.naps += wait(&w.run.barrier, w.members)
+cdef void meet_at_step(Walk *w) noexcept nogil:
+    """Where members who share steps have done one. What the first one has found out before holds from here on for all:
+    that the call is to end, or that the others have no cores to themselves."""
+    cdef vl_line *line = w.team.lines
+    cdef int64_t elapsed
+    if w.team.members > 1 and w.team.member == 0 and line != NULL:
+        if vl_shall_end(w.run.heed):
+            store(&line.end_before, w.begun + w.walked, RELAXED)
+        if w.waited > 0 or limit.most_waiting < 0:
+            elapsed = vl_nanoseconds() - w.began
+            if elapsed > limit.fair_trial_nanoseconds and w.waited * 100 > limit.most_waiting * elapsed:
+                store(&line.alone_from, w.begun + w.walked, RELAXED)
+    w.waited += meet(&w.team)
 
 
 cdef bint ends(Walk *w) noexcept nogil:
     """Whether the call ends here, for all who share its steps, or for who has worked for some time alone."""
-    if w.members > 1:
-        return w.number * w.run.steps + w.walked >= load(&w.run.end_before, RELAXED)
+    if w.team.members > 1:
+        return w.team.lines != NULL and w.begun + w.walked >= load(&w.team.lines.end_before, RELAXED)
     if w.work < VL_WORK_BETWEEN_LOOKS:
         return False
     w.work = 0
@@ -151,12 +165,13 @@ cdef ptrdiff_t list_chunk(Walk *w, ptrdiff_t *rows) noexcept nogil:
     cdef const LayerRun *run = w.run
     cdef vl_scratch *s = &w.scratch
     cdef ptrdiff_t end = w.walked, listed = 0, time, live, r
+    cdef bint lists = w.team.member == 0 or w.team.lines == NULL    # in a rehearsal nobody has done it for the others
     while end < w.steps:
         time = time_of(w, end)
         live = live_rows(w, time)
         if listed + live > w.chunk_rows:
             break
-        if w.member == 0:
+        if lists:
             for r in range(live):
                 s.input_rows[listed + r] = run.x_time[time] + run.x_rows[w.first_row + r]
             if w.direction.independent:
@@ -217,9 +232,9 @@ cdef bint project(Walk *w) noexcept nogil:
     cdef int64_t group_work = <int64_t>p.rows * p.depth * d.kernels.lanes * p.group
     cdef int64_t groups = limit.kernel_work // (group_work if group_work > 0 else 1)
     cdef int64_t width = p.group * (groups if groups > 1 else 1)
-    if w.members > 1 or last - first <= width:
+    if w.team.members > 1 or last - first <= width:
         d.run.product(p)
-        return w.members > 1 or not vl_has_ended(w.run.heed)
+        return w.team.members > 1 or not vl_has_ended(w.run.heed)
     p.last = first
     while p.last < last and not vl_shall_end(w.run.heed):
         p.first = p.last
@@ -247,9 +262,9 @@ cdef void set_arguments(Walk *w) noexcept nogil:
     p.w, p.bias = d.w_ih, d.bias
     p.out, p.ld_out = s.pre, d.ld_pre
     p.small = step.small = d.run.small
-    p.room = step.room = s.room + w.member * s.room_bytes
+    p.room = step.room = s.room + w.team.member * s.room_bytes
 
-    vl_panel_share(d, w.member, w.members, &step.first_panel, &step.last_panel)
+    vl_panel_share(d, w.team.member, w.team.members, &step.first_panel, &step.last_panel)
     step.depth = d.width
     step.hidden_size = d.hidden_size
     step.w = d.w_hh
@@ -300,31 +315,28 @@ cdef void walk_step(Walk *w, const char *pre, bint from_input) noexcept nogil:
     if step.rows > 1 and out != NULL and w.walked + 1 < w.steps:    # a single row's the CPU foresees
         step.out_next = run.y_time[time_of(w, w.walked + 1)] - run.y_time[time]
     if from_input:
-        step_from_input(d, &w.input_projection, step, &run.barrier, w.members)
+        step_from_input(d, &w.input_projection, step, &w.team)
     else:
-        run_step(d, step, &run.barrier, w.members)
+        run_step(d, step, &w.team)
     if d.w_hr != NULL:
-        wait(&run.barrier, w.members)
-        if w.member == 0:
+        meet(&w.team)
+        if w.team.member == 0:
             project_state(d, &w.state_projection, step.rows, step.turned, h_next, out, step.out_rows)
     w.work += step.rows * w.row_work * d.width
     w.current = 1 - w.current
     w.walked += 1
-    meet(w)
+    meet_at_step(w)
 
 
-cdef bint go_on(Walk *w) noexcept nogil:
-    """Before a chunk: everyone has done with the last one's inputs, and whoever has had to wait too often goes on
-    alone. False: this member is not needed any more."""
-    wait(&w.run.barrier, w.members)
-    if w.member == 0 and w.naps > limit.most_naps:
-        w.run.alone = True
-    wait(&w.run.barrier, w.members)
-    if not w.run.alone:
+cdef bint leaves(Walk *w) noexcept nogil:
+    """Whether this member is not needed any more, for the first one goes on alone."""
+    if w.team.members == 1 or w.team.lines == NULL or w.begun + w.walked < load(&w.team.lines.alone_from, RELAXED):
+        return False
+    if w.team.member > 0:
         return True
-    w.members = 1
+    w.team.members = 1
     vl_panel_share(w.direction, 0, 1, &w.step.first_panel, &w.step.last_panel)
-    return w.member == 0
+    return False
 
 
 cdef bint walk_chunk(Walk *w) noexcept nogil:
@@ -334,13 +346,13 @@ cdef bint walk_chunk(Walk *w) noexcept nogil:
     # one step alone: both matrices are read as one
     cdef bint from_input = w.steps == 1 and d.gemm == NULL and not d.independent
     cdef const char *pre = w.scratch.pre
-    wait(&w.run.barrier, w.members)     # member 0 has listed the rows
+    meet(&w.team)     # member 0 has listed the rows
     set_input_projection(w, rows)
     w.work += rows * w.row_work * d.input_size
     if d.gemm != NULL:
-        if w.member == 0:
+        if w.team.member == 0:
             project_by_blas(w, rows)
-        wait(&w.run.barrier, w.members)
+        meet(&w.team)
     elif not from_input and not project(w):
         return False
     w.chunks += 1
@@ -352,56 +364,57 @@ cdef bint walk_chunk(Walk *w) noexcept nogil:
         d.run.independent(&w.independent)
         w.walked = end
         w.work += rows * w.row_work
-        if w.members == 1 and ends(w):
+        if w.team.members == 1 and ends(w):
             return False
-        meet(w)
-        return True
+        meet_at_step(w)
+        return not ends(w) and not leaves(w)
     while w.walked < end:
         walk_step(w, pre, from_input)
-        if ends(w):
+        if ends(w) or leaves(w):
             return False
         pre += w.step.rows * d.ld_pre * d.number_bytes
     return True
 
 
-cdef bint walk(LayerRun *run, int number, ptrdiff_t first_row, ptrdiff_t last_row, int member,
-               int members) noexcept nogil:
+cdef bint walk(LayerRun *run, int number, ptrdiff_t first_row, ptrdiff_t last_row, const vl_team *team, int ordinal,
+               char *memory) noexcept nogil:
     cdef Walk w     # a short call does not zero what it does not read
     cdef ptrdiff_t rows_of_all = 0
     cdef uint64_t needed
-    cdef char *memory = run.shared_memory
     w.run = run
     w.direction = run.directions[number]
     w.number = number
     w.first_row = first_row
     w.rows = last_row - first_row
-    w.member = member
-    w.members = members
+    w.team = team[0]
+    w.begun = ordinal * run.steps
     w.steps = w.walked = w.chunks = 0
-    w.current = w.naps = 0
+    w.current = 0
+    w.waited = 0
+    w.began = vl_nanoseconds() if team.members > 1 else 0
     w.work = 0
     w.row_work = <int64_t>w.direction.vectors * w.direction.kernels.lanes
     while w.steps < run.steps and run.batch_sizes[w.steps] > first_row:
         rows_of_all += live_rows(&w, w.steps)
         w.steps += 1
-        if members == 1 and w.steps % VL_WORK_BETWEEN_LOOKS == 0 and vl_shall_end(run.heed):
+        if w.team.members == 1 and w.steps % VL_WORK_BETWEEN_LOOKS == 0 and vl_shall_end(run.heed):
             return True
     w.chunk_rows = chunk_rows(w.direction, w.rows, max(rows_of_all, 1))
 
-    if members == 1:
+    if memory == NULL:
         needed = lay_out(w.direction, w.rows, w.chunk_rows, 1, NULL, &w.scratch)
         memory = NULL if needed > SIZE_MAX // 2 else <char *>scratch_memory(needed)
     if memory == NULL:
         return False
-    lay_out(w.direction, w.rows, w.chunk_rows, members, memory, &w.scratch)
-    if member == 0:
+    lay_out(w.direction, w.rows, w.chunk_rows, w.team.members, memory, &w.scratch)
+    if w.team.member == 0:
         begin_states(&w)
     set_arguments(&w)
     while w.walked < w.steps:
-        if w.members > 1 and (ends(&w) or not go_on(&w)):
+        if w.team.members > 1 and ends(&w):
             return True
         if not walk_chunk(&w):
             return True
-    if member == 0:
+    if w.team.member == 0:
         store_states(&w)
     return True

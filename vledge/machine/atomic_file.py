@@ -58,6 +58,7 @@ def writing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             os.unlink(scratch)
         raise
     _flush_folder(folder)
+    _sweep(folder, name)  # of a writer that was being killed when this one began, and held its lock
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

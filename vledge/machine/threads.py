@@ -89,19 +89,43 @@ def _core_of(cpu: int) -> str:
 
 
 def _cgroup_quota() -> int:
-    """Whole CPUs that the cgroup (v2, else v1) lets this process use at a time."""
-    quota, period = "max", "100000"
-    try:
-        with open("/sys/fs/cgroup/cpu.max") as file:
-            quota, period = file.read().split()
-    except (OSError, ValueError):
+    """Whole CPUs that the cgroups (v2, else v1) let this process use at a time."""
+    quotas = [quota for folder in _cgroups() if (quota := _quota_of(folder)) is not None]
+    if not quotas:
         try:
             with open("/sys/fs/cgroup/cpu/cpu.cfs_quota_us") as file:
-                quota = file.read().strip()
+                quota = file.read()
             with open("/sys/fs/cgroup/cpu/cpu.cfs_period_us") as file:
-                period = file.read().strip()
-        except OSError:
+                quotas = [_whole_cpus(quota, file.read())]
+        except (OSError, ValueError):
             pass
-    if quota in ("max", "-1"):
+    return min(quotas, default=os.cpu_count() or 1)
+
+
+def _cgroups() -> list[str]:
+    """The folders of this process's cgroup (v2) and all above it, each of which may limit it; in a
+    container the uppermost is its own."""
+    own = ""
+    try:
+        with open("/proc/self/cgroup") as file:
+            for line in file:
+                if line.startswith("0::/") and ".." not in line:
+                    own = line[3:].strip().rstrip("/")
+    except OSError:
+        pass
+    parts = own.split("/")
+    return ["/sys/fs/cgroup" + "/".join(parts[:count]) for count in range(len(parts), 0, -1)]
+
+
+def _quota_of(folder: str) -> int | None:
+    try:
+        with open(f"{folder}/cpu.max") as file:
+            return _whole_cpus(*file.read().split())
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _whole_cpus(quota: str, period: str) -> int:
+    if quota.strip() in ("max", "-1"):
         return os.cpu_count() or 1
     return max(1, -(-int(quota) // int(period)))

@@ -19,12 +19,12 @@ from vledge.planning.ranking import TIE
 from vledge.planning.work import SCRATCH, left_out
 from vledge.recurrent.shape import LayerShape
 
-__all__ = ["PLANNING", "Same", "without_a_plan"]
+__all__ = ["PLANNING", "Guess", "Same", "without_a_plan"]
 
 T = TypeVar("T")
 
-#: Seconds that a plan takes (a desktop's core; six strategies): what saves less is not planned for.
-PLANNING: Final = 2e-4
+#: Seconds that a plan takes (a server's core; six strategies): what saves less is not planned for.
+PLANNING: Final = 1e-3
 
 
 class _Rates(NamedTuple):
@@ -37,15 +37,22 @@ class _Rates(NamedTuple):
     whole: list[tuple[Strategy, Overhead, float]]
     others: Overhead  #: less than that of any other strategy
     nbytes: int  #: of a step of a sequence, in and out
+    out_nbytes: int  #: and out
+
+
+class Guess(NamedTuple):
+    """What is best without a plan."""
+
+    strategy: str | None  #: None where it needs more memory than it may
+    seconds: float  #: that it is predicted to take
+    may_save: float  #: seconds that a plan could at the most
 
 
 def without_a_plan(
     shape: LayerShape, case: Case, threads: int, constants: Costs, memory_limit: int | None
-) -> str | None:
-    """The strategy to run, if a plan could hardly name a better one; else None.
-
-    What a plan would name is quicker by less than its own tolerance, or than a plan takes.
-    """
+) -> Guess:
+    """The best of the strategies that run the form in one call of the kernels, the form's own
+    unless another one is clearly quicker; and what others could save."""
     rates = _rates(shape, case.form, threads, Same(constants))
     longest, count = int(case.lengths[0]), len(case.lengths)
     total, padding = case.total, case.rectangle - case.total
@@ -63,17 +70,19 @@ def without_a_plan(
     moved, skipped = total * rates.nbytes, padding * rates.nbytes
     best, seconds, peak = None, float("inf"), 0
     for strategy, overhead, tolerance in rates.whole:
-        needs = strategy.work(case, shape).peak + SCRATCH
         takes = kernels + overhead.seconds(1, count, total, moved, skipped)
+        if takes >= seconds * tolerance:
+            continue  # memory makes it no less
+        needs = strategy.work(case, shape).peak + SCRATCH
         takes += constants.memory_seconds(needs)
         if takes < seconds * tolerance:
             best, seconds, peak = strategy.name, takes, needs
     if memory_limit is not None and peak > memory_limit:
-        return None
-    out = total * shape.output_size * shape.itemsize
+        best = None
+    out = total * rates.out_nbytes
     least += rates.others.seconds(1, count, total, moved, skipped)
     least += constants.memory_seconds(out)
-    return best if seconds - least < max(TIE * seconds, PLANNING) else None
+    return Guess(best, seconds, seconds - least)
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,4 +112,5 @@ def _rates(shape: LayerShape, form: str, threads: int, constants: Same[Costs]) -
         [(one, around[one.name], 1.0 if one is as_it_is else 1 - TIE) for one in whole],
         Overhead(*(min(values) for values in zip(*map(astuple, others), strict=True))),
         moved_nbytes(shape),
+        shape.output_size * shape.itemsize,
     )

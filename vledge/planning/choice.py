@@ -2,57 +2,70 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from hashlib import blake2b
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from vledge.lengths.batch import Batch, MaskedBatch, PaddedBatch
 from vledge.lengths.strategies.work import Case
 from vledge.machine.threads import get_num_threads
-from vledge.planning.bound import Same, without_a_plan
-from vledge.planning.costs import Costs
-from vledge.planning.ranking import plan
+from vledge.planning.bound import PLANNING, Same, without_a_plan
+from vledge.planning.ranking import TIE, plan
 from vledge.planning.store import costs
 from vledge.recurrent.shape import LayerShape
 
-__all__ = ["choose"]
+__all__ = ["choose", "forget"]
+
+Choice = tuple[str, dict[str, int]]  # a strategy and its options
 
 
-def choose(
-    shape: LayerShape, batch: Batch, *, memory_limit: int | None = None
-) -> tuple[str, dict[str, int]]:
+class _Known(NamedTuple):
+    choice: Choice
+    final: bool  #: else a plan may do better, and is made when these lengths come again
+
+
+#: How many lengths are remembered; all are forgotten before there are more.
+MOST: Final = 1024
+_chosen: dict[object, _Known] = {}
+
+
+def choose(shape: LayerShape, batch: Batch, *, memory_limit: int | None = None) -> Choice:
     """The strategy that is predicted to be the fastest, and its options.
+
+    A batch for which a plan might pay gets one if that takes next to nothing of the call's time; of
+    a shorter call only when its lengths come again.
 
     Raises MemoryError where none stays within ``memory_limit`` bytes.
     """
-    lengths = np.sort(batch.lengths)[::-1]
-    steps = batch.steps if isinstance(batch, (PaddedBatch, MaskedBatch)) else int(lengths[0])
-    case = Case(lengths, batch.form, steps)
-    threads, constants = get_num_threads(), costs()
-    quick = without_a_plan(shape, case, threads, constants, memory_limit)
-    if quick is not None:
-        return quick, {}
-    key = (lengths.tobytes(), case.form, case.steps)
-    strategy, options = _best(shape, key, threads, memory_limit, Same(constants))
-    return strategy, dict(options)
-
-
-@lru_cache(maxsize=256)
-def _best(
-    shape: LayerShape,
-    case: tuple[bytes, str, int],
-    threads: int,
-    memory_limit: int | None,
-    constants: Same[Costs],
-) -> tuple[str, tuple[tuple[str, int], ...]]:
-    lengths, form, steps = case
+    lengths, constants, threads = batch.lengths, costs(), get_num_threads()
+    steps = batch.steps if isinstance(batch, (PaddedBatch, MaskedBatch)) else 0
+    digest = blake2b(lengths.tobytes(), digest_size=16).digest()
+    key = (digest, shape, batch.form, steps, threads, memory_limit, Same(constants))
+    known = _chosen.get(key)
+    if known is not None and known.final:
+        return known.choice
+    falling = np.sort(lengths)[::-1]
+    case = Case(falling, batch.form, steps or int(falling[0]))
+    if known is None:
+        guess = without_a_plan(shape, case, threads, constants, memory_limit)
+        saves = guess.may_save >= max(TIE * guess.seconds, PLANNING)
+        if guess.strategy is not None and not (saves and PLANNING <= TIE * guess.seconds):
+            return _remembered(key, (guess.strategy, {}), final=not saves)
     best = plan(
-        np.frombuffer(lengths, np.int64),
-        shape,
-        threads=threads,
-        memory_limit=memory_limit,
-        form=form,
-        steps=steps,
-        costs=constants.value,
-    ).best
-    return best.strategy, tuple(best.options.items())
+        falling, shape, threads=threads, memory_limit=memory_limit, form=case.form,
+        steps=case.steps, costs=constants,
+    ).best  # fmt: skip
+    return _remembered(key, (best.strategy, best.options), final=True)
+
+
+def forget() -> None:
+    """All lengths are new again: for measurements."""
+    _chosen.clear()
+
+
+def _remembered(key: object, choice: Choice, final: bool) -> Choice:
+    if len(_chosen) >= MOST:
+        _chosen.clear()
+    _chosen[key] = _Known(choice, final)
+    return choice

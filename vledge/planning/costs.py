@@ -190,4 +190,4 @@ def _shares_steps(shape: LayerShape, steps: int) -> bool:
     small = FORMS.get(shape.storage)
     itemsize = shape.itemsize if small is None else small.dtype.itemsize
     nbytes = shape.gates * shape.hidden_size * shape.width * itemsize
-    return nbytes >= least["shared_step_bytes"] and nbytes * steps >= least["shared_call_bytes"]
+    return nbytes >= 256 * 1024 and nbytes * steps >= 4 * 1024 * 1024

@@ -14,6 +14,7 @@ import numpy as np
 
 from vledge._ext import recurrent as kernels
 from vledge._ext import stack as compiled_stack
+from vledge._ext.packing import running_out
 from vledge._ext.weights import Direction
 from vledge.array_like import contiguous
 from vledge.packing import PackedSequence, by_length
@@ -114,6 +115,33 @@ class Stack:
         data, h_n, c_n = self._through(one, contiguous(data), h_0, c_0)
         final = joined(reordered(h_n, after), reordered(c_n, after))
         return packed._replace(data=data), final
+
+    def run_in_place(
+        self, steps: np.ndarray, starts: np.ndarray, lengths: np.ndarray, outputs: bool
+    ) -> tuple[PackedSequence | None, State]:
+        """Sequences that lie one behind the other, the longest first, from a zero state.
+
+        Parameters
+        ----------
+        steps : ndarray [N, input_size]
+        starts, lengths : ndarrays of int64 [B], ``lengths`` falling
+        outputs : whether the output, packed, is wanted
+        """
+        batch_sizes = running_out(lengths, int(lengths[0]))
+        data: np.ndarray | None = contiguous(steps)
+        h_n: list[np.ndarray] = []
+        c_n: list[np.ndarray | None] = []
+        for i, directions in enumerate(self.layers):
+            last = i == len(self.layers) - 1
+            data, h, c = kernels.run(
+                directions, data, batch_sizes,
+                starts=starts if i == 0 else None, outputs=outputs or not last,
+            )  # fmt: skip
+            h_n.append(h)
+            c_n.append(c)
+        cells = [c for c in c_n if c is not None]
+        final = joined(np.concatenate(h_n), np.concatenate(cells) if cells else None)
+        return None if data is None else PackedSequence(data, batch_sizes), final
 
     def run_padded(
         self,

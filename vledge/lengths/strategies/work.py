@@ -6,7 +6,7 @@ Each strategy counts its own in its own file; here is what they count in, and wi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -88,6 +88,7 @@ class StepBytes(NamedTuple):
     held: int  #: what the stack holds at the most beside what goes in
 
 
+@lru_cache(maxsize=64)
 def step_nbytes(shape: LayerShape) -> StepBytes:
     """What a step of the layer takes."""
     into, out = shape.input_size * shape.itemsize, shape.output_size * shape.itemsize

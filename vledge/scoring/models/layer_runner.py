@@ -54,9 +54,13 @@ class LayerRunner:
 
     def run(self, ragged: Ragged, places: np.ndarray, results: Mapping[str, Results]) -> None:
         """Run some rows, the longest first, and put what is asked for where it belongs."""
-        packed = ragged.packed(places)
         single = isinstance(self.layer, RecurrentBase)
-        output, state = self.layer.stack.run(packed) if single else self.layer(packed)
+        if single:  # where they lie, without a copy
+            output, state = self.layer.stack.run_in_place(
+                ragged.values, ragged.starts[places], ragged.lengths[places], "output" in results
+            )
+        else:
+            output, state = self.layer(ragged.packed(places))
         for name, target in results.items():
             if name == "output":
                 target.put_packed(places, output)
