@@ -354,7 +354,7 @@ typedef struct {
     void (*exp)(ptrdiff_t n, const void *x, void *y);
     void (*tanh)(ptrdiff_t n, const void *x, void *y);
     void (*sigmoid)(ptrdiff_t n, const void *x, void *y);
-    void (*chain)(const vl_chain *); /* float only, as are those below: NULL for double */
+    void (*chain)(const vl_chain *);
     void (*reduce)(const vl_reduction *);
     void (*softmax)(const vl_softmax *);
     void (*norm)(const vl_norm *);
