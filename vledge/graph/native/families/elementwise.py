@@ -29,7 +29,7 @@ _TYPED: Final = {
     ("And", 2): "logical_and", ("Or", 2): "logical_or", ("Xor", 2): "logical_xor",
     ("Not", 1): "logical_not", ("BitwiseAnd", 2): "bitwise_and", ("BitwiseOr", 2): "bitwise_or",
     ("BitwiseXor", 2): "bitwise_xor", ("BitwiseNot", 1): "bitwise_not", ("IsNaN", 1): "is_nan",
-    ("Where", 3): "where",
+    ("Where", 3): "where", ("Clip", 1): "clip", ("Clip", 2): "clip", ("Clip", 3): "clip",
 }  # fmt: skip
 # What is lowered otherwise by itself
 _APART: Final = {"Cast", "DequantizeLinear", "IsInf", "QuantizeLinear"}
@@ -40,6 +40,8 @@ def elementwise(site: Site) -> Lowered | None:
     made = None if _is_logic(site) else chain_lowered([site], site.node.outputs[0])
     if made is not None:
         return made
+    if site.node.op_type == "Clip" and site.opset < 11:  # bounds are attributes
+        return None
     handler = _TYPED.get((site.node.op_type, len(site.node.inputs)))
     return None if handler is None else Lowered(handler)
 
