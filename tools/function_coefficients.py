@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from mpmath import cos, erf, erfc, log, log1p, matrix, mp, mpf, pi, qr_solve, sin, sqrt
+from mpmath import asin, atan, cos, erf, erfc, log, log1p, matrix, mp, mpf, pi, qr_solve, sin, sqrt
 
 ROUNDS = 12
 
@@ -114,6 +114,22 @@ def main() -> None:
         mpf(4),
         lambda t: log(erfc(t)) / t + 1,
         lambda t: erfc(t) * t / erf(t),
+    )
+    fit(
+        "atan: (atan(t) - t) / t^3 of t^2, t <= 1",
+        7,
+        mpf("1e-6"),
+        mpf(1),
+        lambda u: (atan(sqrt(u)) - sqrt(u)) / sqrt(u) ** 3,
+        lambda u: sqrt(u) ** 3 / atan(sqrt(u)),
+    )
+    fit(
+        "asin: (asin(t) - t) / t^3 of t^2, t <= 1/2",
+        4,
+        mpf("1e-6"),
+        mpf("0.25"),
+        lambda u: (asin(sqrt(u)) - sqrt(u)) / sqrt(u) ** 3,
+        lambda u: sqrt(u) ** 3 / asin(sqrt(u)),
     )
 
 

@@ -11,6 +11,7 @@
 typedef struct {
     const vl_kernels *kernels;
     vl_chain chain;                     /* but for rows, columns and arrays */
+    int number;                         /* the type of numbers */
     int arrays, axes, split; /* axes: joined, outermost first, at least two; split: whose range members share */
     char *data[VL_CHAIN_ARRAYS];
     int element[VL_CHAIN_ARRAYS];
@@ -18,7 +19,10 @@ typedef struct {
     int64_t strides[VL_MOST_AXES + 2][VL_CHAIN_ARRAYS]; /* elements */
 } vl_chain_walk;
 
-static inline size_t size_of(const vl_chain_walk *job, int k) { return job->element[k] ? 1 : sizeof(float); }
+static inline size_t size_of(const vl_chain_walk *job, int k)
+{
+    return vl_size_of(vl_chain_type(job->element[k], job->number));
+}
 
 static void walk(const vl_chain_walk *job, const int64_t *shape, int axis, char *const *data)
 {
@@ -69,17 +73,13 @@ static void order_of(const int64_t *strides, int axes, int8_t *order)
     }
 }
 
-/* "chain": ints: operands, constants, results, scratch, micros; what the arrays have (operands, then results;
- * VL_CHAIN_ELEMENT_BITS each: a vl_chain_element); which operands are vectors along axis 1; how many axes the results have at least; for each result the
- * operands that it is made of (bit k); the micro-operations as in kernels.h. floats: the constants. A result that would
- * not have the shape of all operands together is declined. */
 enum { VL_CHAIN_INTS = 8 }; /* in front of the results' */
-static int chain(vl_frame *f, const vl_instruction *i)
+static int run_chain(vl_frame *f, const vl_instruction *i, int number, const void *constants)
 {
     const int64_t *ints = i->ints;
     const int operands = (int)ints[0], results = (int)ints[2];
     const int64_t elements = ints[5];
-    vl_chain_walk job;
+    vl_chain_walk job = {.number = number, .kernels = vl_kernels_for(f, number)};
     const vl_tensor *in[VL_CHAIN_ARRAYS];
     vl_tensor along[VL_CHAIN_ARRAYS]; /* vectors, with the axes that they lack */
     int64_t shape[VL_MOST_AXES];
@@ -89,7 +89,7 @@ static int chain(vl_frame *f, const vl_instruction *i)
     for (int k = 0; k < operands; k++) {
         const vl_tensor *tensor = in[k] = vl_in(f, i, k);
         job.element[k] = vl_chain_element_of(elements, k);
-        if (!tensor || tensor->type != vl_chain_types[job.element[k]] || ((uintptr_t)tensor->data % size_of(&job, k)))
+        if (!tensor || tensor->type != vl_chain_type(job.element[k], number) || ((uintptr_t)tensor->data % size_of(&job, k)))
             return VL_DECLINED;
         if (tensor->axes > axes && !(ints[6] >> k & 1))
             axes = tensor->axes;
@@ -130,10 +130,10 @@ static int chain(vl_frame *f, const vl_instruction *i)
                 return VL_DECLINED;
             if (job.element[k])
                 strides[missing + a][k] = step;
-            else if (step % (int64_t)sizeof(float))
+            else if (step % (int64_t)vl_size_of(number))
                 return VL_DECLINED;
             else
-                strides[missing + a][k] = step / (int64_t)sizeof(float);
+                strides[missing + a][k] = step / (int64_t)vl_size_of(number);
             if (step) /* else it only looks that large */
                 elements *= size;
         }
@@ -173,7 +173,7 @@ static int chain(vl_frame *f, const vl_instruction *i)
     order_of(largest_strides, axes, order);
     for (int k = 0; k < results; k++) {
         const int element = vl_chain_element_of(elements, operands + k);
-        const vl_tensor *tensor = vl_new_in_order(f, i, k, vl_chain_types[element], axes, shape, order);
+        const vl_tensor *tensor = vl_new_in_order(f, i, k, vl_chain_type(element, number), axes, shape, order);
         if (!tensor)
             return VL_NO_MEMORY;
         job.element[operands + k] = element;
@@ -205,13 +205,12 @@ static int chain(vl_frame *f, const vl_instruction *i)
         memset(job.strides[0], 0, sizeof job.strides[0]);
         job.axes++;
     }
-    job.kernels = f->kernels;
     job.chain = (vl_chain){.operands = operands,
                            .constants = (int)ints[1],
                            .results = results,
                            .scratch = (int)ints[3],
                            .micros = (int)ints[4],
-                           .constant = i->floats,
+                           .constant = constants,
                            .micro = ints + VL_CHAIN_INTS + results};
     const int64_t work = total * (ints[4] + 1);
     const int members = work >= f->limits->chain_thread_work ? f->threads : 1,
@@ -226,4 +225,13 @@ static int chain(vl_frame *f, const vl_instruction *i)
     return VL_DONE;
 }
 
-const vl_named_handler vl_chain_handlers[] = {{"chain", chain}, {NULL, NULL}};
+/* "chain": ints: operands, constants, results, scratch, micros; what the arrays have (operands, then results;
+ * VL_CHAIN_ELEMENT_BITS each: a vl_chain_element); which operands are vectors along axis 1; how many axes the results
+ * have at least; for each result the operands that it is made of (bit k); the micro-operations as in kernels.h. floats:
+ * the constants. A result that would not have the shape of all operands together is declined. */
+static int chain(vl_frame *f, const vl_instruction *i) { return run_chain(f, i, VL_F32, i->floats); }
+
+/* "chain_double": the same over float64; objects: the constants. */
+static int chain_double(vl_frame *f, const vl_instruction *i) { return run_chain(f, i, VL_F64, i->objects[0]); }
+
+const vl_named_handler vl_chain_handlers[] = {{"chain", chain}, {"chain_double", chain_double}, {NULL, NULL}};

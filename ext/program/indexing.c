@@ -1,4 +1,4 @@
-/* Elements by computed places: GatherElements, GatherND, ScatterElements, ScatterND, Trilu, NonZero.
+/* Elements by computed places: GatherElements, GatherND, ScatterElements, ScatterND, Trilu, NonZero, OneHot.
  * Indices are looked at before anything is written: one out of bounds declines. */
 #include "program.h"
 
@@ -315,6 +315,46 @@ static int nonzero(vl_frame *f, const vl_instruction *i)
     return VL_DONE;
 }
 
+/* indices, depth, values [off, on]; ints[0]: axis. Indices outside of [-depth, depth) are nowhere hot. */
+static int one_hot(vl_frame *f, const vl_instruction *i)
+{
+    const vl_tensor *t = vl_in(f, i, 0), *values = vl_in(f, i, 2);
+    int64_t depth, shape[VL_MOST_AXES];
+    if (!is_index(t) || !vl_in(f, i, 1) || vl_integers(vl_in(f, i, 1), &depth, 1) != 1 || depth < 0 || !values ||
+        values->axes != 1 || values->shape[0] != 2 || t->axes >= VL_MOST_AXES)
+        return VL_DECLINED;
+    const int axis = vl_axis(i->ints[0], t->axes + 1), type = values->type;
+    if (axis < 0)
+        return VL_DECLINED;
+    memcpy(shape, t->shape, (size_t)axis * sizeof *shape);
+    shape[axis] = depth;
+    memcpy(shape + axis + 1, t->shape + axis, (size_t)(t->axes - axis) * sizeof *shape);
+    const int64_t elements = vl_count(t->axes + 1, shape);
+    if (elements < 0)
+        return VL_DECLINED;
+    const size_t size = vl_size_of(type);
+    const vl_tensor which = *t;
+    const char *off = values->data, *on = values->data + values->strides[0];
+    vl_tensor *out = vl_new(f, i, 0, type, which.axes + 1, shape);
+    if (!out)
+        return VL_NO_MEMORY;
+    for (int64_t k = 0; k < elements; k++)
+        move(out->data + (size_t)k * size, off, size);
+    int64_t at[VL_MOST_AXES] = {0};
+    if (elements)
+        do {
+            int64_t hot = index_at(&which, place(&which, at));
+            if (hot < -depth || hot >= depth)
+                continue;
+            hot += hot < 0 ? depth : 0;
+            char *to = out->data + hot * out->strides[axis];
+            for (int a = 0; a < which.axes; a++)
+                to += at[a] * out->strides[a < axis ? a : a + 1];
+            move(to, on, size);
+        } while (following(which.axes, which.shape, at));
+    return VL_DONE;
+}
+
 const vl_named_handler vl_indexing_handlers[] = {
     {"gather_elements", gather_elements},
     {"scatter_elements", scatter_elements},
@@ -322,5 +362,6 @@ const vl_named_handler vl_indexing_handlers[] = {
     {"scatter_nd", scatter_nd},
     {"trilu", trilu},
     {"nonzero", nonzero},
+    {"one_hot", one_hot},
     {NULL, NULL},
 };

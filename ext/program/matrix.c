@@ -1,4 +1,4 @@
-/* MatMul, Einsum and Gemm, by the tiles of a layer's projection. A right-hand matrix that is known is packed when the
+/* MatMul, Einsum and Gemm of float32 and float64, by the tiles of a layer's projection. A right-hand matrix that is known is packed when the
  * program is made; another one is packed at each run, but for a few rows, where that would cost more than the product.
  *
  * One file of more than 400 lines, as all four handlers are ways to the same two products. */
@@ -11,17 +11,19 @@ static int members_for(const vl_frame *f, int64_t work)
     return vl_members_for(work, f->limits->thread_work, f->threads);
 }
 
-/* A product whose rows, depth, columns, x, x_rows, w, bias and out are given. */
-static void run_product(vl_frame *f, vl_product *product)
+/* A product of this type whose rows, depth, columns, x, x_rows, w, bias and out are given. */
+static void run_product(vl_frame *f, int type, vl_product *product)
 {
+    const vl_kernels *kernels = vl_kernels_for(f, type);
+    const ptrdiff_t each = (ptrdiff_t)vl_size_of(type);
     if (product->rows == 0 || product->columns == 0)
         return;
     product->first = 0;
-    product->vectors = product->last = (product->columns + f->kernels->lanes - 1) / f->kernels->lanes;
+    product->vectors = product->last = (product->columns + kernels->lanes - 1) / kernels->lanes;
     product->group = VL_GROUP;
     product->turned = 0;
-    vl_row_blocks blocks = {f->kernels->product, product, sizeof(float),
-                            vl_rows_of_block(f->limits, (ptrdiff_t)sizeof(float) * product->depth), f->heed};
+    vl_row_blocks blocks = {kernels->product, product, each, vl_rows_of_block(f->limits, each * product->depth),
+                            f->heed};
     int members = members_for(f, (int64_t)product->rows * product->columns * product->depth);
     if (members == 1)
         vl_multiply_rows(&blocks, 0, 1);
@@ -48,69 +50,76 @@ static void multiply_thin(void *context, int member, int members)
 /* Whether a matrix is multiplied as it is: it serves so few rows, and lies one way or the other. */
 static int is_thin(const vl_frame *f, int64_t rows, const vl_tensor *b)
 {
-    return (rows <= f->limits->thin_rows && b->strides[1] == sizeof(float)) ||
-           (rows <= f->limits->thin_dot_rows && b->strides[0] == sizeof(float));
+    const int64_t each = (int64_t)vl_size_of(b->type);
+    return (rows <= f->limits->thin_rows && b->strides[1] == each) ||
+           (rows <= f->limits->thin_dot_rows && b->strides[0] == each);
 }
 
-/* Bytes of the panels of a matrix [depth, columns]. */
-static size_t panel_bytes(const vl_kernels *kernels, int64_t depth, int64_t columns)
+/* Bytes of the panels of a matrix [depth, columns], up to whole lines of the cache. */
+static size_t panel_bytes(const vl_frame *f, int type, int64_t depth, int64_t columns)
 {
-    int64_t vectors = (columns + kernels->lanes - 1) / kernels->lanes;
-    return (size_t)(vectors * kernels->lanes * depth) * sizeof(float);
+    int64_t lanes = vl_kernels_for(f, type)->lanes, vectors = (columns + lanes - 1) / lanes;
+    return ((size_t)(vectors * lanes * depth) * vl_size_of(type) + 63) & ~(size_t)63;
 }
 
 /* w[group][k][vector in group][lane] of b [depth, columns], which lies as its strides say. */
-static void pack(const vl_kernels *kernels, float *to, const vl_tensor *b)
+static void pack(const vl_frame *f, char *to, const vl_tensor *b)
 {
-    int64_t depth = b->shape[0], columns = b->shape[1], wide = VL_GROUP * kernels->lanes;
+    const int64_t each = (int64_t)vl_size_of(b->type), lanes = vl_kernels_for(f, b->type)->lanes;
+    int64_t depth = b->shape[0], columns = b->shape[1], wide = VL_GROUP * lanes;
     for (int64_t first = 0; first < columns; first += wide) {
         int64_t own = columns - first < wide ? columns - first : wide;
-        int64_t width = (own + kernels->lanes - 1) / kernels->lanes * kernels->lanes;
+        int64_t width = (own + lanes - 1) / lanes * lanes;
         vl_tensor part = *b, panel = *b;
         part.data += first * b->strides[1];
         part.shape[1] = panel.shape[1] = own;
-        panel.data = (char *)to;
-        panel.strides[1] = sizeof(float);
-        panel.strides[0] = width * (int64_t)sizeof(float);
+        panel.data = to;
+        panel.strides[1] = each;
+        panel.strides[0] = width * each;
         if (own < width)
-            memset(to, 0, (size_t)(width * depth) * sizeof(float));
-        vl_copy(kernels, &panel, &part);
-        to += width * depth;
+            memset(to, 0, (size_t)(width * depth * each));
+        vl_copy(f->kernels, &panel, &part);
+        to += width * depth * each;
     }
 }
 
 /* Offsets in elements of the rows of x, whose first `axes` axes are rows. */
 static void row_offsets(ptrdiff_t *offsets, const vl_tensor *x, int axes)
 {
+    const ptrdiff_t each = (ptrdiff_t)vl_size_of(x->type);
     int64_t at[VL_MOST_AXES] = {0}, rows = vl_count(axes, x->shape);
     ptrdiff_t offset = 0;
     for (int64_t r = 0; r < rows; r++) {
         offsets[r] = offset;
         for (int a = axes - 1; a >= 0; a--) {
-            offset += x->strides[a] / (ptrdiff_t)sizeof(float);
+            offset += x->strides[a] / each;
             if (++at[a] < x->shape[a])
                 break;
-            offset -= x->shape[a] * (x->strides[a] / (ptrdiff_t)sizeof(float));
+            offset -= x->shape[a] * (x->strides[a] / each);
             at[a] = 0;
         }
     }
 }
 
-static int floats(const vl_tensor *t) { return t && t->type == VL_F32; }
+/* Whether it is of float32 or float64, as the other is where there is one. */
+static int is_real(const vl_tensor *t, const vl_tensor *other)
+{
+    return t && (t->type == VL_F32 || t->type == VL_F64) && (!other || other->type == t->type);
+}
 
 /* Whether rows can be read where they are: elements side by side. */
 static int rows_readable(const vl_tensor *t)
 {
     int last = t->axes - 1;
-    return t->shape[last] <= 1 || t->strides[last] == sizeof(float);
+    return t->shape[last] <= 1 || t->strides[last] == (int64_t)vl_size_of(t->type);
 }
 
-/* x [..., K] times a packed matrix [K, N]; ints: K, N, whether relu; objects: panels, bias or none */
+/* x [..., K] times a packed matrix [K, N]; ints: K, N, whether relu, its type; objects: panels, bias or none */
 static int matmul_known(vl_frame *f, const vl_instruction *i)
 {
     const vl_tensor *x = vl_in(f, i, 0);
     int64_t depth = i->ints[0], columns = i->ints[1], shape[VL_MOST_AXES];
-    if (!floats(x) || x->axes < 1 || x->shape[x->axes - 1] != depth)
+    if (!is_real(x, NULL) || x->type != i->ints[3] || x->axes < 1 || x->shape[x->axes - 1] != depth)
         return VL_DECLINED;
     int axes = x->axes;
     memcpy(shape, x->shape, sizeof shape);
@@ -127,7 +136,7 @@ static int matmul_known(vl_frame *f, const vl_instruction *i)
     int64_t rows = vl_count(axes - 1, from.shape);
     ptrdiff_t few[64];
     vl_block *offsets = rows > 64 ? vl_block_new(f, (size_t)rows * sizeof(ptrdiff_t)) : NULL;
-    vl_tensor *out = vl_new(f, i, 0, VL_F32, axes, shape);
+    vl_tensor *out = vl_new(f, i, 0, from.type, axes, shape);
     if (!out || (rows > 64 && !offsets)) {
         vl_block_drop(f, offsets);
         vl_block_drop(f, copy.block);
@@ -145,7 +154,7 @@ static int matmul_known(vl_frame *f, const vl_instruction *i)
                           .bias = i->object_count > 1 ? i->objects[1] : NULL,
                           .out = out->data,
                           .ld_out = columns};
-    run_product(f, &product);
+    run_product(f, from.type, &product);
     vl_block_drop(f, offsets);
     vl_block_drop(f, copy.block);
     return VL_DONE;
@@ -153,9 +162,10 @@ static int matmul_known(vl_frame *f, const vl_instruction *i)
 
 /* out [rows, columns] of a [rows, depth] and b [depth, columns], in scratch memory: panels (none: b as it is), then
  * offsets */
-static void product_of(vl_frame *f, const vl_tensor *a, const vl_tensor *b, float *out, float *panels,
+static void product_of(vl_frame *f, const vl_tensor *a, const vl_tensor *b, char *out, char *panels,
                        ptrdiff_t *x_rows, int packed)
 {
+    const ptrdiff_t each = (ptrdiff_t)vl_size_of(a->type);
     row_offsets(x_rows, a, 1);
     if (!panels) {
         vl_thin product = {.rows = a->shape[0],
@@ -164,11 +174,11 @@ static void product_of(vl_frame *f, const vl_tensor *a, const vl_tensor *b, floa
                            .x = a->data,
                            .x_rows = x_rows,
                            .w = b->data,
-                           .w_row = b->strides[0] / (ptrdiff_t)sizeof(float),
-                           .w_column = b->strides[1] / (ptrdiff_t)sizeof(float),
+                           .w_row = b->strides[0] / each,
+                           .w_column = b->strides[1] / each,
                            .out = out,
                            .ld_out = b->shape[1]};
-        vl_thin_job job = {f->kernels, &product};
+        vl_thin_job job = {vl_kernels_for(f, a->type), &product};
         int members = members_for(f, (int64_t)product.rows * product.depth * product.last);
         if (members == 1)
             multiply_thin(&job, 0, 1);
@@ -177,7 +187,7 @@ static void product_of(vl_frame *f, const vl_tensor *a, const vl_tensor *b, floa
         return;
     }
     if (!packed)
-        pack(f->kernels, panels, b);
+        pack(f, panels, b);
     vl_product product = {.rows = a->shape[0],
                           .depth = a->shape[1],
                           .columns = b->shape[1],
@@ -186,7 +196,7 @@ static void product_of(vl_frame *f, const vl_tensor *a, const vl_tensor *b, floa
                           .w = panels,
                           .out = out,
                           .ld_out = b->shape[1]};
-    run_product(f, &product);
+    run_product(f, a->type, &product);
 }
 
 /* The n-th output, of this shape, C-contiguous: the products of the matrices that the last two axes of a and of b are,
@@ -206,9 +216,9 @@ static int multiply_each(vl_frame *f, const vl_instruction *i, const vl_tensor *
     for (int k = batch - 1; k >= 0 && b_step[k] == 0 && served <= f->limits->thin_rows; k--)
         served *= sizes[k];
     int thin = is_thin(f, served, &other);
-    size_t bytes = thin ? 0 : (panel_bytes(f->kernels, depth, columns) + 63) & ~(size_t)63;
+    size_t bytes = thin ? 0 : panel_bytes(f, a->type, depth, columns);
     vl_block *scratch = vl_block_new(f, bytes + (size_t)rows * sizeof(ptrdiff_t));
-    vl_tensor *out = vl_new(f, i, 0, VL_F32, axes, shape);
+    vl_tensor *out = vl_new(f, i, 0, one.type, axes, shape);
     if (!scratch || !out) {
         vl_block_drop(f, scratch);
         return VL_NO_MEMORY;
@@ -216,8 +226,8 @@ static int multiply_each(vl_frame *f, const vl_instruction *i, const vl_tensor *
     int64_t at[VL_MOST_AXES] = {0}, products = vl_count(batch, sizes);
     const char *packed = NULL;
     for (int64_t n = 0; n < products; n++) {
-        product_of(f, &one, &other, (float *)out->data + n * rows * columns, thin ? NULL : (float *)scratch->data,
-                   (ptrdiff_t *)(scratch->data + bytes), packed == other.data);
+        product_of(f, &one, &other, out->data + n * rows * columns * (int64_t)vl_size_of(one.type),
+                   thin ? NULL : scratch->data, (ptrdiff_t *)(scratch->data + bytes), packed == other.data);
         packed = other.data;
         for (int k = batch - 1; k >= 0; k--) {
             one.data += a_step[k];
@@ -237,16 +247,17 @@ static int multiply_each(vl_frame *f, const vl_instruction *i, const vl_tensor *
 static int matmul(vl_frame *f, const vl_instruction *i)
 {
     const vl_tensor *left = vl_in(f, i, 0), *right = vl_in(f, i, 1);
-    if (!floats(left) || !floats(right) || left->axes < 1 || right->axes < 1)
+    if (!is_real(left, right) || !right || left->axes < 1 || right->axes < 1)
         return VL_DECLINED;
     vl_tensor a = *left, b = *right;
+    const int64_t each = (int64_t)vl_size_of(a.type);
     int row = a.axes == 1, column = b.axes == 1; /* a vector is a row, or a column, whose axis goes again */
     if (row) {
         a.shape[1] = a.shape[0], a.strides[1] = a.strides[0];
-        a.shape[0] = 1, a.strides[0] = 4, a.axes = 2;
+        a.shape[0] = 1, a.strides[0] = each, a.axes = 2;
     }
     if (column)
-        b.shape[1] = 1, b.strides[1] = 4, b.axes = 2;
+        b.shape[1] = 1, b.strides[1] = each, b.axes = 2;
     int64_t rows = a.shape[a.axes - 2], depth = a.shape[a.axes - 1], columns = b.shape[b.axes - 1];
     if (b.shape[b.axes - 2] != depth)
         return VL_DECLINED;
@@ -271,7 +282,7 @@ static int matmul(vl_frame *f, const vl_instruction *i)
         return VL_DECLINED;
     vl_tensor copy = {.block = NULL};
     int last = a.axes - 1;
-    if (a.shape[last] > 1 && a.strides[last] != 4) {
+    if (a.shape[last] > 1 && a.strides[last] != each) {
         if (!vl_contiguous(f, &a, &copy))
             return VL_NO_MEMORY;
         for (int k = 0; k < batch; k++) {
@@ -288,7 +299,7 @@ static int matmul(vl_frame *f, const vl_instruction *i)
 /* Axes [first, first + count) of a tensor as one: 0 where their strides do not allow it. */
 static int join_axes(vl_tensor *tensor, int first, int count)
 {
-    int64_t size = 1, step = sizeof(float);
+    int64_t size = 1, step = (int64_t)vl_size_of(tensor->type);
     for (int a = first + count - 1; a >= first; a--) {
         if (tensor->shape[a] == 1)
             continue;
@@ -346,7 +357,7 @@ static int einsum(vl_frame *f, const vl_instruction *i)
     int batches = (int)i->ints[0], rows = (int)i->ints[1], summed = (int)i->ints[2], columns = (int)i->ints[3];
     int a_axes = batches + rows + summed, b_axes = batches + summed + columns, axes = batches + rows + columns;
     /* one more axis each is room for a group without letters */
-    if (!floats(left) || !floats(right) || left->axes != a_axes || right->axes != b_axes || axes > VL_MOST_AXES ||
+    if (!is_real(left, right) || !right || left->axes != a_axes || right->axes != b_axes || axes > VL_MOST_AXES ||
         a_axes > VL_MOST_AXES - 2 || b_axes > VL_MOST_AXES - 2)
         return VL_DECLINED;
     const int64_t *a_order = i->ints + 4, *b_order = a_order + a_axes, *out_order = b_order + b_axes;
@@ -376,14 +387,14 @@ static int einsum(vl_frame *f, const vl_instruction *i)
     return answer;
 }
 
-/* a, b, c; ints: whether a, and whether b, is transposed; K, N and whether relu where b is known (objects as above, with
- * c as the bias where that is known too), else 0; floats: alpha, beta */
+/* a, b, c; ints: whether a, and whether b, is transposed; K, N, whether relu and the type where b is known (objects as
+ * above, with c as the bias where that is known too), else 0; floats: alpha, beta */
 static int gemm(vl_frame *f, const vl_instruction *i)
 {
     const vl_tensor *left = vl_in(f, i, 0), *right = vl_in(f, i, 1), *third = vl_in(f, i, 2);
     int known = i->object_count > 0, with_c = vl_has_in(i, 2) && i->object_count < 2;
-    if (!floats(left) || left->axes != 2 || (!known && (!floats(right) || right->axes != 2)) ||
-        (with_c && !floats(third)) || (!known && i->floats[0] != 1))
+    if (!is_real(left, third) || left->axes != 2 || (known && left->type != i->ints[5]) ||
+        (!known && (!is_real(right, left) || right->axes != 2)) || (with_c && !third) || (!known && i->floats[0] != 1))
         return VL_DECLINED;
     vl_tensor a = *left, b, c = {.data = NULL};
     if (i->ints[0]) {
@@ -423,9 +434,9 @@ static int gemm(vl_frame *f, const vl_instruction *i)
         a = copy;
     }
     int thin = !known && is_thin(f, shape[0], &b);
-    size_t bytes = known || thin ? 0 : (panel_bytes(f->kernels, depth, columns) + 63) & ~(size_t)63;
+    size_t bytes = known || thin ? 0 : panel_bytes(f, a.type, depth, columns);
     vl_block *scratch = vl_block_new(f, bytes + (size_t)shape[0] * sizeof(ptrdiff_t));
-    vl_tensor *out = vl_new(f, i, 0, VL_F32, 2, shape);
+    vl_tensor *out = vl_new(f, i, 0, a.type, 2, shape);
     if (!scratch || !out) {
         vl_block_drop(f, scratch);
         vl_block_drop(f, copy.block);
@@ -444,14 +455,19 @@ static int gemm(vl_frame *f, const vl_instruction *i)
                               .bias = i->object_count > 1 ? i->objects[1] : NULL,
                               .out = out->data,
                               .ld_out = columns};
-        run_product(f, &product);
+        run_product(f, a.type, &product);
     } else
-        product_of(f, &a, &b, (float *)out->data, thin ? NULL : (float *)scratch->data, x_rows, 0);
+        product_of(f, &a, &b, out->data, thin ? NULL : scratch->data, x_rows, 0);
     if (with_c) {
-        float beta = i->floats[1], *to = (float *)out->data;
-        for (int64_t r = 0; r < shape[0]; r++)
-            for (int64_t k = 0; k < columns; k++, to++)
-                *to += beta * *(float *)(c.data + r * c_row + k * c_column);
+        const float beta = i->floats[1];
+#define VL_ADD_C(kind)                                                                                                 \
+    for (int64_t r = 0, at = 0; r < shape[0]; r++)                                                                     \
+        for (int64_t k = 0; k < columns; k++, at++)                                                                    \
+            ((kind *)out->data)[at] += beta * *(kind *)(c.data + r * c_row + k * c_column)
+        if (a.type == VL_F32)
+            VL_ADD_C(float);
+        else
+            VL_ADD_C(double);
     }
     vl_block_drop(f, scratch);
     vl_block_drop(f, copy.block);

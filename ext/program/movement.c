@@ -1,6 +1,8 @@
 /* Elements in other places: Concat, Gather, Pad, Tile and the like, for elements of any size. */
 #include "program.h"
 
+#include <math.h>
+
 /* tensors along an axis; ints[0]: axis */
 static int concat(vl_frame *f, const vl_instruction *i)
 {
@@ -311,26 +313,55 @@ static int constant_of_shape(vl_frame *f, const vl_instruction *i)
     return VL_DONE;
 }
 
-/* start, limit, delta of int64, int32 or float */
+/* "range": start, limit, delta, scalars of one type; no parameters */
+#define VL_RANGE(kind, expression)                                                                                     \
+    for (int64_t k = 0; k < count; k++)                                                                                \
+        ((kind *)out->data)[k] = (kind)(expression);                                                                   \
+    break
 static int range(vl_frame *f, const vl_instruction *i)
 {
     const vl_tensor *start = vl_in(f, i, 0), *limit = vl_in(f, i, 1), *delta = vl_in(f, i, 2);
     if (!start || !limit || !delta || start->axes || limit->axes || delta->axes || start->type != limit->type ||
-        start->type != delta->type || start->type != VL_I64)
+        start->type != delta->type)
         return VL_DECLINED;
-    int64_t first = *(int64_t *)start->data, last = *(int64_t *)limit->data, by = *(int64_t *)delta->data;
-    int64_t bound = INT64_C(1) << 40;
-    if (by == 0 || first > bound || first < -bound || last > bound || last < -bound || by > bound || by < -bound)
-        return VL_DECLINED;
-    int64_t count = by > 0 ? (last - first + by - 1) / by : (first - last - by - 1) / -by;
+    const int type = start->type;
+    const int64_t bound = INT64_C(1) << 40;
+    int64_t first = 0, by = 1, last = 0, count;
+    double real = 0, step = 1;
+    if (vl_integers(start, &first, 1) == 1) {
+        if (vl_integers(limit, &last, 1) != 1 || vl_integers(delta, &by, 1) != 1 || by == 0 || first > bound ||
+            first < -bound || last > bound || last < -bound || by > bound || by < -bound)
+            return VL_DECLINED;
+        count = by > 0 ? (last - first + by - 1) / by : (first - last - by - 1) / -by;
+    } else {
+        double end;
+        if (type == VL_F32) {
+            real = *(const float *)start->data;
+            end = *(const float *)limit->data;
+            step = *(const float *)delta->data;
+        } else if (type == VL_F64) {
+            real = *(const double *)start->data;
+            end = *(const double *)limit->data;
+            step = *(const double *)delta->data;
+        } else
+            return VL_DECLINED;
+        const double steps = ceil((end - real) / step);
+        if (!(steps < (double)(INT64_C(1) << 31))) /* by 0, or of what is no number */
+            return VL_DECLINED;
+        count = steps > 0 ? (int64_t)steps : 0;
+    }
     count = count < 0 ? 0 : count;
     if (count > INT64_C(1) << 31)
         return VL_DECLINED;
-    vl_tensor *out = vl_new(f, i, 0, VL_I64, 1, &count);
+    vl_tensor *out = vl_new(f, i, 0, type, 1, &count);
     if (!out)
         return VL_NO_MEMORY;
-    for (int64_t k = 0; k < count; k++)
-        ((int64_t *)out->data)[k] = first + k * by;
+    switch (type) {
+    case VL_F32: VL_RANGE(float, (float)real + (float)k * (float)step);
+    case VL_F64: VL_RANGE(double, real + (double)k * step);
+    case VL_I32: VL_RANGE(int32_t, first + k * by);
+    default: VL_RANGE(int64_t, first + k * by);
+    }
     return VL_DONE;
 }
 

@@ -1,4 +1,5 @@
-/* Softmax over an axis, and the norms of rows, channels and groups of channels; float32. */
+/* Softmax over an axis and the norms of rows, of float32 and float64; those of channels and groups of channels, of
+ * float32. */
 #include "program.h"
 
 #include <math.h>
@@ -7,7 +8,7 @@
 /* Whether the tensor has no gaps in the order in which its axes lie. */
 static int is_dense(const vl_tensor *t, const int8_t *order)
 {
-    int64_t step = sizeof(float);
+    int64_t step = (int64_t)vl_size_of(t->type);
     for (int k = t->axes - 1; k >= 0; k--) {
         int a = order[k];
         if (t->shape[a] != 1 && t->strides[a] != step)
@@ -17,14 +18,20 @@ static int is_dense(const vl_tensor *t, const int8_t *order)
     return 1;
 }
 
-static int is_number(const vl_tensor *t) { return t && t->type == VL_F32 && (uintptr_t)t->data % sizeof(float) == 0; }
+/* Whether it is of this type, float32 or float64, and aligned. */
+static int is_of(const vl_tensor *t, int type)
+{
+    return t && t->type == type && (type == VL_F32 || type == VL_F64) && (uintptr_t)t->data % vl_size_of(type) == 0;
+}
+
+static int is_number(const vl_tensor *t) { return is_of(t, VL_F32); }
 
 /* ---- softmax ------------------------------------------------------------------------------------------ */
 
 typedef struct {
     const vl_kernels *kernels;
     vl_softmax s;                       /* of all rows, or of one of `outer` blocks */
-    int64_t outer, block;
+    int64_t outer, block, each;         /* each: bytes of an element */
 } vl_softmax_walk;
 
 static void member_softmax(void *context, int member, int members)
@@ -34,15 +41,15 @@ static void member_softmax(void *context, int member, int members)
     int64_t whole = s.of_rows ? s.rows : walk->outer, begin = whole * member / members,
             end = whole * (member + 1) / members;
     if (s.of_rows && begin < end) {
-        s.x = (const float *)s.x + begin * s.ld;
-        s.out = (float *)s.out + begin * s.ld_out;
+        s.x = (const char *)s.x + begin * s.ld * walk->each;
+        s.out = (char *)s.out + begin * s.ld_out * walk->each;
         s.rows = end - begin;
         walk->kernels->softmax(&s);
         return;
     }
     for (int64_t k = begin; k < end; k++) {
-        s.x = (const float *)walk->s.x + k * walk->block;
-        s.out = (float *)walk->s.out + k * walk->block;
+        s.x = (const char *)walk->s.x + k * walk->block * walk->each;
+        s.out = (char *)walk->s.out + k * walk->block * walk->each;
         walk->kernels->softmax(&s);
     }
 }
@@ -52,8 +59,9 @@ static int softmax(vl_frame *f, const vl_instruction *i)
 {
     const vl_tensor *t = vl_in(f, i, 0);
     const int flattened = (int)i->ints[1];
-    if (!is_number(t))
+    if (!t || !is_of(t, t->type))
         return VL_DECLINED;
+    const int type = t->type;
     const int64_t n = vl_count(t->axes, t->shape);
     int axis = t->axes == 0 && (i->ints[0] == 0 || i->ints[0] == -1) ? 0 : vl_axis(i->ints[0], t->axes);
     if (flattened && i->ints[0] == t->axes)
@@ -80,9 +88,10 @@ static int softmax(vl_frame *f, const vl_instruction *i)
         } else
             *(seen ? &inner : &outer) *= from.shape[a];
     }
-    vl_tensor *out = vl_new_in_order(f, i, 0, VL_F32, from.axes, from.shape, order);
+    vl_tensor *out = vl_new_in_order(f, i, 0, type, from.axes, from.shape, order);
     if (out) {
-        vl_softmax_walk walk = {.kernels = f->kernels, .outer = outer, .block = size * inner};
+        vl_softmax_walk walk = {
+            .kernels = vl_kernels_for(f, type), .outer = outer, .block = size * inner, .each = (int64_t)vl_size_of(type)};
         walk.s = (vl_softmax){.of_rows = inner == 1, .log = (int)i->ints[2], .x = from.data, .out = out->data};
         walk.s.rows = inner == 1 ? outer : size;
         walk.s.columns = inner == 1 ? size : inner;
@@ -99,6 +108,7 @@ static int softmax(vl_frame *f, const vl_instruction *i)
 typedef struct {
     const vl_kernels *kernels;
     vl_norm s;
+    int64_t each;                       /* bytes of an element */
 } vl_norm_walk;
 
 static void member_norm(void *context, int member, int members)
@@ -108,10 +118,11 @@ static void member_norm(void *context, int member, int members)
     int64_t begin = s.rows * member / members, end = s.rows * (member + 1) / members;
     if (begin == end)
         return;
-    s.x = (const float *)s.x + begin * s.ld;
-    s.out = (float *)s.out + begin * s.columns;
-    s.mean = s.mean ? (float *)s.mean + begin : NULL;
-    s.inverse = s.inverse ? (float *)s.inverse + begin : NULL;
+    const int64_t each = walk->each;
+    s.x = (const char *)s.x + begin * s.ld * each;
+    s.out = (char *)s.out + begin * s.columns * each;
+    s.mean = s.mean ? (char *)s.mean + begin * each : NULL;
+    s.inverse = s.inverse ? (char *)s.inverse + begin * each : NULL;
     s.rows = end - begin;
     walk->kernels->norm(&s);
 }
@@ -119,7 +130,7 @@ static void member_norm(void *context, int member, int members)
 /* Whether a parameter is one number for each element of the axes from `axis` on. */
 static int is_of_row(const vl_tensor *p, const vl_tensor *t, int axis)
 {
-    if (!is_number(p) || !vl_is_contiguous(p))
+    if (!is_of(p, t->type) || !vl_is_contiguous(p))
         return 0;
     int own = 0;
     while (own < p->axes && p->axes - own > t->axes - axis && p->shape[own] == 1)
@@ -137,8 +148,9 @@ static int is_of_row(const vl_tensor *p, const vl_tensor *t, int axis)
 static int row_norm(vl_frame *f, const vl_instruction *i)
 {
     const vl_tensor *t = vl_in(f, i, 0), *scale = vl_in(f, i, 1), *bias = vl_in(f, i, 2);
-    if (!is_number(t))
+    if (!t || !is_of(t, t->type))
         return VL_DECLINED;
+    const int type = t->type;
     const int axis = vl_axis(i->ints[0], t->axes);
     const int64_t n = vl_count(t->axes, t->shape);
     if (axis < 0 || n <= 0 || !is_of_row(scale, t, axis) || (vl_has_in(i, 2) && !is_of_row(bias, t, axis)))
@@ -154,14 +166,14 @@ static int row_norm(vl_frame *f, const vl_instruction *i)
     if (!from)
         return VL_NO_MEMORY;
     const vl_tensor x = *from;
-    out = vl_new(f, i, 0, VL_F32, x.axes, x.shape);
+    out = vl_new(f, i, 0, type, x.axes, x.shape);
     int fits = out != NULL;
     if (fits && vl_wants(i, 1))
-        fits = (mean = vl_new(f, i, 1, VL_F32, x.axes, means)) != NULL;
+        fits = (mean = vl_new(f, i, 1, type, x.axes, means)) != NULL;
     if (fits && vl_wants(i, 2))
-        fits = (inverse = vl_new(f, i, 2, VL_F32, x.axes, means)) != NULL;
+        fits = (inverse = vl_new(f, i, 2, type, x.axes, means)) != NULL;
     if (fits) {
-        vl_norm_walk walk = {.kernels = f->kernels};
+        vl_norm_walk walk = {.kernels = vl_kernels_for(f, type), .each = (int64_t)vl_size_of(type)};
         walk.s = (vl_norm){.rows = rows,
                            .columns = n / rows,
                            .ld = n / rows,

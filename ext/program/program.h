@@ -32,9 +32,13 @@ static inline size_t vl_size_of(int type)
     return sizes[type];
 }
 
-/* A chain's arrays: what the k-th has, as the instruction says it, and the type of such tensors. */
-static const int8_t vl_chain_types[] = {
-    [VL_CHAIN_NUMBERS] = VL_F32, [VL_CHAIN_MASKS] = VL_BOOL, [VL_CHAIN_U8] = VL_U8, [VL_CHAIN_I8] = VL_I8};
+/* A chain's arrays: what the k-th has, as the instruction says it, and the type of such tensors; of numbers it is the
+ * chain's own, float32 or float64. */
+static inline int vl_chain_type(int element, int number)
+{
+    static const int8_t types[] = {[VL_CHAIN_MASKS] = VL_BOOL, [VL_CHAIN_U8] = VL_U8, [VL_CHAIN_I8] = VL_I8};
+    return element == VL_CHAIN_NUMBERS ? number : types[element];
+}
 static inline int vl_chain_element_of(int64_t elements, int k)
 {
     return (int)(elements >> VL_CHAIN_ELEMENT_BITS * k & ((1 << VL_CHAIN_ELEMENT_BITS) - 1));
@@ -96,6 +100,7 @@ struct vl_frame {
     vl_tensor *slots;
     const vl_instruction *instructions;
     const vl_kernels *kernels;  /* for float */
+    const vl_kernels *doubles;  /* for double: what vl_kernels_for names */
     const vl_limits *limits;
     int threads;                /* that this run may use, the caller among them */
     void (*parallel)(int threads, void (*task)(void *context, int member, int members), void *context, vl_heed *heed);
@@ -151,6 +156,13 @@ static inline void vl_drop(vl_frame *f, int32_t slot)
         vl_block_drop(f, t->block);
     t->block = NULL;
     t->state = VL_ABSENT;
+}
+
+/* The kernels for tensors of float32 or of float64: exp, chain, reduce, softmax, norm, product, thin and transpose are
+ * made for both. NULL for another type. */
+static inline const vl_kernels *vl_kernels_for(const vl_frame *f, int type)
+{
+    return type == VL_F32 ? f->kernels : type == VL_F64 ? f->doubles : NULL;
 }
 
 /* ---- what handlers read and write ------------------------------------------------------------------ */

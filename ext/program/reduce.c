@@ -1,4 +1,4 @@
-/* Reductions over axes, of float32 in any layout, of int64 and int32 in small.
+/* Reductions over axes, of float32 and float64 in any layout, of int64 and int32 in small.
  *
  * A tensor's axes are taken in the order in which they lie in memory and joined into groups, each kept or reduced; the
  * two innermost groups are a kernel call. The result's axes lie in the same order.
@@ -29,8 +29,9 @@ typedef struct {
     int groups, split;                  /* split: the kept group whose range members share, or -1 */
     int64_t size[VL_MOST_AXES + 1], stride[VL_MOST_AXES + 1], out_step[VL_MOST_AXES + 1];
     int reduced[VL_MOST_AXES + 1];
-    const float *x, *shift;
-    float *out;
+    const char *x, *shift;
+    char *out;
+    int64_t each;                       /* bytes of an element */
 } vl_reduce_walk;
 
 /* 0 where the innermost elements are not side by side */
@@ -44,9 +45,9 @@ static int plan(vl_reduce_walk *groups, const vl_tensor *t, int axes_reduced)
         int64_t n = t->shape[a], step = t->strides[a];
         if (n == 1)
             continue;
-        if (step % (int64_t)sizeof(float))
+        if (step % groups->each)
             return 0;
-        step /= (int64_t)sizeof(float);
+        step /= groups->each;
         if (last < 0 || groups->reduced[last] != reduced || groups->stride[last] != step * n) {
             last = groups->groups++;
             groups->size[last] = 1;
@@ -67,30 +68,30 @@ static int plan(vl_reduce_walk *groups, const vl_tensor *t, int axes_reduced)
     return groups->stride[groups->groups - 1] == 1;
 }
 
-static void walk(const vl_reduce_walk *groups, int g, const int64_t *begin, const int64_t *end, const float *x,
-                 float *out, const float *shift, int join)
+static void walk(const vl_reduce_walk *groups, int g, const int64_t *begin, const int64_t *end, const char *x,
+                 char *out, const char *shift, int join)
 {
     const int left = groups->groups - g;
-    const int64_t n = end[g] - begin[g], offset = begin[g] * groups->out_step[g];
+    const int64_t each = groups->each, n = end[g] - begin[g], offset = begin[g] * groups->out_step[g] * each;
     vl_reduction s = {.kind = groups->kind, .join = join, .ld = groups->stride[g]};
-    x += begin[g] * groups->stride[g];
+    x += begin[g] * groups->stride[g] * each;
     out += offset;
     shift = shift ? shift + offset : NULL;
     if (left == 1 || (left == 2 && groups->reduced[g] != groups->reduced[g + 1])) {
         const int last = g + left - 1;
-        const int64_t inner = last == g ? 0 : begin[last] * groups->out_step[last];
+        const int64_t inner = last == g ? 0 : begin[last] * groups->out_step[last] * each;
         s.rows = left == 1 ? 1 : n;
         s.columns = end[last] - begin[last];
         s.of_rows = groups->reduced[last];
-        s.x = last == g ? x : x + begin[last];
+        s.x = last == g ? x : x + begin[last] * each;
         s.out = out + inner;
         s.shift = shift ? shift + inner : NULL;
         groups->kernels->reduce(&s);
         return;
     }
     for (int64_t k = 0; k < n; k++) {
-        const int64_t at = k * groups->out_step[g];
-        walk(groups, g + 1, begin, end, x + k * groups->stride[g], out + at, shift ? shift + at : NULL,
+        const int64_t at = k * groups->out_step[g] * each;
+        walk(groups, g + 1, begin, end, x + k * groups->stride[g] * each, out + at, shift ? shift + at : NULL,
              join || (groups->reduced[g] && k > 0));
     }
 }
@@ -122,8 +123,9 @@ static void reduce_all(vl_frame *f, vl_reduce_walk *groups, int64_t elements)
 }
 
 /* out = what a micro-operation makes of it, and of y where there is one; a result may lie where its only reader was. */
-static void apply(const vl_kernels *kernels, int micro, float *out, int64_t n, const float *y, float constant)
+static void apply(const vl_kernels *kernels, int micro, char *out, int64_t n, const char *y, double number)
 {
+    const float single = (float)number;
     vl_chain_array arrays[] = {{out, 0, 1, 0}, {out, 0, 1, 0}, {out, 0, 1, 0}};
     int64_t program = VL_MICRO(micro, 2, 0, 1, 0);
     vl_chain c = {.rows = 1,
@@ -133,7 +135,7 @@ static void apply(const vl_kernels *kernels, int micro, float *out, int64_t n, c
                   .results = 1,
                   .micros = 1,
                   .arrays = arrays,
-                  .constant = &constant,
+                  .constant = kernels->arithmetic == VL_IN_FLOAT64 ? (const void *)&number : &single,
                   .micro = &program};
     if (y) {
         arrays[1].data = (void *)y;
@@ -258,7 +260,7 @@ static int reduce_integers(vl_frame *f, const vl_instruction *i, int kind, int r
     return VL_DONE;
 }
 
-/* ---- float32 ---------------------------------------------------------------------------------------------- */
+/* ---- reals ------------------------------------------------------------------------------------------------ */
 
 /* "reduce": ints: what it computes (vl_reduce_kind), whether reduced axes stay with a size of 1, whether no axes means
  * none, and the axes; those of the second input go before. */
@@ -276,10 +278,12 @@ static int reduce(vl_frame *f, const vl_instruction *i)
     if (t->type == VL_I64 || t->type == VL_I32)
         return reduce_integers(f, i, kind, reduced, keep);
     const int64_t n = vl_count(t->axes, t->shape);
-    if (t->type != VL_F32 || n <= 0 || (uintptr_t)t->data % sizeof(float))
+    const vl_kernels *kernels = vl_kernels_for(f, t->type);
+    const int type = t->type;
+    if (!kernels || n <= 0 || (uintptr_t)t->data % vl_size_of(type))
         return VL_DECLINED;
 
-    vl_reduce_walk groups = {.kernels = f->kernels, .kind = kernel_kind[kind]};
+    vl_reduce_walk groups = {.kernels = kernels, .kind = kernel_kind[kind], .each = (int64_t)vl_size_of(type)};
     vl_tensor copy = {.block = NULL}, from = *t;
     if (!plan(&groups, &from, reduced)) {
         const vl_tensor *dense = vl_contiguous(f, t, &copy);
@@ -293,33 +297,35 @@ static int reduce(vl_frame *f, const vl_instruction *i)
     const int axes = shape_of(&from, reduced, keep, shape, order);
     const int64_t outs = vl_count(axes, shape);
     vl_block *tops = NULL;
-    if (kind == VL_REDUCE_LOG_SUM_EXP && !(tops = vl_block_new(f, (size_t)outs * sizeof(float)))) {
+    if (kind == VL_REDUCE_LOG_SUM_EXP && !(tops = vl_block_new(f, (size_t)(outs * groups.each)))) {
         vl_block_drop(f, copy.block);
         return VL_NO_MEMORY;
     }
-    vl_tensor *out = vl_new_in_order(f, i, 0, VL_F32, axes, shape, order);
+    vl_tensor *out = vl_new_in_order(f, i, 0, type, axes, shape, order);
     if (out) {
-        groups.x = (const float *)from.data;
+        groups.x = from.data;
         if (tops) {
             groups.kind = VL_GREATEST;
-            groups.out = (float *)tops->data;
+            groups.out = tops->data;
             reduce_all(f, &groups, n);
-            for (int64_t k = 0; k < outs; k++)
-                if (!(fabsf(groups.out[k]) <= 3.4e38f))
-                    groups.out[k] = 0;
+            for (int64_t k = 0; k < outs; k++) /* what is not finite is no shift */
+                if (type == VL_F32 && !(fabsf(((float *)tops->data)[k]) <= 3.4e38f))
+                    ((float *)tops->data)[k] = 0;
+                else if (type == VL_F64 && !(fabs(((double *)tops->data)[k]) <= 1.7e308))
+                    ((double *)tops->data)[k] = 0;
             groups.kind = VL_SUM_EXP;
             groups.shift = groups.out;
         }
-        groups.out = (float *)out->data;
+        groups.out = out->data;
         reduce_all(f, &groups, n);
         if (kind == VL_REDUCE_MEAN)
-            apply(f->kernels, VL_MICRO_divide, groups.out, outs, NULL, (float)(n / outs));
+            apply(kernels, VL_MICRO_divide, groups.out, outs, NULL, (double)(n / outs));
         else if (kind == VL_REDUCE_L2)
-            apply(f->kernels, VL_MICRO_sqrt, groups.out, outs, NULL, 0);
+            apply(kernels, VL_MICRO_sqrt, groups.out, outs, NULL, 0);
         else if (kind == VL_REDUCE_LOG_SUM || tops)
-            apply(f->kernels, VL_MICRO_log, groups.out, outs, NULL, 0);
+            apply(kernels, VL_MICRO_log, groups.out, outs, NULL, 0);
         if (tops)
-            apply(f->kernels, VL_MICRO_add, groups.out, outs, groups.shift, 0);
+            apply(kernels, VL_MICRO_add, groups.out, outs, groups.shift, 0);
     }
     vl_block_drop(f, tops);
     vl_block_drop(f, copy.block);

@@ -1,10 +1,11 @@
-/* Resize and Upsample, nearest and linear: axis by axis, each output element from one or two of the input's. Places are
- * computed in single precision, as by the Python operator (vledge/graph/operators/resize.py), which says why. */
+/* Resize and Upsample: axis by axis, each output element from one (nearest), two (linear) or four (cubic) of the input's.
+ * Places are computed in single precision, as by the Python operator (vledge/graph/operators/resize.py), which says why. */
 #include "program.h"
 
 #include <math.h>
 
-enum { VL_NEAREST, VL_LINEAR };
+enum { VL_NEAREST, VL_LINEAR, VL_CUBIC };
+enum { VL_MOST_TAPS = 4 };
 enum {
     VL_ALIGN_CORNERS,
     VL_ASYMMETRIC,
@@ -17,12 +18,13 @@ enum { VL_CEIL, VL_FLOOR, VL_PREFER_CEIL, VL_PREFER_FLOOR, VL_BY_SCALE }; /* the
 
 /* Of one output element on an axis: the input's elements, and how much each counts. */
 typedef struct {
-    int64_t first, second;
-    float weight, other;
+    int64_t from[VL_MOST_TAPS];
+    float weight[VL_MOST_TAPS];
 } vl_mixed;
 
 typedef struct {
     int mode, coordinates, nearest, exclude_outside;
+    double cubic;                       /* the coefficient a */
 } vl_resizing;
 
 static float place_of(const vl_resizing *resizing, int64_t i, int64_t count, int64_t size, double scale)
@@ -45,6 +47,14 @@ static int64_t within(float place, int64_t count)
     return place<1 ? 0 : place>(float)(count - 1) ? count - 1 : (int64_t)place;
 }
 
+/* Keys' cubic convolution: of elements up to 2 away */
+static double cubic_weight(double a, double d)
+{
+    if (d <= 1)
+        return ((a + 2) * d - (a + 3)) * d * d + 1;
+    return d < 2 ? ((a * d - 5 * a) * d + 8 * a) * d - 4 * a : 0;
+}
+
 static vl_mixed mixed(const vl_resizing *resizing, float place, int64_t count, double scale)
 {
     if (resizing->mode == VL_NEAREST) {
@@ -57,21 +67,24 @@ static vl_mixed mixed(const vl_resizing *resizing, float place, int64_t count, d
         case VL_PREFER_CEIL: place = floorf(place + 0.5f); break;
         default: place = ceilf(place - 0.5f); break;
         }
-        return (vl_mixed){within(place, count), 0, 1, 0};
+        return (vl_mixed){{within(place, count)}, {1}};
     }
-    const float base = floorf(place);
-    const double part = place - base;
-    double weight = 1 - part, other = part;
-    if (resizing->exclude_outside) {
-        if (base < 0 || base > (float)(count - 1))
-            weight = 0;
-        if (base + 1 < 0 || base + 1 > (float)(count - 1))
-            other = 0;
-        const double sum = weight + other;
-        weight /= sum;
-        other /= sum;
+    const int taps = resizing->mode == VL_LINEAR ? 2 : 4;
+    const float base = floorf(place), first = base - (float)(taps / 2 - 1);
+    double weight[VL_MOST_TAPS], sum = 0;
+    vl_mixed of;
+    for (int k = 0; k < taps; k++) {
+        const float at = first + (float)k;
+        const double distance = fabs((double)(at - base) - (double)(place - base));
+        weight[k] = taps == 2 ? fmax(1 - distance, 0) : cubic_weight(resizing->cubic, distance);
+        if (resizing->exclude_outside && (at < 0 || at > (float)(count - 1)))
+            weight[k] = 0;
+        sum += weight[k];
+        of.from[k] = within(at, count);
     }
-    return (vl_mixed){within(base, count), within(base + 1, count), (float)weight, (float)other};
+    for (int k = 0; k < taps; k++)
+        of.weight[k] = (float)(resizing->exclude_outside ? weight[k] / sum : weight[k]);
+    return of;
 }
 
 /* x [outer, count, inner] to [outer, size, inner] */
@@ -81,7 +94,7 @@ static void along_axis(const vl_resizing *resizing, const vl_mixed *of, int64_t 
     const size_t row = (size_t)inner * item;
     for (int64_t o = 0; o < outer; o++, x += (size_t)count * row)
         for (int64_t j = 0; j < size; j++, out += row) {
-            const char *first = x + (size_t)of[j].first * row;
+            const char *first = x + (size_t)of[j].from[0] * row;
             if (resizing->mode == VL_NEAREST) {
                 if (row == 4)
                     memcpy(out, first, 4);
@@ -92,11 +105,18 @@ static void along_axis(const vl_resizing *resizing, const vl_mixed *of, int64_t 
                     memcpy(out, first, row);
                 continue;
             }
-            const float *a = (const float *)first, *b = (const float *)(x + (size_t)of[j].second * row);
-            const float weight = of[j].weight, other = of[j].other;
+            const float *a = (const float *)first, *b = (const float *)(x + (size_t)of[j].from[1] * row);
+            const float *weight = of[j].weight;
             float *restrict to = (float *)out;
+            if (resizing->mode == VL_LINEAR) {
+                for (int64_t k = 0; k < inner; k++)
+                    to[k] = a[k] * weight[0] + b[k] * weight[1];
+                continue;
+            }
+            const float *c = (const float *)(x + (size_t)of[j].from[2] * row),
+                        *d = (const float *)(x + (size_t)of[j].from[3] * row);
             for (int64_t k = 0; k < inner; k++)
-                to[k] = a[k] * weight + b[k] * other;
+                to[k] = a[k] * weight[0] + b[k] * weight[1] + c[k] * weight[2] + d[k] * weight[3];
         }
 }
 
@@ -155,12 +175,12 @@ static void sort_by_place(int *some, int count, const int64_t *axis_of, const in
 }
 
 /* "resize": x; ints: mode, coordinates, nearest, whether what is outside counts for nothing, which inputs the scales
- * and the sizes are (-1: none), then the axes, or none for all */
+ * and the sizes are (-1: none), then the axes, or none for all; floats: the cubic's coefficient */
 static int resize(vl_frame *f, const vl_instruction *i)
 {
     const vl_tensor *given = vl_in(f, i, 0);
-    const vl_resizing resizing = {(int)i->ints[0], (int)i->ints[1], (int)i->ints[2], (int)i->ints[3]};
-    if (!given || (resizing.mode == VL_LINEAR && given->type != VL_F32))
+    const vl_resizing resizing = {(int)i->ints[0], (int)i->ints[1], (int)i->ints[2], (int)i->ints[3], i->floats[0]};
+    if (!given || (resizing.mode != VL_NEAREST && given->type != VL_F32))
         return VL_DECLINED;
     int axes = i->int_count - 6;
     int64_t over[VL_MOST_AXES], extents[VL_MOST_AXES];

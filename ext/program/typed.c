@@ -163,6 +163,32 @@ static int run_modulo(vl_frame *f, const vl_instruction *i)
     return of_two(f, i, a && a->type <= VL_F64 ? modulo_reals : modulo, -1);
 }
 
+/* ---- bounds --------------------------------------------------------------------------------------------- */
+
+/* "clip": x of integers, and its bounds, numbers of the same type that may be left out. */
+static int run_clip(vl_frame *f, const vl_instruction *i)
+{
+    const vl_tensor *x = vl_in(f, i, 0);
+    if (!x || x->type <= VL_F16 || x->type == VL_BOOL)
+        return VL_DECLINED;
+    const size_t size = vl_size_of(x->type);
+    const int is_signed = x->type < VL_U64;
+    uint64_t bits = 8 * size, most = UINT64_MAX >> (64 - bits) >> is_signed, least = is_signed ? ~most : 0;
+    char bounds[2 * sizeof(uint64_t)] __attribute__((aligned(8)));
+    memcpy(bounds, &least, size); /* the low bytes, first on every CPU that we run on */
+    memcpy(bounds + size, &most, size);
+    for (int k = 0; k < 2; k++) {
+        const vl_tensor *bound = vl_in(f, i, 1 + k);
+        if (!vl_has_in(i, 1 + k))
+            continue;
+        if (!bound || bound->type != x->type || bound->axes > x->axes || vl_count(bound->axes, bound->shape) != 1)
+            return VL_DECLINED;
+        memcpy(bounds + k * size, bound->data, size);
+    }
+    vl_tensor both = {.data = bounds, .type = x->type, .state = VL_TENSOR};
+    return run(f, i, clip_integers[x->type], x, &both, x->type);
+}
+
 /* ---- powers ------------------------------------------------------------------------------------------ */
 
 /* "power": of integers by integers that are not negative, of reals by any number; the exponent comes as one number or of
@@ -336,4 +362,5 @@ const vl_named_handler vl_typed_handlers[] = {{"add", run_add},
                                               {"is_nan", run_is_nan},
                                               {"is_inf", run_is_inf},
                                               {"where", run_where},
+                                              {"clip", run_clip},
                                               {NULL, NULL}};

@@ -109,6 +109,21 @@ VL_OF_NUMBERS(multiply, VL_WRAPPED(*), x *y)
 VL_OF_NUMBERS(divide, VL_QUOTIENT, x / y)
 VL_OF_NUMBERS(maximum, x > y ? x : y, x >= y || x != x ? x : y)
 VL_OF_NUMBERS(minimum, x < y ? x : y, x <= y || x != x ? x : y)
+/* of b, the lower bound, and the upper one behind it */
+#define VL_CLIP_LOOP(type, kind, ...)                                                                                  \
+    static void clip_##type(int64_t n, void *out, int64_t out_step, const void *a, int64_t a_step, const void *b,      \
+                            int64_t b_step)                                                                            \
+    {                                                                                                                  \
+        const kind *p = a, low = ((const kind *)b)[0], high = ((const kind *)b)[1];                                    \
+        kind *restrict r = out;                                                                                        \
+        (void)b_step;                                                                                                  \
+        for (int64_t k = 0; k < n; k++) {                                                                              \
+            const kind x = p[k * a_step] < low ? low : p[k * a_step];                                                  \
+            r[k * out_step] = x > high ? high : x;                                                                     \
+        }                                                                                                              \
+    }
+VL_INTEGERS(VL_CLIP_LOOP)
+static vl_typed_loops clip_integers = {VL_INTEGERS(VL_ENTRY, clip)};
 VL_OF_INTEGERS(modulo, VL_MODULO)
 VL_OF_NUMBERS(remainder_, VL_REMAINDER, sizeof x == 4 ? fmodf((float)x, (float)y) : fmod(x, y))
 VL_OF_NUMBERS(negative, (uint64_t)0 - (uint64_t)x, -x)

@@ -334,6 +334,19 @@ typedef struct {
     void *out, *mean, *inverse;
 } vl_norm;
 
+/* Fourier transforms of length n, as many as there are lanes: element k of all of them is a vector of re and of im,
+ * which are written over, as are other_re and other_im; the results lie there after an odd number of factors. Nothing is
+ * divided by n. */
+typedef struct {
+    ptrdiff_t n;
+    int sign;                           /* of the exponent: -1 forward, 1 back */
+    int of_reals;                       /* n pairs of real numbers: their n + 1 results; root_step is 2 then */
+    const int32_t *factors;             /* whose product is n; 0 behind the last */
+    const void *roots;                  /* [n root_step][2]: cos and sin of sign 2 pi k / (n root_step) */
+    ptrdiff_t root_step;
+    void *re, *im, *other_re, *other_im;
+} vl_fourier;
+
 typedef struct {
     const char *isa; /* the name that VLEDGE_ISA takes */
     vl_arithmetic arithmetic;
@@ -354,10 +367,11 @@ typedef struct {
     void (*exp)(ptrdiff_t n, const void *x, void *y);
     void (*tanh)(ptrdiff_t n, const void *x, void *y);
     void (*sigmoid)(ptrdiff_t n, const void *x, void *y);
-    void (*chain)(const vl_chain *); /* float only, as are those below: NULL for double */
+    void (*chain)(const vl_chain *);
     void (*reduce)(const vl_reduction *);
     void (*softmax)(const vl_softmax *);
     void (*norm)(const vl_norm *);
+    void (*fourier)(const vl_fourier *);
     void (*integers[VL_INTEGER_WAYS])(const vl_byte_product *);
     void (*byte_taps)(const vl_byte_taps *);
     int32_t (*quantise)(const vl_quantising *);

@@ -12,6 +12,7 @@
     M(floor, 1) M(ceil, 1) M(round, 1)                                                                    \
     M(exp, 1) M(expm1, 1) M(log, 1) M(sin, 1) M(cos, 1) M(tanh, 1) M(sigmoid, 1) M(erf, 1)                \
     M(softplus, 1) M(gelu, 1) M(gelu_by_tanh, 1) M(hard_swish, 1) M(silu, 1)                              \
+    M(tan, 1) M(asin, 1) M(acos, 1) M(atan, 1) M(sinh, 1) M(cosh, 1) M(asinh, 1) M(acosh, 1) M(atanh, 1)  \
     M(add, 2) M(subtract, 2) M(multiply, 2) M(divide, 2) M(maximum, 2) M(minimum, 2)                      \
     M(at_least, 2)       /* max(x, bound) */                                                              \
     M(at_most, 2)        /* min(x, bound) */                                                              \

@@ -10,6 +10,7 @@ from tests.graph.models import model_bytes, node
 
 F32 = np.float32
 ROOT = math.sqrt(2)
+TANH = {"three": 3.0, "cube": 0.044715, "slope": math.sqrt(2 / math.pi)}
 
 DIVIDED = [node("Div", ["x", "root"], ["d"]), node("Erf", ["d"], ["e"])]
 SCALED = [node("Mul", ["inverse", "x"], ["d"]), node("Erf", ["d"], ["e"])]
@@ -34,9 +35,43 @@ ORDERS = {
     ],
 }
 
+CUBES = {
+    "powers": [node("Pow", ["x", "three"], ["c"]), node("Mul", ["c", "cube"], ["b"])],
+    "products": [
+        node("Mul", ["x", "x"], ["s"]),
+        node("Mul", ["x", "s"], ["c"]),
+        node("Mul", ["cube", "c"], ["b"]),
+    ],
+}
+BY_TANH = {
+    **{
+        name: [
+            *cube,
+            node("Add", ["x", "b"], ["i"]),
+            node("Mul", ["i", "slope"], ["j"]),
+            node("Tanh", ["j"], ["e"]),
+            node("Add", ["e", "one"], ["a"]),
+            node("Mul", ["x", "half"], ["h"]),
+            node("Mul", ["h", "a"], ["y"]),
+        ]
+        for name, cube in CUBES.items()
+    },
+    "factored": [
+        node("Mul", ["x", "cube"], ["c"]),
+        node("Mul", ["c", "x"], ["s"]),
+        node("Add", ["one", "s"], ["b"]),
+        node("Mul", ["x", "slope"], ["i"]),
+        node("Mul", ["i", "b"], ["j"]),
+        node("Tanh", ["j"], ["e"]),
+        node("Add", ["e", "one"], ["a"]),
+        node("Mul", ["x", "a"], ["m"]),
+        node("Mul", ["half", "m"], ["y"]),
+    ],
+}
+
 
 def made(nodes, x, outputs=("y",), **constants):
-    given = {"root": ROOT, "inverse": 1 / ROOT, "one": 1.0, "half": 0.5, **constants}
+    given = {"root": ROOT, "inverse": 1 / ROOT, "one": 1.0, "half": 0.5, **TANH, **constants}
     names = {name for one in nodes for name in one.input}
     arrays = {n: np.asarray(v, F32) for n, v in given.items() if n in names}
     return vledge.InferenceSession(model_bytes(nodes, {"x": x}, list(outputs), arrays, 13))
@@ -63,6 +98,43 @@ def test_joined(order, axes, x):
     exact = wide / 2 * (1 + np.vectorize(math.erf)(wide / ROOT))
     np.testing.assert_allclose(session.run(None, {"x": x})[0], exact, rtol=2e-6, atol=1e-7)
     assert session._plan.run(x)[0].dtype == F32
+
+
+@pytest.mark.parametrize("order", BY_TANH)
+def test_joined_by_tanh(order, x):
+    session = made(BY_TANH[order], x)
+    assert kinds(session) == ["Gelu"]
+    rows = session.profile({"x": x}, 1).rows
+    assert [(row.handler, row.python_calls) for row in rows] == [("chain", 0)]
+    wide = x.astype(np.float64)
+    exact = wide / 2 * (1 + np.tanh(math.sqrt(2 / math.pi) * (wide + 0.044715 * wide**3)))
+    np.testing.assert_allclose(session.run(None, {"x": x})[0], exact, rtol=2e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("order", BY_TANH)
+@pytest.mark.parametrize("change", ["three", "cube", "slope", "one", "half"])
+def test_other_numbers_by_tanh_are_no_gelu(order, change, x):
+    if any(change in one.input for one in BY_TANH[order]):
+        assert "Tanh" in kinds(made(BY_TANH[order], x, **{change: 1.25}))
+
+
+@pytest.mark.parametrize("order", BY_TANH)
+def test_what_others_read_by_tanh_stays(order, x):
+    for one in BY_TANH[order][:-1]:
+        assert "Tanh" in kinds(made(BY_TANH[order], x, ["y", one.output[0]]))
+
+
+def test_a_deep_sum_is_no_work(x):
+    """Each value twice in the next: its polynomial is asked for once."""
+    nodes = [node("Add", ["x", "x"], ["v0"])]
+    nodes += [node("Add", [f"v{k}", f"v{k}"], [f"v{k + 1}"]) for k in range(200)]
+    nodes += [
+        node("Tanh", ["v200"], ["e"]),
+        node("Add", ["e", "one"], ["a"]),
+        node("Mul", ["x", "a"], ["m"]),
+        node("Mul", ["half", "m"], ["y"]),
+    ]
+    assert "Tanh" in kinds(made(nodes, x))
 
 
 @pytest.mark.parametrize(

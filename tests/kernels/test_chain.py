@@ -73,6 +73,15 @@ FUNCTIONS = {
     "sigmoid": (lambda x: 1 / (1 + np.exp(-x)), 4),
     "erf": (_erf, 3),
     "softplus": (lambda x: np.logaddexp(x, 0), 4),
+    "tan": (np.tan, 5),
+    "asin": (np.arcsin, 3),
+    "acos": (np.arccos, 3),
+    "atan": (np.arctan, 2),
+    "sinh": (np.sinh, 4),
+    "cosh": (np.cosh, 4),
+    "asinh": (np.arcsinh, 3.5),
+    "acosh": (np.arccosh, 3.5),
+    "atanh": (np.arctanh, 3.5),
 }
 
 

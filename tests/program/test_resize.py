@@ -21,7 +21,7 @@ SCALES = np.array([0.3, 0.5, 0.75, 1, 1.25, 2, 3, 3.7], np.float32)
 
 
 @pytest.mark.parametrize("coordinates", COORDINATES)
-@pytest.mark.parametrize("mode", ["nearest", "linear"])
+@pytest.mark.parametrize("mode", ["nearest", "linear", "cubic"])
 @pytest.mark.parametrize("seed", range(8))
 def test_modes(mode, coordinates, seed):
     rng = np.random.default_rng([seed, COORDINATES.index(coordinates)])
@@ -35,6 +35,8 @@ def test_modes(mode, coordinates, seed):
         attributes["nearest_mode"] = str(rng.choice(NEAREST))
     elif rng.random() < 0.5:
         attributes["exclude_outside"] = 1
+    if mode == "cubic" and rng.random() < 0.5:
+        attributes["cubic_coeff_a"] = -0.5
     over = list(range(rank))
     if rng.random() < 0.5:
         over = [int(axis) for axis in rng.permutation(rank)[: rng.integers(1, rank + 1)]]
@@ -56,7 +58,7 @@ def test_before_operator_set_11(op_type, opset, mode):
 
 
 @pytest.mark.parametrize("channels", [3, 4, 24, 200])
-@pytest.mark.parametrize("mode", ["nearest", "linear"])
+@pytest.mark.parametrize("mode", ["nearest", "linear", "cubic"])
 def test_channels_last(mode, channels):
     """Up along one axis and down along the other: what is on the way is larger than both ends."""
     rng = np.random.default_rng(channels)
@@ -70,7 +72,7 @@ def test_what_is_left_to_the_reference():
     x = rng.standard_normal((1, 2, 6, 6)).astype(np.float32)
     scales = np.array([1, 1, 2, 2], np.float32)
     for attributes in (
-        {"mode": "cubic"},
+        {"mode": "cubic", "antialias": 1},
         {"mode": "linear", "antialias": 1},
         {"mode": "linear", "coordinate_transformation_mode": "tf_crop_and_resize"},
     ):

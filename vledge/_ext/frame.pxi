@@ -108,6 +108,7 @@ cdef class Frame:
         memcpy(self.c.slots, program.slots, program.slot_count * sizeof(vl_tensor))
         self.c.instructions = program.instructions
         self.c.kernels = program.kernels
+        self.c.doubles = program.doubles
         self.c.limits = limits_in_force()
         self.c.parallel = parallel
         self.c.python = stand_in

@@ -27,7 +27,8 @@ def run_handler(str name, list inputs, ints=(), floats=(), int outputs=1, int th
     i.int_count, i.float_count = len(ints), len(floats)
     f = <vl_frame *>calloc(1, sizeof(vl_frame))
     slots = <vl_tensor *>calloc(first + outputs, sizeof(vl_tensor))
-    f.slots, f.kernels, f.threads, f.parallel = slots, kernels_for(VL_IN_FLOAT32), threads, parallel
+    f.slots, f.threads, f.parallel = slots, threads, parallel
+    f.kernels, f.doubles = kernels_for(VL_IN_FLOAT32), kernels_for(VL_IN_FLOAT64)
     f.limits = limits_in_force()
     f.most, f.most_trips = SIZE_MAX, INT64_MAX
     try:

@@ -45,6 +45,7 @@ cdef extern from "program/program.h" nogil:
         vl_tensor *slots
         const vl_instruction *instructions
         const vl_kernels *kernels
+        const vl_kernels *doubles
         const vl_limits *limits
         int threads
         void (*parallel)(int threads, void (*task)(void *, int, int) noexcept nogil, void *context,

@@ -55,6 +55,7 @@ cdef class Program:
     cdef int count, slot_count
     cdef vl_range main
     cdef const vl_kernels *kernels
+    cdef const vl_kernels *doubles
     cdef list standins, keep, idle
     cdef size_t peak
     cdef public object limits   #: of each run: a RunLimits, None for none
@@ -68,6 +69,7 @@ cdef class Program:
         cdef int k
         cdef vl_instruction *i
         self.kernels = kernels_for(VL_IN_FLOAT32)
+        self.doubles = kernels_for(VL_IN_FLOAT64)
         self.keep, self.idle, self.standins = [], [], []
         self.inputs, self.outputs = inputs, outputs
         self.slot_count = slot_count

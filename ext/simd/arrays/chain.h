@@ -1,5 +1,5 @@
 /* Element-wise chains: a list of micro-operations run block by block, so that what passes between them stays in the
- * nearest cache. float only.
+ * nearest cache. Arrays of bytes are in chains of float only.
  *
  * A block is rows x columns elements in a row, at most VL_CHAIN_BLOCK. Every place that a micro-operation reads or
  * writes is an address of that many elements, whole vectors of them: an operand's or result's own memory where the block
@@ -8,10 +8,6 @@
  *
  * A vector costs an operation two or three loads and a store, about a cycle; a call some 3 ns.
  */
-#if VL_F64
-#define vl_kernel_chain NULL
-#else
-
 enum { VL_CHAIN_BLOCK = 512 };
 
 typedef struct {
@@ -75,7 +71,16 @@ VL_MICRO_1(erf, VL_ONCE, vl_erf(x))
 VL_MICRO_1(softplus, VL_ONCE, vl_softplus(x))
 VL_MICRO_1(gelu, VL_ONCE, vl_gelu(x))
 VL_MICRO_1(gelu_by_tanh, VL_ONCE, vl_gelu_by_tanh(x))
-VL_MICRO_1(hard_swish, VL_ONCE, x *VL_MIN(VL_SPLAT(1), VL_MAX(VL_SPLAT(0), x * 0x1.555556p-3f + 0.5f)))
+VL_MICRO_1(hard_swish, VL_ONCE, x *VL_MIN(VL_SPLAT(1), VL_MAX(VL_SPLAT(0), x * (real)(1.0 / 6) + 0.5f)))
+VL_MICRO_1(asin, VL_ONCE, vl_asin(x))
+VL_MICRO_1(acos, VL_ONCE, vl_acos(x))
+VL_MICRO_1(atan, VL_ONCE, vl_atan(x))
+VL_MICRO_1(sinh, VL_ONCE, vl_sinh(x))
+VL_MICRO_1(cosh, VL_ONCE, vl_cosh(x))
+VL_MICRO_1(asinh, VL_ONCE, vl_asinh(x))
+VL_MICRO_1(acosh, VL_ONCE, vl_acosh(x))
+VL_MICRO_1(atanh, VL_ONCE, vl_atanh(x))
+VL_MICRO_1(sqrt, VL_ONCE, vl_sqrt(x))
 VL_MICRO_1(silu, VL_ONCE, x / (1 + vl_exp_negated(x)))
 VL_MICRO_2(add, VL_TWICE, x + y)
 VL_MICRO_2(subtract, VL_TWICE, x - y)
@@ -101,20 +106,6 @@ VL_MICRO_2(differ, VL_ONCE, (veci)x ^ (veci)y)
 VL_MICRO_1(not, VL_ONCE, ~(veci)x)
 VL_MICRO_3(where, VL_ONCE, vl_select((veci)x, y, z))
 
-/* The compiler knows the vectors' square root only from plain loops. */
-static __attribute__((noinline)) void vl_micro_sqrt(ptrdiff_t n, real *to, const vl_source *sources)
-{
-    const real *p = sources[0].at;
-    for (ptrdiff_t i = 0; i < n; i += L, p += sources[0].step) {
-        real lanes[L] __attribute__((aligned(VL_BYTES)));
-        vl_store(lanes, vl_load(p));
-#pragma GCC unroll 16
-        for (int lane = 0; lane < L; lane++)
-            lanes[lane] = __builtin_sqrtf(lanes[lane]);
-        vl_store(to + i, vl_load(lanes));
-    }
-}
-
 /* Whether any lane's bits are set. */
 VL_INLINE int vl_any(veci mask)
 {
@@ -125,6 +116,22 @@ VL_INLINE int vl_any(veci mask)
         any |= words[k];
     return any != 0;
 }
+
+#if VL_F64
+
+#define VL_MICRO_OF_LIBM(name) VL_MICRO_1(name, VL_ONCE, vl_each(x, name))
+VL_MICRO_OF_LIBM(sin)
+VL_MICRO_OF_LIBM(cos)
+VL_MICRO_OF_LIBM(tan)
+static vec vl_power_of_lanes(vec x, vec y)
+{
+    for (int lane = 0; lane < L; lane++)
+        x[lane] = pow(x[lane], y[lane]);
+    return x;
+}
+VL_MICRO_2(power, VL_ONCE, vl_power_of_lanes(x, y))
+
+#else
 
 /* Bases that are not positive, subnormals and what is not finite are libm's. */
 static __attribute__((noinline)) void vl_micro_power(ptrdiff_t n, real *to, const vl_source *sources)
@@ -143,27 +150,26 @@ static __attribute__((noinline)) void vl_micro_power(ptrdiff_t n, real *to, cons
     }
 }
 
-VL_INLINE void vl_sines(ptrdiff_t n, real *to, const vl_source *sources, int quarter)
-{
-    const real *p = sources[0].at;
-    for (ptrdiff_t i = 0; i < n; i += L, p += sources[0].step) {
-        vec x = vl_load(p), result = vl_sine(x, quarter);
-        veci large = ~(vl_abs(x) <= VL_LARGEST_ANGLE);
-        if (__builtin_expect(vl_any(large), 0))
-            for (int lane = 0; lane < L; lane++)
-                if (large[lane])
-                    result[lane] = quarter ? cosf(x[lane]) : sinf(x[lane]);
-        vl_store(to + i, result);
+/* Angles that are too large for vl_sine are libm's. */
+#define VL_MICRO_OF_ANGLES(name, expression)                                                                           \
+    static __attribute__((noinline)) void vl_micro_##name(ptrdiff_t n, real *to, const vl_source *sources)             \
+    {                                                                                                                  \
+        const real *p = sources[0].at;                                                                                 \
+        for (ptrdiff_t i = 0; i < n; i += L, p += sources[0].step) {                                                   \
+            vec x = vl_load(p), result = expression;                                                                   \
+            veci large = ~(vl_abs(x) <= VL_LARGEST_ANGLE);                                                             \
+            if (__builtin_expect(vl_any(large), 0))                                                                    \
+                for (int lane = 0; lane < L; lane++)                                                                   \
+                    if (large[lane])                                                                                   \
+                        result[lane] = name##f(x[lane]);                                                               \
+            vl_store(to + i, result);                                                                                  \
+        }                                                                                                              \
     }
-}
-static __attribute__((noinline)) void vl_micro_sin(ptrdiff_t n, real *to, const vl_source *sources)
-{
-    vl_sines(n, to, sources, 0);
-}
-static __attribute__((noinline)) void vl_micro_cos(ptrdiff_t n, real *to, const vl_source *sources)
-{
-    vl_sines(n, to, sources, 1);
-}
+VL_MICRO_OF_ANGLES(sin, vl_sine(x, 0))
+VL_MICRO_OF_ANGLES(cos, vl_sine(x, 1))
+VL_MICRO_OF_ANGLES(tan, vl_tan(x))
+
+#endif
 
 static vl_micro_function *const vl_micro_of[VL_MICRO_COUNT] = {
 #define VL_MICRO_ENTRY(name, sources) vl_micro_##name,
@@ -176,7 +182,7 @@ static const uint8_t vl_micro_sources[VL_MICRO_COUNT] = {
 #undef VL_MICRO_SOURCES
 };
 
-/* rows x columns elements of an array one after another into a buffer */
+#if !VL_F64
 /* A row of bytes as numbers. */
 VL_INLINE void vl_chain_fill_bytes(real *to, const uint8_t *from, ptrdiff_t step, ptrdiff_t columns, int is_signed)
 {
@@ -211,18 +217,22 @@ VL_INLINE void vl_chain_write_bytes(uint8_t *to, ptrdiff_t step, const real *fro
             to[(c + i) * step] = (uint8_t)whole[i];
     }
 }
+#endif
 
+/* rows x columns elements of an array one after another into a buffer */
 static void vl_chain_fill(real *to, const vl_chain_array *array, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t column,
                           ptrdiff_t columns)
 {
     vl_store(to + rows * columns / L * L, VL_SPLAT(0)); /* a tail has no garbage behind it */
     for (ptrdiff_t r = 0; r < rows; r++, to += columns) {
         ptrdiff_t first = (row + r) * array->row + column * array->column;
+#if !VL_F64
         if (array->element == VL_CHAIN_U8 || array->element == VL_CHAIN_I8) {
             vl_chain_fill_bytes(to, (const uint8_t *)array->data + first, array->column, columns,
                                 array->element == VL_CHAIN_I8);
             continue;
         }
+#endif
         if (array->element == VL_CHAIN_MASKS) {
             const uint8_t *from = (const uint8_t *)array->data + first;
             vl_lane *mask = (vl_lane *)to;
@@ -255,10 +265,12 @@ static void vl_chain_write(const real *from, const vl_chain_array *array, ptrdif
 {
     for (ptrdiff_t r = 0; r < rows; r++, from += columns) {
         ptrdiff_t first = (row + r) * array->row + column * array->column;
+#if !VL_F64
         if (array->element == VL_CHAIN_U8 || array->element == VL_CHAIN_I8) {
             vl_chain_write_bytes((uint8_t *)array->data + first, array->column, from, columns);
             continue;
         }
+#endif
         if (array->element == VL_CHAIN_MASKS) {
             uint8_t *to = (uint8_t *)array->data + first;
             const vl_lane *mask = (const vl_lane *)from;
@@ -386,4 +398,3 @@ static void vl_kernel_chain(const vl_chain *chain)
     }
 }
 
-#endif

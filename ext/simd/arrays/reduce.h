@@ -1,14 +1,8 @@
-/* Reductions, softmax and the norms of rows, over two axes of which the inner one has no gaps. float only.
+/* Reductions, softmax and the norms of rows, over two axes of which the inner one has no gaps.
  *
  * Sums are made in parts, in vectors that are added up at the end, so that rounding errors do not grow with the length;
  * what a result is depends on its own elements alone, never on how rows are shared out. NaN in -> NaN out.
  */
-#if VL_F64
-#define vl_kernel_reduce NULL
-#define vl_kernel_softmax NULL
-#define vl_kernel_norm NULL
-#else
-
 enum { VL_PART_TERMS = 16 }; /* vectors that are added up one after another, and parts of them, and so on */
 
 static const vl_int vl_lane_numbers[16]
@@ -46,8 +40,8 @@ VL_INLINE vec vl_joined(int kind, vec a, vec b)
 VL_INLINE vec vl_nothing(int kind) /* what joining leaves as it is */
 {
     switch (kind) {
-    case VL_GREATEST: return VL_SPLAT(-__builtin_inff());
-    case VL_LEAST: return VL_SPLAT(__builtin_inff());
+    case VL_GREATEST: return VL_SPLAT(-(real)__builtin_inf());
+    case VL_LEAST: return VL_SPLAT((real)__builtin_inf());
     case VL_PRODUCT: return VL_SPLAT(1);
     default: return VL_SPLAT(0);
     }
@@ -199,7 +193,7 @@ static void vl_softmax_of_rows(const vl_softmax *softmax)
     const real *x = softmax->x;
     real *out = softmax->out;
     const ptrdiff_t n = softmax->columns, whole = n / L * L, rest = n - whole;
-    const vec lowest = VL_SPLAT(-__builtin_inff());
+    const vec lowest = VL_SPLAT(-(real)__builtin_inf());
     const veci number = *(const veci *)vl_lane_numbers;
     for (ptrdiff_t r = 0; r < softmax->rows; r++, x += softmax->ld, out += softmax->ld_out) {
         const vec top = VL_SPLAT(vl_across(VL_GREATEST, vl_terms_of_row(VL_GREATEST, x, n, VL_SPLAT(0))));
@@ -242,7 +236,7 @@ VL_INLINE void vl_softmax_strip(const vl_softmax *softmax, ptrdiff_t column, ptr
     const real *x = (const real *)softmax->x + column;
     real *out = (real *)softmax->out + column;
 #define VL_AT(p) vl_load_and(p, n ? n : L, VL_SPLAT(0))
-    vec top = VL_SPLAT(-__builtin_inff()), total = VL_SPLAT(0);
+    vec top = VL_SPLAT(-(real)__builtin_inf()), total = VL_SPLAT(0);
     for (ptrdiff_t r = 0; r < softmax->rows; r++)
         top = vl_maximum(top, VL_AT(x + r * softmax->ld));
     for (ptrdiff_t r = 0; r < softmax->rows;) {
@@ -299,7 +293,7 @@ static void vl_kernel_norm(const vl_norm *norm)
             squares = vl_across(VL_SUM, vl_terms_of_row(VL_SUM_CENTRED_SQUARES, x, n, VL_SPLAT(mean)));
         } else
             squares = vl_across(VL_SUM, vl_terms_of_row(VL_SUM_SQUARES, x, n, zero));
-        const real inverse = 1 / __builtin_sqrtf(squares / (real)n + norm->epsilon);
+        const real inverse = 1 / VL_ROOT_OF_ONE(squares / (real)n + norm->epsilon);
         const vec m = VL_SPLAT(mean), f = VL_SPLAT(inverse);
         for (ptrdiff_t k = 0; k < whole; k += L) {
             vec y = (vl_load(x + k) - m) * f * vl_load(scale + k);
@@ -320,4 +314,3 @@ static void vl_kernel_norm(const vl_norm *norm)
     }
 }
 
-#endif

@@ -22,6 +22,7 @@
 #include "simd/vectors/transpose.h"
 #include "simd/products/dots.h"
 #include "simd/arrays/reduce.h"
+#include "simd/arrays/fourier.h"
 #include "simd/bytes/integer.h"
 #include "simd/bytes/byte_taps.h"
 #include "simd/bytes/quantise.h"
@@ -102,6 +103,7 @@ const vl_kernels VL_TABLE = {
     .reduce = vl_kernel_reduce,
     .softmax = vl_kernel_softmax,
     .norm = vl_kernel_norm,
+    .fourier = vl_kernel_fourier,
 #if !VL_F64
     .integers = {vl_kernel_integers, VL_INTEGERS_BY_DOTS, VL_INTEGERS_BY_BYTES},
     .byte_taps = vl_kernel_byte_taps,

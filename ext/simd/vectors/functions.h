@@ -1,11 +1,10 @@
-/* Functions of one number beside those of vecmath.h: what element-wise chains take them from. float only.
+/* Functions of one number beside those of vecmath.h: what element-wise chains take them from. In double
+ * what is no arithmetic is libm's, lane by lane.
  *
  * Coefficients are tools/function_coefficients.py's, errors are recorded over all exponents by
  * tests/kernels/test_chain.py. NaN in -> NaN out.
  */
-#if !VL_F64
-
-VL_INLINE vec vl_abs(vec x) { return (vec)((veci)x & 0x7fffffff); }
+VL_INLINE vec vl_abs(vec x) { return (vec)((veci)x & ~(veci)VL_SPLAT(-0.0f)); }
 VL_INLINE vec vl_with_sign_of(vec sign, vec magnitude)
 {
     const veci bit = (veci)VL_SPLAT(-0.0f);
@@ -16,10 +15,26 @@ VL_INLINE vec vl_with_sign_of(vec sign, vec magnitude)
 VL_INLINE vec vl_maximum(vec a, vec b) { return vl_select(a == a, VL_MAX(a, b), a); }
 VL_INLINE vec vl_minimum(vec a, vec b) { return vl_select(a == a, VL_MIN(a, b), a); }
 
-/* To the nearest integer, halves to even. From 2^23 on every number is one. */
+/* The compiler knows the vectors' square root only from plain loops. */
+#if VL_F64
+#define VL_ROOT_OF_ONE __builtin_sqrt
+#else
+#define VL_ROOT_OF_ONE __builtin_sqrtf
+#endif
+VL_INLINE vec vl_sqrt(vec x)
+{
+    real lanes[L] __attribute__((aligned(VL_BYTES)));
+    vl_store(lanes, x);
+#pragma GCC unroll 16
+    for (int lane = 0; lane < L; lane++)
+        lanes[lane] = VL_ROOT_OF_ONE(lanes[lane]);
+    return vl_load(lanes);
+}
+
+/* To the nearest integer, halves to even. From 2^23 (2^52 in double) on every number is one. */
 VL_INLINE vec vl_round(vec x)
 {
-    const vec far = VL_SPLAT(8388608.0f);
+    const vec far = VL_SPLAT(VL_F64 ? (real)4503599627370496.0 : (real)8388608.0);
     vec magnitude = vl_abs(x), near = magnitude + far;
     VL_KEEP(near);
     return vl_with_sign_of(x, VL_IF_LESS(magnitude, far, near - far, x));
@@ -43,6 +58,20 @@ VL_INLINE vec vl_sign(vec x)
     vec one = vl_with_sign_of(x, VL_SPLAT(1));
     return vl_select((x == 0) | (x != x), x, one);
 }
+
+#if VL_F64
+
+static double vl_scalar_gelu_by_tanh(double x)
+{
+    return 0.5 * x * (1 + tanh(0.79788456080286535588 * (x + 0.044715 * x * x * x)));
+}
+#define VL_OF_LIBM(name, function) VL_INLINE vec vl_##name(vec x) { return vl_each(x, function); }
+VL_OF_LIBM(log, log) VL_OF_LIBM(erf, erf) VL_OF_LIBM(gelu_by_tanh, vl_scalar_gelu_by_tanh)
+VL_OF_LIBM(tan, tan) VL_OF_LIBM(asin, asin) VL_OF_LIBM(acos, acos) VL_OF_LIBM(atan, atan)
+VL_OF_LIBM(sinh, sinh) VL_OF_LIBM(cosh, cosh)
+VL_OF_LIBM(asinh, asinh) VL_OF_LIBM(acosh, acosh) VL_OF_LIBM(atanh, atanh)
+
+#else
 
 /* exp(x) - 1 = 2^n r p(r) + (2^n - 1) in the notation of vecmath.h: exact in the relative sense down to zero,
  * where n = 0. Beyond 2^127 the sum is exp's own. */
@@ -217,6 +246,102 @@ VL_INLINE vec vl_sine(vec x, int quarter)
     c = VL_FMA(c * u, u, VL_FMA(u, VL_SPLAT(-0.5f), VL_SPLAT(1)));
     vec result = vl_select((quadrant & 1) == 0, s, c);
     return (vec)((veci)result ^ ((quadrant & 2) << 30));
+}
+
+/* sin / cos: each is exact to its last bits, near the poles as well. */
+VL_INLINE vec vl_tan(vec x) { return vl_sine(x, 0) / vl_sine(x, 1); }
+
+/* t + t^3 p(t^2), t <= 1; beyond, pi/2 less that of 1/|x|. pi/2 in two parts, for what is taken off it is exact. */
+#define VL_HALF_PI_HI 0x1.921fb6p+0f
+#define VL_HALF_PI_LO -0x1.777a5cp-25f
+VL_INLINE vec vl_atan(vec x)
+{
+    const vec magnitude = vl_abs(x), one = VL_SPLAT(1);
+    vec t = VL_IF_LESS(one, magnitude, 1 / magnitude, magnitude), u = t * t;
+    vec p = VL_SPLAT(0x1.7b30a4p-9f);
+    p = VL_FMA(p, u, VL_SPLAT(-0x1.0a5aa8p-6f));
+    p = VL_FMA(p, u, VL_SPLAT(0x1.608348p-5f));
+    p = VL_FMA(p, u, VL_SPLAT(-0x1.34b684p-4f));
+    p = VL_FMA(p, u, VL_SPLAT(0x1.b4963ep-4f));
+    p = VL_FMA(p, u, VL_SPLAT(-0x1.230168p-3f));
+    p = VL_FMA(p, u, VL_SPLAT(0x1.9977cep-3f));
+    p = VL_FMA(p, u, VL_SPLAT(-0x1.5554d6p-2f));
+    vec near = VL_FMA(p * u, t, t);
+    vec far = VL_HALF_PI_HI - (near - VL_HALF_PI_LO);
+    return vl_with_sign_of(x, VL_IF_LESS(one, magnitude, far, near));
+}
+
+/* t + t^3 p(t^2), 0 <= t <= 1/2 */
+VL_INLINE vec vl_asin_near(vec t)
+{
+    vec u = t * t, p = VL_SPLAT(0x1.5985eap-5f);
+    p = VL_FMA(p, u, VL_SPLAT(0x1.8c04eep-6f));
+    p = VL_FMA(p, u, VL_SPLAT(0x1.7482b4p-5f));
+    p = VL_FMA(p, u, VL_SPLAT(0x1.3301a6p-4f));
+    p = VL_FMA(p, u, VL_SPLAT(0x1.5555cap-3f));
+    return VL_FMA(p * u, t, t);
+}
+
+/* From 1/2 on, asin(t) = pi/2 - 2 asin(sqrt((1 - t) / 2)), whose argument is 1/2 at most. NaN beyond 1. */
+VL_INLINE vec vl_asin(vec x)
+{
+    const vec magnitude = vl_abs(x), half = VL_SPLAT(0.5f);
+    vec rest = vl_sqrt((1 - magnitude) * 0.5f);
+    vec near = vl_asin_near(VL_IF_LESS(half, magnitude, rest, magnitude));
+    vec far = VL_HALF_PI_HI - (2 * near - VL_HALF_PI_LO);
+    return vl_with_sign_of(x, VL_IF_LESS(half, magnitude, far, near));
+}
+VL_INLINE vec vl_acos(vec x)
+{
+    const vec magnitude = vl_abs(x), half = VL_SPLAT(0.5f);
+    vec rest = vl_sqrt((1 - magnitude) * 0.5f);
+    vec near = vl_asin_near(VL_IF_LESS(half, magnitude, rest, magnitude));
+    vec far = VL_IF_LESS(x, VL_SPLAT(0), 2 * (VL_HALF_PI_HI - (near - VL_HALF_PI_LO)), 2 * near);
+    vec middle = VL_HALF_PI_HI - (vl_with_sign_of(x, near) - VL_HALF_PI_LO);
+    return VL_IF_LESS(half, magnitude, far, middle);
+}
+
+/* (m + m / (m + 1)) / 2 with m = exp|x| - 1; from 88 on half of exp|x|, in two factors as that may be infinite. */
+VL_INLINE vec vl_sinh(vec x)
+{
+    const vec magnitude = vl_abs(x), large = VL_SPLAT(88.0f);
+    vec m = vl_expm1(VL_MIN(large, magnitude)), root = vl_exp(magnitude * 0.5f);
+    vec near = (m + m / (m + 1)) * 0.5f;
+    return vl_with_sign_of(x, VL_IF_LESS(large, magnitude, root * 0.5f * root, near));
+}
+VL_INLINE vec vl_cosh(vec x)
+{
+    const vec magnitude = vl_abs(x), large = VL_SPLAT(88.0f);
+    vec e = vl_exp(VL_MIN(large, magnitude)), root = vl_exp(magnitude * 0.5f);
+    return VL_IF_LESS(large, magnitude, root * 0.5f * root, (e + 1 / e) * 0.5f);
+}
+
+/* log(t + sqrt(t^2 + 1)); from 2^12 on log 2t. */
+#define VL_LN2 0x1.62e43p-1f
+VL_INLINE vec vl_asinh(vec x)
+{
+    const vec magnitude = vl_abs(x), large = VL_SPLAT(4096.0f);
+    vec t = VL_MIN(large, magnitude), u = t * t;
+    vec near = vl_log1p(t + u / (1 + vl_sqrt(u + 1)));
+    return vl_with_sign_of(x, VL_IF_LESS(large, magnitude, vl_log_and(magnitude, VL_SPLAT(VL_LN2)), near));
+}
+
+/* log(x + sqrt(x^2 - 1)) with t = x - 1; from 2^12 on log 2x. NaN below 1. */
+VL_INLINE vec vl_acosh(vec x)
+{
+    const vec large = VL_SPLAT(4096.0f), one = VL_SPLAT(1);
+    vec t = VL_MIN(large, VL_MAX(one, x)) - 1;
+    vec near = vl_log1p(t + vl_sqrt(t * (t + 2)));
+    vec result = VL_IF_LESS(large, x, vl_log_and(x, VL_SPLAT(VL_LN2)), near);
+    return VL_IF_LESS(x, one, VL_SPLAT(__builtin_nanf("")), result);
+}
+
+/* log((1 + t) / (1 - t)) / 2, t = |x|: infinite at 1, NaN beyond. */
+VL_INLINE vec vl_atanh(vec x)
+{
+    const vec magnitude = vl_abs(x), one = VL_SPLAT(1);
+    vec result = vl_with_sign_of(x, vl_log1p(2 * magnitude / (1 - magnitude)) * 0.5f);
+    return VL_IF_LESS(one, magnitude, VL_SPLAT(__builtin_nanf("")), result);
 }
 
 #endif

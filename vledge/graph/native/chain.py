@@ -32,7 +32,8 @@ class Parameters:
     ints: list[int]
     floats: list[float]
     operands: list[str]
-    gives_numbers: bool  #: all results are float32
+    gives_numbers: bool  #: all results are numbers
+    number: np.dtype  #: float32 or float64
 
 
 @dataclass(frozen=True)
@@ -41,20 +42,24 @@ class _Part:
     sources: tuple[Value, ...] = ()
     name: str = ""
     number: float = 0.0
-    element: np.dtype = _NUMBER  # of the array that it is, if it is one
+    element: np.dtype = _NUMBER  # of the array that it is, if it is one; _NUMBER: the chain's own
 
 
 class Chain:
-    """An expression of element-wise operations in float32, with NumPy's broadcasting."""
+    """An expression of element-wise operations on ``number``, float32 or float64, with NumPy's
+    broadcasting."""
 
-    def __init__(self) -> None:
+    def __init__(self, number: np.dtype = _NUMBER) -> None:
+        self.number_type = number
         self._parts: list[_Part] = []
         self._known: dict[tuple[object, ...], Value] = {}
         self._channels: set[str] = set()
         self._axes = 0
 
     def operand(self, name: str, element: np.dtype = _NUMBER) -> Value:
-        """A value of the graph: numbers in float32, masks in bool, or bytes, numbers too."""
+        """A value of the graph: numbers, masks in bool, or bytes, numbers too."""
+        if element == self.number_type:
+            element = _NUMBER
         return self._part(_Part("operand", name=name, element=element))
 
     def channels(self, name: str) -> Value:
@@ -63,9 +68,9 @@ class Chain:
         return self.operand(name)
 
     def constant(self, number: float, axes: int = 0) -> Value:
-        """A number, rounded to float32; the result has at least as many axes as it had."""
+        """A number, rounded to the chain's; the result has at least as many axes as it had."""
         self._axes = max(self._axes, axes)
-        return self._part(_Part("constant", number=float(np.float32(number))))
+        return self._part(_Part("constant", number=float(self.number_type.type(number))))
 
     def __call__(self, kind: str, *sources: Value) -> Value:
         """The result of a micro-operation of ``ext/simd/micro.h``."""
@@ -93,7 +98,7 @@ class Chain:
 
     def _part(self, part: _Part) -> Value:
         # the sign of zero and NaN tell numbers apart, too
-        number = np.float32(part.number).tobytes()
+        number = np.float64(part.number).tobytes()
         key = (part.kind, part.sources, part.name, number, part.element)
         known = self._known.get(key)
         if known is None:
@@ -158,6 +163,7 @@ class Chain:
             [parts[v].number for v in constants],
             [parts[v].name for v in operands],
             all(parts[v].element == _NUMBER for v in results),
+            self.number_type,
         )
 
     def _fused(self, results: tuple[Value, ...]) -> tuple[list[_Part], tuple[Value, ...]]:

@@ -8,8 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+
 from vledge.graph.native.chain import Chain, Parameters, Value
-from vledge.graph.native.expressions import added, expressible
+from vledge.graph.native.expressions import added, expressible, number_of
 from vledge.graph.native.families.convolution import chained, pooled
 from vledge.graph.native.integer_joints import integer_joints
 from vledge.graph.native.lowering import Joint, Lowered, Site, lowered
@@ -17,7 +19,7 @@ from vledge.graph.native.norms import written_out_norms
 from vledge.graph.passes.program import captured
 from vledge.model.definition import Graph, Node
 
-__all__ = ["Cluster", "chain_of", "clusters"]
+__all__ = ["Cluster", "chain_lowered", "chain_of", "clusters"]
 
 # Longer runs are cut: what a chain costs to word grows with its square.
 _MOST_NODES: Final = 32
@@ -68,7 +70,7 @@ def clusters(graph: Graph, site: Callable[[Node], Site]) -> list[Cluster]:
         elif place in runs:
             members = [sites[k] for k in runs[place]]
             name = own.node.outputs[0]
-            made.append(Cluster([s.node for s in members], _chain_lowered(members, name)))
+            made.append(Cluster([s.node for s in members], chain_lowered(members, name)))
         else:
             made.append(Cluster([own.node], lowered(own)))
     return made
@@ -79,7 +81,7 @@ def chain_of(sites: Sequence[Site], result: str, first: str | None = None) -> Pa
 
     ``first`` is the operand that stands in front. None where they are no chain, or too long a one.
     """
-    chain = Chain()
+    chain = Chain(number_of(sites[-1]))
     values: dict[str, Value] = {}
     for own in sites:
         value = added(chain, own, values)
@@ -89,11 +91,15 @@ def chain_of(sites: Sequence[Site], result: str, first: str | None = None) -> Pa
     return chain.parameters(values[result], first=first)
 
 
-def _chain_lowered(sites: Sequence[Site], result: str) -> Lowered | None:
+def chain_lowered(sites: Sequence[Site], result: str) -> Lowered | None:
+    """The same as an instruction of its own."""
     made = chain_of(sites, result)
     if made is None:
         return None
-    return Lowered("chain", made.ints, made.floats, inputs=made.operands, outputs=[result])
+    if made.number == np.float32:
+        return Lowered("chain", made.ints, made.floats, inputs=made.operands, outputs=[result])
+    constants = np.array(made.floats, made.number)
+    return Lowered("chain_double", made.ints, (), [constants], made.operands, [result])
 
 
 def _runs(graph: Graph, sites: Sequence[Site], taken: set[int]) -> dict[int, list[int]]:

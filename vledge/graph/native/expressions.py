@@ -8,7 +8,8 @@ An expression is a function of the chain, the node's site, and its inputs as val
         return chain("at_least", x, chain.constant(0))
 
 It computes what the Python operator does, in its order of roundings. None leaves the node out of
-chains. ``takes`` says which inputs are masks or bytes rather than float32.
+chains. ``takes`` says which inputs are masks or bytes rather than numbers, which are all float32 or
+all float64.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from vledge.graph.native.lowering import Site
 from vledge.model.definition import INTERNAL_DOMAIN
 from vledge.model.element_types import NUMBERS, dtype_of
 
-__all__ = ["added", "expressed", "expressible", "expression"]
+__all__ = ["added", "expressed", "expressible", "expression", "number_of"]
 
 _Expression = Callable[..., Value | None]
 _registry: dict[str, tuple[_Expression, tuple[str, ...]]] = {}
@@ -33,12 +34,13 @@ _registry: dict[str, tuple[_Expression, tuple[str, ...]]] = {}
 _MOST_INPUTS: Final = sum(isa.chain_limits()[:2])  # arrays and constants
 _NUMBER: Final = np.dtype(np.float32)
 _MASK: Final = np.dtype(np.bool_)
+_DOUBLE: Final = np.dtype(np.float64)
 _BYTES: Final = (np.dtype(np.uint8), np.dtype(np.int8))
 _TAKEN: Final = {
-    "n": (_NUMBER,),
+    "n": (_NUMBER, _DOUBLE),
     "m": (_MASK,),
     "b": _BYTES,
-    "x": (_NUMBER, _MASK, *_BYTES),
+    "x": (_NUMBER, _DOUBLE, _MASK, *_BYTES),
 }
 
 
@@ -64,8 +66,16 @@ def expressed() -> frozenset[str]:
 
 def expressible(site: Site) -> bool:
     """Whether the node can be part of a chain."""
-    chain = Chain()
-    return added(chain, site, {}) is not None
+    return added(Chain(number_of(site)), site, {}) is not None
+
+
+def number_of(site: Site) -> np.dtype:
+    """The numbers of the chain that a node can be part of: float64 where it has any, and none of
+    float32 beside what its expression looks at by itself."""
+    dtypes = [site.dtype(k) for k in range(len(site.node.inputs))]
+    if site.node.op_type == "Cast" and dtype_of(site.attribute("to")) == _DOUBLE:
+        dtypes.append(_DOUBLE)
+    return _DOUBLE if _DOUBLE in dtypes and _NUMBER not in dtypes[:1] else _NUMBER
 
 
 def added(chain: Chain, site: Site, values: dict[str, Value]) -> Value | None:
@@ -88,10 +98,14 @@ def added(chain: Chain, site: Site, values: dict[str, Value]) -> Value | None:
         dtype = site.dtype(k)
         if dtype is None or dtype not in _TAKEN[takes[k] if k < len(takes) else "n"]:
             return None
+        if dtype != _MASK and dtype != chain.number_type and dtype not in _BYTES:
+            return None
+        if dtype in _BYTES and chain.number_type != _NUMBER:
+            return None
         known = values.get(name)
         if known is None:
             constant = site.constant(k)
-            if constant is not None and constant.size == 1 and dtype == _NUMBER:
+            if constant is not None and constant.size == 1 and dtype == chain.number_type:
                 known = chain.constant(float(constant.reshape(-1)[0]), constant.ndim)
             else:
                 known = chain.operand(name, dtype)
@@ -105,7 +119,9 @@ for _op, _kind in {
     "Abs": "abs", "Ceil": "ceil", "Cos": "cos", "Erf": "erf", "Exp": "exp", "Floor": "floor",
     "HardSwish": "hard_swish", "Log": "log", "Neg": "negative", "Reciprocal": "reciprocal",
     "Round": "round", "Sigmoid": "sigmoid", "Sign": "sign", "Sin": "sin", "Softplus": "softplus",
-    "Sqrt": "sqrt", "Tanh": "tanh", "IsNaN": "is_nan",
+    "Sqrt": "sqrt", "Tanh": "tanh", "IsNaN": "is_nan", "Tan": "tan", "Asin": "asin",
+    "Acos": "acos", "Atan": "atan", "Sinh": "sinh", "Cosh": "cosh", "Asinh": "asinh",
+    "Acosh": "acosh", "Atanh": "atanh",
 }.items():  # fmt: skip
     expression(_op)(lambda chain, site, x, kind=_kind: chain(kind, x))
 
@@ -193,9 +209,11 @@ def shrink(chain: Chain, site: Site, x: Value) -> Value:
 
 @expression("IsInf")
 def is_inf(chain: Chain, site: Site, x: Value) -> Value | None:
-    if not (site.attribute("detect_negative", 1) and site.attribute("detect_positive", 1)):
+    below, above = site.attribute("detect_negative", 1), site.attribute("detect_positive", 1)
+    if not below and not above:
         return None
-    return chain("equal", chain("abs", x), chain.constant(math.inf))
+    searched = chain("abs", x) if below and above else x
+    return chain("equal", searched, chain.constant(math.inf if above else -math.inf))
 
 
 @expression("Clip", takes="nnn")
@@ -279,14 +297,15 @@ def power(chain: Chain, site: Site, x: Value, _: None) -> Value | None:
     """The exponent may be of another dtype."""
     exponent = site.constant(1)
     if exponent is None:
-        operand = chain.operand(site.node.inputs[1]) if site.dtype(1) == _NUMBER else None
-        return None if operand is None else chain("power", x, operand)
+        if site.dtype(1) != chain.number_type:
+            return None
+        return chain("power", x, chain.operand(site.node.inputs[1]))
     if exponent.dtype.kind not in "iuf":
         return None
     if exponent.size != 1:
         return (
             chain("power", x, chain.operand(site.node.inputs[1]))
-            if exponent.dtype == _NUMBER
+            if exponent.dtype == chain.number_type
             else None
         )
     number = float(exponent.reshape(-1)[0])
@@ -309,7 +328,7 @@ def cast_(chain: Chain, site: Site, x: Value) -> Value | None:
     target = dtype_of(to)
     if to == 16:  # bfloat16 is held as float32, but rounds
         return None
-    if target == _NUMBER:
+    if target == chain.number_type:
         if not chain.is_mask(x):
             return x
         return chain("where", x, chain.constant(1), chain.constant(0))
@@ -342,7 +361,7 @@ def quantize_linear(chain: Chain, site: Site, x: Value, *_: None) -> Value | Non
     if known is None or site.attribute("precision", 0):
         return None
     scale, zero, dtype = known
-    if dtype not in _BYTES:
+    if dtype not in _BYTES or chain.number_type != _NUMBER:
         return None
     if scale != 1:
         x = chain("divide", x, chain.constant(scale))
@@ -375,7 +394,7 @@ def batch_normalization(chain: Chain, site: Site, x: Value, *_: None) -> Value |
     parameters = [site.constant(k) for k in range(1, 5)]
     if site.attribute("training_mode", 0) or not site.attribute("spatial", 1):
         return None
-    if any(p is None or p.ndim != 1 or p.dtype != _NUMBER for p in parameters):
+    if any(p is None or p.ndim != 1 or p.dtype != chain.number_type for p in parameters):
         return None
     scale, bias, average, variance = (cast(np.ndarray, p).astype(np.float64) for p in parameters)
     factor = scale / np.sqrt(variance + site.attribute("epsilon", 1e-5))
@@ -384,6 +403,6 @@ def batch_normalization(chain: Chain, site: Site, x: Value, *_: None) -> Value |
     for name, vector in made.items():
         known = f"{site.node.outputs[0]}~{name}"
         constants = cast(MutableMapping[str, np.ndarray], site.constants)
-        constants[known] = vector.astype(np.float32)
+        constants[known] = vector.astype(chain.number_type)
         vectors.append(chain.channels(known))
     return chain("add", chain("multiply", x, vectors[0]), vectors[1])

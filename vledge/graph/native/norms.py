@@ -1,4 +1,5 @@
-"""LayerNormalization written out in nodes, as exporters did before it was an operator."""
+"""LayerNormalization and RMSNormalization written out in nodes, as exporters did before they were
+operators."""
 
 from __future__ import annotations
 
@@ -23,15 +24,18 @@ class WrittenOut:
 def written_out_norms(
     sites: Sequence[Site], readers: Mapping[str, set[int]]
 ) -> dict[int, WrittenOut]:
-    """By the place of the last node: (x - mean) / sqrt(mean of squares + epsilon) scale [+ bias].
+    """By the place of the last node: (x - mean) / sqrt(mean of squares + epsilon) scale [+ bias],
+    or the same without the mean, its root perhaps the factor of a product.
 
     Over the last axis, with a constant vector as scale; nobody else reads what is in between.
     """
     makers = {name: k for k, site in enumerate(sites) for name in site.node.outputs if name}
     by_last_place: dict[int, WrittenOut] = {}
     for place, site in enumerate(sites):
-        if site.node.op_type == "Div" and not site.node.domain:
+        if site.node.op_type in ("Div", "Mul") and not site.node.domain:
             norm = _Matcher(sites, readers, makers).match(place)
+            if norm is None:
+                norm = _Matcher(sites, readers, makers).match_uncentred(place)
             if norm is not None:
                 by_last_place[norm.places[-1]] = norm
     return by_last_place
@@ -48,6 +52,8 @@ class _Matcher:
         self.places: set[int] = set()
 
     def match(self, div: int) -> WrittenOut | None:
+        if self.sites[div].node.op_type != "Div":
+            return None
         centred, deviation = self.sites[div].node.inputs
         sub = self.maker(centred, "Sub")
         root = self.maker(deviation, "Sqrt")
@@ -66,9 +72,44 @@ class _Matcher:
         if square is None or variance is None:
             return None
         self.places |= {div, sub, root, add, average, variance, *square}
-        return self.affine(div, x, float(parts[1].reshape(-1)[0]))
+        return self.affine(div, x, float(parts[1].reshape(-1)[0]), centred=True)
 
-    def affine(self, div: int, x: str, epsilon: float) -> WrittenOut | None:
+    def match_uncentred(self, last: int) -> WrittenOut | None:
+        """x / root, or x times one over the root, which several exporters have in the middle."""
+        inputs = self.sites[last].node.inputs
+        pairs = [inputs, inputs[::-1]] if self.sites[last].node.op_type == "Mul" else [inputs]
+        for x, factor in pairs:
+            root = self.maker(factor, "Sqrt")
+            if self.sites[last].node.op_type == "Mul":
+                inverse = self.inverse(factor)
+                if inverse is None:
+                    continue
+                root = self.maker(self.sites[inverse].node.inputs[-1], "Sqrt")
+                self.places = {inverse}
+            if root is None:
+                continue
+            add = self.maker(self.sites[root].node.inputs[0], "Add")
+            parts = None if add is None else self.with_constant(add)
+            if add is None or parts is None or parts[1].size != 1:
+                continue
+            average = self.maker(parts[0], "ReduceMean")
+            square = None if average is None else self.square_of(average)
+            if average is None or square is None or square[1] != x:
+                continue
+            self.places |= {last, root, add, average, square[0]}
+            return self.affine(last, x, float(parts[1].reshape(-1)[0]), centred=False)
+        return None
+
+    def inverse(self, name: str) -> int | None:
+        """The place of the Reciprocal, or of the 1 / root, that makes a value."""
+        place = self.maker(name, "Reciprocal")
+        if place is not None:
+            return place
+        place = self.maker(name, "Div")
+        one = None if place is None else self.sites[place].constant(0)
+        return place if one is not None and one.size == 1 and one.reshape(-1)[0] == 1 else None
+
+    def affine(self, div: int, x: str, epsilon: float, centred: bool) -> WrittenOut | None:
         """With the scale, which there must be, and the bias."""
         scaled = self.only_reader(div, "Mul")
         scale = None if scaled is None else self.vector(scaled)
@@ -92,7 +133,7 @@ class _Matcher:
         if any(self.sites[k].dtype(0) != np.float32 for k in self.places):
             return None
         outputs = [self.sites[last].node.outputs[0]]
-        lowered = Lowered("row_norm", [-1, 1], [epsilon], inputs=inputs, outputs=outputs)
+        lowered = Lowered("row_norm", [-1, int(centred)], [epsilon], (), inputs, outputs)
         return WrittenOut(sorted(self.places), lowered)
 
     def maker(self, name: str, op_type: str) -> int | None:
@@ -112,10 +153,21 @@ class _Matcher:
 
     def squared(self, variance: int | None, x: str, mean: str, centred: str) -> set[int] | None:
         """The places of what makes (x - mean)^2, whose mean is taken."""
-        if variance is None:
+        square = None if variance is None else self.square_of(variance)
+        if square is None:
             return None
-        name = self.sites[variance].node.inputs[0]
-        if not self.is_mean_of_rows(variance, name):
+        place, base = square
+        if base == centred:
+            return {place}
+        again = self.maker(base, "Sub")  # some exporters take the difference twice
+        if again is None or self.sites[again].node.inputs != [x, mean]:
+            return None
+        return {place, again}
+
+    def square_of(self, average: int) -> tuple[int, str] | None:
+        """The place of the square whose mean over rows is taken, and what it is the square of."""
+        name = self.sites[average].node.inputs[0]
+        if not self.is_mean_of_rows(average, name):
             return None
         power, product = self.maker(name, "Pow"), self.maker(name, "Mul")
         if power is not None:
@@ -126,13 +178,7 @@ class _Matcher:
             return None
         place = product if power is None else power
         assert place is not None
-        base = self.sites[place].node.inputs[0]
-        if base == centred:
-            return {place}
-        again = self.maker(base, "Sub")  # some exporters take the difference twice
-        if again is None or self.sites[again].node.inputs != [x, mean]:
-            return None
-        return {place, again}
+        return place, self.sites[place].node.inputs[0]
 
     def with_constant(self, place: int) -> tuple[str, np.ndarray] | None:
         """A node's input and its constant, which may stand on either side."""

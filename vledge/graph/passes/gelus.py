@@ -1,7 +1,9 @@
-"""A Gelu that an exporter wrote out becomes one node: ``x * 0.5 * (1 + erf(x / sqrt(2)))``.
+"""A Gelu that an exporter wrote out becomes one node: ``x * 0.5 * (1 + erf(x / sqrt(2)))``, or with
+``tanh(sqrt(2 / pi) * (x + 0.044715 * x^3))`` in the place of erf.
 
-The three factors may be multiplied in any order. Written out it rounds five times and costs a
-division; as one it is computed in one go.
+The three factors may be multiplied in any order, and what is inside may be worded in any way that is
+the same polynomial of x. Written out it rounds five times or more and costs a division; as one it is
+computed in one go.
 """
 
 from __future__ import annotations
@@ -9,15 +11,23 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+import numpy as np
+
 from vledge.graph.passes.program import Program, captured
 from vledge.graph.passes.ranks import ranks_of
 from vledge.model.definition import INTERNAL_DOMAIN, Graph, Node
 
 __all__ = ["join_gelus"]
 
-_ROOT = math.sqrt(2)
+_Polynomial = list[float]  # coefficients, of the lowest power first
+_DEGREE = 3
+_MOST_PARTS = 16  # of what is inside, values and numbers
+_ARITHMETIC = ("Add", "Mul", "Div", "Pow")
+_SLOPE = math.sqrt(2 / math.pi)
+_INSIDE = {"Erf": [0, math.sqrt(0.5), 0, 0], "Tanh": [0, _SLOPE, 0, 0.044715 * _SLOPE]}
+_APPROXIMATE = {"Erf": "none", "Tanh": "tanh"}
 _HALF = ""  # among the names of factors, the number; no value has that name
-_CLOSE = 1e-6  # relative: sqrt(2) and its reciprocal are rounded in files, to float32 at least
+_CLOSE = 1e-6  # relative: these numbers are rounded in files, to float32 at least
 
 
 def join_gelus(program: Program) -> None:
@@ -33,12 +43,15 @@ def _join(program: Program, graph: Graph, ranks: dict[str, int]) -> None:
         for inner in node.subgraphs():
             _join(program, inner, ranks)
     for place, node in enumerate(graph.nodes):
-        if node.op_type == "Erf" and not node.domain:
+        if node.op_type in _INSIDE and not node.domain:
             gelu = search.gelu(place)
             if gelu is not None:
                 x, places = gelu
                 last = graph.nodes[places[-1]]
-                joined[places[-1]] = Node("Gelu", [x], last.outputs, {}, last.name, INTERNAL_DOMAIN)
+                kind = {"approximate": _APPROXIMATE[node.op_type]}
+                joined[places[-1]] = Node(
+                    "Gelu", [x], last.outputs, kind, last.name, INTERNAL_DOMAIN
+                )
                 gone.update(places[:-1])
     if joined:
         nodes = enumerate(graph.nodes)
@@ -50,7 +63,6 @@ class _Search:
 
     def __init__(self, program: Program, graph: Graph, ranks: dict[str, int]) -> None:
         self.constants, self.ranks, self.nodes = program.constants, ranks, graph.nodes
-        self.axes = 0  # of the x looked at
         self.makers: dict[str, int] = {}
         self.readers: dict[str, list[int]] = {}
         for place, node in enumerate(graph.nodes):
@@ -63,20 +75,59 @@ class _Search:
         for info in graph.outputs:
             self.readers.setdefault(info.name, []).append(-1)
 
-    def gelu(self, erf: int) -> tuple[str, list[int]] | None:
-        """x, and the places of the nodes that an Erf and they make a Gelu of x, in order."""
-        inside = self.nodes[erf].inputs[0]
-        scaled = self.makers.get(inside, -1)
-        sum_ = self.only_reader(erf)
-        if not self.only_read_by(inside, erf) or sum_ is None:
-            return None
-        x = self.over_root(scaled)
-        if x is None or not self.is_one_plus(sum_, self.nodes[erf].outputs[0]):
+    def gelu(self, function: int) -> tuple[str, list[int]] | None:
+        """x, and the places of the nodes that an Erf or a Tanh and they make a Gelu of x, in order."""
+        node = self.nodes[function]
+        sum_ = self.only_reader(function)
+        if sum_ is None:
             return None
         for places, factors in self.products(sum_):
-            if sorted(factors) == sorted([x, _HALF]):
-                return x, sorted([scaled, erf, sum_, *places])
+            x = max(factors)  # the number is the least name of all
+            if sorted(factors) != sorted([x, _HALF]) or x == _HALF:
+                continue
+            known: dict[str, _Polynomial | None] = {x: [0, 1, 0, 0]}
+            polynomial = self.polynomial(node.inputs[0], known)
+            inside = {self.makers[name] for name in known if name != x and name in self.makers}
+            own = {function, sum_, *places, *inside}
+            if (
+                polynomial is not None
+                and np.allclose(polynomial, _INSIDE[node.op_type], _CLOSE, 0)
+                and self.is_one_plus(sum_, node.outputs[0])
+                and all(self.gives_axes_of(x, k) for k in own)
+                and all(self.is_read_within(k, own) for k in own - {max(places)})
+            ):
+                return x, sorted(own)
         return None
+
+    def polynomial(self, name: str, known: dict[str, _Polynomial | None]) -> _Polynomial | None:
+        """What a value is of x, up to its third power, by those that are ``known``, to which it and
+        what it is made of are added; None where it is anything else."""
+        if name not in known:
+            number = self.number(name)
+            known[name] = None if number is None else [number, 0, 0, 0]
+            place = self.makers.get(name)
+            if number is None and place is not None and len(known) < _MOST_PARTS:
+                known[name] = self.made_of(self.nodes[place], known)
+        return known[name]
+
+    def made_of(self, node: Node, known: dict[str, _Polynomial | None]) -> _Polynomial | None:
+        if node.domain or node.op_type not in _ARITHMETIC or len(node.inputs) != 2:
+            return None
+        a, b = (self.polynomial(name, known) for name in node.inputs)
+        if a is None or b is None:
+            return None
+        if node.op_type == "Add":
+            return [p + q for p, q in zip(a, b, strict=True)]
+        if node.op_type == "Mul":
+            return _product(a, b)
+        if any(b[1:]):
+            return None
+        if node.op_type == "Div":
+            return None if b[0] == 0 else [p / b[0] for p in a]
+        square = _product(a, a)
+        if square is None or b[0] not in (2, 3):
+            return None
+        return square if b[0] == 2 else _product(square, a)
 
     def products(self, place: int) -> Iterator[tuple[list[int], list[str]]]:
         """Products that a value is a factor of: places of their nodes, and the other factors."""
@@ -107,19 +158,6 @@ class _Search:
                 return x
         return None
 
-    def over_root(self, place: int) -> str | None:
-        """x where the node is ``x / sqrt(2)``."""
-        if place < 0 or self.nodes[place].domain:
-            return None
-        node = self.nodes[place]
-        pairs = self.pairs(place)
-        wanted = {"Div": _ROOT, "Mul": 1 / _ROOT}.get(node.op_type)
-        for x, factor in pairs[:1] if node.op_type == "Div" else pairs:
-            self.axes = self.ranks.get(x, 0)
-            if wanted is not None and self.near(factor, wanted):
-                return x
-        return None
-
     def is_one_plus(self, place: int, name: str) -> bool:
         node = self.nodes[place]
         if node.op_type != "Add" or node.domain:
@@ -144,13 +182,22 @@ class _Search:
     def only_read_by(self, name: str, place: int) -> bool:
         return self.readers.get(name) == [place]
 
+    def is_read_within(self, place: int, places: set[int]) -> bool:
+        return set(self.readers.get(self.nodes[place].outputs[0], [])) <= places
+
+    def gives_axes_of(self, x: str, place: int) -> bool:
+        """Whether a node's constants have no more axes than x has for certain."""
+        constants = [self.constants.get(name) for name in self.nodes[place].inputs]
+        return all(a is None or a.ndim <= self.ranks.get(x, 0) for a in constants)
+
     def number(self, name: str) -> float | None:
-        """What a constant of one number is; its axes may be as many as x has for certain."""
+        """What a constant of one number is."""
         array = self.constants.get(name)
-        if array is None or array.size != 1 or array.dtype.kind != "f" or array.ndim > self.axes:
+        if array is None or array.size != 1 or array.dtype.kind not in "fi":
             return None
         return float(array.reshape(()))
 
-    def near(self, name: str, number: float) -> bool:
-        own = self.number(name)
-        return own is not None and abs(own - number) <= _CLOSE * number
+
+def _product(a: _Polynomial, b: _Polynomial) -> _Polynomial | None:
+    made = np.convolve(a, b)
+    return None if made[_DEGREE + 1 :].any() else made[: _DEGREE + 1].tolist()

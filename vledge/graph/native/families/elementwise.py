@@ -1,4 +1,4 @@
-"""Element-wise operators by themselves: chains of float32, or handlers of ``ext/program/typed.c``.
+"""Element-wise operators by themselves: chains of reals, or handlers of ``ext/program/typed.c``.
 
 Runs of them are joined by `vledge.graph.native.clusters`.
 """
@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from vledge._ext.program import type_code
-from vledge.graph.native.clusters import chain_of
+from vledge.graph.native.clusters import chain_lowered
 from vledge.graph.native.expressions import expressed
 from vledge.graph.native.lowering import Lowered, Site, lowering
 from vledge.model.definition import INTERNAL_DOMAIN
@@ -29,7 +29,7 @@ _TYPED: Final = {
     ("And", 2): "logical_and", ("Or", 2): "logical_or", ("Xor", 2): "logical_xor",
     ("Not", 1): "logical_not", ("BitwiseAnd", 2): "bitwise_and", ("BitwiseOr", 2): "bitwise_or",
     ("BitwiseXor", 2): "bitwise_xor", ("BitwiseNot", 1): "bitwise_not", ("IsNaN", 1): "is_nan",
-    ("Where", 3): "where",
+    ("Where", 3): "where", ("Clip", 1): "clip", ("Clip", 2): "clip", ("Clip", 3): "clip",
 }  # fmt: skip
 # What is lowered otherwise by itself
 _APART: Final = {"Cast", "DequantizeLinear", "IsInf", "MultiplyAdd", "QuantizeLinear"}
@@ -37,9 +37,11 @@ _APART: Final = {"Cast", "DequantizeLinear", "IsInf", "MultiplyAdd", "QuantizeLi
 
 @lowering(*sorted(({op_type for op_type, _ in _TYPED} | expressed()) - _APART))
 def elementwise(site: Site) -> Lowered | None:
-    made = chain_of([site], site.node.outputs[0])
-    if made is not None and not _is_logic(site):
-        return Lowered("chain", made.ints, made.floats, inputs=made.operands)
+    made = None if _is_logic(site) else chain_lowered([site], site.node.outputs[0])
+    if made is not None:
+        return made
+    if site.node.op_type == "Clip" and site.opset < 11:  # bounds are attributes
+        return None
     handler = _TYPED.get((site.node.op_type, len(site.node.inputs)))
     return None if handler is None else Lowered(handler)
 
@@ -54,8 +56,9 @@ def _is_logic(site: Site) -> bool:
 
 @lowering("IsInf")
 def is_inf(site: Site) -> Lowered | None:
+    made = chain_lowered([site], site.node.outputs[0])
     both = site.attribute("detect_negative", 1) and site.attribute("detect_positive", 1)
-    return Lowered("is_inf") if both else None
+    return Lowered("is_inf") if made is None and both else made
 
 
 @lowering("Mod")

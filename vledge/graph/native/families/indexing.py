@@ -48,6 +48,11 @@ def nonzero(site: Site) -> Lowered:
     return Lowered("nonzero")
 
 
+@lowering("OneHot")
+def one_hot(site: Site) -> Lowered:
+    return Lowered("one_hot", ints=[site.attribute("axis", -1)])
+
+
 @lowering("DepthToSpace")
 def depth_to_space(site: Site) -> Lowered:
     dcr = site.attribute("mode", "DCR") == "DCR"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from vledge._ext.product import Product
+from vledge._ext.program import type_code
 from vledge.graph.native.lowering import Lowered, Site, lowering
 from vledge.graph.operators.matrix import Contraction
 
@@ -16,7 +17,7 @@ def matmul(site: Site) -> Lowered:
         return Lowered("matmul")
     return Lowered(
         "matmul_known",
-        ints=[product.depth, product.columns, 0],
+        ints=[product.depth, product.columns, 0, type_code(product.dtype) or 0],
         objects=_arrays(product),
         inputs=site.without(1),
     )
@@ -35,12 +36,13 @@ def einsum(site: Site) -> Lowered | None:
 
 @lowering("Gemm")
 def gemm(site: Site) -> Lowered:
-    ints = [site.attribute("transA", 0), site.attribute("transB", 0), 0, 0, 0]
+    ints = [site.attribute("transA", 0), site.attribute("transB", 0), 0, 0, 0, 0]
     floats = [site.attribute("alpha", 1.0), site.attribute("beta", 1.0)]
     product = _known(site)
     if product is None:
         return Lowered("gemm", ints, floats)
     ints[2:4] = product.depth, product.columns
+    ints[5] = type_code(product.dtype) or 0
     objects = _arrays(product)
     gone = (1, 2) if len(objects) == 2 else (1,)
     return Lowered("gemm", ints, floats, objects, site.without(*gone))
@@ -49,7 +51,7 @@ def gemm(site: Site) -> Lowered:
 def _known(site: Site) -> Product | None:
     """The packed matrix that the Python operator holds."""
     product: Product | None = getattr(site.prepared.function, "product", None)
-    return product if product is not None and product.dtype == np.float32 else None
+    return product
 
 
 def _arrays(product: Product) -> list[np.ndarray]:

@@ -1,4 +1,5 @@
-"""Softmax, and the norms of rows, channels and groups: handlers of ``ext/program/norm.c``.
+"""Softmax, and the norms of rows, channels and groups: handlers of ``ext/program/norm.c``; those of
+an axis and of channels around: of ``local_norm.c``.
 
 BatchNormalization is an element-wise chain's.
 """
@@ -32,3 +33,15 @@ def instance_norm(site: Site) -> Lowered:
 def group_norm(site: Site) -> Lowered:
     ints = [site.attribute("num_groups"), int(site.opset < 21)]
     return Lowered("channel_norm", ints, [site.attribute("epsilon", 1e-5)])
+
+
+@lowering("LpNormalization")
+def lp_normalization(site: Site) -> Lowered:
+    return Lowered("lp_normalization", [site.attribute("axis", -1), site.attribute("p", 2)])
+
+
+@lowering("LRN")
+def lrn(site: Site) -> Lowered:
+    size = site.attribute("size")
+    factor = site.attribute("alpha", 1e-4) / size
+    return Lowered("lrn", [size], [factor, site.attribute("beta", 0.75), site.attribute("bias", 1.0)])

@@ -1,4 +1,4 @@
-"""Resize and Upsample: the handler of ``ext/program/resize.c``, for nearest and linear."""
+"""Resize and Upsample: the handler of ``ext/program/resize.c``, for nearest, linear and cubic."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Final
 
 from vledge.graph.native.lowering import Lowered, Site, lowering
 
-_MODES: Final = ("nearest", "linear")
+_MODES: Final = ("nearest", "linear", "cubic")
 _COORDINATES: Final = (
     "align_corners",
     "asymmetric",
@@ -31,6 +31,7 @@ def resize(site: Site) -> Lowered | None:
         return Lowered(
             "resize",
             [_MODES.index(mode), _COORDINATES.index("asymmetric"), _BY_SCALE, 0, 1, _NO_INPUT],
+            [0.0],
         )
     coordinates = site.attribute("coordinate_transformation_mode", "half_pixel")
     stretched = site.attribute("keep_aspect_ratio_policy", "stretch") == "stretch"
@@ -39,4 +40,5 @@ def resize(site: Site) -> Lowered | None:
     nearest = site.attribute("nearest_mode", "round_prefer_floor")
     ints = [_MODES.index(mode), _COORDINATES.index(coordinates), _NEAREST.index(nearest)]
     ints += [int(bool(site.attribute("exclude_outside", 0))), 2, 3]
-    return Lowered("resize", [*ints, *site.attribute("axes", ())])
+    cubic = site.attribute("cubic_coeff_a", -0.75)
+    return Lowered("resize", [*ints, *site.attribute("axes", ())], [cubic])
