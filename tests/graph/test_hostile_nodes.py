@@ -201,3 +201,19 @@ def test_slices_whose_lists_differ_in_length(
     whole = Model(Graph([node], *ends_of, {}), {"": 9}, ir_version=8)
     with pytest.raises((ValueError, FormatError), match=r"node 'slice' \(Slice\): .*axes"):
         vledge.InferenceSession(whole).run(None, {"x": np.ones((3, 4), F)})
+
+
+@pytest.mark.parametrize("program", ["0", "1"])
+@pytest.mark.parametrize("known", [False, True], ids=["at run", "at load"])
+@pytest.mark.parametrize("op_type", ["Mul", "Add", "MatMul", "Sum", "Max", "CumSum", "ReduceSum"])
+def test_texts_are_no_numbers(
+    op_type: str, known: bool, program: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A text times 2^31 is one of gigabytes."""
+    monkeypatch.setenv("VLEDGE_PROGRAM", program)
+    given = {"t": np.array([["a"]], object), "n": np.array([[2**31]])}
+    if op_type in ("CumSum", "ReduceSum"):
+        given["n"] = np.array([0] if op_type == "ReduceSum" else 0)
+    feed, constants = ({}, given) if known else (given, {})
+    with pytest.raises((ValueError, FormatError), match=r"node 'n' .*tensor of texts"):
+        ran(op_type, ("t", "n"), feed, constants)
