@@ -208,7 +208,7 @@ static int slice(vl_frame *f, const vl_instruction *i)
     int count;
     if (i->int_count) {
         count = (int)i->ints[0];
-        if (count > VL_MOST_AXES)
+        if (count > VL_MOST_AXES || i->int_count != 1 + 3 * count) /* a file's lists may differ in length */
             return VL_DECLINED;
         memcpy(starts, i->ints + 1, (size_t)count * 8);
         memcpy(ends, i->ints + 1 + count, (size_t)count * 8);

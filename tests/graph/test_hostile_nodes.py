@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import vledge
 from vledge.budget import Limits
 from vledge.errors import FormatError, LimitError, VledgeError
 from vledge.formats.onnx.model import read_proto
@@ -179,3 +180,40 @@ def test_what_is_computed_at_load_is_charged() -> None:
     with pytest.raises(LimitError, match="computed at load"):
         limited(nodes, {"s": np.array([100_000])}, Limits(memory=1_000_000))
     assert limited(nodes, {"s": np.array([100_000])}, Limits())[0].shape == (3,)
+
+
+@pytest.mark.parametrize("program", ["0", "1"])
+@pytest.mark.parametrize(
+    ("starts", "ends", "axes"),
+    [([0, 0], [2, 1], []), ([0, 0], [2, 1], [0]), ([0, 0], [2], [0, 1]), ([0], [2, 1], [0])],
+)
+def test_slices_whose_lists_differ_in_length(
+    program: str,
+    starts: list[int],
+    ends: list[int],
+    axes: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The native program read behind the shortest."""
+    monkeypatch.setenv("VLEDGE_PROGRAM", program)
+    node = Node("Slice", ["x"], ["y"], {"starts": starts, "ends": ends, "axes": axes}, "slice")
+    ends_of = [[ValueInfo("x", "float", ("N", 4))], [ValueInfo("y", "float", None)]]
+    whole = Model(Graph([node], *ends_of, {}), {"": 9}, ir_version=8)
+    with pytest.raises((ValueError, FormatError), match=r"node 'slice' \(Slice\): .*axes"):
+        vledge.InferenceSession(whole).run(None, {"x": np.ones((3, 4), F)})
+
+
+@pytest.mark.parametrize("program", ["0", "1"])
+@pytest.mark.parametrize("known", [False, True], ids=["at run", "at load"])
+@pytest.mark.parametrize("op_type", ["Mul", "Add", "MatMul", "Sum", "Max", "CumSum", "ReduceSum"])
+def test_texts_are_no_numbers(
+    op_type: str, known: bool, program: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A text times 2^31 is one of gigabytes."""
+    monkeypatch.setenv("VLEDGE_PROGRAM", program)
+    given = {"t": np.array([["a"]], object), "n": np.array([[2**31]])}
+    if op_type in ("CumSum", "ReduceSum"):
+        given["n"] = np.array([0] if op_type == "ReduceSum" else 0)
+    feed, constants = ({}, given) if known else (given, {})
+    with pytest.raises((ValueError, FormatError), match=r"node 'n' .*tensor of texts"):
+        ran(op_type, ("t", "n"), feed, constants)

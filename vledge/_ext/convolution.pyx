@@ -229,8 +229,8 @@ cdef class Convolution:
 
     def pack_phase(self, weight, indices, inside, outside, lanes):
         """By group; taps: ``[tap, channel of a group, M]``."""
-        if not indices:
-            return []
+        if not indices:     # a stride larger than the kernel: nothing to read, but a pointer to it for each group
+            return [np.zeros(0, weight.dtype)] * (1 if self.convolution.form == VL_BY_TAPS else self.groups)
         chosen = weight[(slice(None), slice(None), *np.array(indices).T)]     # [., ., taps]
         if self.transposed:   # [C, M / groups, taps] -> [M, C / groups, taps]
             chosen = chosen.reshape(self.groups, inside, outside, -1).swapaxes(1, 2)

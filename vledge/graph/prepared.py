@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
 
@@ -24,6 +25,18 @@ from vledge.model.definition import INTERNAL_DOMAIN, Graph, Node
 __all__ = ["Fallback", "Prepared", "blamed", "prepare", "several"]
 
 _RANDOM = ("Bernoulli", "Multinomial")
+#: Operators that the specification has for texts, too. To NumPy a tensor of texts is one of
+#: Python's objects, and a text times 2^31 is a longer text.
+_OF_TEXTS: Final = frozenset(
+    """
+    Cast CastLike CenterCropPad Compress Concat ConcatFromSequence Constant DepthToSpace Dropout
+    Equal Expand Flatten Gather GatherElements GatherND Identity If Loop NonZero OneHot Optional
+    OptionalGetElement OptionalHasElement Pad Reshape ReverseSequence Scan Scatter ScatterElements
+    ScatterND SequenceAt SequenceConstruct SequenceEmpty SequenceErase SequenceInsert SequenceLength
+    SequenceMap Shape Size Slice SpaceToDepth Split SplitToSequence Squeeze TensorScatter Tile
+    Transpose Trilu Unique Unsqueeze Where
+    """.split()  # noqa: SIM905
+)
 Fallback = Callable[[Node, int], NodeFunction]  # (node, opset) -> a function that runs it
 
 
@@ -35,10 +48,16 @@ class Prepared:
     foldable: bool
     released: frozenset[int]
     output_count: int
+    of_texts: bool
 
     def call(self, *arguments: Value) -> list[Value]:
         """Run it: one array for each output that the node has."""
-        return several(self.function(*arguments), self.output_count)
+        return several(self.checked(*arguments), self.output_count)
+
+    @property
+    def checked(self) -> NodeFunction:
+        """The function; ValueError for texts where it is one of numbers."""
+        return self.function if self.of_texts else _of_numbers(self.function)
 
 
 def prepare(
@@ -76,10 +95,23 @@ def prepare(
             raise blamed(error, node, UnsupportedError) from None
         foldable = not node.op_type.startswith("Random") and node.op_type not in _RANDOM
         function = _fallen_back(fallback, node, opset)
-        return Prepared(function, foldable, frozenset(), len(node.outputs))
+        return Prepared(function, foldable, frozenset(), len(node.outputs), True)
     except Exception as error:
         raise blamed(error, node, FormatError) from error
-    return Prepared(function, entry.foldable, frozenset(context.released), len(node.outputs))
+    of_texts = node.op_type in _OF_TEXTS and not node.domain
+    return Prepared(
+        function, entry.foldable, frozenset(context.released), len(node.outputs), of_texts
+    )
+
+
+def _of_numbers(function: NodeFunction) -> NodeFunction:
+    def run(*arguments: Any, **bodies: Any) -> Any:
+        for place, given in enumerate(arguments):
+            if isinstance(given, np.ndarray) and given.dtype.char == "O":
+                raise ValueError(f"input {place} is a tensor of texts, expected numbers")
+        return function(*arguments, **bodies)
+
+    return run
 
 
 def _fallen_back(fallback: Fallback, node: Node, opset: int) -> NodeFunction:

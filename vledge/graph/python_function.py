@@ -147,7 +147,7 @@ class _Writer:
         for key, (body, names) in bodies.items():
             bound = ", ".join([self.object(body), *(self.variables[name] for name in names)])
             arguments.append(f"{key}=partial({bound})" if names else f"{key}={bound}")
-        call = f"{self.object(prepared.function)}({', '.join(arguments)})"
+        call = f"{self.object(prepared.checked)}({', '.join(arguments)})"
         targets = [self.variable(name) if name else "_" for name in node.outputs]
         if len(targets) == 1:
             target = targets[0]

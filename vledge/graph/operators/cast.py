@@ -10,11 +10,13 @@ from typing import Final
 
 import numpy as np
 
+from vledge._ext.room import ask
 from vledge.errors import FormatError, UnsupportedError
 from vledge.graph.operators.generation import target_dtype
 from vledge.graph.registry import Context, prepared_operator
 from vledge.model.element_types import NUMBERS
 
+_TEXT: Final = 64  # bytes that a number takes as a text of Python's
 _ROUND_MODES: Final = ("up", "down", "nearest")
 
 
@@ -42,6 +44,7 @@ def _converted(x: np.ndarray, dtype: np.dtype) -> np.ndarray:
 
 def _texts(x: np.ndarray) -> np.ndarray:
     """Numbers as onnxruntime writes them: ``%.8g``, INF, NaN; of truth values 1 and 0."""
+    ask(_TEXT * x.size)
     if x.dtype.kind == "f":
         names = {"inf": "INF", "-inf": "-INF", "nan": "NaN"}
         texts = (f"{number:.8g}" for number in x.ravel().tolist())

@@ -125,8 +125,8 @@ def scan_of_batches(
 
 
 class _Column:
-    """What one output of a body makes, turn by turn, as one array: a small array for each of a million
-    turns would take far more memory as an object than its numbers do."""
+    """What one output of a body makes, turn by turn, as one array: of a million small arrays the
+    objects would take far more memory than their numbers do."""
 
     def __init__(self) -> None:
         self._whole: list[np.ndarray] = []

@@ -17,6 +17,7 @@ from typing import Final
 import numpy as np
 
 from vledge._ext.product import Product
+from vledge._ext.room import ask
 from vledge.errors import FormatError
 from vledge.graph.registry import Context, operator, prepared_operator
 
@@ -104,6 +105,7 @@ def _added(
 
 @operator("Det", since=11)
 def det(x: np.ndarray) -> np.ndarray:
+    ask(x.shape[-1] ** 2 * x.itemsize if x.ndim else 0)  # a matrix at a time is copied by LAPACK
     return np.asarray(np.linalg.det(x), x.dtype)
 
 

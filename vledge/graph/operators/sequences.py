@@ -121,8 +121,8 @@ def split_to_sequence(
 
 
 def _part(view: np.ndarray) -> np.ndarray:
-    """A copy, where the view as an object is larger than its numbers: a run's room counts arrays that own
-    what they show, and of a sequence of a million numbers there may be a million."""
+    """A copy, where the view as an object is larger than its numbers: a run's room counts arrays
+    that own what they show, and a sequence may be of a million numbers."""
     return view.copy() if view.nbytes < LEAST_VIEW else view
 
 
