@@ -24,7 +24,8 @@ from benchmarks.lengths import drawn
 from vledge.planning import costs
 from vledge.planning.choice import forget
 
-#: What ``strategy="auto"`` takes, with its planning: where lengths are new, and where they come again.
+#: What ``strategy="auto"`` takes, with its planning: where lengths are new, and where they come
+#: again.
 NEW, AGAIN = "auto on new lengths", "auto on lengths that come again"
 DISTRIBUTIONS = ("equal", "uniform", "log-normal", "bimodal", "one giant")
 
@@ -142,8 +143,13 @@ def row(record: dict[str, Any]) -> str:
         f"{record['input_size']:3} to {record['hidden_size']:3}  B {len(record['lengths']):3}  "
         f"T {max(record['lengths']):4}  {picked:9} {measured[picked] * 1e3:8.2f} ms "
         f"(predicted {record['predicted'][picked] * 1e3:8.2f})  best {best:9} "
-        f"{ratio(record):5.2f} x"
+        f"{ratio(record):5.2f} x  auto {automatic(record, NEW):5.2f} {automatic(record, AGAIN):5.2f} x"
     )
+
+
+def automatic(record: dict[str, Any], name: str) -> float:
+    """What "auto" takes by the best strategy's time."""
+    return record["auto"][name] / min(record["measured"].values())
 
 
 def ratio(record: dict[str, Any]) -> float:
@@ -168,7 +174,7 @@ def summary(records: list[dict[str, Any]]) -> str:
             f"{(plain <= 1.1).mean():26.0%}  {plain.max():5.2f}"
         )
     for name in (NEW, AGAIN):
-        autos = np.array([r["auto"][name] / min(r["measured"].values()) for r in records])
+        autos = np.array([automatic(r, name) for r in records])
         lines.append(
             f"{name}: {np.median(autos):.2f} x the best at the median, within 5 % in "
             f"{(autos <= 1.05).mean():.0%}, worst {autos.max():.2f}"

@@ -1,12 +1,12 @@
 """``python -m benchmarks.threads``: what more threads gain, and that they never cost.
 
 For each work: how many times as quick two threads are as one, measured, as the median of pairs of
-turns and by the best of each; and how many times as quick as one 2, 4, 8 and 16 threads would be, simulated. For that the
-engine itself chooses how so many threads share each layer, and does each member's part, one after
-the other on one thread, with the clock in hand. A thread's tasks follow each other, a team's take
-as long as its slowest member and its meetings, which are measured between two threads, times the
-rounds that a larger team needs. What this leaves out: that cores share a cache and memory, and run
-slower together.
+turns and by the best of each; and how many times as quick as one 2, 4, 8 and 16 threads would be,
+simulated. For that the engine itself chooses how so many threads share each layer, and does each
+member's part, one after the other on one thread, with its clock in hand. A thread's tasks follow
+each other, a team's take as long as its slowest member and its meetings, which are measured
+between two threads, times the rounds that a larger team needs. What this leaves out: that cores
+share a cache and memory, and run slower together.
 
 "8 on 2": the time of eight threads on this machine's cores, though it has fewer, over that of as
 many threads as cores. Nobody runs so: no call has more threads than cores.

@@ -4,7 +4,7 @@ For each case an archive of Parquet files is made and goes, by turns, through `v
 torch script (DataLoader, sorted by length, packed) and onnxruntime (padded, with lengths); each
 reads the files and writes ids and last outputs. By one process of one thread, by one of two, and by
 two of one thread with half of the files each. "bare" is vledge's engine alone, on the same
-sequences packed in memory. Of several turns the quickest counts. Rows a second of processor time
+sequences in memory. Of several turns the quickest counts. Rows a second of processor time
 are told, too: they hold where others use the machine.
 
 ``--write`` writes docs/records/archives.md.
@@ -37,7 +37,7 @@ HEAD = """\
 How fast `vledge score` takes an archive of Parquet files through a layer, beside a torch script
 that a user would write (DataLoader, sorted by length, packed) and onnxruntime (padded, with
 lengths). Each reads the files and writes ids and the last output of each row. "bare" is vledge's
-engine alone, on the same sequences, packed in memory before the clock starts.
+engine alone, on the same sequences, which are in memory when the clock starts.
 
 """
 

@@ -30,7 +30,9 @@ from vledge.scoring.scorer import Scorer
 __all__ = ["CASE", "Killer", "killed_workers"]
 
 CASE = Case("killed", "LSTM", 3, 64, 1, 60, 0)
-LONGEST_WAIT = 4.0  # seconds between two kills: a worker takes two to start, and is to have begun a file
+LONGEST_WAIT = (
+    4.0  # seconds between two kills: a worker takes two to start, and is to have begun a file
+)
 
 
 class Killer(threading.Thread):

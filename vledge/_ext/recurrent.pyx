@@ -330,9 +330,9 @@ cdef struct Meetings:
 cdef void meet_often(void *context, int member, int members) noexcept nogil:
     cdef Meetings *meetings = <Meetings *>context
     cdef vl_team team
-    cdef int i
+    cdef int _
     team.lines, team.member, team.members = meetings.lines, member, members
-    for i in range(meetings.count):
+    for _ in range(meetings.count):
         meet(&team)
 
 
@@ -367,7 +367,7 @@ def rehearsal(list directions not None, data, batch_sizes, int threads) -> dict:
     cdef cnp.ndarray rows = shaped(data, "data", number, (total, direction.input_size))
     cdef bint done
     call.x = <const char *>cnp.PyArray_DATA(rows)
-    h_n, c_n, _states = set_states(&call, number, None, None)
+    _states = set_states(&call, number, None, None)
     output = empty((total, out_row), number)
     call.y = <char *>cnp.PyArray_DATA(output)
     call.heed = NULL

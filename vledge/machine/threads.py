@@ -94,9 +94,9 @@ def _cgroup_quota() -> int:
     if not quotas:
         try:
             with open("/sys/fs/cgroup/cpu/cpu.cfs_quota_us") as file:
-                quota = file.read()
+                in_all = file.read()
             with open("/sys/fs/cgroup/cpu/cpu.cfs_period_us") as file:
-                quotas = [_whole_cpus(quota, file.read())]
+                quotas = [_whole_cpus(in_all, file.read())]
         except (OSError, ValueError):
             pass
     return min(quotas, default=os.cpu_count() or 1)
@@ -120,8 +120,9 @@ def _cgroups() -> list[str]:
 def _quota_of(folder: str) -> int | None:
     try:
         with open(f"{folder}/cpu.max") as file:
-            return _whole_cpus(*file.read().split())
-    except (OSError, ValueError, TypeError):
+            quota, period = file.read().split()
+        return _whole_cpus(quota, period)
+    except (OSError, ValueError):
         return None
 
 

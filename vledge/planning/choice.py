@@ -50,7 +50,7 @@ def choose(shape: LayerShape, batch: Batch, *, memory_limit: int | None = None) 
     if known is None:
         guess = without_a_plan(shape, case, threads, constants, memory_limit)
         saves = guess.may_save >= max(TIE * guess.seconds, PLANNING)
-        if guess.strategy is not None and not (saves and PLANNING <= TIE * guess.seconds):
+        if guess.strategy is not None and not (saves and TIE * guess.seconds >= PLANNING):
             return _remembered(key, (guess.strategy, {}), final=not saves)
     best = plan(
         falling, shape, threads=threads, memory_limit=memory_limit, form=case.form,

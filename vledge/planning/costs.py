@@ -12,12 +12,14 @@ import numpy as np
 from vledge._ext.recurrent import limits
 from vledge.lengths.strategies.work import Case, Overhead, Work
 from vledge.recurrent.shape import LayerShape
-from vledge.small_matrix import FORMS
 
 __all__ = ["Costs", "Kernel", "moved_nbytes", "overhead_counts"]
 
 # Caches and the allocator keep about as much; what a call needs beyond it comes from afar or anew.
 KEPT_BYTES = 1024 * 1024
+
+# A step that takes so many meetings' time is worth sharing.
+MEETINGS = 12
 
 # Small weights' time over float32's, of what a time step costs, which is reading weights, and of
 # each row (python -m benchmarks.quantization, AVX2).
@@ -186,8 +188,10 @@ def _shares_steps(shape: LayerShape, steps: int) -> bool:
     """Whether threads may run every step together: not where its weights are small."""
     if shape.kind.independent:  # its steps take no product: what is shared is not worth a term
         return False
-    least = limits()
-    small = FORMS.get(shape.storage)
-    itemsize = shape.itemsize if small is None else small.dtype.itemsize
-    nbytes = shape.gates * shape.hidden_size * shape.width * itemsize
-    return nbytes >= 256 * 1024 and nbytes * steps >= 4 * 1024 * 1024
+    found = limits()
+    weights = shape.gates * shape.hidden_size * shape.width
+    step = weights * found["weight_picoseconds"] / 1000
+    return (
+        step >= MEETINGS * found["meeting_nanoseconds"]
+        and step * steps >= found["wake_nanoseconds"]
+    )

@@ -128,7 +128,7 @@ class Stack:
         outputs : whether the output, packed, is wanted
         """
         batch_sizes = running_out(lengths, int(lengths[0]))
-        data: np.ndarray | None = contiguous(steps)
+        data = contiguous(steps)
         h_n: list[np.ndarray] = []
         c_n: list[np.ndarray | None] = []
         for i, directions in enumerate(self.layers):
@@ -141,7 +141,7 @@ class Stack:
             c_n.append(c)
         cells = [c for c in c_n if c is not None]
         final = joined(np.concatenate(h_n), np.concatenate(cells) if cells else None)
-        return None if data is None else PackedSequence(data, batch_sizes), final
+        return PackedSequence(data, batch_sizes) if outputs else None, final
 
     def run_padded(
         self,

@@ -54,27 +54,29 @@ class LayerRunner:
 
     def run(self, ragged: Ragged, places: np.ndarray, results: Mapping[str, Results]) -> None:
         """Run some rows, the longest first, and put what is asked for where it belongs."""
-        single = isinstance(self.layer, RecurrentBase)
-        if single:  # where they lie, without a copy
+        wants_steps = "output" in results
+        output: PackedSequence | None
+        if isinstance(self.layer, RecurrentBase):  # where they lie, without a copy
             output, state = self.layer.stack.run_in_place(
-                ragged.values, ragged.starts[places], ragged.lengths[places], "output" in results
+                ragged.values, ragged.starts[places], ragged.lengths[places], wants_steps
             )
+            last = self._last(state)
         else:
             output, state = self.layer(ragged.packed(places))
+            sizes = self.layer.direction_sizes
+            last = last_output(output, bidirectional=len(sizes) == 2, forward_size=sizes[0])
         for name, target in results.items():
             if name == "output":
+                assert output is not None
                 target.put_packed(places, output)
             elif name == "last":
-                target.put_rows(places, self._last(output, state, single))
+                target.put_rows(places, last)
             else:
                 target.put_rows(places, arrays_of(state)[_STATES[name]].swapaxes(0, 1))
 
-    def _last(self, output: PackedSequence, state: State, single: bool) -> np.ndarray:
-        sizes = self.layer.direction_sizes
-        if single:
-            h = arrays_of(state)[0][-len(sizes) :]
-            return h.swapaxes(0, 1).reshape(h.shape[1], -1)
-        return last_output(output, bidirectional=len(sizes) == 2, forward_size=sizes[0])
+    def _last(self, state: State) -> np.ndarray:
+        h = arrays_of(state)[0][-len(self.layer.direction_sizes) :]
+        return h.swapaxes(0, 1).reshape(h.shape[1], -1)
 
     def digest(self) -> str:
         """Of the layer's kind, sizes and weights."""
