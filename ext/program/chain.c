@@ -89,7 +89,8 @@ static int run_chain(vl_frame *f, const vl_instruction *i, int number, const voi
     for (int k = 0; k < operands; k++) {
         const vl_tensor *tensor = in[k] = vl_in(f, i, k);
         job.element[k] = vl_chain_element_of(elements, k);
-        if (!tensor || tensor->type != vl_chain_type(job.element[k], number) || ((uintptr_t)tensor->data % size_of(&job, k)))
+        if (!tensor || tensor->type != vl_chain_type(job.element[k], number) ||
+            ((uintptr_t)tensor->data % size_of(&job, k)))
             return VL_DECLINED;
         if (tensor->axes > axes && !(ints[6] >> k & 1))
             axes = tensor->axes;

@@ -47,7 +47,8 @@ static int place_windows(vl_convolving *c, const int64_t *ints)
 static int describe_operand(vl_frame *f, const vl_tensor *t, const vl_tensor *out, const int64_t *chain, int k, int ask,
                             int pooled, int folded, vl_chain_array *array, vl_block **block)
 {
-    const int element = vl_chain_element_of(chain[5], k), vector = chain[6] >> k & 1, type = vl_chain_type(element, VL_F32);
+    const int element = vl_chain_element_of(chain[5], k), vector = chain[6] >> k & 1,
+              type = vl_chain_type(element, VL_F32);
     const int64_t size = (int64_t)vl_size_of(type);
     if (!t || t->type != type || (vector ? t->axes != 1 : t->axes > out->axes) || (uintptr_t)t->data % (size_t)size)
         return VL_DECLINED;

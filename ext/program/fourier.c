@@ -4,7 +4,7 @@
 #include <math.h>
 
 enum {
-    VL_LARGEST_FACTOR = 1009,           /* a factor p costs p operations an element, and no more than NumPy up to there */
+    VL_LARGEST_FACTOR = 1009, /* a factor p costs p operations an element, and no more than NumPy up to there */
     VL_MOST_FACTORS = 32,
     VL_LONGEST_TRANSFORM = 1 << 22
 };
@@ -14,9 +14,9 @@ typedef struct {
     const vl_kernels *kernels;
     vl_heed *heed;
     int type, sign;
-    int is_complex;                     /* the input */
-    int halved;                         /* real, of even length: pairs of numbers as complex ones */
-    int hermitian;                      /* bins of a real result; the rest are their conjugates */
+    int is_complex; /* the input */
+    int halved; /* real, of even length: pairs of numbers as complex ones */
+    int hermitian; /* bins of a real result; the rest are their conjugates */
     int real_out;
     int32_t factors[VL_MOST_FACTORS + 1];
     int passes;
@@ -24,7 +24,7 @@ typedef struct {
     int64_t inner, in_outer, in_inner, in_step, out_outer, out_inner, out_step;
     const char *x, *window, *roots;
     char *out, *scratch;
-    size_t array;                       /* bytes of each of a member's four arrays in scratch */
+    size_t array; /* bytes of each of a member's four arrays in scratch */
 } vl_transforms;
 
 /* 4s first, then what is left from the smallest; 0 where one is too large. */
@@ -57,8 +57,7 @@ static int factorise(vl_transforms *job, int64_t n)
         }                                                                                                              \
         for (int lane = 0; lane < count; lane++) {                                                                     \
             const int64_t t = first + lane;                                                                            \
-            const kind *x =                                                                                            \
-                (const kind *)job->x + t / job->inner * job->in_outer + t % job->inner * job->in_inner;                \
+            const kind *x = (const kind *)job->x + t / job->inner * job->in_outer + t % job->inner * job->in_inner;    \
             for (int64_t k = 0; k < job->taken; k++, x += job->in_step) {                                              \
                 const kind factor = window ? window[k] : 1;                                                            \
                 if (job->halved)                                                                                       \

@@ -66,8 +66,7 @@ static int lp_normalization(vl_frame *f, const vl_instruction *i)
                                       .ld = columns,
                                       .out = norms->data};
             kernels->reduce(&sum);
-            vl_chain_array arrays[] = {
-                {own, columns, 1, 0}, {norms->data, of_rows, !of_rows, 0}, {to, columns, 1, 0}};
+            vl_chain_array arrays[] = {{own, columns, 1, 0}, {norms->data, of_rows, !of_rows, 0}, {to, columns, 1, 0}};
             run_chain(kernels, arrays, &zero, 1, micro, 4, 2, rows, columns);
         }
     }
@@ -102,7 +101,8 @@ static int lrn(vl_frame *f, const vl_instruction *i)
     vl_tensor *out = from && sums ? vl_new(f, i, 0, VL_F32, x.axes, x.shape) : NULL;
     for (int64_t n = 0; out && n < x.shape[0]; n++)
         for (int64_t c = 0; c < channels; c++) {
-            const int64_t low = c > before ? c - before : 0, high = behind < channels - c - 1 ? c + behind + 1 : channels;
+            const int64_t low = c > before ? c - before : 0,
+                          high = behind < channels - c - 1 ? c + behind + 1 : channels;
             float *sample = (float *)x.data + n * channels * pixels;
             sum_channels(low, high, pixels, sample, (float *)sums->data);
             enum { X, SUM, ALPHA, BETA, BIAS, OUT, POWER };
@@ -121,5 +121,4 @@ static int lrn(vl_frame *f, const vl_instruction *i)
     return out ? VL_DONE : VL_NO_MEMORY;
 }
 
-const vl_named_handler vl_local_norm_handlers[] = {
-    {"lp_normalization", lp_normalization}, {"lrn", lrn}, {NULL, NULL}};
+const vl_named_handler vl_local_norm_handlers[] = {{"lp_normalization", lp_normalization}, {"lrn", lrn}, {NULL, NULL}};

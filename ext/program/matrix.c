@@ -162,8 +162,8 @@ static int matmul_known(vl_frame *f, const vl_instruction *i)
 
 /* out [rows, columns] of a [rows, depth] and b [depth, columns], in scratch memory: panels (none: b as it is), then
  * offsets */
-static void product_of(vl_frame *f, const vl_tensor *a, const vl_tensor *b, char *out, char *panels,
-                       ptrdiff_t *x_rows, int packed)
+static void product_of(vl_frame *f, const vl_tensor *a, const vl_tensor *b, char *out, char *panels, ptrdiff_t *x_rows,
+                       int packed)
 {
     const ptrdiff_t each = (ptrdiff_t)vl_size_of(a->type);
     row_offsets(x_rows, a, 1);
@@ -463,7 +463,7 @@ static int gemm(vl_frame *f, const vl_instruction *i)
 #define VL_ADD_C(kind)                                                                                                 \
     for (int64_t r = 0, at = 0; r < shape[0]; r++)                                                                     \
         for (int64_t k = 0; k < columns; k++, at++)                                                                    \
-            ((kind *)out->data)[at] += beta * *(kind *)(c.data + r * c_row + k * c_column)
+    ((kind *)out->data)[at] += beta * *(kind *)(c.data + r * c_row + k * c_column)
         if (a.type == VL_F32)
             VL_ADD_C(float);
         else

@@ -90,8 +90,10 @@ static int softmax(vl_frame *f, const vl_instruction *i)
     }
     vl_tensor *out = vl_new_in_order(f, i, 0, type, from.axes, from.shape, order);
     if (out) {
-        vl_softmax_walk walk = {
-            .kernels = vl_kernels_for(f, type), .outer = outer, .block = size * inner, .each = (int64_t)vl_size_of(type)};
+        vl_softmax_walk walk = {.kernels = vl_kernels_for(f, type),
+                                .outer = outer,
+                                .block = size * inner,
+                                .each = (int64_t)vl_size_of(type)};
         walk.s = (vl_softmax){.of_rows = inner == 1, .log = (int)i->ints[2], .x = from.data, .out = out->data};
         walk.s.rows = inner == 1 ? outer : size;
         walk.s.columns = inner == 1 ? size : inner;

@@ -24,7 +24,7 @@ typedef struct {
 
 typedef struct {
     int mode, coordinates, nearest, exclude_outside;
-    double cubic;                       /* the coefficient a */
+    double cubic; /* the coefficient a */
 } vl_resizing;
 
 static float place_of(const vl_resizing *resizing, int64_t i, int64_t count, int64_t size, double scale)

@@ -339,10 +339,10 @@ typedef struct {
  * divided by n. */
 typedef struct {
     ptrdiff_t n;
-    int sign;                           /* of the exponent: -1 forward, 1 back */
-    int of_reals;                       /* n pairs of real numbers: their n + 1 results; root_step is 2 then */
-    const int32_t *factors;             /* whose product is n; 0 behind the last */
-    const void *roots;                  /* [n root_step][2]: cos and sin of sign 2 pi k / (n root_step) */
+    int sign; /* of the exponent: -1 forward, 1 back */
+    int of_reals; /* n pairs of real numbers: their n + 1 results; root_step is 2 then */
+    const int32_t *factors; /* whose product is n; 0 behind the last */
+    const void *roots; /* [n root_step][2]: cos and sin of sign 2 pi k / (n root_step) */
     ptrdiff_t root_step;
     void *re, *im, *other_re, *other_im;
 } vl_fourier;

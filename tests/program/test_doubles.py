@@ -1,5 +1,5 @@
-"""What computes on float64 natively, against the Python operators: products, reductions, softmax and
-norms in any layout, and whole models. Element-wise operators are in test_expressions.py."""
+"""What computes on float64 natively, against the Python operators: products, reductions, softmax
+and norms in any layout, and whole models. Element-wise operators are in test_expressions.py."""
 
 import numpy as np
 import pytest

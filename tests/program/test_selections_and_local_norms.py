@@ -1,4 +1,4 @@
-"""OneHot, Range, Clip of integers, LpNormalization and LRN natively, beside the Python operators."""
+"""OneHot, Range, Clip of integers, LpNormalization and LRN, beside the Python operators."""
 
 import numpy as np
 import pytest

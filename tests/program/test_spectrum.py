@@ -1,4 +1,4 @@
-"""DFT and STFT natively: lengths with every kind of factor, layouts, types, against NumPy in double."""
+"""DFT and STFT: lengths with every kind of factor, layouts, types, against NumPy in double."""
 
 import numpy as np
 import pytest
@@ -105,9 +105,7 @@ def test_stft_both_ways(seed, monkeypatch):
     if not with_window or rng.integers(2):
         names[3] = "n"
         (constants if rng.integers(2) else feed)["n"] = np.array(length)
-    model = model_bytes(
-        [node("STFT", names, ["y"], onesided=onesided)], feed, ["y"], constants, 17
-    )
+    model = model_bytes([node("STFT", names, ["y"], onesided=onesided)], feed, ["y"], constants, 17)
     (got,), (expected,), declined, _ = both_ways(model, feed, monkeypatch)
     assert declined == 0
     tolerance = 4e-6 if dtype == np.float32 else 1e-14

@@ -71,7 +71,7 @@ VL_MICRO_1(erf, VL_ONCE, vl_erf(x))
 VL_MICRO_1(softplus, VL_ONCE, vl_softplus(x))
 VL_MICRO_1(gelu, VL_ONCE, vl_gelu(x))
 VL_MICRO_1(gelu_by_tanh, VL_ONCE, vl_gelu_by_tanh(x))
-VL_MICRO_1(hard_swish, VL_ONCE, x *VL_MIN(VL_SPLAT(1), VL_MAX(VL_SPLAT(0), x * (real)(1.0 / 6) + 0.5f)))
+VL_MICRO_1(hard_swish, VL_ONCE, x *VL_MIN(VL_SPLAT(1), VL_MAX(VL_SPLAT(0), x *(real)(1.0 / 6) + 0.5f)))
 VL_MICRO_1(asin, VL_ONCE, vl_asin(x))
 VL_MICRO_1(acos, VL_ONCE, vl_acos(x))
 VL_MICRO_1(atan, VL_ONCE, vl_atan(x))
@@ -397,4 +397,3 @@ static void vl_kernel_chain(const vl_chain *chain)
         }
     }
 }
-

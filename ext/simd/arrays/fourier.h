@@ -8,8 +8,8 @@
  */
 
 typedef struct {
-    ptrdiff_t m, s, root;               /* root: from one of n/s-th roots of unity to the next, in elements of roots */
-    ptrdiff_t turn;                     /* the same for p-th ones */
+    ptrdiff_t m, s, root; /* root: from one of n/s-th roots of unity to the next, in elements of roots */
+    ptrdiff_t turn; /* the same for p-th ones */
     const real *roots, *xr, *xi;
     real *yr, *yi, sign;
 } vl_fourier_pass;

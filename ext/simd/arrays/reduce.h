@@ -313,4 +313,3 @@ static void vl_kernel_norm(const vl_norm *norm)
             ((real *)norm->inverse)[r] = inverse;
     }
 }
-

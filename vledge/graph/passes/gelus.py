@@ -1,9 +1,9 @@
-"""A Gelu that an exporter wrote out becomes one node: ``x * 0.5 * (1 + erf(x / sqrt(2)))``, or with
-``tanh(sqrt(2 / pi) * (x + 0.044715 * x^3))`` in the place of erf.
+"""A Gelu that an exporter wrote out becomes one node: ``x * 0.5 * (1 + erf(x / sqrt(2)))``, or
+with ``tanh(sqrt(2 / pi) * (x + 0.044715 * x^3))`` in the place of erf.
 
-The three factors may be multiplied in any order, and what is inside may be worded in any way that is
-the same polynomial of x. Written out it rounds five times or more and costs a division; as one it is
-computed in one go.
+The three factors may be multiplied in any order, and what is inside may be worded in any way that
+is the same polynomial of x. Written out it rounds five times or more and costs a division; as one
+it is computed in one go.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class _Search:
             self.readers.setdefault(info.name, []).append(-1)
 
     def gelu(self, function: int) -> tuple[str, list[int]] | None:
-        """x, and the places of the nodes that an Erf or a Tanh and they make a Gelu of x, in order."""
+        """x, and the places, in order, of the nodes that are a Gelu of x with an Erf or a Tanh."""
         node = self.nodes[function]
         sum_ = self.only_reader(function)
         if sum_ is None:

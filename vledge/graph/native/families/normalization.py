@@ -44,4 +44,6 @@ def lp_normalization(site: Site) -> Lowered:
 def lrn(site: Site) -> Lowered:
     size = site.attribute("size")
     factor = site.attribute("alpha", 1e-4) / size
-    return Lowered("lrn", [size], [factor, site.attribute("beta", 0.75), site.attribute("bias", 1.0)])
+    return Lowered(
+        "lrn", [size], [factor, site.attribute("beta", 0.75), site.attribute("bias", 1.0)]
+    )
