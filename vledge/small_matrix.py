@@ -127,12 +127,16 @@ class SmallMatrix:
         part.storage = self.storage
         return part
 
+    def taken(self, rows: np.ndarray) -> np.ndarray:
+        """``rows [*]`` of the matrix as an array, float32 ``[*, columns]``."""
+        factors = np.repeat(self.scales[rows], FORMS[self.storage].block, axis=-1)
+        array: np.ndarray = self.values[rows] * factors[..., : self.shape[1]]
+        return array
+
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
         if copy is False:
             raise ValueError("small weights become an array by a copy only")
-        block = FORMS[self.storage].block
-        factors = np.repeat(self.scales, block, axis=1)[:, : self.shape[1]]
-        array: np.ndarray = self.values * factors  # float32, rounded once
+        array = self.taken(np.arange(len(self)))  # float32, rounded once
         return array if dtype is None else array.astype(dtype, copy=False)
 
     def __repr__(self) -> str:

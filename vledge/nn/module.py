@@ -165,6 +165,7 @@ class Module(TorchHabits):
         """A copy that shares all but its sub-modules, which are these."""
         twin = copy(self)
         twin.__dict__["_modules"] = dict(children)
+        twin.__dict__["_arrays"] = dict(self._arrays)  # what it loads is its own
         return twin
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
