@@ -169,7 +169,7 @@ def scales_for(matrix: np.ndarray, storage: str) -> np.ndarray:
     rows, columns = matrix.shape
     blocks = -(-columns // form.block)
     whole = np.zeros((rows, blocks, form.block), np.float64)
-    whole.reshape(rows, -1)[:, :columns] = matrix
+    whole.reshape(rows, blocks * form.block)[:, :columns] = matrix
     scales = np.abs(whole).max(axis=2, initial=0) / form.largest
     if form.pair is not None:  # each of the two may be rounded up by a half
         pairs = np.abs(whole[..., ::2] + whole[..., 1::2]).max(axis=2, initial=0)

@@ -18,6 +18,7 @@ from vledge.array_like import ArrayLike
 from vledge.nn.loading import Declared, LoadResult, fitting, load
 from vledge.nn.torch_habits import TorchHabits
 from vledge.shown import Weights, shortened
+from vledge.small_matrix import SmallMatrix, Weight
 from vledge.weights.plain import plain_name
 
 if TYPE_CHECKING:
@@ -130,7 +131,10 @@ class Module(TorchHabits):
         if name in own.get("_modules", ()):
             return own["_modules"][name]
         if name in own.get("_declared", ()):
-            return self._array(name)
+            array: Weight = self._array(name)
+            if isinstance(array, SmallMatrix):  # what it stands for, as it is declared
+                return np.asarray(array).reshape(own["_declared"][name].shape)
+            return array
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def _array(self, name: str) -> np.ndarray:

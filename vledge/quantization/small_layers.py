@@ -6,6 +6,7 @@ vector, and layers of other kinds stay as they are.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from os import PathLike
@@ -228,9 +229,10 @@ def _takes_small(module: Module) -> bool:
     """A layer that has weights, in float32, and takes them small."""
     if not isinstance(module, (RecurrentBase, CellBase, Linear, Embedding, Conv1d)):
         return False
+    if isinstance(module, Conv1d) and module.groups != 1:
+        return False
     state = module.state_dict()
-    small = any(declared.small for *_, declared in module._named_declared())
-    return bool(state) and small and all(array.dtype == np.float32 for array in state.values())
+    return bool(state) and all(array.dtype == np.float32 for array in state.values())
 
 
 def _rounded(state: Mapping[str, Weight], storage: str) -> Iterator[tuple[str, np.ndarray]]:
@@ -240,7 +242,7 @@ def _rounded(state: Mapping[str, Weight], storage: str) -> Iterator[tuple[str, n
             weight: Weight = array
         else:
             floats = np.asarray(array)
-            weight = rounded(floats.reshape(len(floats), -1), storage)
+            weight = rounded(floats.reshape(len(floats), math.prod(floats.shape[1:])), storage)
         yield name, cast("np.ndarray", weight)
 
 
