@@ -88,7 +88,13 @@ def silero() -> None:
     )
     print("---|---|---|---")
     exact = np.concatenate([_probabilities(model, one) for one in (speech, noise)])
-    for name, small in ways(model):
+    some = _Detection(model)
+    small_ways = list(ways(model))
+    calibrated = vledge.quantize(
+        some, "int8", layers="model.lstm_cell", calibrate=[speech[: len(speech) // 2]]
+    )
+    small_ways.append(("int8, calibrated on half of the speech", calibrated.model))
+    for name, small in small_ways:
         own = np.concatenate([_probabilities(small, one) for one in (speech, noise)])
         error = own - exact
         print(
@@ -158,6 +164,17 @@ def _frames(samples: np.ndarray) -> np.ndarray:
     whole = samples[: len(samples) // size * size].reshape(-1, size)
     before = np.concatenate([np.zeros((1, size // 8), np.float32), whole[:-1, -size // 8 :]])
     return np.concatenate([before, whole], 1)
+
+
+class _Detection(nn.Module):
+    """The detector over samples."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, samples: np.ndarray) -> np.ndarray:
+        return _probabilities(self.model, samples)
 
 
 def _probabilities(model: Callable[..., Any], samples: np.ndarray) -> np.ndarray:

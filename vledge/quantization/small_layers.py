@@ -83,8 +83,8 @@ def quantize(
     calibrate : sequence, optional
         Inputs that a Module is called with, a tuple each where it has several arguments: some
         hundred steps of what it will see. Weights are then rounded so that the products with these
-        keep close, and biases make up for the mean of what is left. This is for recurrent layers:
-        cells and all others are rounded to the nearest all the same.
+        keep close, and biases make up for the mean of what is left. Conv1d and Embedding are
+        rounded to the nearest all the same.
     max_error : float, optional
         Largest error of a Module's outputs on these inputs, against the model given: layer by layer
         the first of ``storage``, int16 and float32 is taken that stays within it.
@@ -164,17 +164,20 @@ def _of_module(
 ) -> Module:
     """The model with small weights in the chosen layers, rounded for the inputs if there are."""
     states: dict[str, dict[str, np.ndarray]] = {name: {} for name in chosen}
-    layers = {
-        n: one for n, one in candidates.items() if n in chosen and isinstance(one, RecurrentBase)
-    }
     if inputs:
         # imported by who has data
-        from vledge.quantization.calibration import calibrated
-        from vledge.quantization.watching import inputs_of
+        from vledge.quantization.calibration import calibrated, calibrated_rows
+        from vledge.quantization.watching import Watchable, inputs_of
 
+        layers = {
+            n: one for n, one in candidates.items() if n in chosen and isinstance(one, Watchable)
+        }
         for name, seen in inputs_of(model, layers, inputs).items():
-            if seen:
-                states[name] = calibrated(layers[name], seen, storage)
+            watched = layers[name]
+            if seen and isinstance(watched, RecurrentBase):
+                states[name] = calibrated(watched, [one for (one,) in seen], storage)
+            elif seen and not isinstance(watched, RecurrentBase):
+                states[name] = calibrated_rows(watched, seen, storage)
     twins: dict[int, Module] = {}
     for name in chosen:
         layer = twins[id(candidates[name])] = candidates[name].with_children({})
