@@ -6,8 +6,7 @@ Microseconds a step (CPU time of one thread, the median of rounds in which all t
 by turns of one round, and the output's error against float64. The peers' int8 is onnxruntime's
 DynamicQuantizeLSTM as quantize_dynamic writes it, with and without ``reduce_range``, and
 torch.ao's dynamic quantization. Weights are random and uniform, as torch initialises them; with
-``--accuracy`` trained networks instead: the shipped JapaneseVowels GRU, and g2p_en's encoder and
-decoder, which the package registry has.
+``--accuracy`` trained networks instead, whole ones and their layers: `quantization_accuracy`.
 """
 
 from __future__ import annotations
@@ -26,7 +25,6 @@ import vledge
 from tests.peers import peer
 from vledge import nn
 from vledge._ext import isa
-from vledge.shipped import japanese_vowels
 from vledge.small_matrix import FORMS
 
 ROUNDS, SECONDS = 15, 0.004
@@ -215,54 +213,6 @@ def speed(rounds: int) -> None:
             )
 
 
-def accuracy() -> None:
-    """The tables of trained networks."""
-    model, test = japanese_vowels.load(), japanese_vowels.load_test_set()
-    print("JapaneseVowels, 370 series | right | as float64's | rms error of logits | largest")
-    print("---|---|---|---|---")
-    for storage in ("float32", *FORMS):
-        small = model if storage == "float32" else vledge.quantize(model, storage)
-        logits = small(test.packed())
-        error = logits - test.logits_float64
-        same = int((logits.argmax(1) == test.logits_float64.argmax(1)).sum())
-        print(
-            storage,
-            f"{(logits.argmax(1) == test.labels).mean():.2%}",
-            f"{same} of 370",
-            f"{np.sqrt(np.mean(error**2)):.1e}",
-            f"{np.abs(error).max():.1e}",
-            sep=" | ",
-        )
-    print()
-    speller, words = _speller()
-    spelled = speller(words)
-    print(f"g2p_en, {len(words):,} English words | spelled as by float32")
-    print("---|---")
-    for storage in FORMS:
-        own = vledge.quantize(speller, storage)(words)
-        same = sum(one == other for one, other in zip(own, spelled, strict=True))
-        print(storage, f"{same / len(words):.2%}", sep=" | ")
-
-
-def _speller() -> tuple[Any, list[str]]:
-    """examples/g2p.py's model with its weights, and words from Python's documentation."""
-    import importlib.util
-    import re
-    from pydoc_data.topics import topics
-
-    from tests.registry import registry_file
-
-    path = Path(__file__).parents[1] / "examples" / "g2p.py"
-    spec = importlib.util.spec_from_file_location("example_g2p", path)
-    assert spec is not None
-    assert spec.loader is not None
-    example = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(example)
-    weights = registry_file("g2p_en==2.1.0", "g2p_en/checkpoint20.npz")
-    words = sorted(set(re.findall(r"\b[a-z]{3,14}\b", " ".join(topics.values()))))
-    return example.Speller.from_npz(weights), words[:: max(1, len(words) // 1000)][:1000]
-
-
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -274,6 +224,8 @@ def main() -> None:
     vledge.set_num_threads(1)
     print(f"{isa.selected()}, integers by {isa.selected_integers()}\n")
     if arguments.accuracy:
+        from benchmarks.quantization_accuracy import accuracy
+
         accuracy()
     else:
         speed(arguments.rounds)

@@ -33,6 +33,7 @@ typedef struct {
     const vl_product *product;          /* the whole one */
     ptrdiff_t number_bytes;             /* of a number of the result */
     ptrdiff_t block;                    /* rows */
+    ptrdiff_t room_bytes;               /* of small weights: of each member's part of the room, else 0 */
     vl_heed *heed;                      /* of the call, or NULL */
 } vl_row_blocks;
 
@@ -41,6 +42,8 @@ static inline void vl_multiply_rows(void *context, int member, int members)
 {
     const vl_row_blocks *b = (const vl_row_blocks *)context;
     vl_product p = *b->product;
+    if (b->room_bytes)
+        p.room += member * b->room_bytes;
     if (p.rows < members) {
         vl_share_of_vectors(p.vectors, member, members, &p.first, &p.last);
         b->kernel(&p);

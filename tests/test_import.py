@@ -40,7 +40,7 @@ ARROWS = {
     "formats": ("small_matrix", "errors", "budget", "shown", "recurrent.cells", "machine", "model"),
     "packing": ("_ext", "array_like", "shown"),
     "weights": ("small_matrix", "errors"),
-    "convolution": ("_ext", "errors"),
+    "convolution": ("small_matrix", "_ext", "errors"),
     "recurrent": ("small_matrix", "_ext", "array_like", "recurrent.cells", "packing", "weights"),
     "lengths": ("_ext", "array_like", "packing", "recurrent"),
     "planning": (*LOW, "machine", "packing", "recurrent", "lengths"),
@@ -50,7 +50,8 @@ ARROWS = {
     ),
     "streaming": (*LOW, "model", "formats", "recurrent", "nn", "graph"),
     "quantization": (
-        "small_matrix", "errors", "shown", "packing", "weights", "recurrent", "nn",
+        "small_matrix", "errors", "shown", "formats", "packing", "weights", "recurrent", "nn",
+        "graph",
     ),
     "shipped": ("formats", "packing", "nn"),
     "validation": (

@@ -127,12 +127,16 @@ class SmallMatrix:
         part.storage = self.storage
         return part
 
+    def taken(self, rows: np.ndarray) -> np.ndarray:
+        """``rows [*]`` of the matrix as an array, float32 ``[*, columns]``."""
+        factors = np.repeat(self.scales[rows], FORMS[self.storage].block, axis=-1)
+        array: np.ndarray = self.values[rows] * factors[..., : self.shape[1]]
+        return array
+
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
         if copy is False:
             raise ValueError("small weights become an array by a copy only")
-        block = FORMS[self.storage].block
-        factors = np.repeat(self.scales, block, axis=1)[:, : self.shape[1]]
-        array: np.ndarray = self.values * factors  # float32, rounded once
+        array = self.taken(np.arange(len(self)))  # float32, rounded once
         return array if dtype is None else array.astype(dtype, copy=False)
 
     def __repr__(self) -> str:
@@ -165,7 +169,7 @@ def scales_for(matrix: np.ndarray, storage: str) -> np.ndarray:
     rows, columns = matrix.shape
     blocks = -(-columns // form.block)
     whole = np.zeros((rows, blocks, form.block), np.float64)
-    whole.reshape(rows, -1)[:, :columns] = matrix
+    whole.reshape(rows, blocks * form.block)[:, :columns] = matrix
     scales = np.abs(whole).max(axis=2, initial=0) / form.largest
     if form.pair is not None:  # each of the two may be rounded up by a half
         pairs = np.abs(whole[..., ::2] + whole[..., 1::2]).max(axis=2, initial=0)

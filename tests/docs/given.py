@@ -142,6 +142,14 @@ def _(names: dict[str, Any]) -> None:
     vledge.save_weights("weights.safetensors", weights_of(torch.nn.LSTM(6, 8), "lstm."))
 
 
+@given("docs/guides/quantization.md", "vledge quantize model.onnx")
+def _(names: dict[str, Any]) -> None:
+    product = helper.make_node("MatMul", ["x", "w"], ["y"])
+    save_onnx(
+        "model.onnx", [product], {"x": (FLOAT, ["N", 64])}, {"y": ["N", 64]}, {"w": noise(64, 64)}
+    )
+
+
 @given("docs/guides/quantization.md", "calibrate=inputs, max_error")
 def _(names: dict[str, Any]) -> None:
     names["model"] = vledge.nn.LSTM(6, 8)

@@ -110,3 +110,41 @@ def test_a_largest_error():
         vledge.quantize(model, max_error=0.1)
     with pytest.raises(ValueError, match="go with a Module"):
         vledge.quantize(model.state_dict(), calibrate=ids)
+
+
+class Loop(nn.Module):
+    """A cell in a loop, and a Linear: what they see goes together."""
+
+    def __init__(self, cell):
+        super().__init__()
+        self.cell = cell
+        self.head = nn.Linear(cell.hidden_size, 3)
+
+    def forward(self, x):
+        state, outputs = None, []
+        for frame in x:
+            state = self.cell(frame, state)
+            outputs.append(state[0] if isinstance(state, tuple) else state)
+        return self.head(np.stack(outputs))
+
+
+@pytest.mark.parametrize("kind", ["LSTMCell", "GRUCell", "RNNCell"])
+def test_cells_and_products_are_rounded_for_what_they_see(kind):
+    rng = np.random.default_rng(4)
+    model = Loop(getattr(nn, kind)(24, 32))
+    state = {
+        name: rng.uniform(-0.3, 0.3, declared.shape).astype(np.float32)
+        for name, _, _, declared in model._named_declared()
+    }
+    model.load_state_dict(state)
+    mixed = rng.standard_normal((4, 24))
+    known, unseen = ((rng.standard_normal((60, 2, 4)) @ mixed).astype(np.float32) for _ in range(2))
+    exact = model(unseen)
+
+    def error(**options):
+        small = vledge.quantize(model, "int8", **options)
+        return np.sqrt(np.mean((small(unseen) - exact) ** 2))
+
+    assert error(calibrate=[known]) < 0.8 * error()
+    assert error(layers="head", calibrate=[known]) < 0.95 * error(layers="head")
+    assert np.array_equal(model(unseen), exact)

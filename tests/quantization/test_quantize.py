@@ -96,16 +96,18 @@ def test_a_model_with_other_layers():
     assert isinstance(small, Tagger)
     assert small.encoder.storage == small.decoder.storage == "int16"
     assert isinstance(small.state_dict()["cell.weight_hh"], SmallMatrix)
-    assert small.head is model.head
-    assert small.embedding is model.embedding
+    assert isinstance(small.state_dict()["head.weight"], SmallMatrix)
+    assert isinstance(small.state_dict()["embedding.weight"], SmallMatrix)
+    assert not isinstance(model.state_dict()["embedding.weight"], SmallMatrix)
     assert model.encoder.storage == "float32"
     assert np.array_equal(model(ids), wanted)
     assert 0 < np.abs(small(ids) - wanted).max() < 1e-4
     told = report(model.state_dict(), small.state_dict())
     held = {entry.name: entry.storage for entry in told.entries}
-    assert held["head.weight"] == held["embedding.weight"] == "float32"
+    assert held["head.weight"] == held["embedding.weight"] == "int16"
+    assert held["head.bias"] == "float32"
     assert held["encoder.weight_hh_l0"] == "int16"
-    assert "6 of " in told.summary
+    assert "8 of " in told.summary
     assert "encoder.weight_hh_l0  int16" in str(told)
 
 
@@ -119,19 +121,19 @@ def test_chosen_layers():
     both = vledge.quantize(vledge.quantize(model, "int16", layers="decoder"), keep="decoder")
     assert (both.encoder.storage, both.decoder.storage) == ("int8", "int16")
     with pytest.raises(
-        ValueError, match="no recurrent layer is called 'lstm'; there are 'encoder'"
+        ValueError, match="is called 'lstm'; there are 'embedding', 'encoder', 'decoder', 'cell'"
     ):
         vledge.quantize(model, layers="lstm")
-    with pytest.raises(ValueError, match="no recurrent layer is called 'x'"):
+    with pytest.raises(ValueError, match="no layer that could be quantized is called 'x'"):
         vledge.quantize(model, keep="x")
     with pytest.raises(ValueError, match="'int4' is not one of int8"):
         vledge.quantize(model, "int4")
-    with pytest.raises(ValueError, match="no recurrent layer with float32 weights"):
+    with pytest.raises(ValueError, match="no layer with float32 weights"):
         vledge.quantize(nn.Linear(2, 2))
-    with pytest.raises(ValueError, match="no recurrent layer with float32 weights"):
+    with pytest.raises(ValueError, match="no layer with float32 weights"):
         vledge.quantize(loaded(nn.LSTM(2, 3, dtype=np.float64)))
-    with pytest.raises(vledge.UnsupportedError, match=r"quantize takes a Module .* got a str"):
-        vledge.quantize("model.onnx")
+    with pytest.raises(vledge.UnsupportedError, match=r"quantize takes a Module .* got a list"):
+        vledge.quantize([model])
 
 
 def test_a_layer_that_is_shared_stays_shared():

@@ -1,12 +1,17 @@
 import numpy as np
 
+from vledge.small_matrix import SmallMatrix
+
 class Product:
     columns: int
     depth: int
     packed: np.ndarray
     bias_vectors: np.ndarray | None
     dtype: np.dtype
-    def __init__(self, weight: np.ndarray, bias: np.ndarray | None = None) -> None: ...
+    storage: str | None
+    def __init__(
+        self, weight: np.ndarray | SmallMatrix, bias: np.ndarray | None = None
+    ) -> None: ...
     def __call__(
         self,
         x: np.ndarray,

@@ -13,11 +13,26 @@ import numpy as np
 
 from vledge.machine import threads as thread_settings
 from vledge._ext.arrays cimport float_number, product_of, readable
-from vledge._ext.isa cimport VL_GROUP, arithmetic_of, kernels_for, vl_kernels, vl_product
+from vledge._ext.isa cimport (
+    VL_GROUP,
+    VL_LSTM,
+    arithmetic_of,
+    cell_kernels_for,
+    kernels_for,
+    vl_cell_kernels,
+    vl_kernels,
+    vl_product,
+    vl_small_row_bytes,
+    vl_storage,
+)
 from vledge._ext.pool cimport check_ended, heed, limits_in_force, parallel, vl_heed, vl_limits
 
-from vledge._ext.layout import aligned_copy, to_vectors, unpack
-from vledge._ext.weights import pack
+from vledge._ext.weights cimport layout_of
+
+from vledge._ext.layout import aligned_copy, aligned_empty, to_vectors, unpack
+from vledge._ext.small_layout import pack_small, unpack_small
+from vledge._ext.weights import STORAGES, pack
+from vledge.small_matrix import SmallMatrix
 
 cnp.import_array()
 
@@ -25,7 +40,7 @@ cdef extern from "row_blocks.h" nogil:
     ctypedef struct vl_row_blocks:
         void (*kernel)(const vl_product *) noexcept nogil
         const vl_product *product
-        ptrdiff_t number_bytes, block
+        ptrdiff_t number_bytes, block, room_bytes
         vl_heed *heed
     int vl_members_for(int64_t work, int64_t thread_work, int threads)
     ptrdiff_t vl_rows_of_block(const vl_limits *limits, ptrdiff_t row_bytes)
@@ -89,8 +104,9 @@ cdef class Product:
 
     Parameters
     ----------
-    weight : ndarray [N, K], float32 or float64
-        As torch.nn.Linear holds it. Copied; ``weight()`` gives it back bit for bit.
+    weight : ndarray [N, K], float32 or float64, or SmallMatrix
+        As torch.nn.Linear holds it. Copied; ``weight()`` gives it back bit for bit. With small weights x and the
+        result are float32.
     bias : ndarray [N] of the same dtype, or None
     """
 
@@ -98,14 +114,21 @@ cdef class Product:
     cdef readonly object dtype
     cdef readonly Py_ssize_t columns, depth
     cdef readonly object packed, bias_vectors     # as the kernels read them
+    cdef readonly object storage                  # of small weights, else None
+    cdef const vl_cell_kernels *run               # whose product small weights have, else NULL
     cdef int number
     cdef ptrdiff_t vectors
 
     def __init__(self, weight, bias=None):
         if self.kernels != NULL:
             raise TypeError("a Product is made once")
-        self.number = float_number(weight, "weight")
-        weight, bias = checked_weights(weight, bias, self.number, True)
+        self.number = cnp.NPY_FLOAT32 if isinstance(weight, SmallMatrix) else float_number(weight, "weight")
+        if isinstance(weight, SmallMatrix):
+            self.storage = weight.storage
+            if bias is not None:
+                bias = checked_weights(np.empty((weight.shape[0], 0), np.float32), bias, self.number, True)[1]
+        else:
+            weight, bias = checked_weights(weight, bias, self.number, True)
         if weight.ndim != 2:
             raise ValueError(f"weight must be [N, K], its shape is {weight.shape}")
         self.dtype = weight.dtype
@@ -113,7 +136,14 @@ cdef class Product:
         cdef const vl_kernels *kernels = kernels_for(arithmetic_of(self.number))
         lanes = kernels.lanes
         self.vectors = -(-self.columns // lanes)
-        self.packed = pack(weight, 1, lanes, VL_GROUP)
+        if self.storage is None:
+            self.packed = pack(weight, 1, lanes, VL_GROUP)
+        else:
+            # the product is the same whatever cell has it
+            self.run = cell_kernels_for(VL_LSTM, <vl_storage><int>STORAGES[self.storage].number, kernels.arithmetic)
+            if self.run == NULL:
+                raise ValueError(f"no kernel of {kernels.isa.decode()} multiplies weights stored as {self.storage}")
+            self.packed = pack_small(weight, 1, lanes, VL_GROUP, layout_of(self.run.small))
         self.bias_vectors = None if bias is None else aligned_copy(to_vectors(bias, 1, lanes))
         self.kernels = kernels      # last: now it is made
 
@@ -133,6 +163,9 @@ cdef class Product:
     def weight(self):
         """``[N, K]``, bit for bit as given."""
         self.check_made()
+        if self.run != NULL:
+            return unpack_small(self.packed, 1, self.columns, self.depth, self.kernels.lanes, VL_GROUP, self.storage,
+                                layout_of(self.run.small))
         return unpack(self.packed, 1, self.columns, self.depth, self.kernels.lanes, VL_GROUP)
 
     def bias(self):
@@ -153,6 +186,8 @@ cdef class Product:
         cdef vl_heed call
         cdef cnp.ndarray source, target
         cdef int members, axis
+        cdef ptrdiff_t rows
+        cdef cnp.ndarray room
         self.check_made()
         source = readable(x, "x", self.number, -1, False)
         cdef int ndim = cnp.PyArray_NDIM(source)
@@ -188,6 +223,9 @@ cdef class Product:
             p.bias = NULL if self.bias_vectors is None else cnp.PyArray_DATA(self.bias_vectors)
             p.out = cnp.PyArray_DATA(target)
             blocks.kernel = self.kernels.product
+            p.small = NULL
+            p.room = NULL
+            blocks.room_bytes = 0
             blocks.product = &p
             blocks.number_bytes = itemsize
             blocks.block = vl_rows_of_block(limits_in_force(), itemsize * self.depth)
@@ -195,6 +233,13 @@ cdef class Product:
             most = thread_settings.get_num_threads() if threads is None else threads
             members = vl_members_for(<int64_t>p.rows * self.columns * self.depth, limits_in_force().thread_work,
                                      max(most, 1))
+            if self.run != NULL:
+                rows = p.rows if p.rows < members else min(blocks.block, p.rows)
+                blocks.room_bytes = product_of(rows, vl_small_row_bytes(self.depth))
+                room = aligned_empty((product_of(members, blocks.room_bytes),), np.uint8)
+                p.small = self.run.small
+                p.room = <char *>cnp.PyArray_DATA(room)
+                blocks.kernel = self.run.product
             heed(&call)
             with nogil:
                 if members == 1:

@@ -1,6 +1,6 @@
 from libc.stdint cimport int64_t
 
-from vledge._ext.isa cimport vl_arithmetic, vl_cell, vl_cell_kernels, vl_kernels, vl_nonlinearity
+from vledge._ext.isa cimport vl_arithmetic, vl_cell, vl_cell_kernels, vl_kernels, vl_nonlinearity, vl_small
 
 cdef extern from "recurrent/direction.h" nogil:
     ctypedef struct vl_direction:
@@ -44,3 +44,4 @@ cdef class Direction:
 
 
 cdef Direction made(object direction)
+cdef object layout_of(const vl_small *small)

@@ -1,10 +1,11 @@
-"""``vledge quantize WEIGHTS OUTPUT``: recurrent layers with small weights, in one file."""
+"""``vledge quantize FILE OUTPUT``: layers, or an ONNX model's nodes, with small weights."""
 
 from __future__ import annotations
 
 import argparse
 import os
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,21 +17,25 @@ from vledge.machine.atomic_file import writing
 from vledge.progress import Bar
 from vledge.small_matrix import FORMS
 
+if TYPE_CHECKING:
+    from vledge.quantization import Report
+
 EXAMPLES = """\
 examples:
   vledge quantize model.safetensors small.safetensors
   vledge quantize checkpoint.pt small.safetensors --to int16 --layers 'encoder.*' --report
   vledge quantize model.safetensors small.safetensors --report report.html
   vledge quantize model.safetensors small.safetensors --calibrate inputs.npz --max-error 0.01
+  vledge quantize model.onnx small.onnx --report
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``vledge quantize``."""
     parser.add_argument(
-        "weights", help="weights of torch or safetensors, in which layers are found"
+        "weights", help="weights of torch or safetensors that have layers, or an ONNX model"
     )
-    parser.add_argument("output", help="the file to write, *.safetensors")
+    parser.add_argument("output", help="the file to write, *.safetensors or *.onnx")
     parser.add_argument(
         "--to",
         default="int8",
@@ -41,7 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--layers",
         action="append",
         metavar="NAME",
-        help="the layers to quantize, by the prefix of their weights; * and ? stand for anything",
+        help="the layers to quantize, by the prefix of their weights or the name of the node; "
+        "* and ? stand for anything",
     )
     parser.add_argument(
         "--keep", action="append", metavar="NAME", help="a layer that stays as it is, likewise"
@@ -76,10 +82,9 @@ def run(arguments: argparse.Namespace) -> int:
     if os.path.exists(target) and os.path.samefile(source, target):
         raise ValueError(f"{target} is the file of the weights itself")
     if holds_graph(source):
-        raise UnsupportedError(
-            f"{source} holds a graph; quantize takes weights of recurrent layers, as torch names "
-            "them (a pre-quantized ONNX model runs as it is: `vledge run`)"
-        )
+        return _model(arguments)
+    if target.endswith(".onnx"):
+        raise ValueError(f"{source} holds weights, which go into a *.safetensors, not {target}")
     check_torchs_names(source, "quantize")
     weights = load_weights(source, arguments.key)
     layers, keep = arguments.layers or ["*"], arguments.keep or []
@@ -90,14 +95,36 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         small = quantize(weights, arguments.to, layers=layers, keep=keep)
     save_weights(target, small)
-    told = report({name: weights.get(name, small[name]) for name in small}, small)
+    _tell(report({name: weights.get(name, small[name]) for name in small}, small), arguments)
+    return 0
+
+
+def _model(arguments: argparse.Namespace) -> int:
+    """An ONNX model, whose weights are int8."""
+    from vledge.quantization import quantize_onnx
+
+    source, target = arguments.weights, arguments.output
+    if not target.endswith(".onnx"):
+        raise ValueError(f"{source} is an ONNX model, and so is what comes of it: not {target}")
+    if arguments.to != "int8":
+        raise UnsupportedError(f"an ONNX model's weights can be int8, not {arguments.to}")
+    if arguments.calibrate is not None or arguments.max_error is not None:
+        raise UnsupportedError("--calibrate and --max-error go with layers, not with an ONNX model")
+    data, told = quantize_onnx(source, layers=arguments.layers or "*", keep=arguments.keep or [])
+    with writing(target) as file:
+        file.write(data)
+    _tell(told, arguments)
+    return 0
+
+
+def _tell(told: Report, arguments: argparse.Namespace) -> None:
     if arguments.report == "-":
         print(told)
     elif arguments.report is not None:
         with writing(arguments.report) as file:
-            file.write(told.html(f"{source} as {arguments.to}").encode())
+            file.write(told.html(f"{arguments.weights} as {arguments.to}").encode())
+    target = arguments.output
     print(f"{target}: {told.summary}; {size(os.path.getsize(target))}")
-    return 0
 
 
 def _calibrated(

@@ -9,9 +9,11 @@ import numpy as np
 
 from vledge.array_like import ArrayLike
 from vledge.convolution.correlation import Kernel
+from vledge.convolution.small import SmallKernel
 from vledge.convolution.windows import window_of
 from vledge.nn.dtype import DType, checked_input, float_dtype, require_cpu
 from vledge.nn.packed import PackedModule
+from vledge.small_matrix import SmallMatrix, Weight
 from vledge.weights.plain import layer_weights
 
 __all__ = ["Conv1d"]
@@ -61,7 +63,7 @@ class Conv1d(PackedModule):
         self.padding_mode = padding_mode
         self.pads = self._padding_sides()
         shape = (out_channels, in_channels // groups, self.kernel_size[0])
-        self.declare("weight", shape, dtype)
+        self.declare("weight", shape, dtype, small=groups == 1)
         if bias:
             self.declare("bias", (out_channels,), dtype)
         else:
@@ -81,9 +83,12 @@ class Conv1d(PackedModule):
             )
         return self.padding[0], self.padding[0]
 
-    def _pack(self, arrays: dict[str, np.ndarray]) -> Kernel:
+    def _pack(self, arrays: dict[str, np.ndarray]) -> Kernel | SmallKernel:
         pads = self.pads if self.padding_mode == "zeros" else (0, 0)
         window = window_of(self.kernel_size, self.stride, self.dilation, pads)
+        weight: Weight = arrays["weight"]
+        if isinstance(weight, SmallMatrix):
+            return SmallKernel(weight, arrays.get("bias"), window)
         return Kernel(arrays["weight"], arrays.get("bias"), window, self.groups)
 
     @classmethod

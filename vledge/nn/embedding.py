@@ -11,6 +11,7 @@ import numpy as np
 from vledge.array_like import ArrayLike, array_of, each_sequence
 from vledge.nn.dtype import DType, float_dtype, require_cpu
 from vledge.nn.module import Module
+from vledge.small_matrix import SmallMatrix, Weight
 from vledge.weights.plain import layer_weights
 
 __all__ = ["Embedding", "EmbeddingBag"]
@@ -62,7 +63,7 @@ class Embedding(Module):
         self.num_embeddings = num_embeddings
         self.embedding_dim = embedding_dim
         self.padding_idx = padding_idx
-        self.declare("weight", (num_embeddings, embedding_dim), float_dtype(dtype))
+        self.declare("weight", (num_embeddings, embedding_dim), float_dtype(dtype), small=True)
 
     @classmethod
     def from_weights(
@@ -79,8 +80,9 @@ class Embedding(Module):
     @each_sequence
     def forward(self, input: ArrayLike) -> np.ndarray:
         """``input [*]`` of integers -> ``[*, embedding_dim]``; a list of arrays, each."""
-        weight = self._array("weight")
-        return weight[_looked_up(self, input, self.num_embeddings)]
+        weight: Weight = self._array("weight")
+        rows = _looked_up(self, input, self.num_embeddings)
+        return weight.taken(rows) if isinstance(weight, SmallMatrix) else weight[rows]
 
     def extra_repr(self) -> str:
         padding = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"

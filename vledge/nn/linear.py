@@ -32,7 +32,7 @@ class Linear(PackedModule):
         dtype = float_dtype(dtype)
         self.in_features = in_features
         self.out_features = out_features
-        self.declare("weight", (out_features, in_features), dtype)
+        self.declare("weight", (out_features, in_features), dtype, small=True)
         if bias:
             self.declare("bias", (out_features,), dtype)
         else:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple, Protocol, cast
 
@@ -90,8 +91,14 @@ def load(
 def fitting(name: str, given: ArrayLike, declared: Declared) -> np.ndarray:
     """The array in the declared dtype, if its shape and kind fit; small weights as they are, to who
     takes them."""
-    is_small = isinstance(given, SmallMatrix) and declared.small and declared.dtype == given.dtype
-    array = cast(np.ndarray, given) if is_small else array_of(given, name)
+    rows = (*declared.shape[:1], math.prod(declared.shape[1:]))
+    if (
+        isinstance(given, SmallMatrix) and given.shape == rows
+    ):  # of two axes, whatever it stands for
+        if declared.small and declared.dtype == given.dtype:
+            return cast(np.ndarray, given)
+        given = np.asarray(given).reshape(declared.shape)
+    array = array_of(given, name)
     if array.shape != declared.shape:
         raise ValueError(
             f"size mismatch for {name}: copying a param with shape {array.shape} from checkpoint, "
@@ -99,7 +106,7 @@ def fitting(name: str, given: ArrayLike, declared: Declared) -> np.ndarray:
         )
     if array.dtype.kind not in "fiub":
         raise ValueError(f"{name} has dtype {array.dtype}, expected a real number type")
-    return array if is_small else np.ascontiguousarray(array, declared.dtype)
+    return np.ascontiguousarray(array, declared.dtype)
 
 
 def _other_prefix(state: PlainWeights, names: list[str]) -> list[str]:

@@ -18,6 +18,7 @@ from vledge.array_like import ArrayLike, possible_shape
 from vledge.nn.loading import Declared, LoadResult, fitting, load
 from vledge.nn.torch_habits import TorchHabits
 from vledge.shown import Weights, shortened
+from vledge.small_matrix import SmallMatrix, Weight
 from vledge.weights.plain import plain_name
 
 if TYPE_CHECKING:
@@ -134,7 +135,10 @@ class Module(TorchHabits):
         if name in own.get("_modules", ()):
             return own["_modules"][name]
         if name in own.get("_declared", ()):
-            return self._array(name)
+            array: Weight = self._array(name)
+            if isinstance(array, SmallMatrix):  # what it stands for, as it is declared
+                return np.asarray(array).reshape(own["_declared"][name].shape)
+            return array
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def _array(self, name: str) -> np.ndarray:
@@ -169,6 +173,7 @@ class Module(TorchHabits):
         """A copy that shares all but its sub-modules, which are these."""
         twin = copy(self)
         twin.__dict__["_modules"] = dict(children)
+        twin.__dict__["_arrays"] = dict(self._arrays)  # what it loads is its own
         return twin
 
     def named_children(self) -> Iterator[tuple[str, Module]]:

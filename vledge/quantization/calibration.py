@@ -15,12 +15,14 @@ from typing import cast
 
 import numpy as np
 
+from vledge.nn import Linear
 from vledge.nn.recurrent.base import RecurrentBase
+from vledge.nn.recurrent.cells import CellBase
 from vledge.packing import pack_sequence
 from vledge.recurrent.stack import Stack
 from vledge.small_matrix import FORMS, SmallMatrix, Weight, rounded, scales_for
 
-__all__ = ["calibrated", "rounded_for"]
+__all__ = ["calibrated", "calibrated_rows", "rounded_for"]
 
 # Of the mean second moment, added to each input's own: columns that hardly ever move stay put.
 DAMPING = 0.01
@@ -44,24 +46,42 @@ def calibrated(
             suffix = f"_l{number}{'_reverse' if place else ''}"
             hidden = output.data[:, place * width : (place + 1) * width]
             for part, seen in (("ih", packed.data), ("hh", hidden)):
-                name = f"weight_{part}{suffix}"
-                matrix = np.asarray(state[name], np.float64)
-                if matrix.ndim != 2:
-                    continue
-                small = rounded_for(matrix, seen.astype(np.float64), storage)
-                state[name] = small
-                bias = f"bias_{part}{suffix}"
-                if bias not in state:
-                    continue
-                left = (matrix - np.asarray(small, np.float64)) @ seen.mean(axis=0)
-                if part == "hh" and direction.cell == "gru_reset_before":
-                    left[2 * layer.hidden_size :] = 0  # multiplies what the reset gate leaves of h
-                state[bias] = (np.asarray(state[bias]) + left).astype(np.float32)
+                # there the last rows multiply what the reset gate leaves of h
+                gated = part == "hh" and direction.cell == "gru_reset_before"
+                kept = layer.hidden_size if gated else 0
+                _round(state, f"{part}{suffix}", seen, storage, kept)
             projection = f"weight_hr{suffix}"
             if projection in state:
                 state[projection] = rounded(np.asarray(state[projection]), storage)
         packed = output
     return cast("dict[str, np.ndarray]", state)
+
+
+def calibrated_rows(
+    layer: CellBase | Linear, seen: Sequence[tuple[np.ndarray, ...]], storage: str
+) -> dict[str, np.ndarray]:
+    """A cell's or a Linear's state with small weights, rounded for the rows that each of its
+    matrices was multiplied with."""
+    state: dict[str, Weight] = dict(layer.state_dict())
+    rows = [np.concatenate(parts) for parts in zip(*seen, strict=True)]
+    for part, own in zip(("ih", "hh") if isinstance(layer, CellBase) else ("",), rows, strict=True):
+        _round(state, part, own, storage, 0)
+    return cast("dict[str, np.ndarray]", state)
+
+
+def _round(state: dict[str, Weight], part: str, seen: np.ndarray, storage: str, kept: int) -> None:
+    """One matrix of a state, and its bias but for the last ``kept`` numbers, in place."""
+    name, bias = (f"{kind}_{part}" if part else kind for kind in ("weight", "bias"))
+    matrix = np.asarray(state[name], np.float64)
+    if matrix.ndim != 2:
+        return
+    small = rounded_for(matrix, seen.astype(np.float64), storage)
+    state[name] = small
+    if bias not in state or not len(seen):
+        return
+    left = (matrix - np.asarray(small, np.float64)) @ seen.mean(axis=0)
+    left[len(left) - kept :] = 0
+    state[bias] = (np.asarray(state[bias]) + left).astype(np.float32)
 
 
 def rounded_for(matrix: np.ndarray, seen: np.ndarray, storage: str) -> SmallMatrix:

@@ -108,16 +108,17 @@ def report(before: Mapping[str, np.ndarray], after: Mapping[str, Weight]) -> Rep
     entries = []
     for name, old in before.items():
         new = after[name]
-        if old.shape != new.shape:
+        small = isinstance(new, SmallMatrix)  # of two axes, however many the array had
+        if old.shape != new.shape and not (small and old.size == new.size):
             raise ValueError(f"{name} has shape {old.shape} before and {new.shape} after")
         rms = largest = 0.0
         if isinstance(new, SmallMatrix):
-            exact = np.asarray(old, np.float64)
+            exact = np.asarray(old, np.float64).reshape(new.shape)
             error = np.asarray(new) - exact
             size = np.sqrt(np.mean(exact**2)) if exact.size else 0
             rms = float(np.sqrt(np.mean(error**2)) / size) if size else 0.0
             top = np.abs(exact).max(initial=0)
             largest = float(np.abs(error).max() / top) if top else 0.0
         held = new.storage if isinstance(new, SmallMatrix) else str(new.dtype)
-        entries.append(Entry(name, held, new.shape, old.nbytes, new.nbytes, rms, largest))
+        entries.append(Entry(name, held, old.shape, old.nbytes, new.nbytes, rms, largest))
     return Report(entries)

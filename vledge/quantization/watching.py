@@ -1,17 +1,21 @@
-"""What a model's recurrent layers are given while it runs."""
+"""What a model's layers are given while it runs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
+from typing import Any
 
 import numpy as np
 
-from vledge.nn import Module
+from vledge.nn import Linear, Module
 from vledge.nn.recurrent.base import RecurrentBase
+from vledge.nn.recurrent.cells import CellBase
 from vledge.packing import is_packed, unpack_sequence, validated
 
-__all__ = ["called", "inputs_of"]
+__all__ = ["Watchable", "called", "inputs_of"]
+
+Watchable = RecurrentBase | CellBase | Linear
 
 
 def called(model: Module, arguments: object) -> object:
@@ -20,10 +24,11 @@ def called(model: Module, arguments: object) -> object:
 
 
 def inputs_of(
-    model: Module, layers: Mapping[str, RecurrentBase], inputs: Sequence[object]
-) -> dict[str, list[np.ndarray]]:
-    """The sequences, [L, input_size] each, that every named layer was called with."""
-    seen: dict[str, list[np.ndarray]] = {name: [] for name in layers}
+    model: Module, layers: Mapping[str, Watchable], inputs: Sequence[object]
+) -> dict[str, list[tuple[np.ndarray, ...]]]:
+    """What every named layer was called with: of a recurrent one the sequences, [L, input_size], of
+    a cell the rows of its input and its hidden state, of a Linear those of its input."""
+    seen: dict[str, list[tuple[np.ndarray, ...]]] = {name: [] for name in layers}
     twins: dict[int, Module] = {
         id(layer): _watched(layer, seen[name]) for name, layer in layers.items()
     }
@@ -40,19 +45,34 @@ def inputs_of(
     return seen
 
 
-def _watched(layer: RecurrentBase, seen: list[np.ndarray]) -> Module:
+def _watched(layer: Watchable, seen: list[tuple[np.ndarray, ...]]) -> Module:
     """The layer, which keeps what it is called with."""
 
     run: Callable[..., object] = type(layer).__call__
 
-    def call(self: RecurrentBase, input: object, *rest: object, **options: object) -> object:
-        seen.extend(_sequences(self, input, options.get("lengths"), options.get("mask")))
+    def call(self: Watchable, input: object, *rest: object, **options: object) -> object:
+        if isinstance(self, RecurrentBase):
+            own = _sequences(self, input, options.get("lengths"), options.get("mask"))
+            seen.extend((one,) for one in own)
+        elif isinstance(self, CellBase):
+            state: Any = rest[0] if rest else options.get("hx")
+            x, hidden = _rows(input), state[0] if isinstance(state, (tuple, list)) else state
+            zeros = np.zeros((len(x), self.hidden_size), np.float32)
+            seen.append((x, zeros if hidden is None else _rows(hidden)))
+        else:
+            parts = input if isinstance(input, (list, tuple)) else [input]
+            seen.extend((_rows(part),) for part in parts)
         return run(self, input, *rest, **options)
 
     twin = copy(layer)
     watching = type(type(layer).__name__, (type(layer),), {"__call__": call})
     object.__setattr__(twin, "__class__", watching)  # a Module's own would take it for a weight
     return twin
+
+
+def _rows(x: object) -> np.ndarray:
+    array = np.array(x, np.float32)  # not what the caller may write to later
+    return array.reshape(-1, array.shape[-1])
 
 
 def _sequences(

@@ -52,9 +52,16 @@ class StreamingConv1d(Module):
             )
         self.valid = layer
         if any(layer.pads):
-            self.valid = Conv1d.from_weights(
-                layer.state_dict(), dilation=layer.dilation, groups=layer.groups
+            self.valid = Conv1d(
+                layer.in_channels,
+                layer.out_channels,
+                layer.kernel_size,
+                dilation=layer.dilation,
+                groups=layer.groups,
+                bias="bias" in layer.state_dict(),
+                dtype=layer.weight.dtype,
             )
+            self.valid.load_state_dict(layer.state_dict())
         dtype = layer.weight.dtype
         self.context = np.zeros((rows, layer.in_channels, self.past), dtype)
         self.expect(0, 0)

@@ -1,0 +1,365 @@
+"""ONNX models with int8 weights, as onnxruntime runs them, too.
+
+Each product with known weights becomes one of integers: DynamicQuantizeLinear gives what it is
+multiplied with 8 bits, by a scale of the whole array, and the sums are made real again. A weight
+has one scale for each output::
+
+    MatMul, Gemm -> MatMulInteger     Conv -> ConvInteger     LSTM -> DynamicQuantizeLSTM
+    Gather of a table's rows -> Gather of bytes, times the rows' scales
+
+GRU, RNN, ConvTranspose and what is too small to gain stay as they are: neither ONNX nor onnxruntime
+has integer forms of the first two. Where onnxruntime adds two products in 16 bits (x86 without
+VNNI), weights of MatMul, Gemm and LSTM are such that they fit.
+Source: Operators.md and ContribOperators.md.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from vledge.errors import UnsupportedError, import_failure
+from vledge.formats.onnx.model import read
+from vledge.quantization.report import Entry, Report
+
+if TYPE_CHECKING:
+    from onnx import GraphProto, ModelProto, NodeProto, TensorProto
+
+__all__ = ["quantize_onnx"]
+
+_OLDEST: Final = 11  # DynamicQuantizeLinear's first
+_SMALLEST: Final = 1024  # weights of a node, below which the nodes around it cost what it gains
+_LARGEST: Final = 127
+_PAIR: Final = 128  # 255 * 128 fits in 16 bits
+_DOMAIN: Final = "com.microsoft"
+_KINDS: Final = ("MatMul", "Gemm", "Conv", "LSTM", "Gather")
+
+
+def quantize_onnx(
+    source: str | os.PathLike[str] | bytes,
+    *,
+    layers: str | Sequence[str] = "*",
+    keep: str | Sequence[str] = (),
+) -> tuple[bytes, Report]:
+    """The file of the same model with int8 weights, and what that did to each.
+
+    Parameters
+    ----------
+    source : path, or bytes of a file
+    layers, keep : str or sequence of str
+        Names of nodes to be quantized and to be left, with ``*`` and ``?``; a node without a name
+        goes by its first output.
+
+    Raises
+    ------
+    ValueError
+        A name that fits no node with weights to quantize, or no such node at all; weights that are
+        NaN or infinite.
+    UnsupportedError
+        A model of an operator set before 11.
+    FormatError, MissingDependencyError
+        A damaged file; no onnx package.
+    """
+    read(source)  # for what is wrong with it
+    try:
+        import onnx
+    except ImportError as error:
+        raise import_failure(error, "onnx", "writing ONNX needs the onnx package") from error
+    model = onnx.load_from_string(source) if isinstance(source, bytes) else onnx.load(source)
+    opset = {entry.domain or "": entry.version for entry in model.opset_import}
+    if opset.get("", 0) < _OLDEST:
+        raise UnsupportedError(
+            f"the model is of operator set {opset.get('', 0)}; integers take {_OLDEST} and more: "
+            "onnx.version_converter makes one of it"
+        )
+    writer = _Writer(onnx, model)
+    writer.chosen = _chosen(
+        [one for graph in _graphs(model.graph) for one in writer.candidates(graph)],
+        [layers] if isinstance(layers, str) else layers,
+        [keep] if isinstance(keep, str) else keep,
+    )
+    for graph in list(_graphs(model.graph)):
+        writer.rewrite(graph)
+    writer.drop_unread()
+    if writer.of_microsoft and _DOMAIN not in opset:
+        model.opset_import.append(onnx.helper.make_opsetid(_DOMAIN, 1))
+    return model.SerializeToString(), writer.report()
+
+
+def _graphs(graph: GraphProto) -> Iterator[GraphProto]:
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                if inner.node or inner.output:
+                    yield from _graphs(inner)
+
+
+def _name(node: NodeProto) -> str:
+    return str(node.name or node.output[0])
+
+
+def _chosen(found: Sequence[str], layers: Iterable[str], keep: Iterable[str]) -> set[str]:
+    if not found:
+        raise ValueError("there is no node with float32 weights that could be quantized")
+    for pattern in (*layers, *keep):
+        if not any(fnmatchcase(name, pattern) for name in found):
+            raise ValueError(
+                f"no node that could be quantized is called {pattern!r}; there are "
+                + ", ".join(map(repr, found))
+            )
+    return {
+        name
+        for name in found
+        if any(fnmatchcase(name, pattern) for pattern in layers)
+        and not any(fnmatchcase(name, pattern) for pattern in keep)
+    }
+
+
+def _rounded(w: np.ndarray, pairs: bool) -> tuple[np.ndarray, np.ndarray]:
+    """``w [K, N]`` as int8, and the scale of each column; of ``pairs`` no two neighbours along K
+    are more than 128 together."""
+    if not np.isfinite(w).all():
+        raise ValueError("weights that are NaN or infinite cannot be stored small")
+    scale = np.abs(w).max(0, initial=0) / _LARGEST
+    if pairs:
+        whole = np.zeros((-(-len(w) // 2) * 2, w.shape[1]))
+        whole[: len(w)] = w
+        sums = np.abs(whole[::2] + whole[1::2]).max(0, initial=0)
+        scale = np.maximum(scale, sums / (_PAIR - 1))  # each of the two may be rounded up by a half
+    scale = scale.astype(np.float32)
+    scale[scale < np.finfo(np.float32).tiny] = 1
+    return np.clip(np.rint(w / scale), -_LARGEST, _LARGEST).astype(np.int8), scale
+
+
+class _Writer:
+    """The nodes of a model, made anew."""
+
+    def __init__(self, onnx: Any, model: ModelProto) -> None:
+        self.onnx = onnx
+        self.model = model
+        self.tensors: dict[str, TensorProto] = {
+            tensor.name: tensor for graph in _graphs(model.graph) for tensor in graph.initializer
+        }
+        own: list[str] = [t.name for g in _graphs(model.graph) for t in g.initializer]
+        inputs = {info.name for graph in _graphs(model.graph) for info in graph.input}
+        # a name that two graphs have is left alone; that of an input is a weight, as files before
+        # IR version 4 have to list them
+        self.known = {name for name in self.tensors if own.count(name) == 1}
+        self.names = {n for g in _graphs(model.graph) for node in g.node for n in node.output}
+        self.names |= set(self.tensors) | inputs
+        self.chosen: set[str] = set()
+        self.entries: dict[str, Entry] = {}
+        self.quantised: dict[str, tuple[str, str, str]] = {}  # of each value: bytes, scale, zero
+        self.of_microsoft = False
+
+    # ---- what there is
+
+    def weight(self, name: str) -> np.ndarray | None:
+        """Known float32 numbers."""
+        if name not in self.known or self.tensors[name].data_type != self.onnx.TensorProto.FLOAT:
+            return None
+        array: np.ndarray = self.onnx.numpy_helper.to_array(self.tensors[name])
+        return array
+
+    def candidates(self, graph: GraphProto) -> list[str]:
+        """The names of nodes whose weights can be rounded."""
+        return [_name(node) for node in graph.node if self.can(node)]
+
+    def can(self, node: NodeProto) -> bool:
+        if node.domain not in ("", "ai.onnx") or node.op_type not in _KINDS:
+            return False
+        given = self.attributes(node)
+        if node.op_type == "LSTM":
+            peepholes = len(node.input) > 7 and bool(node.input[7])
+            weights = [self.weight(name) for name in node.input[1:4] if name]
+            return not (
+                peepholes
+                or given.get("layout", 0)
+                or given.get("input_forget", 0)
+                or any(w is None for w in weights)
+                or sum(w.size for w in weights if w is not None) < _SMALLEST
+            )
+        w = self.weight(node.input[0 if node.op_type == "Gather" else 1])
+        if w is None or w.size < _SMALLEST:
+            return False
+        if node.op_type == "Gather":
+            return w.ndim == 2 and given.get("axis", 0) == 0
+        if node.op_type == "Gemm":
+            ones = given.get("alpha", 1.0) == given.get("beta", 1.0) == 1
+            bias = self.weight(node.input[2]) if len(node.input) > 2 and node.input[2] else 0
+            return w.ndim == 2 and ones and not given.get("transA", 0) and bias is not None
+        return w.ndim in (3, 4, 5) if node.op_type == "Conv" else w.ndim == 2
+
+    def attributes(self, node: NodeProto) -> dict[str, Any]:
+        return {a.name: self.onnx.helper.get_attribute_value(a) for a in node.attribute}
+
+    # ---- what is made
+
+    def rewrite(self, graph: GraphProto) -> None:
+        """Every chosen node of a graph, in place."""
+        made: list[NodeProto] = []
+        self.quantised = {}
+        for node in graph.node:
+            if self.can(node) and _name(node) in self.chosen:
+                self.nodes, self.name = made, _name(node)
+                getattr(self, f"{node.op_type.lower()}_")(node)
+            else:
+                made.append(node)
+        del graph.node[:]
+        graph.node.extend(made)
+
+    def fresh(self, what: str) -> str:
+        name, number = f"{self.name}_{what}", 0
+        while name in self.names:
+            number += 1
+            name = f"{self.name}_{what}{number}"
+        self.names.add(name)
+        return name
+
+    def add(self, op_type: str, inputs: Sequence[str], output: str = "", **options: Any) -> str:
+        """A node with one output, whose name it gives."""
+        output = output or self.fresh(op_type.lower())
+        made = self.onnx.helper.make_node(op_type, list(inputs), [output], **options)
+        made.name = self.fresh("node")
+        self.nodes.append(made)
+        return output
+
+    def constant(self, what: str, array: np.ndarray) -> str:
+        name = self.fresh(what)
+        tensor = self.onnx.numpy_helper.from_array(np.ascontiguousarray(array), name)
+        self.model.graph.initializer.append(tensor)
+        return name
+
+    def small(self, name: str, w: np.ndarray, pairs: bool) -> tuple[np.ndarray, np.ndarray]:
+        """``w [K, N]`` rounded, and an entry for the report."""
+        try:
+            values, scale = _rounded(w, pairs)
+        except ValueError as error:
+            raise ValueError(f"node {self.name!r}: {name}: {error}") from None
+        apart = values * scale - w.astype(np.float64)
+        size, top = np.sqrt(np.mean(w.astype(np.float64) ** 2)), np.abs(w).max()
+        rms = np.sqrt(np.mean(apart**2)) / size if size else 0.0
+        largest = np.abs(apart).max() / top if top else 0.0
+        shape = tuple(self.tensors[name].dims)
+        after = values.nbytes + scale.nbytes
+        self.entries[name] = Entry(name, "int8", shape, w.nbytes, after, float(rms), float(largest))
+        return values, scale
+
+    def bytes_of(self, x: str) -> tuple[str, str, str]:
+        """x as bytes, its scale and its zero point: once for all who read it."""
+        if x not in self.quantised:
+            parts = self.fresh("bytes"), self.fresh("scale"), self.fresh("zero")
+            made = self.onnx.helper.make_node("DynamicQuantizeLinear", [x], list(parts))
+            made.name = self.fresh("node")
+            self.nodes.append(made)
+            self.quantised[x] = parts
+        return self.quantised[x]
+
+    def real(
+        self, sums: str, x_scale: str, scale: np.ndarray, bias: np.ndarray | None, result: str
+    ) -> None:
+        """Sums of integers as numbers."""
+        whole = self.add("Mul", [x_scale, self.constant("scale", scale)])
+        real = self.add("Cast", [sums], to=self.onnx.TensorProto.FLOAT)
+        if bias is None:
+            self.add("Mul", [real, whole], result)
+        else:
+            product = self.add("Mul", [real, whole])
+            self.add("Add", [product, self.constant("bias", bias)], result)
+
+    def matmul_(self, node: NodeProto) -> None:
+        self.product(node, turned=False, bias=None)
+
+    def gemm_(self, node: NodeProto) -> None:
+        bias = self.weight(node.input[2]) if len(node.input) > 2 and node.input[2] else None
+        self.product(node, bool(self.attributes(node).get("transB", 0)), bias)
+
+    def product(self, node: NodeProto, turned: bool, bias: np.ndarray | None) -> None:
+        w = self.weight(node.input[1])
+        assert w is not None
+        values, scale = self.small(node.input[1], w.T if turned else w, pairs=True)
+        x, x_scale, zero = self.bytes_of(node.input[0])
+        sums = self.add("MatMulInteger", [x, self.constant("weight", values), zero])
+        self.real(sums, x_scale, scale, bias, node.output[0])
+
+    def conv_(self, node: NodeProto) -> None:
+        w = self.weight(node.input[1])
+        assert w is not None
+        values, scale = self.small(node.input[1], w.reshape(len(w), -1).T, pairs=False)
+        x, x_scale, zero = self.bytes_of(node.input[0])
+        weight = self.constant("weight", values.T.reshape(w.shape))
+        sums = self.fresh("sums")
+        made = self.onnx.helper.make_node(
+            "ConvInteger", [x, weight, zero], [sums], self.fresh("node"), **self.attributes(node)
+        )
+        self.nodes.append(made)
+        over = (-1, *(1,) * (w.ndim - 2))
+        bias_name = node.input[2] if len(node.input) > 2 else ""
+        bias = self.weight(bias_name) if bias_name else None
+        if bias_name and bias is None:  # of another node's making
+            inner = self.fresh("real")
+            self.real(sums, x_scale, scale.reshape(over), None, inner)
+            shape = self.constant("shape", np.array([1, *over]))
+            self.add("Add", [inner, self.add("Reshape", [bias_name, shape])], node.output[0])
+            return
+        column = None if bias is None else bias.reshape(over)
+        self.real(sums, x_scale, scale.reshape(over), column, node.output[0])
+
+    def gather_(self, node: NodeProto) -> None:
+        table = self.weight(node.input[0])
+        assert table is not None
+        values, scale = self.small(node.input[0], table.T, pairs=False)
+        rows = self.add("Gather", [self.constant("rows", values.T), node.input[1]])
+        scales = self.add("Gather", [self.constant("scales", scale[:, None]), node.input[1]])
+        real = self.add("Cast", [rows], to=self.onnx.TensorProto.FLOAT)
+        self.add("Mul", [real, scales], node.output[0])
+
+    def lstm_(self, node: NodeProto) -> None:
+        self.of_microsoft = True
+        parts: list[str] = []
+        for name in node.input[1:3]:
+            w = self.weight(name)
+            assert w is not None
+            directions, gates, depth = w.shape
+            turned = w.transpose(2, 0, 1).reshape(depth, -1)
+            values, scale = self.small(name, turned, pairs=True)
+            values = values.reshape(depth, directions, gates).transpose(1, 0, 2)
+            parts.append(self.constant("weight", values))
+            scales = self.constant("scales", scale.reshape(directions, gates))
+            zeros = self.constant("zeros", np.zeros((directions, gates), np.int8))
+            parts += [scales, zeros]
+        rest = [*node.input[3:], *[""] * (7 - len(node.input))]
+        inputs = [node.input[0], parts[0], parts[3], *rest, "", *parts[1:3], *parts[4:6]]
+        given = {k: v for k, v in self.attributes(node).items() if k not in ("layout",)}
+        made = self.onnx.helper.make_node(
+            "DynamicQuantizeLSTM", inputs, list(node.output), node.name, domain=_DOMAIN, **given
+        )
+        self.nodes.append(made)
+
+    # ---- what is left
+
+    def drop_unread(self) -> None:
+        """Initializers that no node reads any more."""
+        read_ = {n for g in _graphs(self.model.graph) for node in g.node for n in node.input}
+        read_ |= {info.name for g in _graphs(self.model.graph) for info in g.output}
+        for graph in _graphs(self.model.graph):
+            for listed in (graph.initializer, graph.input):
+                kept = [one for one in listed if one.name in read_ or one.name not in self.entries]
+                del listed[:]
+                listed.extend(kept)
+
+    def report(self) -> Report:
+        """What became of the model's own weights."""
+        entries = []
+        for name, tensor in self.tensors.items():
+            size = int(np.prod(tensor.dims, dtype=np.int64))
+            item = self.onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
+            held = Entry(name, str(item), tuple(tensor.dims), size * item.itemsize,
+                         size * item.itemsize, 0.0, 0.0)  # fmt: skip
+            entries.append(self.entries.get(name, held))
+        return Report(entries)
