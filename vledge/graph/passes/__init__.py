@@ -12,6 +12,7 @@ from vledge.graph.passes.dead_nodes import remove_dead_nodes
 from vledge.graph.passes.folding import fold
 from vledge.graph.passes.fusion import fuse
 from vledge.graph.passes.gelus import join_gelus
+from vledge.graph.passes.halves import widen_halves
 from vledge.graph.passes.hoisting import hoist_steps
 from vledge.graph.passes.negations import subtract_negatives
 from vledge.graph.passes.program import Program
@@ -35,6 +36,9 @@ def simplify(program: Program) -> None:
     remove_dead_nodes(program)
     if not is_well_formed(program):
         return
+    if widen_halves(program):
+        fold(program)
+        remove_dead_nodes(program)
     make_byte_tables(program)
     expand_quantised_operators(program)
     remove_dead_nodes(program)
