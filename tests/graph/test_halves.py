@@ -68,10 +68,14 @@ def test_what_computes_is_native_and_rounded_once(length):
 def test_the_values_are_those_of_a_float32_model():
     rng = np.random.default_rng(0)
     feed, weights = {"x": drawn(rng, 2, 6, 30)}, convolution_weights(rng)
-    ours = vledge.InferenceSession(model_bytes(CONVOLUTION, feed, ["y"], weights, 17)).run(None, feed)
+    ours = vledge.InferenceSession(model_bytes(CONVOLUTION, feed, ["y"], weights, 17)).run(
+        None, feed
+    )
     wide = {k: a if a.dtype == np.int64 else a.astype(np.float32) for k, a in weights.items()}
     single = {"x": feed["x"].astype(np.float32)}
-    exact = vledge.InferenceSession(model_bytes(CONVOLUTION, single, ["y"], wide, 17)).run(None, single)
+    exact = vledge.InferenceSession(model_bytes(CONVOLUTION, single, ["y"], wide, 17)).run(
+        None, single
+    )
     np.testing.assert_array_equal(ours[0], exact[0].astype(HALF))
 
 
@@ -79,7 +83,9 @@ def test_the_values_are_those_of_a_float32_model():
 def test_outputs_in_between(outputs):
     rng = np.random.default_rng(3)
     feed, weights = {"x": drawn(rng, 1, 6, 20)}, convolution_weights(rng)
-    compared(CONVOLUTION, feed, outputs, weights, tolerance=1e-2)  # theirs goes on from rounded ones
+    compared(
+        CONVOLUTION, feed, outputs, weights, tolerance=1e-2
+    )  # theirs goes on from rounded ones
 
 
 KINDS = {

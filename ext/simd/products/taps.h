@@ -5,11 +5,13 @@
  * inputs pass, and each input is loaded once for all the sums that it is a term of. Then it is bound by FMA, else by
  * loads, one of x for each product.
  */
-enum { VL_TAP_ROWS = 8, VL_LONGEST_STRETCH = 7 };
+enum { VL_TAP_ROWS = 8, VL_LOW_ROWS = 4, VL_LONGEST_STRETCH = 7 };
 
-/* Taps side by side (a kernel's row) whose distance is 1 / `stride` of that from window to window. */
+/* Taps side by side (a kernel's row) whose distance is 1 / `stride` of that from window to window, or from one to the
+ * `every`th after it: a dilated kernel's. */
 typedef struct {
     int length, stride; /* length 0: windows that share nothing */
+    ptrdiff_t every;
 } vl_stretch;
 
 /* sum[r] += taps [tap, end) of `rows` windows, one vector of n channels at x[r] and w. */
@@ -126,35 +128,36 @@ typedef ptrdiff_t vl_stretch_function(const vl_shared_windows *s);
     {                                                                                                                  \
         return vl_tap_stretches(rows, length, stride, s);                                                              \
     }
-/* As many rows as leave registers for a stretch's weights, where there are 16; and fewer for the last windows of a row. */
+/* As many rows as leave registers for a stretch's weights, where there are 16; and VL_LOW_ROWS, enough to hide the FMA's
+ * latency, for the last windows of a row. */
 VL_STRETCHES(vl_stretch_8x3, 8, 3, 1)
-VL_STRETCHES(vl_stretch_3x3, 3, 3, 1)
+VL_STRETCHES(vl_stretch_4x3, 4, 3, 1)
 VL_STRETCHES(vl_stretch_8x5, 8, 5, 1)
-VL_STRETCHES(vl_stretch_3x5, 3, 5, 1)
+VL_STRETCHES(vl_stretch_4x5, 4, 5, 1)
 VL_STRETCHES(vl_stretch_7x7, 7, 7, 1)
-VL_STRETCHES(vl_stretch_3x7, 3, 7, 1)
+VL_STRETCHES(vl_stretch_4x7, 4, 7, 1)
 VL_STRETCHES(vl_stretch_8x3_by_2, 8, 3, 2)
-VL_STRETCHES(vl_stretch_3x3_by_2, 3, 3, 2)
+VL_STRETCHES(vl_stretch_4x3_by_2, 4, 3, 2)
 VL_STRETCHES(vl_stretch_8x5_by_2, 8, 5, 2)
-VL_STRETCHES(vl_stretch_3x5_by_2, 3, 5, 2)
+VL_STRETCHES(vl_stretch_4x5_by_2, 4, 5, 2)
 VL_STRETCHES(vl_stretch_7x7_by_2, 7, 7, 2)
-VL_STRETCHES(vl_stretch_3x7_by_2, 3, 7, 2)
+VL_STRETCHES(vl_stretch_4x7_by_2, 4, 7, 2)
 
 /* What windows `distance` apart share: all taps in stretches of one length, as long as there are functions for. */
 static vl_stretch vl_stretch_of(const vl_taps *p, ptrdiff_t distance)
 {
-    const vl_stretch none = {0, 0};
-    if (p->taps < 2 || p->taps > VL_TERMS)
+    const vl_stretch none = {0, 0, 1};
+    if (p->taps < 2 || p->taps > VL_TERMS || distance <= 0)
         return none;
-    const ptrdiff_t step = p->x_taps[1] - p->x_taps[0];
-    if (step <= 0 || (distance != step && distance != 2 * step))
+    const ptrdiff_t step = p->x_taps[1] - p->x_taps[0], every = step > distance ? step / distance : 1;
+    if (step <= 0 || (distance * every != step && distance != 2 * step))
         return none;
     for (int length = VL_LONGEST_STRETCH; length >= 3; length -= 2) {
         int fits = p->taps % length == 0;
         for (ptrdiff_t tap = 0; fits && tap < p->taps; tap++)
             fits = tap % length == 0 || p->x_taps[tap] - p->x_taps[tap - 1] == step;
         if (fits)
-            return (vl_stretch){length, (int)(distance / step)};
+            return (vl_stretch){length, (int)(distance * every / step), every};
     }
     return none;
 }
@@ -165,49 +168,68 @@ static void vl_tap_shared(const vl_taps *p, vl_stretch stretch, ptrdiff_t row, p
     static vl_stretch_function *const tall[3][2] = {{vl_stretch_8x3, vl_stretch_8x3_by_2},
                                                     {vl_stretch_8x5, vl_stretch_8x5_by_2},
                                                     {vl_stretch_7x7, vl_stretch_7x7_by_2}};
-    static vl_stretch_function *const low[3][2] = {{vl_stretch_3x3, vl_stretch_3x3_by_2},
-                                                   {vl_stretch_3x5, vl_stretch_3x5_by_2},
-                                                   {vl_stretch_3x7, vl_stretch_3x7_by_2}};
+    static vl_stretch_function *const low[3][2] = {{vl_stretch_4x3, vl_stretch_4x3_by_2},
+                                                   {vl_stretch_4x5, vl_stretch_4x5_by_2},
+                                                   {vl_stretch_4x7, vl_stretch_4x7_by_2}};
     const int kind = (stretch.length - 3) / 2;
     vl_shared_windows s = {.p = p,
                            .w = (const real *)p->w + c,
                            .bias = p->bias ? (const real *)p->bias + c : NULL,
                            .x_step = p->x_taps[1] - p->x_taps[0],
                            .out_distance = vl_row_distance(p->out_rows + row, rows)};
-    for (int turn = 0; turn < 2 && rows; turn++) {
-        s.x = (const real *)p->x + p->x_rows[row] + c;
-        s.out = (real *)p->out + p->out_rows[row] + c;
-        s.count = rows;
-        const ptrdiff_t done = (turn ? low : tall)[kind][stretch.stride - 1](&s);
-        row += done;
-        rows -= done;
+    s.out_distance *= stretch.every;
+    for (ptrdiff_t first = row; first < row + stretch.every && first < row + rows; first++) {
+        const ptrdiff_t count = (row + rows - first + stretch.every - 1) / stretch.every;
+        ptrdiff_t done = 0;
+        for (int turn = 0; turn < 2; turn++) {
+            const ptrdiff_t height = turn ? VL_LOW_ROWS : kind == 2 ? VL_LONGEST_STRETCH : VL_TAP_ROWS;
+            /* whole tiles, then one that begins earlier, if more is left than a low one makes: some windows are
+             * computed twice, alike */
+            for (int last = 0; last < 2 && done < count && height <= count; last++) {
+                if (last ? !turn && count - done <= VL_LOW_ROWS : count - done < height)
+                    continue;
+                const ptrdiff_t from = last ? count - height : done, place = first + from * stretch.every;
+                s.x = (const real *)p->x + p->x_rows[place] + c;
+                s.out = (real *)p->out + p->out_rows[place] + c;
+                s.count = count - from;
+                done = from + (turn ? low : tall)[kind][stretch.stride - 1](&s);
+            }
+        }
+        if (done < count && stretch.every == 1)
+            vl_tap_tiles(p, first + done, count - done, c, L);
+        else
+            for (; done < count; done++)
+                vl_tap_tiles(p, first + done * stretch.every, 1, c, L);
     }
-    if (rows)
-        vl_tap_tiles(p, row, rows, c, L);
 }
 
-/* Rows that all channels' vectors pass by one after another, so that what neighbouring rows read is in the nearest
- * cache still. */
-enum { VL_TAP_BLOCK = 8192 };
+/* Elements that rows which all channels' vectors pass by one after another have about, so that what neighbouring rows read
+ * is in the nearest cache still; and what a long stretch of windows is cut by, which tiles of 7 and of 8 divide. */
+enum { VL_TAP_BLOCK = 8192, VL_TAP_CUT = 56 };
 
 static void vl_kernel_taps(const vl_taps *p)
 {
     const ptrdiff_t tall = p->channels * VL_TAP_ROWS < VL_TAP_BLOCK ? VL_TAP_BLOCK / p->channels : VL_TAP_ROWS;
-    for (ptrdiff_t first = 0, rows; first < p->rows; first += rows) {
-        rows = p->rows - first < tall ? p->rows - first : tall;
-        for (ptrdiff_t row = first, equal; row < first + rows; row += equal) {
-            equal = vl_equal_rows(p->x_rows + row, first + rows - row);
-            equal = vl_equal_rows(p->out_rows + row, equal);
-            const vl_stretch stretch = vl_stretch_of(p, vl_row_distance(p->x_rows + row, equal));
-            for (ptrdiff_t c = 0; c < p->channels; c += L) {
-                const ptrdiff_t n = p->channels - c < L ? p->channels - c : L;
-                if (n == L && stretch.length)
+    const ptrdiff_t most = tall < VL_TAP_CUT ? tall : tall / VL_TAP_CUT * VL_TAP_CUT;
+    for (ptrdiff_t row = 0, equal, done = 0; row < p->rows; row += equal) {
+        equal = vl_equal_rows(p->x_rows + row, p->rows - row < most ? p->rows - row : most);
+        equal = vl_equal_rows(p->out_rows + row, equal);
+        const vl_stretch stretch = vl_stretch_of(p, vl_row_distance(p->x_rows + row, equal));
+        if (p->channels < L)
+            vl_tap_tiles(p, row, equal, 0, p->channels);
+        else
+            for (ptrdiff_t channel = 0; channel < p->channels; channel += L) {
+                /* the last vector begins where it is whole: some channels are computed twice, alike */
+                const ptrdiff_t c = channel + L <= p->channels ? channel : p->channels - L;
+                if (stretch.length)
                     vl_tap_shared(p, stretch, row, equal, c);
                 else
-                    vl_tap_tiles(p, row, equal, c, n);
+                    vl_tap_tiles(p, row, equal, c, L);
             }
+        if (row + equal - done >= tall || row + equal == p->rows) {
+            vl_finish_rows(p->epilogue, row + equal - done, p->channels, p->out, p->out_rows + done);
+            done = row + equal;
         }
-        vl_finish_rows(p->epilogue, rows, p->channels, p->out, p->out_rows + first);
     }
 }
 

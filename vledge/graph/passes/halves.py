@@ -44,9 +44,7 @@ def widen_halves(program: Program) -> bool:
 
 
 class _Walk:
-    def __init__(
-        self, program: Program, dtypes: dict[str, np.dtype], halves: set[str]
-    ) -> None:
+    def __init__(self, program: Program, dtypes: dict[str, np.dtype], halves: set[str]) -> None:
         self.program = program
         self.dtypes = dtypes
         self.halves = halves
