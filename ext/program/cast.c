@@ -1,21 +1,42 @@
 /* Casts between all element types: C's conversions, as NumPy's astype; to bool is "not 0", float16 rounds to even. */
 #include "program.h"
 
+/* Without branches, for loops of it to be vectors: a normal half's exponent grows by 112 once its bits lie where a float's
+ * do; a subnormal's mantissa, put behind 1/2, is 2^-24 for each once the 1/2 is gone. */
 static inline float from_half(uint16_t h)
 {
-    uint32_t sign = (uint32_t)(h & 0x8000) << 16, exponent = h >> 10 & 0x1f, mantissa = h & 0x3ff, bits;
+    const uint32_t magnitude = h & 0x7fff, sign = (uint32_t)(h & 0x8000) << 16;
+    uint32_t normal_bits = (magnitude << 13) + ((uint32_t)0xe0 << 23), small_bits = magnitude | 0x3f000000;
+    uint32_t bits, small_as;
+    float normal, small;
+    memcpy(&normal, &normal_bits, 4);
+    memcpy(&small, &small_bits, 4);
+    normal *= 0x1p-112f; /* infinities and NaNs have the greatest exponent before and after */
+    small -= 0.5f;
+    memcpy(&bits, &normal, 4);
+    memcpy(&small_as, &small, 4);
+    bits = (magnitude < 0x400 ? small_as : bits) | sign;
     float value;
-    if (exponent == 0x1f)
-        bits = sign | 0x7f800000 | mantissa << 13;
-    else if (exponent)
-        bits = sign | (exponent + 112) << 23 | mantissa << 13;
-    else { /* subnormal or zero: mantissa 2^-24 */
-        value = (float)mantissa * 0x1p-24f;
-        memcpy(&bits, &value, 4);
-        bits |= sign;
-    }
     memcpy(&value, &bits, 4);
     return value;
+}
+
+/* The nearest half of a float, without branches as well: adding a number 2^13 times as large as the last bit that a half
+ * has of x rounds it there. */
+static inline uint16_t half_of_single(float x)
+{
+    uint32_t bits, based, bias;
+    memcpy(&bits, &x, 4);
+    const uint32_t magnitude = bits & 0x7fffffff;
+    float base = __builtin_fabsf(x) * 0x1p+112f * 0x1p-110f, rounder; /* beyond 2^16 by way of infinity */
+    bias = magnitude & 0x7f800000;
+    bias = bias < 0x38800000 ? 0x38800000 : bias; /* below 2^-14 a half's last bit is 2^-24 */
+    bias += 0x07800000;
+    memcpy(&rounder, &bias, 4);
+    base += rounder;
+    memcpy(&based, &base, 4);
+    const uint32_t number = (based >> 13 & 0x7c00) + (based & 0xfff);
+    return (uint16_t)((bits >> 16 & 0x8000) | (magnitude > 0x7f800000 ? 0x7e00 | (bits >> 13 & 0x1ff) : number));
 }
 
 /* The nearest half of a double, which float32 and integers are too: rounded once. */
@@ -107,7 +128,7 @@ static void store(const vl_cast_block *block, int64_t n, int real, int type, voi
 }
 
 /* What models cast in bulk, where elements lie side by side: masks and indices to numbers, wide to narrow indices and
- * back. 0: by blocks. */
+ * back, halves. 0: by blocks. */
 static int cast_in_bulk(int64_t n, int from_type, const void *from, int type, void *to)
 {
 #define VL_PAIR(from_type, type) ((from_type) * (VL_BOOL + 1) + (type))
@@ -127,6 +148,8 @@ static int cast_in_bulk(int64_t n, int from_type, const void *from, int type, vo
     case VL_PAIR(VL_I32, VL_F32): VL_BULK(int32_t, float, x);
     case VL_PAIR(VL_I32, VL_I64): VL_BULK(int32_t, int64_t, x);
     case VL_PAIR(VL_I64, VL_I32): VL_BULK(int64_t, int32_t, x);
+    case VL_PAIR(VL_F16, VL_F32): VL_BULK(uint16_t, float, from_half(x));
+    case VL_PAIR(VL_F32, VL_F16): VL_BULK(float, uint16_t, half_of_single(x));
     case VL_PAIR(VL_F32, VL_F64): VL_BULK(float, double, x);
     case VL_PAIR(VL_F64, VL_F32): VL_BULK(double, float, x);
     default: return 0;

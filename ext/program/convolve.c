@@ -391,7 +391,8 @@ static void run_block(const vl_convolving *job, const vl_block_of_places *block,
 }
 
 /* A block whose input lies as it is read but for the edges: what is inside of them is read in place. Worth it where
- * there is little to do for each input. */
+ * there is little to do for each input; else the edges' few and odd places cost more than copying everything. */
+enum { VL_FEW_TAPS = 9 };
 static void run_in_pieces(const vl_convolving *job, const vl_block_of_places *block, char *scratch)
 {
     const vl_convolution *layer = job->convolution;
@@ -445,7 +446,8 @@ void vl_convolving_run(void *convolving, int member, int members)
             block.count[axis] = least(longest[axis], to - block.first[axis]);
             left /= blocks;
         }
-        if (layer->form == VL_BY_TAPS && !job->unpooled && readable(job) && pixel_of(layer) == layer->channels)
+        if (layer->form == VL_BY_TAPS && block.phase->run_count <= VL_FEW_TAPS && !job->unpooled && readable(job) &&
+            pixel_of(layer) == layer->channels)
             run_in_pieces(job, &block, scratch);
         else
             run_block(job, &block, scratch);

@@ -221,26 +221,31 @@ def test_winograd_dilated(instruction_set, shape, dilations):
             assert np.array_equal(layer(same, sizes, before, threads=3), got)
 
 
+STEPS = [(1, 1), (2, 1), (3, 1), (1, 2), (1, 3), (2, 2), (2, 3)]  # strides, dilations
+
+
 @pytest.mark.parametrize("channels", [16, 20, 128])
-@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("steps", STEPS)
 @pytest.mark.parametrize("kernel", [(3, 3), (5, 5), (7, 7), (1, 9), (3, 1), (4, 6)])
-def test_depthwise_windows_share_what_they_read(instruction_set, kernel, stride, channels):
+def test_depthwise_windows_share_what_they_read(instruction_set, kernel, steps, channels):
     """Rows of windows side by side, of every length, have the bits of each window by itself."""
-    rng = np.random.default_rng([*kernel, stride, channels])
+    stride, dilation = steps
+    spans = [(k - 1) * dilation + 1 for k in kernel]
+    rng = np.random.default_rng([*kernel, *steps, channels])
     w = rng.uniform(-1, 1, (channels, 1, *kernel)).astype(np.float32)
     b = rng.uniform(-1, 1, channels).astype(np.float32)
-    before = [k // 2 for k in kernel]
-    layer = Convolution(w, b, [stride] * 2, [1, 1], channels)
+    before = [span // 2 for span in spans]
+    layer = Convolution(w, b, [stride] * 2, [dilation] * 2, channels)
     assert layer.form == "taps"
     for width in (1, 6, 23, 40):
         x = rng.uniform(-1, 1, (2, channels, 6, width)).astype(np.float32)
         sizes = [
             (n + 2 * p - k) // stride + 1
-            for n, p, k in zip(x.shape[2:], before, kernel, strict=True)
+            for n, p, k in zip(x.shape[2:], before, spans, strict=True)
         ]
         if min(sizes) < 1:
             continue
-        exact = convolution(x, w, b, [stride] * 2, [1, 1], channels, before, sizes)
+        exact = convolution(x, w, b, [stride] * 2, [dilation] * 2, channels, before, sizes)
         got = layer(x, sizes, before, threads=1)
         np.testing.assert_allclose(got, exact, rtol=0, atol=2e-6 * max(np.abs(exact).max(), 1))
         for same in layouts(x):
@@ -248,9 +253,29 @@ def test_depthwise_windows_share_what_they_read(instruction_set, kernel, stride,
         padded = np.pad(x, [(0, 0), (0, 0), *((p, p) for p in before)])
         for row, column in itertools.product(range(sizes[0]), range(sizes[1])):
             y, i = row * stride, column * stride
-            window = padded[:, :, y : y + kernel[0], i : i + kernel[1]]
+            window = padded[:, :, y : y + spans[0], i : i + spans[1]]
             alone = layer(window, [1, 1], [0, 0])
             assert np.array_equal(alone[:, :, 0, 0], got[:, :, row, column])
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("outputs", [10, 24, 40])
+def test_pictures_with_channels_first(instruction_set, channels, outputs):
+    """What takes channels in turns, and outputs that fill no whole vectors: every width has the
+    bits of the same picture with channels last."""
+    rng = np.random.default_rng([channels, outputs])
+    for dtype in (np.float32, np.float64):
+        w = rng.uniform(-1, 1, (outputs, channels, 3, 3)).astype(dtype)
+        b = rng.uniform(-1, 1, outputs).astype(dtype)
+        layer = Convolution(w, b, [1, 1], [1, 1])
+        for width in (1, 2, 5, 16, 31, 67):
+            x = rng.uniform(-1, 1, (2, channels, 5, width)).astype(dtype)
+            sizes, before = [5, width], [1, 1]
+            exact = convolution(x, w, b, [1, 1], [1, 1], 1, before, sizes)
+            got = layer(x, sizes, before, threads=1)
+            np.testing.assert_allclose(got, exact, rtol=0, atol=5 * TOLERANCE[dtype])
+            for same in layouts(x):
+                assert np.array_equal(layer(same, sizes, before, threads=3), got)
 
 
 def test_forms_are_chosen():

@@ -7,9 +7,11 @@
  */
 enum { VL_TAP_ROWS = 8, VL_LONGEST_STRETCH = 7 };
 
-/* Taps side by side (a kernel's row) whose distance is 1 / `stride` of that from window to window. */
+/* Taps side by side (a kernel's row) whose distance is 1 / `stride` of that from window to window, or from one to the
+ * `every`th after it: a dilated kernel's. */
 typedef struct {
     int length, stride; /* length 0: windows that share nothing */
+    ptrdiff_t every;
 } vl_stretch;
 
 /* sum[r] += taps [tap, end) of `rows` windows, one vector of n channels at x[r] and w. */
@@ -59,64 +61,90 @@ VL_INLINE void vl_tap_tile(int rows, const vl_taps *p, ptrdiff_t row, ptrdiff_t 
         vl_store_first((real *)p->out + p->out_rows[row + r] + c, total[r], n);
 }
 
-static __attribute__((noinline)) void vl_tap_tiles(const vl_taps *p, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t c,
-                                                   ptrdiff_t n)
+/* The last vector of channels from `first` on begins where it is whole: some are computed twice, alike. */
+VL_INLINE ptrdiff_t vl_tap_channel(const vl_taps *p, ptrdiff_t first)
 {
-    const ptrdiff_t end = row + rows;
-    for (; row + 6 <= end; row += 6)
-        vl_tap_tile(6, p, row, c, n);
-    for (; row + 2 <= end; row += 2)
-        vl_tap_tile(2, p, row, c, n);
-    if (row < end)
-        vl_tap_tile(1, p, row, c, n);
+    return first + L <= p->channels ? first : p->channels - L;
 }
 
-/* Windows as far from one another at x as at out, for one vector of channels. All taps are one part of their sums. */
+/* Rows of the channels [first, end): of whole vectors, or of all where they are fewer than a vector. */
+static __attribute__((noinline)) void vl_tap_tiles(const vl_taps *p, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t first,
+                                                   ptrdiff_t end)
+{
+    if (p->channels < L) {
+        for (; rows >= 6; row += 6, rows -= 6)
+            vl_tap_tile(6, p, row, 0, p->channels);
+        for (; rows; row++, rows--)
+            vl_tap_tile(1, p, row, 0, p->channels);
+        return;
+    }
+    for (; rows >= 6; row += 6, rows -= 6)
+        for (ptrdiff_t c = first; c < end; c += L)
+            vl_tap_tile(6, p, row, vl_tap_channel(p, c), L);
+    for (; rows >= 2; row += 2, rows -= 2)
+        for (ptrdiff_t c = first; c < end; c += L)
+            vl_tap_tile(2, p, row, vl_tap_channel(p, c), L);
+    if (rows)
+        for (ptrdiff_t c = first; c < end; c += L)
+            vl_tap_tile(1, p, row, vl_tap_channel(p, c), L);
+}
+
+/* Windows as far from one another at x as at out, for the vectors of channels [first, end). All taps are one part of
+ * their sums. */
 typedef struct {
     const vl_taps *p;
-    const real *x, *w, *bias;       /* of these channels; bias or NULL */
+    const real *x;                  /* of channel 0 */
     real *out;
+    ptrdiff_t first, end;
     ptrdiff_t x_step, out_distance; /* from tap to tap of a stretch, from window to window */
     ptrdiff_t count;
 } vl_shared_windows;
 
-/* The first of them, `rows` at a time: how many. Input number i of a stretch is a term of the windows r with a tap there,
+/* A tile of `rows` of them. Input number i of a stretch is a term of the windows r with a tap there,
  * i = r stride + tap. */
-VL_INLINE ptrdiff_t vl_tap_stretches(int rows, int length, int stride, const vl_shared_windows *s)
+VL_INLINE void vl_tap_stretch(int rows, int length, int stride, const vl_shared_windows *s, const real *x, real *out,
+                              ptrdiff_t c)
 {
     const ptrdiff_t channels = s->p->channels, *x_taps = s->p->x_taps, step = s->x_step;
-    const vec bias = s->bias ? vl_load(s->bias) : VL_SPLAT(0);
+    const vec bias = s->p->bias ? vl_load((const real *)s->p->bias + c) : VL_SPLAT(0);
+    const real *w = (const real *)s->p->w + c;
+    vec sum[VL_TAP_ROWS];
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++)
+        sum[r] = VL_SPLAT(0);
+    for (ptrdiff_t tap = 0; tap < s->p->taps; tap += length, w += length * channels) {
+        const real *from = x + x_taps[tap] + c;
+        vec weights[VL_LONGEST_STRETCH];
+#pragma GCC unroll 8
+        for (int t = 0; t < length; t++) {
+            weights[t] = vl_load(w + t * channels);
+            VL_KEEP(weights[t]);
+        }
+#pragma GCC unroll 32
+        for (int i = 0; i < (rows - 1) * stride + length; i++, from += step) {
+            vec input = vl_load(from);
+            VL_KEEP(input);
+#pragma GCC unroll 8
+            for (int r = 0; r < rows; r++)
+                if (i - r * stride >= 0 && i - r * stride < length)
+                    sum[r] = VL_FMA(input, weights[i - r * stride], sum[r]);
+        }
+    }
+    out += c;
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++, out += s->out_distance)
+        vl_store(out, bias + sum[r]);
+}
+
+/* The first of them, `rows` at a time: how many. */
+VL_INLINE ptrdiff_t vl_tap_stretches(int rows, int length, int stride, const vl_shared_windows *s)
+{
     const real *x = s->x;
     real *out = s->out;
     ptrdiff_t done = 0;
-    for (; done + rows <= s->count; done += rows, x += rows * stride * step) {
-        const real *w = s->w;
-        vec sum[VL_TAP_ROWS];
-#pragma GCC unroll 8
-        for (int r = 0; r < rows; r++)
-            sum[r] = VL_SPLAT(0);
-        for (ptrdiff_t tap = 0; tap < s->p->taps; tap += length, w += length * channels) {
-            const real *from = x + x_taps[tap];
-            vec weights[VL_LONGEST_STRETCH];
-#pragma GCC unroll 8
-            for (int t = 0; t < length; t++) {
-                weights[t] = vl_load(w + t * channels);
-                VL_KEEP(weights[t]);
-            }
-#pragma GCC unroll 32
-            for (int i = 0; i < (rows - 1) * stride + length; i++, from += step) {
-                vec input = vl_load(from);
-                VL_KEEP(input);
-#pragma GCC unroll 8
-                for (int r = 0; r < rows; r++)
-                    if (i - r * stride >= 0 && i - r * stride < length)
-                        sum[r] = VL_FMA(input, weights[i - r * stride], sum[r]);
-            }
-        }
-#pragma GCC unroll 8
-        for (int r = 0; r < rows; r++, out += s->out_distance)
-            vl_store(out, bias + sum[r]);
-    }
+    for (; done + rows <= s->count; done += rows, x += rows * stride * s->x_step, out += rows * s->out_distance)
+        for (ptrdiff_t c = s->first; c < s->end; c += L)
+            vl_tap_stretch(rows, length, stride, s, x, out, vl_tap_channel(s->p, c));
     return done;
 }
 
@@ -126,88 +154,113 @@ typedef ptrdiff_t vl_stretch_function(const vl_shared_windows *s);
     {                                                                                                                  \
         return vl_tap_stretches(rows, length, stride, s);                                                              \
     }
-/* As many rows as leave registers for a stretch's weights, where there are 16; and fewer for the last windows of a row. */
+/* As many rows as leave registers for a stretch's weights, where there are 16; and fewer for the last windows of a row, but
+ * enough to hide the FMA's latency over long sums. */
 VL_STRETCHES(vl_stretch_8x3, 8, 3, 1)
 VL_STRETCHES(vl_stretch_3x3, 3, 3, 1)
 VL_STRETCHES(vl_stretch_8x5, 8, 5, 1)
-VL_STRETCHES(vl_stretch_3x5, 3, 5, 1)
+VL_STRETCHES(vl_stretch_4x5, 4, 5, 1)
 VL_STRETCHES(vl_stretch_7x7, 7, 7, 1)
-VL_STRETCHES(vl_stretch_3x7, 3, 7, 1)
+VL_STRETCHES(vl_stretch_4x7, 4, 7, 1)
 VL_STRETCHES(vl_stretch_8x3_by_2, 8, 3, 2)
 VL_STRETCHES(vl_stretch_3x3_by_2, 3, 3, 2)
 VL_STRETCHES(vl_stretch_8x5_by_2, 8, 5, 2)
-VL_STRETCHES(vl_stretch_3x5_by_2, 3, 5, 2)
+VL_STRETCHES(vl_stretch_4x5_by_2, 4, 5, 2)
 VL_STRETCHES(vl_stretch_7x7_by_2, 7, 7, 2)
-VL_STRETCHES(vl_stretch_3x7_by_2, 3, 7, 2)
+VL_STRETCHES(vl_stretch_4x7_by_2, 4, 7, 2)
 
 /* What windows `distance` apart share: all taps in stretches of one length, as long as there are functions for. */
 static vl_stretch vl_stretch_of(const vl_taps *p, ptrdiff_t distance)
 {
-    const vl_stretch none = {0, 0};
-    if (p->taps < 2 || p->taps > VL_TERMS)
+    const vl_stretch none = {0, 0, 1};
+    if (p->taps < 2 || p->taps > VL_TERMS || distance <= 0)
         return none;
-    const ptrdiff_t step = p->x_taps[1] - p->x_taps[0];
-    if (step <= 0 || (distance != step && distance != 2 * step))
+    const ptrdiff_t step = p->x_taps[1] - p->x_taps[0], every = step > distance ? step / distance : 1;
+    if (step <= 0 || (distance * every != step && distance != 2 * step))
         return none;
     for (int length = VL_LONGEST_STRETCH; length >= 3; length -= 2) {
         int fits = p->taps % length == 0;
         for (ptrdiff_t tap = 0; fits && tap < p->taps; tap++)
             fits = tap % length == 0 || p->x_taps[tap] - p->x_taps[tap - 1] == step;
         if (fits)
-            return (vl_stretch){length, (int)(distance / step)};
+            return (vl_stretch){length, (int)(distance * every / step), every};
     }
     return none;
 }
 
-/* Rows [row, row + rows), equally far apart, of one vector of channels from c on. */
-static void vl_tap_shared(const vl_taps *p, vl_stretch stretch, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t c)
+/* Rows [row, row + rows), equally far apart, of the channels [first, end). */
+static void vl_tap_shared(const vl_taps *p, vl_stretch stretch, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t first,
+                          ptrdiff_t end)
 {
-    static vl_stretch_function *const tall[3][2] = {{vl_stretch_8x3, vl_stretch_8x3_by_2},
-                                                    {vl_stretch_8x5, vl_stretch_8x5_by_2},
-                                                    {vl_stretch_7x7, vl_stretch_7x7_by_2}};
-    static vl_stretch_function *const low[3][2] = {{vl_stretch_3x3, vl_stretch_3x3_by_2},
-                                                   {vl_stretch_3x5, vl_stretch_3x5_by_2},
-                                                   {vl_stretch_3x7, vl_stretch_3x7_by_2}};
+    static const struct {
+        int rows;
+        vl_stretch_function *by[2];
+    } tall[3] = {{8, {vl_stretch_8x3, vl_stretch_8x3_by_2}},
+                 {8, {vl_stretch_8x5, vl_stretch_8x5_by_2}},
+                 {7, {vl_stretch_7x7, vl_stretch_7x7_by_2}}},
+      low[3] = {{3, {vl_stretch_3x3, vl_stretch_3x3_by_2}},
+                {4, {vl_stretch_4x5, vl_stretch_4x5_by_2}},
+                {4, {vl_stretch_4x7, vl_stretch_4x7_by_2}}};
     const int kind = (stretch.length - 3) / 2;
     vl_shared_windows s = {.p = p,
-                           .w = (const real *)p->w + c,
-                           .bias = p->bias ? (const real *)p->bias + c : NULL,
+                           .first = first,
+                           .end = end,
                            .x_step = p->x_taps[1] - p->x_taps[0],
-                           .out_distance = vl_row_distance(p->out_rows + row, rows)};
-    for (int turn = 0; turn < 2 && rows; turn++) {
-        s.x = (const real *)p->x + p->x_rows[row] + c;
-        s.out = (real *)p->out + p->out_rows[row] + c;
-        s.count = rows;
-        const ptrdiff_t done = (turn ? low : tall)[kind][stretch.stride - 1](&s);
-        row += done;
-        rows -= done;
+                           .out_distance = vl_row_distance(p->out_rows + row, rows) * stretch.every};
+    for (ptrdiff_t turn = 0; turn < stretch.every && turn < rows; turn++) {
+        const ptrdiff_t count = (rows - turn + stretch.every - 1) / stretch.every;
+        ptrdiff_t done = 0;
+        /* Whole tiles; then, of long sums, one that begins earlier, if more is left than a low one makes: some windows
+         * are computed twice, alike. */
+        for (int lower = 0; lower < 2; lower++) {
+            const ptrdiff_t height = lower ? low[kind].rows : tall[kind].rows;
+            for (int last = 0; last < 2 && done < count && height <= count; last++) {
+                if (last ? kind == 0 || (!lower && count - done <= low[kind].rows) : count - done < height)
+                    continue;
+                const ptrdiff_t from = last ? count - height : done, place = row + turn + from * stretch.every;
+                s.x = (const real *)p->x + p->x_rows[place];
+                s.out = (real *)p->out + p->out_rows[place];
+                s.count = count - from;
+                done = from + (lower ? low : tall)[kind].by[stretch.stride - 1](&s);
+            }
+        }
+        if (done < count && stretch.every == 1)
+            vl_tap_tiles(p, row + done, count - done, first, end);
+        else
+            for (; done < count; done++)
+                vl_tap_tiles(p, row + turn + done * stretch.every, 1, first, end);
     }
-    if (rows)
-        vl_tap_tiles(p, row, rows, c, L);
 }
 
-/* Rows that all channels' vectors pass by one after another, so that what neighbouring rows read is in the nearest
- * cache still. */
-enum { VL_TAP_BLOCK = 8192 };
+/* Elements that rows which are finished together have about: they are in the nearest cache still. What a long stretch
+ * of windows is cut by, which tiles of 7 and of 8 divide. And what a tile may read: so many vectors of channels
+ * pass by it, in the order of memory, before they pass by the next tile. */
+enum { VL_TAP_BLOCK = 8192, VL_TAP_CUT = 56, VL_TAP_TILE_BYTES = 16384 };
 
 static void vl_kernel_taps(const vl_taps *p)
 {
     const ptrdiff_t tall = p->channels * VL_TAP_ROWS < VL_TAP_BLOCK ? VL_TAP_BLOCK / p->channels : VL_TAP_ROWS;
-    for (ptrdiff_t first = 0, rows; first < p->rows; first += rows) {
-        rows = p->rows - first < tall ? p->rows - first : tall;
-        for (ptrdiff_t row = first, equal; row < first + rows; row += equal) {
-            equal = vl_equal_rows(p->x_rows + row, first + rows - row);
-            equal = vl_equal_rows(p->out_rows + row, equal);
-            const vl_stretch stretch = vl_stretch_of(p, vl_row_distance(p->x_rows + row, equal));
-            for (ptrdiff_t c = 0; c < p->channels; c += L) {
-                const ptrdiff_t n = p->channels - c < L ? p->channels - c : L;
-                if (n == L && stretch.length)
-                    vl_tap_shared(p, stretch, row, equal, c);
-                else
-                    vl_tap_tiles(p, row, equal, c, n);
-            }
+    const ptrdiff_t most = tall < VL_TAP_CUT ? tall : tall / VL_TAP_CUT * VL_TAP_CUT;
+    for (ptrdiff_t row = 0, equal, done = 0; row < p->rows; row += equal) {
+        equal = vl_equal_rows(p->x_rows + row, p->rows - row < most ? p->rows - row : most);
+        equal = vl_equal_rows(p->out_rows + row, equal);
+        const vl_stretch stretch = vl_stretch_of(p, vl_row_distance(p->x_rows + row, equal));
+        const ptrdiff_t inputs = stretch.length
+                                     ? (VL_TAP_ROWS * stretch.stride + stretch.length) * (p->taps / stretch.length)
+                                     : VL_TAP_ROWS * p->taps;
+        const ptrdiff_t near = VL_TAP_TILE_BYTES / ((inputs + p->taps) * (ptrdiff_t)sizeof(real)) / L * L;
+        const ptrdiff_t together = near > L ? near : L;
+        for (ptrdiff_t c = 0, end; c < p->channels; c = end) {
+            end = p->channels - c < together ? p->channels : c + together;
+            if (stretch.length && p->channels >= L)
+                vl_tap_shared(p, stretch, row, equal, c, end);
+            else
+                vl_tap_tiles(p, row, equal, c, end);
         }
-        vl_finish_rows(p->epilogue, rows, p->channels, p->out, p->out_rows + first);
+        if (row + equal - done >= tall || row + equal == p->rows) {
+            vl_finish_rows(p->epilogue, row + equal - done, p->channels, p->out, p->out_rows + done);
+            done = row + equal;
+        }
     }
 }
 

@@ -50,11 +50,69 @@ static __attribute__((noinline)) void vl_transpose_edge(ptrdiff_t r, ptrdiff_t c
         vl_store_first(to + i * ld_to, rows[i], r);
 }
 
+/* Lists of places in two vectors, for lane n and those after it. */
+#define VL_EACH_2(place, n) place(n), place((n) + 1)
+#define VL_EACH_4(place, n) VL_EACH_2(place, n), VL_EACH_2(place, (n) + 2)
+#define VL_EACH_8(place, n) VL_EACH_4(place, n), VL_EACH_4(place, (n) + 4)
+#define VL_EACH_16(place, n) VL_EACH_8(place, n), VL_EACH_8(place, (n) + 8)
+#if VL_BYTES / (VL_F64 ? 8 : 4) == 2
+#define VL_EACH VL_EACH_2
+#elif VL_BYTES / (VL_F64 ? 8 : 4) == 4
+#define VL_EACH VL_EACH_4
+#elif VL_BYTES / (VL_F64 ? 8 : 4) == 8
+#define VL_EACH VL_EACH_8
+#else
+#define VL_EACH VL_EACH_16
+#endif
+/* Element n of three rows in turns is row n % 3's number n / 3: first of rows 0 and 1, then of these and row 2. */
+#define VL_OF_TWO(n) ((n) % 3 == 0 ? (n) / 3 : (n) % 3 == 1 ? L + (n) / 3 : 0)
+#define VL_OF_THIRD(n) ((n) % 3 == 2 ? L + (n) / 3 : (n) % L)
+#define VL_IN_TURNS(a, b, c, n) VL_ZIP(VL_ZIP(a, b, VL_EACH(VL_OF_TWO, n)), c, VL_EACH(VL_OF_THIRD, n))
+
+/* Two to four rows in turns, without gaps: pictures with channels first. */
+VL_INLINE void vl_take_turns(int rows, ptrdiff_t columns, const real *from, ptrdiff_t ld_from, real *to)
+{
+    ptrdiff_t c = 0;
+    for (; c + L <= columns; c += L, to += rows * L) {
+        vec a = vl_load(from + c), b = vl_load(from + ld_from + c);
+        if (rows == 2) {
+            vl_store(to, VL_ZIP(a, b, VL_ZIP_LOW));
+            vl_store(to + L, VL_ZIP(a, b, VL_ZIP_HIGH));
+            continue;
+        }
+        vec third = vl_load(from + 2 * ld_from + c);
+        if (rows == 3) {
+            vl_store(to, VL_IN_TURNS(a, b, third, 0));
+            vl_store(to + L, VL_IN_TURNS(a, b, third, L));
+            vl_store(to + 2 * L, VL_IN_TURNS(a, b, third, 2 * L));
+            continue;
+        }
+        vec fourth = vl_load(from + 3 * ld_from + c);
+        vec low = VL_ZIP(a, third, VL_ZIP_LOW), high = VL_ZIP(a, third, VL_ZIP_HIGH);
+        vec other_low = VL_ZIP(b, fourth, VL_ZIP_LOW), other_high = VL_ZIP(b, fourth, VL_ZIP_HIGH);
+        vl_store(to, VL_ZIP(low, other_low, VL_ZIP_LOW));
+        vl_store(to + L, VL_ZIP(low, other_low, VL_ZIP_HIGH));
+        vl_store(to + 2 * L, VL_ZIP(high, other_high, VL_ZIP_LOW));
+        vl_store(to + 3 * L, VL_ZIP(high, other_high, VL_ZIP_HIGH));
+    }
+    for (; c < columns; c++)
+        for (int r = 0; r < rows; r++)
+            *to++ = from[r * ld_from + c];
+}
+
 static void vl_kernel_transpose(ptrdiff_t rows, ptrdiff_t columns, const void *from_, ptrdiff_t ld_from, void *to_,
                                 ptrdiff_t ld_to)
 {
     const real *from = from_;
     real *to = to_;
+    if (ld_to == rows && rows >= 2 && rows <= 4) {
+        switch (rows) {
+        case 2: vl_take_turns(2, columns, from, ld_from, to); break;
+        case 3: vl_take_turns(3, columns, from, ld_from, to); break;
+        case 4: vl_take_turns(4, columns, from, ld_from, to); break;
+        }
+        return;
+    }
     for (ptrdiff_t c = 0; c < columns; c += L)
         for (ptrdiff_t r = 0; r < rows; r += L) {
             if (rows - r < L || columns - c < L) {

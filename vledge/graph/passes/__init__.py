@@ -15,6 +15,7 @@ from vledge.graph.passes.gelus import join_gelus
 from vledge.graph.passes.halves import widen_halves
 from vledge.graph.passes.hoisting import hoist_steps
 from vledge.graph.passes.negations import subtract_negatives
+from vledge.graph.passes.pads import join_pads
 from vledge.graph.passes.program import Program
 from vledge.graph.passes.quantised_moves import move_bytes
 from vledge.graph.passes.quantised_operators import expand_quantised_operators
@@ -53,6 +54,7 @@ def simplify(program: Program) -> None:
     if hoist_steps(program) | join_unrolled(program):
         fold(program)
         remove_dead_nodes(program)
+    join_pads(program)
     fold_batch_norms(program)
     join_gelus(program)
     remove_dead_nodes(program)

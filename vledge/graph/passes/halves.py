@@ -1,123 +1,122 @@
-"""What computes on float16 computes on float32: inputs are widened, and results rounded only for
-who asks for float16: outputs of the graph, and operators that are not in this pass's lists.
+"""float16 computed in float32: rounded where a value leaves the computation, not at every node.
 
-This is what onnxruntime does on a CPU. Between two operators of a model in half precision nothing
-is rounded, so weights are packed, chains and epilogues joined, and recurrent layers run as if the
-file had float32. An operator that only moves elements follows what made them.
+Nobody's CPU kernels compute in half precision; what a node of float16 costs is its conversions. So
+what computes gets float32 twins of its inputs and makes a float32 twin of its outputs. Weights are
+widened once, and a value is rounded to float16 only for who takes it as such: a caller, the body of
+an If or a Loop, what moves elements of float16 that nobody has computed. A Cast reads the value as
+computed. onnxruntime does the same on CPUs ("InsertedPrecisionFreeCast"), so these are its values.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
 
 from vledge.graph.native.types import infer
 from vledge.graph.passes.program import Program
-from vledge.graph.registry import pointwise_operators
 from vledge.model.definition import Graph, Node
 from vledge.model.element_types import NUMBERS
 
 __all__ = ["widen_halves"]
 
-_HALF: Final = np.dtype(np.float16)
+_HALF, _SINGLE = np.dtype(np.float16), np.dtype(np.float32)
 
-_COMPUTING: Final = frozenset(
+# What only moves elements, or looks at shapes: as wide as what it is given.
+_MOVES: Final = frozenset(
     """
-    ArgMax ArgMin AveragePool BatchNormalization Conv ConvTranspose CumSum DFT DequantizeLinear Det
-    Einsum GRU Gemm
-    GlobalAveragePool GlobalLpPool GlobalMaxPool GridSample GroupNormalization Hardmax
-    InstanceNormalization LRN LSTM LayerNormalization LogSoftmax LpNormalization LpPool MatMul
-    MaxPool MeanVarianceNormalization QuantizeLinear RMSNormalization RNN Range ReduceL1 ReduceL2
-    ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare
-    Resize STFT Softmax TopK
+    Compress Concat DepthToSpace Expand Flatten Gather GatherElements GatherND Identity Pad Reshape
+    ReverseSequence Shape Size Slice SpaceToDepth Split Squeeze Tile Transpose Trilu Unsqueeze Where
     """.split()  # noqa: SIM905
 )
-_MOVING: Final = frozenset(
-    """
-    Compress Concat DepthToSpace Expand Flatten Gather GatherElements GatherND Identity NonZero
-    OneHot Pad Reshape ReverseSequence Scatter ScatterElements ScatterND Shape Size Slice
-    SpaceToDepth Split Squeeze Tile Transpose Trilu Unsqueeze Where
-    """.split()  # noqa: SIM905
-)
-# Whose further outputs are not of the first one's type
-_OF_ONE_OUTPUT: Final = frozenset(["BatchNormalization", "LayerNormalization"])
+# Whose types are not their inputs' or not the node's to choose.
+_EXPLICIT: Final = frozenset(["CastLike", "If", "Loop", "Scan"])
+_TYPE_ATTRIBUTES: Final = frozenset(["dtype", "output_dtype", "to", "stash_type", "precision"])
+_OF_CONTAINERS: Final = ("Sequence", "Optional")
 
 
 def widen_halves(program: Program) -> bool:
-    """Rewrite the program's graph and every graph inside of it, in place; whether any was."""
+    """Compute in float32 what float16 nodes do; whether there were any."""
     dtypes = infer(program.graph, program.constants, dict(program.dtypes))
-    if _HALF not in {*dtypes.values(), *(a.dtype for a in program.constants.values())}:
-        return False
-    return _Widening(program, dtypes).graph(program.graph, {})
+    halves = {name for name, dtype in dtypes.items() if dtype == _HALF}
+    halves.update(name for name, array in program.constants.items() if array.dtype == _HALF)
+    return bool(halves) and _Walk(program, dtypes, halves).graph(program.graph, {})
 
 
-class _Widening:
-    def __init__(self, program: Program, dtypes: dict[str, np.dtype]) -> None:
-        self.program, self.dtypes = program, dtypes
-        self.constants: dict[str, str] = {}  # of float16 → its name in float32
-        pointwise = pointwise_operators()
-        self.computing = (_COMPUTING | pointwise.of_one | pointwise.of_several) - _MOVING
+class _Walk:
+    def __init__(self, program: Program, dtypes: dict[str, np.dtype], halves: set[str]) -> None:
+        self.program = program
+        self.dtypes = dtypes
+        self.halves = halves
+        self.weights: dict[str, str] = {}  # constant → its float32 twin
 
-    def graph(self, graph: Graph, outer: Mapping[str, str]) -> bool:
-        """``outer`` has values of float16 of the graphs around and their names in float32."""
-        wide, kept, changed = dict(outer), list[Node](), False
+    def graph(self, graph: Graph, outer: dict[str, str]) -> bool:
+        """Whether a node has changed. ``outer``: value → twin, of the graphs around this one."""
+        twins = dict(outer)
+        changed = False
+        nodes: list[Node] = []
         for node in graph.nodes:
             for inner in node.subgraphs():
-                changed |= self.graph(inner, wide)
-            if self.is_widened(node, wide):
+                changed |= self.graph(inner, twins)
+            if node.op_type == "Cast" and not node.domain:
+                node.inputs = [twins.get(name, name) for name in node.inputs]
+                nodes.append(node)
+            elif self.widens(node, twins):
                 changed = True
-                self.widen(node, wide, kept)
+                node.inputs = [self.twin(name, twins, nodes) for name in node.inputs]
+                nodes += [node, *self.rounded(node, twins)]
             else:
-                kept.append(node)
-        graph.nodes = kept
+                nodes.append(node)
+        graph.nodes = nodes
         return changed
 
-    def is_widened(self, node: Node, wide: Mapping[str, str]) -> bool:
-        halves = [name for name in node.inputs if name and self.is_half(name)]
-        if node.domain or not halves or any(map(self.is_unknown, node.inputs)):
+    def widens(self, node: Node, twins: dict[str, str]) -> bool:
+        """Whether the node shall read float32 where it reads float16."""
+        own = [name for name in node.inputs if name in self.halves]
+        if not own or node.domain or node.op_type in _EXPLICIT:
             return False
-        if node.op_type in _OF_ONE_OUTPUT and any(node.outputs[1:]):
+        if _TYPE_ATTRIBUTES & node.attributes.keys():
             return False
-        if node.op_type in ("DequantizeLinear", "QuantizeLinear") and "output_dtype" in (
-            node.attributes
-        ):
+        if any(word in node.op_type for word in _OF_CONTAINERS):
             return False
-        if node.op_type in _MOVING or node.op_type == "Cast":
-            return any(name in wide for name in halves)
-        return node.op_type in self.computing
+        known = all(
+            self.program.dtype_of(name) or self.dtypes.get(name)
+            for name in (*node.inputs, *node.outputs)
+            if name
+        )
+        return known and (node.op_type not in _MOVES or any(name in twins for name in own))
 
-    def is_half(self, name: str) -> bool:
-        known = self.program.constants.get(name)
-        return (self.dtypes.get(name) if known is None else known.dtype) == _HALF
-
-    def is_unknown(self, name: str) -> bool:
-        return bool(name) and name not in self.program.constants and name not in self.dtypes
-
-    def widen(self, node: Node, wide: dict[str, str], kept: list[Node]) -> None:
-        for index, name in enumerate(node.inputs):
-            if name and self.is_half(name):
-                node.inputs[index] = self.widened(name, wide, kept)
-        if node.op_type == "Cast" and node.attributes.get("to") == NUMBERS["float16"]:
-            node.op_type, node.attributes = "Identity", {}  # it was float16 before
-        kept.append(node)
-        for index, name in enumerate(node.outputs):
-            if name and self.is_half(name) and node.op_type != "Cast":
-                node.outputs[index] = wide[name] = self.program.fresh(name)
-                to = {"to": NUMBERS["float16"]}
-                kept.append(Node("Cast", [wide[name]], [name], to, part_of=str(node)))
-
-    def widened(self, name: str, wide: dict[str, str], kept: list[Node]) -> str:
+    def twin(self, name: str, twins: dict[str, str], nodes: list[Node]) -> str:
+        """A value in float32; ``nodes`` gets what makes it, where nothing has yet."""
+        if name not in self.halves:
+            return name
         constant = self.program.constants.get(name)
         if constant is not None:
-            if name not in self.constants:
-                self.program.budget.take(2 * constant.nbytes, f"{name}, made float32 at load,")
-                self.constants[name] = self.program.fresh(name)
-                self.program.set_constant(self.constants[name], constant.astype(np.float32))
-            return self.constants[name]
-        if name not in wide:
-            wide[name] = self.program.fresh(name)
-            to = {"to": NUMBERS["float"]}
-            kept.append(Node("Cast", [name], [wide[name]], to))
-        return wide[name]
+            if name not in self.weights:
+                self.program.budget.take(2 * constant.nbytes, f"{name}, widened to float32,")
+                self.weights[name] = self.program.fresh(name)
+                self.program.set_constant(self.weights[name], constant.astype(_SINGLE))
+            return self.weights[name]
+        if name not in twins:
+            twins[name] = self.named(name)
+            nodes.append(_cast(name, twins[name], "float"))
+        return twins[name]
+
+    def rounded(self, node: Node, twins: dict[str, str]) -> list[Node]:
+        """The node's float16 outputs become float32, and are rounded for whom it may concern."""
+        casts = []
+        for place, name in enumerate(node.outputs):
+            if name in self.halves:
+                twins[name] = node.outputs[place] = self.named(name)
+                casts.append(_cast(twins[name], name, "float16"))
+        return casts
+
+    def named(self, name: str) -> str:
+        """A name for a float32 twin."""
+        twin = self.program.fresh(name)
+        self.program.dtypes[twin] = self.dtypes[twin] = _SINGLE
+        return twin
+
+
+def _cast(source: str, target: str, to: str) -> Node:
+    return Node("Cast", [source], [target], {"to": NUMBERS[to]}, target, "")
