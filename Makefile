@@ -26,7 +26,7 @@ help:
 	@echo "make operators  onnx's backend tests, counted; rewrites docs/records/onnx-operators.md"
 	@echo "make bench      the benchmark against every installed peer"
 	@echo "make records    every record of docs/records anew, on this machine: hours"
-	@echo "make docs       the site, in build/docs"
+	@echo "make docs       the site, in build/docs; make screenshots, as a browser shows it"
 	@echo "make clean      remove what was built"
 
 demo: $(VENV)/.demo
@@ -81,6 +81,10 @@ docs: $(VENV)/.docs
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs
 	@echo "build/docs/index.html"
 
+# Four pages as pictures, at two widths, and whether any page of the site is wider than its window.
+screenshots: docs
+	$(BIN)/python tools/screenshots.py
+
 emulated: $(VENV)/.test
 	sh tools/emulated.sh $(BIN)/python $(TESTS)
 
@@ -120,4 +124,4 @@ records: bench operators $(VENV)/.check
 clean:
 	rm -rf build dist *.egg-info $(patsubst %.pyx,%.c,$(wildcard vledge/_ext/*.pyx)) vledge/_ext/*.so
 
-.PHONY: help demo test lint check wheel validation paths emulated sanitize fuzz attacks reliability arm operators bench records docs clean
+.PHONY: help demo test lint check wheel validation paths screenshots emulated sanitize fuzz attacks reliability arm operators bench records docs clean

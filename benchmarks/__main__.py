@@ -76,12 +76,18 @@ def main() -> int:
         with tempfile.NamedTemporaryFile(suffix=".json") as file:
             command = [sys.executable, "-m", "benchmarks", *sys.argv[1:], "--worker", str(threads)]
             one_rule = {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)}
-            done = subprocess.run(
-                [*command, "--json", file.name], env={**os.environ, **one_rule}, check=False
-            )
-            if done.returncode:
+            try:
+                done = subprocess.run(
+                    [*command, "--json", file.name], env={**os.environ, **one_rule}, check=False
+                )
+            except KeyboardInterrupt:
+                print("stopped: what was measured until now is kept", flush=True)
+                done = None
+            if done is not None and done.returncode:
                 return done.returncode
-            records += json.loads(Path(file.name).read_text())
+            records += json.loads(Path(file.name).read_text() or "[]")
+            if done is None:
+                break
     limits.append(measured_limits())
     reached = {name: max(two[name] for two in limits) for name in limits[0]}
     if arguments.keep:
@@ -123,7 +129,7 @@ def worker(works: list[Any], names: list[str], arguments: argparse.Namespace) ->
         print(report.text_row(report.row_of(record)), flush=True)
         for name, why in record["failures"].items():
             print(f"   left out: {name}: {why}", flush=True)
-    arguments.json.write_text(json.dumps(records))
+        arguments.json.write_text(json.dumps(records))  # as far as it came, if it is stopped
     return 0
 
 

@@ -10,6 +10,7 @@ import contextlib
 import io
 import re
 import shutil
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,19 @@ def at_the_shell(*arguments):
     with contextlib.redirect_stderr(heard):
         status = vledge_main([str(argument) for argument in arguments])
     raise ValueError(heard.getvalue() if status else "it went well")
+
+
+def three_axes():
+    path = Path(tempfile.mkdtemp()) / "three.npy"
+    np.save(path, np.zeros((2, 5, 12), np.float32))
+    return at_the_shell("many", PT, path)
+
+
+def node(op_type, opset, attributes, *names):
+    """One node with these inputs, or with as many as it wants, as a model's load sees it."""
+    from tests.graph.test_operator_attributes import load
+
+    return load(op_type, attributes, opset, inputs=list(names) or None)
 
 
 def only_a_sum():
@@ -179,7 +193,23 @@ MESSAGES = {
     "no repeats": (lambda: at_the_shell("run", PT, "--random", "--repeats", "0"), "--repeats must be at least 1, got 0"),
     "a tolerance below 0": (lambda: at_the_shell("validate", PT, "--tolerance", "-1"), "--tolerance must be a number from 0, got -1"),
     "a model without its reference": (lambda: at_the_shell("validate", PT, "--reference", "none"), "none: No such file or directory"),
+    "an option that there is not": (lambda: at_the_shell("run", PT, "--repeat-s", "3"), "vledge run: error: unrecognized arguments: --repeat-s 3; did you mean --repeats?"),
+    "lengths that are no file": (lambda: at_the_shell("plan", "3,5", "--model", PT), "lengths come out of a file, or by `echo 3,5 | vledge plan -`"),
+    "a name that is empty": (lambda: at_the_shell("run", "", "--random"), "vledge: error: '': No such file or directory"),
+    "sequences of three axes": (three_axes, "sequence 0 (three) has shape [2, 5, 12], expected two axes, [steps, features], with at least one of each"),
+    "a profile of no model": (lambda: at_the_shell("profile", __file__), "a file of an unknown format"),
     "a profile of weights": (lambda: at_the_shell("profile", PT), "holds no graph, and `vledge profile` is for whole models"),
+    # nodes of graphs, behind the model's path
+    "an operator that there is not": (lambda: node("Nothing", 14, {}, "x"), "the Nothing node that makes 'y': the operator is not supported"),
+    "an operator of a later set": (lambda: node("STFT", 16, {}, "x"), "the STFT node that makes 'y': the operator is not supported in operator set 16 (but in 17 up)"),
+    "an attribute that there is not": (lambda: node("Relu", 14, {"alpha": 1.0}, "x"), "attribute alpha=1.0 is not supported (known: none)"),
+    "an attribute beyond its range": (lambda: node("DepthToSpace", 13, {"blocksize": 0}), "the DepthToSpace node that makes 'y': blocksize is 0, expected 1 or more"),
+    "an axis that no array has": (lambda: node("Softmax", 13, {"axis": 10**9}, "x"), "attribute axis is 1000000000: no array has so many axes"),
+    "too few inputs of a node": (lambda: node("Gemm", 13, {}, "x"), "the node has 1 input, the operator 2 to 3"),
+    "an input of a node that is absent": (lambda: node("Add", 14, {}, "", "x"), "input 0, counted from 0, is absent: the operator needs it"),
+    "too many parts": (lambda: node("Split", 18, {"num_outputs": 3}, "x"), "num_outputs is 3, the node has 1 output"),
+    "a random shape": (lambda: node("RandomNormal", 22, {"shape": [-1]}), "shape is [-1], expected sizes from 0"),
+    "a layout": (lambda: node("LSTM", 14, {"layout": 2}), "layout is 2, expected 0 or 1"),
     # names
     "a layer's name": (lambda: vledge.LSTM, "module 'vledge' has no attribute 'LSTM': it is vledge.nn.LSTM"),
     "a layer that there is not": (lambda: nn.Transformer, "a torch module of any layers can run as a whole model, vledge.export("),

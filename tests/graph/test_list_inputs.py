@@ -81,7 +81,9 @@ def test_refused(case, constant):
 
 def test_a_float_is_no_axis():
     data, _ = model("ReduceSum", 13, (2, 3), {"axes": np.array([1.0])}, 1, True)
-    message = re.escape("node 'the node' (ReduceSum): axes has the dtype float64, expected integers")
+    message = re.escape(
+        "node 'the node' (ReduceSum): axes has the dtype float64, expected integers"
+    )
     with pytest.raises(vledge.FormatError, match=message):
         vledge.InferenceSession(data)
 

@@ -105,8 +105,8 @@ def test_a_word_that_the_specification_has_not_is_refused(entry):
         ("QuantizeLinear", 21, {"output_dtype": 22}, "output_dtype=int4"),
         ("RMSNormalization", 23, {"stash_type": 16}, "stash_type=bfloat16"),
         ("Range", 28, {"stash_type": 10}, "stash_type=float16"),
-        ("Split", 13, {"num_outputs": 3}, "num_outputs is 3, the node has 1 outputs"),
-        ("Split", 11, {"split": [1, 2]}, "split has 2 sizes, the node has 1 outputs"),
+        ("Split", 13, {"num_outputs": 3}, "num_outputs is 3, the node has 1 output"),
+        ("Split", 11, {"split": [1, 2]}, "split has 2 sizes, the node has 1 output"),
     ],
 )
 def test_a_number_that_does_not_run_is_refused(op_type, opset, attributes, message):

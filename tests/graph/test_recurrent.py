@@ -363,7 +363,9 @@ class TestErrors:
         self.refused(vledge.FormatError, "W has the shape", W=np.zeros((1, 35, 6), "f4"))
         self.refused(vledge.FormatError, "B has the shape", B=np.zeros((1, 36), "f4"))
         self.refused(vledge.FormatError, "P has the shape", P=np.zeros((1, 36), "f4"))
-        self.refused(vledge.FormatError, "R is float64, expected float32 as W is", R=np.zeros((1, 36, 9)))
+        self.refused(
+            vledge.FormatError, "R is float64, expected float32 as W is", R=np.zeros((1, 36, 9))
+        )
 
     def test_inputs(self):
         self.fails(r"sequence_lens\[1\] is 8", sequence_lens=np.array([1, 8, 1, 1, 1], "i4"))

@@ -57,6 +57,7 @@ import numpy as np
 from vledge.errors import FormatError, UnsupportedError
 from vledge.graph.arity import inputs_of, outputs_of
 from vledge.model.definition import Attributes, Graph, Node, Opaque
+from vledge.shown import counted
 
 __all__ = [
     "Context",
@@ -166,10 +167,10 @@ class Operator:
                 if most
                 else f"{fewest} or more"
             )
-            raise FormatError(f"the node has {count} inputs, the operator {wanted}")
+            raise FormatError(f"the node has {counted(count, 'input')}, the operator {wanted}")
         if self.outputs is not None and any(node.outputs[self.outputs :]):
             raise FormatError(
-                f"the node has {len(node.outputs)} outputs, the operator {self.outputs}"
+                f"the node has {counted(len(node.outputs), 'output')}, the operator {self.outputs}"
             )
         for index, name in enumerate(node.inputs):
             if not name and not self.may_be_absent[min(index, len(self.may_be_absent) - 1)]:

@@ -10,6 +10,7 @@ import numpy as np
 from vledge.errors import FormatError
 from vledge.graph.operators.lists import integers
 from vledge.graph.registry import Context, operator, prepared_operator
+from vledge.shown import counted
 
 
 @operator("Concat", since=4)
@@ -41,7 +42,7 @@ def split(
     """With ``num_outputs`` and sizes that don't go up, the last part is the smaller one."""
     count = len(context.node.outputs)
     if num_outputs is not None and num_outputs != count:
-        raise FormatError(f"num_outputs is {num_outputs}, the node has {count} outputs")
+        raise FormatError(f"num_outputs is {num_outputs}, the node has {counted(count, 'output')}")
     constant = context.constants[1] if len(context.constants) > 1 else None
     if constant is not None:
         fixed = integers(constant, "split")
@@ -63,7 +64,7 @@ def split(
 
 def _check_count(sizes: list[int] | None, count: int) -> None:
     if sizes is not None and len(sizes) != count:
-        raise FormatError(f"split has {len(sizes)} sizes, the node has {count} outputs")
+        raise FormatError(f"split has {len(sizes)} sizes, the node has {counted(count, 'output')}")
 
 
 def _equal(total: int, count: int) -> list[int]:
