@@ -134,3 +134,45 @@ def test_anything_in_the_place_of_an_argument(door: str) -> None:
             if said := problem(call, given, named):
                 found.append(f"{place} = {value!r:.60}: {said:.200}")
     assert not found, "\n".join(found)
+
+
+SIZES = [-1, 2**31, 2**62, 2**63, 2**70, 1.5, float("nan"), "x", None, True, (2**40, 2**40)]
+LAYERS: dict[str, tuple[int, ...]] = {
+    "RNN": (3, 4), "GRU": (3, 4), "LSTM": (3, 4), "IndRNN": (3, 4), "LSTMCell": (3, 4),
+    "Linear": (3, 4), "Embedding": (5, 4), "EmbeddingBag": (5, 4), "Conv1d": (4, 8, 3, 1, 0, 1, 1),
+    "BatchNorm1d": (4,), "LayerNorm": (4,), "PReLU": (1,), "AvgPool1d": (2, 2, 0),
+    "MaxPool1d": (2, 2, 0, 1), "AdaptiveAvgPool1d": (3,), "AdaptiveMaxPool1d": (3,),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_sizes_of_layers(name: str) -> None:
+    """Whatever a layer is said to be as large as: made at once, or refused in words, and shown."""
+    good = LAYERS[name]
+    recurrent = {"num_layers": 1} if name in ("RNN", "GRU", "LSTM", "IndRNN") else {}
+    found = []
+    for place in (*range(len(good)), *recurrent):
+        for size in SIZES:
+            given, named = list(good), dict(recurrent)
+            (given if isinstance(place, int) else named)[place] = size  # type: ignore[index]
+            call = lambda *a, **k: repr(getattr(nn, name)(*a, **k))  # noqa: E731
+            if said := problem(call, given, named):
+                found.append(f"{place} = {size!r:.60}: {said:.200}")
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: nn.LSTM(3, 4, num_layers=2**31), "num_layers is 2147483648, at most 10,000"),
+        (lambda: nn.Linear(2**40, 2**40), "weight would have shape .*more bytes than an array"),
+        (lambda: nn.Embedding(2**62, 1), "weight would have shape .*more bytes than an array"),
+        (lambda: nn.AdaptiveAvgPool1d(2**62)(X[0]), "output would have shape .*more bytes"),
+        (lambda: nn.AdaptiveMaxPool1d(2**62)(X[0]), "output would have shape .*more bytes"),
+        (lambda: rnn.pad_packed_sequence(PACKED, total_length=2**62), "padded batch .*more bytes"),
+        (lambda: LSTM.stream(batch=2**62), "more streams than an array can have"),
+    ],
+)
+def test_sizes_that_no_array_has(call: Callable[[], Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()

@@ -21,9 +21,11 @@ if command -v ccache > /dev/null; then gcc="ccache gcc"; fi
 # The hostile arguments first: they reach every door. What is left out measures memory or time.
 tests="tests/kernels tests/packing/test_packing.py tests/lengths tests/program tests/streaming/test_layers.py
     tests/streaming/test_overlap.py tests/streaming/test_sessions.py tests/streaming/test_session_steps.py
-    tests/graph/test_operator_fuzz.py tests/graph/test_recurrent.py tests/graph/test_session.py"
+    tests/graph/test_operator_fuzz.py tests/graph/test_recurrent.py tests/graph/test_session.py
+    tests/quantization tests/scoring/test_scorer.py"
 if [ "$long" = --long ]; then
-    tests="tests/kernels tests/packing/test_packing.py tests/lengths tests/program tests/streaming tests/graph tests/nn"
+    tests="tests/kernels tests/packing/test_packing.py tests/lengths tests/program tests/streaming tests/graph
+        tests/nn tests/quantization tests/scoring tests/formats"
 fi
 left_out="not decaying_state_is_not_slow and not no_memory and not allocat and not memory and not ctrl_c"
 
@@ -65,10 +67,11 @@ fi
 if [ "$what" = address ] || [ "$what" = all ]; then
     build "-fsanitize=address,undefined -fno-sanitize-recover=undefined"
     # CPython itself leaks on purpose; its allocator is bypassed so that every array is guarded; what is
-    # too large for any memory is refused as it is without the sanitizer
+    # too large for any memory is refused as it is without the sanitizer. Reports go to stderr itself: what pytest
+    # captures there would be lost with the process.
     ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc \
         LD_PRELOAD="$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libubsan.so)" \
-        "$python" -m pytest -q -p no:cacheprovider -k "$left_out" $tests
+        "$python" -m pytest -q -p no:cacheprovider --capture=sys -k "$left_out" $tests
 fi
 
 if [ "$what" = valgrind ] || [ "$what" = all ]; then

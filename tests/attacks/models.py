@@ -299,6 +299,37 @@ def loop(trips: int, nested: int = 0) -> bytes:
     return model([node("Loop", ["n", "", "x"], ["y"], body=body)], constants={"n": np.array(trips)})
 
 
+def pieces(count: int) -> bytes:
+    """A sequence of so many numbers, each a tensor."""
+    nodes = [
+        node("Tile", ["x", "r"], ["v"]),
+        node("SplitToSequence", ["v"], ["s"], axis=0, keepdims=0),
+        node("SequenceLength", ["s"], ["y"]),
+    ]
+    return model(nodes, constants={"r": np.array([count])}, opset=13)
+
+
+def scanned(count: int) -> bytes:
+    """A Scan of three times as many turns, each of which makes six numbers."""
+    body = helper.make_graph(
+        [node("Add", ["s", "e"], ["t"]), node("Concat", ["s", "s"], ["o"], axis=0)],
+        "b",
+        [info("s", FLOAT, None), info("e", FLOAT, None)],
+        [info("t", FLOAT, None), info("o", FLOAT, None)],
+    )
+    nodes = [
+        node("Tile", ["x", "r"], ["v"]),
+        node("Scan", ["x", "v"], ["last", "y"], body=body, num_scan_inputs=1),
+    ]
+    return model(nodes, constants={"r": np.array([count])}, opset=13)
+
+
+def long_text(times: int) -> bytes:
+    """A text times a number, which to Python is a longer text."""
+    text = helper.make_tensor("t", TensorProto.STRING, [1], [b"a"])
+    return model([node("Mul", ["t", "n"], ["y"])], tensors=[text], constants={"n": np.array(times)})
+
+
 def transform(length: int) -> bytes:
     """Of which NumPy's scratch memory is far larger than the result."""
     nodes = [
@@ -545,6 +576,9 @@ ATTACKS = {
     "500 products of integers": Attack(
         written(lambda: long_work("MatMulInteger", 500, (700, 700))), read, "steps"
     ),
+    "a sequence of 3 M numbers": Attack(written(pieces, 1_000_000), run, "memory"),
+    "a Scan of 1 M turns": Attack(written(scanned, 333_333), run, "loads"),
+    "a text, 2^31 times": Attack(written(long_text, 2**31), run, "texts"),
     "a transform of a prime length": Attack(written(lambda: transform(1_000_003)), run, "memory"),
     # beside the model
     "100 tensors at one odd offset": Attack(

@@ -1,9 +1,9 @@
 """The fuzzer's loop, and its table: ``python -m tests.fuzz.run --minutes 30 [harness ...]``.
 
 Each harness has so many minutes of processor time, in turns, so that a run that is ended early (by
-Ctrl-C or SIGTERM, which print the table as it stands) has left none out. An input that reaches a new
-line is kept to be changed again; one that is a finding is written to ``tests/fuzz/crashers/`` and is a
-test from then on.
+Ctrl-C or SIGTERM, which print the table as it stands) has left none out. An input that reaches a
+new line is kept to be changed again; one that is a finding is written to ``tests/fuzz/crashers/``
+and is a test from then on.
 """
 
 from __future__ import annotations

@@ -83,8 +83,8 @@ VL_INLINE vec vl_expm1(vec x)
     vec n = shifted - VL_SPLAT(VL_ROUNDER);
     vec r = VL_FMA(n, VL_SPLAT(-VL_LN2_HI), clamped);
     r = VL_FMA(n, VL_SPLAT(-VL_LN2_LO), r);
-    veci exponent = (veci)shifted - (veci)VL_SPLAT(VL_ROUNDER);
-    vec power = (vec)((exponent << 23) + (veci)VL_SPLAT(1.0f));
+    vecu exponent = (vecu)shifted - (vecu)VL_SPLAT(VL_ROUNDER);
+    vec power = (vec)((exponent << 23) + (vecu)VL_SPLAT(1.0f));
     vec m = VL_FMA(power, r * vl_exp_p(r), power - 1);
     return VL_IF_LESS(VL_SPLAT(87.0f), x, vl_exp(x), vl_select(x == 0, x, m));
 }
@@ -97,7 +97,7 @@ VL_INLINE vec vl_log_and(vec x, vec rest)
     vec scaled = VL_IF_LESS(x, least, x * 8388608.0f, x);
     /* the exponent's bits of sqrt(1/2) taken off first, so that 1 + f starts there */
     const veci half = (veci)VL_SPLAT(0x1.6a09e6p-1f);
-    veci bits = (veci)scaled - half;
+    veci bits = (veci)((vecu)scaled - (vecu)half); /* of -0, less than an integer holds */
     veci exponent = bits >> 23;
     vec f = (vec)((bits & 0x7fffff) + half) - 1;
     vec e = __builtin_convertvector(exponent, vec);
@@ -210,7 +210,7 @@ VL_INLINE vl_half vl_half_power(vl_half m, vl_half e, vl_half exponent)
 VL_INLINE vec vl_power_of_positive(vec x, vec y)
 {
     const veci half = (veci)VL_SPLAT(0x1.6a09e6p-1f);
-    veci bits = (veci)x - half;
+    veci bits = (veci)((vecu)x - (vecu)half);
     real m[L] __attribute__((aligned(VL_BYTES))), e[L] __attribute__((aligned(VL_BYTES)));
     real exponent[L] __attribute__((aligned(VL_BYTES)));
     vl_store(m, (vec)((bits & 0x7fffff) + half));
@@ -230,7 +230,7 @@ VL_INLINE vec vl_sine(vec x, int quarter)
     vec turned = VL_FMA(x, VL_SPLAT(0x1.45f306p-1f), VL_SPLAT(VL_ROUNDER));
     VL_KEEP(turned);
     vec n = turned - VL_SPLAT(VL_ROUNDER);
-    veci quadrant = (veci)turned + quarter;
+    vecu quadrant = (vecu)turned + (vl_uint)quarter;
     vec r = x - n * 0x1.92p+0f;
     r = r - n * 0x1.fb4p-12f;
     r = r - n * 0x1.444p-24f;
@@ -245,8 +245,8 @@ VL_INLINE vec vl_sine(vec x, int quarter)
     c = VL_FMA(c, u, VL_SPLAT(-0x1.6c0c28p-10f));
     c = VL_FMA(c, u, VL_SPLAT(0x1.55554ap-5f));
     c = VL_FMA(c * u, u, VL_FMA(u, VL_SPLAT(-0.5f), VL_SPLAT(1)));
-    vec result = vl_select((quadrant & 1) == 0, s, c);
-    return (vec)((veci)result ^ ((quadrant & 2) << 30));
+    vec result = vl_select((veci)(quadrant & 1) == 0, s, c);
+    return (vec)((vecu)result ^ ((quadrant & 2) << 30));
 }
 
 /* sin / cos: each is exact to its last bits, near the poles as well. */

@@ -10,9 +10,11 @@
 #if VL_F64
 typedef double real;
 typedef int64_t vl_int;
+typedef uint64_t vl_uint;
 #else
 typedef float real;
 typedef int32_t vl_int;
+typedef uint32_t vl_uint;
 /* 1.5 2^23: a number below 2^22 that it is added to is rounded to a whole one, halves to even, in the low bits. */
 #define VL_ROUNDER 12582912.0f
 #endif
@@ -22,6 +24,7 @@ enum { L = VL_BYTES / sizeof(real) };
 typedef real vec __attribute__((vector_size(VL_BYTES), may_alias));
 typedef real vec_unaligned __attribute__((vector_size(VL_BYTES), aligned(sizeof(real)), may_alias));
 typedef vl_int veci __attribute__((vector_size(VL_BYTES), may_alias));
+typedef vl_uint vecu __attribute__((vector_size(VL_BYTES), may_alias)); /* wraps around */
 typedef vl_int vl_lane __attribute__((may_alias)); /* one lane's bits */
 
 #define VL_INLINE static inline __attribute__((always_inline))

@@ -71,7 +71,7 @@ VL_INLINE vec vl_fraction(vec x, float factor, vec *n)
 #else
 #define VL_GATE_RANGE(x) VL_MAX(VL_SPLAT(-60.0f), VL_MIN(VL_SPLAT(60.0f), x))
 #define VL_TANH_RANGE(x) VL_MAX(VL_SPLAT(-9.2f), VL_MIN(VL_SPLAT(9.2f), x))
-#define VL_TIMES_POWER(p, n) ((p) * (vec)((veci)(n) << 23))
+#define VL_TIMES_POWER(p, n) ((p) * (vec)((vecu)(n) << 23))
 VL_INLINE vec vl_fraction(vec x, float factor, vec *n)
 {
     const float rounder = VL_ROUNDER + 127;
@@ -145,10 +145,10 @@ VL_INLINE vec vl_exp(vec x)
 #ifdef VL_FRACTION
     return VL_TIMES_POWER(VL_FMA(r, vl_exp_p(r), VL_SPLAT(1)), n);
 #else
-    veci exponent = (veci)shifted - (veci)VL_SPLAT(VL_ROUNDER);
+    veci exponent = (veci)((vecu)shifted - (vecu)VL_SPLAT(VL_ROUNDER));
     veci half = exponent >> 1;
-    vec low = (vec)((half << 23) + (veci)VL_SPLAT(1.0f));
-    vec high = (vec)(((exponent - half) << 23) + (veci)VL_SPLAT(1.0f));
+    vec low = (vec)(((vecu)half << 23) + (vecu)VL_SPLAT(1.0f));
+    vec high = (vec)(((vecu)(exponent - half) << 23) + (vecu)VL_SPLAT(1.0f));
     return VL_FMA(r * vl_exp_p(r), high, high) * low;
 #endif
 }

@@ -123,7 +123,7 @@ def split_to_sequence(
 def _part(view: np.ndarray) -> np.ndarray:
     """A copy, where the view as an object is larger than its numbers: a run's room counts arrays
     that own what they show, and a sequence may be of a million numbers."""
-    return view.copy() if view.nbytes < LEAST_VIEW else view
+    return np.array(view) if view.nbytes < LEAST_VIEW else view
 
 
 @operator("ConcatFromSequence", since=11)
