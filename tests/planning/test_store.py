@@ -32,7 +32,7 @@ def slower(factor=10.0):
 def test_the_file_is_in_the_platforms_cache_folder(cache_home, monkeypatch):
     assert cache_path().parent == cache_home / "vledge"
     monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setattr("vledge.planning.store.sys.platform", "linux")
+    monkeypatch.setattr("sys.platform", "linux")
     monkeypatch.setenv("HOME", "/home/someone")
     assert str(cache_path().parent) == "/home/someone/.cache/vledge"
 
@@ -143,3 +143,31 @@ def test_a_calibration_counts_its_figures():
     calibrate(0, lambda done, total: seen.append((done, total)))
     total = seen[-1][1]
     assert seen == [(done, total) for done in range(total + 1)]
+
+
+def test_what_threads_were_found_to_take_is_in_force_once_there_are_several():
+    measured = Costs.from_dict(
+        {**DEFAULT.as_dict(), "source": "a test", "sharing": {"meeting_nanoseconds": 321}}
+    )
+    save(measured)
+    code = (
+        "import numpy as np, vledge\n"
+        "from vledge import nn\n"
+        "from vledge._ext.recurrent import limits\n"
+        "weights = {'weight_ih_l0': (32, 4), 'weight_hh_l0': (32, 8)}\n"
+        "layer = nn.LSTM.from_weights({n: np.zeros(s, np.float32) for n, s in weights.items()})\n"
+        "for count in (1, 2):\n"
+        "    vledge.set_num_threads(count)\n"
+        "    layer(np.zeros((3, 4, 4), np.float32))\n"
+        "    print(limits()['meeting_nanoseconds'])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ
+    )
+    assert done.stdout.split() == ["100", "321"]
+
+
+@pytest.mark.parametrize("sharing", [{"cores": 3}, {"meeting_nanoseconds": 0}, {"meeting": 1}])
+def test_what_no_limit_of_sharing_is_is_refused(sharing):
+    with pytest.raises(ValueError, match="which no limit of sharing is"):
+        Costs.from_dict({**DEFAULT.as_dict(), "sharing": sharing})

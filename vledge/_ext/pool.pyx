@@ -122,6 +122,17 @@ cdef const vl_named_limit *named_limits() noexcept nogil:
 
 # ---- of every call -----------------------------------------------------------------------------
 
+cdef int take_measured(dict limits) except -1:
+    """In the place of the built-in ones."""
+    cdef int i = 0
+    while vl_named_limits[i].name != NULL:
+        value = limits.get(vl_named_limits[i].name.decode())
+        if value is not None:
+            vl_named_limits[i].value[0] = value
+        i += 1
+    return 0
+
+
 cdef int usable = 0     # cores, once somebody has asked for more than one
 
 
@@ -137,6 +148,7 @@ cdef int thread_count() except -1:
     cdef int asked = thread_settings.get_num_threads() if given is None else given
     if usable == 0 and asked > 1:
         usable = thread_settings.usable_cores()
+        take_measured(thread_settings.measured_limits())
     return min(asked, <int>vl_limit.cores if vl_limit.cores > 0 else usable) if asked > 1 else asked
 
 

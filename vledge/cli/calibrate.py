@@ -46,6 +46,12 @@ def run(arguments: argparse.Namespace) -> int:
         f"a second thread adds {measured.thread:.0%} of a thread, "
         f"{measured.shared:.0%} where it shares a single sequence's steps"
     )
+    shared = measured.sharing
+    if "meeting_nanoseconds" in shared:
+        print(
+            f"threads meet in {shared['meeting_nanoseconds']} ns, "
+            f"waking one takes {shared['wake_nanoseconds'] / 1000:.0f} us"
+        )
     print(f"memory is provided at {1e-9 / measured.memory:.1f} GB/s")
     print(f"measured in {time.perf_counter() - start:.1f} s, written to {path}")
     return 0

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 
 from vledge.errors import cut
+from vledge.machine.cache_folder import is_measured
 
 __all__ = ["get_num_threads", "set_num_threads", "using_threads"]
 
@@ -77,6 +78,16 @@ def usable_cores() -> int:
         cpus = set(range(os.cpu_count() or 1))
     cores = {_core_of(cpu) for cpu in cpus}
     return max(1, min(len(cores), _cgroup_quota()))
+
+
+def measured_limits() -> dict[str, int]:
+    """What `vledge calibrate` has found of how threads share a run, by the limits' names; nothing
+    where it has not run."""
+    if not is_measured():
+        return {}
+    from vledge.planning.store import costs
+
+    return costs().sharing
 
 
 def _core_of(cpu: int) -> str:

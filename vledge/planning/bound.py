@@ -19,7 +19,7 @@ from vledge.planning.ranking import TIE
 from vledge.planning.work import SCRATCH, left_out
 from vledge.recurrent.shape import LayerShape
 
-__all__ = ["PLANNING", "Guess", "Same", "without_a_plan"]
+__all__ = ["PLANNING", "Guess", "Same", "at_once", "without_a_plan"]
 
 T = TypeVar("T")
 
@@ -35,7 +35,8 @@ class _Rates(NamedTuple):
     #: strategies of one call of the kernels: each with its overhead and the share of the time
     #: of those before it that it has to stay below; the form's own is first
     whole: list[tuple[Strategy, Overhead, float]]
-    others: Overhead  #: less than that of any other strategy
+    others: Overhead  #: less than that of any strategy that cuts the batch up
+    another: Overhead  #: less than that of any but the form's own, and what is that by a detour
     nbytes: int  #: of a step of a sequence, in and out
     out_nbytes: int  #: and out
 
@@ -85,6 +86,23 @@ def without_a_plan(
     return Guess(best, seconds, seconds - least)
 
 
+def at_once(
+    shape: LayerShape, form: str, count: int, steps: int, threads: int, constants: Costs
+) -> str | None:
+    """The form's own strategy for so many rows and steps, whatever the lengths: where nothing has
+    less around it, and all steps together, which the others could save a part of, take less than a
+    plan. Else None."""
+    rates = _rates(shape, form, threads, Same(constants))
+    if rates.step * steps >= PLANNING:
+        return None
+    own, overhead, _ = rates.whole[0]
+    cells = steps * count
+    around = overhead.call + count * overhead.sequence
+    around += cells * (overhead.step + rates.nbytes * max(overhead.byte, overhead.padding))
+    around += constants.memory_seconds(cells * rates.nbytes + SCRATCH)
+    return own.name if around <= rates.another.call + count * rates.another.sequence else None
+
+
 @dataclass(frozen=True, eq=False)
 class Same(Generic[T]):
     """A value told apart by which one it is: constants hold dictionaries, which have no hash."""
@@ -107,10 +125,21 @@ def _rates(shape: LayerShape, form: str, threads: int, constants: Same[Costs]) -
     whole = [one for one in STRATEGIES.values() if one.whole and one.name in around]
     whole.sort(key=lambda one: one is not as_it_is)
     others = [one for name, one in around.items() if not STRATEGIES[name].whole]
+    another = [
+        one
+        for name, one in around.items()
+        if name != as_it_is.name and STRATEGIES[name].same_as is None
+    ]
     return _Rates(
         *costs.rates(shape),
         [(one, around[one.name], 1.0 if one is as_it_is else 1 - TIE) for one in whole],
-        Overhead(*(min(values) for values in zip(*map(astuple, others), strict=True))),
+        _least(others),
+        _least(another),
         moved_nbytes(shape),
         shape.output_size * shape.itemsize,
     )
+
+
+def _least(overheads: list[Overhead]) -> Overhead:
+    """Constant by constant."""
+    return Overhead(*(min(values) for values in zip(*map(astuple, overheads), strict=True)))

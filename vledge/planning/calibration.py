@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from vledge._ext import recurrent as kernels
-from vledge._ext.recurrent import limits
+from vledge._ext.recurrent import limits, seconds_of_meetings
 from vledge._ext.weights import Direction
 from vledge.lengths.running import run
 from vledge.lengths.strategies import STRATEGIES
@@ -40,6 +40,8 @@ BATCHES = (
     (512, 20, (32, 64), 1),
 )  # fmt: skip
 
+MEETINGS = 1000  # of two threads, in a row
+
 
 def calibrate(seconds: float = 0.01, progress: Callable[[int, int], None] | None = None) -> Costs:
     """Measure, all of it twice, for what disturbs a machine lasts for seconds; each figure is the
@@ -58,7 +60,7 @@ def calibrate(seconds: float = 0.01, progress: Callable[[int, int], None] | None
 
 def _figures() -> int:
     """How often the stopwatch is called in a pass: by what `_measured` asks for, in its order."""
-    gains = 0 if threads.usable_cores() == 1 else 2
+    gains = 0 if threads.usable_cores() == 1 else 2 + 2  # and meetings
     products, doubles, memory = 2, 2, 1
     kernels = len(MEASURED) * len(HIDDEN_SIZES) * len(ROWS)
     return gains + kernels + products + doubles + memory + len(BATCHES)
@@ -79,8 +81,9 @@ def _measured(stopwatch: _Stopwatch) -> Costs:
         memory=_memory(stopwatch),
         overheads={},
     )
+    sharing = _sharing(stopwatch, kernels.kernels["lstm"])
     with _one_thread():
-        return replace(kernels, overheads=_overheads(stopwatch, kernels))
+        return replace(kernels, overheads=_overheads(stopwatch, kernels), sharing=sharing)
 
 
 @contextmanager
@@ -195,6 +198,39 @@ def _gain(stopwatch: _Stopwatch, hidden_size: int, rows: int, steps: int) -> flo
 
     one, two = stopwatch.together([way(1), way(2)], longer=5)
     return float(np.clip(one / two - 1, 0.05, 1.0))
+
+
+def _sharing(stopwatch: _Stopwatch, lstm: tuple[Kernel, ...]) -> dict[str, int]:
+    """What threads take who share a run, from an LSTM's rows and steps of two sizes (a row is its
+    weights and its units, a step besides what a row alone takes longer), and from two threads who
+    do nothing but meet."""
+    near, far = (next(k for k in lstm if k.hidden_size == size) for size in (128, 512))
+    gates = CELLS["lstm"].kind.gates
+    weights = [len(gates) * k.hidden_size**2 for k in (near, far)]
+    weight = max((far.row - near.row) / (weights[1] - weights[0]), 1e-12)
+    equation = (near.row - weight * weights[0]) / (len(gates) * near.hidden_size)
+    found = {
+        "weight_picoseconds": weight * 1e12,
+        "equation_picoseconds": max(equation, 5e-11) * 1e12,
+        "first_row_cost": 4 * min(max((near.step + near.row) / near.row, 1), 10),
+        "far_row_cost": 4 * min(max((far.step + far.row) / far.row, 1), 10),
+    }
+    if threads.usable_cores() > 1:
+        once = stopwatch(lambda: seconds_of_meetings(2, 1))
+        meeting = (stopwatch(lambda: seconds_of_meetings(2, 1 + MEETINGS)) - once) / MEETINGS
+        found["meeting_nanoseconds"] = max(meeting, 1e-8) * 1e9
+        found["call_nanoseconds"] = max(once, 1e-8) * 1e9
+        found["wake_nanoseconds"] = max(_waking(), 1e-7) * 1e9
+    return {name: max(1, round(value)) for name, value in found.items()}
+
+
+def _waking() -> float:
+    """Calling a thread that has gone to sleep; the middle of a few."""
+    taken = []
+    for _ in range(9):
+        time.sleep(0.002)
+        taken.append(seconds_of_meetings(2, 1))
+    return float(np.median(taken))
 
 
 def _memory(stopwatch: _Stopwatch) -> float:

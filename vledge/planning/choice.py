@@ -10,7 +10,7 @@ import numpy as np
 from vledge.lengths.batch import Batch, MaskedBatch, PaddedBatch
 from vledge.lengths.strategies.work import Case
 from vledge.machine.threads import get_num_threads
-from vledge.planning.bound import PLANNING, Same, without_a_plan
+from vledge.planning.bound import PLANNING, Same, at_once, without_a_plan
 from vledge.planning.ranking import TIE, plan
 from vledge.planning.store import costs
 from vledge.recurrent.shape import LayerShape
@@ -40,6 +40,10 @@ def choose(shape: LayerShape, batch: Batch, *, memory_limit: int | None = None) 
     """
     lengths, constants, threads = batch.lengths, costs(), get_num_threads()
     steps = batch.steps if isinstance(batch, (PaddedBatch, MaskedBatch)) else 0
+    if memory_limit is None and steps:
+        name = at_once(shape, batch.form, len(lengths), steps, threads, constants)
+        if name is not None:
+            return name, {}
     digest = blake2b(lengths.tobytes(), digest_size=16).digest()
     key = (digest, shape, batch.form, steps, threads, memory_limit, Same(constants))
     known = _chosen.get(key)

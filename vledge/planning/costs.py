@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from math import log
 from typing import Any
 
@@ -13,10 +13,16 @@ from vledge._ext.recurrent import limits
 from vledge.lengths.strategies.work import Case, Overhead, Work
 from vledge.recurrent.shape import LayerShape
 
-__all__ = ["Costs", "Kernel", "moved_nbytes", "overhead_counts"]
+__all__ = ["SHARING", "Costs", "Kernel", "moved_nbytes", "overhead_counts"]
 
 # Caches and the allocator keep about as much; what a call needs beyond it comes from afar or anew.
 KEPT_BYTES = 1024 * 1024
+
+# What `vledge calibrate` finds of how threads share a run.
+SHARING = (
+    "weight_picoseconds", "equation_picoseconds", "first_row_cost", "far_row_cost",
+    "meeting_nanoseconds", "call_nanoseconds", "wake_nanoseconds",
+)  # fmt: skip
 
 # A step that takes so many meetings' time is worth sharing.
 MEETINGS = 12
@@ -60,6 +66,8 @@ class Costs:
     shared: float  #: the same where threads share the steps of a single sequence
     memory: float  #: each byte at the peak beyond what is kept from call to call
     overheads: dict[str, Overhead]  #: by form and strategy: "list.packed"
+    #: by which the engine shares a run between threads: limits of ``ext/limit_list.h``, by name
+    sharing: dict[str, int] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         speed = 2e-9 / self.multiply_add
@@ -166,6 +174,7 @@ class Costs:
             fields["shared"],
             fields["memory"],
             overheads,
+            dict(fields["sharing"]),
         )
         sizes = [k.hidden_size for table in kernels.values() for k in table]
         if not all(0 < size < 1 << 31 for size in sizes):
@@ -178,6 +187,9 @@ class Costs:
             raise ValueError("a cell has fewer than two hidden sizes")
         if not all(isinstance(value, float) and 0 < value < np.inf for value in constants):
             raise ValueError("a constant is not a positive number")
+        for name, limit in costs.sharing.items():
+            if name not in SHARING or type(limit) is not int or not 0 < limit < 1 << 31:
+                raise ValueError(f"{name} is {limit!r}, which no limit of sharing is")
         moved = [value for one in overheads.values() for value in asdict(one).values()]
         if not all(isinstance(value, float) and 0 <= value < np.inf for value in moved):
             raise ValueError("an overhead's constant is not a number from 0")

@@ -7,7 +7,6 @@ import json
 import os
 import platform
 import re
-import sys
 import warnings
 from functools import cache
 from pathlib import Path
@@ -16,6 +15,7 @@ from vledge._ext import isa
 from vledge._version import __version__
 from vledge.errors import cut
 from vledge.machine.atomic_file import write_text
+from vledge.machine.cache_folder import cache_folder
 from vledge.planning.costs import Costs
 from vledge.planning.defaults import DEFAULT
 
@@ -28,17 +28,8 @@ def cache_path() -> Path:
     ``$XDG_CACHE_HOME/vledge`` where that is set, else the platform's: ``~/.cache``,
     ``~/Library/Caches`` or ``%LOCALAPPDATA%``.
     """
-    named = os.environ.get("XDG_CACHE_HOME")
-    if named:
-        folder = Path(named)
-    elif sys.platform == "darwin":
-        folder = Path.home() / "Library" / "Caches"
-    elif sys.platform == "win32":
-        folder = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
-    else:
-        folder = Path.home() / ".cache"
     digest = hashlib.sha256("\n".join(_key().values()).encode()).hexdigest()[:12]
-    return folder / "vledge" / f"costs-{digest}.json"
+    return Path(cache_folder()) / f"costs-{digest}.json"
 
 
 def costs() -> Costs:
