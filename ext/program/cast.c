@@ -41,6 +41,40 @@ static inline uint16_t to_half(double x)
     return (uint16_t)(sign | (exponent < -14 ? kept : kept + ((uint64_t)(exponent + 14) << 10)));
 }
 
+/* The same without branches, for vectors: a half's bits in the place of a float's are 2^-112 of it. */
+static inline float from_half_in_bulk(uint16_t h)
+{
+    const uint32_t magnitude = (uint32_t)(h & 0x7fff) << 13;
+    float value;
+    memcpy(&value, &magnitude, 4);
+    value *= 0x1p112f;
+    uint32_t bits;
+    memcpy(&bits, &value, 4);
+    bits = magnitude >= 0x0f800000 ? magnitude | 0x7f800000 : bits; /* infinity and NaN */
+    bits |= (uint32_t)(h & 0x8000) << 16;
+    memcpy(&value, &bits, 4);
+    return value;
+}
+
+/* Of a float: what is subnormal as a half is rounded by a sum, other numbers by what is added to the bits that go. */
+static inline uint16_t to_half_in_bulk(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, 4);
+    const uint32_t sign = bits >> 16 & 0x8000, magnitude = bits & 0x7fffffff;
+    float small;
+    memcpy(&small, &magnitude, 4);
+    small += 0.5f;
+    uint32_t low;
+    memcpy(&low, &small, 4);
+    low -= 0x3f000000;
+    uint32_t half = (magnitude + 0xfff + (magnitude >> 13 & 1) - 0x38000000) >> 13;
+    half = magnitude < 0x38800000 ? low : half;     /* 2^-14 */
+    half = magnitude >= 0x477ff000 ? 0x7c00 : half; /* 65520 */
+    half = magnitude > 0x7f800000 ? 0x7e00 | (magnitude >> 13 & 0x1ff) : half;
+    return (uint16_t)(sign | half);
+}
+
 /* A cast goes by way of the widest number of its source's kind, a block at a time: integers and bool by int64 (uint64's
  * bits), reals by double. */
 enum { VL_CAST_BLOCK = 256 };
@@ -127,6 +161,8 @@ static int cast_in_bulk(int64_t n, int from_type, const void *from, int type, vo
     case VL_PAIR(VL_I32, VL_F32): VL_BULK(int32_t, float, x);
     case VL_PAIR(VL_I32, VL_I64): VL_BULK(int32_t, int64_t, x);
     case VL_PAIR(VL_I64, VL_I32): VL_BULK(int64_t, int32_t, x);
+    case VL_PAIR(VL_F16, VL_F32): VL_BULK(uint16_t, float, from_half_in_bulk(x));
+    case VL_PAIR(VL_F32, VL_F16): VL_BULK(float, uint16_t, to_half_in_bulk(x));
     case VL_PAIR(VL_F32, VL_F64): VL_BULK(float, double, x);
     case VL_PAIR(VL_F64, VL_F32): VL_BULK(double, float, x);
     default: return 0;
