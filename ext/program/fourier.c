@@ -15,7 +15,7 @@ typedef struct {
     vl_heed *heed;
     int type, sign;
     int is_complex; /* the input */
-    int halved; /* real, of even length: pairs of numbers as complex ones */
+    int halved; /* real, of even length: pairs of numbers as complex ones, half of the bins */
     int hermitian; /* bins of a real result; the rest are their conjugates */
     int real_out;
     int32_t factors[VL_MOST_FACTORS + 1];
@@ -87,9 +87,10 @@ static int factorise(vl_transforms *job, int64_t n)
             const int64_t t = first + lane;                                                                            \
             kind *out = (kind *)job->out + t / job->inner * job->out_outer + t % job->inner * job->out_inner;          \
             for (int64_t k = 0; k < job->bins; k++, out += job->out_step) {                                            \
-                out[0] = re[k * lanes + lane] * scale;                                                                 \
+                const int64_t mirrored = job->halved && 2 * k > job->n, at = mirrored ? job->n - k : k;                \
+                out[0] = re[at * lanes + lane] * scale;                                                                \
                 if (!job->real_out)                                                                                    \
-                    out[1] = im[k * lanes + lane] * scale;                                                             \
+                    out[1] = (mirrored ? -im[at * lanes + lane] : im[at * lanes + lane]) * scale;                      \
             }                                                                                                          \
         }                                                                                                              \
     }
@@ -222,7 +223,7 @@ static int dft(vl_frame *f, const vl_instruction *i)
     vl_transforms job = {.kernels = vl_kernels_for(f, type), .type = type, .sign = inverse ? 1 : -1};
     const int64_t count = t->shape[along];
     int64_t n = onesided && inverse ? 2 * (count - 1) : count;
-    if ((vl_has_in(i, 1) && !number_of(vl_in(f, i, 1), &n)) || !prepare(&job, n, onesided && !inverse))
+    if ((vl_has_in(i, 1) && !number_of(vl_in(f, i, 1), &n)) || !prepare(&job, n, parts == 1 && !inverse))
         return VL_DECLINED;
     job.is_complex = parts == 2;
     job.hermitian = job.real_out = onesided && inverse;
@@ -278,7 +279,7 @@ static int stft(vl_frame *f, const vl_instruction *i)
         (!window || window->type != t->type || window->axes != 1 || window->shape[0] != n || !vl_is_contiguous(window)))
         return VL_DECLINED;
     vl_transforms job = {.kernels = vl_kernels_for(f, t->type), .type = t->type, .sign = -1, .is_complex = parts == 2};
-    if (step < 1 || n > samples || !prepare(&job, n, onesided))
+    if (step < 1 || n > samples || !prepare(&job, n, parts == 1))
         return VL_DECLINED;
     job.taken = n;
     job.bins = onesided ? n / 2 + 1 : n;
