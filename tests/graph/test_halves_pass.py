@@ -6,6 +6,8 @@ import pytest
 import vledge
 from tests.graph.models import model_bytes, node
 from tests.peers import peer
+from vledge.graph.passes import halves
+from vledge.graph.registry import known_operators
 
 F16 = np.float16
 
@@ -120,6 +122,13 @@ def test_what_the_file_rounds_is_rounded():
     data = model_bytes(nodes, {"x": x}, ["y"], {"three": np.array([3], np.float32)})
     (y,) = vledge.InferenceSession(data).run(None, {"x": x})
     np.testing.assert_array_equal(y, (x / np.float32(3)).astype(F16).astype(np.float32) * 3)
+
+
+def test_the_lists_name_operators():
+    known = {op_type for domain, op_type in known_operators() if not domain}
+    assert known >= halves._COMPUTING
+    assert known >= halves._MOVING
+    assert not halves._COMPUTING & halves._MOVING
 
 
 def test_in_bodies_and_for_who_takes_halves():

@@ -27,7 +27,7 @@ _COMPUTING: Final = frozenset(
     """
     ArgMax ArgMin AveragePool BatchNormalization Conv ConvTranspose CumSum DFT DequantizeLinear Det
     Einsum GRU Gemm
-    GlobalAveragePool GlobalLpPool GlobalMaxPool GridSample GroupNormalization Hardmax
+    GlobalAveragePool GlobalLpPool GlobalMaxPool GroupNormalization Hardmax
     InstanceNormalization LRN LSTM LayerNormalization LogSoftmax LpNormalization LpPool MatMul
     MaxPool MeanVarianceNormalization QuantizeLinear RMSNormalization RNN Range ReduceL1 ReduceL2
     ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare
