@@ -15,7 +15,7 @@ typedef struct {
     vl_heed *heed;
     int type, sign;
     int is_complex; /* the input */
-    int halved; /* real, of even length: pairs of numbers as complex ones */
+    int halved; /* real, of even length: pairs of numbers as complex ones, half of the bins */
     int hermitian; /* bins of a real result; the rest are their conjugates */
     int real_out;
     int32_t factors[VL_MOST_FACTORS + 1];
@@ -87,20 +87,41 @@ static int factorise(vl_transforms *job, int64_t n)
             const int64_t t = first + lane;                                                                            \
             kind *out = (kind *)job->out + t / job->inner * job->out_outer + t % job->inner * job->out_inner;          \
             for (int64_t k = 0; k < job->bins; k++, out += job->out_step) {                                            \
-                out[0] = re[k * lanes + lane] * scale;                                                                 \
+                const int64_t mirrored = job->halved && 2 * k > job->n, at = mirrored ? job->n - k : k;                \
+                out[0] = re[at * lanes + lane] * scale;                                                                \
                 if (!job->real_out)                                                                                    \
-                    out[1] = im[k * lanes + lane] * scale;                                                             \
+                    out[1] = (mirrored ? -im[at * lanes + lane] : im[at * lanes + lane]) * scale;                      \
             }                                                                                                          \
         }                                                                                                              \
-    }                                                                                                                  \
-    static void roots_##kind(int64_t n, int sign, kind *roots)                                                         \
-    {                                                                                                                  \
-        for (int64_t k = 0; k < n; k++) {                                                                              \
-            const double angle = 6.283185307179586476925 * (double)k / (double)n;                                      \
-            roots[2 * k] = (kind)cos(angle);                                                                           \
-            roots[2 * k + 1] = (kind)(sign * sin(angle));                                                              \
-        }                                                                                                              \
     }
+
+/* The n-th roots of unity in double: an eighth of a turn is computed, where that divides n, and the rest mirrored. */
+static void roots_of_unity(int64_t n, int sign, double *roots)
+{
+    const int64_t parts = n % 8 == 0 ? 8 : n % 4 == 0 ? 4 : 2;
+    for (int64_t k = 0; k <= n / parts; k++) {
+        const double angle = 6.283185307179586476925 * (double)k / (double)n;
+        roots[2 * k] = cos(angle);
+        roots[2 * k + 1] = sin(angle);
+    }
+    if (parts == 8)
+        for (int64_t k = 0; k <= n / 8; k++) {
+            roots[2 * (n / 4 - k)] = roots[2 * k + 1];
+            roots[2 * (n / 4 - k) + 1] = roots[2 * k];
+        }
+    if (parts >= 4)
+        for (int64_t k = 0; k <= n / 4; k++) {
+            roots[2 * (n / 2 - k)] = -roots[2 * k];
+            roots[2 * (n / 2 - k) + 1] = roots[2 * k + 1];
+        }
+    for (int64_t k = 1; k <= (n - 1) / 2; k++) {
+        roots[2 * (n - k)] = roots[2 * k];
+        roots[2 * (n - k) + 1] = -sign * roots[2 * k + 1];
+    }
+    for (int64_t k = 0; k <= n / 2; k++)
+        roots[2 * k + 1] *= sign;
+}
+
 VL_FILL_AND_WRITE(float)
 VL_FILL_AND_WRITE(double)
 
@@ -142,7 +163,7 @@ static void member_transforms(void *context, int member, int members)
 /* The n-th roots are known, or are made. The output's memory is there. */
 static int transform_all(vl_frame *f, vl_transforms *job, const void *roots)
 {
-    const size_t size = vl_size_of(job->type), root_bytes = roots ? 0 : (2 * size * (size_t)job->n + 63) & ~(size_t)63;
+    const size_t size = vl_size_of(job->type), root_bytes = roots ? 0 : (16 * (size_t)job->n + 63) & ~(size_t)63;
     const int64_t work = job->transforms * job->n * (job->passes + 1);
     const int members = work >= f->limits->chain_thread_work && job->transforms > job->kernels->lanes ? f->threads : 1;
     job->array = ((size_t)(job->n + 1) * size * (size_t)job->kernels->lanes + 63) & ~(size_t)63;
@@ -151,10 +172,12 @@ static int transform_all(vl_frame *f, vl_transforms *job, const void *roots)
         return VL_NO_MEMORY;
     if (!roots) {
         roots = block->data;
-        if (job->type == VL_F32)
-            roots_float(job->n, job->sign, (float *)block->data);
-        else
-            roots_double(job->n, job->sign, (double *)block->data);
+        double *made = (double *)block->data;
+        roots_of_unity(job->n, job->sign, made);
+        for (int64_t k = 0; job->type == VL_F32 && k < 2 * job->n; k++) { /* in place: a float ends where it began */
+            const float single = (float)made[k];
+            memcpy(block->data + (size_t)k * sizeof single, &single, sizeof single);
+        }
     }
     job->roots = roots;
     job->heed = f->heed;
@@ -200,7 +223,7 @@ static int dft(vl_frame *f, const vl_instruction *i)
     vl_transforms job = {.kernels = vl_kernels_for(f, type), .type = type, .sign = inverse ? 1 : -1};
     const int64_t count = t->shape[along];
     int64_t n = onesided && inverse ? 2 * (count - 1) : count;
-    if ((vl_has_in(i, 1) && !number_of(vl_in(f, i, 1), &n)) || !prepare(&job, n, onesided && !inverse))
+    if ((vl_has_in(i, 1) && !number_of(vl_in(f, i, 1), &n)) || !prepare(&job, n, parts == 1 && !inverse))
         return VL_DECLINED;
     job.is_complex = parts == 2;
     job.hermitian = job.real_out = onesided && inverse;
@@ -256,7 +279,7 @@ static int stft(vl_frame *f, const vl_instruction *i)
         (!window || window->type != t->type || window->axes != 1 || window->shape[0] != n || !vl_is_contiguous(window)))
         return VL_DECLINED;
     vl_transforms job = {.kernels = vl_kernels_for(f, t->type), .type = t->type, .sign = -1, .is_complex = parts == 2};
-    if (step < 1 || n > samples || !prepare(&job, n, onesided))
+    if (step < 1 || n > samples || !prepare(&job, n, parts == 1))
         return VL_DECLINED;
     job.taken = n;
     job.bins = onesided ? n / 2 + 1 : n;

@@ -107,13 +107,20 @@ static int lrn(vl_frame *f, const vl_instruction *i)
             sum_channels(low, high, pixels, sample, (float *)sums->data);
             enum { X, SUM, ALPHA, BETA, BIAS, OUT, POWER };
             const double constants[] = {i->floats[0], i->floats[1], i->floats[2]};
-            static const int64_t micro[] = {VL_MICRO(VL_MICRO_multiply_add, POWER, SUM, ALPHA, BIAS),
-                                            VL_MICRO(VL_MICRO_power, POWER, POWER, BETA, 0),
-                                            VL_MICRO(VL_MICRO_divide, OUT, X, POWER, 0)};
+            /* the power that everyone takes is the root, times the root of that */
+            const int by_roots = i->floats[1] == 0.75f;
+            static const int64_t by_roots_micro[] = {
+                VL_MICRO(VL_MICRO_multiply_add, POWER, SUM, ALPHA, BIAS), VL_MICRO(VL_MICRO_sqrt, POWER, POWER, 0, 0),
+                VL_MICRO(VL_MICRO_sqrt, OUT, POWER, 0, 0), VL_MICRO(VL_MICRO_multiply, POWER, POWER, OUT, 0),
+                VL_MICRO(VL_MICRO_divide, OUT, X, POWER, 0)};
+            static const int64_t by_power_micro[] = {VL_MICRO(VL_MICRO_multiply_add, POWER, SUM, ALPHA, BIAS),
+                                                     VL_MICRO(VL_MICRO_power, POWER, POWER, BETA, 0),
+                                                     VL_MICRO(VL_MICRO_divide, OUT, X, POWER, 0)};
             vl_chain_array arrays[] = {{sample + c * pixels, pixels, 1, 0},
                                        {sums->data, 0, 1, 0},
                                        {(float *)out->data + (n * channels + c) * pixels, pixels, 1, 0}};
-            run_chain(f->kernels, arrays, constants, 3, micro, 3, 1, 1, pixels);
+            run_chain(f->kernels, arrays, constants, 3, by_roots ? by_roots_micro : by_power_micro, by_roots ? 5 : 3, 1,
+                      1, pixels);
         }
     vl_block_drop(f, sums);
     if (from)
