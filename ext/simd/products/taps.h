@@ -248,7 +248,8 @@ static void vl_kernel_taps(const vl_taps *p)
         const ptrdiff_t inputs = stretch.length
                                      ? (VL_TAP_ROWS * stretch.stride + stretch.length) * (p->taps / stretch.length)
                                      : VL_TAP_ROWS * p->taps;
-        const ptrdiff_t near = VL_TAP_TILE_BYTES / ((inputs + p->taps) * (ptrdiff_t)sizeof(real)) / L * L;
+        const ptrdiff_t elements = VL_TAP_TILE_BYTES / (ptrdiff_t)sizeof(real);
+        const ptrdiff_t near = p->taps ? elements / (inputs + p->taps) / L * L : p->channels;
         const ptrdiff_t together = near > L ? near : L;
         for (ptrdiff_t c = 0, end; c < p->channels; c = end) {
             end = p->channels - c < together ? p->channels : c + together;
