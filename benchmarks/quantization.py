@@ -1,17 +1,21 @@
 """Small weights: time, bytes and error of each storage, beside onnxruntime's and torch's int8.
 
-    python -m benchmarks.quantization [--isa avx2] [--accuracy] [--rounds 15]
+    python -m benchmarks.quantization [--isa avx2] [--accuracy] [--rounds 15] [--write]
 
 Microseconds a step (CPU time of one thread, the median of rounds in which all take turns), ratios
 by turns of one round, and the output's error against float64. The peers' int8 is onnxruntime's
-DynamicQuantizeLSTM as quantize_dynamic writes it, with and without ``reduce_range``, and
-torch.ao's dynamic quantization. Weights are random and uniform, as torch initialises them; with
-``--accuracy`` trained networks instead, whole ones and their layers: `quantization_accuracy`.
+DynamicQuantizeLSTM as quantize_dynamic writes it, with and without ``reduce_range``, torch.ao's
+dynamic quantization, and ncnn's int8 layers where ncnn is installed; it runs single sequences.
+onnxruntime and ncnn choose their instructions themselves, whatever ``--isa`` says. Weights are
+random and uniform, as torch initialises them; with ``--accuracy`` trained networks instead, whole
+ones and their layers: `quantization_accuracy`. ``--write`` puts the table of times into
+docs/records/quantization.md, a part for each instruction set.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import statistics
 import tempfile
 import time
@@ -22,12 +26,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import vledge
+from benchmarks.measuring.machine import cpu, today
+from benchmarks.peers import ncnn_int8
 from tests.peers import peer
 from vledge import nn
 from vledge._ext import isa
 from vledge.small_matrix import FORMS
 
 ROUNDS, SECONDS = 15, 0.004
+PAGE = Path(__file__).parents[1] / "docs" / "records" / "quantization.md"
 
 
 class Shape(NamedTuple):
@@ -38,9 +45,18 @@ class Shape(NamedTuple):
     hidden_size: int
     batch: int
     steps: int
+    shortest: int | None = None  #: lengths fall evenly from `steps` to this; None: all are equal
+
+    def lengths(self) -> np.ndarray | None:
+        """Of the sequences, where they differ."""
+        if self.shortest is None:
+            return None
+        return np.linspace(self.steps, self.shortest, self.batch).astype(np.int64)
 
     def __str__(self) -> str:
         what = "one step" if self.steps == 1 else f"{self.steps} steps"
+        if self.shortest is not None:
+            what = f"{self.shortest} to {what}"
         return f"{self.cell} {self.input_size} to {self.hidden_size}, batch {self.batch}, {what}"
 
 
@@ -48,6 +64,7 @@ SHAPES = (
     Shape("LSTM", 256, 256, 1, 100),
     Shape("LSTM", 512, 512, 1, 100),
     Shape("LSTM", 256, 256, 32, 50),
+    Shape("LSTM", 256, 256, 32, 50, 1),
     Shape("LSTM", 128, 128, 1, 1),
     Shape("LSTM", 256, 256, 1, 1),
     Shape("LSTM", 512, 512, 1, 1),
@@ -81,13 +98,13 @@ def ours(shape: Shape, weights: dict[str, np.ndarray], x: np.ndarray) -> list[Wa
     ways = []
     for storage in ("float32", *FORMS):
         small = layer if storage == "float32" else vledge.quantize(layer, storage)
-        run = _stream(small, x) if shape.steps == 1 else _whole(small, x)
+        run = _stream(small, x) if shape.steps == 1 else _whole(small, x, shape.lengths())
         ways.append(Way(storage, run, small.nbytes))
     return ways
 
 
-def _whole(layer: Any, x: np.ndarray) -> Callable[[], np.ndarray]:
-    return lambda: layer(x)[0]
+def _whole(layer: Any, x: np.ndarray, lengths: np.ndarray | None) -> Callable[[], np.ndarray]:
+    return (lambda: layer(x)[0]) if lengths is None else (lambda: layer(x, lengths=lengths)[0])
 
 
 def _stream(layer: Any, x: np.ndarray) -> Callable[[], np.ndarray]:
@@ -110,7 +127,14 @@ def onnxruntimes(shape: Shape, weights: dict[str, np.ndarray], x: np.ndarray) ->
     from vledge.integrations.onnx_layers import layer_model
 
     model = onnx.load_from_string(
-        layer_model(shape.cell, weights, shape.steps, shape.batch, lengths=False, states=False)
+        layer_model(
+            shape.cell,
+            weights,
+            shape.steps,
+            shape.batch,
+            lengths=shape.shortest is not None,
+            states=False,
+        )
     )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -126,15 +150,22 @@ def onnxruntimes(shape: Shape, weights: dict[str, np.ndarray], x: np.ndarray) ->
                 target, options, providers=["CPUExecutionProvider"]
             )
         ways.append(
-            Way(f"onnxruntime{' reduce_range' if reduced else ''}", _session(session, x), size)
+            Way(
+                f"onnxruntime{' reduce_range' if reduced else ''}",
+                _session(session, x, shape.lengths()),
+                size,
+            )
         )
     return ways
 
 
-def _session(session: Any, x: np.ndarray) -> Callable[[], np.ndarray]:
-    name, y = session.get_inputs()[0].name, session.get_outputs()[0].name
+def _session(session: Any, x: np.ndarray, lengths: np.ndarray | None) -> Callable[[], np.ndarray]:
+    names, y = [one.name for one in session.get_inputs()], session.get_outputs()[0].name
+    feed = {names[0]: x}
+    if lengths is not None:
+        feed[names[1]] = lengths.astype(np.int32)
     rows = (*x.shape[:2], -1)
-    return lambda: session.run([y], {name: x})[0].reshape(rows)
+    return lambda: session.run([y], feed)[0].reshape(rows)
 
 
 def torchs(shape: Shape, weights: dict[str, np.ndarray], x: np.ndarray) -> list[Way]:
@@ -147,14 +178,27 @@ def torchs(shape: Shape, weights: dict[str, np.ndarray], x: np.ndarray) -> list[
         torch.nn.Sequential(layer.eval()), {type(layer)}, dtype=torch.qint8
     )[0]
     given = torch.from_numpy(x)
+    lengths = shape.lengths()
 
     def run() -> np.ndarray:
         with torch.inference_mode():
-            result: np.ndarray = small(given)[0].numpy()
+            if lengths is None:
+                result: np.ndarray = small(given)[0].numpy()
+            else:
+                rnn = torch.nn.utils.rnn
+                packed = rnn.pack_padded_sequence(given, torch.from_numpy(lengths))
+                result = rnn.pad_packed_sequence(small(packed)[0])[0].numpy()
         return result
 
     matrices = sum(array.size for array in weights.values() if array.ndim == 2)
     return [Way("torch", run, matrices)]
+
+
+def ncnns(shape: Shape, weights: dict[str, np.ndarray], x: np.ndarray) -> list[Way]:
+    """ncnn's layer, where it is installed; it runs one sequence at a time."""
+    if shape.batch > 1 or importlib.util.find_spec("ncnn") is None:
+        return []
+    return [Way("ncnn", *ncnn_int8.layer(shape.cell, weights, x))]
 
 
 def timed(ways: list[Way], rounds: int) -> dict[str, list[float]]:
@@ -176,20 +220,24 @@ def timed(ways: list[Way], rounds: int) -> dict[str, list[float]]:
     return taken
 
 
-def speed(rounds: int) -> None:
-    """The table of times."""
-    print("shape | way | us a step | x float32 | x onnxruntime | bytes | rms error | largest")
-    print("---|---|---|---|---|---|---|---")
+HEADING = """\
+shape | way | us a step | x float32 | x onnxruntime | bytes | rms error | largest
+---|---|---|---|---|---|---|---"""
+
+
+def speed(rounds: int) -> list[str]:
+    """The table of times, printed as it comes."""
+    lines = [HEADING]
+    print(HEADING)
     for shape in SHAPES:
         weights = weights_of(shape)
         rng = np.random.default_rng(1)
         size = (shape.steps, shape.batch, shape.input_size)
         x = rng.standard_normal(size).astype(np.float32)
-        exact = getattr(nn, shape.cell).from_weights(weights, dtype=np.float64)(
-            x.astype(np.float64)
-        )[0]
+        double = getattr(nn, shape.cell).from_weights(weights, dtype=np.float64)
+        exact = _whole(double, x.astype(np.float64), shape.lengths())()
         ways = [*ours(shape, weights, x), *onnxruntimes(shape, weights, x)]
-        ways += torchs(shape, weights, x)
+        ways += [*torchs(shape, weights, x), *ncnns(shape, weights, x)]
         errors = [way.run() - exact for way in ways]  # of a stream, its first step
         taken = timed(ways, rounds)
         for way, error in zip(ways, errors, strict=True):
@@ -199,8 +247,8 @@ def speed(rounds: int) -> None:
                 for other in ("float32", "onnxruntime")
                 if other in taken
             }
-            print(
-                shape,
+            cells = (
+                str(shape),
                 way.name,
                 f"{statistics.median(own) / shape.steps * 1e6:.2f}",
                 f"{beside['float32']:.2f}",
@@ -208,9 +256,28 @@ def speed(rounds: int) -> None:
                 f"{way.weight_bytes:,}",
                 f"{np.sqrt(np.mean(error**2)):.1e}",
                 f"{np.abs(error).max():.1e}",
-                sep=" | ",
-                flush=True,
             )
+            lines.append(" | ".join(cells))
+            print(lines[-1], flush=True)
+    return lines
+
+
+def write(table: list[str]) -> None:
+    """Put the table between the markers of this instruction set; a part that the page has not yet
+    goes to its end."""
+    chosen = isa.selected()
+    begin, end = (f"<!-- generated: {chosen}: {one} -->" for one in ("begin", "end"))
+    command = f"python -m benchmarks.quantization --isa {chosen} --write"
+    said = f"By `{command}`, {today()}, on {cpu()}."
+    heading = f"## {chosen}, integers by {isa.selected_integers()}"
+    block = "\n".join([begin, heading, said, "", *table, "", end])
+    page = PAGE.read_text()
+    if begin in page:
+        before, rest = page.split(begin)
+        page = before + block + rest.split(end)[1]
+    else:
+        page = f"{page.rstrip()}\n\n{block}\n"
+    PAGE.write_text(page)
 
 
 def main() -> None:
@@ -219,6 +286,7 @@ def main() -> None:
     parser.add_argument("--isa", help="the instruction set; by default the best")
     parser.add_argument("--accuracy", action="store_true", help="trained networks, not times")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--write", action="store_true", help=f"renew this part of {PAGE.name}")
     arguments = parser.parse_args()
     isa.select(arguments.isa)
     vledge.set_num_threads(1)
@@ -227,8 +295,10 @@ def main() -> None:
         from benchmarks.quantization_accuracy import accuracy
 
         accuracy()
-    else:
-        speed(arguments.rounds)
+        return
+    table = speed(arguments.rounds)
+    if arguments.write:
+        write(table)
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ class SmallForm(NamedTuple):
 
 
 FORMS: Final = {
-    "int8": SmallForm(np.dtype(np.int8), 32, 127, 32767, None, None),
+    "int8": SmallForm(np.dtype(np.int8), 32, 127, 127 * 256 + 127, None, None),
     "int8-fast": SmallForm(np.dtype(np.int8), 64, 127, 127, 129, None),
     # (2^31 - 1) / 32767
     "int16": SmallForm(np.dtype(np.int16), 32, 32767, 32767, None, 65538),

@@ -15,6 +15,7 @@ from vledge.planning import cache_path, calibrate, costs, save
 from vledge.planning.calibration import _nonnegative
 from vledge.planning.costs import Costs
 from vledge.planning.defaults import DEFAULT
+from vledge.small_matrix import FORMS
 
 
 @pytest.fixture(autouse=True)
@@ -122,6 +123,7 @@ def test_calibration_measures_all_that_plans_need():
     measured = calibrate(seconds=0.0)
     assert set(measured.kernels) == set(DEFAULT.kernels)
     assert set(measured.overheads) == set(DEFAULT.overheads)
+    assert set(measured.small) == set(DEFAULT.small) == set(FORMS)
     assert Costs.from_dict(json.loads(json.dumps(measured.as_dict()))) == measured
     for table in measured.kernels.values():
         assert table[-1].row > 3 * table[0].row, "512 hidden units take more than 16"

@@ -41,14 +41,8 @@ cdef extern from "simd/kernels.h" nogil:
         VL_BOUND
         VL_LEAKY
 
-    ctypedef enum vl_small_form:
-        VL_ROW_INT16
-        VL_ROW_BYTES
-        VL_ROW_PLANES
-
     ctypedef struct vl_small:
-        int block, levels, offset, weight_bytes, terms, way
-        vl_small_form form
+        int block, levels, offset, weight_offset, weight_bytes, terms, way
 
     ptrdiff_t vl_small_row_bytes(ptrdiff_t depth)
 

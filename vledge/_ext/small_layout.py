@@ -25,6 +25,7 @@ class SmallLayout(NamedTuple):
 
     terms: int  #: columns that stand side by side in a lane
     undo: int  #: times a sum of weights, undoes the offset of inputs; 0: there is none
+    offset: int  #: that the weights have added, modulo 256
 
 
 class _Block(NamedTuple):
@@ -79,7 +80,7 @@ def pack_small(
                 sums = q.sum(axis=2, dtype=np.int64) * layout.undo
                 bytes_[:, block.undo] = _bytes(sums.astype(np.int32), groups)
             q = q.reshape(groups, width, lanes, -1, layout.terms).transpose(0, 3, 1, 2, 4)
-            bytes_[:, block.values] = _bytes(q, groups)
+            bytes_[:, block.values] = _bytes(q, groups) + np.uint8(layout.offset)
         pieces.append(bytes_.reshape(-1))
     packed = aligned_empty((sum(map(len, pieces)),), np.uint8)
     return np.concatenate(pieces, out=packed) if pieces else packed
@@ -114,7 +115,7 @@ def unpack_small(
         for number, block in enumerate(blocks):
             one = np.ascontiguousarray(bytes_[:, block.scales]).view(np.float32)
             scales[vectors, :, number] = one.reshape(-1, lanes)
-            q = np.ascontiguousarray(bytes_[:, block.values]).view(form.dtype)
+            q = (bytes_[:, block.values] - np.uint8(layout.offset)).view(form.dtype)
             q = q.reshape(groups, -1, width, lanes, layout.terms).transpose(0, 2, 3, 1, 4)
             values[vectors, :, block.columns] = q.reshape(groups * width, lanes, -1)
     rows = from_vectors(values, gates, hidden_size)[:, :depth]

@@ -46,7 +46,6 @@ from vledge._ext.isa cimport (
     VL_SILU,
     VL_SOFTPLUS,
     VL_SOFTSIGN,
-    VL_ROW_PLANES,
     VL_STORED_FLOAT32,
     VL_STORED_FLOAT64,
     VL_STORED_INT8,
@@ -114,7 +113,7 @@ STORAGES = {
 
 cdef object layout_of(const vl_small *small):
     """How small weights lie in memory for the kernels of a direction."""
-    return SmallLayout(small.terms, -small.offset * (256 if small.form == VL_ROW_PLANES else 1))
+    return SmallLayout(small.terms, -small.offset, small.weight_offset)
 
 
 def common_storage(matrices, dtype, storage):

@@ -20,10 +20,11 @@ from vledge.lengths.strategies.work import FORMS, Case, Overhead
 from vledge.machine import threads
 from vledge.packing import pack_sequence
 from vledge.packing.sequence import Sequences
-from vledge.planning.costs import Costs, Kernel, overhead_counts
+from vledge.planning.costs import Costs, Kernel, Small, overhead_counts
 from vledge.planning.work import work
 from vledge.recurrent.cells import CELLS
 from vledge.recurrent.stack import Stack
+from vledge.small_matrix import FORMS as SMALL_FORMS
 
 __all__ = ["calibrate"]
 
@@ -63,7 +64,8 @@ def _figures() -> int:
     gains = 0 if threads.usable_cores() == 1 else 2 + 2  # and meetings
     products, doubles, memory = 2, 2, 1
     kernels = len(MEASURED) * len(HIDDEN_SIZES) * len(ROWS)
-    return gains + kernels + products + doubles + memory + len(BATCHES)
+    small = 2
+    return gains + kernels + products + doubles + small + memory + len(BATCHES)
 
 
 def _measured(stopwatch: _Stopwatch) -> Costs:
@@ -76,6 +78,7 @@ def _measured(stopwatch: _Stopwatch) -> Costs:
         },
         multiply_add=_multiply_add(stopwatch),
         double=_double(stopwatch),
+        small=_small(stopwatch),
         thread=thread,
         shared=shared,
         memory=_memory(stopwatch),
@@ -140,14 +143,20 @@ class _Stopwatch:
         return list(least)
 
 
-def _stack(cell: str, input_size: int, hidden_size: int, dtype: str = "float32") -> Stack:
+def _stack(
+    cell: str,
+    input_size: int,
+    hidden_size: int,
+    dtype: str = "float32",
+    storage: str | None = None,
+) -> Stack:
     generator = np.random.default_rng(0)
     bound = hidden_size**-0.5
     parts: dict[str, Any] = {
         name: generator.uniform(-bound, bound, shape).astype(dtype)
         for name, shape in CELLS[cell].kind.shapes(input_size, hidden_size).items()
     }
-    return Stack([[Direction(cell, **parts)]])
+    return Stack([[Direction(cell, **parts, storage=storage)]])
 
 
 def _run(stack: Stack, rows: int, steps: int, threads: int = 1) -> Callable[[], object]:
@@ -178,6 +187,23 @@ def _double(stopwatch: _Stopwatch) -> float:
         stopwatch(_run(_stack("lstm", 64, 128, dtype), 24, 40)) for dtype in ("float32", "float64")
     )
     return double / single
+
+
+def _small(stopwatch: _Stopwatch) -> dict[str, Small]:
+    """From one row, which is bound by reading weights, and from many; none is free."""
+    storages, rows = [None, *SMALL_FORMS], (1, ROWS[-1])
+    stacks = [_stack("lstm", 1, 256, storage=storage) for storage in storages]
+    one, many = (
+        np.array(stopwatch.together([_run(stack, count, 40) for stack in stacks])) for count in rows
+    )
+    row = (many - one) / (rows[1] - rows[0])
+    row = np.maximum(row, many / rows[1] / 2)  # of times that are no line, at least half of a row's
+    step = np.maximum(one - row, one / 10)
+    return {
+        storage: Small(float(step[i] / step[0]), float(row[i] / row[0]))
+        for i, storage in enumerate(storages)
+        if storage is not None
+    }
 
 
 def _thread_gains(stopwatch: _Stopwatch) -> tuple[float, float]:

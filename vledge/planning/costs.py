@@ -13,7 +13,7 @@ from vledge._ext.recurrent import limits
 from vledge.lengths.strategies.work import Case, Overhead, Work
 from vledge.recurrent.shape import LayerShape
 
-__all__ = ["SHARING", "Costs", "Kernel", "moved_nbytes", "overhead_counts"]
+__all__ = ["SHARING", "Costs", "Kernel", "Small", "moved_nbytes", "overhead_counts"]
 
 # Caches and the allocator keep about as much; what a call needs beyond it comes from afar or anew.
 KEPT_BYTES = 1024 * 1024
@@ -27,10 +27,6 @@ SHARING = (
 # A step that takes so many meetings' time is worth sharing.
 MEETINGS = 12
 
-# Small weights' time over float32's, of what a time step costs, which is reading weights, and of
-# each row (python -m benchmarks.quantization, AVX2).
-SMALL = {"int8": (0.45, 0.75), "int8-fast": (0.35, 0.6), "int16": (0.6, 0.75)}
-
 
 @dataclass(frozen=True)
 class Kernel:
@@ -38,6 +34,15 @@ class Kernel:
     costs however few its rows are, and each row of it, in seconds."""
 
     hidden_size: int
+    step: float
+    row: float
+
+
+@dataclass(frozen=True)
+class Small:
+    """Small weights' time over float32's: of what a time step costs, which is reading weights, and
+    of each row."""
+
     step: float
     row: float
 
@@ -62,6 +67,7 @@ class Costs:
     kernels: dict[str, tuple[Kernel, ...]]  #: by cell, hidden sizes ascending
     multiply_add: float  #: of the input projection, float32, one thread
     double: float  #: float64's time over float32's
+    small: dict[str, Small]  #: by storage
     thread: float  #: what a thread beyond the first adds, in threads
     shared: float  #: the same where threads share the steps of a single sequence
     memory: float  #: each byte at the peak beyond what is kept from call to call
@@ -108,12 +114,12 @@ class Costs:
         """Step and row of one direction of each layer, the input's projection included."""
         slower = self.double if shape.itemsize == 8 else 1.0
         step, row = self._kernel(shape.cell, shape.hidden_size)
-        of_step, of_row = SMALL.get(shape.storage, (1.0, 1.0))
+        small = self.small.get(shape.storage, Small(1.0, 1.0))
         return [
             (
-                step * slower * of_step,
+                step * slower * small.step,
                 slower
-                * of_row
+                * small.row
                 * (
                     row
                     + self.multiply_add * shape.hidden_size * (shape.gates * size + shape.proj_size)
@@ -165,11 +171,13 @@ class Costs:
             for cell, table in fields["kernels"].items()
         }
         overheads = {name: Overhead(**one) for name, one in fields["overheads"].items()}
+        small = {name: Small(**one) for name, one in fields["small"].items()}
         costs = cls(
             str(fields["source"]),
             kernels,
             fields["multiply_add"],
             fields["double"],
+            small,
             fields["thread"],
             fields["shared"],
             fields["memory"],
@@ -183,6 +191,7 @@ class Costs:
         constants += [
             value for table in kernels.values() for k in table for value in (k.step, k.row)
         ]
+        constants += [value for one in small.values() for value in (one.step, one.row)]
         if not all(len(table) > 1 for table in kernels.values()):
             raise ValueError("a cell has fewer than two hidden sizes")
         if not all(isinstance(value, float) and 0 < value < np.inf for value in constants):

@@ -4,7 +4,7 @@ from typing import Final
 
 from vledge.lengths.strategies import STRATEGIES
 from vledge.lengths.strategies.work import FORMS
-from vledge.planning.costs import Costs, Kernel
+from vledge.planning.costs import Costs, Kernel, Small
 
 __all__ = ["DEFAULT"]
 
@@ -49,6 +49,11 @@ DEFAULT: Final = Costs(
     },
     multiply_add=1.88e-11,
     double=3.96,
+    small={
+        "int8": Small(0.45, 0.75),
+        "int8-fast": Small(0.35, 0.6),
+        "int16": Small(0.6, 0.75),
+    },
     thread=0.984,
     shared=0.438,
     memory=9.94e-11,

@@ -69,6 +69,7 @@ def _read(folder: str | None, instructions: str) -> Costs:
         for held, needed in (
             (measured.kernels, DEFAULT.kernels),
             (measured.overheads, DEFAULT.overheads),
+            (measured.small, DEFAULT.small),
         ):
             if missing := sorted(set(needed) - set(held)):
                 raise ValueError(f"nothing on {', '.join(missing)}")

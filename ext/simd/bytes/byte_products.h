@@ -16,8 +16,10 @@ void vl_integers_avx2bytes(const vl_byte_product *p);
 
 void vl_small_avx512vnni_product(const vl_small_product *p);
 void vl_small_avx512planes_product(const vl_small_product *p);
+void vl_small_avx512words_product(const vl_small_product *p);
 void vl_small_avxvnni_product(const vl_small_product *p);
 void vl_small_avxplanes_product(const vl_small_product *p);
+void vl_small_avxwords_product(const vl_small_product *p);
 void vl_small_avx512bytes_product(const vl_small_product *p);
 void vl_small_avx2bytes_product(const vl_small_product *p);
 

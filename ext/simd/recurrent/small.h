@@ -149,7 +149,7 @@ static void vl_kernel_small_product(const vl_product *p)
 /* ---- the ways ------------------------------------------------------------------------------ */
 
 static const vl_small vl_int8_by_pairs = {.block = VL_INT8_BLOCK,
-                                          .levels = 32767,
+                                          .levels = VL_INT8_LEVELS,
                                           .weight_bytes = 1,
                                           .terms = VL_PAIR_TERMS,
                                           .form = VL_ROW_INT16,
@@ -182,20 +182,27 @@ static const vl_small vl_fast_by_bytes = {.block = VL_INT8_FAST_BLOCK,
 #ifdef VL_SMALL_BY_QUADS
 static const vl_small vl_fast_by_quads = {.block = VL_INT8_FAST_BLOCK,
                                           .levels = 127,
-                                          .offset = 127,
+                                          .weight_offset = 128,
                                           .weight_bytes = 1,
                                           .terms = 4,
                                           .form = VL_ROW_BYTES,
                                           .way = VL_BY_QUADS,
                                           .product = VL_SMALL_BY_QUADS};
 static const vl_small vl_int8_by_quads = {.block = VL_INT8_BLOCK,
-                                          .levels = 32767,
-                                          .offset = 128,
+                                          .levels = VL_INT8_LEVELS,
+                                          .weight_offset = 128,
                                           .weight_bytes = 1,
                                           .terms = 4,
                                           .form = VL_ROW_PLANES,
                                           .way = VL_BY_QUADS,
                                           .product = VL_SMALL_BY_PLANES};
+static const vl_small vl_int16_by_quads = {.block = VL_INT16_BLOCK,
+                                           .levels = 32767,
+                                           .weight_bytes = 2,
+                                           .terms = VL_PAIR_TERMS,
+                                           .form = VL_ROW_INT16,
+                                           .way = VL_BY_QUADS,
+                                           .product = VL_SMALL_BY_WORDS};
 #endif
 
 #endif

@@ -23,6 +23,10 @@
 #define VL_SMALL_SET_OF_PLANES avx512planes
 #include "simd/small/quads.h"
 
+#define VL_ADD_PAIRS(sum, a, b) ((veci)_mm512_dpwssd_epi32((__m512i)(sum), (__m512i)(a), (__m512i)(b)))
+#define VL_WORDS(name) vl_small_avx512words_##name
+#include "simd/small/pairs.h"
+
 #ifdef __clang__
 #pragma clang attribute pop
 #pragma clang attribute pop

@@ -23,6 +23,10 @@
 #define VL_SMALL_SET_OF_PLANES avxplanes
 #include "simd/small/quads.h"
 
+#define VL_ADD_PAIRS(sum, a, b) ((veci)_mm256_dpwssd_avx_epi32((__m256i)(sum), (__m256i)(a), (__m256i)(b)))
+#define VL_WORDS(name) vl_small_avxwords_##name
+#include "simd/small/pairs.h"
+
 #ifdef __clang__
 #pragma clang attribute pop
 #pragma clang attribute pop

@@ -125,6 +125,21 @@ VL_EMULATED __m512i vl_emulated_maddubs_epi16(__m512i a, __m512i b)
     }
 VL_EMULATE_DOT(vl_emulated_dpbusd_epi32, __m512i)
 VL_EMULATE_DOT(vl_emulated_dpbusd_avx_epi32, __m256i)
+#define VL_EMULATE_WORDS(name, vector)                                                                                 \
+    VL_EMULATED vector name(vector sums, vector a, vector b)                                                           \
+    {                                                                                                                  \
+        uint32_t out[sizeof(vector) / 4];                                                                              \
+        int16_t x[sizeof(vector) / 2], y[sizeof(vector) / 2];                                                          \
+        __builtin_memcpy(out, &sums, sizeof out);                                                                      \
+        __builtin_memcpy(x, &a, sizeof x);                                                                             \
+        __builtin_memcpy(y, &b, sizeof y);                                                                             \
+        for (int k = 0; k < (int)(sizeof x / 2); k++)                                                                  \
+            out[k / 2] += (uint32_t)(x[k] * y[k]);                                                                     \
+        __builtin_memcpy(&sums, out, sizeof out);                                                                      \
+        return sums;                                                                                                   \
+    }
+VL_EMULATE_WORDS(vl_emulated_dpwssd_epi32, __m512i)
+VL_EMULATE_WORDS(vl_emulated_dpwssd_avx_epi32, __m256i)
 #define VL_EMULATE_WIDER(name, narrow, type, lanes, wide)                                                              \
     VL_EMULATED __m512i name(narrow x)                                                                                 \
     {                                                                                                                  \
@@ -175,6 +190,8 @@ VL_EMULATED __m128i vl_emulated_cvtepi32_epi8(__m512i a)
 #define _mm512_maddubs_epi16 vl_emulated_maddubs_epi16
 #define _mm512_dpbusd_epi32 vl_emulated_dpbusd_epi32
 #define _mm256_dpbusd_avx_epi32 vl_emulated_dpbusd_avx_epi32
+#define _mm512_dpwssd_epi32 vl_emulated_dpwssd_epi32
+#define _mm256_dpwssd_avx_epi32 vl_emulated_dpwssd_avx_epi32
 #define _mm512_cvtepu8_epi32 vl_emulated_cvtepu8_epi32
 #define _mm512_cvtepi8_epi32 vl_emulated_cvtepi8_epi32
 #define _mm512_cvtepi8_epi16 vl_emulated_cvtepi8_epi16

@@ -6,6 +6,7 @@
 #define VL_INTEGERS_BY_DOTS vl_integers_avxvnni
 #define VL_SMALL_BY_QUADS vl_small_avxvnni_product
 #define VL_SMALL_BY_PLANES vl_small_avxplanes_product
+#define VL_SMALL_BY_WORDS vl_small_avxwords_product
 #endif
 #define VL_INTEGERS_BY_BYTES vl_integers_avx2bytes
 #define VL_SMALL_BY_BYTES vl_small_avx2bytes_product

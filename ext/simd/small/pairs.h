@@ -1,15 +1,17 @@
 /* A block's sums from products of 16-bit numbers, which every CPU has: weights of 8 bits are widened as they are read.
  * float only.
  *
- * x86: pmaddwd multiplies pairs of k that stand in a lane and adds the two, which are below 2^31 by far. Elsewhere lanes
- * hold one k, which NEON multiplies and adds to 32 bits in one instruction (smlal).
+ * x86: pmaddwd multiplies pairs of k that stand in a lane and adds the two, which are below 2^31 by far. Where VNNI does
+ * that and the addition to the sum in one, who includes this has defined VL_ADD_PAIRS(sum, a, b) and VL_WORDS(name), a
+ * name. Elsewhere lanes hold one k, which NEON multiplies and adds to 32 bits in one instruction (smlal).
  */
 #if !VL_F64
 
-enum { VL_SMALL_MOST_ROWS = 4 };
-
 #if defined(__x86_64__)
 enum { VL_PAIR_TERMS = 2 };
+#ifndef VL_ADD_PAIRS
+#define VL_ADD_PAIRS(sum, a, b) ((sum) + VL_PAIRS(a, b))
+#endif
 
 VL_INLINE veci vl_pairs_of(const int wide, const char *w)
 {
@@ -33,54 +35,63 @@ VL_INLINE veci vl_pair_of_x(const char *x)
     return (veci){0} + pair;
 }
 
-/* More than two rows take two vectors of weights at a time, so that those and the sums fit in the registers. */
-VL_INLINE const char *vl_pairs_add(const int wide, const int rows, const int vectors, veci (*sum)[VL_GROUP],
-                                   const char *const *x, const char *w, ptrdiff_t k, ptrdiff_t terms, ptrdiff_t plane)
+/* A pair of terms. More than two rows take two vectors of weights at a time, so that those and the sums fit in the
+ * registers. */
+VL_INLINE void vl_pair_add(const int wide, const int rows, const int vectors, veci (*sum)[VL_GROUP], const char **x,
+                           const char *w, ptrdiff_t k)
 {
     const int bytes = wide ? VL_BYTES : VL_BYTES / 2;
+    if (rows <= 2) {
+        veci xs[VL_SMALL_MOST_ROWS];
+#pragma GCC unroll 4
+        for (int r = 0; r < rows; r++)
+            xs[r] = vl_pair_of_x(x[r] + 2 * k);
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; v++) {
+            veci own = vl_pairs_of(wide, w + v * bytes);
+            if (rows > 1)
+                VL_KEEP(own);
+#pragma GCC unroll 4
+            for (int r = 0; r < rows; r++)
+                sum[r][v] = VL_ADD_PAIRS(sum[r][v], own, xs[r]);
+        }
+    } else
+#pragma GCC unroll 2
+        for (int v = 0; v < vectors; v += 2) {
+            veci own = vl_pairs_of(wide, w + v * bytes), next = own;
+            VL_KEEP(own);
+            if (v + 1 < vectors) {
+                next = vl_pairs_of(wide, w + (v + 1) * bytes);
+                VL_KEEP(next);
+            }
+#pragma GCC unroll 4
+            for (int r = 0; r < rows; r++) {
+                /* read anew for every two vectors: kept for all, x would drive sums out of the registers */
+                __asm__("" : "+r"(x[r]));
+                veci xs = vl_pair_of_x(x[r] + 2 * k);
+                sum[r][v] = VL_ADD_PAIRS(sum[r][v], own, xs);
+                if (v + 1 < vectors)
+                    sum[r][v + 1] = VL_ADD_PAIRS(sum[r][v + 1], next, xs);
+            }
+        }
+}
+
+VL_INLINE const char *vl_pairs_add(const int wide, const int whole, const int rows, const int vectors,
+                                   veci (*sum)[VL_GROUP], const char *const *x, const char *w, ptrdiff_t k,
+                                   ptrdiff_t terms, ptrdiff_t plane)
+{
+    const int bytes = vectors * (wide ? VL_BYTES : VL_BYTES / 2);
+    const ptrdiff_t end = k + terms;
     const char *from[VL_SMALL_MOST_ROWS];
-    (void)plane;
+    (void)whole, (void)plane;
     for (int r = 0; r < rows; r++)
         from[r] = x[r];
 #pragma GCC unroll 32
     for (int i = 0; i < rows * vectors; i++)
         sum[i / vectors][i % vectors] = (veci){0};
 #pragma GCC unroll 2
-    for (ptrdiff_t end = k + terms; k < end; k += 2, w += vectors * bytes) {
-        if (rows <= 2) {
-            veci xs[VL_SMALL_MOST_ROWS];
-#pragma GCC unroll 4
-            for (int r = 0; r < rows; r++)
-                xs[r] = vl_pair_of_x(x[r] + 2 * k);
-#pragma GCC unroll 4
-            for (int v = 0; v < vectors; v++) {
-                veci own = vl_pairs_of(wide, w + v * bytes);
-                if (rows > 1)
-                    VL_KEEP(own);
-#pragma GCC unroll 4
-                for (int r = 0; r < rows; r++)
-                    sum[r][v] += VL_PAIRS(own, xs[r]);
-            }
-        } else
-#pragma GCC unroll 2
-            for (int v = 0; v < vectors; v += 2) {
-                veci own = vl_pairs_of(wide, w + v * bytes), next = own;
-                VL_KEEP(own);
-                if (v + 1 < vectors) {
-                    next = vl_pairs_of(wide, w + (v + 1) * bytes);
-                    VL_KEEP(next);
-                }
-#pragma GCC unroll 4
-                for (int r = 0; r < rows; r++) {
-                    /* read anew for every two vectors: kept for all, x would drive sums out of the registers */
-                    __asm__("" : "+r"(from[r]));
-                    veci xs = vl_pair_of_x(from[r] + 2 * k);
-                    sum[r][v] += VL_PAIRS(own, xs);
-                    if (v + 1 < vectors)
-                        sum[r][v + 1] += VL_PAIRS(next, xs);
-                }
-            }
-    }
+    for (; k < end; k += 2, w += bytes)
+        vl_pair_add(wide, rows, vectors, sum, from, w, k);
     return w;
 }
 
@@ -108,12 +119,13 @@ VL_INLINE void vl_weights_of(const int wide, const int vectors, const char *w, i
     }
 }
 
-VL_INLINE const char *vl_pairs_add(const int wide, const int rows, const int vectors, veci (*sum)[VL_GROUP],
-                                   const char *const *x, const char *w, ptrdiff_t k, ptrdiff_t terms, ptrdiff_t plane)
+VL_INLINE const char *vl_pairs_add(const int wide, const int whole, const int rows, const int vectors,
+                                   veci (*sum)[VL_GROUP], const char *const *x, const char *w, ptrdiff_t k,
+                                   ptrdiff_t terms, ptrdiff_t plane)
 {
     const int bytes = vectors * L * (wide ? 2 : 1);
     int32x4_t total[VL_SMALL_MOST_ROWS][VL_GROUP];
-    (void)plane;
+    (void)whole, (void)plane;
 #pragma GCC unroll 32
     for (int i = 0; i < rows * vectors; i++)
         total[i / vectors][i % vectors] = vdupq_n_s32(0);
@@ -146,11 +158,12 @@ VL_INLINE const char *vl_pairs_add(const int wide, const int rows, const int vec
 enum { VL_PAIR_TERMS = 1 };
 typedef int8_t vl_small_bytes __attribute__((vector_size(VL_BYTES / 4), aligned(1), may_alias));
 
-VL_INLINE const char *vl_pairs_add(const int wide, const int rows, const int vectors, veci (*sum)[VL_GROUP],
-                                   const char *const *x, const char *w, ptrdiff_t k, ptrdiff_t terms, ptrdiff_t plane)
+VL_INLINE const char *vl_pairs_add(const int wide, const int whole, const int rows, const int vectors,
+                                   veci (*sum)[VL_GROUP], const char *const *x, const char *w, ptrdiff_t k,
+                                   ptrdiff_t terms, ptrdiff_t plane)
 {
     const int bytes = L * (wide ? 2 : 1);
-    (void)plane;
+    (void)whole, (void)plane;
     for (int i = 0; i < rows * vectors; i++)
         sum[i / vectors][i % vectors] = (veci){0};
     for (ptrdiff_t end = k + terms; k < end; k++, w += vectors * bytes)
@@ -164,8 +177,15 @@ VL_INLINE const char *vl_pairs_add(const int wide, const int rows, const int vec
 }
 #endif
 
+#ifdef VL_WORDS
+#define VL_SMALL(name) VL_WORDS(name)
+#define VL_SMALL_LINKAGE
+#else
 #define VL_SMALL(name) vl_pairs_##name
+#define VL_SMALL_LINKAGE static
+#endif
 #define VL_SMALL_ADD vl_pairs_add
+#define VL_SMALL_WHOLE VL_INT8_BLOCK
 #define VL_SMALL_OFFSETS 0
 #define VL_SMALL_WIDE 1
 #if VL_BYTES == 64 || defined(__aarch64__)
@@ -175,7 +195,6 @@ VL_INLINE const char *vl_pairs_add(const int wide, const int rows, const int vec
 #else
 #define VL_SMALL_TALLEST 2
 #endif
-#define VL_SMALL_LINKAGE static
 #include "simd/small/tile.h"
 
 #endif

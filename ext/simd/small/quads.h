@@ -1,12 +1,20 @@
-/* A block's sums by VL_DOT, x86's instructions for bytes: vl_small's ways but the first, in the translation units that
- * have them. Who includes this has defined VL_DOT and, for names, VL_SMALL_SET.
+/* A block's sums by VL_DOT, x86's instructions that multiply unsigned bytes by signed ones: vl_small's ways but the first,
+ * in the translation units that have them. Who includes this has defined VL_DOT(sum, unsigned, signed) and, for names,
+ * VL_SMALL_SET.
  *
- * Bytes: x is unsigned, its integer plus the offset; the block's integers take the offset's share away. Where VL_DOT adds
- * two products in 16 bits (VL_BY_BYTES) they are such that this does not saturate: x + 127 <= 254 and no two
- * neighbouring weights sum to more than 129, 254 * 129 < 2^15. Planes: int16 as its lower byte and the upper one plus
- * 128, of which each is a dot product of its own.
+ * Where VL_DOT adds two products in 16 bits (VL_BY_BYTES) x is unsigned, its integer plus the offset, for that does not
+ * saturate: x + 127 <= 254 and no two neighbouring weights sum to more than 129, 254 * 129 < 2^15. Each block has the
+ * integers that take the offset's share away.
+ *
+ * Where it does not saturate (VL_BY_QUADS) the weights are unsigned: the offset's share is then the same for all
+ * columns, one integer that a row's sums begin with, and nothing has to be read for it. Planes: a dot product of the
+ * lower bytes, and one of the upper ones.
  */
-enum { VL_SMALL_MOST_ROWS = 4 };
+#ifdef VL_SMALL_SET_OF_PLANES
+#define VL_SMALL_DOT(sum, x, w) VL_DOT(sum, w, x)
+#else
+#define VL_SMALL_DOT(sum, x, w) VL_DOT(sum, x, w)
+#endif
 
 VL_INLINE veci vl_quad_of_x(const char *x)
 {
@@ -15,28 +23,61 @@ VL_INLINE veci vl_quad_of_x(const char *x)
     return (veci){0} + quad;
 }
 
-VL_INLINE const char *vl_quads_add(const int planes, const int rows, const int vectors, veci (*sum)[VL_GROUP],
-                                   const char *const *x, const char *w, ptrdiff_t k, ptrdiff_t terms, ptrdiff_t plane)
+/* One quad of terms. */
+VL_INLINE void vl_quad_add(const int planes, const int rows, const int vectors, veci (*sum)[VL_GROUP],
+                           veci (*upper)[VL_GROUP], const char *const *x, const char *w, ptrdiff_t k, ptrdiff_t plane)
 {
-    veci upper[VL_SMALL_MOST_ROWS][VL_GROUP];
-#pragma GCC unroll 32
-    for (int i = 0; i < rows * vectors; i++)
-        sum[i / vectors][i % vectors] = upper[i / vectors][i % vectors] = (veci){0};
-#pragma GCC unroll 2
-    for (ptrdiff_t end = k + terms; k < end; k += 4, w += vectors * VL_BYTES)
+    veci own[VL_GROUP];
 #pragma GCC unroll 4
-        for (int r = 0; r < rows; r++) {
-            const veci xs = vl_quad_of_x(x[r] + k);
+    for (int v = 0; v < vectors; v++) {
+        own[v] = *(const vl_lanes *)(w + v * VL_BYTES);
+        if (rows > 1 || planes)
+            VL_KEEP(own[v]);
+    }
+#pragma GCC unroll 4
+    for (int r = 0; r < rows; r++) {
+        const veci xs = vl_quad_of_x(x[r] + k);
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; v++)
+            sum[r][v] = VL_SMALL_DOT(sum[r][v], xs, own[v]);
+        if (planes) {
+            const veci above = vl_quad_of_x(x[r] + plane + k);
 #pragma GCC unroll 4
             for (int v = 0; v < vectors; v++)
-                sum[r][v] = VL_DOT(sum[r][v], xs, *(const vl_lanes *)(w + v * VL_BYTES));
-            if (planes) {
-                const veci above = vl_quad_of_x(x[r] + plane + k);
-#pragma GCC unroll 4
-                for (int v = 0; v < vectors; v++)
-                    upper[r][v] = VL_DOT(upper[r][v], above, *(const vl_lanes *)(w + v * VL_BYTES));
-            }
+                upper[r][v] = VL_SMALL_DOT(upper[r][v], above, own[v]);
         }
+    }
+}
+
+VL_INLINE const char *vl_quads_add(const int planes, const int whole, const int rows, const int vectors,
+                                   veci (*sum)[VL_GROUP], const char *const *x, const char *w, ptrdiff_t k,
+                                   ptrdiff_t terms, ptrdiff_t plane)
+{
+    veci upper[VL_SMALL_MOST_ROWS][VL_GROUP];
+#pragma GCC unroll 4
+    for (int r = 0; r < rows; r++) {
+#ifdef VL_SMALL_SET_OF_PLANES
+        const veci undo = vl_quad_of_x(x[r] + 2 * plane + k / (planes ? VL_INT8_BLOCK : VL_INT8_FAST_BLOCK) * 4);
+#else
+        const veci undo = {0};
+#endif
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; v++) {
+            sum[r][v] = undo;
+            upper[r][v] = (veci){0};
+        }
+    }
+    if (whole && rows == 1) {
+#pragma GCC unroll 8
+        for (ptrdiff_t end = k + terms; k < end; k += 4, w += vectors * VL_BYTES)
+            vl_quad_add(planes, rows, vectors, sum, upper, x, w, k, plane);
+    } else if (whole) {
+#pragma GCC unroll 2
+        for (ptrdiff_t end = k + terms; k < end; k += 4, w += vectors * VL_BYTES)
+            vl_quad_add(planes, rows, vectors, sum, upper, x, w, k, plane);
+    } else
+        for (ptrdiff_t end = k + terms; k < end; k += 4, w += vectors * VL_BYTES)
+            vl_quad_add(planes, rows, vectors, sum, upper, x, w, k, plane);
     if (planes)
 #pragma GCC unroll 32
         for (int i = 0; i < rows * vectors; i++)
@@ -49,7 +90,12 @@ VL_INLINE const char *vl_quads_add(const int planes, const int rows, const int v
 
 #define VL_SMALL(name) VL_NAME_OF_SET(VL_SMALL_SET, name)
 #define VL_SMALL_ADD(wide, ...) vl_quads_add(0, __VA_ARGS__)
+#define VL_SMALL_WHOLE VL_INT8_FAST_BLOCK
+#ifdef VL_SMALL_SET_OF_PLANES
+#define VL_SMALL_OFFSETS 0
+#else
 #define VL_SMALL_OFFSETS 1
+#endif
 #define VL_SMALL_WIDE 0
 #define VL_SMALL_TALLEST (VL_BYTES == 64 ? 4 : 3)
 #define VL_SMALL_LINKAGE
@@ -58,7 +104,8 @@ VL_INLINE const char *vl_quads_add(const int planes, const int rows, const int v
 #ifdef VL_SMALL_SET_OF_PLANES
 #define VL_SMALL(name) VL_NAME_OF_SET(VL_SMALL_SET_OF_PLANES, name)
 #define VL_SMALL_ADD(wide, ...) vl_quads_add(1, __VA_ARGS__)
-#define VL_SMALL_OFFSETS 1
+#define VL_SMALL_WHOLE VL_INT8_BLOCK
+#define VL_SMALL_OFFSETS 0
 #define VL_SMALL_WIDE 0
 #define VL_SMALL_TALLEST (VL_BYTES == 64 ? 3 : 1)
 #define VL_SMALL_LINKAGE

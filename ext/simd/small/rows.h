@@ -11,34 +11,48 @@
 
 typedef int16_t vl_shorts __attribute__((vector_size(VL_BYTES / 2), aligned(2), may_alias));
 
-/* The largest magnitude of n numbers, and whether one of them is no finite number. */
-VL_INLINE float vl_largest(const float *x, ptrdiff_t n, int *apart)
+/* Each lane's neighbour half a vector on, or a quarter, and so on. */
+VL_INLINE veci vl_lanes_on(veci v, int lanes)
 {
-    const veci magnitude = (veci){0} + 0x7fffffff, infinity = (veci){0} + 0x7f800000;
-    vec most = VL_SPLAT(0), most2 = most;
-    veci beyond = {0}, beyond2 = {0};
+    veci on;
+#pragma GCC unroll 16
+    for (int i = 0; i < L; i++)
+        on[i] = v[(i + lanes) % L];
+    return on;
+}
+
+VL_INLINE int32_t vl_sum_of_lanes(veci v)
+{
+#pragma GCC unroll 4
+    for (int lanes = L / 2; lanes; lanes /= 2)
+        v += vl_lanes_on(v, lanes);
+    return v[0];
+}
+
+VL_INLINE veci vl_larger(veci a, veci b)
+{
+    const veci mask = a > b;
+    return (a & mask) | (b & ~mask);
+}
+
+/* The bits of the largest magnitude of n numbers. Those of magnitudes are integers in the same order; infinity is larger
+ * than all numbers, and NaN than that. */
+VL_INLINE int32_t vl_largest(const float *x, ptrdiff_t n)
+{
+    const veci magnitude = (veci){0} + 0x7fffffff;
+    veci most = {0}, most2 = {0};
     ptrdiff_t k = 0;
     for (; k + 2 * L <= n; k += 2 * L) {
-        veci a = (veci)vl_load(x + k) & magnitude, b = (veci)vl_load(x + k + L) & magnitude;
-        beyond |= a >= infinity;
-        beyond2 |= b >= infinity;
-        most = VL_MAX(most, (vec)a);
-        most2 = VL_MAX(most2, (vec)b);
+        most = vl_larger((veci)vl_load(x + k) & magnitude, most);
+        most2 = vl_larger((veci)vl_load(x + k + L) & magnitude, most2);
     }
-    for (; k < n; k += L) {
-        veci a = (veci)vl_load_first(x + k, n - k < L ? n - k : L) & magnitude;
-        beyond |= a >= infinity;
-        most = VL_MAX(most, (vec)a);
-    }
-    beyond |= beyond2;
-    float largest = 0;
-    *apart = 0;
-    for (int i = 0; i < L; i++) {
-        largest = most[i] > largest ? most[i] : largest;
-        largest = most2[i] > largest ? most2[i] : largest;
-        *apart |= beyond[i];
-    }
-    return largest;
+    for (; k < n; k += L)
+        most = vl_larger((veci)vl_load_first(x + k, n - k < L ? n - k : L) & magnitude, most);
+    most = vl_larger(most, most2);
+#pragma GCC unroll 4
+    for (int lanes = L / 2; lanes; lanes /= 2)
+        most = vl_larger(most, vl_lanes_on(most, lanes));
+    return most[0];
 }
 
 /* The integers nearest to x * factor, |x * factor| < 2^22: in the low bits of the sum with VL_ROUNDER. */
@@ -56,37 +70,49 @@ VL_INLINE void vl_store_shorts(int16_t *to, veci q) { *(vl_shorts *)to = __built
 VL_INLINE void vl_store_low_bytes(uint8_t *to, veci q) { *(vl_bytes *)to = __builtin_convertvector(q, vl_bytes); }
 
 /* What is written past the depth, to a whole vector, is within the row; up to a multiple of VL_SMALL_STEP it is zero. */
-VL_INLINE void vl_small_integers(const vl_small_form form, int offset, const float *x, ptrdiff_t depth, float factor,
-                                 char *to)
+VL_INLINE void vl_small_integers(const vl_small_form form, const int weight_offset, const vl_small *small,
+                                 const float *x, ptrdiff_t depth, float factor, char *to)
 {
     const vec times = VL_SPLAT(factor);
-    uint8_t *upper = (uint8_t *)to + vl_small_plane(depth);
-    for (ptrdiff_t k = 0; k < depth; k += L) {
-        const ptrdiff_t left = depth - k;
-        veci q = vl_nearest(vl_load_first(x + k, left < L ? left : L), times);
-        if (form == VL_ROW_INT16)
-            vl_store_shorts((int16_t *)to + k, q);
-        else if (form == VL_ROW_BYTES)
-            vl_store_low_bytes((uint8_t *)to + k, q + offset);
-        else {
-            vl_store_low_bytes((uint8_t *)to + k, q);
-            vl_store_low_bytes(upper + k, (q >> 8) + offset);
+    const ptrdiff_t plane = vl_small_plane(depth);
+    uint8_t *upper = (uint8_t *)to + plane;
+    int32_t *undo = (int32_t *)(to + 2 * plane);
+    for (ptrdiff_t k = 0; k < depth; undo++) {
+        const ptrdiff_t end = depth - k < small->block ? depth : k + small->block;
+        veci sum = {0};
+        for (; k < end; k += L) {
+            veci q = vl_nearest(vl_load_first(x + k, end - k < L ? end - k : L), times);
+            if (weight_offset)
+                sum += q;
+            if (form == VL_ROW_INT16)
+                vl_store_shorts((int16_t *)to + k, q);
+            else if (form == VL_ROW_BYTES)
+                vl_store_low_bytes((uint8_t *)to + k, q + small->offset);
+            else {
+                vl_store_low_bytes((uint8_t *)to + k, q);
+                vl_store_low_bytes(upper + k, (q + 128) >> 8);
+            }
         }
+        if (weight_offset)
+            *undo = (int32_t)((uint32_t)-weight_offset * (uint32_t)vl_sum_of_lanes(sum)); /* of NaN anything */
     }
 }
 
 static void vl_small_row_of(const vl_small *small, const float *x, ptrdiff_t depth, char *to)
 {
-    int apart;
-    const float largest = vl_largest(x, depth, &apart), levels = (float)small->levels;
+    const int32_t bits = vl_largest(x, depth);
+    const int apart = bits >= 0x7f800000; /* an infinity or NaN */
+    const float levels = (float)small->levels;
+    float largest;
+    __builtin_memcpy(&largest, &bits, sizeof largest);
     const int is_something = largest >= VL_SMALL_NOTHING;
-    const float factor = is_something ? levels / largest : 0;
+    const float factor = is_something && !apart ? levels / largest : 0;
     *(float *)to = apart ? __builtin_nanf("") : is_something ? largest / levels : 0;
     to += VL_SMALL_HEAD;
     switch (small->form) {
-    case VL_ROW_INT16: vl_small_integers(VL_ROW_INT16, 0, x, depth, factor, to); break;
-    case VL_ROW_BYTES: vl_small_integers(VL_ROW_BYTES, small->offset, x, depth, factor, to); break;
-    case VL_ROW_PLANES: vl_small_integers(VL_ROW_PLANES, small->offset, x, depth, factor, to); break;
+    case VL_ROW_INT16: vl_small_integers(VL_ROW_INT16, 0, small, x, depth, factor, to); break;
+    case VL_ROW_PLANES: vl_small_integers(VL_ROW_PLANES, small->weight_offset, small, x, depth, factor, to); break;
+    case VL_ROW_BYTES: vl_small_integers(VL_ROW_BYTES, small->weight_offset, small, x, depth, factor, to); break;
     }
 }
 

@@ -3,30 +3,41 @@
  *
  *   VL_SMALL(name)          a name of this way's own
  *   VL_SMALL_ADD            the function that makes a block's sums
- *   VL_SMALL_OFFSETS        0 or 1: whether blocks have the integers that undo an offset
+ *   VL_SMALL_WHOLE          terms of a block, as most are: the loop over so many is unrolled
+ *   VL_SMALL_OFFSETS        0 or 1: whether blocks have the integers that undo an offset of x
  *   VL_SMALL_WIDE           whether there are weights of 16 bits
- *   VL_SMALL_TALLEST(vectors)   rows of a tile, VL_SMALL_MOST_ROWS at most
+ *   VL_SMALL_TALLEST        rows of a tile, VL_SMALL_MOST_ROWS at most
  *
  * A block's sums are integers in registers; the float sums, which wait for the next block, are on the stack where they
- * do not fit beside them. One row is bound by reading w, more are by multiplying.
+ * do not fit beside them. One row is bound by reading w. More are by multiplying, where w is near: all tiles pass by
+ * VL_SMALL_NEAR bytes of it, half the nearest cache, before the next, and leave their sums in `sums` meanwhile.
  */
+#ifndef VL_SMALL_NEAR
+#define VL_SMALL_NEAR (16 << 10)
+#define VL_SMALL_PASS 32 /* rows whose sums wait */
+#endif
+
+/* The terms [k, end) of rows [row, row + rows); sums are those of the terms before, and of rows from `row` on. */
 VL_INLINE void VL_SMALL(tile)(const int wide, const int rows, const int vectors, const vl_small_product *p,
-                              ptrdiff_t row)
+                              const char *w, ptrdiff_t row, ptrdiff_t k, ptrdiff_t end, vec (*sums)[VL_GROUP])
 {
     const ptrdiff_t stride = vl_small_row_bytes(p->depth), plane = vl_small_plane(p->depth);
-    const ptrdiff_t all = (p->depth + VL_SMALL_STEP - 1) / VL_SMALL_STEP * VL_SMALL_STEP;
-    const char *w = p->w, *x[VL_SMALL_MOST_ROWS];
+    const char *x[VL_SMALL_MOST_ROWS];
     vec sum[VL_SMALL_MOST_ROWS][VL_GROUP];
     for (int r = 0; r < rows; r++)
         x[r] = p->x + (row + r) * stride + VL_SMALL_HEAD;
 #pragma GCC unroll 32
     for (int i = 0; i < rows * vectors; i++)
-        sum[i / vectors][i % vectors] = VL_SPLAT(0);
-    for (ptrdiff_t k = 0; k < all; k += p->block) {
+        sum[i / vectors][i % vectors] = k ? sums[i / vectors][i % vectors] : VL_SPLAT(0);
+    for (; k < end; k += p->block) {
         const float *scales = (const float *)w;
+        const ptrdiff_t terms = end - k < p->block ? end - k : p->block;
         veci part[VL_SMALL_MOST_ROWS][VL_GROUP];
-        w = VL_SMALL_ADD(wide, rows, vectors, part, x, w + vectors * VL_BYTES * (1 + VL_SMALL_OFFSETS), k,
-                         all - k < p->block ? all - k : p->block, plane);
+        w += vectors * VL_BYTES * (1 + VL_SMALL_OFFSETS);
+        if (terms == VL_SMALL_WHOLE)
+            w = VL_SMALL_ADD(wide, 1, rows, vectors, part, x, w, k, VL_SMALL_WHOLE, plane);
+        else
+            w = VL_SMALL_ADD(wide, 0, rows, vectors, part, x, w, k, terms, plane);
 #pragma GCC unroll 32
         for (int i = 0; i < rows * vectors; i++) {
             const int r = i / vectors, v = i % vectors;
@@ -35,6 +46,12 @@ VL_INLINE void VL_SMALL(tile)(const int wide, const int rows, const int vectors,
                 total += *(const vl_lanes *)(scales + (vectors + v) * L);
             sum[r][v] = VL_FMA(__builtin_convertvector(total, vec), vl_load(scales + v * L), sum[r][v]);
         }
+    }
+    if (end < p->depth) {
+#pragma GCC unroll 32
+        for (int i = 0; i < rows * vectors; i++)
+            sums[i / vectors][i % vectors] = sum[i / vectors][i % vectors];
+        return;
     }
     for (int r = 0; r < rows; r++) {
         const vec scale = VL_SPLAT(*(const float *)(x[r] - VL_SMALL_HEAD));
@@ -50,7 +67,7 @@ VL_INLINE void VL_SMALL(tile)(const int wide, const int rows, const int vectors,
 #define VL_SMALL_ONE(wide, rows, vectors)                                                                              \
     case (wide) * 64 + (vectors) * 8 + (rows):                                                                         \
         if (rows <= VL_SMALL_TALLEST)                                                                                  \
-            VL_SMALL(tile)(wide, rows, vectors, p, row);                                                               \
+            VL_SMALL(tile)(wide, rows, vectors, p, w, row, k, end, sums + (row - first));                              \
         break;
 /* clang-format off */
 #define VL_SMALL_TILES(wide, vectors)                                                                                  \
@@ -61,25 +78,41 @@ VL_INLINE void VL_SMALL(tile)(const int wide, const int rows, const int vectors,
 /* Rows are split as equally as can be: a low tile multiplies slower. */
 VL_SMALL_LINKAGE void VL_SMALL(product)(const vl_small_product *p)
 {
-    for (ptrdiff_t row = 0, rows; row < p->rows; row += rows) {
-        const ptrdiff_t left = p->rows - row, tiles = (left + VL_SMALL_TALLEST - 1) / VL_SMALL_TALLEST;
-        rows = (left + tiles - 1) / tiles;
-        switch (p->wide * 64 + p->vectors * 8 + (int)rows) {
-            VL_SMALL_TILES(0, 1)
-            VL_SMALL_TILES(0, 2)
-            VL_SMALL_TILES(0, 3)
-            VL_SMALL_TILES(0, 4)
+    const ptrdiff_t all = (p->depth + VL_SMALL_STEP - 1) / VL_SMALL_STEP * VL_SMALL_STEP;
+    const ptrdiff_t block_bytes =
+        p->vectors * L * (4 * (1 + VL_SMALL_OFFSETS) + p->block * (VL_SMALL_WIDE && p->wide ? 2 : 1));
+    const ptrdiff_t blocks = p->rows > VL_SMALL_TALLEST ? VL_SMALL_NEAR / block_bytes : all / p->block + 1;
+    vec sums[VL_SMALL_PASS][VL_GROUP];
+    for (ptrdiff_t first = 0, pass; first < p->rows; first += pass) {
+        const char *w = p->w;
+        pass = p->rows - first < VL_SMALL_PASS ? p->rows - first : VL_SMALL_PASS;
+        ptrdiff_t k = 0, end;
+        do {
+            end = all - k < blocks * p->block ? all : k + blocks * p->block;
+            for (ptrdiff_t row = first, rows; row < first + pass; row += rows) {
+                const ptrdiff_t left = first + pass - row, tiles = (left + VL_SMALL_TALLEST - 1) / VL_SMALL_TALLEST;
+                rows = (left + tiles - 1) / tiles;
+                switch (p->wide * 64 + p->vectors * 8 + (int)rows) {
+                    VL_SMALL_TILES(0, 1)
+                    VL_SMALL_TILES(0, 2)
+                    VL_SMALL_TILES(0, 3)
+                    VL_SMALL_TILES(0, 4)
 #if VL_SMALL_WIDE
-            VL_SMALL_TILES(1, 1)
-            VL_SMALL_TILES(1, 2)
-            VL_SMALL_TILES(1, 3)
-            VL_SMALL_TILES(1, 4)
+                    VL_SMALL_TILES(1, 1)
+                    VL_SMALL_TILES(1, 2)
+                    VL_SMALL_TILES(1, 3)
+                    VL_SMALL_TILES(1, 4)
 #endif
-        }
+                }
+            }
+            w += blocks * block_bytes;
+            k = end;
+        } while (k < all);
     }
 }
 #undef VL_SMALL
 #undef VL_SMALL_ADD
+#undef VL_SMALL_WHOLE
 #undef VL_SMALL_OFFSETS
 #undef VL_SMALL_WIDE
 #undef VL_SMALL_TALLEST
