@@ -2,10 +2,11 @@
 
 Prints, for one thread: the recurrent part of packed batches as a share of the FMA peak for each
 instruction set, batch 1 as a share of the fastest read of the same number of bytes, our product
-tile against numpy's BLAS, and what a step costs by its number of rows. A limit is a C loop,
-compiled here and now, that has its turn beside ours: shares are medians of such pairs. So have the
-cell's equations by themselves, which tell what the share would be at most: with products at the
-limit and equations as they are.
+tile against numpy's BLAS, and what a step costs by its number of rows. One step alone, which
+multiplies its input too, is set beside a read of both matrices. A limit is a C loop, compiled here
+and now, that has its turn beside ours: shares are medians of such pairs, of the thread's CPU time,
+for others may use the machine. So have the cell's equations by themselves, which tell what the
+share would be at most: with products at the limit and equations as they are.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
+import time
 from collections.abc import Callable
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"  # numpy's BLAS reads it once, at import
@@ -37,7 +39,7 @@ def against(
     """Ours of the limit's amount a second, in 1e9, and the share: medians of pairs, and the best of
     each, which is the core without a neighbour on its other thread. ``alone``: our equations."""
     ways = {"limit": limit.run} if alone is None else {"limit": limit.run, "alone": alone.run}
-    times, beside = pairs(ours, ways, ROUNDS)
+    times, beside = pairs(ours, ways, ROUNDS, clock=time.thread_time)
     own = [amount / seconds / 1e9 for seconds in beside["limit"]]
     most = [limit.amount / seconds / 1e9 for seconds in times["limit"]]
     share = statistics.median(a / b for a, b in zip(own, most, strict=True))
@@ -102,6 +104,14 @@ def main() -> None:
             alone = cell_equations(cell, hidden_size, 1, 100)
             found = against(read_limit(count), recurrent(direction, 1, 100), 100 * count, alone)
             print(f"  {cell} H{hidden_size}, {count // 1024} KB: {found}")
+
+    print("\none step from its input, GB/s of both matrices, of the fastest read beside it")
+    for cell in ("lstm", "gru"):
+        for hidden_size in (128, 192, 256, 384):
+            direction = layer(cell, hidden_size, hidden_size)
+            count = 2 * {"lstm": 4, "gru": 3}[cell] * hidden_size**2 * 4
+            found = against(read_limit(count), recurrent(direction, 1, 1), count)
+            print(f"  {cell} I{hidden_size} H{hidden_size}, {count // 1024} KB: {found}")
 
     print("\ninput projection of 2,048 rows, our tile's GFLOP/s of numpy's BLAS's")
     for input_size, hidden_size in ((12, 64), (40, 128), (128, 256), (256, 256), (512, 512)):
