@@ -122,8 +122,6 @@ def test_what_the_file_rounds_is_rounded():
     np.testing.assert_array_equal(y, (x / np.float32(3)).astype(F16).astype(np.float32) * 3)
 
 
-
-
 def test_in_bodies_and_for_who_takes_halves():
     """States of a loop are float16, and so is what a sequence keeps."""
     from tests.graph.models import helper, onnx
