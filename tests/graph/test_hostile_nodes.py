@@ -219,7 +219,7 @@ def test_texts_are_no_numbers(
         ran(op_type, ("t", "n"), feed, constants)
 
 
-@pytest.mark.parametrize(("starts", "ends"), [([], []), ([], [1]), ([0, 1], [1]), ([0], [])])
+@pytest.mark.parametrize(("starts", "ends"), [([], [1]), ([0, 1], [1]), ([0], [])])
 def test_a_part_of_a_shape_whose_bounds_are_none(starts: list[int], ends: list[int]) -> None:
     """What passes know of shapes they read from such a node, before the operator is asked."""
     nodes = [
@@ -227,11 +227,6 @@ def test_a_part_of_a_shape_whose_bounds_are_none(starts: list[int], ends: list[i
         Node("Slice", ["s"], ["y"], {"starts": starts, "ends": ends}, "slice"),
     ]
     ends_of = [[ValueInfo("x", "float", (3, 4))], [ValueInfo("y", "int64", None)]]
-    try:
-        session = vledge.InferenceSession(Model(Graph(nodes, *ends_of, {}), {"": 9}, ir_version=8))
-        session.run(None, {"x": np.ones((3, 4), F)})
-    except (ValueError, FormatError) as error:
-        assert "node 'slice' (Slice)" in str(error)
-        return
-    assert not starts
-    assert not ends
+    whole = Model(Graph(nodes, *ends_of, {}), {"": 9}, ir_version=8)
+    with pytest.raises((ValueError, FormatError), match=r"node 'slice' \(Slice\)"):
+        vledge.InferenceSession(whole).run(None, {"x": np.ones((3, 4), F)})
