@@ -17,7 +17,6 @@ from typing import Final, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-
 __all__ = [
     "ArrayLike",
     "array_of",
