@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -220,10 +221,11 @@ RUNS: dict[str, Callable[[], Run]] = {
     ),
     "run_many": many,
     "validate": validated,
-    "a Scorer": scored,
     "quantize": quantized,
     "calibrate": calibrated,
 }
+if find_spec("pyarrow") is not None:
+    RUNS["a Scorer"] = scored
 
 
 def trial(name: str, threads: int) -> tuple[float, bool]:
