@@ -12,12 +12,10 @@ import math
 import sys
 from collections.abc import Callable, Iterable
 from functools import wraps
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
-
-from vledge.errors import cut
 
 __all__ = [
     "ArrayLike",
@@ -31,6 +29,7 @@ __all__ = [
 ]
 
 _Layer = TypeVar("_Layer")
+_SHOWN: Final = 200  # characters of a size that somebody gave
 
 
 def native(array: np.ndarray) -> np.ndarray:
@@ -102,13 +101,14 @@ def possible_shape(name: str, sizes: Iterable[object], dtype: np.dtype) -> tuple
     shape = []
     for size in sizes:
         if isinstance(size, (bool, np.bool_)) or not isinstance(size, (int, np.integer)):
-            raise TypeError(f"{name} has a size of {cut(repr(size))}, expected a whole number")
+            raise TypeError(f"{name} has a size of {repr(size)[:_SHOWN]}, expected a whole number")
         shape.append(int(size))
     if min(shape, default=0) < 0:
-        raise ValueError(f"{name} has a size of {cut(str(min(shape)))}, less than nothing")
+        raise ValueError(f"{name} has a size of {str(min(shape))[:_SHOWN]}, less than nothing")
     if math.prod(shape) * dtype.itemsize > sys.maxsize or max(shape, default=0) > sys.maxsize:
         raise ValueError(
-            f"{name} would have shape {cut(str(tuple(shape)))}: more bytes than an array can have"
+            f"{name} would have shape {str(tuple(shape))[:_SHOWN]}: more bytes than an array can "
+            "have"
         )
     return tuple(shape)
 

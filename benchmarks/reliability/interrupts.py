@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -123,6 +124,46 @@ def validated() -> Run:
     )
 
 
+def scored() -> Run:
+    """A table of many sequences, whose last states are wanted."""
+    import pyarrow as pa
+
+    from vledge.integrations.arrow import Scorer
+
+    lstm = layer("LSTM", 64, 256)
+    step = pa.list_(pa.float32(), 64)
+
+    def table(sequences: int, steps: int) -> Any:
+        values = pa.FixedSizeListArray.from_arrays(
+            pa.array(zeros(sequences * steps * 64)), type=step
+        )
+        bounds = pa.array(np.arange(sequences + 1, dtype=np.int32) * steps)
+        return pa.table({"frames": pa.ListArray.from_arrays(bounds, values)})
+
+    scorer, large, small = Scorer(lstm, "frames"), table(200, 2000), table(2, 5)
+    return Run(
+        lambda: scorer(large), lambda: np.array(scorer(small)["last"].to_pylist(), np.float32)
+    )
+
+
+def quantized() -> Run:
+    """Weights made small, with many sequences to choose the scales by."""
+    lstm = layer("LSTM", 64, 256)
+    whole, few = [zeros(2000, 1, 64)] * 400, [ones(5, 1, 64)]
+    return Run(
+        lambda: vledge.quantize(lstm, calibrate=whole),
+        lambda: vledge.quantize(lstm, calibrate=few)(ones(5, 1, 64))[0],
+    )
+
+
+def calibrated() -> Run:
+    """The planner's constants measured, with far more time for each than it takes."""
+    from vledge.planning.calibration import calibrate
+
+    lstm = layer("LSTM", 64, 256)
+    return Run(lambda: calibrate(2.0), lambda: lstm(ones(5, 1, 64))[0])
+
+
 def convolution() -> Model:
     weights = {"w": ones(128, 128, 3, 3) * np.float32(0.01)}
     node = Node("Conv", ["x", "w"], ["y"], {"pads": [1, 1, 1, 1]})
@@ -180,7 +221,11 @@ RUNS: dict[str, Callable[[], Run]] = {
     ),
     "run_many": many,
     "validate": validated,
+    "quantize": quantized,
+    "calibrate": calibrated,
 }
+if find_spec("pyarrow") is not None:
+    RUNS["a Scorer"] = scored
 
 
 def trial(name: str, threads: int) -> tuple[float, bool]:

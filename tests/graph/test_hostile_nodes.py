@@ -217,3 +217,25 @@ def test_texts_are_no_numbers(
     feed, constants = ({}, given) if known else (given, {})
     with pytest.raises((ValueError, FormatError), match=r"node 'n' .*tensor of texts"):
         ran(op_type, ("t", "n"), feed, constants)
+
+
+@pytest.mark.parametrize(("starts", "ends"), [([], [1]), ([0, 1], [1]), ([0], [])])
+def test_a_part_of_a_shape_whose_bounds_are_none(starts: list[int], ends: list[int]) -> None:
+    """What passes know of shapes they read from such a node, before the operator is asked."""
+    nodes = [
+        Node("Shape", ["x"], ["s"], {}, "shape"),
+        Node("Slice", ["s"], ["y"], {"starts": starts, "ends": ends}, "slice"),
+    ]
+    ends_of = [[ValueInfo("x", "float", (3, 4))], [ValueInfo("y", "int64", None)]]
+    whole = Model(Graph(nodes, *ends_of, {}), {"": 9}, ir_version=8)
+    with pytest.raises((ValueError, FormatError), match=r"node 'slice' \(Slice\)"):
+        vledge.InferenceSession(whole).run(None, {"x": np.ones((3, 4), F)})
+
+
+@pytest.mark.parametrize("length", [3, 1])
+def test_parts_of_a_vector_are_arrays(length: int) -> None:
+    """To NumPy an element of a vector is no array, to a graph it is one without axes."""
+    x = np.arange(length, dtype=F)
+    (parts,) = ran("SplitToSequence", ("x",), {"x": x}, axis=0, keepdims=0)
+    assert [type(part) for part in parts] == [np.ndarray] * length
+    np.testing.assert_array_equal(np.stack(parts), x)

@@ -441,7 +441,7 @@ def attack(name: str, said: Any = None) -> tuple[int, int]:
         if said is not None:
             print(f"{name}: {what}", file=said, flush=True)
         calls += 1
-        faulthandler.dump_traceback_later(LONGEST, exit=True)
+        faulthandler.dump_traceback_later(LONGEST, exit=True, file=sys.__stderr__)
         try:
             with np.errstate(all="ignore"):
                 door.call(*given)

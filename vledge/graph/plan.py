@@ -15,7 +15,7 @@ import numpy as np
 
 from vledge._ext.room import Room
 from vledge.budget import RunLimits
-from vledge.errors import UnsupportedError
+from vledge.errors import LONGEST_MESSAGE, FormatError, UnsupportedError, VledgeError, cut
 from vledge.graph.native.emit import Emitted, emit
 from vledge.graph.passes import Program, simplify
 from vledge.graph.prepared import Fallback, prepare
@@ -164,8 +164,14 @@ def simplified(
 ) -> Program:
     """The model after every pass."""
     program = copied(model, options, fallback, variable)
-    with np.errstate(all="ignore"):
-        simplify(program)
+    try:
+        with np.errstate(all="ignore"):
+            simplify(program)
+    except (VledgeError, MemoryError):
+        raise
+    except Exception as error:  # a pass has taken for granted what no file need have
+        what = cut(f"{type(error).__name__}: {error}", LONGEST_MESSAGE)
+        raise FormatError(f"the graph cannot be made simpler: {what}") from error
     return program
 
 

@@ -188,7 +188,7 @@ class _Inference:
             return self.vector(inputs[0])
         if op == "Unsqueeze" and self.ranks.get(inputs[0]) == 0:
             return 1
-        if op == "Gather" and self.ranks.get(inputs[0]) == 1:
+        if op == "Gather" and len(inputs) > 1 and self.ranks.get(inputs[0]) == 1:
             return self.vector(inputs[1])
         if op == "Concat":
             lengths = [self.vector(name) for name in inputs]
@@ -196,13 +196,13 @@ class _Inference:
         if op == "Slice" and self.vector(inputs[0]) is not None:
             total = self.vector(inputs[0])
             if len(inputs) > 1:
-                bounds = [self.constants.get(name) for name in inputs[1:3]]
-                if any(b is None or b.size != 1 for b in bounds) or len(inputs) > 4:
-                    return None
-                start, end = (b.item() for b in bounds if b is not None)
+                known = [self.constants.get(name) for name in inputs[1:3]]
+                bounds = [[] if array is None else array.ravel().tolist() for array in known]
             else:
-                start, end = node.attributes["starts"][0], node.attributes["ends"][0]
-            return len(range(*slice(start, end).indices(total or 0)))
+                bounds = [node.attributes.get(name) or [] for name in ("starts", "ends")]
+            if [len(one) for one in bounds] != [1, 1] or len(inputs) > 4:
+                return None
+            return len(range(*slice(bounds[0][0], bounds[1][0]).indices(total or 0)))
         return None
 
 
