@@ -143,7 +143,8 @@ def row(record: dict[str, Any]) -> str:
         f"{record['input_size']:3} to {record['hidden_size']:3}  B {len(record['lengths']):3}  "
         f"T {max(record['lengths']):4}  {picked:9} {measured[picked] * 1e3:8.2f} ms "
         f"(predicted {record['predicted'][picked] * 1e3:8.2f})  best {best:9} "
-        f"{ratio(record):5.2f} x  auto {automatic(record, NEW):5.2f} {automatic(record, AGAIN):5.2f} x"
+        f"{ratio(record):5.2f} x  "
+        f"auto {automatic(record, NEW):5.2f}, again {automatic(record, AGAIN):5.2f} x"
     )
 
 

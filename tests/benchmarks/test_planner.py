@@ -30,8 +30,13 @@ def test_cases_are_of_every_kind_and_the_same_for_a_seed():
 
 
 def record(ratio, distribution="equal"):
-    measured = {"packed": ratio, "padded": 1.0}
-    return {"distribution": distribution, "form": "list", "picked": "packed", "measured": measured}
+    return {
+        "distribution": distribution,
+        "form": "list",
+        "picked": "packed",
+        "measured": {"packed": ratio, "padded": 1.0},
+        "auto": {planner.NEW: 2.0 * ratio, planner.AGAIN: ratio},
+    }
 
 
 @pytest.mark.parametrize(
@@ -46,7 +51,9 @@ def test_the_verdict(ratios, good):
 def test_two_passes_count_by_the_least_of_each_strategy():
     first, second = record(1.3), record(1.1)
     second["measured"]["padded"] = 1.2
-    assert planner.merged(first, second)["measured"] == {"packed": 1.1, "padded": 1.0}
+    merged = planner.merged(first, second)
+    assert merged["measured"] == {"packed": 1.1, "padded": 1.0}
+    assert merged["auto"] == {planner.NEW: 2.2, planner.AGAIN: 1.1}
 
 
 def test_the_table():
@@ -54,6 +61,7 @@ def test_the_table():
     lines = text.splitlines()
     assert lines[1].split()[:4] == ["equal", "2", "50%", "1.30"]
     assert lines[3].split()[:4] == ["all", "3", "67%", "1.30"]
+    assert lines[-2].endswith(": 1.05 x the best at the median, within 5 % in 67%, worst 1.30")
     assert lines[-1] == "picked: packed 3"
 
 
