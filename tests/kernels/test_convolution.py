@@ -259,7 +259,7 @@ def test_depthwise_windows_share_what_they_read(instruction_set, kernel, steps, 
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4, 5])
-@pytest.mark.parametrize("outputs", [10, 24, 40])
+@pytest.mark.parametrize("outputs", [3, 4, 10, 24, 40])
 def test_pictures_with_channels_first(instruction_set, channels, outputs):
     """What takes channels in turns, and outputs that fill no whole vectors: every width has the
     bits of the same picture with channels last."""

@@ -106,12 +106,7 @@ static void vl_kernel_windows(const vl_windows *windows)
             const real *w = (const real *)windows->w + column * windows->depth,
                        *bias = windows->bias ? (const real *)windows->bias + column : NULL;
             real *out = (real *)windows->out + column;
-            /* Rows without gaps whose last vector is not full: its idle lanes are the next row's, which is written after
-             * it. Not the last ones', and only where nothing is added to later. */
-            const int into_next = columns < ld && windows->vectors <= windows->group && windows->part_count == 1 &&
-                                  row + rows < windows->rows && vl_row_distance(out_rows, rows + 1) == columns &&
-                                  vl_equal_rows(out_rows, rows + 1) == rows + 1;
-            if (equal == rows && (columns == ld || into_next)) {
+            if (equal == rows && columns == ld) {
                 vl_slide_block(windows, rows, vectors, out + out_rows[0], vl_row_distance(out_rows, rows), x, w, bias);
                 continue;
             }
