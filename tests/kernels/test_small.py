@@ -69,6 +69,17 @@ def test_sums_of_every_height_and_width(integers, storage):
 
 
 @pytest.mark.parametrize("storage", STORAGES)
+@pytest.mark.parametrize("rows", [5, 34])
+def test_sums_that_wait_while_other_rows_pass(integers, storage, rows):
+    """Weights beyond VL_SMALL_NEAR: every tile leaves its sums for the next ones."""
+    rng = np.random.default_rng(9)
+    for depth in (231, 460, 900, 1801):
+        small, x = random_case(rng, rows, 67, depth, storage)
+        expected, _ = product(x, small, np.float32(0), fused(integers[0]))
+        assert np.array_equal(projected(small, x), expected), depth
+
+
+@pytest.mark.parametrize("storage", STORAGES)
 def test_sums_of_the_state(integers, storage):
     rng = np.random.default_rng(3)
     for rows in (1, 2, 5, 33):
