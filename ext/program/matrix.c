@@ -22,8 +22,11 @@ static void run_product(vl_frame *f, int type, vl_product *product)
     product->vectors = product->last = (product->columns + kernels->lanes - 1) / kernels->lanes;
     product->group = VL_GROUP;
     product->turned = 0;
-    vl_row_blocks blocks = {kernels->product, product, each, vl_rows_of_block(f->limits, each * product->depth),
-                            f->heed};
+    vl_row_blocks blocks = {.kernel = kernels->product,
+                            .product = product,
+                            .number_bytes = each,
+                            .block = vl_rows_of_block(f->limits, each * product->depth),
+                            .heed = f->heed};
     int members = members_for(f, (int64_t)product->rows * product->columns * product->depth);
     if (members == 1)
         vl_multiply_rows(&blocks, 0, 1);
