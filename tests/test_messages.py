@@ -197,7 +197,7 @@ MESSAGES = {
     "lengths that are no file": (lambda: at_the_shell("plan", "3,5", "--model", PT), "lengths come out of a file, or by `echo 3,5 | vledge plan -`"),
     "a name that is empty": (lambda: at_the_shell("run", "", "--random"), "vledge: error: '': No such file or directory"),
     "sequences of three axes": (three_axes, "sequence 0 (three) has shape [2, 5, 12], expected two axes, [steps, features], with at least one of each"),
-    "a profile of no model": (lambda: at_the_shell("profile", __file__), "a file of an unknown format"),
+    "a profile of no model": (lambda: at_the_shell("profile", __file__), "test_messages.py: a file of an unknown format"),
     "a profile of weights": (lambda: at_the_shell("profile", PT), "holds no graph, and `vledge profile` is for whole models"),
     # nodes of graphs, behind the model's path
     "an operator that there is not": (lambda: node("Nothing", 14, {}, "x"), "the Nothing node that makes 'y': the operator is not supported"),

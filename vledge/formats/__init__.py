@@ -94,7 +94,8 @@ def holds_graph(path: str | os.PathLike[str], *, limits: Limits | None = None) -
 def check_known(path: str | os.PathLike[str]) -> None:
     """FormatError for a file that is neither a model nor weights of any kind, told by its bytes."""
     if not holds_graph(path) and not os.path.isdir(path):
-        identified(open_source(path))
+        with reading(os.fspath(path)):
+            identified(open_source(path))
 
 
 def save_weights(path: str | os.PathLike[str], weights: Mapping[str, np.ndarray]) -> None:
