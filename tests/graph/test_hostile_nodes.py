@@ -250,5 +250,5 @@ def test_a_sequence_of_sequences(op_type: str) -> None:
     ]
     ends = [[ValueInfo("x", "float", (3,))], [ValueInfo("y", "int64", ())]]
     whole = Model(Graph(nodes, *ends, {}), {"": 17}, ir_version=8)
-    with pytest.raises(ValueError, match="node 'n' .*a sequence is given where a tensor"):
+    with pytest.raises(ValueError, match=r"node 'n' .*a sequence is given where a tensor"):
         vledge.InferenceSession(whole).run(None, {"x": np.ones(3, F)})
