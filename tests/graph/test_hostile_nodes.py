@@ -239,3 +239,16 @@ def test_parts_of_a_vector_are_arrays(length: int) -> None:
     (parts,) = ran("SplitToSequence", ("x",), {"x": x}, axis=0, keepdims=0)
     assert [type(part) for part in parts] == [np.ndarray] * length
     np.testing.assert_array_equal(np.stack(parts), x)
+
+
+@pytest.mark.parametrize("op_type", ["SequenceConstruct", "SequenceInsert"])
+def test_a_sequence_of_sequences(op_type: str) -> None:
+    nodes = [
+        Node("SequenceConstruct", ["x"], ["s"]),
+        Node(op_type, ["s"] if op_type == "SequenceConstruct" else ["s", "s"], ["t"], {}, "n"),
+        Node("SequenceLength", ["t"], ["y"]),
+    ]
+    ends = [[ValueInfo("x", "float", (3,))], [ValueInfo("y", "int64", ())]]
+    whole = Model(Graph(nodes, *ends, {}), {"": 17}, ir_version=8)
+    with pytest.raises(ValueError, match=r"node 'n' .*a sequence is given where a tensor"):
+        vledge.InferenceSession(whole).run(None, {"x": np.ones(3, F)})

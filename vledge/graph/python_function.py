@@ -18,8 +18,10 @@ from vledge.errors import UnsupportedError
 from vledge.graph.passes import Program
 from vledge.graph.passes.program import captured
 from vledge.graph.prepared import Prepared, blamed, several
+from vledge.graph.registry import NodeFunction
 from vledge.graph.values import Value, as_value
 from vledge.model.definition import Graph, Node
+from vledge.model.element_types import NUMBERS
 
 __all__ = ["Compiler", "Operators", "Run", "blame", "naming_nodes"]
 
@@ -58,6 +60,7 @@ class Compiler:
     def __init__(self, program: Program, operators: Operators) -> None:
         self.constants = program.constants
         self.operators = operators
+        self._texts = _may_have_texts(program)
 
     def compiled(self, graph: Graph) -> Run:
         """The function of a graph: what it captures, then its inputs, to its outputs."""
@@ -72,7 +75,9 @@ class Compiler:
                 for key, value in node.attributes.items()
                 if isinstance(value, Graph)
             }
-            writer.step(node, self.operators.prepared(node), bodies)
+            prepared = self.operators.prepared(node)
+            function = prepared.checked if self._texts else prepared.function
+            writer.step(node, function, prepared.released, bodies)
             writer.drop(name for name in last_use.get(index, ()) if name in writer.variables)
         return writer.end([info.name for info in graph.outputs])
 
@@ -138,16 +143,20 @@ class _Writer:
         return self.object(self.constants[name])
 
     def step(
-        self, node: Node, prepared: Prepared, bodies: dict[str, tuple[Run, list[str]]]
+        self,
+        node: Node,
+        function: NodeFunction,
+        released: frozenset[int],
+        bodies: dict[str, tuple[Run, list[str]]],
     ) -> None:
         arguments = [
-            "None" if index in prepared.released else self.value(name)
+            "None" if index in released else self.value(name)
             for index, name in enumerate(node.inputs)
         ]
         for key, (body, names) in bodies.items():
             bound = ", ".join([self.object(body), *(self.variables[name] for name in names)])
             arguments.append(f"{key}=partial({bound})" if names else f"{key}={bound}")
-        call = f"{self.object(prepared.checked)}({', '.join(arguments)})"
+        call = f"{self.object(function)}({', '.join(arguments)})"
         targets = [self.variable(name) if name else "_" for name in node.outputs]
         if len(targets) == 1:
             target = targets[0]
@@ -226,3 +235,24 @@ def _failed_node(traceback: TracebackType | None) -> Node | None:
             innermost = frame.f_globals["nodes"].get(traceback.tb_lineno, innermost)
         traceback = traceback.tb_next
     return innermost
+
+
+def _may_have_texts(program: Program) -> bool:
+    """Whether a run may meet tensors of texts: given, known, or made by a Cast."""
+    if any(not info.type or "string" in info.type for info in program.graph.inputs):
+        return True
+    if any(array.dtype.char == "O" for array in program.constants.values()):
+        return True
+    return _makes_texts(program.graph)
+
+
+def _makes_texts(graph: Graph) -> bool:
+    return any(
+        (node.op_type == "Cast" and node.attributes.get("to") == NUMBERS["string"])
+        or node.op_type == "Constant"  # one that was not computed at load
+        or any(
+            getattr(value, "dtype", None) is np.dtype(object) for value in node.attributes.values()
+        )
+        or any(map(_makes_texts, node.subgraphs()))
+        for node in graph.nodes
+    )

@@ -51,6 +51,8 @@ def sequence_construct(first: np.ndarray, *others: np.ndarray) -> TensorSequence
 
 def _of(arrays: tuple[np.ndarray, ...], dtype: np.dtype) -> TensorSequence:
     for array in arrays:
+        if not isinstance(array, np.ndarray):
+            raise ValueError("a sequence is given where a tensor is expected")
         if array.dtype != dtype:
             raise ValueError(f"a {array.dtype} tensor cannot be in a sequence of {dtype}")
     return TensorSequence(arrays, dtype)

@@ -112,6 +112,8 @@ class AffineForms:
             return product
         bias = self.constants.get(node.inputs[2])
         if bias is not None:
+            if bias.dtype != weight.dtype:
+                return None
             return self._with_row(product, bias if beta == 1 else bias * bias.dtype.type(beta))
         third = self.of(node.inputs[2])
         return None if third is None or beta != 1 else product.plus(third)
