@@ -12,10 +12,10 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 # Page and first line of a block → why nothing runs it.
 NOT_RUN = {
-    ("README.md", "make demo      # sets up .venv, then classifies 370 real series and compares "
+    ("README.md", "make demo      # sets up .venv, classifies 370 real series, compares "
      "with torch's results"): "makes an environment from the network; CI begins with it",
-    ("README.md", "pip install .                    # numpy; on x86-64 scipy, whose BLAS is "
-     "there for the asking"): "compiles; tools/check_wheel.sh installs from a wheel",
+    ("README.md", "pip install .                    # brings numpy; on x86-64 scipy, "
+     "for its BLAS"): "compiles; tools/check_wheel.sh installs from a wheel",
     ("docs/start/pc.md", "make demo"): "as in README.md",
     ("docs/start/board.md", "pip install vledge-0.1.0-cp311-cp311-manylinux_2_28_aarch64.whl"):
         "is for an Arm board",
