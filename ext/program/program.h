@@ -184,14 +184,13 @@ static inline int vl_wants(const vl_instruction *i, int n) { return n < i->outpu
 /* How many elements; -1 where that does not fit (then decline). */
 static inline int64_t vl_count(int axes, const int64_t *shape)
 {
-    int64_t n = 1;
-    for (int a = 0; a < axes; a++)
-        if (shape[a] == 0)
-            return 0;
-    for (int a = 0; a < axes; a++)
-        if (shape[a] < 0 || __builtin_mul_overflow(n, shape[a], &n) || n > (int64_t)1 << 40)
+    int64_t n = 1, empty = 0;
+    for (int a = 0; a < axes; a++) {
+        empty |= shape[a] == 0; /* what is empty has strides all the same, which must not overflow */
+        if (shape[a] < 0 || __builtin_mul_overflow(n, shape[a] ? shape[a] : 1, &n) || n > (int64_t)1 << 40)
             return -1;
-    return n;
+    }
+    return empty ? 0 : n;
 }
 
 static inline void vl_set_contiguous(vl_tensor *t)

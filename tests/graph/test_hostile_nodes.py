@@ -252,3 +252,23 @@ def test_a_sequence_of_sequences(op_type: str) -> None:
     whole = Model(Graph(nodes, *ends, {}), {"": 17}, ir_version=8)
     with pytest.raises(ValueError, match=r"node 'n' .*a sequence is given where a tensor"):
         vledge.InferenceSession(whole).run(None, {"x": np.ones(3, F)})
+
+
+@pytest.mark.parametrize("program", ["1", "0"])
+@pytest.mark.parametrize("op_type", ["Expand", "Reshape", "Tile", "ConstantOfShape"])
+def test_an_empty_result_with_lengths_that_no_array_has(
+    op_type: str, program: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is in it, but no strides step over it either."""
+    monkeypatch.setenv("VLEDGE_PROGRAM", program)
+    shape = np.array([0, 2**62, 2**62])
+    inputs = ["s"] if op_type == "ConstantOfShape" else ["x", "s"]
+    node = Node(op_type, inputs, ["y"], {"allowzero": 1} if op_type == "Reshape" else {}, "n")
+    ends = [
+        [ValueInfo("x", "float", None), ValueInfo("s", "int64", (3,))],
+        [ValueInfo("y", "float", None)],
+    ]
+    whole = Model(Graph([node], *ends, {}), {"": 17}, ir_version=8)
+    feed = {"x": np.ones((1, 1, 1) if op_type == "Tile" else (0, 1, 1), F), "s": shape}
+    with pytest.raises(ValueError, match="node 'n'"):
+        vledge.InferenceSession(whole).run(None, feed)

@@ -22,6 +22,8 @@ from tests.graph.test_recurrent import (
 )
 from tests.lengths.spies import spied
 from tests.peers import peer
+from vledge.planning.bound import Guess
+from vledge.planning.choice import forget
 
 WHOLE = {"padded": {}, "packed": {}, "masked": {}, "bucketed": {"rows": 2}, "auto": {}}
 FORWARDS = {"lanes": {"lanes": 2}, "streaming": {"window": 3}}
@@ -276,9 +278,12 @@ def test_auto_leaves_out_what_a_reverse_node_cannot(op_type, monkeypatch):
         made.append(vledge.plan(*arguments, **named))
         return made[-1]
 
-    monkeypatch.setattr("vledge.planning.choice.without_a_plan", lambda *arguments: None)
+    monkeypatch.setattr("vledge.planning.choice.at_once", lambda *arguments: None)
+    monkeypatch.setattr(
+        "vledge.planning.choice.without_a_plan", lambda *arguments: Guess(None, 1, 1)
+    )
     monkeypatch.setattr("vledge.planning.choice.plan", plan)
-    monkeypatch.setattr("vledge.planning.choice._best", vledge.planning.choice._best.__wrapped__)
+    forget()
     session = vledge.InferenceSession(model)
     same(session.run(None, feed, strategy="auto"), session.run(None, feed))
     assert {"lanes", "streaming"} == set(made[0].left_out)

@@ -260,6 +260,12 @@ DOORS = {
         recurrent.run_padded,
         lambda: (LSTM, np.ones((4, 3, I), np.float32), SIZES, ORDER, None, None, False, 1),
     ),
+    "recurrent.rehearsal": Door(
+        lambda *a: bool(recurrent.rehearsal(*a)), lambda: (LSTM, WEIGHT, SIZES, 2)
+    ),
+    "recurrent.seconds_of_meetings": Door(
+        lambda *a: recurrent.seconds_of_meetings(*a) >= 0, lambda: (1, 3)
+    ),
     "stack.Stack": Door(
         lambda *a: stacks.Stack(*a).run(WEIGHT, None, None, False), lambda: ([GRU, [TOP]],)
     ),

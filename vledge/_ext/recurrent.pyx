@@ -340,6 +340,9 @@ def seconds_of_meetings(int members, int count) -> float:
     """What calling so many threads takes in all, who meet so often and do nothing else."""
     cdef Meetings meetings
     cdef int64_t start
+    if not (1 <= members <= VL_MOST_THREADS and 0 <= count <= 1000000):
+        raise ValueError(f"{members} threads shall meet {count} times, expected 1 to {VL_MOST_THREADS}, who meet "
+                         "1,000,000 times at most")
     memset(&meetings, 0, sizeof(meetings))
     meetings.count = count
     with nogil:

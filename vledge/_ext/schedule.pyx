@@ -279,7 +279,7 @@ cdef bint rehearse(LayerRun *run, int threads, int64_t *nanoseconds, int most) n
     cdef int64_t start
     run.out_of_memory = False
     run.shared_memory = NULL
-    if not choose(run, min(threads, VL_MOST_THREADS)) or task_count(run) * run.sharing.team > most:
+    if not choose(run, max(1, min(threads, VL_MOST_THREADS))) or task_count(run) * run.sharing.team > most:
         return False
     if run.sharing.team > 1:
         run.shared_memory = shared_memory(run, &whole)
