@@ -9,7 +9,7 @@ An expression is a function of the chain, the node's site, and its inputs as val
 
 It computes what the Python operator does, in its order of roundings. None leaves the node out of
 chains. ``takes`` says which inputs are masks or bytes rather than numbers, which are all float32 or
-all float64.
+all float64. The module has more than 400 lines, as it is one table: some lines for each operator.
 """
 
 from __future__ import annotations
