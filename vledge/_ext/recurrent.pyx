@@ -341,8 +341,7 @@ def seconds_of_meetings(int members, int count) -> float:
     cdef Meetings meetings
     cdef int64_t start
     if not (1 <= members <= VL_MOST_THREADS and 0 <= count <= 1000000):
-        raise ValueError(f"{members} threads shall meet {count} times, expected 1 to {VL_MOST_THREADS}, who meet "
-                         "1,000,000 times at most")
+        raise ValueError(f"{members} threads, {count} meetings; expected 1 to {VL_MOST_THREADS}, 1,000,000 at most")
     memset(&meetings, 0, sizeof(meetings))
     meetings.count = count
     with nogil:
@@ -369,13 +368,12 @@ def rehearsal(list directions not None, data, batch_sizes, int threads) -> dict:
     cdef cnp.ndarray _sizes = set_lengths(&call, batch_sizes, 0, &total)
     cdef cnp.ndarray rows = shaped(data, "data", number, (total, direction.input_size))
     cdef bint done
-    call.x = <const char *>cnp.PyArray_DATA(rows)
+    if call.sequences == 0:
+        raise ValueError("there are no sequences to be shared")
+    call.x, call.heed = <const char *>cnp.PyArray_DATA(rows), NULL
     _states = set_states(&call, number, None, None)
     output = empty((total, out_row), number)
     call.y = <char *>cnp.PyArray_DATA(output)
-    call.heed = NULL
-    if call.sequences == 0:
-        raise ValueError("there are no sequences to be shared")
     offsets = set_offsets(&call)
     try:
         total = 0
@@ -392,8 +390,7 @@ def rehearsal(list directions not None, data, batch_sizes, int threads) -> dict:
             raise MemoryError("no memory for the working buffers of a recurrent layer")
     finally:
         PyMem_Free(offsets.x_time)
-    tasks = call.sharing.slices * call.direction_count
-    team = call.sharing.team
+    tasks, team = call.sharing.slices * call.direction_count, call.sharing.team
     return {
         "members": call.sharing.members,
         "team": team,
