@@ -53,6 +53,13 @@ def test_what_is_no_file_is_left_alone(make, kind, tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == ["target"]
 
 
+def test_where_no_file_can_be_the_file_is_named(tmp_path):
+    path = tmp_path / "nowhere" / "weights.safetensors"
+    with pytest.raises(FileNotFoundError) as info:
+        save_weights(path, {"w": np.ones(3)})
+    assert info.value.filename == str(path)
+
+
 def test_a_block_that_raises_leaves_the_old_file(tmp_path):
     path = tmp_path / "text"
     write_text(path, "old")

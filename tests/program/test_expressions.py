@@ -401,6 +401,30 @@ def test_an_rms_norm_written_out_is_one_instruction(form, square, monkeypatch):
         assert count > 2
 
 
+@pytest.mark.parametrize("axes", [0, 1, 2, 4])
+@pytest.mark.parametrize("name", ["e", "two", "one"])
+@pytest.mark.parametrize("form", RMS_ROOTS)
+def test_numbers_with_axes_give_a_norm_theirs(form, name, axes, monkeypatch):
+    rng = np.random.default_rng(0)
+    constants = {"e": n(1e-3), "two": n(2), "one": n(1)}
+    constants = {
+        key: array.reshape((1,) * (axes * (key == name))) for key, array in constants.items()
+    }
+    nodes = [
+        node("Pow", ["x", "two"], ["q"]),
+        node("ReduceMean", ["q"], ["v"], axes=[-1]),
+        node("Add", ["v", "e"], ["w"]),
+        node("Sqrt", ["w"], ["d"]),
+        *RMS_ROOTS[form],
+        node("Mul", ["s", "n"], ["out"]),
+    ]
+    feed = {"x": rng.normal(size=20).astype(F32)}
+    constants["s"] = rng.normal(size=20).astype(F32)
+    model = model_bytes(nodes, feed, ["out"], constants)
+    got, expected, _, _ = both_ways(model, feed, monkeypatch)
+    same(got, expected, rtol=1e-5, atol=2e-6)
+
+
 @pytest.mark.parametrize("dtype", [F32, np.float64])
 @pytest.mark.parametrize("seed", range(60))
 def test_random_expressions(instruction_set, seed, dtype, monkeypatch):

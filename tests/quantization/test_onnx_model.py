@@ -169,3 +169,41 @@ def test_the_session_and_the_command(tmp_path, vledge_command):
         status, _, err = vledge_command("quantize", *options)
         assert status != 0
         assert message in err
+
+
+@pytest.mark.parametrize("given", [3, 4, 5, 6, 7, 8])
+def test_absent_inputs_of_an_lstm_may_be_listed(given):
+    inputs = ["x", "w", "r", "b", "", "h", "c", ""][:given]
+    one = node("LSTM", inputs, ["y"], hidden_size=24)
+    constants = {"w": numbers(1, 96, 10) / 3, "r": numbers(1, 96, 24) / 5, "b": numbers(1, 192)}
+    constants |= {"h": numbers(1, 2, 24), "c": numbers(1, 2, 24)}
+    constants = {name: array for name, array in constants.items() if name in inputs}
+    feed = {"x": numbers(6, 2, 10)}
+    model = model_bytes([one], feed, ["y"], constants, 14)
+    small, _ = quantize_onnx(model)
+    got, expected = ran(small, feed)
+    np.testing.assert_allclose(got, expected, atol=0.02)  # states may round apart
+    np.testing.assert_allclose(got, ran(model, feed)[0], atol=0.1)
+
+
+@pytest.mark.parametrize("shape", [(0, 2, 10), (6, 0, 10), (0, 0, 10)], ids=str)
+@pytest.mark.parametrize("activation", ["Tanh", "Relu"])
+def test_an_lstm_of_no_steps_or_sequences(activation, shape):
+    kinds_ = ["Sigmoid", activation, "Tanh"]
+    one = node("LSTM", ["x", "w", "r"], ["y", "h"], hidden_size=24, activations=kinds_)
+    constants = {"w": numbers(1, 96, 10) / 3, "r": numbers(1, 96, 24) / 5}
+    feed = {"x": numbers(*shape)}
+    small, _ = quantize_onnx(model_bytes([one], feed, ["y", "h"], constants, 14))
+    y, h = vledge.InferenceSession(small).run(None, feed)
+    assert (y.shape, h.shape) == ((shape[0], 1, shape[1], 24), (1, shape[1], 24))
+    assert not h.any()
+
+
+def test_the_longer_name_of_onnx_operators():
+    onnx = peer("onnx")
+    feed = {"x": numbers(2, 40)}
+    product = node("MatMul", ["x", "w"], ["y"])
+    model = onnx.load_from_string(model_bytes([product], feed, ["y"], {"w": numbers(40, 50)}))
+    model.opset_import[0].domain = "ai.onnx"
+    got, expected = ran(quantize_onnx(model.SerializeToString())[0], feed)
+    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)

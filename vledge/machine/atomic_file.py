@@ -87,7 +87,12 @@ def _scratch_file(folder: str, name: str) -> tuple[str, BinaryIO]:
     flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0)
     while True:
         scratch = os.path.join(folder, f".{_label(name)}.{os.urandom(4).hex()}.tmp")
-        descriptor = os.open(scratch, flags, 0o666)
+        try:
+            descriptor = os.open(scratch, flags, 0o666)
+        except FileExistsError:
+            continue
+        except OSError as error:  # of the file that was asked for: nobody knows the other's name
+            raise OSError(error.errno, error.strerror, os.path.join(folder, name)) from error
         _lock(descriptor, wait=True)
         if os.fstat(descriptor).st_nlink:
             return scratch, os.fdopen(descriptor, "wb")

@@ -64,13 +64,12 @@ def quantize_onnx(
     FormatError, MissingDependencyError
         A damaged file; no onnx package.
     """
-    read(source)  # for what is wrong with it
+    opset = read(source).opset_imports  # which says, too, what is wrong with the file
     try:
         import onnx
     except ImportError as error:
         raise import_failure(error, "onnx", "writing ONNX needs the onnx package") from error
     model = onnx.load_from_string(source) if isinstance(source, bytes) else onnx.load(source)
-    opset = {entry.domain or "": entry.version for entry in model.opset_import}
     if opset.get("", 0) < _OLDEST:
         raise UnsupportedError(
             f"the model is of operator set {opset.get('', 0)}; integers take {_OLDEST} and more: "
@@ -333,7 +332,7 @@ class _Writer:
             scales = self.constant("scales", scale.reshape(directions, gates))
             zeros = self.constant("zeros", np.zeros((directions, gates), np.int8))
             parts += [scales, zeros]
-        rest = [*node.input[3:], *[""] * (7 - len(node.input))]
+        rest = [*node.input[3:7], *[""] * (7 - len(node.input))]
         inputs = [node.input[0], parts[0], parts[3], *rest, "", *parts[1:3], *parts[4:6]]
         given = {k: v for k, v in self.attributes(node).items() if k not in ("layout",)}
         made = self.onnx.helper.make_node(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeGuard
 
 import numpy as np
 
@@ -65,7 +66,7 @@ class _Matcher:
         if add is None or average is None or not self.is_mean_of_rows(average, x):
             return None
         parts = self.with_constant(add)
-        if parts is None or parts[1].size != 1:
+        if parts is None or not _is_number(parts[1]):
             return None
         variance = self.maker(parts[0], "ReduceMean")
         square = self.squared(variance, x, mean, centred)
@@ -90,7 +91,7 @@ class _Matcher:
                 continue
             add = self.maker(self.sites[root].node.inputs[0], "Add")
             parts = None if add is None else self.with_constant(add)
-            if add is None or parts is None or parts[1].size != 1:
+            if add is None or parts is None or not _is_number(parts[1]):
                 continue
             average = self.maker(parts[0], "ReduceMean")
             square = None if average is None else self.square_of(average)
@@ -107,7 +108,7 @@ class _Matcher:
             return place
         place = self.maker(name, "Div")
         one = None if place is None else self.sites[place].constant(0)
-        return place if one is not None and one.size == 1 and one.reshape(-1)[0] == 1 else None
+        return place if _is_number(one) and one.reshape(-1)[0] == 1 else None
 
     def affine(self, div: int, x: str, epsilon: float, centred: bool) -> WrittenOut | None:
         """With the scale, which there must be, and the bias."""
@@ -172,7 +173,7 @@ class _Matcher:
         power, product = self.maker(name, "Pow"), self.maker(name, "Mul")
         if power is not None:
             exponent = self.sites[power].constant(1)
-            if exponent is None or exponent.size != 1 or exponent.reshape(-1)[0] != 2:
+            if not _is_number(exponent) or exponent.reshape(-1)[0] != 2:
                 return None
         elif product is None or len(set(self.sites[product].node.inputs)) != 1:
             return None
@@ -206,3 +207,8 @@ class _Matcher:
         if reader < 0 or self.sites[reader].node.op_type != op_type:
             return None
         return None if self.sites[reader].node.domain else reader
+
+
+def _is_number(constant: np.ndarray | None) -> TypeGuard[np.ndarray]:
+    """Whether this is one number that gives no value axes: rows have one at least."""
+    return constant is not None and constant.size == 1 and constant.ndim <= 1

@@ -119,8 +119,7 @@ class QuantizedMatrix:
         return np.ascontiguousarray(self.matrix.astype(dtype) - self.zero_point.astype(dtype))
 
     def product(self, rows: np.ndarray, low: np.float32, high: np.float32) -> np.ndarray:
-        """``rows @ matrix`` with rows quantized for the range from low to high."""
-        low, high = min(low, np.float32(0)), max(high, np.float32(0))
+        """``rows @ matrix`` with rows quantized for the range from low to high, which has 0."""
         scale = np.float32((high - low) / np.float32(255)) if high != low else np.float32(1)
         zero = np.rint(np.clip(-low / scale, 0, 255))
         quantized = np.clip(np.rint(rows / scale) + zero, 0, 255) - zero
@@ -146,9 +145,9 @@ class QuantizedDirection(GenericDirection):
         self.input_matrix, self.recurrent_matrix = w, r
 
     def input_part(self, rows: np.ndarray, x: np.ndarray) -> np.ndarray:
-        gates = self.input_matrix.product(rows, x.min(), x.max())
+        gates = self.input_matrix.product(rows, x.min(initial=0), x.max(initial=0))
         return gates if self.wb is None else gates + self.wb
 
     def recurrent_part(self, h: np.ndarray, count: int) -> np.ndarray:
-        gates = self.recurrent_matrix.product(h[:count], h.min(), h.max())
+        gates = self.recurrent_matrix.product(h[:count], h.min(initial=0), h.max(initial=0))
         return gates if self.rb is None else gates + self.rb
