@@ -6,6 +6,7 @@ import pytest
 import vledge
 from tests.graph.models import model_bytes, node
 from tests.graph.test_passes import operators, same_as_onnxruntime
+from vledge.errors import FormatError
 
 FORMS = {
     "one axis": ((2, 3, 11), (4, 3, 3), {}),
@@ -75,3 +76,20 @@ def test_relu_is_done_with_its_conv():
         model = model_bytes(nodes, feed, outputs, weights)
         assert operators(model)[:2] == ["Conv", "Relu"]
         same_as_onnxruntime(model, feed)
+
+
+@pytest.mark.parametrize("pads", [[2**63 - 1, 0] * 2, [0, 2**63 - 1] * 2, [2**62] * 4], ids=str)
+@pytest.mark.parametrize(
+    "op_type", ["AveragePool", "Conv", "ConvInteger", "ConvTranspose", "MaxPool"]
+)
+def test_pads_whose_sums_are_no_integer_are_refused(op_type, pads):
+    x, w = np.ones((1, 3, 9, 11)), np.ones((3, 3, 3, 2))
+    dtypes = (np.uint8, np.int8) if op_type == "ConvInteger" else (np.float32, np.float32)
+    feeds = {"x": x.astype(dtypes[0])}
+    if op_type.endswith("Pool"):
+        one = node(op_type, ["x"], ["y"], kernel_shape=[3, 2], pads=pads)
+    else:
+        one = node(op_type, ["x", "w"], ["y"], pads=pads)
+    constants = {"w": w.astype(dtypes[1])} if len(one.input) > 1 else {}
+    with pytest.raises(FormatError, match=rf"{op_type} node that makes 'y': pads .* too large"):
+        vledge.InferenceSession(model_bytes([one], feeds, ["y"], constants, 13)).run(None, feeds)

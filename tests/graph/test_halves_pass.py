@@ -160,3 +160,72 @@ def test_in_bodies_and_for_who_takes_halves():
         state = (np.exp(-wide) + x.astype(np.float32)).astype(F16)
     np.testing.assert_allclose(y, np.sqrt(state), rtol=2**-9)
     assert y.dtype == F16
+
+
+def of(nodes, outputs, constants, x, opset=17):
+    feeds = {"x": x}
+    session = vledge.InferenceSession(model_bytes(nodes, feeds, outputs, constants, opset))
+    return session.run(None, feeds)
+
+
+def test_outputs_that_are_not_as_the_first_keep_their_types():
+    x = np.random.default_rng(0).standard_normal((3, 4)).astype(F16)
+    one = node("LayerNormalization", ["x", "w"], ["y", "mean", "inverse"])
+    y, mean, inverse = of([one], ["y", "mean", "inverse"], {"w": np.ones(4, F16)}, x)
+    wide = x.astype(np.float32)
+    assert (y.dtype, mean.dtype, inverse.dtype) == (F16, np.float32, np.float32)
+    np.testing.assert_allclose(mean, wide.mean(1, keepdims=True), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(inverse, 1 / np.sqrt(wide.var(1, keepdims=True) + 1e-5), rtol=1e-5)
+    places = ["first", "inverse", "counts"]
+    values, *rest = of([node("Unique", ["x"], ["y", *places])], ["y", *places], {}, x)
+    assert values.dtype == F16
+    assert [array.dtype for array in rest] == [np.int64] * 3
+    np.testing.assert_array_equal(values[rest[1]], x.reshape(-1))
+
+
+@pytest.mark.parametrize("training", [0, 1])
+def test_running_means_keep_their_type(training):
+    x = np.random.default_rng(0).standard_normal((3, 4)).astype(F16)
+    outputs = ["y", "mean", "var"][: 1 + 2 * training]
+    one = node("BatchNormalization", ["x", "w", "w", "m", "v"], outputs, training_mode=training)
+    constants = {"w": np.ones(4, F16)} | dict.fromkeys("mv", np.ones(4, np.float32))
+    got = of([one], outputs, constants, x)
+    assert [array.dtype for array in got] == [F16, np.float32, np.float32][: len(outputs)]
+
+
+def test_what_names_its_type_has_it():
+    x = np.ones((3, 4), F16)
+    nodes = [node("EyeLike", ["x"], ["e"], dtype=11), node("Add", ["e", "d"], ["y"])]
+    (y,) = of(nodes, ["y"], {"d": np.full((3, 4), 1e-12)}, x)
+    np.testing.assert_array_equal(y, np.eye(3, 4) + 1e-12, strict=True)
+    nodes = [
+        node("DequantizeLinear", ["x", "s"], ["d"], output_dtype=1),
+        node("Mul", ["d", "k"], ["y"]),
+    ]
+    constants = {"s": np.asarray(0.1, F16), "k": np.full(3, 1e-7, np.float32)}
+    (y,) = of(nodes, ["y"], constants, np.arange(3, dtype=np.uint8), 23)
+    assert y.dtype == np.float32
+    np.testing.assert_allclose(y, np.arange(3) * float(F16(0.1)) * 1e-7, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("kind", "gates"), [("LSTM", 4), ("GRU", 3), ("RNN", 1)])
+def test_streams(kind, gates):
+    rng = np.random.default_rng(0)
+    nodes = [
+        node(kind, ["x", "w", "r"], ["o"], hidden_size=6),
+        node("Squeeze", ["o", "one"], ["s"]),
+        node("MatMul", ["s", "m"], ["y"]),
+    ]
+    constants = {"w": weights(rng, 1, gates * 6, 5), "r": weights(rng, 1, gates * 6, 6)}
+    constants |= {"m": weights(rng, 6, 3), "one": np.array([1])}
+    x = rng.standard_normal((9, 1, 5)).astype(F16)
+    onnx = peer("onnx")
+    model = onnx.load_from_string(model_bytes(nodes, {"x": x}, ["y"], constants, 17))
+    axes = model.graph.input[0].type.tensor_type.shape.dim
+    axes[0].dim_param, axes[1].dim_value, axes[2].dim_value = "steps", 1, 5
+    session = vledge.InferenceSession(model.SerializeToString())
+    (whole,) = session.run(None, {"x": x})
+    stream = session.stream(batch=1)
+    frames = [np.asarray(stream.step(frame)) for frame in x]
+    assert all(frame.dtype == F16 for frame in frames)
+    np.testing.assert_allclose(np.concatenate(frames).reshape(9, 3), whole.reshape(9, 3), atol=0.01)

@@ -5,6 +5,7 @@ import pytest
 
 import vledge
 from tests.graph.models import model_bytes, node
+from vledge.errors import FormatError
 
 X = np.random.default_rng(0).standard_normal((2, 3, 9, 11)).astype(np.float32)
 W = np.random.default_rng(1).standard_normal((5, 3, 3, 2)).astype(np.float32)
@@ -80,6 +81,21 @@ def test_others_stay(kind):
     (y, p), kinds = run([pad, conv], weights=weights, outputs=("y", "p"))
     assert kinds == ["Pad", "Conv"]
     np.testing.assert_allclose(y, convolved(p), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("own", [[1], [1, 1], [1] * 5, [-1, 0, 0, 0]], ids=str)
+def test_a_broken_conv_is_refused_as_without_a_pad(own):
+    conv = node("Conv", ["p", "w"], ["y"], pads=own)
+    with pytest.raises(ValueError, match=r"Conv node that makes 'y'.*pads"):
+        run([node("Pad", ["x", "pads"], ["p"]), conv], weights={"pads": np.array(CAUSAL)})
+
+
+@pytest.mark.parametrize("own", [[0, 0, 0, 0], [1, 0, 2, 3]])
+def test_pads_that_are_too_large_together_are_refused(own):
+    pads = np.array([0, 0, 2**63 - 1, 0, 0, 0, 2**63 - 1, 0])
+    conv = node("Conv", ["p", "w"], ["y"], pads=own)
+    with pytest.raises(FormatError, match=r"Conv node that makes 'y': pads \(.*\) too large"):
+        run([node("Pad", ["x", "pads"], ["p"]), conv], weights={"pads": pads})
 
 
 def test_a_pad_that_others_read_stays_for_them():

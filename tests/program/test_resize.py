@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
+import vledge
 from tests.peers import peer
 
 peer("onnx")
+from tests.graph.models import model_bytes, node  # noqa: E402
 from tests.program.test_agreement import run_both, strided  # noqa: E402
 
 COORDINATES = [
@@ -82,3 +84,18 @@ def test_what_is_left_to_the_reference():
     sizes = np.array([1, 2, 9, 12])
     policy = {"keep_aspect_ratio_policy": "not_larger", "mode": "linear"}
     run_both("Resize", [x, None, None, sizes], policy, declines=True)
+
+
+@pytest.mark.parametrize("mode", ["nearest", "linear", "cubic"])
+def test_sizes_that_no_array_has_are_refused(mode):
+    x = np.ones((2, 2, 4, 4), np.float32)
+    for inputs, given in (
+        (["x", "", "s"], np.array([1, 1, -1, 2], np.float32)),
+        (["x", "", "s"], np.array([1, 1, 0, 2], np.float32)),
+        (["x", "", "s"], np.array([1, 1, np.nan, 2], np.float32)),
+        (["x", "", "", "s"], np.array([1, 1, -3, 2])),
+    ):
+        resize = node("Resize", inputs, ["y"], mode=mode)
+        session = vledge.InferenceSession(model_bytes([resize], {"x": x}, ["y"], {"s": given}, 13))
+        with pytest.raises(ValueError, match=r"Resize node that makes 'y': (scales|sizes) has"):
+            session.run(None, {"x": x})

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import vledge
 from tests.peers import peer
 
 peer("onnx")
@@ -30,6 +31,29 @@ def test_one_hot(rng, kind):
     axis = int(rng.integers(-len(shape) - 1, len(shape) + 1))
     run_both("OneHot", [indices, size, values], {"axis": axis})
     run_both("OneHot", [indices, size, values], {}, constants=["x1", "x2"])
+
+
+def one_hot(indices, depth=3, values=(2, 5)):
+    feeds = {"x": np.array(indices)}
+    constants = {"d": np.array(depth), "v": np.array(values, np.float32)}
+    model = model_bytes([node("OneHot", ["x", "d", "v"], ["y"])], feeds, ["y"], constants, 11)
+    return vledge.InferenceSession(model).run(None, feeds)[0]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_fractions_of_indices_are_cut_off(dtype):
+    given = np.array([0.5, 1.9, -0.5, -1.2, -3.9, 3.1, -4.0, np.nan, np.inf], dtype)
+    nowhere = 9
+    expected = one_hot(np.array([0, 1, 0, -1, -3, nowhere, nowhere, nowhere, nowhere]))
+    np.testing.assert_array_equal(one_hot(given), expected)
+
+
+def test_one_hot_refuses_what_is_none():
+    with pytest.raises(ValueError, match=r"OneHot node that makes 'y': depth is -1"):
+        one_hot([1], depth=-1)
+    for values in ((1, 2, 3), (1,)):
+        with pytest.raises(ValueError, match=r"OneHot node that makes 'y': values has the shape"):
+            one_hot([1], values=values)
 
 
 @pytest.mark.parametrize("kind", ["i8", "i4", "f4", "f8"])

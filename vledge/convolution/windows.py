@@ -12,6 +12,7 @@ from vledge.errors import FormatError
 __all__ = ["Window", "check_auto_pad", "window_of"]
 
 _AUTO_PADS: Final = ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER")
+_MOST: Final = (1 << 31) - 1  # so that sums of these and of sizes are integers of 64 bits
 
 Sizes = tuple[int, ...]
 Pads = list[tuple[int, int]]
@@ -108,5 +109,7 @@ def window_of(
         )
     if min(strides) < 1 or min(dilations) < 1 or min(pads) < 0:
         raise FormatError(f"strides {strides}, dilations {dilations} or pads {pads} too small")
+    if max(pads) > _MOST:
+        raise FormatError(f"pads {pads} too large, expected no more than {_MOST}")
     check_auto_pad(auto_pad)
     return Window(tuple(kernel), strides, dilations, pads[:rank], pads[rank:], auto_pad)

@@ -20,6 +20,7 @@ from vledge.streaming.rounding import without_rounding
 __all__ = ["NotFiniteError", "differs", "prove"]
 
 TOLERANCE = 1e-4  # of the largest output: sums over time steps are not in the same order
+_STEPS = 4  # of float16, whose steps are greater than that
 SMALLEST = 1e-3  # outputs below are compared as if they were as large
 SHOWN_DOUBTS = 3
 KNOWN = "known: RNN, GRU, LSTM, Scan, Loop, CumSum, frames that are put in front of others"
@@ -120,7 +121,9 @@ def differs(got: np.ndarray, expected: np.ndarray) -> np.ndarray:
     """Where two arrays of one shape are not the same."""
     if got.dtype.kind == "f":
         largest = float(np.abs(expected).max(initial=0))
-        bound = TOLERANCE * max(largest, SMALLEST)
+        # between frames, states are rounded to what they are held as
+        relative = max(TOLERANCE, _STEPS * float(np.finfo(got.dtype).eps))
+        bound = relative * max(largest, SMALLEST)
         with np.errstate(invalid="ignore"):
             return np.asarray(~(np.abs(got - expected) <= bound))
     if got.dtype.itemsize == 1 and got.dtype.kind in "iu":  # rounded: a step is within the bound

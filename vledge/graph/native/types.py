@@ -22,19 +22,22 @@ _BOOL: Final = frozenset(
 _INT64: Final = frozenset(
     ["ArgMax", "ArgMin", "NonMaxSuppression", "NonZero", "SequenceLength", "Shape", "Size"]
 )
-# The second output is not as the first.
-_SECOND: Final = {
+# Outputs behind the first are not as it is.
+_FURTHER: Final = {
     "TopK": np.dtype(np.int64),
     "MaxPool": np.dtype(np.int64),
+    "Unique": np.dtype(np.int64),
     "Dropout": np.dtype(np.bool_),
 }
+# They are as the inputs that begin here.
+_FURTHER_AS_INPUTS: Final = {"BatchNormalization": 3}
 # Outputs are as the input of this index.
 _AS_INPUT: Final = {"Where": 1, "OneHot": 2, "DequantizeLinear": 1, "SequenceInsert": 1}
 # Besides element-wise operators; see `as_first_input`.
 _AS_FIRST: Final = frozenset(
     """
     AveragePool BatchNormalization Compress Concat Conv ConvTranspose CumSum DepthToSpace Det
-    Dropout Einsum Expand EyeLike Flatten GRU Gather GatherElements GatherND Gemm GlobalAveragePool
+    Dropout Einsum Expand Flatten GRU Gather GatherElements GatherND Gemm GlobalAveragePool
     GlobalMaxPool GridSample GroupNormalization Hardmax InstanceNormalization LRN LSTM
     LayerNormalization LogSoftmax LpNormalization LpPool MatMul MaxPool MeanVarianceNormalization
     Pad RMSNormalization RNN Range ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax
@@ -70,7 +73,7 @@ _OWN: Final = frozenset(
 def as_first_input(op_type: str) -> bool:
     """Whether the first output of ONNX's operator has its first input's dtype, at every opset."""
     pointwise = pointwise_operators()
-    if op_type in _BOOL or op_type in _AS_INPUT or op_type == "Cast":
+    if op_type in _BOOL or op_type in _AS_INPUT or op_type in ("Cast", "EyeLike"):
         return False
     return op_type in _AS_FIRST or op_type in pointwise.of_one or op_type in pointwise.of_several
 
@@ -169,7 +172,23 @@ def _note_outputs(node: Node, dtype: _Dtype, note: _Note) -> None:
         first = dtype(node.inputs[7])
     elif op in _AS_INPUT and len(node.inputs) > _AS_INPUT[op]:
         first = dtype(node.inputs[_AS_INPUT[op]])
-    elif as_first_input(op) and node.inputs:
+    elif (op == "EyeLike" or as_first_input(op)) and node.inputs:
         first = dtype(node.inputs[0])
-    for position, name in enumerate(outputs):
-        note(name, _SECOND.get(op, first) if position else first)
+    named = node.attributes.get("output_dtype") or node.attributes.get("dtype")
+    if named and op not in _BOOL:
+        first = dtype_of(named)
+    note(outputs[0], first)
+    for position, name in enumerate(outputs[1:]):
+        note(name, _of_further(node, position, first, dtype))
+
+
+def _of_further(
+    node: Node, position: int, first: np.dtype | None, dtype: _Dtype
+) -> np.dtype | None:
+    """Of an output behind the first; ``position`` counts from there."""
+    if node.op_type in _FURTHER_AS_INPUTS:
+        place = _FURTHER_AS_INPUTS[node.op_type] + position
+        return dtype(node.inputs[place]) if place < len(node.inputs) else None
+    if node.op_type == "LayerNormalization" and first == np.float16:  # means are not rounded
+        return np.dtype(np.float32)
+    return _FURTHER.get(node.op_type, first)

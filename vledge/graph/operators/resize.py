@@ -170,7 +170,7 @@ def _scaled(x: np.ndarray, scales: list[float], mode: str) -> np.ndarray:
         raise ValueError(f"scales has {len(scales)} items, the input has {x.ndim} axes")
     for axis, scale in enumerate(scales):
         interpolation = _Interpolation(mode, "asymmetric", "ceil" if scale < 1 else "floor")
-        size = math.floor(x.shape[axis] * scale)
+        size = _extent(x.shape[axis], scale)
         x = interpolation.along(x, axis, size, scale, (0.0, 1.0))
     return x
 
@@ -220,7 +220,7 @@ def resize(
         if scales is not None and scales.size:
             factors = numbers(scales, "scales", scalar=True)
             extents = [
-                math.floor(x.shape[axis] * (end - start) * factor)
+                _extent(x.shape[axis] * (end - start), factor)
                 for axis, (start, end), factor in zip(over, regions, factors, strict=True)
             ]
         elif sizes is not None:
@@ -236,9 +236,17 @@ def resize(
     return run
 
 
+def _extent(length: float, scale: float) -> int:
+    if not scale > 0:
+        raise ValueError(f"scales has {scale:g}, expected numbers above 0")
+    return math.floor(length * scale)
+
+
 def _extents(
     x: np.ndarray, axes: range | list[int], sizes: list[int], policy: str
 ) -> tuple[list[int], list[float]]:
+    if min(sizes, default=0) < 0:
+        raise ValueError(f"sizes has {min(sizes)}, expected no less than 0")
     factors = [size / x.shape[axis] for axis, size in zip(axes, sizes, strict=True)]
     if policy == "stretch":
         return sizes, factors

@@ -68,8 +68,14 @@ def unique(
 def one_hot(
     indices: np.ndarray, depth: np.ndarray, values: np.ndarray, *, axis: int = -1
 ) -> np.ndarray:
-    """Indices outside of [-depth, depth) are nowhere hot."""
+    """Indices outside of [-depth, depth) are nowhere hot; a fraction is cut off, as by a Cast."""
     size = int(depth.item())
+    if size < 0:
+        raise ValueError(f"depth is {size}, expected no less than 0")
+    if values.shape != (2,):
+        raise ValueError(f"values has the shape {values.shape}, expected (2,): off and on")
+    if indices.dtype.kind == "f":
+        indices = np.trunc(indices)
     indices = np.where(indices < 0, indices + size, indices)
     hot = np.expand_dims(indices, axis) == np.expand_dims(
         np.arange(size), [a for a in range(indices.ndim + 1) if a != axis % (indices.ndim + 1)]

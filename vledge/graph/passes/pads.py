@@ -45,11 +45,14 @@ def _join(program: Program, pad: Node, conv: Node) -> bool:
     more = _zeros_around(program, pad, weight.ndim)
     if more is None or more[:, :_BATCH_AND_CHANNELS].any() or more.min() < 0:
         return False
-    own = np.zeros(2 * rank, np.int64)
+    own = [0] * 2 * rank
     if conv.attributes.get("auto_pad", "NOTSET") == "NOTSET":
-        own[:] = conv.attributes.get("pads") or 0
-    own += more[:, _BATCH_AND_CHANNELS:].reshape(-1)
-    conv.attributes = {**conv.attributes, "auto_pad": "NOTSET", "pads": own.tolist()}
+        own = conv.attributes.get("pads") or own
+    if len(own) != 2 * rank or any(amount < 0 for amount in own):
+        return False  # which the run will say
+    added = more[:, _BATCH_AND_CHANNELS:].reshape(-1).tolist()
+    pads = [a + b for a, b in zip(own, added, strict=True)]
+    conv.attributes = {**conv.attributes, "auto_pad": "NOTSET", "pads": pads}
     conv.inputs = [pad.inputs[0], *conv.inputs[1:]]
     return True
 
@@ -65,10 +68,13 @@ def _zeros_around(program: Program, pad: Node, axes: int) -> np.ndarray | None:
     amounts, value, which = (*given, None, None, None)[:3]
     if amounts is None:  # before operator set 11
         amounts = np.array(pad.attributes.get("pads", pad.attributes.get("paddings", [])), np.int64)
-    if np.any(pad.attributes.get("value", 0.0) if value is None else value):
+    value = np.array(pad.attributes.get("value", 0.0)) if value is None else value
+    if value.size != 1 or value.any():
         return None
     places = np.arange(axes) if which is None else which.reshape(-1)
     if amounts.size != 2 * places.size or not np.all((-axes <= places) & (places < axes)):
+        return None
+    if len(np.unique(places % axes)) != places.size:
         return None
     around = np.zeros((2, axes), np.int64)
     around[:, places] = amounts.reshape(2, -1)
