@@ -369,7 +369,7 @@ MESSAGES = {
     "an input without its form": (lambda: session() and at_the_shell("run", ONNX, "--random", "x=a"), "'x=a': expected NAME=SHAPE such as x=8x?x40, or ids=8x?:5000"),
     "no steps": (lambda: at_the_shell("bench", PT, "--steps", "0"), "--steps must be at least 1, got 0"),
     "no runs": (lambda: session() and at_the_shell("profile", ONNX, "--runs", "0"), "--runs must be at least 1, got 0"),
-    "an archive's file": (lambda: at_the_shell("score", "--model", PT, __file__, "--output", "o"), "expected a file whose name ends in .parquet, .parq, .pq, .arrow, .feather, .ipc, .arrows, .npz"),
+    "an archive's file": (lambda: pytest.importorskip("pyarrow") and at_the_shell("score", "--model", PT, __file__, "--output", "o"), "expected a file whose name ends in .parquet, .parq, .pq, .arrow, .feather, .ipc, .arrows, .npz"),
     "torch for a graph": (lambda: at_the_shell("record", FOLDER / "classifier.safetensors"), "is vledge's own file: onnxruntime needs the ONNX file"),
     "an attribute of the package": (lambda: vledge.validate, "module 'vledge' has no attribute 'validate': it is vledge.validation.validate"),
     # names
