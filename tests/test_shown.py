@@ -55,6 +55,25 @@ def profile():
     return session().profile({"x": frames((2, 5, 12)), "lengths": lengths}, runs=2)
 
 
+def quantized():
+    layer = loaded(nn.GRU(30, 40, 9))
+    return vledge.quantization.report(layer, vledge.quantize(layer))
+
+
+def bound():
+    binding = session().io_binding()
+    binding.bind_cpu_input("x", frames((2, 5, 12)))
+    binding.bind_output("logits")
+    return binding
+
+
+def scorer():
+    pytest.importorskip("pyarrow")
+    from vledge.integrations.arrow import Scorer
+
+    return Scorer(FOLDER / "model.onnx", {"x": "frames"})
+
+
 THINGS = {
     "weights": lambda: vledge.load_weights(FOLDER / "model.pt"),
     "checkpoint": lambda: read_checkpoint(FOLDER / "model.pt"),
@@ -74,6 +93,12 @@ THINGS = {
     "diagnosis": lambda: report(True).diagnosis,
     "reference": reference,
     "case": lambda: reference().cases[0],
+    "small weights": lambda: vledge.quantize(vledge.load_weights(FOLDER / "model.pt")),
+    "small layer": lambda: vledge.quantize(loaded(nn.GRU(3, 4, 2))),
+    "what quantizing did": quantized,
+    "array of onnxruntime's": lambda: vledge.OrtValue.ortvalue_from_numpy(frames((400, 3))),
+    "options of a run": vledge.RunOptions,
+    "limits": vledge.Limits,
 }
 OF_ONNX = {
     "session": session,
@@ -82,6 +107,8 @@ OF_ONNX = {
     "memory": lambda: session().memory(),
     "input": lambda: session().get_inputs()[0],
     "binding": lambda: session().io_binding(),
+    "full binding": bound,
+    "scorer": scorer,
     "options": vledge.SessionOptions,
 }
 
@@ -94,6 +121,7 @@ def test_at_most_six_lines(name):
     assert len(shown.split("\n")) <= MOST_LINES
     assert max(map(len, shown.split("\n"))) <= 250
     assert "array(" not in shown
+    assert " object at 0x" not in shown
 
 
 @pytest.mark.parametrize(
@@ -107,6 +135,10 @@ def test_at_most_six_lines(name):
         ("module", ["Big(", "lines more, by print()"]),
         ("packed", ["58 sequences, longest 60"]),
         ("reference", ["9 cases by torch 2.13"]),
+        ("small weights", ["'rnn.weight_ih_l0': int8 [144, 12]", "bias_ih_l0': float32 [144]"]),
+        ("small layer", ["GRU(3, 4, num_layers=2, ", " bytes as int8)"]),
+        ("what quantizing did", ["18 of 36 arrays are small", "most rounded: weight_"]),
+        ("array of onnxruntime's", ["tensor(float) [400, 3]"]),
     ],
 )
 def test_what_matters_is_told(name, told):
@@ -133,7 +165,15 @@ def test_weights_are_a_dict():
     assert {**weights}.keys() == weights.keys()
 
 
-@pytest.mark.parametrize("name", ["plan", "report", "report of a failure"])
+def test_options_show_what_was_set():
+    options = vledge.SessionOptions()
+    assert repr(options) == "SessionOptions()"
+    options.intra_op_num_threads = 2
+    options.add_session_config_entry("a", "b")
+    assert repr(options) == "SessionOptions(intra_op_num_threads=2, 'a': 'b')"
+
+
+@pytest.mark.parametrize("name", ["plan", "report", "report of a failure", "what quantizing did"])
 def test_notebooks_get_a_table(name):
     page = THINGS[name]()._repr_html_()
     assert page.count("<table>") == page.count("</table>") == 1

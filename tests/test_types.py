@@ -110,6 +110,11 @@ def test_pyright(script):
     assert [name for name, _ in errors] == ["mistakes.py"] * 3, errors
 
 
+@pytest.fixture(scope="module")
+def jedis_cache(tmp_path_factory):
+    return str(tmp_path_factory.mktemp("jedi"))
+
+
 @pytest.mark.parametrize(
     ("code", "wanted"),
     [
@@ -128,8 +133,10 @@ def test_pyright(script):
         ("vledge.nn.functional.soft", "softmax"),
     ],
 )
-def test_an_editor_completes(code, wanted):
+def test_an_editor_completes(code, wanted, jedis_cache, monkeypatch):
     jedi = peer("jedi")
+    # the user's own may be of a run that was killed, and jedi does not read past that
+    monkeypatch.setattr(jedi.settings, "cache_directory", jedis_cache)
     project = jedi.Project(ROOT, added_sys_path=[str(ROOT)])
     found = jedi.Script(f"import vledge\n{code}", project=project).complete()
     assert wanted in [completion.name for completion in found]

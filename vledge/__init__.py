@@ -175,6 +175,17 @@ _OF_ONNXRUNTIME = {
         "preload_dlls",
     ),
 }
+# Where a name may be that is looked for here.
+_HOMES = (
+    "nn",
+    "formats",
+    "validation",
+    "quantization",
+    "planning",
+    "lengths",
+    "streaming",
+    "integrations.arrow",
+)
 _LAZY |= {name: module for module, names in _OF_ONNXRUNTIME.items() for name in names}
 
 
@@ -192,9 +203,11 @@ if not TYPE_CHECKING:  # to a type checker, a name that is not above is a mistak
             except ModuleNotFoundError as error:
                 if error.name != f"vledge.{name}":
                     raise
-        where = f": it is vledge.nn.{name}" if name in nn.__all__ else ""
-
-        raise AttributeError(f"module 'vledge' has no attribute {name!r}{where}")
+        told = f"module 'vledge' has no attribute {name!r}"
+        for home in () if name.startswith("_") else _HOMES:
+            if name in import_module(f"vledge.{home}").__all__:
+                raise AttributeError(f"{told}: it is vledge.{home}.{name}")
+        raise AttributeError(told)
 
 
 def __dir__() -> list[str]:

@@ -12,7 +12,7 @@ import os
 import re
 from typing import Final, NamedTuple
 
-from vledge.errors import LimitError
+from vledge.errors import LimitError, VledgeError
 
 __all__ = ["ENVIRONMENT", "Budget", "Limits", "RunLimits"]
 
@@ -35,6 +35,13 @@ _UNITS: Final = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _FIELD = re.compile(
     r"(memory|steps|run_memory)=(\d+(?:\.\d+)?(?:e\d+)?) ?([kmgt]?)b?", re.IGNORECASE
 )
+
+
+# Errors of ours, for a file's door to let through: the file is not at fault.
+class _NoLimits(VledgeError, TypeError): ...
+
+
+class _NoLimitsText(VledgeError, ValueError): ...
 
 
 class Limits(NamedTuple):
@@ -70,7 +77,7 @@ class Limits(NamedTuple):
         try:
             return cls.from_text(text)
         except ValueError as error:
-            raise ValueError(f"{ENVIRONMENT}={error}") from None
+            raise _NoLimitsText(f"{ENVIRONMENT}={error}") from None
 
     @classmethod
     def from_text(cls, text: str) -> Limits:
@@ -123,7 +130,9 @@ class Budget:
 
     def __init__(self, size: int, limits: Limits | None = None) -> None:
         if limits is not None and not isinstance(limits, Limits):
-            raise TypeError(f"limits is a {type(limits).__name__}, expected vledge.Limits")
+            raise _NoLimits(
+                f"limits is a value of the type {type(limits).__name__}, expected vledge.Limits"
+            )
         own, around = limits or Limits(), Limits.from_environment()
         self._limits = Limits(
             around.memory if own.memory is None else own.memory,

@@ -63,8 +63,8 @@ def _one(path: str, fitting: list[_T], every: list[str], asked: str | None) -> _
             f"{path}: there is no recurrent layer in it; `vledge inspect {path}` lists what is"
         )
     if fitting:
-        raise ValueError(f"{path}: there are several recurrent layers, say which: --layer {listed}")
-    raise ValueError(f"{path}: there is no recurrent layer {asked!r}; --layer has these: {listed}")
+        raise ValueError(f"{path}: there are several recurrent layers, say which: layer={listed}")
+    raise ValueError(f"{path}: there is no recurrent layer {asked!r}; layer= has these: {listed}")
 
 
 def _of_graph(path: str, name: str | None) -> RecurrentBase:

@@ -32,7 +32,9 @@ class Weights(dict[str, np.ndarray]):
 
     def __repr__(self) -> str:
         total = sum(array.nbytes for array in self.values())
-        shapes = (f"{n!r}: {a.dtype} {list(a.shape)}" for n, a in self.items())
+        # small matrices have a storage in place of a dtype
+        kinds = ((n, getattr(a, "storage", None) or a.dtype, a.shape) for n, a in self.items())
+        shapes = (f"{name!r}: {kind} {list(shape)}" for name, kind, shape in kinds)
         return f"{{{listed(shapes)}}}, {counted(len(self), 'tensor')}, {total:,} bytes"
 
 

@@ -13,6 +13,7 @@ import vledge
 from tests.streaming.test_layers import frames, loaded
 from vledge import nn
 from vledge.cli import main
+from vledge.shipped import japanese_vowels
 
 FRAMES = 9
 
@@ -137,3 +138,37 @@ def test_signals_are_as_before_afterwards(lstm, tmp_path):
     options = ["--input", tmp_path / "x.csv", "--output", os.devnull, "--state", state]
     assert main(["stream", str(path), *map(str, options)]) == 0
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+@pytest.mark.parametrize(
+    ("place", "told"),
+    [
+        ("state.npz", "files named *.npz are NumPy's, and what is written is safetensors"),
+        ("none/state.safetensors", "none/state.safetensors: No such file or directory"),
+        (".", "is a folder; expected a file"),
+    ],
+)
+def test_a_place_where_no_state_can_be_is_told_before_the_first_frame(lstm, place, told, capfd):
+    path, x, state = lstm
+    (state.parent / "x.csv").write_text(lines(x).decode())
+    where = state.parent / place
+    status = main(["stream", str(path), "--input", f"{state.parent}/x.csv", "--state", str(where)])
+    out, err = capfd.readouterr()
+    assert (status, out) == (1, "")
+    assert told in err
+    assert sorted(p.name for p in state.parent.iterdir()) == ["lstm.safetensors", "x.csv"]
+
+
+def test_so_are_the_places_of_other_long_works_results(tmp_path, vledge_command):
+    model = japanese_vowels.folder() / "model.safetensors"
+    target = tmp_path / "none" / "o.safetensors"
+    for command in (
+        ["quantize", japanese_vowels.folder() / "model.pt", target],
+        ["record", japanese_vowels.folder() / "model.pt", "--output", target],
+        ["validate", model, "--html", target],
+        ["profile", japanese_vowels.folder() / "classifier.safetensors", "--trace", target],
+        ["bench", japanese_vowels.folder() / "model.pt", "--histogram", target],
+    ):
+        status, out, err = vledge_command(*command)
+        assert (status, out) == (1, "")
+        assert f"{target}: No such file or directory" in err

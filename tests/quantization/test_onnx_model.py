@@ -125,16 +125,63 @@ def test_chosen_nodes():
         quantize_onnx(two(), layers="third")
 
 
+def in_branches(constants_as_nodes):
+    """An If within an If, a product in each branch, by weights as torch or as spox write them."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    def branch(name, inner=None):
+        weight = numpy_helper.from_array(numbers(40, 40) / 8, f"{name}_w")
+        nodes = [node("MatMul", ["x", f"{name}_w"], [f"{name}_y"], name=f"{name}_p")]
+        if inner is not None:
+            nodes += [inner, node("Add", [f"{name}_y", inner.output[0]], [f"{name}_z"])]
+        if constants_as_nodes:
+            nodes.insert(0, helper.make_node("Constant", [], [f"{name}_w"], value=weight))
+        out = helper.make_tensor_value_info(nodes[-1].output[0], TensorProto.FLOAT, None)
+        return helper.make_graph(nodes, name, [], [out], [] if constants_as_nodes else [weight])
+
+    inner = helper.make_node(
+        "If", ["yes"], ["inner"], then_branch=branch("a"), else_branch=branch("b")
+    )
+    whole = helper.make_node(
+        "If", ["yes"], ["y"], then_branch=branch("c", inner), else_branch=branch("d")
+    )
+    inputs = [
+        helper.make_tensor_value_info("x", TensorProto.FLOAT, ["B", 40]),
+        helper.make_tensor_value_info("yes", TensorProto.BOOL, []),
+    ]
+    out = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["B", 40])
+    graph = helper.make_graph([whole], "g", inputs, [out])
+    opset = [helper.make_opsetid("", OPSET)]
+    model = helper.make_model(graph, opset_imports=opset, ir_version=8)
+    onnx.checker.check_model(model, full_check=True)
+    return model.SerializeToString()
+
+
+@pytest.mark.parametrize("constants_as_nodes", [False, True])
+@pytest.mark.parametrize("yes", [False, True])
+def test_nodes_in_branches(constants_as_nodes, yes):
+    model = in_branches(constants_as_nodes)
+    small, report = quantize_onnx(model)
+    assert [entry.storage for entry in report.entries] == ["int8"] * 4
+    assert len(small) < len(model) / 2  # no float weight is left in any graph
+    feed = {"x": numbers(3, 40), "yes": np.array(yes)}
+    ours, theirs = ran(small, feed)
+    exact = ran(model, feed)[0]
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    assert 0 < np.abs(ours - exact).max() < 0.05 * np.abs(exact).max()
+
+
 def test_what_stays_as_it_is():
     small = {"w": numbers(4, 4)}
     one = node("MatMul", ["x", "w"], ["y"])
     model = model_bytes([one], {"x": numbers(3, 4)}, ["y"], small, opset=OPSET)
-    with pytest.raises(ValueError, match="there is no node with float32 weights"):
+    with pytest.raises(ValueError, match="there is no node that could be quantized"):
         quantize_onnx(model)
     double = {"w": numbers(40, 40).astype(np.float64)}
     x = numbers(3, 40)
     model = model_bytes([one], {"x": x.astype(np.float64)}, ["y"], double, opset=OPSET)
-    with pytest.raises(ValueError, match="there is no node with float32 weights"):
+    with pytest.raises(ValueError, match="there is no node that could be quantized"):
         quantize_onnx(model)
     model = model_bytes([one], {"x": x}, ["y"], {"w": numbers(40, 40)}, opset=10)
     with pytest.raises(vledge.UnsupportedError, match="operator set 10"):

@@ -132,7 +132,9 @@ def test_chosen_layers():
         vledge.quantize(nn.Linear(2, 2))
     with pytest.raises(ValueError, match="no layer with float32 weights"):
         vledge.quantize(loaded(nn.LSTM(2, 3, dtype=np.float64)))
-    with pytest.raises(vledge.UnsupportedError, match=r"quantize takes a Module .* got a list"):
+    with pytest.raises(
+        vledge.UnsupportedError, match=r"expected a Module .* found a value of the type list"
+    ):
         vledge.quantize([model])
 
 

@@ -17,6 +17,7 @@ from vledge.cli.recurrent_layer import add_layer_argument
 from vledge.cli.table import rows
 from vledge.errors import MissingDependencyError
 from vledge.layer_file import load_layer
+from vledge.machine.atomic_file import check_writable
 from vledge.nn.recurrent import RecurrentBase
 from vledge.progress import Bar
 from vledge.recurrent.cells import KINDS
@@ -59,6 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Measure each engine in each condition and print the table."""
     if arguments.steps < 1:
         raise ValueError(f"--steps must be at least 1, got {arguments.steps}")
+    check_writable(arguments.histogram)
     layer = (
         load_layer(arguments.model, arguments.layer)
         if arguments.model is not None

@@ -15,7 +15,7 @@ from vledge.cli.graph_file import check_graph_file
 from vledge.cli.one_run import add_one_run_arguments, one_run
 from vledge.cli.table import rows, size
 from vledge.errors import import_failure
-from vledge.machine.atomic_file import write_text
+from vledge.machine.atomic_file import check_writable, write_text
 from vledge.machine.threads import get_num_threads
 from vledge.shown import counted
 
@@ -68,6 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     if arguments.runs < 1:
         raise ValueError(f"--runs must be at least 1, got {arguments.runs}")
+    check_writable(arguments.trace)
     path = arguments.model
     model = read_model(path)
     session = InferenceSession(path, fallback=arguments.fallback, exact=arguments.exact)

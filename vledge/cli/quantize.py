@@ -13,7 +13,8 @@ from vledge.cli.graph_file import check_torchs_names
 from vledge.cli.table import size
 from vledge.errors import UnsupportedError
 from vledge.formats import holds_graph, load_weights, save_weights
-from vledge.machine.atomic_file import writing
+from vledge.formats.file_name import check_name
+from vledge.machine.atomic_file import check_writable, writing
 from vledge.progress import Bar
 from vledge.small_matrix import FORMS
 
@@ -81,10 +82,12 @@ def run(arguments: argparse.Namespace) -> int:
     source, target = arguments.weights, arguments.output
     if os.path.exists(target) and os.path.samefile(source, target):
         raise ValueError(f"{target} is the file of the weights itself")
+    check_writable(target, arguments.report if arguments.report != "-" else None)
     if holds_graph(source):
         return _model(arguments)
     if target.endswith(".onnx"):
         raise ValueError(f"{source} holds weights, which go into a *.safetensors, not {target}")
+    check_name(target)
     check_torchs_names(source, "quantize")
     weights = load_weights(source, arguments.key)
     layers, keep = arguments.layers or ["*"], arguments.keep or []

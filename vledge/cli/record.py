@@ -8,6 +8,8 @@ import os
 from vledge.cli.given_inputs import add_input_arguments, live_reference
 from vledge.cli.table import size
 from vledge.formats import holds_graph
+from vledge.formats.file_name import check_name
+from vledge.machine.atomic_file import check_writable
 from vledge.shown import counted
 from vledge.validation.reference import bundle
 from vledge.validation.reference.compare import tolerance_of
@@ -37,10 +39,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the framework and write what it computed."""
     framework = "onnxruntime" if holds_graph(arguments.model) else "torch"
-    reference = live_reference(arguments, framework, arguments.layers, arguments.values)
     path = arguments.output or bundle.reference_path(arguments.model)
     if os.path.exists(path) and os.path.samefile(path, arguments.model):
         raise ValueError(f"{path} is the model itself")
+    check_name(path)
+    check_writable(path)
+    reference = live_reference(arguments, framework, arguments.layers, arguments.values)
     bundle.write(path, reference)
     print(
         f"{path}: {counted(len(reference.cases), 'run')}, "

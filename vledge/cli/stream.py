@@ -21,7 +21,9 @@ from vledge.cli.frames import FORMATS, FrameReader
 from vledge.cli.given_inputs import add_set_argument, pair, set_numbers
 from vledge.cli.recurrent_layer import add_layer_argument
 from vledge.formats import holds_graph
+from vledge.formats.file_name import check_name
 from vledge.layer_file import load_layer
+from vledge.machine.atomic_file import check_writable
 from vledge.streaming import LookaheadStream, Stream
 
 EXAMPLES = """\
@@ -91,6 +93,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Read a frame, step, write, until the input ends or nobody wants more."""
+    if arguments.state:  # here, and not when hours of frames have been run
+        check_name(arguments.state)
+        check_writable(arguments.state)
     model, options = _model(arguments)
     if arguments.lookahead is not None:
         options["lookahead"] = arguments.lookahead

@@ -10,7 +10,7 @@ import numpy as np
 
 from vledge.cli.given_inputs import add_input_arguments, live_reference
 from vledge.cli.table import rows
-from vledge.machine.atomic_file import write_text
+from vledge.machine.atomic_file import check_writable, write_text
 from vledge.progress import Bar
 from vledge.shown import counted
 from vledge.validation.reference.bundle import Reference, versions
@@ -46,6 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     reference: str | Reference | None = arguments.reference
     if arguments.tolerance is not None and not arguments.tolerance >= 0:
         raise ValueError(f"--tolerance must be a number from 0, got {arguments.tolerance}")
+    check_writable(arguments.html)
     if arguments.against:
         if reference:
             raise ValueError("--reference and --against are two references: take one")

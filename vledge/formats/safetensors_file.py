@@ -89,7 +89,10 @@ def read_all(
     """The file's tensors; those left out, with the reason; and its metadata."""
     size = int.from_bytes(source.data[:8], "little")
     if size > MAX_HEADER_BYTES:
-        raise FormatError(f"a header of {size:,} bytes; at most {MAX_HEADER_BYTES:,} are read")
+        raise FormatError(
+            f"no safetensors file: its first bytes, {bytes(source.data[:8])!r}, as the length of a "
+            f"header are {size:,}, and at most {MAX_HEADER_BYTES:,} bytes are read"
+        )
     start = 8 + size
     if start > len(source.data):
         raise FormatError(f"a header of {size:,} bytes in a file of {len(source.data):,}")

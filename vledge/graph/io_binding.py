@@ -17,6 +17,7 @@ from vledge.graph.described import NodeArg
 from vledge.graph.session_options import RunOptions
 from vledge.graph.values import Result
 from vledge.model.element_types import DTYPES, NAMES
+from vledge.shown import listed
 
 __all__ = ["IOBinding", "OrtValue"]
 
@@ -28,6 +29,9 @@ class OrtValue:
         if not isinstance(array, np.ndarray):
             raise TypeError(f"expected a NumPy array, got a {type(array).__name__}")
         self._array = array
+
+    def __repr__(self) -> str:
+        return f"OrtValue({self.data_type()} {self.shape()})"
 
     @staticmethod
     def ortvalue_from_numpy(
@@ -124,6 +128,10 @@ class IOBinding:
         other._inputs, other._bound = dict(self._inputs), list(self._bound)
         other._outs, other._results = list(self._outs), list(self._results)
         return other
+
+    def __repr__(self) -> str:
+        names = listed(map(repr, self._inputs)), listed(map(repr, self._bound))
+        return "IOBinding(inputs {}, outputs {})".format(*(told or "not bound" for told in names))
 
     # ---- inputs
 

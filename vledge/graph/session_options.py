@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vledge.errors import UnsupportedError
+from vledge.shown import listed
 
 __all__ = [
     "ExecutionMode",
@@ -130,6 +131,9 @@ class SessionOptions:
         self._entries: dict[str, str] = {}
         self._overrides: list[str] = []
 
+    def __repr__(self) -> str:
+        return _shown(self, SessionOptions())
+
     def add_session_config_entry(self, key: str, value: str) -> None:
         """Keep an entry of onnxruntime's own configuration; none has a meaning here."""
         self._entries[str(key)] = str(value)
@@ -177,6 +181,15 @@ class SessionOptions:
             f"weights from elsewhere ({', '.join(names)}) cannot be put into a model: save the "
             "model with them. An initializer that is among the inputs can be given to run()"
         )
+
+
+def _shown(options: SessionOptions | RunOptions, untouched: object) -> str:
+    """What was set, by its name."""
+    names = [name for name in options.__slots__ if not name.startswith("_")]
+    values = ((name, getattr(options, name)) for name in names)
+    told = [f"{name}={value!r}" for name, value in values if value != getattr(untouched, name)]
+    told += [f"{key!r}: {value!r}" for key, value in options._entries.items()]
+    return f"{type(options).__name__}({listed(told)})"
 
 
 def check_made_of(source: object, fallback: object, empty_state: str, exact: object) -> None:
@@ -251,6 +264,9 @@ class RunOptions:
         self.only_execute_path_to_fetches = False
         self.terminate = False
         self._entries: dict[str, str] = {}
+
+    def __repr__(self) -> str:
+        return _shown(self, RunOptions())
 
     def add_run_config_entry(self, key: str, value: str) -> None:
         """Keep an entry of onnxruntime's own configuration; none has a meaning here."""

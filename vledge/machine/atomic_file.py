@@ -20,7 +20,7 @@ try:
 except ImportError:  # Windows: nothing is locked, and nothing swept
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["write_text", "writing"]
+__all__ = ["check_writable", "write_text", "writing"]
 
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
@@ -59,6 +59,21 @@ def writing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         raise
     _flush_folder(folder)
     _sweep(folder, name)  # of a writer that was being killed when this one began, and held its lock
+
+
+def check_writable(*paths: str | os.PathLike[str] | None) -> None:
+    """Before long work: OSError where `writing` one of these paths would fail at its end."""
+    for path in paths:
+        if path is None:
+            continue
+        target = os.path.realpath(os.fspath(path))
+        _require_file(target)
+        try:
+            scratch, file = _scratch_file(*os.path.split(target))
+        except OSError as error:  # which names the scratch file
+            raise type(error)(error.errno, error.strerror, os.fspath(path)) from None
+        file.close()
+        os.unlink(scratch)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

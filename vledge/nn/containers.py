@@ -38,7 +38,7 @@ class Sequential(Module):
 
     def __getitem__(self, index: int | slice) -> Module:
         modules = list(self._modules.values())
-        return Sequential(*modules[index]) if isinstance(index, slice) else modules[index]
+        return Sequential(*modules[index]) if isinstance(index, slice) else _at(modules, index)
 
     def __iter__(self) -> Iterator[Module]:
         return iter(self._modules.values())
@@ -67,13 +67,21 @@ class ModuleList(Module):
 
     def __getitem__(self, index: int | slice) -> Module:
         modules = list(self._modules.values())
-        return ModuleList(modules[index]) if isinstance(index, slice) else modules[index]
+        return ModuleList(modules[index]) if isinstance(index, slice) else _at(modules, index)
 
     def __iter__(self) -> Iterator[Module]:
         return iter(self._modules.values())
 
     def __len__(self) -> int:
         return len(self._modules)
+
+
+def _at(modules: list[Module], index: int) -> Module:
+    """The module; IndexError, which ends loops, too, says how many there are."""
+    try:
+        return modules[index]
+    except IndexError:
+        raise IndexError(f"index {index} is out of range: there are {len(modules)}") from None
 
 
 class ModuleDict(Module):
@@ -89,6 +97,8 @@ class ModuleDict(Module):
             self[name] = module
 
     def __getitem__(self, key: str) -> Module:
+        if key not in self._modules:
+            raise KeyError(f"there is no module {key!r}: there are {list(self._modules)}")
         return self._modules[key]
 
     def __setitem__(self, key: str, module: Module) -> None:

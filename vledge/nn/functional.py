@@ -43,6 +43,11 @@ __all__ = [
     "tanh",
 ]
 
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
 # ---- activations
 
 _X = TypeVar("_X")

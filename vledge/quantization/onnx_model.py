@@ -75,13 +75,17 @@ def quantize_onnx(
             f"the model is of operator set {opset.get('', 0)}; integers take {_OLDEST} and more: "
             "onnx.version_converter makes one of it"
         )
+    for graph in _graphs(model.graph):
+        _lift_constants(graph)
     writer = _Writer(onnx, model)
     writer.chosen = _chosen(
         [one for graph in _graphs(model.graph) for one in writer.candidates(graph)],
         [layers] if isinstance(layers, str) else layers,
         [keep] if isinstance(keep, str) else keep,
     )
-    for graph in list(_graphs(model.graph)):
+    for graph in reversed(
+        list(_graphs(model.graph))
+    ):  # inner ones first: nodes put back are copies
         writer.rewrite(graph)
     writer.drop_unread()
     if writer.of_microsoft and _DOMAIN not in opset:
@@ -98,13 +102,33 @@ def _graphs(graph: GraphProto) -> Iterator[GraphProto]:
                     yield from _graphs(inner)
 
 
+def _lift_constants(graph: GraphProto) -> None:
+    """Large tensors that nodes called Constant hold become initializers, which say the same."""
+    kept = []
+    for node in graph.node:
+        held = [a.t for a in node.attribute if a.name == "value"]
+        of_onnx = node.domain in ("", "ai.onnx") and node.op_type == "Constant"
+        if of_onnx and held and int(np.prod(held[0].dims)) >= _SMALLEST:
+            graph.initializer.add().CopyFrom(held[0])
+            graph.initializer[-1].name = node.output[0]
+        else:
+            kept.append(node)
+    if len(kept) < len(graph.node):
+        del graph.node[:]
+        graph.node.extend(kept)
+
+
 def _name(node: NodeProto) -> str:
     return str(node.name or node.output[0])
 
 
 def _chosen(found: Sequence[str], layers: Iterable[str], keep: Iterable[str]) -> set[str]:
     if not found:
-        raise ValueError("there is no node with float32 weights that could be quantized")
+        raise ValueError(
+            f"there is no node that could be quantized: of {', '.join(_KINDS)} those with "
+            f"{_SMALLEST:,} float32 weights and more; recurrent layers of other kinds are small as "
+            "weights by name, vledge.quantize(layer)"
+        )
     for pattern in (*layers, *keep):
         if not any(fnmatchcase(name, pattern) for name in found):
             raise ValueError(

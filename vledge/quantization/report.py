@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vledge.nn.module import Module
 from vledge.shown import html_table
 from vledge.small_matrix import SmallMatrix, Weight
 
@@ -81,6 +82,15 @@ class Report(NamedTuple):
             for entry in ordered
         ]
 
+    def __repr__(self) -> str:
+        worst = max((entry for entry in self.entries if entry.is_small), key=_rms, default=None)
+        told = "" if worst is None else f"\n  most rounded: {worst.name}, rms {worst.rms:.2e}"
+        return f"Report: {self.summary}{told}"
+
+    def _repr_html_(self) -> str:
+        """The table, for notebooks."""
+        return f"<p>{html.escape(self.summary)}</p>{html_table(_HEADS, self.lines())}"
+
     def __str__(self) -> str:
         table = [_HEADS, *self.lines()]
         widths = [max(len(row[place]) for row in table) for place in range(len(_HEADS))]
@@ -98,16 +108,23 @@ class Report(NamedTuple):
         )
 
 
-def report(before: Mapping[str, np.ndarray], after: Mapping[str, Weight]) -> Report:
-    """Compare a model's ``state_dict()``, or weights by name, with what `quantize` made of them.
+def _rms(entry: Entry) -> float:
+    return entry.rms
+
+
+def report(
+    before: Module | Mapping[str, np.ndarray], after: Module | Mapping[str, Weight]
+) -> Report:
+    """Compare a model, or weights by name, with what `quantize` made of them.
 
     ValueError where names or shapes are not the same.
     """
-    if list(before) != list(after):
+    olds, news = _by_name(before, "before"), _by_name(after, "after")
+    if list(olds) != list(news):
         raise ValueError("the two have different names: report compares a model with its quantized")
     entries = []
-    for name, old in before.items():
-        new = after[name]
+    for name, old in olds.items():
+        new = news[name]
         small = isinstance(new, SmallMatrix)  # of two axes, however many the array had
         if old.shape != new.shape and not (small and old.size == new.size):
             raise ValueError(f"{name} has shape {old.shape} before and {new.shape} after")
@@ -122,3 +139,14 @@ def report(before: Mapping[str, np.ndarray], after: Mapping[str, Weight]) -> Rep
         held = new.storage if isinstance(new, SmallMatrix) else str(new.dtype)
         entries.append(Entry(name, held, old.shape, old.nbytes, new.nbytes, rms, largest))
     return Report(entries)
+
+
+def _by_name(model: Module | Mapping[str, Weight], called: str) -> Mapping[str, Weight]:
+    if isinstance(model, Module):
+        return model.state_dict()
+    if isinstance(model, Mapping):
+        return model
+    raise TypeError(
+        f"{called} is a value of the type {type(model).__name__}, expected a Module of vledge.nn "
+        "or weights by name; of an ONNX model quantize_onnx gives the report"
+    )

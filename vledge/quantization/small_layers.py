@@ -20,6 +20,7 @@ from vledge.nn import Conv1d, Embedding, Linear, Module, recognize
 from vledge.nn.recurrent.base import RecurrentBase
 from vledge.nn.recurrent.cells import CellBase
 from vledge.quantization.onnx_model import quantize_onnx
+from vledge.shown import Weights
 from vledge.small_matrix import FORMS, SmallMatrix, Weight, rounded
 from vledge.weights.plain import PlainWeights
 
@@ -128,8 +129,8 @@ def quantize(
     if isinstance(model, Mapping):
         return _of_weights(model, storage, _patterns(layers), _patterns(keep))
     raise UnsupportedError(
-        f"quantize takes a Module of vledge.nn, weights by name or the path of an ONNX file, got a "
-        f"{type(model).__name__}"
+        "expected a Module of vledge.nn, weights by name or the path of an ONNX file, which a "
+        f"session is made of; found a value of the type {type(model).__name__}"
     )
 
 
@@ -257,11 +258,11 @@ def _of_weights(
     plain = PlainWeights.of(weights)
     matrices = small_names(plain)
     chosen = chosen_layers(list(matrices), layers, keep)
-    result = {name: plain[name] for name in plain}
+    result = Weights({name: plain[name] for name in plain})
     for layer in chosen:
         own = {name: plain[name] for name in matrices[layer]}
         try:
-            result |= dict(_rounded(own, storage))
+            result.update(_rounded(own, storage))
         except ValueError as error:
             raise ValueError(f"layer {layer!r}: {error}") from None
     return result

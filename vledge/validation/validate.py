@@ -218,7 +218,7 @@ def validate(
         if not os.path.exists(reference):
             raise FileNotFoundError(
                 f"there is no reference bundle {reference}: make it by `vledge record` or "
-                "vledge.export, or name it by --reference"
+                "vledge.export, or say where it is, reference=FILE"
             )
     if not isinstance(reference, Reference):
         where = os.fspath(reference)

@@ -335,8 +335,9 @@ class RecurrentBase(Module):
                 )
         if lengths is None and mask is None and strategy is None:
             if semantics is not None or options:
+                given = [*(["semantics"] if semantics is not None else []), *options]
                 raise TypeError(
-                    f"{', '.join(['semantics', *options])}: these go with lengths, a mask or a "
+                    f"{', '.join(given)}: these go with lengths, a mask or a "
                     "strategy, and none is given"
                 )
             return self.forward(input, hx)
@@ -425,7 +426,10 @@ class RecurrentBase(Module):
                 parts.append(f"{name}={written(choice)!r}")
         if cell == "gru_reset_before":
             parts.append("reset_after=False")
+        small = self._stack is not None and self._stack.shape.storage
         parts.append("no weights" if self._stack is None else f"{self.nbytes:,} bytes")
+        if small:
+            parts[-1] += f" as {small}"
         return ", ".join(parts)
 
 

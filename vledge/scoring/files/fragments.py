@@ -59,7 +59,7 @@ def find_fragments(patterns: Iterable[str], output: str) -> list[Fragment]:
         fragments.append(Fragment(source, target))
     for source in sources:
         if any(_same(source, target) for target in targets):
-            raise ValueError(f"{source} would be written over: choose another folder for --output")
+            raise ValueError(f"{source} would be written over: choose another folder for output=")
     return fragments
 
 

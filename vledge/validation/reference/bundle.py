@@ -75,6 +75,10 @@ class Reference:
     spread: dict[str, float] = field(default_factory=dict)
     prints: dict[str, Print] = field(default_factory=dict)  #: of the model's weights
 
+    def __post_init__(self) -> None:
+        if not self.cases:
+            raise ValueError("cases is empty: a reference is of one run and more")
+
     def __repr__(self) -> str:
         return (
             f"Reference({len(self.cases)} cases by {versions(self.made_by)}: "
