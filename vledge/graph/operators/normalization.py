@@ -9,8 +9,10 @@ from collections.abc import Callable
 
 import numpy as np
 
+from vledge.convolution.windows import Slide, along
 from vledge.errors import FormatError, UnsupportedError
 from vledge.graph.operators.generation import check_stash_type
+from vledge.graph.operators.padding import padded
 from vledge.graph.registry import Context, operator, prepared_operator
 
 _Axes = tuple[int, ...]
@@ -254,14 +256,10 @@ def lrn(
 
     def run(x: np.ndarray) -> np.ndarray:
         of = x.dtype.type
-        squares = np.square(x)
-        total = np.zeros_like(squares)
-        channels = x.shape[1]
-        first, last = -((size - 1) // 2), size // 2
-        for offset in range(max(first, -channels), min(last, channels) + 1):
-            low, high = max(offset, 0), min(channels + offset, channels)
-            if low < high:
-                total[:, low - offset : high - offset] += squares[:, low:high]
+        squares, channels = np.square(x), x.shape[1]
+        pads = [(0, 0)] * x.ndim  # further away there is nothing
+        pads[1] = min((size - 1) // 2, channels), min(size // 2, channels)
+        total = along(padded(squares, pads), 1, Slide(sum(pads[1]) + 1, channels), np.add)
         return x / np.power(of(bias) + of(alpha / size) * total, of(beta))
 
     return run

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from vledge.convolution.windows import Pads, Window, window_of
+from vledge.convolution.windows import Pads, Window, along, window_of
 from vledge.errors import FormatError
 from vledge.graph.operators.padding import padded
 from vledge.graph.operators.reduction import extreme
@@ -44,14 +44,7 @@ def _placed(
 def _reduced(x: np.ndarray, window: Window, steps: Sequence[int], ufunc: np.ufunc) -> np.ndarray:
     """x [N, C, *padded spatial] → [N, C, *steps]."""
     for axis, count in enumerate(steps):
-        before = (slice(None),) * (2 + axis)
-        first, *others = (
-            x[before + (window.tap(axis, k, count),)] for k in range(window.kernel[axis])
-        )
-        result: np.ndarray = ufunc(first, others[0]) if others else first
-        for other in others[1:]:
-            ufunc(result, other, out=result)
-        x = result
+        x = along(x, 2 + axis, window.slide(axis, count), ufunc)
     return x
 
 
@@ -155,10 +148,10 @@ def _counts(
     for axis, (size, count, pair) in enumerate(zip(sizes, steps, window.pads(sizes), strict=True)):
         before, after = pair
         low, high = (-before, size + after) if with_pads else (0, size)
-        starts = np.arange(count)[:, None] * window.strides[axis] - before
-        places = starts + np.arange(window.kernel[axis]) * window.dilations[axis]
-        inside = ((places >= low) & (places < high)).sum(1)
-        counts = counts[..., None] * inside
+        starts = np.arange(count) * window.strides[axis] - before
+        first, end = (-((starts - place) // window.dilations[axis]) for place in (low, high))
+        most = window.kernel[axis]
+        counts = counts[..., None] * (end.clip(0, most) - first.clip(0, most))
     return counts
 
 
