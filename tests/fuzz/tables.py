@@ -1,4 +1,4 @@
-"""What is fuzzed of scoring: tables as Parquet and Arrow, archives, and manifests of what is done."""
+"""What is fuzzed of scoring: tables as Parquet and Arrow, archives, manifests of what is done."""
 
 from __future__ import annotations
 

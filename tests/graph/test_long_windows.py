@@ -63,8 +63,6 @@ def test_normalization_over_many_channels(size):
     x = np.random.default_rng(0).standard_normal((2, 300, 7)).astype(np.float32)
     ours = session([node("LRN", ["x"], ["y"], size=size, alpha=3.0)], {"x": x}, ["y"])
     squares = np.square(x.astype(np.float64))
-    sums = [
-        squares[:, max(c - (size - 1) // 2, 0) : c + size // 2 + 1].sum(1) for c in range(300)
-    ]
+    sums = [squares[:, max(c - (size - 1) // 2, 0) : c + size // 2 + 1].sum(1) for c in range(300)]
     want = x / (1 + 3 / size * np.stack(sums, 1)) ** 0.75
     np.testing.assert_allclose(ours.run(None, {"x": x})[0], want, rtol=2e-5)

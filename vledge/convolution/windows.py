@@ -138,7 +138,7 @@ def along(x: np.ndarray, axis: int, slide: Slide, ufunc: np.ufunc) -> np.ndarray
 
 def _by_taps(x: np.ndarray, axis: int, slide: Slide, ufunc: np.ufunc) -> np.ndarray:
     before = (slice(None),) * axis
-    first, *others = (x[(*before, slide.tap(k))] for k in range(slide.kernel))
+    first, *others = (x[before + (slide.tap(k),)] for k in range(slide.kernel))
     result: np.ndarray = ufunc(first, others[0]) if others else first
     for other in others[1:]:
         ufunc(result, other, out=result)
@@ -153,9 +153,10 @@ def _by_doubling(x: np.ndarray, axis: int, slide: Slide, ufunc: np.ufunc) -> np.
     while power <= slide.kernel:
         if power > 1:
             apart = power // 2 * slide.dilation
-            runs = ufunc(runs[(*before, slice(-apart))], runs[(*before, slice(apart, None))])
+            low, high = (slice(-apart),), (slice(apart, None),)
+            runs = ufunc(runs[before + low], runs[before + high])
         if slide.kernel & power:
-            part = runs[(*before, slide.tap(done))]
+            part = runs[before + (slide.tap(done),)]
             result = part.copy() if result is None else ufunc(result, part, out=result)
             done += power
         power *= 2

@@ -15,6 +15,7 @@ from vledge.convolution.windows import Pads, Window, along, window_of
 from vledge.errors import FormatError
 from vledge.graph.operators.padding import padded
 from vledge.graph.operators.reduction import extreme
+from vledge.graph.pieces import in_pieces, in_slices
 from vledge.graph.registry import Context, operator, prepared_operator
 
 
@@ -172,11 +173,20 @@ def lp_pool(
 
     def run(x: np.ndarray) -> np.ndarray:
         steps, around = _placed(window, x.shape[2:], bool(ceil_mode))
-        powers = np.power(np.abs(x), x.dtype.type(p))
-        totals = _reduced(_spatial_pads(powers, around), window, steps, np.add)
-        return np.power(totals, x.dtype.type(1 / p))
+
+        def pooled(some: np.ndarray) -> np.ndarray:
+            powers = _powers(some, p)
+            totals = _reduced(_spatial_pads(powers, around), window, steps, np.add)
+            return np.power(totals, x.dtype.type(1 / p))
+
+        return in_slices(pooled, x, (0, 1))
 
     return run
+
+
+def _powers(x: np.ndarray, p: int) -> np.ndarray:
+    of_magnitudes = in_pieces(lambda some: np.power(np.abs(some), x.dtype.type(p)))
+    return np.asarray(of_magnitudes(x))
 
 
 # ---- over everything
@@ -204,9 +214,11 @@ def global_lp_pool(context: Context, *, p: int = 2) -> Callable[..., np.ndarray]
     _check_power(p)
 
     def run(x: np.ndarray) -> np.ndarray:
-        of = x.dtype.type
-        powers = np.power(np.abs(x), of(p))
-        return np.power(np.add.reduce(powers, _spatial(x), keepdims=True), of(1 / p))
+        def pooled(some: np.ndarray) -> np.ndarray:
+            totals = np.add.reduce(_powers(some, p), _spatial(x), keepdims=True)
+            return np.power(totals, x.dtype.type(1 / p))
+
+        return in_slices(pooled, x, (0, 1))
 
     return run
 
