@@ -138,8 +138,6 @@ def test_pieces_of_several_arrays():
 @pytest.mark.parametrize(
     "shape", [(5, 3, PIECE), (1, PIECE, 5), (PIECE, 9), (3, 1), (0, 5), (2, 0)]
 )
-    "shape", [(5, 3, PIECE), (1, PIECE, 5), (PIECE, 9), (3, 1), (0, 5), (2, 0)]
-)
 def test_slices(shape):
     """The sums along the last axis of whatever part there is."""
     calls = []
