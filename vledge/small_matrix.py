@@ -27,6 +27,9 @@ from numpy.typing import DTypeLike
 __all__ = ["FORMS", "SmallForm", "SmallMatrix", "Weight", "rounded"]
 
 
+_CHECKED: Final = 1 << 16  # weights that are looked at together
+
+
 class SmallForm(NamedTuple):
     """What the integers of a storage are."""
 
@@ -83,23 +86,28 @@ class SmallMatrix:
         self._check(form)
 
     def _check(self, form: SmallForm) -> None:
-        """That sums stay exact, row by row: a mapped file need not be in memory."""
-        if form.pair is None and form.total is None:
+        """That sums stay exact, some rows at a time: a mapped file need not be in memory."""
+        if not self.values.size or (form.pair is None and form.total is None):
             return
-        starts = np.arange(0, self.values.shape[1], form.block)
-        for number, row in enumerate(self.values):
+        rows, columns = self.values.shape
+        starts = np.arange(0, columns, form.block)
+        some = max(_CHECKED // columns, 1)
+        for begin in range(0, rows, some):
+            part = self.values[begin : begin + some]
             if form.pair is not None:
-                even = row[: len(row) // 2 * 2].astype(np.int16)
-                worst, most = np.abs(even[::2] + even[1::2]).max(initial=0), form.pair
+                even = part[:, : columns // 2 * 2].astype(np.int16)
+                sums, most = np.abs(even[:, ::2] + even[:, 1::2]), form.pair
                 what = "two neighbours sum to"
             else:
-                sums = np.add.reduceat(np.abs(row.astype(np.int64)), starts) if len(row) else starts
-                worst, most = sums.max(initial=0), form.total or 0
+                sums = np.add.reduceat(np.abs(part.astype(np.int64)), starts, axis=1)
+                most = form.total or 0
                 what = f"the magnitudes of a block of {form.block} sum to"
-            if worst > most:
+            worst = sums.max(axis=1, initial=0)
+            wrong = np.flatnonzero(worst > most)
+            if len(wrong):
                 raise ValueError(
-                    f"row {number} of weights stored as {self.storage}: {what} {worst}, at most "
-                    f"{most} can be multiplied exactly"
+                    f"row {begin + wrong[0]} of weights stored as {self.storage}: {what} "
+                    f"{worst[wrong[0]]}, at most {most} can be multiplied exactly"
                 )
 
     @property

@@ -182,6 +182,11 @@ def in_python() -> Model:
     return model([Node("Tan", [a], [b]) for a, b in pairwise(names)], ("N", 1000))
 
 
+def determinants() -> Model:
+    """An operator that is not element by element, and that there is no handler for."""
+    return model([Node("Det", ["x"], ["y"])], ("N", 8, 8))
+
+
 RUNS: dict[str, Callable[[], Run]] = {
     "a layer, one long sequence": lambda: called(
         layer("LSTM", 64, 256), zeros(400_000, 1, 64), ones(5, 1, 64)
@@ -213,6 +218,9 @@ RUNS: dict[str, Callable[[], Run]] = {
     "a session, element by element": lambda: session(chain(), zeros(100_000, 1000), ones(3, 1000)),
     "a session, operators of NumPy": lambda: session(
         in_python(), zeros(100_000, 1000), ones(3, 1000)
+    ),
+    "a session, matrices of NumPy": lambda: session(
+        determinants(), zeros(3_000_000, 8, 8), ones(3, 8, 8)
     ),
     "a session's stream": lambda: pushed(
         vledge.InferenceSession(recurrent_model()).stream(batch=1, time_axis=0),

@@ -76,6 +76,9 @@ static int lp_normalization(vl_frame *f, const vl_instruction *i)
     return out ? VL_DONE : VL_NO_MEMORY;
 }
 
+/* Each channel sums as many around it; the Python operator, whose time grows with the logarithm of that, sums more. */
+enum { VL_MOST_CHANNELS_AROUND = 128 };
+
 /* sums[p] = the sum of the squares of x[c][p] over the channels [low, high) */
 static void sum_channels(int64_t low, int64_t high, int64_t pixels, const float *x, float *restrict sums)
 {
@@ -94,13 +97,15 @@ static int lrn(vl_frame *f, const vl_instruction *i)
         return VL_DECLINED;
     const int64_t size = i->ints[0], before = (size - 1) / 2, behind = size / 2, channels = t->shape[1];
     const int64_t pixels = vl_count(t->axes, t->shape) / t->shape[0] / channels;
+    if (size > VL_MOST_CHANNELS_AROUND && channels > VL_MOST_CHANNELS_AROUND)
+        return VL_DECLINED;
     vl_tensor copy;
     const vl_tensor *from = vl_contiguous(f, t, &copy);
     vl_block *sums = vl_block_new(f, (size_t)pixels * sizeof(float));
     const vl_tensor x = from ? *from : *t;
     vl_tensor *out = from && sums ? vl_new(f, i, 0, VL_F32, x.axes, x.shape) : NULL;
     for (int64_t n = 0; out && n < x.shape[0]; n++)
-        for (int64_t c = 0; c < channels; c++) {
+        for (int64_t c = 0; c < channels && !vl_shall_end(f->heed); c++) {
             const int64_t low = c > before ? c - before : 0,
                           high = behind < channels - c - 1 ? c + behind + 1 : channels;
             float *sample = (float *)x.data + n * channels * pixels;

@@ -3,6 +3,10 @@
 
 enum { VL_POOL_AXES = 3 };
 
+/* In how many windows an element may be on average: each looks at it anew here. The Python operator, which makes long
+ * windows of short ones, takes a time that grows with their logarithm. */
+enum { VL_MOST_WINDOWS = 256 };
+
 typedef struct {
     const vl_kernels *kernels;
     vl_heed *heed;
@@ -189,6 +193,10 @@ static int pool(vl_frame *f, const vl_instruction *i)
             order[own - 1] = (int8_t)own;
         }
     }
+    const double places = (double)pooling.steps[0] * (double)pooling.steps[1] * (double)pooling.steps[2];
+    if (places * (double)pooling.taps >
+        VL_MOST_WINDOWS * (double)pooling.size[0] * (double)pooling.size[1] * (double)pooling.size[2])
+        return VL_DECLINED;
     order[1 + rank] = 1;
     const int64_t count = vl_count(2 + rank, shape);
     if (count < 0)

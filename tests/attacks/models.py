@@ -46,8 +46,8 @@ def model(
     return bytes(whole.SerializeToString())
 
 
-def written(content: Callable[..., bytes], *arguments: Any) -> Callable[[Path], None]:
-    return lambda path: (path.write_bytes(content(*arguments)), None)[1]
+def written(content: Callable[..., bytes], *arguments: Any, **named: Any) -> Callable[[Path], None]:
+    return lambda path: (path.write_bytes(content(*arguments, **named)), None)[1]
 
 
 X = {"x": np.ones(3, "f4")}
@@ -278,6 +278,17 @@ def of_constants(op_type: str, constants: dict[str, Any], *, first: str = "x", *
          node("ReduceMean", ["f"], ["y"])],
         constants=constants,
     )  # fmt: skip
+
+
+def of_a_large_value(op_type: str, shape: Sequence[int], **attributes: Any) -> bytes:
+    """One node of a value that a run makes, and the mean of what it makes of it."""
+    nodes = [
+        node("ReduceMean", ["x"], ["m"], keepdims=0),
+        node("Expand", ["m", "s"], ["v"]),
+        node(op_type, ["v"], ["w"], **attributes),
+        node("ReduceMean", ["w"], ["y"]),
+    ]
+    return model(nodes, constants={"s": np.array(shape)})
 
 
 def loop(trips: int, nested: int = 0) -> bytes:
@@ -549,6 +560,31 @@ ATTACKS = {
         written(lambda: model([node("Split", ["x"], ["y"], num_outputs=2**31, axis=0)], opset=18)),
         run,
         "outputs",
+    ),
+    "a maximum of windows of 500 x 500": Attack(
+        written(of_a_large_value, "MaxPool", (1, 1, 1000, 1000), kernel_shape=[500, 500]),
+        run,
+        "loads",
+    ),
+    "a mean of windows of 100 x 100 x 100": Attack(
+        written(
+            of_a_large_value, "AveragePool", (1, 1, 120, 120, 120), kernel_shape=[100, 100, 100]
+        ),
+        run,
+        "loads",
+    ),
+    "a maximum of windows of 2 M": Attack(
+        written(of_a_large_value, "MaxPool", (1, 1, 4_000_000), kernel_shape=[2_000_000]),
+        run,
+        "loads",
+    ),
+    "a norm of windows of 500 x 500": Attack(
+        written(of_a_large_value, "LpPool", (1, 1, 1000, 1000), kernel_shape=[500, 500]),
+        run,
+        "loads",
+    ),
+    "a normalization over 5,000 channels at run": Attack(
+        written(of_a_large_value, "LRN", (1, 5_000, 300), size=5_000), run, "loads"
     ),
     # what takes long of constants
     "20 pools of windows of 300 x 300": Attack(

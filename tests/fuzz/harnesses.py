@@ -12,12 +12,11 @@ import os
 import pickle
 import random
 import struct
-import tempfile
-import warnings
 import zipfile
 import zlib
 from collections.abc import Callable
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +25,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 import vledge
 from tests.formats.crafted import archive, legacy, tensor
+from tests.fuzz import small, tables
+from tests.fuzz.doors import Finding, as_file, refusing, scratch
 from tests.fuzz.mutators import (
     Mutator,
     by_bytes,
@@ -37,17 +38,12 @@ from tests.fuzz.mutators import (
     without_checksums,
 )
 from tests.graph.test_operator_fuzz import OPERATORS, Fuzz, complaint, in_branch
-from vledge.errors import VledgeError
 from vledge.planning import store
 
-__all__ = ["HARNESSES", "Finding", "Harness"]
+__all__ = ["HARNESSES", "Harness"]
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 SIX = np.arange(6, dtype="<f4").tobytes()
-
-
-class Finding(Exception):
-    """What a harness has found; the cause is what was raised."""
 
 
 class Harness(NamedTuple):
@@ -56,32 +52,6 @@ class Harness(NamedTuple):
     seeds: Callable[[], list[bytes]]
     mutate: Mutator
     door: Callable[[bytes], None]
-
-
-def refusing(door: Callable[[bytes], Any]) -> Callable[[bytes], None]:
-    """A door that may refuse in our own words."""
-
-    def opened(content: bytes) -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            try:
-                door(content)
-            except VledgeError as error:
-                if len(str(error)) > 9_000:
-                    raise Finding(f"a message of {len(str(error)):,} characters") from error
-
-    return opened
-
-
-@cache
-def _folder() -> Path:
-    return Path(tempfile.mkdtemp(prefix="vledge-fuzz-"))
-
-
-def as_file(content: bytes, name: str = "model") -> Path:
-    path = _folder() / name
-    path.write_bytes(content)
-    return path
 
 
 def weights(content: bytes) -> None:
@@ -207,7 +177,7 @@ def converted() -> list[bytes]:
     from vledge.formats import vledge_model
     from vledge.graph.session import read_model
 
-    path = _folder() / "converted"
+    path = scratch() / "converted"
     vledge_model.write(path, read_model(onnx_seeds()[0]))
     return [path.read_bytes()]
 
@@ -221,7 +191,7 @@ def layer() -> Any:
 
 
 def states() -> list[bytes]:
-    path = _folder() / "saved"
+    path = scratch() / "saved"
     layer().stream(batch=2).save(path)
     return [path.read_bytes()]
 
@@ -254,7 +224,7 @@ def calibration(content: bytes) -> None:
 
 
 def calibrations() -> list[bytes]:
-    os.environ["XDG_CACHE_HOME"] = str(_folder())
+    os.environ["XDG_CACHE_HOME"] = str(scratch())
     return [json.dumps({"key": store._key(), "costs": store.DEFAULT.as_dict()}).encode()]
 
 
@@ -286,7 +256,7 @@ def references() -> list[bytes]:
         {"y": 1e-6},
         {"w": Print(5, "float32", Sample((2, 3), WEIGHTS, np.ones(6)), {0: np.ones(2)})},
     )
-    path = _folder() / "written"
+    path = scratch() / "written"
     bundle.write(path, reference)
     return [path.read_bytes()]
 
@@ -413,5 +383,11 @@ HARNESSES = {
     "sound": Harness(sounds, by_bytes, refusing(sound)),
     "stream state": Harness(states, by_header, refusing(state)),
     "calibration": Harness(calibrations, text_of, refusing(calibration)),
+    "small weights": Harness(small.small_seeds, by_header, refusing(small.small_layer)),
+    "quantised nodes": Harness(small.quantised_seeds, by_fields, refusing(small.quantised_session)),
+    "quantizer": Harness(small.float_seeds, by_fields, refusing(small.quantizer)),
+    "scored manifest": Harness(tables.manifests, text_of, refusing(tables.manifest)),
     "operators": Harness(lambda: [b""], another_seed, operators),
 }
+if find_spec("pyarrow") is not None:
+    HARNESSES["table"] = Harness(tables.tables, by_bytes, refusing(tables.table))

@@ -7,7 +7,7 @@ import vledge
 from tests.graph.models import helper, model_bytes, node, onnx, session
 from vledge.formats.onnx.model import read
 from vledge.graph.native.types import as_first_input
-from vledge.graph.pieces import PIECE, in_pieces
+from vledge.graph.pieces import PIECE, in_pieces, in_slices, other_axes
 from vledge.graph.plan import NEWEST_OPSET, simplified
 from vledge.graph.registry import pointwise_operators
 
@@ -115,3 +115,68 @@ def test_pieces_of_what_cannot_be_taken_apart():
     assert calls == [PIECE] * 4 + [PIECE, 4 * PIECE, 0]
     calls.clear()
     assert in_pieces(lambda x: x)(x) is x
+
+
+def test_pieces_of_several_arrays():
+    calls = []
+
+    def noted(*given):
+        calls.append(given[0].size)
+        return given[0] + (given[1] if given[1] is not None else 0)
+
+    x = RNG.uniform(size=(4, PIECE)).astype(np.float32)
+    for other in (x[::-1].copy(), np.float32(2), np.array(2, np.float32), None):
+        expected = x + (0 if other is None else other)
+        np.testing.assert_array_equal(in_pieces(noted)(x, other), expected)
+    assert calls == [PIECE] * 16
+    calls.clear()
+    for other in (x[:1], x[:, :1], np.asfortranarray(x), np.ones(1, np.float32)):
+        np.testing.assert_array_equal(in_pieces(noted)(x, other), x + other)
+    assert calls == [4 * PIECE] * 4
+
+
+@pytest.mark.parametrize(
+    "shape", [(5, 3, PIECE), (1, PIECE, 5), (PIECE, 9), (3, 1), (0, 5), (2, 0)]
+)
+def test_slices(shape):
+    """The sums along the last axis of whatever part there is."""
+    calls = []
+
+    def noted(x):
+        calls.append(x.size)
+        return np.add.reduce(x, -1, keepdims=True)
+
+    x = RNG.integers(0, 9, shape)
+    result = in_slices(noted, x, other_axes(x.ndim, -1))
+    np.testing.assert_array_equal(result, x.sum(-1, keepdims=True))
+    if x.size > 2 * PIECE:
+        assert max(calls) < 2 * PIECE
+    else:
+        assert calls == [x.size]
+
+
+@pytest.mark.parametrize(
+    ("op_type", "constants", "attributes"),
+    [
+        ("LRN", {}, {"size": 3}),
+        ("LpPool", {}, {"kernel_shape": [3, 3]}),
+        ("GlobalLpPool", {}, {}),
+        ("LpNormalization", {}, {"axis": 1}),
+        ("Hardmax", {}, {"axis": 2}),
+        ("MeanVarianceNormalization", {}, {"axes": [2, 3]}),
+        ("CumSum", {"axis": np.array(3)}, {"exclusive": 1, "reverse": 1}),
+        ("Det", {}, {}),
+        ("DFT", {}, {"axis": 1}),
+    ],
+)
+def test_slices_are_what_the_whole_is(op_type, constants, attributes, monkeypatch):
+    monkeypatch.setenv("VLEDGE_PROGRAM", "0")
+    x = RNG.uniform(size=(3, 4, 6, 6 if op_type != "DFT" else 2)).astype(np.float32)
+    model = model_bytes(
+        [node(op_type, ["x", *constants], ["y"], **attributes)], {"x": x}, ["y"], constants
+    )
+    (whole,) = vledge.InferenceSession(model).run(None, {"x": x})
+    monkeypatch.setattr("vledge.graph.pieces.PIECE", 7)
+    (sliced,) = vledge.InferenceSession(model).run(None, {"x": x})
+    assert sliced.dtype == whole.dtype
+    np.testing.assert_allclose(sliced, whole, rtol=1e-5, atol=1e-5)

@@ -196,3 +196,27 @@ def test_other_commands_on_a_small_file(tmp_path, floats, weights, vledge_comman
 
     with pytest.raises(vledge.UnsupportedError, match="weights stored as int8, and a validation"):
         layer_model(vledge.load_weights(target), False, {"x"})
+
+
+@pytest.mark.parametrize("storage", FORMS)
+@pytest.mark.parametrize("shape", [(2**40, 0), (0, 40), (2, 0)])
+def test_rows_of_nothing(storage, shape):
+    """A file of 200 bytes may say that there are a million million of them."""
+    blocks = (shape[0], -(-shape[1] // FORMS[storage].block))
+    small = SmallMatrix(np.zeros(shape, FORMS[storage].dtype), np.zeros(blocks, "f4"), storage)
+    assert small.shape == shape
+
+
+@pytest.mark.parametrize("storage", ["int8-fast", "int16"])
+def test_every_row_is_looked_at(storage):
+    values = np.zeros((5000, 70), FORMS[storage].dtype)
+    values[4321, 64:66] = np.iinfo(values.dtype).max - 100
+    values[4321, 66:] = values[4321, 65]
+    values[4999] = values[4321]
+    scales = np.ones((5000, -(-70 // FORMS[storage].block)), np.float32)
+    if storage == "int8-fast":
+        values[[4321, 4999]] += 60
+    with pytest.raises(ValueError, match="row 4321 of weights"):
+        SmallMatrix(values, scales, storage)
+    values[[4321, 4999]] = 0
+    SmallMatrix(values, scales, storage)

@@ -254,3 +254,29 @@ def test_the_longer_name_of_onnx_operators():
     model.opset_import[0].domain = "ai.onnx"
     got, expected = ran(quantize_onnx(model.SerializeToString())[0], feed)
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        node("MatMul", ["x"], ["z"]),
+        node("MatMul", ["x", ""], ["z"]),
+        node("Gather", [], ["z"]),
+        node("Conv", ["x", "w"], []),
+        node("LSTM", ["x", "u"], ["z"], hidden_size=8),
+        node("LSTM", ["x", "", "u"], ["z"], hidden_size=8),
+        node("LSTM", ["x", "none", "u"], ["z"], hidden_size=8),
+        node("LSTM", ["x", "w", "w"], ["z"], hidden_size=8),
+    ],
+)
+def test_damaged_nodes_stay_as_they_are(damaged):
+    """What is wrong with them is for a session to say."""
+    import onnx
+
+    good = node("MatMul", ["x", "w"], ["y"], name="good")
+    constants = {"w": numbers(40, 50), "u": numbers(1, 32, 40), "none": numbers(1, 32, 0)}
+    model = model_bytes([damaged, good], {"x": numbers(2, 40)}, ["y"], constants, opset=OPSET)
+    small, told = quantize_onnx(model)
+    assert [entry.name for entry in told.entries if entry.is_small] == ["w"]
+    left = onnx.load_from_string(small).graph.node[0]
+    assert (left.op_type, list(left.input)) == (damaged.op_type, list(damaged.input))

@@ -408,3 +408,28 @@ def test_memory_is_bounded_whatever_the_files_size(tmp_path, model):
         assert done.returncode == 0, done.stderr
         peaks[name] = int(done.stdout.split("peak")[1])
     assert peaks["all"] - peaks["few"] < 60e6, peaks
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("bad", {"counts": True, "places": []}),
+        ("bad", {"counts": {"null": {}}, "places": []}),
+        ("bad", {"counts": {}, "places": [5]}),
+        ("bad", {"counts": {}, "places": [["a", "b"]]}),
+        ("bad", []),
+        ("rows", "many"),
+        ("written", None),
+    ],
+)
+def test_a_manifest_of_other_types_is_none(vledge_command, tmp_path, model, field, value):
+    write_archive(tmp_path / "in", files=1)
+    out = tmp_path / "out"
+    command = ["score", tmp_path / "in", "--model", model, "--output", out, "--input", "frames"]
+    status, _, said = vledge_command(*command)
+    assert status == 0, said
+    path = out / "_vledge" / "part-0.parquet.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), field: value}))
+    status, printed, said = vledge_command(*command)
+    assert status == 0, said
+    assert "1 scored" in printed

@@ -9,13 +9,27 @@ import numpy as np
 
 from vledge.errors import FormatError
 
-__all__ = ["Window", "check_auto_pad", "window_of"]
+__all__ = ["Slide", "Window", "along", "check_auto_pad", "window_of"]
 
 _AUTO_PADS: Final = ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER")
 _MOST: Final = (1 << 31) - 1  # so that sums of these and of sizes are integers of 64 bits
 
 Sizes = tuple[int, ...]
 Pads = list[tuple[int, int]]
+
+
+class Slide(NamedTuple):
+    """A window along one axis, which has ``steps`` places."""
+
+    kernel: int
+    steps: int
+    stride: int = 1
+    dilation: int = 1
+
+    def tap(self, k: int) -> slice:
+        """Where the kernel's element k is, for each place of the window."""
+        start = k * self.dilation
+        return slice(start, start + (self.steps - 1) * self.stride + 1, self.stride)
 
 
 class Window(NamedTuple):
@@ -75,10 +89,9 @@ class Window(NamedTuple):
             ),
         )
 
-    def tap(self, axis: int, k: int, steps: int) -> slice:
-        """Where the kernel's element k is on a spatial axis, for each place of the window."""
-        start, stride = k * self.dilations[axis], self.strides[axis]
-        return slice(start, start + (steps - 1) * stride + 1, stride)
+    def slide(self, axis: int, steps: int) -> Slide:
+        """Along one spatial axis."""
+        return Slide(self.kernel[axis], steps, self.strides[axis], self.dilations[axis])
 
 
 def check_auto_pad(auto_pad: str) -> None:
@@ -113,3 +126,42 @@ def window_of(
         raise FormatError(f"pads {pads} too large, expected no more than {_MOST}")
     check_auto_pad(auto_pad)
     return Window(tuple(kernel), strides, dilations, pads[:rank], pads[rank:], auto_pad)
+
+
+def along(x: np.ndarray, axis: int, slide: Slide, ufunc: np.ufunc) -> np.ndarray:
+    """The sum, or the greatest, of the elements in each place of a window along an axis.
+
+    That of a long window is made of those of 1, 2, 4, … elements, so that time grows with the
+    logarithm of its length.
+    """
+    by_taps = slide.kernel * slide.steps
+    by_doubling = 2 * slide.kernel.bit_length() * x.shape[axis]
+    return (_by_taps if by_taps <= by_doubling else _by_doubling)(x, axis, slide, ufunc)
+
+
+def _by_taps(x: np.ndarray, axis: int, slide: Slide, ufunc: np.ufunc) -> np.ndarray:
+    before = (slice(None),) * axis
+    first, *others = (x[before + (slide.tap(k),)] for k in range(slide.kernel))
+    result: np.ndarray = ufunc(first, others[0]) if others else first
+    for other in others[1:]:
+        ufunc(result, other, out=result)
+    return result
+
+
+def _by_doubling(x: np.ndarray, axis: int, slide: Slide, ufunc: np.ufunc) -> np.ndarray:
+    """``runs[i]`` is that of ``power`` elements from i on; the kernel is a sum of powers of two."""
+    before = (slice(None),) * axis
+    runs, power, done = x, 1, 0
+    result: np.ndarray | None = None
+    while power <= slide.kernel:
+        if power > 1:
+            apart = power // 2 * slide.dilation
+            low, high = (slice(-apart),), (slice(apart, None),)
+            runs = ufunc(runs[before + low], runs[before + high])
+        if slide.kernel & power:
+            part = runs[before + (slide.tap(done),)]
+            result = part.copy() if result is None else ufunc(result, part, out=result)
+            done += power
+        power *= 2
+    assert result is not None  # a kernel has one element or more
+    return result

@@ -88,7 +88,7 @@ def prepare(
                 attributes["context"] = context
             if attributes:
                 function = functools.partial(function, **attributes)
-        if entry.pointwise and len(node.inputs) == 1:
+        if entry.pointwise:
             function = in_pieces(function)
     except UnsupportedError as error:
         if fallback is None or any(node.subgraphs()):

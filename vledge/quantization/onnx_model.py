@@ -36,7 +36,8 @@ _SMALLEST: Final = 1024  # weights of a node, below which the nodes around it co
 _LARGEST: Final = 127
 _PAIR: Final = 128  # 255 * 128 fits in 16 bits
 _DOMAIN: Final = "com.microsoft"
-_KINDS: Final = ("MatMul", "Gemm", "Conv", "LSTM", "Gather")
+#: What is quantized: operator -> how many inputs it needs.
+_KINDS: Final = {"MatMul": 2, "Gemm": 2, "Conv": 2, "LSTM": 3, "Gather": 2}
 
 
 def quantize_onnx(
@@ -196,6 +197,9 @@ class _Writer:
     def can(self, node: NodeProto) -> bool:
         if node.domain not in ("", "ai.onnx") or node.op_type not in _KINDS:
             return False
+        fewest = _KINDS[node.op_type]
+        if len(node.input) < fewest or not all(node.input[:fewest]) or not any(node.output):
+            return False  # a session says what is wrong with it
         given = self.attributes(node)
         if node.op_type == "LSTM":
             peepholes = len(node.input) > 7 and bool(node.input[7])
@@ -205,6 +209,7 @@ class _Writer:
                 or given.get("layout", 0)
                 or given.get("input_forget", 0)
                 or any(w is None for w in weights)
+                or any(w is not None and (w.ndim != 3 or not w.size) for w in weights[:2])
                 or sum(w.size for w in weights if w is not None) < _SMALLEST
             )
         w = self.weight(node.input[0 if node.op_type == "Gather" else 1])

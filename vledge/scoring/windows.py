@@ -6,6 +6,7 @@ their number of values tells before they are read.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
@@ -139,7 +140,8 @@ def _reading(name: str) -> Iterator[None]:
         with reading(name):
             yield
     except OSError as error:
-        if error.errno is not None:
+        # "invalid argument" is a place in the file that there is not
+        if error.errno not in (None, errno.EINVAL):
             raise
         raise FormatError(f"{name}: the file is damaged: {cut(str(error), 300)}") from error
 
@@ -150,6 +152,8 @@ def _chosen(
     """The columns to be read; ValueError, with the file's name, where the schema does not fit."""
     try:
         names = _names(schema, scorer, kept)
+    except UnicodeError as error:
+        raise FormatError(f"{where}: the file is damaged: a column's name is {error}") from error
     except ValueError as error:
         raise placed(error, where) from None
     return names, arrow().schema([schema.field(name) for name in names], schema.metadata)
@@ -168,20 +172,23 @@ def _names(schema: pa.Schema, scorer: Scorer, kept: list[str] | None) -> list[st
 
 
 def _parquet_batches(file: ParquetFile, names: list[str], budget: int) -> Iterator[pa.RecordBatch]:
+    paths = (file.schema.column(i).path for i in range(len(file.schema)))
+    columns = [i for i, path in enumerate(paths) if path.partition(".")[0] in names]
     for number in range(file.metadata.num_row_groups):
-        rows = _rows_within(file.metadata.row_group(number), set(names), budget)
+        # pyarrow ends the process where it is asked about a column whose metadata are damaged; who
+        # reads a row of it is told by an exception
+        next(file.iter_batches(1, [number], names, use_threads=False), None)
+        rows = _rows_within(file.metadata.row_group(number), columns, budget)
         yield from file.iter_batches(rows, [number], names, use_threads=False)
 
 
-def _rows_within(group: RowGroupMetaData, names: set[str], budget: int) -> int:
+def _rows_within(group: RowGroupMetaData, columns: list[int], budget: int) -> int:
     """Rows of a row group that take about ``budget`` bytes, by what its metadata say."""
     nbytes = 0
-    for i in range(group.num_columns):
-        column = group.column(i)
-        if column.path_in_schema.partition(".")[0] in names:
-            # repeated values may be stored as one: count them as they will be in memory
-            width = {"INT32": 4, "FLOAT": 4, "BOOLEAN": 1}.get(column.physical_type, 8)
-            nbytes += max(column.total_uncompressed_size, column.num_values * width)
+    for column in map(group.column, columns):
+        # repeated values may be stored as one: count them as they will be in memory
+        width = {"INT32": 4, "FLOAT": 4, "BOOLEAN": 1}.get(column.physical_type, 8)
+        nbytes += max(column.total_uncompressed_size, column.num_values * width)
     return int(min(max(budget * group.num_rows // max(nbytes, 1), 1), MOST_ROWS))
 
 
@@ -192,9 +199,15 @@ def _arrow_batches(file: pa.MemoryMappedFile) -> tuple[pa.Schema, Iterator[pa.Re
     file.seek(0)
     if magic != ARROW_MAGIC:
         stream = pa.ipc.open_stream(file)
-        return stream.schema, iter(stream)
+        return stream.schema, map(_checked, stream)
     reader = pa.ipc.open_file(file)
-    return reader.schema, (reader.get_batch(i) for i in range(reader.num_record_batches))
+    return reader.schema, (_checked(reader.get_batch(i)) for i in range(reader.num_record_batches))
+
+
+def _checked(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The batch, whose offsets and texts are pyarrow's views of the file: it looks at them here."""
+    batch.validate(full=True)
+    return batch
 
 
 def _of_npz(where: str, archive: NpzFile, scorer: Scorer) -> Source:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from vledge._ext import isa
+from vledge.graph.pieces import in_slices, other_axes
 from vledge.graph.registry import Context, operator, prepared_operator
 
 __all__ = ["sigmoid", "softplus"]
@@ -143,10 +144,14 @@ def _log_softmax(x: np.ndarray, axis: int) -> np.ndarray:
 def _hardmax(x: np.ndarray, axis: int) -> np.ndarray:
     if x.size == 0:
         return x
-    places = np.argmax(x, axis)
-    y = np.zeros_like(x)
-    np.put_along_axis(y, np.expand_dims(places, axis), x.dtype.type(1), axis)
-    return y
+
+    def hard(some: np.ndarray) -> np.ndarray:
+        places = np.argmax(some, axis)
+        y = np.zeros_like(some)
+        np.put_along_axis(y, np.expand_dims(places, axis), x.dtype.type(1), axis)
+        return y
+
+    return in_slices(hard, x, other_axes(x.ndim, axis))
 
 
 def _over_axis(op_type: str, function: Callable[[np.ndarray, int], np.ndarray]) -> None:

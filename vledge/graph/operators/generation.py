@@ -8,6 +8,7 @@ import numpy as np
 
 from vledge.errors import FormatError, UnsupportedError
 from vledge.graph.operators.lists import integers
+from vledge.graph.pieces import in_pieces
 from vledge.graph.registry import Context, prepared_operator
 from vledge.model.element_types import NAMES, NUMBERS, dtype_of
 
@@ -126,9 +127,14 @@ def _window(op_type: str, cosines: tuple[float, ...]) -> None:
 
         def run(size: np.ndarray) -> np.ndarray:
             count = int(size.item())
-            turn = 2 * np.pi * np.arange(count) / max(count if periodic else count - 1, 1)
-            terms = [weight * np.cos(i * turn) for i, weight in enumerate(cosines)]
-            return np.sum(terms, axis=0).astype(dtype)
+            turns = max(count if periodic else count - 1, 1)
+
+            def summed(places: np.ndarray) -> np.ndarray:
+                turn = 2 * np.pi * places / turns
+                terms = [weight * np.cos(i * turn) for i, weight in enumerate(cosines)]
+                return np.sum(terms, axis=0).astype(dtype)
+
+            return np.asarray(in_pieces(summed)(np.arange(count)))
 
         return run
 

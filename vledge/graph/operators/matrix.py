@@ -19,6 +19,7 @@ import numpy as np
 from vledge._ext.product import Product
 from vledge._ext.room import ask
 from vledge.errors import FormatError
+from vledge.graph.pieces import in_slices
 from vledge.graph.registry import Context, operator, prepared_operator
 
 __all__ = ["Contraction", "matmul"]
@@ -106,7 +107,7 @@ def _added(
 @operator("Det", since=11)
 def det(x: np.ndarray) -> np.ndarray:
     ask(x.shape[-1] ** 2 * x.itemsize if x.ndim else 0)  # a matrix at a time is copied by LAPACK
-    return np.asarray(np.linalg.det(x), x.dtype)
+    return in_slices(lambda some: np.asarray(np.linalg.det(some), x.dtype), x, range(x.ndim - 2))
 
 
 # ---- Einsum

@@ -9,8 +9,11 @@ from collections.abc import Callable
 
 import numpy as np
 
+from vledge.convolution.windows import Slide, along
 from vledge.errors import FormatError, UnsupportedError
 from vledge.graph.operators.generation import check_stash_type
+from vledge.graph.operators.padding import padded
+from vledge.graph.pieces import in_slices, other_axes
 from vledge.graph.registry import Context, operator, prepared_operator
 
 _Axes = tuple[int, ...]
@@ -222,11 +225,15 @@ def rms_normalization(
 @operator("MeanVarianceNormalization", since=9)
 def mean_variance_normalization(x: np.ndarray, *, axes: list[int] | None = None) -> np.ndarray:
     over = (0, 2, 3) if axes is None else tuple(axes)
-    wide = _wide(x)
-    centred = wide - _mean(wide, over)
-    deviation = np.sqrt(_mean(np.square(centred), over))
-    # what the specification's own definition adds to the deviation
-    return (centred / (deviation + wide.dtype.type(1e-9))).astype(x.dtype, copy=False)
+
+    def normalised(some: np.ndarray) -> np.ndarray:
+        wide = _wide(some)
+        centred = wide - _mean(wide, over)
+        deviation = np.sqrt(_mean(np.square(centred), over))
+        # what the specification's own definition adds to the deviation
+        return (centred / (deviation + wide.dtype.type(1e-9))).astype(x.dtype, copy=False)
+
+    return in_slices(normalised, x, other_axes(x.ndim, *over))
 
 
 @prepared_operator("LpNormalization", since=1)
@@ -234,14 +241,14 @@ def lp_normalization(context: Context, *, axis: int = -1, p: int = 2) -> Callabl
     if p not in (1, 2):
         raise FormatError(f"p is {p}, expected 1 or 2")
 
-    def run(x: np.ndarray) -> np.ndarray:
+    def normalised(x: np.ndarray) -> np.ndarray:
         if p == 1:
             norm = np.add.reduce(np.abs(x), axis, keepdims=True)
         else:
             norm = np.sqrt(np.add.reduce(np.square(x), axis, keepdims=True))
         return np.where(norm == 0, x.dtype.type(0), x / norm)
 
-    return run
+    return lambda x: in_slices(normalised, x, other_axes(x.ndim, axis))
 
 
 @prepared_operator("LRN", since=1)
@@ -252,16 +259,12 @@ def lrn(
     if size < 1:
         raise FormatError(f"size is {size}, expected 1 or more")
 
-    def run(x: np.ndarray) -> np.ndarray:
+    def normalised(x: np.ndarray) -> np.ndarray:
         of = x.dtype.type
-        squares = np.square(x)
-        total = np.zeros_like(squares)
-        channels = x.shape[1]
-        first, last = -((size - 1) // 2), size // 2
-        for offset in range(max(first, -channels), min(last, channels) + 1):
-            low, high = max(offset, 0), min(channels + offset, channels)
-            if low < high:
-                total[:, low - offset : high - offset] += squares[:, low:high]
+        squares, channels = np.square(x), x.shape[1]
+        pads = [(0, 0)] * x.ndim  # further away there is nothing
+        pads[1] = min((size - 1) // 2, channels), min(size // 2, channels)
+        total = along(padded(squares, pads), 1, Slide(sum(pads[1]) + 1, channels), np.add)
         return x / np.power(of(bias) + of(alpha / size) * total, of(beta))
 
-    return run
+    return lambda x: in_slices(normalised, x, other_axes(x.ndim, 1))

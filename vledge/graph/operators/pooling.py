@@ -11,10 +11,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from vledge.convolution.windows import Pads, Window, window_of
+from vledge.convolution.windows import Pads, Window, along, window_of
 from vledge.errors import FormatError
 from vledge.graph.operators.padding import padded
 from vledge.graph.operators.reduction import extreme
+from vledge.graph.pieces import in_pieces, in_slices
 from vledge.graph.registry import Context, operator, prepared_operator
 
 
@@ -44,14 +45,7 @@ def _placed(
 def _reduced(x: np.ndarray, window: Window, steps: Sequence[int], ufunc: np.ufunc) -> np.ndarray:
     """x [N, C, *padded spatial] → [N, C, *steps]."""
     for axis, count in enumerate(steps):
-        before = (slice(None),) * (2 + axis)
-        first, *others = (
-            x[before + (window.tap(axis, k, count),)] for k in range(window.kernel[axis])
-        )
-        result: np.ndarray = ufunc(first, others[0]) if others else first
-        for other in others[1:]:
-            ufunc(result, other, out=result)
-        x = result
+        x = along(x, 2 + axis, window.slide(axis, count), ufunc)
     return x
 
 
@@ -155,10 +149,10 @@ def _counts(
     for axis, (size, count, pair) in enumerate(zip(sizes, steps, window.pads(sizes), strict=True)):
         before, after = pair
         low, high = (-before, size + after) if with_pads else (0, size)
-        starts = np.arange(count)[:, None] * window.strides[axis] - before
-        places = starts + np.arange(window.kernel[axis]) * window.dilations[axis]
-        inside = ((places >= low) & (places < high)).sum(1)
-        counts = counts[..., None] * inside
+        starts = np.arange(count) * window.strides[axis] - before
+        first, end = (-((starts - place) // window.dilations[axis]) for place in (low, high))
+        most = window.kernel[axis]
+        counts = counts[..., None] * (end.clip(0, most) - first.clip(0, most))
     return counts
 
 
@@ -179,11 +173,20 @@ def lp_pool(
 
     def run(x: np.ndarray) -> np.ndarray:
         steps, around = _placed(window, x.shape[2:], bool(ceil_mode))
-        powers = np.power(np.abs(x), x.dtype.type(p))
-        totals = _reduced(_spatial_pads(powers, around), window, steps, np.add)
-        return np.power(totals, x.dtype.type(1 / p))
+
+        def pooled(some: np.ndarray) -> np.ndarray:
+            powers = _powers(some, p)
+            totals = _reduced(_spatial_pads(powers, around), window, steps, np.add)
+            return np.power(totals, x.dtype.type(1 / p))
+
+        return in_slices(pooled, x, (0, 1))
 
     return run
+
+
+def _powers(x: np.ndarray, p: int) -> np.ndarray:
+    of_magnitudes = in_pieces(lambda some: np.power(np.abs(some), x.dtype.type(p)))
+    return np.asarray(of_magnitudes(x))
 
 
 # ---- over everything
@@ -211,9 +214,11 @@ def global_lp_pool(context: Context, *, p: int = 2) -> Callable[..., np.ndarray]
     _check_power(p)
 
     def run(x: np.ndarray) -> np.ndarray:
-        of = x.dtype.type
-        powers = np.power(np.abs(x), of(p))
-        return np.power(np.add.reduce(powers, _spatial(x), keepdims=True), of(1 / p))
+        def pooled(some: np.ndarray) -> np.ndarray:
+            totals = np.add.reduce(_powers(some, p), _spatial(x), keepdims=True)
+            return np.power(totals, x.dtype.type(1 / p))
+
+        return in_slices(pooled, x, (0, 1))
 
     return run
 

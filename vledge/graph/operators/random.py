@@ -13,6 +13,7 @@ import numpy as np
 
 from vledge.errors import FormatError, UnsupportedError
 from vledge.graph.operators.generation import target_dtype
+from vledge.graph.pieces import PIECE, in_pieces
 from vledge.graph.registry import Context, prepared_operator
 from vledge.model.element_types import NAMES, NUMBERS
 
@@ -36,7 +37,7 @@ def _normal(seed: float | None, mean: float, scale: float) -> _Draw:
     if not scale >= 0:
         raise FormatError(f"scale is {scale}, expected 0 or more")
     generator = _generator(seed)
-    return lambda shape, dtype: generator.normal(mean, scale, shape).astype(dtype)
+    return _drawn(lambda count: generator.normal(mean, scale, count))
 
 
 def _uniform(seed: float | None, low: float, high: float) -> _Draw:
@@ -44,7 +45,21 @@ def _uniform(seed: float | None, low: float, high: float) -> _Draw:
     if not np.isfinite(width):
         raise FormatError(f"low and high are {low} and {high}, expected finite numbers")
     generator = _generator(seed)
-    return lambda shape, dtype: (low + width * generator.random(shape)).astype(dtype)
+    return _drawn(lambda count: low + width * generator.random(count))
+
+
+def _drawn(draw: Callable[[int], np.ndarray]) -> _Draw:
+    """The same numbers, a piece at a time: Ctrl-C is heard between two."""
+
+    def drawn(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+        whole = np.empty(shape, dtype)
+        flat = whole.reshape(-1)
+        for begin in range(0, flat.size, PIECE):
+            piece = flat[begin : begin + PIECE]
+            piece[...] = draw(piece.size)
+        return whole
+
+    return drawn
 
 
 def _of_shape(draw: _Draw, dtype: int, shape: list[int]) -> Callable[[], np.ndarray]:
@@ -126,7 +141,7 @@ def bernoulli(
     """1 with the probability that the input gives, else 0."""
     wanted = None if dtype is None else target_dtype(dtype, "dtype")
     generator = _generator(seed)
-    return lambda x: (generator.random(x.shape) < x).astype(wanted or x.dtype)
+    return in_pieces(lambda x: (generator.random(x.shape) < x).astype(wanted or x.dtype))
 
 
 @prepared_operator("Multinomial", since=7, foldable=False)

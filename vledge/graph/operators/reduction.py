@@ -13,6 +13,7 @@ import numpy as np
 
 from vledge.graph.operators.elementwise import divided
 from vledge.graph.operators.lists import integers
+from vledge.graph.pieces import in_slices, other_axes
 from vledge.graph.registry import Context, operator, prepared_operator
 
 __all__ = ["extreme"]
@@ -157,14 +158,19 @@ def _running(op_type: str, since: int, ufunc: np.ufunc) -> None:
     @operator(op_type, since=since)
     def run(x: np.ndarray, axis: np.ndarray, *, exclusive: int = 0, reverse: int = 0) -> np.ndarray:
         along = int(axis.item())
-        if reverse:
-            x = np.flip(x, along)
-        result = ufunc.accumulate(x, along, dtype=x.dtype)
-        if exclusive:
-            start = np.full_like(np.take(x, [0], along), ufunc.identity) if x.shape[along] else x
-            kept = np.take(result, np.arange(max(x.shape[along] - 1, 0)), along)
-            result = np.concatenate((start, kept), along)
-        return np.flip(result, along) if reverse else result
+
+        def running(some: np.ndarray) -> np.ndarray:
+            some = np.flip(some, along) if reverse else some
+            result = ufunc.accumulate(some, along, dtype=x.dtype)
+            if exclusive:
+                start = some
+                if some.shape[along]:
+                    start = np.full_like(np.take(some, [0], along), ufunc.identity)
+                kept = np.take(result, np.arange(max(some.shape[along] - 1, 0)), along)
+                result = np.concatenate((start, kept), along)
+            return np.flip(result, along) if reverse else result
+
+        return in_slices(running, x, other_axes(x.ndim, along))
 
 
 _running("CumSum", 11, np.add)

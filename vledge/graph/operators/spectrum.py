@@ -12,6 +12,7 @@ import numpy as np
 
 from vledge._ext.room import ask
 from vledge.graph.operators.generation import target_dtype
+from vledge.graph.pieces import in_slices, other_axes
 from vledge.graph.registry import Context, operator, prepared_operator
 
 #: NumPy's transform of a length with a large prime factor goes by one of twice the length, with
@@ -38,17 +39,21 @@ def _dft(
     axis = axis + x.ndim if axis < 0 else axis
     if not 0 <= axis < x.ndim - 1:
         raise ValueError(f"axis is {axis}, expected one of the first {x.ndim - 1} axes")
-    signal = _complex(x)
     size = None if length is None else int(length.item())
-    ask(_SCRATCH * (signal.shape[axis] if size is None else max(size, 0)))
-    if onesided and inverse:
-        return np.fft.irfft(signal, size, axis)[..., None].astype(x.dtype, copy=False)
-    if onesided:
-        if signal.dtype.kind == "c":
-            raise ValueError("onesided=1 needs a real input, this one is complex")
-        return _pairs(np.fft.rfft(signal, size, axis), x.dtype)
-    transform = np.fft.ifft if inverse else np.fft.fft
-    return _pairs(transform(signal, size, axis), x.dtype)
+    ask(_SCRATCH * (x.shape[axis] if size is None else max(size, 0)))
+
+    def transformed(some: np.ndarray) -> np.ndarray:
+        signal = _complex(some)
+        if onesided and inverse:
+            return np.fft.irfft(signal, size, axis)[..., None].astype(x.dtype, copy=False)
+        if onesided:
+            if signal.dtype.kind == "c":
+                raise ValueError("onesided=1 needs a real input, this one is complex")
+            return _pairs(np.fft.rfft(signal, size, axis), x.dtype)
+        transform = np.fft.ifft if inverse else np.fft.fft
+        return _pairs(transform(signal, size, axis), x.dtype)
+
+    return in_slices(transformed, x, other_axes(x.ndim, axis, -1))
 
 
 @operator("DFT", since=17, until=19)
@@ -108,13 +113,14 @@ def stft(
     frames = np.ndarray(
         (len(samples), count, length), samples.dtype, samples, 0, (row, step * sample, sample)
     )
-    if window is not None:
-        frames = frames * window
-    if not onesided:
-        return _pairs(np.fft.fft(frames), signal.dtype)
-    if frames.dtype.kind == "c":
+    if onesided and frames.dtype.kind == "c":
         raise ValueError("onesided=1 needs a real signal, this one is complex")
-    return _pairs(np.fft.rfft(frames), signal.dtype)
+    transform = np.fft.rfft if onesided else np.fft.fft
+
+    def transformed(some: np.ndarray) -> np.ndarray:
+        return _pairs(transform(some if window is None else some * window), signal.dtype)
+
+    return in_slices(transformed, frames, (0, 1))
 
 
 @prepared_operator("MelWeightMatrix", since=17)

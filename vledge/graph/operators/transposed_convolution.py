@@ -28,7 +28,7 @@ def _overlaid(columns: np.ndarray, window: Window, sizes: Sequence[int], pads: P
     result = np.zeros((*columns.shape[:2], *extents), columns.dtype)
     if columns.size:
         for place in itertools.product(*(range(k) for k in window.kernel)):
-            taps = (window.tap(axis, k, steps[axis]) for axis, k in enumerate(place))
+            taps = (window.slide(axis, steps[axis]).tap(k) for axis, k in enumerate(place))
             result[both + tuple(taps)] += columns[both + place]
     inner = (*both, *(slice(p, p + size) for (p, _), size in zip(pads, sizes, strict=True)))
     return result[inner]

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 from dataclasses import asdict, dataclass, field
+from operator import index
 from typing import Final
 
 from vledge.machine.atomic_file import write_text
@@ -63,9 +64,12 @@ class Manifests:
                 and told["made_by"] == self.made_by
                 and told["output"]["size"] == about.st_size
             )
-            bad = BadRows(told["bad"]["counts"], [tuple(one) for one in told["bad"]["places"]])
-            return Summary(told["rows"], told["written"], bad) if same else None
-        except (OSError, ValueError, KeyError, TypeError):
+            if not same:
+                return None
+            counts = {words: index(count) for words, count in told["bad"]["counts"].items()}
+            places = [(index(row), str(words)) for row, words in told["bad"]["places"]]
+            return Summary(index(told["rows"]), index(told["written"]), BadRows(counts, places))
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
             return None  # there is none, or none of ours: the file is scored again
 
     def write(self, fragment: Fragment, identity: Identity, summary: Summary) -> None:
