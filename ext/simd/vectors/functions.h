@@ -70,8 +70,15 @@ static double vl_scalar_gelu_by_tanh(double x)
 VL_OF_LIBM(log, log)
 VL_OF_LIBM(erf, erf)
 VL_OF_LIBM(gelu_by_tanh, vl_scalar_gelu_by_tanh)
-VL_OF_LIBM(tan, tan) VL_OF_LIBM(asin, asin) VL_OF_LIBM(acos, acos) VL_OF_LIBM(atan, atan) VL_OF_LIBM(sinh, sinh)
-    VL_OF_LIBM(cosh, cosh) VL_OF_LIBM(asinh, asinh) VL_OF_LIBM(acosh, acosh) VL_OF_LIBM(atanh, atanh)
+VL_OF_LIBM(tan, tan)
+VL_OF_LIBM(asin, asin)
+VL_OF_LIBM(acos, acos)
+VL_OF_LIBM(atan, atan)
+VL_OF_LIBM(sinh, sinh)
+VL_OF_LIBM(cosh, cosh)
+VL_OF_LIBM(asinh, asinh)
+VL_OF_LIBM(acosh, acosh)
+VL_OF_LIBM(atanh, atanh)
 
 #else
 
