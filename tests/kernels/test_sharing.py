@@ -110,7 +110,7 @@ def test_no_more_threads_than_cores_however_many_are_asked_for():
 def test_threads_without_cores_cost_little(limits, hidden_size, lengths):
     """Four times as many members as cores, as where other programs have the cores, whatever the
     model says: they make way for one another. Who spun for a member without a core would take the
-    scheduler's slices, tens of times as long. python -m benchmarks.threads says how little it is."""
+    scheduler's slices, tens of times as long. benchmarks.threads says how little it is."""
     limits(wake_nanoseconds=0, next_wake_nanoseconds=0)
     arguments = layer(hidden_size=hidden_size), *batch(lengths)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
