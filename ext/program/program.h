@@ -186,11 +186,11 @@ static inline int64_t vl_count(int axes, const int64_t *shape)
 {
     int64_t n = 1, empty = 0;
     for (int a = 0; a < axes; a++) {
-        empty |= shape[a] == 0; /* what is empty has strides all the same, which must not overflow */
-        if (shape[a] < 0 || __builtin_mul_overflow(n, shape[a] ? shape[a] : 1, &n) || n > (int64_t)1 << 40)
+        empty |= shape[a] == 0; /* of an array that is empty the strides must fit as well */
+        if (shape[a] < 0 || __builtin_mul_overflow(n, shape[a] ? shape[a] : 1, &n))
             return -1;
     }
-    return empty ? 0 : n;
+    return empty ? 0 : n <= (int64_t)1 << 40 ? n : -1;
 }
 
 static inline void vl_set_contiguous(vl_tensor *t)
