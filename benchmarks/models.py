@@ -24,6 +24,7 @@ from typing import Any, Final
 import numpy as np
 
 from benchmarks.measuring.machine import cpu, today
+from benchmarks.reports.parts import renew_part
 
 PAGE: Final = Path(__file__).parent / "models.md"
 STEP_UNITS: Final = (48, 64, 96, 128, 192, 256, 384)
@@ -329,16 +330,8 @@ def write(
     A part that the page has not yet goes to its end.
     """
     part = f"{instruction_set}, {threads} thread{'s' * (threads != 1)}"
-    begin, end = f"<!-- generated: {part}: begin -->", f"<!-- generated: {part}: end -->"
-    text = [begin, f"### {part}", "", *(f"- {line}" for line in lines), "", summary(results), ""]
-    block = "\n".join([*text, *table(results), "", end])
-    page = path.read_text()
-    if begin in page:
-        before, rest = page.split(begin)
-        page = before + block + rest.split(end)[1]
-    else:
-        page = f"{page.rstrip()}\n\n{block}\n"
-    path.write_text(page)
+    told = (f"- {line}" for line in lines)
+    renew_part(path, part, [f"### {part}", "", *told, "", summary(results), "", *table(results)])
 
 
 def _peers() -> str:

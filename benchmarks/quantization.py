@@ -28,6 +28,7 @@ import numpy as np
 import vledge
 from benchmarks.measuring.machine import cpu, today
 from benchmarks.peers import ncnn_int8
+from benchmarks.reports.parts import renew_part
 from tests.peers import peer
 from vledge import nn
 from vledge._ext import isa
@@ -266,18 +267,10 @@ def write(table: list[str]) -> None:
     """Put the table between the markers of this instruction set; a part that the page has not yet
     goes to its end."""
     chosen = isa.selected()
-    begin, end = (f"<!-- generated: {chosen}: {one} -->" for one in ("begin", "end"))
     command = f"python -m benchmarks.quantization --isa {chosen} --write"
     said = f"By `{command}`, {today()}, on {cpu()}."
     heading = f"## {chosen}, integers by {isa.selected_integers()}"
-    block = "\n".join([begin, heading, said, "", *table, "", end])
-    page = PAGE.read_text()
-    if begin in page:
-        before, rest = page.split(begin)
-        page = before + block + rest.split(end)[1]
-    else:
-        page = f"{page.rstrip()}\n\n{block}\n"
-    PAGE.write_text(page)
+    renew_part(PAGE, chosen, [heading, said, "", *table])
 
 
 def main() -> None:
