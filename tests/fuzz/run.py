@@ -3,7 +3,8 @@
 Each harness has so many minutes of processor time, in turns, so that a run that is ended early (by
 Ctrl-C or SIGTERM, which print the table as it stands) has left none out. An input that reaches a
 new line is kept to be changed again; one that is a finding is written to ``tests/fuzz/crashers/``
-and is a test from then on.
+and is a test from then on. ``--write`` puts the rows into docs/records/reliability.md, in the place
+of shorter runs of the same harnesses.
 """
 
 from __future__ import annotations
@@ -18,14 +19,20 @@ import time
 import traceback
 import warnings
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from types import FrameType
 
 from tests.fuzz.coverage import Coverage, Line, watching
 from tests.fuzz.harnesses import HARNESSES
 
-__all__ = ["CRASHERS", "Campaign", "crashers", "replay"]
+__all__ = ["CRASHERS", "Campaign", "crashers", "replay", "with_rows"]
 
+RECORD = Path(__file__).parents[2] / "docs" / "records" / "reliability.md"
+HEAD = (
+    "| what | executions | seconds of processor | corpus | lines | findings | Python | day |",
+    "|---|---|---|---|---|---|---|---|",
+)
 CRASHERS = Path(__file__).parent / "crashers"
 SECONDS_OF_A_CALL = 10  # of processor time
 SECONDS_OF_A_TURN = 20  # likewise
@@ -107,8 +114,29 @@ class Campaign:
         """Of the table."""
         return (
             f"| {self.name} | {self.executions:,} | {self.seconds:,.0f} | {len(self.corpus):,} | "
-            f"{len(self.lines):,} | {len(self.findings)} |"
+            f"{len(self.lines):,} | {len(self.findings)} | "
+            f"{sys.version_info.major}.{sys.version_info.minor} | {time.strftime('%Y-%m-%d')} |"
         )
+
+
+def with_rows(page: str, rows: Iterable[str]) -> str:
+    """The page with these rows in its table: the longer run of a harness is the one that counts."""
+    before, rest = page.split(HEAD[0] + "\n" + HEAD[1] + "\n")
+    old, after = rest.split("\n\n", 1)
+    table = {_cells(row)[0]: row for row in old.splitlines()}
+    for row in rows:
+        name = _cells(row)[0]
+        if name not in table or _seconds(row) >= _seconds(table[name]):
+            table[name] = row
+    return "\n".join([before + HEAD[0], HEAD[1], *table.values()]) + "\n\n" + after
+
+
+def _cells(row: str) -> list[str]:
+    return [cell.strip() for cell in row.strip("|").split("|")]
+
+
+def _seconds(row: str) -> int:
+    return int(_cells(row)[2].replace(",", ""))
 
 
 def _place(error: BaseException) -> str:
@@ -144,6 +172,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=1.0, help="of processor time for each")
     parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--write", action="store_true", help=f"the rows into {RECORD.name}")
     parser.add_argument("harness", nargs="*", help="all, where none is named")
     arguments = parser.parse_args()
     seed = int(time.time()) if arguments.seed is None else arguments.seed
@@ -155,9 +184,10 @@ def main() -> int:
                 _keep_all(campaign)
     except KeyboardInterrupt:
         print("ended early", file=sys.stderr)
-    print("| what | executions | seconds of processor | corpus | lines reached | findings |")
-    print("|---|---|---|---|---|---|")
-    print("\n".join(campaign.row for campaign in campaigns), flush=True)
+    rows = [campaign.row for campaign in campaigns]
+    print("\n".join([*HEAD, *rows]), flush=True)
+    if arguments.write:
+        RECORD.write_text(with_rows(RECORD.read_text(), rows))
     return 1 if any(campaign.findings for campaign in campaigns) else 0
 
 

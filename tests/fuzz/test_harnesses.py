@@ -11,7 +11,7 @@ from tests.peers import peer
 pytest.importorskip("resource", reason="a timer of processor time ends slow calls")
 peer("onnx")
 from tests.fuzz.harnesses import HARNESSES  # noqa: E402
-from tests.fuzz.run import Campaign, crashers, replay  # noqa: E402
+from tests.fuzz.run import HEAD, RECORD, Campaign, crashers, replay, with_rows  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 SECONDS = 2.0
@@ -35,3 +35,11 @@ def test_seeds_are_good(name: str) -> None:
 @pytest.mark.parametrize(("name", "path"), crashers(), ids=lambda value: str(value)[-30:])
 def test_crasher(name: str, path: Path) -> None:
     replay(name, path.read_bytes())
+
+
+def test_a_longer_run_takes_the_place_of_a_shorter() -> None:
+    page = "\n".join(["before", *HEAD, "| a | 10 | 40 | x |", "| b | 9 | 1,800 | x |", "", "after"])
+    renewed = with_rows(page, ["| b | 99 | 60 | y |", "| a | 5 | 1,800 | y |", "| c | 1 | 2 | y |"])
+    rows = ["| a | 5 | 1,800 | y |", "| b | 9 | 1,800 | x |", "| c | 1 | 2 | y |"]
+    assert renewed == "\n".join(["before", *HEAD, *rows, "", "after"])
+    assert with_rows(RECORD.read_text(), []) == RECORD.read_text()
