@@ -326,6 +326,7 @@ MESSAGES = {
     "an output of a binding": (lambda: session().io_binding().bind_output("y"), "no output named 'y': there are ['logits']"),
     "a stream of a model both ways": (lambda: session().stream(), "output 'logits' is not the same frame by frame as in the whole run, from frame 0 on: node 'rnn' (GRU) has direction='bidirectional': its reverse direction begins at the end of the sequence, which a stream has not seen; taken out of the graph (nn.GRU.from_onnx), the layer can run with lookahead="),
     "a stream's batch": (lambda: lstm().stream(batch=1.5), "batch is 1.5, expected a whole number of streams"),
+    "a stream of the layer by hand": (lambda: vledge.Stream(lstm()), "a Stream is made by a model's own method, model.stream(batch=1), not of LSTM"),
     "a lookahead that has no use": (lambda: lstm().stream(lookahead=2), "LSTM has one direction and looks at nothing ahead: stream it without lookahead="),
     "a state's file": (lambda: vledge.Stream.load(PT, lstm()), "no safetensors file: its first bytes, b'PK"),
     "a dict for a stream": (lambda: setattr(lstm().stream(), "state", 3), "the state is a int, expected arrays by name"),

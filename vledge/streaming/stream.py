@@ -36,6 +36,11 @@ class Stream:
     _machine: Machine
 
     def __init__(self, machine: FrameMachine) -> None:
+        if not hasattr(machine, "push"):  # a layer, a Module, a path
+            raise TypeError(
+                f"a Stream is made by a model's own method, model.stream(batch=1), not of "
+                f"{type(machine).__name__}"
+            )
         self._use(machine)
 
     def _use(self, machine: Any) -> None:
