@@ -272,3 +272,16 @@ def test_an_empty_result_with_lengths_that_no_array_has(
     feed = {"x": np.ones((1, 1, 1) if op_type == "Tile" else (0, 1, 1), F), "s": shape}
     with pytest.raises(ValueError, match="node 'n'"):
         vledge.InferenceSession(whole).run(None, feed)
+
+
+@pytest.mark.parametrize("inputs", [1, 2])
+def test_an_empty_value_that_only_the_program_can_hold(inputs: int) -> None:
+    """Its handlers count elements, NumPy counts the other axes too: said with the value's shape."""
+    nodes = [
+        Node("ConstantOfShape", ["s"], ["a"], {}, "n"),
+        Node("Concat", ["a"] * inputs, ["y"], {"axis": 1}, "m"),  # of two in Python
+    ]
+    ends = [[ValueInfo("s", "int64", (2,))], [ValueInfo("y", "float", None)]]
+    session = vledge.InferenceSession(Model(Graph(nodes, *ends, {}), {"": 24}, ir_version=8))
+    with pytest.raises(ValueError, match=r"float32 \[0, 4611686018427387904\], more than an array"):
+        session.run(None, {"s": np.array([0, 2**62])})

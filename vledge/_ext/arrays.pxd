@@ -28,6 +28,9 @@ cdef cnp.ndarray readable(object array, str name, int number, int ndim, bint c_o
 # The same of one shape.
 cdef cnp.ndarray shaped(object array, str name, int number, tuple shape)
 
+# How messages name an array that is expected.
+cdef str wanted(int number, tuple shape)
+
 # An array that is given to be written to.
 cdef cnp.ndarray writable(object array, str name, int number, tuple shape)
 

@@ -39,6 +39,19 @@ cdef object plain_dtype(object dtype):
     return np.dtype(dtype)
 
 
+cdef cnp.ndarray array_like(const vl_tensor *t, cnp.npy_intp *strides, void *data, int flags):
+    """An array of the tensor's type and shape over this memory; over memory of its own, where that is NULL."""
+    cdef cnp.npy_intp shape[VL_MOST_AXES]
+    cdef int axis
+    for axis in range(t.axes):
+        shape[axis] = t.shape[axis]
+    try:
+        return cnp.PyArray_New(cnp.ndarray, t.axes, shape, NUMBER_OF[t.type], strides, data, 0, flags, <object>NULL)
+    except ValueError:      # it is empty, and its other axes together are longer than NumPy's may be
+        sizes = tuple([t.shape[axis] for axis in range(t.axes)])
+        raise ValueError(f"a value is {wanted(NUMBER_OF[t.type], sizes)}, more than an array can hold") from None
+
+
 cdef class Frame
 
 
@@ -164,7 +177,6 @@ cdef class Frame:
         """The tensor's value as an array that shares its memory."""
         cdef cnp.ndarray array
         cdef Holder holder
-        cdef cnp.npy_intp shape[VL_MOST_AXES]
         cdef cnp.npy_intp strides[VL_MOST_AXES]
         cdef int axis
         if t.state == VL_ABSENT:
@@ -172,9 +184,8 @@ cdef class Frame:
         if t.state == VL_OBJECT:
             return <object>t.block.object
         for axis in range(t.axes):
-            shape[axis] = t.shape[axis]
             strides[axis] = t.strides[axis]
-        array = cnp.PyArray_New(cnp.ndarray, t.axes, shape, NUMBER_OF[t.type], strides, t.data, 0, 0, <object>NULL)
+        array = array_like(t, strides, t.data, 0)
         if t.block != NULL:
             if t.block.object != NULL:
                 base = <object>t.block.object
@@ -199,28 +210,23 @@ cdef class Frame:
     cdef object result(self, const vl_tensor *t):
         """The tensor's value as an array of the caller's own; a sequence's as a list of them."""
         cdef vl_tensor to
-        cdef cnp.npy_intp shape[VL_MOST_AXES]
         cdef cnp.ndarray array
         cdef Holder holder
-        cdef int axis
         if t.state != VL_TENSOR:
             value = self.shared(t)
             if isinstance(value, cnp.ndarray):
                 return value.copy()
             return None if value is None else [array.copy() for array in value.arrays]
-        for axis in range(t.axes):
-            shape[axis] = t.shape[axis]
         if (vl_count(t.axes, t.shape) * <int64_t>vl_size_of(t.type) >= limits_in_force().hand_over_bytes
                 and self.is_whole_block(t)):
-            array = cnp.PyArray_New(cnp.ndarray, t.axes, shape, NUMBER_OF[t.type], NULL, t.data, 0,
-                                    cnp.NPY_ARRAY_WRITEABLE, <object>NULL)
+            array = array_like(t, NULL, t.data, cnp.NPY_ARRAY_WRITEABLE)
             holder = Holder.__new__(Holder)
             holder.block = t.block
             vl_block_use(t.block)
             vl_block_hand_out(&self.c, t.block)
             cnp.set_array_base(array, holder)
             return array
-        array = cnp.PyArray_EMPTY(t.axes, shape, NUMBER_OF[t.type], 0)
+        array = array_like(t, NULL, NULL, 0)
         describe(array, &to)
         vl_copy(self.c.kernels, &to, t)
         return array

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 cimport numpy as cnp
 import numpy as np
 
-from vledge._ext.arrays cimport bounds_overlap, overlaps_itself, writable
+from vledge._ext.arrays cimport bounds_overlap, overlaps_itself, wanted, writable
 from vledge._ext.isa cimport VL_IN_FLOAT32, VL_IN_FLOAT64, kernels_for, vl_kernels
 from vledge._ext.pool cimport check_ended, heed, limits_in_force, parallel, thread_count, vl_heed
 from vledge._ext.room import Room
