@@ -211,6 +211,7 @@ def test_the_session_and_the_command(tmp_path, vledge_command):
         ((path, tmp_path / "small.safetensors"), "is an ONNX model, and so is what comes of it"),
         ((path, target, "--to", "int16"), "can be int8, not int16"),
         ((path, target, "--calibrate", path), "go with layers"),
+        ((path, target, "--key", "model"), "--key names a part of a checkpoint"),
         ((path, target, "--layers", "no"), "no node that could be quantized is called 'no'"),
     ):
         status, _, err = vledge_command("quantize", *options)

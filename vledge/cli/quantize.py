@@ -111,6 +111,8 @@ def _model(arguments: argparse.Namespace) -> int:
         raise ValueError(f"{source} is an ONNX model, and so is what comes of it: not {target}")
     if arguments.to != "int8":
         raise UnsupportedError(f"an ONNX model's weights can be int8, not {arguments.to}")
+    if arguments.key is not None:
+        raise ValueError(f"--key names a part of a checkpoint, and {source} is an ONNX model")
     if arguments.calibrate is not None or arguments.max_error is not None:
         raise UnsupportedError("--calibrate and --max-error go with layers, not with an ONNX model")
     data, told = quantize_onnx(source, layers=arguments.layers or "*", keep=arguments.keep or [])

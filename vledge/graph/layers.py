@@ -264,7 +264,8 @@ def _parts(program: Program, kind: str, node: Node) -> tuple[_Parts, LayerOption
         own["reset_after"] = cell == "gru"
     parts: _Parts = []
     for direction in stack.directions:
-        arrays = {part: getattr(direction, part)() for part in PARTS}
+        arrays: dict[str, Any] = {part: direction.stored(part) for part in PARTS[:2]}
+        arrays |= {part: getattr(direction, part)() for part in PARTS[2:]}
         known = {part: array for part, array in arrays.items() if array is not None}
         parts.append((direction.reverse, known))
     return parts, own
