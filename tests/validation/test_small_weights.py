@@ -47,7 +47,7 @@ def recorded(tmp_path):
     return record
 
 
-@pytest.mark.parametrize(("storage", "kind"), zip(FORMS, ["LSTM", "GRU", "RNN"], strict=True))
+@pytest.mark.parametrize(("storage", "kind"), [*zip(FORMS, ["LSTM", "GRU", "RNN"], strict=True)])
 def test_small_files_within_their_bounds(storage, kind, recorded, tmp_path):
     weights, reference = recorded(kind, bidirectional=True)
     path = tmp_path / "small.safetensors"

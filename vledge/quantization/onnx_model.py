@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from vledge.errors import UnsupportedError, import_failure
+from vledge.errors import UnsupportedError, VledgeError, import_failure
 from vledge.formats.onnx.model import read
 from vledge.graph.passes.folding import fold
 from vledge.graph.passes.small_weights import keep_small_weights
@@ -114,8 +114,11 @@ def quantize_onnx(
 def _constants(source: str | os.PathLike[str] | bytes) -> dict[str, np.ndarray]:
     """What nodes of the outermost graph make of constants, but for what they make of bytes."""
     program = copied(read_model(source))
-    keep_small_weights(program)
-    fold(program, real_weights=False)
+    try:
+        keep_small_weights(program)
+        fold(program, real_weights=False)
+    except VledgeError:  # a session says what is wrong with the graph
+        return {}
     return {n: a for n, a in program.constants.items() if not isinstance(a, SmallTensor)}
 
 
@@ -247,6 +250,7 @@ class _Writer:
         self.of_microsoft = False
         #: Of a recurrent node what it was given, [rows, I], and its states, [D, rows, H].
         self.seen: dict[str, tuple[np.ndarray, np.ndarray | None]] = {}
+        self.gone: set[str] = set()  # names that nothing reads any more
         made = {name for node in model.graph.node for name in node.output}
         self.computed = {n: a for n, a in _constants(source).items() if n in made}
 
@@ -516,6 +520,7 @@ class _Writer:
                 gone |= {*node.input}
                 graph.node.remove(node)
         gone |= self.entries.keys()
+        self.gone = gone
         read_ = {n for g in _graphs(self.model.graph) for node in g.node for n in node.input}
         read_ |= {info.name for g in _graphs(self.model.graph) for info in g.output}
         for graph in _graphs(self.model.graph):
@@ -528,6 +533,8 @@ class _Writer:
         """What became of the model's own weights."""
         entries = []
         for name, tensor in self.tensors.items():
+            if name in self.gone and name not in self.entries:
+                continue  # its parts have entries
             size = int(np.prod(tensor.dims, dtype=np.int64))
             item = self.onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
             held = Entry(name, str(item), tuple(tensor.dims), size * item.itemsize,
