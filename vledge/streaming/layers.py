@@ -99,11 +99,6 @@ class StreamingRecurrent(Module):
     def __init__(self, layer: RecurrentBase, rows: int, name: str, lookahead: bool) -> None:
         super().__init__()
         self.looks_ahead = lookahead and layer.backwards
-        if self.looks_ahead and layer.storage in DYNAMIC:
-            raise UnsupportedError(
-                f"{type(layer).__name__} {name!r} is stored as {layer.storage}, whose inputs have "
-                "one scale for all frames of a call: it is not streamed with lookahead"
-            )
         if self.looks_ahead and layer.bidirectional:
             self.machine = BidirectionalMachine(layer, rows)
         elif self.looks_ahead:

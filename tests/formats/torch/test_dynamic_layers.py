@@ -1,5 +1,6 @@
 """torch's dynamically quantised layers, read without torch: they answer as torch answers."""
 
+import pickle
 import warnings
 
 import numpy as np
@@ -208,3 +209,45 @@ def test_strategies(strategy, tmp_path):
     got, _ = layer(sequences, strategy=strategy)
     for one, other in zip(got, wanted, strict=True):
         assert np.abs(one - other).max() < ONE_ROUNDING
+
+
+@pytest.mark.parametrize("name", ["LSTM", "GRU"])
+def test_streams(name, tmp_path):
+    """Frame by frame, as torch is called frame by frame; in chunks the same."""
+    torch.manual_seed(7)
+    model = quantised(torch.nn.Sequential(getattr(torch.nn, name)(5, 18)))
+    layer = getattr(nn, name).from_weights(weights_of(model, tmp_path / "model.pt"), "0.")
+    x = torch.randn(12, 1, 5)
+    hx, wanted = None, []
+    for frame in x:
+        y, hx = model[0](frame[None], hx)
+        wanted.append(y[0])
+    stream = layer.stream()
+    got = np.stack([stream.step(frame.numpy()) for frame in x])
+    agree(got, torch.stack(wanted))
+    again = layer.stream()
+    assert np.array_equal(
+        np.concatenate([again.push(x[:5].numpy()), again.push(x[5:].numpy())]), got
+    )
+    with pytest.raises(ValueError, match="expected float32"):
+        again.push(np.zeros((3, 1, 6), np.float32))
+
+
+def test_no_lookahead(tmp_path):
+    model = quantised(torch.nn.Sequential(torch.nn.LSTM(5, 18, bidirectional=True)))
+    layer = nn.LSTM.from_weights(weights_of(model, tmp_path / "model.pt"), "0.")
+    with pytest.raises(vledge.UnsupportedError, match="lookahead"):
+        nn.Sequential(layer).stream(lookahead=3)
+    with pytest.raises(vledge.UnsupportedError, match="lookahead"):
+        layer.stream(lookahead=3)
+
+
+def test_copies(tmp_path):
+    model = quantised(torch.nn.Sequential(torch.nn.LSTM(5, 18), torch.nn.Linear(3, 4)))
+    weights = weights_of(model, tmp_path / "model.pt")
+    layers = nn.LSTM.from_weights(weights, "0."), nn.Linear.from_weights(weights, "1.")
+    for layer, size in zip(layers, (5, 3), strict=True):
+        x = np.ones((2, 1, size), np.float32)
+        again = pickle.loads(pickle.dumps(layer))
+        first, other = layer(x), again(x)
+        assert np.array_equal(first[0], other[0])
