@@ -15,16 +15,34 @@ products is exact in 32 bits:
 ``int8-fast``
     8 bits, blocks of 64; inputs have 8 bits, and x86 adds two products in 16 bits, so that two
     neighbours (columns 2j and 2j + 1) may not sum to more than 129.
+
+Files of torch's dynamically quantised layers bring two more, which nobody rounds to here. All of a
+row has one scale, and inputs become uint8 by one scale of the whole call, as torch does:
+
+``int8-dynamic``
+    inputs are spread over 256 steps, as the qnnpack engine does always.
+``int8-dynamic-7``
+    over 128 (torch's ``reduce_range``), as fbgemm, x86 and onednn do.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-__all__ = ["FORMS", "SmallForm", "SmallMatrix", "Weight", "rounded"]
+__all__ = [
+    "DYNAMIC",
+    "FORMS",
+    "SmallForm",
+    "SmallMatrix",
+    "SmallTensor",
+    "Weight",
+    "is_dynamic",
+    "rounded",
+]
 
 
 _CHECKED: Final = 1 << 16  # weights that are looked at together
@@ -48,6 +66,14 @@ FORMS: Final = {
     "int16": SmallForm(np.dtype(np.int16), 32, 32767, 32767, None, 65538),
 }
 
+_WHOLE_ROW: Final = 1 << 31  # columns
+
+#: Not in `FORMS`: torch's rounding makes them, and layers of their own run them.
+DYNAMIC: Final = {
+    "int8-dynamic": SmallForm(np.dtype(np.int8), _WHOLE_ROW, 128, 255, None, None),
+    "int8-dynamic-7": SmallForm(np.dtype(np.int8), _WHOLE_ROW, 128, 127, None, None),
+}
+
 
 class SmallMatrix:
     """Weights ``[rows, columns]`` as integers with scales; arrays are made of it where one is
@@ -57,7 +83,7 @@ class SmallMatrix:
     ----------
     values : ndarray [rows, columns], int8 or int16 as the storage has them
     scales : ndarray of float32 [rows, blocks], none negative
-    storage : {"int8", "int8-fast", "int16"}
+    storage : {"int8", "int8-fast", "int16", "int8-dynamic", "int8-dynamic-7"}
 
     ValueError where they are not what the storage holds.
     """
@@ -66,9 +92,9 @@ class SmallMatrix:
     dtype = np.dtype(np.float32)  # what it stands for
 
     def __init__(self, values: np.ndarray, scales: np.ndarray, storage: str) -> None:
-        if storage not in FORMS:
-            raise ValueError(f"storage {storage!r} is not one of {', '.join(FORMS)}")
-        form = FORMS[storage]
+        form = FORMS.get(storage) or DYNAMIC.get(storage)
+        if form is None:
+            raise ValueError(f"storage {storage!r} is not one of {', '.join((*FORMS, *DYNAMIC))}")
         if values.dtype != form.dtype or values.ndim != 2:
             raise ValueError(
                 f"weights stored as {storage} are {form.dtype} [rows, columns], got "
@@ -137,7 +163,9 @@ class SmallMatrix:
 
     def taken(self, rows: np.ndarray) -> np.ndarray:
         """``rows [*]`` of the matrix as an array, float32 ``[*, columns]``."""
-        factors = np.repeat(self.scales[rows], FORMS[self.storage].block, axis=-1)
+        factors = self.scales[rows]
+        if self.storage in FORMS:
+            factors = np.repeat(factors, FORMS[self.storage].block, axis=-1)
         array: np.ndarray = self.values[rows] * factors[..., : self.shape[1]]
         return array
 
@@ -149,6 +177,37 @@ class SmallMatrix:
 
     def __repr__(self) -> str:
         return f"SmallMatrix({self.storage}, {list(self.shape)})"
+
+
+class SmallTensor(np.ndarray):
+    """Floats ``[D, rows, columns]`` that know the small weights which they stand for, a matrix for
+    each of the first axis: what a graph's constants are where a layer can multiply the integers.
+
+    All that reads arrays reads floats. A view of the whole is one, too; any other is an array.
+    """
+
+    small: tuple[SmallMatrix, ...]
+
+    @classmethod
+    def of(cls, small: Sequence[SmallMatrix]) -> SmallTensor:
+        """The floats of matrices of one shape."""
+        made = np.stack([np.asarray(one) for one in small]).view(cls)
+        made.small = tuple(small)
+        return made
+
+    def __array_finalize__(self, source: object) -> None:
+        whole = (
+            isinstance(source, SmallTensor)
+            and self.shape == source.shape
+            and self.ctypes.data == source.ctypes.data
+            and self.strides == source.strides
+        )
+        self.small = getattr(source, "small", ()) if whole else ()
+
+
+def is_dynamic(weight: object) -> bool:
+    """Whether torch's dynamically quantised layers multiply it."""
+    return isinstance(weight, SmallMatrix) and weight.storage in DYNAMIC
 
 
 #: As layers hold it, and files carry it. Small ones stand in for arrays in weights by name, whose

@@ -203,6 +203,56 @@ static int matmul_integer(vl_frame *f, const vl_instruction *i)
     return VL_DONE;
 }
 
+/* x [..., K] of float, to bytes as torch's dynamically quantised Linear does, times a known matrix with scales. ints: the
+ * steps of the bytes, the matrix; objects: the matrix's. */
+static int dynamic_product(vl_frame *f, const vl_instruction *i)
+{
+    const vl_tensor *x = vl_in(f, i, 0);
+    vl_integer_matrix matrix;
+    vl_read_matrix(i->ints + 1, i->objects, &matrix);
+    if (!x || x->type != VL_F32 || x->axes < 1 || x->shape[x->axes - 1] != matrix.depth)
+        return VL_DECLINED;
+    int64_t shape[VL_MOST_AXES];
+    memcpy(shape, x->shape, sizeof shape);
+    shape[x->axes - 1] = matrix.columns;
+    if (vl_count(x->axes, shape) < 0)
+        return VL_DECLINED;
+    vl_tensor copy = {.block = NULL};
+    const vl_tensor *from = vl_contiguous(f, x, &copy);
+    if (!from)
+        return VL_NO_MEMORY;
+    const int64_t rows = vl_count(x->axes - 1, x->shape), depth = matrix.depth, wide = vl_row_bytes(&matrix);
+    const size_t bytes = ((size_t)(rows * wide) + 63) & ~(size_t)63;
+    vl_block *block = vl_block_new(f, bytes + (size_t)rows * (sizeof(ptrdiff_t) + 2 * sizeof(int32_t)) + 1);
+    vl_tensor *out = block ? vl_new(f, i, 0, VL_F32, x->axes, shape) : NULL;
+    if (out) {
+        float bounds[2] = {0, 0};
+        vl_quantising q = {.n = depth, .x = (const float *)from->data, .out = (uint8_t *)block->data};
+        f->kernels->range(rows * depth, q.x, bounds);
+        vl_torchs_scale(bounds, i->ints[0], &q);
+        ptrdiff_t *places = (ptrdiff_t *)(block->data + bytes);
+        int32_t *zeros = (int32_t *)(places + rows), *sums = zeros + rows;
+        for (int64_t row = 0; row < rows; row++, q.x += depth, q.out += wide) {
+            sums[row] = f->kernels->quantise(&q);
+            memset(q.out + depth, 0, (size_t)(wide - depth));
+            places[row] = row * wide;
+            zeros[row] = (int32_t)q.zero;
+        }
+        vl_byte_product product = {.rows = rows,
+                                   .x = (const uint8_t *)block->data,
+                                   .x_rows = places,
+                                   .x_zeros = zeros,
+                                   .x_sums = sums,
+                                   .x_scale = q.scale,
+                                   .out = out->data,
+                                   .ld_out = matrix.columns};
+        vl_multiply_integers(f, &matrix, &product);
+    }
+    vl_block_drop(f, block);
+    vl_block_drop(f, copy.block);
+    return out ? VL_DONE : VL_NO_MEMORY;
+}
+
 /* ---- sums in units of another scale -------------------------------------------------------------------- */
 
 int vl_read_requantising(vl_frame *f, const vl_tensor *x_scale, float factor, const vl_tensor *w_scale,
@@ -291,6 +341,7 @@ static int qlinear_matmul(vl_frame *f, const vl_instruction *i)
 
 const vl_named_handler vl_integer_handlers[] = {
     {"matmul_integer", matmul_integer},
+    {"dynamic_product", dynamic_product},
     {"qlinear_matmul", qlinear_matmul},
     {NULL, NULL},
 };

@@ -39,6 +39,10 @@ void vl_multiply_here(const vl_kernels *kernels, const vl_integer_matrix *matrix
  * is no finite number. */
 void vl_dynamic_scale(const float *bounds, float *scale, float *zero);
 
+/* How torch's dynamically quantised layers choose them: so many steps of uint8, 127 or 255. Sets scale, zero, low, high
+ * and inverse. */
+void vl_torchs_scale(const float *bounds, int64_t steps, vl_quantising *quantising);
+
 /* A tensor of one number, of any shape */
 int vl_is_number(const vl_tensor *t, int type);
 

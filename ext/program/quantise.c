@@ -16,6 +16,34 @@ void vl_dynamic_scale(const float *bounds, float *scale, float *zero)
     }
 }
 
+/* ChooseQuantizationParams of torch's aten/src/ATen/native/quantized/cpu/QuantUtils.h: what is computed in double there
+ * is here, and what is float there. */
+void vl_torchs_scale(const float *bounds, int64_t steps, vl_quantising *quantising)
+{
+    static const float smallest = 6.1e-5f; /* SMALL_SCALE_THRESHOLD */
+    float low = bounds[0] < 0 ? bounds[0] : 0, high = bounds[1] > 0 ? bounds[1] : 0;
+    double scale = ((double)high - low) / (double)steps;
+    if ((float)scale == 0 || isinf(1 / (float)scale))
+        scale = 0.1;
+    if (scale < smallest) {
+        float larger = smallest / (float)scale;
+        if (low == 0)
+            high = smallest * (float)steps;
+        else if (high == 0)
+            low = -smallest * (float)steps;
+        else
+            low *= larger, high *= larger;
+        scale = smallest;
+    }
+    double from_low = -low / scale, from_high = (double)steps - high / scale;
+    double zero = -fabs(low / scale) < (double)steps - fabs(high / scale) ? from_low : from_high;
+    quantising->scale = bounds[0] != bounds[0] || !isfinite(scale) ? NAN : (float)scale;
+    quantising->inverse = 1 / quantising->scale;
+    quantising->zero = (float)(zero >= 0 ? fmin(nearbyint(zero), (double)steps) : 0);
+    quantising->low = 0;
+    quantising->high = 255;
+}
+
 /* Elements without gaps or repetition, in any order of axes */
 static int is_dense(const vl_tensor *t)
 {
@@ -61,7 +89,12 @@ static int dynamic_quantize(vl_frame *f, const vl_instruction *i)
     }
     *(float *)y_scale->data = scale;
     *(uint8_t *)y_zero->data = (uint8_t)zero;
-    vl_quantising quantising = {count, (const float *)from.data, scale, zero, 0, 255, (uint8_t *)y->data};
+    vl_quantising quantising = {.n = count,
+                                .x = (const float *)from.data,
+                                .scale = scale,
+                                .zero = zero,
+                                .high = 255,
+                                .out = (uint8_t *)y->data};
     f->kernels->quantise(&quantising);
     vl_block_drop(f, copy.block);
     return VL_DONE;

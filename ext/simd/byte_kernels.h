@@ -72,12 +72,14 @@ typedef struct {
     const int32_t *w; /* [tap][vectors][L], below 2^15 */
 } vl_byte_taps;
 
-/* out[k] = round(x[k] / scale) + zero, within [low, high], a byte; the sum of them */
+/* out[k] = round(x[k] / scale) + zero, within [low, high], a byte; the sum of them. torch's rounding is that of
+ * x[k] * inverse, which is 1 / scale in float. */
 typedef struct {
     ptrdiff_t n;
     const float *x;
     float scale, zero, low, high;
     uint8_t *out;
+    float inverse; /* or 0 */
 } vl_quantising;
 
 #endif

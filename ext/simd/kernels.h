@@ -379,8 +379,10 @@ typedef struct {
     void (*range)(ptrdiff_t n, const float *x, float *bounds);
     /* y = (x - zero) scale, of uint8 or int8 */
     void (*dequantise)(ptrdiff_t n, const void *x, int is_signed, int32_t zero, float scale, float *y);
-    /* The cell alone: pre[row][panel][gate][L] are the gates' whole sums. */
+    /* The cell alone. Of an LSTM pre[row][panel][gate][L] are the gates' whole sums, of a GRU, whose h and h_next may be
+     * the same, the projected input, and `gated` is R h + b, laid out as that. */
     void (*lstm_cell)(const vl_step *);
+    void (*gru_cell)(const vl_step *);
 } vl_kernels;
 
 #endif

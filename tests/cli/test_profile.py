@@ -96,6 +96,10 @@ def test_given_arrays_and_numbers_go_before_random_ones(tmp_path, vledge_command
     status, out, _ = vledge_command(*command, *more)
     assert status == 0
     assert "x: float32[2, 5, 3]" in out
+    as_others = [part if part != "--input" else "--set" for part in command]
+    status, out, _ = vledge_command(*as_others, "--random", "ids=2x7:50")
+    assert status == 0
+    assert "sr: int64[]" in out
     for wrong, message in {
         (): "input 'ids'",
         ("--random", "ids=2x?"): "give all sizes",
@@ -103,6 +107,9 @@ def test_given_arrays_and_numbers_go_before_random_ones(tmp_path, vledge_command
         ("--random", "other=1"): "an input of the model's without --input",
         ("--random", "ids=2x7", "--runs", "0"): "--runs must be at least 1, got 0",
         ("--random", "ids=3x7"): "expected 2 on axis 0",
+        ("--set", "sr=8000"): "'sr' is given twice",
+        ("--set", "no=1"): "the model has no input 'no'",
+        ("--set", "sr=a"): "expected a number",
         ("--input", "no=1"): "it has ['x', 'sr', 'ids']",
     }.items():
         status, out, err = vledge_command(*command, *wrong)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import tarfile
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from tests.peers import peer
 from tests.registry import registry_file
 from tests.scoring.archives import write_archive
 from tests.scoring.models import save_model
+from vledge.integrations.torch_reference import recorded_layer
+from vledge.validation.reference import bundle
 
 __all__ = ["GIVEN"]
 
@@ -140,6 +143,19 @@ def _(names: dict[str, Any]) -> None:
 @given("docs/guides/quantization.md", "--to int16")
 def _(names: dict[str, Any]) -> None:
     vledge.save_weights("weights.safetensors", weights_of(torch.nn.LSTM(6, 8), "lstm."))
+
+
+@given("docs/guides/quantization.md", "--reference rnn.reference.safetensors")
+def _(names: dict[str, Any]) -> None:
+    reference = recorded_layer("weights.safetensors")
+    bundle.write("rnn.reference.safetensors", reference)
+
+
+@given("docs/guides/quantization.md", 'load_weights("quantised.pt")')
+def _(names: dict[str, Any]) -> None:
+    lstm = torch.nn.Sequential(OrderedDict(lstm=torch.nn.LSTM(6, 8)))
+    small = torch.ao.quantization.quantize_dynamic(lstm, {torch.nn.LSTM})
+    torch.save(small.state_dict(), "quantised.pt")
 
 
 @given("docs/guides/quantization.md", "vledge quantize model.onnx")

@@ -384,6 +384,7 @@ HARNESSES = {
     "stream state": Harness(states, by_header, refusing(state)),
     "calibration": Harness(calibrations, text_of, refusing(calibration)),
     "small weights": Harness(small.small_seeds, by_header, refusing(small.small_layer)),
+    "dynamic layers": Harness(small.dynamic_seeds, by_opcodes, refusing(small.dynamic_layers)),
     "quantised nodes": Harness(small.quantised_seeds, by_fields, refusing(small.quantised_session)),
     "quantizer": Harness(small.float_seeds, by_fields, refusing(small.quantizer)),
     "scored manifest": Harness(tables.manifests, text_of, refusing(tables.manifest)),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,9 +17,18 @@ from vledge.errors import FormatError, UnsupportedError
 from vledge.quantization import quantize_onnx
 from vledge.small_matrix import FORMS
 
-__all__ = ["quantised_seeds", "quantised_session", "quantizer", "small_layer", "small_seeds"]
+__all__ = [
+    "dynamic_layers",
+    "dynamic_seeds",
+    "quantised_seeds",
+    "quantised_session",
+    "quantizer",
+    "small_layer",
+    "small_seeds",
+]
 
 FLOAT = 1
+DYNAMIC_FILES = Path(__file__).parents[1] / "golden" / "dynamic"
 X = np.linspace(-1, 1, 96, dtype=np.float32).reshape(1, 2, 6, 8)
 
 
@@ -48,6 +60,52 @@ def small_layer(content: bytes) -> None:
         return  # of another layer: that is said of an argument
     if layer.input_size == 40:
         layer(np.ones((3, 2, 40), "f4"))
+
+
+# ---- torch's dynamically quantised layers: the pickle is fuzzed, the storages stay as they are
+
+
+@cache
+def _dynamic_files() -> dict[str, dict[str, bytes]]:
+    """By the name of a file the members of its archive."""
+    files = {}
+    for path in sorted(DYNAMIC_FILES.glob("*.pt")):
+        with zipfile.ZipFile(path) as members:
+            files[path.name] = {name: members.read(name) for name in members.namelist()}
+    return files
+
+
+def _pickle_of(members: dict[str, bytes]) -> str:
+    return next(name for name in members if name.endswith("/data.pkl"))
+
+
+@cache
+def dynamic_seeds() -> list[bytes]:
+    """The pickles."""
+    return [members[_pickle_of(members)] for members in _dynamic_files().values()]
+
+
+def dynamic_layers(content: bytes) -> None:
+    """Read each file with this pickle in the place of its own, make layers of it and run them."""
+    for members in _dynamic_files().values():
+        target = io.BytesIO()
+        with zipfile.ZipFile(target, "w") as archive:
+            for name, own in members.items():
+                archive.writestr(name, content if name == _pickle_of(members) else own)
+        try:
+            weights = vledge.load_weights(as_file(target.getvalue()))
+        except FormatError:
+            continue
+        for weight in weights.values():
+            np.array(weight)
+        for kind, prefix in (("LSTM", "lstm."), ("GRU", "gru."), ("Linear", "out.")):
+            try:
+                layer = getattr(vledge.nn, kind).from_weights(weights, prefix)
+            except (ValueError, TypeError, RuntimeError, KeyError):
+                continue  # of another layer: that is said of an argument
+            size = layer.in_features if kind == "Linear" else layer.input_size
+            if size < 1000:
+                layer(np.ones((3, 2, size), layer.dtype if kind != "Linear" else "f4"))
 
 
 # ---- ONNX

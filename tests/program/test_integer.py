@@ -9,8 +9,8 @@ import pytest
 from tests.graph.models import model_bytes, node
 from vledge import InferenceSession
 from vledge._ext import isa
+from vledge._ext.integer_matrix import IntegerMatrix
 from vledge._ext.program import run_handler
-from vledge.graph.native.integer_matrix import IntegerMatrix
 
 
 def test_a_way_that_cannot_run_is_refused():

@@ -55,7 +55,7 @@ def run_both(feed, names, weights, attributes, outputs=("Y", "Y_h", "Y_c"), thre
         vledge.set_num_threads(before)
     with np.errstate(all="ignore"):
         expected = session._plan.run(*arrays)
-    assert native.handlers == ["quantised_lstm"]
+    assert native.handlers == ["quantised_recurrent"]
     assert not declined.any()
     for ours, theirs in zip(results, expected, strict=True):
         assert ours.shape == theirs.shape

@@ -6,6 +6,8 @@ import pytest
 import vledge
 from tests.graph.models import model_bytes, node
 from tests.peers import peer
+from vledge.graph.plan import simplified
+from vledge.graph.session import read_model
 from vledge.quantization import quantize_onnx
 
 OPSET = 17
@@ -210,7 +212,8 @@ def test_the_session_and_the_command(tmp_path, vledge_command):
     for options, message in (
         ((path, tmp_path / "small.safetensors"), "is an ONNX model, and so is what comes of it"),
         ((path, target, "--to", "int16"), "can be int8, not int16"),
-        ((path, target, "--calibrate", path), "go with layers"),
+        ((path, target, "--max-error", "1"), "goes with layers"),
+        ((path, target, "--key", "model"), "--key names a part of a checkpoint"),
         ((path, target, "--layers", "no"), "no node that could be quantized is called 'no'"),
     ):
         status, _, err = vledge_command("quantize", *options)
@@ -280,3 +283,115 @@ def test_damaged_nodes_stay_as_they_are(damaged):
     assert [entry.name for entry in told.entries if entry.is_small] == ["w"]
     left = onnx.load_from_string(small).graph.node[0]
     assert (left.op_type, list(left.input)) == (damaged.op_type, list(damaged.input))
+
+
+def recurrent(kind, features, size, directions, **attributes):
+    gates = {"GRU": 3, "RNN": 1}[kind]
+    constants = {
+        "w": numbers(directions, gates * size, features) / 8,
+        "r": numbers(directions, gates * size, size) / 8,
+        "b": numbers(directions, 2 * gates * size) / 8,
+    }
+    one = node(kind, ["x", "w", "r", "b"], ["y"], name="p", hidden_size=size, **attributes)
+    x = numbers(9, 3, features)
+    return [one], constants, x
+
+
+LAYERS = {
+    "GRU": ("GRU", 40, 64, 1, {"linear_before_reset": 1}),
+    "bidirectional GRU": ("GRU", 64, 37, 2, {"direction": "bidirectional"}),
+    "RNN": ("RNN", 50, 64, 1, {}),
+}
+
+
+@pytest.mark.parametrize("opset", [14, 17])
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers_that_have_no_integer_form(name, opset):
+    """onnxruntime makes floats of their bytes, and the session multiplies the bytes."""
+    kind, features, size, directions, attributes = LAYERS[name]
+    nodes, constants, x = recurrent(kind, features, size, directions, **attributes)
+    model = model_bytes(nodes, {"x": x}, ["y"], constants, opset=opset)
+    small, told = quantize_onnx(model)
+    assert len(small) < 0.45 * len(model)
+    assert {entry.name for entry in told.entries if entry.storage == "int8"} == {"w", "r"}
+    program = simplified(read_model(small))
+    (layer,) = [n for n in program.graph.nodes if n.op_type == kind]
+    assert program.prepared(layer).function.weights.stack.shape.storage == "int8"
+    assert vledge.InferenceSession(small)._plan.native.handlers == ["recurrent"]
+    exact = vledge.InferenceSession(model).run(None, {"x": x})[0]
+    ours, theirs = ran(small, {"x": x})
+    assert np.abs(ours - theirs).max() < 5e-4  # of the states' rounding to 16 bits
+    assert 0 < np.sqrt(np.mean((ours - exact) ** 2)) < 1e-2
+
+
+def test_calibrated_layers_are_closer(tmp_path, vledge_command):
+    nodes, constants, x = recurrent("GRU", 40, 64, 1, linear_before_reset=1)
+    mix = numbers(40, 40)
+    x = (numbers(200, 1, 4) @ mix[:4] + numbers(200, 1, 40) / 10).astype(np.float32)
+    model = model_bytes(nodes, {"x": x}, ["y"], constants, opset=OPSET)
+    exact = vledge.InferenceSession(model).run(None, {"x": x})[0]
+
+    def error(small):
+        (y,) = vledge.InferenceSession(small).run(None, {"x": x})
+        return np.sqrt(np.mean((y - exact) ** 2))
+
+    plain, for_data = quantize_onnx(model)[0], quantize_onnx(model, calibrate=[{"x": x}])[0]
+    assert error(for_data) < 0.8 * error(plain)
+    (tmp_path / "model.onnx").write_bytes(model)
+    np.savez(tmp_path / "x.npz", x=x)
+    target = tmp_path / "small.onnx"
+    status, _, err = vledge_command(
+        "quantize", tmp_path / "model.onnx", target, "--calibrate", tmp_path / "x.npz"
+    )
+    assert (status, err) == (0, "")
+    assert target.read_bytes() == for_data
+
+
+def test_weights_that_come_through_moves():
+    """As exporters cut and turn them."""
+    nodes, constants, x = recurrent("GRU", 40, 64, 1, linear_before_reset=1)
+    whole = np.concatenate([constants.pop("w")[0], numbers(5, 40)])
+    before = [
+        node("Slice", ["whole", "from", "to", "axis"], ["cut"]),
+        node("Unsqueeze", ["cut", "axis"], ["w"]),
+    ]
+    constants |= {"whole": whole, "from": np.array([0]), "to": np.array([192])}
+    constants["axis"] = np.array([0])
+    model = model_bytes([*before, *nodes], {"x": x}, ["y"], constants, opset=OPSET)
+    small, told = quantize_onnx(model)
+    assert len(small) < 0.45 * len(model)
+    assert {entry.name for entry in told.entries if entry.storage == "int8"} == {"w", "r"}
+    assert "whole" not in {entry.name for entry in told.entries}
+    ours, theirs = ran(small, {"x": x})
+    assert np.abs(ours - theirs).max() < 5e-4
+
+
+@pytest.mark.parametrize("axes", ["rows", "blocks", "one", "columns"])
+def test_scaled_weights_of_other_tools(axes):
+    """DequantizeLinear before W and R: integers where scales go by rows or blocks, floats where
+    not, the same numbers in any case."""
+    nodes, constants, x = recurrent("GRU", 64, 32, 1, linear_before_reset=1)
+    before = []
+    for name in ("w", "r"):
+        array = constants.pop(name)
+        if axes == "rows":
+            scale, given = np.abs(array).max(axis=(0, 2)) / 127, {"axis": 1}
+            shown = scale[None, :, None]
+        elif axes == "columns":
+            scale, given = np.abs(array).max(axis=(0, 1)) / 127, {"axis": 2}
+            shown = scale
+        elif axes == "one":
+            scale = shown = np.abs(array).max() / 127
+            given = {}
+        else:
+            scale, given = np.abs(array.reshape(1, 96, -1, 32)).max(3) / 127, {"axis": 2}
+            given["block_size"] = 32
+            shown = np.repeat(scale, 32, axis=2)
+        constants[f"{name}_q"] = np.rint(array / shown).astype(np.int8)
+        constants[f"{name}_s"] = np.asarray(scale, np.float32)
+        before.append(node("DequantizeLinear", [f"{name}_q", f"{name}_s"], [name], **given))
+    model = model_bytes([*before, *nodes], {"x": x}, ["y"], constants, opset=21)
+    ours, theirs = ran(model, {"x": x})
+    assert np.abs(ours - theirs).max() < (1e-6 if axes == "columns" else 5e-4)
+    layer = vledge.nn.GRU.from_onnx(model)
+    assert layer.storage == ("float32" if axes == "columns" else "int8")

@@ -1,4 +1,4 @@
-"""One run's inputs: ``--input`` and ``--random`` of ``vledge run``, ``profile`` and ``inspect``."""
+"""One run's inputs: ``--input``, ``--set`` and ``--random`` of ``vledge run`` and others."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from vledge.cli.given_inputs import usual
+from vledge.cli.given_inputs import add_set_argument, set_numbers, usual
 from vledge.cli.input_files import array_from
 from vledge.cli.numpy_file import NpzFile, opened
 from vledge.graph.session import NodeArg
@@ -63,14 +63,28 @@ def add_input_argument(parser: argparse.ArgumentParser) -> None:
         help="an input's array from a .npy, .npz, .csv or .wav file, or a number: sr=16000; once "
         "for each input. A .npz file without a name gives the inputs of its arrays' names",
     )
+    add_set_argument(parser)
 
 
-def given_arrays(texts: Sequence[str], session: Runnable) -> dict[str, np.ndarray]:
-    """What ``--input`` says, of the types that the model declares."""
+def given_arrays(arguments: argparse.Namespace, session: Runnable) -> dict[str, np.ndarray]:
+    """What ``--input`` and ``--set`` say, of the types that the model declares."""
+    numbers = {text.partition("=")[0] for text in arguments.set}
+    feed = _of_files(arguments.input, session, numbers)
+    inputs = [*session.get_inputs(), *session.get_overridable_initializers()]
+    for text in arguments.set:
+        ((name, number),) = set_numbers([text], inputs).items()
+        if name in feed:
+            raise ValueError(f"--set {text}: {name!r} is given twice")
+        feed[name] = number
+    return feed
+
+
+def _of_files(texts: Sequence[str], session: Runnable, others: set[str]) -> dict[str, np.ndarray]:
+    """What ``--input`` says; ``others`` are given otherwise."""
     needed = session.get_inputs()
     declared = {info.name: info for info in [*needed, *session.get_overridable_initializers()]}
     feed: dict[str, np.ndarray] = {}
-    named = {text.partition("=")[0] for text in texts if "=" in text}
+    named = others | {text.partition("=")[0] for text in texts if "=" in text}
     for text in texts:
         name, separator, value = text.partition("=")
         if not separator:
@@ -105,14 +119,14 @@ def one_run(
     arguments: argparse.Namespace, model: Model, session: Runnable
 ) -> dict[str, np.ndarray]:
     """The inputs of one run: given ones, and random ones of the sizes given, or of usual ones."""
-    feed = given_arrays(arguments.input, session)
+    feed = given_arrays(arguments, session)
     infos = {info.name: info for info in model.graph.inputs}
     wanted = [parse_random(text) for text in arguments.random if text]
     for random in wanted:
         if random.name in feed or random.name not in infos:
             raise ValueError(
-                f"--random {random.name}=...: expected an input of the model's without --input, of "
-                f"{list(infos)}"
+                f"--random {random.name}=...: expected an input of the model's without --input or "
+                f"--set, of {list(infos)}"
             )
         if None in random.shape:
             raise ValueError(

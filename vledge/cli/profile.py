@@ -32,7 +32,7 @@ SAMPLE_SECONDS = 0.002
 
 EXAMPLES = """\
 examples:
-  vledge profile model.onnx --input sr=16000 --random input=1x512
+  vledge profile model.onnx --set sr=16000 --random input=1x512
   vledge profile model.safetensors --by family --trace trace.json
 """
 

@@ -57,7 +57,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--calibrate",
         metavar="FILE",
         help="round for what layers see: arrays [steps, features] or [batch, steps, features], "
-        "each named as its layer is (x, where there is one); an RNN counts as one with tanh",
+        "each named as its layer is (x, where there is one); an RNN counts as one with tanh. Of an "
+        "ONNX model its inputs by name: its GRU and RNN are rounded for them",
     )
     parser.add_argument(
         "--max-error",
@@ -111,9 +112,14 @@ def _model(arguments: argparse.Namespace) -> int:
         raise ValueError(f"{source} is an ONNX model, and so is what comes of it: not {target}")
     if arguments.to != "int8":
         raise UnsupportedError(f"an ONNX model's weights can be int8, not {arguments.to}")
-    if arguments.calibrate is not None or arguments.max_error is not None:
-        raise UnsupportedError("--calibrate and --max-error go with layers, not with an ONNX model")
-    data, told = quantize_onnx(source, layers=arguments.layers or "*", keep=arguments.keep or [])
+    if arguments.key is not None:
+        raise ValueError(f"--key names a part of a checkpoint, and {source} is an ONNX model")
+    if arguments.max_error is not None:
+        raise UnsupportedError("--max-error goes with layers, not with an ONNX model")
+    runs = [] if arguments.calibrate is None else [load_weights(arguments.calibrate)]
+    data, told = quantize_onnx(
+        source, layers=arguments.layers or "*", keep=arguments.keep or [], calibrate=runs
+    )
     with writing(target) as file:
         file.write(data)
     _tell(told, arguments)

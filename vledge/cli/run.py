@@ -28,7 +28,7 @@ from vledge.shown import counted
 
 EXAMPLES = """\
 examples:
-  vledge run model.onnx --input x=x.npy --input sr=16000 --output y.npy
+  vledge run model.onnx --input x=x.npy --set sr=16000 --output y.npy
   vledge run model.onnx --random x=1x300x40
   vledge run model.safetensors --input sensor.csv --output y.npy
   vledge run checkpoint.pt --layer encoder.rnn --random
@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.repeats < 1:
         raise ValueError(f"--repeats must be at least 1, got {arguments.repeats}")
     session, model = _session(arguments)
-    feed = given_arrays(arguments.input, session)
+    feed = given_arrays(arguments, session)
     if arguments.random:
         feed = one_run(arguments, model, session)
     missing = [info for info in session.get_inputs() if info.name not in feed]

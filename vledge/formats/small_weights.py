@@ -16,12 +16,13 @@ import numpy as np
 from vledge.budget import Budget
 from vledge.errors import FormatError, cut
 from vledge.formats.json_text import distinct, parsed
-from vledge.small_matrix import FORMS, SmallMatrix, Weight
+from vledge.small_matrix import DYNAMIC, FORMS, SmallMatrix, Weight
 
 __all__ = ["KEY", "SCALES", "joined", "taken_apart"]
 
 KEY: Final = "vledge.small"
 SCALES: Final = ".scales"
+_STORAGES: Final = (*FORMS, *DYNAMIC)
 STEPS_A_WEIGHT: Final = 1 / 64  # of the budget: what checking a sum of neighbours takes
 
 
@@ -34,8 +35,9 @@ def joined(tensors: dict[str, np.ndarray], text: str, budget: Budget) -> dict[st
     scales = {f"{name}{SCALES}" for name in storages}
     for name, storage in storages.items():
         where = f"weight {cut(name)!r}"
-        if type(storage) is not str or storage not in FORMS:
-            raise FormatError(f"{where} is stored as {cut(repr(storage))}, not {', '.join(FORMS)}")
+        if type(storage) is not str or storage not in _STORAGES:
+            known = ", ".join(_STORAGES)
+            raise FormatError(f"{where} is stored as {cut(repr(storage))}, not {known}")
         for key in (name, f"{name}{SCALES}"):
             if key not in tensors or (key == name and name in scales):
                 raise FormatError(f"{where} is stored as {storage}, but there is no tensor {key!r}")

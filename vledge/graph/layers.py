@@ -15,6 +15,7 @@ from vledge.graph.operators.recurrent import RecurrentNode
 from vledge.graph.operators.recurrent_loops import SteppedLayer
 from vledge.graph.passes.folding import compute_constants
 from vledge.graph.passes.program import Program
+from vledge.graph.passes.small_weights import keep_small_weights
 from vledge.graph.plan import copied, simplified
 from vledge.graph.recurrent_nodes import CELLS, recurrent_nodes
 from vledge.graph.session import read_model
@@ -108,6 +109,7 @@ class _Candidates:
     def __init__(self, model: Model, kind: str) -> None:
         self.kind = kind
         self.program = copied(model)
+        keep_small_weights(self.program)
         pairs = zip(recurrent_nodes(model.graph), recurrent_nodes(self.program.graph), strict=True)
         self.nodes: list[Node] = []
         self.outputs: list[list[str]] = []  # of each node, as they are called in the file
@@ -264,7 +266,8 @@ def _parts(program: Program, kind: str, node: Node) -> tuple[_Parts, LayerOption
         own["reset_after"] = cell == "gru"
     parts: _Parts = []
     for direction in stack.directions:
-        arrays = {part: getattr(direction, part)() for part in PARTS}
+        arrays: dict[str, Any] = {part: direction.stored(part) for part in PARTS[:2]}
+        arrays |= {part: getattr(direction, part)() for part in PARTS[2:]}
         known = {part: array for part, array in arrays.items() if array is not None}
         parts.append((direction.reverse, known))
     return parts, own

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 
+import numpy as np
+
 from vledge.errors import import_failure
 from vledge.validation.reference.bundle import Reference
 from vledge.validation.reference.prints import prints_of
 from vledge.validation.running.model_file import layer_model, layer_weights, only_layer
+from vledge.weights.plain import PlainWeights
 
 __all__ = ["recorded_layer"]
 
@@ -21,7 +24,9 @@ def recorded_layer(
 
     Inputs ``x`` and ``lengths``; outputs as torch's, and those of each layer.
     """
-    weights = layer_weights(path)
+    held = layer_weights(path)
+    # torch multiplies floats: those that small weights stand for
+    weights = PlainWeights({name: np.asarray(held[name]) for name in held})
     layer = only_layer(weights)
     try:
         import torch

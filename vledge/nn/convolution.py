@@ -13,7 +13,7 @@ from vledge.convolution.small import SmallKernel
 from vledge.convolution.windows import window_of
 from vledge.nn.dtype import DType, checked_input, float_dtype, require_cpu
 from vledge.nn.packed import PackedModule
-from vledge.small_matrix import SmallMatrix, Weight
+from vledge.small_matrix import SmallMatrix, Weight, is_dynamic
 from vledge.weights.plain import layer_weights
 
 __all__ = ["Conv1d"]
@@ -87,9 +87,11 @@ class Conv1d(PackedModule):
         pads = self.pads if self.padding_mode == "zeros" else (0, 0)
         window = window_of(self.kernel_size, self.stride, self.dilation, pads)
         weight: Weight = arrays["weight"]
+        if is_dynamic(weight):  # of a Linear; torch has no such convolution
+            weight = np.asarray(weight).reshape(self._declared["weight"].shape)
         if isinstance(weight, SmallMatrix):
             return SmallKernel(weight, arrays.get("bias"), window)
-        return Kernel(arrays["weight"], arrays.get("bias"), window, self.groups)
+        return Kernel(weight, arrays.get("bias"), window, self.groups)
 
     @classmethod
     def from_weights(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,7 +12,11 @@ from vledge.array_like import ArrayLike, each_sequence
 from vledge.nn.dtype import DType, checked_input, float_dtype, require_cpu
 from vledge.nn.module import Module
 from vledge.nn.packed import PackedModule
+from vledge.small_matrix import is_dynamic
 from vledge.weights.plain import layer_weights
+
+if TYPE_CHECKING:
+    from vledge.recurrent.dynamic import DynamicProduct
 
 __all__ = ["Identity", "Linear"]
 
@@ -38,7 +43,11 @@ class Linear(PackedModule):
         else:
             self.bias = None
 
-    def _pack(self, arrays: dict[str, np.ndarray]) -> Product:
+    def _pack(self, arrays: dict[str, Any]) -> Product | DynamicProduct:
+        if is_dynamic(arrays["weight"]):
+            from vledge.recurrent.dynamic import DynamicProduct
+
+            return DynamicProduct(arrays["weight"], arrays.get("bias"))
         return Product(arrays["weight"], arrays.get("bias"))
 
     @classmethod

@@ -7,24 +7,34 @@ has one scale for each output::
     MatMul, Gemm -> MatMulInteger     Conv -> ConvInteger     LSTM -> DynamicQuantizeLSTM
     Gather of a table's rows -> Gather of bytes, times the rows' scales
 
-GRU, RNN, ConvTranspose and what is too small to gain stay as they are: neither ONNX nor onnxruntime
-has integer forms of the first two. Where onnxruntime adds two products in 16 bits (x86 without
-VNNI), weights of MatMul, Gemm and LSTM are such that they fit.
+Neither ONNX nor onnxruntime has integer forms of GRU and RNN. Their W and R are bytes with a scale
+for each 32 in a row, which a Cast and a Mul make floats of: onnxruntime does so when it loads the
+model, and runs floats; vledge multiplies the integers, as it does in layers with ``int8`` weights.
+
+ConvTranspose and what is too small to gain stay as they are. Where onnxruntime adds two products in
+16 bits (x86 without VNNI), weights of MatMul, Gemm and LSTM are such that they fit. Weights may
+come through nodes that only move them: what is known before a run is a weight.
 Source: Operators.md and ContribOperators.md.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from vledge.errors import UnsupportedError, import_failure
+from vledge.errors import UnsupportedError, VledgeError, import_failure
 from vledge.formats.onnx.model import read
+from vledge.graph.passes.folding import fold
+from vledge.graph.passes.small_weights import keep_small_weights
+from vledge.graph.plan import copied
+from vledge.graph.session import InferenceSession, read_model
+from vledge.quantization.calibration import rounded_for
 from vledge.quantization.report import Entry, Report
+from vledge.small_matrix import FORMS, SmallTensor, rounded
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto, TensorProto
@@ -37,7 +47,8 @@ _LARGEST: Final = 127
 _PAIR: Final = 128  # 255 * 128 fits in 16 bits
 _DOMAIN: Final = "com.microsoft"
 #: What is quantized: operator -> how many inputs it needs.
-_KINDS: Final = {"MatMul": 2, "Gemm": 2, "Conv": 2, "LSTM": 3, "Gather": 2}
+_KINDS: Final = {"MatMul": 2, "Gemm": 2, "Conv": 2, "LSTM": 3, "GRU": 3, "RNN": 3, "Gather": 2}
+_BLOCK: Final = FORMS["int8"].block
 
 
 def quantize_onnx(
@@ -45,6 +56,7 @@ def quantize_onnx(
     *,
     layers: str | Sequence[str] = "*",
     keep: str | Sequence[str] = (),
+    calibrate: Sequence[Mapping[str, np.ndarray]] = (),
 ) -> tuple[bytes, Report]:
     """The file of the same model with int8 weights, and what that did to each.
 
@@ -54,6 +66,9 @@ def quantize_onnx(
     layers, keep : str or sequence of str
         Names of nodes to be quantized and to be left, with ``*`` and ``?``; a node without a name
         goes by its first output.
+    calibrate : sequence of dict of ndarray, optional
+        Inputs of the model by their names, a dict a run. Weights of GRU and RNN are then rounded so
+        that what these nodes make of them stays close; others are rounded to the nearest.
 
     Raises
     ------
@@ -78,12 +93,14 @@ def quantize_onnx(
         )
     for graph in _graphs(model.graph):
         _lift_constants(graph)
-    writer = _Writer(onnx, model)
+    writer = _Writer(onnx, model, source)
     writer.chosen = _chosen(
         [one for graph in _graphs(model.graph) for one in writer.candidates(graph)],
         [layers] if isinstance(layers, str) else layers,
         [keep] if isinstance(keep, str) else keep,
     )
+    if calibrate:
+        writer.seen = _seen(source, writer.recurrent(), calibrate)
     for graph in reversed(
         list(_graphs(model.graph))
     ):  # inner ones first: nodes put back are copies
@@ -92,6 +109,56 @@ def quantize_onnx(
     if writer.of_microsoft and _DOMAIN not in opset:
         model.opset_import.append(onnx.helper.make_opsetid(_DOMAIN, 1))
     return model.SerializeToString(), writer.report()
+
+
+def _constants(source: str | os.PathLike[str] | bytes) -> dict[str, np.ndarray]:
+    """What nodes of the outermost graph make of constants, but for what they make of bytes."""
+    program = copied(read_model(source))
+    try:
+        keep_small_weights(program)
+        fold(program, real_weights=False)
+    except VledgeError:  # a session says what is wrong with the graph
+        return {}
+    return {n: a for n, a in program.constants.items() if not isinstance(a, SmallTensor)}
+
+
+def _seen(
+    source: str | os.PathLike[str] | bytes,
+    nodes: Sequence[NodeProto],
+    feeds: Sequence[Mapping[str, np.ndarray]],
+) -> dict[str, tuple[np.ndarray, np.ndarray | None]]:
+    """What recurrent nodes read in these runs: inputs [rows, I], states before each step
+    [D, rows, H]."""
+    seen: dict[str, list[tuple[np.ndarray, np.ndarray | None]]] = {_name(n): [] for n in nodes}
+    names = list(dict.fromkeys(n for node in nodes for n in (node.input[0], node.output[0]) if n))
+    given = [n for n in names if any(n in feed for feed in feeds)]
+    session = InferenceSession(source, outputs=[n for n in names if n not in given])
+    for feed in feeds:
+        wanted = {info.name for info in session.get_inputs()}
+        results = session.run(None, {n: a for n, a in feed.items() if n in wanted})
+        values = dict(feed)
+        values.update(zip((info.name for info in session.get_outputs()), results, strict=True))
+        for node in nodes:
+            x, y = np.asarray(values[node.input[0]]), values.get(node.output[0])
+            states = None if y is None else _states(np.asarray(y), node)
+            seen[_name(node)].append((x.reshape(-1, x.shape[-1]), states))
+    return {
+        name: (
+            np.concatenate([x for x, _ in own]).astype(np.float64),
+            None
+            if any(h is None for _, h in own)
+            else np.concatenate([h for _, h in own if h is not None], axis=1).astype(np.float64),
+        )
+        for name, own in seen.items()
+        if own
+    }
+
+
+def _states(y: np.ndarray, node: NodeProto) -> np.ndarray:
+    """Y ``[T, D, B, H]``, or with layout 1 ``[B, T, D, H]``, as ``[D, rows, H]``."""
+    layout = next((a.i for a in node.attribute if a.name == "layout"), 0)
+    by_direction = np.moveaxis(y, 2 if layout else 1, 0)
+    return by_direction.reshape(len(by_direction), -1, y.shape[3])
 
 
 def _graphs(graph: GraphProto) -> Iterator[GraphProto]:
@@ -127,8 +194,7 @@ def _chosen(found: Sequence[str], layers: Iterable[str], keep: Iterable[str]) ->
     if not found:
         raise ValueError(
             f"there is no node that could be quantized: of {', '.join(_KINDS)} those with "
-            f"{_SMALLEST:,} float32 weights and more; recurrent layers of other kinds are small as "
-            "weights by name, vledge.quantize(layer)"
+            f"{_SMALLEST:,} float32 weights and more"
         )
     for pattern in (*layers, *keep):
         if not any(fnmatchcase(name, pattern) for name in found):
@@ -163,7 +229,9 @@ def _rounded(w: np.ndarray, pairs: bool) -> tuple[np.ndarray, np.ndarray]:
 class _Writer:
     """The nodes of a model, made anew."""
 
-    def __init__(self, onnx: Any, model: ModelProto) -> None:
+    def __init__(
+        self, onnx: Any, model: ModelProto, source: str | os.PathLike[str] | bytes
+    ) -> None:
         self.onnx = onnx
         self.model = model
         self.tensors: dict[str, TensorProto] = {
@@ -180,11 +248,18 @@ class _Writer:
         self.entries: dict[str, Entry] = {}
         self.quantised: dict[str, tuple[str, str, str]] = {}  # of each value: bytes, scale, zero
         self.of_microsoft = False
+        #: Of a recurrent node what it was given, [rows, I], and its states, [D, rows, H].
+        self.seen: dict[str, tuple[np.ndarray, np.ndarray | None]] = {}
+        self.gone: set[str] = set()  # names that nothing reads any more
+        made = {name for node in model.graph.node for name in node.output}
+        self.computed = {n: a for n, a in _constants(source).items() if n in made}
 
     # ---- what there is
 
     def weight(self, name: str) -> np.ndarray | None:
         """Known float32 numbers."""
+        if name in self.computed and self.computed[name].dtype == np.float32:
+            return self.computed[name]
         if name not in self.known or self.tensors[name].data_type != self.onnx.TensorProto.FLOAT:
             return None
         array: np.ndarray = self.onnx.numpy_helper.to_array(self.tensors[name])
@@ -201,6 +276,11 @@ class _Writer:
         if len(node.input) < fewest or not all(node.input[:fewest]) or not any(node.output):
             return False  # a session says what is wrong with it
         given = self.attributes(node)
+        if node.op_type in ("GRU", "RNN"):
+            weights = [self.weight(name) for name in node.input[1:3]]
+            return all(w is not None and w.ndim == 3 and w.size for w in weights) and (
+                sum(w.size for w in weights if w is not None) >= _SMALLEST
+            )
         if node.op_type == "LSTM":
             peepholes = len(node.input) > 7 and bool(node.input[7])
             weights = [self.weight(name) for name in node.input[1:4] if name]
@@ -269,14 +349,20 @@ class _Writer:
             values, scale = _rounded(w, pairs)
         except ValueError as error:
             raise ValueError(f"node {self.name!r}: {name}: {error}") from None
-        apart = values * scale - w.astype(np.float64)
+        self.note(name, w, values * scale, values.nbytes + scale.nbytes)
+        return values, scale
+
+    def note(self, name: str, w: np.ndarray, real: np.ndarray, nbytes: int) -> None:
+        """An entry for the report: what stands for ``w`` now."""
+        apart = real - w.astype(np.float64)
         size, top = np.sqrt(np.mean(w.astype(np.float64) ** 2)), np.abs(w).max()
         rms = np.sqrt(np.mean(apart**2)) / size if size else 0.0
         largest = np.abs(apart).max() / top if top else 0.0
-        shape = tuple(self.tensors[name].dims)
-        after = values.nbytes + scale.nbytes
-        self.entries[name] = Entry(name, "int8", shape, w.nbytes, after, float(rms), float(largest))
-        return values, scale
+        known = self.tensors.get(name)
+        shape = w.shape if known is None else tuple(known.dims)
+        self.entries[name] = Entry(
+            name, "int8", shape, w.nbytes, nbytes, float(rms), float(largest)
+        )
 
     def bytes_of(self, x: str) -> tuple[str, str, str]:
         """x as bytes, its scale and its zero point: once for all who read it."""
@@ -369,15 +455,77 @@ class _Writer:
         )
         self.nodes.append(made)
 
+    def gru_(self, node: NodeProto) -> None:
+        made = self.onnx.NodeProto()
+        made.CopyFrom(node)
+        given, states = self.seen.get(self.name, (None, None))
+        for place, rows in ((1, given), (2, states)):
+            made.input[place] = self.blocks(node.input[place], rows)
+        self.nodes.append(made)
+
+    rnn_ = gru_
+
+    def blocks(self, name: str, rows: np.ndarray | None) -> str:
+        """``w [D, G, K]`` as bytes and a scale for each block of K: the value that they make."""
+        w = self.weight(name)
+        assert w is not None
+        matrices = []
+        for direction, matrix in enumerate(w):
+            own = rows if rows is None or rows.ndim == 2 else rows[direction]
+            try:
+                matrices.append(
+                    rounded(matrix, "int8")
+                    if own is None
+                    else rounded_for(matrix.astype(np.float64), own, "int8")
+                )
+            except ValueError as error:
+                raise ValueError(f"node {self.name!r}: {name}: {error}") from None
+        directions, gates, depth = w.shape
+        count = matrices[0].scales.shape[1]
+        values = np.zeros((directions, gates, count * _BLOCK), np.int8)
+        values[..., :depth] = [one.values for one in matrices]
+        scales = np.array([one.scales for one in matrices])[..., None]
+        self.note(name, w, np.array([np.asarray(one) for one in matrices]),
+                  sum(one.nbytes for one in matrices))  # fmt: skip
+        whole = self.constant("weight", values.reshape(directions, gates, count, _BLOCK))
+        real = self.add("Cast", [whole], to=self.onnx.TensorProto.FLOAT)
+        product = self.add("Mul", [real, self.constant("scales", scales)])
+        shape = self.constant("shape", np.array(values.shape))
+        flat = self.add("Reshape", [product, shape])
+        if values.shape[2] == depth:
+            return flat
+        ends = [self.constant(what, np.array([n])) for what, n in (("from", 0), ("to", depth))]
+        return self.add("Slice", [flat, *ends, self.constant("axis", np.array([2]))])
+
+    def recurrent(self) -> list[NodeProto]:
+        """The chosen ones of the outermost graph, whose values a session can show."""
+        return [
+            node
+            for node in self.model.graph.node
+            if node.op_type in ("GRU", "RNN") and self.can(node) and _name(node) in self.chosen
+        ]
+
     # ---- what is left
 
     def drop_unread(self) -> None:
-        """Initializers that no node reads any more."""
+        """Initializers, and nodes that move these, which no node reads any more."""
+        graph, gone = self.model.graph, {name for name in self.entries if name in self.computed}
+        while True:
+            read_ = {n for g in _graphs(graph) for node in g.node for n in node.input}
+            read_ |= {info.name for g in _graphs(graph) for info in g.output}
+            idle = [n for n in graph.node if gone & {*n.output} and not read_ & {*n.output}]
+            if not idle:
+                break
+            for node in idle:
+                gone |= {*node.input}
+                graph.node.remove(node)
+        gone |= self.entries.keys()
+        self.gone = gone
         read_ = {n for g in _graphs(self.model.graph) for node in g.node for n in node.input}
         read_ |= {info.name for g in _graphs(self.model.graph) for info in g.output}
         for graph in _graphs(self.model.graph):
             for listed in (graph.initializer, graph.input):
-                kept = [one for one in listed if one.name in read_ or one.name not in self.entries]
+                kept = [one for one in listed if one.name in read_ or one.name not in gone]
                 del listed[:]
                 listed.extend(kept)
 
@@ -385,9 +533,11 @@ class _Writer:
         """What became of the model's own weights."""
         entries = []
         for name, tensor in self.tensors.items():
+            if name in self.gone and name not in self.entries:
+                continue  # its parts have entries
             size = int(np.prod(tensor.dims, dtype=np.int64))
             item = self.onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
             held = Entry(name, str(item), tuple(tensor.dims), size * item.itemsize,
                          size * item.itemsize, 0.0, 0.0)  # fmt: skip
-            entries.append(self.entries.get(name, held))
-        return Report(entries)
+            entries.append(self.entries.pop(name, held))
+        return Report([*entries, *self.entries.values()])

@@ -16,8 +16,10 @@ from vledge._ext.recurrent import run_padded
 from vledge._ext.weights import Direction
 from vledge.errors import UnsupportedError
 from vledge.nn.recurrent import RecurrentBase
+from vledge.recurrent.stack import Stack
 from vledge.recurrent.states import State as LayerState
 from vledge.recurrent.states import joined
+from vledge.small_matrix import DYNAMIC
 from vledge.streaming.machine import State
 
 __all__ = ["BackwardMachine", "BidirectionalMachine"]
@@ -32,7 +34,7 @@ class BidirectionalMachine:
                 f"{type(layer).__name__} has one direction and looks at nothing ahead: stream it "
                 "without lookahead="
             )
-        stack = layer.stack
+        stack = _looking_ahead(layer)
         if rows < 0:
             raise ValueError(f"a stream has 0 or more rows, got {rows}")
         self.rows = rows
@@ -130,3 +132,13 @@ def _direction(direction: Direction, data: np.ndarray, state: State) -> tuple[np
     batch_sizes = np.full(steps, rows, np.int64)
     output, h, c = run_padded([direction], data, batch_sizes, None, state["h"], state.get("c"))
     return output, {"h": h} if c is None else {"h": h, "c": c}
+
+
+def _looking_ahead(layer: RecurrentBase) -> Stack:
+    """The layer's stack. UnsupportedError where frames ahead have a part in what others become."""
+    if layer.storage in DYNAMIC:
+        raise UnsupportedError(
+            f"a {type(layer).__name__} stored as {layer.storage} has one scale for all frames of a "
+            "call, and is not streamed with lookahead"
+        )
+    return layer.stack

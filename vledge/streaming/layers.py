@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vledge._ext.streaming import StreamingStack
-from vledge._ext.weights import Direction
 from vledge.array_like import array_of
 from vledge.errors import UnsupportedError
 from vledge.nn.module import Module
 from vledge.nn.recurrent import RecurrentBase
+from vledge.recurrent.stack import Stack
 from vledge.recurrent.states import GivenState, joined
 from vledge.recurrent.states import State as LayerState
+from vledge.small_matrix import DYNAMIC
 from vledge.streaming.bidirectional import BackwardMachine, BidirectionalMachine
 from vledge.streaming.machine import Made, State, fitting
+
+if TYPE_CHECKING:
+    from vledge.streaming.dynamic import DynamicStreamingStack
 
 __all__ = ["RecurrentMachine", "StreamingRecurrent"]
 
@@ -28,7 +32,8 @@ class RecurrentMachine:
         self.rows = rows
         self._layer = layer
         self._shape = layer.shape
-        self._stack = StreamingStack(_directions(layer, name), rows)
+        _refuse_backwards(layer, name)
+        self._stack = _streaming(layer.stack, rows)
         self.row_axes = dict.fromkeys(self._shape.kind.states, 1)
 
     @property
@@ -136,7 +141,16 @@ class StreamingRecurrent(Module):
         return self.machine.run(np.ascontiguousarray(input), self.kept)
 
 
-def _directions(layer: RecurrentBase, name: str) -> list[Direction]:
+def _streaming(stack: Stack, rows: int) -> StreamingStack | DynamicStreamingStack:
+    if stack.shape.storage not in DYNAMIC:
+        return StreamingStack(stack.directions, rows)
+    # imported by who has such a layer
+    from vledge.streaming.dynamic import DynamicStreamingStack
+
+    return DynamicStreamingStack(stack, rows)
+
+
+def _refuse_backwards(layer: RecurrentBase, name: str) -> None:
     kind = type(layer).__name__ + (f" {name!r}" if name else "")
     if layer.backwards:
         which = "its reverse direction" if layer.bidirectional else "it"
@@ -145,4 +159,3 @@ def _directions(layer: RecurrentBase, name: str) -> list[Direction]:
             f"{which} begins at the end of the sequence, which a stream has not seen; with "
             "lookahead=N it begins N frames ahead, and the outputs come N frames late"
         )
-    return layer.stack.directions

@@ -24,7 +24,7 @@ from vledge.validation.reference.compare import Comparison, Tolerance, compare, 
 from vledge.validation.reference.proof import SCATTERS, weighed
 from vledge.validation.running.layers import exposed, layer_outputs
 from vledge.validation.running.lengths import lengths_input
-from vledge.validation.running.model_file import read_any_model
+from vledge.validation.running.model_file import read_any_model, storages
 from vledge.validation.running.paths import Path, available_paths, run, selected
 
 __all__ = ["Report", "Run", "validate"]
@@ -171,6 +171,7 @@ def _as_json_fields(comparison: Comparison) -> dict[str, object]:
         "passed": comparison.passed,
         "absolute": _finite(comparison.absolute),
         "relative": _finite(comparison.relative),
+        "rms": _finite(comparison.rms),
         "ulp": _finite(comparison.ulp),
         "of_reference_error": _finite(comparison.of_own_error),
         "tolerance": comparison.tolerance.absolute,
@@ -228,7 +229,8 @@ def validate(
         graph_model = read_any_model(model_name, reference, limits)
     reference, notes = _fitted(graph_model, reference)
     names = [*reference.outputs(), *reference.layers]
-    tolerances = {name: tolerance_of(reference, name, tolerance) for name in names}
+    small = storages(graph_model)
+    tolerances = {name: tolerance_of(reference, name, tolerance, small) for name in names}
     proof = weighed(reference, tolerances, _unsaid_lengths(graph_model, reference))
     notes += proof.little
     notes += [f"{name}: {SCATTERS}" for name in reference.layers if tolerances[name].loose]
@@ -261,6 +263,9 @@ def validate(
         report.runs.append(one)
         if not report.errors:
             report.errors = _errors(reference, results)
+    if small:
+        told = ", ".join(f"{one.name} {one.rms:.1e}" for one, _ in report.worst())
+        report.notes.append(f"weights are {', '.join(small)}: rms error of all values' rms: {told}")
     if not report.passed:
         if progress:
             progress(len(paths), len(paths), "looking for the mistake")

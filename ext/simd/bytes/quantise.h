@@ -42,7 +42,7 @@ static void vl_kernel_range(ptrdiff_t n, const float *x, float *bounds)
 VL_INLINE veci vl_quantised(const vl_quantising *q, vec x)
 {
     const vec rounder = VL_SPLAT(VL_ROUNDER);
-    vec steps = x / q->scale;
+    vec steps = q->inverse != 0 ? x * q->inverse : x / q->scale;
     veci is_number = steps == steps;
     steps = VL_MAX(VL_SPLAT(q->low - q->zero), VL_MIN(VL_SPLAT(q->high - q->zero), steps)) + rounder;
     VL_KEEP(steps);

@@ -283,6 +283,28 @@ static void vl_kernel_gru(const vl_step *step)
     vl_step_panels(3, 3, 1, step->activations ? vl_gru_finish_as_asked : vl_gru_finish, step);
 }
 
+static void vl_kernel_gru_cell(const vl_step *step)
+{
+    vl_sums acc[VL_BLOCK_ROWS];
+    const ptrdiff_t panels = (step->hidden_size + L - 1) / L;
+    for (ptrdiff_t row = 0; row < step->rows; row++)
+        for (ptrdiff_t panel = 0, count; panel < panels; panel += count) {
+            count = panels - panel < VL_BLOCK_ROWS ? panels - panel : VL_BLOCK_ROWS;
+            if (count > 1 && vl_stride(step, panel + count - 1) < L)
+                count--; /* it is by itself: vl_gru_finish finds x_n behind its units, and here it is behind its lanes */
+            const ptrdiff_t at = panel * 3 * L;
+            const real *pre = (const real *)step->pre + row * step->ld_pre + at;
+            const real *own = (const real *)step->gated + row * step->ld_pre + at;
+            vl_units units = {(int)count, row, panel, 0, 1};
+            for (ptrdiff_t i = 0; i < count; i++) {
+                for (int g = 0; g < 2; g++)
+                    acc[i][g] = vl_load(pre + (3 * i + g) * L) + vl_load(own + (3 * i + g) * L);
+                acc[i][2] = vl_load(own + (3 * i + 2) * L);
+            }
+            vl_gru_finish(step, &units, pre + 2 * (L - vl_stride(step, panel)), 3 * L, acc);
+        }
+}
+
 /* ---- GRU, reset_before: n = tanh(x_n + R (s(r) h)), in two products ------------------------- */
 
 VL_ONE_COPY void vl_gru_gates_finish(const vl_step *step, const vl_units *units, const real *pre, ptrdiff_t ld_pre,

@@ -113,6 +113,7 @@ const vl_kernels VL_TABLE = {
     .dequantise = vl_kernel_dequantise,
 #endif
     .lstm_cell = vl_kernel_lstm_cell,
+    .gru_cell = vl_kernel_gru_cell,
 };
 
 #ifdef VL_CLANG_TARGET

@@ -129,7 +129,7 @@ def test_layers_or_directions():
         for k, width in enumerate(inputs):
             for kind, shape in (("ih", (3 * size, width)), ("hh", (3 * size, size))):
                 shapes[f"r._all_weight_values.{k}.param.weight_{kind}"] = shape
-        return [name for name in renamed(shapes, shapes)[0] if "ih" in name]
+        return [name for name in renamed(shapes, shapes).tensors if "ih" in name]
 
     assert names([5], 7) == ["r.weight_ih_l0"]
     assert names([5, 7], 7) == ["r.weight_ih_l0", "r.weight_ih_l1"]
@@ -140,7 +140,7 @@ def test_layers_or_directions():
     shapes = {"r._all_weight_values.0.param.weight_ih": (21, 7)}
     shapes |= {"r._all_weight_values.1.param.weight_ih": (21, 7)}
     shapes["r._all_weight_values.0.param.weight_hh"] = (21, 7)
-    assert all("two directions" in why for why in renamed(shapes, shapes)[1].values())
+    assert all("two directions" in why for why in renamed(shapes, shapes).left_out.values())
 
 
 STORAGE = Persistent(("storage", Global("torch.QInt8Storage"), "0", "cpu", 6))

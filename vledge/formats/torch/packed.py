@@ -11,11 +11,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Final, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
 from vledge.formats.torch.pickle_records import Call, Global
 
-__all__ = ["packed_parts", "renamed"]
+__all__ = ["REDUCED", "RESULT", "WHOLE", "packed_parts", "renamed", "steps_of"]
+
+# Steps that inputs are spread over, beyond 0: all of uint8, and torch's reduce_range.
+WHOLE: Final = 255
+REDUCED: Final = 127
+RESULT: Final = {"scale": 1, "zero_point": 0}  # of a Linear whose result stays floats
 
 _CLASSES: Final = "torch.classes."
 _LISTS: Final = "torch.jit._pickle."
@@ -74,6 +79,20 @@ def _cell(state: tuple[object, ...]) -> dict[str, object] | None:
     return parts
 
 
+def steps_of(value: object) -> int:
+    """How many steps the inputs of an object's packed weights are spread over; 0 where they stay
+    floats. torch's Linear and cells take the fewer, an LSTM or GRU says which."""
+    state = value.state if isinstance(value, Call) else None
+    if isinstance(state, tuple) and len(state) == 2 and isinstance(state[1], str):
+        state = state[0]
+    match state:
+        case (str(kind), _, _, flags, _):
+            if kind != "quantized_dynamic":
+                return 0
+            return REDUCED if any(_listed(flags) or ()) else WHOLE
+    return REDUCED
+
+
 def _listed(value: object) -> list[object] | None:
     """A list, perhaps one of TorchScript's, with the name of its type."""
     for _ in range(3):
@@ -87,14 +106,23 @@ def _listed(value: object) -> list[object] | None:
     return None
 
 
-def renamed(
-    tensors: Mapping[str, T], shapes: Mapping[str, tuple[int, ...]]
-) -> tuple[dict[str, T], dict[str, str]]:
-    """The tensors by the names of layers that are not quantised, and what is left out, with why."""
+class Renamed(NamedTuple, Generic[T]):
+    """Tensors by the names of layers that are not quantised."""
+
+    tensors: dict[str, T]
+    left_out: dict[str, str]  #: with why
+    #: Of a Linear's weight the "scale" and "zero_point" of the layer's result: 1 and 0, unless it
+    #: is quantised statically.
+    results: dict[str, dict[str, T]]
+
+
+def renamed(tensors: Mapping[str, T], shapes: Mapping[str, tuple[int, ...]]) -> Renamed[T]:
+    """The tensors of a part by the names of layers that are not quantised."""
     two_ways = _directions(shapes)
     linears = {match[1] for match in map(_LINEAR.fullmatch, tensors) if match}
     made: dict[str, T] = {}
     left_out: dict[str, str] = {}
+    results: dict[str, dict[str, T]] = {}
     for name, tensor in tensors.items():
         layer, linear, cell = (p.fullmatch(name) for p in (_LAYER, _LINEAR, _CELL))
         if layer is not None and layer[3] in _KINDS:
@@ -107,15 +135,16 @@ def renamed(
                 continue
             number, reverse = divmod(int(layer[2]), directions)
             name = f"{layer[1]}{layer[3]}_l{number}{'_reverse' * reverse}"
-        elif name.rpartition(".")[2] in ("scale", "zero_point") and shapes[name] == ():
-            if name.removesuffix(name.rpartition(".")[2]) in linears:
-                continue  # of the result, for layers that are quantised statically
+        elif (last := name.rpartition(".")[2]) in RESULT and shapes[name] == ():
+            if name.removesuffix(last) in linears:
+                results.setdefault(f"{name.removesuffix(last)}weight", {})[last] = tensor
+                continue
         elif linear is not None:
             name = f"{linear[1]}{linear[2]}"
         elif cell is not None:
             name = f"{cell[1]}{cell[3]}_{cell[2]}"
         made.setdefault(name, tensor)
-    return made, left_out
+    return Renamed(made, left_out, results)
 
 
 def _directions(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int | None]:

@@ -12,7 +12,7 @@ from vledge.errors import FormatError, cut, placed, quoted
 from vledge.formats.checkpoint import Checkpoint
 from vledge.formats.tensor_view import MAX_NAME_LENGTH, checked_name
 from vledge.formats.torch.numpy_records import StoredArray
-from vledge.formats.torch.packed import packed_parts, renamed
+from vledge.formats.torch.packed import RESULT, packed_parts, renamed, steps_of
 from vledge.formats.torch.pickle_records import Call, OddKey
 from vledge.formats.torch.tensors import (
     QuantisedTensor,
@@ -77,7 +77,7 @@ def read_weights(root: object, key: str | None, reader: TensorReader, format: st
     weights = {}
     for name, tensor in collected.tensors.items():
         try:
-            weights[name] = reader.array(tensor)
+            weights[name] = reader.array(collected.as_run(name, tensor, reader))
         except FormatError as error:
             raise placed(error, f"tensor {_joined(path, name)!r}") from None
     elsewhere = {part.path: part.what for part in survey.every_part} | survey.others
@@ -111,6 +111,7 @@ class _Records:
         self._tensors: dict[int, _Described | str | None] = {}  # by identity
         self._pairs: dict[int, dict[object, object]] = {}
         self._left_out: dict[int, frozenset[str]] = {}
+        self._steps: dict[int, int] = {}  # of packed weights' records, which the pickle keeps
 
     def entries(self, value: object) -> Mapping[object, object] | None:
         """The items of a dict, or of the record of one."""
@@ -178,8 +179,12 @@ class _Records:
                 parts = packed_parts(name, child)
                 if parts is None:
                     yield name, child
-                else:
-                    yield from ((f"{name}.{part}", record) for part, record in parts.items())
+                    continue
+                for part, record in parts.items():
+                    if part.startswith("weight") and id(record) not in self._steps:
+                        self.budget.take(BYTES_OF_A_RECORD, "what is known of the file's values")
+                        self._steps[id(record)] = steps_of(child)
+                    yield f"{name}.{part}", record
 
     def _module_children(self, state: Mapping[object, object]) -> Iterator[tuple[object, object]]:
         """In the order of ``Module.state_dict``, less the buffers that are not part of it."""
@@ -229,9 +234,12 @@ class _Records:
             self.budget.step(STEPS_OF_A_RECORD, "looking at the values of the file")
             self.budget.take(BYTES_OF_A_RECORD, "what is known of the file's values")
             try:
-                self._tensors[id(value)] = as_tensor(value)
+                found = as_tensor(value)
             except FormatError as error:
                 raise placed(error, f"tensor {_joined(path, name)!r}") from None
+            if isinstance(found, QuantisedTensor):
+                found = found._replace(steps=self._steps.get(id(value), 0))
+            self._tensors[id(value)] = found
         return self._tensors[id(value)]
 
 
@@ -337,6 +345,19 @@ class _Collection:
         self._records = records
         self.tensors: dict[str, _Described] = {}
         self.skipped: dict[str, str] = {}
+        self._results: dict[str, dict[str, _Described]] = {}  # of Linears, by their weights
+        self._static: set[str] = set()  # names of modules whose results are quantised
+
+    def as_run(self, name: str, tensor: _Described, reader: TensorReader) -> _Described:
+        """A tensor as its layer runs it: weights of a Linear that is quantised statically, whose
+        inputs come as integers, are floats here."""
+        if not isinstance(tensor, QuantisedTensor) or not tensor.steps:
+            return tensor
+        result = self._results.get(name, {})
+        static = any(reader.array(one) != RESULT[what] for what, one in result.items())
+        if static or name.rpartition(".")[0] in self._static:
+            return tensor._replace(steps=0)
+        return tensor
 
     def take_part(self, value: object) -> None:
         if as_tensor(value) is not None:
@@ -345,13 +366,17 @@ class _Collection:
             )
         self._take(value, "", 0)
         shapes = {name: tensor.shape for name, tensor in self.tensors.items()}
-        self.tensors, left_out = renamed(self.tensors, shapes)
+        self.tensors, left_out, self._results = renamed(self.tensors, shapes)
         self.skipped |= left_out
 
     def _take(self, value: object, prefix: str, depth: int) -> None:
         if depth > MAX_DEPTH:
             raise FormatError(f"modules nested more than {MAX_DEPTH} deep at {prefix[:80]!r}")
         scripted = (called(value) or "").startswith(TORCHSCRIPT)
+        result = self._records.module_state(value) or {}
+        given = {what: result.get(what) for what in RESULT}
+        if any(isinstance(n, int | float) and n != RESULT[what] for what, n in given.items()):
+            self._static.add(prefix)
         for name, child in self._records.children(value):
             path = checked_name(_joined(prefix, name))
             self._records.budget.take(BYTES_OF_A_RECORD + len(path), "the weights' names")
@@ -362,6 +387,8 @@ class _Collection:
                 self.tensors[path] = tensor
             elif self._records.module_state(child) is not None:
                 self._take(child, path, depth + 1)
+            elif f".{name}".endswith("._packed_params.dtype"):
+                continue  # of a quantised Linear: qint8 or float16, as its weight is
             elif not scripted or _is_object(child):
                 self.skipped[path] = self._in_words(child)
 

@@ -5,7 +5,7 @@ Holds what a tensor's record means; which of a checkpoint's tensors are wanted i
 """
 
 from collections.abc import Callable
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from vledge.errors import FormatError, cut
 from vledge.formats.tensor_view import DTYPES, MAX_DIMENSIONS, item_size, tensor_view
 from vledge.formats.torch.numpy_records import StoredArray, as_array
 from vledge.formats.torch.pickle_records import Call, Global, Persistent
+from vledge.small_matrix import DYNAMIC, SmallMatrix
 
 __all__ = [
     "QuantisedTensor",
@@ -104,6 +105,7 @@ class QuantisedTensor(NamedTuple):
     scale: float | Tensor
     zero_point: int | Tensor
     axis: int
+    steps: int = 0  #: of uint8 that what they are multiplied with is rounded to; 0: to none
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -276,12 +278,34 @@ class TensorReader:
             self.budget.step(STEPS_OF_A_TENSOR, "the tensors of the file")
             self.budget.take(BYTES_OF_A_TENSOR, "the tensors of the file")
             if isinstance(tensor, QuantisedTensor):
-                self._arrays[tensor] = self._real(tensor)
+                self._arrays[tensor] = self._small(tensor) or self._real(tensor)
             else:
                 self._arrays[tensor] = (
                     self._view(tensor) if isinstance(tensor, Tensor) else self._stored(tensor)
                 )
         return self._arrays[tensor]
+
+    def _small(self, tensor: QuantisedTensor) -> Any:
+        """A `SmallMatrix` of what dynamic layers multiply, of torch's integers; None for weights
+        that are other things: with zero points, scales along their rows, or more axes."""
+        one = not isinstance(tensor.scale, Tensor)
+        integers = tensor.integers
+        if not tensor.steps or integers.dtype != "int8" or len(tensor.shape) != 2:
+            return None
+        if not one and tensor.axis != 0:
+            return None
+        zero = tensor.zero_point
+        if np.any(self.array(zero) if isinstance(zero, Tensor) else zero):
+            return None
+        self.budget.take(4 * tensor.shape[0], "the scales of a quantized tensor")
+        given = self.array(tensor.scale) if isinstance(tensor.scale, Tensor) else tensor.scale
+        with np.errstate(over="ignore"):
+            scales = np.broadcast_to(np.asarray(given, np.float32), tensor.shape[:1])
+        storage = next(name for name, form in DYNAMIC.items() if form.levels == tensor.steps)
+        try:
+            return SmallMatrix(self.array(integers), np.ascontiguousarray(scales[:, None]), storage)
+        except ValueError as error:
+            raise FormatError(f"a quantized tensor: {error}") from None
 
     def _real(self, tensor: QuantisedTensor) -> np.ndarray:
         """The numbers that are meant, rounded as torch's ``dequantize`` rounds them."""

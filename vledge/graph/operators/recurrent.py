@@ -18,18 +18,24 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vledge._ext.weights import Direction
 from vledge.array_like import contiguous
 from vledge.errors import FormatError
 from vledge.graph.operators.recurrent_generic import Cell, GenericDirection, run_generic
 from vledge.graph.registry import Context, prepared_operator
 from vledge.lengths.model_strategy import MODEL_STRATEGY
 from vledge.recurrent.cells import KINDS, in_order
-from vledge.recurrent.stack import Stack
+from vledge.recurrent.directions import direction_of, stack_of
 from vledge.recurrent.states import split
+from vledge.small_matrix import SmallMatrix, SmallTensor
+
+if TYPE_CHECKING:
+    from vledge._ext.weights import Direction
+    from vledge.recurrent.dynamic import DynamicDirection
+    from vledge.recurrent.stack import Stack
 
 __all__ = ["RecurrentNode"]
 
@@ -247,7 +253,7 @@ class Weights:
         b, p = (None if a is None else a.astype(self.dtype, copy=False) for a in (b, p))
         self.stack: Stack | None = None
         self.generic: list[GenericDirection] = []
-        directions: list[Direction] = []
+        directions: list[Direction | DynamicDirection] = []
         kernel = cell.kernel(self.count) if p is None else None
         for index in range(self.count):
             reverse = direction == "reverse" or index == 1
@@ -258,14 +264,17 @@ class Weights:
                     GenericDirection(cell, index, w[index], r[index], wb, rb, peepholes, reverse)
                 )
             else:
-                w_d, r_d = (_in_torch_order(a[index], cell.kind) for a in (w, r))
-                wb, rb = (None if a is None else _in_torch_order(a, cell.kind) for a in (wb, rb))
                 asked = cell.kernel_activations(index, kernel)
-                directions.append(
-                    Direction(kernel, w_d, r_d, wb, rb, reverse=reverse, activations=asked)
+                w_d, r_d = _small(w, r, index, cell.kind) or (
+                    _in_torch_order(np.asarray(a[index]), cell.kind) for a in (w, r)
                 )
+                parts = {"weight_ih": w_d, "weight_hh": r_d}
+                for name, a in (("bias_ih", wb), ("bias_hh", rb)):
+                    if a is not None:
+                        parts[name] = _in_torch_order(a, cell.kind)
+                directions.append(direction_of(kernel, parts, reverse, asked))
         if directions:
-            self.stack = Stack([directions])
+            self.stack = stack_of([directions])
 
     def _check_shapes(
         self,
@@ -322,6 +331,25 @@ class Weights:
             return output.transpose(1, 0, 2), *split(final)
         output, final = self.stack.run_padded(x, lengths, hx)
         return output, *split(final)
+
+
+def _small(
+    w: np.ndarray, r: np.ndarray, index: int, kind: str
+) -> tuple[SmallMatrix, SmallMatrix] | None:
+    """One direction's W and R as the small weights that both stand for."""
+    known = [a.small for a in (w, r) if isinstance(a, SmallTensor) and a.small]
+    if len(known) < 2:
+        return None
+    own = known[0][index], known[1][index]
+    if own[0].storage != own[1].storage:
+        return None
+    w_d, r_d = (
+        SmallMatrix(
+            _in_torch_order(one.values, kind), _in_torch_order(one.scales, kind), one.storage
+        )
+        for one in own
+    )
+    return w_d, r_d
 
 
 def _in_torch_order(array: np.ndarray, kind: str) -> np.ndarray:

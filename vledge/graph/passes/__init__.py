@@ -21,6 +21,7 @@ from vledge.graph.passes.quantised_moves import move_bytes
 from vledge.graph.passes.quantised_operators import expand_quantised_operators
 from vledge.graph.passes.quantised_pairs import has_pairs, join_quantised_pairs
 from vledge.graph.passes.single_steps import recognize_single_steps
+from vledge.graph.passes.small_weights import keep_small_weights
 from vledge.graph.passes.unrolled import join_unrolled
 from vledge.graph.passes.well_formed import is_well_formed
 from vledge.graph.passes.widths import fold_widths
@@ -30,6 +31,7 @@ __all__ = ["Program", "simplify"]
 
 def simplify(program: Program) -> None:
     """Run every pass, in place."""
+    keep_small_weights(program)
     if has_pairs(program.graph):
         fold(program, real_weights=False)
         if is_well_formed(program):

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, cast
 import numpy as np
 from numpy.typing import ArrayLike
 
-from vledge._ext.weights import Direction
 from vledge.array_like import array_of
 from vledge.budget import Limits
 from vledge.lengths.model_strategy import MODEL_STRATEGY
@@ -23,17 +22,20 @@ from vledge.nn.module import Module
 from vledge.packing import is_packed, pack_sequence, unpack_sequence, validated
 from vledge.packing.sequence import Output, Sequences
 from vledge.recurrent.cells import CELLS
+from vledge.recurrent.directions import direction_of, stack_of
 from vledge.recurrent.inputs import checked_features, checked_packed, checked_sequences
 from vledge.recurrent.nonlinearity import Nonlinearity, written
 from vledge.recurrent.recognize import read_stack
 from vledge.recurrent.shape import LayerShape
-from vledge.recurrent.stack import Stack
 from vledge.recurrent.states import GivenState, State, arrays_of, checked, like
 from vledge.weights.plain import PlainWeights, plain_name
 
 if TYPE_CHECKING:
+    from vledge._ext.weights import Direction
     from vledge.formats.keras.recurrent import Config
     from vledge.lengths.semantics import Semantics
+    from vledge.recurrent.dynamic import DynamicDirection
+    from vledge.recurrent.stack import Stack
 
 __all__ = ["RecurrentBase"]
 
@@ -163,20 +165,17 @@ class RecurrentBase(Module):
                     + ", ".join(missing)
                 )
             arrays = {**self._own_state(), **arrays}
-        layers: list[list[Direction]] = [[] for _ in range(self.num_layers)]
+        layers: list[list[Direction | DynamicDirection]] = [[] for _ in range(self.num_layers)]
         for suffix, layer_input in self._suffixes():
             names = self._shapes(layer_input)
             parts: dict[str, Any] = {name: arrays[f"{name}_{suffix}"] for name in names}
             number, _, reverse = suffix.removeprefix("l").partition("_")
             layers[int(number)].append(
-                Direction(
-                    self._cell.name,
-                    **parts,
-                    reverse=self._turned or bool(reverse),
-                    activations=self._activations,
+                direction_of(
+                    self._cell.name, parts, self._turned or bool(reverse), self._activations
                 )
             )
-        self._stack = Stack(layers)
+        self._stack = stack_of(layers)
         self._dtype = self._stack.shape.dtype
 
     @property

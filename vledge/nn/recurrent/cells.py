@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,8 +14,12 @@ from vledge.array_like import array_of, contiguous, wrong_dtype
 from vledge.nn.dtype import DType, float_dtype, require_cpu
 from vledge.nn.packed import PackedModule
 from vledge.recurrent.cells import CELLS
+from vledge.recurrent.directions import direction_of
 from vledge.recurrent.recognize import read_cell
 from vledge.weights.plain import PlainWeights, plain_name
+
+if TYPE_CHECKING:
+    from vledge.recurrent.dynamic import DynamicDirection
 
 __all__ = ["GRUCell", "LSTMCell", "RNNCell"]
 
@@ -41,7 +45,7 @@ class CellBase(PackedModule):
         self.bias = bias
         self._cell = CELLS[cell]
         self._dtype = float_dtype(dtype)
-        self._stepper: Stepper | None = None
+        self._stepper: Any = None  # a Stepper, or what steps as it does
         for name, shape in self._cell.kind.shapes(input_size, hidden_size, bias).items():
             self.declare(name, shape, self._dtype, small=len(shape) == 2)
 
@@ -51,10 +55,15 @@ class CellBase(PackedModule):
             n: self._packed.stored(n) if n.startswith("weight") else a for n, a in state.items()
         }
 
-    def _pack(self, arrays: dict[str, Any]) -> Direction:
-        direction = Direction(self._cell.name, **arrays)
+    def _pack(self, arrays: dict[str, Any]) -> Direction | DynamicDirection:
+        direction = direction_of(self._cell.name, arrays)
         self._dtype = direction.dtype
-        self._stepper = Stepper([direction])
+        if isinstance(direction, Direction):
+            self._stepper = Stepper([direction])
+        else:
+            from vledge.recurrent.dynamic import DynamicStepper
+
+            self._stepper = DynamicStepper(direction)
         return direction
 
     @classmethod

@@ -7,7 +7,9 @@ the same model in float64, as recorded and with inputs moved by one unit in the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -21,6 +23,24 @@ LOOSE = 1e-2  # of the largest value
 WITHOUT_EXACT = 1e-4  # of the largest value, where no float64 values say how large errors are
 
 
+class Bound(NamedTuple):
+    """How far small weights may move an output."""
+
+    largest: float  #: error, of the largest value
+    rms: float  #: root of the mean squared error, of that of the values
+
+
+#: By what weights are stored as: above what `python -m benchmarks.quantization --accuracy` finds
+#: with trained layers, whose outputs are up to 1 (Silero's LSTM: 8.7e-2, 1.2e-1 and 1.2e-3).
+SMALL: Final = {
+    "int16": Bound(2e-3, 1e-3),
+    "int8": Bound(0.1, 0.05),
+    "int8-fast": Bound(0.15, 0.08),
+    "int8-dynamic": Bound(0.15, 0.1),
+    "int8-dynamic-7": Bound(0.15, 0.1),
+}
+
+
 @dataclass(frozen=True)
 class Tolerance:
     """The largest absolute error that passes, and why it is that."""
@@ -29,6 +49,7 @@ class Tolerance:
     why: str
     own_error: float | None  #: the reference's float32 error, None where it is not known
     loose: bool = False  #: above a hundredth of the largest value, by the rule: proves little
+    rms: float | None = None  #: of the values' own: what small weights may do to them
 
 
 @dataclass
@@ -39,6 +60,7 @@ class Comparison:
     tolerance: Tolerance
     absolute: float = 0.0  #: largest absolute error
     relative: float = 0.0  #: largest relative error of values above 1 % of the largest
+    rms: float = 0.0  #: root of the mean squared error, of that of the values
     ulp: float = 0.0  #: largest error in units in the last place of the largest value
     worst: dict[str, int] = field(default_factory=dict)  #: case, sequence, time of it
     same_answer: tuple[int, int] | None = None  #: argmax the same, of how many
@@ -48,7 +70,9 @@ class Comparison:
     @property
     def passed(self) -> bool:
         """Written so that NaN fails."""
-        return not self.problem and bool(self.absolute <= self.tolerance.absolute)
+        most = self.tolerance.rms
+        close = self.absolute <= self.tolerance.absolute and (most is None or self.rms <= most)
+        return not self.problem and bool(close)
 
     @property
     def of_own_error(self) -> float | None:
@@ -57,8 +81,11 @@ class Comparison:
         return self.absolute / own if own else None
 
 
-def tolerance_of(reference: Reference, name: str, given: float | None = None) -> Tolerance:
-    """The tolerance of an output over all cases; ``given`` replaces the rule."""
+def tolerance_of(
+    reference: Reference, name: str, given: float | None = None, small: Sequence[str] = ()
+) -> Tolerance:
+    """The tolerance of an output over all cases; ``given`` replaces the rule. ``small`` is what the
+    model's weights are stored as, where that is small: the bound is then theirs."""
     largest, own, exact = 0.0, reference.spread.get(name, 0.0), True
     for case in reference.cases:
         chosen = real(case, reference, name)
@@ -75,6 +102,13 @@ def tolerance_of(reference: Reference, name: str, given: float | None = None) ->
             exact = False
     if given is not None:
         return Tolerance(given, "as asked for", own if exact else None)
+    if small:
+        bound = max(SMALL[storage] for storage in small)
+        why = (
+            f"{', '.join(small)} weights: {bound.largest:g} of the largest value, and of all "
+            f"together {bound.rms:g} (rms)"
+        )
+        return Tolerance(bound.largest * largest, why, own if exact else None, rms=bound.rms)
     if not exact:
         why = f"{WITHOUT_EXACT:g} of the largest value: the bundle has no float64 values"
         return Tolerance(WITHOUT_EXACT * largest, why, None)
@@ -114,6 +148,7 @@ def compare(
     comparison = Comparison(name, tolerance)
     axes = reference.axes.get(name, {})
     same = rows = 0
+    squares = [0.0, 0.0]  # of errors and of values
     answers = name not in reference.layers
     for number, (case, result) in enumerate(zip(reference.cases, results, strict=True)):
         expected = case.truth(name)
@@ -136,6 +171,10 @@ def compare(
             error = np.asarray(np.where(chosen, error, 0))
             error[np.isnan(error)] = np.inf
         worst = float(error.max())
+        if expected.dtype.kind == "f":
+            values = np.where(chosen & np.isfinite(expected), expected, 0).astype(np.float64)
+            squares[0] += float(np.sum(error * error))
+            squares[1] += float(np.sum(values * values))
         if reference.step_by_step():
             comparison.over_time.append(worst)
         _over_time(comparison.over_time, error, axes)
@@ -162,6 +201,7 @@ def compare(
                 agree = result.argmax(-1) == expected.argmax(-1)
                 same += int(agree[chosen[..., 0]].sum())
                 rows += int(chosen[..., 0].sum())
+    comparison.rms = float(np.sqrt(squares[0] / squares[1])) if squares[1] else 0.0
     if rows:
         comparison.same_answer = same, rows
     return comparison

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from typing import overload
 
 import numpy as np
 
@@ -14,11 +15,18 @@ from vledge.graph.read import read_model
 from vledge.model.definition import Graph, Model, Node, ValueInfo
 from vledge.recurrent.cells import KINDS, OPERATORS, in_order
 from vledge.recurrent.recognize import RecurrentLayer, recognize
-from vledge.small_matrix import SmallMatrix
+from vledge.small_matrix import SmallMatrix, SmallTensor, Weight
 from vledge.validation.reference.bundle import Reference
 from vledge.weights.plain import PlainWeights
 
-__all__ = ["in_onnx_order", "layer_model", "layer_weights", "only_layer", "read_any_model"]
+__all__ = [
+    "in_onnx_order",
+    "layer_model",
+    "layer_weights",
+    "only_layer",
+    "read_any_model",
+    "storages",
+]
 
 OPSET = 17
 
@@ -66,14 +74,6 @@ def only_layer(weights: Mapping[str, np.ndarray]) -> RecurrentLayer:
             f"without a projection alone (recurrent layers: {kinds}). Write model and reference "
             "by vledge.export, or convert the model's ONNX file"
         )
-    held: list[object] = [weights[name] for name in weights]
-    small = {one.storage for one in held if isinstance(one, SmallMatrix)}
-    if small:
-        raise UnsupportedError(
-            f"the file holds weights stored as {', '.join(sorted(small))}, and a validation runs "
-            "graphs of float weights: validate the file that was quantized, and see by `vledge "
-            "quantize --calibrate DATA --max-error E` what small weights change"
-        )
     return layers[0]
 
 
@@ -106,18 +106,11 @@ def layer_model(weights: Mapping[str, np.ndarray], batch_first: bool, inputs: se
                 operands.append("")
                 continue
             operands.append(f"{letter}_l{number}")
-            constants[operands[-1]] = np.stack(
-                [
-                    np.concatenate(
-                        [
-                            in_onnx_order(
-                                layer.kind, weights[f"{layer.prefix}{part}_l{number}{suffix}"]
-                            )
-                            for part in parts
-                        ]
-                    )
-                    for suffix in suffixes
-                ]
+            wanted = [
+                [f"{layer.prefix}{p}_l{number}{suffix}" for p in parts] for suffix in suffixes
+            ]
+            constants[operands[-1]] = _stacked(
+                [[in_onnx_order(layer.kind, weights[name]) for name in own] for own in wanted]
             )
         operands.append(lengths)
         for state in states:
@@ -169,6 +162,29 @@ def layer_model(weights: Mapping[str, np.ndarray], batch_first: bool, inputs: se
 _BIASES = ["bias_ih", "bias_hh"]
 
 
-def in_onnx_order(kind: str, array: np.ndarray) -> np.ndarray:
+def _stacked(directions: list[list[Weight]]) -> np.ndarray:
+    """The parts of each direction behind one another; small weights stay small."""
+    small = [one for own in directions for one in own if isinstance(one, SmallMatrix)]
+    if len(small) == len(directions):  # a matrix each
+        return SmallTensor.of(small)
+    return np.stack([np.concatenate([np.asarray(one) for one in own]) for own in directions])
+
+
+@overload
+def in_onnx_order(kind: str, array: np.ndarray) -> np.ndarray: ...
+@overload
+def in_onnx_order(kind: str, array: Weight) -> Weight: ...
+def in_onnx_order(kind: str, array: Weight) -> Weight:
     """torch's blocks of gates in ONNX's order."""
+    if isinstance(array, SmallMatrix):
+        values = in_order(kind, array.values, "PyTorch", "ONNX")
+        scales = in_order(kind, array.scales, "PyTorch", "ONNX")
+        return SmallMatrix(values, scales, array.storage)
     return in_order(kind, array, "PyTorch", "ONNX")
+
+
+def storages(model: Model) -> list[str]:
+    """How the weights that layers multiply as integers are stored."""
+    constants = model.graph.initializers.values()
+    small = {one.storage for a in constants if isinstance(a, SmallTensor) for one in a.small}
+    return sorted(small)

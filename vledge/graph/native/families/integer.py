@@ -8,11 +8,11 @@ from typing import Final
 import numpy as np
 
 from vledge._ext import isa
+from vledge._ext.integer_matrix import IntegerMatrix, gates_in_panels
 from vledge._ext.layout import aligned_copy
 from vledge._ext.program import type_code
 from vledge.convolution.windows import window_of
 from vledge.graph.native.families.convolution import axes, window
-from vledge.graph.native.integer_matrix import IntegerMatrix
 from vledge.graph.native.lowering import Lowered, Site, lowering
 from vledge.graph.operators.quantization import IntegerOperator
 from vledge.graph.operators.recurrent import RecurrentNode
@@ -308,7 +308,7 @@ def quantised_lstm(site: Site) -> Lowered | None:
     size = node.weights.hidden_size
     if not _fits(max(node.weights.input_size, size)) or not size:
         return None
-    ints = [node.layout, int(node.empty_state == "zero"), size, len(directions)]
+    ints = [node.layout, int(node.empty_state == "zero"), size, len(directions), 4, 0]
     objects: list[object] = []
     for direction in directions:
         ints.append(int(direction.reverse))
@@ -320,21 +320,15 @@ def quantised_lstm(site: Site) -> Lowered | None:
             ints += packed.ints
             objects += packed.objects
     names = [*site.node.inputs, *[""] * (7 - len(site.node.inputs))]
-    return Lowered("quantised_lstm", ints, (), objects, [names[k] for k in (0, 4, 5, 6)])
+    return Lowered("quantised_recurrent", ints, (), objects, [names[k] for k in (0, 4, 5, 6)])
 
 
 def _in_panels(matrix: QuantizedMatrix, bias: np.ndarray | None, size: int) -> IntegerMatrix:
-    """With columns ``[panel][gate][L]``, gates in the kernels' order; zeros where units end."""
-    lanes = isa.lanes(np.float32)
-    panels = -(-size // lanes)
+    """With gates in the kernels' order."""
 
     def moved(array: np.ndarray) -> np.ndarray:
-        rows = array.shape[:-1]
-        gates = array.reshape(*rows, 4, size)[..., gate_order("LSTM", "ONNX", "PyTorch"), :]
-        whole = np.zeros((*rows, 4, panels * lanes), array.dtype)
-        whole[..., :size] = gates
-        by_panel = whole.reshape(*rows, 4, panels, lanes).swapaxes(-3, -2)
-        return np.ascontiguousarray(by_panel.reshape(*rows, -1))
+        gates = array.reshape(*array.shape[:-1], 4, size)
+        return gates_in_panels(gates[..., gate_order("LSTM", "ONNX", "PyTorch"), :])
 
     def by_column(parameter: np.ndarray) -> np.ndarray:
         return moved(np.broadcast_to(parameter.reshape(-1), (4 * size,)))

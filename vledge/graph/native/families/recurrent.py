@@ -8,6 +8,7 @@ from vledge.graph.native.lowering import Lowered, Site, lowering
 from vledge.graph.operators.recurrent import RecurrentNode
 from vledge.graph.operators.recurrent_cells import RecognizedCell
 from vledge.graph.operators.recurrent_loops import SteppedLayer
+from vledge.small_matrix import DYNAMIC
 
 
 @lowering("RNN", "GRU", "LSTM")
@@ -26,7 +27,9 @@ def stepped(site: Site) -> Lowered | None:
 
 
 def _layer(site: Site, node: object, inputs: list[str]) -> Lowered | None:
-    if not isinstance(node, RecurrentNode) or node.weights is None or node.weights.stack is None:
+    if not isinstance(node, RecurrentNode) or node.weights is None:
+        return None
+    if node.weights.stack is None or node.weights.stack.shape.storage in DYNAMIC:
         return None
     if node.weights.outer_dtype != node.weights.dtype:
         return None

@@ -1,39 +1,42 @@
-/* DynamicQuantizeLSTM: products of bytes, and the float LSTM's equations.
+/* DynamicQuantizeLSTM, and torch's dynamically quantised LSTM and GRU: products of bytes, and the float cells' equations.
  *
  *   gates(t) = W q(x(t)) + Wb + R q(h(t - 1)) + Rb
  *
- * x is quantised at once with one scale, h anew at each step, with one scale for all sequences that ran in the step
- * before. Columns of W and R are in panels, [panel][gate i, f, g, o][L], so the sums are what the cell reads.
+ * x is quantised at once with one scale, h anew at each step. Of onnxruntime's operator that scale is one for all
+ * sequences that ran in the step before, and of x for all that is given; of torch's layers, which run a packed batch, for
+ * the sequences of this step, and of x for all steps of sequences. Columns of W and R are in panels,
+ * [panel][gate i, f, g, o or r, z, n][L], so the sums are what the cell reads.
  *
- * It has more than 400 lines: one operator, whose memory, steps and arguments nothing else uses.
+ * It has more than 400 lines: one idea, whose memory, steps and arguments nothing else uses.
  */
 #include "integer.h"
 
-enum { VL_X, VL_LENGTHS, VL_H_0, VL_C_0 };  /* inputs */
+enum { VL_X, VL_LENGTHS, VL_H_0, VL_C_0 }; /* inputs */
 enum { VL_Y, VL_H_N, VL_C_N };
 
 typedef struct {
     vl_integer_matrix w, r;
     int reverse;
     char *memory;
-} vl_lstm_direction;
+} vl_quantised_direction;
 
 typedef struct {
     const vl_kernels *kernels;
     const vl_limits *limits;
     vl_heed *heed;
-    vl_lstm_direction directions[2];
-    int count;
+    vl_quantised_direction directions[2];
+    int count, gates;
+    int64_t torchs; /* steps of torch's quantising, 0 for onnxruntime's */
     int64_t sequences, hidden_size, padded, longest;
-    const int64_t *order, *lengths;         /* of sequences, the longest first, and their lengths */
-    const uint8_t *x;                       /* quantised, [time][sequence][x_bytes] */
+    const int64_t *order, *lengths; /* of sequences, the longest first, and their lengths */
+    const uint8_t *x; /* quantised, [time][sequence][x_bytes] */
     const int32_t *x_sums;
     int64_t x_bytes;
     float x_scale, x_zero;
     float *y;
-    int64_t y_time, y_row;                  /* elements */
-    vl_tensor h_0, c_0, h_n, c_n;           /* in the order [direction, sequence, unit]; absent: no data */
-} vl_lstm_call;
+    int64_t y_time, y_row; /* elements */
+    vl_tensor h_0, c_0, h_n, c_n; /* in the order [direction, sequence, unit]; absent: no data */
+} vl_quantised_call;
 
 /* What a direction works in; `sizes` walks the same way twice, to count and to give out. */
 typedef struct {
@@ -41,19 +44,21 @@ typedef struct {
     uint8_t *q;
     ptrdiff_t *x_rows, *q_rows, *out_rows;
     int32_t *x_zeros, *x_sums, *q_zeros, *q_sums;
-} vl_lstm_memory;
+} vl_quantised_memory;
 
-static int64_t chunk_rows(const vl_lstm_call *call)
+static int64_t chunk_rows(const vl_quantised_call *call)
 {
-    int64_t rows = call->limits->byte_chunk_bytes / (16 * call->padded);
+    int64_t rows = call->limits->byte_chunk_bytes / (4 * call->gates * call->padded);
     rows = rows < call->limits->least_byte_chunk_rows ? call->limits->least_byte_chunk_rows : rows;
     return rows > call->sequences ? rows : call->sequences;
 }
 
-static size_t lay_out(const vl_lstm_call *call, const vl_lstm_direction *direction, vl_lstm_memory *memory, char *begin)
+static size_t lay_out(const vl_quantised_call *call, const vl_quantised_direction *direction,
+                      vl_quantised_memory *memory, char *begin)
 {
     size_t at = 0;
-    const size_t rows = (size_t)chunk_rows(call), sequences = (size_t)call->sequences, wide = 4 * (size_t)call->padded;
+    const size_t rows = (size_t)chunk_rows(call), sequences = (size_t)call->sequences,
+                 wide = (size_t)(call->gates * call->padded);
 #define VL_GIVE(field, count)                                                                                          \
     (memory->field = (void *)(begin + at), at = (at + (size_t)(count) * sizeof *memory->field + 63) & ~(size_t)63)
     VL_GIVE(pre, rows * wide);
@@ -73,7 +78,7 @@ static size_t lay_out(const vl_lstm_call *call, const vl_lstm_direction *directi
 }
 
 /* Rows of a state in the order of the sequences in the call, from or to [sequence, unit] of one direction. */
-static void copy_state(const vl_lstm_call *call, const vl_tensor *t, int direction, float *rows, int out)
+static void copy_state(const vl_quantised_call *call, const vl_tensor *t, int direction, float *rows, int out)
 {
     for (int64_t b = 0; b < call->sequences; b++) {
         char *at = t->data + direction * t->strides[0] + call->order[b] * t->strides[1];
@@ -86,20 +91,59 @@ static void copy_state(const vl_lstm_call *call, const vl_tensor *t, int directi
     }
 }
 
+/* The scale for numbers within bounds */
+static vl_quantising choose(const vl_quantised_call *call, const float *bounds)
+{
+    vl_quantising q = {.high = 255};
+    if (call->torchs)
+        vl_torchs_scale(bounds, call->torchs, &q);
+    else
+        vl_dynamic_scale(bounds, &q.scale, &q.zero);
+    return q;
+}
+
+/* Torch walks a packed batch backwards from its last step, and sequences join as they begin; else all begin together. */
+static int joining(const vl_quantised_call *call, const vl_quantised_direction *direction)
+{
+    return call->torchs && direction->reverse;
+}
+
+/* Where sequence b is at a step of the walk */
+static int64_t time_of(const vl_quantised_call *call, const vl_quantised_direction *direction, int64_t b, int64_t step)
+{
+    if (!direction->reverse)
+        return step;
+    return (joining(call, direction) ? call->longest : call->lengths[b]) - 1 - step;
+}
+
+/* How many sequences run at a step, of which n ran in the one before */
+static int64_t running(const vl_quantised_call *call, const vl_quantised_direction *direction, int64_t n, int64_t step)
+{
+    if (joining(call, direction))
+        while (n < call->sequences && call->lengths[n] >= call->longest - step)
+            n++;
+    else
+        while (n && call->lengths[n - 1] <= step)
+            n--;
+    return n;
+}
+
 /* R q(h) + Rb + add to gates, for the first n rows; the scale is that of `ran` rows. Every other step is turned: it
  * begins with the weights that the one before has left in the nearest caches. */
-static void recur(const vl_lstm_call *call, const vl_lstm_direction *direction, const vl_lstm_memory *memory,
-                  int64_t ran, int64_t n, const float *add, int turned)
+static void recur(const vl_quantised_call *call, const vl_quantised_direction *direction,
+                  const vl_quantised_memory *memory, int64_t ran, int64_t n, const float *add, int turned)
 {
-    float bounds[2] = {0, 0}, scale, zero;
-    const int64_t bytes = vl_row_bytes(&direction->r), wide = 4 * call->padded;
+    float bounds[2] = {0, 0};
+    const int64_t bytes = vl_row_bytes(&direction->r), wide = call->gates * call->padded;
     for (int64_t b = 0; b < ran; b++)
         call->kernels->range(call->hidden_size, memory->h + b * call->padded, bounds);
-    vl_dynamic_scale(bounds, &scale, &zero);
+    vl_quantising q = choose(call, bounds);
+    q.n = call->hidden_size;
     for (int64_t b = 0; b < n; b++) {
-        vl_quantising q = {call->hidden_size, memory->h + b * call->padded, scale, zero, 0, 255, memory->q + b * bytes};
+        q.x = memory->h + b * call->padded;
+        q.out = memory->q + b * bytes;
         memory->q_sums[b] = call->kernels->quantise(&q);
-        memory->q_zeros[b] = (int32_t)zero;
+        memory->q_zeros[b] = (int32_t)q.zero;
     }
     vl_byte_product p = {.rows = n,
                          .turned = turned,
@@ -107,7 +151,7 @@ static void recur(const vl_lstm_call *call, const vl_lstm_direction *direction, 
                          .x_rows = memory->q_rows,
                          .x_zeros = memory->q_zeros,
                          .x_sums = memory->q_sums,
-                         .x_scale = scale,
+                         .x_scale = q.scale,
                          .add = add,
                          .ld_add = wide,
                          .out = memory->gates,
@@ -115,10 +159,11 @@ static void recur(const vl_lstm_call *call, const vl_lstm_direction *direction, 
     vl_multiply_here(call->kernels, &direction->r, &p);
 }
 
-static void run_direction(const vl_lstm_call *call, int number)
+static void run_direction(const vl_quantised_call *call, int number)
 {
-    const vl_lstm_direction *direction = &call->directions[number];
-    vl_lstm_memory memory;
+    const vl_quantised_direction *direction = &call->directions[number];
+    const int gru = call->gates == 3;
+    vl_quantised_memory memory;
     size_t bytes = lay_out(call, direction, &memory, direction->memory);
     memset(memory.gates, 0, bytes - (size_t)((char *)memory.gates - direction->memory));
     if (call->h_0.data)
@@ -127,20 +172,18 @@ static void run_direction(const vl_lstm_call *call, int number)
         copy_state(call, &call->c_0, number, memory.c, 0);
     for (int64_t b = 0; b < call->sequences; b++)
         memory.q_rows[b] = b * vl_row_bytes(&direction->r);
-    const int64_t wide = 4 * call->padded, most = chunk_rows(call);
+    const int64_t wide = call->gates * call->padded, most = chunk_rows(call);
     for (int64_t r = 0; r < most; r++)
         memory.x_zeros[r] = (int32_t)call->x_zero;
-    int64_t ran = call->sequences, n = call->sequences, step = 0;
+    int64_t n = joining(call, direction) ? 0 : call->sequences, step = 0;
     while (step < call->longest) {
         int64_t rows = 0, end = step, live = n;
         for (; end < call->longest; end++) {
-            while (live && call->lengths[live - 1] <= end)
-                live--;
+            live = running(call, direction, live, end);
             if (rows + live > most)
                 break;
             for (int64_t b = 0; b < live; b++, rows++) {
-                int64_t time = direction->reverse ? call->lengths[b] - 1 - end : end;
-                int64_t row = time * call->sequences + call->order[b];
+                int64_t row = time_of(call, direction, b, end) * call->sequences + call->order[b];
                 memory.x_rows[rows] = row * call->x_bytes;
                 memory.x_sums[rows] = call->x_sums[row];
             }
@@ -158,25 +201,29 @@ static void run_direction(const vl_lstm_call *call, int number)
         for (; step < end; step++) {
             if (vl_shall_end(call->heed))
                 return;
-            while (n && call->lengths[n - 1] <= step)
-                n--;
-            recur(call, direction, &memory, ran, n, pre, (int)(step & 1));
+            const int64_t ran = n;
+            n = running(call, direction, n, step);
+            recur(call, direction, &memory, call->torchs ? n : ran, n, gru ? NULL : pre, (int)(step & 1));
             for (int64_t b = 0; b < n; b++)
-                memory.out_rows[b] = (direction->reverse ? call->lengths[b] - 1 - step : step) * call->y_time +
-                                     call->order[b] * call->y_row;
+                memory.out_rows[b] = time_of(call, direction, b, step) * call->y_time + call->order[b] * call->y_row;
             vl_step s = {.rows = n,
                          .hidden_size = call->hidden_size,
-                         .pre = memory.gates,
+                         .pre = gru ? pre : memory.gates,
                          .ld_pre = wide,
+                         .h = memory.h,
+                         .ld_h = call->padded,
+                         .gated = memory.gates,
                          .h_next = memory.h,
                          .ld_h_next = call->padded,
                          .c = memory.c,
                          .ld_c = call->padded,
                          .out = call->y ? call->y + number * call->hidden_size : NULL,
                          .out_rows = memory.out_rows};
-            call->kernels->lstm_cell(&s);
+            if (gru)
+                call->kernels->gru_cell(&s);
+            else
+                call->kernels->lstm_cell(&s);
             pre += n * wide;
-            ran = n;
         }
     }
     if (call->h_n.data)
@@ -187,7 +234,7 @@ static void run_direction(const vl_lstm_call *call, int number)
 
 static void run_directions(void *context, int member, int members)
 {
-    const vl_lstm_call *call = context;
+    const vl_quantised_call *call = context;
     for (int k = member; k < call->count; k += members)
         run_direction(call, k);
 }
@@ -201,7 +248,7 @@ static void swap_axes(vl_tensor *t)
 }
 
 /* A state that is given, as [direction, sequence, unit]; 0 where it is another thing. */
-static int read_state(const vl_frame *f, const vl_instruction *i, int n, int layout, const vl_lstm_call *call,
+static int read_state(const vl_frame *f, const vl_instruction *i, int n, int layout, const vl_quantised_call *call,
                       vl_tensor *to)
 {
     to->data = NULL;
@@ -249,29 +296,31 @@ static int sort_lengths(const vl_tensor *given, int64_t steps, int64_t sequences
 }
 
 /* The bytes of x, [longest][sequences][x_bytes], and their sums; x is [time, sequence, feature], features side by side. */
-static void quantise_input(vl_lstm_call *call, const vl_tensor *x, uint8_t *bytes, int32_t *sums)
+static void quantise_input(vl_quantised_call *call, const vl_tensor *x, uint8_t *bytes, int32_t *sums)
 {
     float bounds[2] = {0, 0};
     const int64_t size = x->shape[2];
-    for (int64_t t = 0; t < call->longest; t++)
-        for (int64_t b = 0; b < call->sequences; b++)
-            call->kernels->range(size, (const float *)(x->data + t * x->strides[0] + b * x->strides[1]), bounds);
-    vl_dynamic_scale(bounds, &call->x_scale, &call->x_zero);
+    for (int64_t b = 0; b < call->sequences; b++) {
+        const char *row = x->data + call->order[b] * x->strides[1];
+        const int64_t steps = call->torchs ? call->lengths[b] : call->longest;
+        for (int64_t t = 0; t < steps; t++)
+            call->kernels->range(size, (const float *)(row + t * x->strides[0]), bounds);
+    }
+    vl_quantising q = choose(call, bounds);
+    call->x_scale = q.scale;
+    call->x_zero = q.zero;
+    q.n = size;
     for (int64_t t = 0; t < call->longest; t++)
         for (int64_t b = 0; b < call->sequences; b++, bytes += call->x_bytes) {
-            vl_quantising q = {size,
-                               (const float *)(x->data + t * x->strides[0] + b * x->strides[1]),
-                               call->x_scale,
-                               call->x_zero,
-                               0,
-                               255,
-                               bytes};
+            q.x = (const float *)(x->data + t * x->strides[0] + b * x->strides[1]);
+            q.out = bytes;
             *sums++ = call->kernels->quantise(&q);
             memset(bytes + size, 0, (size_t)(call->x_bytes - size));
         }
 }
 
-static int final_state(vl_frame *f, const vl_instruction *i, int n, int layout, const vl_lstm_call *call, vl_tensor *to)
+static int final_state(vl_frame *f, const vl_instruction *i, int n, int layout, const vl_quantised_call *call,
+                       vl_tensor *to)
 {
     int64_t shape[3] = {call->count, call->sequences, call->hidden_size};
     int8_t order[3] = {0, 1, 2};
@@ -292,7 +341,7 @@ static int final_state(vl_frame *f, const vl_instruction *i, int n, int layout, 
 }
 
 /* An empty sequence's final state */
-static void clear_empty(const vl_lstm_call *call, const vl_tensor *t)
+static void clear_empty(const vl_quantised_call *call, const vl_tensor *t)
 {
     for (int64_t b = 0; t->data && b < call->sequences; b++)
         for (int64_t d = 0; call->lengths[b] == 0 && d < call->count; d++)
@@ -300,18 +349,21 @@ static void clear_empty(const vl_lstm_call *call, const vl_tensor *t)
                    (size_t)call->hidden_size * sizeof(float));
 }
 
-/* X, sequence_lens, initial_h, initial_c -> Y, Y_h, Y_c. ints: layout, whether empty sequences end in zeros, hidden_size,
- * directions; for each whether it is reversed, and the matrices W and R; objects: those of the matrices. */
-static int quantised_lstm(vl_frame *f, const vl_instruction *i)
+/* X, sequence_lens, initial_h, initial_c -> Y, Y_h, Y_c; of a GRU, which has three gates, without the last. ints: layout,
+ * whether empty sequences end in zeros, hidden_size, directions, gates, steps of torch's quantising or 0; for each direction
+ * whether it is reversed, and the matrices W and R; objects: those of the matrices. */
+static int quantised_recurrent(vl_frame *f, const vl_instruction *i)
 {
     const vl_tensor *x = vl_in(f, i, VL_X), *lengths = vl_in(f, i, VL_LENGTHS);
     const int layout = (int)i->ints[0], lanes = f->kernels->lanes;
-    vl_lstm_call call = {.kernels = f->kernels,
-                         .limits = f->limits,
-                         .heed = f->heed,
-                         .hidden_size = i->ints[2],
-                         .count = (int)i->ints[3]};
-    const int64_t *ints = i->ints + 4;
+    vl_quantised_call call = {.kernels = f->kernels,
+                              .limits = f->limits,
+                              .heed = f->heed,
+                              .hidden_size = i->ints[2],
+                              .count = (int)i->ints[3],
+                              .gates = (int)i->ints[4],
+                              .torchs = i->ints[5]};
+    const int64_t *ints = i->ints + 6;
     void *const *objects = i->objects;
     for (int d = 0; d < call.count; d++) {
         call.directions[d].reverse = (int)*ints++;
@@ -360,7 +412,7 @@ static int quantised_lstm(vl_frame *f, const vl_instruction *i)
         bytes = vl_block_new(f, all + (size_t)(call.longest * call.sequences) * sizeof(int32_t));
     fine &= bytes != NULL;
     for (int d = 0; d < call.count && fine; d++) {
-        vl_lstm_memory memory;
+        vl_quantised_memory memory;
         own[d] = vl_block_new(f, lay_out(&call, &call.directions[d], &memory, NULL));
         fine = own[d] != NULL;
         call.directions[d].memory = fine ? own[d]->data : NULL;
@@ -407,4 +459,4 @@ static int quantised_lstm(vl_frame *f, const vl_instruction *i)
     return fine ? VL_DONE : VL_NO_MEMORY;
 }
 
-const vl_named_handler vl_quantised_lstm_handlers[] = {{"quantised_lstm", quantised_lstm}, {NULL, NULL}};
+const vl_named_handler vl_quantised_recurrent_handlers[] = {{"quantised_recurrent", quantised_recurrent}, {NULL, NULL}};

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from vledge._ext import isa
 from vledge._ext.layout import aligned_copy, to_vectors
 
-__all__ = ["IntegerMatrix"]
+__all__ = ["IntegerMatrix", "gates_in_panels"]
 
 _GROUP: Final = 4  # vectors of a panel
 # "bytes" adds products of two weights and two bytes in 16 bits: 255 * 128 is below 2^15.
@@ -51,6 +52,17 @@ class IntegerMatrix:
             if parameter is not None:
                 own = np.broadcast_to(parameter.reshape(-1).astype(np.float32), (columns,))
                 self.objects.append(_vectors(own, lanes))
+
+
+def gates_in_panels(gates: np.ndarray) -> np.ndarray:
+    """``[*, gate, unit]`` → ``[*, panel * gate * L]``, zeros where units do not fill a panel: the
+    columns of a recurrent layer's matrix, whose sums the cell's kernel reads."""
+    *rows, count, size = gates.shape
+    lanes = isa.lanes(np.float32)
+    whole = np.zeros((*rows, count, -(-size // lanes) * lanes), gates.dtype)
+    whole[..., :size] = gates
+    by_panel = whole.reshape(*rows, count, -1, lanes).swapaxes(-3, -2)
+    return np.ascontiguousarray(by_panel.reshape(*rows, whole.size // max(math.prod(rows), 1)))
 
 
 def _vectors(row: np.ndarray, lanes: int) -> np.ndarray:

@@ -1,0 +1,253 @@
+"""torch's dynamically quantised layers, read without torch: they answer as torch answers."""
+
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+
+import vledge
+from tests.peers import peer
+from vledge import nn
+from vledge.small_matrix import SmallMatrix
+
+torch = peer("torch")
+quantization = torch.ao.quantization
+
+# float32's own rounding in another order: products are the same integers, gates of other functions
+CLOSE = 2e-6
+# where a state falls on the other side of a half: one of 127 steps of h, through the weights
+ONE_ROUNDING = 2e-2
+
+
+def quiet(function, *arguments, **options):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return function(*arguments, **options)
+
+
+def quantised(model, channels=False):
+    kinds = {torch.nn.LSTM, torch.nn.GRU, torch.nn.Linear, torch.nn.LSTMCell, torch.nn.GRUCell}
+    config = quantization.per_channel_dynamic_qconfig if channels else None
+    spec = dict.fromkeys(kinds, config) if channels else kinds
+    return quiet(quantization.quantize_dynamic, model.eval(), spec)
+
+
+def weights_of(model, path, kind="state dict"):
+    if kind == "state dict":
+        quiet(torch.save, model.state_dict(), path)
+    elif kind == "module":
+        quiet(torch.save, model, path)
+    else:
+        quiet(torch.jit.script, model).save(str(path))
+    return vledge.load_weights(path)
+
+
+def agree(got, wanted):
+    """Most to the last bits; what a state's rounding moves, within one of its steps."""
+    error = np.abs(got - wanted.detach().numpy())
+    assert error.max(initial=0) < ONE_ROUNDING
+    assert np.median(error) < CLOSE
+
+
+@pytest.fixture(params=["x86", "onednn"])
+def engine(request):
+    before = torch.backends.quantized.engine
+    if request.param not in torch.backends.quantized.supported_engines:
+        pytest.skip(f"this torch has no {request.param}")
+    torch.backends.quantized.engine = request.param
+    yield request.param
+    torch.backends.quantized.engine = before
+
+
+@pytest.mark.parametrize("channels", [False, True])
+@pytest.mark.parametrize("kind", ["state dict", "module", "TorchScript"])
+def test_linear(kind, channels, engine, tmp_path):
+    torch.manual_seed(1)
+    model = quantised(torch.nn.Sequential(torch.nn.Linear(77, 33)), channels)
+    weights = weights_of(model, tmp_path / "model.pt", kind)
+    assert isinstance(weights["0.weight"], SmallMatrix)
+    layer = nn.Linear.from_weights(weights, "0.")
+    assert layer(np.zeros(77, np.float32)).shape == (33,)  # which torch refuses
+    for shape in ((13, 77), (2, 5, 77), (0, 77), (1, 77)):
+        x = 3 * torch.randn(*shape) + 0.5
+        wanted = model(x) if shape[0] else torch.empty(0, 33)
+        got = layer(x.numpy())
+        assert got.shape == tuple(wanted.shape)
+        assert np.abs(got - wanted.detach().numpy()).max(initial=0) < CLOSE * 10
+    tiny = torch.randn(4, 77) * 1e-4  # below torch's smallest scale
+    np.testing.assert_allclose(layer(tiny.numpy()), model(tiny).detach().numpy(), atol=1e-7)
+    for sign in (1, -1):  # ranges of one sign, and the smallest scale there
+        for size in (5.0, 1e-4):
+            x = sign * size * torch.rand(4, 77)
+            np.testing.assert_allclose(layer(x.numpy()), model(x).detach().numpy(), atol=1e-5)
+
+
+def test_the_bits_of_qnnpack(tmp_path):
+    """It does not reduce the range, and sums as we do: that form has its very numbers."""
+    if "qnnpack" not in torch.backends.quantized.supported_engines:
+        pytest.skip("this torch has no qnnpack")
+    before = torch.backends.quantized.engine
+    torch.backends.quantized.engine = "qnnpack"
+    try:
+        torch.manual_seed(2)
+        model = quantised(torch.nn.Sequential(torch.nn.Linear(50, 20)))
+        small = weights_of(model, tmp_path / "model.pt")
+        whole = SmallMatrix(small["0.weight"].values, small["0.weight"].scales, "int8-dynamic")
+        layer = nn.Linear.from_weights(small | {"0.weight": whole}, "0.")
+        x = torch.randn(9, 50)
+        np.testing.assert_allclose(layer(x.numpy()), quiet(model, x).detach().numpy(), atol=1e-7)
+    finally:
+        torch.backends.quantized.engine = before
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("name", ["LSTM", "GRU"])
+@pytest.mark.parametrize("size", [16, 21, 64])
+def test_layers(name, size, bidirectional, engine, tmp_path):
+    torch.manual_seed(3)
+    options = {"num_layers": 2, "bidirectional": bidirectional, "batch_first": True}
+    model = quantised(torch.nn.Sequential(getattr(torch.nn, name)(11, size, **options)))
+    weights = weights_of(model, tmp_path / "model.pt", "module")
+    layer = getattr(nn, name).from_weights(weights, "0.", batch_first=True)
+    assert layer.storage == "int8-dynamic-7"
+    assert "int8-dynamic-7" in repr(layer)
+    x = torch.randn(3, 20, 11)
+    wanted, state = model[0](x)
+    got, own = layer(x.numpy())
+    agree(got, wanted)
+    for mine, theirs in zip(
+        own if isinstance(own, tuple) else (own,),
+        state if isinstance(state, tuple) else (state,),
+        strict=True,
+    ):
+        agree(mine, theirs)
+    lengths = [20, 13, 4]
+    packed = torch.nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True)
+    theirs, _ = model[0](packed)
+    ran, _ = layer(packed)
+    agree(np.asarray(ran.data), theirs.data)
+    rows, _ = layer(x.numpy(), lengths=lengths)
+    wanted, _ = torch.nn.utils.rnn.pad_packed_sequence(theirs, batch_first=True)
+    agree(rows, wanted)
+
+
+@pytest.mark.parametrize("name", ["LSTM", "GRU"])
+def test_states_that_are_given(name, tmp_path):
+    torch.manual_seed(4)
+    model = quantised(torch.nn.Sequential(getattr(torch.nn, name)(8, 24)))
+    layer = getattr(nn, name).from_weights(weights_of(model, tmp_path / "model.pt"), "0.")
+    x, states = torch.randn(6, 2, 8), [3 * torch.randn(1, 2, 24) for _ in range(2)]
+    hx = tuple(states) if name == "LSTM" else states[0]
+    own = tuple(s.numpy() for s in states) if name == "LSTM" else states[0].numpy()
+    agree(layer(x.numpy(), own)[0], model[0](x, hx)[0])
+    single = layer.step(x[0].numpy(), own)[0]
+    agree(single, model[0](x[:1], hx)[0][0])
+    with pytest.raises(ValueError, match="do not fit"):
+        layer.step(np.zeros((2, 9), np.float32))
+
+
+@pytest.mark.parametrize("name", ["LSTMCell", "GRUCell"])
+def test_cells(name, tmp_path):
+    torch.manual_seed(5)
+    model = quantised(torch.nn.Sequential(getattr(torch.nn, name)(9, 20)))
+    cell = getattr(nn, name).from_weights(weights_of(model, tmp_path / "model.pt"), "0.")
+    x = torch.randn(4, 9)
+    wanted, got = model[0](x), cell(x.numpy())
+    if name == "LSTMCell":
+        wanted, got = wanted[0], got[0]
+    agree(got, wanted)
+
+
+def test_files_of_our_own_keep_them(tmp_path, vledge_command):
+    model = quantised(torch.nn.Sequential(torch.nn.LSTM(6, 16)))
+    weights = weights_of(model, tmp_path / "model.pt")
+    target = tmp_path / "model.safetensors"
+    status, out, _ = vledge_command("inspect", tmp_path / "model.pt")
+    assert status == 0
+    assert out.count("int8-dynamic-7") == 2
+    assert vledge_command("convert", tmp_path / "model.pt", target)[0] == 0
+    again = vledge.load_weights(target)
+    x = np.random.default_rng(0).normal(size=(5, 2, 6)).astype(np.float32)
+    one, other = (nn.LSTM.from_weights(w, "0.")(x)[0] for w in (weights, again))
+    assert np.array_equal(one, other)
+    layer = nn.LSTM(6, 16)
+    layer.load_state_dict(again, prefix="0.")
+    assert layer.storage == "int8-dynamic-7"
+    state = layer.state_dict()
+    assert state["weight_hh_l0"].storage == "int8-dynamic-7"
+    assert np.array_equal(layer.weight_hh_l0, np.asarray(weights["0.weight_hh_l0"]))
+
+
+def test_what_torch_has_no_such_layer_for_runs_floats(tmp_path):
+    model = quantised(torch.nn.Sequential(torch.nn.GRU(6, 16)))
+    weights = weights_of(model, tmp_path / "model.pt")
+    layer = nn.GRU.from_weights(weights, "0.", reset_after=False)
+    assert layer.storage == "float32"
+    assert vledge.quantize(weights, "int8")["0.weight_hh_l0"].storage == "int8"
+
+
+def test_static_layers_stay_floats(tmp_path):
+    """Their inputs come as integers of a scale that the file tells."""
+    model = torch.ao.nn.quantized.Linear(6, 4)
+    model.scale, model.zero_point = 0.02, 3
+    for kind in ("state dict", "module"):
+        weights = weights_of(torch.nn.Sequential(model), tmp_path / "model.pt", kind)
+        assert not isinstance(weights["0.weight"], SmallMatrix)
+
+
+@pytest.mark.parametrize("strategy", ["padded", "packed", "bucketed", "lanes"])
+def test_strategies(strategy, tmp_path):
+    """The batch that is run at a time has a part in the scales, so that strategies differ by a
+    rounding, as they do in torch."""
+    torch.manual_seed(6)
+    model = quantised(torch.nn.Sequential(torch.nn.LSTM(5, 18)))
+    layer = nn.LSTM.from_weights(weights_of(model, tmp_path / "model.pt"), "0.")
+    generator = np.random.default_rng(0)
+    sequences = [generator.normal(size=(n, 5)).astype(np.float32) for n in (9, 1, 14, 6)]
+    wanted, _ = layer(sequences, strategy="packed")
+    got, _ = layer(sequences, strategy=strategy)
+    for one, other in zip(got, wanted, strict=True):
+        assert np.abs(one - other).max() < ONE_ROUNDING
+
+
+@pytest.mark.parametrize("name", ["LSTM", "GRU"])
+def test_streams(name, tmp_path):
+    """Frame by frame, as torch is called frame by frame; in chunks the same."""
+    torch.manual_seed(7)
+    model = quantised(torch.nn.Sequential(getattr(torch.nn, name)(5, 18)))
+    layer = getattr(nn, name).from_weights(weights_of(model, tmp_path / "model.pt"), "0.")
+    x = torch.randn(12, 1, 5)
+    hx, wanted = None, []
+    for frame in x:
+        y, hx = model[0](frame[None], hx)
+        wanted.append(y[0])
+    stream = layer.stream()
+    got = np.stack([stream.step(frame.numpy()) for frame in x])
+    agree(got, torch.stack(wanted))
+    again = layer.stream()
+    assert np.array_equal(
+        np.concatenate([again.push(x[:5].numpy()), again.push(x[5:].numpy())]), got
+    )
+    with pytest.raises(ValueError, match="expected float32"):
+        again.push(np.zeros((3, 1, 6), np.float32))
+
+
+def test_no_lookahead(tmp_path):
+    model = quantised(torch.nn.Sequential(torch.nn.LSTM(5, 18, bidirectional=True)))
+    layer = nn.LSTM.from_weights(weights_of(model, tmp_path / "model.pt"), "0.")
+    with pytest.raises(vledge.UnsupportedError, match="lookahead"):
+        nn.Sequential(layer).stream(lookahead=3)
+    with pytest.raises(vledge.UnsupportedError, match="lookahead"):
+        layer.stream(lookahead=3)
+
+
+def test_copies(tmp_path):
+    model = quantised(torch.nn.Sequential(torch.nn.LSTM(5, 18), torch.nn.Linear(3, 4)))
+    weights = weights_of(model, tmp_path / "model.pt")
+    layers = nn.LSTM.from_weights(weights, "0."), nn.Linear.from_weights(weights, "1.")
+    for layer, size in zip(layers, (5, 3), strict=True):
+        x = np.ones((2, 1, size), np.float32)
+        again = pickle.loads(pickle.dumps(layer))
+        first, other = layer(x), again(x)
+        assert np.array_equal(first[0], other[0])
