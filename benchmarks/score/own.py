@@ -59,7 +59,7 @@ def bare(scorer: Scorer, files: list[str], threads: int) -> Callable[[], None]:
 def main() -> None:
     way, model, threads, output, *files = sys.argv[1:]
     vledge.set_num_threads(int(threads))
-    scorer = Scorer(model, "frames")
+    scorer = Scorer(model)
     run = by_score(scorer, output, files) if way == "score" else bare(scorer, files, int(threads))
     start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF)
     run()

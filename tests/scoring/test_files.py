@@ -150,7 +150,7 @@ def test_an_id_that_comes_again_in_a_later_window_is_an_error(vledge_command, tm
         "--memory", "1kB", "--output", tmp_path / "out",
     )  # fmt: skip
     assert status == 1
-    assert "row 90: device 1 comes again" in said
+    assert "long.parquet: row 90: device 1 comes again" in said
 
 
 def test_a_whole_model(vledge_command, tmp_path):
@@ -167,6 +167,19 @@ def test_a_whole_model(vledge_command, tmp_path):
 
 
 # ---- what is wrong with some
+
+
+def test_no_column_that_fits_is_said_with_the_types_that_there_are(vledge_command, tmp_path, model):
+    pq.write_table(pa.table({"frames": ["text"], "n": [1]}), tmp_path / "a.parquet")
+    status, _, said = vledge_command(
+        "score", tmp_path / "a.parquet", "--model", model, "--output", tmp_path / "out"
+    )
+    assert status == 1
+    assert (
+        "a.parquet: which column is the input 'x' read from? There are 'frames' (string), " in said
+    )
+    assert "'n' (int64)" in said
+    assert "--input column, names it" in said
 
 
 def test_a_damaged_file_among_many_fails_alone(vledge_command, tmp_path, model):
