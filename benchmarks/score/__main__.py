@@ -45,7 +45,10 @@ that a user would write (DataLoader, sorted by length, packed) and onnxruntime (
 lengths). Each reads the files and writes ids and the last output of each row. "bare" is vledge's
 engine alone, on the same sequences, which are in memory when the clock starts. "of bare" is the
 throughput of `vledge score` as a share of that; reading and writing have threads of their own,
-which by processor time count in full.
+which by processor time count in full: pyarrow's Parquet is most of what is missing to 1.
+
+Threads of torch and onnxruntime spin while they wait for each other. Where others use the machine,
+two of them may take many times as long as one: there, 1 x 1 is the fair row.
 
 """
 
