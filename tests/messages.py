@@ -353,7 +353,7 @@ MESSAGES = {
     "an input that is left": (lambda: session() and scorer(ONNX, {"y": "frames"}), "the model has no input 'y': it has ['x', 'lengths']"),
     "no column": (lambda: scorer(lstm(), "frames")(table(x=[1])), "there is no column 'frames', which the input 'x' should be read from; there are ['x']"),
     "a column of texts": (lambda: scorer(lstm(), "x")(table(x=["a"])), "column 'x' is string, which is nothing for the input 'x': expected 3 features a step: "),
-    "a column twice": (lambda: scorer(lstm(), "x")(table(x=[[[1.0, 2.0, 3.0]]], last=[1])), "there is a column 'last' already: outputs={'another name': 'last'} gives the output another name"),
+    "a column twice": (lambda: scorer(lstm(), "x")(table(x=[[[1.0, 2.0, 3.0]]], last=[1])), "there is a column 'last' already: outputs={'another name': 'last'}, or --output-column \"another name=last\", gives the output another one"),
     # validation
     "a model without its bundle": (lambda: validation.validate(PT), "make it by `vledge record` or vledge.export, or say where it is, reference=FILE"),
     "weights for a bundle": (lambda: validation.read(PT), "no safetensors file: its first bytes, b'PK"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,16 @@ import pyarrow.parquet as pq
 
 import vledge
 
-__all__ = ["CASES", "Case", "layer_weights", "noise_table", "save_model", "write_archive"]
+__all__ = [
+    "CASES",
+    "Case",
+    "layer_weights",
+    "noise_table",
+    "save_model",
+    "sequences_of",
+    "write_archive",
+    "write_as",
+]
 
 GATES = {"LSTM": 4, "GRU": 3}
 
@@ -33,9 +43,9 @@ class Case:
 #: What people score: many short sequences, sensors, speech, long recordings.
 CASES = (
     Case("many short ones", "GRU", 4, 32, 5, 30, 200_000),
-    Case("sensors", "LSTM", 12, 64, 20, 200, 20_000),
-    Case("speech frames", "LSTM", 40, 128, 50, 400, 4_000),
-    Case("long recordings", "GRU", 12, 128, 1_000, 4_000, 320),
+    Case("sensors", "LSTM", 12, 64, 20, 200, 12_000),
+    Case("speech frames", "LSTM", 40, 128, 50, 400, 1_600),
+    Case("long recordings", "GRU", 12, 128, 1_000, 4_000, 256),
 )
 
 
@@ -63,14 +73,32 @@ def noise_table(case: Case, rows: int, seed: int) -> pa.Table:
     return pa.table({"id": pa.array(np.arange(rows) + seed * rows), "frames": frames})
 
 
+def write_as(path: Path, table: pa.Table) -> None:
+    """The table as Parquet, Arrow's file or, without its ids, an .npz with an array a sequence."""
+    if path.suffix == ".parquet":
+        pq.write_table(table, path, use_dictionary=["id"], row_group_size=50_000)
+    elif path.suffix == ".arrow":
+        with pa.ipc.new_file(str(path), table.schema) as writer:
+            writer.write_table(table)
+    else:
+        np.savez(path, **{f"s{i}": sequence for i, sequence in enumerate(sequences_of(table))})
+
+
+def sequences_of(table: pa.Table) -> list[np.ndarray]:
+    """The column ``frames`` as arrays [L, features]."""
+    frames = table["frames"].combine_chunks()
+    features = frames.type.value_type.list_size
+    flat = frames.values.values.to_numpy().reshape(-1, features).copy()  # torch wants to write
+    return [flat[a:b] for a, b in pairwise(frames.offsets.to_numpy())]
+
+
 def write_archive(folder: Path, case: Case, files: int) -> list[Path]:
     """The archive in so many files; their names."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for number in range(files):
         paths.append(folder / f"part-{number}.parquet")
-        table = noise_table(case, case.rows // files, number)
-        pq.write_table(table, paths[-1], use_dictionary=["id"], row_group_size=50_000)
+        write_as(paths[-1], noise_table(case, case.rows // files, number))
     return paths
 
 

@@ -1,7 +1,8 @@
 """``python -m benchmarks.score.kills``: workers of a cluster killed at random moments.
 
 Files are scored by two workers while one after the other is killed (`kill -9`), until so many have
-been; then every file's rows must be there once, with the values of one machine. Prints a line.
+been; then every file's rows must be there once, with the values of one machine, and nothing else:
+no half-written file of a worker that was killed, hidden or not. Prints a line.
 """
 
 from __future__ import annotations
@@ -30,8 +31,9 @@ from vledge.scoring.scorer import Scorer
 __all__ = ["CASE", "Killer", "killed_workers"]
 
 CASE = Case("killed", "LSTM", 3, 64, 1, 60, 0)
-# Seconds between two kills: a worker takes two to start, and is to have begun a file.
-LONGEST_WAIT = 4.0
+# Seconds between a finished file and the next kill, at most. By files, since on a machine that is
+# busy otherwise a worker takes long to start: killed again and again before, it never ends a file.
+LONGEST_WAIT = 2.0
 
 
 class Killer(threading.Thread):
@@ -41,12 +43,15 @@ class Killer(threading.Thread):
         super().__init__(daemon=True)
         self.cluster, self.most = cluster, most
         self.killed: list[int] = []
+        self.finished = threading.Event()  # a file, since the last kill
         self._choose = random.Random(seed)
 
     def run(self) -> None:
         """Until enough have been killed."""
         while len(self.killed) < self.most:
+            self.finished.wait()
             time.sleep(self._choose.uniform(0.0, LONGEST_WAIT))
+            self.finished.clear()
             # one that is killed before it has joined, its nanny gives up, and nobody replaces it
             joined = [worker.pid for worker in list(self.cluster.scheduler.workers.values())]
             living = [pid for pid in joined if pid not in self.killed]
@@ -82,6 +87,7 @@ def killed_workers(folder: Path, files: int, rows: int, kills: int, seed: int = 
             for event in score_on_cluster(fragments, job, cluster.scheduler_address):
                 if isinstance(event, Failed):
                     raise event.error
+                killer.finished.set()
             for fragment in fragments:
                 summary = job.manifests.finished(fragment)
                 if summary is None or summary.written != rows:
@@ -90,10 +96,11 @@ def killed_workers(folder: Path, files: int, rows: int, kills: int, seed: int = 
                     scorer(pq.read_table(fragment.source))
                 ):
                     raise RuntimeError(f"{fragment.target} is not what one machine gives")
-            # a killed writer's scratch file, hidden, may lie there until the next one of its name
-            results = [path for path in out.glob("[!.]*") if path.name != FOLDER]
-            if len(results) != files:
-                raise RuntimeError(f"{out} holds {len(results)} results, expected {files}")
+            expected = {fragment.target for fragment in fragments}
+            expected |= {f"{out}/{FOLDER}/{Path(target).name}.json" for target in expected}
+            left = {str(path) for path in out.rglob("*") if path.is_file()} ^ expected
+            if left:
+                raise RuntimeError(f"left over, or missing: {sorted(left)}")
             runs += 1
     return runs
 

@@ -1,9 +1,9 @@
 """vledge over the archive, and its engine alone, in a process of its own.
 
 ``python -m benchmarks.score.own WAY MODEL THREADS OUTPUT FILE…`` prints its seconds and its
-processor seconds. WAY "score" is `vledge score` from files to files; "bare" is the engine on the
-same sequences in the same batches, which are in memory and sorted when the clock starts; its
-results stay there.
+processor seconds, and 1: that it has run all. WAY "score" is `vledge score` from files to files;
+"bare" is the engine on the same sequences in the same batches, which are in memory and sorted when
+the clock starts; its results stay there.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from vledge.scoring.tables.columns import read_columns
 
 def by_score(scorer: Scorer, output: str, files: list[str]) -> Callable[[], None]:
     """Files to files."""
-    job = Job(scorer, Manifests(output, scorer.description()), ["id"])
+    kept = ["name" if files[0].endswith(".npz") else "id"]
+    job = Job(scorer, Manifests(output, scorer.description()), kept)
     fragments = find_fragments(files, output)
 
     def run() -> None:
@@ -58,13 +59,13 @@ def bare(scorer: Scorer, files: list[str], threads: int) -> Callable[[], None]:
 def main() -> None:
     way, model, threads, output, *files = sys.argv[1:]
     vledge.set_num_threads(int(threads))
-    scorer = Scorer(model, "frames")
+    scorer = Scorer(model)
     run = by_score(scorer, output, files) if way == "score" else bare(scorer, files, int(threads))
     start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF)
     run()
     seconds = time.perf_counter() - start
     used = resource.getrusage(resource.RUSAGE_SELF)
-    print(seconds, used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime)
+    print(seconds, used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime, 1)
 
 
 if __name__ == "__main__":

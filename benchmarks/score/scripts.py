@@ -1,7 +1,8 @@
 """What users would write: the archive by torch, and by onnxruntime, in a process of its own.
 
-``python -m benchmarks.score.scripts ENGINE MODEL THREADS OUTPUT CELL FILE…`` prints its seconds and
-its processor seconds, from the first file's opening to the last one's closing, imports left out.
+``python -m benchmarks.score.scripts ENGINE MODEL THREADS OUTPUT CELL LIMIT FILE…`` prints its
+seconds and its processor seconds, from the first file's opening to the last one's closing, imports
+left out; and the share of all steps that it has run: it gives up after LIMIT seconds.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable
-from itertools import pairwise
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +19,36 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmarks.score.archive import sequences_of
+
 ROWS = 64  # of a batch
 
 Run = Callable[[list[np.ndarray]], np.ndarray]  # sequences, the longest first -> their last outputs
 
 
-def sequences_of(table: pa.Table) -> list[np.ndarray]:
-    """The column as arrays [L, features]."""
-    frames = table["frames"].combine_chunks()
-    features = frames.type.value_type.list_size
-    flat = frames.values.values.to_numpy().reshape(-1, features).copy()  # torch wants to write
-    offsets = frames.offsets.to_numpy()
-    return [flat[a:b] for a, b in pairwise(offsets)]
+class OutOfTime(Exception):
+    """The script has run as long as it may."""
+
+
+class Clock:
+    """How long the script has run, and what it has done by then."""
+
+    def __init__(self, limit: float) -> None:
+        self.limit = limit
+        self.steps = 0
+        self._start, self._before = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF)
+
+    def ran(self, batch: list[np.ndarray]) -> None:
+        """These sequences are done; OutOfTime if there may be no more."""
+        self.steps += sum(map(len, batch))
+        if time.perf_counter() - self._start > self.limit:
+            raise OutOfTime
+
+    def seconds(self) -> tuple[float, float]:
+        """Since the beginning, and those of the processor."""
+        seconds = time.perf_counter() - self._start
+        used, before = resource.getrusage(resource.RUSAGE_SELF), self._before
+        return seconds, used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime
 
 
 def by_torch(model: str, threads: int, cell: str) -> Run:
@@ -72,7 +91,7 @@ def by_onnxruntime(model: str, threads: int, cell: str) -> Run:
     return run
 
 
-def by_length(sequences: list[np.ndarray], run: Run) -> np.ndarray:
+def by_length(sequences: list[np.ndarray], run: Run, clock: Clock) -> np.ndarray:
     """A DataLoader over the sequences sorted by length, and the results in their own order."""
     from torch.utils.data import DataLoader
 
@@ -80,28 +99,38 @@ def by_length(sequences: list[np.ndarray], run: Run) -> np.ndarray:
     loader = DataLoader(
         [sequences[i] for i in order], batch_size=ROWS, collate_fn=lambda batch: batch
     )
-    outputs = np.concatenate([run(batch) for batch in loader])
+    parts = []
+    for batch in loader:
+        parts.append(run(batch))
+        clock.ran(batch)
+    outputs = np.concatenate(parts)
     back = np.empty_like(outputs)
     back[order] = outputs
     return back
 
 
+def score(files: list[str], output: str, run: Run, clock: Clock) -> None:
+    """Files to files."""
+    for file in files:
+        table = pq.read_table(file)
+        last = by_length(sequences_of(table), run, clock)
+        column = pa.FixedSizeListArray.from_arrays(pa.array(last.reshape(-1)), last.shape[1])
+        result = pa.table({"id": table["id"], "last": column})
+        pq.write_table(result, Path(output) / Path(file).name)
+
+
 def main() -> None:
-    engine, model, threads, output, cell, *files = sys.argv[1:]
+    engine, model, threads, output, cell, limit, *files = sys.argv[1:]
     made = {"torch": by_torch, "onnxruntime": by_onnxruntime}[engine]
     run = made(model, int(threads), cell)
     import torch.utils.data  # noqa: F401  (imports are left out of the time)
 
-    start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF)
-    for file in files:
-        table = pq.read_table(file)
-        last = by_length(sequences_of(table), run)
-        column = pa.FixedSizeListArray.from_arrays(pa.array(last.reshape(-1)), last.shape[1])
-        result = pa.table({"id": table["id"], "last": column})
-        pq.write_table(result, Path(output) / Path(file).name)
-    seconds = time.perf_counter() - start
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    print(seconds, used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime)
+    clock = Clock(float(limit))
+    with suppress(OutOfTime):
+        score(files, output, run, clock)
+    seconds, cpu = clock.seconds()
+    steps = sum(sum(map(len, sequences_of(pq.read_table(file)))) for file in files)
+    print(seconds, cpu, clock.steps / steps)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Spark: `python spark.py model.safetensors in/ out/`, Parquet with a column "frames"."""
 
+import os
 import sys
 
 import pyarrow as pa
@@ -17,6 +18,7 @@ def listed(kind):
     return pa.list_(listed(kind.value_type)) if is_list else kind
 
 
+os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # or workers run the first of PATH
 spark = SparkSession.builder.getOrCreate()
 frames = spark.read.parquet(source)
 score = Scorer(model, "frames", threads=1)  # Spark runs as many tasks as there are cores

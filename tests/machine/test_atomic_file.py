@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from vledge.formats import load_weights, save_weights
-from vledge.machine.atomic_file import write_text, writing
+from vledge.machine.atomic_file import sweep, write_text, writing
 from vledge.planning import store
 from vledge.planning.defaults import DEFAULT
 
@@ -125,6 +125,26 @@ def test_killed_writers_leave_whole_files_and_the_next_one_sweeps(tmp_path):
     (tmp_path / ".other.0123abcd.tmp").write_bytes(b"another file's")
     save_weights(path, {"w": np.ones(3)})
     assert sorted(os.listdir(tmp_path)) == [".other.0123abcd.tmp", "weights"]
+
+
+@posix
+def test_one_sweep_for_many_files(tmp_path):
+    names = ["a", "b", "x" * 250]
+    for name in names:
+        write_text(tmp_path / name, "text", sweeps=False)
+        (tmp_path / f".{name[:50]}.0123abcd.tmp").write_bytes(b"a killed writer's")
+    (tmp_path / ".other.0123abcd.tmp").write_bytes(b"another file's")
+    (tmp_path / "linked").symlink_to(tmp_path / "elsewhere" / "target")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / ".target.0123abcd.tmp").write_bytes(b"beside what a link means")
+    with writing(tmp_path / "a", sweeps=False):
+        (living,) = sweep([tmp_path / "linked", *(tmp_path / name for name in names)])
+        assert os.path.basename(living).startswith(".a.")
+        assert sorted(os.listdir(tmp_path)) == sorted(
+            [os.path.basename(living), ".other.0123abcd.tmp", "elsewhere", "linked", *names]
+        )
+    assert not os.listdir(tmp_path / "elsewhere")
+    assert sweep([tmp_path / "a"]) == []
 
 
 @posix

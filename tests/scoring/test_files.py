@@ -3,9 +3,11 @@
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -26,7 +28,9 @@ from tests.scoring.archives import (
 )
 from tests.scoring.models import save_model
 from vledge.integrations.arrow import Scorer
-from vledge.scoring.files.fragments import find_fragments
+from vledge.scoring.files.fragments import Fragment, find_fragments
+from vledge.scoring.files.manifest import Manifests
+from vledge.scoring.pipeline import Finished, Job, Written, score
 
 ROOT = Path(vledge.__file__).parents[1]
 
@@ -146,7 +150,7 @@ def test_an_id_that_comes_again_in_a_later_window_is_an_error(vledge_command, tm
         "--memory", "1kB", "--output", tmp_path / "out",
     )  # fmt: skip
     assert status == 1
-    assert "row 90: device 1 comes again" in said
+    assert "long.parquet: row 90: device 1 comes again" in said
 
 
 def test_a_whole_model(vledge_command, tmp_path):
@@ -163,6 +167,19 @@ def test_a_whole_model(vledge_command, tmp_path):
 
 
 # ---- what is wrong with some
+
+
+def test_no_column_that_fits_is_said_with_the_types_that_there_are(vledge_command, tmp_path, model):
+    pq.write_table(pa.table({"frames": ["text"], "n": [1]}), tmp_path / "a.parquet")
+    status, _, said = vledge_command(
+        "score", tmp_path / "a.parquet", "--model", model, "--output", tmp_path / "out"
+    )
+    assert status == 1
+    assert (
+        "a.parquet: which column is the input 'x' read from? There are 'frames' (string), " in said
+    )
+    assert "'n' (int64)" in said
+    assert "--input column, names it" in said
 
 
 def test_a_damaged_file_among_many_fails_alone(vledge_command, tmp_path, model):
@@ -268,6 +285,52 @@ def test_a_run_goes_on_where_it_was(vledge_command, tmp_path, model):
     assert (out / sources[3].name).stat().st_mtime_ns == times[sources[3].name]
     assert "0 scored, 4 were done before" in vledge_command(*command)[1]
     assert "4 scored" in vledge_command(*command, "--no-resume")[1]
+
+
+def test_what_a_killed_run_has_left_is_removed_by_the_next_one(vledge_command, tmp_path, model):
+    """Beside files that are done, too: another worker may have finished them."""
+    write_archive(tmp_path / "in", files=2)
+    out = tmp_path / "out"
+    command = ("score", tmp_path / "in", "--model", model, "--output", out)
+    assert vledge_command(*command)[0] == 0
+    (out / ".part-1.parquet.0123abcd.tmp").write_bytes(b"PAR1")
+    (out / "_vledge" / ".part-0.parquet.json.0123abcd.tmp").write_bytes(b"{")
+    (out / ".another.parquet.0123abcd.tmp").write_bytes(b"of another run")
+    assert "0 scored, 2 were done before" in vledge_command(*command)[1]
+    assert [path.name for path in left_behind(out)] == [".another.parquet.0123abcd.tmp"]
+
+
+def test_the_output_folder_is_not_listed_for_each_file(
+    vledge_command, tmp_path, model, monkeypatch
+):
+    """Listing takes as long as the folder is large: over 100,000 files it took most of the time."""
+    write_archive(tmp_path / "in", files=12, rows=5)
+    listed = []
+
+    def listdir(folder, real=os.listdir):
+        listed.append(folder)
+        return real(folder)
+
+    monkeypatch.setattr("vledge.machine.atomic_file.os.listdir", listdir)
+    command = ("score", tmp_path / "in", "--model", model, "--output", tmp_path / "out")
+    assert "12 scored" in vledge_command(*command)[1]
+    assert len([folder for folder in listed if str(tmp_path / "out") in str(folder)]) <= 2
+
+
+def test_a_run_that_is_told_to_stop_leaves_nothing_half_done(tmp_path, model):
+    (source,) = write_archive(tmp_path / "in", files=1, rows=2000)
+    out = tmp_path / "out"
+    stop = threading.Event()
+    job = Job(Scorer(model, "frames", memory=100_000), Manifests(str(out), {}))
+    fragment = Fragment(str(source), str(out / source.name))
+    assert any(isinstance(event, Finished) for event in score([fragment], job, stop))
+    assert not stop.is_set()  # which is for the caller to set
+    shutil.rmtree(out)
+    events = score([fragment], job, stop)
+    assert isinstance(next(events), Written)
+    stop.set()
+    assert not any(isinstance(event, Finished) for event in events)
+    assert list(out.iterdir()) == []
 
 
 @pytest.mark.parametrize("change", ["model", "outputs", "on_bad", "keep"])

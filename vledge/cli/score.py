@@ -26,8 +26,9 @@ from vledge.scoring.tables.bad_rows import POLICIES
 
 #: Files that are named in what is printed at the end, with what is wrong in them.
 SHOWN: Final = 10
-#: Seconds that a run gets to clear up after Ctrl-C.
+#: Seconds that a run gets to clear up after Ctrl-C; workers elsewhere have to be told.
 CLEARING: Final = 0.08
+CLEARING_ELSEWHERE: Final = 3.0
 UNITS: Final = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 
 EXAMPLES = """\
@@ -134,6 +135,7 @@ def run(arguments: argparse.Namespace) -> int:
     manifests = Manifests(
         arguments.output, {**scorer.description(), "kept": kept}, arguments.checksum
     )
+    manifests.sweep(fragments)
     summaries: dict[Fragment, Summary] = {}
     if arguments.resume:
         for fragment in fragments:
@@ -157,7 +159,8 @@ def run(arguments: argparse.Namespace) -> int:
                 summaries[event.fragment] = event.summary
     except KeyboardInterrupt:
         progress.close()
-        _interrupted(events, len(summaries), len(fragments))
+        patience = CLEARING_ELSEWHERE if arguments.scheduler else CLEARING
+        _interrupted(events, patience, len(summaries), len(fragments))
         return 130
     progress.close()
     print(rows(_told(summaries, before, progress, arguments.output, arguments.on_bad)))
@@ -169,7 +172,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _interrupted(
-    events: Generator[Written | Finished | Failed, None, None], done: int, of: int
+    events: Generator[Written | Finished | Failed, None, None],
+    patience: float,
+    done: int,
+    of: int,
 ) -> None:
     """Clear up, and be gone: a batch that runs in another thread may take its time."""
     print(
@@ -178,7 +184,7 @@ def _interrupted(
     )
     closing = threading.Thread(target=events.close, daemon=True)
     closing.start()
-    closing.join(CLEARING)
+    closing.join(patience)
     if any(t.name.startswith("vledge-") or t is closing for t in threading.enumerate()):
         sys.stdout.flush()
         sys.stderr.flush()

@@ -3,7 +3,8 @@
 A new file is written beside the one that is wanted, flushed to the disk and renamed over it, so a
 crash, a full disk or ``kill -9`` at any moment leaves the old file or the new one. A killed
 writer's scratch file is swept by the next writer of the same name: it is locked while its writer
-lives, and the system lets go of the lock however that ends.
+lives, and the system lets go of the lock however that ends. Who writes many files into a folder
+sweeps once for all of them, since each sweep lists the folder.
 """
 
 from __future__ import annotations
@@ -11,16 +12,17 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 try:
     import fcntl
 except ImportError:  # Windows: nothing is locked, and nothing swept
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["check_writable", "write_text", "writing"]
+__all__ = ["check_writable", "sweep", "write_text", "writing"]
 
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
@@ -30,19 +32,22 @@ _KINDS = (
     (stat.S_ISSOCK, "a socket"),
 )
 _LONG_NAME = 200  # bytes; scratch files have some 20 more, and a name may have 255
+_SCRATCH: Final = re.compile(r"\.(.*)\.[0-9a-f]{8}\.tmp", re.DOTALL)
 
 
 @contextmanager
-def writing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+def writing(path: str | os.PathLike[str], *, sweeps: bool = True) -> Iterator[BinaryIO]:
     """A binary file that becomes ``path`` when the block ends, and is gone if the block raises.
 
     A link stays one: what it points to is replaced. Raises OSError where ``path`` is there and no
     regular file (a device, a pipe, a folder), before anything is written; it is left alone.
+    Without ``sweeps``, whoever writes calls `sweep`.
     """
     target = os.path.realpath(os.fspath(path))
     _require_file(target)
     folder, name = os.path.split(target)
-    _sweep(folder, name)
+    if sweeps:
+        _sweep(folder, {_label(name)})
     scratch, file = _scratch_file(folder, name)
     try:
         with file:
@@ -58,7 +63,21 @@ def writing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             os.unlink(scratch)
         raise
     _flush_folder(folder)
-    _sweep(folder, name)  # of a writer that was being killed when this one began, and held its lock
+    if sweeps:  # of a writer that was being killed when this one began, and held its lock
+        _sweep(folder, {_label(name)})
+
+
+def sweep(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
+    """Remove the scratch files of these whose writers are no more, listing each folder once.
+
+    Those whose writers live, or are just being killed, are returned.
+    """
+    folders: defaultdict[str, set[str]] = defaultdict(set)
+    for path in paths:
+        target = os.path.realpath(path) if os.path.islink(path) else os.fspath(path)
+        folder, name = os.path.split(target)
+        folders[folder].add(_label(name))
+    return [left for folder, labels in folders.items() for left in _sweep(folder, labels)]
 
 
 def check_writable(*paths: str | os.PathLike[str] | None) -> None:
@@ -76,9 +95,9 @@ def check_writable(*paths: str | os.PathLike[str] | None) -> None:
         os.unlink(scratch)
 
 
-def write_text(path: str | os.PathLike[str], text: str) -> None:
+def write_text(path: str | os.PathLike[str], text: str, *, sweeps: bool = True) -> None:
     """Write a text in UTF-8 as `writing` does."""
-    with writing(path) as file:
+    with writing(path, sweeps=sweeps) as file:
         file.write(text.encode())
 
 
@@ -114,25 +133,37 @@ def _scratch_file(folder: str, name: str) -> tuple[str, BinaryIO]:
         os.close(descriptor)  # somebody swept it before it was locked
 
 
-def _sweep(folder: str, name: str) -> None:
-    """Remove the scratch files of this name whose writers are no more."""
+def _sweep(folder: str, labels: Container[str]) -> list[str]:
+    """Remove the scratch files that are named so and whose writers are no more; the others."""
+    lying: list[str] = []
     if fcntl is None:
-        return
-    pattern = re.compile(re.escape(f".{_label(name)}.") + r"[0-9a-f]{8}\.tmp")
+        return lying
     with suppress(OSError):  # a folder that cannot be listed may still be written to
         for left in os.listdir(folder or "."):
-            if pattern.fullmatch(left):
-                _remove_if_abandoned(os.path.join(folder, left))
+            match = _SCRATCH.fullmatch(left)
+            if match is not None and match[1] in labels:
+                scratch = os.path.join(folder, left)
+                if not _removed_if_abandoned(scratch):
+                    lying.append(scratch)
+    return lying
 
 
-def _remove_if_abandoned(scratch: str) -> None:
-    with suppress(OSError):
+def _removed_if_abandoned(scratch: str) -> bool:
+    """False where its writer lives."""
+    try:
         descriptor = os.open(scratch, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
-        try:
-            if stat.S_ISREG(os.fstat(descriptor).st_mode) and _lock(descriptor, wait=False):
-                os.unlink(scratch)
-        finally:
-            os.close(descriptor)
+    except OSError:
+        return True  # it has its name by now, or is nothing of ours
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return True
+        if not _lock(descriptor, wait=False):
+            return False
+        with suppress(OSError):
+            os.unlink(scratch)
+        return True
+    finally:
+        os.close(descriptor)
 
 
 def _lock(descriptor: int, wait: bool) -> bool:

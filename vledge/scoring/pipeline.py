@@ -94,12 +94,14 @@ class _Stopped(Exception):
 
 
 def score(
-    fragments: Iterable[Fragment], job: Job
+    fragments: Iterable[Fragment], job: Job, stop: threading.Event | None = None
 ) -> Generator[Written | Finished | Failed, None, None]:
-    """What happens, as it happens. When the iterator is closed, whatever is half-done is removed.
+    """What happens, as it happens. When the iterator is closed, whatever is half-done is removed;
+    so it is when ``stop`` is set, which ends the iterator.
 
     Raises OSError where a result cannot be written (the disk is full): what is finished stays.
     """
+    stop = stop or threading.Event()
     run = _Run(job)
     threads = [
         threading.Thread(target=run.guarded, args=(stage,), daemon=True, name=f"vledge-{name}")
@@ -112,7 +114,7 @@ def score(
     for thread in threads:
         thread.start()
     try:
-        while True:
+        while not stop.is_set():
             try:
                 # a signal that comes just before a wait without an end would wait as long
                 event = run.events.get(timeout=LOOK)
@@ -125,7 +127,7 @@ def score(
             yield event
     finally:
         run.stop.set()
-        threads[-1].join(CLEARING)
+        threads[-1].join(None if stop.is_set() else CLEARING)
 
 
 class _Run:
@@ -178,7 +180,7 @@ class _Run:
             except _Stopped:
                 raise
             except Exception as error:
-                self._put(self.read_windows, Failed(fragment, error))
+                self._put(self.read_windows, Failed(fragment, _told(error, fragment)))
         self._put(self.read_windows, None)
 
     def _read(self, fragment: Fragment) -> None:
@@ -261,6 +263,8 @@ class _Run:
 
 def _told(error: Exception, fragment: Fragment) -> Exception:
     """With the file's name in front."""
+    if fragment.source in str(error):
+        return error
     try:
         return placed(error, fragment.source)
     except TypeError:  # an exception whose making takes more than a message

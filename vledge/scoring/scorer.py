@@ -191,8 +191,9 @@ class Scorer:
             fitting.append(field.name)
         if len(fitting) != 1 or self.long is not None:
             raise ValueError(
-                f"which column is the input {wanted.name!r} read from? "
-                f"There are {schema.names}; input= names it. Expected {wanted}"
+                f"which column is the input {wanted.name!r} read from? There are "
+                + ", ".join(f"{field.name!r} ({field.type})" for field in schema)
+                + f'; input="column", or --input column, names it. Expected {wanted}'
             )
         return fitting
 
@@ -219,7 +220,8 @@ class Scorer:
             if name in schema.names:
                 raise ValueError(
                     f"there is a column {name!r} already: outputs={{'another name': "
-                    f"{self.outputs[name].name!r}}} gives the output another name"
+                    f"{self.outputs[name].name!r}}}, or --output-column "
+                    f'"another name={self.outputs[name].name}", gives the output another one'
                 )
 
     def schema(self, schema: pa.Schema, kept: Sequence[str] | None = None) -> pa.Schema:

@@ -8,11 +8,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from operator import index
 from typing import Final
 
-from vledge.machine.atomic_file import write_text
+from vledge.machine.atomic_file import sweep, write_text
 from vledge.scoring.files.fragments import Fragment
 from vledge.scoring.tables.bad_rows import BadRows
 
@@ -82,7 +83,13 @@ class Manifests:
             "output": {"size": os.stat(fragment.target).st_size},
             **asdict(summary),
         }
-        write_text(path, json.dumps(told, indent=1) + "\n")
+        write_text(path, json.dumps(told, indent=1) + "\n", sweeps=False)
+
+    def sweep(self, fragments: Iterable[Fragment]) -> list[str]:
+        """Remove what killed writers of these files have left; the names of files beside them that
+        somebody is still writing."""
+        paths = [path for one in fragments for path in (one.target, self._path(one))]
+        return sweep(paths)
 
     def _path(self, fragment: Fragment) -> str:
         inner = os.path.relpath(fragment.target, self.output)

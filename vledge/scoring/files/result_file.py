@@ -16,12 +16,15 @@ __all__ = ["ResultFile"]
 
 
 class ResultFile:
-    """Open from the beginning to `commit` or `abandon`."""
+    """Open from the beginning to `commit` or `abandon`.
+
+    What a killed writer leaves is swept once for all files of a run, by `Manifests.sweep`.
+    """
 
     def __init__(self, path: str, schema: pa.Schema) -> None:
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
         self._stack = ExitStack()
-        file = self._stack.enter_context(writing(path))
+        file = self._stack.enter_context(writing(path, sweeps=False))
         try:
             # A dictionary of floating-point numbers is work for nothing.
             self._writer = parquet().ParquetWriter(file, schema, use_dictionary=_words(schema))

@@ -32,11 +32,12 @@ class LayerRunner:
         self.layer = layer
         self.steps = None  # of any number
         self.wanted = Wanted("x", np.dtype(layer.dtype), layer.input_size)
+        self._sizes = layer.direction_sizes
 
     def outputs(self) -> dict[str, Output]:
         """All that there are; the first is what is taken if nothing is asked for."""
         layer = self.layer
-        dtype, width = self.wanted.dtype, sum(layer.direction_sizes)
+        dtype, width = self.wanted.dtype, sum(self._sizes)
         outputs = [
             Output("last", "row", (width,), dtype),
             Output("output", "step", (width,), dtype),
@@ -63,8 +64,8 @@ class LayerRunner:
             last = self._last(state)
         else:
             output, state = self.layer(ragged.packed(places))
-            sizes = self.layer.direction_sizes
-            last = last_output(output, bidirectional=len(sizes) == 2, forward_size=sizes[0])
+            forward, both = self._sizes[0], len(self._sizes) == 2
+            last = last_output(output, bidirectional=both, forward_size=forward)
         for name, target in results.items():
             if name == "output":
                 assert output is not None
@@ -75,7 +76,7 @@ class LayerRunner:
                 target.put_rows(places, arrays_of(state)[_STATES[name]].swapaxes(0, 1))
 
     def _last(self, state: State) -> np.ndarray:
-        h = arrays_of(state)[0][-len(self.layer.direction_sizes) :]
+        h = arrays_of(state)[0][-len(self._sizes) :]
         return h.swapaxes(0, 1).reshape(h.shape[1], -1)
 
     def digest(self) -> str:

@@ -164,39 +164,54 @@ def read_numbers(
 
 def _with_features(steps: pa.Array, sequences: Ragged, wanted: Wanted) -> Ragged:
     """The sequences whose steps are the lists ``steps``."""
+    if steps.null_count:
+        null = steps.is_null().to_numpy(zero_copy_only=False)
+        marked = rows_with(null, sequences.starts, sequences.lengths)
+        sequences = sequences.refused(marked, Reason.HOLE)
+    width = _list_size(steps.type)
+    if width is None:
+        numbers, holes, sequences = _of_free_lists(steps, sequences, wanted)
+    else:
+        leaf = _storage(steps.values).slice(steps.offset * width, len(steps) * width)
+        numbers, holes = _numbers_by_step(leaf, width)
+    if holes is not None:
+        good = sequences.good
+        marked = np.zeros(len(sequences), bool)
+        marked[good] = rows_with(
+            np.asarray(holes.any(axis=1)), sequences.starts[good], sequences.lengths[good]
+        )
+        sequences = sequences.refused(marked, Reason.HOLE)
+    return _converted(numbers[:, 0] if wanted.bare else numbers, sequences, wanted)
+
+
+def _of_free_lists(
+    steps: pa.Array, sequences: Ragged, wanted: Wanted
+) -> tuple[np.ndarray, np.ndarray | None, Ragged]:
+    """Numbers, and where there are none, [steps, features], of lists that may be of any size: in
+    place where all have the model's, without those that have not."""
     spans = _spans(steps)
     width = wanted.features
     if width is None:
         width = int(spans.lengths[0]) if len(spans.lengths) else 1
     fits = np.asarray(spans.lengths == width)
-    starts, lengths = sequences.starts, sequences.lengths
-    if spans.null is not None:
-        sequences = sequences.refused(rows_with(spans.null, starts, lengths), Reason.HOLE)
-    regular = bool(fits.all())
-    if not regular:
+    if not fits.all():
+        starts, lengths = sequences.starts, sequences.lengths
         sequences = sequences.refused(rows_with(~fits, starts, lengths), Reason.WIDTH)
         place = np.concatenate(([0], np.cumsum(fits)))  # of the steps that are kept
         sequences = Ragged(sequences.values, place[starts], lengths, sequences.reasons)
     leaf = _storage(spans.child)
     firsts = spans.starts[fits]
     if len(firsts) and (np.diff(firsts) == width).all():
-        leaf = leaf.slice(int(firsts[0]), len(firsts) * width)
-        numbers, holes = _numbers(leaf)
-        values = numbers.reshape(-1, width)
-        marks = None if holes is None else holes.reshape(-1, width)
-    else:
-        numbers, holes = _numbers(leaf)
-        where = firsts[:, np.newaxis] + np.arange(width)
-        values = numbers[where]
-        marks = None if holes is None else holes[where]
-    if marks is not None:
-        good = sequences.good
-        marked = np.zeros(len(sequences), bool)
-        marked[good] = rows_with(
-            np.asarray(marks.any(axis=1)), sequences.starts[good], sequences.lengths[good]
-        )
-        sequences = sequences.refused(marked, Reason.HOLE)
-    return _converted(values[:, 0] if wanted.bare else values, sequences, wanted)
+        return *_numbers_by_step(leaf.slice(int(firsts[0]), len(firsts) * width), width), sequences
+    numbers, holes = _numbers(leaf)
+    where = firsts[:, np.newaxis] + np.arange(width)
+    return numbers[where], None if holes is None else holes[where], sequences
+
+
+def _numbers_by_step(leaf: pa.Array, width: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """As `_numbers`, [steps, features]."""
+    numbers, holes = _numbers(leaf)
+    return numbers.reshape(-1, width), None if holes is None else holes.reshape(-1, width)
 
 
 def _converted(values: np.ndarray, sequences: Ragged, wanted: Wanted) -> Ragged:
@@ -206,8 +221,9 @@ def _converted(values: np.ndarray, sequences: Ragged, wanted: Wanted) -> Ragged:
         if values.dtype != wanted.dtype:
             values = values.astype(wanted.dtype)
         if wanted.dtype.kind == "f":
-            # one sum tells of nearly all windows that there is nothing to look for
-            bad = None if np.isfinite(values.sum(dtype=np.float64)) else ~np.isfinite(values)
+            # one sum tells of nearly all windows that there is nothing to look for; one that
+            # overflows tells nothing
+            bad = None if np.isfinite(values.sum()) else ~np.isfinite(values)
         else:
             bad, reason = (None if values is given else given != values), Reason.RANGE
     sequences = Ragged(values, sequences.starts, sequences.lengths, sequences.reasons)
