@@ -3,7 +3,8 @@
 Prints, for one thread: the recurrent part of packed batches as a share of the FMA peak for each
 instruction set, batch 1 as a share of the fastest read of the same number of bytes, our product
 tile against numpy's BLAS, and what a step costs by its number of rows. One step alone, which
-multiplies its input too, is set beside a read of both matrices. A limit is a C loop, compiled here
+multiplies its input too, is set beside a read of both matrices, and calls of one step from Python
+beside the kernel that they call. A limit is a C loop, compiled here
 and now, that has its turn beside ours: shares are medians of such pairs, of the thread's CPU time,
 for others may use the machine. So have the cell's equations by themselves, which tell what the
 share would be at most: with products at the limit and equations as they are.
@@ -16,20 +17,24 @@ import os
 import statistics
 import time
 from collections.abc import Callable
+from typing import Literal
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"  # numpy's BLAS reads it once, at import
 
 import numpy as np
 
+import vledge
 from benchmarks.measuring.limits import Limit, fma_limit, read_limit
 from benchmarks.measuring.measure import measured, pairs
-from benchmarks.measuring.parts import equations
+from benchmarks.measuring.parts import equations, kernels
+from benchmarks.measuring.step_calls import step_calls
 from benchmarks.measuring.workloads import Workload
 from vledge._ext import isa
 from vledge._ext.product import Product
 from vledge._ext.recurrent import run
 from vledge._ext.weights import Direction
 
+KINDS: tuple[Literal["LSTM", "GRU"], ...] = ("LSTM", "GRU")
 ROUNDS = 15
 
 
@@ -76,6 +81,15 @@ def recurrent(direction: Direction, rows: int, steps: int) -> Callable[[], objec
     return lambda: run([direction], data, sizes, threads=1)
 
 
+def beyond(work: Workload, call: Callable[[], object]) -> str:
+    """Microseconds of a call less its kernel's, medians of pairs."""
+    alone = kernels(work)
+    times, beside = pairs(call, {"kernel": alone.run}, ROUNDS, clock=time.thread_time)
+    kernel = [seconds / alone.amount * 1e6 for seconds in times["kernel"]]
+    more = [own * 1e6 - other for own, other in zip(beside["kernel"], kernel, strict=True)]
+    return f"{statistics.median(more):5.1f} us beyond the kernel's {statistics.median(kernel):.1f}"
+
+
 def main() -> None:
     argparse.ArgumentParser(prog="python -m benchmarks.kernels", description=__doc__).parse_args()
 
@@ -112,6 +126,14 @@ def main() -> None:
             count = 2 * {"lstm": 4, "gru": 3}[cell] * hidden_size**2 * 4
             found = against(read_limit(count), recurrent(direction, 1, 1), count)
             print(f"  {cell} I{hidden_size} H{hidden_size}, {count // 1024} KB: {found}")
+
+    print("\none step called from Python, on one thread")
+    vledge.set_num_threads(1)
+    for kind in KINDS:
+        for hidden_size in (64, 128, 256):
+            work, calls = step_calls(kind, hidden_size)
+            for name, call in calls.items():
+                print(f"  {kind} H{hidden_size} {name}: {beyond(work, call)}")
 
     print("\ninput projection of 2,048 rows, our tile's GFLOP/s of numpy's BLAS's")
     for input_size, hidden_size in ((12, 64), (40, 128), (128, 256), (256, 256), (512, 512)):

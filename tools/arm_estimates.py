@@ -1,10 +1,11 @@
-"""Estimate, without a board, what the k loop of the kernels costs on the Raspberry Pis' cores.
+"""Estimate, without a board, what the kernels' loops cost on the cores of small Arm computers.
 
-    python tools/arm_estimates.py --mca llvm-mca-19     (and Debian's gcc-aarch64-linux-gnu)
+    apt install llvm-19 gcc-aarch64-linux-gnu binutils-aarch64-linux-gnu        (Debian)
+    python tools/arm_estimates.py
 
-Compiles ext/simd/sets/table_neon_f32.c as setup.py does, takes the LSTM's k loops, and asks
-llvm-mca's models of the cores for their cycles. Nothing here is measured: no cache misses, no
-memory, a core at its highest clock.
+Compiles ext/simd/sets/table_neon_f32.c as setup.py does, takes the LSTM's k loops and then one loop
+of each other family of kernels, and asks llvm-mca's models of the cores for their cycles. Nothing
+here is measured: no cache misses, no memory, a core at its highest clock.
 """
 
 import argparse
@@ -25,7 +26,33 @@ BOARDS = {
     "Pi 5": ("Cortex-A76", "neoverse-n1", 2.4),
 }
 # name -> (function of tile.h, sums); one row's loop runs two panels
-TILES = {"LSTM, one row": ("vl_near_pair_4", 8), "LSTM, five rows": ("vl_tile_5x4", 20)}
+TILES = {"LSTM, one row": ("vl_near_pair_4x4", 8), "LSTM, five rows": ("vl_tile_5x4", 20)}
+
+# core -> llvm-mca's model of it
+CORES = {"A53": "cortex-a53", "A55": "cortex-a55", "A72": "cortex-a72", "A76": "neoverse-n1"}
+# What a loop gets done, by the instructions that do it: pattern -> how many.
+PRODUCTS = {r"fmla\s+v\d+\.4s": 4, r"[su]mlal2?\s+v\d+\.4s": 4, r"mul\s+v\d+\.8h": 8}
+STORED = {r"str\s+q": 4, r"stp\s+q": 8}
+# the power of two in an exponential; one that reaches to infinity and zero has it in two halves
+EXPONENTIALS = {r"shl\s+v\d+\.4s, v\d+\.4s, #23": 4}
+WHOLE_EXPONENTIALS = {pattern: n // 2 for pattern, n in EXPONENTIALS.items()}
+# family -> (function, what counts)
+LOOPS = {
+    "convolution's segments, 5 pixels × 4": ("vl_slide_5x4", PRODUCTS),
+    "Winograd's product, 3 tiles × 3": ("vl_winograd_3x3", PRODUCTS),
+    "depthwise, 3 × 3": ("vl_stretch_3x3", PRODUCTS),
+    "depthwise, 8 outputs × 5 taps": ("vl_stretch_8x5", PRODUCTS),
+    "bytes × bytes, by pairs": ("vl_kernel_integers", PRODUCTS),
+    "small weights, by pairs": ("vl_pairs_product", PRODUCTS),
+    "chain: add": ("vl_micro_add", STORED),
+    "chain: exp": ("vl_micro_exp", STORED),
+    "chain: tanh": ("vl_micro_tanh", STORED),
+    "chain: sigmoid": ("vl_micro_sigmoid", STORED),
+    "softmax's exponentials": ("vl_kernel_softmax", WHOLE_EXPONENTIALS),
+    "norms' last pass": ("vl_kernel_norm", STORED),
+    "transposer": ("vl_kernel_transpose", STORED),
+    "LSTM's exponentials": ("vl_lstm_finish", EXPONENTIALS),
+}
 
 
 def loops() -> dict[str, list[list[str]]]:
@@ -85,8 +112,27 @@ def cycles(mca: str, cpu: str, body: list[str]) -> tuple[float, str]:
     return total, bound
 
 
+def done(body: list[str], counts: dict[str, int]) -> int:
+    """How much of what counts a pass of a loop gets done."""
+    return sum(n for text in body for pattern, n in counts.items() if re.match(pattern, text))
+
+
+def print_families(mca: str, found: dict[str, list[list[str]]]) -> None:
+    """Of each family the loop that does most, on all cores."""
+    print("| loop | instructions | a pass does | " + " | ".join(CORES) + " |")
+    print("|---|--:|---|" + "--:|" * len(CORES))
+    for name, (function, counts) in LOOPS.items():
+        body = max(found[function], key=lambda body: done(body, counts))
+        amount = done(body, counts)
+        if not amount:
+            raise SystemExit(f"nothing that counts in {function}'s loops")
+        rates = (f"{amount / cycles(mca, cpu, body)[0]:.2f}" for cpu in CORES.values())
+        what = "products" if counts is PRODUCTS else "numbers"
+        print(f"| {name} | {len(body)} | {amount} {what} | " + " | ".join(rates) + " |")
+
+
 def main() -> None:
-    """Print the table of docs/records/arm.md."""
+    """Print the tables of docs/records/arm.md."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--mca", default="llvm-mca-19")
     mca = parser.parse_args().mca
@@ -105,6 +151,8 @@ def main() -> None:
                 f"| {board}, {clock} GHz | {core} | {name} | {fmas} | {took:.1f} | {bound} "
                 f"| {speed:.1f} | {speed / peak:.0%} |"
             )
+    print()
+    print_families(mca, found)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from benchmarks.peers import load
 from vledge._ext.recurrent import chunk_rows
 from vledge._ext.weights import Direction
 
-__all__ = ["PARTS", "equations", "measured"]
+__all__ = ["PARTS", "equations", "kernels", "measured"]
 
 #: What a call consists of.
 PARTS = ("projection", "recurrent products", "equations", "rest")
@@ -194,7 +194,7 @@ def measured(workload: Workload, threads: int, rounds: int) -> dict[str, float]:
     ways = {
         "projection": _way(workload, projections=True, steps=False, terms=False),
         "equations": equations(workload),
-        "kernels": _way(workload, projections=True, steps=True, terms=True),
+        "kernels": kernels(workload),
         "FMA": fma_limit(),
         "byte": read_limit(bytes_read(workload, threads)),
     }
@@ -225,6 +225,11 @@ def measured(workload: Workload, threads: int, rounds: int) -> dict[str, float]:
 def equations(workload: Workload) -> Limit:
     """The steps without their products; its amount is in calls of the work."""
     return _way(workload, projections=False, steps=True, terms=False)
+
+
+def kernels(workload: Workload) -> Limit:
+    """Everything but the call; its amount is in calls of the work."""
+    return _way(workload, projections=True, steps=True, terms=True)
 
 
 def _way(workload: Workload, projections: bool, steps: bool, terms: bool) -> Limit:

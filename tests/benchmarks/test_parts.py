@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks.measuring import parts
+from benchmarks.measuring.step_calls import step_calls
 from benchmarks.measuring.workloads import Workload
 
 pytestmark = pytest.mark.skipif(
@@ -52,3 +53,12 @@ def test_a_single_step_reads_both_matrices_as_one():
     workload = Workload("GRU step", "other", "step", "GRU", 64, 128, (1,))
     found = parts.measured(workload, threads=1, rounds=1)
     assert found["recurrent products"] == pytest.approx(2 * found["projection"])
+
+
+@pytest.mark.parametrize("cell", ["LSTM", "GRU"])
+def test_every_call_of_a_step_makes_the_same_step(cell):
+    work, calls = step_calls(cell, 8)
+    layer, session = calls["layer(x, state)"](), calls["session.run"]()
+    np.testing.assert_array_equal(layer[0].ravel(), np.asarray(session[0]).ravel())
+    assert calls["stream.step(x)"]().shape == (1, work.hidden_size)
+    assert parts.kernels(work).amount > 1
