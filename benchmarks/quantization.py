@@ -8,8 +8,13 @@ DynamicQuantizeLSTM as quantize_dynamic writes it, with and without ``reduce_ran
 dynamic quantization, and ncnn's int8 layers where ncnn is installed; it runs single sequences.
 onnxruntime and ncnn choose their instructions themselves, whatever ``--isa`` says. Weights are
 random and uniform, as torch initialises them; with ``--accuracy`` trained networks instead, whole
-ones and their layers: `quantization_accuracy`. ``--write`` puts the table of times into
-docs/records/quantization.md, a part for each instruction set.
+ones and their layers: `quantization_accuracy`.
+
+A second table says how near our small layers are to the least that this machine can take for them
+(`benchmarks.measuring.small_limits`): multiplying, reading weights, and the cell's equations, loops
+that have their turns in the same rounds. With it comes what would be the most over float32 and
+onnxruntime. ``--write`` puts both tables into docs/records/quantization.md, a part for each
+instruction set.
 """
 
 from __future__ import annotations
@@ -21,12 +26,16 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 import vledge
+from benchmarks.measuring.limits import Limit, read_limit
 from benchmarks.measuring.machine import cpu, today
+from benchmarks.measuring.parts import equations
+from benchmarks.measuring.small_limits import Least, least, multiply_limit
+from benchmarks.measuring.workloads import Workload
 from benchmarks.peers import ncnn_int8
 from benchmarks.reports.parts import renew_part
 from tests.peers import peer
@@ -41,7 +50,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "records" / "quantization.md"
 class Shape(NamedTuple):
     """A layer and what it runs on."""
 
-    cell: str
+    cell: Literal["LSTM", "GRU"]
     input_size: int
     hidden_size: int
     batch: int
@@ -53,6 +62,12 @@ class Shape(NamedTuple):
         if self.shortest is None:
             return None
         return np.linspace(self.steps, self.shortest, self.batch).astype(np.int64)
+
+    @property
+    def rows(self) -> float:
+        """Of a step, on the average."""
+        lengths = self.lengths()
+        return self.batch if lengths is None else float(lengths.sum()) / self.steps
 
     def __str__(self) -> str:
         what = "one step" if self.steps == 1 else f"{self.steps} steps"
@@ -81,6 +96,18 @@ class Way(NamedTuple):
     name: str
     run: Callable[[], np.ndarray]
     weight_bytes: int
+
+
+class Limits(NamedTuple):
+    """What a storage's least time on a shape is made of."""
+
+    multiplying: Limit
+    reading: Limit
+    equations: Limit
+
+    def named(self, name: str) -> dict[str, Limit]:
+        """By what they are called in a round."""
+        return {f"{name}: {what}": limit for what, limit in self._asdict().items()}
 
 
 def weights_of(shape: Shape) -> dict[str, np.ndarray]:
@@ -202,33 +229,69 @@ def ncnns(shape: Shape, weights: dict[str, np.ndarray], x: np.ndarray) -> list[W
     return [Way("ncnn", *ncnn_int8.layer(shape.cell, weights, x))]
 
 
-def timed(ways: list[Way], rounds: int) -> dict[str, list[float]]:
+def limits_of(shape: Shape, way: Way) -> Limits:
+    """The loops that say how little a way of ours may take."""
+    part = 1 if shape.steps == 1 else shape.hidden_size / (shape.input_size + shape.hidden_size)
+    lengths = (shape.steps,) * shape.batch
+    given = shape.lengths()
+    if given is not None:
+        lengths = tuple(map(int, given))
+    workload = Workload("", "other", "full", shape.cell, 1, shape.hidden_size, lengths)
+    return Limits(
+        multiply_limit(way.name), read_limit(int(way.weight_bytes * part)), equations(workload)
+    )
+
+
+def least_of(shape: Shape, way: Way, limits: Limits, seconds: dict[str, float]) -> Least:
+    """Of a step, where a round's loops take so many seconds."""
+    multiply, byte, equation = (
+        seconds[name] / limit.amount for name, limit in limits.named(way.name).items()
+    )
+    rows = (4 if shape.cell == "LSTM" else 3) * shape.hidden_size
+    one_step = shape.steps == 1
+    part = 1 if one_step else shape.hidden_size / (shape.input_size + shape.hidden_size)
+    return least(
+        shape.rows,
+        (rows * shape.input_size, rows * shape.hidden_size),
+        int(way.weight_bytes * part),
+        multiply,
+        byte,
+        equation / shape.steps / shape.rows,
+        one_step,
+    )
+
+
+def timed(runs: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
     """Seconds of CPU time of each in each round."""
     counts = {}
-    for way in ways:
-        way.run()
+    for name, run in runs.items():
+        run()
         start = time.thread_time()
-        way.run()
-        counts[way.name] = max(1, int(SECONDS / max(time.thread_time() - start, 1e-7)))
-    taken: dict[str, list[float]] = {way.name: [] for way in ways}
+        run()
+        counts[name] = max(1, int(SECONDS / max(time.thread_time() - start, 1e-7)))
+    taken: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):
-        for way in ways:
-            way.run()
+        for name, run in runs.items():
+            run()
             start = time.thread_time()
-            for _ in range(counts[way.name]):
-                way.run()
-            taken[way.name].append((time.thread_time() - start) / counts[way.name])
+            for _ in range(counts[name]):
+                run()
+            taken[name].append((time.thread_time() - start) / counts[name])
     return taken
 
 
+LEAST_HEADING = """\
+shape | way | multiplying | reading | equations | least | us a step | of it | x float32 at most \
+| x onnxruntime at most
+---|---|---|---|---|---|---|---|---|---"""
 HEADING = """\
 shape | way | us a step | x float32 | x onnxruntime | bytes | rms error | largest
 ---|---|---|---|---|---|---|---"""
 
 
-def speed(rounds: int) -> list[str]:
-    """The table of times, printed as it comes."""
-    lines = [HEADING]
+def speed(rounds: int) -> tuple[list[str], list[str]]:
+    """The table of times, printed as it comes, and that of what they are at the least."""
+    lines, leasts = [HEADING], [LEAST_HEADING]
     print(HEADING)
     for shape in SHAPES:
         weights = weights_of(shape)
@@ -240,7 +303,11 @@ def speed(rounds: int) -> list[str]:
         ways = [*ours(shape, weights, x), *onnxruntimes(shape, weights, x)]
         ways += [*torchs(shape, weights, x), *ncnns(shape, weights, x)]
         errors = [way.run() - exact for way in ways]  # of a stream, its first step
-        taken = timed(ways, rounds)
+        limits = {way.name: limits_of(shape, way) for way in ways if way.name in FORMS}
+        runs: dict[str, Callable[[], object]] = {way.name: way.run for way in ways}
+        for name, loops in limits.items():
+            runs |= {what: loop.run for what, loop in loops.named(name).items()}
+        taken = timed(runs, rounds)
         for way, error in zip(ways, errors, strict=True):
             own = taken[way.name]
             beside = {
@@ -260,17 +327,38 @@ def speed(rounds: int) -> list[str]:
             )
             lines.append(" | ".join(cells))
             print(lines[-1], flush=True)
-    return lines
+            if way.name in limits:
+                leasts.append(_least_line(shape, way, limits[way.name], taken))
+    print("", *leasts, sep="\n")
+    return lines, leasts
 
 
-def write(table: list[str]) -> None:
-    """Put the table between the markers of this instruction set; a part that the page has not yet
+def _least_line(shape: Shape, way: Way, limits: Limits, taken: dict[str, list[float]]) -> str:
+    """By the medians of all rounds."""
+    middle = {name: statistics.median(all_) for name, all_ in taken.items()}
+    parts = least_of(shape, way, limits, middle)
+    own, others = middle[way.name] / shape.steps, ("float32", "onnxruntime")
+    at_most = (middle[other] / shape.steps / parts.all for other in others if other in middle)
+    cells = [str(shape), way.name, *(f"{part * 1e6:.2f}" for part in (*parts, own))]
+    cells += [f"{parts.all / own:.0%}", *(f"{ratio:.2f}" for ratio in at_most)]
+    return " | ".join(cells + [""] * (10 - len(cells)))
+
+
+def write(times: list[str], leasts: list[str]) -> None:
+    """Put the tables between the markers of this instruction set; a part that the page has not yet
     goes to its end."""
     chosen = isa.selected()
     command = f"python -m benchmarks.quantization --isa {chosen} --write"
     said = f"By `{command}`, {today()}, on {cpu()}."
     heading = f"## {chosen}, integers by {isa.selected_integers()}"
-    renew_part(PAGE, chosen, [heading, said, "", *table])
+    renew_part(PAGE, chosen, [heading, said, "", *times, "", LEAST, "", *leasts])
+
+
+LEAST = """\
+The least in the same rounds, in microseconds a step: products by the instruction that multiplies,
+back to back; reading of what a step reads anew; the cell's equations. A whole sequence takes its
+input's products, the larger of its state's products and reading, and the equations; a single step
+the larger of both products and reading."""
 
 
 def main() -> None:
@@ -289,9 +377,9 @@ def main() -> None:
 
         accuracy()
         return
-    table = speed(arguments.rounds)
+    tables = speed(arguments.rounds)
     if arguments.write:
-        write(table)
+        write(*tables)
 
 
 if __name__ == "__main__":

@@ -66,14 +66,13 @@ static void *take(char *memory, uint64_t *used, uint64_t bytes)
     return taken;
 }
 
-/* Of a member's rows in their small form: a chunk's input, or a step's state. */
-static uint64_t room_of(const vl_direction *direction, ptrdiff_t rows, ptrdiff_t chunk_rows)
+/* For each of so many members, `rows` of so many numbers in their small form. */
+static char *take_room(const vl_direction *direction, ptrdiff_t rows, ptrdiff_t depth, int members, char *memory,
+                       uint64_t *used, ptrdiff_t *member_bytes)
 {
-    const uint64_t inputs = bytes_of(chunk_rows, vl_small_row_bytes(direction->input_size), 1);
-    const uint64_t states = bytes_of(
-        rows, vl_small_row_bytes(direction->width > direction->hidden_size ? direction->width : direction->hidden_size),
-        1);
-    return !direction->run->small ? 0 : inputs > states ? inputs : states;
+    const uint64_t bytes = direction->run->small ? bytes_of(rows, vl_small_row_bytes(depth), 1) : 0;
+    *member_bytes = (ptrdiff_t)bytes; /* of no use where there is no memory of that size */
+    return take(memory, used, bytes * (uint64_t)members);
 }
 
 uint64_t vl_lay_out(const vl_direction *direction, ptrdiff_t rows, ptrdiff_t chunk_rows, int members, char *memory,
@@ -98,8 +97,10 @@ uint64_t vl_lay_out(const vl_direction *direction, ptrdiff_t rows, ptrdiff_t chu
     scratch->pre_steps = take(memory, &used, steps);
     scratch->out_steps = take(memory, &used, steps);
     scratch->gathered = take(memory, &used, direction->gemm ? bytes_of(chunk_rows, direction->input_size, number) : 0);
-    const uint64_t room = room_of(direction, rows, chunk_rows);
-    scratch->room_bytes = (ptrdiff_t)room; /* of no use where there is no memory of that size */
-    scratch->room = take(memory, &used, room * (uint64_t)members);
+    scratch->input_room =
+        take_room(direction, chunk_rows, direction->input_size, members, memory, &used, &scratch->input_room_bytes);
+    scratch->state_room = take_room(
+        direction, rows, direction->width > direction->hidden_size ? direction->width : direction->hidden_size, members,
+        memory, &used, &scratch->state_room_bytes);
     return used;
 }

@@ -23,8 +23,8 @@ typedef struct {
     char *pre;                  /* [chunk's rows, ld_pre]: W_ih x + b */
     ptrdiff_t *input_rows;      /* offsets of the chunk's input rows */
     char *gathered;             /* those rows side by side, where BLAS projects them */
-    char *room;                 /* of each member, room_bytes apart: rows in their small form */
-    ptrdiff_t room_bytes;
+    char *input_room, *state_room; /* of each member, so many bytes apart: rows in their small form */
+    ptrdiff_t input_room_bytes, state_room_bytes;
     /* of the chunk's steps, for independent units: */
     ptrdiff_t *live;            /* their rows, ... */
     ptrdiff_t *pre_steps;       /* ... where they begin in `pre` ... */

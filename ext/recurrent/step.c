@@ -15,8 +15,7 @@ void vl_run_step_from_input(const vl_direction *direction, vl_product *projectio
 {
     const ptrdiff_t first = step->first_panel, last = step->last_panel;
     const ptrdiff_t groups = (last - first + VL_GROUP - 1) / VL_GROUP;
-    /* all of a row's gates come before its first candidate; and rows are brought into their small form once */
-    if (direction->run->candidate || direction->run->small) {
+    if (direction->run->candidate) { /* all of a row's gates come before its first candidate */
         direction->run->product(projection);
         vl_run_step(direction, step, team);
         return;
@@ -30,7 +29,9 @@ void vl_run_step_from_input(const vl_direction *direction, vl_product *projectio
                                : direction->vectors;
         direction->run->product(projection);
         direction->run->step(step);
+        projection->in_room = step->in_room = 1; /* rows are brought into their small form once */
     }
+    projection->in_room = step->in_room = 0;
     step->first_panel = first;
     step->last_panel = last;
 }

@@ -109,7 +109,8 @@ typedef struct {
     const vl_nonlinearity *activations; /* of the gates, the candidate and the LSTM's output; of rnn_tanh its one.
                                            NULL: the cell's own */
     const vl_small *small;              /* how weights are small, else NULL ... */
-    char *room;                         /* ... and memory for `rows` of vl_small_row_bytes(depth or hidden_size) */
+    char *room;                         /* ... and memory for `rows` of vl_small_row_bytes(depth or hidden_size), ... */
+    int in_room;                        /* ... where those of h are already */
 } vl_step;
 
 /* out[r][0 : columns] = bias + x[r] . w,  w[group][k][vector in group][L]. Row r of x starts at
@@ -129,6 +130,7 @@ typedef struct {
     ptrdiff_t ld_out;
     const vl_small *small;              /* as vl_step's; `w` is then [group] of vl_small */
     char *room;
+    int in_room;
 } vl_product;
 
 /* out[r][c] = sum of x[r][k] * w[k * w_row + c * w_column] over k, for columns [first, last). Row r of x starts at

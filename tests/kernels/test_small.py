@@ -281,6 +281,9 @@ def test_a_row_has_the_same_bits_alone_in_a_stream_and_by_threads(integers, kind
         assert not shrinking[length:, row].any()
     stream = StreamingStack([one], 7)
     assert np.array_equal(np.stack([stream.step(frame) for frame in data]), whole[0])
+    stream = StreamingStack([one], 1)
+    frames = [stream.step(np.ascontiguousarray(frame[3:4])) for frame in data]
+    assert np.array_equal(np.concatenate(frames), whole[0][:, 3])
     y = Stepper([one]).step(data[0], None)[0]
     assert np.array_equal(y, whole[0][0])
 

@@ -67,6 +67,7 @@ cdef extern from "simd/kernels.h" nogil:
         const vl_nonlinearity *activations
         const vl_small *small
         char *room
+        int in_room
 
     ctypedef struct vl_product:
         ptrdiff_t rows, depth, first, last, vectors, columns
@@ -79,6 +80,7 @@ cdef extern from "simd/kernels.h" nogil:
         ptrdiff_t ld_out
         const vl_small *small
         char *room
+        int in_room
 
     ctypedef struct vl_epilogue:
         int kind

@@ -50,8 +50,9 @@ cdef extern from "recurrent/scratch.h" nogil:
         char *pre
         ptrdiff_t *input_rows
         char *gathered
-        char *room
-        ptrdiff_t room_bytes
+        char *input_room
+        char *state_room
+        ptrdiff_t input_room_bytes, state_room_bytes
         ptrdiff_t *live
         ptrdiff_t *pre_steps
         ptrdiff_t *out_steps

@@ -225,6 +225,7 @@ cdef class Product:
             blocks.kernel = self.kernels.product
             p.small = NULL
             p.room = NULL
+            p.in_room = False
             blocks.room_bytes = 0
             blocks.product = &p
             blocks.number_bytes = itemsize

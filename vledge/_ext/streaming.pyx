@@ -188,7 +188,8 @@ cdef class StreamingStack:
         step.ld_c = d.ld_c
         if d.run.small != NULL:
             input_product.small = step.small = d.run.small
-            input_product.room = step.room = <char *>self.room(max(d.input_size, d.width, d.hidden_size))
+            input_product.room = <char *>self.room(d.input_size)
+            step.room = <char *>self.room(max(d.width, d.hidden_size))
         if d.w_hr != NULL or d.cell == VL_GRU_RESET_BEFORE:
             step.gated = self.zeros(max(d.ld_c, d.ld_h))
         if d.w_hr != NULL:

@@ -262,7 +262,9 @@ cdef void set_arguments(Walk *w) noexcept nogil:
     p.w, p.bias = d.w_ih, d.bias
     p.out, p.ld_out = s.pre, d.ld_pre
     p.small = step.small = d.run.small
-    p.room = step.room = s.room + w.team.member * s.room_bytes
+    p.room = s.input_room + w.team.member * s.input_room_bytes
+    step.room = s.state_room + w.team.member * s.state_room_bytes
+    p.in_room = step.in_room = False
 
     vl_panel_share(d, w.team.member, w.team.members, &step.first_panel, &step.last_panel)
     step.depth = d.width

@@ -28,7 +28,7 @@ VL_INLINE void vl_small_block(const vl_small *small, const char *room, const voi
 
 static void vl_small_rows_of(const vl_step *step, const void *x)
 {
-    for (ptrdiff_t row = 0; row < step->rows; row++)
+    for (ptrdiff_t row = 0; row < step->rows && !step->in_room; row++)
         vl_small_row_of(step->small, (const real *)x + row * step->ld_h, step->depth,
                         step->room + row * vl_small_row_bytes(step->depth));
 }
@@ -126,7 +126,7 @@ static void vl_kernel_small_product(const vl_product *p)
 {
     const ptrdiff_t groups = (p->last - p->first + p->group - 1) / p->group;
     vl_sums acc[VL_BLOCK_ROWS];
-    for (ptrdiff_t row = 0; row < p->rows; row++)
+    for (ptrdiff_t row = 0; row < p->rows && !p->in_room; row++)
         vl_small_row_of(p->small, (const real *)p->x + p->x_rows[row], p->depth,
                         p->room + row * vl_small_row_bytes(p->depth));
     for (ptrdiff_t i = 0; i < groups; i++) {

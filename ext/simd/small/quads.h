@@ -49,11 +49,41 @@ VL_INLINE void vl_quad_add(const int planes, const int rows, const int vectors, 
     }
 }
 
+VL_INLINE const char *vl_quads_run(const int planes, const int whole, const int rows, const int vectors,
+                                   veci (*sum)[VL_GROUP], veci (*upper)[VL_GROUP], const char *const *x, const char *w,
+                                   ptrdiff_t k, ptrdiff_t terms, ptrdiff_t plane)
+{
+    const ptrdiff_t end = k + terms;
+    if (whole && rows == 1) {
+#pragma GCC unroll 8
+        for (; k < end; k += 4, w += vectors * VL_BYTES)
+            vl_quad_add(planes, rows, vectors, sum, upper, x, w, k, plane);
+    } else if (whole) {
+#pragma GCC unroll 4
+        for (; k < end; k += 4, w += vectors * VL_BYTES)
+            vl_quad_add(planes, rows, vectors, sum, upper, x, w, k, plane);
+    } else
+        for (; k < end; k += 4, w += vectors * VL_BYTES)
+            vl_quad_add(planes, rows, vectors, sum, upper, x, w, k, plane);
+    return w;
+}
+
+/* One row takes both planes at each load of w, which bounds it. More rows take one plane after the other in the same
+ * sums: with those of both, the float sums would have no registers. */
 VL_INLINE const char *vl_quads_add(const int planes, const int whole, const int rows, const int vectors,
                                    veci (*sum)[VL_GROUP], const char *const *x, const char *w, ptrdiff_t k,
                                    ptrdiff_t terms, ptrdiff_t plane)
 {
+    const int in_turn = planes && rows > 1;
     veci upper[VL_SMALL_MOST_ROWS][VL_GROUP];
+    const char *above[VL_SMALL_MOST_ROWS];
+    for (int r = 0; r < rows; r++)
+        above[r] = x[r] + plane;
+#pragma GCC unroll 32
+    for (int i = 0; i < rows * vectors; i++)
+        sum[i / vectors][i % vectors] = upper[i / vectors][i % vectors] = (veci){0};
+    if (in_turn)
+        vl_quads_run(0, whole, rows, vectors, sum, upper, above, w, k, terms, 0);
 #pragma GCC unroll 4
     for (int r = 0; r < rows; r++) {
 #ifdef VL_SMALL_SET_OF_PLANES
@@ -62,26 +92,14 @@ VL_INLINE const char *vl_quads_add(const int planes, const int whole, const int 
         const veci undo = {0};
 #endif
 #pragma GCC unroll 4
-        for (int v = 0; v < vectors; v++) {
-            sum[r][v] = undo;
-            upper[r][v] = (veci){0};
-        }
+        for (int v = 0; v < vectors; v++)
+            sum[r][v] = (sum[r][v] << 8) + undo;
     }
-    if (whole && rows == 1) {
-#pragma GCC unroll 8
-        for (ptrdiff_t end = k + terms; k < end; k += 4, w += vectors * VL_BYTES)
-            vl_quad_add(planes, rows, vectors, sum, upper, x, w, k, plane);
-    } else if (whole) {
-#pragma GCC unroll 2
-        for (ptrdiff_t end = k + terms; k < end; k += 4, w += vectors * VL_BYTES)
-            vl_quad_add(planes, rows, vectors, sum, upper, x, w, k, plane);
-    } else
-        for (ptrdiff_t end = k + terms; k < end; k += 4, w += vectors * VL_BYTES)
-            vl_quad_add(planes, rows, vectors, sum, upper, x, w, k, plane);
-    if (planes)
-#pragma GCC unroll 32
-        for (int i = 0; i < rows * vectors; i++)
-            sum[i / vectors][i % vectors] += upper[i / vectors][i % vectors] << 8;
+    w = vl_quads_run(planes && !in_turn, whole, rows, vectors, sum, upper, x, w, k, terms, plane);
+    if (planes && !in_turn)
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; v++)
+            sum[0][v] += upper[0][v] << 8;
     return w;
 }
 
@@ -97,7 +115,7 @@ VL_INLINE const char *vl_quads_add(const int planes, const int whole, const int 
 #define VL_SMALL_OFFSETS 1
 #endif
 #define VL_SMALL_WIDE 0
-#define VL_SMALL_TALLEST (VL_BYTES == 64 ? 4 : 3)
+#define VL_SMALL_TALLEST 3
 #define VL_SMALL_LINKAGE
 #include "simd/small/tile.h"
 
@@ -107,7 +125,7 @@ VL_INLINE const char *vl_quads_add(const int planes, const int whole, const int 
 #define VL_SMALL_WHOLE VL_INT8_BLOCK
 #define VL_SMALL_OFFSETS 0
 #define VL_SMALL_WIDE 0
-#define VL_SMALL_TALLEST (VL_BYTES == 64 ? 3 : 1)
+#define VL_SMALL_TALLEST 3
 #define VL_SMALL_LINKAGE
 #include "simd/small/tile.h"
 #endif

@@ -31,8 +31,14 @@ VL_INLINE int32_t vl_sum_of_lanes(veci v)
 
 VL_INLINE veci vl_larger(veci a, veci b)
 {
+#if defined(__x86_64__) && VL_BYTES == 64
+    return (veci)_mm512_max_epi32((__m512i)a, (__m512i)b);
+#elif defined(__x86_64__) && VL_BYTES == 32
+    return (veci)_mm256_max_epi32((__m256i)a, (__m256i)b);
+#else
     const veci mask = a > b;
     return (a & mask) | (b & ~mask);
+#endif
 }
 
 /* The bits of the largest magnitude of n numbers. Those of magnitudes are integers in the same order; infinity is larger
@@ -67,7 +73,19 @@ VL_INLINE veci vl_nearest(vec x, vec factor)
 }
 
 VL_INLINE void vl_store_shorts(int16_t *to, veci q) { *(vl_shorts *)to = __builtin_convertvector(q, vl_shorts); }
-VL_INLINE void vl_store_low_bytes(uint8_t *to, veci q) { *(vl_bytes *)to = __builtin_convertvector(q, vl_bytes); }
+
+VL_INLINE void vl_small_store(const vl_small_form form, const vl_small *small, veci q, ptrdiff_t k, char *to,
+                              uint8_t *upper)
+{
+    if (form == VL_ROW_INT16)
+        vl_store_shorts((int16_t *)to + k, q);
+    else if (form == VL_ROW_BYTES)
+        vl_store_lowest_bytes((uint8_t *)to + k, q + small->offset);
+    else {
+        vl_store_lowest_bytes((uint8_t *)to + k, q);
+        vl_store_lowest_bytes(upper + k, (q + 128) >> 8);
+    }
+}
 
 /* What is written past the depth, to a whole vector, is within the row; up to a multiple of VL_SMALL_STEP it is zero. */
 VL_INLINE void vl_small_integers(const vl_small_form form, const int weight_offset, const vl_small *small,
@@ -80,18 +98,16 @@ VL_INLINE void vl_small_integers(const vl_small_form form, const int weight_offs
     for (ptrdiff_t k = 0; k < depth; undo++) {
         const ptrdiff_t end = depth - k < small->block ? depth : k + small->block;
         veci sum = {0};
-        for (; k < end; k += L) {
-            veci q = vl_nearest(vl_load_first(x + k, end - k < L ? end - k : L), times);
-            if (weight_offset)
-                sum += q;
-            if (form == VL_ROW_INT16)
-                vl_store_shorts((int16_t *)to + k, q);
-            else if (form == VL_ROW_BYTES)
-                vl_store_low_bytes((uint8_t *)to + k, q + small->offset);
-            else {
-                vl_store_low_bytes((uint8_t *)to + k, q);
-                vl_store_low_bytes(upper + k, (q + 128) >> 8);
-            }
+        for (; k + L <= end; k += L) {
+            const veci q = vl_nearest(vl_load(x + k), times);
+            sum += q;
+            vl_small_store(form, small, q, k, to, upper);
+        }
+        if (k < end) {
+            const veci q = vl_nearest(vl_load_first(x + k, end - k), times);
+            sum += q;
+            vl_small_store(form, small, q, k, to, upper);
+            k = end;
         }
         if (weight_offset)
             *undo = (int32_t)((uint32_t)-weight_offset * (uint32_t)vl_sum_of_lanes(sum)); /* of NaN anything */

@@ -10,10 +10,11 @@
  *
  * A block's sums are integers in registers; the float sums, which wait for the next block, are on the stack where they
  * do not fit beside them. One row is bound by reading w. More are by multiplying, where w is near: all tiles pass by
- * VL_SMALL_NEAR bytes of it, half the nearest cache, before the next, and leave their sums in `sums` meanwhile.
+ * VL_SMALL_NEAR bytes of it before the next, and leave their sums in `sums` meanwhile. That is what the nearest cache holds
+ * beside x; 256 terms of a full group are just within it.
  */
 #ifndef VL_SMALL_NEAR
-#define VL_SMALL_NEAR (16 << 10)
+#define VL_SMALL_NEAR (20 << 10)
 #define VL_SMALL_PASS 32 /* rows whose sums wait */
 #endif
 
