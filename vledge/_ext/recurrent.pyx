@@ -26,7 +26,7 @@ from vledge._ext.pool cimport (
     vl_named_limit,
     vl_team,
 )
-from vledge._ext.schedule cimport end_rest, next_turn, rehearse, run_layer
+from vledge._ext.schedule cimport end_rest, next_turn, rehearse, run_layer, tasks_done
 from vledge._ext.walk cimport LayerRun
 from vledge._ext.weights cimport Direction, made, vl_direction, vl_has_cell_state
 
@@ -463,6 +463,11 @@ def seconds_of_meetings(int members, int count) -> float:
         parallel(members, meet_often, &meetings, NULL)
         start = vl_nanoseconds() - start
     return start * 1e-9
+
+
+def tasks_of_threads() -> list:
+    """How many slices each thread has taken in the last call whose threads took slices, the caller first."""
+    return tasks_done()
 
 
 def rehearsal(list directions not None, data, batch_sizes, int threads) -> dict:
