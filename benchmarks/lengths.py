@@ -27,10 +27,12 @@ from vledge.shipped import japanese_vowels
 Work = tuple[nn.LSTM | nn.GRU, list[np.ndarray]]
 
 
-def drawn(cell: str, input_size: int, hidden_size: int, lengths: tuple[int, ...]) -> Work:
+def drawn(
+    cell: str, input_size: int, hidden_size: int, lengths: tuple[int, ...], **options: Any
+) -> Work:
     """A layer with torch's initial distribution and sequences of these lengths."""
     generator = np.random.default_rng(0)
-    layer = getattr(nn, cell)(input_size, hidden_size)
+    layer = getattr(nn, cell)(input_size, hidden_size, **options)
     layer.load_state_dict(
         {
             name: generator.uniform(-1, 1, declared.shape) * hidden_size**-0.5

@@ -63,6 +63,13 @@ LIMIT(fair_trial_nanoseconds, 200 * 1000, "nanoseconds")
 LIMIT(rest_nanoseconds, 100 * 1000 * 1000, "nanoseconds")
 LIMIT(longest_rest_milliseconds, 10 * 1000, "milliseconds")
 
+/* A thread that takes so much longer than another for as many steps is clearly slower: a core of another kind, or one
+ * that somebody else has for some of the time. Slices are then cut finer, which costs some hundredths. */
+LIMIT(slow_percent, 50, "percent")
+/* For tests: a thread that takes so many times as long for its tasks; -1: none. */
+LIMIT(slow_member, -1, "member")
+LIMIT(slowness, 4, "times")
+
 /* ---- the pool of threads ---- */
 /* How long a thread looks for work before it sleeps, the core on offer to others. Between calls: what waking one costs,
  * so that never more than twice the best choice is spent. Within a call longer: for the last member, which has as much to do, and at a barrier,

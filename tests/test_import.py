@@ -87,6 +87,7 @@ DOORS = {
     ("_ext.product", "machine.threads"): "set_num_threads()",
     ("_ext.pool", "machine.threads"): "set_num_threads()",
     ("machine.threads", "planning.store"): "what `vledge calibrate` has found of threads",
+    ("machine.projection", "planning.store"): "what `vledge calibrate` has found of products",
     ("_ext.weights", "machine.projection"): "VLEDGE_PROJECTION",
     ("_ext.weights", "machine.blas"): "VLEDGE_PROJECTION=blas",
     ("_ext.weights", "machine.mapped_file"): "weights that lie in a mapped file are let go",

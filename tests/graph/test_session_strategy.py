@@ -278,7 +278,7 @@ def test_auto_leaves_out_what_a_reverse_node_cannot(op_type, monkeypatch):
         made.append(vledge.plan(*arguments, **named))
         return made[-1]
 
-    monkeypatch.setattr("vledge.planning.choice.at_once", lambda *arguments: None)
+    monkeypatch.setattr("vledge.planning.choice.short_steps", lambda shape: 0)
     monkeypatch.setattr(
         "vledge.planning.choice.without_a_plan", lambda *arguments: Guess(None, 1, 1)
     )

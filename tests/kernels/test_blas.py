@@ -83,5 +83,5 @@ def test_missing_scipy_is_named():
 
 
 def test_unknown_projection():
-    with pytest.raises(ValueError, match="'gpu' is not one of tile, blas"):
+    with pytest.raises(ValueError, match="'gpu' is not one of auto, tile, blas"):
         projection.select("gpu")

@@ -13,7 +13,7 @@ import pytest
 from vledge._ext import isa, packing, weights
 from vledge._ext.convolution import Convolution
 from vledge._ext.product import Product
-from vledge._ext.recurrent import run, run_padded
+from vledge._ext.recurrent import plain_lengths, run, run_list, run_padded
 from vledge._ext.stack import Stepper
 from vledge._ext.streaming import StreamingStack
 from vledge._ext.weights import Direction
@@ -48,6 +48,13 @@ WEIGHT = numbers(70, I)
 KERNEL, SIGNAL = numbers(6, 4, 3), numbers(2, 4, 7)
 FALLING = integers(1, 2, 0)  # of the lengths of these:
 SEQUENCES = [numbers(n, I) for n in (2, 3, 3)]
+
+
+LISTED = FALLING, integers(3, 3, 2)
+
+
+def listed(batch_sizes=LISTED[1], order=LISTED[0], h_0=None, c_0=None):
+    return run_list(LSTM, SEQUENCES, batch_sizes, order, h_0, c_0)
 
 
 def unpacked(direction):
@@ -115,6 +122,19 @@ READ = {
     "run_padded order": (lambda a: run_padded(LSTM, PADDED, SIZES, a), ORDER),
     "run_padded h_0": (lambda a: run_padded(LSTM, PADDED, SIZES, ORDER, a), H_0),
     "run_padded c_0": (lambda a: run_padded(LSTM, PADDED, SIZES, ORDER, None, a), C_0),
+    "run_padded to packed": (
+        lambda a: run_padded(LSTM, a, SIZES, ORDER, pack=True),
+        PADDED,
+    ),
+    "run_padded packed data": (lambda a: run_padded(LSTM, a, SIZES, ORDER, unpack=4), PACKED),
+    "run_list sequence": (
+        lambda a: run_list(LSTM, [a, *SEQUENCES[1:]], LISTED[1], LISTED[0])[0][0],
+        SEQUENCES[0],
+    ),
+    "run_list batch_sizes": (lambda a: listed(batch_sizes=a), LISTED[1]),
+    "run_list order": (lambda a: listed(order=a), LISTED[0]),
+    "run_list h_0": (lambda a: listed(h_0=a), H_0),
+    "run_list c_0": (lambda a: listed(c_0=a), C_0),
     "Stepper x": (lambda a: Stepper(LSTM).step(a, None), numbers(B, I)),
     "Stepper h": (lambda a: Stepper(LSTM).step(PADDED[0], a), H_0),
     "Stepper c": (lambda a: Stepper(LSTM).step(PADDED[0], None, a), C_0),
@@ -139,6 +159,7 @@ READ = {
     "are_batch_sizes": (lambda a: packing.are_batch_sizes(a, 7), SIZES),
     "are_inverse permutation": (lambda a: packing.are_inverse(a, integers(1, 2, 0)), ORDER),
     "are_inverse inverse": (lambda a: packing.are_inverse(ORDER, a), integers(1, 2, 0)),
+    "total": (packing.total, integers(3, 1, 2, 2)),
     "running_out": (lambda a: packing.running_out(a, 3), integers(3, 2, 1)),
 }
 
@@ -355,6 +376,8 @@ def test_batch_sizes_that_are_none(sizes):
         lambda: run(LSTM, PACKED, sizes),
         lambda: run(GRU, np.zeros((7, I), np.float32), sizes),
         lambda: run_padded(LSTM, PADDED[:2], sizes),
+        lambda: run_padded(LSTM, PACKED, sizes, unpack=2),
+        lambda: listed(sizes),
         lambda: gathered(np.empty((7, I), np.float32), SEQUENCES, sizes),
         lambda: scattered(PACKED, rectangle()[:, :2], sizes),
     ):
@@ -384,6 +407,37 @@ def test_rows_without_features_are_no_way_round_the_sizes():
 def test_orders_that_are_no_permutation(order):
     with pytest.raises(ValueError, match="order"):
         run_padded(LSTM, PADDED, SIZES, integers(*order))
+    with pytest.raises(ValueError, match=r"order|sequences\[0\] has 2 steps, not 3"):
+        listed(order=integers(*order))
+
+
+@pytest.mark.parametrize("steps", [-(2**62), -1, 0, 2, 2**62])
+def test_packed_rows_for_a_rectangle_that_cannot_hold_them(steps):
+    with pytest.raises(REFUSALS):
+        run_padded(LSTM, PACKED, SIZES, ORDER, unpack=steps)
+
+
+@pytest.mark.parametrize(
+    "sequences",
+    [SEQUENCES[:2], [*SEQUENCES, SEQUENCES[0]], SEQUENCES[::-1], [None, *SEQUENCES[1:]],
+     [*SEQUENCES[:2], PADDED], [*SEQUENCES[:2], numbers(3, I + 1)], [], tuple(SEQUENCES)],
+)  # fmt: skip
+def test_lists_that_are_not_the_sequences(sequences):
+    with pytest.raises((ValueError, TypeError)):
+        run_list(LSTM, sequences, LISTED[1], LISTED[0])
+
+
+@pytest.mark.parametrize("form", [*SAME, *SHAPES, *WRONG])
+def test_lengths_are_told_of_what_is_read_as_it_lies_alone(form):
+    array = {**SAME, **SHAPES, **WRONG}[form](SEQUENCES[0])
+    told = plain_lengths([array, SEQUENCES[1]], np.dtype(np.float32), I)
+    if told is None:
+        assert form not in ("read-only", "a subclass", "one more")
+    else:
+        assert array.flags.c_contiguous
+        assert array.flags.aligned
+        assert (array.dtype, array.shape[1:]) == (np.float32, (I,))
+        assert told.tolist() == [len(array), 3]
 
 
 UNMADE = Direction.__new__(Direction)
@@ -400,6 +454,7 @@ def test_lists_that_are_no_layer(directions):
     for call in (
         lambda: run(directions, PACKED, SIZES),
         lambda: run_padded(directions, PADDED, SIZES),
+        lambda: run_list(directions, SEQUENCES, LISTED[1], LISTED[0]),
         lambda: Stepper(directions),
         lambda: StreamingStack(directions, 2),
     ):

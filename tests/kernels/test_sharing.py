@@ -8,8 +8,9 @@ import pytest
 
 from tests import reference
 from tests.kernels.test_threads import in_python
-from vledge._ext.recurrent import rehearsal, run, seconds_of_meetings
+from vledge._ext.recurrent import rehearsal, run, seconds_of_meetings, tasks_of_threads
 from vledge._ext.weights import Direction
+from vledge.machine.threads import usable_cores
 
 COUNTS = (1, 2, 3, 4, 6, 8, 12, 16, 64)
 
@@ -129,3 +130,33 @@ def test_threads_without_cores_cost_little(limits, hidden_size, lengths):
         if many <= 3 * few:
             return
     raise AssertionError(f"{many * 1e3:.2f} ms with {4 * cores} threads, {few * 1e3:.2f} ms")
+
+
+@pytest.mark.skipif(usable_cores() < 2, reason="one core: no call has two threads")
+@pytest.mark.parametrize("slow", [0, 1])
+def test_the_others_take_what_a_slow_core_would_be_late_with(awake, limits, slow):
+    """Of slices as many as threads each has one, and all wait for the slow one's; cut finer, it has
+    few. The bits are those of one thread."""
+    directions, (data, sizes) = layer(), batch([100] * 96)
+    alone = run(directions, data, sizes, threads=1)
+    limits(slow_member=slow, slowness=6)
+    run(directions, data, sizes, threads=2)
+    assert sum(tasks_of_threads()) == 2
+    least = 8
+    for _ in range(20):
+        shared = run(directions, data, sizes, threads=2)
+        least = min(least, tasks_of_threads()[slow])
+    assert sum(tasks_of_threads()) == 8
+    assert 0 < least <= 2  # whatever else the machine does
+    for one, other in zip(shared, alone, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("lengths", [[100] * 40, [300], [4] * 96])
+def test_a_batch_too_small_to_be_cut_finer_is_shared_as_ever(awake, limits, lengths):
+    directions, (data, sizes) = layer(), batch(lengths)
+    before = rehearsal(directions, data, sizes, 2)["slices"]
+    limits(slow_member=1)
+    for _ in range(10):
+        run(directions, data, sizes, threads=2)
+    assert rehearsal(directions, data, sizes, 2)["slices"] == before

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vledge.lengths.batch import PaddedBatch
+from vledge.lengths.batch import ListBatch, PaddedBatch
 from vledge.lengths.strategies.work import FORMS, Case
 from vledge.machine.threads import using_threads
 from vledge.planning import bound, choice, plan
@@ -15,6 +15,8 @@ from vledge.planning.bound import PLANNING, without_a_plan
 from vledge.planning.defaults import DEFAULT
 from vledge.planning.ranking import TIE
 from vledge.recurrent.shape import LayerShape
+
+QUICK, LONG = LayerShape("rnn", 16, 32, 3), np.full(1000, 500)
 
 
 def drawn(seed: int) -> tuple[LayerShape, Case]:
@@ -58,14 +60,11 @@ def test_what_needs_no_plan_is_what_a_plan_would_choose(threads: int) -> None:
 
 
 def test_a_batch_for_which_a_plan_pays_gets_one() -> None:
-    """A thousand short sequences and a giant, by several threads or in much memory."""
-    lengths = np.array([20000] + [100] * 1000)
-    shape = LayerShape("lstm", 8, 256)
-    for threads in (1, 2):
-        made = plan(lengths, shape, threads=threads, costs=DEFAULT)
-        assert made.best.seconds < (1 - TIE) * made["packed"].seconds
-        guess = without_a_plan(shape, Case(lengths, "list", 20000), threads, DEFAULT, None)
-        assert guess.may_save >= max(TIE * guess.seconds, PLANNING)
+    """Layers so quick that the memory between them counts, of which buckets need less."""
+    made = plan(LONG, QUICK, threads=2, costs=DEFAULT)
+    assert made.best.seconds < (1 - TIE) * made["packed"].seconds
+    guess = without_a_plan(QUICK, Case(LONG, "list", LONG[0]), 2, DEFAULT, None)
+    assert guess.may_save >= max(TIE * guess.seconds, PLANNING)
 
 
 def test_the_memory_limit_is_looked_at() -> None:
@@ -120,26 +119,17 @@ def _counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return made
 
 
-def test_a_short_call_for_which_a_plan_might_pay_gets_one_when_its_lengths_come_again(
+def test_only_a_call_of_which_a_plan_is_little_gets_one_and_only_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A long call at once: a plan is next to nothing of it."""
     made = _counted(monkeypatch)
-    lengths = np.array([400] + [3] * 200)
-    shape = LayerShape("lstm", 16, 256)
-    with using_threads(1):
-        guess = without_a_plan(shape, Case(lengths, "padded", 400), 1, DEFAULT, None)
-        assert max(TIE * guess.seconds, PLANNING) < guess.may_save
-        assert TIE * guess.seconds < PLANNING  # a plan would be much of it
-        first = choice.choose(shape, _Padded(lengths))
-        assert made == []
-        assert first == ("padded", {})
-        for _ in range(3):
-            choice.choose(shape, _Padded(lengths))
-        assert made == [201]
-        long = np.array([20000] + [100] * 1000)
-        choice.choose(LayerShape("lstm", 8, 256), _Padded(long))
-        assert made == [201, 1001]
+    with using_threads(2):
+        for lengths, planned in ((np.full(100, 100), []), (LONG, [len(LONG)])):
+            batch = ListBatch([], lengths)
+            assert bool(lengths.sum() <= choice.short_steps(QUICK)) is (not planned)
+            choices = [choice.choose(QUICK, batch)[0] for _ in range(3)]
+            assert choices == 3 * ["bucketed" if planned else "packed"]
+            assert made == planned
 
 
 def test_what_is_remembered_depends_on_all_that_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:

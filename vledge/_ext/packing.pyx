@@ -9,7 +9,7 @@ plain numbers: rows are moved as bytes, which no reference to an object survives
 cimport numpy as cnp
 import numpy as np
 
-from libc.stdint cimport SIZE_MAX, int64_t
+from libc.stdint cimport SIZE_MAX, int64_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
@@ -267,6 +267,17 @@ def sort_descending(lengths):
             indices[i] = entries[i].index
         free(entries)
     return order
+
+
+def total(lengths) -> int:
+    """The sum of lengths that are those of arrays."""
+    cdef cnp.ndarray array = readable(lengths, "lengths", cnp.NPY_INT64, 1)
+    cdef const int64_t *given = numbers(array)
+    cdef uint64_t steps = 0     # whatever is given, it is defined
+    cdef Py_ssize_t i
+    for i in range(cnp.PyArray_DIM(array, 0)):
+        steps += given[i]
+    return <int64_t>steps
 
 
 def are_batch_sizes(batch_sizes, Py_ssize_t rows):

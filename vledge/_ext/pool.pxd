@@ -16,6 +16,7 @@ cdef extern from "named_limits.h" nogil:
         int64_t near_step_bytes, cores
         int64_t kernel_work, fewest_slice_rows
         int64_t most_waiting, fair_trial_nanoseconds, rest_nanoseconds, longest_rest_milliseconds
+        int64_t slow_percent, slow_member, slowness
         int64_t block_bytes, least_block_rows, thread_work
         int64_t winograd_in_channels, winograd_out_channels, winograd_dilation
         int64_t most_idle_frames, hand_over_bytes, keep_frame_bytes, short_step_nanoseconds, most_long_steps

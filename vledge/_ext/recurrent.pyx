@@ -10,7 +10,7 @@ from libc.string cimport memset
 
 cimport numpy as cnp
 
-from vledge._ext.arrays cimport batch_sizes_of, product_of, shaped
+from vledge._ext.arrays cimport batch_sizes_of, is_plain, product_of, shaped
 from vledge._ext.pool cimport chunk_rows as rows_of_chunk
 from vledge._ext.pool cimport (
     VL_MOST_THREADS,
@@ -26,7 +26,7 @@ from vledge._ext.pool cimport (
     vl_named_limit,
     vl_team,
 )
-from vledge._ext.schedule cimport end_rest, next_turn, rehearse, run_layer
+from vledge._ext.schedule cimport end_rest, next_turn, rehearse, run_layer, tasks_done
 from vledge._ext.walk cimport LayerRun
 from vledge._ext.weights cimport Direction, made, vl_direction, vl_has_cell_state
 
@@ -170,6 +170,11 @@ cdef Offsets set_offsets(LayerRun *call) except *:
     return offsets
 
 
+cdef inline ptrdiff_t distance(const void *place, const void *base, ptrdiff_t number_bytes) noexcept:
+    """Numbers between two arrays' first ones; each lies at a multiple of its size."""
+    return (<ptrdiff_t>place - <ptrdiff_t>base) // number_bytes
+
+
 cdef int set_starts(ptrdiff_t *x_rows, const LayerRun *call, cnp.ndarray starts, ptrdiff_t steps,
                     ptrdiff_t in_row) except -1:
     """Where each row's sequence begins in an array of so many steps; ValueError where it is not all in it."""
@@ -249,7 +254,7 @@ def run(list directions not None, data, batch_sizes, h_0=None, c_0=None, threads
 
 
 def run_padded(list directions not None, data, batch_sizes, order=None, h_0=None, c_0=None,
-               bint batch_first=False, threads=None):
+               bint batch_first=False, threads=None, bint pack=False, unpack=None):
     """Run one layer over a padded batch, without packing it and without working on the padding.
 
     Parameters
@@ -260,6 +265,10 @@ def run_padded(list directions not None, data, batch_sizes, order=None, h_0=None
     order : ndarray of int64 [B], or None where the batch is already sorted by falling length
         A permutation: ``order[r]`` is the place in the batch of the r-th longest sequence.
     h_0, c_0, directions, threads : as for ``run``, but the states are in the batch's order.
+    pack : bool
+        The output is packed, as ``run`` has it: for a layer above this one.
+    unpack : int, or None
+        Where it is given, data are packed, as by ``pack``, and this is T.
 
     Returns
     -------
@@ -270,15 +279,23 @@ def run_padded(list directions not None, data, batch_sizes, order=None, h_0=None
     set_directions(&call, directions)
     cdef const vl_direction *direction = call.directions[0]
     cdef int number = typenum(directions[0])
-    cdef ptrdiff_t t, r, place, in_row = direction.input_size, out_row = call.direction_count * direction.width
+    cdef ptrdiff_t t, r, row, place, in_row = direction.input_size, out_row = call.direction_count * direction.width
     cdef ptrdiff_t steps, sequences, total
     cdef Offsets offsets
-    cdef cnp.ndarray rows = shaped(data, "data", number, ("B", "T", in_row) if batch_first
-                                   else ("T", "B", in_row))
+    cdef cnp.ndarray rows
     cdef cnp.ndarray places = None
-    sequences = cnp.PyArray_DIM(rows, 0 if batch_first else 1)
-    steps = cnp.PyArray_DIM(rows, 1 if batch_first else 0)
-    cdef cnp.ndarray _sizes = set_lengths(&call, batch_sizes, sequences, &total)
+    cdef cnp.ndarray _sizes
+    cdef bint packed = unpack is not None
+    if packed:
+        sequences, steps = 0 if order is None else len(order), unpack
+        _sizes = set_lengths(&call, batch_sizes, sequences, &total)
+        rows = shaped(data, "data", number, (total, in_row))
+        sequences = call.sequences
+    else:
+        rows = shaped(data, "data", number, ("B", "T", in_row) if batch_first else ("T", "B", in_row))
+        sequences = cnp.PyArray_DIM(rows, 0 if batch_first else 1)
+        steps = cnp.PyArray_DIM(rows, 1 if batch_first else 0)
+        _sizes = set_lengths(&call, batch_sizes, sequences, &total)
     if call.sequences != sequences or call.steps > steps:
         raise ValueError(f"batch_sizes asks for more than the {steps} steps of {sequences} sequences")
     call.x = <const char *>cnp.PyArray_DATA(rows)
@@ -287,10 +304,13 @@ def run_padded(list directions not None, data, batch_sizes, order=None, h_0=None
         call.places = <const int64_t *>cnp.PyArray_DATA(places)
     h_n, c_n, _states = set_states(&call, number, h_0, c_0)
     cdef int count = thread_count() if threads is None else threads
-    cdef bint padded = total < product_of(steps, sequences)
+    cdef bint padded = not pack and total < product_of(steps, sequences)
     cdef bint zero = padded and (
         count == 1 or int(steps) * sequences * out_row * direction.number_bytes >= limits_in_force().mapped_bytes)
-    output = empty((*(<object>rows).shape[:2], out_row), number, zero)
+    if pack:
+        output = empty((total, out_row), number)
+    else:
+        output = empty((sequences, steps, out_row) if batch_first else (steps, sequences, out_row), number, zero)
     call.padded_steps = steps if padded and not zero else 0
     call.padded_batch_first = batch_first
     call.y = <char *>cnp.PyArray_DATA(output)
@@ -298,9 +318,12 @@ def run_padded(list directions not None, data, batch_sizes, order=None, h_0=None
         return output, h_n, c_n
     offsets = set_offsets(&call)
     try:
+        total = 0
         for t in range(call.steps):
-            offsets.x_time[t] = t * in_row if batch_first else t * sequences * in_row
-            offsets.y_time[t] = t * out_row if batch_first else t * sequences * out_row
+            row = t if batch_first else t * sequences
+            offsets.x_time[t] = (total if packed else row) * in_row
+            offsets.y_time[t] = (total if pack else row) * out_row
+            total += call.batch_sizes[t]
         for r in range(sequences):
             call.ranks[r] = -1
         for r in range(sequences):
@@ -312,12 +335,103 @@ def run_padded(list directions not None, data, batch_sizes, order=None, h_0=None
             call.ranks[place] = r
             if batch_first:
                 place *= steps
-            offsets.x_rows[r] = place * in_row
-            offsets.y_rows[r] = place * out_row
+            offsets.x_rows[r] = (r if packed else place) * in_row
+            offsets.y_rows[r] = (r if pack else place) * out_row
         execute(&call, count)
     finally:
         PyMem_Free(offsets.x_time)
     return output, h_n, c_n
+
+
+cdef inline bint is_sequence(object given, int number, ptrdiff_t features) noexcept:
+    """Whether it is an array [L, features] whose memory kernels may read as it lies."""
+    return (is_plain(given, number) and cnp.PyArray_NDIM(<cnp.ndarray>given) == 2
+            and cnp.PyArray_DIM(<cnp.ndarray>given, 1) == features)
+
+
+def plain_lengths(sequences not None, dtype not None, Py_ssize_t features):
+    """Lengths, int64 [B], of a list or tuple of arrays [L, features] that kernels read where they lie; None where
+    there are none, or where one is anything else."""
+    cdef tuple given = tuple(sequences)
+    cdef Py_ssize_t r, count = len(given)
+    cdef int number = (<cnp.dtype>dtype).num
+    cdef cnp.npy_intp size = count
+    cdef cnp.ndarray lengths
+    cdef int64_t *length
+    if not count:
+        return None
+    lengths = cnp.PyArray_EMPTY(1, &size, cnp.NPY_INT64, False)
+    length = <int64_t *>cnp.PyArray_DATA(lengths)
+    for r in range(count):
+        if not is_sequence(given[r], number, features):
+            return None
+        length[r] = cnp.PyArray_DIM(<cnp.ndarray>given[r], 0)
+    return lengths
+
+
+def run_list(list directions not None, list sequences not None, batch_sizes, order, h_0=None, c_0=None, threads=None):
+    """Run one layer over sequences that are arrays of their own: they are read where they lie, and nothing is packed.
+
+    Parameters
+    ----------
+    sequences : list of ndarray [L, input_size]
+    batch_sizes, order, directions, threads : as for ``run_padded``, and of these lengths
+    h_0, c_0 : as for ``run_padded``, in the order of the list
+
+    Returns
+    -------
+    outputs : list of ndarray [L, D * (proj_size or hidden_size)]
+    h_n, c_n : as ``run_padded``
+    """
+    cdef LayerRun call
+    set_directions(&call, directions)
+    cdef const vl_direction *direction = call.directions[0]
+    cdef int number = typenum(directions[0])
+    cdef ptrdiff_t in_row = direction.input_size, out_row = call.direction_count * direction.width
+    cdef ptrdiff_t number_bytes = direction.number_bytes, count = len(sequences), t, r, place, length, total
+    cdef Offsets offsets
+    cdef cnp.ndarray one
+    cdef cnp.ndarray _sizes = set_lengths(&call, batch_sizes, count, &total)
+    cdef cnp.ndarray places = shaped(order, "order", cnp.NPY_INT64, (count,))
+    cdef list held = [given if is_sequence(given, number, in_row) else
+                      shaped(given, "a sequence", number, ("steps", in_row)) for given in sequences]
+    cdef list outputs = [None] * count
+    if call.sequences != count or len(held) != count:
+        raise ValueError(f"batch_sizes asks for {call.sequences} sequences, there are {count}")
+    call.places = <const int64_t *>cnp.PyArray_DATA(places)
+    h_n, c_n, _states = set_states(&call, number, h_0, c_0)
+    if count == 0:
+        return outputs, h_n, c_n
+    offsets = set_offsets(&call)
+    try:
+        for t in range(call.steps):
+            offsets.x_time[t] = t * in_row
+            offsets.y_time[t] = t * out_row
+        for r in range(count):
+            call.ranks[r] = -1
+        length = call.steps
+        for r in range(count):
+            place = call.places[r]
+            if not 0 <= place < count or call.ranks[place] != -1:
+                raise ValueError(f"order is no permutation of {count} sequences")
+            call.ranks[place] = r
+            while length > 0 and call.batch_sizes[length - 1] <= r:
+                length -= 1
+            one = held[place]
+            if cnp.PyArray_DIM(one, 0) != length:
+                raise ValueError(f"sequences[{place}] has {cnp.PyArray_DIM(one, 0)} steps, not {length}")
+            if r == 0:
+                call.x = <const char *>cnp.PyArray_DATA(one)
+            offsets.x_rows[r] = distance(cnp.PyArray_DATA(one), call.x, number_bytes)
+            one = empty((length, out_row), number)
+            outputs[place] = one
+            if r == 0:
+                call.y = <char *>cnp.PyArray_DATA(one)
+            offsets.y_rows[r] = distance(cnp.PyArray_DATA(one), call.y, number_bytes)
+        execute(&call, thread_count() if threads is None else threads)
+    finally:
+        PyMem_Free(offsets.x_time)
+    return outputs, h_n, c_n
 
 
 # ---- for measurements --------------------------------------------------------------------------
@@ -349,6 +463,11 @@ def seconds_of_meetings(int members, int count) -> float:
         parallel(members, meet_often, &meetings, NULL)
         start = vl_nanoseconds() - start
     return start * 1e-9
+
+
+def tasks_of_threads() -> list:
+    """How many slices each thread has taken in the last call whose threads took slices, the caller first."""
+    return tasks_done()
 
 
 def rehearsal(list directions not None, data, batch_sizes, int threads) -> dict:

@@ -35,3 +35,6 @@ cdef bint rehearse(LayerRun *run, int threads, int64_t *nanoseconds, int most) n
 
 # The next call may share steps again, however lately that was no use.
 cdef void end_rest() noexcept nogil
+
+# How many tasks each thread did in the last call whose threads took slices.
+cdef list tasks_done()

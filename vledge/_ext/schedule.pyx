@@ -46,6 +46,13 @@ cdef extern from "simd/cpu_mode.h" nogil:
 cdef enum:
     FEW_NUMBERS = 256
 
+# A thread that was clearly slower than another in so many calls more than it was not has a slower core: slices are then
+# so many for each thread, of so many rows at least, that the others take what it would be late with.
+cdef enum:
+    SLOW_CALLS = 3
+    MANY_SLICES = 4
+    MANY_SLICE_ROWS = 6
+
 cdef const vl_limits *limit = limits_in_force()
 cdef int most_members = VL_MOST_THREADS     # of a call, half as many as had no cores to themselves, ...
 cdef int64_t rest_until = 0     # ... until then
@@ -53,9 +60,18 @@ cdef int64_t rest = 0           # how long that was, while it comes to it again 
 cdef bint turn = False
 
 
+cdef int slow_calls = 0         # calls in which a thread was clearly slower than another, less those in which none was
+cdef int tasks_of_last[VL_MOST_THREADS]
+cdef int members_of_last = 0    # a call whose threads took slices
+
+
 cdef void end_rest() noexcept nogil:
-    global rest_until, rest
-    rest_until = rest = 0
+    global rest_until, rest, slow_calls
+    rest_until = rest = slow_calls = 0
+
+
+cdef list tasks_done():
+    return [tasks_of_last[k] for k in range(members_of_last)]
 
 
 cdef bint next_turn() noexcept nogil:
@@ -137,15 +153,57 @@ cdef void share_tasks(LayerRun *run, int number, int member) noexcept nogil:
         ordinal += 1
 
 
-cdef void take_tasks(LayerRun *run) noexcept nogil:
+cdef int64_t steps_of(const LayerRun *run, int task) noexcept nogil:
+    """The steps of a task's rows, and those that it walks, which take about as long as another row's."""
+    cdef ptrdiff_t first = run.sharing.first_row[task // run.direction_count], t
+    cdef ptrdiff_t rows = run.sharing.first_row[task // run.direction_count + 1] - first
+    cdef int64_t steps = 0
+    for t in range(run.steps):
+        if run.batch_sizes[t] <= first:
+            break
+        steps += min(<ptrdiff_t>run.batch_sizes[t] - first, rows) + 1
+    return steps
+
+
+cdef void take_tasks(LayerRun *run, int member) noexcept nogil:
     """Alone, while there are any."""
     cdef vl_team alone
-    cdef int task = take(&run.next_task)
+    cdef int task = take(&run.next_task), done = 0
+    cdef int64_t began = vl_nanoseconds(), steps = 0, until
     alone.lines, alone.member, alone.members = NULL, 0, 1
     while task < task_count(run) and not vl_has_ended(run.heed):
+        until = vl_nanoseconds()
         do_task(run, task, &alone, 0, NULL)
+        if member == limit.slow_member:
+            until = vl_nanoseconds() + (vl_nanoseconds() - until) * (limit.slowness - 1)
+            while vl_nanoseconds() < until:
+                pass
+        steps += steps_of(run, task)
+        done += 1
         task = take(&run.next_task)
+    run.tasks[member] = done
+    run.paces[member] = (vl_nanoseconds() - began) * 1000 // steps if steps > 0 else 0
     scratch_trim(limit.keep_scratch_bytes)
+
+
+cdef void watch_paces(const LayerRun *run, int64_t taken) noexcept nogil:
+    """Whether a thread was slower than another at its tasks; of a short call that is what waking it took."""
+    global slow_calls, members_of_last
+    cdef int64_t slowest = 0, quickest = 0, pace
+    cdef int k
+    members_of_last = run.sharing.members
+    for k in range(run.sharing.members):
+        tasks_of_last[k] = run.tasks[k]
+        pace = run.paces[k]
+        if pace > 0:
+            slowest = max(slowest, pace)
+            quickest = pace if quickest == 0 else min(quickest, pace)
+    if taken < limit.fair_trial_nanoseconds:
+        return
+    if slowest * 100 > quickest * (100 + limit.slow_percent):
+        slow_calls = min(slow_calls + 1, 2 * SLOW_CALLS)
+    elif slow_calls > 0:
+        slow_calls -= 1
 
 
 cdef void run_member(void *context, int member, int members) noexcept nogil:
@@ -153,7 +211,7 @@ cdef void run_member(void *context, int member, int members) noexcept nogil:
     cdef uint64_t mode = vl_flush_subnormals()
     cdef int size = run.sharing.team
     if size == 1 or members < run.sharing.members:      # the pool is busy, or has fewer threads: each is alone
-        take_tasks(run)
+        take_tasks(run, member)
     else:
         share_tasks(run, member // size, member % size)
     vl_restore_mode(mode)
@@ -185,6 +243,7 @@ cdef int fewest_slices(const LayerRun *run) noexcept nogil:
 
 cdef bint choose(LayerRun *run, int threads) noexcept nogil:
     """False when memory is out."""
+    cdef int fewest = fewest_slices(run), many = min(MANY_SLICES * threads, VL_MOST_THREADS)
     cdef ptrdiff_t few[FEW_NUMBERS]
     cdef ptrdiff_t *lengths = few
     cdef vl_rows rows
@@ -194,7 +253,9 @@ cdef bint choose(LayerRun *run, int threads) noexcept nogil:
             return False
     list_lengths(run, lengths)
     rows.lengths, rows.sequences = lengths, run.sequences
-    choose_sharing(run.directions, run.direction_count, rows, threads, fewest_slices(run), &run.sharing)
+    if threads > 1 and slow_calls >= SLOW_CALLS and run.sequences >= many * MANY_SLICE_ROWS:
+        fewest = max(fewest, many)
+    choose_sharing(run.directions, run.direction_count, rows, threads, fewest, &run.sharing)
     if lengths != few:
         free(lengths)
     return True
@@ -239,6 +300,7 @@ cdef bint run_layer(LayerRun *run, int threads) noexcept nogil:
     cdef void *whole = NULL
     cdef int k
     cdef bint alone = False
+    cdef int64_t began
     run.next_task = 0
     run.out_of_memory = False
     run.shared_memory = NULL
@@ -253,7 +315,14 @@ cdef bint run_layer(LayerRun *run, int threads) noexcept nogil:
         run.shared_memory = shared_memory(run, &whole)
         if run.shared_memory == NULL:
             return False
-    parallel(run.sharing.members, run_member, run, run.heed)
+    if run.sharing.team == 1 and run.sharing.members > 1:
+        for k in range(run.sharing.members):
+            run.tasks[k] = run.paces[k] = 0
+        began = vl_nanoseconds()
+        parallel(run.sharing.members, run_member, run, run.heed)
+        watch_paces(run, vl_nanoseconds() - began)
+    else:
+        parallel(run.sharing.members, run_member, run, run.heed)
     if run.shared_memory != NULL:
         for k in range(run.sharing.members):
             alone |= (<vl_line *>run.shared_memory)[k].alone_from != PTRDIFF_MAX

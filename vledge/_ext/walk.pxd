@@ -1,6 +1,6 @@
 from libc.stdint cimport int64_t
 
-from vledge._ext.pool cimport vl_heed, vl_sharing, vl_team
+from vledge._ext.pool cimport VL_MOST_THREADS, vl_heed, vl_sharing, vl_team
 from vledge._ext.weights cimport vl_direction
 
 
@@ -33,6 +33,8 @@ cdef struct LayerRun:
     # what threads share: schedule.pyx sets it
     vl_sharing sharing
     int next_task
+    int tasks[VL_MOST_THREADS]      # that each thread has done alone, ...
+    int64_t paces[VL_MOST_THREADS]  # ... and what it took for a thousand rows' steps, in nanoseconds
     bint out_of_memory
     char *shared_memory         # of the teams: first their members' lines, then team_bytes for the walks of each
     ptrdiff_t team_bytes

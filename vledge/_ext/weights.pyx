@@ -140,13 +140,15 @@ cdef const void *pointer(array) except? NULL:
     return <const void *><size_t>array.ctypes.data
 
 
-cdef void *gemm_for_projection(bint f64) except? NULL:
+cdef void *gemm_for_projection(bint f64, size_t depth, size_t columns) except? NULL:
     """sgemm's or dgemm's Fortran interface where BLAS is to compute the projection, else NULL."""
-    if projection.selected() == "tile":
+    if projection.chosen(8 if f64 else 4, depth, columns) == "tile":
         return NULL
-    from vledge.machine.blas import gemm    # imported by who wants it
+    from vledge.machine import blas     # imported by who wants it
 
-    return <void *><size_t>gemm(f64)
+    if projection.selected() == "auto" and not blas.is_there():
+        return NULL
+    return <void *><size_t>blas.gemm(f64)
 
 
 cdef Direction made(object direction):
@@ -236,7 +238,9 @@ cdef class Direction:
                              f"are stored as {storage}")
         lanes = kernels.lanes
         vectors = vector_count(gates, hidden_size, lanes)
-        c.gemm = gemm_for_projection(dtype == np.float64) if storage == dtype.name else NULL
+        c.gemm = NULL
+        if storage == dtype.name:
+            c.gemm = gemm_for_projection(dtype == np.float64, weight_ih.shape[1], gates * hidden_size)
         group = vectors if c.gemm != NULL else group_of(gates)
         self.storage = storage
         m = {"w_ih": self.packed(weight_ih, gates, lanes, group)}

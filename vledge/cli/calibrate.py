@@ -7,6 +7,7 @@ import json
 import time
 
 from vledge.cli.table import rows
+from vledge.machine.projection import CLEARLY
 from vledge.progress import Bar
 
 
@@ -53,5 +54,12 @@ def run(arguments: argparse.Namespace) -> int:
             f"waking one takes {shared['wake_nanoseconds'] / 1000:.0f} us"
         )
     print(f"memory is provided at {1e-9 / measured.memory:.1f} GB/s")
+    if measured.products:
+        quicker = [one for one in measured.products if one.blas <= CLEARLY]
+        least = min(one.blas for one in measured.products)
+        print(
+            f"input projections: scipy's BLAS is clearly quicker than our tiles at {len(quicker)} "
+            f"of {len(measured.products)} sizes (at best it takes {least:.2f} times as long)"
+        )
     print(f"measured in {time.perf_counter() - start:.1f} s, written to {path}")
     return 0

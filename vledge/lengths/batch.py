@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import ArrayLike
 
-from vledge._ext.packing import running_out
+from vledge._ext.packing import running_out, total
 from vledge.array_like import array_of
 from vledge.packing import (
     PackedSequence,
@@ -29,7 +29,15 @@ from vledge.packing import (
 )
 from vledge.packing.sequence import Output, Sequences
 
-__all__ = ["Batch", "MaskedBatch", "PackedBatch", "PaddedBatch", "batch_of", "lengths_of_packed"]
+__all__ = [
+    "Batch",
+    "ListBatch",
+    "MaskedBatch",
+    "PackedBatch",
+    "PaddedBatch",
+    "batch_of",
+    "lengths_of_packed",
+]
 
 
 class Batch(Protocol):
@@ -37,6 +45,10 @@ class Batch(Protocol):
 
     form: str  #: list, padded, packed or masked
     lengths: np.ndarray  #: int64 [B], in the caller's order
+
+    @property
+    def most_steps(self) -> int:
+        """Steps in all, or more: what is quickly told."""
 
     def padded(self) -> tuple[np.ndarray, bool]:
         """``[T, B, *]`` and False, or ``[B, T, *]`` and True (batch first)."""
@@ -75,6 +87,10 @@ class _RectangleBatch:
     def steps(self) -> int:
         """T."""
         return self.data.shape[1 if self.batch_first else 0]
+
+    @property
+    def most_steps(self) -> int:
+        return self.data.shape[0] * self.data.shape[1]
 
     def _rows(self, array: np.ndarray) -> np.ndarray:
         """A view ``[B, T, *]``."""
@@ -145,6 +161,11 @@ class MaskedBatch(_RectangleBatch):
         """bool [B, T]: where data are."""
         return self.mask
 
+    @property
+    def begins(self) -> bool:
+        """Whether each sequence's data begin at once and have no holes, as those of lengths do."""
+        return np.array_equal(self.mask, np.arange(self.steps) < self.lengths[:, None])
+
     @cached_property
     def _places(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """(order, batch_sizes, rows, steps): the place in the mask of each packed row."""
@@ -195,6 +216,10 @@ class PackedBatch:
     def __init__(self, data: PackedSequence) -> None:
         self.data, self.lengths = data, lengths_of_packed(data)
 
+    @property
+    def most_steps(self) -> int:
+        return len(self.data.data)
+
     def padded(self) -> tuple[np.ndarray, bool]:
         return pad_packed_sequence(self.data)[0], False
 
@@ -230,13 +255,17 @@ class PackedBatch:
         raise AssertionError("a packed batch has no empty sequences to leave out")
 
 
-class _ListBatch:
+class ListBatch:
     """A list of arrays ``[L, *]``."""
 
     form = "list"
 
-    def __init__(self, data: list[np.ndarray]) -> None:
-        self.data, self.lengths = data, np.array([len(s) for s in data], np.int64)
+    def __init__(self, data: list[np.ndarray], lengths: np.ndarray) -> None:
+        self.data, self.lengths = data, lengths
+
+    @property
+    def most_steps(self) -> int:
+        return total(self.lengths)
 
     def padded(self) -> tuple[np.ndarray, bool]:
         return pad_sequence(self.data), False
@@ -256,8 +285,8 @@ class _ListBatch:
     def from_sequences(self, outputs: list[np.ndarray]) -> list[np.ndarray]:
         return outputs
 
-    def select(self, rows: np.ndarray) -> _ListBatch:
-        return _ListBatch([self.data[i] for i in rows])
+    def select(self, rows: np.ndarray) -> ListBatch:
+        return ListBatch([self.data[i] for i in rows], self.lengths[rows])
 
     def expand(
         self, rows: np.ndarray, output: Output | None, width: int, dtype: np.dtype
@@ -280,16 +309,13 @@ def batch_of(
         or one that does not fit the array.
     """
     if isinstance(input, (PackedSequence, list, tuple)):
-        if lengths is not None or mask is not None:
-            raise ValueError(
-                "lengths and mask go with a padded array: a PackedSequence and a list of "
-                "sequences have lengths of their own"
-            )
+        refuse_lengths(lengths, mask)
         if is_packed(input):
             return PackedBatch(validated(input))
         if not input:
             raise ValueError("received an empty list of sequences")
-        return _ListBatch(_alike(input))
+        arrays = _alike(input)
+        return ListBatch(arrays, np.array([len(s) for s in arrays], np.int64))
     data = array_of(input, "input")
     layout = "[B, T, features]" if batch_first else "[T, B, features]"
     if data.ndim != 3:
@@ -302,6 +328,15 @@ def batch_of(
     if lengths is None:
         raise ValueError("a padded array needs lengths [B] or a mask [B, T]")
     return PaddedBatch(data, checked_lengths(lengths, sequences, steps), batch_first)
+
+
+def refuse_lengths(lengths: ArrayLike | None, mask: ArrayLike | None) -> None:
+    """Raise ValueError where either is given beside sequences that have lengths."""
+    if lengths is not None or mask is not None:
+        raise ValueError(
+            "lengths and mask go with a padded array: a PackedSequence and a list of "
+            "sequences have lengths of their own"
+        )
 
 
 def _alike(sequences: Sequence[ArrayLike]) -> list[np.ndarray]:

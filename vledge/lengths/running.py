@@ -10,7 +10,15 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike
 
-from vledge.lengths.batch import Batch, MaskedBatch, PackedBatch, PaddedBatch, batch_of
+from vledge.lengths.batch import (
+    Batch,
+    ListBatch,
+    MaskedBatch,
+    PackedBatch,
+    PaddedBatch,
+    batch_of,
+    refuse_lengths,
+)
 from vledge.lengths.semantics import Semantics, fill_places, resolve
 from vledge.lengths.strategies import AUTO, STRATEGIES, named, natural
 from vledge.packing import is_packed
@@ -80,9 +88,12 @@ def run(
         "auto", and no strategy stays within its ``memory_limit``.
     """
     stack = layer.stack
+    batch: Batch
     if isinstance(input, (list, tuple)) and not is_packed(input):
-        input = checked_sequences(stack.shape, input)
-    batch = batch_of(input, lengths, mask, layer.batch_first)
+        refuse_lengths(lengths, mask)
+        batch = ListBatch(*checked_sequences(stack.shape, input))
+    else:
+        batch = batch_of(input, lengths, mask, layer.batch_first)
     if isinstance(batch, PackedBatch):
         batch = PackedBatch(checked_packed(stack.shape, batch.data))
     elif isinstance(batch, (PaddedBatch, MaskedBatch)):
@@ -127,9 +138,12 @@ def _run_of(strategy: str) -> Run:
 def auto(
     stack: Stack, batch: Batch, hx: State | None, *, memory_limit: int | None = None
 ) -> tuple[Output, State]:
-    """Run by what a plan ranks first."""
-    from vledge.planning.choice import choose
+    """Run by what a plan ranks first, and a call that is short for any plan as it is."""
+    if memory_limit is None and batch.most_steps <= stack.short_steps:
+        return natural(batch.form).run(stack, batch, hx)
+    from vledge.planning.choice import choose, short_steps
 
+    stack.short_steps = short_steps(stack.shape)
     strategy, options = choose(stack.shape, batch, memory_limit=memory_limit)
     return STRATEGIES[strategy].run(stack, batch, hx, **options)
 

@@ -22,7 +22,7 @@ from typing import Final
 from vledge.errors import import_failure
 from vledge.machine import projection
 
-__all__ = ["describe", "gemm", "load", "module_file"]
+__all__ = ["describe", "gemm", "is_there", "load", "module_file"]
 
 NAME: Final = "scipy.linalg.cython_blas"
 
@@ -125,11 +125,34 @@ def gemm(f64: bool) -> int:
     return _addresses["dgemm" if f64 else "sgemm"]
 
 
+def is_there() -> bool:
+    """Whether scipy's BLAS can be had; it is loaded then."""
+    try:
+        load()
+    except ImportError:
+        return False
+    return True
+
+
 def describe() -> str:
-    """What there is of BLAS and whether it is used, in words."""
-    path = module_file()
+    """What there is of BLAS, whether it is used, and why, in words."""
+    path, selected = module_file(), projection.selected()
     if path is None:
         return "none: scipy is not installed; every product runs on vledge's own tiles"
-    if projection.selected() == "tile":
-        return f"scipy's is there and not loaded; products run on vledge's own tiles ({path})"
-    return f"scipy's for input projections, loaded {load()} ({path})"
+    if selected == "blas":
+        return f"scipy's for input projections, as asked for, loaded {load()} ({path})"
+    tiles = f"scipy's is there and not loaded; products run on vledge's own tiles ({path})"
+    if selected == "tile":
+        return f"{tiles}, as asked for"
+    products = projection.measured()
+    if not products:
+        return f"{tiles}, until `vledge calibrate` has measured both"
+    quicker = [one for one in products if one.blas <= projection.CLEARLY]
+    least, most = (f(one.blas for one in products) for f in (min, max))
+    times = f"it takes {least:.2f} to {most:.2f} times as long at {len(products)} sizes measured"
+    if not quicker:
+        return f"{tiles}: {times}"
+    return (
+        f"scipy's for input projections near {len(quicker)} sizes at which it is clearly quicker, "
+        f"vledge's own tiles for all else: {times} ({path})"
+    )

@@ -112,11 +112,7 @@ def _pack(
             "You can pass `enforce_sorted=False` to pack_padded_sequence and/or pack_sequence to "
             "sidestep this requirement."
         )
-    if lengths[-1] <= 0:
-        raise PackingError(
-            "Length of all samples has to be greater than 0, but found an element in 'lengths' "
-            f"that is <= 0: {lengths[-1]}"
-        )
+    refuse_empty(lengths)
     batch_sizes = running_out(lengths, int(lengths[0]))
     if isinstance(sequences, np.ndarray):
         shape, dtype = sequences.shape[2:], sequences.dtype
@@ -126,6 +122,16 @@ def _pack(
     data = np.empty((sum(lengths.tolist()), *shape), dtype)
     gather(data, sequences, batch_sizes, order)
     return PackedSequence(data, batch_sizes, order)
+
+
+def refuse_empty(lengths: np.ndarray) -> None:
+    """Raise PackingError, in torch's words, where a sequence has no steps."""
+    least = lengths.min()
+    if least <= 0:
+        raise PackingError(
+            "Length of all samples has to be greater than 0, but found an element in 'lengths' "
+            f"that is <= 0: {least}"
+        )
 
 
 def by_length(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

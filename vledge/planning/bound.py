@@ -1,8 +1,9 @@
 """What needs no plan: the best that any strategy could do, from a few sums.
 
 Strategies that run all sequences in one call of the kernels differ in what is around it, which is
-quickly told. The others cut the batch up, and can at the most save steps that walk few rows: where
-even that is not worth a plan, none is made.
+quickly told, and the one that runs the form as it is has the least of that. The others cut the
+batch up, and can at the most save memory and steps that walk few rows: where even that is not worth
+a plan, none is made.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from vledge.planning.ranking import TIE
 from vledge.planning.work import SCRATCH, left_out
 from vledge.recurrent.shape import LayerShape
 
-__all__ = ["PLANNING", "Guess", "Same", "at_once", "without_a_plan"]
+__all__ = ["PLANNING", "Guess", "Same", "without_a_plan"]
 
 T = TypeVar("T")
 
@@ -36,7 +37,6 @@ class _Rates(NamedTuple):
     #: of those before it that it has to stay below; the form's own is first
     whole: list[tuple[Strategy, Overhead, float]]
     others: Overhead  #: less than that of any strategy that cuts the batch up
-    another: Overhead  #: less than that of any but the form's own, and what is that by a detour
     nbytes: int  #: of a step of a sequence, in and out
     out_nbytes: int  #: and out
 
@@ -80,27 +80,10 @@ def without_a_plan(
             best, seconds, peak = strategy.name, takes, needs
     if memory_limit is not None and peak > memory_limit:
         best = None
-    out = total * rates.out_nbytes
+    out = (case.rectangle if case.form in ("padded", "masked") else total) * rates.out_nbytes
     least += rates.others.seconds(1, count, total, moved, skipped)
     least += constants.memory_seconds(out)
     return Guess(best, seconds, seconds - least)
-
-
-def at_once(
-    shape: LayerShape, form: str, count: int, steps: int, threads: int, constants: Costs
-) -> str | None:
-    """The form's own strategy for so many rows and steps, whatever the lengths: where nothing has
-    less around it, and all steps together, which the others could save a part of, take less than a
-    plan. Else None."""
-    rates = _rates(shape, form, threads, Same(constants))
-    if rates.step * steps >= PLANNING:
-        return None
-    own, overhead, _ = rates.whole[0]
-    cells = steps * count
-    around = overhead.call + count * overhead.sequence
-    around += cells * (overhead.step + rates.nbytes * max(overhead.byte, overhead.padding))
-    around += constants.memory_seconds(cells * rates.nbytes + SCRATCH)
-    return own.name if around <= rates.another.call + count * rates.another.sequence else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,16 +108,10 @@ def _rates(shape: LayerShape, form: str, threads: int, constants: Same[Costs]) -
     whole = [one for one in STRATEGIES.values() if one.whole and one.name in around]
     whole.sort(key=lambda one: one is not as_it_is)
     others = [one for name, one in around.items() if not STRATEGIES[name].whole]
-    another = [
-        one
-        for name, one in around.items()
-        if name != as_it_is.name and STRATEGIES[name].same_as is None
-    ]
     return _Rates(
         *costs.rates(shape),
         [(one, around[one.name], 1.0 if one is as_it_is else 1 - TIE) for one in whole],
         _least(others),
-        _least(another),
         moved_nbytes(shape),
         shape.output_size * shape.itemsize,
     )

@@ -17,7 +17,8 @@ from vledge._ext.weights import Direction
 from vledge.lengths.running import run
 from vledge.lengths.strategies import STRATEGIES
 from vledge.lengths.strategies.work import FORMS, Case, Overhead
-from vledge.machine import threads
+from vledge.machine import blas, projection, threads
+from vledge.machine.projection import Product
 from vledge.packing import pack_sequence
 from vledge.packing.sequence import Sequences
 from vledge.planning.costs import Costs, Kernel, Small, overhead_counts
@@ -41,6 +42,16 @@ BATCHES = (
     (512, 20, (32, 64), 1),
 )  # fmt: skip
 
+# (bytes of a number, input size, columns) of the input projections that tiles and BLAS compute, and
+# for how many rows.
+PRODUCTS = tuple(
+    (itemsize, depth, columns)
+    for itemsize in (4, 8)
+    for depth in (16, 64, 256, 1024)
+    for columns in (64, 512, 2048)
+)
+PRODUCT_ROWS = (24, 16)  # a step's, and steps
+
 MEETINGS = 1000  # of two threads, in a row
 
 
@@ -51,10 +62,11 @@ def calibrate(seconds: float = 0.01, progress: Callable[[int, int], None] | None
     ``progress(done, total)`` is called before each figure, and at the end.
     """
     stopwatch = _Stopwatch(seconds, progress)
-    if seconds:
-        _measured(stopwatch)
-        stopwatch.again()
-    costs = _measured(stopwatch)
+    with _projection_by("tile"):
+        if seconds:
+            _measured(stopwatch)
+            stopwatch.again()
+        costs = _measured(stopwatch)
     stopwatch.tell(stopwatch.total)
     return costs
 
@@ -65,7 +77,8 @@ def _figures() -> int:
     products, doubles, memory = 2, 2, 1
     kernels = len(MEASURED) * len(HIDDEN_SIZES) * len(ROWS)
     small = 2
-    return gains + kernels + products + doubles + small + memory + len(BATCHES)
+    by_blas = len(PRODUCTS) if blas.is_there() else 0
+    return gains + kernels + products + doubles + small + memory + len(BATCHES) + by_blas
 
 
 def _measured(stopwatch: _Stopwatch) -> Costs:
@@ -86,7 +99,12 @@ def _measured(stopwatch: _Stopwatch) -> Costs:
     )
     sharing = _sharing(stopwatch, kernels.kernels["lstm"])
     with _one_thread():
-        return replace(kernels, overheads=_overheads(stopwatch, kernels), sharing=sharing)
+        return replace(
+            kernels,
+            overheads=_overheads(stopwatch, kernels),
+            sharing=sharing,
+            products=_products(stopwatch),
+        )
 
 
 @contextmanager
@@ -257,6 +275,33 @@ def _waking() -> float:
         time.sleep(0.002)
         taken.append(seconds_of_meetings(2, 1))
     return float(np.median(taken))
+
+
+def _products(stopwatch: _Stopwatch) -> tuple[Product, ...]:
+    """Input projections by tiles and by scipy's BLAS; nothing where there is none."""
+    if not blas.is_there():
+        return ()
+    found = []
+    for itemsize, depth, columns in PRODUCTS:
+        dtype = f"float{8 * itemsize}"
+        ways = []
+        for name in ("tile", "blas"):
+            with _projection_by(name):  # of a layer whose steps take no product
+                stack = _stack("indrnn_relu", depth, columns, dtype)
+            ways.append(_run(stack, *PRODUCT_ROWS))
+        tile, by_blas = stopwatch.together(ways)
+        found.append(Product(itemsize, depth, columns, by_blas / tile))
+    return tuple(found)
+
+
+@contextmanager
+def _projection_by(name: str) -> Iterator[None]:
+    before = projection.selected()
+    projection.select(name)
+    try:
+        yield
+    finally:
+        projection.select(before)
 
 
 def _memory(stopwatch: _Stopwatch) -> float:

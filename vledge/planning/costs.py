@@ -11,6 +11,7 @@ import numpy as np
 
 from vledge._ext.recurrent import limits
 from vledge.lengths.strategies.work import Case, Overhead, Work
+from vledge.machine.projection import Product
 from vledge.recurrent.shape import LayerShape
 
 __all__ = ["SHARING", "Costs", "Kernel", "Small", "moved_nbytes", "overhead_counts"]
@@ -74,6 +75,8 @@ class Costs:
     overheads: dict[str, Overhead]  #: by form and strategy: "list.packed"
     #: by which the engine shares a run between threads: limits of ``ext/limit_list.h``, by name
     sharing: dict[str, int] = field(default_factory=dict)
+    #: by which ``VLEDGE_PROJECTION=auto`` chooses who multiplies layers' inputs
+    products: tuple[Product, ...] = ()
 
     def __repr__(self) -> str:
         speed = 2e-9 / self.multiply_add
@@ -183,15 +186,18 @@ class Costs:
             fields["memory"],
             overheads,
             dict(fields["sharing"]),
+            tuple(Product(*one) for one in fields["products"]),
         )
         sizes = [k.hidden_size for table in kernels.values() for k in table]
+        sizes += [n for one in costs.products for n in (one.itemsize, one.depth, one.columns)]
         if not all(0 < size < 1 << 31 for size in sizes):
-            raise ValueError("a hidden size is none")
+            raise ValueError("a size is none")
         constants = [costs.multiply_add, costs.double, costs.thread, costs.shared, costs.memory]
         constants += [
             value for table in kernels.values() for k in table for value in (k.step, k.row)
         ]
         constants += [value for one in small.values() for value in (one.step, one.row)]
+        constants += [one.blas for one in costs.products]
         if not all(len(table) > 1 for table in kernels.values()):
             raise ValueError("a cell has fewer than two hidden sizes")
         if not all(isinstance(value, float) and 0 < value < np.inf for value in constants):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from vledge._ext.recurrent import plain_lengths
 from vledge.array_like import array_of, native, wrong_dtype
 from vledge.packing import PackedSequence
 from vledge.recurrent.shape import LayerShape
@@ -37,11 +39,16 @@ def checked_packed(shape: LayerShape, packed: PackedSequence) -> PackedSequence:
     return packed if data is packed.data else packed._replace(data=data)
 
 
-def checked_sequences(shape: LayerShape, sequences: Sequence[ArrayLike]) -> list[np.ndarray]:
-    """A list of sequences as arrays ``[L, input_size]`` of the weights' dtype.
+def checked_sequences(
+    shape: LayerShape, sequences: Sequence[ArrayLike]
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """A list of sequences as arrays ``[L, input_size]`` of the weights' dtype, and their lengths.
 
     Raises ValueError, TypeError or RuntimeError, as for one array, naming the one that is not.
     """
+    lengths = plain_lengths(sequences, shape.dtype, shape.input_size)
+    if lengths is not None:  # what most are: nothing is to be converted
+        return cast("list[np.ndarray]", list(sequences)), lengths
     if not len(sequences):
         raise ValueError("received an empty list of sequences")
     checked = []
@@ -54,4 +61,4 @@ def checked_sequences(shape: LayerShape, sequences: Sequence[ArrayLike]) -> list
                 "a list holds one sequence an item; give a padded batch as one array"
             )
         checked.append(checked_features(shape, sequence, name))
-    return checked
+    return checked, np.array([len(one) for one in checked], np.int64)

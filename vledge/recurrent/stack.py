@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 
 from vledge._ext import recurrent as kernels
 from vledge._ext import stack as compiled_stack
-from vledge._ext.packing import running_out
+from vledge._ext.packing import running_out, total
 from vledge._ext.weights import Direction
 from vledge.array_like import contiguous
 from vledge.packing import PackedSequence, by_length
@@ -26,6 +26,7 @@ from vledge.small_matrix import FORMS
 __all__ = ["Stack", "no_step"]
 
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray | None]  # output, h_n, c_n
+Data = TypeVar("Data", np.ndarray, list[np.ndarray])  # what layers hand on to one another
 
 
 class Stack:
@@ -59,6 +60,9 @@ class Stack:
             first.reverse and not bidirectional,
             first.storage if first.storage in FORMS else "",
         )
+        #: What takes no more steps in all is short: ``strategy="auto"`` needs no plan for it. The
+        #: planner says, when it is first asked.
+        self.short_steps = 0
         #: ``(x, h, c, batch_first)``, arrays as they lie in memory → ``(output, h_n, c_n)``; None
         #: where anything is unusual, of which nothing is said. What most calls are.
         self.usual: Callable[[object, object, object, bool], Any] = compiled.run
@@ -101,13 +105,8 @@ class Stack:
         """Packed sequences ``[sum of lengths, input_size]``; states in the caller's order."""
         batch_sizes = np.ascontiguousarray(packed.batch_sizes, np.int64)
 
-        def one(
-            directions: list[Direction],
-            data: np.ndarray,
-            h: np.ndarray | None,
-            c: np.ndarray | None,
-        ) -> Arrays:
-            return kernels.run(directions, data, batch_sizes, h, c)
+        def one(layer: int, data: np.ndarray, h: np.ndarray | None, c: np.ndarray | None) -> Arrays:
+            return kernels.run(self.layers[layer], data, batch_sizes, h, c)
 
         data, before, after = packed.data, packed.sorted_indices, packed.unsorted_indices
         h_0, c_0 = split(hx)
@@ -115,6 +114,21 @@ class Stack:
         data, h_n, c_n = self._through(one, contiguous(data), h_0, c_0)
         final = joined(reordered(h_n, after), reordered(c_n, after))
         return packed._replace(data=data), final
+
+    def run_list(
+        self, sequences: list[np.ndarray], lengths: np.ndarray, hx: Initial = None
+    ) -> tuple[list[np.ndarray], State]:
+        """Sequences ``[L, input_size]`` that are arrays of their own, read where they lie; outputs
+        and states in their order."""
+        order, batch_sizes = by_length(lengths)
+        outputs, h_n, c_n = self._through(
+            lambda layer, data, h, c: kernels.run_list(
+                self.layers[layer], data, batch_sizes, order, h, c
+            ),
+            sequences,
+            *split(hx),
+        )
+        return outputs, joined(h_n, c_n)
 
     def run_in_place(
         self, steps: np.ndarray, starts: np.ndarray, lengths: np.ndarray, outputs: bool
@@ -163,40 +177,46 @@ class Stack:
         output : ndarray, as input; zeros past each sequence's end
         hx : the state at each sequence's own end; the initial state of one of length 0
         """
+        sequences, steps = input.shape[:2] if batch_first else input.shape[1::-1]
         if lengths is None:
-            sequences, steps = input.shape[:2] if batch_first else input.shape[1::-1]
             order, batch_sizes = None, np.full(steps, sequences, np.int64)
         else:
             order, batch_sizes = by_length(lengths)
 
-        def one(
-            directions: list[Direction],
-            data: np.ndarray,
-            h: np.ndarray | None,
-            c: np.ndarray | None,
-        ) -> Arrays:
-            return kernels.run_padded(directions, data, batch_sizes, order, h, c, batch_first)
+        # no padding between layers
+        packs = lengths is not None and total(lengths) < steps * sequences
+        last = len(self.layers) - 1
+
+        def one(layer: int, data: np.ndarray, h: np.ndarray | None, c: np.ndarray | None) -> Arrays:
+            return kernels.run_padded(
+                self.layers[layer], data, batch_sizes, order, h, c, batch_first,
+                pack=packs and layer < last,
+                unpack=steps if packs and layer else None,
+            )  # fmt: skip
 
         output, h_n, c_n = self._through(one, contiguous(input), *split(hx))
         return output, joined(h_n, c_n)
 
     def _through(
         self,
-        one: Callable[[list[Direction], np.ndarray, np.ndarray | None, np.ndarray | None], Arrays],
-        data: np.ndarray,
+        one: Callable[
+            [int, Data, np.ndarray | None, np.ndarray | None],
+            tuple[Data, np.ndarray, np.ndarray | None],
+        ],
+        data: Data,
         h_0: np.ndarray | None,
         c_0: np.ndarray | None,
-    ) -> Arrays:
+    ) -> tuple[Data, np.ndarray, np.ndarray | None]:
         """One layer after another."""
         if len(self.layers) == 1:
-            return one(self.layers[0], data, h_0, c_0)
+            return one(0, data, h_0, c_0)
         h_n: list[np.ndarray] = []
         c_n: list[np.ndarray | None] = []
         count = self.shape.directions
-        for i, directions in enumerate(self.layers):
+        for i in range(len(self.layers)):
             part = slice(i * count, (i + 1) * count)
             data, h, c = one(
-                directions,
+                i,
                 data,
                 None if h_0 is None else h_0[part],
                 None if c_0 is None else c_0[part],

@@ -11,7 +11,6 @@ from vledge._ext.packing import sort_descending
 from vledge.lengths.batch import Batch
 from vledge.lengths.strategies.strategy import Strategy
 from vledge.lengths.strategies.work import Case, Overhead, Work, by_sequences, step_nbytes
-from vledge.packing import pack_sequence, unpack_sequence
 from vledge.packing.sequence import Output
 from vledge.recurrent.shape import LayerShape
 from vledge.recurrent.stack import Stack
@@ -45,10 +44,9 @@ def bucketed(
     final = stack.zero_state(len(sequences))
     nbytes = real_step_nbytes(stack.shape)
     for bucket in buckets(batch.lengths, rows, memory_limit, nbytes):
-        part = pack_sequence([sequences[i] for i in bucket], enforce_sorted=True)
-        output, state = stack.run(part, take(hx, bucket))
-        for i, one in zip(bucket, unpack_sequence(output), strict=True):
-            outputs[i] = one
+        part = [sequences[i] for i in bucket]
+        ended, state = stack.run_list(part, batch.lengths[bucket], take(hx, bucket))
+        outputs.update(zip(bucket.tolist(), ended, strict=True))
         put(final, bucket, state)
     return batch.from_sequences([outputs[i] for i in range(len(sequences))]), final
 
@@ -85,15 +83,14 @@ def real_step_nbytes(shape: LayerShape) -> int:
 
 def _work(case: Case, shape: LayerShape, rows: int) -> Work:
     into, out, held = step_nbytes(shape)
+    if case.form != "padded":  # a sequence is run where it lies
+        into = 0
     runs = [case.lengths[place] for place in buckets(case.lengths, rows, None, 1)]
-    most = finished = before = 0
+    most = finished = 0
     for run in runs:
         steps = int(run.sum())
-        # the last bucket's output is there until this one's is
-        running = before + steps * (into + held)
-        most = max(most, finished + max(running, steps * (into + 2 * out)))
-        before = steps * out
-        finished += before
+        most = max(most, finished + steps * (into + held))
+        finished += steps * out
     return Work(runs, by_sequences(case, shape, most))
 
 
@@ -109,10 +106,10 @@ BUCKETED: Final = Strategy(
     _work,
     _reason,
     overheads={
-        "list": Overhead(6.37e-05, 3.35e-06, 0.0, 0.0, 6.14e-12),
-        "padded": Overhead(7.86e-05, 3.46e-06, 0.0, 1.09e-10, 0.0),
-        "packed": Overhead(9.67e-05, 5.82e-06, 0.0, 8.5e-11, 0.0),
-        "masked": Overhead(0.000102, 5.09e-06, 1.64e-08, 1.14e-10, 5.23e-11),
+        "list": Overhead(2.12e-05, 2.34e-07, 2.29e-09, 0.0, 1.3e-12),
+        "padded": Overhead(3.5e-05, 1.14e-06, 6.89e-09, 5.09e-11, 0.0),
+        "packed": Overhead(5.28e-05, 1.11e-06, 0.0, 0.0, 9.99e-12),
+        "masked": Overhead(5.52e-05, 2.01e-06, 2.21e-08, 0.0, 6.04e-11),
     },
     options=tuple({"rows": n} for n in (DEFAULT_ROWS, 32, 16, 8, 4, 2, 1)),
     small={"rows": 2},

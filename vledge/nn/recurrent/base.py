@@ -19,7 +19,8 @@ from vledge.budget import Limits
 from vledge.lengths.model_strategy import MODEL_STRATEGY
 from vledge.nn.dtype import DType, float_dtype, require_cpu
 from vledge.nn.module import Module
-from vledge.packing import is_packed, pack_sequence, unpack_sequence, validated
+from vledge.packing import is_packed, validated
+from vledge.packing.pack import refuse_empty
 from vledge.packing.sequence import Output, Sequences
 from vledge.recurrent.cells import CELLS
 from vledge.recurrent.directions import direction_of, stack_of
@@ -358,10 +359,9 @@ class RecurrentBase(Module):
             packed = checked_packed(stack.shape, validated(input))
             return stack.run(packed, checked(stack.shape, hx, int(packed.batch_sizes[0])))
         if isinstance(input, (list, tuple)):
-            sequences = checked_sequences(stack.shape, input)
-            packed = pack_sequence(sequences, enforce_sorted=False)
-            packed, final = stack.run(packed, checked(stack.shape, hx, len(sequences)))
-            return unpack_sequence(packed), final
+            sequences, lengths = checked_sequences(stack.shape, input)
+            refuse_empty(lengths)
+            return stack.run_list(sequences, lengths, checked(stack.shape, hx, len(sequences)))
         input = array_of(input, "input")
         if input.dtype == stack.shape.dtype and input.ndim not in (2, 3):
             raise ValueError(
