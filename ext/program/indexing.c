@@ -38,18 +38,47 @@ static void move(char *to, const char *from, size_t size)
     }
 }
 
-/* Whether every index is within [-size, size) */
+/* Whether every index is within [-size, size). One that an Expand repeats is looked at once. */
 static int in_bounds(const vl_tensor *indices, int64_t size)
 {
-    int64_t at[VL_MOST_AXES] = {0};
+    int64_t at[VL_MOST_AXES] = {0}, shape[VL_MOST_AXES];
     if (vl_count(indices->axes, indices->shape) == 0)
         return 1;
+    for (int a = 0; a < indices->axes; a++)
+        shape[a] = indices->strides[a] ? indices->shape[a] : 1;
     do {
         int64_t v = index_at(indices, place(indices, at));
         if (v < -size || v >= size)
             return 0;
-    } while (following(indices->axes, indices->shape, at));
+    } while (following(indices->axes, shape, at));
     return 1;
+}
+
+/* A row of indices along the last axis, and the row of x that they are places in: element j of the row is at
+ * `x + index * x_axis + j * x_step`. A repeated index (which_step 0) names a whole row of x at once. */
+typedef struct {
+    const char *which;
+    char *x;
+    int64_t count, size, which_step, x_axis, x_step;
+} vl_index_row;
+
+static vl_index_row index_row(const vl_tensor *which, const vl_tensor *x, int axis, const int64_t *at)
+{
+    const int last = which->axes - 1;
+    return (vl_index_row){.which = place(which, at),
+                          .x = place(x, at) - at[axis] * x->strides[axis],
+                          .count = which->shape[last],
+                          .size = x->shape[axis],
+                          .which_step = which->strides[last],
+                          .x_axis = x->strides[axis],
+                          .x_step = axis == last ? 0 : x->strides[last]};
+}
+
+/* Of x, what the row's j-th index names. */
+static char *named(const vl_tensor *which, const vl_index_row *row, int64_t j)
+{
+    int64_t v = index_at(which, row->which + j * row->which_step);
+    return row->x + (v < 0 ? v + row->size : v) * row->x_axis + j * row->x_step;
 }
 
 /* x, indices; ints[0]: axis */
@@ -72,11 +101,14 @@ static int gather_elements(vl_frame *f, const vl_instruction *i)
     char *to = out->data;
     if (vl_count(which.axes, which.shape))
         do {
-            int64_t v = index_at(&which, place(&which, at));
-            v += v < 0 ? from.shape[axis] : 0;
-            move(to, place(&from, at) + (v - at[axis]) * from.strides[axis], size);
-            to += size;
-        } while (following(which.axes, which.shape, at));
+            const vl_index_row row = index_row(&which, &from, axis, at);
+            if (!row.which_step && row.x_step == (int64_t)size)
+                memcpy(to, named(&which, &row, 0), (size_t)row.count * size);
+            else
+                for (int64_t j = 0; j < row.count; j++)
+                    move(to + j * (int64_t)size, named(&which, &row, j), size);
+            to += row.count * (int64_t)size;
+        } while (following(which.axes - 1, which.shape, at));
     return VL_DONE;
 }
 
@@ -127,10 +159,17 @@ static int scatter_elements(vl_frame *f, const vl_instruction *i)
     size_t size = vl_size_of(out->type);
     if (vl_count(which.axes, which.shape))
         do {
-            int64_t v = index_at(&which, place(&which, at));
-            v += v < 0 ? out->shape[axis] : 0;
-            update(place(out, at) + (v - at[axis]) * out->strides[axis], place(&values, at), size, how);
-        } while (following(which.axes, which.shape, at));
+            const vl_index_row row = index_row(&which, out, axis, at);
+            const char *from = place(&values, at);
+            const int64_t step = values.strides[which.axes - 1];
+            if (how == 1 && !row.which_step && row.x_step == (int64_t)size && step == (int64_t)size) {
+                float *to = (float *)named(&which, &row, 0);
+                for (int64_t j = 0; j < row.count; j++)
+                    to[j] += ((const float *)from)[j];
+            } else
+                for (int64_t j = 0; j < row.count; j++)
+                    update(named(&which, &row, j), from + j * step, size, how);
+        } while (following(which.axes - 1, which.shape, at));
     return VL_DONE;
 }
 

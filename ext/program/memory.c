@@ -1,9 +1,14 @@
-/* A frame's blocks of memory, in lists by size: four sizes to each power of two. */
+/* A frame's blocks of memory, in lists by size: four sizes to each power of two.
+ *
+ * Of the free blocks that are large enough, and at most four times so, the one that was given back last serves: the
+ * nearest caches still hold it. A list for each size alone would go through as much memory as all sizes together have,
+ * and each layer of another size would wait for memory that no near cache holds. It is of use to what caches hold:
+ * VL_NEAR_LEAST is small beside any of them, VL_NEAR_MOST beyond the second level of all. */
 #include "program.h"
 
 #include <stdlib.h>
 
-enum { VL_SMALLEST = 256 };
+enum { VL_SMALLEST = 256, VL_NEAR_LEAST = 4 << 10, VL_NEAR_MOST = 8 << 20, VL_NEAR_KINDS = 8 };
 
 static int kind_of(size_t bytes, size_t *rounded)
 {
@@ -18,6 +23,19 @@ static int kind_of(size_t bytes, size_t *rounded)
     return 4 * (power - 8) + (int)parts;
 }
 
+/* The list to take a block of this kind from, whose first one is the last that was given back. */
+static int nearest_kind(const vl_frame *f, int kind, size_t rounded)
+{
+    if (rounded < VL_NEAR_LEAST || rounded > VL_NEAR_MOST)
+        return kind;
+    int nearest = kind;
+    for (int k = kind + 1; k <= kind + VL_NEAR_KINDS; k++)
+        if (f->free[k] && f->free[k]->bytes <= vl_room(f) &&
+            (!f->free[nearest] || f->free[k]->given_back > f->free[nearest]->given_back))
+            nearest = k;
+    return nearest;
+}
+
 vl_block *vl_block_new(vl_frame *f, size_t bytes)
 {
     if (bytes > (size_t)PTRDIFF_MAX / 2)
@@ -26,10 +44,12 @@ vl_block *vl_block_new(vl_frame *f, size_t bytes)
     int kind = kind_of(bytes, &rounded);
     if (rounded > vl_room(f))
         return NULL;
-    vl_block *block = f->free[kind];
-    if (block)
-        f->free[kind] = block->next;
-    else {
+    const int from = nearest_kind(f, kind, rounded);
+    vl_block *block = f->free[from];
+    if (block) {
+        f->free[from] = block->next;
+        rounded = block->bytes;
+    } else {
         /* the header stands in front of the data, a cache line of its own */
         char *memory = aligned_alloc(64, rounded + 64);
         if (!memory)
@@ -59,6 +79,7 @@ void vl_block_drop(vl_frame *f, vl_block *block)
     } else if (block->kind < 0) /* handed out, and let go before the frame's own use ended */
         free(block);
     else {
+        block->given_back = ++f->given_back;
         block->next = f->free[block->kind];
         f->free[block->kind] = block;
         f->live -= block->bytes;

@@ -52,6 +52,7 @@ typedef struct vl_block {
     int32_t uses;               /* tensors, and arrays that Python holds; changed atomically */
     int32_t kind;               /* which list of free blocks */
     char *data;                 /* 64-byte aligned */
+    uint64_t given_back;        /* of a free one: when, by the frame's count */
 } vl_block;
 
 typedef enum { VL_ABSENT, VL_TENSOR, VL_OBJECT } vl_state; /* VL_OBJECT: a value that only Python reads */
@@ -112,6 +113,7 @@ struct vl_frame {
     void (*observe)(vl_frame *f, const vl_instruction *i, int64_t begin, int64_t end, int declined);
     vl_heed *heed;              /* of this run, where it may be ended; asked between instructions and in long ones */
     vl_block *free[VL_BLOCK_KINDS];
+    uint64_t given_back;        /* how many blocks have been, since the frame was made */
     vl_block *garbage;          /* blocks of Python objects that nobody uses any more */
     size_t held, live, peak;    /* bytes: of all own blocks, of those in use, the most in use in this run */
     size_t elsewhere;           /* bytes of the run's values that Python holds */

@@ -26,6 +26,10 @@ FORMS = {
     "depthwise, two axes": ((1, 20, 8, 9), (20, 1, 3, 3), {"group": 20, "dilations": [2, 1]}),
     "depthwise, more outputs": ((2, 3, 11), (6, 1, 3), {"group": 3}),
     "same": ((2, 3, 10), (4, 3, 4), {"auto_pad": "SAME_UPPER", "strides": [3]}),
+    "same, beyond the kernel": ((1, 3, 9), (4, 3, 2), {"auto_pad": "SAME_UPPER", "strides": [5]}),
+    "same, lower, beyond": ((1, 3, 8), (4, 3, 1), {"auto_pad": "SAME_LOWER", "strides": [3]}),
+    "narrow": ((1, 96, 40, 41), (24, 96, 1, 1), {}),
+    "narrower than a vector": ((1, 16, 20, 21), (8, 16, 2, 2), {"pads": [0, 0, 1, 1]}),
 }
 
 
@@ -51,6 +55,16 @@ def test_forms(form, bias):
         assert np.array_equal(
             vledge.InferenceSession(whole).run(None, {"x": x, **weights})[0], first
         )
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_an_output_padding_below_0_is_refused(known):
+    x, w = np.ones((1, 2, 5), np.float32), np.ones((2, 3, 3), np.float32)
+    one = node("ConvTranspose", ["x", "w"], ["y"], strides=[2], output_padding=[-1])
+    feed = {"x": x} if known else {"x": x, "w": w}
+    model = model_bytes([one], feed, ["y"], {"w": w} if known else {})
+    with pytest.raises(FormatError, match=r"output_padding is \[-1\], expected none below 0"):
+        vledge.InferenceSession(model).run(None, feed)
 
 
 def test_large_inputs_in_blocks():

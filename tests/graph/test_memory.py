@@ -36,6 +36,42 @@ def test_packed_weights_and_the_most_that_a_run_took():
     assert made.memory().peak == larger.peak
 
 
+def test_what_was_given_back_last_serves_next():
+    """Layers of ever fewer numbers go through no more memory than the largest two need."""
+    nodes, constants = [node("Softmax", ["x"], ["y16"])], {"first": np.array([0])}
+    for rows in (8, 4, 2):
+        constants[f"to{rows}"] = np.array([rows])
+        nodes += [
+            node("Slice", [f"y{2 * rows}", "first", f"to{rows}", "first"], [f"x{rows}"]),
+            node("Softmax", [f"x{rows}"], [f"y{rows}"]),
+        ]
+    x = RNG.normal(size=(16, 8_192)).astype(np.float32)
+    made = session([*nodes, node("ReduceMean", ["y2"], ["z"])], {"x": x}, ["z"], constants)
+    for _ in range(3):
+        made.run(None, {"x": x})
+    assert made.memory().held < 1.6 * x.nbytes  # 1.9 with blocks of its own for each size
+
+
+def test_an_output_keeps_no_much_larger_block():
+    """Which it was made in."""
+    x = RNG.normal(size=(8, 65_536)).astype(np.float32)
+    made = session(
+        [
+            node("Softmax", ["x"], ["a"]),
+            node("Slice", ["a", "first", "last", "axis"], ["b"]),
+            node("Softmax", ["b"], ["c"]),
+            node("Concat", ["c", "c"], ["y"], axis=1),
+        ],
+        {"x": x},
+        ["y"],
+        {"first": np.array([0]), "last": np.array([8_192]), "axis": np.array([1])},
+    )
+    for _ in range(3):
+        (y,) = made.run(None, {"x": x})
+        assert y.nbytes * 4 == x.nbytes
+    assert made.memory().held >= x.nbytes  # the block that `a` had, and `y` perhaps then
+
+
 def test_constants_that_runs_read_count():
     table = RNG.normal(size=(1000, 8)).astype(np.float32)
     made = session(

@@ -200,6 +200,16 @@ def test_what_would_grow_is_not_folded():
     assert operators(model_bytes(nodes, {"x": x}, ["y"])) == ["ConstantOfShape", "Add"]
 
 
+def test_a_large_constant_is_a_weight():
+    """Its array is there already: Paddle's exporter writes weights as Constant nodes."""
+    w = np.random.default_rng(0).normal(size=(3, 200_000)).astype(np.float32)
+    nodes = [constant("w", w), node("MatMul", ["x", "w"], ["y"])]
+    model = model_bytes(nodes, {"x": X}, ["y"])
+    assert operators(model) == ["MatMul"]
+    same_as_onnxruntime(model, {"x": X}, 1e-5)
+    assert vledge.InferenceSession(model).memory().constants == 0  # packed, and let go of
+
+
 def test_random_numbers_are_not_folded():
     nodes = [
         constant("w", X),

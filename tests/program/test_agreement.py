@@ -259,6 +259,24 @@ def test_elements_by_place(rng, dtype, kind):
             )
 
 
+@pytest.mark.parametrize("axis", [0, 1])
+def test_places_that_an_expand_repeats(rng, dtype, axis):
+    """As graph networks gather and add the rows of edges."""
+    x = strided(rng, (7, 20), dtype)
+    edges, features = int(rng.integers(1, 9)), int(rng.integers(1, 21))
+    if axis == 0:
+        indices = np.broadcast_to(rng.integers(-7, 7, (edges, 1)), (edges, features))
+    else:
+        indices = np.broadcast_to(rng.integers(-20, 20, (1, features)), (6, features))
+    run_both("GatherElements", [x, indices], {"axis": axis})
+    if dtype is np.float32:
+        updates = strided(rng, indices.shape, dtype)
+        for reduction in ("add", "max"):
+            attributes = {"axis": axis, "reduction": reduction}
+            run_both("ScatterElements", [x, indices, updates], attributes)
+            run_both("ScatterElements", [x, indices, np.ascontiguousarray(updates)], attributes)
+
+
 def test_places_of_several_axes(rng, dtype):
     x = strided(rng, shape_of(rng, least=1, zero=False), dtype)
     depth = int(rng.integers(1, x.ndim + 1))

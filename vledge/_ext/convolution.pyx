@@ -2,7 +2,8 @@
 """Convolutions with weights that are known beforehand, over one to three spatial axes, transposed or not.
 
 Weights are packed once, for the selected instruction set. :c:func:`vl_convolving_run` does the rest; the native
-program calls it with the same structure, by its address.
+program calls it with the same structure, by its address. It has more than 400 lines, for a form and the layout that
+it reads are chosen together.
 """
 
 import math
@@ -24,6 +25,7 @@ from vledge._ext.isa cimport (
     VL_TERMS,
     arithmetic_of,
     kernels_for,
+    narrow_kernels,
     vl_epilogue,
     vl_kernels,
 )
@@ -165,8 +167,12 @@ cdef class Convolution:
         v.itemsize = weight.itemsize
         v.in_channels, v.out_channels, v.groups = self.in_channels, self.out_channels, groups
         v.channels = v.in_channels
-        inside, outside, lanes = self.in_channels // groups, self.out_channels // groups, v.kernels.lanes
-        v.form = self.form_for(inside, outside, lanes, winograd)
+        inside, outside = self.in_channels // groups, self.out_channels // groups
+        v.form = self.form_for(inside, outside, v.kernels.lanes, winograd)
+        cdef const vl_kernels *narrow = narrow_kernels(arithmetic_of(number))
+        if narrow != NULL and self.is_narrow(inside, outside, narrow.lanes):
+            v.kernels, v.form = narrow, VL_BY_WINDOWS
+        lanes = v.kernels.lanes
         v.group_vectors = vectors_of_group(outside, lanes)
         ones = (1,) * (MOST_AXES - rank)
         for axis, stride in enumerate((*ones, *self.strides)):
@@ -210,6 +216,13 @@ cdef class Convolution:
         longest = inside * math.prod([-(-size // step) for size, step in zip(self.kernel, steps)])  # of a phase
         fit = longest <= VL_TERMS * lanes and outside <= 4 * lanes
         return VL_BY_DOTS if fit and dots < 0.8 * windows else VL_BY_WINDOWS
+
+    def is_narrow(self, inside, outside, lanes):
+        """Whether windows of half the lanes are quicker: idle lanes of wide vectors cost as much as others on CPUs
+        that make a wide product in two halves, and dots of more than a few columns wait for sums across lanes."""
+        few = 1 if self.convolution.form == VL_BY_WINDOWS else 5
+        return (self.convolution.form in (VL_BY_WINDOWS, VL_BY_DOTS) and few <= outside <= lanes
+                and self.form_for(inside, outside, lanes, False) == VL_BY_WINDOWS)
 
     def hold(self, array):
         """The address of an array that lives as long as this object."""

@@ -203,9 +203,10 @@ cdef class Frame:
         return t.block != NULL and t.block.object == NULL
 
     cdef bint is_whole_block(self, const vl_tensor *t) noexcept:
-        """Whether it is alone in a block of the frame's, from the beginning and without gaps."""
+        """Whether it is alone in a block of the frame's, from the beginning without gaps, and takes half of it."""
         return (self.owns(t) and t.data == t.block.data and t.block.uses == 1 and t.block.kind >= 0
-                and vl_is_contiguous(t))
+                and vl_is_contiguous(t)
+                and t.block.bytes / 2 <= <size_t>(vl_count(t.axes, t.shape) * <int64_t>vl_size_of(t.type)))
 
     cdef object result(self, const vl_tensor *t):
         """The tensor's value as an array of the caller's own; a sequence's as a list of them."""

@@ -153,6 +153,7 @@ cdef inline int number_of(vl_arithmetic arithmetic) noexcept nogil:
 
 # Of the selected instruction set.
 cdef const vl_kernels *kernels_for(vl_arithmetic arithmetic) except NULL
+cdef const vl_kernels *narrow_kernels(vl_arithmetic arithmetic) except? NULL
 
 # How a cell runs on weights of a storage, in an arithmetic, by the selected instruction set; NULL where it cannot.
 cdef const vl_cell_kernels *cell_kernels_for(vl_cell cell, vl_storage storage, vl_arithmetic arithmetic) except? NULL

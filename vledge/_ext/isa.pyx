@@ -94,6 +94,16 @@ cdef const vl_kernels *kernels_for(vl_arithmetic arithmetic) except NULL:
     return last
 
 
+cdef const vl_kernels *narrow_kernels(vl_arithmetic arithmetic) except? NULL:
+    # Kernels of half the lanes that round alike: of AVX-512 AVX2's, else NULL.
+    cdef int i = 0
+    if selected() != "avx512":
+        return NULL
+    while vl_runnable(i, arithmetic) != NULL and vl_runnable(i, arithmetic).isa != b"avx2":
+        i += 1
+    return vl_runnable(i, arithmetic)
+
+
 cdef const vl_cell_kernels *cell_kernels_for(vl_cell cell, vl_storage storage, vl_arithmetic arithmetic) except? NULL:
     cdef const vl_cell_kernels *run
     cdef const vl_kernels *kernels = kernels_for(arithmetic)

@@ -5,19 +5,33 @@
  * is a row of a tile, and the loop over k goes from segment to segment, with nothing copied. Bound by FMA as tile.h's.
  *
  * A tile of one vector is higher than a product's: its sums are all that hide the FMA's latency.
+ *
+ * x[rows] on are the pixels of the next tile. They come nearer meanwhile: so much of each, `ahead`, after as much of its
+ * own has been multiplied. Where a part of the sums is one segment, as in a 1 x 1 convolution, that is a cache line:
+ * a layer's input is often larger than the second level, and a tile's pixels are too many short streams for what the
+ * CPU fetches by itself. Windows of many short segments share most of what they read with the next ones; of these only
+ * the beginning of a segment is fetched.
  */
 enum { VL_SLIDING_ROWS = VL_MOST_ROWS * 3 / 2, VL_SLIDING_BLOCK = VL_BLOCK_TILES * VL_SLIDING_ROWS };
 #define VL_TALLEST_SLIDING(vectors) ((vectors) == 1 ? VL_TALLEST(1) * 3 / 2 : VL_TALLEST(vectors))
 
 VL_INLINE void vl_slide(int rows, int vectors, real *out, ptrdiff_t ld_out, vl_start start, const real *const *x,
-                        const real *w, const vl_segment *segment, const vl_segment *end)
+                        const real *w, const vl_segment *segment, const vl_segment *end, ptrdiff_t ahead)
 {
     vec sum[VL_SLIDING_ROWS][VL_MOST_VECTORS];
 #pragma GCC unroll 32
-    for (int i = 0; i < rows * vectors; i++)
+    for (int i = 0; i < rows * vectors; i++) {
+        __builtin_prefetch(out + i / vectors * ld_out + i % vectors * L, 1);
         sum[i / vectors][i % vectors] = VL_SPLAT(0);
+    }
     for (; segment < end; segment++)
-        w = vl_add_terms(rows, vectors, sum, x, w, segment->offset, segment->offset + segment->length, 0);
+        for (ptrdiff_t k = segment->offset, last = k + segment->length, next; k < last; k = next) {
+            next = last - k < ahead ? last : k + ahead;
+#pragma GCC unroll 16
+            for (int r = 0; r < rows; r++)
+                __builtin_prefetch(x[rows + r] + k);
+            w = vl_add_terms(rows, vectors, sum, x, w, k, next, 0);
+        }
 #pragma GCC unroll 32
     for (int i = 0; i < rows * vectors; i++) {
         int r = i / vectors, v = i % vectors;
@@ -26,14 +40,14 @@ VL_INLINE void vl_slide(int rows, int vectors, real *out, ptrdiff_t ld_out, vl_s
 }
 
 typedef void vl_slide_function(real *out, ptrdiff_t ld_out, const vl_start *start, const real *const *x, const real *w,
-                               const vl_segment *segment, const vl_segment *end);
+                               const vl_segment *segment, const vl_segment *end, ptrdiff_t ahead);
 #define VL_SLIDE(rows, vectors)                                                                                        \
     static __attribute__((noinline)) void vl_slide_##rows##x##vectors(                                                 \
         real *out, ptrdiff_t ld_out, const vl_start *start, const real *const *x, const real *w,                       \
-        const vl_segment *segment, const vl_segment *end)                                                              \
+        const vl_segment *segment, const vl_segment *end, ptrdiff_t ahead)                                             \
     {                                                                                                                  \
         if (rows <= VL_TALLEST_SLIDING(vectors))                                                                       \
-            vl_slide(rows, vectors, out, ld_out, *start, x, w, segment, end);                                          \
+            vl_slide(rows, vectors, out, ld_out, *start, x, w, segment, end, ahead);                                   \
     }
 /* clang-format off */
 #define VL_SLIDES_OF(vectors)                                                                     \
@@ -68,6 +82,7 @@ VL_INLINE ptrdiff_t vl_sliding_rows(ptrdiff_t rows_left, int vectors)
 static void vl_slide_block(const vl_windows *windows, ptrdiff_t rows, int vectors, real *out, ptrdiff_t ld_out,
                            const real *const *x, const real *w, const real *bias)
 {
+    const ptrdiff_t ahead = windows->segment_count == windows->part_count ? 64 / (ptrdiff_t)sizeof(real) : PTRDIFF_MAX;
     vl_start start = {bias ? bias : vl_zeros, 0, NULL};
     if (windows->part_count == 0)
         for (ptrdiff_t r = 0; r < rows; r++)
@@ -80,7 +95,7 @@ static void vl_slide_block(const vl_windows *windows, ptrdiff_t rows, int vector
             vl_start own = start;
             own.rows += row * start.ld;
             height = vl_next_height(rows - row, VL_TALLEST_SLIDING(vectors));
-            vl_slide_of[vectors - 1][height - 1](out + row * ld_out, ld_out, &own, x + row, w, first, end);
+            vl_slide_of[vectors - 1][height - 1](out + row * ld_out, ld_out, &own, x + row, w, first, end, ahead);
         }
         for (const vl_segment *segment = first; segment < end; segment++)
             w += segment->length * vectors * L;
@@ -91,13 +106,13 @@ static void vl_slide_block(const vl_windows *windows, ptrdiff_t rows, int vector
 static void vl_kernel_windows(const vl_windows *windows)
 {
     real sums[VL_SLIDING_BLOCK * VL_MOST_VECTORS * L] __attribute__((aligned(VL_BYTES)));
-    const real *x[VL_SLIDING_BLOCK];
+    const real *x[VL_SLIDING_BLOCK + VL_SLIDING_ROWS];
     const int widest = windows->vectors < windows->group ? (int)windows->vectors : windows->group;
     for (ptrdiff_t row = 0, rows, done = 0; row < windows->rows; row += rows) {
         rows = vl_sliding_rows(windows->rows - row, widest);
         const ptrdiff_t *out_rows = windows->out_rows + row, equal = vl_equal_rows(out_rows, rows);
-        for (ptrdiff_t r = 0; r < rows; r++)
-            x[r] = (const real *)windows->x + windows->x_rows[row + r];
+        for (ptrdiff_t r = 0; r < rows + VL_SLIDING_ROWS; r++) /* the last ones are fetched, and may be any */
+            x[r] = (const real *)windows->x + windows->x_rows[row + r < windows->rows ? row + r : row];
         for (ptrdiff_t vector = 0; vector < windows->vectors; vector += windows->group) {
             const int vectors =
                 windows->vectors - vector < windows->group ? (int)(windows->vectors - vector) : windows->group;

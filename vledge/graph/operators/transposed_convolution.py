@@ -58,6 +58,8 @@ def conv_transpose(
                 raise FormatError(
                     f"{name} is {given}, expected one number for each of {len(window.kernel)} axes"
                 )
+        if output_padding and min(output_padding) < 0:
+            raise FormatError(f"output_padding is {output_padding}, expected none below 0")
         dtype, w, b = w.dtype, single(w), None if b is None else single(b)
         folded = 1
         fits = w.ndim == 2 + len(window.kernel) and (b is None or b.shape == w.shape[1:2])

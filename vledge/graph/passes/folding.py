@@ -171,6 +171,8 @@ class _Folder:
         if inner or any(node.subgraphs()) or any(name not in constants for name in needed):
             return False
         arguments = [constants[name] if name else None for name in node.inputs]
+        before = [array for array in arguments if array is not None]
+        before += [value for value in node.attributes.values() if isinstance(value, np.ndarray)]
         try:
             prepared = self.program.prepared(node)
         except UnsupportedError:
@@ -181,7 +183,7 @@ class _Folder:
             raise
         if not prepared.foldable:
             return False
-        most = _ROOM_FOR_ONE + _ROOM_TIMES * _bytes(arguments)
+        most = _ROOM_FOR_ONE + _ROOM_TIMES * _bytes(before)
         left = max(_ROOM_FOR_ONE, self.program.budget.bytes_left)
         room = Room(min(most, left), _MOST_TRIPS)
         try:
@@ -193,7 +195,6 @@ class _Folder:
             raise blamed(error, node, FormatError) from error
         if not all(isinstance(result, np.ndarray) for result in results):
             return False  # a sequence, or an optional value that is absent
-        before = [array for array in arguments if array is not None]
         self.program.budget.step(_work(node, before, results), f"{node}, computed at load,")
         growth = _bytes(results) - _bytes(before)
         # weights that a DequantizeLinear or a Cast makes wider are not made at each run
@@ -222,8 +223,8 @@ class _Folder:
             self.program.dtypes[node.outputs[0]] = dtype
 
 
-def _bytes(arrays: Sequence[np.ndarray | None]) -> int:
-    return sum(array.nbytes for array in arrays if array is not None)
+def _bytes(arrays: Sequence[np.ndarray]) -> int:
+    return sum(array.nbytes for array in arrays)
 
 
 def _work(node: Node, before: Sequence[np.ndarray], results: Sequence[np.ndarray]) -> int:
