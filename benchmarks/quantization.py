@@ -1,6 +1,7 @@
 """Small weights: time, bytes and error of each storage, beside onnxruntime's and torch's int8.
 
     python -m benchmarks.quantization [--isa avx2] [--accuracy] [--rounds 15] [--write]
+    python -m benchmarks.quantization --graphs FILE|FOLDER|PACKAGE ... [--write]
 
 Microseconds a step (CPU time of one thread, the median of rounds in which all take turns), ratios
 by turns of one round, and the output's error against float64. The peers' int8 is onnxruntime's
@@ -8,8 +9,10 @@ DynamicQuantizeLSTM as quantize_dynamic writes it, with and without ``reduce_ran
 dynamic quantization, and ncnn's int8 layers where ncnn is installed; it runs single sequences.
 onnxruntime and ncnn choose their instructions themselves, whatever ``--isa`` says. Weights are
 random and uniform, as torch initialises them; with ``--accuracy`` trained networks instead, whole
-ones and their layers: `quantization_accuracy`. ``--write`` puts the table of times into
-docs/records/quantization.md, a part for each instruction set.
+ones and their layers: `quantization_accuracy`. With ``--graphs`` ONNX models that were quantized
+before, whole, by turns with onnxruntime: files, folders of some or installed packages, as
+`benchmarks.unseen` takes them. ``--write`` puts the table of times into
+docs/records/quantization.md, a part for each instruction set, and one for graphs.
 """
 
 from __future__ import annotations
@@ -20,13 +23,17 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 import vledge
+from benchmarks import unseen
+from benchmarks.measuring.guessing import Given
 from benchmarks.measuring.machine import cpu, today
+from benchmarks.models import measured
 from benchmarks.peers import ncnn_int8
 from benchmarks.reports.parts import renew_part
 from tests.peers import peer
@@ -273,6 +280,27 @@ def write(table: list[str]) -> None:
     renew_part(PAGE, chosen, [heading, said, "", *table])
 
 
+def of_graphs(names: list[str], rounds: int) -> list[str]:
+    """The table's lines for whole models, printed as they come."""
+    paths = [path for name in names for path in unseen.files(name)]
+    lines = ["graph | ms | onnxruntime, ms | x onnxruntime | outputs differ by | nodes in Python"]
+    lines.append("---|---|---|---|---|---")
+    print("\n".join(lines))
+    for path, name in zip(paths, unseen.short_names(paths), strict=True):
+        parts: list[str] = []
+        nothing = Given({}, {}, {})
+        prepare = partial(unseen.prepared, path, name, nothing, 1, 0, None, parts)
+        got = measured(name, prepare, 1, rounds)
+        if got.failure:
+            lines.append(f"{name} | {got.failure} | | | |")
+        else:
+            peer = got.peers["onnxruntime"]
+            cells = f"{got.seconds * 1e3:.2f} | {peer * 1e3:.2f} | {got.ratio or 0:.2f}"
+            lines.append(f"{name} | {cells} | {got.difference:.1e} | {got.in_python}")
+        print(lines[-1], flush=True)
+    return lines
+
+
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -280,6 +308,9 @@ def main() -> None:
     parser.add_argument("--accuracy", action="store_true", help="trained networks, not times")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--write", action="store_true", help=f"renew this part of {PAGE.name}")
+    parser.add_argument(
+        "--graphs", nargs="+", metavar="FILE|FOLDER|PACKAGE", help="whole ONNX models instead"
+    )
     arguments = parser.parse_args()
     isa.select(arguments.isa)
     vledge.set_num_threads(1)
@@ -288,6 +319,13 @@ def main() -> None:
         from benchmarks.quantization_accuracy import accuracy
 
         accuracy()
+        return
+    if arguments.graphs:
+        table = of_graphs(arguments.graphs, arguments.rounds)
+        if arguments.write:
+            command = "python -m benchmarks.quantization --graphs FILES --write"
+            said = f"By `{command}`, {today()}, {isa.selected()} on {cpu()}; one thread."
+            renew_part(PAGE, "graphs", ["## Graphs quantized before", said, "", *table])
         return
     table = speed(arguments.rounds)
     if arguments.write:
