@@ -69,7 +69,7 @@ def main() -> int:
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
-    shown = _short_names(paths)
+    shown = short_names(paths)
     results = []
     for path, name in zip(paths, shown, strict=True):
         parts: list[str] = []
@@ -174,7 +174,7 @@ def _pair(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _short_names(paths: Sequence[Path]) -> list[str]:
+def short_names(paths: Sequence[Path]) -> list[str]:
     """Names without what all have in common."""
     if len(paths) == 1:
         return [paths[0].name]

@@ -29,7 +29,7 @@ __all__ = [
 
 FLOAT = 1
 DYNAMIC_FILES = Path(__file__).parents[1] / "golden" / "dynamic"
-X = np.linspace(-1, 1, 96, dtype=np.float32).reshape(1, 2, 6, 8)
+X = np.linspace(-1, 1, 192, dtype=np.float32).reshape(2, 2, 6, 8)
 
 
 @cache
@@ -171,11 +171,30 @@ def quantised_seeds() -> list[bytes]:
         "rz": np.zeros((1, 16), "i1"),
         "m": rng.integers(-60, 60, (4, 3)).astype("i1"),
     }
+    layer = [
+        node("Cast", ["wq"], ["wf"], to=FLOAT),
+        node("Mul", ["wf", "wb"], ["wm"]),
+        node("Reshape", ["wm", "ws"], ["w"]),
+        node("DequantizeLinear", ["rq", "rs"], ["rd"], axis=0),
+        node("Unsqueeze", ["rd", "axis"], ["r"]),
+        node("Reshape", ["x", "shape"], ["t"]),
+        node("GRU", ["t", "w", "r"], ["y"], hidden_size=4, linear_before_reset=1),
+    ]
+    parts = {
+        "wq": rng.integers(-60, 60, (1, 12, 2, 32)).astype("i1"),
+        "wb": rng.random((1, 12, 2, 1)).astype("f4"),
+        "ws": np.array([1, 12, 64]),
+        "rq": rng.integers(-60, 60, (12, 4)).astype("i1"),
+        "rs": rng.random(12).astype("f4"),
+        "axis": np.array([0]),
+        "shape": np.array([-1, 1, 64]),
+    }
     whole = {"k": kernel, **channels, **scale}
     return [
         _model(convolution, {**whole, **bias}),
         _model(pairs, whole),
         _model(steps, recurrence),
+        _model(layer, parts),
     ]
 
 
