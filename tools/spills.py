@@ -30,6 +30,10 @@ def loops(text: str):
             if jump and place.get(int(jump[1], 16), i) < i:
                 jumps.append((place[int(jump[1], 16)], i))
         for start, end in jumps:
+            leaves = (re.match(r"jmp\s+([0-9a-f]+)", text) for _, text in code[start:end])
+            inside = range(code[start][0], code[end][0] + 1)
+            if any(jump and int(jump[1], 16) not in inside for jump in leaves):
+                continue  # a loop's prologue or epilogue, laid out behind it
             if not any(start <= s and e <= end and (s, e) != (start, end) for s, e in jumps):
                 yield head[1] if head else "?", [text for _, text in code[start : end + 1]]
 
