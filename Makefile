@@ -119,6 +119,7 @@ records: bench operators $(VENV)/.check
 	$(BIN)/python -m benchmarks.fidelity
 	$(BIN)/python -m benchmarks.footprint --write
 	$(BIN)/python -m benchmarks.score --write
+	$(BIN)/python -m benchmarks.threads --write
 	$(BIN)/python -m benchmarks.quantization --write
 	$(BIN)/python -m benchmarks.quantization --isa avx2 --write
 	$(BIN)/python -m benchmarks.lengths --pictures docs/pictures

@@ -12,6 +12,7 @@ share a cache and memory, and run slower together.
 many threads as cores. Nobody runs so: no call has more threads than cores.
 
 ``--most 16`` measures up to 16 threads, where there are as many cores, beside what is simulated.
+``--write`` renews docs/records/threads.md.
 """
 
 from __future__ import annotations
@@ -21,16 +22,20 @@ import heapq
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import vledge
 from benchmarks.measuring.workloads import Workload, log_normal
+from benchmarks.reports.layers import write_page
 from vledge import nn
 from vledge._ext.recurrent import limits, rehearsal, seconds_of_meetings
+from vledge.machine.system import describe
 from vledge.machine.threads import usable_cores
 
+PAGE = Path(__file__).parents[1] / "docs/records/threads.md"
 SIMULATED = (2, 4, 8, 16)
 OVER = 8
 SAMPLE_SECONDS = 0.01
@@ -141,13 +146,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.threads", description=__doc__)
     parser.add_argument("--rounds", type=int, default=9, help="pairs of each work (9)")
     parser.add_argument("--most", type=int, default=2, help="threads to be measured up to (2)")
+    parser.add_argument("--write", action="store_true", help=f"renew {PAGE.name}'s table")
     arguments = parser.parse_args()
+    lines: list[str] = []
+
+    def tell(line: str) -> None:
+        print(line, flush=True)
+        lines.append(line)
+
     cores = usable_cores()
     measured = [count for count in (2, 4, 8, 16, 32, 64) if count <= min(arguments.most, cores)]
     meeting = meeting_seconds()
-    print(f"{cores} cores; a round of a meeting takes {meeting * 1e9:.0f} ns")
+    cpu = describe()["model"]
+    date = time.strftime("%d %B %Y", time.gmtime())
+    tell(f"{cpu}, {cores} cores, {date}; a round of a meeting takes {meeting * 1e9:.0f} ns.\n")
     heads = [f"{count} measured" for count in measured] + [f"{n} simulated" for n in SIMULATED]
-    print(f"| work | {' | '.join(heads)} | {OVER} on {cores} |\n|---|{'---|' * (len(heads) + 1)}")
+    tell(f"| work | {' | '.join(heads)} | {OVER} on {cores} |\n|---|{'---|' * (len(heads) + 1)}")
     falls = 0
     for work in WORKS:
         run = caller(work)
@@ -165,8 +179,10 @@ def main() -> None:
         cells = [f"{median:.2f}, at best {best:.2f}" for median, best in told]
         cells += [f"{one:.2f}" for one in gains]
         cells.append(f"{over[0]:.2f}, at best {over[1]:.2f}")
-        print(f"| {work.name} | {' | '.join(cells)} |", flush=True)
-    print(f"{falls} times more threads were slower than fewer by over {GRAIN:.0%}")
+        tell(f"| {work.name} | {' | '.join(cells)} |")
+    tell(f"\n{falls} times more threads were slower than fewer by over {GRAIN:.0%}.")
+    if arguments.write:
+        write_page(PAGE, "\n".join(lines))
 
 
 if __name__ == "__main__":
