@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from benchmarks.reliability import operators
 from benchmarks.reliability.interrupts import RUNS
 
 # The promise is a tenth of a second, measured by `python -m benchmarks.reliability ctrl-c` on a
@@ -27,3 +28,17 @@ def test_ctrl_c(name, threads):
     late, usable = done.stdout.split()
     assert usable == "True"
     assert float(late) < BUSY
+
+
+def test_every_operator_is_measured():
+    """`python -m benchmarks.reliability operators` has a large input for every operator."""
+    assert list(operators.names())
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+@pytest.mark.parametrize("name", ["Compress", "EyeLike", "OneHot"])
+def test_an_operator_looks_for_signals(name):
+    """By the thread's processor time, whatever else runs."""
+    row = operators.measured("", name, 0, "f4", native=True)
+    assert not row.error
+    assert row.deaf < operators.PROMISED

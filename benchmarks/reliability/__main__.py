@@ -16,9 +16,16 @@ from __future__ import annotations
 import argparse
 import sys
 
-from benchmarks.reliability import interrupts, kills, loads, steps
+from benchmarks.reliability import interrupts, kills, loads, operators, steps, work
 
-WAYS = {"kills": kills, "steps": steps, "loads": loads, "ctrl-c": interrupts}
+WAYS = {
+    "kills": kills,
+    "steps": steps,
+    "loads": loads,
+    "ctrl-c": interrupts,
+    "operators": operators,
+    "work": work,
+}
 
 
 def main() -> int:

@@ -222,6 +222,14 @@ RUNS: dict[str, Callable[[], Run]] = {
     "a session, matrices of NumPy": lambda: session(
         determinants(), zeros(3_000_000, 8, 8), ones(3, 8, 8)
     ),
+    "a session, what is there once": lambda: session(
+        model([Node("Unique", ["x"], ["y"])], ("N",)), zeros(20_000_000), ones(3)
+    ),
+    "a session, an Einsum of three": lambda: session(
+        model([Node("Einsum", ["x", "x", "x"], ["y"], {"equation": "ij,kj,kl->il"})], ("N", "N")),
+        zeros(6000, 6000),
+        ones(3, 3),
+    ),
     "a session's stream": lambda: pushed(
         vledge.InferenceSession(recurrent_model()).stream(batch=1, time_axis=0),
         zeros(1_000_000, 1, 64),

@@ -1,4 +1,4 @@
-/* What runs along one axis: places of the largest, running sums. */
+/* What runs along one axis: places of the largest, Hardmax, running sums. */
 #include "program.h"
 
 /* ---- places of the largest ---------------------------------------------------------------------------------- */
@@ -56,7 +56,8 @@ static int arg(vl_frame *f, const vl_instruction *i)
     if (!out)
         return VL_NO_MEMORY;
     const int64_t n = from.shape[axis], step = from.strides[axis], outs = vl_count(axes, shape);
-    for (int64_t k = 0; k < outs; k++) {
+    vl_pace pace = vl_pace_of(f);
+    for (int64_t k = 0; k < outs && vl_goes_on(&pace, n); k++) {
         const char *p = from.data;
         for (int a = 0; a < from.axes; a++)
             if (a != axis)
@@ -74,12 +75,48 @@ static int arg(vl_frame *f, const vl_instruction *i)
     return VL_DONE;
 }
 
+/* "hardmax": x; ints: axis, whether all axes from it on are one. 1 at the first of the greatest, 0 elsewhere. */
+static int hardmax(vl_frame *f, const vl_instruction *i)
+{
+    const vl_tensor *t = vl_in(f, i, 0);
+    if (!t || (t->type != VL_F32 && t->type != VL_F64) || vl_count(t->axes, t->shape) <= 0 || t->axes == 0 ||
+        (uintptr_t)t->data % vl_size_of(t->type))
+        return VL_DECLINED;
+    const int flat = (int)i->ints[1], axis = flat && i->ints[0] == t->axes ? t->axes : vl_axis(i->ints[0], t->axes);
+    if (axis < 0)
+        return VL_DECLINED;
+    vl_tensor copy;
+    const vl_tensor *laid = vl_contiguous(f, t, &copy);
+    if (!laid)
+        return VL_NO_MEMORY;
+    const vl_tensor from = *laid;
+    const int64_t all = vl_count(from.axes, from.shape), outer = vl_count(axis, from.shape),
+                  n = flat ? all / outer : from.shape[axis], inner = all / outer / n,
+                  size = (int64_t)vl_size_of(from.type);
+    vl_tensor *out = vl_new(f, i, 0, from.type, from.axes, from.shape);
+    if (out) {
+        vl_zero(f, out->data, all * size);
+        vl_pace pace = vl_pace_of(f);
+        for (int64_t o = 0; o < outer; o++)
+            for (int64_t k = 0; k < inner && vl_goes_on(&pace, n); k++) {
+                const int64_t begin = o * n * inner + k,
+                              at = begin + inner * place_of(from.data + begin * size, n, inner * size, from.type, 0);
+                if (from.type == VL_F32)
+                    ((float *)out->data)[at] = 1;
+                else
+                    ((double *)out->data)[at] = 1;
+            }
+    }
+    vl_block_drop(f, copy.block);
+    return out ? VL_DONE : VL_NO_MEMORY;
+}
+
 /* ---- running sums ---------------------------------------------------------------------------------------------- */
 
 #define VL_RUNNING(kind, wide)                                                                                         \
     {                                                                                                                  \
         wide sum = 0;                                                                                                  \
-        for (int64_t k = 0; k < n; k++) {                                                                              \
+        for (int64_t k = 0; k < n && vl_goes_on(&pace, 1); k++) {                                                      \
             int64_t at = reverse ? n - 1 - k : k;                                                                      \
             wide x = (wide) * (const kind *)(p + at * step);                                                           \
             wide before = sum;                                                                                         \
@@ -111,6 +148,7 @@ static int cumsum(vl_frame *f, const vl_instruction *i)
         return VL_NO_MEMORY;
     const int64_t n = from.shape[axis], all = vl_count(from.axes, from.shape);
     int64_t index[VL_MOST_AXES] = {0};
+    vl_pace pace = vl_pace_of(f);
     for (int64_t row = 0; all && row < all / n; row++) {
         const char *p = from.data;
         char *q = out->data;
@@ -135,4 +173,5 @@ static int cumsum(vl_frame *f, const vl_instruction *i)
     return VL_DONE;
 }
 
-const vl_named_handler vl_along_axis_handlers[] = {{"arg", arg}, {"cumsum", cumsum}, {NULL, NULL}};
+const vl_named_handler vl_along_axis_handlers[] = {
+    {"arg", arg}, {"hardmax", hardmax}, {"cumsum", cumsum}, {NULL, NULL}};

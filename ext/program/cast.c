@@ -202,13 +202,17 @@ static int cast(vl_frame *f, const vl_instruction *i)
     int64_t index[VL_MOST_AXES + 1] = {0}, width = shape[last], at = 0;
     char *write = out->data;
     vl_cast_block block;
+    vl_pace pace = vl_pace_of(f);
     for (int64_t row = 0; row < n / width; row++) {
         int64_t k = 0;
-        if (steps[last] == 1 && cast_in_bulk(width, from.type, from.data + at * (int64_t)size, to, write)) {
-            write += width * (int64_t)to_size;
-            k = width;
+        for (int64_t count; k < width && steps[last] == 1; k += count) {
+            count = width - k < VL_PIECE ? width - k : VL_PIECE;
+            if (!vl_goes_on(&pace, count) ||
+                !cast_in_bulk(count, from.type, from.data + (at + k) * (int64_t)size, to, write))
+                break;
+            write += count * (int64_t)to_size;
         }
-        for (; k < width; k += VL_CAST_BLOCK) {
+        for (; k < width && vl_goes_on(&pace, VL_CAST_BLOCK); k += VL_CAST_BLOCK) {
             int64_t count = width - k < VL_CAST_BLOCK ? width - k : VL_CAST_BLOCK;
             load(&block, count, from.type, from.data + (at + k * steps[last]) * (int64_t)size, steps[last]);
             store(&block, count, is_real(from.type), to, write);

@@ -92,7 +92,7 @@ static int append(vl_frame *f, vl_column *column, const vl_tensor *t, int64_t ex
     }
     vl_tensor to = column->element;
     to.data = column->block->data + (size_t)column->count * column->bytes;
-    vl_copy(f->kernels, &to, t);
+    vl_copy(f, &to, t);
     column->count++;
     return VL_DONE;
 }

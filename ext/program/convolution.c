@@ -96,7 +96,7 @@ static int describe_operand(vl_frame *f, const vl_tensor *t, const vl_tensor *ou
     copy.data = (*block)->data;
     for (int a = 0; a < out->axes; a++)
         copy.strides[a] = out->strides[a] / (int64_t)sizeof(float) * size;
-    vl_copy(f->kernels, &copy, &wide);
+    vl_copy(f, &copy, &wide);
     array->data = copy.data;
     return VL_DONE;
 }

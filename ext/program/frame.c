@@ -94,7 +94,12 @@ const vl_tensor *vl_contiguous(vl_frame *f, const vl_tensor *t, vl_tensor *copy)
     if (!filled(f, copy, t->type, t->axes, t->shape))
         return NULL;
     vl_set_contiguous(copy);
-    vl_copy(f->kernels, copy, t);
+    vl_copy(f, copy, t);
+    if (vl_has_ended(f->heed)) {
+        vl_block_drop(f, copy->block);
+        copy->block = NULL;
+        return NULL;
+    }
     return copy;
 }
 
@@ -219,18 +224,49 @@ static void copy_axes(const vl_walk *walk, int axis, char *to, const char *from,
         copy_axes(walk, axis + 1, to + k * walk->to[axis], from + k * walk->from[axis], size);
 }
 
-void vl_copy(const vl_kernels *kernels, const vl_tensor *to, const vl_tensor *from)
+/* Bytes that are copied between two looks at signals: a millisecond, or a few where pages are new. */
+enum { VL_COPIED_AT_ONCE = 1 << 22 };
+
+/* Rows of a part that is transposed: of a cache line that is read, every element is then used. */
+enum { VL_ROWS_AT_ONCE = 16 };
+
+/* The walk in halves, until none is longer than that; 0 where Ctrl-C has ended it. Each part lies together in the target,
+ * as far as can be: its pages may be new, and large ones are cleared as a whole when the first byte is written. */
+static int copy_in_parts(const vl_frame *f, vl_walk walk, char *to, const char *from, int64_t bytes, size_t size)
 {
-    int64_t count = vl_count(to->axes, to->shape);
-    if (count == 0)
+    if (bytes <= VL_COPIED_AT_ONCE) {
+        copy_axes(&walk, 0, to, from, size);
+        return !vl_shall_end(f->heed);
+    }
+    int a = 0;
+    while (a < walk.axes - 1 && walk.shape[a] <= (a < walk.axes - 2 ? 1 : VL_ROWS_AT_ONCE))
+        a++;
+    const int64_t whole = walk.shape[a], half = whole / 2, of_one = bytes / whole;
+    walk.shape[a] = half;
+    if (!copy_in_parts(f, walk, to, from, half * of_one, size))
+        return 0;
+    walk.shape[a] = whole - half;
+    return copy_in_parts(f, walk, to + half * walk.to[a], from + half * walk.from[a], (whole - half) * of_one, size);
+}
+
+void vl_zero(const vl_frame *f, char *data, int64_t bytes)
+{
+    for (int64_t done = 0; done < bytes && !vl_shall_end(f->heed); done += VL_COPIED_AT_ONCE)
+        memset(data + done, 0, (size_t)(bytes - done < VL_COPIED_AT_ONCE ? bytes - done : VL_COPIED_AT_ONCE));
+}
+
+void vl_copy(const vl_frame *f, const vl_tensor *to, const vl_tensor *from)
+{
+    const int64_t bytes = vl_count(to->axes, to->shape) * (int64_t)vl_size_of(to->type);
+    if (bytes == 0)
         return;
-    if (vl_is_contiguous(to) && vl_is_contiguous(from)) {
-        memcpy(to->data, from->data, (size_t)count * vl_size_of(to->type));
+    if (bytes <= VL_COPIED_AT_ONCE && vl_is_contiguous(to) && vl_is_contiguous(from)) {
+        memcpy(to->data, from->data, (size_t)bytes);
         return;
     }
-    vl_walk walk = {.kernels = kernels};
+    vl_walk walk = {.kernels = f->kernels};
     plan_walk(&walk, to, from);
-    copy_axes(&walk, 0, to->data, from->data, vl_size_of(to->type));
+    copy_in_parts(f, walk, to->data, from->data, bytes, vl_size_of(to->type));
 }
 
 /* ---- the loop ---------------------------------------------------------------------------------------- */

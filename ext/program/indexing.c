@@ -1,4 +1,4 @@
-/* Elements by computed places: GatherElements, GatherND, ScatterElements, ScatterND, Trilu, NonZero, OneHot.
+/* Elements by computed places: GatherElements, GatherND, ScatterElements, ScatterND, Trilu, NonZero, Compress, OneHot.
  * Indices are looked at before anything is written: one out of bounds declines. */
 #include "program.h"
 
@@ -38,17 +38,19 @@ static void move(char *to, const char *from, size_t size)
     }
 }
 
-/* Whether every index is within [-size, size). One that an Expand repeats is looked at once. */
-static int in_bounds(const vl_tensor *indices, int64_t size)
+/* Whether every index is within [-size, size), 0 as well where Ctrl-C has ended the looking. One that an Expand repeats is
+ * looked at once. */
+static int in_bounds(const vl_frame *f, const vl_tensor *indices, int64_t size)
 {
     int64_t at[VL_MOST_AXES] = {0}, shape[VL_MOST_AXES];
+    vl_pace pace = vl_pace_of(f);
     if (vl_count(indices->axes, indices->shape) == 0)
         return 1;
     for (int a = 0; a < indices->axes; a++)
         shape[a] = indices->strides[a] ? indices->shape[a] : 1;
     do {
         int64_t v = index_at(indices, place(indices, at));
-        if (v < -size || v >= size)
+        if (v < -size || v >= size || !vl_goes_on(&pace, 1))
             return 0;
     } while (following(indices->axes, shape, at));
     return 1;
@@ -91,7 +93,7 @@ static int gather_elements(vl_frame *f, const vl_instruction *i)
     for (int a = 0; a < x->axes; a++)
         if (a != axis && indices->shape[a] > x->shape[a])
             return VL_DECLINED;
-    if (!in_bounds(indices, x->shape[axis]))
+    if (!in_bounds(f, indices, x->shape[axis]))
         return VL_DECLINED;
     vl_tensor from = *x, which = *indices, *out = vl_new(f, i, 0, from.type, which.axes, which.shape);
     if (!out)
@@ -99,16 +101,17 @@ static int gather_elements(vl_frame *f, const vl_instruction *i)
     int64_t at[VL_MOST_AXES] = {0};
     size_t size = vl_size_of(from.type);
     char *to = out->data;
+    vl_pace pace = vl_pace_of(f);
     if (vl_count(which.axes, which.shape))
         do {
             const vl_index_row row = index_row(&which, &from, axis, at);
             if (!row.which_step && row.x_step == (int64_t)size)
                 memcpy(to, named(&which, &row, 0), (size_t)row.count * size);
             else
-                for (int64_t j = 0; j < row.count; j++)
+                for (int64_t j = 0; j < row.count && vl_goes_on(&pace, 1); j++)
                     move(to + j * (int64_t)size, named(&which, &row, j), size);
             to += row.count * (int64_t)size;
-        } while (following(which.axes - 1, which.shape, at));
+        } while (following(which.axes - 1, which.shape, at) && vl_goes_on(&pace, 1));
     return VL_DONE;
 }
 
@@ -119,7 +122,7 @@ static vl_tensor *copy_of(vl_frame *f, const vl_instruction *i, const vl_tensor 
         return vl_share(f, i, 0, x);
     vl_tensor from = *x, *out = vl_new(f, i, 0, from.type, from.axes, from.shape);
     if (out)
-        vl_copy(f->kernels, out, &from);
+        vl_copy(f, out, &from);
     return out;
 }
 
@@ -150,13 +153,14 @@ static int scatter_elements(vl_frame *f, const vl_instruction *i)
     for (int a = 0; a < x->axes; a++)
         if (updates->shape[a] != indices->shape[a] || (a != axis && indices->shape[a] > x->shape[a]))
             return VL_DECLINED;
-    if (!in_bounds(indices, x->shape[axis]))
+    if (!in_bounds(f, indices, x->shape[axis]))
         return VL_DECLINED;
     vl_tensor which = *indices, values = *updates, *out = copy_of(f, i, x);
     if (!out)
         return VL_NO_MEMORY;
     int64_t at[VL_MOST_AXES] = {0};
     size_t size = vl_size_of(out->type);
+    vl_pace pace = vl_pace_of(f);
     if (vl_count(which.axes, which.shape))
         do {
             const vl_index_row row = index_row(&which, out, axis, at);
@@ -167,9 +171,9 @@ static int scatter_elements(vl_frame *f, const vl_instruction *i)
                 for (int64_t j = 0; j < row.count; j++)
                     to[j] += ((const float *)from)[j];
             } else
-                for (int64_t j = 0; j < row.count; j++)
+                for (int64_t j = 0; j < row.count && vl_goes_on(&pace, 1); j++)
                     update(named(&which, &row, j), from + j * step, size, how);
-        } while (following(which.axes - 1, which.shape, at));
+        } while (following(which.axes - 1, which.shape, at) && vl_goes_on(&pace, 1));
     return VL_DONE;
 }
 
@@ -198,7 +202,7 @@ static int64_t offset_of(const vl_places *places, int64_t n)
 }
 
 /* Of contiguous indices and a contiguous x; 0 where they do not go together. */
-static int set_places(vl_places *places, const vl_tensor *indices, const vl_tensor *x)
+static int set_places(const vl_frame *f, vl_places *places, const vl_tensor *indices, const vl_tensor *x)
 {
     if (indices->axes < 1)
         return 0;
@@ -207,8 +211,9 @@ static int set_places(vl_places *places, const vl_tensor *indices, const vl_tens
         return 0;
     *places = (vl_places){(int)depth, vl_count(indices->axes - 1, indices->shape),
                           vl_count(x->axes - (int)depth, x->shape + depth), indices, x};
+    vl_pace pace = vl_pace_of(f);
     for (int64_t n = 0; n < places->places; n++)
-        if (offset_of(places, n) < 0)
+        if (offset_of(places, n) < 0 || !vl_goes_on(&pace, 1))
             return 0;
     return 1;
 }
@@ -224,7 +229,7 @@ static int gather_nd(vl_frame *f, const vl_instruction *i)
     const vl_tensor *from = vl_contiguous(f, x, &copies[0]), *which = vl_contiguous(f, indices, &copies[1]);
     vl_places places;
     int status = from && which ? VL_DONE : VL_NO_MEMORY;
-    if (status == VL_DONE && !set_places(&places, which, from))
+    if (status == VL_DONE && !set_places(f, &places, which, from))
         status = VL_DECLINED;
     int64_t shape[2 * VL_MOST_AXES];
     int axes = 0;
@@ -241,7 +246,8 @@ static int gather_nd(vl_frame *f, const vl_instruction *i)
         vl_tensor *out = vl_new(f, i, 0, source.type, axes, shape);
         size_t bytes = (size_t)places.inner * vl_size_of(source.type);
         places.x = &source;
-        for (int64_t n = 0; out && n < places.places; n++)
+        vl_pace pace = vl_pace_of(f);
+        for (int64_t n = 0; out && n < places.places && vl_goes_on(&pace, places.inner); n++)
             memcpy(out->data + n * (int64_t)bytes, source.data + offset_of(&places, n), bytes);
         status = out ? VL_DONE : VL_NO_MEMORY;
     }
@@ -263,13 +269,14 @@ static int scatter_nd(vl_frame *f, const vl_instruction *i)
     const vl_tensor *which = vl_contiguous(f, indices, &copies[0]), *values = vl_contiguous(f, updates, &copies[1]);
     vl_places places;
     int status = which && values ? VL_DONE : VL_NO_MEMORY;
-    if (status == VL_DONE &&
-        (!set_places(&places, which, &whole) || vl_count(values->axes, values->shape) != places.places * places.inner))
+    if (status == VL_DONE && (!set_places(f, &places, which, &whole) ||
+                              vl_count(values->axes, values->shape) != places.places * places.inner))
         status = VL_DECLINED;
     if (status == VL_DONE) {
         vl_tensor *out = copy_of(f, i, x);
         size_t size = vl_size_of(whole.type);
-        for (int64_t n = 0; out && n < places.places; n++) {
+        vl_pace pace = vl_pace_of(f);
+        for (int64_t n = 0; out && n < places.places && vl_goes_on(&pace, places.inner); n++) {
             char *to = out->data + offset_of(&places, n);
             const char *from = values->data + n * places.inner * (int64_t)size;
             if (how == 0)
@@ -302,8 +309,9 @@ static int trilu(vl_frame *f, const vl_instruction *i)
     int64_t matrices = rows && columns ? vl_count(out->axes, out->shape) / (rows * columns) : 0;
     size_t size = vl_size_of(out->type);
     char *to = out->data;
+    vl_pace pace = vl_pace_of(f);
     for (int64_t m = 0; m < matrices; m++)
-        for (int64_t r = 0; r < rows; r++, to += columns * (int64_t)size) {
+        for (int64_t r = 0; r < rows && vl_goes_on(&pace, columns); r++, to += columns * (int64_t)size) {
             int64_t diagonal = r + k + (i->ints[0] ? 0 : 1); /* the first column that an upper triangle keeps */
             diagonal = diagonal < 0 ? 0 : diagonal > columns ? columns : diagonal;
             if (i->ints[0])
@@ -335,10 +343,13 @@ static int nonzero(vl_frame *f, const vl_instruction *i)
         return VL_DECLINED;
     int64_t at[VL_MOST_AXES] = {0}, shape[2] = {x->axes, 0};
     int any = vl_count(x->axes, x->shape) > 0;
+    vl_pace pace = vl_pace_of(f);
     if (any)
         do
             shape[1] += !is_zero(place(x, at), x->type);
-        while (following(x->axes, x->shape, at));
+        while (following(x->axes, x->shape, at) && vl_goes_on(&pace, 1));
+    if (vl_has_ended(f->heed)) /* before all were counted that would be written */
+        return VL_FAILED;
     vl_tensor from = *x, *out = vl_new(f, i, 0, VL_I64, 2, shape);
     if (!out)
         return VL_NO_MEMORY;
@@ -350,8 +361,63 @@ static int nonzero(vl_frame *f, const vl_instruction *i)
                     to[a * shape[1] + n] = at[a];
                 n++;
             }
-        while (following(from.axes, from.shape, at));
+        while (following(from.axes, from.shape, at) && vl_goes_on(&pace, 1));
     return VL_DONE;
+}
+
+/* x, condition of one axis; ints: whether there is an axis, which; without one x is a list of all its elements. */
+static int compress(vl_frame *f, const vl_instruction *i)
+{
+    const vl_tensor *x = vl_in(f, i, 0), *condition = vl_in(f, i, 1);
+    if (!x || !condition || condition->type != VL_BOOL || condition->axes != 1)
+        return VL_DECLINED;
+    const int axis = i->ints[0] ? vl_axis(i->ints[1], x->axes) : -1;
+    const int64_t n = axis >= 0 ? x->shape[axis] : vl_count(x->axes, x->shape), given = condition->shape[0];
+    if ((i->ints[0] && axis < 0) || given > n)
+        return VL_DECLINED;
+    const vl_tensor which = *condition, whole = *x;
+    int64_t taken = 0;
+    vl_pace pace = vl_pace_of(f);
+    for (int64_t k = 0; k < given && vl_goes_on(&pace, 1); k++)
+        taken += which.data[k * which.strides[0]] != 0;
+    if (vl_has_ended(f->heed))
+        return VL_FAILED;
+    vl_tensor copy;
+    const vl_tensor *laid = vl_contiguous(f, x, &copy);
+    if (!laid)
+        return VL_NO_MEMORY;
+    int64_t shape[VL_MOST_AXES];
+    memcpy(shape, whole.shape, sizeof shape);
+    shape[axis < 0 ? 0 : axis] = taken;
+    const char *from = laid->data;
+    vl_tensor *out = vl_new(f, i, 0, whole.type, axis < 0 ? 1 : whole.axes, shape);
+    const int64_t outer = axis < 0 ? 1 : vl_count(axis, whole.shape),
+                  inner = axis < 0 ? 1 : vl_count(whole.axes - axis - 1, whole.shape + axis + 1);
+    const size_t size = vl_size_of(whole.type), row = (size_t)inner * size;
+    char *to = out ? out->data : NULL;
+    for (int64_t o = 0; out && o < outer; o++, from += (size_t)n * row)
+        for (int64_t k = 0; k < given; k++) {
+            if (!vl_goes_on(&pace, 1 + (which.data[k * which.strides[0]] ? inner : 0)))
+                break;
+            if (!which.data[k * which.strides[0]])
+                continue;
+            if (inner == 1)
+                move(to, from + (size_t)k * size, size);
+            else
+                memcpy(to, from + (size_t)k * row, row);
+            to += row;
+        }
+    vl_block_drop(f, copy.block);
+    return out ? VL_DONE : VL_NO_MEMORY;
+}
+
+/* The index that an element of the tensor is; a fraction is cut off, and what is no number is nowhere. */
+static int64_t cut_index_at(const vl_tensor *t, const char *p)
+{
+    if (is_index(t))
+        return index_at(t, p);
+    const double x = t->type == VL_F32 ? *(const float *)p : *(const double *)p;
+    return x > -1e15 && x < 1e15 ? (int64_t)x : INT64_MIN;
 }
 
 /* indices, depth, values [off, on]; ints[0]: axis. Indices outside of [-depth, depth) are nowhere hot. */
@@ -359,8 +425,9 @@ static int one_hot(vl_frame *f, const vl_instruction *i)
 {
     const vl_tensor *t = vl_in(f, i, 0), *values = vl_in(f, i, 2);
     int64_t depth, shape[VL_MOST_AXES];
-    if (!is_index(t) || !vl_in(f, i, 1) || vl_integers(vl_in(f, i, 1), &depth, 1) != 1 || depth < 0 || !values ||
-        values->axes != 1 || values->shape[0] != 2 || t->axes >= VL_MOST_AXES)
+    if (!t || (!is_index(t) && t->type != VL_F32 && t->type != VL_F64) || !vl_in(f, i, 1) ||
+        vl_integers(vl_in(f, i, 1), &depth, 1) != 1 || depth < 0 || !values || values->axes != 1 ||
+        values->shape[0] != 2 || t->axes >= VL_MOST_AXES)
         return VL_DECLINED;
     const int axis = vl_axis(i->ints[0], t->axes + 1), type = values->type;
     if (axis < 0)
@@ -377,12 +444,13 @@ static int one_hot(vl_frame *f, const vl_instruction *i)
     vl_tensor *out = vl_new(f, i, 0, type, which.axes + 1, shape);
     if (!out)
         return VL_NO_MEMORY;
-    for (int64_t k = 0; k < elements; k++)
+    vl_pace pace = vl_pace_of(f);
+    for (int64_t k = 0; k < elements && vl_goes_on(&pace, 1); k++)
         move(out->data + (size_t)k * size, off, size);
     int64_t at[VL_MOST_AXES] = {0};
     if (elements)
         do {
-            int64_t hot = index_at(&which, place(&which, at));
+            int64_t hot = cut_index_at(&which, place(&which, at));
             if (hot < -depth || hot >= depth)
                 continue;
             hot += hot < 0 ? depth : 0;
@@ -390,7 +458,7 @@ static int one_hot(vl_frame *f, const vl_instruction *i)
             for (int a = 0; a < which.axes; a++)
                 to += at[a] * out->strides[a < axis ? a : a + 1];
             move(to, on, size);
-        } while (following(which.axes, which.shape, at));
+        } while (following(which.axes, which.shape, at) && vl_goes_on(&pace, 1));
     return VL_DONE;
 }
 
@@ -401,6 +469,7 @@ const vl_named_handler vl_indexing_handlers[] = {
     {"scatter_nd", scatter_nd},
     {"trilu", trilu},
     {"nonzero", nonzero},
+    {"compress", compress},
     {"one_hot", one_hot},
     {NULL, NULL},
 };

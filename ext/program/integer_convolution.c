@@ -86,7 +86,7 @@ static void copy_sample(const vl_call *call, const vl_tensor *x)
         step *= call->padded[a];
     }
     memcpy(to.shape, from.shape, sizeof to.shape);
-    vl_copy(call->f->kernels, &to, &from);
+    vl_copy(call->f, &to, &from);
     if (x->type != VL_I8)
         return;
     for (int64_t d = 0; d < call->in[0]; d++)

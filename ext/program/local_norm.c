@@ -56,7 +56,7 @@ static int lp_normalization(vl_frame *f, const vl_instruction *i)
                                  VL_MICRO(VL_MICRO_equal, MASK, ROOT, ZERO, 0),
                                  VL_MICRO(VL_MICRO_divide, OUT, X, ROOT, 0),
                                  VL_MICRO(VL_MICRO_where, OUT, MASK, ZERO, OUT)};
-        for (int64_t b = 0; b < blocks; b++) {
+        for (int64_t b = 0; b < blocks && !vl_shall_end(f->heed); b++) {
             char *own = x.data + b * rows * columns * each, *to = out->data + b * rows * columns * each;
             const vl_reduction sum = {.rows = rows,
                                       .columns = columns,

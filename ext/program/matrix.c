@@ -81,7 +81,7 @@ static void pack(const vl_frame *f, char *to, const vl_tensor *b)
         panel.strides[0] = width * each;
         if (own < width)
             memset(to, 0, (size_t)(width * depth * each));
-        vl_copy(f->kernels, &panel, &part);
+        vl_copy(f, &panel, &part);
         to += width * depth * each;
     }
 }
@@ -228,7 +228,8 @@ static int multiply_each(vl_frame *f, const vl_instruction *i, const vl_tensor *
     }
     int64_t at[VL_MOST_AXES] = {0}, products = vl_count(batch, sizes);
     const char *packed = NULL;
-    for (int64_t n = 0; n < products; n++) {
+    vl_pace pace = vl_pace_of(f);
+    for (int64_t n = 0; n < products && vl_goes_on(&pace, rows * columns); n++) {
         product_of(f, &one, &other, out->data + n * rows * columns * (int64_t)vl_size_of(one.type),
                    thin ? NULL : scratch->data, (ptrdiff_t *)(scratch->data + bytes), packed == other.data);
         packed = other.data;

@@ -39,7 +39,7 @@ static int concat(vl_frame *f, const vl_instruction *i)
     for (int k = 0; k < i->input_count; k++) {
         const vl_tensor *x = vl_in(f, i, k);
         part.shape[axis] = x->shape[axis];
-        vl_copy(f->kernels, &part, x);
+        vl_copy(f, &part, x);
         part.data += x->shape[axis] * part.strides[axis];
     }
     return VL_DONE;
@@ -85,7 +85,8 @@ static int gather(vl_frame *f, const vl_instruction *i)
     if (!at)
         return VL_NO_MEMORY;
     int64_t most = 0, least = 0;
-    for (int64_t k = 0; k < count; k++) {
+    vl_pace pace = vl_pace_of(f);
+    for (int64_t k = 0; k < count && vl_goes_on(&pace, 1); k++) {
         int64_t v = at->type == VL_I64 ? ((int64_t *)at->data)[k] : ((int32_t *)at->data)[k];
         most = v > most ? v : most;
         least = v < least ? v : least;
@@ -112,7 +113,7 @@ static int gather(vl_frame *f, const vl_instruction *i)
     int64_t place[VL_MOST_AXES] = {0};
     char *to = out->data, *base = from.data;
     for (int64_t o = 0; o < outer && inner; o++) {
-        for (int64_t k = 0; k < count; k++, to += bytes) {
+        for (int64_t k = 0; k < count && vl_goes_on(&pace, inner); k++, to += bytes) {
             int64_t v = at->type == VL_I64 ? ((int64_t *)at->data)[k] : ((int32_t *)at->data)[k];
             char *source = base + (v < 0 ? v + size : v) * from.strides[axis];
             if (whole && bytes <= 8)
@@ -123,7 +124,7 @@ static int gather(vl_frame *f, const vl_instruction *i)
             else {
                 row.data = source;
                 target.data = to;
-                vl_copy(f->kernels, &target, &row);
+                vl_copy(f, &target, &row);
             }
         }
         for (int a = axis - 1; a >= 0; a--) {
@@ -138,13 +139,13 @@ static int gather(vl_frame *f, const vl_instruction *i)
     return VL_DONE;
 }
 
-static void fill(const vl_tensor *t, const char *value)
+static void fill(const vl_frame *f, const vl_tensor *t, const char *value)
 {
     vl_tensor from = *t;
     from.data = (char *)value;
     for (int a = 0; a < t->axes; a++)
         from.strides[a] = 0;
-    vl_copy(NULL, t, &from);
+    vl_copy(f, t, &from);
 }
 
 /* x, pads or ints[2 ...], constant or floats[0], axes; ints: mode (0 constant, 1 reflect, 2 edge, 3 wrap), 1 if pads are ints */
@@ -230,18 +231,18 @@ static int pad(vl_frame *f, const vl_instruction *i)
         middle.data += before[a] * middle.strides[a];
         middle.shape[a] = from.shape[a];
     }
-    vl_copy(f->kernels, &middle, &from);
+    vl_copy(f, &middle, &from);
     for (int a = 0; a < from.axes; a++) {
         vl_tensor slab = middle;
         slab.shape[a] = before[a];
         slab.data -= before[a] * slab.strides[a];
         if (mode == 0) {
             if (before[a])
-                fill(&slab, value);
+                fill(f, &slab, value);
             slab.shape[a] = after[a];
             slab.data = middle.data + middle.shape[a] * middle.strides[a];
             if (after[a])
-                fill(&slab, value);
+                fill(f, &slab, value);
         } else {
             /* What is copied runs from an element of the middle forward, backward, or stays there. */
             int64_t size = from.shape[a], step = middle.strides[a];
@@ -252,12 +253,12 @@ static int pad(vl_frame *f, const vl_instruction *i)
             source.shape[a] = before[a];
             source.data = middle.data + first * step;
             if (before[a])
-                vl_copy(f->kernels, &slab, &source);
+                vl_copy(f, &slab, &source);
             slab.shape[a] = source.shape[a] = after[a];
             slab.data = middle.data + size * step;
             source.data = middle.data + last * step;
             if (after[a])
-                vl_copy(f->kernels, &slab, &source);
+                vl_copy(f, &slab, &source);
         }
         middle.data -= before[a] * middle.strides[a];
         middle.shape[a] = shape[a];
@@ -292,7 +293,7 @@ static int tile(vl_frame *f, const vl_instruction *i)
         source.strides[2 * a] = 0;
         source.strides[2 * a + 1] = from.strides[a];
     }
-    vl_copy(f->kernels, &to, &source);
+    vl_copy(f, &to, &source);
     return VL_DONE;
 }
 
@@ -307,16 +308,19 @@ static int constant_of_shape(vl_frame *f, const vl_instruction *i)
     if (!out)
         return VL_NO_MEMORY;
     if (i->ints[1] == 0)
-        memset(out->data, 0, (size_t)vl_count(axes, shape) * vl_size_of(out->type));
+        vl_zero(f, out->data, vl_count(axes, shape) * (int64_t)vl_size_of(out->type));
     else
-        fill(out, (const char *)&i->ints[1]);
+        fill(f, out, (const char *)&i->ints[1]);
     return VL_DONE;
 }
 
 /* "range": start, limit, delta, scalars of one type; no parameters */
 #define VL_RANGE(kind, expression)                                                                                     \
-    for (int64_t k = 0; k < count; k++)                                                                                \
-        ((kind *)out->data)[k] = (kind)(expression);                                                                   \
+    for (int64_t begin = 0, end; begin < count && vl_goes_on(&pace, VL_PIECE); begin = end) {                          \
+        end = count - begin < VL_PIECE ? count : begin + VL_PIECE;                                                     \
+        for (int64_t k = begin; k < end; k++)                                                                          \
+            ((kind *)out->data)[k] = (kind)(expression);                                                               \
+    }                                                                                                                  \
     break
 static int range(vl_frame *f, const vl_instruction *i)
 {
@@ -356,6 +360,7 @@ static int range(vl_frame *f, const vl_instruction *i)
     vl_tensor *out = vl_new(f, i, 0, type, 1, &count);
     if (!out)
         return VL_NO_MEMORY;
+    vl_pace pace = vl_pace_of(f);
     switch (type) {
     case VL_F32: VL_RANGE(float, (float)real + (float)k * (float)step);
     case VL_F64: VL_RANGE(double, real + (double)k * step);

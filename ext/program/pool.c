@@ -220,7 +220,7 @@ static int pool(vl_frame *f, const vl_instruction *i)
         if (!copied)
             return VL_NO_MEMORY;
         last.data = copied->data;
-        vl_copy(f->kernels, &last, x);
+        vl_copy(f, &last, x);
     }
     int members = 1;
     if (f->threads > 1 && count * pooling.taps >= f->limits->pool_thread_work)

@@ -237,11 +237,15 @@ vl_tensor *vl_share(vl_frame *f, const vl_instruction *i, int n, const vl_tensor
  * reads it after this instruction. An output may then vl_share it. */
 int vl_may_overwrite(const vl_frame *f, const vl_instruction *i, int n);
 
-/* Copies the elements of one tensor into another of the same type and shape, of any strides. */
-void vl_copy(const vl_kernels *kernels, const vl_tensor *to, const vl_tensor *from);
+/* Copies the elements of one tensor into another of the same type and shape, of any strides. Ctrl-C ends it: then the
+ * run is over, and nobody reads what was copied. */
+void vl_copy(const vl_frame *f, const vl_tensor *to, const vl_tensor *from);
+
+/* Sets bytes to 0, in the same way. */
+void vl_zero(const vl_frame *f, char *data, int64_t bytes);
 
 /* t if it is C-contiguous, else a C-contiguous copy of it described in *copy, whose block the caller drops
- * (copy->block is NULL where t serves); NULL when memory is out. */
+ * (copy->block is NULL where t serves); NULL when memory is out, or Ctrl-C has ended the copying. */
 const vl_tensor *vl_contiguous(vl_frame *f, const vl_tensor *t, vl_tensor *copy);
 
 /* The integers of a tensor of int64 or int32 of at most one axis, at most `most`; returns how many, -1 if it is
@@ -265,6 +269,28 @@ static inline int vl_axis(int64_t axis, int axes)
 /* ---- running ---------------------------------------------------------------------------------------- */
 
 int vl_run(vl_frame *f, vl_range range);
+
+/* Elements that are moved, or treated one by one, between two looks at signals: some milliseconds, with new memory. */
+enum { VL_PIECE = 1 << 19 };
+
+/* For loops of many turns, which ask before each whether to go on, and say how many elements it treats: a countdown, and a
+ * look at signals when it ends. After a 0 the run is over: the handler may leave anything behind but memory that it
+ * keeps. */
+typedef struct {
+    vl_heed *heed;
+    int64_t left;
+} vl_pace;
+
+static inline vl_pace vl_pace_of(const vl_frame *f) { return (vl_pace){f->heed, VL_PIECE}; }
+
+static inline int vl_goes_on(vl_pace *pace, int64_t elements)
+{
+    pace->left -= elements;
+    if (pace->left >= 0)
+        return 1;
+    pace->left = VL_PIECE;
+    return !vl_shall_end(pace->heed);
+}
 
 /* A task in more pieces than `members` threads run, so that Ctrl-C ends it between two: as many as make none longer than
  * some milliseconds. `work` is in elements, or in what takes as long. A piece may come out empty. */

@@ -58,6 +58,23 @@ static int is_dense(const vl_tensor *t)
     return 1;
 }
 
+/* How many of n elements the piece has that begins at the k-th. */
+static int64_t piece_of(int64_t n, int64_t k) { return n - k < VL_PIECE ? n - k : VL_PIECE; }
+
+/* n elements from x to out by one scale and zero point, in pieces */
+static void quantise(const vl_frame *f, vl_quantising all)
+{
+    vl_quantising piece = all;
+    for (int64_t k = 0; k < all.n && !vl_has_ended(f->heed); k += VL_PIECE) {
+        piece.n = piece_of(all.n, k);
+        piece.x = all.x + k;
+        piece.out = all.out + k;
+        f->kernels->quantise(&piece);
+        if (piece.n == VL_PIECE && vl_shall_end(f->heed))
+            return;
+    }
+}
+
 /* x -> y, scale, zero point: x over the range of all its numbers and 0, as uint8 */
 static int dynamic_quantize(vl_frame *f, const vl_instruction *i)
 {
@@ -73,7 +90,8 @@ static int dynamic_quantize(vl_frame *f, const vl_instruction *i)
         from = *laid;
     }
     float bounds[2] = {0, 0}, scale, zero;
-    f->kernels->range(count, (const float *)from.data, bounds);
+    for (int64_t k = 0; k < count && !vl_shall_end(f->heed); k += VL_PIECE)
+        f->kernels->range(piece_of(count, k), (const float *)from.data + k, bounds);
     vl_dynamic_scale(bounds, &scale, &zero);
     if (scale != scale) {
         vl_block_drop(f, copy.block);
@@ -95,7 +113,7 @@ static int dynamic_quantize(vl_frame *f, const vl_instruction *i)
                                 .zero = zero,
                                 .high = 255,
                                 .out = (uint8_t *)y->data};
-    f->kernels->quantise(&quantising);
+    quantise(f, quantising);
     vl_block_drop(f, copy.block);
     return VL_DONE;
 }
@@ -170,7 +188,7 @@ static int quantize_linear(vl_frame *f, const vl_instruction *i)
         for (int64_t k = 0; k < along.channels; k++, quantising.x += along.inner, quantising.out += along.inner) {
             quantising.scale = *(const float *)(s.data + k * along.scale_step);
             quantising.zero = zero ? (float)vl_byte_at(&z, k * along.zero_step) : 0;
-            f->kernels->quantise(&quantising);
+            quantise(f, quantising);
         }
     vl_block_drop(f, copy.block);
     return VL_DONE;
@@ -190,10 +208,13 @@ static int dequantize_linear(vl_frame *f, const vl_instruction *i)
         return VL_NO_MEMORY;
     const char *at = from.data;
     float *to = (float *)y->data;
+    vl_pace pace = vl_pace_of(f);
     for (int64_t o = 0; o < along.outer; o++)
         for (int64_t k = 0; k < along.channels; k++, at += along.inner, to += along.inner)
-            f->kernels->dequantise(along.inner, at, from.type == VL_I8, zero ? vl_byte_at(&z, k * along.zero_step) : 0,
-                                   *(const float *)(s.data + k * along.scale_step), to);
+            for (int64_t at_once = 0; at_once < along.inner && vl_goes_on(&pace, VL_PIECE); at_once += VL_PIECE)
+                f->kernels->dequantise(piece_of(along.inner, at_once), at + at_once, from.type == VL_I8,
+                                       zero ? vl_byte_at(&z, k * along.zero_step) : 0,
+                                       *(const float *)(s.data + k * along.scale_step), to + at_once);
     vl_block_drop(f, copy.block);
     return VL_DONE;
 }
@@ -212,16 +233,19 @@ static int byte_table(vl_frame *f, const vl_instruction *i)
     if (!y)
         return VL_NO_MEMORY;
     const uint8_t *at = (const uint8_t *)from.data;
+    vl_pace pace = vl_pace_of(f);
     if (vl_size_of(type) == 1) {
         const uint8_t *table = i->objects[0];
         uint8_t *to = (uint8_t *)y->data;
-        for (int64_t k = 0; k < count; k++)
-            to[k] = table[at[k]];
+        for (int64_t begin = 0; begin < count && vl_goes_on(&pace, VL_PIECE); begin += VL_PIECE)
+            for (int64_t k = begin; k < begin + piece_of(count, begin); k++)
+                to[k] = table[at[k]];
     } else {
         const uint32_t *table = i->objects[0];
         uint32_t *to = (uint32_t *)y->data;
-        for (int64_t k = 0; k < count; k++)
-            to[k] = table[at[k]];
+        for (int64_t begin = 0; begin < count && vl_goes_on(&pace, VL_PIECE); begin += VL_PIECE)
+            for (int64_t k = begin; k < begin + piece_of(count, begin); k++)
+                to[k] = table[at[k]];
     }
     vl_block_drop(f, copy.block);
     return VL_DONE;

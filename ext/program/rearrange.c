@@ -27,13 +27,13 @@ static int reverse_sequence(vl_frame *f, const vl_instruction *i)
         vl_tensor rest_to = to, rest = source;
         rest_to.data += n * to.strides[time];
         rest.data += n * source.strides[time];
-        vl_copy(f->kernels, &rest_to, &rest);
+        vl_copy(f, &rest_to, &rest);
         if (n == 0)
             continue;
         to.shape[time] = source.shape[time] = n;
         source.data += (n - 1) * source.strides[time];
         source.strides[time] = -source.strides[time];
-        vl_copy(f->kernels, &to, &source);
+        vl_copy(f, &to, &source);
     }
     return VL_DONE;
 }
@@ -69,9 +69,9 @@ static int blocks(vl_frame *f, const vl_instruction *i)
     memcpy(deep.strides, deep_strides, sizeof deep_strides);
     memcpy(wide.strides, wide_strides, sizeof wide_strides);
     if (to_space)
-        vl_copy(f->kernels, &wide, &deep);
+        vl_copy(f, &wide, &deep);
     else
-        vl_copy(f->kernels, &deep, &wide);
+        vl_copy(f, &deep, &wide);
     return VL_DONE;
 }
 

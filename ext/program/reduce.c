@@ -230,7 +230,8 @@ static int reduce_integers(vl_frame *f, const vl_instruction *i, int kind, int r
                   : kind == VL_REDUCE_MAX ? INT64_MIN
                   : kind == VL_REDUCE_MIN ? INT64_MAX
                                           : 0;
-    for (int64_t k = 0; k < n; k++) {
+    vl_pace pace = vl_pace_of(f);
+    for (int64_t k = 0; k < n && vl_goes_on(&pace, 1); k++) {
         const char *p = from.data;
         int64_t at = 0;
         for (int a = 0; a < from.axes; a++) {

@@ -88,12 +88,13 @@ static vl_mixed mixed(const vl_resizing *resizing, float place, int64_t count, d
 }
 
 /* x [outer, count, inner] to [outer, size, inner] */
-static void along_axis(const vl_resizing *resizing, const vl_mixed *of, int64_t outer, int64_t count, int64_t size,
-                       int64_t inner, size_t item, const char *x, char *out)
+static void along_axis(const vl_frame *f, const vl_resizing *resizing, const vl_mixed *of, int64_t outer, int64_t count,
+                       int64_t size, int64_t inner, size_t item, const char *x, char *out)
 {
     const size_t row = (size_t)inner * item;
+    vl_pace pace = vl_pace_of(f);
     for (int64_t o = 0; o < outer; o++, x += (size_t)count * row)
-        for (int64_t j = 0; j < size; j++, out += row) {
+        for (int64_t j = 0; j < size && vl_goes_on(&pace, inner); j++, out += row) {
             const char *first = x + (size_t)of[j].from[0] * row;
             if (resizing->mode == VL_NEAREST) {
                 if (row == 4)
@@ -252,7 +253,7 @@ static int resize(vl_frame *f, const vl_instruction *i)
     if (out) {
         const char *from = x.data;
         if (changes == 0)
-            memcpy(out->data, from, (size_t)vl_count(rank, shape) * item);
+            vl_copy(f, out, &x);
         memcpy(shape, x.shape, sizeof shape);
         for (int n = 0; n < changes; n++) {
             const int k = changing[n], axis = (int)over[k];
@@ -268,7 +269,7 @@ static int resize(vl_frame *f, const vl_instruction *i)
                     outer *= shape[order[m]];
             }
             char *to = n == changes - 1 ? out->data : between[n % 2]->data;
-            along_axis(&resizing, (vl_mixed *)mixes->data, outer, count, size, inner, item, from, to);
+            along_axis(f, &resizing, (vl_mixed *)mixes->data, outer, count, size, inner, item, from, to);
             shape[axis] = size;
             from = to;
         }

@@ -70,18 +70,27 @@ static void join(vl_typed_walk *walk)
     walk->axes = axes;
 }
 
-static void visit(const vl_typed_walk *walk, int axis, vl_typed_loop *loop, char *out, size_t out_size, const char *a,
-                  size_t a_size, const char *b, size_t b_size)
+static void visit(const vl_typed_walk *walk, vl_pace *pace, int axis, vl_typed_loop *loop, char *out, size_t out_size,
+                  const char *a, size_t a_size, const char *b, size_t b_size)
 {
     if (axis >= walk->axes - 1) {
-        if (walk->axes == 0)
+        if (walk->axes == 0) {
             loop(1, out, 0, a, 0, b, 0);
-        else
-            loop(walk->shape[axis], out, walk->out[axis], a, walk->a[axis], b, walk->b[axis]);
+            return;
+        }
+        const int64_t n = walk->shape[axis];
+        for (int64_t k = 0, count; k < n; k += count) {
+            count = n - k < VL_PIECE ? n - k : VL_PIECE;
+            if (!vl_goes_on(pace, count))
+                return;
+            loop(count, out + k * walk->out[axis] * (int64_t)out_size, walk->out[axis],
+                 a + k * walk->a[axis] * (int64_t)a_size, walk->a[axis], b + k * walk->b[axis] * (int64_t)b_size,
+                 walk->b[axis]);
+        }
         return;
     }
-    for (int64_t k = 0; k < walk->shape[axis]; k++)
-        visit(walk, axis + 1, loop, out + k * walk->out[axis] * (int64_t)out_size, out_size,
+    for (int64_t k = 0; k < walk->shape[axis] && !vl_has_ended(pace->heed); k++)
+        visit(walk, pace, axis + 1, loop, out + k * walk->out[axis] * (int64_t)out_size, out_size,
               a + k * walk->a[axis] * (int64_t)a_size, a_size, b + k * walk->b[axis] * (int64_t)b_size, b_size);
 }
 
@@ -99,7 +108,8 @@ static int run(vl_frame *f, const vl_instruction *i, vl_typed_loop *loop, const 
     if (vl_count(walk.axes, walk.shape) == 0)
         return VL_DONE;
     join(&walk);
-    visit(&walk, 0, loop, out->data, vl_size_of(result), from, a_size, other, b_size);
+    vl_pace pace = vl_pace_of(f);
+    visit(&walk, &pace, 0, loop, out->data, vl_size_of(result), from, a_size, other, b_size);
     return VL_DONE;
 }
 
@@ -310,9 +320,15 @@ static int run_where(vl_frame *f, const vl_instruction *i)
         last = a;
     }
     int64_t index[VL_MOST_AXES] = {0}, rows = n / width, po = 0, xo = 0, yo = 0;
+    vl_pace pace = vl_pace_of(f);
     for (int64_t row = 0; row < rows; row++) {
-        where_run(size, width, out->data + row * width * (int64_t)size, (const uint8_t *)pd + po, sp,
-                  xd + xo * (int64_t)size, sx, yd + yo * (int64_t)size, sy);
+        for (int64_t k = 0, count; k < width; k += count) {
+            count = width - k < VL_PIECE ? width - k : VL_PIECE;
+            if (!vl_goes_on(&pace, count))
+                return VL_FAILED;
+            where_run(size, count, out->data + (row * width + k) * (int64_t)size, (const uint8_t *)pd + po + k * sp, sp,
+                      xd + (xo + k * sx) * (int64_t)size, sx, yd + (yo + k * sy) * (int64_t)size, sy);
+        }
         for (int a = last - 1; a >= 0; a--) {
             po += ps[a];
             xo += xs[a];

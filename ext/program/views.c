@@ -55,7 +55,7 @@ static int reshaped(vl_frame *f, const vl_instruction *i, const vl_tensor *x, in
     to.axes = from.axes;
     memcpy(to.shape, from.shape, sizeof to.shape);
     vl_set_contiguous(&to);
-    vl_copy(f->kernels, &to, &from);
+    vl_copy(f, &to, &from);
     return VL_DONE;
 }
 

@@ -1,5 +1,7 @@
 """Comparisons, masks and casts of many elements: loops for steps of 0 and 1, and all the others."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -57,3 +59,16 @@ def test_casts_of_reals(pair):
     x = np.random.default_rng(7).standard_normal(999).astype(dtype)
     x[:4] = np.nan, np.inf, -np.inf, -0.0
     run_both("Cast", [x], {"to": getattr(TensorProto, to)})
+
+
+@pytest.mark.parametrize(
+    "shape", [(2_500_000,), (3, 700, 601), (1200, 1100), (2, 3, 5, 400, 120), (40, 1, 9, 4001)]
+)
+def test_copies_in_parts(shape):
+    """Of more than what is copied at once, in every order of axes, backwards and with gaps."""
+    x = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+    orders = list(itertools.permutations(range(x.ndim)))[:: max(x.ndim * (x.ndim - 1) // 3, 1)]
+    for order in orders:
+        run_both("Transpose", [x], {"perm": list(order)})
+        run_both("Transpose", [x[::-1]], {"perm": list(order)})
+    run_both("Concat", [x[..., ::2], x[..., 1::2]], {"axis": x.ndim - 1})

@@ -107,3 +107,64 @@ def test_lrn(rng, monkeypatch):
     (got,), (expected,), declined, _ = both_ways(model, {"x": x}, monkeypatch)
     assert declined == 0
     np.testing.assert_allclose(got, expected, rtol=2e-6)
+
+
+@pytest.mark.parametrize("kind", ["f4", "f8", *WHOLE[:-4], "u4", "u2", "u1", "?"])
+def test_unique(rng, kind):
+    shape = shape_of(rng, least=1, most=4, zero=False)
+    x = rng.integers(-2 if kind[0] == "i" else 0, 3, shape).astype(kind)
+    if kind[0] == "f" and rng.integers(2):
+        x.reshape(-1)[rng.integers(x.size)] *= -0.0
+        x.reshape(-1)[rng.integers(x.size)] = np.nan
+    x = x if rng.integers(2) else np.asfortranarray(x)
+    outputs = [f"y{k}" if rng.integers(4) else "" for k in range(4)]
+    if not any(outputs):
+        outputs[0] = "y0"
+    for attributes in ({}, {"axis": int(rng.integers(-x.ndim, x.ndim))}):
+        attributes["sorted"] = int(rng.integers(2))
+        if "axis" in attributes and np.isnan(x.astype(float)).any():
+            continue  # rows with NaN decline
+        made = [node("Unique", ["x"], outputs, **attributes)]
+        model = model_bytes(made, {"x": x}, [name for name in outputs if name])
+        with pytest.MonkeyPatch.context() as patch:
+            got, expected, declined, _ = both_ways(model, {"x": x}, patch)
+        assert declined == 0
+        for ours, theirs in zip(got, expected, strict=True):
+            assert ours.dtype == theirs.dtype
+            np.testing.assert_array_equal(ours, theirs)
+
+
+def test_compress(rng):
+    shape = shape_of(rng, least=1, most=4)
+    x = strided(rng, shape, np.dtype(rng.choice(["f4", "f8", "i8", "u1", "f2"])).type)
+    condition = rng.integers(0, 2, rng.integers(0, x.size + 1)).astype(bool)
+    run_both("Compress", [x, condition], {})
+    axis = int(rng.integers(-x.ndim, x.ndim))
+    run_both("Compress", [x, condition[: x.shape[axis]]], {"axis": axis})
+    longer = np.zeros(x.shape[axis] + 2, bool)  # by what is not taken
+    longer[: x.shape[axis]] = rng.integers(0, 2, x.shape[axis])
+    run_both("Compress", [x, longer], {"axis": axis}, declines=True)
+
+
+@pytest.mark.parametrize("opset", [11, 13])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_hardmax(rng, dtype, opset, monkeypatch):
+    shape = shape_of(rng, least=1, most=4, zero=False)
+    x = strided(rng, shape, dtype).round(0)
+    if rng.integers(3) == 0:
+        x.reshape(-1)[: x.size // 2] = np.nan
+    for attributes in ({}, {"axis": int(rng.integers(-x.ndim, x.ndim))}):
+        if opset < 13 and not attributes and x.ndim < 2:
+            continue
+        made = [node("Hardmax", ["x"], ["y"], **attributes)]
+        model = model_bytes(made, {"x": x}, ["y"], opset=opset)
+        (got,), (expected,), declined, _ = both_ways(model, {"x": x}, monkeypatch)
+        assert declined == 0
+        np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_one_hot_of_reals(rng, dtype):
+    indices = rng.uniform(-5, 5, shape_of(rng, most=3)).astype(dtype)
+    values = np.array([2, 5], np.float32)
+    run_both("OneHot", [indices, np.array(3), values], {"axis": 0})

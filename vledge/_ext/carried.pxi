@@ -197,6 +197,7 @@ cdef class CarriedProgram:
             for k in range(self.state_count):
                 self.take_state(k)
             results = self.delivered(out, one_frame)
+            check_ended(&frame.heed)    # states and results are copied, which may have been ended as well
             for k in range(self.state_count):
                 vl_block_drop(&frame.c, frame.carried[k].block)
                 frame.carried[k] = self.following[k]
@@ -233,7 +234,7 @@ cdef class CarriedProgram:
             raise MemoryError
         to.data = to.block.data
         vl_set_contiguous(to)
-        vl_copy(self.frame.c.kernels, to, t)
+        vl_copy(&self.frame.c, to, t)
         return 0
 
     cdef int own_object(self, vl_tensor *to, object value) except -1:

@@ -229,7 +229,7 @@ cdef class Frame:
             return array
         array = array_like(t, NULL, NULL, 0)
         describe(array, &to)
-        vl_copy(self.c.kernels, &to, t)
+        vl_copy(&self.c, &to, t)
         return array
 
     cdef bint fits(self, const vl_tensor *t, object out):
@@ -257,7 +257,7 @@ cdef class Frame:
         """The tensor's value into an array that it fits, which may share memory with the run's inputs."""
         cdef vl_tensor to
         if t.state == VL_TENSOR and self.owns(t) and describe(out, &to):
-            vl_copy(self.c.kernels, &to, t)
+            vl_copy(&self.c, &to, t)
         else:
             out[...] = self.shared(t)
         return 0

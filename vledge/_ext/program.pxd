@@ -79,7 +79,7 @@ cdef extern from "program/program.h" nogil:
     vl_tensor *vl_new_in_order(vl_frame *f, const vl_instruction *i, int n, int type, int axes,
                                const int64_t *shape, const int8_t *order)
     vl_tensor *vl_share(vl_frame *f, const vl_instruction *i, int n, const vl_tensor *t)
-    void vl_copy(const vl_kernels *kernels, const vl_tensor *to, const vl_tensor *from_)
+    void vl_copy(const vl_frame *f, const vl_tensor *to, const vl_tensor *from_)
     const vl_tensor *vl_contiguous(vl_frame *f, const vl_tensor *t, vl_tensor *copy)
     int vl_run(vl_frame *f, vl_range range)
     int64_t vl_nanoseconds()

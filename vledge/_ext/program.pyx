@@ -261,6 +261,7 @@ cdef class Program:
             raise error
         try:
             results = frame.results(self.output_slots, self.output_count, outs)
+            check_ended(&frame.heed)    # as copying them may have been
         except BaseException:
             self.abandon(frame)
             raise

@@ -37,7 +37,9 @@ _ARITY: Final[dict[str, _Arity]] = {
         (1, 2),
     ),
     **dict.fromkeys(
-        "BitShift CastLike Gather MatMul Pow RMSNormalization Reshape Unsqueeze".split(),  # noqa: SIM905
+        """
+        BitShift CastLike Gather GridSample MatMul MaxRoiPool Pow RMSNormalization Reshape Unsqueeze
+        """.split(),  # noqa: SIM905
         (2, 2),
     ),
     **dict.fromkeys(
@@ -48,7 +50,7 @@ _ARITY: Final[dict[str, _Arity]] = {
         (2, 3),
     ),
     **dict.fromkeys(
-        "Col2Im GroupNormalization Range Scatter ScatterElements ScatterND".split(),  # noqa: SIM905
+        "Col2Im GroupNormalization Range RoiAlign Scatter ScatterElements ScatterND".split(),  # noqa: SIM905
         (3, 3),
     ),
     "BatchNormalization": (5, 5),
@@ -58,12 +60,15 @@ _ARITY: Final[dict[str, _Arity]] = {
     "GRU": (3, 6),
     "LSTM": (3, 8),
     "MatMulInteger": (2, 4),
+    "MaxUnpool": (2, 3),
     "MelWeightMatrix": (5, 5),
+    "NonMaxSuppression": (2, 5),
     "Pad": (2, 4),
     "QLinearConv": (8, 9),
     "QLinearMatMul": (8, 8),
     "RNN": (3, 6),
     "Resize": (1, 4),
+    "RotaryEmbedding": (3, 4),
     "Slice": (3, 5),
     "Upsample": (2, 2),
 }

@@ -7,53 +7,78 @@ takes no longer, for a piece and what is made of it stay in the cache.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
 
-__all__ = ["PIECE", "in_pieces", "in_slices", "other_axes"]
+__all__ = ["PIECE", "copy_into", "in_pieces", "in_slices", "other_axes", "ufunc_into"]
 
 #: Elements: some milliseconds of the slowest functions, and thousands of times what a call costs.
 PIECE: Final = 1 << 17
 
 
 def in_pieces(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The same function of arrays, to which it must do the same element by element.
-
-    Arrays that have axes are of one shape, or the function gets them whole.
-    """
+    """The same function of arrays, to which it must do the same element by element, broadcast."""
 
     @functools.wraps(function)
     def run(*given: Any) -> Any:
-        x = given[0] if given else None
-        if not isinstance(x, np.ndarray) or x.size < 2 * PIECE:
+        arrays = [a for a in given if isinstance(a, np.ndarray) and a.ndim]
+        if not arrays:
             return function(*given)
-        flat = [a.reshape(-1) if _is_alike(a, x) else a for a in given]
-        pieced = [isinstance(a, np.ndarray) and a.ndim > 0 for a in given]
-        if not all(_is_alike(a, x) for a, cut in zip(given, pieced, strict=True) if cut):
+        shape = arrays[0].shape
+        if any(a.shape != shape for a in arrays):
+            try:
+                shape = np.broadcast_shapes(*(a.shape for a in arrays))
+            except ValueError:
+                return function(*given)  # which says so
+        if math.prod(shape) < 2 * PIECE:
             return function(*given)
-
-        def piece(begin: int) -> Any:
-            end = begin + PIECE
-            return function(
-                *(a[begin:end] if cut else a for a, cut in zip(flat, pieced, strict=True))
-            )
-
-        first = piece(0)
-        if not isinstance(first, np.ndarray) or any(np.may_share_memory(first, a) for a in flat):
-            return function(*given)
-        whole = np.empty(x.size, first.dtype)
-        whole[:PIECE] = first
-        for begin in range(PIECE, x.size, PIECE):
-            whole[begin : begin + PIECE] = piece(begin)
-        return whole.reshape(x.shape)
+        if all(a.shape == shape and a.flags.c_contiguous for a in arrays):
+            flat = [a.reshape(-1) if isinstance(a, np.ndarray) and a.ndim else a for a in given]
+            result = _by_blocks(function, flat, (math.prod(shape),))
+            return function(*given) if result is None else result.reshape(shape)
+        result = _by_blocks(function, given, shape)
+        return function(*given) if result is None else result
 
     return run
 
 
-def _is_alike(a: Any, x: np.ndarray) -> bool:
-    return isinstance(a, np.ndarray) and a.shape == x.shape and a.flags.c_contiguous
+def _by_blocks(
+    function: Callable[..., Any], given: Sequence[Any], shape: tuple[int, ...]
+) -> np.ndarray | None:
+    """None where the function gives a view, or something else than an element for each."""
+    whole: np.ndarray | None = None
+    for block in _blocks(shape):
+        cut = [_cut(a, block) if isinstance(a, np.ndarray) and a.ndim else a for a in given]
+        part = function(*cut)
+        if whole is None:
+            if not isinstance(part, np.ndarray) or any(np.may_share_memory(part, a) for a in cut):
+                return None
+            whole = np.empty(shape, part.dtype)
+            if whole[block].shape != part.shape:
+                return None
+        whole[block] = part
+    return whole
+
+
+def _blocks(shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
+    """Places of an array of the shape, in halves of the longest axis until they are small."""
+    axis = max(range(len(shape)), key=lambda a: shape[a])
+    if math.prod(shape) < 2 * PIECE:
+        yield tuple(slice(0, size) for size in shape)
+        return
+    half = shape[axis] // 2
+    for begin, length in ((0, half), (half, shape[axis] - half)):
+        for block in _blocks((*shape[:axis], length, *shape[axis + 1 :])):
+            own = slice(begin + block[axis].start, begin + block[axis].stop)
+            yield (*block[:axis], own, *block[axis + 1 :])
+
+
+def _cut(a: np.ndarray, block: tuple[slice, ...]) -> np.ndarray:
+    own = block[len(block) - a.ndim :]
+    return a[tuple(slice(0, 1) if size == 1 else s for s, size in zip(own, a.shape, strict=True))]
 
 
 def in_slices(
@@ -76,6 +101,28 @@ def in_slices(
         whole[place] = part
     assert whole is not None  # there are two slices or more
     return whole
+
+
+def copy_into(target: np.ndarray, source: np.ndarray) -> None:
+    """``target[...] = source``, which is broadcast to its shape."""
+    _into(np.copyto, target, source)
+
+
+def ufunc_into(ufunc: np.ufunc, target: np.ndarray, *operands: np.ndarray) -> None:
+    """``ufunc(*operands, out=target)``, which are broadcast to its shape."""
+    _into(lambda out, *given: ufunc(*given, out=out), target, *operands)
+
+
+def _into(function: Callable[..., object], target: np.ndarray, *operands: np.ndarray) -> None:
+    if target.size < 2 * PIECE:
+        function(target, *operands)
+        return
+    whole = [np.broadcast_to(operand, target.shape) for operand in operands]
+    axis = max(range(target.ndim), key=lambda a: target.shape[a])
+    half = target.shape[axis] // 2
+    for part in (slice(0, half), slice(half, None)):
+        place = (*(slice(None),) * axis, part)
+        _into(function, target[place], *(operand[place] for operand in whole))
 
 
 def other_axes(ndim: int, *taken: int) -> list[int]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from vledge.errors import FormatError, UnsupportedError
 from vledge.graph.operators.lists import integers
-from vledge.graph.pieces import in_pieces
+from vledge.graph.pieces import PIECE, in_pieces
 from vledge.graph.registry import Context, prepared_operator
 from vledge.model.element_types import NAMES, NUMBERS, dtype_of
 
@@ -111,7 +111,16 @@ def eye_like(
 
     def run(x: np.ndarray) -> np.ndarray:
         rows, columns = x.shape
-        return np.eye(rows, columns, k, wanted or x.dtype)
+        result = np.zeros((rows, columns), wanted or x.dtype)
+        row, column = max(-k, 0), max(k, 0)
+        diagonal = result.reshape(-1)[row * columns + column :: columns + 1]
+        count = max(min(rows - row, columns - column), 0)
+        step = max(
+            PIECE // max(columns, 1), 1
+        )  # each is on a page of its own, new and to be cleared
+        for begin in range(0, count, step):
+            diagonal[begin : min(begin + step, count)] = 1
+        return result
 
     return run
 

@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 
 from vledge.errors import FormatError
+from vledge.graph.pieces import PIECE, copy_into
 from vledge.graph.registry import Context, operator, prepared_operator
 
 # ---- Slice
@@ -139,6 +140,14 @@ def gather_nd(x: np.ndarray, indices: np.ndarray, *, batch_dims: int = 0) -> np.
             f"indices has the shape {indices.shape} and data {x.shape}: their first {batch_dims} "
             "axes are not the same"
         )
+    if batch_dims and indices.size >= 2 * PIECE and len(x) > 1:
+        half = len(x) // 2
+        parts = (slice(0, half), slice(half, None))
+        first, last = (gather_nd(x[p], indices[p], batch_dims=batch_dims) for p in parts)
+        whole = np.empty((len(x), *first.shape[1:]), x.dtype)
+        copy_into(whole[:half], first)
+        copy_into(whole[half:], last)
+        return whole
     own = np.ogrid[tuple(slice(size) for size in indices.shape[:batch_dims])] if batch_dims else []
     extra = indices.ndim - 1 - batch_dims
     batch = [place.reshape(place.shape + (1,) * extra) for place in own]
@@ -164,11 +173,19 @@ def _check_reduction(reduction: str) -> None:
 def _scattered(
     x: np.ndarray, index: tuple[np.ndarray, ...], updates: np.ndarray, reduction: str
 ) -> np.ndarray:
-    result = x.copy()
-    if reduction == "none":
-        result[index] = updates
-    else:
-        _REDUCTIONS[reduction].at(result, index, updates)
+    result = np.empty_like(x)
+    copy_into(result, x)
+    places = np.broadcast_arrays(*index)  # of which the first axes are those of the updates
+    count = len(updates) if updates.ndim and places[0].shape[:1] == updates.shape[:1] else 1
+    step = max(PIECE * count // max(updates.size, 1), 1)
+    for begin in range(0, max(count, 1), step):
+        # without a first axis of updates there is one piece: all of it
+        piece = slice(begin, begin + step) if count > 1 else ...
+        some = tuple(place[piece] for place in places)
+        if reduction == "none":
+            result[some] = updates[piece]
+        else:
+            _REDUCTIONS[reduction].at(result, some, updates[piece])
     return result
 
 
@@ -210,7 +227,8 @@ def tensor_scatter(
     def run(
         cache: np.ndarray, update: np.ndarray, write_indices: np.ndarray | None = None
     ) -> np.ndarray:
-        result = cache.copy()
+        result = np.empty_like(cache)
+        copy_into(result, cache)
         moved, updates = np.moveaxis(result, axis, 1), np.moveaxis(update, axis, 1)
         starts = np.zeros(len(cache), np.int64) if write_indices is None else write_indices
         places = starts[:, None] + np.arange(updates.shape[1])
@@ -218,7 +236,8 @@ def tensor_scatter(
             places %= moved.shape[1]
         elif (places < 0).any():
             raise ValueError("write_indices has a negative index")
-        moved[np.arange(len(cache))[:, None], places] = updates
+        for row, own, new in zip(moved, places, updates, strict=True):
+            row[own] = new
         return result
 
     return run

@@ -7,11 +7,12 @@ float16 is multiplied in single precision and rounded once: NumPy would sum in h
 
 from __future__ import annotations
 
-import functools
 import math
 import re
-from collections.abc import Callable
+import string
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Final
 
 import numpy as np
@@ -19,16 +20,50 @@ import numpy as np
 from vledge._ext.product import Product
 from vledge._ext.room import ask
 from vledge.errors import FormatError
-from vledge.graph.pieces import in_slices
+from vledge.graph.pieces import in_slices, ufunc_into
 from vledge.graph.registry import Context, operator, prepared_operator
 
 __all__ = ["Contraction", "matmul"]
 
 
+#: Multiply-adds of one call of NumPy's product: some ten milliseconds of BLAS, or of its own loops,
+#: and of matrices so small that calling BLAS takes longer than they do.
+_AT_ONCE: Final = 1 << 28
+_AT_ONCE_OF_OTHERS: Final = 1 << 24
+_SMALL: Final = 1 << 15
+
+
 def matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     if a.dtype == np.float16:
-        return np.matmul(a.astype(np.float32), b.astype(np.float32)).astype(np.float16)
-    return np.matmul(a, b)
+        return matmul(a.astype(np.float32), b.astype(np.float32)).astype(np.float16)
+    by_blas = a.dtype == b.dtype and a.dtype in (np.float32, np.float64)
+    if b.ndim and math.prod(a.shape[-2:]) * b.shape[-1] < _SMALL:
+        by_blas = False
+    return _multiplied(a, b, _AT_ONCE if by_blas else _AT_ONCE_OF_OTHERS)
+
+
+def _multiplied(a: np.ndarray, b: np.ndarray, most: int) -> np.ndarray:
+    if min(a.ndim, b.ndim) < 2 or a.shape[-1] != b.shape[-2]:
+        return np.matmul(a, b)
+    shared = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    result = np.empty((*shared, a.shape[-2], b.shape[-1]), np.result_type(a, b))
+    if result.size * a.shape[-1] <= most:
+        return np.matmul(a, b, out=result)
+    a = np.broadcast_to(a, (*shared, *a.shape[-2:]))
+    _multiply(a, np.broadcast_to(b, (*shared, *b.shape[-2:])), result, most)
+    return result
+
+
+def _multiply(a: np.ndarray, b: np.ndarray, out: np.ndarray, most: int) -> None:
+    """In halves of matrices, or of rows: Ctrl-C is heard between two."""
+    axis = max(range(out.ndim - 1), key=lambda k: out.shape[k])
+    half = out.shape[axis] // 2
+    if out.size * a.shape[-1] <= most or half == 0:
+        np.matmul(a, b, out=out)
+        return
+    for part in (slice(0, half), slice(half, None)):
+        place = (*(slice(None),) * axis, part)
+        _multiply(a[place], b if axis == out.ndim - 2 else b[place], out[place], most)
 
 
 @prepared_operator("MatMul", since=1)
@@ -118,7 +153,11 @@ _EQUATION: Final = re.compile(rf"{_TERM}(,{_TERM})*(->{_TERM})?")
 
 @prepared_operator("Einsum", since=12)
 def einsum(context: Context, *, equation: str) -> Callable[..., np.ndarray]:
-    """NumPy's, but a product of two operands is one batched matrix product where it can be."""
+    """Products of matrices, two operands at a time.
+
+    Axes that repeat are taken along their diagonal, those that one operand alone has are summed
+    first.
+    """
     equation = equation.replace(" ", "")
     terms = equation.partition("->")[0].split(",")
     if not _EQUATION.fullmatch(equation) or len(terms) != len(context.node.inputs):
@@ -129,43 +168,107 @@ def einsum(context: Context, *, equation: str) -> Callable[..., np.ndarray]:
     product = _as_matrix_product(equation)
     if product is not None:
         return product
-    rest, alone = _summed_alone(equation)
-    contract = _as_matrix_product(rest) or functools.partial(_einsum, rest)
 
     def run(*operands: np.ndarray) -> np.ndarray:
         half = operands[0].dtype == np.float16
         wide = [operand.astype(np.float32) if half else operand for operand in operands]
-        summed = [
-            np.add.reduce(operand, axes, operand.dtype) if axes else operand
-            for operand, axes in zip(wide, alone, strict=True)
-        ]
-        return np.asarray(contract(*summed)).astype(operands[0].dtype, copy=False)
+        total = _contracted(*_plain(equation, wide))
+        return total.astype(operands[0].dtype, copy=False)
 
     return run
 
 
-def _einsum(equation: str, *operands: np.ndarray) -> np.ndarray:
-    return np.asarray(np.einsum(equation, *operands, optimize=len(operands) > 2))
-
-
-def _summed_alone(equation: str) -> tuple[str, list[tuple[int, ...]]]:
-    """The equation without the letters that one operand alone has, and which axes of each they are.
-
-    They are summed first: of ``i,j->`` NumPy would add up every pair.
-    """
+def _plain(
+    equation: str, operands: Sequence[np.ndarray]
+) -> tuple[list[str], list[np.ndarray], str]:
+    """The same without ellipses, diagonals, axes that are broadcast and an output that is left out:
+    a letter for each axis, once in a term."""
     left, arrow, out = equation.partition("->")
     terms = left.split(",")
-    if not arrow or "." in equation:  # without an arrow such letters are kept
-        return equation, [()] * len(terms)
-    alone = [
-        tuple(axis for axis, letter in enumerate(term) if (left + out).count(letter) == 1)
-        for term in terms
-    ]
-    kept = [
-        "".join(letter for axis, letter in enumerate(term) if axis not in axes)
-        for term, axes in zip(terms, alone, strict=True)
-    ]
-    return f"{','.join(kept)}->{out}", alone
+    spare = [letter for letter in string.ascii_letters if letter not in equation]
+    shared = 0
+    for place, (term, x) in enumerate(zip(terms, operands, strict=True)):
+        axes = x.ndim - len(term.replace("...", ""))
+        if axes < 0 or (axes and "..." not in term) or axes > len(spare):
+            raise ValueError(f"operand {place} has {x.ndim} axes, {term!r} has other")
+        shared = max(shared, axes)
+        terms[place] = term.replace("...", "".join(spare[:axes][::-1]))
+    ellipsis = "".join(spare[:shared][::-1])  # whose last letters the shorter ones have
+    if arrow:
+        out = out.replace("...", ellipsis)
+    else:  # the letters that appear once, in the alphabet's order
+        once = sorted(letter for letter in set(left) - set(".,") if left.count(letter) == 1)
+        out = ellipsis + "".join(once)
+    if len(set(out)) != len(out) or set(out) - set("".join(terms)):
+        raise ValueError(f"the output of {equation!r} repeats an axis, or has one of no operand")
+    sizes: dict[str, int] = {}
+    for term, x in zip(terms, operands, strict=True):
+        for letter, size in zip(term, x.shape, strict=True):
+            if sizes.setdefault(letter, size) == 1:
+                sizes[letter] = size
+            elif size not in (1, sizes[letter]):
+                raise ValueError(
+                    f"an axis of {equation!r} is {sizes[letter]} long in one place, "
+                    f"{size} in another"
+                )
+    plain = [_one_axis_a_letter(term, x, sizes) for term, x in zip(terms, operands, strict=True)]
+    return [term for term, _ in plain], [x for _, x in plain], out
+
+
+def _one_axis_a_letter(term: str, x: np.ndarray, sizes: dict[str, int]) -> tuple[str, np.ndarray]:
+    """A view without the axes of 1 that are longer elsewhere, and along the diagonal of those that
+    repeat."""
+    kept = [axis for axis, letter in enumerate(term) if x.shape[axis] == sizes[letter]]
+    x = x.reshape([x.shape[axis] for axis in kept])
+    letters = [term[axis] for axis in kept]
+    axis = 0
+    while axis < len(letters):
+        if (again := letters.index(letters[axis])) < axis:
+            x = np.moveaxis(np.diagonal(x, 0, again, axis), -1, again)
+            del letters[axis]
+        else:
+            axis += 1
+    return "".join(letters), x
+
+
+def _contracted(terms: list[str], operands: list[np.ndarray], out: str) -> np.ndarray:
+    """Two operands at a time, those first whose product is smallest."""
+    for place, (term, x) in enumerate(zip(terms, operands, strict=True)):
+        others = "".join([*terms[:place], *terms[place + 1 :], out])
+        alone = tuple(axis for axis, letter in enumerate(term) if letter not in others)
+        if alone:  # of ``i,j->`` every pair would be multiplied
+            terms[place] = "".join(letter for letter in term if letter in others)
+            operands[place] = np.asarray(_summed(x, alone))
+    while len(terms) > 1:
+        sizes = {
+            c: n
+            for t, x in zip(terms, operands, strict=True)
+            for c, n in zip(t, x.shape, strict=True)
+        }
+        made = {
+            pair: _letters_left(terms, pair, out) for pair in combinations(range(len(terms)), 2)
+        }
+        a, b = min(made, key=lambda pair: math.prod(sizes[letter] for letter in made[pair]))
+        product = _as_matrix_product(f"{terms[a]},{terms[b]}->{made[a, b]}")
+        assert product is not None  # each letter is once in a term, and in another or the output
+        terms[a], operands[a] = made[a, b], product(operands[a], operands[b])
+        del terms[b], operands[b]
+    return operands[0].transpose([terms[0].index(letter) for letter in out])
+
+
+def _letters_left(terms: list[str], pair: tuple[int, int], out: str) -> str:
+    """The axes of two operands' product: those of others, or of the output, too."""
+    rest = "".join([out, *(term for n, term in enumerate(terms) if n not in pair)])
+    both = terms[pair[0]] + terms[pair[1]]
+    return "".join(dict.fromkeys(letter for letter in both if letter in rest))
+
+
+def _summed(x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+    def add(some: np.ndarray) -> np.ndarray:
+        return np.asarray(np.add.reduce(some, axes, some.dtype, keepdims=True))
+
+    others = [axis for axis in range(x.ndim) if axis not in axes]
+    return in_slices(add, x, others).reshape([x.shape[axis] for axis in others])
 
 
 @dataclass(frozen=True)
@@ -192,7 +295,15 @@ class Contraction:
         shared, kept = x.shape[: self.batches], x.shape[self.batches : inside]
         along, wide = x.shape[inside:], y.shape[self.batches + self.summed :]
         if y.shape[: self.batches + self.summed] != shared + along:
-            return np.einsum(self.equation, *operands)  # an axis of 1 is broadcast, or sizes clash
+            # an axis of 1 is broadcast, or sizes clash
+            return _contracted(*_plain(self.equation, operands))
+        if not self.summed:  # a product for each element of the result
+            made = (*shared, *kept, *wide)
+            ones = (1,) * len(wide), (1,) * len(kept)
+            total = np.empty(made, np.result_type(x, y))
+            x, y = x.reshape(shared + kept + ones[0]), y.reshape(shared + ones[1] + wide)
+            ufunc_into(np.multiply, total, x, y)
+            return total.transpose(self.out_order)
         rows, inner, columns = (math.prod(sizes) for sizes in (kept, along, wide))
         result = matmul(x.reshape(*shared, rows, inner), y.reshape(*shared, inner, columns))
         return result.reshape(shared + kept + wide).transpose(self.out_order)

@@ -10,6 +10,7 @@ import numpy as np
 
 from vledge.errors import FormatError
 from vledge.graph.operators.lists import integers
+from vledge.graph.pieces import copy_into
 from vledge.graph.registry import Context, operator, prepared_operator
 
 __all__ = ["padded"]
@@ -22,12 +23,14 @@ _MODES: Final = ("constant", "reflect", "edge", "wrap")
 def padded(x: np.ndarray, pads: Pads, value: float | np.ndarray = 0) -> np.ndarray:
     """x with ``value`` around it, always a new C-contiguous array."""
     sizes = [size + before + after for size, (before, after) in zip(x.shape, pads, strict=True)]
-    result = np.full(sizes, value, x.dtype) if value != 0 else np.zeros(sizes, x.dtype)
+    result = np.zeros(sizes, x.dtype)
+    if value != 0:
+        copy_into(result, np.full((), value, x.dtype))
     source, target = [], []
     for size, (before, after) in zip(x.shape, pads, strict=True):
         source.append(slice(max(-before, 0), size - max(-after, 0)))
         target.append(slice(max(before, 0), size + before + after - max(after, 0)))
-    result[tuple(target)] = x[tuple(source)]
+    copy_into(result[tuple(target)], x[tuple(source)])
     return result
 
 

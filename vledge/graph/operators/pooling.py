@@ -1,4 +1,4 @@
-"""MaxPool, AveragePool and LpPool, over windows or over everything.
+"""MaxPool, AveragePool and LpPool, over windows or over everything; MaxUnpool.
 
 A window's maximum or sum is taken along one axis after the other.
 """
@@ -8,14 +8,16 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
+from operator import gt
 
 import numpy as np
 
 from vledge.convolution.windows import Pads, Window, along, window_of
 from vledge.errors import FormatError
+from vledge.graph.operators.lists import integers
 from vledge.graph.operators.padding import padded
 from vledge.graph.operators.reduction import extreme
-from vledge.graph.pieces import in_pieces, in_slices
+from vledge.graph.pieces import PIECE, in_pieces, in_slices
 from vledge.graph.registry import Context, operator, prepared_operator
 
 
@@ -187,6 +189,57 @@ def lp_pool(
 def _powers(x: np.ndarray, p: int) -> np.ndarray:
     of_magnitudes = in_pieces(lambda some: np.power(np.abs(some), x.dtype.type(p)))
     return np.asarray(of_magnitudes(x))
+
+
+# ---- MaxUnpool
+
+
+@prepared_operator("MaxUnpool", since=9)
+def max_unpool(
+    context: Context,
+    *,
+    kernel_shape: list[int],
+    pads: list[int] | None = None,
+    strides: list[int] | None = None,
+) -> Callable[..., np.ndarray]:
+    """What MaxPool took, back where it was; 0 elsewhere."""
+    window = window_of(kernel_shape, strides, None, pads, "NOTSET")
+
+    def run(
+        x: np.ndarray, indices: np.ndarray, output_shape: np.ndarray | None = None
+    ) -> np.ndarray:
+        if x.ndim != 2 + len(kernel_shape) or indices.shape != x.shape:
+            raise ValueError(
+                f"X has the shape {x.shape} and I {indices.shape}, expected the same, with "
+                f"{2 + len(kernel_shape)} axes"
+            )
+        sizes = [
+            (count - 1) * stride + span - before - after
+            for count, stride, span, before, after in zip(
+                x.shape[2:], window.strides, window.spans, window.before, window.after, strict=True
+            )
+        ]
+        shape = (*x.shape[:2], *sizes)
+        wanted = shape if output_shape is None else tuple(integers(output_shape, "output_shape"))
+        if min(shape) < 0 or len(wanted) != len(shape) or any(map(gt, shape, wanted)):
+            raise ValueError(
+                f"output_shape is {list(wanted)}, expected no less than {list(shape)}, which the "
+                "windows cover"
+            )
+        whole = np.zeros(math.prod(shape), x.dtype)
+        if ((indices < 0) | (indices >= whole.size)).any():
+            raise ValueError(f"I has indices outside of the {whole.size} elements of the output")
+        places, values = indices.reshape(-1), x.reshape(-1)
+        for begin in range(0, x.size, PIECE):
+            whole[places[begin : begin + PIECE]] = values[begin : begin + PIECE]
+        whole = whole.reshape(shape)
+        if wanted == shape:
+            return whole
+        result = np.zeros(wanted, x.dtype)
+        result[tuple(map(slice, shape))] = whole
+        return result
+
+    return run
 
 
 # ---- over everything

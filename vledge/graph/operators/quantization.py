@@ -17,6 +17,8 @@ from vledge.convolution.correlation import Kernel
 from vledge.convolution.windows import check_auto_pad, window_of
 from vledge.errors import UnsupportedError
 from vledge.graph.operators.generation import target_dtype
+from vledge.graph.operators.matrix import matmul
+from vledge.graph.pieces import in_pieces
 from vledge.graph.registry import Context, operator, prepared_operator
 from vledge.model.definition import Attributes
 from vledge.model.element_types import NAMES
@@ -75,7 +77,8 @@ def quantize_linear(
             zero = np.zeros((), dtype)
         else:
             zero = _spread(zero_point, x, axis, block_size)
-        return _quantised(x, scale, zero, divided_in)
+        quantised = in_pieces(lambda x, s, z: _quantised(x, s, z, divided_in))
+        return np.asarray(quantised(x, scale, zero))
 
     return run
 
@@ -95,12 +98,17 @@ def dequantize_linear(
 
     def run(x: np.ndarray, scale: np.ndarray, zero_point: np.ndarray | None = None) -> np.ndarray:
         dtype = wanted or scale.dtype
-        steps = x.astype(np.int32)
-        if zero_point is not None:
-            steps = steps - _spread(zero_point, x, axis, block_size).astype(np.int32)
         inner = np.float32 if dtype == np.float16 else dtype
         scale = _spread(scale, x, axis, block_size).astype(inner)
-        return (steps.astype(inner) * scale).astype(dtype, copy=False)
+        zero = np.zeros((), np.int32)
+        if zero_point is not None:
+            zero = _spread(zero_point, x, axis, block_size).astype(np.int32)
+
+        def number(x: np.ndarray, scale: np.ndarray, zero: np.ndarray) -> np.ndarray:
+            steps = (x.astype(np.int32) - zero).astype(inner)
+            return (steps * scale).astype(dtype, copy=False)
+
+        return np.asarray(in_pieces(number)(x, scale, zero))
 
     return run
 
@@ -114,13 +122,14 @@ def dynamic_quantize_linear(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.n
     scale = (high - low) / of(255) if high > low else of(1)
     zero_point = np.clip(np.rint(-low / scale), 0, 255).astype(np.uint8)
     zero = np.asarray(zero_point)
-    return _quantised(x, np.asarray(scale), zero, x.dtype), np.asarray(scale), zero
+    quantised = in_pieces(lambda x: _quantised(x, np.asarray(scale), zero, x.dtype))
+    return quantised(x), np.asarray(scale), zero
 
 
 @operator("ByteTable", since=1, domain="vledge")
 def byte_table(x: np.ndarray, table: np.ndarray) -> np.ndarray:
     """What passes make of functions of one byte: ``table [256]`` by the bytes' bits."""
-    result: np.ndarray = table[x.view(np.uint8)]
+    result: np.ndarray = in_pieces(lambda some: table[some])(x.view(np.uint8))
     return result
 
 
@@ -218,9 +227,12 @@ def integer_product(
         left = a.astype(right.dtype)
         if a_zero_point is not None:
             left -= _rows(a_zero_point).astype(right.dtype)
-        return np.matmul(left, right).astype(np.int32)
+        return np.asarray(_whole(matmul(left, right)))
 
     return run, constant
+
+
+_whole = in_pieces(lambda exact: exact.astype(np.int32))
 
 
 def _constant(context: Context, index: int) -> np.ndarray | None:

@@ -144,6 +144,19 @@ def bernoulli(
     return in_pieces(lambda x: (generator.random(x.shape) < x).astype(wanted or x.dtype))
 
 
+def _rising(logits: np.ndarray) -> np.ndarray:
+    """exp of the logarithms, added up from class to class."""
+    ends = np.empty(len(logits))
+    greatest, total = float(logits.max()), 0.0
+    for begin in range(0, len(logits), PIECE):
+        piece = ends[begin : begin + PIECE]
+        np.exp(logits[begin : begin + PIECE] - greatest, out=piece, dtype=np.float64)
+        piece[0] += total
+        np.cumsum(piece, out=piece)
+        total = piece[-1]
+    return ends
+
+
 @prepared_operator("Multinomial", since=7, foldable=False)
 def multinomial(
     context: Context,
@@ -163,11 +176,13 @@ def multinomial(
     def run(x: np.ndarray) -> np.ndarray:
         if x.ndim != 2 or not x.shape[1]:
             raise ValueError(f"the input has the shape {x.shape}, expected [B, classes]")
-        wide = x.astype(np.float64)
-        rising = np.exp(wide - wide.max(1, keepdims=True)).cumsum(1)
-        drawn = generator.random((len(x), sample_size)) * rising[:, -1:]
-        rows = zip(rising, drawn, strict=True)
-        classes = [ends.searchsorted(places, "right") for ends, places in rows]
-        return np.array(classes, wanted).reshape(drawn.shape).clip(0, x.shape[1] - 1)
+        result = np.empty((len(x), sample_size), wanted)
+        for row, out in zip(x, result, strict=True):
+            ends = _rising(row)
+            for begin in range(0, sample_size, PIECE):
+                piece = out[begin : begin + PIECE]
+                drawn = generator.random(len(piece)) * ends[-1]
+                piece[...] = ends.searchsorted(drawn, "right").clip(0, len(row) - 1)
+        return result
 
     return run

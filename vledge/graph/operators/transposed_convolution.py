@@ -12,6 +12,7 @@ from vledge.convolution.windows import Pads, Window, check_auto_pad, window_of
 from vledge.errors import FormatError
 from vledge.graph.operators.convolution import single
 from vledge.graph.operators.lists import integers
+from vledge.graph.pieces import in_slices
 from vledge.graph.registry import Context, prepared_operator
 
 
@@ -178,6 +179,6 @@ def col2im(
         cut = window.pads(sizes)
         steps = window.steps([size + sum(pair) for size, pair in zip(sizes, cut, strict=True)])
         columns = x.reshape(len(x), -1, *window.kernel, *steps)
-        return _overlaid(columns, window, sizes, cut)
+        return in_slices(lambda some: _overlaid(some, window, sizes, cut), columns, (0, 1))
 
     return run

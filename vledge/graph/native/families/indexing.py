@@ -48,6 +48,22 @@ def nonzero(site: Site) -> Lowered:
     return Lowered("nonzero")
 
 
+@lowering("Compress")
+def compress(site: Site) -> Lowered:
+    return Lowered("compress", ints=_axis(site))
+
+
+@lowering("Unique")
+def unique(site: Site) -> Lowered:
+    return Lowered("unique", ints=[*_axis(site), site.attribute("sorted", 1)])
+
+
+def _axis(site: Site) -> list[int]:
+    """Whether the node names one, and which."""
+    axis = site.attribute("axis")
+    return [int(axis is not None), axis or 0]
+
+
 @lowering("OneHot")
 def one_hot(site: Site) -> Lowered:
     return Lowered("one_hot", ints=[site.attribute("axis", -1)])

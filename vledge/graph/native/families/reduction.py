@@ -1,4 +1,4 @@
-"""Reductions, ArgMax, CumSum, TopK: handlers of ``ext/program/reduce.c``,
+"""Reductions, ArgMax, Hardmax, CumSum, TopK: handlers of ``ext/program/reduce.c``,
 ``along_axis.c`` and ``sort.c``."""
 
 from __future__ import annotations
@@ -28,6 +28,12 @@ def arg(site: Site) -> Lowered:
     least = int(site.node.op_type == "ArgMin")
     last = site.attribute("select_last_index", 0)
     return Lowered("arg", [site.attribute("axis", 0), site.attribute("keepdims", 1), last, least])
+
+
+@lowering("Hardmax")
+def hardmax(site: Site) -> Lowered:
+    flattens = site.opset < 13
+    return Lowered("hardmax", [site.attribute("axis", 1 if flattens else -1), int(flattens)])
 
 
 @lowering("CumSum")
