@@ -344,11 +344,11 @@ def _least_line(shape: Shape, way: Way, limits: Limits, taken: dict[str, list[fl
     return " | ".join(cells + [""] * (10 - len(cells)))
 
 
-def write(times: list[str], leasts: list[str]) -> None:
+def write(times: list[str], leasts: list[str], rounds: int) -> None:
     """Put the tables between the markers of this instruction set; a part that the page has not yet
     goes to its end."""
     chosen = isa.selected()
-    command = f"python -m benchmarks.quantization --isa {chosen} --write"
+    command = f"python -m benchmarks.quantization --isa {chosen} --rounds {rounds} --write"
     said = f"By `{command}`, {today()}, on {cpu()}."
     heading = f"## {chosen}, integers by {isa.selected_integers()}"
     renew_part(PAGE, chosen, [heading, said, "", *times, "", LEAST, "", *leasts])
@@ -379,7 +379,7 @@ def main() -> None:
         return
     tables = speed(arguments.rounds)
     if arguments.write:
-        write(*tables)
+        write(*tables, arguments.rounds)
 
 
 if __name__ == "__main__":
