@@ -109,8 +109,8 @@ typedef struct {
     const vl_nonlinearity *activations; /* of the gates, the candidate and the LSTM's output; of rnn_tanh its one.
                                            NULL: the cell's own */
     const vl_small *small;              /* how weights are small, else NULL ... */
-    char *room;                         /* ... and memory for `rows` of vl_small_row_bytes(depth or hidden_size), ... */
-    int in_room;                        /* ... where those of h are already */
+    char *room; /* ... and memory for `rows` of vl_small_row_bytes(depth or hidden_size), ... */
+    int in_room; /* ... where those of h are already */
 } vl_step;
 
 /* out[r][0 : columns] = bias + x[r] . w,  w[group][k][vector in group][L]. Row r of x starts at
@@ -119,16 +119,16 @@ typedef struct {
 typedef struct {
     ptrdiff_t rows, depth;
     ptrdiff_t first, last, vectors, columns;
-    int group;                          /* 3 or 4 */
-    int turned;                         /* groups are computed from the last to the first */
-    int relu;                           /* out = max(out, 0), NaN stays NaN */
+    int group; /* 3 or 4 */
+    int turned; /* groups are computed from the last to the first */
+    int relu; /* out = max(out, 0), NaN stays NaN */
     const void *x;
     const ptrdiff_t *x_rows;
     const void *w;
-    const void *bias;                   /* [vectors][L] or NULL */
+    const void *bias; /* [vectors][L] or NULL */
     void *out;
     ptrdiff_t ld_out;
-    const vl_small *small;              /* as vl_step's; `w` is then [group] of vl_small */
+    const vl_small *small; /* as vl_step's; `w` is then [group] of vl_small */
     char *room;
     int in_room;
 } vl_product;
@@ -140,7 +140,7 @@ typedef struct {
     const void *x;
     const ptrdiff_t *x_rows;
     const void *w;
-    ptrdiff_t w_row, w_column;          /* elements */
+    ptrdiff_t w_row, w_column; /* elements */
     void *out;
     ptrdiff_t ld_out;
 } vl_thin;
@@ -150,9 +150,9 @@ typedef struct {
  * or scratch that it writes, and the places that it reads, 0 where it has fewer. Results may be read once they are
  * written; a result's memory must not overlap an operand's. */
 typedef struct {
-    void *data;                         /* of element [0, 0] */
-    ptrdiff_t row, column;              /* elements from row to row and from column to column; 0: the same for all */
-    int element;                        /* a vl_chain_element */
+    void *data; /* of element [0, 0] */
+    ptrdiff_t row, column; /* elements from row to row and from column to column; 0: the same for all */
+    int element; /* a vl_chain_element */
 } vl_chain_array;
 
 /* What an array has: floats; bytes that are 0 or not, a mask to the micro-operations; or bytes that are their numbers,
@@ -173,7 +173,7 @@ enum {
 typedef struct {
     ptrdiff_t rows, columns;
     int operands, constants, results, scratch, micros;
-    const vl_chain_array *arrays;       /* operands, then results: at most VL_CHAIN_ARRAYS */
+    const vl_chain_array *arrays; /* operands, then results: at most VL_CHAIN_ARRAYS */
     const void *constant;
     const int64_t *micro;
 } vl_chain;
@@ -186,10 +186,10 @@ typedef enum { VL_AS_IT_IS, VL_BOUND, VL_LEAKY, VL_CHAINED } vl_epilogue_kind;
 typedef struct {
     int kind;
     double low, high, slope;
-    const void *slopes;                 /* by channel, or NULL: all are `slope` */
-    ptrdiff_t channel;                  /* the output's that is the kernel's first column */
-    const vl_chain *chain;              /* rows, columns, array 0 and the result's are the kernel's to set */
-    const void *out;                    /* of the whole output */
+    const void *slopes; /* by channel, or NULL: all are `slope` */
+    ptrdiff_t channel; /* the output's that is the kernel's first column */
+    const vl_chain *chain; /* rows, columns, array 0 and the result's are the kernel's to set */
+    const void *out; /* of the whole output */
 } vl_epilogue;
 
 /* Elements of x that lie side by side, from where a row's window begins. */
@@ -207,12 +207,12 @@ typedef struct {
     const ptrdiff_t *x_rows, *out_rows;
     const vl_segment *segments;
     const ptrdiff_t *parts;
-    ptrdiff_t part_count;               /* may be 0: then out is the bias */
+    ptrdiff_t part_count; /* may be 0: then out is the bias */
     ptrdiff_t segment_count;
-    ptrdiff_t vectors, columns;         /* as vl_product's */
-    int group;                          /* 1 to 4 */
+    ptrdiff_t vectors, columns; /* as vl_product's */
+    int group; /* 1 to 4 */
     const void *x, *w;
-    const void *bias;                   /* [vectors][L] or NULL */
+    const void *bias; /* [vectors][L] or NULL */
     void *out;
     const vl_epilogue *epilogue;
 } vl_windows;
@@ -228,7 +228,7 @@ typedef struct {
     ptrdiff_t rows, taps, channels;
     const ptrdiff_t *x_rows, *x_taps, *out_rows;
     const void *x, *w;
-    const void *bias;                   /* [channels] or NULL */
+    const void *bias; /* [channels] or NULL */
     void *out;
     const vl_epilogue *epilogue;
 } vl_taps;
@@ -240,13 +240,13 @@ typedef struct {
     ptrdiff_t tiles, channels, vectors, columns;
     int group;
     const ptrdiff_t *x_tiles, *out_tiles;
-    const uint8_t *heights, *widths;    /* 1 or 2 */
+    const uint8_t *heights, *widths; /* 1 or 2 */
     ptrdiff_t x_row, x_pixel, out_row, out_pixel;
     const void *x;
-    const void *w;                      /* [16][group][k][vector in group][L] */
-    const void *bias;                   /* [vectors][L] or NULL */
+    const void *w; /* [16][group][k][vector in group][L] */
+    const void *bias; /* [vectors][L] or NULL */
     void *out;
-    void *scratch;                      /* VL_WINOGRAD_SCRATCH elements, 64-byte aligned */
+    void *scratch; /* VL_WINOGRAD_SCRATCH elements, 64-byte aligned */
     const vl_epilogue *epilogue;
 } vl_winograd;
 
@@ -273,12 +273,12 @@ typedef struct {
     ptrdiff_t first_panel, last_panel;
     ptrdiff_t hidden_size;
     const ptrdiff_t *live, *pre_steps, *out_steps, *out_rows;
-    const void *w;                      /* [panel][L] */
+    const void *w; /* [panel][L] */
     const void *pre;
     ptrdiff_t ld_pre;
     void *h;
-    ptrdiff_t ld_h;   /* state, updated in place */
-    void *out;                          /* or NULL */
+    ptrdiff_t ld_h; /* state, updated in place */
+    void *out; /* or NULL */
 } vl_independent;
 
 /* How a cell runs on weights that are stored in one way. */
@@ -286,7 +286,7 @@ typedef struct {
     vl_cell cell;
     vl_storage storage;
     void (*product)(const vl_product *); /* W_ih x, and W_hr h where there is a projection */
-    void (*step)(const vl_step *);       /* one time step, ... */
+    void (*step)(const vl_step *); /* one time step, ... */
     void (*candidate)(const vl_step *); /* ... and its rest, once all of a row's gates are there; NULL: there is none */
     void (*independent)(const vl_independent *); /* in place of `step` where every unit is by itself, else NULL */
     const vl_small *small; /* NULL: the storage is not small */
