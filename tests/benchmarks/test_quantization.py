@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from benchmarks import quantization
-from benchmarks.quantization import Shape, of_graphs, of_torchs_files
+from benchmarks import quantized_before
+from benchmarks.quantization import Shape
+from benchmarks.quantized_before import of_graphs, of_torchs_files
 from tests.graph.models import model_bytes, node
 from tests.peers import peer
 from vledge.quantization import quantize_onnx
@@ -32,7 +33,7 @@ def test_a_line_for_each_graph(tmp_path, capsys):
 
 def test_a_line_for_each_of_torchs_layers(monkeypatch):
     peer("torch")
-    monkeypatch.setattr(quantization, "DYNAMIC", [Shape("GRU", 6, 20, 2, 5)])
+    monkeypatch.setattr(quantized_before, "DYNAMIC", [Shape("GRU", 6, 20, 2, 5)])
     heads, _, line = of_torchs_files(rounds=2)
     assert heads.endswith("largest difference | within 1e-6")
     name, own, theirs, floats, _, apart, share = line.split(" | ")
