@@ -151,9 +151,9 @@ class Budget:
         if self._limits.memory is None:
             self._memory = FREE_BYTES + TIMES_ITS_SIZE * self._size
 
-    def copy(self) -> Budget:
-        """One that has as much left, for who goes on from here more than once."""
-        other = Budget(self._size, self._limits)
+    def copy(self, limits: Limits | None = None) -> Budget:
+        """One that has used as much, for who goes on from here more than once or under other limits."""
+        other = Budget(self._size, self._limits if limits is None else limits)
         other._bytes, other._steps = self._bytes, self._steps
         return other
 

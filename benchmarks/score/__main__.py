@@ -249,7 +249,7 @@ def main() -> None:
             f"Rows a second, the quickest of {arguments.rounds} turns; on {cpu()}, {today()}. "
             f"With what else ran there, {min(loads):.0f} to {max(loads):.0f} processes wanted its "
             "CPUs on the average: where that is more than there are, look at rows a CPU second."
-            "\nMade by `python -m benchmarks.score --write`.\n\n"
+            f"\nMade by `python -m benchmarks.score {' '.join(sys.argv[1:])}`.\n\n"
         )
         RECORD.write_text(HEAD + made + "\n".join(parts))
 

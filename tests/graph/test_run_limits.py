@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import vledge
 from vledge._ext.room import Room
 from vledge.budget import FREE_BYTES, RUN_BYTES, Budget, Limits
 from vledge.errors import LimitError
@@ -205,3 +206,16 @@ def test_a_state_earns_a_step_no_room(program: str, monkeypatch: pytest.MonkeyPa
     assert made.step(2 * one).shape == (1, 3)
     with pytest.raises(LimitError, match=r"node 'tile' \(Tile\): .*run_memory="):
         made.step(30 * one)
+
+
+@pytest.mark.parametrize("budget", [None, Budget(0)])
+def test_limits_of_a_model_that_has_been_read(budget: Budget | None) -> None:
+    graph = Graph(
+        fan(NATIVE, 40), [ValueInfo("x", "float", ("n",))], [ValueInfo("y", "", None)], {}
+    )
+    model = Model(graph, {"": 17}, ir_version=8, budget=budget)
+    assert vledge.InferenceSession(model).run(None, {"x": X})[0].shape == X.shape
+    session = vledge.InferenceSession(model, limits=Limits(run_memory=10 * BYTES))
+    with pytest.raises(LimitError, match="run_memory="):
+        session.run(None, {"x": X})
+    assert model.budget is budget

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from vledge.budget import Limits
+from vledge.budget import Budget, Limits
 from vledge.errors import UnsupportedError, reading
 from vledge.graph.described import (
     ModelMetadata,
@@ -380,6 +380,9 @@ class InferenceSession(OnnxruntimeHabits):
         """The model, whole: a session lets go of its graph's constants, but not of the caller's."""
         if isinstance(self._source, Model):
             model = replace(self._source, graph=replace(self._source.graph))
+            if self._limits is not None:
+                used = Budget(model.nbytes) if model.budget is None else model.budget
+                model.budget = used.copy(self._limits)
         else:
             model = read_model(self._source, self._limits)
         if self._asked is None:

@@ -136,6 +136,11 @@ class Model:
     metadata: dict[str, str] = field(default_factory=dict)
     budget: Budget | None = None
 
+    @property
+    def nbytes(self) -> int:
+        """Of its initializers; those of branches and loops are not among them."""
+        return sum(array.nbytes for array in self.graph.initializers.values())
+
 
 def captured(graph: Graph) -> list[str]:
     """The values of outer graphs that a graph uses, in the order in which it does."""

@@ -33,8 +33,7 @@ class Program:
         self.constants: dict[str, np.ndarray] = {}
         self.dtypes: dict[str, np.dtype] = {}
         self._names = Names(_defined(model.graph))
-        weights = sum(array.nbytes for array in model.graph.initializers.values())
-        self.budget = Budget(weights) if model.budget is None else model.budget.copy()
+        self.budget = Budget(model.nbytes) if model.budget is None else model.budget.copy()
         variable = set(variable)
         inputs = model.graph.inputs
         if inputs and model.graph.initializers:
