@@ -152,7 +152,7 @@ class Budget:
             self._memory = FREE_BYTES + TIMES_ITS_SIZE * self._size
 
     def copy(self, limits: Limits | None = None) -> Budget:
-        """One that has used as much, for who goes on from here more than once or under other limits."""
+        """One that has used as much, for who goes on from here more than once, or otherwise."""
         other = Budget(self._size, self._limits if limits is None else limits)
         other._bytes, other._steps = self._bytes, self._steps
         return other
