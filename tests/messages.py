@@ -340,7 +340,7 @@ MESSAGES = {
     "a list to be small": (lambda: vledge.quantize([X]), "expected a Module of vledge.nn, weights by name or the path of an ONNX file, which a session is made of; found a value of the type list"),
     "a session to be small": (lambda: vledge.quantize(session()), "expected a Module of vledge.nn, weights by name or the path of an ONNX file, which a session is made of; found a value of the type InferenceSession"),
     "an ONNX model in 16 bits": (lambda: vledge.quantize(ONNX, "int16"), "an ONNX model's weights can be int8, not int16"),
-    "no node to be small": (lambda: session() and vledge.quantize(ONNX), "there is no node that could be quantized: of MatMul, Gemm, Conv, LSTM, Gather those with 1,024 float32 weights and more; recurrent layers of other kinds are small as weights by name, vledge.quantize(layer)"),
+    "no node to be small": (lambda: vledge.quantization.quantize_onnx(only_a_sum()), "there is no node that could be quantized: of MatMul, Gemm, Conv, LSTM, GRU, RNN, Gather those with 1,024 float32 weights and more"),
     "a report of a path": (lambda: vledge.quantization.report(lstm(), PT), "after is a value of the type PosixPath, expected a Module of vledge.nn or weights by name; of an ONNX model quantize_onnx gives the report"),
     "a report of two models": (lambda: vledge.quantization.report(lstm(), weights()), "the two have different names: report compares a model with its quantized"),
     # archives

@@ -79,7 +79,7 @@ def test_every_recurrent_test_is_claimed():
 
 def test_most_tests_are_claimed():
     assert CASES.keys() >= NOT_CLAIMED
-    assert len(NODES - NOT_CLAIMED) >= 1403
+    assert len(NODES - NOT_CLAIMED) >= 1448
     assert len(CASES.keys() - NODES - NOT_CLAIMED) >= 105
 
 
@@ -102,7 +102,7 @@ def test_the_reference_fallback_runs_or_refuses_the_others():
         except Exception as error:
             failed[name] = error
     assert not failed
-    assert passed >= 345
+    assert passed >= 300
 
 
 def test_the_document_is_current():
@@ -121,7 +121,7 @@ def test_a_wrong_result_fails():
 
 
 def test_the_backend_answers_what_onnx_asks():
-    relu, refused = CASES["test_relu"], CASES["test_gridsample"]
+    relu, refused = CASES["test_relu"], CASES["test_attention_4d"]
     assert onnx_backend.is_compatible(relu.model)
     assert not onnx_backend.is_compatible(refused.model)
     assert not onnx_backend.is_compatible(relu.model, "CUDA")
