@@ -4,44 +4,31 @@ Works on records only: state dicts, whole modules and TorchScript objects become
 tensors, of which nothing has been read yet.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from vledge.budget import Budget
 from vledge.errors import FormatError, cut, placed, quoted
 from vledge.formats.checkpoint import Checkpoint
 from vledge.formats.tensor_view import MAX_NAME_LENGTH, checked_name
 from vledge.formats.torch.numpy_records import StoredArray
-from vledge.formats.torch.packed import RESULT, packed_parts, renamed, steps_of
-from vledge.formats.torch.pickle_records import Call, OddKey
-from vledge.formats.torch.tensors import (
-    QuantisedTensor,
-    Tensor,
-    TensorReader,
-    as_tensor,
-    called,
+from vledge.formats.torch.packed import RESULT, renamed
+from vledge.formats.torch.pickle_records import Call
+from vledge.formats.torch.records import (
+    BYTES_OF_A_RECORD,
+    STEPS_OF_A_RECORD,
+    TORCHSCRIPT,
+    Described,
+    Records,
+    is_inside,
+    joined,
 )
+from vledge.formats.torch.tensors import QuantisedTensor, TensorReader, as_tensor, called
 
 __all__ = ["read_weights"]
 
-_Described = Tensor | QuantisedTensor | StoredArray
-
 MAX_DEPTH: Final = 64
 MAX_REPORTED: Final = 100
-# What looking at a value costs, and what a tensor, a name or a note of it keeps.
-STEPS_OF_A_VALUE: Final = 2
-STEPS_OF_A_RECORD: Final = 12
-BYTES_OF_A_RECORD: Final = 350
-
-TORCHSCRIPT: Final = "__torch__."
 HOW_TO_SAVE: Final = "save the weights alone: torch.save(model.state_dict(), path)"
-
-_DICTS: Final = {
-    "builtins.dict",
-    "__builtin__.dict",
-    "collections.OrderedDict",
-    "collections.defaultdict",
-}
 
 
 class _Part(NamedTuple):
@@ -58,7 +45,7 @@ def read_weights(root: object, key: str | None, reader: TensorReader, format: st
     Without ``key``, ``root`` must hold one dict or module that looks like weights. Raises
     FormatError where there is none or several, saying what there is instead.
     """
-    records = _Records(reader.budget)
+    records = Records(reader.budget)
     survey = _Survey(records)
     if isinstance(root, dict | list | tuple | Call):
         survey.look_at(root)
@@ -79,12 +66,12 @@ def read_weights(root: object, key: str | None, reader: TensorReader, format: st
         try:
             weights[name] = reader.array(collected.as_run(name, tensor, reader))
         except FormatError as error:
-            raise placed(error, f"tensor {_joined(path, name)!r}") from None
+            raise placed(error, f"tensor {joined(path, name)!r}") from None
     elsewhere = {part.path: part.what for part in survey.every_part} | survey.others
     elsewhere = {
         other: what
         for other, what in elsewhere.items()
-        if other not in ("", path) and not _inside(other, path) and not _inside(path, other)
+        if other not in ("", path) and not is_inside(other, path) and not is_inside(path, other)
     }
     return Checkpoint(format, path, weights, collected.skipped, elsewhere)
 
@@ -95,154 +82,6 @@ def _nothing_in(where: str, refused: Mapping[str, str]) -> str:
     return f"no weights that can be read in {where}{what_there_is}; {HOW_TO_SAVE}"
 
 
-def _joined(path: str, name: str) -> str:
-    return f"{path}.{name}" if path and name else path or name
-
-
-def _inside(path: str, folder: str) -> bool:
-    return path.startswith(f"{folder}.") if folder else False
-
-
-class _Records:
-    """What a pickle's records are: dicts, modules, tensors. What is shared is looked at once."""
-
-    def __init__(self, budget: Budget) -> None:
-        self.budget = budget
-        self._tensors: dict[int, _Described | str | None] = {}  # by identity
-        self._pairs: dict[int, dict[object, object]] = {}
-        self._left_out: dict[int, frozenset[str]] = {}
-        self._steps: dict[int, int] = {}  # of packed weights' records, which the pickle keeps
-
-    def entries(self, value: object) -> Mapping[object, object] | None:
-        """The items of a dict, or of the record of one."""
-        if isinstance(value, dict):
-            return value
-        if not isinstance(value, Call) or called(value) not in _DICTS:
-            return None
-        match value.arguments:
-            case (list() as pairs,):  # Python 2 gave an OrderedDict its items as a list of pairs
-                value.arguments = ()
-                made = self._of_pairs(pairs)
-                if value.entries is None:
-                    value.entries = made
-                else:
-                    self.budget.take(BYTES_OF_A_RECORD * len(made), "the pairs of an OrderedDict")
-                    value.entries = {**made, **value.entries}
-        if value.entries is None:
-            value.entries = {}
-        return value.entries
-
-    def _of_pairs(self, pairs: list[object]) -> dict[object, object]:
-        if id(pairs) not in self._pairs:
-            self.budget.take(BYTES_OF_A_RECORD * len(pairs), "the pairs of an OrderedDict")
-            self.budget.step(len(pairs), "the pairs of an OrderedDict")
-            made: dict[object, object] = {}
-            for pair in pairs:
-                if not isinstance(pair, list | tuple) or len(pair) != 2:
-                    raise FormatError("an OrderedDict is made from what are no pairs")
-                if isinstance(pair[0], str):
-                    made.setdefault(*pair)
-            self._pairs[id(pairs)] = made
-        return self._pairs[id(pairs)]
-
-    def module_state(self, value: object) -> Mapping[object, object] | None:
-        """The attributes of a pickled ``torch.nn.Module`` or of a TorchScript object."""
-        if not isinstance(value, Call):
-            return None
-        state = self.entries(value.state)
-        if state is None:
-            return None
-        if (called(value) or "").startswith(TORCHSCRIPT):
-            return state
-        modules = (self.entries(state.get(name)) for name in ("_parameters", "_modules"))
-        return state if all(entries is not None for entries in modules) else None
-
-    def children(self, value: object) -> Iterator[tuple[str, object]]:
-        """The named values inside a container; a module's are its parameters, buffers, modules."""
-        entries = self.entries(value)
-        state = self.module_state(value) if entries is None else None
-        if entries is not None:
-            pairs: Iterator[tuple[object, object]] = iter(entries.items())
-        elif state is not None and (called(value) or "").startswith(TORCHSCRIPT):
-            pairs = iter(state.items())
-        elif state is not None:
-            pairs = self._module_children(state)
-        elif isinstance(value, list | tuple):
-            pairs = iter(enumerate(value))
-        else:
-            return
-        for key, child in pairs:
-            self.budget.step(STEPS_OF_A_VALUE, "looking at the values of the file")
-            if not isinstance(key, OddKey):
-                name = key if isinstance(key, str) else repr(key)
-                name = name[: MAX_NAME_LENGTH + 1]  # too long by one is noticed as too long
-                parts = packed_parts(name, child)
-                if parts is None:
-                    yield name, child
-                    continue
-                for part, record in parts.items():
-                    if part.startswith("weight") and id(record) not in self._steps:
-                        self.budget.take(BYTES_OF_A_RECORD, "what is known of the file's values")
-                        self._steps[id(record)] = steps_of(child)
-                    yield f"{name}.{part}", record
-
-    def _module_children(self, state: Mapping[object, object]) -> Iterator[tuple[object, object]]:
-        """In the order of ``Module.state_dict``, less the buffers that are not part of it."""
-        transient = state.get("_non_persistent_buffers_set")
-        left_out = transient.elements if isinstance(transient, Call) else None
-        if isinstance(transient, Call) and transient.arguments:
-            left_out = transient.arguments[0] if isinstance(transient.arguments[0], list) else None
-        names = self._names(left_out) if left_out else frozenset()
-        for group in ("_parameters", "_buffers", "_modules"):
-            for name, child in (self.entries(state.get(group)) or {}).items():
-                if child is not None and not (group == "_buffers" and name in names):
-                    yield name, child
-        for name, child in state.items():
-            if isinstance(child, Call) and packed_parts(str(name), child) is not None:
-                yield name, child
-
-    def _names(self, values: list[object]) -> frozenset[str]:
-        """The texts of a list."""
-        if id(values) not in self._left_out:
-            self.budget.step(len(values), "the names of buffers")
-            self._left_out[id(values)] = frozenset(v for v in values if isinstance(v, str))
-            self.budget.take(BYTES_OF_A_RECORD * len(self._left_out[id(values)]), "buffers' names")
-        return self._left_out[id(values)]
-
-    def follow(self, root: object, key: str) -> object:
-        """The value at a dotted path; a name on the way may itself have dots in it."""
-        value, rest = root, key
-        while rest:
-            names = [name for name, _ in self.children(value)]
-            fitting = [name for name in names if name and (rest == name or _inside(rest, name))]
-            if not fitting:
-                inside = key[: len(key) - len(rest)].rstrip(".")
-                have = ", ".join(repr(cut(name)) for name in names[:20]) or "nothing with a name"
-                raise FormatError(
-                    f"no part {key!r}: {f'{inside!r}' if inside else 'the file'} holds {have}"
-                )
-            longest = max(fitting, key=len)
-            value = next(child for name, child in self.children(value) if name == longest)
-            rest = rest[len(longest) + 1 :]
-        return value
-
-    def tensor(self, path: str, name: str, value: object) -> _Described | str | None:
-        """`as_tensor`, with an error that says where in the file."""
-        if not isinstance(value, Call):
-            return None
-        if id(value) not in self._tensors:
-            self.budget.step(STEPS_OF_A_RECORD, "looking at the values of the file")
-            self.budget.take(BYTES_OF_A_RECORD, "what is known of the file's values")
-            try:
-                found = as_tensor(value)
-            except FormatError as error:
-                raise placed(error, f"tensor {_joined(path, name)!r}") from None
-            if isinstance(found, QuantisedTensor):
-                found = found._replace(steps=self._steps.get(id(value), 0))
-            self._tensors[id(value)] = found
-        return self._tensors[id(value)]
-
-
 def _is_optimizer(entries: Mapping[object, object]) -> bool:
     return "param_groups" in entries and "state" in entries
 
@@ -250,7 +89,7 @@ def _is_optimizer(entries: Mapping[object, object]) -> bool:
 class _Survey:
     """A walk over the whole file for the parts that look like weights; each value is seen once."""
 
-    def __init__(self, records: _Records) -> None:
+    def __init__(self, records: Records) -> None:
         self._records = records
         self.parts: list[_Part] = []
         self.others: dict[str, str] = {}
@@ -297,7 +136,7 @@ class _Survey:
             group.append(_Part(path, value, f"{len(tensors)} {kind}"))
         for name, child in self._records.children(value):
             if isinstance(child, dict | list | tuple | Call):
-                self.look_at(child, _joined(path, name), depth + 1)
+                self.look_at(child, joined(path, name), depth + 1)
 
     def _holds_tensor(self, module: object) -> bool:
         """Whether a module has any: a loss function has none, and is no candidate for weights."""
@@ -334,21 +173,21 @@ class _Survey:
         raise FormatError(f"several parts look like weights, say which one: {listed}")
 
 
-def _is_weight(stored: _Described | str) -> bool:
+def _is_weight(stored: Described | str) -> bool:
     return not isinstance(stored, str) and bool(stored.shape) and "float" in stored.dtype
 
 
 class _Collection:
     """The tensors of one part under the names that ``state_dict`` gives them."""
 
-    def __init__(self, records: _Records) -> None:
+    def __init__(self, records: Records) -> None:
         self._records = records
-        self.tensors: dict[str, _Described] = {}
+        self.tensors: dict[str, Described] = {}
         self.skipped: dict[str, str] = {}
-        self._results: dict[str, dict[str, _Described]] = {}  # of Linears, by their weights
+        self._results: dict[str, dict[str, Described]] = {}  # of Linears, by their weights
         self._static: set[str] = set()  # names of modules whose results are quantised
 
-    def as_run(self, name: str, tensor: _Described, reader: TensorReader) -> _Described:
+    def as_run(self, name: str, tensor: Described, reader: TensorReader) -> Described:
         """A tensor as its layer runs it: weights of a Linear that is quantised statically, whose
         inputs come as integers, are floats here."""
         if not isinstance(tensor, QuantisedTensor) or not tensor.steps:
@@ -378,7 +217,7 @@ class _Collection:
         if any(isinstance(n, int | float) and n != RESULT[what] for what, n in given.items()):
             self._static.add(prefix)
         for name, child in self._records.children(value):
-            path = checked_name(_joined(prefix, name))
+            path = checked_name(joined(prefix, name))
             self._records.budget.take(BYTES_OF_A_RECORD + len(path), "the weights' names")
             tensor = self._records.tensor(prefix, name, child)
             if isinstance(tensor, str):
