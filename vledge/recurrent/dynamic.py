@@ -156,6 +156,16 @@ class DynamicStack(Stack):
         final = joined(reordered(h_n, after), reordered(c_n, after))
         return packed._replace(data=output[valid]), final
 
+    def run_list(
+        self, sequences: list[np.ndarray], lengths: np.ndarray, hx: Initial = None
+    ) -> tuple[list[np.ndarray], State]:
+        """Sequences ``[L, input_size]`` that are arrays of their own, as one batch."""
+        padded = np.zeros((max(lengths), len(sequences), self.shape.input_size), np.float32)
+        for i, one in enumerate(sequences):
+            padded[: len(one), i] = one
+        output, final = self.run_padded(padded, lengths, hx)
+        return [output[:length, i].copy() for i, length in enumerate(lengths)], final
+
     def run_in_place(
         self, steps: np.ndarray, starts: np.ndarray, lengths: np.ndarray, outputs: bool
     ) -> tuple[PackedSequence | None, State]:

@@ -22,7 +22,7 @@ def checked_features(shape: LayerShape, input: np.ndarray, name: str) -> np.ndar
         raise ValueError(wrong_dtype(name, input.dtype, shape.dtype))
     if input.ndim and input.shape[-1] != shape.input_size:
         raise RuntimeError(
-            f"input.size(-1) must be equal to input_size. Expected {shape.input_size}, "
+            f"{name}.size(-1) must be equal to input_size. Expected {shape.input_size}, "
             f"got {input.shape[-1]}"
         )
     return input

@@ -42,6 +42,9 @@ class Stack:
     """
 
     batch_first = False
+    #: What takes no more steps in all is short: ``strategy="auto"`` needs no plan for it. The
+    #: planner says, when it is first asked.
+    short_steps = 0
 
     def __init__(self, layers: Sequence[Sequence[Direction]]) -> None:
         self.layers = [list(directions) for directions in layers]
@@ -60,9 +63,6 @@ class Stack:
             first.reverse and not bidirectional,
             first.storage if first.storage in FORMS else "",
         )
-        #: What takes no more steps in all is short: ``strategy="auto"`` needs no plan for it. The
-        #: planner says, when it is first asked.
-        self.short_steps = 0
         #: ``(x, h, c, batch_first)``, arrays as they lie in memory → ``(output, h_n, c_n)``; None
         #: where anything is unusual, of which nothing is said. What most calls are.
         self.usual: Callable[[object, object, object, bool], Any] = compiled.run

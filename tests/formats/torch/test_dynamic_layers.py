@@ -196,7 +196,7 @@ def test_static_layers_stay_floats(tmp_path):
         assert not isinstance(weights["0.weight"], SmallMatrix)
 
 
-@pytest.mark.parametrize("strategy", ["padded", "packed", "bucketed", "lanes"])
+@pytest.mark.parametrize("strategy", ["auto", "padded", "packed", "bucketed", "lanes"])
 def test_strategies(strategy, tmp_path):
     """The batch that is run at a time has a part in the scales, so that strategies differ by a
     rounding, as they do in torch."""
@@ -209,6 +209,37 @@ def test_strategies(strategy, tmp_path):
     got, _ = layer(sequences, strategy=strategy)
     for one, other in zip(got, wanted, strict=True):
         assert np.abs(one - other).max() < ONE_ROUNDING
+
+
+def test_a_list_is_one_batch(tmp_path):
+    """The packed one's answer, whichever door it comes in by; empty sequences beside others."""
+    model = quantised(torch.nn.Sequential(torch.nn.LSTM(5, 18, 2, bidirectional=True)))
+    layer = nn.LSTM.from_weights(weights_of(model, tmp_path / "model.pt", "module"), "0.")
+    generator = np.random.default_rng(0)
+    sequences = [generator.normal(size=(n, 5)).astype(np.float32) for n in (9, 1, 14, 6)]
+    wanted, state = layer(vledge.pack_sequence(sequences, enforce_sorted=False))
+    got, own = layer(sequences)
+    for one, other in zip(got, vledge.unpack_sequence(wanted), strict=True):
+        assert np.array_equal(one, other)
+    for one, other in zip(own, state, strict=True):
+        assert np.array_equal(one, other)
+    with_none = [*sequences, np.zeros((0, 5), np.float32)]
+    rules = vledge.lengths.Semantics(empty="zero")
+    got, _ = layer(with_none, strategy="packed", semantics=rules)
+    assert [one.shape for one in got] == [(n, 36) for n in (9, 1, 14, 6, 0)]
+    assert np.array_equal(got[2], vledge.unpack_sequence(wanted)[2])
+
+
+def test_it_is_all_that_a_stack_is(tmp_path):
+    model = quantised(torch.nn.Sequential(torch.nn.LSTM(5, 18)))
+    stack = nn.LSTM.from_weights(weights_of(model, tmp_path / "model.pt"), "0.").stack
+    floats = nn.LSTM.from_weights(
+        {n: p.detach() for n, p in torch.nn.LSTM(5, 18).named_parameters()}
+    )
+    assert vars(floats.stack).keys() <= vars(stack).keys()
+    own = vars(type(stack))
+    runs = {n for n in vars(type(floats.stack)) if n.startswith("run")}
+    assert runs <= own.keys()  # none of a Stack's own, whose kernels have no such weights
 
 
 @pytest.mark.parametrize("name", ["LSTM", "GRU"])
