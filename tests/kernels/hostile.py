@@ -190,6 +190,7 @@ DOORS = {
         chained,
         lambda: (ADDITION, np.zeros(0, np.float32), [WEIGHT, WEIGHT], [WEIGHT * 0], 0),
     ),
+    "packing.total": Door(packing.total, lambda: (integers(3, 2, 2),)),
     "packing.gather": Door(
         gathered, lambda: (np.empty((8, I), np.float32), list(SEQUENCES), integers(3, 3, 2),
                            integers(1, 2, 0), integers(0, 0, 0))
@@ -259,6 +260,24 @@ DOORS = {
     "recurrent.run_padded": Door(
         recurrent.run_padded,
         lambda: (LSTM, np.ones((4, 3, I), np.float32), SIZES, ORDER, None, None, False, 1),
+    ),
+    "recurrent.run_padded packed": Door(
+        lambda *a: recurrent.run_padded(*a, unpack=4),
+        lambda: (LSTM, WEIGHT, SIZES, ORDER, None, None, False, 1),
+    ),
+    "recurrent.run_list": Door(
+        recurrent.run_list,
+        lambda: (
+            *(LSTM, [numbers(n, I) * 0 for n in (3, 1, 3)], SIZES, ORDER),
+            *(numbers(1, 3, H) * 0, numbers(1, 3, H) * 0, 1),
+        ),
+    ),
+    "recurrent.run_list a sequence": Door(
+        lambda x: recurrent.run_list(LSTM, [x, x[:1], x], SIZES, ORDER),
+        lambda: (SEQUENCES[1],),
+    ),
+    "recurrent.plain_lengths": Door(
+        recurrent.plain_lengths, lambda: (SEQUENCES, np.dtype(np.float32), I)
     ),
     "recurrent.rehearsal": Door(
         lambda *a: bool(recurrent.rehearsal(*a)), lambda: (LSTM, WEIGHT, SIZES, 2)

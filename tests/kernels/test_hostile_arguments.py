@@ -34,17 +34,26 @@ HARMLESS = {
     *(f"product.Product.{name}" for name in ("weight", "bias")),
     *(f"weights.Direction.{name}_{part}" for name in ("weight", "bias") for part in ("ih", "hh")),
     *("weights.Direction.weight_hr", "program.Program.memory", "program.CarriedProgram.get_states"),
-    "streaming.StreamingStack.get_state",
+    *("streaming.StreamingStack.get_state", "recurrent.tasks_of_threads"),
     "stack.Layers",  # what Stack and Stepper share
     # plain Python, which hands nothing to C
     *(f"layout.{name}" for name in dir(layout) if not name.startswith("_")),
     *(f"phases.{name}" for name in dir(phases) if not name.startswith("_")),
     *(f"small_layout.{name}" for name in dir(small_layout) if not name.startswith("_")),
+    *("integer_matrix.IntegerMatrix", "integer_matrix.gates_in_panels"),
     *(f"convolution.{name}" for name in dir(phases) if not name.startswith("_")),
     # Convolution's own parts, which need it half made
     *(
         f"convolution.Convolution.{name}"
-        for name in ("form_for", "hold", "pointers", "pack_bias", "pack_phase", "describe_phases")
+        for name in (
+            "form_for",
+            "hold",
+            "pointers",
+            "pack_bias",
+            "pack_phase",
+            "describe_phases",
+            "is_narrow",
+        )
     ),
 }
 
