@@ -388,12 +388,17 @@ def test_weights_that_two_nodes_share_are_held_once():
 
 
 def test_few_features_take_no_whole_block():
+    import onnx
+
     nodes, constants, x = recurrent("GRU", 4, 32, 1, linear_before_reset=1)
     model = model_bytes(nodes, {"x": x}, ["y"], constants, opset=OPSET)
     small, told = quantize_onnx(model)
     assert {entry.name for entry in told.entries if entry.storage == "int8"} == {"w", "r"}
     held = {entry.name: entry.bytes_after for entry in told.entries}
     assert held["w"] == 96 * (4 + 4)  # bytes, and a scale a row
+    tensors = onnx.load_from_string(small).graph.initializer
+    bytes_ = [onnx.numpy_helper.to_array(t) for t in tensors if t.data_type == t.INT8]
+    assert sorted(one.size for one in bytes_) == [96 * 4, 96 * 32]
     ours, theirs = ran(small, {"x": x})
     assert np.abs(ours - theirs).max() < 5e-4
     program = simplified(read_model(small))
