@@ -87,6 +87,11 @@ def test_the_key_holds_the_instruction_set_and_the_version(monkeypatch):
         lambda text: changed(text, "kernels", {}),
         lambda text: changed(text, "kernels", {"lstm": [1]}),
         lambda text: changed(text, "overheads", {}),
+        lambda text: with_kernels(text, 0, hidden_size=float("inf")),
+        lambda text: with_kernels(text, 0, hidden_size=16.5),
+        lambda text: with_kernels(text, 1, hidden_size=16),  # as the first one
+        lambda text: with_kernels(text, 0, step=5e-324, row=5e-324),
+        lambda text: with_kernels(text, 0, step=1e308),
     ],
 )
 def test_a_damaged_file_warns_and_the_built_in_constants_stand_in(damage):
@@ -98,6 +103,12 @@ def test_a_damaged_file_warns_and_the_built_in_constants_stand_in(damage):
     vledge.plan([3], nn.LSTM(2, 3))
     save(slower())
     assert costs() == slower()
+
+
+def with_kernels(text, place, **constants):
+    stored = json.loads(text)
+    stored["costs"]["kernels"]["lstm"][place].update(constants)
+    return json.dumps(stored)
 
 
 def changed(text, name, value):

@@ -366,6 +366,52 @@ def test_weights_that_come_through_moves():
     assert np.abs(ours - theirs).max() < 5e-4
 
 
+def test_weights_by_another_name():
+    """Exporters write Identity where two nodes share a weight."""
+    nodes, constants, x = recurrent("GRU", 40, 64, 1, linear_before_reset=1)
+    constants["own"] = constants.pop("r")
+    model = model_bytes(
+        [node("Identity", ["own"], ["r"]), *nodes], {"x": x}, ["y"], constants, opset=OPSET
+    )
+    small, told = quantize_onnx(model)
+    assert len(small) < 0.45 * len(model)
+    assert {entry.name for entry in told.entries if entry.storage == "int8"} == {"w", "r"}
+    ours, theirs = ran(small, {"x": x})
+    assert np.abs(ours - theirs).max() < 5e-4
+
+
+def test_weights_that_two_nodes_share_are_held_once():
+    nodes, constants, x = recurrent("GRU", 40, 64, 1, linear_before_reset=1)
+    again = node("GRU", ["x", "w", "r"], ["z"], name="q", hidden_size=64, linear_before_reset=1)
+    model = model_bytes([*nodes, again], {"x": x}, ["y", "z"], constants, opset=OPSET)
+    assert len(quantize_onnx(model)[0]) < 0.45 * len(model)
+
+
+def test_few_features_take_no_whole_block():
+    import onnx
+
+    nodes, constants, x = recurrent("GRU", 4, 32, 1, linear_before_reset=1)
+    model = model_bytes(nodes, {"x": x}, ["y"], constants, opset=OPSET)
+    small, told = quantize_onnx(model)
+    assert {entry.name for entry in told.entries if entry.storage == "int8"} == {"w", "r"}
+    held = {entry.name: entry.bytes_after for entry in told.entries}
+    assert held["w"] == 96 * (4 + 4)  # bytes, and a scale a row
+    tensors = onnx.load_from_string(small).graph.initializer
+    bytes_ = [onnx.numpy_helper.to_array(t) for t in tensors if t.data_type == t.INT8]
+    assert sorted(one.size for one in bytes_) == [96 * 4, 96 * 32]
+    ours, theirs = ran(small, {"x": x})
+    assert np.abs(ours - theirs).max() < 5e-4
+    program = simplified(read_model(small))
+    (layer,) = [n for n in program.graph.nodes if n.op_type == "GRU"]
+    assert program.prepared(layer).function.weights.stack.shape.storage == "int8"
+
+
+def test_calibration_leaves_other_nodes_to_the_nearest():
+    """Of a model without GRU and RNN there is nothing to be seen."""
+    model, feed = two(), {"x": numbers(3, 40)}
+    assert quantize_onnx(model, calibrate=[feed])[0] == quantize_onnx(model)[0]
+
+
 @pytest.mark.parametrize("axes", ["rows", "blocks", "one", "columns"])
 def test_scaled_weights_of_other_tools(axes):
     """DequantizeLinear before W and R: integers where scales go by rows or blocks, floats where

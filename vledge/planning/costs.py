@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from math import log
 from typing import Any
 
@@ -27,6 +28,9 @@ SHARING = (
 
 # A step that takes so many meetings' time is worth sharing.
 MEETINGS = 12
+
+# Constants of a file, seconds or ratios, are within these: sums and quotients of them are numbers.
+LEAST, MOST = 1e-18, 1e6
 
 
 @dataclass(frozen=True)
@@ -170,7 +174,7 @@ class Costs:
     def from_dict(cls, fields: dict[str, Any]) -> Costs:
         """The other way round; raises KeyError, TypeError or ValueError for anything else."""
         kernels = {
-            cell: tuple(Kernel(int(k["hidden_size"]), k["step"], k["row"]) for k in table)
+            cell: tuple(Kernel(k["hidden_size"], k["step"], k["row"]) for k in table)
             for cell, table in fields["kernels"].items()
         }
         overheads = {name: Overhead(**one) for name, one in fields["overheads"].items()}
@@ -190,7 +194,7 @@ class Costs:
         )
         sizes = [k.hidden_size for table in kernels.values() for k in table]
         sizes += [n for one in costs.products for n in (one.itemsize, one.depth, one.columns)]
-        if not all(0 < size < 1 << 31 for size in sizes):
+        if not all(type(size) is int and 0 < size < 1 << 31 for size in sizes):
             raise ValueError("a size is none")
         constants = [costs.multiply_add, costs.double, costs.thread, costs.shared, costs.memory]
         constants += [
@@ -200,14 +204,16 @@ class Costs:
         constants += [one.blas for one in costs.products]
         if not all(len(table) > 1 for table in kernels.values()):
             raise ValueError("a cell has fewer than two hidden sizes")
-        if not all(isinstance(value, float) and 0 < value < np.inf for value in constants):
-            raise ValueError("a constant is not a positive number")
+        if any(a.hidden_size >= b.hidden_size for t in kernels.values() for a, b in pairwise(t)):
+            raise ValueError("a cell's hidden sizes do not rise")
+        if not all(isinstance(value, float) and LEAST <= value <= MOST for value in constants):
+            raise ValueError(f"a constant is not a number from {LEAST} to {MOST}")
         for name, limit in costs.sharing.items():
             if name not in SHARING or type(limit) is not int or not 0 < limit < 1 << 31:
                 raise ValueError(f"{name} is {limit!r}, which no limit of sharing is")
         moved = [value for one in overheads.values() for value in asdict(one).values()]
-        if not all(isinstance(value, float) and 0 <= value < np.inf for value in moved):
-            raise ValueError("an overhead's constant is not a number from 0")
+        if not all(isinstance(value, float) and 0 <= value <= MOST for value in moved):
+            raise ValueError(f"an overhead's constant is not a number from 0 to {MOST}")
         return costs
 
 

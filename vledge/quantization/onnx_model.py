@@ -116,10 +116,11 @@ def _constants(source: str | os.PathLike[str] | bytes) -> dict[str, np.ndarray]:
     program = copied(read_model(source))
     try:
         keep_small_weights(program)
-        fold(program, real_weights=False)
+        names = fold(program, real_weights=False)
     except VledgeError:  # a session says what is wrong with the graph
         return {}
-    return {n: a for n, a in program.constants.items() if not isinstance(a, SmallTensor)}
+    known = {n: a for n, a in program.constants.items() if not isinstance(a, SmallTensor)}
+    return known | {name: known[source] for name, source in names.items() if source in known}
 
 
 def _seen(
@@ -129,6 +130,8 @@ def _seen(
 ) -> dict[str, tuple[np.ndarray, np.ndarray | None]]:
     """What recurrent nodes read in these runs: inputs [rows, I], states before each step
     [D, rows, H]."""
+    if not nodes:
+        return {}
     seen: dict[str, list[tuple[np.ndarray, np.ndarray | None]]] = {_name(n): [] for n in nodes}
     names = list(dict.fromkeys(n for node in nodes for n in (node.input[0], node.output[0]) if n))
     given = [n for n in names if any(n in feed for feed in feeds)]
@@ -247,6 +250,7 @@ class _Writer:
         self.chosen: set[str] = set()
         self.entries: dict[str, Entry] = {}
         self.quantised: dict[str, tuple[str, str, str]] = {}  # of each value: bytes, scale, zero
+        self.in_blocks: dict[str, str] = {}  # of weights that nodes share: what is made of bytes
         self.of_microsoft = False
         #: Of a recurrent node what it was given, [rows, I], and its states, [D, rows, H].
         self.seen: dict[str, tuple[np.ndarray, np.ndarray | None]] = {}
@@ -311,7 +315,7 @@ class _Writer:
     def rewrite(self, graph: GraphProto) -> None:
         """Every chosen node of a graph, in place."""
         made: list[NodeProto] = []
-        self.quantised = {}
+        self.quantised, self.in_blocks = {}, {}
         for node in graph.node:
             if self.can(node) and _name(node) in self.chosen:
                 self.nodes, self.name = made, _name(node)
@@ -467,6 +471,8 @@ class _Writer:
 
     def blocks(self, name: str, rows: np.ndarray | None) -> str:
         """``w [D, G, K]`` as bytes and a scale for each block of K: the value that they make."""
+        if rows is None and name in self.in_blocks:
+            return self.in_blocks[name]
         w = self.weight(name)
         assert w is not None
         matrices = []
@@ -481,21 +487,23 @@ class _Writer:
             except ValueError as error:
                 raise ValueError(f"node {self.name!r}: {name}: {error}") from None
         directions, gates, depth = w.shape
-        count = matrices[0].scales.shape[1]
-        values = np.zeros((directions, gates, count * _BLOCK), np.int8)
+        block, count = min(_BLOCK, depth), matrices[0].scales.shape[1]
+        values = np.zeros((directions, gates, count * block), np.int8)
         values[..., :depth] = [one.values for one in matrices]
         scales = np.array([one.scales for one in matrices])[..., None]
         self.note(name, w, np.array([np.asarray(one) for one in matrices]),
-                  sum(one.nbytes for one in matrices))  # fmt: skip
-        whole = self.constant("weight", values.reshape(directions, gates, count, _BLOCK))
+                  values.nbytes + scales.nbytes)  # fmt: skip
+        whole = self.constant("weight", values.reshape(directions, gates, count, block))
         real = self.add("Cast", [whole], to=self.onnx.TensorProto.FLOAT)
         product = self.add("Mul", [real, self.constant("scales", scales)])
         shape = self.constant("shape", np.array(values.shape))
-        flat = self.add("Reshape", [product, shape])
-        if values.shape[2] == depth:
-            return flat
-        ends = [self.constant(what, np.array([n])) for what, n in (("from", 0), ("to", depth))]
-        return self.add("Slice", [flat, *ends, self.constant("axis", np.array([2]))])
+        real = self.add("Reshape", [product, shape])
+        if values.shape[2] > depth:
+            ends = [self.constant(what, np.array([n])) for what, n in (("from", 0), ("to", depth))]
+            real = self.add("Slice", [real, *ends, self.constant("axis", np.array([2]))])
+        if rows is None:
+            self.in_blocks[name] = real
+        return real
 
     def recurrent(self) -> list[NodeProto]:
         """The chosen ones of the outermost graph, whose values a session can show."""

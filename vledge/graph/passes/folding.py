@@ -66,12 +66,15 @@ _LEFT_TO_RUNS: Final = _names(
 _DTYPES_OF: Final = {"Shape": np.dtype(np.int64), "Size": np.dtype(np.int64)}
 
 
-def fold(program: Program, real_weights: bool = True) -> None:
+def fold(program: Program, real_weights: bool = True) -> dict[str, str]:
     """Fold the program's graph and every graph inside of it, in place.
 
-    Without ``real_weights`` every DequantizeLinear stays.
+    Without ``real_weights`` every DequantizeLinear stays. Gives the values that are gone because
+    they are others by another name, with those.
     """
-    _Folder(program, real_weights=real_weights).graph(program.graph, top=True)
+    folder = _Folder(program, real_weights=real_weights)
+    folder.graph(program.graph, top=True)
+    return folder.aliases
 
 
 def compute_constants(program: Program) -> None:
