@@ -148,7 +148,11 @@ static int convolve(vl_frame *f, const vl_instruction *i, int transposed)
         c.in_size[a] = a < missing ? 1 : x->shape[2 + a - missing];
         c.x_strides[a] = a < missing ? 0 : x->strides[2 + a - missing] / item;
     }
-    if (!place_windows(&c, ints) || !place_pool(&c, ints + VL_CONV_POOL))
+    vl_taps_met met;
+    if (!place_windows(&c, ints))
+        return VL_DECLINED;
+    /* by the sizes before a pool's, which are the Python operator's: it makes what is not there yet */
+    if (!vl_leave_out(&c, &met) || !place_pool(&c, ints + VL_CONV_POOL))
         return VL_DECLINED;
     vl_tensor wanted = {.axes = (int8_t)(2 + rank), .type = VL_F32, .shape = {c.samples, v->out_channels / folded}};
     int8_t order[VL_MOST_AXES] = {0};

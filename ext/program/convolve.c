@@ -80,6 +80,72 @@ static ptrdiff_t count_blocks(const vl_convolving *job, const vl_phase *phase)
     return n;
 }
 
+/* ---- taps that only meet padding ---------------------------------------------------------------------- */
+
+/* An axis with more taps keeps all: as many parts of it would be made as there are short inputs. */
+enum { VL_MOST_LEFT_OUT_OF = 7 };
+
+/* Whether some output's tap k on this axis is an input that exists. */
+static int meets(const vl_convolving *job, int axis, ptrdiff_t k)
+{
+    const ptrdiff_t step = job->convolution->in_step[axis];
+    const ptrdiff_t at = k * job->convolution->dilation[axis] - job->before[axis]; /* of output 0 */
+    const ptrdiff_t output = at >= 0 ? 0 : (-at + step - 1) / step;
+    return output < job->out_size[axis] && output * step + at < job->in_size[axis];
+}
+
+/* Whether what is left is little enough. Winograd makes 16 products for a whole or a broken tile of outputs; else a third
+ * of the taps has to go for weights that are kept twice. */
+static int worth_it(const vl_convolving *job, double left)
+{
+    const vl_convolution *layer = job->convolution;
+    double outputs = 1, tiles = 1, taps = 1;
+    for (int axis = 0; axis < VL_SPATIAL; axis++) {
+        outputs *= (double)job->out_size[axis];
+        tiles *= (double)(axis ? (job->out_size[axis] + 1) / 2 : job->out_size[axis]);
+        taps *= layer->kernel[axis];
+    }
+    return layer->form == VL_BY_WINOGRAD ? left * outputs <= 16 * tiles : 3 * left <= 2 * taps;
+}
+
+int vl_leave_out(vl_convolving *job, vl_taps_met *met)
+{
+    const vl_convolution *layer = job->convolution;
+    double left = 1;
+    int all = 1;
+    if (!layer->leaves_out || !job->samples)
+        return 1;
+    for (int axis = 0; axis < VL_SPATIAL; axis++) {
+        ptrdiff_t first = 0, end = layer->kernel[axis];
+        if (end <= VL_MOST_LEFT_OUT_OF) {
+            while (first < end && !meets(job, axis, first))
+                first++;
+            while (first < end && !meets(job, axis, end - 1))
+                end--;
+        }
+        if (first == end) /* no input or no output */
+            return 1;
+        met->first[axis] = (int32_t)first;
+        met->count[axis] = (int32_t)(end - first);
+        left *= (double)(end - first);
+        all &= end - first == layer->kernel[axis];
+    }
+    if (all || !worth_it(job, left))
+        return 1;
+    const vl_convolution *fewer = __atomic_load_n(&layer->fewer, __ATOMIC_ACQUIRE);
+    while (fewer && (memcmp(fewer->first, met->first, sizeof met->first) != 0 ||
+                     memcmp(fewer->kernel, met->count, sizeof met->count) != 0))
+        fewer = fewer->next;
+    if (!fewer)
+        return 0;
+    for (int axis = 0; axis < VL_SPATIAL; axis++)
+        job->before[axis] -= (ptrdiff_t)met->first[axis] * layer->dilation[axis];
+    job->convolution = fewer;
+    return 1;
+}
+
+/* ---- the plan ----------------------------------------------------------------------------------------- */
+
 int vl_convolving_plan(vl_convolving *job, int threads)
 {
     const vl_convolution *layer = job->convolution;

@@ -38,7 +38,7 @@ typedef enum {
     VL_BY_TAPS                  /* every output channel has an input channel of its own, or copies of some */
 } vl_convolution_form;
 
-typedef struct {
+typedef struct vl_convolution {
     const vl_kernels *kernels;
     int32_t form, itemsize;
     int32_t group_vectors;      /* vl_windows' group */
@@ -50,6 +50,13 @@ typedef struct {
     int32_t phase_count;
     const vl_phase *phases;
     const void *const *bias;    /* by group, in whole vectors; or NULL */
+    /* Where so few inputs are given that a part of the kernel only meets padding, another convolution has the taps
+     * [first, first + kernel) of this one's on each axis. They are made when they are first wanted and added to the list
+     * `fewer`, atomically. */
+    int32_t kernel[VL_SPATIAL];
+    int32_t leaves_out;         /* whether it may; not a transposed one */
+    int32_t first[VL_SPATIAL];
+    const struct vl_convolution *fewer, *next;
 } vl_convolution;
 
 /* One call. What stands above the line is the caller's. */
@@ -78,6 +85,14 @@ typedef struct {
     size_t scratch_bytes;       /* of one member */
 } vl_convolving;
 
+/* Taps [first, first + count) on each axis are all that meets the input. */
+typedef struct {
+    int32_t first[VL_SPATIAL], count[VL_SPATIAL];
+} vl_taps_met;
+
+/* Lets a job, the sizes of which are known, run by the convolution without what only meets padding, if that is worth
+ * it, which depends on sizes alone. 0 where that convolution has to be made first; `met` then says of which taps. */
+int vl_leave_out(vl_convolving *job, vl_taps_met *met);
 /* Fills in the rest; -1 where sizes overflow. */
 int vl_convolving_plan(vl_convolving *job, int threads);
 /* A member's share: a task for a pool of threads. Every output has the same bits whatever the number of members. */

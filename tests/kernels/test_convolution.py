@@ -386,3 +386,80 @@ def test_empty_batches_and_wrong_arguments():
     ):
         with pytest.raises(ValueError, match=text):
             call()
+
+
+# kernel, strides, dilations, before, after, sizes of the input; the first and the number of taps
+# that meet something
+SMALL_INPUTS = {
+    "3x3, one row": ([3, 3], [1, 1], [1, 1], [1, 1], [1, 1], [1, 41], [1, 0], [1, 3]),
+    "3x3, one column": ([3, 3], [1, 1], [1, 1], [1, 1], [1, 1], [23, 1], [0, 1], [3, 1]),
+    "3x3, one pixel": ([3, 3], [1, 1], [1, 1], [1, 1], [1, 1], [1, 1], [1, 1], [1, 1]),
+    "3x3, a row below": ([3, 3], [1, 1], [1, 1], [2, 1], [0, 1], [1, 17], [2, 0], [1, 3]),
+    "3x3, two outputs": ([3, 3], [1, 1], [1, 1], [2, 1], [1, 0], [1, 17], [1, 0], [2, 3]),
+    "3x3 / 2": ([3, 3], [2, 2], [1, 1], [1, 1], [1, 1], [1, 30], [1, 0], [1, 3]),
+    "3x3, dilated": ([3, 3], [1, 1], [2, 1], [2, 1], [2, 1], [2, 19], [1, 0], [1, 3]),
+    "5x5, two rows": ([5, 5], [1, 1], [1, 1], [2, 2], [2, 2], [2, 33], [1, 0], [3, 5]),
+    "5x3 / 3x1, dilated": ([5, 3], [3, 1], [2, 3], [4, 3], [4, 3], [2, 11], [2, 0], [1, 3]),
+    "7": ([7], [1], [1], [3], [3], [2], [2], [3]),
+    "5 / 2, behind pads": ([5], [2], [1], [4], [0], [1], [4], [1]),
+    "3x3x3": ([3] * 3, [1] * 3, [1] * 3, [1] * 3, [1] * 3, [1, 2, 9], [1, 0, 0], [1, 3, 3]),
+}
+
+
+@pytest.mark.parametrize("channels", [*CHANNELS, "winograd"])
+@pytest.mark.parametrize("window", SMALL_INPUTS)
+def test_taps_that_only_meet_padding_are_left_out(instruction_set, window, channels):
+    kernel, strides, dilations, before, after, shape, first, count = SMALL_INPUTS[window]
+    inside, outside, groups = CHANNELS.get(channels, (17, 33, 1))
+    part = tuple(slice(f, f + n) for f, n in zip(first, count, strict=True))
+    moved = [p - f * d for p, f, d in zip(before, first, dilations, strict=True)]
+    rng = np.random.default_rng([len(window), inside])
+    for dtype in (np.float32, np.float64):
+        w = rng.uniform(-1, 1, (outside, inside // groups, *kernel)).astype(dtype)
+        b = rng.uniform(-1, 1, outside).astype(dtype)
+        met = np.ascontiguousarray(w[(slice(None), slice(None), *part)])
+        options = (b, strides, dilations, groups, False, channels == "winograd")
+        layer, whole = Convolution(w, *options, True), Convolution(w, *options)
+        small = Convolution(met, b, strides, dilations, groups)
+        if layer.form == "winograd" and 2 in count:
+            continue  # whole tiles of Winograd's are quicker
+        for more in (0, 9):
+            x = rng.uniform(-1, 1, (2, inside, *[n + more for n in shape])).astype(dtype)
+            sizes = [
+                (n + p + q - (k - 1) * d - 1) // s + 1
+                for n, p, q, k, d, s in zip(
+                    x.shape[2:], before, after, kernel, dilations, strides, strict=True
+                )
+            ]
+            got = layer(x, sizes, before, threads=1)
+            assert layer.nbytes == whole.nbytes + small.nbytes  # made once, at the first
+            if more:
+                assert np.array_equal(got, whole(x, sizes, before))
+                continue
+            exact = convolution(x, w, b, strides, dilations, groups, before, sizes)
+            scale = max(np.abs(exact).max(), 1)
+            np.testing.assert_allclose(got, exact, rtol=0, atol=TOLERANCE[dtype] * scale)
+            for threads, same in itertools.product((1, 2, 3), layouts(x)):
+                assert np.array_equal(layer(same, sizes, before, threads=threads), got)
+            if layer.form != "winograd":  # whose weights are not kept bit for bit
+                assert np.array_equal(small(x, sizes, moved), got)
+                assert np.array_equal(layer.weight(), w)
+
+
+def test_where_no_taps_are_left_out():
+    """Little is saved, an axis has many taps, or there are no inputs or outputs."""
+    rng = np.random.default_rng(5)
+    for kernel, before, shape, sizes in (
+        ([3, 3], [1, 1], [2, 9], [2, 9]),
+        ([4, 1], [1, 0], [3, 9], [1, 9]),
+        ([9, 1], [4, 0], [1, 9], [1, 9]),
+        ([3, 3], [1, 1], [0, 9], [0, 9]),
+        ([2, 2], [2, 2], [0, 0], [3, 3]),
+    ):
+        w = rng.uniform(-1, 1, (5, 4, *kernel)).astype(np.float32)
+        x = rng.uniform(-1, 1, (2, 4, *shape)).astype(np.float32)
+        layer = Convolution(w, None, [1, 1], [1, 1], leaves_out=True)
+        whole = Convolution(w, None, [1, 1], [1, 1])
+        assert np.array_equal(layer(x, sizes, before), whole(x, sizes, before))
+        assert layer.nbytes == whole.nbytes
+        assert layer(x[:0], sizes, before).shape == (0, 5, *sizes)

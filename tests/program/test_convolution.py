@@ -1,5 +1,7 @@
 """Convolutions and pools of the native program: it runs them, as the Python operators do."""
 
+import concurrent.futures
+
 import numpy as np
 import pytest
 
@@ -339,3 +341,68 @@ def test_exact_convolutions(monkeypatch):
     exact = natively(model, {"x": x})[1][0]
     assert not np.array_equal(fast, exact)
     np.testing.assert_allclose(fast, exact, atol=2e-5)
+
+
+ONE_ROW = {
+    "winograd": ((2, 20, 1, 31), (36, 20, 3, 3), {"pads": [1, 1, 1, 1]}),
+    "windows": ((1, 5, 1, 31), (7, 5, 3, 5), {"pads": [1, 2, 1, 2], "strides": [1, 2]}),
+    "same": ((1, 24, 2, 9), (17, 24, 5, 3), {"auto_pad": "SAME_UPPER"}),
+    "depthwise": ((2, 19, 1, 17), (19, 1, 5, 5), {"group": 19, "pads": [2, 2, 2, 2]}),
+    "one axis": ((2, 24, 1), (6, 12, 3), {"group": 2, "pads": [1, 1]}),
+}
+
+
+@pytest.mark.parametrize("window", ONE_ROW)
+def test_what_only_meets_padding_is_laid_out_once(instruction_set, window):
+    """Python does it at the first run of a size that is so small; later runs are native."""
+    shape, weights, attributes = ONE_ROW[window]
+    rng = np.random.default_rng(7)
+    x, w, b = some(rng, *shape), some(rng, *weights), some(rng, weights[0])
+    after = [node("Sigmoid", ["y"], ["s"]), node("Mul", ["y", "s"], ["z"])]
+    session = vledge.InferenceSession(conv_model(x, w, b, after, ["z"], **attributes))
+    native, before = session._plan.native, session.memory().packed
+    declined = np.zeros(len(native.handlers), np.int32)
+    results = [
+        native.program.run([x], (np.zeros(len(declined), np.int64), declined))[0] for _ in range(3)
+    ]
+    assert declined.tolist() == [1]
+    assert session.memory().packed > before
+    with np.errstate(all="ignore"):
+        (expected,) = session._plan.function(x)
+    for result in results:
+        np.testing.assert_allclose(result, expected, rtol=2e-6, atol=2e-6)
+    assert np.array_equal(results[1], results[2])
+
+
+def test_a_pool_behind_what_is_left_out():
+    """Of sizes that the pool cuts off: the taps are those of the convolution by itself."""
+    rng = np.random.default_rng(8)
+    x, w = some(rng, 1, 6, 2, 11), some(rng, 5, 6, 5, 3)
+    pool = node("MaxPool", ["y"], ["z"], kernel_shape=[2, 2], strides=[2, 2])
+    model = conv_model(x, w, None, [pool], ["z"], pads=[2, 1, 3, 1])
+    session = vledge.InferenceSession(model)
+    session.run(None, {"x": x})
+    native = session._plan.native
+    declined = np.zeros(len(native.handlers), np.int32)
+    (got,) = native.program.run([x], (np.zeros(len(declined), np.int64), declined))
+    assert not declined.any()
+    np.testing.assert_allclose(got, session._plan.function(x)[0], rtol=2e-6, atol=2e-6)
+
+
+def test_threads_that_lay_out_at_the_same_time():
+    rng = np.random.default_rng(9)
+    w = some(rng, 32, 32, 3, 3)
+    images = [some(rng, 1, 32, *size) for size in ((1, 40), (40, 1), (1, 1), (1, 7))] * 8
+    model = model_bytes(
+        [node("Conv", ["x", "w"], ["y"], pads=[1, 1, 1, 1])],
+        {"x": np.empty((1, 32, 0, 0), np.float32)},
+        ["y"],
+        {"w": w},
+    )
+    one, many = vledge.InferenceSession(model), vledge.InferenceSession(model)
+    expected = [one.run(None, {"x": x})[0] for x in images]
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(lambda x: many.run(None, {"x": x})[0], images))
+    for ours, theirs in zip(results, expected, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert one.memory().packed == many.memory().packed

@@ -20,6 +20,7 @@ class Convolution:
         groups: int = 1,
         transposed: bool = False,
         winograd: bool = False,
+        leaves_out: bool = False,
     ) -> None: ...
     def __call__(
         self,

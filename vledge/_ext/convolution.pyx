@@ -14,7 +14,7 @@ from libc.stdint cimport int32_t
 cimport numpy as cnp
 import numpy as np
 
-from vledge._ext.phases import phases_of, runs_of, winograd_matrices
+from vledge._ext.phases import phases_of, runs_of, winograd_matrices, winograd_weight
 from vledge.machine import threads as thread_settings
 from vledge._ext.arrays cimport float_number, readable
 from vledge._ext.isa cimport (
@@ -64,6 +64,11 @@ cdef extern from "program/convolve.h" nogil:
         int32_t phase_count
         const vl_phase *phases
         const void *const *bias
+        int32_t kernel[3]
+        int32_t leaves_out
+        int32_t first[3]
+        const vl_convolution *fewer
+        const vl_convolution *next
     ctypedef struct vl_convolving:
         const vl_convolution *convolution
         const vl_limits *limits
@@ -83,8 +88,16 @@ cdef extern from "program/convolve.h" nogil:
         vl_heed *heed
         int members
         size_t scratch_bytes
+    ctypedef struct vl_taps_met:
+        int32_t first[3]
+        int32_t count[3]
+    int vl_leave_out(vl_convolving *c, vl_taps_met *met)
     int vl_convolving_plan(vl_convolving *c, int threads)
     void vl_convolving_run(void *convolving, int member, int members) noexcept
+
+cdef extern from *:
+    int VL_RELEASE "__ATOMIC_RELEASE"
+    void publish "__atomic_store_n"(const vl_convolution **where, const vl_convolution *what, int order) nogil
 
 cdef int MOST_AXES = 3
 
@@ -120,6 +133,9 @@ cdef class Convolution:
     winograd : bool
         Whether 3x3 kernels of stride 1 may be multiplied by Winograd's F(2x2, 3x3): about twice as quick, not the
         same bits, 1.8 times the weights' memory.
+    leaves_out : bool
+        Whether taps that only meet padding, where a call's input is so small, may be left out if that saves a third
+        of the work or more; not for a transposed one. What is left is laid out at the first such call and kept.
 
     Sources: torch.nn.Conv2d, torch.nn.ConvTranspose2d, the ONNX operators Conv and ConvTranspose.
     """
@@ -129,13 +145,15 @@ cdef class Convolution:
     cdef readonly tuple kernel, strides, dilations
     cdef readonly bint transposed
     cdef readonly Py_ssize_t in_channels, out_channels, groups
+    cdef dict fewer         # the same with some of the taps: ``{(first, count): Convolution}``
     cdef list taps          # of each phase: [(place, index in the kernel), ...]
     cdef list packed        # of each phase: arrays by group
     cdef list kept          # what `convolution` points into
     cdef object bias_parts
     cdef object given_bias
 
-    def __init__(self, weight, bias, strides, dilations, groups=1, transposed=False, winograd=False):
+    def __init__(self, weight, bias, strides, dilations, groups=1, transposed=False, winograd=False,
+                 leaves_out=False):
         if self.kept is not None:
             raise TypeError("a Convolution is made once: others hold what it has laid out")
         number = float_number(weight, "weight")
@@ -161,7 +179,7 @@ cdef class Convolution:
             raise ValueError(f"weight has the shape {weight.shape}, expected no axis of size 0")
         if bias is not None and bias.shape != (self.out_channels,):
             raise ValueError(f"bias has shape {bias.shape}, expected ({self.out_channels},)")
-        self.kept = []
+        self.kept, self.fewer = [], {}
         cdef vl_convolution *v = &self.convolution
         v.kernels = kernels_for(arithmetic_of(number))
         v.itemsize = weight.itemsize
@@ -180,6 +198,9 @@ cdef class Convolution:
             v.out_step[axis] = stride if transposed else 1
         for axis, dilation in enumerate((*ones, *self.dilations)):
             v.dilation[axis] = dilation
+        for axis, size in enumerate((*ones, *self.kernel)):
+            v.kernel[axis] = size
+        v.leaves_out = leaves_out and not transposed
         if v.form == VL_BY_TAPS and (inside > 1 or outside > 1):
             v.channels = inside * self.out_channels
             outputs = np.arange(self.out_channels)
@@ -298,7 +319,8 @@ cdef class Convolution:
     @property
     def nbytes(self):
         """Bytes that the packed weights take, padding included."""
-        return sum(part.nbytes for phase in self.packed for part in phase)
+        own = sum(part.nbytes for phase in self.packed for part in phase)
+        return own + sum(one.nbytes for one in list(self.fewer.values()))
 
     @property
     def address(self):
@@ -311,8 +333,15 @@ cdef class Convolution:
             raise TypeError("this Convolution has no weights")
         if self.convolution.form == VL_BY_WINOGRAD:
             raise ValueError("weights that are packed for Winograd's products cannot be given back")
+        return self.unpacked()
+
+    def unpacked(self):
+        """The weights; those of Winograd's products within their own rounding."""
         inside, outside = self.in_channels // self.groups, self.out_channels // self.groups
         lanes, width = self.convolution.kernels.lanes, self.convolution.group_vectors
+        if self.convolution.form == VL_BY_WINOGRAD:
+            tiles = [unpack(part, 1, outside, inside, lanes, width) for part in self.packed[0][0]]
+            return winograd_weight(np.stack(tiles)).astype(np.float32).reshape(outside, inside, *self.kernel)
         weight = np.empty((self.out_channels, inside, *self.kernel), self.dtype)
         for taps, packed in zip(self.taps, self.packed):
             if not taps:
@@ -334,6 +363,22 @@ cdef class Convolution:
         """``[M]`` or None."""
         return self.given_bias
 
+    cdef int make_fewer(self, const vl_taps_met *met) except -1:
+        """Lay out the taps that meet something, for this call and all later ones: other threads find them, too."""
+        cdef Convolution one
+        cdef int axis, missing = MOST_AXES - len(self.kernel)
+        first = tuple(met.first[axis] for axis in range(MOST_AXES))
+        count = tuple(met.count[axis] for axis in range(MOST_AXES))
+        met_here = tuple(slice(f, f + n) for f, n in zip(first[missing:], count[missing:]))
+        weight = np.ascontiguousarray(self.unpacked()[(slice(None), slice(None), *met_here)])
+        one = Convolution(weight, self.given_bias, self.strides, self.dilations, self.groups)
+        if self.fewer.setdefault((first, count), one) is one:     # no other thread was first
+            for axis in range(MOST_AXES):
+                one.convolution.first[axis] = met.first[axis]
+            one.convolution.next = self.convolution.fewer
+            publish(&self.convolution.fewer, &one.convolution, VL_RELEASE)
+        return 0
+
     def __call__(self, x, sizes, before, low=None, high=None, slope=None, threads=None):
         """``x [N, C, *spatial] -> [N, M, *sizes]``, a view of a new array with channels last.
 
@@ -344,6 +389,7 @@ cdef class Convolution:
         cdef vl_convolving c
         cdef vl_heed call
         cdef vl_epilogue epilogue
+        cdef vl_taps_met met
         cdef int rank = len(self.kernel), axis
         cdef int missing = MOST_AXES - rank
         cdef ptrdiff_t itemsize = self.convolution.itemsize
@@ -394,6 +440,9 @@ cdef class Convolution:
         cdef cnp.ndarray out = result
         if cnp.PyArray_SIZE(out) == 0:
             return np.moveaxis(result, -1, 1)
+        if not vl_leave_out(&c, &met):
+            self.make_fewer(&met)
+            vl_leave_out(&c, &met)
         if vl_convolving_plan(&c, thread_settings.get_num_threads() if threads is None else threads) < 0:
             raise MemoryError
         scratch = aligned_empty((c.members * <ptrdiff_t>c.scratch_bytes,), np.uint8)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = ["Place", "phases_of", "runs_of", "winograd_matrices"]
+__all__ = ["Place", "phases_of", "runs_of", "winograd_matrices", "winograd_weight"]
 
 Place = tuple[int, ...]  # one number a spatial axis
 
@@ -74,3 +74,12 @@ def winograd_matrices(weight: np.ndarray) -> np.ndarray:
     whole = weight.astype(np.float64)
     tiles: np.ndarray = np.einsum("ai,mcij,bj->abmc", g, whole, g, optimize=True)
     return tiles.reshape(16, *weight.shape[:2])
+
+
+def winograd_weight(matrices: np.ndarray) -> np.ndarray:
+    """``[16, M, C] -> [M, C, 3, 3]``: what `winograd_matrices` were made of, as near as they are
+    rounded. Where a = G w, w is a[0], a[1] - a[2], a[3]."""
+    back = np.array([[1, 0, 0, 0], [0, 1, -1, 0], [0, 0, 0, 1]])
+    tiles = matrices.reshape(4, 4, *matrices.shape[1:]).astype(np.float64)
+    weight: np.ndarray = np.einsum("ia,jb,abmc->mcij", back, back, tiles, optimize=True)
+    return weight

@@ -31,7 +31,8 @@ class Kernel:
     ``[M]`` or None, and the window they slide in, over one to three spatial axes.
 
     ``winograd`` lets kernels of 3x3 be multiplied by Winograd's F(2x2, 3x3), where that is quicker:
-    other bits, no larger errors, and the weights cannot be given back.
+    other bits, no larger errors, and the weights cannot be given back. ``leaves_out`` lets taps go
+    that only meet padding, of an input that is small enough: other bits, too.
 
     Source: torch.nn.Conv1d, torch.nn.ConvTranspose1d, the ONNX operators Conv and ConvTranspose.
     """
@@ -44,6 +45,7 @@ class Kernel:
         groups: int,
         transposed: bool = False,
         winograd: bool = False,
+        leaves_out: bool = False,
     ) -> None:
         if w.shape[2:] != window.kernel:
             raise FormatError(f"W has the shape {w.shape}, kernel_shape is {list(window.kernel)}")
@@ -57,7 +59,14 @@ class Kernel:
         self.window, self.groups, self.dtype = window, groups, w.dtype
         try:
             self.convolution = Convolution(
-                w, b, window.strides, window.dilations, groups, transposed, winograd
+                w,
+                b,
+                window.strides,
+                window.dilations,
+                groups,
+                transposed,
+                winograd,
+                leaves_out,
             )
         except ValueError as error:
             raise FormatError(str(error)) from None

@@ -53,9 +53,14 @@ class Emitted:
         self.nodes = nodes
         self.handlers = handlers
         self.objects = objects
-        distinct = {id(one): one for line in objects for one in line}
-        self.packed_bytes = taken_bytes + sum(one.nbytes for one in distinct.values())
+        self.taken_bytes = taken_bytes
         self.constants = constants
+
+    @property
+    def packed_bytes(self) -> int:
+        """Weights laid out for kernels, some of them only when a run has first wanted them so."""
+        distinct = {id(one): one for line in self.objects for one in line}
+        return self.taken_bytes + sum(one.nbytes for one in distinct.values())
 
     def why_python(self, instruction: int) -> str:
         """Why an instruction is its nodes' Python operators from the start; empty if it is not."""

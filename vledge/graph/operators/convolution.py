@@ -32,7 +32,7 @@ def conv(
     def prepared(w: np.ndarray, b: np.ndarray | None, known: bool) -> Kernel:
         window = window_of(kernel_shape or w.shape[2:], strides, dilations, pads, auto_pad)
         bias = None if b is None else single(b)
-        return Kernel(single(w), bias, window, group, winograd=known and winograd)
+        return Kernel(single(w), bias, window, group, winograd=known and winograd, leaves_out=known)
 
     if known_w is None or (has_bias and known_b is None):
 
