@@ -350,12 +350,12 @@ static void clear_empty(const vl_quantised_call *call, const vl_tensor *t)
 }
 
 /* X, sequence_lens, initial_h, initial_c -> Y, Y_h, Y_c; of a GRU, which has three gates, without the last. ints: layout,
- * whether empty sequences end in zeros, hidden_size, directions, gates, steps of torch's quantising or 0; for each direction
+ * ONNX's 0 or 1, or 2, where Y is [time, sequence, direction and unit] as torch has it; whether empty sequences end in zeros, hidden_size, directions, gates, steps of torch's quantising or 0; for each direction
  * whether it is reversed, and the matrices W and R; objects: those of the matrices. */
 static int quantised_recurrent(vl_frame *f, const vl_instruction *i)
 {
     const vl_tensor *x = vl_in(f, i, VL_X), *lengths = vl_in(f, i, VL_LENGTHS);
-    const int layout = (int)i->ints[0], lanes = f->kernels->lanes;
+    const int layout = i->ints[0] == 1, joined = i->ints[0] == 2, lanes = f->kernels->lanes;
     vl_quantised_call call = {.kernels = f->kernels,
                               .limits = f->limits,
                               .heed = f->heed,
@@ -426,14 +426,18 @@ static int quantised_recurrent(vl_frame *f, const vl_instruction *i)
             shape[0] = call.sequences, shape[1] = steps, shape[2] = call.count;
             axes[0] = !batch_first, axes[1] = batch_first, axes[2] = 2;
         }
-        vl_tensor *y = vl_new_in_order(f, i, VL_Y, VL_F32, 4, shape, axes);
+        if (joined) {
+            shape[1] = call.sequences, shape[2] = call.count * call.hidden_size;
+            axes[0] = batch_first, axes[1] = !batch_first, axes[2] = 2;
+        }
+        vl_tensor *y = vl_new_in_order(f, i, VL_Y, VL_F32, joined ? 3 : 4, shape, axes);
         fine = y != NULL;
         if (fine) {
             call.y = (float *)y->data;
             call.y_time = y->strides[layout ? 1 : 0] / (int64_t)sizeof(float);
-            call.y_row = y->strides[layout ? 0 : 2] / (int64_t)sizeof(float);
+            call.y_row = y->strides[layout ? 0 : joined ? 1 : 2] / (int64_t)sizeof(float);
             if (call.lengths[call.sequences - 1] < steps)
-                memset(y->data, 0, (size_t)vl_count(4, shape) * sizeof(float));
+                memset(y->data, 0, (size_t)vl_count(y->axes, y->shape) * sizeof(float));
         }
     }
     fine = fine && final_state(f, i, VL_H_N, layout, &call, &call.h_n) &&

@@ -58,6 +58,18 @@ class CarriedProgram:
     def get_states(self) -> list[np.ndarray]: ...
     def set_states(self, arrays: list[np.ndarray]) -> None: ...
 
+class LayerCall:
+    def __init__(
+        self,
+        program: Program,
+        layers: int,
+        directions: int,
+        input_size: int,
+        hidden_size: int,
+        lstm: bool,
+    ) -> None: ...
+    def run(self, x: object, h: object, c: object, batch_first: bool) -> Any: ...
+
 def run_handler(
     name: str,
     inputs: list[np.ndarray | None],

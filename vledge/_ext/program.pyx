@@ -19,7 +19,7 @@ from collections.abc import Mapping
 cimport numpy as cnp
 import numpy as np
 
-from vledge._ext.arrays cimport bounds_overlap, overlaps_itself, wanted, writable
+from vledge._ext.arrays cimport bounds_overlap, has_shape, is_plain, overlaps_itself, wanted, writable
 from vledge._ext.isa cimport VL_IN_FLOAT32, VL_IN_FLOAT64, kernels_for, vl_kernels
 from vledge._ext.pool cimport check_ended, heed, limits_in_force, parallel, thread_count, vl_heed
 from vledge._ext.room import Room
@@ -245,8 +245,8 @@ cdef class Program:
         frame.c.most_trips = min(<object>INT64_MAX, self.limits.trips)
         return 0
 
-    cdef list executed(self, Frame frame, list outs):
-        """Runs a frame whose inputs are set, and takes its outputs."""
+    cdef int execute(self, Frame frame) except -1:
+        """Runs a frame whose inputs are set."""
         cdef int status
         heed(&frame.heed)
         self.limit(frame, self.input_slots, self.input_count)
@@ -259,16 +259,26 @@ cdef class Program:
             self.abandon(frame)
             check_ended(&frame.heed)
             raise error
+        return 0
+
+    cdef list executed(self, Frame frame, list outs):
+        """Runs a frame whose inputs are set, and takes its outputs."""
+        self.execute(frame)
         try:
             results = frame.results(self.output_slots, self.output_count, outs)
             check_ended(&frame.heed)    # as copying them may have been
         except BaseException:
             self.abandon(frame)
             raise
+        self.put_back(frame)
+        return results
+
+    cdef int put_back(self, Frame frame) except -1:
+        """A frame whose outputs have been taken, for another run."""
         self.finish(frame)
         if len(self.idle) < limits_in_force().most_idle_frames:
             self.idle.append(frame)
-        return results
+        return 0
 
     cdef object failure(self, Frame frame, int status):
         """The exception that ended a run."""
@@ -311,6 +321,7 @@ cdef class Program:
 
 include "carried.pxi"
 include "recurrent_nodes.pxi"
+include "layer_call.pxi"
 include "one_handler.pxi"
 
 

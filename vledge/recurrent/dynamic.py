@@ -9,13 +9,13 @@ Source: RNN.cpp and qlinear_dynamic.cpp in torch's aten/src/ATen/native.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 import numpy as np
 
 from vledge._ext.integer_matrix import IntegerMatrix, gates_in_panels
 from vledge._ext.packing import running_out
-from vledge._ext.program import Program
+from vledge._ext.program import LayerCall, Program
 from vledge.packing import PackedSequence
 from vledge.recurrent.cells import CELLS
 from vledge.recurrent.shape import LayerShape
@@ -24,6 +24,8 @@ from vledge.recurrent.states import Initial, State, joined, reordered, split
 from vledge.small_matrix import DYNAMIC, SmallMatrix
 
 __all__ = ["DynamicDirection", "DynamicProduct", "DynamicStack", "DynamicStepper"]
+
+_TORCHS_AXES: Final = 2  # of the handler's layouts: y [T, B, D * H]
 
 
 class DynamicDirection:
@@ -129,8 +131,12 @@ class DynamicStack(Stack):
                     first.cell,
                 ):
                     raise ValueError("layers of a stack have one cell, size and storage")
-        self._programs = [_program(directions) for directions in self.layers]
-        self.usual = _unusual
+        packed = [[one.matrices() for one in directions] for directions in self.layers]
+        self.program, self._ragged = (_program(self.layers, packed, ends) for ends in (False, True))
+        lstm = len(self.cell.kind.states) == 2
+        counts = self.shape.num_layers, self.shape.directions
+        sizes = first.input_size, first.hidden_size
+        self.usual = LayerCall(self.program, *counts, *sizes, lstm).run
         self.step = self._one_step
 
     def __reduce__(self) -> tuple[type[DynamicStack], tuple[list[list[Any]]]]:
@@ -139,7 +145,10 @@ class DynamicStack(Stack):
     def _one_step(self, x: np.ndarray, h: np.ndarray | None, c: np.ndarray | None) -> Any:
         if self.backwards:
             no_step(self.shape.kind.name)
-        output, final = self.run_padded(x[None], None, h if c is None else (h, c))
+        usual = self.usual(x[None], h, c, False) if isinstance(x, np.ndarray) else None
+        if usual is not None:
+            return usual[0][0], *usual[1:]
+        output, final = self.run_padded(np.asarray(x)[None], None, h if c is None else (h, c))
         return output[0], *split(final)
 
     def run(self, packed: PackedSequence, hx: Initial = None) -> tuple[PackedSequence, State]:
@@ -160,11 +169,12 @@ class DynamicStack(Stack):
         self, sequences: list[np.ndarray], lengths: np.ndarray, hx: Initial = None
     ) -> tuple[list[np.ndarray], State]:
         """Sequences ``[L, input_size]`` that are arrays of their own, as one batch."""
-        padded = np.zeros((max(lengths), len(sequences), self.shape.input_size), np.float32)
-        for i, one in enumerate(sequences):
-            padded[: len(one), i] = one
+        shape = (int(np.max(lengths, initial=0)), len(sequences), self.shape.input_size)
+        padded = np.zeros(shape, np.float32)
+        for b, sequence in enumerate(sequences):
+            padded[: len(sequence), b] = sequence
         output, final = self.run_padded(padded, lengths, hx)
-        return [output[:length, i].copy() for i, length in enumerate(lengths)], final
+        return [output[:n, b].copy() for b, n in enumerate(lengths)], final
 
     def run_in_place(
         self, steps: np.ndarray, starts: np.ndarray, lengths: np.ndarray, outputs: bool
@@ -191,22 +201,18 @@ class DynamicStack(Stack):
             np.zeros(shape, np.float32) if state is None else np.array(state, np.float32)
             for shape, state in zip(shapes, split(hx), strict=False)
         ]
-        if lengths is None:
-            lengths = np.full(sequences, steps)
-        if not np.any(lengths):
+        if not (steps * sequences if lengths is None else np.any(lengths)):
             output = np.zeros((*input.shape[:2], self.shape.output_size), np.float32)
             return output, joined(given[0], given[1] if len(given) > 1 else None)
-        ends = np.ascontiguousarray(lengths, np.int64)
-        count = self.shape.directions
-        finals = []
-        for number, program in enumerate(self._programs):
-            part = slice(number * count, (number + 1) * count)
-            y, *final = program.run([x, ends, *(s[part] for s in given)])
-            finals.append(final)
-            x = y.transpose(0, 2, 1, 3).reshape(steps, sequences, self.shape.output_size)
-        h_n, *c_n = (np.concatenate(parts) for parts in zip(*finals, strict=True))
-        output = x.swapaxes(0, 1) if batch_first else x
-        return np.ascontiguousarray(output), joined(h_n, c_n[0] if c_n else None)
+        parts = [part for state in given for part in np.split(state, self.shape.num_layers)]
+        if lengths is None:
+            y, *final = self.program.run([x, *parts])
+        else:
+            y, *final = self._ragged.run([x, np.ascontiguousarray(lengths, np.int64), *parts])
+        count = self.shape.num_layers
+        h_n, *c_n = (np.concatenate(final[k : k + count]) for k in range(0, len(final), count))
+        output = np.ascontiguousarray(y.swapaxes(0, 1) if batch_first else y)
+        return output, joined(h_n, c_n[0] if c_n else None)
 
 
 class DynamicStepper:
@@ -220,33 +226,45 @@ class DynamicStepper:
         return DynamicStepper, (self._stack.layers[0][0],)
 
     def cell(self, *_: object) -> None:
-        """As `_unusual`."""
+        """As `vledge._ext.stack.Stepper.cell` where a call is unusual: here each takes `step`."""
 
 
-def _unusual(*_: object) -> None:
-    """What `Stack` takes a short way for; here every call takes the whole one."""
+def _program(
+    layers: Sequence[Sequence[DynamicDirection]],
+    packed: Sequence[Sequence[list[IntegerMatrix]]],
+    ends: bool,
+) -> Program:
+    """x [T, B, I], lengths if it is to have ``ends``, and of each layer h, and of each c → y
+    [T, B, D * H] and states in the same order."""
+    first = layers[0][0]
+    kinds = len(CELLS[first.cell].kind.states)
+    count = kinds * len(layers)
+    lengths = 1 if ends else -1
+    before = range(1 + ends, 1 + ends + count)
+    after = range(before.stop, before.stop + count)
+    outputs = range(after.stop, after.stop + len(layers))
+    instructions: list[tuple[object, ...]] = []
+    for number, directions in enumerate(layers):
+        below = [outputs[number - 1]] if number else []
+        own = slice(number, None, len(layers))
+        takes = [*(below or [0]), lengths, *before[own]]
+        gives = [outputs[number], *after[own]]
+        ints = [_TORCHS_AXES, 0, first.hidden_size, len(directions)]
+        ints += [len(CELLS[first.cell].kind.gates), DYNAMIC[first.storage].levels]
+        objects: list[object] = []
+        for direction, matrices in zip(directions, packed[number], strict=True):
+            ints.append(int(direction.reverse))
+            for matrix in matrices:
+                ints += matrix.ints
+                objects += matrix.objects
+        instructions.append(("quantised_recurrent", takes, gives, below, ints, [], objects, _unfit))
+    inputs = list(range(before.stop))
+    return Program(outputs.stop, {}, instructions, (0, len(layers)), inputs, [outputs[-1], *after])
 
 
-def _program(directions: Sequence[DynamicDirection]) -> Program:
-    """X, lengths and states → Y [T, D, B, H] and states, of one layer."""
-    first = directions[0]
-    states = len(CELLS[first.cell].kind.states)
-    ints = [0, 0, first.hidden_size, len(directions), len(CELLS[first.cell].kind.gates)]
-    ints.append(DYNAMIC[first.storage].levels)
-    objects: list[object] = []
-    for direction in directions:
-        ints.append(int(direction.reverse))
-        for matrix in direction.matrices():
-            ints += matrix.ints
-            objects += matrix.objects
-    takes = list(range(2 + states))
-    gives = list(range(len(takes), len(takes) + 1 + states))
-    layer: tuple[object, ...] = ("quantised_recurrent", takes, gives, [], ints, [], objects, _unfit)
-    return Program(len(takes) + len(gives), {}, [layer], (0, 1), takes, gives)
-
-
-def _unfit(*arrays: np.ndarray) -> NoReturn:
-    raise ValueError(f"arrays of shapes {[a.shape for a in arrays]} do not fit the layer")
+def _unfit(*arrays: np.ndarray | None) -> NoReturn:
+    shapes = [array.shape for array in arrays if array is not None]
+    raise ValueError(f"arrays of shapes {shapes} do not fit the layer")
 
 
 class DynamicProduct:

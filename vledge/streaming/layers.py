@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from vledge.streaming.bidirectional import BackwardMachine, BidirectionalMachine
 from vledge.streaming.machine import Made, State, fitting
 
 if TYPE_CHECKING:
+    from vledge.recurrent.dynamic import DynamicStack
     from vledge.streaming.dynamic import DynamicStreamingStack
 
 __all__ = ["RecurrentMachine", "StreamingRecurrent"]
@@ -147,7 +148,7 @@ def _streaming(stack: Stack, rows: int) -> StreamingStack | DynamicStreamingStac
     # imported by who has such a layer
     from vledge.streaming.dynamic import DynamicStreamingStack
 
-    return DynamicStreamingStack(stack, rows)
+    return DynamicStreamingStack(cast("DynamicStack", stack), rows)
 
 
 def _refuse_backwards(layer: RecurrentBase, name: str) -> None:

@@ -264,6 +264,87 @@ def test_streams(name, tmp_path):
         again.push(np.zeros((3, 1, 6), np.float32))
 
 
+def test_a_stream_keeps_its_state_from_errors(tmp_path):
+    torch.manual_seed(8)
+    model = quantised(torch.nn.Sequential(torch.nn.LSTM(7, 7)))
+    layer = nn.LSTM.from_weights(weights_of(model, tmp_path / "model.pt"), "0.")
+    x = torch.randn(4, 2, 7).numpy()
+    wanted = layer.stream(batch=2).push(x)
+    stream = layer.stream(batch=2)
+    for frame in (x[0].astype(np.float64), x[0, :1], None):
+        with pytest.raises(ValueError, match="expected float32"):
+            stream.step(frame)
+    for out in (np.empty((2, 6), np.float32), np.broadcast_to(np.float32(0), (2, 7))):
+        with pytest.raises(ValueError, match="out"):
+            stream.step(x[0], out)
+    assert not stream.state["h"].any()
+    frame = x[0].copy()
+    assert stream.step(frame, frame) is frame  # the output stands where the input stood
+    assert np.array_equal(frame, wanted[0])
+    turned = np.asfortranarray(x[1])
+    assert np.array_equal(stream.step(turned), wanted[1])
+    rest = x[2:].copy()
+    assert np.array_equal(stream.push(rest, rest), wanted[2:])
+    empty = layer.stream(batch=0)
+    assert empty.step(np.empty((0, 7), np.float32)).shape == (0, 7)
+    assert empty.push(np.empty((3, 0, 7), np.float32)).shape == (3, 0, 7)
+    assert stream.push(np.empty((0, 2, 7), np.float32)).shape == (0, 2, 7)
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("name", ["LSTM", "GRU"])
+def test_the_short_way_of_a_call(name, bidirectional, tmp_path):
+    """Arrays as they usually come go no way through Python, and have the long one's numbers."""
+    torch.manual_seed(9)
+    options = {"num_layers": 2, "bidirectional": bidirectional}
+    model = quantised(torch.nn.Sequential(getattr(torch.nn, name)(7, 19, **options)))
+    weights = weights_of(model, tmp_path / "model.pt", "module")
+    rng = np.random.default_rng(0)
+    count, kinds = (4 if bidirectional else 2), (2 if name == "LSTM" else 1)
+
+    def flat(result):
+        output, states = result
+        return [output, *(states if name == "LSTM" else (states,))]
+
+    for batch_first in (False, True):
+        layer = getattr(nn, name).from_weights(weights, "0.", batch_first=batch_first)
+        for shape, sequences in (
+            ((9, 3, 7), 3),
+            ((1, 1, 7), 1),
+            ((200, 40, 7), 40),
+            ((6, 7), None),
+        ):
+            x = rng.normal(size=shape).astype(np.float32)
+            if sequences and batch_first:
+                sequences = shape[0]
+            axes = (count, 19) if sequences is None else (count, sequences, 19)
+            states = [rng.normal(size=axes).astype(np.float32) for _ in range(kinds)]
+            for h, c in ((None, None), (states[0], states[-1] if kinds == 2 else None)):
+                usual = layer.stack.usual(x, h, c, batch_first)
+                hx = h if kinds == 1 or h is None else (h, c)
+                whole = flat(layer._run(x, hx))
+                got = usual[: len(whole)]
+                for one, other in zip(got, whole, strict=True):
+                    assert one.flags.c_contiguous
+                    assert one.flags.writeable
+                    assert np.array_equal(one, other)
+                for one, other in zip(flat(layer(x, hx)), whole, strict=True):
+                    assert np.array_equal(one, other)
+    if not bidirectional:
+        stream, state = layer.stream(batch=2), None
+        for frame in rng.normal(size=(5, 2, 7)).astype(np.float32):
+            y, state = layer.step(frame, state)
+            assert np.array_equal(stream.step(frame), y)
+        for one, other in zip(stream.state.values(), flat((y, state))[1:], strict=True):
+            assert np.array_equal(one, other)
+    usual = layer.stack.usual
+    assert usual(x.astype(np.float64), None, None, True) is None
+    assert usual(x[:, :6], None, None, True) is None
+    assert usual(x, states[0][:1], None, True) is None
+    assert usual([x], None, None, True) is None
+    assert name == "LSTM" or usual(x, None, states[0], True) is None
+
+
 def test_no_lookahead(tmp_path):
     model = quantised(torch.nn.Sequential(torch.nn.LSTM(5, 18, bidirectional=True)))
     layer = nn.LSTM.from_weights(weights_of(model, tmp_path / "model.pt"), "0.")
