@@ -226,6 +226,63 @@ static int64_t *sorted_rows(const vl_rows *rows, int64_t n, int64_t *numbers, in
     return numbers;
 }
 
+/* From so many elements on they are sorted by their digits: from there on that is the quicker way. */
+enum { VL_BY_DIGITS = 256, VL_DIGITS = 8 };
+
+typedef struct {
+    uint64_t key;
+    int64_t number;
+} vl_keyed;
+
+/* A number that stands to others' as the element does to others: by order_of. */
+static uint64_t order_key(const vl_rows *rows, int64_t k)
+{
+    const uint64_t sign = (uint64_t)1 << 63;
+    if (rows->type != VL_F32 && rows->type != VL_F64)
+        return (uint64_t)whole_of(rows, k) ^ sign;
+    const double x = rows->type == VL_F32 ? (double)((const float *)rows->data)[k] : ((const double *)rows->data)[k];
+    if (isnan(x))
+        return UINT64_MAX;
+    if (x == 0) /* of either sign */
+        return sign;
+    uint64_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits & sign ? ~bits : bits | sign;
+}
+
+/* What sorted_rows gives, of rows of one element: by one digit of the keys after the other, the lowest first, without
+ * those that all share. A merge would look up two elements in far places for each that it moves. */
+static int64_t *sorted_elements(const vl_rows *rows, int64_t n, int64_t *numbers, vl_keyed *keyed, vl_keyed *other,
+                                vl_pace *pace)
+{
+    int64_t counts[VL_DIGITS][256] = {{0}};
+    for (int64_t k = 0; k < n && vl_goes_on(pace, 1); k++) {
+        keyed[k] = (vl_keyed){order_key(rows, k), k};
+        for (int digit = 0; digit < VL_DIGITS; digit++)
+            counts[digit][keyed[k].key >> 8 * digit & 255]++;
+    }
+    for (int digit = 0; digit < VL_DIGITS; digit++) {
+        if (vl_has_ended(pace->heed))
+            return NULL;
+        int64_t *places = counts[digit], sum = 0;
+        if (places[keyed[0].key >> 8 * digit & 255] == n)
+            continue;
+        for (int value = 0; value < 256; value++) {
+            const int64_t count = places[value];
+            places[value] = sum;
+            sum += count;
+        }
+        for (int64_t k = 0; k < n && vl_goes_on(pace, 1); k++)
+            other[places[keyed[k].key >> 8 * digit & 255]++] = keyed[k];
+        vl_keyed *swapped = keyed;
+        keyed = other;
+        other = swapped;
+    }
+    for (int64_t k = 0; k < n && vl_goes_on(pace, 1); k++)
+        numbers[k] = keyed[k].number;
+    return vl_has_ended(pace->heed) ? NULL : numbers;
+}
+
 /* What is there once: of each group its first row, how many it has, and for each row which group it is in. */
 typedef struct {
     int64_t groups;
@@ -317,7 +374,11 @@ static int unique(vl_frame *f, const vl_instruction *i)
     if (memory) {
         int64_t *base = (int64_t *)memory->data;
         g = (vl_groups){0, base + FIRST * n, base + COUNT * n, base + GROUP_OF * n};
-        const int64_t *order = sorted_rows(&rows, n, base + ORDER * n, base + OTHER * n, &pace);
+        /* the other arrays are not in use yet */
+        const int64_t *order = rows.width == 1 && n >= VL_BY_DIGITS
+                                   ? sorted_elements(&rows, n, base + ORDER * n, (vl_keyed *)(base + OTHER * n),
+                                                     (vl_keyed *)(base + COUNT * n), &pace)
+                                   : sorted_rows(&rows, n, base + ORDER * n, base + OTHER * n, &pace);
         if (order)
             group_rows(&rows, n, order, &g, &pace);
         if (!i->ints[2] && !vl_has_ended(f->heed))

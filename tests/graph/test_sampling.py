@@ -112,6 +112,15 @@ def test_affine_grid(seed, align_corners):
         agree("AffineGrid", feeds, {"align_corners": align_corners}, 20, by_reference)
 
 
+def test_corners_of_an_axis_of_one_element():
+    identity = np.eye(2, 3, dtype=np.float32)[None]
+    feeds = {"theta": identity, "size": np.array([1, 1, 1, 3])}
+    nodes = [node("AffineGrid", list(feeds), ["y"], align_corners=1)]
+    made = session(nodes, feeds, ["y"], opset=20)
+    (grid,) = made.run(None, feeds)
+    np.testing.assert_array_equal(grid[0, 0], [[-1, -1], [0, -1], [1, -1]])
+
+
 @pytest.mark.parametrize("positions", [False, True])
 @pytest.mark.parametrize("axes", [3, 4])
 @pytest.mark.parametrize("interleaved", [0, 1])

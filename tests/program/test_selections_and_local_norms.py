@@ -1,5 +1,7 @@
 """OneHot, Range, Clip of integers, LpNormalization and LRN, beside the Python operators."""
 
+import time
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ import vledge
 from tests.peers import peer
 
 peer("onnx")
-from tests.graph.models import model_bytes, node  # noqa: E402
+from tests.graph.models import model_bytes, node, session  # noqa: E402
 from tests.program.test_agreement import CASES, run_both, shape_of, strided  # noqa: E402
 from tests.program.test_expressions import both_ways  # noqa: E402
 
@@ -132,6 +134,46 @@ def test_unique(rng, kind):
         for ours, theirs in zip(got, expected, strict=True):
             assert ours.dtype == theirs.dtype
             np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("kind", ["f4", "f8", *WHOLE[:-4], "u4", "u2", "u1", "?"])
+def test_unique_of_many(rng, kind, monkeypatch):
+    """Sorted by their digits, of which some are the same in all."""
+    if kind[0] == "f":
+        x = (rng.normal(size=3000) * 10.0 ** rng.integers(-30, 30, 3000)).astype(kind)
+        x[rng.integers(3000, size=1500)] = rng.choice(
+            [np.nan, -np.nan, 0.0, -0.0, np.inf, -np.inf, 1.0, -1.0], 1500
+        )
+    else:
+        limits = np.iinfo(kind) if kind != "?" else np.iinfo("u1")
+        x = rng.integers(limits.min, limits.max, 3000, np.int64, endpoint=True).astype(kind)
+        x[1000:] = x[rng.integers(1000, size=2000)]
+    names = ["y", "first", "which", "counts"]
+    for given in (x, x[rng.integers(3, size=3000)]):
+        made = [node("Unique", ["x"], names, sorted=int(rng.integers(2)))]
+        feeds = {"x": given}
+        got, expected, declined, _ = both_ways(model_bytes(made, feeds, names), feeds, monkeypatch)
+        assert declined == 0
+        for ours, theirs in zip(got, expected, strict=True):
+            assert ours.dtype == theirs.dtype
+            np.testing.assert_array_equal(ours, theirs)
+
+
+def test_unique_of_many_takes_no_longer_than_numpy():
+    x = np.random.default_rng(0).integers(0, 1 << 40, 20_000)
+    native = session([node("Unique", ["x"], ["y"])], {"x": x}, ["y"])
+
+    def seconds(function):
+        times = []
+        for _ in range(5):
+            begin = time.thread_time()
+            function()
+            times.append(time.thread_time() - begin)
+        return min(times)
+
+    assert seconds(lambda: native.run(None, {"x": x})) < seconds(
+        lambda: np.unique(x, True, True, True)
+    )
 
 
 def test_compress(rng):

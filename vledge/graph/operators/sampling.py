@@ -1,7 +1,9 @@
 """GridSample and AffineGrid: an image read at computed places, in any number of dimensions.
 
 Source: torch's ``grid_sample`` and ``affine_grid``. onnx's reference and onnxruntime agree with
-them, but for the reference's cubic samples with the padding "border".
+them, but for the reference's cubic samples with the padding "border", and for an axis of one
+element whose corners are aligned: its place is -1 by the reference and here, 0 by torch's
+``affine_grid``, 1 by onnxruntime's.
 """
 
 from __future__ import annotations
