@@ -8,12 +8,14 @@ import time
 import numpy as np
 import pytest
 
+import vledge
 from tests.peers import peer
 from tests.streaming.test_layers import loaded
 from vledge import nn
 from vledge.cli import main
 from vledge.cli.latency.engines import ENGINES
 from vledge.cli.latency.measure import Latency, busy_cores, measure
+from vledge.small_matrix import SmallMatrix
 
 
 def bench(capsys, *arguments):
@@ -115,3 +117,21 @@ def test_engines_that_disagree_are_not_compared(capsys, monkeypatch):
     status, _, err = bench(capsys, "--engines", "vledge,other")
     assert status == 1
     assert "other and vledge differ" in err
+
+
+def test_small_weights_are_compared_within_their_rounding(capsys, tmp_path):
+    """Others have the floats that they stand for, and round no inputs to 8 bits."""
+    peer("onnxruntime")
+    weights = vledge.quantize(loaded(nn.LSTM(40, 64)).state_dict(), "int8-fast")
+    dynamic = {
+        name: SmallMatrix(one.values, one.scales[:, :1].copy(), "int8-dynamic-7")
+        if isinstance(one, SmallMatrix)
+        else one
+        for name, one in weights.items()
+    }
+    for small in (weights, dynamic):
+        vledge.save_weights(tmp_path / "small.safetensors", small)
+        options = ["--engines", "vledge,onnxruntime", "--idle-only", "--steps", 20]
+        status, out, err = bench(capsys, tmp_path / "small.safetensors", *options)
+        assert (status, err) == (0, "")
+        assert "onnxruntime" in out

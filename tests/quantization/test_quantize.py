@@ -212,3 +212,15 @@ def test_threads(storage):
         assert np.array_equal(small(x)[0], alone)
     finally:
         vledge.set_num_threads(before)
+
+
+def test_a_report_tells_what_was_rounded_anew():
+    """Small integers that become others take as many bytes, and are not what they were."""
+    rng = np.random.default_rng(0)
+    sizes = {"weight_ih_l0": (32, 30), "weight_hh_l0": (32, 32)}
+    weights = {name: rng.normal(size=size).astype(np.float32) for name, size in sizes.items()}
+    once = vledge.quantize(weights, "int8")
+    told = vledge.quantization.report(once, vledge.quantize(once, "int8-fast"))
+    assert told.bytes_after == told.bytes_before
+    assert told.summary.startswith("2 of 2 arrays are small")
+    assert told.summary.endswith("of which 0 stay as they were")

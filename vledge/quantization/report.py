@@ -37,7 +37,7 @@ class Entry(NamedTuple):
     @property
     def is_small(self) -> bool:
         """Whether it was rounded."""
-        return self.bytes_after < self.bytes_before
+        return self.bytes_after < self.bytes_before or self.rms > 0
 
 
 class Report(NamedTuple):

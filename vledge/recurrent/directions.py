@@ -3,7 +3,7 @@
 Most are floats or small integers, which `Direction` lays out for the kernels. Those of torch's
 dynamically quantised layers run with bytes as torch runs them, where torch has such a layer: an
 LSTM or GRU of its own activations, without a projection. In others they are the floats that they
-stand for.
+stand for, and so they are where not all of a stack's weights are of this kind.
 """
 
 from __future__ import annotations
@@ -48,8 +48,24 @@ def direction_of(
 
 def stack_of(layers: Sequence[Sequence[Any]]) -> Stack:
     """The stack of directions. ValueError where they do not make one."""
-    if all(isinstance(one, Direction) for directions in layers for one in directions):
+    every = [one for directions in layers for one in directions]
+    if all(isinstance(one, Direction) for one in every):
         return Stack(layers)
+    if any(isinstance(one, Direction) for one in every) or len({o.storage for o in every}) > 1:
+        return Stack([[_of_floats(one) for one in directions] for directions in layers])
     from vledge.recurrent.dynamic import DynamicStack
 
     return DynamicStack(layers)
+
+
+def _of_floats(direction: Direction | DynamicDirection) -> Direction:
+    if isinstance(direction, Direction):
+        return direction
+    return Direction(
+        direction.cell,
+        direction.weight_ih(),
+        direction.weight_hh(),
+        direction.bias_ih(),
+        direction.bias_hh(),
+        reverse=direction.reverse,
+    )

@@ -187,6 +187,19 @@ def test_what_torch_has_no_such_layer_for_runs_floats(tmp_path):
     assert vledge.quantize(weights, "int8")["0.weight_hh_l0"].storage == "int8"
 
 
+@pytest.mark.parametrize("replaced", [["weight_hh_l1"], ["weight_ih_l0", "weight_hh_l0"]])
+def test_beside_other_weights_they_are_floats(replaced, tmp_path):
+    model = quantised(torch.nn.Sequential(torch.nn.LSTM(6, 16, 2)))
+    weights = weights_of(model, tmp_path / "model.pt", "module")
+    small = {name.removeprefix("0."): one for name, one in weights.items()}
+    mixed = small | {name: np.asarray(small[name]) for name in replaced}
+    x = np.random.default_rng(0).normal(size=(5, 2, 6)).astype(np.float32)
+    floats = nn.LSTM.from_weights({name: np.asarray(one) for name, one in small.items()})
+    layer = nn.LSTM.from_weights(mixed)
+    assert layer.storage == "float32"
+    assert np.array_equal(layer(x)[0], floats(x)[0])
+
+
 def test_static_layers_stay_floats(tmp_path):
     """Their inputs come as integers of a scale that the file tells."""
     model = torch.ao.nn.quantized.Linear(6, 4)
