@@ -463,3 +463,22 @@ def test_where_no_taps_are_left_out():
         assert np.array_equal(layer(x, sizes, before), whole(x, sizes, before))
         assert layer.nbytes == whole.nbytes
         assert layer(x[:0], sizes, before).shape == (0, 5, *sizes)
+
+
+@pytest.mark.parametrize("columns", [1, 2, 3, 4, 5, 7, 9, 12, 17, 20, 31])
+def test_rows_that_are_no_whole_vectors(instruction_set, columns):
+    """Alone, side by side, in groups with others between them, and shared by threads."""
+    rng = np.random.default_rng(columns)
+    for groups, stride in ((1, 1), (2, 1), (1, 2)):
+        w = rng.uniform(-1, 1, (groups * columns, 9, 2, 2)).astype(np.float32)
+        x = rng.uniform(-1, 1, (2, groups * 9, 40, 37)).astype(np.float32)
+        steps = [stride, stride]
+        sizes = [(n - 2) // stride + 1 for n in x.shape[2:]]
+        layer = Convolution(w, None, steps, [1, 1], groups)
+        exact = convolution(x, w, None, steps, [1, 1], groups, [0, 0], sizes)
+        got = layer(x, sizes, [0, 0], threads=1)
+        np.testing.assert_allclose(got, exact, rtol=0, atol=2e-6 * np.abs(exact).max())
+        for threads in (2, 3):
+            assert np.array_equal(layer(last(x), sizes, [0, 0], threads=threads), got)
+        clipped = layer(x, sizes, [0, 0], low=-0.5, high=0.5)
+        assert np.array_equal(clipped, np.clip(got, -0.5, 0.5))

@@ -103,6 +103,25 @@ static void vl_slide_block(const vl_windows *windows, ptrdiff_t rows, int vector
     }
 }
 
+/* The first columns of rows of sums to their places. Some CPUs store a part of a vector an order of magnitude slower than
+ * a whole one (AMD's by AVX2), so the last of several vectors begins where it is whole; and where rows are side by side,
+ * what a short row writes behind itself is what the next rows are written over. */
+static void vl_store_columns(real *out, const ptrdiff_t *out_rows, ptrdiff_t rows, ptrdiff_t columns, const real *sums,
+                             ptrdiff_t ld, int side_by_side)
+{
+    for (ptrdiff_t r = 0; r < rows; r++, sums += ld) {
+        real *to = out + out_rows[r];
+        for (ptrdiff_t c = 0; c + L <= columns; c += L)
+            vl_store(to + c, vl_load(sums + c));
+        if (columns > L)
+            vl_store(to + columns - L, vl_load(sums + columns - L));
+        else if (columns < L && side_by_side && (rows - r) * columns >= L)
+            vl_store(to, vl_load(sums));
+        else if (columns < L)
+            vl_store_first(to, vl_load(sums), columns);
+    }
+}
+
 static void vl_kernel_windows(const vl_windows *windows)
 {
     real sums[VL_SLIDING_BLOCK * VL_MOST_VECTORS * L] __attribute__((aligned(VL_BYTES)));
@@ -126,10 +145,9 @@ static void vl_kernel_windows(const vl_windows *windows)
                 continue;
             }
             vl_slide_block(windows, rows, vectors, sums, ld, x, w, bias);
-            for (ptrdiff_t r = 0; r < rows; r++)
-                for (ptrdiff_t c = 0; c < columns; c += L)
-                    vl_store_first(out + out_rows[r] + c, vl_load(sums + r * ld + c),
-                                   columns - c < L ? columns - c : L);
+            const int side_by_side = equal == rows && columns == windows->columns;
+            vl_store_columns(out, out_rows, rows, columns, sums, ld,
+                             side_by_side && vl_row_distance(out_rows, rows) == columns);
         }
         done = vl_finish_if_enough(windows->epilogue, done, row + rows, row + rows == windows->rows, windows->columns,
                                    windows->out, windows->out_rows);
