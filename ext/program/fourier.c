@@ -6,13 +6,14 @@
 enum {
     VL_LARGEST_FACTOR = 1009, /* a factor p costs p operations an element, and no more than NumPy up to there */
     VL_MOST_FACTORS = 32,
-    VL_LONGEST_TRANSFORM = 1 << 22
+    VL_LONGEST_TRANSFORM = 1 << 22,
+    VL_ELEMENTS_OF_A_ROOT = 16 /* what a cosine and a sine take, in elements that are moved */
 };
 
 /* Transforms t = 0, 1, ...; all offsets and steps are in elements. */
 typedef struct {
     const vl_kernels *kernels;
-    vl_heed *heed;
+    const vl_frame *frame;
     int type, sign;
     int is_complex; /* the input */
     int halved; /* real, of even length: pairs of numbers as complex ones, half of the bins */
@@ -45,80 +46,91 @@ static int factorise(vl_transforms *job, int64_t n)
     return 1;
 }
 
+/* Where a piece that begins at k ends, of n elements: k itself where Ctrl-C has ended the run. */
+static int64_t end_of_piece(int64_t k, int64_t n, vl_pace *pace)
+{
+    const int64_t end = n - k < VL_PIECE ? n : k + VL_PIECE;
+    return vl_goes_on(pace, end - k) ? end : k;
+}
+
 /* The places of a transform's elements, and lanes of elements [k][lane], of one type. */
 #define VL_FILL_AND_WRITE(kind)                                                                                        \
-    static void fill_##kind(const vl_transforms *job, int64_t first, int count, kind *re, kind *im)                    \
+    static void fill_##kind(const vl_transforms *job, int64_t first, int count, kind *re, kind *im, vl_pace *pace)     \
     {                                                                                                                  \
         const int lanes = job->kernels->lanes;                                                                         \
         const kind *window = (const kind *)job->window;                                                                \
         if (count < lanes || job->taken < job->n || !job->is_complex) {                                                \
-            memset(re, 0, job->array);                                                                                 \
-            memset(im, 0, job->array);                                                                                 \
+            vl_zero(job->frame, (char *)re, (int64_t)job->array);                                                      \
+            vl_zero(job->frame, (char *)im, (int64_t)job->array);                                                      \
         }                                                                                                              \
         for (int lane = 0; lane < count; lane++) {                                                                     \
             const int64_t t = first + lane;                                                                            \
             const kind *x = (const kind *)job->x + t / job->inner * job->in_outer + t % job->inner * job->in_inner;    \
-            for (int64_t k = 0; k < job->taken; k++, x += job->in_step) {                                              \
-                const kind factor = window ? window[k] : 1;                                                            \
-                if (job->halved)                                                                                       \
-                    (k & 1 ? im : re)[(k >> 1) * lanes + lane] = x[0] * factor;                                        \
-                else {                                                                                                 \
-                    re[k * lanes + lane] = x[0] * factor;                                                              \
-                    if (job->is_complex)                                                                               \
-                        im[k * lanes + lane] = x[1] * factor;                                                          \
+            for (int64_t k = 0, end; k < job->taken && (end = end_of_piece(k, job->taken, pace)) > k;)                 \
+                for (; k < end; k++, x += job->in_step) {                                                              \
+                    const kind factor = window ? window[k] : 1;                                                        \
+                    if (job->halved)                                                                                   \
+                        (k & 1 ? im : re)[(k >> 1) * lanes + lane] = x[0] * factor;                                    \
+                    else {                                                                                             \
+                        re[k * lanes + lane] = x[0] * factor;                                                          \
+                        if (job->is_complex)                                                                           \
+                            im[k * lanes + lane] = x[1] * factor;                                                      \
+                    }                                                                                                  \
                 }                                                                                                      \
-            }                                                                                                          \
             if (job->hermitian) {                                                                                      \
                 im[lane] = 0;                                                                                          \
-                for (int64_t k = 1; k < job->taken; k++) {                                                             \
-                    if (2 * k == job->n)                                                                               \
-                        im[k * lanes + lane] = 0;                                                                      \
-                    re[(job->n - k) * lanes + lane] = re[k * lanes + lane];                                            \
-                    im[(job->n - k) * lanes + lane] = -im[k * lanes + lane];                                           \
-                }                                                                                                      \
+                for (int64_t k = 1, end; k < job->taken && (end = end_of_piece(k, job->taken, pace)) > k;)             \
+                    for (; k < end; k++) {                                                                             \
+                        if (2 * k == job->n)                                                                           \
+                            im[k * lanes + lane] = 0;                                                                  \
+                        re[(job->n - k) * lanes + lane] = re[k * lanes + lane];                                        \
+                        im[(job->n - k) * lanes + lane] = -im[k * lanes + lane];                                       \
+                    }                                                                                                  \
             }                                                                                                          \
         }                                                                                                              \
     }                                                                                                                  \
-    static void write_##kind(const vl_transforms *job, int64_t first, int count, const kind *re, const kind *im)       \
+    static void write_##kind(const vl_transforms *job, int64_t first, int count, const kind *re, const kind *im,       \
+                             vl_pace *pace)                                                                            \
     {                                                                                                                  \
         const int lanes = job->kernels->lanes;                                                                         \
         const kind scale = job->sign > 0 ? (kind)(1 / (double)job->n) : 1;                                             \
         for (int lane = 0; lane < count; lane++) {                                                                     \
             const int64_t t = first + lane;                                                                            \
             kind *out = (kind *)job->out + t / job->inner * job->out_outer + t % job->inner * job->out_inner;          \
-            for (int64_t k = 0; k < job->bins; k++, out += job->out_step) {                                            \
-                const int64_t mirrored = job->halved && 2 * k > job->n, at = mirrored ? job->n - k : k;                \
-                out[0] = re[at * lanes + lane] * scale;                                                                \
-                if (!job->real_out)                                                                                    \
-                    out[1] = (mirrored ? -im[at * lanes + lane] : im[at * lanes + lane]) * scale;                      \
-            }                                                                                                          \
+            for (int64_t k = 0, end; k < job->bins && (end = end_of_piece(k, job->bins, pace)) > k;)                   \
+                for (; k < end; k++, out += job->out_step) {                                                           \
+                    const int64_t mirrored = job->halved && 2 * k > job->n, at = mirrored ? job->n - k : k;            \
+                    out[0] = re[at * lanes + lane] * scale;                                                            \
+                    if (!job->real_out)                                                                                \
+                        out[1] = (mirrored ? -im[at * lanes + lane] : im[at * lanes + lane]) * scale;                  \
+                }                                                                                                      \
         }                                                                                                              \
     }
 
 /* The n-th roots of unity in double: an eighth of a turn is computed, where that divides n, and the rest mirrored. */
-static void roots_of_unity(int64_t n, int sign, double *roots)
+static void roots_of_unity(int64_t n, int sign, double *roots, vl_pace *pace)
 {
     const int64_t parts = n % 8 == 0 ? 8 : n % 4 == 0 ? 4 : 2;
-    for (int64_t k = 0; k <= n / parts; k++) {
+    for (int64_t k = 0; k <= n / parts && vl_goes_on(pace, VL_ELEMENTS_OF_A_ROOT); k++) {
         const double angle = 6.283185307179586476925 * (double)k / (double)n;
         roots[2 * k] = cos(angle);
         roots[2 * k + 1] = sin(angle);
     }
     if (parts == 8)
-        for (int64_t k = 0; k <= n / 8; k++) {
+        for (int64_t k = 0; k <= n / 8 && vl_goes_on(pace, 1); k++) {
             roots[2 * (n / 4 - k)] = roots[2 * k + 1];
             roots[2 * (n / 4 - k) + 1] = roots[2 * k];
         }
     if (parts >= 4)
-        for (int64_t k = 0; k <= n / 4; k++) {
+        for (int64_t k = 0; k <= n / 4 && vl_goes_on(pace, 1); k++) {
             roots[2 * (n / 2 - k)] = -roots[2 * k];
             roots[2 * (n / 2 - k) + 1] = roots[2 * k + 1];
         }
-    for (int64_t k = 1; k <= (n - 1) / 2; k++) {
+    for (int64_t k = 1; k <= (n - 1) / 2 && vl_goes_on(pace, 1); k++) {
         roots[2 * (n - k)] = roots[2 * k];
         roots[2 * (n - k) + 1] = -sign * roots[2 * k + 1];
     }
-    for (int64_t k = 0; k <= n / 2; k++)
+    for (int64_t k = 0; k <= n / 2 && vl_goes_on(pace, 1); k++)
         roots[2 * k + 1] *= sign;
 }
 
@@ -130,6 +142,7 @@ static void member_transforms(void *context, int member, int members)
     const vl_transforms *job = context;
     const int lanes = job->kernels->lanes, odd = job->passes & 1;
     const int64_t blocks = (job->transforms + lanes - 1) / lanes;
+    vl_pace pace = vl_pace_of(job->frame);
     char *arrays[4];
     for (int k = 0; k < 4; k++)
         arrays[k] = job->scratch + (size_t)(4 * member + k) * job->array;
@@ -144,19 +157,26 @@ static void member_transforms(void *context, int member, int members)
                     .other_re = arrays[2],
                     .other_im = arrays[3]};
     for (int64_t b = blocks * member / members; b < blocks * (member + 1) / members; b++) {
-        if (vl_shall_end(job->heed))
+        if (vl_shall_end(job->frame->heed))
             return;
         const int64_t first = b * lanes, left = job->transforms - first;
         const int count = left < lanes ? (int)left : lanes;
         if (job->type == VL_F32)
-            fill_float(job, first, count, (float *)arrays[0], (float *)arrays[1]);
+            fill_float(job, first, count, (float *)arrays[0], (float *)arrays[1], &pace);
         else
-            fill_double(job, first, count, (double *)arrays[0], (double *)arrays[1]);
-        job->kernels->fourier(&f);
+            fill_double(job, first, count, (double *)arrays[0], (double *)arrays[1], &pace);
+        f.first = 0;
+        do {
+            if (!vl_goes_on(&pace, f.n * lanes))
+                return;
+            f.last = f.first + 1;
+            job->kernels->fourier(&f);
+            f.first = f.last;
+        } while (f.first < job->passes);
         if (job->type == VL_F32)
-            write_float(job, first, count, (float *)arrays[2 * odd], (float *)arrays[2 * odd + 1]);
+            write_float(job, first, count, (float *)arrays[2 * odd], (float *)arrays[2 * odd + 1], &pace);
         else
-            write_double(job, first, count, (double *)arrays[2 * odd], (double *)arrays[2 * odd + 1]);
+            write_double(job, first, count, (double *)arrays[2 * odd], (double *)arrays[2 * odd + 1], &pace);
     }
 }
 
@@ -173,14 +193,16 @@ static int transform_all(vl_frame *f, vl_transforms *job, const void *roots)
     if (!roots) {
         roots = block->data;
         double *made = (double *)block->data;
-        roots_of_unity(job->n, job->sign, made);
-        for (int64_t k = 0; job->type == VL_F32 && k < 2 * job->n; k++) { /* in place: a float ends where it began */
+        vl_pace pace = vl_pace_of(f);
+        roots_of_unity(job->n, job->sign, made, &pace);
+        for (int64_t k = 0; job->type == VL_F32 && k < 2 * job->n && vl_goes_on(&pace, 1);
+             k++) { /* in place: a float ends where it began */
             const float single = (float)made[k];
             memcpy(block->data + (size_t)k * sizeof single, &single, sizeof single);
         }
     }
     job->roots = roots;
-    job->heed = f->heed;
+    job->frame = f;
     job->scratch = block->data + root_bytes;
     if (members > 1)
         f->parallel(members, member_transforms, job, f->heed);

@@ -132,7 +132,7 @@ static int topk(vl_frame *f, const vl_instruction *i)
             heap[left] = last;
             sift(heap, left, 0, largest);
         }
-        for (int64_t j = 0; j < k; j++) {
+        for (int64_t j = 0; j < k && vl_goes_on(&pace, 1); j++) {
             if (values)
                 memcpy(values->data + (size_t)(at + j * out_step) * size, p + heap[j].index * step, size);
             if (places)

@@ -338,12 +338,13 @@ typedef struct {
 
 /* Fourier transforms of length n, as many as there are lanes: element k of all of them is a vector of re and of im,
  * which are written over, as are other_re and other_im; the results lie there after an odd number of factors. Nothing is
- * divided by n. */
+ * divided by n. A call makes the passes of the factors from first to last; that with the last one ends the transform. */
 typedef struct {
     ptrdiff_t n;
     int sign; /* of the exponent: -1 forward, 1 back */
     int of_reals; /* n pairs of real numbers: their n + 1 results; root_step is 2 then */
     const int32_t *factors; /* whose product is n; 0 behind the last */
+    int first, last; /* which of them; last is behind the last */
     const void *roots; /* [n root_step][2]: cos and sin of sign 2 pi k / (n root_step) */
     ptrdiff_t root_step;
     void *re, *im, *other_re, *other_im;

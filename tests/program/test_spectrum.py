@@ -1,5 +1,9 @@
 """DFT and STFT: lengths with every kind of factor, layouts, types, against NumPy in double."""
 
+import signal
+import time
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -137,3 +141,21 @@ def test_mistakes_have_their_messages():
     session = vledge.InferenceSession(model_bytes(nodes, feed, ["y"], constants, 17))
     with pytest.raises(ValueError, match=r"frame_length 9, expected .* frames of 1 to 8 samples"):
         session.run(None, feed)
+
+
+def test_one_long_signal_hears_signals():
+    """Between the passes over it, and in what comes before and after them."""
+    x = np.ones((1, 1 << 21, 1), np.float32)
+    model = model_bytes([node("DFT", ["x"], ["y"], axis=1)], {"x": x}, ["y"], {}, 17)
+    session = vledge.InferenceSession(model)
+    heard = [time.thread_time()]
+    before = signal.signal(signal.SIGALRM, lambda *_: heard.append(time.thread_time()))
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.005, 0.005)
+        session.run(None, {"x": x})
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    heard.append(time.thread_time())
+    longest = max(later - earlier for earlier, later in pairwise(heard))
+    assert longest < 0.6 * (heard[-1] - heard[0])  # nothing was heard before the handler ended

@@ -124,10 +124,14 @@ static void vl_kernel_fourier(const vl_fourier *f)
 {
     real *re[2] = {f->re, f->other_re}, *im[2] = {f->im, f->other_im};
     ptrdiff_t s = 1, left = f->n;
-    int now = 0;
-    for (const int32_t *factor = f->factors; *factor; factor++, now = !now) {
-        const ptrdiff_t p = *factor;
+    int now = 0, number = 0;
+    for (; f->factors[number] && number < f->last; number++, now = !now) {
+        const ptrdiff_t p = f->factors[number];
         left /= p;
+        if (number < f->first) {
+            s *= p;
+            continue;
+        }
         const vl_fourier_pass pass = {.m = left,
                                       .s = s,
                                       .root = s * f->root_step,
@@ -147,6 +151,6 @@ static void vl_kernel_fourier(const vl_fourier *f)
         }
         s *= p;
     }
-    if (f->of_reals)
+    if (f->of_reals && !f->factors[number])
         vl_fourier_of_reals(f, re[now], im[now]);
 }

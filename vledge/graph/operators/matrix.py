@@ -30,6 +30,8 @@ __all__ = ["Contraction", "matmul"]
 #: and of matrices so small that calling BLAS takes longer than they do.
 _AT_ONCE: Final = 1 << 28
 _AT_ONCE_OF_OTHERS: Final = 1 << 24
+#: Matrices of one call: each takes NumPy some 0.1 us, however small it is.
+_MATRICES_AT_ONCE: Final = 1 << 16
 _SMALL: Final = 1 << 15
 
 
@@ -47,18 +49,22 @@ def _multiplied(a: np.ndarray, b: np.ndarray, most: int) -> np.ndarray:
         return np.matmul(a, b)
     shared = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     result = np.empty((*shared, a.shape[-2], b.shape[-1]), np.result_type(a, b))
-    if result.size * a.shape[-1] <= most:
+    if _is_short(result, a.shape[-1], most):
         return np.matmul(a, b, out=result)
     a = np.broadcast_to(a, (*shared, *a.shape[-2:]))
     _multiply(a, np.broadcast_to(b, (*shared, *b.shape[-2:])), result, most)
     return result
 
 
+def _is_short(out: np.ndarray, depth: int, most: int) -> bool:
+    return out.size * depth <= most and math.prod(out.shape[:-2]) <= _MATRICES_AT_ONCE
+
+
 def _multiply(a: np.ndarray, b: np.ndarray, out: np.ndarray, most: int) -> None:
     """In halves of matrices, or of rows: Ctrl-C is heard between two."""
     axis = max(range(out.ndim - 1), key=lambda k: out.shape[k])
     half = out.shape[axis] // 2
-    if out.size * a.shape[-1] <= most or half == 0:
+    if _is_short(out, a.shape[-1], most) or half == 0:
         np.matmul(a, b, out=out)
         return
     for part in (slice(0, half), slice(half, None)):

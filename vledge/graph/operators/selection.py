@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from vledge.graph.pieces import in_slices
 from vledge.graph.registry import operator
 
 
@@ -16,10 +17,13 @@ def _top_k(x: np.ndarray, k: int, axis: int, largest: bool) -> tuple[np.ndarray,
         raise ValueError(f"K is {k}, expected at most the {size} elements of the axis")
     moved = x.swapaxes(axis, -1)
     rows = moved.reshape(math.prod(moved.shape[:-1]), size)
-    if largest:
-        order = size - 1 - rows[:, ::-1].argsort(1, kind="stable")[:, : -k - 1 : -1]
-    else:
-        order = rows.argsort(1, kind="stable")[:, :k]
+
+    def order_of(rows: np.ndarray) -> np.ndarray:
+        if largest:
+            return np.asarray(size - 1 - rows[:, ::-1].argsort(1, kind="stable")[:, : -k - 1 : -1])
+        return rows.argsort(1, kind="stable")[:, :k]
+
+    order = in_slices(order_of, rows, [0])
     values = rows[np.arange(len(rows))[:, None], order]
     shape = (*moved.shape[:-1], k)
     order = order.astype(np.int64, copy=False)
