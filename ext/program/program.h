@@ -288,8 +288,9 @@ static inline int vl_goes_on(vl_pace *pace, int64_t elements)
     pace->left -= elements;
     if (pace->left >= 0)
         return 1;
-    pace->left = VL_PIECE;
-    return !vl_shall_end(pace->heed);
+    const int ends = vl_shall_end(pace->heed);
+    pace->left = ends ? -1 : VL_PIECE; /* a loop around the one that has heard it shall hear it, too */
+    return !ends;
 }
 
 /* A task in more pieces than `members` threads run, so that Ctrl-C ends it between two: as many as make none longer than
