@@ -13,7 +13,8 @@ model, and runs floats; vledge multiplies the integers, as it does in layers wit
 
 ConvTranspose and what is too small to gain stay as they are. Where onnxruntime adds two products in
 16 bits (x86 without VNNI), weights of MatMul, Gemm and LSTM are such that they fit. Weights may
-come through nodes that only move them: what is known before a run is a weight.
+come through nodes that only move them: what is known before a run is a weight. It has more than 400
+lines, for what is chosen and what is written look at the same weights.
 Source: Operators.md and ContribOperators.md.
 """
 
