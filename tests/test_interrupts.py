@@ -1,13 +1,17 @@
 """Ctrl-C in the midst of every kind of long run, in a process of its own each."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 
+import numpy as np
 import pytest
 
 from benchmarks.reliability import operators
 from benchmarks.reliability.interrupts import RUNS
+from tests.graph.models import node, session
 
 # The promise is a tenth of a second, measured by `python -m benchmarks.reliability ctrl-c` on a
 # quiet machine; without heed these runs last many seconds more. Here others may want the cores.
@@ -42,3 +46,32 @@ def test_an_operator_looks_for_signals(name):
     row = operators.measured("", name, 0, "f4", native=True)
     assert not row.error
     assert row.deaf < operators.PROMISED
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+@pytest.mark.parametrize("op_type", ["GatherElements", "ScatterElements"])
+def test_the_loops_around_one_that_has_heard_end_too(op_type):
+    """Rows in rows: the inner loop hears, and all of them end."""
+    heard = []
+
+    def stop(number, frame):
+        heard.append(time.process_time())
+        raise KeyboardInterrupt
+
+    x = np.random.default_rng(0).random((1000, 4000), np.float32)
+    feed = {"x": x, "i": np.random.default_rng(1).integers(0, 1000, x.shape)}
+    inputs = ["x", "i", *(["x"] if op_type == "ScatterElements" else [])]
+    run = session([node(op_type, inputs, ["y"], axis=0)], feed, ["y"]).run
+    run(None, feed)
+    begin = time.process_time()
+    run(None, feed)
+    whole = time.process_time() - begin
+    before = signal.signal(signal.SIGVTALRM, stop)
+    signal.setitimer(signal.ITIMER_VIRTUAL, whole / 4)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run(None, feed)
+        assert time.process_time() - heard[0] < whole / 4
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)

@@ -117,13 +117,19 @@ class Renamed(NamedTuple, Generic[T]):
 
 
 def renamed(tensors: Mapping[str, T], shapes: Mapping[str, tuple[int, ...]]) -> Renamed[T]:
-    """The tensors of a part by the names of layers that are not quantised."""
+    """The tensors of a part by the names of layers that are not quantised.
+
+    TorchScript keeps what a quantised cell's constructor has drawn beside what it was given: that is
+    in its packed weights.
+    """
     two_ways = _directions(shapes)
     linears = {match[1] for match in map(_LINEAR.fullmatch, tensors) if match}
     made: dict[str, T] = {}
     left_out: dict[str, str] = {}
     results: dict[str, dict[str, T]] = {}
-    for name, tensor in tensors.items():
+    packed: set[str] = set()
+    for stored, tensor in tensors.items():
+        name = stored
         layer, linear, cell = (p.fullmatch(name) for p in (_LAYER, _LINEAR, _CELL))
         if layer is not None and layer[3] in _KINDS:
             directions = two_ways[layer[1]]
@@ -143,6 +149,9 @@ def renamed(tensors: Mapping[str, T], shapes: Mapping[str, tuple[int, ...]]) -> 
             name = f"{linear[1]}{linear[2]}"
         elif cell is not None:
             name = f"{cell[1]}{cell[3]}_{cell[2]}"
+        if name != stored and name not in packed:
+            packed.add(name)
+            made[name] = tensor
         made.setdefault(name, tensor)
     return Renamed(made, left_out, results)
 
