@@ -107,6 +107,12 @@ def negating() -> program.Program:
     return program.Program(2, {}, [(None, *INSTRUCTION[1:])], (0, 1), [0], [1])
 
 
+def layered(made: Callable[..., list[Any]] = lambda x, h: [-x, -h]) -> program.Program:
+    """A program of x and a state that makes these."""
+    node = (None, [0, 1], [2, 3], [0, 1], [], [], [], made)
+    return program.Program(4, {}, [node], (0, 1), [0, 1], [2, 3])
+
+
 def programmed(*arguments: Any) -> Any:
     return program.Program(*arguments).run([numbers(3) * 0])
 
@@ -245,6 +251,20 @@ DOORS = {
     ),
     "program.CarriedProgram.set_states": Door(
         lambda *a: carried().set_states([*a]), lambda: (np.ones((1, 3), np.float32),)
+    ),
+    "program.LayerCall": Door(
+        lambda *a: program.LayerCall(*a).run(np.ones((4, 3, I), "f4"), None, None, False),
+        lambda: (layered(), 1, 1, I, H, False),
+    ),
+    "program.LayerCall.run": Door(
+        lambda *a: program.LayerCall(layered(), 1, 1, I, H, False).run(*a),
+        lambda: (np.ones((4, 3, I), "f4"), np.ones((1, 3, H), "f4"), None, False),
+    ),
+    "program.LayerCall of no layer": Door(
+        lambda y, h: program.LayerCall(layered(lambda *_: [y, h]), 1, 1, I, H, False).run(
+            np.ones((4, 3, I), "f4"), None, None, False
+        ),
+        lambda: (np.ones((4, 3, H), "f4"), np.ones((1, 3, H), "f4")),
     ),
     "program.Frame": Door(lambda *a: bool(program.Frame(*a)), lambda: (negating(), 2)),
     "program.Holder": Door(lambda *a: bool(program.Holder(*a)), tuple),

@@ -30,7 +30,7 @@ def public_names():
 
 # methods without an argument that could be hostile
 HARMLESS = {
-    *(f"convolution.Convolution.{name}" for name in ("weight", "bias")),
+    *(f"convolution.Convolution.{name}" for name in ("weight", "bias", "unpacked")),
     *(f"product.Product.{name}" for name in ("weight", "bias")),
     *(f"weights.Direction.{name}_{part}" for name in ("weight", "bias") for part in ("ih", "hh")),
     *("weights.Direction.weight_hr", "program.Program.memory", "program.CarriedProgram.get_states"),

@@ -12,9 +12,11 @@ cdef class LayerCall:
 
     def __init__(self, Program program not None, ptrdiff_t layers, ptrdiff_t directions, ptrdiff_t input_size,
                  ptrdiff_t hidden_size, bint lstm):
-        cdef int states = <int>layers * (2 if lstm else 1)
-        if layers < 1 or program.input_count != 1 + states or program.output_count != 1 + states:
+        cdef ptrdiff_t kinds = 2 if lstm else 1, states = program.input_count - 1
+        if layers < 1 or states % kinds or states // kinds != layers or program.output_count != program.input_count:
             raise ValueError(f"a program of {program.input_count} inputs is not one of {layers} layers")
+        if not 1 <= directions <= 2 or input_size < 0 or not 0 <= hidden_size <= INT32_MAX:
+            raise ValueError(f"there are no layers of {directions} directions, {input_size} inputs, {hidden_size} units")
         self.program, self.layers, self.directions = program, layers, directions
         self.input_size, self.hidden_size, self.lstm = input_size, hidden_size, lstm
 
@@ -67,6 +69,8 @@ cdef class LayerCall:
         self.program.execute(frame)
         try:
             y = frame.c.slots[self.program.output_slots[0]]
+            if y.state != VL_TENSOR or y.axes != 3:
+                raise ValueError("the program's first output has not the 3 axes of a layer's")
             if batch_first:
                 turn(&y)
             elif axes == 2:
@@ -110,6 +114,7 @@ cdef class LayerCall:
         cdef cnp.npy_intp sizes[3]
         cdef cnp.ndarray state
         cdef vl_tensor to
+        cdef const vl_tensor *made
         cdef ptrdiff_t layer
         sizes[0], sizes[1], sizes[2] = self.layers * self.directions, sequences, self.hidden_size
         if axes == 2:
@@ -117,7 +122,11 @@ cdef class LayerCall:
         state = cnp.PyArray_EMPTY(axes, sizes, cnp.NPY_FLOAT32, False)
         for layer in range(self.layers):
             to = self.part(state, layer, sequences)
-            vl_copy(&frame.c, &to, &frame.c.slots[self.program.output_slots[1 + kind * self.layers + layer]])
+            made = &frame.c.slots[self.program.output_slots[1 + kind * self.layers + layer]]
+            if made.state != VL_TENSOR or made.type != VL_F32 or made.axes != 3 or (
+                    made.shape[0] != to.shape[0] or made.shape[1] != to.shape[1] or made.shape[2] != to.shape[2]):
+                raise ValueError("an output of the program is no state of its layers")
+            vl_copy(&frame.c, &to, made)
         return state
 
 
