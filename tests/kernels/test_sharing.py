@@ -142,12 +142,14 @@ def test_the_others_take_what_a_slow_core_would_be_late_with(awake, limits, slow
     limits(slow_member=slow, slowness=6)
     run(directions, data, sizes, threads=2)
     assert sum(tasks_of_threads()) == 2
-    least = 8
-    for _ in range(20):
+    end = time.perf_counter() + 30  # a neighbour may make the other one late as well
+    while True:
         shared = run(directions, data, sizes, threads=2)
-        least = min(least, tasks_of_threads()[slow])
-    assert sum(tasks_of_threads()) == 8
-    assert 0 < least <= 2  # whatever else the machine does
+        tasks = tasks_of_threads()
+        if sum(tasks) == 8 and tasks[slow] <= 2:
+            break
+        assert time.perf_counter() < end, tasks
+    assert tasks[slow] > 0
     for one, other in zip(shared, alone, strict=True):
         np.testing.assert_array_equal(one, other)
 

@@ -16,7 +16,7 @@ cdef class LayerCall:
         if layers < 1 or states % kinds or states // kinds != layers or program.output_count != program.input_count:
             raise ValueError(f"a program of {program.input_count} inputs is not one of {layers} layers")
         if not 1 <= directions <= 2 or input_size < 0 or not 0 <= hidden_size <= INT32_MAX:
-            raise ValueError(f"there are no layers of {directions} directions, {input_size} inputs, {hidden_size} units")
+            raise ValueError(f"no layer has {directions} directions, {input_size} inputs, {hidden_size} units")
         self.program, self.layers, self.directions = program, layers, directions
         self.input_size, self.hidden_size, self.lstm = input_size, hidden_size, lstm
 
