@@ -119,8 +119,8 @@ class Renamed(NamedTuple, Generic[T]):
 def renamed(tensors: Mapping[str, T], shapes: Mapping[str, tuple[int, ...]]) -> Renamed[T]:
     """The tensors of a part by the names of layers that are not quantised.
 
-    TorchScript keeps what a quantised cell's constructor has drawn beside what it was given: that is
-    in its packed weights.
+    TorchScript keeps what a quantised cell's constructor has drawn beside what it was given,
+    which is in its packed weights.
     """
     two_ways = _directions(shapes)
     linears = {match[1] for match in map(_LINEAR.fullmatch, tensors) if match}
