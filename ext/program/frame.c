@@ -251,8 +251,12 @@ static int copy_in_parts(const vl_frame *f, vl_walk walk, char *to, const char *
 
 void vl_zero(const vl_frame *f, char *data, int64_t bytes)
 {
-    for (int64_t done = 0; done < bytes && !vl_shall_end(f->heed); done += VL_COPIED_AT_ONCE)
-        memset(data + done, 0, (size_t)(bytes - done < VL_COPIED_AT_ONCE ? bytes - done : VL_COPIED_AT_ONCE));
+    for (; bytes > VL_COPIED_AT_ONCE; data += VL_COPIED_AT_ONCE, bytes -= VL_COPIED_AT_ONCE) {
+        memset(data, 0, VL_COPIED_AT_ONCE);
+        if (vl_shall_end(f->heed))
+            return;
+    }
+    memset(data, 0, (size_t)bytes);
 }
 
 void vl_copy(const vl_frame *f, const vl_tensor *to, const vl_tensor *from)
@@ -266,7 +270,10 @@ void vl_copy(const vl_frame *f, const vl_tensor *to, const vl_tensor *from)
     }
     vl_walk walk = {.kernels = f->kernels};
     plan_walk(&walk, to, from);
-    copy_in_parts(f, walk, to->data, from->data, bytes, vl_size_of(to->type));
+    if (bytes <= VL_COPIED_AT_ONCE) /* the loop over instructions looks */
+        copy_axes(&walk, 0, to->data, from->data, vl_size_of(to->type));
+    else
+        copy_in_parts(f, walk, to->data, from->data, bytes, vl_size_of(to->type));
 }
 
 /* ---- the loop ---------------------------------------------------------------------------------------- */

@@ -62,16 +62,16 @@ static int is_dense(const vl_tensor *t)
 static int64_t piece_of(int64_t n, int64_t k) { return n - k < VL_PIECE ? n - k : VL_PIECE; }
 
 /* n elements from x to out by one scale and zero point, in pieces */
-static void quantise(const vl_frame *f, vl_quantising all)
+static void quantise(const vl_frame *f, vl_quantising all, vl_pace *pace)
 {
     vl_quantising piece = all;
-    for (int64_t k = 0; k < all.n && !vl_has_ended(f->heed); k += VL_PIECE) {
+    for (int64_t k = 0; k < all.n; k += piece.n) {
         piece.n = piece_of(all.n, k);
         piece.x = all.x + k;
         piece.out = all.out + k;
-        f->kernels->quantise(&piece);
-        if (piece.n == VL_PIECE && vl_shall_end(f->heed))
+        if (!vl_goes_on(pace, piece.n))
             return;
+        f->kernels->quantise(&piece);
     }
 }
 
@@ -90,7 +90,8 @@ static int dynamic_quantize(vl_frame *f, const vl_instruction *i)
         from = *laid;
     }
     float bounds[2] = {0, 0}, scale, zero;
-    for (int64_t k = 0; k < count && !vl_shall_end(f->heed); k += VL_PIECE)
+    vl_pace pace = vl_pace_of(f);
+    for (int64_t k = 0; k < count && vl_goes_on(&pace, VL_PIECE); k += VL_PIECE)
         f->kernels->range(piece_of(count, k), (const float *)from.data + k, bounds);
     vl_dynamic_scale(bounds, &scale, &zero);
     if (scale != scale) {
@@ -113,7 +114,7 @@ static int dynamic_quantize(vl_frame *f, const vl_instruction *i)
                                 .zero = zero,
                                 .high = 255,
                                 .out = (uint8_t *)y->data};
-    quantise(f, quantising);
+    quantise(f, quantising, &pace);
     vl_block_drop(f, copy.block);
     return VL_DONE;
 }
@@ -184,11 +185,12 @@ static int quantize_linear(vl_frame *f, const vl_instruction *i)
                                 .out = (uint8_t *)y->data,
                                 .low = type == VL_I8 ? -128 : 0,
                                 .high = type == VL_I8 ? 127 : 255};
+    vl_pace pace = vl_pace_of(f);
     for (int64_t o = 0; o < along.outer; o++)
         for (int64_t k = 0; k < along.channels; k++, quantising.x += along.inner, quantising.out += along.inner) {
             quantising.scale = *(const float *)(s.data + k * along.scale_step);
             quantising.zero = zero ? (float)vl_byte_at(&z, k * along.zero_step) : 0;
-            quantise(f, quantising);
+            quantise(f, quantising, &pace);
         }
     vl_block_drop(f, copy.block);
     return VL_DONE;
