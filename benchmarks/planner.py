@@ -58,16 +58,18 @@ class Drawn(NamedTuple):
     bidirectional: bool = False
 
 
+def _between(generator: np.random.Generator, low: int, high: int) -> int:
+    """Evenly in logarithms."""
+    return round(float(np.exp(generator.uniform(np.log(low), np.log(high)))))
+
+
 def cases(count: int, seed: int, most_work: float = 3e9) -> list[Drawn]:
     """Distributions, forms and cells in turn; all else drawn, sizes evenly in logarithms.
 
     A case of more than ``most_work`` multiply-adds is drawn again: it would be all of the time.
     """
     generator = np.random.default_rng(seed)
-
-    def between(low: int, high: int) -> int:
-        return round(float(np.exp(generator.uniform(np.log(low), np.log(high)))))
-
+    between = partial(_between, generator)
     found: list[Drawn] = []
     while len(found) < count:
         i = len(found)
@@ -101,10 +103,7 @@ def others(count: int, seed: int, most_work: float = 2e9) -> list[Drawn]:
     """Other cases than those by which the planner was made: other laws of lengths, other sizes, all
     forms, three cells, up to three layers, and both directions in one of four."""
     generator = np.random.default_rng(seed)
-
-    def between(low: int, high: int) -> int:
-        return round(float(np.exp(generator.uniform(np.log(low), np.log(high)))))
-
+    between = partial(_between, generator)
     found: list[Drawn] = []
     while len(found) < count:
         i = len(found)
