@@ -9,6 +9,7 @@ import pytest
 from benchmarks.measuring import parts
 from benchmarks.measuring.step_calls import step_calls
 from benchmarks.measuring.workloads import Workload
+from tests.peers import peer
 
 pytestmark = pytest.mark.skipif(
     platform.machine() not in ("x86_64", "AMD64"),
@@ -57,6 +58,7 @@ def test_a_single_step_reads_both_matrices_as_one():
 
 @pytest.mark.parametrize("cell", ["LSTM", "GRU"])
 def test_every_call_of_a_step_makes_the_same_step(cell):
+    peer("onnx")
     work, calls = step_calls(cell, 8)
     layer, session = calls["layer(x, state)"](), calls["session.run"]()
     np.testing.assert_array_equal(layer[0].ravel(), np.asarray(session[0]).ravel())

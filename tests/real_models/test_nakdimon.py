@@ -15,6 +15,7 @@ def path():
 
 
 def test_its_loops_are_layers():
+    peer("onnx")
     operators = [node.op_type for node in simplified(read(path())).graph.nodes]
     assert operators.count("LSTM") == 4
     assert "Loop" not in operators

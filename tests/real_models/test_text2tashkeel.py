@@ -23,6 +23,7 @@ def marks(results):
 def test_every_node_is_native_and_marks_agree(name):
     """Of thousands of roundings to bytes some fall otherwise where an activation differs in its
     last bit: the scores are then a few hundredths apart, and as often not at all."""
+    peer("onnx")
     path = str(registry_file(PACKAGE, f"text2tashkeel/models/{name}.int8.onnx"))
     session = vledge.InferenceSession(path)
     plan = session._plan
