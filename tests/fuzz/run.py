@@ -3,13 +3,16 @@
 Each harness has so many minutes of processor time, in turns, so that a run that is ended early (by
 Ctrl-C or SIGTERM, which print the table as it stands) has left none out. An input that reaches a
 new line is kept to be changed again; one that is a finding is written to ``tests/fuzz/crashers/``
-and is a test from then on. ``--write`` puts the rows into docs/records/reliability.md, in the place
-of shorter runs of the same harnesses.
+and is a test from then on. ``--kept FOLDER`` begins with the inputs that earlier runs left there,
+and its figures are of all of them together, so that hours can be had in several sittings.
+``--write`` puts the rows into docs/records/reliability.md, in the place of shorter runs of the same
+harnesses.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import random
 import re
 import resource
@@ -40,6 +43,7 @@ MOST_MEMORY = (
     256 << 20
 )  # that a call may add: a small file's 64 MiB, its run's 64 MiB, and as much again
 MOST_KEPT = 2_000
+TOTALS = "totals.json"
 
 
 class Slow(BaseException):
@@ -73,15 +77,25 @@ def _peak() -> int:
 
 
 class Campaign:
-    """A harness, and what has come of it; the same seed begins with the same inputs."""
+    """A harness, and what has come of it; the same seed begins with the same inputs.
 
-    def __init__(self, name: str, seed: int) -> None:
+    With a folder, it goes on where the last one that had it ended, and its figures are of both.
+    """
+
+    def __init__(self, name: str, seed: int, kept: Path | None = None) -> None:
         self.name = name
         self.corpus = list(HARNESSES[name].seeds())
         self.lines: set[Line] = set()
         self.findings: dict[str, bytes] = {}  #: by where they were raised, the first input of each
         self.executions = 0
         self.seconds = 0.0  #: of processor time
+        self.folder = kept and kept / folder_of(name)
+        if self.folder is not None and (totals := self.folder / TOTALS).exists():
+            self.executions, self.seconds = json.loads(totals.read_text())
+            inputs = sorted(path for path in self.folder.iterdir() if path != totals)
+            self.corpus += [
+                content for path in inputs if (content := path.read_bytes()) not in self.corpus
+            ]
         self._waiting = list(self.corpus)
         self._rng = random.Random(seed)
 
@@ -94,6 +108,17 @@ class Campaign:
                     self._one(coverage)
         finally:
             self.seconds += time.process_time() - begin
+            self._keep()
+
+    def _keep(self) -> None:
+        if self.folder is None:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for content in self.corpus:
+            path = self.folder / f"{zlib.crc32(content):08x}"
+            if not path.exists():
+                path.write_bytes(content)
+        (self.folder / TOTALS).write_text(json.dumps([self.executions, self.seconds]))
 
     def _one(self, coverage: Coverage) -> None:
         content = self._waiting.pop() if self._waiting else self._changed()
@@ -146,9 +171,14 @@ def _place(error: BaseException) -> str:
     return f"{type(error).__name__} at {where}: {str(error)[:200]}"
 
 
+def folder_of(name: str) -> str:
+    """What a harness's inputs lie in."""
+    return re.sub(r"\W", "_", name)
+
+
 def crashers() -> list[tuple[str, Path]]:
     """(harness, file) of all that was once found."""
-    folders = {re.sub(r"\W", "_", name): name for name in HARNESSES}
+    folders = {folder_of(name): name for name in HARNESSES}
     return [
         (folders[path.parent.name], path)
         for path in sorted(CRASHERS.glob("*/*"))
@@ -158,7 +188,7 @@ def crashers() -> list[tuple[str, Path]]:
 
 def _keep_all(campaign: Campaign) -> None:
     for where, content in campaign.findings.items():
-        path = CRASHERS / re.sub(r"\W", "_", campaign.name) / f"{zlib.crc32(content):08x}"
+        path = CRASHERS / folder_of(campaign.name) / f"{zlib.crc32(content):08x}"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
@@ -172,11 +202,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=1.0, help="of processor time for each")
     parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--kept", type=Path, help="a folder of inputs, to go on another day")
     parser.add_argument("--write", action="store_true", help=f"the rows into {RECORD.name}")
     parser.add_argument("harness", nargs="*", help="all, where none is named")
     arguments = parser.parse_args()
     seed = int(time.time()) if arguments.seed is None else arguments.seed
-    campaigns = [Campaign(name, seed) for name in arguments.harness or HARNESSES]
+    campaigns = [Campaign(name, seed, arguments.kept) for name in arguments.harness or HARNESSES]
     try:
         while waiting := [each for each in campaigns if each.seconds < 60 * arguments.minutes]:
             for campaign in waiting:

@@ -43,3 +43,15 @@ def test_a_longer_run_takes_the_place_of_a_shorter() -> None:
     rows = ["| a | 5 | 1,800 | y |", "| b | 9 | 1,800 | x |", "| c | 1 | 2 | y |"]
     assert renewed == "\n".join(["before", *HEAD, *rows, "", "after"])
     assert with_rows(RECORD.read_text(), []) == RECORD.read_text()
+
+
+def test_a_run_goes_on_where_the_last_one_ended(tmp_path: Path) -> None:
+    name = "calibration"
+    first = Campaign(name, 0, tmp_path)
+    first.turn(0.2)
+    second = Campaign(name, 1, tmp_path)
+    assert (second.executions, second.seconds) == (first.executions, first.seconds)
+    assert sorted(second.corpus) == sorted(set(first.corpus))
+    second.turn(0.1)
+    assert second.executions > first.executions
+    assert len(second.lines) >= len(first.lines)
