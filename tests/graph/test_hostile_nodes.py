@@ -285,3 +285,35 @@ def test_an_empty_value_that_only_the_program_can_hold(inputs: int) -> None:
     session = vledge.InferenceSession(Model(Graph(nodes, *ends, {}), {"": 24}, ir_version=8))
     with pytest.raises(ValueError, match=r"float32 \[0, 4611686018427387904\], more than an array"):
         session.run(None, {"s": np.array([0, 2**62])})
+
+
+ODD = {
+    "infinite": np.array(np.inf, F),
+    "not a number": np.array([np.nan]),
+    "text": np.array("text", object),
+    "texts": np.array([["a", ""]], object),
+    "empty": np.zeros((0, 3), F),
+    "huge": np.array([2**63 - 1, -(2**63)]),
+    "bool": np.array(True),
+    "complex": np.array([1j, 2]),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Casting complex")
+@pytest.mark.parametrize("kind", ODD)
+def test_constants_that_no_lowering_may_trust(kind: str) -> None:
+    """Loading says what is wrong with the node, or leaves it to the run."""
+    for domain, op_type in known_operators():
+        if domain or op_type in ("If", "Loop", "Scan"):
+            continue
+        for place in range(5):
+            names = [f"x{k}" for k in range(max(place + 1, 2))]
+            node = Node(op_type, names, ["y"], {}, "n")
+            inputs = [ValueInfo(name, "float", (2, 3)) for name in names if name != f"x{place}"]
+            graph = Graph([node], inputs, [ValueInfo("y", "", None)], {f"x{place}": ODD[kind]})
+            said = f"({op_type}): "
+            try:
+                Plan(Model(graph, {"": 21}), {})
+            except VledgeError as error:
+                said = str(error)
+            assert f"({op_type}): " in said

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -98,7 +99,8 @@ class Plan:
         self._compiler = Compiler(program, operators)
         self.native: Emitted | None = None
         if os.environ.get("VLEDGE_PROGRAM", "1") != "0":
-            self.native = emit(program, operators.prepared, self._compiler.compiled, options)
+            with _doing("lowered"):
+                self.native = emit(program, operators.prepared, self._compiler.compiled, options)
             self.native.program.limits = self._limits
         self._released_bytes = self._compiler.let_go(program.graph)
 
@@ -164,15 +166,21 @@ def simplified(
 ) -> Program:
     """The model after every pass."""
     program = copied(model, options, fallback, variable)
+    with _doing("made simpler"), np.errstate(all="ignore"):
+        simplify(program)
+    return program
+
+
+@contextmanager
+def _doing(what: str) -> Iterator[None]:
+    """A step over a whole graph, which may take for granted what no file need have."""
     try:
-        with np.errstate(all="ignore"):
-            simplify(program)
+        yield
     except (VledgeError, MemoryError):
         raise
-    except Exception as error:  # a pass has taken for granted what no file need have
-        what = cut(f"{type(error).__name__}: {error}", LONGEST_MESSAGE)
-        raise FormatError(f"the graph cannot be made simpler: {what}") from error
-    return program
+    except Exception as error:
+        why = cut(f"{type(error).__name__}: {error}", LONGEST_MESSAGE)
+        raise FormatError(f"the graph cannot be {what}: {why}") from error
 
 
 def copied(

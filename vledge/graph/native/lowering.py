@@ -22,7 +22,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from vledge.graph.prepared import Prepared
+from vledge.errors import FormatError
+from vledge.graph.prepared import Prepared, blamed
 from vledge.graph.registry import SessionSettings
 from vledge.model.definition import Node
 
@@ -107,10 +108,16 @@ def lowering(*op_types: str, domain: str = "") -> Callable[[Lowering], Lowering]
 
 
 def lowered(site: Site) -> Lowered | None:
-    """The node's instruction, or None where its Python operator stays."""
+    """The node's instruction, or None where its Python operator stays.
+
+    Raises FormatError naming the node for whatever a constant of it makes the lowering raise.
+    """
     _import_families()
     function = _registry.get((site.node.domain, site.node.op_type))
-    return None if function is None else function(site)
+    try:
+        return None if function is None else function(site)
+    except Exception as error:
+        raise blamed(error, site.node, FormatError) from error
 
 
 def is_lowered(node: Node) -> bool:

@@ -27,7 +27,10 @@ def stft(site: Site) -> Lowered:
 
 
 def _number(array: np.ndarray | None) -> int:
-    return int(array.reshape(())) if array is not None and array.size == 1 else 0
+    """0 for what is no length, too: the handler looks at it when it runs."""
+    if array is None or array.size != 1 or array.dtype.kind not in "iu":
+        return 0
+    return int(array.reshape(()))
 
 
 def _with_roots(site: Site, handler: str, ints: list[int], length: int, sign: int) -> Lowered:
