@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import warnings
 
 import numpy as np
@@ -412,3 +413,52 @@ def test_external_data_of_another_kind(tmp_path):
 def test_external_data_of_a_model_in_memory(tmp_path):
     with pytest.raises(vledge.FormatError, match="a model given as bytes cannot have"):
         vledge.InferenceSession(external(tmp_path).read_bytes())
+
+
+@pytest.mark.parametrize(
+    ("word", "where"),
+    [("XINPUT", "a graph"), ("WEIGHT", "a graph"), ("GRAPHNAME", "a graph"), ("ZOUT", "a graph"),
+     ("YVALUE", "node 'NODENAME' (MatMul)"), ("NODENAME", r"node b'\xeeODENAME' (MatMul)"),
+     ("MatMul", r"node 'NODENAME' (b'\xeeatMul')"), ("axis", "the Softmax node that makes 'ZOUT'"),
+     ("SYMBOL", "the shape of 'XINPUT'"), ("some.domain", "the list of operator sets")],
+)  # fmt: skip
+def test_names_that_are_not_utf8(word, where):
+    """protobuf gives them as bytes, which no dictionary of names finds again."""
+    data = named_all_over().replace(word.encode(), b"\xee" + word.encode()[1:])
+    with pytest.raises(
+        vledge.FormatError, match=re.escape(f"{where} has a name that is not UTF-8 text")
+    ):
+        read(data)
+
+
+def test_texts_about_the_model_may_be_of_another_encoding():
+    words = ("PRODUCER", "VERSION", "DOMAIN", "DOCUMENTATION", "KEY", "PROPERTY")
+    data = named_all_over()
+    for word in words:
+        data = data.replace(word.encode(), b"\xee" + word.encode()[1:])
+    model = read(data)
+    said = [model.producer_name, model.producer_version, model.domain, model.doc_string]
+    for own in model.metadata.items():
+        said += own
+    assert said == [rf"\xee{word[1:]}" for word in words]
+
+
+def named_all_over():
+    weight = onnx.numpy_helper.from_array(np.ones((3, 3), np.float32), "WEIGHT")
+    nodes = [
+        helper.make_node("MatMul", ["XINPUT", "WEIGHT"], ["YVALUE"], name="NODENAME"),
+        helper.make_node("Softmax", ["YVALUE"], ["ZOUT"], axis=0),
+    ]
+    x = helper.make_tensor_value_info("XINPUT", onnx.TensorProto.FLOAT, ["SYMBOL", 3])
+    z = helper.make_tensor_value_info("ZOUT", onnx.TensorProto.FLOAT, None)
+    graph = helper.make_graph(nodes, "GRAPHNAME", [x], [z], [weight])
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("some.domain", 1)]
+    about = {
+        "producer_name": "PRODUCER",
+        "producer_version": "VERSION",
+        "domain": "DOMAIN",
+        "doc_string": "DOCUMENTATION",
+    }
+    model = helper.make_model(graph, opset_imports=opsets, **about)
+    helper.set_model_props(model, {"KEY": "PROPERTY"})
+    return model.SerializeToString()

@@ -91,6 +91,7 @@ def read_proto(proto: ModelProto, folder: str | None = None, budget: Budget | No
         domain = _domain(entry.domain)
         if opsets.setdefault(domain, entry.version) != entry.version:
             raise FormatError(f"the operator set {domain or 'ai.onnx'!r} is imported twice")
+    _check_texts(opsets, "the list of operator sets")
     graph = _Reader(ExternalFiles(folder, budget), budget).graph(proto.graph, 0)
     put_in_order(graph)
     check_graph(graph)
@@ -98,12 +99,12 @@ def read_proto(proto: ModelProto, folder: str | None = None, budget: Budget | No
         graph,
         opsets,
         proto.ir_version,
-        proto.producer_name,
-        proto.producer_version,
-        proto.domain,
+        _shown(proto.producer_name),
+        _shown(proto.producer_version),
+        _shown(proto.domain),
         proto.model_version,
-        proto.doc_string,
-        {entry.key: entry.value for entry in proto.metadata_props},
+        _shown(proto.doc_string),
+        {_shown(entry.key): _shown(entry.value) for entry in proto.metadata_props},
         budget,
     )
 
@@ -158,6 +159,8 @@ class _Reader:
             raise UnsupportedError(f"the sparse initializer {quoted(name)} is not supported")
         charge_nodes(self.budget, len(proto.node), 0 if depth else _characters(proto.node))
         charge_edges(self.budget, len(proto.input) + len(proto.output))
+        own = [proto.name, *(info.name for info in (*proto.input, *proto.output))]
+        _check_texts([*own, *(tensor.name for tensor in proto.initializer)], "a graph")
         initializers = {}
         for tensor in proto.initializer:
             if not tensor.name or tensor.name in initializers:
@@ -183,6 +186,9 @@ class _Reader:
             _domain(proto.domain),
         )
         charge_edges(self.budget, len(node.inputs) + len(node.outputs) + len(proto.attribute))
+        own = [attribute.name for attribute in proto.attribute]
+        names = (node.op_type, node.name, node.domain, *node.inputs, *node.outputs, *own)
+        _check_texts(names, node)
         for attribute in proto.attribute:
             if attribute.name in node.attributes:
                 raise FormatError(f"{node}: the attribute {cut(attribute.name)} is given twice")
@@ -240,6 +246,19 @@ def _characters(nodes: Iterable[NodeProto]) -> int:
     )
 
 
+def _check_texts(values: Iterable[str], where: object) -> None:
+    """FormatError for what protobuf gives as bytes, because it is not UTF-8."""
+    try:
+        "".join(values)  # quicker than to look at each
+    except TypeError:
+        raise FormatError(f"{where} has a name that is not UTF-8 text") from None
+
+
+def _shown(value: str | bytes) -> str:
+    """What only people read, in whatever encoding they wrote it."""
+    return value if isinstance(value, str) else value.decode(errors="backslashreplace")
+
+
 def _text(value: bytes, where: str) -> str:
     try:
         return value.decode()
@@ -280,6 +299,8 @@ def _value_info(proto: ValueInfoProto) -> ValueInfo:
                     shape.append(axis.dim_param or None)
                 case _:
                     shape.append(None)
+        symbols = [axis for axis in shape if axis is not None and not isinstance(axis, int)]
+        _check_texts(symbols, f"the shape of {quoted(proto.name)}")
     return ValueInfo(
         proto.name, NAMES.get(tensor.elem_type, ""), None if shape is None else tuple(shape)
     )
