@@ -24,6 +24,7 @@ import numpy as np
 import vledge
 from vledge.graph.plan import NEWEST_OPSET
 from vledge.graph.registry import find, known_operators, pointwise_operators
+from vledge.graph.trees import Trees
 from vledge.model.definition import INTERNAL_DOMAIN, Graph, Model, Node, ValueInfo
 from vledge.model.element_types import name_of
 
@@ -538,6 +539,11 @@ case(
     "u1",
     MICROSOFT,
 )
+case(
+    "NegativeLogLikelihoodLoss SoftmaxCrossEntropyLoss",
+    lambda t: Case([some(t, N // 16, 16), places(N // 16, 16)]),
+    "f4 f8",
+)
 TABLES: Final = "ai.onnx.ml"
 case("Scaler", lambda t: Case([some(t, N // 16, 16)], {"offset": [0.5], "scale": [2.0]}), "f4",
      TABLES)  # fmt: skip
@@ -595,6 +601,23 @@ case(
     lambda t: Case([some(t, 1 << 14, 16)], {**forest("class"), "classlabels_int64s": [0, 1, 2]}, 2),
     "f4",
     TABLES,
+)
+
+
+def trees() -> Trees:
+    given = forest("target")
+    columns = ("treeids", "nodeids", "featureids", "truenodeids", "falsenodeids")
+    nodes = tuple(given[f"nodes_{name}"] for name in columns)
+    ends = tuple(given[f"target_{name}"] for name in ("treeids", "nodeids", "ids"))
+    splits, weights = (np.array(given[k]) for k in ("nodes_values", "target_weights"))
+    return Trees(nodes, splits, given["nodes_modes"], [], ends, weights, 1)
+
+
+case(
+    "TreeScores",
+    lambda t: Case([some(t, 1 << 14, 16)], {"trees": trees(), "aggregate": "SUM"}),
+    "f4",
+    INTERNAL_DOMAIN,
 )
 
 

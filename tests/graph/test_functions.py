@@ -271,3 +271,18 @@ def test_quantised_attention(draw):
     given = {"num_heads": heads, "unidirectional": draw.among(0, 1)}
     known = ("w", "b", "x_scale", "w_scale", "x_zero", "w_zero")
     agreed("QAttention", arrays, given, known=known, close=1e-4)
+
+
+@pytest.mark.parametrize("op_type", ["NegativeLogLikelihoodLoss", "SoftmaxCrossEntropyLoss"])
+def test_losses(draw, op_type):
+    samples, classes, *sizes = draw.sizes(1, 6, draw.among(2, 3, 4))
+    target = draw.rng.integers(0, classes, (samples, *sizes))
+    given = {"reduction": draw.among("none", "sum", "mean")}
+    if draw.among(True, False):
+        given["ignore_index"] = draw.among(0, -1)
+        target[draw.rng.random(target.shape) < 0.3] = given["ignore_index"]
+        target.ravel()[0] = classes - 1 if given["ignore_index"] else 1 % classes
+    arrays = {"x": draw.reals(samples, classes, *sizes), "target": target}
+    arrays["weight"] = draw.among(None, np.abs(draw.reals(classes)) + 0.1)
+    outputs = 2 if op_type.startswith("S") and draw.among(True, False) else 1
+    agreed(op_type, arrays, given, outputs, "", draw.among(13, 17))

@@ -271,3 +271,21 @@ def test_too_few_features_are_refused():
     session = InferenceSession(model_bytes([one], {"x": x}, ["y"], versions={ML: 3}))
     with pytest.raises((ValueError, VledgeError), match=r"node 'forest'.*3 features.*ask for 5"):
         session.run(None, {"x": x})
+
+
+@pytest.mark.parametrize("modes", [MODES[:1], MODES[1:2], MODES[2:3], MODES[3:4], MODES[:4]])
+def test_forests_run_natively(rng, modes):
+    """Bit for bit as in Python: what is added up is so in double precision."""
+    x = features(rng)
+    given, leaves = forest(rng, x.shape[1], modes)
+    given["target_treeids"], given["target_nodeids"] = map(list, zip(*leaves, strict=True))
+    given["target_ids"] = [0] * len(leaves)
+    given["target_weights"] = rng.standard_normal(len(leaves)).astype(np.float32).tolist()
+    one = node("TreeEnsembleRegressor", ["x"], ["y"], domain=ML, **given)
+    session = InferenceSession(model_bytes([one], {"x": x}, ["y"], versions={ML: 3}))
+    native = session._plan.native
+    declined = np.zeros(len(native.handlers), np.int32)
+    (ours,) = native.program.run([x], (np.zeros(len(declined), np.int64), declined))
+    assert native.handlers == ["trees"]
+    assert not declined.any()
+    np.testing.assert_array_equal(ours, session._plan.function(x)[0])

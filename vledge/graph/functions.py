@@ -122,9 +122,15 @@ class Writer:
         return self.add("Transpose", [x], perm=list(order))
 
     def unsqueezed(self, x: str, axes: Sequence[int]) -> str:
+        return self._with_axes("Unsqueeze", x, axes)
+
+    def squeezed(self, x: str, axes: Sequence[int]) -> str:
+        return self._with_axes("Squeeze", x, axes)
+
+    def _with_axes(self, op_type: str, x: str, axes: Sequence[int]) -> str:
         if self.opset < 13:
-            return self.add("Unsqueeze", [x], axes=list(axes))
-        return self.add("Unsqueeze", [x, self.whole(*axes)])
+            return self.add(op_type, [x], axes=list(axes))
+        return self.add(op_type, [x, self.whole(*axes)])
 
     def sliced(self, x: str, axis: int, start: int, end: int) -> str:
         """From one place of an axis to another."""

@@ -1,4 +1,8 @@
-"""Decision trees as arrays, checked once: where a row of features ends, and what it gets."""
+"""Decision trees as arrays, checked once: where a row of features ends, and what it gets.
+
+All trees are walked at once, a level at a time: a leaf is its own child, so that rows that have
+arrived stay there. `packed` is the same for the kernel, which walks them one by one.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +26,9 @@ _COMPARISONS: Final = {
     "BRANCH_NEQ": np.not_equal,
 }
 _LEAF: Final = "LEAF"
+_NODE: Final = np.dtype(
+    [("split", "f4"), ("feature", "i4"), ("children", "i4", 2), ("strict", "i4"), ("missing", "i4")]
+)
 
 
 class Trees:
@@ -63,7 +70,7 @@ class Trees:
                 for children in (on_false, on_true)
             ]
         )
-        self._roots, self._depth = _walked(self._children, leaf)
+        self.roots, self._depth = _walked(self._children, leaf)
         if feature[~leaf].size and feature[~leaf].min() < 0:
             raise FormatError("nodes_featureids has numbers below 0")
         self._features = np.where(leaf, 0, feature)
@@ -74,7 +81,7 @@ class Trees:
             for mode in sorted(set(modes) - {_LEAF})
         ]
         self._missing = np.array(missing, bool) if any(missing) else None
-        self._targets = targets
+        self.targets = targets
         self._set_weights(places, ends, weights, count)
 
     def _set_weights(
@@ -91,17 +98,42 @@ class Trees:
         except KeyError as error:
             raise FormatError(f"a weight is of the tree and node {error}, which is none") from None
         target = _whole(ends[2])
-        if target.size and (target.min() < 0 or target.max() >= self._targets):
-            raise FormatError(f"weights are of targets outside of the {self._targets}")
+        if target.size and (target.min() < 0 or target.max() >= self.targets):
+            raise FormatError(f"weights are of targets outside of the {self.targets}")
         order = np.argsort(at, kind="stable")
         self._weights, self._weight_targets = weights[order], target[order]
         self._counts = np.bincount(at, minlength=count)
         self._starts = np.cumsum(self._counts) - self._counts
         self._most = int(self._counts.max(initial=0))
 
+    def packed(self) -> list[np.ndarray] | None:
+        """Nodes, roots, weights and their targets for the kernel, of which the first is laid out as
+        its `vl_tree_node`; None for comparisons that it has not, and for splits by no number."""
+        if any(compare in (np.equal, np.not_equal) for compare, _ in self._modes):
+            return None
+        leaf = (self._children == np.arange(len(self._features))).all(
+            0
+        )  # no branch is its own child
+        if not np.isfinite(self._splits[~leaf]).all():
+            return None
+        nodes = np.zeros(len(leaf), _NODE)
+        nodes["split"] = self._splits
+        nodes["feature"] = np.where(leaf, -1, self._features)
+        ends = np.stack([self._starts, self._starts + self._counts], 1)
+        nodes["children"] = np.where(leaf[:, None], ends, self._children.T)
+        nodes["missing"] = 0 if self._missing is None else self._missing
+        for compare, own in self._modes:
+            nodes["strict"][own] = compare in (np.less, np.greater_equal)
+            if compare in (np.greater, np.greater_equal):  # the opposite of the other comparison
+                at = own & ~leaf
+                nodes["children"][at] = nodes["children"][at, ::-1]
+                nodes["missing"][at] = 1 - nodes["missing"][at]
+        targets = self._weight_targets.astype(np.int32)
+        return [nodes, self.roots.astype(np.int32), self._weights, targets]
+
     def leaves(self, x: np.ndarray) -> np.ndarray:
         """[rows, trees]: the node that each row of x ends in."""
-        node = np.broadcast_to(self._roots, (len(x), len(self._roots)))
+        node = np.broadcast_to(self.roots, (len(x), len(self.roots)))
         rows = np.arange(len(x))[:, None]
         for _ in range(self._depth):
             value = x[rows, self._features[node]]
@@ -121,8 +153,8 @@ class Trees:
             raise ValueError(f"X has {x.shape[1]} features, the trees ask for {self.columns}")
         if x.dtype.kind != "f":
             x = x.astype(np.float32)
-        result = np.empty((len(x), self._targets))
-        length = max(PIECE // (len(self._roots) * max(self._targets, 1)), 1)
+        result = np.empty((len(x), self.targets))
+        length = max(PIECE // (len(self.roots) * max(self.targets, 1)), 1)
         for begin in range(0, len(x), length):
             piece = slice(begin, begin + length)
             result[piece] = self._scores(self.leaves(x[piece]), aggregate)
@@ -131,14 +163,14 @@ class Trees:
     def _scores(self, leaves: np.ndarray, aggregate: str) -> np.ndarray:
         begin = {"MIN": np.inf, "MAX": -np.inf}.get(aggregate, 0.0)
         combine = {"MIN": np.minimum, "MAX": np.maximum}.get(aggregate, np.add)
-        result = np.full((len(leaves), self._targets), begin)
+        result = np.full((len(leaves), self.targets), begin)
         counts, starts = self._counts[leaves], self._starts[leaves]
         for k in range(self._most):
             row, tree = np.nonzero(counts > k)
             entry = starts[row, tree] + k
             combine.at(result, (row, self._weight_targets[entry]), self._weights[entry])
         if aggregate == "AVERAGE":
-            result /= len(self._roots)
+            result /= len(self.roots)
         return np.where(np.isinf(result) & np.isinf(begin), 0, result)
 
 

@@ -146,6 +146,9 @@ def _note_outputs(node: Node, dtype: _Dtype, note: _Note) -> None:
             without = np.dtype(np.float32) if op == "QGemm" else dtype(node.inputs[0])
             note(outputs[0], known or without)
         return
+    if node.domain == "vledge" and op == "TreeScores":
+        note(outputs[0], np.dtype(np.float32))
+        return
     if node.domain == "vledge" and op == "ByteTable":
         note(outputs[0], dtype(node.inputs[1]))
         return

@@ -1,28 +1,30 @@
 """ai.onnx.ml's TreeEnsembleRegressor and TreeEnsembleClassifier: forests and boosted trees.
 
-All trees are walked at once, a level at a time: a leaf is its own child, so that rows that have
-arrived stay there. Source: Operators-ml.md; labels and scores of two classes are onnxruntime's.
+What the leaves come to is an operator of our own (`graph/trees.py`), and what is made of that is
+written in nodes. Source: Operators-ml.md; labels and scores of two classes are onnxruntime's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
-from vledge.errors import FormatError
+from vledge.errors import FormatError, UnsupportedError
+from vledge.graph.functions import Writer, function
+from vledge.graph.operators.machine_learning import TRANSFORMS, transformed
 from vledge.graph.registry import Context, prepared_operator
 from vledge.graph.trees import Trees
+from vledge.model.definition import INTERNAL_DOMAIN
 
 _DOMAIN: Final = "ai.onnx.ml"
-_Labels = tuple[np.ndarray, np.ndarray]
 
 
-@prepared_operator("TreeEnsembleRegressor", since=1, domain=_DOMAIN)
+@function("TreeEnsembleRegressor", since=1, domain=_DOMAIN)
 def tree_ensemble_regressor(
-    context: Context,
+    to: Writer,
+    x: str,
     *,
     aggregate_function: str = "SUM",
     base_values: list[float] | None = None,
@@ -45,8 +47,8 @@ def tree_ensemble_regressor(
     target_treeids: list[int],
     target_weights: list[float] | None = None,
     target_weights_as_tensor: np.ndarray | None = None,
-) -> Callable[[np.ndarray], np.ndarray]:
-    transform = _transform(post_transform)
+) -> str:
+    _check_transform(post_transform)
     if aggregate_function not in ("SUM", "AVERAGE", "MIN", "MAX"):
         raise FormatError(
             f"aggregate_function is {aggregate_function!r}, expected SUM, AVERAGE, MIN or MAX"
@@ -60,22 +62,17 @@ def tree_ensemble_regressor(
         _numbers(target_weights, target_weights_as_tensor),
         n_targets,
     )
-    base = _numbers(base_values, base_values_as_tensor)
-    if len(base) not in (0, 1, n_targets):
-        raise FormatError(f"there are {len(base)} base_values for {n_targets} targets")
-
-    def run(x: np.ndarray) -> np.ndarray:
-        scores = trees.scores(_table(x), aggregate_function)
-        if len(base):
-            scores += base
-        return transform(scores).astype(np.float32)
-
-    return run
+    base = _base(base_values, base_values_as_tensor, n_targets)
+    scores = _scores(to, x, trees, aggregate_function)
+    if len(base):
+        scores = to.add("Add", [scores, to.constant(base, np.float32)])
+    return _transformed(to, scores, post_transform)
 
 
-@prepared_operator("TreeEnsembleClassifier", since=1, domain=_DOMAIN)
+@function("TreeEnsembleClassifier", since=1, domain=_DOMAIN)
 def tree_ensemble_classifier(
-    context: Context,
+    to: Writer,
+    x: str,
     *,
     base_values: list[float] | None = None,
     base_values_as_tensor: np.ndarray | None = None,
@@ -98,8 +95,8 @@ def tree_ensemble_classifier(
     nodes_values: list[float] | None = None,
     nodes_values_as_tensor: np.ndarray | None = None,
     post_transform: str = "NONE",
-) -> Callable[[np.ndarray], _Labels]:
-    transform = _transform(post_transform)
+) -> tuple[str, str]:
+    _check_transform(post_transform)
     labels = (
         np.array(classlabels_strings, object)
         if classlabels_strings
@@ -116,42 +113,57 @@ def tree_ensemble_classifier(
         weights := _numbers(class_weights, class_weights_as_tensor),
         max(len(labels), 1),
     )
-    base = _numbers(base_values, base_values_as_tensor)
-    if len(base) not in (0, 1, len(labels)):
-        raise FormatError(f"there are {len(base)} base_values for {len(labels)} classes")
+    base = _base(base_values, base_values_as_tensor, len(labels))
+    scores = _scores(to, x, trees, "SUM")
     if len(labels) == 2 and len(set(class_ids)) == 1:
-        binary = _Binary(labels, class_ids[0], base, bool((weights >= 0).all()), post_transform)
-        return lambda x: binary(trees.scores(_table(x), "SUM"))
-
-    def run(x: np.ndarray) -> _Labels:
-        scores = trees.scores(_table(x), "SUM")
+        probable = bool((weights >= 0).all())
+        at, scores = _of_two(to, scores, class_ids[0], base[-1:], probable, post_transform)
+    else:
         if len(base):
-            scores += base
-        return labels[scores.argmax(1)], transform(scores).astype(np.float32)
+            scores = to.add("Add", [scores, to.constant(base, np.float32)])
+        at = to.add("ArgMax", [scores], axis=1, keepdims=0)
+        scores = _transformed(to, scores, post_transform)
+    return to.add("Gather", [to.constant(labels, labels.dtype), at]), scores
+
+
+def _of_two(
+    to: Writer, scores: str, own: int, base: np.ndarray, probable: bool, kind: str
+) -> tuple[str, str]:
+    """The places of labels, and both scores, where the trees have those of one class alone.
+    ``probable``: they are parts of one, not to both sides of zero."""
+    score = to.sliced(scores, 1, own, own + 1)
+    if len(base):
+        score = to.add("Add", [score, to.constant(base, np.float32)])
+    above = to.add("Greater", [score, to.constant(0.5 if probable else 0, np.float32)])
+    other = to.add("Neg", [score])
+    if kind == "LOGISTIC":
+        both = to.add("Sigmoid", [to.add("Concat", [other, score], axis=1)])
+    else:  # onnxruntime leaves one score as it is
+        if probable:
+            other = to.add("Sub", [to.constant(1, np.float32), score])
+        both = to.add("Concat", [other, score], axis=1)
+    return to.reshaped(to.cast(above, np.int64), -1), both
+
+
+def _scores(to: Writer, x: str, trees: Trees, aggregate: str) -> str:
+    """[rows, targets]: what the leaves of all trees come to."""
+    if to.dtype(x) != np.float64:
+        x = to.cast(x, np.float32)
+    if to.rank(to.node.inputs[0]) == 1:
+        x = to.reshaped(x, 1, -1)
+    return to.add("TreeScores", [x], INTERNAL_DOMAIN, trees=trees, aggregate=aggregate)
+
+
+@prepared_operator("TreeScores", since=1, domain=INTERNAL_DOMAIN)
+def tree_scores(
+    context: Context, *, trees: Trees, aggregate: str
+) -> Callable[[np.ndarray], np.ndarray]:
+    def run(x: np.ndarray) -> np.ndarray:
+        if x.ndim != 2:
+            raise ValueError(f"X has the shape {x.shape}, expected [rows, features]")
+        return trees.scores(x, aggregate).astype(np.float32)
 
     return run
-
-
-@dataclass(frozen=True)
-class _Binary:
-    """Two classes, of which the trees have scores of one alone."""
-
-    labels: np.ndarray
-    own: int
-    base: np.ndarray
-    probable: bool  #: the weights are parts of one, not to both sides of zero
-    post_transform: str
-
-    def __call__(self, scores: np.ndarray) -> _Labels:
-        score = scores[:, self.own]
-        if len(self.base):
-            score = score + self.base[-1]
-        above = score > (0.5 if self.probable else 0)
-        if self.post_transform == "LOGISTIC":
-            both = _logistic(np.stack([-score, score], 1))
-        else:  # onnxruntime leaves one score as it is
-            both = np.stack([1 - score if self.probable else -score, score], 1)
-        return self.labels[above.astype(np.int64)], both.astype(np.float32)
 
 
 def _numbers(given: list[float] | None, tensor: np.ndarray | None) -> np.ndarray:
@@ -161,39 +173,21 @@ def _numbers(given: list[float] | None, tensor: np.ndarray | None) -> np.ndarray
     )
 
 
-def _table(x: np.ndarray) -> np.ndarray:
-    if x.ndim not in (1, 2):
-        raise ValueError(f"X has the shape {x.shape}, expected [rows, features]")
-    return x if x.ndim == 2 else x[None]
+def _base(given: list[float] | None, tensor: np.ndarray | None, targets: int) -> np.ndarray:
+    base = _numbers(given, tensor)
+    if len(base) not in (0, 1, targets):
+        raise FormatError(f"there are {len(base)} base_values for {targets} targets")
+    return base
 
 
-def _transform(kind: str) -> Callable[[np.ndarray], np.ndarray]:
-    if kind not in _TRANSFORMS:
-        raise FormatError(f"post_transform is {kind!r}, expected one of {', '.join(_TRANSFORMS)}")
-    return _TRANSFORMS[kind]
+def _check_transform(kind: str) -> None:
+    if kind not in TRANSFORMS:
+        raise FormatError(f"post_transform is {kind!r}, expected one of {', '.join(TRANSFORMS)}")
+    if kind == "PROBIT":
+        raise UnsupportedError("post_transform=PROBIT is not supported")
 
 
-def _logistic(x: np.ndarray) -> np.ndarray:
-    with np.errstate(over="ignore"):
-        return np.asarray(1 / (1 + np.exp(-x)))
-
-
-def _softmax(x: np.ndarray) -> np.ndarray:
-    parts = np.exp(x - x.max(1, keepdims=True))
-    return np.asarray(parts / parts.sum(1, keepdims=True))
-
-
-def _softmax_zero(x: np.ndarray) -> np.ndarray:
-    """What is zero stays so."""
-    parts = np.where(np.abs(x) > _ZERO, np.exp(x - x.max(1, keepdims=True)), 0)
-    total = parts.sum(1, keepdims=True)
-    return np.divide(parts, total, out=np.zeros_like(parts), where=total != 0)
-
-
-_ZERO: Final = 1e-7  # onnxruntime's
-_TRANSFORMS: Final[dict[str, Callable[[np.ndarray], np.ndarray]]] = {
-    "NONE": lambda x: x,
-    "LOGISTIC": _logistic,
-    "SOFTMAX": _softmax,
-    "SOFTMAX_ZERO": _softmax_zero,
-}
+def _transformed(to: Writer, scores: str, kind: str) -> str:
+    if kind == "SOFTMAX_ZERO":
+        raise UnsupportedError("post_transform=SOFTMAX_ZERO of several scores is not supported")
+    return transformed(to, scores, kind)

@@ -144,6 +144,8 @@ class _Inference:
         if node.domain == "com.microsoft" and (op in _REAL or op == "FusedMatMul"):
             own = [self.ranks.get(name) for name in inputs[: 2 if op == "FusedMatMul" else 1]]
             return None if not own or None in own else max(r for r in own if r is not None)
+        if node.domain == "vledge" and op == "TreeScores":
+            return 2
         if node.domain == "vledge" and op in _NORMS:
             return self.ranks.get(inputs[0])
         if node.domain:
