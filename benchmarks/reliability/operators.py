@@ -24,7 +24,9 @@ import numpy as np
 import vledge
 from vledge.graph.plan import NEWEST_OPSET
 from vledge.graph.registry import find, known_operators, pointwise_operators
+from vledge.graph.trees import Trees
 from vledge.model.definition import INTERNAL_DOMAIN, Graph, Model, Node, ValueInfo
+from vledge.model.element_types import name_of
 
 COUNT: Final = 1
 PROMISED: Final = 0.1
@@ -466,6 +468,157 @@ case(
     lambda t: Case([some(t, 4, 32, 2048, 64), some(t, 4, 2048, 32), some(t, 4, 2048, 32)]),
     "f4 f8",
 )
+ATTENDING: Final = {"q_num_heads": 8, "kv_num_heads": 8}
+case("Attention", lambda t: Case([some(t, 4, 1024, 512)] * 3, ATTENDING, opset=25), "f4 f8")
+case(
+    "LayerNormalization RMSNormalization",
+    lambda t: Case([some(t, N // 1024, 1024), some(t, 1024)]),
+    "f4 f8",
+    INTERNAL_DOMAIN,
+)
+case(
+    "SimplifiedLayerNormalization", lambda t: Case([some(t, N // 1024, 1024), some(t, 1024)]), "f4"
+)
+case("Gelu QuickGelu FastGelu", lambda t: Case([some(t, N)]), "f4", MICROSOFT)
+case("BiasGelu", lambda t: Case([some(t, N // 1024, 1024), some(t, 1024)]), "f4", MICROSOFT)
+case(
+    "SkipLayerNormalization SkipSimplifiedLayerNormalization",
+    lambda t: Case([some(t, 1, N // 2048, 1024), some(t, 1, N // 2048, 1024), some(t, 1024)]),
+    "f4",
+    MICROSOFT,
+)
+case(
+    "EmbedLayerNormalization",
+    lambda t: Case(
+        [
+            places(N // 1024, 1000).reshape(-1, 64).astype(np.int32),
+            None,
+            some(t, 1000, 512),
+            some(t, 64, 512),
+            None,
+            some(t, 512),
+            some(t, 512),
+        ],
+        outputs=2,
+        known=(2, 3, 5, 6),
+    ),
+    "f4",
+    MICROSOFT,
+)
+case("FusedMatMul FusedGemm", lambda t: Case([some(t, 2048, 2048)] * 2, {"transB": 1}), "f4",
+     MICROSOFT)  # fmt: skip
+case(
+    "FusedConv",
+    lambda t: Case(
+        [some(t, 1, 64, 256, 256), some(t, 64, 64, 3, 3)], {"activation": "Relu"}, known=(1,)
+    ),
+    "f4",
+    MICROSOFT,
+)
+HEADS: Final = {"num_heads": 8}
+case("MultiHeadAttention", lambda t: Case([some(t, 4, 1024, 512)] * 3, HEADS), "f4", MICROSOFT)
+case(
+    "Attention",
+    lambda t: Case([some(t, 4, 1024, 512), some(t, 512, 1536)], HEADS, known=(1,)),
+    "f4",
+    MICROSOFT,
+)
+case(
+    "QAttention",
+    lambda t: Case(
+        [
+            some(t, 4, 1024, 512),
+            some(t, 512, 1536),
+            some(F4, 1536),
+            np.float32(0.01),
+            np.float32(0.01),
+        ],
+        HEADS,
+        known=(1, 2, 3, 4),
+    ),
+    "u1",
+    MICROSOFT,
+)
+case(
+    "NegativeLogLikelihoodLoss SoftmaxCrossEntropyLoss",
+    lambda t: Case([some(t, N // 16, 16), places(N // 16, 16)]),
+    "f4 f8",
+)
+TABLES: Final = "ai.onnx.ml"
+case("Scaler", lambda t: Case([some(t, N // 16, 16)], {"offset": [0.5], "scale": [2.0]}), "f4",
+     TABLES)  # fmt: skip
+case("Binarizer Normalizer", lambda t: Case([some(t, N // 16, 16)]), "f4", TABLES)
+case("FeatureVectorizer", lambda t: Case([some(t, N // 64, 16)] * 2, {"inputdimensions": [16, 16]}),
+     "f4", TABLES)  # fmt: skip
+case("ArrayFeatureExtractor", lambda t: Case([some(t, N // 16, 16), ints(1, 5, 7)]), "f4", TABLES)
+case("Imputer", lambda t: Case([some(t, N // 16, 16)], {"imputed_value_floats": [0.5]}), "f4",
+     TABLES)  # fmt: skip
+case(
+    "LabelEncoder",
+    lambda t: Case([some(t, N)], {"keys_int64s": list(range(50)), "values_floats": [0.5] * 50}),
+    "i8",
+    TABLES,
+)
+case("OneHotEncoder", lambda t: Case([some(t, N // 64)], {"cats_int64s": list(range(50))}), "i8",
+     TABLES)  # fmt: skip
+LINEAR: Final = {"coefficients": [0.1] * 48, "intercepts": [0.1] * 3}
+case("LinearRegressor", lambda t: Case([some(t, N // 16, 16)], {**LINEAR, "targets": 3}), "f4",
+     TABLES)  # fmt: skip
+case(
+    "LinearClassifier",
+    lambda t: Case([some(t, N // 16, 16)], {**LINEAR, "classlabels_ints": [0, 1, 2]}, 2),
+    "f4",
+    TABLES,
+)
+
+
+def forest(ends: str) -> dict[str, Any]:
+    """A hundred trees of a thousand nodes."""
+    trees, branches = 100, 511
+    count = 2 * branches + 1
+    numbers, leaf = list(range(count)), [k >= branches for k in range(count)]
+    leaves = [k for k in numbers if leaf[k]]
+    return {
+        "nodes_treeids": [tree for tree in range(trees) for _ in numbers],
+        "nodes_nodeids": numbers * trees,
+        "nodes_featureids": [k % 16 for k in numbers] * trees,
+        "nodes_values": [(k % 7) / 7 for k in numbers] * trees,
+        "nodes_modes": ["LEAF" if own else "BRANCH_LEQ" for own in leaf] * trees,
+        "nodes_truenodeids": [0 if leaf[k] else 2 * k + 1 for k in numbers] * trees,
+        "nodes_falsenodeids": [0 if leaf[k] else 2 * k + 2 for k in numbers] * trees,
+        f"{ends}_treeids": [tree for tree in range(trees) for _ in leaves],
+        f"{ends}_nodeids": leaves * trees,
+        f"{ends}_ids": [0] * len(leaves) * trees,
+        f"{ends}_weights": [0.5] * len(leaves) * trees,
+    }
+
+
+case(
+    "TreeEnsembleRegressor", lambda t: Case([some(t, 1 << 14, 16)], forest("target")), "f4", TABLES
+)
+case(
+    "TreeEnsembleClassifier",
+    lambda t: Case([some(t, 1 << 14, 16)], {**forest("class"), "classlabels_int64s": [0, 1, 2]}, 2),
+    "f4",
+    TABLES,
+)
+
+
+def trees() -> Trees:
+    given = forest("target")
+    columns = ("treeids", "nodeids", "featureids", "truenodeids", "falsenodeids")
+    nodes = tuple(given[f"nodes_{name}"] for name in columns)
+    ends = tuple(given[f"target_{name}"] for name in ("treeids", "nodeids", "ids"))
+    splits, weights = (np.array(given[k]) for k in ("nodes_values", "target_weights"))
+    return Trees(nodes, splits, given["nodes_modes"], [], ends, weights, 1)
+
+
+case(
+    "TreeScores",
+    lambda t: Case([some(t, 1 << 14, 16)], {"trees": trees(), "aggregate": "SUM"}),
+    "f4",
+    INTERNAL_DOMAIN,
+)
 
 
 def names() -> Iterator[tuple[str, str]]:
@@ -489,10 +642,13 @@ def run(domain: str, name: str, number: int, kind: str) -> tuple[float, float]:
     outputs = [f"y{n}" for n in range(made.outputs)]
     node = Node(name, inputs, outputs, dict(made.attributes), "", domain)
     infos = [
-        ValueInfo(k, "seq(float)" if isinstance(v, list) else "", None) for k, v in feeds.items()
+        ValueInfo(k, "seq(float)", None)
+        if isinstance(v, list)
+        else ValueInfo(k, name_of(np.asarray(v).dtype), (None,) * np.ndim(v))
+        for k, v in feeds.items()
     ]
     graph = Graph([node], infos, [ValueInfo(output, "", None) for output in outputs], known)
-    model = Model(graph, {"": made.opset, MICROSOFT: 1}, ir_version=10)
+    model = Model(graph, {"": made.opset, MICROSOFT: 1, TABLES: 4}, ir_version=10)
     session = vledge.InferenceSession(model)
     heard: list[float] = []
     begin = time.thread_time()

@@ -5,7 +5,7 @@
 #define VL_FAMILIES(F) \
     F(views) F(movement) F(indexing) F(rearrange) F(control) F(matrix) F(chain) F(typed) F(cast) F(convolution) F(pool) \
     F(reduce) F(along_axis) F(norm) F(sort) F(quantise) \
-    F(integer) F(integer_convolution) F(quantised_recurrent) F(resize) F(fourier) F(local_norm)
+    F(integer) F(integer_convolution) F(quantised_recurrent) F(resize) F(fourier) F(local_norm) F(trees)
 /* clang-format on */
 
 #define VL_DECLARE_FAMILY(name) extern const vl_named_handler vl_##name##_handlers[];

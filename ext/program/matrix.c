@@ -398,7 +398,7 @@ static int gemm(vl_frame *f, const vl_instruction *i)
     const vl_tensor *left = vl_in(f, i, 0), *right = vl_in(f, i, 1), *third = vl_in(f, i, 2);
     int known = i->object_count > 0, with_c = vl_has_in(i, 2) && i->object_count < 2;
     if (!is_real(left, third) || left->axes != 2 || (known && left->type != i->ints[5]) ||
-        (!known && (!is_real(right, left) || right->axes != 2)) || (with_c && !third) || (!known && i->floats[0] != 1))
+        (!known && (!is_real(right, left) || right->axes != 2)) || (with_c && !third))
         return VL_DECLINED;
     vl_tensor a = *left, b, c = {.data = NULL};
     if (i->ints[0]) {
@@ -462,6 +462,17 @@ static int gemm(vl_frame *f, const vl_instruction *i)
         run_product(f, a.type, &product);
     } else
         product_of(f, &a, &b, out->data, thin ? NULL : scratch->data, x_rows, 0);
+    if (!known && i->floats[0] != 1) {
+        const float alpha = i->floats[0];
+#define VL_SCALE(kind)                                                                                                 \
+    for (int64_t n = 0; n < shape[0] * columns; n++)                                                                   \
+    ((kind *)out->data)[n] *= alpha
+        if (a.type == VL_F32)
+            VL_SCALE(float);
+        else
+            VL_SCALE(double);
+#undef VL_SCALE
+    }
     if (with_c) {
         const float beta = i->floats[1];
 #define VL_ADD_C(kind)                                                                                                 \

@@ -25,13 +25,16 @@ def proto(
     opset: int = 17,
     functions: Sequence[Any] = (),
     domains: Sequence[str] = (),
+    versions: Mapping[str, int] | None = None,
     **fields: Any,
 ) -> Any:
     """A ModelProto. ``inputs`` are arrays, whose dtype and number of axes are declared, or
-    (element type, shape)."""
+    (element type, shape). ``domains`` are imported in their first version, others in their own."""
     declared = []
     for name, value in inputs.items():
-        if isinstance(value, np.ndarray):
+        if isinstance(value, np.ndarray) and value.dtype == object:
+            value = (onnx.TensorProto.STRING, [None] * value.ndim)
+        elif isinstance(value, np.ndarray):
             value = (helper.np_dtype_to_tensor_dtype(value.dtype), [None] * value.ndim)
         declared.append(helper.make_tensor_value_info(name, *value))
     graph = helper.make_graph(
@@ -46,6 +49,7 @@ def proto(
     model = helper.make_model(
         graph,
         opset_imports=[helper.make_opsetid(d, 1) for d in domains]
+        + [helper.make_opsetid(d, v) for d, v in (versions or {}).items()]
         + [helper.make_opsetid("", opset)],
         functions=list(functions),
         ir_version=10,

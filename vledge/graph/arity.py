@@ -19,6 +19,7 @@ _ARITY: Final[dict[str, _Arity]] = {
         AveragePool Bernoulli BitCast BlackmanWindow Cast ConstantOfShape DepthToSpace Dropout
         EyeLike Gelu GlobalLpPool HammingWindow HannWindow Hardmax LRN LogSoftmax LpNormalization
         LpPool MaxPool Multinomial RandomNormalLike RandomUniformLike Softmax SpaceToDepth
+        TreeScores
         """.split(),  # noqa: SIM905
         (1, 1),
     ),

@@ -37,6 +37,8 @@ _OF_TEXTS: Final = frozenset(
     Transpose Trilu Unique Unsqueeze Where
     """.split()  # noqa: SIM905
 )
+#: ai.onnx.ml's, in the same way.
+_OF_TEXTS_IN_TABLES: Final = frozenset(["ArrayFeatureExtractor", "LabelEncoder", "OneHotEncoder"])
 Fallback = Callable[[Node, int], NodeFunction]  # (node, opset) -> a function that runs it
 
 
@@ -98,7 +100,8 @@ def prepare(
         return Prepared(function, foldable, frozenset(), len(node.outputs), True)
     except Exception as error:
         raise blamed(error, node, FormatError) from error
-    of_texts = node.op_type in _OF_TEXTS and not node.domain
+    names = {"": _OF_TEXTS, "ai.onnx.ml": _OF_TEXTS_IN_TABLES}.get(node.domain, frozenset())
+    of_texts = node.op_type in names
     return Prepared(
         function, entry.foldable, frozenset(context.released), len(node.outputs), of_texts
     )

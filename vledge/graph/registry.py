@@ -40,6 +40,8 @@ and the attributes once and returns the function that runs the node::
 
 A factory raises UnsupportedError for attribute values that it does not run and FormatError for
 ones that are wrong; messages need not name the node, which the caller adds.
+
+An operator that is made of others is a function over names (`graph/functions.py`).
 """
 
 from __future__ import annotations
@@ -70,6 +72,7 @@ __all__ = [
     "operator",
     "pointwise_operators",
     "prepared_operator",
+    "written_operator",
 ]
 
 #: What runs a node: arrays in the order of its inputs -> an array, or a tuple of several.
@@ -217,6 +220,15 @@ def prepared_operator(
     return _registering(op_type, domain, since, until, foldable, pointwise, is_factory=True)
 
 
+def written_operator(
+    op_type: str, *, since: int, until: int | None = None, domain: str = ""
+) -> Callable[[F], F]:
+    """Register a factory whose signature has, behind its first parameter, the node's inputs."""
+    return _registering(
+        op_type, domain, since, until, True, False, is_factory=True, has_inputs=True
+    )
+
+
 def _registering(
     op_type: str,
     domain: str,
@@ -225,9 +237,10 @@ def _registering(
     foldable: bool,
     pointwise: bool,
     is_factory: bool,
+    has_inputs: bool = False,
 ) -> Callable[[F], F]:
     def register(function: F) -> F:
-        parameters = list(inspect.signature(function).parameters.values())
+        parameters = list(inspect.signature(function).parameters.values())[int(has_inputs) :]
         attributes = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
         wants_context = not is_factory and attributes.pop("context", parameters) is not parameters
         kinds = {p.name: str(p.annotation) for p in parameters if p.kind is p.KEYWORD_ONLY}
@@ -238,7 +251,7 @@ def _registering(
             None if variadic else len(positional),
         )
         may_be_absent = _may_be_absent(parameters)
-        if is_factory:
+        if is_factory and not has_inputs:
             inputs = inputs_of(op_type, since)
             may_be_absent = (*[False] * inputs[0], True)
         entry = Operator(
@@ -269,7 +282,9 @@ def _registering(
 
 def _may_be_absent(parameters: list[inspect.Parameter]) -> tuple[bool, ...]:
     inputs = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.VAR_POSITIONAL)]
-    return tuple(p.default is None or "None" in str(p.annotation) for p in inputs) or (True,)
+    return tuple(
+        p.default is None or p.default == "" or "None" in str(p.annotation) for p in inputs
+    ) or (True,)
 
 
 def find(op_type: str, domain: str, opset: int) -> Operator | None:

@@ -36,14 +36,15 @@ _AS_INPUT: Final = {"Where": 1, "OneHot": 2, "DequantizeLinear": 1, "SequenceIns
 # Besides element-wise operators; see `as_first_input`.
 _AS_FIRST: Final = frozenset(
     """
-    AveragePool BatchNormalization Compress Concat Conv ConvTranspose CumSum DepthToSpace Det
-    Dropout Einsum Expand Flatten GRU Gather GatherElements GatherND Gemm GlobalAveragePool
-    GlobalMaxPool GridSample GroupNormalization Hardmax InstanceNormalization LRN LSTM
-    LayerNormalization LogSoftmax LpNormalization LpPool MatMul MaxPool MeanVarianceNormalization
-    Pad RMSNormalization RNN Range ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax
-    ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare Reshape Resize ReverseSequence STFT
-    Scatter ScatterElements ScatterND Slice Softmax SpaceToDepth Split Squeeze Tile TopK Transpose
-    Trilu Unique Unsqueeze Upsample
+    AffineGrid Attention AveragePool BatchNormalization CenterCropPad Col2Im Compress Concat
+    Conv ConvTranspose CumProd CumSum DFT DepthToSpace Det Dropout Einsum Expand Flatten GRU
+    Gather GatherElements GatherND Gemm GlobalAveragePool GlobalLpPool GlobalMaxPool GridSample
+    GroupNormalization Hardmax InstanceNormalization LRN LSTM LayerNormalization LogSoftmax
+    LpNormalization LpPool MatMul MaxPool MaxRoiPool MaxUnpool MeanVarianceNormalization Pad
+    RMSNormalization RNN Range ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax
+    ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare Reshape Resize ReverseSequence
+    RoiAlign RotaryEmbedding STFT Scatter ScatterElements ScatterND Slice Softmax SpaceToDepth
+    Split Squeeze TensorScatter Tile TopK Transpose Trilu Unique Unsqueeze Upsample
     """.split()  # noqa: SIM905
 )
 _FIXED: Final = {
@@ -66,8 +67,18 @@ _LIKE_ZERO_POINT: Final = {
     "QLinearSoftmax": 4,
 }
 _OWN: Final = frozenset(
-    ["ConvRelu", "GRU", "GRUCell", "Gelu", "LSTM", "LSTMCell", "MultiplyAdd", "RNN", "RNNCell"]
+    """
+    ConvRelu GRU GRUCell Gelu LSTM LSTMCell LayerNormalization MultiplyAdd RMSNormalization RNN
+    RNNCell
+    """.split()  # noqa: SIM905
 )  # the passes' own, as their first input
+# onnxruntime's functions of real numbers, as their first input
+_REAL: Final = frozenset(
+    """
+    Attention BiasGelu FastGelu FusedConv FusedGemm FusedMatMul Gelu MultiHeadAttention QuickGelu
+    SkipLayerNormalization SkipSimplifiedLayerNormalization
+    """.split()  # noqa: SIM905
+)
 
 
 def as_first_input(op_type: str) -> bool:
@@ -123,7 +134,10 @@ def _note_outputs(node: Node, dtype: _Dtype, note: _Note) -> None:
             note(name, dtype(node.inputs[0]))
         return
     if node.domain == "com.microsoft":
-        if op in _REAL_OF_BYTES:
+        if op in _REAL:
+            for name in outputs:
+                note(name, dtype(node.inputs[0]))
+        elif op in _REAL_OF_BYTES:
             for name in outputs:
                 note(name, np.dtype(np.float32))
         elif op in _LIKE_ZERO_POINT:
@@ -131,6 +145,9 @@ def _note_outputs(node: Node, dtype: _Dtype, note: _Note) -> None:
             known = dtype(node.inputs[place]) if place < len(node.inputs) else None
             without = np.dtype(np.float32) if op == "QGemm" else dtype(node.inputs[0])
             note(outputs[0], known or without)
+        return
+    if node.domain == "vledge" and op == "TreeScores":
+        note(outputs[0], np.dtype(np.float32))
         return
     if node.domain == "vledge" and op == "ByteTable":
         note(outputs[0], dtype(node.inputs[1]))

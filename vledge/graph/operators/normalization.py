@@ -15,6 +15,7 @@ from vledge.graph.operators.generation import check_stash_type
 from vledge.graph.operators.padding import padded
 from vledge.graph.pieces import in_slices, other_axes
 from vledge.graph.registry import Context, operator, prepared_operator
+from vledge.model.definition import INTERNAL_DOMAIN
 
 _Axes = tuple[int, ...]
 
@@ -188,6 +189,7 @@ def _from_axis(x: np.ndarray, axis: int) -> _Axes:
     return tuple(range(axis + x.ndim if axis < 0 else axis, x.ndim))
 
 
+@prepared_operator("LayerNormalization", since=1, domain=INTERNAL_DOMAIN)  # of `functions`
 @prepared_operator("LayerNormalization", since=17)
 def layer_normalization(
     context: Context, *, axis: int = -1, epsilon: float = 1e-5, stash_type: int = 1
@@ -204,6 +206,7 @@ def layer_normalization(
     return run
 
 
+@prepared_operator("RMSNormalization", since=1, domain=INTERNAL_DOMAIN)  # of `functions`
 @prepared_operator("RMSNormalization", since=23)
 def rms_normalization(
     context: Context, *, axis: int = -1, epsilon: float = 1e-5, stash_type: int = 1

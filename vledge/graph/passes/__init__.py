@@ -10,6 +10,7 @@ from vledge.graph.passes.carried import simplify_carried
 from vledge.graph.passes.cells import recognize_cells
 from vledge.graph.passes.dead_nodes import remove_dead_nodes
 from vledge.graph.passes.folding import fold
+from vledge.graph.passes.functions import expand_functions
 from vledge.graph.passes.fusion import fuse
 from vledge.graph.passes.gelus import join_gelus
 from vledge.graph.passes.halves import widen_halves
@@ -41,6 +42,9 @@ def simplify(program: Program) -> None:
     remove_dead_nodes(program)
     if not is_well_formed(program):
         return
+    if expand_functions(program):
+        fold(program)
+        remove_dead_nodes(program)
     if widen_halves(program):
         fold(program)
         remove_dead_nodes(program)

@@ -15,7 +15,7 @@ import numpy as np
 
 from vledge.graph.native.types import infer
 from vledge.graph.passes.program import Program
-from vledge.model.definition import Graph, Node
+from vledge.model.definition import INTERNAL_DOMAIN, Graph, Node
 from vledge.model.element_types import NUMBERS
 
 __all__ = ["widen_halves"]
@@ -32,6 +32,8 @@ _MOVES: Final = frozenset(
 # Whose types are not their inputs' or not the node's to choose.
 _EXPLICIT: Final = frozenset(["CastLike", "If", "Loop", "Scan"])
 _TYPE_ATTRIBUTES: Final = frozenset(["dtype", "output_dtype", "to", "stash_type", "precision"])
+# Of the passes' own operators, what functions are made of.
+_FUNCTIONS: Final = frozenset(["Gelu", "LayerNormalization", "RMSNormalization"])
 _OF_CONTAINERS: Final = ("Sequence", "Optional")
 
 
@@ -73,7 +75,8 @@ class _Walk:
     def widens(self, node: Node, twins: dict[str, str]) -> bool:
         """Whether the node shall read float32 where it reads float16."""
         own = [name for name in node.inputs if name in self.halves]
-        if not own or node.domain or node.op_type in _EXPLICIT:
+        known = not node.domain or (node.domain == INTERNAL_DOMAIN and node.op_type in _FUNCTIONS)
+        if not own or not known or node.op_type in _EXPLICIT:
             return False
         if _TYPE_ATTRIBUTES & node.attributes.keys():
             return False

@@ -36,6 +36,14 @@ _OF_BYTES: Final = {
     ),
     "QLinearSoftmax": (0,),
 }
+# The same domain's functions of real numbers, as their first input.
+_REAL: Final = frozenset(
+    """
+    BiasGelu FastGelu FusedConv FusedGemm Gelu QuickGelu SkipLayerNormalization
+    SkipSimplifiedLayerNormalization
+    """.split()  # noqa: SIM905
+)
+_NORMS: Final = ("Gelu", "LayerNormalization", "RMSNormalization")  # of the passes'
 _FIXED: Final = {"Gemm": 2, "Shape": 1, "Size": 0, "Range": 1}
 _LAYERS: Final = frozenset(["GRU", "LSTM", "RNN"])
 _CELLS: Final = frozenset(["GRUCell", "LSTMCell", "RNNCell"])
@@ -133,6 +141,13 @@ class _Inference:
         if node.domain == "com.microsoft" and op in _OF_BYTES:
             own = [self.ranks.get(inputs[k]) for k in _OF_BYTES[op] if k < len(inputs)]
             return None if not own or None in own else max(r for r in own if r is not None)
+        if node.domain == "com.microsoft" and (op in _REAL or op == "FusedMatMul"):
+            own = [self.ranks.get(name) for name in inputs[: 2 if op == "FusedMatMul" else 1]]
+            return None if not own or None in own else max(r for r in own if r is not None)
+        if node.domain == "vledge" and op == "TreeScores":
+            return 2
+        if node.domain == "vledge" and op in _NORMS:
+            return self.ranks.get(inputs[0])
         if node.domain:
             states = [self.ranks.get(name) for name in inputs]
             if node.domain != "vledge" or op not in _CELLS or None in states:

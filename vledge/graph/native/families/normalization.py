@@ -7,6 +7,7 @@ BatchNormalization is an element-wise chain's.
 from __future__ import annotations
 
 from vledge.graph.native.lowering import Lowered, Site, lowering
+from vledge.model.definition import INTERNAL_DOMAIN
 
 
 @lowering("Softmax", "LogSoftmax")
@@ -16,6 +17,7 @@ def softmax(site: Site) -> Lowered:
     return Lowered("softmax", [site.attribute("axis", 1 if flattened else -1), flattened, log])
 
 
+@lowering("LayerNormalization", "RMSNormalization", domain=INTERNAL_DOMAIN)
 @lowering("LayerNormalization", "RMSNormalization")
 def row_norm(site: Site) -> Lowered:
     centred = int(site.node.op_type == "LayerNormalization")
