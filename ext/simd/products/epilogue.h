@@ -94,6 +94,12 @@ static void vl_finish_rows(const vl_epilogue *e, ptrdiff_t rows, ptrdiff_t colum
     }
 }
 
+static void vl_kernel_finish(const vl_epilogue *e, ptrdiff_t rows, ptrdiff_t columns, void *out,
+                             const ptrdiff_t *out_rows)
+{
+    vl_finish_rows(e, rows, columns, out, out_rows);
+}
+
 /* How many finished sums wait for what follows them: few enough for the nearest cache, so many that what a chain costs
  * to begin counts little. */
 enum { VL_WAITING_SUMS = 2048 };
