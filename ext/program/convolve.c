@@ -257,14 +257,22 @@ static void copy_region(const vl_convolving *job, const char *x, const ptrdiff_t
     const ptrdiff_t item = job->convolution->itemsize, pixel = pixel_of(job->convolution) * item;
     ptrdiff_t first = least(most(-low[2], 0), size[2]); /* of a row, the pixels that exist */
     ptrdiff_t end = most(least(job->in_size[2] - low[2], size[2]), first);
+    const int whole = first == 0 && end == size[2] && end == job->in_size[2] &&
+                      job->x_strides[1] == job->in_size[2] * job->x_strides[2]; /* rows are one long row */
     for (ptrdiff_t z = low[0]; z < low[0] + size[0]; z++)
-        for (ptrdiff_t y = low[1]; y < low[1] + size[1]; y++, to += size[2] * pixel) {
+        for (ptrdiff_t y = low[1], rows; y < low[1] + size[1]; y += rows, to += rows * size[2] * pixel) {
+            rows = 1;
             if (z < 0 || z >= job->in_size[0] || y < 0 || y >= job->in_size[1] || first == end) {
                 memset(to, 0, (size_t)(size[2] * pixel));
                 continue;
             }
             const char *row =
                 x + (z * job->x_strides[0] + y * job->x_strides[1] + (low[2] + first) * job->x_strides[2]) * item;
+            if (whole) {
+                rows = least(low[1] + size[1], job->in_size[1]) - y;
+                copy_pixels(job, row, to, rows * size[2]);
+                continue;
+            }
             memset(to, 0, (size_t)(first * pixel));
             copy_pixels(job, row, to + first * pixel, end - first);
             memset(to + end * pixel, 0, (size_t)((size[2] - end) * pixel));
@@ -431,6 +439,10 @@ static void run_block(const vl_convolving *job, const vl_block_of_places *block,
         const ptrdiff_t own_in = layer->in_channels / layer->groups, own_out = outputs / layer->groups,
                         lanes = layer->kernels->lanes;
         vl_epilogue epilogue = *job->epilogue;
+        /* outputs of a group that are no whole vector wait for the other groups': all of a pixel are finished as one */
+        const int together = layer->groups > 1 && own_out < lanes;
+        if (together)
+            epilogue.kind = VL_AS_IT_IS;
         for (ptrdiff_t g = 0; g < layer->groups; g++) {
             (layer->form == VL_BY_DOTS ? layer->kernels->dots : layer->kernels->windows)(
                 &(vl_windows){.rows = pixels,
@@ -451,6 +463,8 @@ static void run_block(const vl_convolving *job, const vl_block_of_places *block,
                               .epilogue = &epilogue});
             epilogue.channel += own_out;
         }
+        if (together)
+            layer->kernels->finish(job->epilogue, pixels, outputs, out, out_rows);
     }
     if (job->unpooled)
         run_pool(job, block, unpooled, x_rows, out_rows, taps);

@@ -7,6 +7,12 @@ enum { VL_POOL_AXES = 3 };
  * windows of short ones, takes a time that grows with their logarithm. */
 enum { VL_MOST_WINDOWS = 256 };
 
+/* Neighbours on the last axis whose windows have the same elements of the kernel: places [from, to), elements
+ * [first, first + count), of which an average counts `counted`. */
+typedef struct {
+    int64_t from, to, first, count, counted;
+} vl_alike;
+
 typedef struct {
     const vl_kernels *kernels;
     vl_heed *heed;
@@ -20,8 +26,14 @@ typedef struct {
     int64_t kernel[VL_POOL_AXES], step[VL_POOL_AXES], dilation[VL_POOL_AXES];
     int64_t before[VL_POOL_AXES], after[VL_POOL_AXES];
     int greatest, count_pads;
-    char *scratch;                              /* of each member: offsets of taps, of rows of x and of the output */
     int64_t taps;
+    /* What all rows of the output share: its pieces, and where each place reads and writes. */
+    vl_alike *alike;
+    int64_t alike_count;
+    ptrdiff_t *x_rows, *out_rows;
+    int parted;                                 /* first the kernel's rows over a whole row of x, then its columns */
+    size_t line_bytes;                          /* of such a row; 0: not parted */
+    char *scratch;                              /* of each member: offsets of taps, the line */
 } vl_pooling;
 
 /* The kernel's elements of place q that lie in [low, high): from *first, *count of them. */
@@ -38,10 +50,13 @@ static void reach(const vl_pooling *pooling, int axis, int64_t q, int64_t low, i
     *count = to > from ? to - from : 0;
 }
 
-static size_t scratch_bytes(const vl_pooling *pooling)
+static size_t aligned(size_t bytes) { return (bytes + 63) & ~(size_t)63; }
+static size_t taps_bytes(const vl_pooling *pooling) { return aligned((size_t)pooling->taps * sizeof(ptrdiff_t)); }
+static size_t shared_bytes(const vl_pooling *pooling)
 {
-    return ((size_t)(pooling->taps + 2 * pooling->steps[2]) * sizeof(ptrdiff_t) + 63) & ~(size_t)63;
+    return aligned((size_t)pooling->steps[2] * (sizeof(vl_alike) + 2 * sizeof(ptrdiff_t)));
 }
+static size_t scratch_bytes(const vl_pooling *pooling) { return taps_bytes(pooling) + pooling->line_bytes; }
 
 #define VL_GREATEST(name, type)                                                                                        \
     static void name(const vl_pool *p)                                                                                 \
@@ -60,64 +75,111 @@ static size_t scratch_bytes(const vl_pooling *pooling)
 VL_GREATEST(greatest_unsigned, uint8_t)
 VL_GREATEST(greatest_signed, int8_t)
 
+/* What all rows share. */
+static void describe_columns(vl_pooling *pooling)
+{
+    const int64_t width = pooling->steps[2];
+    pooling->alike_count = 0;
+    for (int64_t i = 0; i < width; i++) {
+        vl_alike own = {.from = i, .to = i + 1}, *last = pooling->alike + (i > 0 ? pooling->alike_count - 1 : 0);
+        int64_t ignored;
+        reach(pooling, 2, i, 0, pooling->size[2], &own.first, &own.count);
+        reach(pooling, 2, i, -pooling->before[2], pooling->size[2] + pooling->after[2], &ignored, &own.counted);
+        if (!pooling->count_pads)
+            own.counted = own.count;
+        if (i > 0 && last->first == own.first && last->count == own.count && last->counted == own.counted)
+            last->to = own.to;
+        else
+            pooling->alike[pooling->alike_count++] = own;
+        pooling->x_rows[i] = i * pooling->step[2] * pooling->strides[2];
+        pooling->out_rows[i] = i * pooling->channels;
+    }
+}
+
+/* A kernel's rows and then its columns, by which an element is looked at less often; each pass over a whole row of x
+ * leaves no lanes idle, where few channels would. Channels of such a row are pixels and channels of x. */
+static int in_parts(const vl_pooling *pooling, const vl_tensor *last)
+{
+    const double lanes = pooling->item == 1 ? 16 : pooling->kernels->lanes, channels = (double)pooling->channels;
+    const double rows = (double)(pooling->kernel[0] * pooling->kernel[1]), columns = (double)pooling->kernel[2],
+                 steps = (double)pooling->steps[2], width = (double)pooling->size[2];
+    const int64_t stride = last->strides[last->axes - 1] / pooling->item;
+    const int joined = pooling->step[2] == 1 && pooling->item != 1;
+    const double vectors =
+        joined ? channels / lanes : (double)((pooling->channels + (int64_t)lanes - 1) / (int64_t)lanes);
+    const double at_once = rows * columns * steps * vectors,
+                 by_parts = (rows + 1) * width * channels / lanes + columns * steps * vectors;
+    return rows > 1 && stride == pooling->channels && by_parts < at_once;
+}
+
+static void run_kernel(const vl_pooling *pooling, const vl_pool *p)
+{
+    if (pooling->item != 1)
+        pooling->kernels->pool(p);
+    else if (pooling->is_signed)
+        greatest_signed(p);
+    else
+        greatest_unsigned(p);
+}
+
 static void pool_rows(void *context, int member, int members)
 {
     const vl_pooling *pooling = context;
-    ptrdiff_t *taps = (ptrdiff_t *)(pooling->scratch + (size_t)member * scratch_bytes(pooling)),
-              *x_rows = taps + pooling->taps;
-    ptrdiff_t *out_rows = x_rows + pooling->steps[2];
+    char *scratch = pooling->scratch + (size_t)member * scratch_bytes(pooling), *line = scratch + taps_bytes(pooling);
+    ptrdiff_t *taps = (ptrdiff_t *)scratch;
+    const ptrdiff_t zero = 0;
     const int64_t rows = pooling->samples * pooling->steps[0] * pooling->steps[1], width = pooling->steps[2];
     for (int64_t row = rows * member / members; row < rows * (member + 1) / members && !vl_shall_end(pooling->heed);
          row++) {
         int64_t y = row % pooling->steps[1], z = row / pooling->steps[1] % pooling->steps[0],
                 n = row / pooling->steps[1] / pooling->steps[0];
-        int64_t place[VL_POOL_AXES] = {z, y, 0}, first[VL_POOL_AXES], count[VL_POOL_AXES], counted = 1;
+        int64_t place[2] = {z, y}, first[2], count[2], counted = 1, offset = 0;
         for (int a = 0; a < 2; a++) {
             int64_t ignored, own;
             reach(pooling, a, place[a], 0, pooling->size[a], &first[a], &count[a]);
             reach(pooling, a, place[a], -pooling->before[a], pooling->size[a] + pooling->after[a], &ignored, &own);
             counted *= pooling->count_pads ? own : count[a];
+            offset += (place[a] * pooling->step[a] - pooling->before[a] + first[a] * pooling->dilation[a]) *
+                      pooling->strides[a];
         }
-        const char *x = pooling->x + n * pooling->sample * pooling->item;
+        const char *x = pooling->x + (n * pooling->sample + offset) * pooling->item;
         char *out = pooling->out + row * width * pooling->channels * pooling->item;
-        for (int64_t i = 0, end; i < width; i = end) { /* places that have the same elements of the kernel */
-            int64_t ignored, own, own_counted, next_first, next_count;
-            reach(pooling, 2, i, 0, pooling->size[2], &first[2], &count[2]);
-            reach(pooling, 2, i, -pooling->before[2], pooling->size[2] + pooling->after[2], &ignored, &own_counted);
-            for (end = i + 1; end < width; end++) {
-                reach(pooling, 2, end, 0, pooling->size[2], &next_first, &next_count);
-                reach(pooling, 2, end, -pooling->before[2], pooling->size[2] + pooling->after[2], &ignored, &own);
-                if (next_first != first[2] || next_count != count[2] || own != own_counted)
-                    break;
-            }
-            ptrdiff_t t = 0;
+        ptrdiff_t t = 0;
+        if (pooling->parted) {
             for (int64_t a = 0; a < count[0]; a++)
                 for (int64_t b = 0; b < count[1]; b++)
-                    for (int64_t c = 0; c < count[2]; c++) {
-                        int64_t at[VL_POOL_AXES] = {first[0] + a, first[1] + b, first[2] + c}, offset = 0;
-                        for (int k = 0; k < VL_POOL_AXES; k++)
-                            offset += ((k < 2 ? place[k] * pooling->step[k] : 0) - pooling->before[k] +
-                                       at[k] * pooling->dilation[k]) *
-                                      pooling->strides[k];
-                        taps[t++] = offset;
-                    }
-            for (int64_t k = i; k < end; k++) {
-                x_rows[k - i] = k * pooling->step[2] * pooling->strides[2];
-                out_rows[k - i] = k * pooling->channels;
-            }
-            void (*kernel)(const vl_pool *) = pooling->kernels->pool;
-            if (pooling->item == 1)
-                kernel = pooling->is_signed ? greatest_signed : greatest_unsigned;
-            kernel(&(vl_pool){
-                .rows = end - i,
-                .taps = t,
-                .channels = pooling->channels,
-                .x_rows = x_rows,
-                .x_taps = taps,
-                .out_rows = out_rows,
-                .x = x,
-                .out = out,
-                .divisor = pooling->greatest ? 0 : (double)(counted * (pooling->count_pads ? own_counted : count[2]))});
+                    taps[t++] =
+                        a * pooling->dilation[0] * pooling->strides[0] + b * pooling->dilation[1] * pooling->strides[1];
+            run_kernel(pooling, &(vl_pool){.rows = 1,
+                                           .taps = t,
+                                           .channels = pooling->size[2] * pooling->channels,
+                                           .x_rows = &zero,
+                                           .x_taps = taps,
+                                           .out_rows = &zero,
+                                           .x = x,
+                                           .out = line,
+                                           .divisor = pooling->greatest ? 0 : 1});
+            x = line;
+            count[0] = count[1] = 1;
+        }
+        for (int64_t k = 0; k < pooling->alike_count; k++) {
+            const vl_alike *own = &pooling->alike[k];
+            t = 0;
+            for (int64_t a = 0; a < count[0]; a++)
+                for (int64_t b = 0; b < count[1]; b++)
+                    for (int64_t c = own->first; c < own->first + own->count; c++)
+                        taps[t++] = a * pooling->dilation[0] * pooling->strides[0] +
+                                    b * pooling->dilation[1] * pooling->strides[1] +
+                                    (c * pooling->dilation[2] - pooling->before[2]) * pooling->strides[2];
+            run_kernel(pooling, &(vl_pool){.rows = own->to - own->from,
+                                           .taps = t,
+                                           .channels = pooling->channels,
+                                           .x_rows = pooling->x_rows + own->from,
+                                           .x_taps = taps,
+                                           .out_rows = pooling->out_rows + own->from,
+                                           .x = x,
+                                           .out = out,
+                                           .divisor = pooling->greatest ? 0 : (double)(counted * own->counted)});
         }
     }
 }
@@ -227,15 +289,23 @@ static int pool(vl_frame *f, const vl_instruction *i)
         members = f->threads;
     const int type = last.type;
     out = vl_new_in_order(f, i, 0, type, 2 + rank, shape, order);
-    scratch = vl_block_new(f, (size_t)members * scratch_bytes(&pooling));
+    if (in_parts(&pooling, &last)) {
+        pooling.parted = 1;
+        pooling.line_bytes = aligned((size_t)(pooling.size[2] * pooling.channels * item));
+    }
+    scratch = vl_block_new(f, shared_bytes(&pooling) + (size_t)members * scratch_bytes(&pooling));
     int status = VL_NO_MEMORY;
     if (out && scratch) {
         pooling.x = last.data;
         pooling.out = out->data;
-        pooling.scratch = scratch->data;
+        pooling.alike = (vl_alike *)scratch->data;
+        pooling.x_rows = (ptrdiff_t *)(pooling.alike + pooling.steps[2]);
+        pooling.out_rows = pooling.x_rows + pooling.steps[2];
+        pooling.scratch = scratch->data + shared_bytes(&pooling);
         pooling.sample = last.strides[0] / item;
         for (int a = 0; a < VL_POOL_AXES; a++)
             pooling.strides[a] = a < missing ? 0 : last.strides[2 + a - missing] / item;
+        describe_columns(&pooling);
         if (count && members > 1)
             f->parallel(members, pool_rows, &pooling, f->heed);
         else if (count)

@@ -362,6 +362,8 @@ typedef struct {
     void (*winograd)(const vl_winograd *);
     void (*taps)(const vl_taps *);
     void (*pool)(const vl_pool *);
+    /* An epilogue by itself, in place: of rows of `columns` at out + out_rows[r]. */
+    void (*finish)(const vl_epilogue *e, ptrdiff_t rows, ptrdiff_t columns, void *out, const ptrdiff_t *out_rows);
     /* to[c * ld_to + r] = from[r * ld_from + c] */
     void (*transpose)(ptrdiff_t rows, ptrdiff_t columns, const void *from, ptrdiff_t ld_from, void *to,
                       ptrdiff_t ld_to);

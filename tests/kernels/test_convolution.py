@@ -1,12 +1,14 @@
 """Convolutions against their definition in float64: every form, tail and layout."""
 
 import itertools
+import time
 
 import numpy as np
 import pytest
 
 from vledge._ext.convolution import Convolution
 from vledge._ext.isa import lanes
+from vledge._ext.phases import runs_of
 
 TOLERANCE = {np.float32: 2e-6, np.float64: 1e-14}
 
@@ -482,3 +484,31 @@ def test_rows_that_are_no_whole_vectors(instruction_set, columns):
             assert np.array_equal(layer(last(x), sizes, [0, 0], threads=threads), got)
         clipped = layer(x, sizes, [0, 0], low=-0.5, high=0.5)
         assert np.array_equal(clipped, np.clip(got, -0.5, 0.5))
+
+
+def test_short_runs_are_taken_apart():
+    """Where all of them are short, in parts of as many terms as before; long ones stay whole."""
+    places = [(y, x) for y in range(3) for x in range(3)]
+    whole, parts = runs_of(places, 2, True, 256)
+    assert [run[-2:] for run in whole] == [(0, 6)] * 3
+    assert parts == [0, 3]
+    apart, parts = runs_of(places, 2, True, 10, apart=True)
+    assert [run[:-1] for run in apart] == [(y, 0, c) for y in range(3) for c in range(6)]
+    assert all(run[-1] == 1 for run in apart)
+    assert parts == [0, 10, 18]
+    assert runs_of(places, 3, True, 256, apart=True) == runs_of(places, 3, True, 256)
+
+
+def test_what_follows_few_columns_costs_little(instruction_set):
+    """A group's column lies between other groups': bounds took the square of a block's rows."""
+    w = np.random.default_rng(0).normal(size=(2, 3, 3, 3)).astype(np.float32)
+    x = np.zeros((1, 6, 64, 64), np.float32)
+    layer = Convolution(w, None, [1, 1], [1, 1], 2)
+
+    def seconds(low):
+        begin = time.thread_time()
+        for _ in range(4):
+            layer(x, [62, 62], [0, 0], low, threads=1)
+        return time.thread_time() - begin
+
+    assert min(seconds(0.0) for _ in range(7)) < 5 * min(seconds(None) for _ in range(7))

@@ -284,7 +284,17 @@ POOLS = {
     "same": ((1, 3, 7, 8), {"kernel_shape": [3, 2], "strides": [2, 2], "auto_pad": "SAME_UPPER"}),
     "same lower": ((1, 3, 7, 8), {"kernel_shape": [2, 3], "auto_pad": "SAME_LOWER"}),
     "dilated": ((1, 3, 9, 8), {"kernel_shape": [2, 3], "dilations": [3, 2], "pads": [0, 1, 1, 0]}),
+    # windows side by side as one row; the kernel's rows first, and then its columns
+    "of one": ((2, 1, 9, 50), {"kernel_shape": [2, 2]}),
+    "7x5 of three": ((2, 3, 16, 40), {"kernel_shape": [7, 5], "pads": [3, 2, 3, 2]}),
+    "7x7 / 2": ((1, 20, 19, 33), {"kernel_shape": [7, 7], "strides": [2, 2], "pads": [3, 3, 2, 1]}),
+    "3x4x5": ((2, 2, 6, 7, 21), {"kernel_shape": [3, 4, 5], "pads": [1, 1, 1, 1, 1, 1]}),
+    "5x3, dilated": ((1, 9, 14, 18), {"kernel_shape": [5, 3], "dilations": [2, 2]}),
 }
+
+
+def byte_pool(pool, shape):
+    return model_bytes([pool], {"x": np.zeros(shape, np.int8)}, ["y"], opset=19)
 
 
 @pytest.mark.parametrize("op", ["MaxPool", "AveragePool", "counted"])
@@ -298,7 +308,9 @@ def test_pools(instruction_set, pool, op):
     model = model_bytes([first], {"x": x}, ["y"], opset=19)
     handlers, (y,) = natively(model, {"x": x})
     assert handlers == ["pool"]
+    natively(model, {"x": np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)})
     if op == "MaxPool":
+        assert natively(byte_pool(first, x.shape), {"x": (x * 100).astype(np.int8)})[0] == ["pool"]
         x.reshape(-1)[7] = np.nan
         _, (y,) = natively(model, {"x": x})
         assert np.isnan(y).any()

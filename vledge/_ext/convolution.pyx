@@ -300,7 +300,7 @@ cdef class Convolution:
                         for place in places for c in range(inside)]
                 parts = [0]
             else:
-                runs, parts = runs_of(places, inside, self.groups == 1, VL_TERMS)
+                runs, parts = runs_of(places, inside, self.groups == 1, VL_TERMS, v.form == VL_BY_WINDOWS)
             for axis in range(MOST_AXES):
                 p.out_first[axis] = (*ones, *first)[axis]
                 p.low[axis] = min((place[axis] for place in places), default=0)

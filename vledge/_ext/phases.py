@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 
@@ -36,14 +37,20 @@ def phases_of(
     return [(first, sorted(taps)) for first, taps in phases.items()]
 
 
+# Up to this length runs are taken element by element, if they all are so short: a run costs as much
+# to begin as some products.
+_SHORT_RUN: Final = 8
+
+
 def runs_of(
-    places: Sequence[Place], channels: int, whole: bool, most: int
+    places: Sequence[Place], channels: int, whole: bool, most: int, apart: bool = False
 ) -> tuple[list[Place], list[int]]:
     """Runs ``[*place, channel, length]`` of the taps at these places, and the parts that sums are
     made in, of at most so many terms: at which run each begins, and their end.
 
     Taps that are neighbours on the last axis are one run if a pixel's channels are ``whole``. No
-    run is longer than a part, and a part has whole runs.
+    run is longer than a part, and a part has whole runs. Where they may be ``apart``, short runs
+    are runs of one element each.
     """
     joined: list[tuple[Place, int]] = []
     for place in places:
@@ -55,8 +62,9 @@ def runs_of(
             joined.append((place, channels))
     runs: list[Place] = []
     parts, terms = [0], 0
+    apart = apart and max((length for _, length in joined), default=0) <= _SHORT_RUN
     for place, length in joined:
-        pieces = -(-length // most)
+        pieces = length if apart else -(-length // most)
         for piece in range(pieces):
             first, end = length * piece // pieces, length * (piece + 1) // pieces
             if terms + end - first > most:

@@ -85,13 +85,19 @@ static void vl_finish_rows(const vl_epilogue *e, ptrdiff_t rows, ptrdiff_t colum
         return;
     }
     const real *slopes = e->slopes ? (const real *)e->slopes + e->channel : NULL;
-    for (ptrdiff_t row = 0, equal; row < rows;
-         row += equal) { /* rows side by side are one run: few columns leave lanes idle */
-        equal = slopes ? 1 : vl_equal_rows(out_rows + row, rows - row);
-        if (vl_row_distance(out_rows + row, equal) != columns)
-            equal = 1;
-        vl_finish_run(e, equal * columns, out + out_rows[row], slopes);
+    for (ptrdiff_t row = 0, equal; row < rows; row += equal) {
+        equal = vl_equal_rows(out_rows + row, rows - row);
+        /* rows side by side are one run: few columns leave lanes idle */
+        const int joined = !slopes && vl_row_distance(out_rows + row, equal) == columns;
+        for (ptrdiff_t r = 0; r < (joined ? 1 : equal); r++)
+            vl_finish_run(e, joined ? equal * columns : columns, out + out_rows[row + r], slopes);
     }
+}
+
+static void vl_kernel_finish(const vl_epilogue *e, ptrdiff_t rows, ptrdiff_t columns, void *out,
+                             const ptrdiff_t *out_rows)
+{
+    vl_finish_rows(e, rows, columns, out, out_rows);
 }
 
 /* How many finished sums wait for what follows them: few enough for the nearest cache, so many that what a chain costs

@@ -294,22 +294,22 @@ VL_INLINE void vl_pooled(int vectors, const vl_pool *p, const real *x, real *out
         for (int v = 0; v < vectors; v++)
             result[v] /= VL_SPLAT((real)p->divisor);
     } else {
-        veci unordered[VL_MOST_VECTORS]; /* VL_MAX forgets the first operand's NaN */
+        vec seen[VL_MOST_VECTORS]; /* VL_MAX forgets the first operand's NaN */
 #pragma GCC unroll 4
         for (int v = 0; v < vectors; v++) {
             result[v] = VL_POOL_LOAD(0, v);
-            unordered[v] = result[v] != result[v];
+            seen[v] = VL_NOTE_NAN(VL_SPLAT(0), result[v]);
         }
         for (ptrdiff_t t = 1; t < p->taps; t++)
 #pragma GCC unroll 4
             for (int v = 0; v < vectors; v++) {
                 vec next = VL_POOL_LOAD(t, v);
-                unordered[v] |= next != next;
+                seen[v] = VL_NOTE_NAN(seen[v], next);
                 result[v] = VL_MAX(result[v], next);
             }
 #pragma GCC unroll 4
         for (int v = 0; v < vectors; v++)
-            result[v] = vl_select(unordered[v], VL_SPLAT((real)NAN), result[v]);
+            result[v] = vl_select(seen[v] != seen[v], VL_SPLAT((real)NAN), result[v]);
     }
 #undef VL_POOL_LOAD
 #pragma GCC unroll 4
@@ -317,20 +317,32 @@ VL_INLINE void vl_pooled(int vectors, const vl_pool *p, const real *x, real *out
         vl_store_first(out + v * L, result[v], v == vectors - 1 ? n : L);
 }
 
+static void vl_pool_row(const vl_pool *p, const real *x, real *out, ptrdiff_t columns)
+{
+    ptrdiff_t c = 0;
+    for (; c + 4 * L <= columns; c += 4 * L)
+        vl_pooled(4, p, x + c, out + c, L);
+    switch ((columns - c) / L) {
+    case 1: vl_pooled(1, p, x + c, out + c, L); break;
+    case 2: vl_pooled(2, p, x + c, out + c, L); break;
+    case 3: vl_pooled(3, p, x + c, out + c, L); break;
+    }
+    if (columns < L)
+        vl_pooled(1, p, x, out, columns);
+    else if (columns % L) /* begins where it is whole: some are computed twice, alike */
+        vl_pooled(1, p, x + columns - L, out + columns - L, L);
+}
+
+/* Windows whose inputs and outputs lie side by side are one row of as many channels: few channels leave lanes idle. */
 static void vl_kernel_pool(const vl_pool *p)
 {
-    for (ptrdiff_t row = 0; row < p->rows; row++) {
-        const real *x = (const real *)p->x + p->x_rows[row];
-        real *out = (real *)p->out + p->out_rows[row];
-        ptrdiff_t c = 0;
-        for (; c + 4 * L <= p->channels; c += 4 * L)
-            vl_pooled(4, p, x + c, out + c, L);
-        const ptrdiff_t left = p->channels - c, last = (left - 1) % L + 1;
-        switch ((left + L - 1) / L) {
-        case 1: vl_pooled(1, p, x + c, out + c, last); break;
-        case 2: vl_pooled(2, p, x + c, out + c, last); break;
-        case 3: vl_pooled(3, p, x + c, out + c, last); break;
-        case 4: vl_pooled(4, p, x + c, out + c, last); break;
-        }
+    const real *x = p->x;
+    real *out = p->out;
+    for (ptrdiff_t row = 0, equal; row < p->rows; row += equal) {
+        equal = vl_equal_rows(p->out_rows + row, vl_equal_rows(p->x_rows + row, p->rows - row));
+        const int joined = vl_row_distance(p->x_rows + row, equal) == p->channels &&
+                           vl_row_distance(p->out_rows + row, equal) == p->channels;
+        for (ptrdiff_t r = row; r < row + (joined ? 1 : equal); r++)
+            vl_pool_row(p, x + p->x_rows[r], out + p->out_rows[r], joined ? equal * p->channels : p->channels);
     }
 }

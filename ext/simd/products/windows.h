@@ -10,7 +10,8 @@
  * own has been multiplied. Where a part of the sums is one segment, as in a 1 x 1 convolution, that is a cache line:
  * a layer's input is often larger than the second level, and a tile's pixels are too many short streams for what the
  * CPU fetches by itself. Windows of many short segments share most of what they read with the next ones; of these only
- * the beginning of a segment is fetched.
+ * the beginning of a segment is fetched. And of windows whose segments are single elements, a list of places, nothing is
+ * (`ahead` is 0): what begins and ends a segment would cost as much as its products.
  */
 enum { VL_SLIDING_ROWS = VL_MOST_ROWS * 3 / 2, VL_SLIDING_BLOCK = VL_BLOCK_TILES * VL_SLIDING_ROWS };
 #define VL_TALLEST_SLIDING(vectors) ((vectors) == 1 ? VL_TALLEST(1) * 3 / 2 : VL_TALLEST(vectors))
@@ -24,6 +25,9 @@ VL_INLINE void vl_slide(int rows, int vectors, real *out, ptrdiff_t ld_out, vl_s
         __builtin_prefetch(out + i / vectors * ld_out + i % vectors * L, 1);
         sum[i / vectors][i % vectors] = VL_SPLAT(0);
     }
+    if (!ahead)
+        for (; segment < end; segment++)
+            w = vl_add_terms(rows, vectors, sum, x, w, segment->offset, segment->offset + 1, 0);
     for (; segment < end; segment++)
         for (ptrdiff_t k = segment->offset, last = k + segment->length, next; k < last; k = next) {
             next = last - k < ahead ? last : k + ahead;
@@ -82,7 +86,9 @@ VL_INLINE ptrdiff_t vl_sliding_rows(ptrdiff_t rows_left, int vectors)
 static void vl_slide_block(const vl_windows *windows, ptrdiff_t rows, int vectors, real *out, ptrdiff_t ld_out,
                            const real *const *x, const real *w, const real *bias)
 {
-    const ptrdiff_t ahead = windows->segment_count == windows->part_count ? 64 / (ptrdiff_t)sizeof(real) : PTRDIFF_MAX;
+    ptrdiff_t ahead = windows->segment_count == windows->part_count ? 64 / (ptrdiff_t)sizeof(real) : PTRDIFF_MAX;
+    if (windows->segment_count == windows->depth)
+        ahead = 0;
     vl_start start = {bias ? bias : vl_zeros, 0, NULL};
     if (windows->part_count == 0)
         for (ptrdiff_t r = 0; r < rows; r++)

@@ -94,6 +94,7 @@ const vl_kernels VL_TABLE = {
     .winograd = vl_kernel_winograd,
     .taps = vl_kernel_taps,
     .pool = vl_kernel_pool,
+    .finish = vl_kernel_finish,
     .transpose = vl_kernel_transpose,
     .cells = vl_cells,
     .cell_count = sizeof vl_cells / sizeof *vl_cells,

@@ -25,6 +25,9 @@
 #define VL_IF_LESS(a, b, yes, no)                                                                                      \
     ((vec)_mm512_mask_blend_pd(_mm512_cmp_pd_mask((__m512d)(a), (__m512d)(b), _CMP_LT_OQ), (__m512d)(no),              \
                                (__m512d)(yes)))
+#define VL_NOTE_NAN(seen, x)                                                                                           \
+    ((vec)_mm512_mask_mov_pd((__m512d)(seen), _mm512_cmp_pd_mask((__m512d)(x), (__m512d)(x), _CMP_UNORD_Q),            \
+                             (__m512d)(x)))
 #define VL_STORE_FIRST(p, v, n) _mm512_mask_storeu_pd(p, (__mmask8)((1u << (n)) - 1), (__m512d)(v))
 #define VL_LOAD_FIRST(p, n) ((vec)_mm512_maskz_loadu_pd((__mmask8)((1u << (n)) - 1), p))
 #else
@@ -37,6 +40,8 @@
 /* y less the nearest integer, 0 for infinities; and p 2^n */
 #define VL_FRACTION(y) ((vec)_mm512_reduce_ps((__m512)(y), 0x08))
 #define VL_TIMES_POWER(p, n) ((vec)_mm512_scalef_ps((__m512)(p), (__m512)(n)))
+#define VL_NOTE_NAN(seen, x)                                                                                           \
+    ((vec)_mm512_mask_mov_ps((__m512)(seen), _mm512_cmp_ps_mask((__m512)(x), (__m512)(x), _CMP_UNORD_Q), (__m512)(x)))
 #define VL_STORE_FIRST(p, v, n) _mm512_mask_storeu_ps(p, (__mmask16)((1u << (n)) - 1), (__m512)(v))
 #define VL_LOAD_FIRST(p, n) ((vec)_mm512_maskz_loadu_ps((__mmask16)((1u << (n)) - 1), p))
 #endif

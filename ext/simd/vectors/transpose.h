@@ -113,6 +113,7 @@ static void vl_kernel_transpose(ptrdiff_t rows, ptrdiff_t columns, const void *f
         }
         return;
     }
+    enum { LINE = 64 / sizeof(real), AHEAD = 2 * LINE }; /* more rows than the CPU fetches ahead by itself */
     for (ptrdiff_t c = 0; c < columns; c += L)
         for (ptrdiff_t r = 0; r < rows; r += L) {
             if (rows - r < L || columns - c < L) {
@@ -121,6 +122,10 @@ static void vl_kernel_transpose(ptrdiff_t rows, ptrdiff_t columns, const void *f
                 continue;
             }
             vec block[L];
+            if (c % LINE == 0)
+#pragma GCC unroll 16
+                for (int i = 0; i < L; i++)
+                    __builtin_prefetch(from + (r + i) * ld_from + c + AHEAD);
 #pragma GCC unroll 16
             for (int i = 0; i < L; i++)
                 block[i] = vl_load(from + (r + i) * ld_from + c);

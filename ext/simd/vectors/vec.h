@@ -40,6 +40,11 @@ VL_INLINE vec vl_select(veci mask, vec yes, vec no) { return (vec)(((veci)yes & 
 #define VL_MAX(bound, x) vl_select((x) < (bound), bound, x)
 #endif
 
+/* `seen`, in which lanes become NaN, and stay so, where x is. */
+#ifndef VL_NOTE_NAN
+#define VL_NOTE_NAN(seen, x) ((vec)((veci)(seen) | ((x) != (x))))
+#endif
+
 /* How often a tile's k loop is unrolled. x86-64: a core whose other thread is busy issues half as much, and
  * fewer instructions are 2 to 5 % there. On Arm two passes at once want more registers than there are. */
 #if defined(__x86_64__)
