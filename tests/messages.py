@@ -301,7 +301,11 @@ MESSAGES = {
     "unknown names in a state_dict": (lambda: lstm().load_state_dict({**lstm().state_dict(), "extra": X}), "Unexpected key(s) in state_dict: \"extra\"."),
     "a name that is missing": (lambda: lstm().load_state_dict({n: w for n, w in lstm().state_dict().items() if n != "bias_hh_l0"}), "Missing key(s) in state_dict: \"bias_hh_l0\"."),
     "an input that cannot be read": (lambda: lstm()([[1.0, [2.0]]]), "input[0] is a list that cannot be read as an array: "),
-    "an out without lengths": (lambda: lstm()(X, out=np.zeros((5, 2, 3), "f4")), "out: these go with lengths, a mask or a strategy, and none is given"),
+    "an out without lengths": (lambda: lstm()(X, out=np.zeros((5, 2, 3), "f4")), "out: a recurrent layer's call has no such keyword"),
+    "an out with lengths": (lambda: lstm()(X, lengths=[5, 2], out=X), "out: not an option of strategy='padded', which has none"),
+    "an out with a mask": (lambda: lstm()(X, mask=np.ones((2, 5), bool), out=X), "out: not an option of strategy='masked', which has none"),
+    "an option of another strategy": (lambda: lstm()(X, lengths=[5, 2], strategy="bucketed", lanes=3), "lanes: not an option of strategy='bucketed', which has rows, memory_limit"),
+    "an option without a strategy": (lambda: lstm()(X, rows=3), "rows: these go with lengths, a mask or a strategy, and none is given"),
     # sequences
     "lengths for another batch": (lambda: vledge.pack_padded_sequence(X, [5]), "Expected `len(lengths)` to be equal to batch_size, but got 1 (batch_size=2)"),
     "a length of 0 to pack": (lambda: vledge.pack_padded_sequence(X, [5, 0]), "Length of all samples has to be greater than 0, but found an element in 'lengths' that is <= 0: 0"),

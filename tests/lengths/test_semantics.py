@@ -369,7 +369,7 @@ def test_wrong_arguments():
             layer(x, **arguments)
     with pytest.raises(TypeError, match="semantics: these go with lengths"):
         layer(x, semantics="torch")
-    with pytest.raises(TypeError, match="unexpected keyword argument 'rows'"):
+    with pytest.raises(TypeError, match="rows: not an option of strategy='padded'"):
         layer(x, lengths=(3, 2), rows=3)
     with pytest.raises(ValueError, match="2 dimension"):
         layer(x[0], lengths=(3,))

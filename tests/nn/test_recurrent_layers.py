@@ -336,7 +336,7 @@ def test_a_layer_without_weights_refuses_to_run():
     layer = nn.LSTM(4, 8)
     for use in (
         lambda: layer(np.zeros((2, 1, 4), FLOAT)),
-        lambda: layer.weight_ih_l0,
+        lambda: np.asarray(layer.weight_ih_l0),
         lambda: layer.step(np.zeros((1, 4), FLOAT)),
     ):
         with pytest.raises(RuntimeError, match="LSTM has no weights yet"):

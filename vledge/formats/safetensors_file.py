@@ -80,6 +80,9 @@ def read(source: Source, key: str | None) -> Checkpoint:
     if small_weights.KEY in metadata:
         text = metadata[small_weights.KEY]
         weights = small_weights.joined(weights, text, source.budget)
+    for name, kept in metadata.items():  # of weights with two names, save_model writes one so
+        if kept in weights and name not in weights:
+            weights[checked_name(name)] = weights[kept]
     return Checkpoint(source.format, "", weights, skipped, {})
 
 

@@ -84,8 +84,13 @@ def checked_input(value: object, expected: ExpectedInput) -> Value:
 def _as_array(value: object, expected: ExpectedInput) -> np.ndarray:
     """An array of the dtype that is declared, where the value is or may become one."""
     dtype = expected.dtype
+    if value is None:
+        raise ValueError(f"input {expected.name!r} is None, expected tensor({expected.type})")
     if not isinstance(value, np.ndarray):
-        value = np.asarray(value, dtype)
+        try:  # numbers of Python's become what is asked for, as in onnxruntime; tensors stay theirs
+            value = np.asarray(value, None if hasattr(value, "dtype") else dtype)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"input {expected.name!r} is no array: {error}") from None
     array: np.ndarray = value.view()
     if dtype is None or array.dtype == dtype:
         return array

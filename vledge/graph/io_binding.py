@@ -16,7 +16,7 @@ from vledge.errors import UnsupportedError
 from vledge.graph.described import NodeArg
 from vledge.graph.session_options import RunOptions
 from vledge.graph.values import Result
-from vledge.model.element_types import DTYPES, NAMES
+from vledge.model.element_types import DTYPES, NAMES, NUMBERS, name_of
 from vledge.shown import listed
 
 __all__ = ["IOBinding", "OrtValue"]
@@ -64,6 +64,10 @@ class OrtValue:
         """As ``tensor(float)``."""
         named = (name for name, dtype in DTYPES.items() if dtype == self._array.dtype)
         return f"tensor({next(named, self._array.dtype)})"
+
+    def element_type(self) -> int:
+        """ONNX's number of its elements' type."""
+        return NUMBERS[name_of(self._array.dtype)]
 
     def data_ptr(self) -> int:
         """The address of its first element."""

@@ -81,9 +81,9 @@ class InferenceSession(OnnxruntimeHabits):
     sess_options : SessionOptions, optional
         As onnxruntime takes it. ``intra_op_num_threads`` is the number of threads that this
         session's runs may use; what has no meaning here is named in a warning.
-    providers, provider_options : optional
+    providers, provider_options, disabled_optimizers : optional
         Only there so that onnxruntime's calls work: all runs on the CPU, and a warning says so if
-        "CPUExecutionProvider" is not among the providers.
+        "CPUExecutionProvider" is not among the providers; and all graphs are simplified alike.
 
     Raises
     ------
@@ -113,6 +113,7 @@ class InferenceSession(OnnxruntimeHabits):
         empty_state: str = "zero",
         exact: bool = False,
         limits: Limits | None = None,
+        disabled_optimizers: object = None,
     ) -> None:
         check_made_of(path_or_bytes, fallback, empty_state, exact)
         self._session_options = taken(sess_options)

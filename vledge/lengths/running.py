@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from inspect import Parameter, signature
 from typing import Any, Protocol
@@ -29,7 +29,7 @@ from vledge.recurrent.states import GivenState, State, arrays_of, checked, put, 
 
 Run = Callable[..., tuple[Output, State]]  # (stack, batch, hx, **options), as Strategy.run
 
-__all__ = ["HasStack", "check_options", "options_of", "run"]
+__all__ = ["HasStack", "check_options", "misplaced", "options_of", "run"]
 
 
 class HasStack(Protocol):
@@ -109,7 +109,9 @@ def run(
     if strategy != AUTO:
         chosen = natural(batch.form) if strategy is None else named(strategy)
         chosen.refuse_backwards(stack.shape)
-        run_batch = chosen.run
+        run_batch, strategy = chosen.run, chosen.name
+    if options:
+        check_options(strategy, options)
     output, state = _without_empty(stack, batch, hx, rules, run_batch, options)
     if isinstance(batch, (PaddedBatch, MaskedBatch)):
         assert isinstance(output, np.ndarray)  # as it was given
@@ -125,10 +127,24 @@ def options_of(strategy: str) -> list[str]:
 
 def check_options(strategy: str, options: Mapping[str, object]) -> None:
     """Raise TypeError for options that the strategy has not, or lacks; ValueError as above."""
+    known = options_of(strategy)
+    unknown = [name for name in options if name not in known]
+    if unknown:
+        told = f"which has {', '.join(known)}" if known else "which has none"
+        raise TypeError(f"{', '.join(unknown)}: not an option of strategy={strategy!r}, {told}")
     try:
         signature(_run_of(strategy)).bind(None, None, None, **options)
     except TypeError as error:
         raise TypeError(f"strategy={strategy!r}: {error}") from None
+
+
+def misplaced(options: Iterable[str]) -> str:
+    """What is wrong with these keywords of a call without lengths, a mask or a strategy."""
+    known = {"semantics", "zero_output_for_mask"}.union(*map(options_of, (AUTO, *STRATEGIES)))
+    unknown = [name for name in options if name not in known]
+    if unknown:
+        return f"{', '.join(unknown)}: a recurrent layer's call has no such keyword"
+    return f"{', '.join(options)}: these go with lengths, a mask or a strategy, and none is given"
 
 
 def _run_of(strategy: str) -> Run:

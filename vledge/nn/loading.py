@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
 
@@ -38,6 +38,8 @@ class LoadResult(NamedTuple):
 class Owner(Protocol):
     """A module, as far as it takes arrays."""
 
+    _tied: dict[str, tuple[Any, str]]  #: own weights that are another's: whose, and its name there
+
     def _load_own(self, arrays: dict[str, np.ndarray]) -> None: ...
 
 
@@ -56,7 +58,9 @@ def load(
     expected = list(declared_here)
     names = {full for full, *_ in expected}
     state = PlainWeights(state_dict, expected=names)
-    missing = [full for full, _, _, d in expected if full not in state and not d.optional]
+    tied = _tied(expected)
+    keys = {full: _key(full, tied, state) for full in names}
+    missing = [full for full, _, _, d in expected if keys[full] not in state and not d.optional]
     unexpected = [
         key
         for name in state
@@ -72,13 +76,14 @@ def load(
             problems += _other_prefix(state, [name.removeprefix(prefix) for name in missing])
     loads: dict[int, tuple[Owner, dict[str, np.ndarray]]] = {}
     for full, owner, local, declared in expected:
-        if full in state:
+        if keys[full] in state:
             try:
-                array = fitting(full, state[full], declared)
+                array = fitting(full, state[keys[full]], declared)
             except ValueError as error:
                 problems.append(str(error))
             else:
                 loads.setdefault(id(owner), (owner, {}))[1][local] = array
+    problems += _contradictions(tied, state)
     if problems:
         raise RuntimeError(
             f"Error(s) in loading state_dict for {kind}:\n\t" + "\n\t".join(problems)
@@ -86,6 +91,44 @@ def load(
     for owner, arrays in loads.values():
         owner._load_own(arrays)
     return LoadResult(missing, unexpected)
+
+
+def _tied(expected: list[tuple[str, Owner, str, Declared]]) -> dict[str, list[str]]:
+    """Full name → all names of that weight, for those that the model has made one."""
+    names: dict[tuple[int, str], list[str]] = {}
+    for full, owner, local, _ in expected:
+        names.setdefault((id(owner), local), []).append(full)
+    groups: dict[str, list[str]] = {}
+    for full, owner, local, _ in expected:
+        if local in owner._tied:
+            other, its = owner._tied[local]
+            same = {*groups.get(full, [full])}
+            for name in names.get((id(other), its), ()):  # none: it is no part of this model
+                same |= {*groups.get(name, [name])}
+            own = [name for name, *_ in expected if name in same]
+            groups.update(dict.fromkeys(own, own))
+    return groups
+
+
+def _key(full: str, tied: Mapping[str, list[str]], state: PlainWeights) -> str:
+    """The name that a weight has in the file: its own, or another one of the same weight."""
+    return next((n for n in (full, *tied.get(full, ())) if n in state), full)
+
+
+def _contradictions(tied: Mapping[str, list[str]], state: PlainWeights) -> list[str]:
+    """One weight, of which the file has two."""
+    problems = []
+    for group in {id(group): group for group in tied.values()}.values():
+        held = [name for name in group if name in state and name not in state.refused]
+        first, *others = held or [""]
+        for name in others:
+            arrays = state[first], state[name]
+            small = any(isinstance(array, SmallMatrix) for array in arrays)
+            if not small and not np.array_equal(*arrays, equal_nan=True):
+                problems.append(
+                    f'"{first}" and "{name}" are one weight of the model, and differ in state_dict'
+                )
+    return problems
 
 
 def fitting(name: str, given: ArrayLike, declared: Declared) -> np.ndarray:

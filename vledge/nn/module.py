@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from vledge.array_like import ArrayLike, possible_shape
+from vledge.array_like import possible_shape
 from vledge.nn.loading import Declared, LoadResult, fitting, load
+from vledge.nn.parameter import Parameter, UnloadedError, UnloadedWeight
 from vledge.nn.torch_habits import TorchHabits
 from vledge.shown import Weights, shortened
 from vledge.small_matrix import SmallMatrix, Weight
@@ -25,23 +26,6 @@ if TYPE_CHECKING:
     from vledge.streaming import Stream
 
 __all__ = ["LoadResult", "Module", "Parameter"]
-
-
-class Parameter(np.ndarray):
-    """An array that a Module registers as a weight of its own when it becomes an attribute.
-
-    ``Parameter(data)`` views ``data``; results of arithmetic on it are plain arrays.
-    Source: torch.nn.Parameter.
-    """
-
-    def __new__(cls, data: ArrayLike) -> Parameter:
-        return np.asarray(data).view(cls)
-
-    def __array_wrap__(
-        self, array: np.ndarray, context: object = None, return_scalar: bool = False
-    ) -> Any:
-        array = np.asarray(array)
-        return array[()] if return_scalar else array
 
 
 class Module(TorchHabits):
@@ -56,6 +40,7 @@ class Module(TorchHabits):
         self.__dict__["_declared"] = {}
         self.__dict__["_arrays"] = {}
         self.__dict__["_modules"] = {}
+        self.__dict__["_tied"] = {}
 
     # ---- registration
 
@@ -80,13 +65,31 @@ class Module(TorchHabits):
         self._declared[name] = Declared(shape, dtype, buffer, optional, small)
 
     def register_parameter(self, name: str, param: np.ndarray | None) -> None:
-        """Register an array as a weight; None takes the name and holds nothing."""
+        """Register an array as a weight; None takes the name and holds nothing.
+
+        A layer that lays out its weights takes it in the place of the one that it has declared.
+        """
         if param is None:
             self.__dict__[name] = None
             return
         param = np.asarray(param)
+        self._tied.pop(name, None)
+        if name in self._declared and type(self)._load_own is not Module._load_own:
+            self._load_own({name: fitting(name, param, self._declared[name])})
+            return
         self.declare(name, param.shape, param.dtype)
         self._arrays[name] = param
+
+    def _tie(self, name: str, to: UnloadedWeight) -> None:
+        """Make a weight the same as another one, which is still to be loaded."""
+        if name not in self._declared:
+            self.declare(name, to.shape, to.dtype)
+        elif to.shape != (shape := self._declared[name].shape):
+            raise ValueError(
+                f"{name} of {type(self).__name__} is {list(shape)}, and cannot be {to.name} of "
+                f"{type(to.owner).__name__}, which is {list(to.shape)}"
+            )
+        self._tied[name] = (to.owner, to.name)
 
     def register_buffer(
         self, name: str, tensor: np.ndarray | None, persistent: bool = True
@@ -124,6 +127,8 @@ class Module(TorchHabits):
             self.add_module(name, value)
         elif isinstance(value, Parameter):
             self.register_parameter(name, np.asarray(value))
+        elif isinstance(value, UnloadedWeight):
+            self._tie(name, value)
         elif name in self._declared and isinstance(value, np.ndarray):
             self._load_own({name: fitting(name, value, self._declared[name])})
         else:
@@ -135,7 +140,10 @@ class Module(TorchHabits):
         if name in own.get("_modules", ()):
             return own["_modules"][name]
         if name in own.get("_declared", ()):
-            array: Weight = self._array(name)
+            try:
+                array: Weight = self._array(name)
+            except UnloadedError:
+                return UnloadedWeight(self, name)
             if isinstance(array, SmallMatrix):  # what it stands for, as it is declared
                 return np.asarray(array).reshape(own["_declared"][name].shape)
             return array
@@ -145,13 +153,7 @@ class Module(TorchHabits):
         try:
             return self._arrays[name]
         except KeyError:
-            raise RuntimeError(self._unloaded()) from None
-
-    def _unloaded(self) -> str:
-        return (
-            f"{type(self).__name__} has no weights yet: load them with load_state_dict() "
-            "or build it with from_weights()"
-        )
+            raise UnloadedError(self) from None
 
     # ---- what a layer with a storage of its own overrides
 

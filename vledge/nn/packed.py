@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from vledge.nn.module import Module
+from vledge.nn.parameter import UnloadedError
 
 __all__ = ["PackedModule"]
 
@@ -22,7 +23,7 @@ class PackedModule(Module):
 
     def _loaded(self) -> Any:
         if self._packed is None:
-            raise RuntimeError(self._unloaded())
+            raise UnloadedError(self)
         return self._packed
 
     def _array(self, name: str) -> np.ndarray:
@@ -39,7 +40,7 @@ class PackedModule(Module):
         missing = [name for name in self._declared if name not in arrays]
         if missing:
             raise RuntimeError(
-                f"a {type(self).__name__} needs all of its weights at once; without "
-                + ", ".join(missing)
+                f"a {type(self).__name__} needs all of its weights at once, by "
+                f"load_state_dict(); without {', '.join(missing)}"
             )
         self._packed = self._pack(arrays)

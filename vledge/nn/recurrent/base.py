@@ -19,6 +19,7 @@ from vledge.budget import Limits
 from vledge.lengths.model_strategy import MODEL_STRATEGY
 from vledge.nn.dtype import DType, float_dtype, require_cpu
 from vledge.nn.module import Module
+from vledge.nn.parameter import UnloadedError
 from vledge.packing import is_packed, validated
 from vledge.packing.pack import refuse_empty
 from vledge.packing.sequence import Output, Sequences
@@ -130,7 +131,7 @@ class RecurrentBase(Module):
         Raises RuntimeError where none are loaded.
         """
         if self._stack is None:
-            raise RuntimeError(self._unloaded())
+            raise UnloadedError(self)
         return self._stack
 
     def _suffixes(self) -> Iterator[tuple[str, int]]:
@@ -162,8 +163,8 @@ class RecurrentBase(Module):
             missing = [name for name in self._declared if name not in arrays]
             if self._stack is None:
                 raise RuntimeError(
-                    f"a {type(self).__name__} needs all of its weights at once; without "
-                    + ", ".join(missing)
+                    f"a {type(self).__name__} needs all of its weights at once, by "
+                    f"load_state_dict(); without {', '.join(missing)}"
                 )
             arrays = {**self._own_state(), **arrays}
         layers: list[list[Direction | DynamicDirection]] = [[] for _ in range(self.num_layers)]
@@ -335,11 +336,10 @@ class RecurrentBase(Module):
                 )
         if lengths is None and mask is None and strategy is None:
             if semantics is not None or options:
+                from vledge.lengths.running import misplaced
+
                 given = [*(["semantics"] if semantics is not None else []), *options]
-                raise TypeError(
-                    f"{', '.join(given)}: these go with lengths, a mask or a "
-                    "strategy, and none is given"
-                )
+                raise TypeError(misplaced(given))
             return self.forward(input, hx)
         # imported by who has lengths: a stream on a board has none
         from vledge.lengths import run

@@ -13,6 +13,7 @@ from vledge._ext.weights import Direction
 from vledge.array_like import array_of, contiguous, wrong_dtype
 from vledge.nn.dtype import DType, float_dtype, require_cpu
 from vledge.nn.packed import PackedModule
+from vledge.nn.parameter import UnloadedError
 from vledge.recurrent.cells import CELLS
 from vledge.recurrent.directions import direction_of
 from vledge.recurrent.recognize import read_cell
@@ -82,7 +83,7 @@ class CellBase(PackedModule):
         self, input: ArrayLike, h: ArrayLike | None, c: ArrayLike | None
     ) -> tuple[np.ndarray, np.ndarray | None]:
         if self._stepper is None:
-            raise RuntimeError(self._unloaded())
+            raise UnloadedError(self)
         usual = self._stepper.cell(input, h, c)
         if usual is not None:
             return usual
