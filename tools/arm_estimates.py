@@ -3,8 +3,9 @@
     apt install llvm-19 gcc-aarch64-linux-gnu binutils-aarch64-linux-gnu        (Debian)
     python tools/arm_estimates.py
 
-Compiles ext/simd/sets/table_neon_f32.c as setup.py does, takes the LSTM's k loops and then one loop
-of each other family of kernels, and asks llvm-mca's models of the cores for their cycles. Nothing
+Compiles ext/simd/sets/table_neon_f32.c and bytes_neondots.c as setup.py does, takes the LSTM's k
+loops and then one loop of each other family of kernels, and asks llvm-mca's models of the cores for
+their cycles; of a core that lacks a loop's instructions there is none. Nothing
 here is measured: no cache misses, no memory, a core at its highest clock.
 """
 
@@ -13,6 +14,7 @@ import re
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
 from spills import EXT, FLAGS
 
@@ -32,26 +34,48 @@ TILES = {"LSTM, one row": ("vl_near_pair_4x4", 8), "LSTM, five rows": ("vl_tile_
 CORES = {"A53": "cortex-a53", "A55": "cortex-a55", "A72": "cortex-a72", "A76": "neoverse-n1"}
 # What a loop gets done, by the instructions that do it: pattern -> how many.
 PRODUCTS = {r"fmla\s+v\d+\.4s": 4, r"[su]mlal2?\s+v\d+\.4s": 4, r"mul\s+v\d+\.8h": 8}
+# of bytes; where x has 16 bits, a product is one of its lower byte and one of its upper
+DOTS = {r"[su]dot\s+v\d+\.4s": 16}
+PLANES = {pattern: n // 2 for pattern, n in DOTS.items()}
+WITH_DOTS = {"A55", "A76"}
 STORED = {r"str\s+q": 4, r"stp\s+q": 8}
 # the power of two in an exponential; one that reaches to infinity and zero has it in two halves
 EXPONENTIALS = {r"shl\s+v\d+\.4s, v\d+\.4s, #23": 4}
 WHOLE_EXPONENTIALS = {pattern: n // 2 for pattern, n in EXPONENTIALS.items()}
-# family -> (function, what counts)
+
+
+class Loop(NamedTuple):
+    """Of a function's loops the one that gets most done; where ``sums`` are given, of those with so
+    many that which reads most: one row reads more than two rows of half the width."""
+
+    function: str
+    counts: dict[str, int]
+    sums: int | None = None
+
+
 LOOPS = {
-    "convolution's segments, 5 pixels × 4": ("vl_slide_5x4", PRODUCTS),
-    "Winograd's product, 3 tiles × 3": ("vl_winograd_3x3", PRODUCTS),
-    "depthwise, 3 × 3": ("vl_stretch_3x3", PRODUCTS),
-    "depthwise, 8 outputs × 5 taps": ("vl_stretch_8x5", PRODUCTS),
-    "bytes × bytes, by pairs": ("vl_kernel_integers", PRODUCTS),
-    "small weights, by pairs": ("vl_pairs_product", PRODUCTS),
-    "chain: add": ("vl_micro_add", STORED),
-    "chain: exp": ("vl_micro_exp", STORED),
-    "chain: tanh": ("vl_micro_tanh", STORED),
-    "chain: sigmoid": ("vl_micro_sigmoid", STORED),
-    "softmax's exponentials": ("vl_kernel_softmax", WHOLE_EXPONENTIALS),
-    "norms' last pass": ("vl_kernel_norm", STORED),
-    "transposer": ("vl_kernel_transpose", STORED),
-    "LSTM's exponentials": ("vl_lstm_finish", EXPONENTIALS),
+    "convolution's segments, 5 pixels × 4": Loop("vl_slide_5x4", PRODUCTS),
+    "Winograd's product, 3 tiles × 3": Loop("vl_winograd_3x3", PRODUCTS),
+    "depthwise, 3 × 3": Loop("vl_stretch_3x3", PRODUCTS),
+    "depthwise, 8 outputs × 5 taps": Loop("vl_stretch_8x5", PRODUCTS),
+    "bytes × bytes, by pairs": Loop("vl_kernel_integers", PRODUCTS),
+    "bytes × bytes, by pairs, one row": Loop("vl_kernel_integers", PRODUCTS, 4),
+    "bytes × bytes, by dots": Loop("vl_integers_neondots", DOTS),
+    "bytes × bytes, by dots, one row": Loop("vl_integers_neondots", DOTS, 4),
+    "small weights, by pairs": Loop("vl_pairs_product", PRODUCTS),
+    "int16, by pairs, one row": Loop("vl_pairs_product", PRODUCTS, 4),
+    "int8, by dots": Loop("vl_small_neonplanes_product", PLANES),
+    "int8, by dots, one row": Loop("vl_small_neonplanes_product", PLANES, 8),
+    "int8-fast, by dots": Loop("vl_small_neondots_product", DOTS),
+    "int8-fast, by dots, one row": Loop("vl_small_neondots_product", DOTS, 4),
+    "chain: add": Loop("vl_micro_add", STORED),
+    "chain: exp": Loop("vl_micro_exp", STORED),
+    "chain: tanh": Loop("vl_micro_tanh", STORED),
+    "chain: sigmoid": Loop("vl_micro_sigmoid", STORED),
+    "softmax's exponentials": Loop("vl_kernel_softmax", WHOLE_EXPONENTIALS),
+    "norms' last pass": Loop("vl_kernel_norm", STORED),
+    "transposer": Loop("vl_kernel_transpose", STORED),
+    "LSTM's exponentials": Loop("vl_lstm_finish", EXPONENTIALS),
 }
 
 
@@ -59,14 +83,18 @@ def loops() -> dict[str, list[list[str]]]:
     """Function -> the innermost backward jumps' bodies, as assembler text."""
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "neon.o"
-        source = EXT / "simd" / "sets" / "table_neon_f32.c"
-        subprocess.run([CROSS + "gcc", *FLAGS, "-I", EXT, "-c", source, "-o", target], check=True)
-        text = subprocess.run(
-            [CROSS + "objdump", "-d", "--no-show-raw-insn", target],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
+        text = ""
+        for name in ("table_neon_f32.c", "bytes_neondots.c"):
+            source = EXT / "simd" / "sets" / name
+            subprocess.run(
+                [CROSS + "gcc", *FLAGS, "-I", EXT, "-c", source, "-o", target], check=True
+            )
+            text += subprocess.run(
+                [CROSS + "objdump", "-d", "--no-show-raw-insn", target],
+                capture_output=True,
+                text=True,
+                check=True,
+            ).stdout
     found: dict[str, list[list[str]]] = {}
     for function in re.split(r"\n(?=[0-9a-f]+ <)", text):
         head = re.match(r"[0-9a-f]+ <(\w+)>:", function)
@@ -84,11 +112,22 @@ def loops() -> dict[str, list[list[str]]]:
     return found
 
 
+def sums_of(body: list[str]) -> int:
+    """How many different registers a loop adds products to."""
+    adds = r"(?:fmla|[us]dot|[su]mlal2?|[su]adalp)\s+(v\d+)"
+    return len({m[1] for text in body if (m := re.match(adds, text))})
+
+
+def reads(body: list[str]) -> int:
+    """How many registers a loop loads, and widens of them."""
+    each = {r"ldp\s": 2, r"ldu?r\s|ld1": 1, r"[su]xtl": 1}
+    return done(body, each)
+
+
 def k_loop(bodies: list[list[str]], sums: int) -> list[str]:
     """The loop that adds to that many different registers."""
     for body in bodies:
-        targets = {m[1] for text in body if (m := re.match(r"fmla\s+(v\d+)", text))}
-        if len(targets) == sums:
+        if sums_of(body) == sums:
             return body
     raise SystemExit(f"no k loop with {sums} sums in the tile's code")
 
@@ -121,13 +160,20 @@ def print_families(mca: str, found: dict[str, list[list[str]]]) -> None:
     """Of each family the loop that does most, on all cores."""
     print("| loop | instructions | a pass does | " + " | ".join(CORES) + " |")
     print("|---|--:|---|" + "--:|" * len(CORES))
-    for name, (function, counts) in LOOPS.items():
-        body = max(found[function], key=lambda body: done(body, counts))
+    for name, (function, counts, sums) in LOOPS.items():
+        bodies = [body for body in found[function] if sums in (None, sums_of(body))]
+        body = max(bodies, key=lambda body: (done(body, counts), reads(body) if sums else 0))
         amount = done(body, counts)
         if not amount:
             raise SystemExit(f"nothing that counts in {function}'s loops")
-        rates = (f"{amount / cycles(mca, cpu, body)[0]:.2f}" for cpu in CORES.values())
-        what = "products" if counts is PRODUCTS else "numbers"
+        uses_dots = counts in (DOTS, PLANES)
+        rates = (
+            "-"
+            if uses_dots and core not in WITH_DOTS
+            else f"{amount / cycles(mca, cpu, body)[0]:.2f}"
+            for core, cpu in CORES.items()
+        )
+        what = "products" if uses_dots or counts is PRODUCTS else "numbers"
         print(f"| {name} | {len(body)} | {amount} {what} | " + " | ".join(rates) + " |")
 
 

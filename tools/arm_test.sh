@@ -5,7 +5,8 @@
 #   tools/arm_test.sh arm64|armhf [--quick] [pytest's arguments]
 #   tools/arm_test.sh arm64|armhf --wheel
 #
-# --quick runs the kernel tests and those of the main formats, for CI. --wheel builds a wheel from the sdist, has
+# --quick runs the kernel tests and those of the main formats, for CI. On arm64 a CPU with dot products follows, for the
+# tests that multiply integers by them. --wheel builds a wheel from the sdist, has
 # auditwheel give it its tags, unpacks it into a folder of its own and runs the demo from there. The results are
 # left in build/arm/: what pytest wrote, and a line in results.txt.
 #
@@ -13,17 +14,19 @@
 # the cross compiler and the emulator are pointed at. Tests that need torch skip; the committed
 # reference outputs stand in. Emulated time says nothing of a board's.
 #
-#   ARM_CPU      the CPU to emulate (cortex-a53; for armhf cortex-a15; qemu-aarch64 -cpu help)
+#   ARM_CPU      the CPU to emulate (cortex-a53, and cortex-a76 for dot products; for armhf cortex-a15;
+#                qemu-aarch64 -cpu help)
 #   ARM_SECONDS  after how long a folder of tests is cut off, which is a failure (3600)
 #   ARM_CACHE    where the unpacked packages are kept (~/.cache/vledge-arm, 700 MB)
 #   ARM_RUN      a command to run in place of the tests, by the emulated Python: "-m vledge info"
 #   PYTHON       a Python with venv, to run the build's tools (python3)
 set -euo pipefail
 shopt -s nullglob
-architecture=${1:-}
+architecture=${1:-} with_dots=
 case $architecture in
 arm64)
     triple=aarch64-linux-gnu emulator=qemu-aarch64 machine=aarch64 suite=bookworm version=3.11
+    [ -n "${ARM_CPU:-}" ] || with_dots=cortex-a76
     : "${ARM_CPU:=cortex-a53}"
     # the newest wheels, as on a board
     packages="python$version-minimal libpython$version-stdlib libpython$version-dev libstdc++6 dash"
@@ -40,7 +43,7 @@ armhf)
     numpy="numpy==1.24.*"
     ;;
 *)
-    sed -n '2,20p' "$0"
+    sed -n '2,22p' "$0"
     exit 2
     ;;
 esac
@@ -231,9 +234,8 @@ emulated_python() {
 
 # folder by folder, so that one which crashes or hangs costs its own results only
 run_tests() {
-    local results=$project/build/arm log status=0 what=whole folder files part code
+    local what=whole folder files
     local parts=()
-    mkdir -p "$results"
     if [ -n "$quick" ]; then
         what=quick
         # the rest of the formats' tests, fuzzing and crafted files, would take a quarter of an hour, and so would
@@ -246,6 +248,19 @@ run_tests() {
             parts+=("${files[*]}")
         done < <(find tests -name 'test_*.py' -printf '%h\n' | sort -u)
     fi
+    run_parts "$@"
+}
+
+# the dot products' own: what goes through every way to multiply integers
+run_tests_of_dots() {
+    local ARM_CPU=$with_dots what=dots
+    local parts=("tests/kernels/test_small.py $(echo tests/program/test_{integer,quantised_lstm,quantised_operators}.py)")
+    run_parts -k "neon-dots or every_instruction_set" "$@"
+}
+
+run_parts() {
+    local results=$project/build/arm log status=0 part code
+    mkdir -p "$results"
     log=$results/$architecture-$ARM_CPU-$what.txt
     : >"$log"
     for part in "${parts[@]}"; do
@@ -290,5 +305,8 @@ if [ -n "${ARM_RUN:-}" ]; then
     # shellcheck disable=SC2086
     emulated_python $ARM_RUN "$@"
 else
-    run_tests "$@"
+    status=0
+    run_tests "$@" || status=1
+    [ -z "$with_dots" ] || run_tests_of_dots "$@" || status=1
+    exit $status
 fi

@@ -101,6 +101,9 @@ int vl_has_way(const vl_kernels *kernels, int way)
     if (kernels == &vl_table_avx2_f32)
         return __builtin_cpu_supports("avxvnni") != 0;
 #endif
+#elif VL_HAVE_NEON_DOTS
+    if (kernels == &vl_table_neon_f32)
+        return has_all(VL_HWCAP_DOTPROD);
 #endif
     return 0;
 }

@@ -14,6 +14,16 @@ const vl_cell_kernels *vl_cell_kernels_of(const vl_kernels *kernels, vl_cell cel
 /* Whether this CPU can multiply integers in a way of byte_kernels.h, by float's table. */
 int vl_has_way(const vl_kernels *kernels, int way);
 
+/* Whether integer products in a way take weights as uint8, or as int8: x86's instructions multiply one by the other. */
+static inline int vl_takes_unsigned(int way)
+{
+#if defined(__x86_64__)
+    return way == VL_BY_PAIRS;
+#else
+    return way == VL_BY_PAIRS || way == VL_BY_QUADS;
+#endif
+}
+
 /* Names of the CPU's features that matter here, separated by spaces. */
 const char *vl_cpu_features(void);
 

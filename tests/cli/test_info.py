@@ -14,7 +14,11 @@ from vledge.cli import main
 from vledge.machine import selftest, system
 
 # The CPUs of Pi 3 and Zero 2 W, of Pi 4 and of Pi 5, as the emulator has them.
-ARM_CPUS = {"cortex-a53": "neon", "cortex-a72": "neon", "cortex-a76": "neon fp16 dotprod"}
+ARM_CPUS = {
+    "cortex-a53": ("neon", "pairs: 16-bit products"),
+    "cortex-a72": ("neon", "pairs: 16-bit products"),
+    "cortex-a76": ("neon fp16 dotprod", "dots: udot, sdot"),
+}
 
 
 def test_the_self_test_passes_within_a_second(capsys):
@@ -36,6 +40,12 @@ def test_a_wrong_result_is_named_and_is_status_1(capsys, monkeypatch):
     monkeypatch.setattr(selftest, "run", wrong)
     assert main(["info"]) == 1
     assert "FAILED: lstm of 33 units on " in capsys.readouterr().out
+
+
+def test_what_multiplies_integers_is_told(integers):
+    way, _, instructions = system.describe()["integers"].partition(": ")
+    assert way == integers[1]
+    assert instructions
 
 
 @pytest.mark.parametrize(
@@ -73,5 +83,5 @@ def test_features_of_arm_cpus(cpu):
         check=True,
     )
     found = json.loads(done.stdout)
-    assert found["cpu features"] == ARM_CPUS[cpu]
+    assert (found["cpu features"], found["integers"]) == ARM_CPUS[cpu]
     assert found["self-test"].startswith("passed: ")

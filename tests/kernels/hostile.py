@@ -186,6 +186,7 @@ DOORS = {
     "isa.integer_ways": Door(isa.integer_ways, tuple),
     "isa.select_integers": Door(isa.select_integers, lambda: (None,)),
     "isa.selected_integers": Door(isa.selected_integers, tuple),
+    "isa.unsigned_weights": Door(isa.unsigned_weights, lambda: ("dots",)),
     "isa.lanes": Door(isa.lanes, lambda: (np.float32,)),
     "isa.tile_rows": Door(isa.tile_rows, tuple),
     "isa.apply": Door(isa.apply, lambda: ("tanh", WEIGHT)),

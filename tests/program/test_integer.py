@@ -18,8 +18,9 @@ def test_a_way_that_cannot_run_is_refused():
         isa.select_integers("magic")
 
 
-def test_vnni_can_be_left_out(monkeypatch):
-    monkeypatch.setenv("VLEDGE_VNNI", "0")
+@pytest.mark.parametrize("variable", ["VLEDGE_VNNI", "VLEDGE_DOTPROD"])
+def test_dots_can_be_left_out(monkeypatch, variable):
+    monkeypatch.setenv(variable, "0")
     assert isa.selected_integers() in set(isa.integer_ways()) - {"dots"}
 
 

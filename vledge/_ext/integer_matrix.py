@@ -71,8 +71,10 @@ def _vectors(row: np.ndarray, lanes: int) -> np.ndarray:
 
 
 def _shift(w: np.ndarray, way: str) -> int:
-    """From a weight to the byte that is multiplied: unsigned for pairs, else signed."""
-    return {"pairs": {"i": 128, "u": 0}}.get(way, {"i": 0, "u": -128})[w.dtype.kind]
+    """From a weight to the byte that is multiplied, unsigned or signed as the way takes it."""
+    if isa.unsigned_weights(way):
+        return 128 if w.dtype.kind == "i" else 0
+    return -128 if w.dtype.kind == "u" else 0
 
 
 def _packed(w: np.ndarray, way: str, lanes: int) -> tuple[str, np.ndarray, list[np.ndarray]]:

@@ -20,6 +20,7 @@ cdef extern from "simd/dispatch.h" nogil:
     const vl_cell_kernels *vl_cell_kernels_of(const vl_kernels *kernels, vl_cell cell, vl_storage storage,
                                               int way)
     int vl_has_way(const vl_kernels *kernels, int way)
+    int vl_takes_unsigned(int way)
     const char *vl_cpu_features()
 
 cdef extern from "simd/micro.h" nogil:
@@ -116,8 +117,8 @@ cdef const vl_cell_kernels *cell_kernels_for(vl_cell cell, vl_storage storage, v
 
 
 def integer_ways() -> tuple:
-    """How the selected instruction set can multiply bytes on this CPU, best first: by "dots" (VNNI), "bytes" or
-    "pairs"."""
+    """How the selected instruction set can multiply bytes on this CPU, best first: by "dots" (VNNI, Arm's dot
+    products), "bytes" or "pairs"."""
     cdef const vl_kernels *k = kernels_for(VL_IN_FLOAT32)
     return tuple([way for way in ("dots", "bytes", "pairs") if vl_has_way(k, WAYS.index(way))])
 
@@ -132,11 +133,17 @@ def select_integers(name=None) -> str:
 
 
 def selected_integers() -> str:
-    """The way that models opened from now on will use; ``VLEDGE_VNNI=0`` leaves "dots" out."""
+    """The way that models opened from now on will use; ``VLEDGE_VNNI=0`` or ``VLEDGE_DOTPROD=0`` leaves "dots" out."""
     ways = integer_ways()
     if chosen_way in ways:
         return chosen_way
-    return ways[1] if ways[0] == "dots" and os.environ.get("VLEDGE_VNNI") == "0" else ways[0]
+    without = "0" in (os.environ.get("VLEDGE_VNNI"), os.environ.get("VLEDGE_DOTPROD"))
+    return ways[1] if ways[0] == "dots" and without else ways[0]
+
+
+def unsigned_weights(str way) -> bool:
+    """Whether products of bytes in a way take weights as uint8, or else as int8."""
+    return vl_takes_unsigned(WAYS.index(way)) != 0
 
 
 def lanes(dtype) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import struct
+from typing import Final
 
 import numpy as np
 
@@ -13,6 +14,10 @@ from vledge._version import __version__
 from vledge.machine import blas, threads
 
 __all__ = ["describe"]
+
+# what multiplies bytes in the ways of `isa.integer_ways`, and by which instruction set
+_DOTS: Final = {"avx512": "AVX-512 VNNI", "avx2": "AVX-VNNI", "neon": "udot, sdot"}
+_INSTRUCTIONS: Final = {"bytes": "pmaddubsw", "pairs": "16-bit products"}
 
 
 def describe() -> dict[str, str]:
@@ -26,6 +31,7 @@ def describe() -> dict[str, str]:
         threads_why = "asked for by VLEDGE_NUM_THREADS"
     else:
         threads_why = f"{threads.usable_cores()} physical cores usable of {os.cpu_count()} CPUs"
+    way = isa.selected_integers()
     described = {
         "vledge": __version__,
         "python": f"{platform.python_version()}, {struct.calcsize('P') * 8} bit",
@@ -36,6 +42,7 @@ def describe() -> dict[str, str]:
         "instruction sets": ", ".join(isa.runnable()),
         "chosen": f"{chosen}: {why}",
         "vector": f"{isa.lanes(np.float32)} float32, tiles of {isa.tile_rows()} rows",
+        "integers": f"{way}: {_DOTS[chosen] if way == 'dots' else _INSTRUCTIONS[way]}",
         "threads": f"{threads.get_num_threads()}: {threads_why}",
         "blas": blas.describe(),
     }

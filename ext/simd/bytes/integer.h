@@ -7,7 +7,8 @@
  * the odd ones; so are x's. Both are unsigned: a pair of products is below 2 * 255 * 255, and nothing saturates.
  * By dots: the instruction multiplies x's unsigned bytes by signed ones and adds all four to the lane. It does not
  * saturate either (the one that does is vpdpbusds). By bytes: the same from two instructions, where the weights are such
- * that the first of them does not saturate.
+ * that the first of them does not saturate. Arm's instruction takes both unsigned, and x's four bytes from a lane of
+ * sixteen, VL_DOT_LANE, so that four times four are loaded at once.
  */
 #if !VL_F64
 
@@ -161,6 +162,29 @@ VL_INLINE void vl_integer_four(const int rows, const int vectors, const uint8_t 
     }
 }
 
+#ifdef VL_DOT_LANE
+/* The same for sixteen bytes of each row */
+VL_INLINE void vl_integer_sixteen(const int rows, const int vectors, const uint8_t *const *x, ptrdiff_t at,
+                                  const uint8_t *w, veci (*sums)[4])
+{
+    veci xs[VL_INTEGER_MOST];
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++)
+        xs[r] = *(const vl_lanes *)(x[r] + at);
+#define VL_OF_LANE(lane)                                                                                               \
+    _Pragma("GCC unroll 4") for (int v = 0; v < vectors; v++)                                                          \
+    {                                                                                                                  \
+        const veci own = *(const vl_lanes *)(w + ((lane) * vectors + v) * VL_BYTES);                                   \
+        _Pragma("GCC unroll 8") for (int r = 0; r < rows; r++) sums[r][v] = VL_DOT_LANE(sums[r][v], xs[r], lane, own); \
+    }
+    VL_OF_LANE(0)
+    VL_OF_LANE(1)
+    VL_OF_LANE(2)
+    VL_OF_LANE(3)
+#undef VL_OF_LANE
+}
+#endif
+
 VL_INLINE void vl_integer_tile(const int sets, const int rows, const int vectors, const vl_byte_product *p,
                                ptrdiff_t row, ptrdiff_t vector)
 {
@@ -178,6 +202,10 @@ VL_INLINE void vl_integer_tile(const int sets, const int rows, const int vectors
     for (ptrdiff_t run = 0; run < p->runs; run++) {
         ptrdiff_t at = p->run_starts[run];
         const ptrdiff_t end = at + 4 * p->run_quads;
+#ifdef VL_DOT_LANE
+        for (; at + 16 <= end; at += 16, w += 4 * vectors * VL_BYTES)
+            vl_integer_sixteen(rows, vectors, x, at, w, sums);
+#endif
         for (; at + 4 * sets <= end; at += 4 * sets)
 #pragma GCC unroll 4
             for (int set = 0; set < sets; set++, w += vectors * VL_BYTES)

@@ -180,9 +180,14 @@ static const vl_small vl_fast_by_bytes = {.block = VL_INT8_FAST_BLOCK,
                                           .product = VL_SMALL_BY_BYTES};
 #endif
 #ifdef VL_SMALL_BY_QUADS
+#if defined(__x86_64__)
+#define VL_QUADS_OFFSET 128 /* makes unsigned bytes of weights */
+#else
+#define VL_QUADS_OFFSET 0
+#endif
 static const vl_small vl_fast_by_quads = {.block = VL_INT8_FAST_BLOCK,
                                           .levels = 127,
-                                          .weight_offset = 128,
+                                          .weight_offset = VL_QUADS_OFFSET,
                                           .weight_bytes = 1,
                                           .terms = 4,
                                           .form = VL_ROW_BYTES,
@@ -190,12 +195,13 @@ static const vl_small vl_fast_by_quads = {.block = VL_INT8_FAST_BLOCK,
                                           .product = VL_SMALL_BY_QUADS};
 static const vl_small vl_int8_by_quads = {.block = VL_INT8_BLOCK,
                                           .levels = VL_INT8_LEVELS,
-                                          .weight_offset = 128,
+                                          .weight_offset = VL_QUADS_OFFSET,
                                           .weight_bytes = 1,
                                           .terms = 4,
                                           .form = VL_ROW_PLANES,
                                           .way = VL_BY_QUADS,
                                           .product = VL_SMALL_BY_PLANES};
+#ifdef VL_SMALL_BY_WORDS
 static const vl_small vl_int16_by_quads = {.block = VL_INT16_BLOCK,
                                            .levels = 32767,
                                            .weight_bytes = 2,
@@ -203,6 +209,7 @@ static const vl_small vl_int16_by_quads = {.block = VL_INT16_BLOCK,
                                            .form = VL_ROW_INT16,
                                            .way = VL_BY_QUADS,
                                            .product = VL_SMALL_BY_WORDS};
+#endif
 #endif
 
 #endif

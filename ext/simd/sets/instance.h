@@ -77,7 +77,9 @@ static const vl_cell_kernels vl_cells[] = {
 #endif
 #ifdef VL_SMALL_BY_QUADS
                 VL_SMALL_CELLS(VL_STORED_INT8_FAST, &vl_fast_by_quads) VL_SMALL_CELLS(VL_STORED_INT8, &vl_int8_by_quads)
+#ifdef VL_SMALL_BY_WORDS
                     VL_SMALL_CELLS(VL_STORED_INT16, &vl_int16_by_quads)
+#endif
 #endif
 #endif
 };

@@ -1,6 +1,6 @@
-/* A block's sums by VL_DOT, x86's instructions that multiply unsigned bytes by signed ones: vl_small's ways but the first,
- * in the translation units that have them. Who includes this has defined VL_DOT(sum, unsigned, signed) and, for names,
- * VL_SMALL_SET.
+/* A block's sums by VL_DOT, an instruction that multiplies bytes: vl_small's ways but the first, in the translation units
+ * that have one. Who includes this has defined VL_DOT(sum, unsigned, signed) and, for names, VL_SMALL_SET. On Arm it is
+ * VL_DOT(sum, signed, signed), and nothing has an offset; VL_DOT_LANE takes one of four quads of x.
  *
  * Where VL_DOT adds two products in 16 bits (VL_BY_BYTES) x is unsigned, its integer plus the offset, for that does not
  * saturate: x + 127 <= 254 and no two neighbouring weights sum to more than 129, 254 * 129 < 2^15. Each block has the
@@ -49,11 +49,56 @@ VL_INLINE void vl_quad_add(const int planes, const int rows, const int vectors, 
     }
 }
 
+#ifdef VL_DOT_LANE
+/* Makes four vectors come from registers from here on: their loads are then two, of which a core that runs in order waits
+ * for one (a quarter of a row's time on the A55, as tools/arm_estimates.py has it). */
+#define VL_KEEP_FOUR(v) __asm__("" : "+w"((v)[0]), "+w"((v)[1]), "+w"((v)[2]), "+w"((v)[3]))
+
+/* Four quads of terms, of which x's are in one vector. */
+VL_INLINE void vl_lanes_add(const int planes, const int rows, const int vectors, veci (*sum)[VL_GROUP],
+                            veci (*upper)[VL_GROUP], const char *const *x, const char *w, ptrdiff_t k, ptrdiff_t plane)
+{
+    veci xs[VL_SMALL_MOST_ROWS], above[VL_SMALL_MOST_ROWS];
+#pragma GCC unroll 4
+    for (int r = 0; r < rows; r++) {
+        xs[r] = *(const vl_lanes *)(x[r] + k);
+        if (planes)
+            above[r] = *(const vl_lanes *)(x[r] + plane + k);
+    }
+#define VL_OF_LANE(lane)                                                                                               \
+    {                                                                                                                  \
+        veci own[VL_GROUP] = {{0}};                                                                                    \
+        _Pragma("GCC unroll 4") for (int v = 0; v < vectors; v++) own[v] =                                             \
+            *(const vl_lanes *)(w + ((lane) * vectors + v) * VL_BYTES);                                                \
+        if (rows == 1 && vectors == VL_GROUP)                                                                          \
+            VL_KEEP_FOUR(own);                                                                                         \
+        _Pragma("GCC unroll 4") for (int v = 0; v < vectors; v++)                                                      \
+            _Pragma("GCC unroll 4") for (int r = 0; r < rows; r++)                                                     \
+        {                                                                                                              \
+            sum[r][v] = VL_DOT_LANE(sum[r][v], xs[r], lane, own[v]);                                                   \
+            if (planes)                                                                                                \
+                upper[r][v] = VL_DOT_LANE(upper[r][v], above[r], lane, own[v]);                                        \
+        }                                                                                                              \
+    }
+    VL_OF_LANE(0)
+    VL_OF_LANE(1)
+    VL_OF_LANE(2)
+    VL_OF_LANE(3)
+#undef VL_OF_LANE
+}
+#endif
+
 VL_INLINE const char *vl_quads_run(const int planes, const int whole, const int rows, const int vectors,
                                    veci (*sum)[VL_GROUP], veci (*upper)[VL_GROUP], const char *const *x, const char *w,
                                    ptrdiff_t k, ptrdiff_t terms, ptrdiff_t plane)
 {
     const ptrdiff_t end = k + terms;
+#ifdef VL_DOT_LANE
+    for (; k + 16 <= end; k += 16, w += 4 * vectors * VL_BYTES)
+        vl_lanes_add(planes, rows, vectors, sum, upper, x, w, k, plane);
+    if (whole)
+        return w;
+#endif
     if (whole && rows == 1) {
 #pragma GCC unroll 8
         for (; k < end; k += 4, w += vectors * VL_BYTES)
@@ -86,7 +131,7 @@ VL_INLINE const char *vl_quads_add(const int planes, const int whole, const int 
         vl_quads_run(0, whole, rows, vectors, sum, upper, above, w, k, terms, 0);
 #pragma GCC unroll 4
     for (int r = 0; r < rows; r++) {
-#ifdef VL_SMALL_SET_OF_PLANES
+#if defined(VL_SMALL_SET_OF_PLANES) && !defined(VL_DOT_LANE)
         const veci undo = vl_quad_of_x(x[r] + 2 * plane + k / (planes ? VL_INT8_BLOCK : VL_INT8_FAST_BLOCK) * 4);
 #else
         const veci undo = {0};

@@ -45,6 +45,21 @@ VL_INLINE void vl_store_lowest_bytes(uint8_t *to, veci v)
     const int32_t four = _mm_cvtsi128_si32(_mm_packus_epi16(halves, halves));
     __builtin_memcpy(to, &four, 4);
 }
+#elif defined(VL_NEON)
+VL_INLINE veci vl_load_bytes(const uint8_t *from, int is_signed)
+{
+    uint32_t four;
+    __builtin_memcpy(&four, from, 4);
+    if (is_signed)
+        return (veci)vmovl_s16(vget_low_s16(vmovl_s8(vcreate_s8(four))));
+    return (veci)vmovl_u16(vget_low_u16(vmovl_u8(vcreate_u8(four))));
+}
+VL_INLINE void vl_store_lowest_bytes(uint8_t *to, veci v)
+{
+    const uint16x4_t halves = vmovn_u32((uint32x4_t)v);
+    const uint32_t four = vget_lane_u32(vreinterpret_u32_u8(vmovn_u16(vcombine_u16(halves, halves))), 0);
+    __builtin_memcpy(to, &four, 4);
+}
 #else
 VL_INLINE veci vl_load_bytes(const uint8_t *from, int is_signed)
 {
@@ -79,6 +94,13 @@ VL_INLINE vl_four_of_bytes vl_narrow(const veci *v)
 #endif
 }
 VL_INLINE void vl_store_bytes(uint8_t *to, const veci *v) { *(vl_four_of_bytes *)to = vl_narrow(v); }
+#elif defined(VL_NEON)
+VL_INLINE void vl_store_bytes(uint8_t *to, const veci *v)
+{
+    const uint16x8_t low = vcombine_u16(vmovn_u32((uint32x4_t)v[0]), vmovn_u32((uint32x4_t)v[1]));
+    const uint16x8_t high = vcombine_u16(vmovn_u32((uint32x4_t)v[2]), vmovn_u32((uint32x4_t)v[3]));
+    vst1q_u8(to, vcombine_u8(vmovn_u16(low), vmovn_u16(high)));
+}
 #else
 VL_INLINE void vl_store_bytes(uint8_t *to, const veci *v)
 {
