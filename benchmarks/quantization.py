@@ -358,9 +358,9 @@ def write(times: list[str], leasts: list[str], rounds: int) -> None:
 
 
 LEAST = """\
-The least in the same rounds, in microseconds a step, first quartiles: products by the instruction
-that multiplies, back to back; reading of what a step reads anew; the cell's equations. A whole
-sequence takes its input's products, the larger of its state's products and reading, and the
+The least in the same rounds, in microseconds a step, first quartiles: products by the instructions
+that multiply and add up, back to back; reading of what a step reads anew; the cell's equations. A
+whole sequence takes its input's products, the larger of its state's products and reading, and the
 equations; a single step the larger of both products and reading."""
 
 

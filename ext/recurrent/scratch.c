@@ -42,6 +42,8 @@ ptrdiff_t vl_chunk_rows(const vl_direction *direction, ptrdiff_t rows, ptrdiff_t
 {
     const int64_t row_bytes = (int64_t)direction->vectors * direction->kernels->lanes * direction->number_bytes;
     int64_t most = vl_input_bytes(direction) / 2;
+    if (direction->run->small && vl_input_bytes(direction) < vl_limit.large_small_bytes)
+        most = 0;
     if (most > vl_limit.most_chunk_bytes)
         most = vl_limit.most_chunk_bytes;
     if (most < vl_limit.chunk_bytes)

@@ -27,7 +27,7 @@ enum { VL_INT8_BLOCK = 32, VL_INT16_BLOCK = 32, VL_INT8_FAST_BLOCK = 64 };
  * signed bytes, integer = 256 upper + lower. */
 typedef enum { VL_ROW_INT16, VL_ROW_BYTES, VL_ROW_PLANES } vl_small_form;
 
-/* Rows times one group, as vl_small has it. */
+/* Rows times one group, as vl_small has it; or one row times several. */
 typedef struct {
     ptrdiff_t rows, depth;
     int vectors;                        /* of the group */
@@ -39,6 +39,9 @@ typedef struct {
     const float *last;                  /* ... but for the last vector of each with this, where it is not NULL */
     float *out;
     ptrdiff_t ld_out;
+    ptrdiff_t groups;                   /* of one row; 1 where there are more rows. From one to the next: ... */
+    ptrdiff_t group_bytes;              /* ... of w, ... */
+    ptrdiff_t group_start, group_last, group_out; /* ... and numbers; all of them may be negative */
 } vl_small_product;
 
 typedef struct {

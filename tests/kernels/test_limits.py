@@ -14,10 +14,11 @@ from vledge._ext.weights import Direction
 LIST = Path(__file__).parents[2] / "ext" / "limit_list.h"
 
 
-def lstm(input_size, hidden_size, dtype=np.float32):
+def lstm(input_size, hidden_size, dtype=np.float32, storage=None):
     rng = np.random.default_rng(0)
     shapes = ((4 * hidden_size, input_size), (4 * hidden_size, hidden_size))
-    return Direction("lstm", *(rng.standard_normal(s).astype(dtype) for s in shapes))
+    matrices = (rng.standard_normal(s).astype(dtype) for s in shapes)
+    return Direction("lstm", *matrices, storage=storage)
 
 
 def test_every_limit_of_the_list_has_a_unit():
@@ -44,6 +45,16 @@ def test_rows_of_a_chunk(limits):
     assert recurrent.chunk_rows(wide, 1, 10**6) == 200
     limits(most_chunk_bytes=50 * row_bytes)
     assert recurrent.chunk_rows(wide, 1, 10**6) == 50
+
+
+def test_rows_of_a_chunk_of_small_weights(limits):
+    """Half of W_ih counts only where that is large."""
+    small = lstm(400, 16, storage="int8")
+    row_bytes, input_bytes = 4 * 16 * 4, 4 * 16 * 400
+    limits(chunk_bytes=10 * row_bytes, large_small_bytes=input_bytes + 1)
+    assert recurrent.chunk_rows(small, 1, 10**6) == 10
+    limits(large_small_bytes=input_bytes)
+    assert recurrent.chunk_rows(small, 1, 10**6) == 50
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -289,6 +289,18 @@ def test_a_row_has_the_same_bits_alone_in_a_stream_and_by_threads(integers, kind
 
 
 @pytest.mark.parametrize("storage", STORAGES)
+def test_one_row_through_many_groups_in_both_directions(integers, storage):
+    """A row by itself takes groups together, a turned product from the last but one on."""
+    rng = np.random.default_rng(10)
+    size = 9 * isa.lanes(np.float32) + 3
+    one = direction_case("lstm", storage, 20, size, proj_size=size)
+    data = rng.standard_normal((5, 2, 20)).astype(np.float32)
+    both = run_padded([one], data, np.full(5, 2, np.int64), None, threads=1)[0]
+    alone = run([one], np.ascontiguousarray(data[:, 1]), np.ones(5, np.int64), threads=1)[0]
+    assert np.array_equal(alone, both[:, 1])
+
+
+@pytest.mark.parametrize("storage", STORAGES)
 def test_empty_inputs_and_sequences(integers, storage):
     one = direction_case("gru", storage, 0, 9)
     h_0 = np.full((1, 3, 9), 0.5, np.float32)

@@ -6,10 +6,17 @@
 
 enum { VL_SMALL_PANELS = 4 }; /* of one row: their equations wait less for one another than one's */
 
-/* The sums of rows [row, row + rows) with the weights of a group, the `panel`-th vector on. */
+/* So many full groups of one row, onwards (1) or backwards (-1), and numbers from one to the next. */
+typedef struct {
+    ptrdiff_t count, way, start, last, out;
+} vl_small_groups;
+
+static const vl_small_groups vl_small_one_group = {1, 0, 0, 0, 0};
+
+/* The sums of rows [row, row + rows) with the weights of groups, the first of which begins with the `vector`-th vector. */
 VL_INLINE void vl_small_block(const vl_small *small, const char *room, const void *w, ptrdiff_t depth, ptrdiff_t row,
-                              ptrdiff_t rows, ptrdiff_t vector, int vectors, vl_start start, real *out,
-                              ptrdiff_t ld_out)
+                              ptrdiff_t rows, ptrdiff_t vector, int vectors, vl_small_groups groups, vl_start start,
+                              real *out, ptrdiff_t ld_out)
 {
     const vl_small_product p = {.rows = rows,
                                 .depth = depth,
@@ -22,7 +29,12 @@ VL_INLINE void vl_small_block(const vl_small *small, const char *room, const voi
                                 .ld_start = start.ld,
                                 .last = start.last,
                                 .out = out,
-                                .ld_out = ld_out};
+                                .ld_out = ld_out,
+                                .groups = groups.count,
+                                .group_bytes = groups.way * vectors * vl_small_vector_bytes(small, depth, L),
+                                .group_start = groups.way * groups.start,
+                                .group_last = groups.way * groups.last,
+                                .group_out = groups.way * groups.out};
     small->product(&p);
 }
 
@@ -40,12 +52,14 @@ VL_INLINE void vl_small_units(int gates, int width, int own_candidate, vl_finish
     vl_sums acc[VL_BLOCK_ROWS];
     const real *pre = (const real *)step->pre + row * step->ld_pre + panel * width * L;
     const vl_units units = {(int)(rows * panels), row, panel, panels == 1, panels > 1};
-    for (ptrdiff_t i = 0; i < panels; i++) {
+    for (ptrdiff_t i = 0, count; i < panels; i += count) {
         const real *own = pre + i * width * L;
-        const ptrdiff_t stride = vl_stride(step, panel + i);
+        const ptrdiff_t stride = vl_stride(step, panel + i), full = step->hidden_size / L - panel;
+        count = stride < L || panels == 1 ? 1 : (full < panels ? full : panels) - i;
+        const vl_small_groups groups = {count, 1, width * L, step->bias_candidate ? L : 0, VL_MOST_VECTORS * L};
         vl_small_block(step->small, step->room, step->w, step->depth, row, rows, (panel + i) * gates,
-                       vl_vectors(gates, stride), vl_step_start(own_candidate, step, panel + i, own), (real *)(acc + i),
-                       VL_MOST_VECTORS * L);
+                       vl_vectors(gates, stride), groups, vl_step_start(own_candidate, step, panel + i, own),
+                       (real *)(acc + i), VL_MOST_VECTORS * L);
         if (stride < L)
             vl_spread(gates, stride, own_candidate ? own : NULL, step->ld_pre, rows, acc + i);
     }
@@ -99,7 +113,7 @@ static __attribute__((noinline)) void vl_small_single_panels(int width, const vo
                 for (int p = 0; p < panels; p++)
                     acc[r][p] = vl_load(pre + (panel + p) * width * L + (width - 1) * vl_stride(step, panel + p));
             }
-            vl_small_block(step->small, step->room, w, step->depth, row, rows, panel, panels,
+            vl_small_block(step->small, step->room, w, step->depth, row, rows, panel, panels, vl_small_one_group,
                            (vl_start){(const real *)acc, VL_MOST_VECTORS * L, NULL}, (real *)acc, VL_MOST_VECTORS * L);
             finish(step, row, rows, panel, panels, acc);
         }
@@ -122,27 +136,36 @@ static void vl_kernel_small_rnn_relu(const vl_step *step)
     vl_small_single_panels(1, step->h, step->w, vl_relu_finish, step);
 }
 
+/* So many groups, one where there are more rows, of which that at `vector` comes first. */
+VL_INLINE void vl_small_product_groups(const vl_product *p, ptrdiff_t vector, ptrdiff_t count)
+{
+    const int width = p->vectors - vector < p->group ? (int)(p->vectors - vector) : p->group;
+    const int as_it_is = !p->relu && (vector + width) * L <= p->columns;
+    const vl_small_groups groups = {count, p->turned ? -1 : 1, p->bias ? width * L : 0, 0, width * L};
+    vl_sums acc[VL_BLOCK_ROWS];
+    for (ptrdiff_t row = 0, rows; row < p->rows; row += rows) {
+        rows = vl_next_height(p->rows - row, VL_BLOCK_ROWS);
+        vl_small_block(p->small, p->room, p->w, p->depth, row, rows, vector, width, groups, vl_product_start(p, vector),
+                       as_it_is ? (real *)p->out + row * p->ld_out + vector * L : (real *)acc,
+                       as_it_is ? p->ld_out : VL_MOST_VECTORS * L);
+        for (ptrdiff_t r = 0; r < rows && !as_it_is; r++)
+            for (int v = 0; v < width; v++)
+                vl_product_store(p, row + r, vector + v, acc[r][v]);
+    }
+}
+
 static void vl_kernel_small_product(const vl_product *p)
 {
     const ptrdiff_t groups = (p->last - p->first + p->group - 1) / p->group;
-    vl_sums acc[VL_BLOCK_ROWS];
+    const ptrdiff_t end = p->first + groups * p->group; /* the last group may be narrower, or have columns too many */
+    const ptrdiff_t together = p->rows > 1 || p->relu ? 0 : end * L > p->columns ? groups - 1 : groups;
     for (ptrdiff_t row = 0; row < p->rows && !p->in_room; row++)
         vl_small_row_of(p->small, (const real *)p->x + p->x_rows[row], p->depth,
                         p->room + row * vl_small_row_bytes(p->depth));
-    for (ptrdiff_t i = 0; i < groups; i++) {
-        const ptrdiff_t vector = p->first + (p->turned ? groups - 1 - i : i) * p->group;
-        const int width = p->vectors - vector < p->group ? (int)(p->vectors - vector) : p->group;
-        const int as_it_is = !p->relu && (vector + width) * L <= p->columns;
-        const vl_start start = vl_product_start(p, vector);
-        for (ptrdiff_t row = 0, rows; row < p->rows; row += rows) {
-            rows = vl_next_height(p->rows - row, VL_BLOCK_ROWS);
-            vl_small_block(p->small, p->room, p->w, p->depth, row, rows, vector, width, start,
-                           as_it_is ? (real *)p->out + row * p->ld_out + vector * L : (real *)acc,
-                           as_it_is ? p->ld_out : VL_MOST_VECTORS * L);
-            for (ptrdiff_t r = 0; r < rows && !as_it_is; r++)
-                for (int v = 0; v < width; v++)
-                    vl_product_store(p, row + r, vector + v, acc[r][v]);
-        }
+    for (ptrdiff_t i = 0, count; i < groups; i += count) {
+        const ptrdiff_t group = p->turned ? groups - 1 - i : i;
+        count = group >= together ? 1 : p->turned ? group + 1 : together - group;
+        vl_small_product_groups(p, p->first + group * p->group, count);
     }
 }
 

@@ -52,8 +52,11 @@ VL_INLINE void vl_pair_add(const int wide, const int rows, const int vectors, ve
             if (rows > 1)
                 VL_KEEP(own);
 #pragma GCC unroll 4
-            for (int r = 0; r < rows; r++)
+            for (int r = 0; r < rows; r++) {
                 sum[r][v] = VL_ADD_PAIRS(sum[r][v], own, xs[r]);
+                if (rows == 1) /* here and now: put off, products would drive sums out of the registers */
+                    VL_KEEP(sum[r][v]);
+            }
         }
     } else
 #pragma GCC unroll 2
@@ -83,15 +86,20 @@ VL_INLINE const char *vl_pairs_add(const int wide, const int whole, const int ro
     const int bytes = vectors * (wide ? VL_BYTES : VL_BYTES / 2);
     const ptrdiff_t end = k + terms;
     const char *from[VL_SMALL_MOST_ROWS];
-    (void)whole, (void)plane;
+    (void)plane;
     for (int r = 0; r < rows; r++)
         from[r] = x[r];
 #pragma GCC unroll 32
     for (int i = 0; i < rows * vectors; i++)
         sum[i / vectors][i % vectors] = (veci){0};
+    if (whole && rows == 1)
+#pragma GCC unroll 16
+        for (; k < end; k += 2, w += bytes)
+            vl_pair_add(wide, rows, vectors, sum, from, w, k);
+    else
 #pragma GCC unroll 2
-    for (; k < end; k += 2, w += bytes)
-        vl_pair_add(wide, rows, vectors, sum, from, w, k);
+        for (; k < end; k += 2, w += bytes)
+            vl_pair_add(wide, rows, vectors, sum, from, w, k);
     return w;
 }
 
