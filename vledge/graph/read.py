@@ -47,7 +47,7 @@ def _no_graph(path: str | os.PathLike[str]) -> str:
     if "Keras" in kind:
         return (
             f"{told}nn.LSTM.from_keras(path, name of the layer); a whole Keras model becomes one "
-            'by model.export("model.onnx", format="onnx") or tf2onnx, where Keras is'
+            'by model.export("model.onnx", format="onnx") or tf2onnx, on the TensorFlow backend'
         )
     return (
         f"{told}nn.LSTM.from_weights(vledge.load_weights(path)); a whole torch module becomes a "
