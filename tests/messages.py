@@ -23,6 +23,7 @@ from vledge.shipped import japanese_vowels
 FOLDER = japanese_vowels.folder()
 PT, ONNX = FOLDER / "model.pt", FOLDER / "model.onnx"
 BUNDLE = FOLDER / "classifier.reference.safetensors"
+KERAS = Path(__file__).parent / "golden" / "keras" / "model.keras"
 X = np.zeros((5, 2, 3), np.float32)
 FEED = {"x": np.zeros((1, 2, 12), np.float32), "lengths": np.array([2])}
 
@@ -163,6 +164,11 @@ MESSAGES = {
     "a dict of weights for a model": (lambda: vledge.InferenceSession(weights()), "weights have no graph; nn.LSTM.from_weights(weights) makes a layer of them"),
     "a model for weights": (lambda: vledge.load_weights(ONNX), "it looks like an ONNX model: run it by vledge.InferenceSession(path)"),
     "a text for a model": (lambda: vledge.InferenceSession(__file__), "not an ONNX model, and none by `vledge convert`"),
+    "torch's word for reading": (lambda: vledge.load("model.pt"), "module 'vledge' has no attribute 'load', a name of torch's: weights are read by vledge.load_weights(path)"),
+    "torch's word for an array": (lambda: vledge.tensor([1]), "module 'vledge' has no attribute 'tensor', a name of torch's: arrays are NumPy's, and so is what works on them"),
+    "a command that is not spelled right": (lambda: at_the_shell("inspct", "a.onnx"), "vledge: error: 'inspct' is no command; did you mean inspect?"),
+    "a command that there is not": (lambda: at_the_shell("train"), "vledge: error: 'train' is no command; there are bench, calibrate, "),
+    "a Keras model for a session": (lambda: vledge.InferenceSession(KERAS), "Keras archive (.keras) holds weights and no graph. Its recurrent layers are vledge.nn.LSTM, GRU and RNN: nn.LSTM.from_keras(path, name of the layer); a whole Keras model becomes one by model.export("),
     "a checkpoint for Keras": (lambda: nn.LSTM.from_keras(PT), "a file of Keras was expected, not torch archive (torch.save: .pt, .pth, .bin): its weights are read by"),
     "a dict for a file": (lambda: vledge.load_weights({}), "path is a dict, expected the name of a file or folder"),
     "a part that is not there": (lambda: vledge.load_weights(PT, key="state"), "no part 'state': the file holds 'rnn.weight_ih_l0'"),
@@ -234,6 +240,10 @@ MESSAGES = {
     "an empty sequence": (lambda: lstm()(X, lengths=[5, 0]), "sequence 1 is empty, which torch refuses"),
     "semantics without lengths": (lambda: lstm()(X, semantics="keras"), "semantics: these go with lengths, a mask or a strategy, and none is given"),
     "semantics that there are not": (lambda: lstm()(X, lengths=[5, 2], semantics="caffe"), "semantics is 'caffe', expected a Semantics or one of"),
+    # small weights
+    "one array to calibrate with": (lambda: vledge.quantize(lstm(), calibrate=X), "calibrate is one array [5, 2, 3], expected a list of inputs that the model is called with: [x]"),
+    "a file to calibrate with": (lambda: vledge.quantize(lstm(), calibrate="data.npz"), "calibrate is str, expected a list of inputs that the model is called with: [x]"),
+    "a number to calibrate with": (lambda: vledge.quantize(lstm(), calibrate=3), "calibrate is int, expected a list of inputs: [x]"),
     # streams and plans
     "fewer than no streams": (lambda: lstm().stream(batch=-1), "a stream has 0 or more rows, got -1"),
     "a state of another stream": (lambda: setattr(lstm().stream(), "state", {"h": X}), "the state has ['c', 'h'], got ['h']"),
@@ -286,7 +296,7 @@ MESSAGES = {
     "a part of a .npz": (lambda: file("w.npz", npz(w=np.zeros(3)), key="w"), "key='w' names no part: a .npz file has only one"),
     "a file that costs too much": (lambda: vledge.load_weights(PT, limits=vledge.Limits(memory=1000)), "bytes of memory with what was read before; the limit that was set is 1,000 bytes. For a file that you trust: limits=vledge.Limits(memory="),
     "limits of another kind": (lambda: vledge.load_weights(PT, limits=1000), "limits is a value of the type int, expected vledge.Limits"),
-    "a layer of a checkpoint's graph": (lambda: nn.LSTM.from_onnx(PT), "torch archive (torch.save: .pt, .pth, .bin) holds weights and no graph. Its recurrent layers are vledge.nn.LSTM, GRU and RNN: nn.LSTM.from_weights(vledge.load_weights(path)), or from_keras(path); a whole torch module becomes a model by vledge.export, where torch is"),
+    "a layer of a checkpoint's graph": (lambda: nn.LSTM.from_onnx(PT), "torch archive (torch.save: .pt, .pth, .bin) holds weights and no graph. Its recurrent layers are vledge.nn.LSTM, GRU and RNN: nn.LSTM.from_weights(vledge.load_weights(path)); a whole torch module becomes a model by vledge.export, where torch is"),
     # modules and functions
     "a child that there is not": (lambda: nn.Sequential(nn.ReLU()).get_submodule("a.b"), "Sequential has no sub-module 'a'"),
     "a place beyond a Sequential": (lambda: nn.Sequential(nn.ReLU())[3], "index 3 is out of range: there are 1"),

@@ -6,6 +6,7 @@ import pytest
 import vledge
 from tests.streaming.test_layers import frames, loaded
 from vledge import nn
+from vledge.errors import with_article
 from vledge.formats import read_checkpoint
 from vledge.planning.defaults import DEFAULT
 from vledge.shipped import japanese_vowels
@@ -191,3 +192,10 @@ def test_texts_are_cut_where_they_are_long():
     assert shortened("a\nb") == "a\nb"
     assert shortened("\n".join("abcdefgh")) == "a\nb\nc\nd\n  … 3 lines more, by print()\nh"
     assert listed("abcdef", 2) == "a, b, and 4 more"
+
+
+def test_articles_are_those_that_one_says():
+    an = ["LSTM", "RNN", "RNNCell", "LSTMCell", "IndRNN", "Embedding"]
+    assert [with_article(kind) for kind in an] == [f"an {kind}" for kind in an]
+    others = ["GRU", "GRUCell", "Linear", "Bidirectional", "RecurrentStack"]
+    assert [with_article(kind) for kind in others] == [f"a {kind}" for kind in others]

@@ -187,6 +187,17 @@ _HOMES = (
     "integrations.arrow",
 )
 _LAZY |= {name: module for module, names in _OF_ONNXRUNTIME.items() for name in names}
+# What torch has under a name, said in our words.
+_OF_TORCH = {
+    "load": "weights are read by vledge.load_weights(path)",
+    "save": "weights are written by vledge.save_weights(path, weights)",
+    "no_grad": "it is not needed, for nothing here is trained",
+    "inference_mode": "it is not needed, for nothing here is trained",
+    **dict.fromkeys(
+        ("tensor", "from_numpy", "as_tensor", "zeros", "ones", "cat", "stack", "arange"),
+        "arrays are NumPy's, and so is what works on them",
+    ),
+}
 
 
 if not TYPE_CHECKING:  # to a type checker, a name that is not above is a mistake
@@ -204,6 +215,8 @@ if not TYPE_CHECKING:  # to a type checker, a name that is not above is a mistak
                 if error.name != f"vledge.{name}":
                     raise
         told = f"module 'vledge' has no attribute {name!r}"
+        if name in _OF_TORCH:
+            raise AttributeError(f"{told}, a name of torch's: {_OF_TORCH[name]}")
         for home in () if name.startswith("_") else _HOMES:
             if name in import_module(f"vledge.{home}").__all__:
                 raise AttributeError(f"{told}: it is vledge.{home}.{name}")

@@ -21,6 +21,7 @@ __all__ = [
     "placed",
     "quoted",
     "reading",
+    "with_article",
 ]
 
 _SHORT_OF_MEMORY = ("cannot allocate memory", "failed to map segment", "out of memory")
@@ -126,3 +127,9 @@ def cut(text: str, most: int = SHOWN) -> str:
 def quoted(name: str) -> str:
     """A name out of a file as messages show it: in quotation marks, and cut."""
     return repr(cut(name, LONGEST_NAME))
+
+
+def with_article(noun: str) -> str:
+    """``a GRU``, ``an LSTM``, ``an Embedding``: of a capital before another, its name is spoken."""
+    spelled = noun[:2].isupper()
+    return f"a{'n' if noun[:1] in ('AEFHILMNORSX' if spelled else 'AEIOU') else ''} {noun}"

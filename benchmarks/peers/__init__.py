@@ -6,9 +6,9 @@ import importlib
 from types import ModuleType
 from typing import cast
 
+from benchmarks.peers.apart import ENVIRONMENTS
 from benchmarks.peers.contestant import Contestant, Outputs, Peer
 from benchmarks.peers.elsewhere import Elsewhere, RunElsewhere
-from benchmarks.peers.environments import ENVIRONMENTS
 
 __all__ = ["PEERS", "Contestant", "Outputs", "Peer", "RunElsewhere", "load"]
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measuring.workloads import Inputs, Workload
+from benchmarks.peers.apart import interpreter
 from benchmarks.peers.contestant import Array, Contestant, Outputs
-from benchmarks.peers.environments import interpreter
 
 __all__ = ["Elsewhere", "PeerError", "RunElsewhere"]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.measuring.parts import PARTS
 from benchmarks.measuring.workloads import TARGETS
-from benchmarks.peers.environments import ENVIRONMENTS
+from benchmarks.peers.apart import ENVIRONMENTS
 
 __all__ = ["boards", "markdown", "row_of", "text_row", "write_page"]
 

@@ -1,5 +1,6 @@
 """Peers in an interpreter of their own: asked over a pipe, timed there."""
 
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -116,3 +117,10 @@ def test_peers_with_an_environment_agree(name, monkeypatch):
     record = run_workload(STEPS, [name], 1, rounds=1)
     assert not record["failures"]
     assert record["largest_error"][name] < 1e-5
+
+
+def test_environments_are_set_up_by_a_command_without_warnings():
+    """runpy warns where a package has imported already what is to run."""
+    command = [sys.executable, "-W", "error", "-m", "benchmarks.peers.environments", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

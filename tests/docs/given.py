@@ -6,6 +6,7 @@ page's Python blocks share.
 
 from __future__ import annotations
 
+import os
 import shutil
 import tarfile
 from collections import OrderedDict
@@ -162,7 +163,11 @@ def _(names: dict[str, Any]) -> None:
 def _(names: dict[str, Any]) -> None:
     product = helper.make_node("MatMul", ["x", "w"], ["y"])
     save_onnx(
-        "model.onnx", [product], {"x": (FLOAT, ["N", 64])}, {"y": ["N", 64]}, {"w": noise(64, 64)}
+        "model.onnx",
+        [product],
+        {"x": (FLOAT, ["N", 64])},
+        {"y": ["N", 64]},
+        {"w": noise(64, 64) / 64},
     )
 
 
@@ -249,11 +254,27 @@ def _(names: dict[str, Any]) -> None:
     names |= {"ids": np.arange(27).reshape(3, 9), "lengths": [4, 9, 2]}
 
 
-@given("docs/guides/keras.md", "from_keras(")
+@given("docs/guides/keras.md", 'from_keras("model.keras"')
 def _(names: dict[str, Any]) -> None:
     shutil.copy(ROOT / "tests" / "golden" / "keras" / "model.keras", "model.keras")
     lengths = np.array([4, 7, 2])
     names |= {"x": noise(3, 7, 3), "mask": np.arange(7) < lengths[:, None]}
+
+
+@given("docs/guides/keras.md", 'load_weights("tagger.keras")')
+def _(names: dict[str, Any]) -> None:
+    os.environ.setdefault("KERAS_BACKEND", "torch")
+    keras = peer("keras")
+    layers = keras.layers
+    gru = layers.Bidirectional(layers.GRU(6, return_sequences=True), name="both")
+    dense = layers.TimeDistributed(layers.Dense(5))
+    inside = [layers.Masking(0.0), gru, layers.LayerNormalization(), dense]
+    model = keras.Sequential([keras.Input((None, 3)), *inside])
+    model.set_weights([noise(*w.shape) for w in model.get_weights()])
+    model.save("tagger.keras")
+    frames = noise(2, 7, 3)
+    frames[1, 4:] = 0
+    names |= {"frames": frames, "keras_tags": model.predict(frames, verbose=0)}
 
 
 @given("docs/reference/errors.md", "holiday.jpg")
@@ -354,6 +375,13 @@ def _(names: dict[str, Any]) -> None:
         assert encoder is not None
         Path("enc.onnx").write_bytes(encoder.read())
     names |= {"bands": noise(1, 1, 32), "bins": noise(1, 2, 96)}
+
+
+@given("docs/guides/streaming.md", "in microphone")
+def _(names: dict[str, Any]) -> None:
+    silero()
+    chunks = [(1000 * noise(n)).astype(np.int16) for n in (160, 441, 1024, 7, 900)]
+    names |= {"np": np, "microphone": chunks}
 
 
 @given("docs/guides/streaming.md", "arecord")

@@ -82,6 +82,15 @@ def test_a_page_runs(page, shell):
             assert failure is None, f"{at}: {line}\n{failure}"
 
 
+def test_a_keras_model_written_again_is_the_same_model():
+    (block,) = (b for b in ALL if b.page == "docs/guides/keras.md" and "tagger.keras" in b.code)
+    names = {"vledge": vledge}
+    for function in given_for(block):
+        function(names)
+    exec(compile(block.code, block.page, "exec"), names)
+    assert abs(names["tags"] - names["keras_tags"]).max() < 1e-6
+
+
 def test_the_list_of_what_is_not_run_is_short_and_true():
     listed = {(block.page, block.code.splitlines()[0]) for block in ALL}
     assert set(NOT_RUN) <= listed

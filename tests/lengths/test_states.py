@@ -45,7 +45,7 @@ def test_a_learned_vector_begins_every_sequence(bidirectional):
     assert_same(one, np.stack([learned[:1], learned[:1]], axis=1), 0)
     with pytest.raises(ValueError, match=r"learned has shape \[3\], expected \[1, 7\]"):
         vledge.initial_state(make_layer("gru"), 2, learned=np.zeros(3))
-    with pytest.raises(TypeError, match=r"learned has 1 array\(s\), a LSTM has 2"):
+    with pytest.raises(TypeError, match=r"learned has 1 array\(s\), the LSTM has 2"):
         vledge.initial_state(make_layer("lstm"), 2, learned=np.zeros(7))
 
 

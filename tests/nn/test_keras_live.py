@@ -8,6 +8,7 @@ import warnings
 import numpy as np
 import pytest
 
+import vledge
 from tests.nn.keras_zoo import ACTIVATIONS, UNEQUAL, WRAPPED
 from tests.peers import peer
 from vledge import nn
@@ -212,3 +213,24 @@ def test_inspection_sees_what_there_is(zoo, capsys):
                 summary.hidden_size[0],
                 len(summary.hidden_size),
             )
+
+
+EXPORT = """
+import sys, keras
+model = keras.Sequential([keras.Input((None, 3)), keras.layers.LSTM(4, return_sequences=True)])
+model.predict(keras.ops.zeros((2, 5, 3)), verbose=0)
+model.export(sys.argv[1], format="onnx", verbose=False)
+"""
+
+
+def test_keras_exports_of_torchs_backend_have_one_step(tmp_path, monkeypatch):
+    """The guide says so, and has to be changed when it is true no longer."""
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    for name in ("torch", "keras", "onnxscript"):
+        peer(name)
+    path = tmp_path / "model.onnx"
+    subprocess.run([sys.executable, "-c", EXPORT, str(path)], check=True, capture_output=True)
+    x = np.zeros((2, 5, 3), np.float32)
+    ours, theirs = (maker.InferenceSession(path) for maker in (vledge, peer("onnxruntime")))
+    feed = {ours.get_inputs()[0].name: x}
+    assert ours.run(None, feed)[0].shape == theirs.run(None, feed)[0].shape == (2, 1, 4)

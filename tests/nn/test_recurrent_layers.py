@@ -391,7 +391,7 @@ def test_from_weights_reads_everything_off_the_shapes(kind, proj_size):
 
 def test_from_weights_says_what_does_not_fit():
     _, state = reference_layer("lstm", 2)
-    with pytest.raises(KeyError, match=r"no rnn\.weight_ih_l0, which a LSTM has; there is weight"):
+    with pytest.raises(KeyError, match=r"no rnn\.weight_ih_l0, which an LSTM has; there is weight"):
         nn.LSTM.from_weights(state, prefix="rnn.")
     without = {n: a for n, a in state.items() if n != "bias_hh_l1"}
     with pytest.raises(ValueError, match="no bias_hh_l1"):

@@ -163,6 +163,10 @@ def test_the_command_with_data(tmp_path, floats, weights, vledge_command):
     assert error("--calibrate", data, "--max-error", "1e-9") == ("float32", 0)
     np.savez(data, x=seen)
     assert error("--calibrate", data)[1] == calibrated
+    np.savez(data, rnn=seen[..., :2])
+    status, _, err = vledge_command("quantize", floats, target, "--calibrate", data)
+    assert status == 1
+    assert "data.npz: array 'rnn' [4, 30, 2] does not go into the layer 'rnn', whose own" in err
     np.savez(data, y=seen)
     for options, message in (
         (("--calibrate", data), "has no array 'x' for the layer 'rnn'"),

@@ -195,6 +195,24 @@ def test_what_stays_as_it_is():
         quantize_onnx(b"no model")
 
 
+def test_files_that_are_no_onnx_say_what_is_quantized_of_them(tmp_path, vledge_command):
+    path, converted = tmp_path / "model.onnx", tmp_path / "model.safetensors"
+    path.write_bytes(two())
+    assert vledge_command("convert", path, converted)[0] == 0
+    for target in ("small.onnx", "small.safetensors"):
+        status, _, err = vledge_command("quantize", converted, tmp_path / target)
+        assert status == 1
+        assert "was written by `vledge convert` or vledge.export: quantize the ONNX file" in err
+    weights = tmp_path / "weights.safetensors"
+    vledge.save_weights(weights, {"a": numbers(2, 2)})
+    with pytest.raises(ValueError, match=r"holds weights and no graph: .* vledge\.load_weights"):
+        vledge.quantize(weights)
+    text = tmp_path / "text"
+    text.write_text("no model of any kind")
+    with pytest.raises(vledge.FormatError, match="not an ONNX model"):
+        vledge.quantize(text)
+
+
 def test_the_session_and_the_command(tmp_path, vledge_command):
     path, target = tmp_path / "model.onnx", tmp_path / "small.onnx"
     path.write_bytes(two())
@@ -210,7 +228,7 @@ def test_the_session_and_the_command(tmp_path, vledge_command):
     assert np.array_equal(vledge.InferenceSession(target).run(None, {"x": x})[0], wanted)
     assert vledge_command("inspect", target)[0] == 0
     for options, message in (
-        ((path, tmp_path / "small.safetensors"), "is an ONNX model, and so is what comes of it"),
+        ((path, tmp_path / "small.safetensors"), "what comes of it is an ONNX file: name it "),
         ((path, target, "--to", "int16"), "can be int8, not int16"),
         ((path, target, "--max-error", "1"), "goes with layers"),
         ((path, target, "--key", "model"), "--key names a part of a checkpoint"),

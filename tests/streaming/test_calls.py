@@ -101,6 +101,34 @@ def test_a_frame_that_is_refused_leaves_no_trace():
         np.testing.assert_array_equal(array, before[name])
 
 
+def test_samples_as_a_sound_card_gives_them():
+    stream = vledge.InferenceSession(detector()).stream(hop=HOP, context=CONTEXT)
+    with pytest.raises(ValueError, match=r"as samples are .* x.astype\(np.float32\) / 32768"):
+        stream.step(np.zeros((1, HOP), np.int16))
+    with pytest.raises(
+        ValueError, match=r"14 samples are no whole .*: keep the last 2 for the next"
+    ):
+        stream.push(frames((1, 2 * HOP + 2)))
+    with pytest.raises(ValueError, match="no frames were given: there is nothing to run"):
+        stream.push(frames((1, 0)))
+
+
+def test_a_hop_that_is_no_number():
+    with pytest.raises(TypeError, match="hop is '6', expected a whole number of samples"):
+        vledge.InferenceSession(detector()).stream(hop="6")
+    with pytest.raises(TypeError, match=r"context is 2\.0, expected a whole number of samples"):
+        vledge.InferenceSession(detector()).stream(hop=6, context=2.0)
+
+
+def test_a_state_is_loaded_into_a_model_and_not_into_its_path(tmp_path):
+    session, path = vledge.InferenceSession(detector()), tmp_path / "state.safetensors"
+    session.stream(hop=HOP).save(path)
+    with pytest.raises(
+        TypeError, match=r"model is 'model.onnx', expected .*InferenceSession\(path"
+    ):
+        vledge.Stream.load(path, "model.onnx", hop=HOP)
+
+
 def test_a_window_that_the_file_fixes():
     session = vledge.InferenceSession(detector(samples=HOP + CONTEXT))
     assert session.stream(context=CONTEXT).frames["input"][0] == (1, HOP)

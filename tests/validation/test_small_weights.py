@@ -99,3 +99,31 @@ def test_torchs_dynamic_files(recorded, tmp_path):
     held = vledge.load_weights(tmp_path / "small.pt")
     assert isinstance(held["0.weight_ih_l0"], SmallMatrix)
     assert nn.LSTM.from_weights(held, "0.").storage == "int8-dynamic-7"
+
+
+def test_a_quantized_model_beside_the_reference_of_its_floats(tmp_path):
+    """Rounding is what it says, and not that one of the nodes is at fault."""
+    peer("onnxruntime")
+    peer("onnx")
+    from tests.graph.models import model_bytes, node
+    from vledge.validation.recording.record import record
+
+    rng = np.random.default_rng(0)
+    w = rng.normal(size=(64, 20)).astype(np.float32)
+    x = rng.normal(size=(6, 64)).astype(np.float32)
+    path, small = tmp_path / "model.onnx", tmp_path / "small.onnx"
+    path.write_bytes(model_bytes([node("MatMul", ["x", "w"], ["y"])], {"x": x}, ["y"], {"w": w}))
+    small.write_bytes(vledge.quantization.quantize_onnx(path)[0])
+    floats = record(path, [{"x": x}, {"x": 2 * x}])
+    report = validate(small, floats)
+    assert not report.passed
+    assert report.diagnosis.summary.startswith("the model has weights of 8 bits (1 tensor, such as")
+    assert [finding.suspect for finding in report.diagnosis.findings] == ["quantized"]
+    assert validate(small, floats, tolerance=1.0).passed
+    # recorded itself, it is what it is, and what is wrong with it is looked for
+    own = record(small, [{"x": x}, {"x": 2 * x}])
+    assert validate(small, own).passed
+    other = tmp_path / "other.onnx"
+    other.write_bytes(model_bytes([node("MatMul", ["x", "w"], ["y"])], {"x": x}, ["y"], {"w": -w}))
+    small.write_bytes(vledge.quantization.quantize_onnx(other)[0])
+    assert "quantized" not in {f.suspect for f in validate(small, own).diagnosis.findings}

@@ -63,6 +63,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.print_help(sys.stderr)
         return 2
     try:
+        first = next((one for one in arguments if not one.startswith("-")), None)
+        if first is not None and first not in COMMANDS:
+            parser.error(_no_command(first))
         parsed, unknown = parser.parse_known_args(arguments)
         if unknown:
             commands[parsed.command].error(_unknown(unknown, commands[parsed.command]))
@@ -121,6 +124,13 @@ def build_parser(
         if module is not None:
             module.add_arguments(command)
     return parser, commands
+
+
+def _no_command(name: str) -> str:
+    """Says which command is meant, if one looks like it, and else all that there are."""
+    alike = difflib.get_close_matches(name, COMMANDS, 1)
+    told = f"did you mean {alike[0]}?" if alike else f"there are {', '.join(COMMANDS)}"
+    return f"{name!r} is no command; {told}"
 
 
 def _unknown(arguments: Sequence[str], command: argparse.ArgumentParser) -> str:

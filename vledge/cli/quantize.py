@@ -105,11 +105,16 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _model(arguments: argparse.Namespace) -> int:
     """An ONNX model, whose weights are int8."""
-    from vledge.quantization import quantize_onnx
+    from vledge.quantization.onnx_model import check_onnx, quantize_onnx
 
     source, target = arguments.weights, arguments.output
+    check_onnx(source)
     if not target.endswith(".onnx"):
-        raise ValueError(f"{source} is an ONNX model, and so is what comes of it: not {target}")
+        name = f"{os.path.splitext(target)[0]}.onnx"
+        raise ValueError(
+            f"{source} is a model, and what comes of it is an ONNX file: name it {name}; `vledge "
+            f"convert {name} {target}` then makes one that loads without onnx"
+        )
     if arguments.to != "int8":
         raise UnsupportedError(f"an ONNX model's weights can be int8, not {arguments.to}")
     if arguments.key is not None:
@@ -164,9 +169,15 @@ def _calibrated(
             weights, recognized[name].prefix, batch_first=True
         )
         given = np.asarray(data[key], np.float32)
-        small = quantize(
-            layer, arguments.to, calibrate=[given], max_error=arguments.max_error
-        ).state_dict()
+        try:
+            small = quantize(
+                layer, arguments.to, calibrate=[given], max_error=arguments.max_error
+            ).state_dict()
+        except (RuntimeError, ValueError) as error:
+            raise ValueError(
+                f"{arguments.calibrate}: array {key!r} {list(given.shape)} does not go into the "
+                f"layer {name!r}, whose own input it must be: {error}"
+            ) from error
         result |= {f"{recognized[name].prefix}{own}": array for own, array in small.items()}
     bar(len(chosen))
     bar.close()

@@ -41,10 +41,17 @@ def _no_graph(path: str | os.PathLike[str]) -> str:
         kind = identified(open_source(path))[0].format
     except FormatError as error:
         return f"not an ONNX model, and none by `vledge convert`: {error}"
-    return (
+    told = (
         f"{kind} holds weights and no graph. Its recurrent layers are vledge.nn.LSTM, GRU and RNN: "
-        "nn.LSTM.from_weights(vledge.load_weights(path)), or from_keras(path); a whole torch "
-        "module becomes a model by vledge.export, where torch is"
+    )
+    if "Keras" in kind:
+        return (
+            f"{told}nn.LSTM.from_keras(path, name of the layer); a whole Keras model becomes one "
+            'by model.export("model.onnx", format="onnx") or tf2onnx, on the TensorFlow backend'
+        )
+    return (
+        f"{told}nn.LSTM.from_weights(vledge.load_weights(path)); a whole torch module becomes a "
+        "model by vledge.export, where torch is"
     )
 
 

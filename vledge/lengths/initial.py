@@ -205,7 +205,7 @@ def _write(shape: LayerShape, state: State, rows: slice, row: GivenState, name: 
     targets, sources = arrays_of(state), arrays_of(row)
     if len(sources) != len(targets):
         raise TypeError(
-            f"{name} has {len(sources)} array(s), a {shape.kind.name} has {len(targets)}"
+            f"{name} has {len(sources)} array(s), the {shape.kind.name} has {len(targets)}"
         )
     for target, source in zip(targets, sources, strict=True):
         source = _numbers(source, name)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from vledge.errors import with_article
 from vledge.nn.module import Module
 from vledge.nn.parameter import UnloadedError
 
@@ -40,7 +41,7 @@ class PackedModule(Module):
         missing = [name for name in self._declared if name not in arrays]
         if missing:
             raise RuntimeError(
-                f"a {type(self).__name__} needs all of its weights at once, by "
+                f"{with_article(type(self).__name__)} needs all of its weights at once, by "
                 f"load_state_dict(); without {', '.join(missing)}"
             )
         self._packed = self._pack(arrays)

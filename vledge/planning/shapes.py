@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+from vledge.errors import with_article
 from vledge.recurrent.recognize import RecurrentLayer
 from vledge.recurrent.shape import LayerShape
 
@@ -56,7 +57,9 @@ def _shape(model: object) -> LayerShape | None:
 
 def _recognized(layer: RecurrentLayer) -> LayerShape:
     if layer.kind.endswith("Cell"):
-        raise ValueError(f"{layer.prefix or layer.kind} is a {layer.kind}, which runs one step")
+        raise ValueError(
+            f"{layer.prefix or layer.kind} is {with_article(layer.kind)}, which runs one step"
+        )
     return LayerShape(
         layer.kind.lower(),
         layer.input_size,

@@ -26,8 +26,10 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from vledge.errors import UnsupportedError, import_failure
+from vledge.errors import FormatError, UnsupportedError, import_failure
+from vledge.formats import holds_graph
 from vledge.formats.onnx.model import read
+from vledge.formats.source import identified, looks_like_onnx, open_source
 from vledge.graph.session import InferenceSession
 from vledge.quantization.onnx_writer import DOMAIN, KINDS, SMALLEST, Writer, graphs_of, name_of
 from vledge.quantization.report import Report
@@ -35,7 +37,7 @@ from vledge.quantization.report import Report
 if TYPE_CHECKING:
     from onnx import GraphProto, NodeProto
 
-__all__ = ["quantize_onnx"]
+__all__ = ["check_onnx", "quantize_onnx"]
 
 _OLDEST: Final = 11  # DynamicQuantizeLinear's first
 
@@ -69,6 +71,8 @@ def quantize_onnx(
     FormatError, MissingDependencyError
         A damaged file; no onnx package.
     """
+    if not isinstance(source, bytes):
+        check_onnx(source)
     opset = read(source).opset_imports  # which says, too, what is wrong with the file
     try:
         import onnx
@@ -98,6 +102,26 @@ def quantize_onnx(
     if writer.of_microsoft and DOMAIN not in opset:
         model.opset_import.append(onnx.helper.make_opsetid(DOMAIN, 1))
     return model.SerializeToString(), writer.report()
+
+
+def check_onnx(path: str | os.PathLike[str]) -> None:
+    """ValueError for the other files that one may have, with what is quantized of these."""
+    source, name = open_source(path), os.fspath(path)
+    if looks_like_onnx(source):
+        return
+    if holds_graph(path):
+        raise ValueError(
+            f"{name} was written by `vledge convert` or vledge.export: quantize the ONNX file of "
+            "that model, and convert what comes of it"
+        )
+    try:
+        identified(source)
+    except FormatError:  # who reads ONNX says what is wrong with it
+        return
+    raise ValueError(
+        f"{name} holds weights and no graph: quantize what vledge.load_weights gives of it, or a "
+        "Module that has loaded them"
+    )
 
 
 def _seen(

@@ -7,7 +7,7 @@ vector, and layers of other kinds stay as they are.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from os import PathLike
 from typing import TypeVar, cast, overload
@@ -110,7 +110,7 @@ def quantize(
     """
     if storage not in FORMS:
         raise ValueError(f"storage {storage!r} is not one of {', '.join(FORMS)}")
-    inputs = list(calibrate or ())
+    inputs = _inputs(calibrate)
     if max_error is not None and not inputs:
         raise ValueError("max_error is measured on inputs: calibrate=[…] has none")
     if isinstance(model, Module):
@@ -132,6 +132,21 @@ def quantize(
         "expected a Module of vledge.nn, weights by name or the path of an ONNX file, which a "
         f"session is made of; found a value of the type {type(model).__name__}"
     )
+
+
+def _inputs(calibrate: object) -> list[object]:
+    """One or several inputs to calibrate with; TypeError for what is one input by itself."""
+    if calibrate is None:
+        return []
+    if isinstance(calibrate, (str, bytes, PathLike, Mapping)) or hasattr(calibrate, "dtype"):
+        shape = getattr(calibrate, "shape", None)
+        kind = type(calibrate).__name__ if shape is None else f"one array {list(shape)}"
+        raise TypeError(
+            f"calibrate is {kind}, expected a list of inputs that the model is called with: [x]"
+        )
+    if not isinstance(calibrate, Iterable):
+        raise TypeError(f"calibrate is {type(calibrate).__name__}, expected a list of inputs: [x]")
+    return list(calibrate)
 
 
 def _patterns(names: str | Sequence[str]) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from vledge._ext.recurrent import run_padded
 from vledge._ext.weights import Direction
-from vledge.errors import UnsupportedError
+from vledge.errors import UnsupportedError, with_article
 from vledge.nn.recurrent import RecurrentBase
 from vledge.recurrent.stack import Stack
 from vledge.recurrent.states import State as LayerState
@@ -138,7 +138,7 @@ def _looking_ahead(layer: RecurrentBase) -> Stack:
     """The layer's stack. UnsupportedError where frames ahead have a part in what others become."""
     if layer.storage in DYNAMIC:
         raise UnsupportedError(
-            f"a {type(layer).__name__} stored as {layer.storage} has one scale for all frames of a "
-            "call, and is not streamed with lookahead"
+            f"{with_article(type(layer).__name__)} stored as {layer.storage} has one scale for all "
+            "frames of a call, and is not streamed with lookahead"
         )
     return layer.stack

@@ -73,6 +73,9 @@ class CallMachine:
             if not isinstance(size, int):
                 raise ValueError(f"context={context} goes with hop=: {info.name!r} takes any size")
             hop = size - context
+        for name, count in (("hop", hop), ("context", context)):
+            if not isinstance(count, (int, np.integer)):
+                raise TypeError(f"{name} is {count!r}, expected a whole number of samples")
         if hop < 1 or context < 0:
             raise ValueError(f"hop must be at least 1 and context at least 0, got {hop}, {context}")
         if isinstance(size, int) and hop + context != size:
@@ -166,9 +169,7 @@ class CallMachine:
         try:
             results = [self.step(frame) for frame in frames]
             if not results:
-                raise ValueError(
-                    "no frames were given, and outputs without a time axis have no sum"
-                )
+                raise ValueError("no frames were given: there is nothing to run")
             stacked = {
                 name: np.stack([self._named(result)[name] for result in results])
                 for name in self._outputs
@@ -196,7 +197,8 @@ class CallMachine:
         count, left = divmod(samples.shape[self._axis], self._hop)
         if left:
             raise ValueError(
-                f"{samples.shape[self._axis]} samples are no whole number of frames of {self._hop}"
+                f"{samples.shape[self._axis]} samples are no whole number of frames of "
+                f"{self._hop}: keep the last {left} for the next call"
             )
         return np.split(samples, count, self._axis) if count else []
 
@@ -218,9 +220,15 @@ class CallMachine:
             if array.dtype != dtype and array.dtype.newbyteorder("=") == dtype:
                 array = array.astype(dtype)
             if array.shape != shape or array.dtype != dtype:
-                raise ValueError(
+                told = (
                     f"{name!r} is {array.dtype} {list(array.shape)}, expected {dtype} {list(shape)}"
                 )
+                if array.dtype.kind in "iu" and dtype.kind == "f" and self._windowed:
+                    told += (
+                        f": as samples are numbers from -1 to 1, x.astype(np.{dtype}) / "
+                        f"{1 << (8 * array.dtype.itemsize - 1)}"
+                    )
+                raise ValueError(told)
             arrays.append(array)
         if self._windowed:
             arrays = [np.concatenate([self._context, arrays[0]], self._axis)]

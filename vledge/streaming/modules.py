@@ -12,7 +12,7 @@ import operator
 import numpy as np
 
 from vledge.array_like import array_of
-from vledge.errors import UnsupportedError
+from vledge.errors import UnsupportedError, with_article
 from vledge.nn.convolution import Conv1d
 from vledge.nn.module import Module
 from vledge.nn.recurrent import RecurrentBase
@@ -48,7 +48,7 @@ def stream(
     if isinstance(module, RecurrentBase):
         if time_axis is not None:
             raise ValueError(
-                f"time_axis goes with modules; a {type(module).__name__} knows its own"
+                f"time_axis goes with modules; {with_article(type(module).__name__)} knows its own"
             )
         if lookahead is None:
             return Stream(RecurrentMachine(module, batch))

@@ -220,6 +220,11 @@ class Stream:
                 raise FormatError("holds no state of a stream")
             if len(rows) > _MOST_DIGITS:
                 raise FormatError(f"holds no state of a stream: {len(rows):,} digits of rows")
+        if not hasattr(model, "stream"):
+            raise TypeError(
+                f"model is {model!r}, expected what the state is of: a layer, a Module or "
+                "InferenceSession(path)"
+            )
         stream: Stream = model.stream(batch=1, **options)
         try:
             stream._take_over(state, int(rows))

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
-from vledge.errors import MissingWeightError
+from vledge.errors import MissingWeightError, with_article
 from vledge.small_matrix import SmallMatrix
 from vledge.weights.folds import Recipe, piece, recipes, refusal
 
@@ -290,7 +290,7 @@ def missing_weight(
     prefixes would do, of those under which there is a layer of this kind."""
     present = [n for n in weights if n.startswith(prefix)] or list(weights)
     shown = ", ".join(present[:4]) + (", ..." if len(present) > 4 else "")
-    said = f"no {prefix}{name}, which a {kind} has; there is {shown or 'nothing'}"
+    said = f"no {prefix}{name}, which {with_article(kind)} has; there is {shown or 'nothing'}"
     others = [other for other in fitting if other != prefix]
     alike = [other for other in others if other.removesuffix(".").endswith(prefix.rstrip("."))]
     if prefix and prefix + "." in others:

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 
 from vledge.array_like import array_of
 from vledge.budget import Limits
+from vledge.errors import with_article
 from vledge.lengths.model_strategy import MODEL_STRATEGY
 from vledge.nn.dtype import DType, float_dtype, require_cpu
 from vledge.nn.module import Module
@@ -163,7 +164,7 @@ class RecurrentBase(Module):
             missing = [name for name in self._declared if name not in arrays]
             if self._stack is None:
                 raise RuntimeError(
-                    f"a {type(self).__name__} needs all of its weights at once, by "
+                    f"{with_article(type(self).__name__)} needs all of its weights at once, by "
                     f"load_state_dict(); without {', '.join(missing)}"
                 )
             arrays = {**self._own_state(), **arrays}

@@ -10,9 +10,12 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
+import numpy as np
+
 from vledge.errors import VledgeError
 from vledge.graph.plan import Plan
 from vledge.model.definition import Model, Node
+from vledge.shown import counted
 from vledge.validation.diagnosis.doctor import Doctor, Place
 from vledge.validation.diagnosis.findings import AGREES, Diagnosis, Finding, node_name
 from vledge.validation.diagnosis.layer_search import MOST_FINDINGS, SECONDS, diagnose_layers
@@ -42,6 +45,9 @@ def diagnose(model: Model, reference: Reference, tolerances: dict[str, Tolerance
     if fault := _reference_at_fault(model, reference, tolerances):
         text = f"the reference is at fault, not the model: {fault}"
         return Diagnosis(text, [Finding("", "", next(iter(tolerances)), 0.0, suspect="reference")])
+    if told_of_bytes := _quantized_since(model, reference):
+        finding = Finding("", "", next(iter(tolerances)), 0.0, suspect="quantized")
+        return Diagnosis(told_of_bytes, [finding])
     blemishes = _blemishes_of(model, reference)
     of_layers = [b for b in blemishes if b.kind in OF_LAYERS and _is_of_layer(model, b.tensor)]
     if not blemishes or len(of_layers) == len(blemishes):
@@ -60,6 +66,26 @@ def diagnose(model: Model, reference: Reference, tolerances: dict[str, Tolerance
     if not rest.findings:
         return Diagnosis(words, findings, rest.tried)
     return Diagnosis(f"{words}; then {rest.summary}", [*findings, *rest.findings], rest.tried)
+
+
+def _quantized_since(model: Model, reference: Reference) -> str:
+    """That the reference is of the model before its weights became bytes; "" if it is not."""
+    bytes_ = [name for name, array in stored(model.graph).items() if _of_bytes(array)]
+    if not bytes_ or not reference.prints:
+        return ""
+    if any(np.dtype(own.dtype).itemsize == 1 for own in reference.prints.values()):
+        return ""
+    number = counted(len(bytes_), "tensor")
+    return (
+        f"the model has weights of 8 bits ({number}, such as {bytes_[0]!r}), and the reference is "
+        "of a model that had none: of errors like those above, rounding may be all the reason. How "
+        "large they may be, say by --tolerance (tolerance=); to prove on another machine that this "
+        "is the same quantized model, record this one (`vledge record`)"
+    )
+
+
+def _of_bytes(array: np.ndarray) -> bool:
+    return array.dtype.kind in "iu" and array.dtype.itemsize == 1 and array.size > 1
 
 
 def _is_of_layer(model: Model, tensor: str) -> bool:
