@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import vledge
 from vledge.scoring.files.fragments import find_fragments
 from vledge.scoring.files.manifest import Manifests
-from vledge.scoring.models.batches import packed_batches
+from vledge.scoring.models.batches import PackedBatches
 from vledge.scoring.models.side_by_side import each_batch
 from vledge.scoring.pipeline import Failed, Job, score
 from vledge.scoring.scorer import Scorer
@@ -43,10 +43,11 @@ def by_score(scorer: Scorer, output: str, files: list[str]) -> Callable[[], None
 def bare(scorer: Scorer, files: list[str], threads: int) -> Callable[[], None]:
     """Batches in memory to arrays in memory."""
     layer = scorer.runner.layer
+    batches_of = PackedBatches((layer.shape,))
     ready = []
     for file in files:
         ragged = read_columns([("frames", pq.read_table(file)["frames"])], scorer.runner.wanted)
-        for places in packed_batches(ragged.lengths, ragged.good, (layer.shape,), 1 << 30):
+        for places in batches_of(ragged.lengths, ragged.good, 1 << 30):
             ready.append((ragged.values, ragged.starts[places], ragged.lengths[places]))
     batches = [np.array([i]) for i in range(len(ready))]
 

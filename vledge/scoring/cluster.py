@@ -23,9 +23,10 @@ from dataclasses import replace
 from types import ModuleType
 from typing import Any, Final, Protocol
 
+from vledge.scoring.channel import LOOK
 from vledge.scoring.files.fragments import Fragment
 from vledge.scoring.packages import dask_distributed
-from vledge.scoring.pipeline import LOOK, Failed, Finished, Job, score
+from vledge.scoring.pipeline import Failed, Finished, Job, score
 
 __all__ = ["score_on_cluster"]
 

@@ -1,18 +1,19 @@
 """Files through a Scorer on this machine: one thread reads, one has the model run, one writes.
 
-So reading and writing overlap with computing, within a file and from file to file. Queues between
-them hold one window each: memory is bounded by the windows, not by the files.
+So reading and writing overlap with computing, within a file and from file to file. What waits
+between them is a few windows: memory is bounded by these, not by the files.
 """
 
 from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from vledge.errors import placed
+from vledge.scoring.channel import LOOK, Channel, Stopped
 from vledge.scoring.files.fragments import Fragment
 from vledge.scoring.files.manifest import Identity, Manifests, Summary
 from vledge.scoring.files.result_file import ResultFile
@@ -24,12 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Failed", "Finished", "Job", "Written", "score"]
 
-#: Between two looks whether the run has been stopped, in seconds: Ctrl-C waits no longer.
-LOOK: Final = 0.02
 #: That the threads get to clear up after themselves when a run is stopped.
 CLEARING: Final = 0.06
-
-_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True)
@@ -89,10 +86,6 @@ _Read: TypeAlias = "_Opened | pa.Table | Finished | Failed"
 _Computed: TypeAlias = "_Opened | _Result | Finished | Failed"
 
 
-class _Stopped(Exception):
-    """The run is over for a thread of it."""
-
-
 def score(
     fragments: Iterable[Fragment], job: Job, stop: threading.Event | None = None
 ) -> Generator[Written | Finished | Failed, None, None]:
@@ -137,38 +130,20 @@ class _Run:
         self.job = job
         self.stop = threading.Event()
         self.given_up: set[Fragment] = set()
-        self.read_windows: queue.Queue[_Read | None] = queue.Queue(1)
-        self.results: queue.Queue[_Computed | None] = queue.Queue(1)
+        room = job.scorer.waiting_nbytes
+        self.read_windows: Channel[_Read] = Channel(room, self.stop)
+        self.results: Channel[_Computed] = Channel(room, self.stop)
         self.events: queue.Queue[Written | Finished | Failed | BaseException | None] = queue.Queue()
 
     def guarded(self, stage: Callable[[], None]) -> None:
         """Run a stage; what it raises ends the run."""
         try:
             stage()
-        except _Stopped:
+        except Stopped:
             pass
         except BaseException as error:
             self.stop.set()
             self.events.put(error)
-
-    def _put(self, target: queue.Queue[_Item], item: _Item) -> None:
-        while not self.stop.is_set():
-            try:
-                return target.put(item, timeout=LOOK)
-            except queue.Full:
-                continue
-        raise _Stopped
-
-    def _each(self, source: queue.Queue[_Item | None]) -> Iterator[_Item]:
-        while not self.stop.is_set():
-            try:
-                item = source.get(timeout=LOOK)
-            except queue.Empty:
-                continue
-            if item is None:
-                return
-            yield item
-        raise _Stopped
 
     # ---- the stages
 
@@ -177,60 +152,59 @@ class _Run:
         for fragment in fragments:
             try:
                 self._read(fragment)
-            except _Stopped:
+            except Stopped:
                 raise
             except Exception as error:
-                self._put(self.read_windows, Failed(fragment, _told(error, fragment)))
-        self._put(self.read_windows, None)
+                self.read_windows.put(Failed(fragment, _told(error, fragment)))
+        self.read_windows.put(None)
 
     def _read(self, fragment: Fragment) -> None:
         scorer = self.job.scorer
         identity = self.job.manifests.identity(fragment)
         with opened(fragment, scorer, self.job.kept) as source:
             schema = scorer.schema(source.schema, self.job.kept)
-            self._put(self.read_windows, _Opened(fragment, schema, source.rows, identity))
+            self.read_windows.put(_Opened(fragment, schema, source.rows, identity))
             windows = source.windows if scorer.long is None else source.whole_sequences
             for table in windows(scorer):
                 if fragment in self.given_up:
                     return
-                self._put(self.read_windows, table)
-        self._put(self.read_windows, Finished(fragment, Summary()))
+                self.read_windows.put(table, table.nbytes)
+        self.read_windows.put(Finished(fragment, Summary()))
 
     def compute(self) -> None:
         """Windows to results; what does not fit makes its file fail."""
         scorer, kept = self.job.scorer, self.job.kept
         fragment: Fragment | None = None
         summary = Summary()
-        for item in self._each(self.read_windows):
+        while (item := self.read_windows.take()) is not None:
             if isinstance(item, _Opened):
                 fragment, summary = item.fragment, Summary()
-                self._put(self.results, item)
+                self.results.put(item)
             elif isinstance(item, Failed):
                 if item.fragment not in self.given_up:
-                    self._put(self.results, item)
+                    self.results.put(item)
             elif isinstance(item, Finished):
                 if item.fragment not in self.given_up:
-                    self._put(self.results, Finished(item.fragment, summary))
+                    self.results.put(Finished(item.fragment, summary))
             elif fragment not in self.given_up:
                 assert fragment is not None
                 try:
                     result = scorer.window(item, summary.rows, summary.bad, self.stop.is_set, kept)
                 except Exception as error:
                     self.given_up.add(fragment)
-                    self._put(self.results, Failed(fragment, _told(error, fragment)))
+                    self.results.put(Failed(fragment, _told(error, fragment)))
                     continue
                 summary.rows += item.num_rows
                 summary.written += result.num_rows
-                self._put(self.results, _Result(result, item.num_rows))
-        self._put(self.results, None)
+                self.results.put(_Result(result, item.num_rows), result.nbytes)
+        self.results.put(None)
 
     def write(self) -> None:
         """Results into files, a file at a time."""
         file: ResultFile | None = None
         about: _Opened | None = None
         try:
-            items: Iterator[_Computed] = self._each(self.results)
-            for item in items:
+            while (item := self.results.take()) is not None:
                 if isinstance(item, _Opened):
                     about = item
                     file = ResultFile(item.fragment.target, item.schema)

@@ -32,6 +32,12 @@ __all__ = ["DEFAULT_MEMORY", "Scorer"]
 DEFAULT_MEMORY: Final = 512_000_000
 #: Windows that are somewhere between reading and writing at a time, and one to spare.
 WINDOWS: Final = 6
+#: What a window costs, for each thread, if memory has room: as large as pays. The benchmark's four
+#: layers run within 5 % as quickly as on 100 MB at a time, the first window is soon read and the
+#: last one soon written.
+PAYING_NBYTES: Final = 16_000_000
+#: Windows that wait between two threads: reading and writing may pause so long.
+AHEAD: Final = 3
 #: Of a window's memory: what the batches that run at a time may take, beside it.
 BATCH_SHARE: Final = 4
 #: Bytes that a row costs whatever is in it: offsets, places, Python's part.
@@ -247,6 +253,17 @@ class Scorer:
         """Of what a window may cost."""
         return max(1, self.memory // WINDOWS)
 
+    @property
+    def paying_nbytes(self) -> int:
+        """Of what a window costs that is no larger than pays."""
+        threads = self.threads or get_num_threads()
+        return min(self.window_nbytes, PAYING_NBYTES * threads)
+
+    @property
+    def waiting_nbytes(self) -> int:
+        """Of windows that wait for the next thread."""
+        return min(self.window_nbytes, AHEAD * self.paying_nbytes)
+
     def step_cost(self, schema: pa.Schema) -> int:
         """Bytes that a step costs: as it is read, as the model takes it, and what it gives."""
         wanted = self.runner.wanted
@@ -255,17 +272,18 @@ class Scorer:
         return (stored + wanted.dtype.itemsize) * (wanted.features or 1) + given
 
     def row_cost(self, table: pa.Table) -> float:
-        """Bytes that a row costs on the average: its columns, as many again, and its outputs."""
-        steps = 0
-        schema = table.schema
-        if self.long is None:
-            names = self.input_columns(schema)
-            numbers = sum(table.column(name).nbytes for name in names)
-            each = max(step_nbytes(schema.field(name).type) for name in names)
-            steps = numbers // (each * (self.runner.wanted.features or 1))
+        """Bytes that a row costs on the average."""
+        rows = max(table.num_rows, 1)
+        columns = [table.column(name) for name in self.input_columns(table.schema)]
+        numbers = sum(column.nbytes / step_nbytes(column.type) for column in columns)
+        return self.cost(table.schema, table.nbytes / rows, numbers / rows)
+
+    def cost(self, schema: pa.Schema, nbytes: float, numbers: float) -> float:
+        """Bytes that a row costs: ``nbytes`` of columns, so many numbers of the input as the model
+        takes them, and what comes out."""
+        steps = 0.0 if self.long is not None else numbers / (self.runner.wanted.features or 1)
         given = sum(o.nbytes for o in self.outputs.values() if o.per == "row")
-        total = table.nbytes + steps * self.step_cost(schema)
-        return total / max(table.num_rows, 1) + given + ROW_NBYTES
+        return nbytes + steps * self.step_cost(schema) + given + ROW_NBYTES
 
     def window(
         self,

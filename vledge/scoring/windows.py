@@ -23,14 +23,17 @@ from vledge.scoring.tables.long_table import SeenIds
 if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.lib.npyio import NpzFile
-    from pyarrow.parquet import ParquetFile, RowGroupMetaData
+    from pyarrow.parquet import ColumnChunkMetaData, ParquetFile
 
 __all__ = ["NPZ_COLUMN", "Source", "opened"]
 
 #: The column of an .npz file's arrays, and that of their names.
 NPZ_COLUMN: Final = "sequence"
 NPZ_NAMES: Final = "name"
-BUFFER_NBYTES: Final = 1 << 20
+#: Of what a window should cost: what it may, and what it has to unless the file ends.
+MORE: Final = 1.25
+ENOUGH: Final = 0.5
+BUFFER_NBYTES: Final = 1 << 18  # of a column: these stay in the second-level cache
 MOST_ROWS: Final = 1 << 20
 ARROW_MAGIC: Final = b"ARROW1"  # of a file; a stream begins with the length of its schema
 
@@ -46,24 +49,27 @@ class Source:
     def windows(self, scorer: Scorer) -> Iterator[pa.Table]:
         """Tables of whole sequences, in order."""
         tables = arrow().Table
-        budget = scorer.window_nbytes
+        budget = scorer.paying_nbytes
+        most = min(MORE * budget, scorer.window_nbytes)
         waiting: list[pa.RecordBatch] = []
         cost = 0.0
         for batch in self._read():
             if not batch.num_rows:
                 continue
-            table = tables.from_batches([batch])
-            each = scorer.row_cost(table)
-            rows = max(1, int(budget // each))
-            if waiting and cost + each * batch.num_rows > budget:
+            own = batch.num_rows * scorer.row_cost(tables.from_batches([batch]))
+            if waiting and cost + own > most:
                 yield tables.from_batches(waiting)
                 waiting, cost = [], 0.0
-            if batch.num_rows > rows:
+            if own > most:
+                rows = max(1, int(batch.num_rows // -(-own // budget)))
                 for first in range(0, batch.num_rows, rows):
                     yield tables.from_batches([batch.slice(first, rows)])
-            else:
-                waiting.append(batch)
-                cost += each * batch.num_rows
+                continue
+            waiting.append(batch)
+            cost += own
+            if cost >= ENOUGH * budget:  # the next batch takes its time to be read
+                yield tables.from_batches(waiting)
+                waiting, cost = [], 0.0
         if waiting:
             yield tables.from_batches(waiting)
 
@@ -81,7 +87,7 @@ class Source:
         long = scorer.long
         assert long is not None
         seen = SeenIds(long.id)
-        rest: pa.Table | None = None
+        rest: list[pa.Table] = []  # a sequence of many windows is put together once
         first = 0
 
         def checked(table: pa.Table) -> pa.Table:
@@ -92,14 +98,14 @@ class Source:
             return table
 
         for table in self.windows(scorer):
-            if rest is not None:
-                table = arrow().concat_tables([rest, table])
-            end = long.firsts(table)[-1]
-            rest = table.slice(end)
-            if end:
-                yield checked(table.slice(0, end))
-        if rest is not None:
-            yield checked(rest)
+            end = int(long.firsts(table)[-1])
+            ends = bool(rest) and not long.goes_on(rest[-1], table)
+            if end or ends:
+                yield checked(arrow().concat_tables([*rest, table.slice(0, end)]))
+                rest = []
+            rest.append(table.slice(end))
+        if rest:
+            yield checked(arrow().concat_tables(rest))
 
 
 @contextmanager
@@ -125,11 +131,12 @@ def opened(fragment: Fragment, scorer: Scorer, kept: list[str] | None) -> Iterat
             yield Source(name, schema, None, (batch.select(names) for batch in batches))
     else:
         with _reading(name):
-            file = parquet().ParquetFile(name, buffer_size=BUFFER_NBYTES)
+            # pre-buffering would read a whole row group at a time, however large
+            file = parquet().ParquetFile(name, buffer_size=BUFFER_NBYTES, pre_buffer=False)
             own = file.schema_arrow
         with file:
             names, schema = _chosen(name, own, scorer, kept)
-            batches = _parquet_batches(file, names, scorer.window_nbytes)
+            batches = _parquet_batches(file, names, scorer)
             yield Source(name, schema, file.metadata.num_rows, batches)
 
 
@@ -171,25 +178,35 @@ def _names(schema: pa.Schema, scorer: Scorer, kept: list[str] | None) -> list[st
     return [name for name in schema.names if name in wanted]
 
 
-def _parquet_batches(file: ParquetFile, names: list[str], budget: int) -> Iterator[pa.RecordBatch]:
-    paths = (file.schema.column(i).path for i in range(len(file.schema)))
-    columns = [i for i, path in enumerate(paths) if path.partition(".")[0] in names]
+def _parquet_batches(
+    file: ParquetFile, names: list[str], scorer: Scorer
+) -> Iterator[pa.RecordBatch]:
+    paths = [file.schema.column(i).path for i in range(len(file.schema))]
+    inputs = _leaves(paths, scorer.input_columns(file.schema_arrow))
+    columns = _leaves(paths, names)
     for number in range(file.metadata.num_row_groups):
         # pyarrow ends the process where it is asked about a column whose metadata are damaged; who
         # reads a row of it is told by an exception
         next(file.iter_batches(1, [number], names, use_threads=False), None)
-        rows = _rows_within(file.metadata.row_group(number), columns, budget)
-        yield from file.iter_batches(rows, [number], names, use_threads=False)
+        group = file.metadata.row_group(number)
+        numbers = sum(group.column(i).num_values for i in inputs)
+        rows = max(group.num_rows, 1)
+        nbytes = sum(_nbytes(group.column(i)) for i in columns)
+        cost = rows * scorer.cost(file.schema_arrow, nbytes / rows, numbers / rows)
+        windows = max(1, round(cost / scorer.paying_nbytes), -(-rows // MOST_ROWS))
+        yield from file.iter_batches(-(-rows // windows), [number], names, use_threads=False)
 
 
-def _rows_within(group: RowGroupMetaData, columns: list[int], budget: int) -> int:
-    """Rows of a row group that take about ``budget`` bytes, by what its metadata say."""
-    nbytes = 0
-    for column in map(group.column, columns):
-        # repeated values may be stored as one: count them as they will be in memory
-        width = {"INT32": 4, "FLOAT": 4, "BOOLEAN": 1}.get(column.physical_type, 8)
-        nbytes += max(column.total_uncompressed_size, column.num_values * width)
-    return int(min(max(budget * group.num_rows // max(nbytes, 1), 1), MOST_ROWS))
+def _leaves(paths: list[str], names: list[str]) -> list[int]:
+    """The places of those of Parquet's columns that are of these columns."""
+    return [i for i, path in enumerate(paths) if any(f"{path}.".startswith(f"{n}.") for n in names)]
+
+
+def _nbytes(column: ColumnChunkMetaData) -> int:
+    """Of values in memory: repeated ones may be stored as one."""
+    width = {"INT32": 4, "FLOAT": 4, "BOOLEAN": 1}.get(column.physical_type, 8)
+    nbytes: int = max(column.total_uncompressed_size, column.num_values * width)
+    return nbytes
 
 
 def _arrow_batches(file: pa.MemoryMappedFile) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
@@ -228,7 +245,7 @@ def _of_npz(where: str, archive: NpzFile, scorer: Scorer) -> Source:
             array = _sequence(archive[name], name, wanted)
             waiting.append((name, array))
             nbytes += array.nbytes
-            if 2 * nbytes >= scorer.window_nbytes:
+            if 4 * nbytes >= scorer.paying_nbytes:
                 yield _batch(waiting, schema)
                 nbytes, waiting = 0, []
         if waiting:

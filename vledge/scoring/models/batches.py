@@ -14,12 +14,14 @@ from vledge.lengths.strategies.work import Case
 from vledge.planning.defaults import DEFAULT
 from vledge.recurrent.shape import LayerShape
 
-__all__ = ["equal_batches", "packed_batches", "padded_batches", "rows_at_a_time"]
+__all__ = ["PackedBatches", "equal_batches", "padded_batches", "rows_at_a_time"]
 
 #: Of a packed batch; what is best lies within, for all layers that have been measured.
 ROWS: Final = (64, 128, 256, 512, 1024)
-#: Batches that are priced for each choice: choosing takes two milliseconds.
+#: Batches that are priced for each choice: choosing takes about a millisecond.
 PRICED: Final = 8
+#: Seconds that a batch costs here beside the layer's run: its places, and results put into theirs.
+BATCH_SECONDS: Final = 25e-6
 #: Of a padded batch: sequences that are so much shorter than its longest run in another.
 PADDED_ROWS: Final = 64
 MOST_PADDING: Final = 0.1
@@ -43,21 +45,32 @@ def rows_at_a_time(lengths: np.ndarray, shape: LayerShape) -> int:
             run = np.ascontiguousarray(falling[first : first + rows])
             case = Case(run, "packed", int(run[0]))
             seconds += DEFAULT.seconds("packed", case, shape, packed_work(case, shape), 1)
+            seconds += BATCH_SECONDS
             steps += case.total
         return seconds / steps
 
     return min(ROWS, key=price)
 
 
-def packed_batches(
-    lengths: np.ndarray, rows: np.ndarray, shapes: tuple[LayerShape, ...], memory: int
-) -> Iterator[np.ndarray]:
-    """The places of each batch, out of ``rows``; the longest first, within ``memory`` bytes."""
-    own = lengths[rows]
-    together = rows_at_a_time(own, max(shapes, key=lambda shape: shape.multiply_adds))
-    nbytes = max(map(real_step_nbytes, shapes))
-    for bucket in buckets(own, together, max(memory, nbytes), nbytes):
-        yield rows[bucket]
+class PackedBatches:
+    """Batches for a stack of layers; what is chosen for a window holds for others like it."""
+
+    def __init__(self, shapes: tuple[LayerShape, ...]) -> None:
+        self._largest = max(shapes, key=lambda shape: shape.multiply_adds)
+        self._nbytes = max(map(real_step_nbytes, shapes))
+        self._chosen: dict[tuple[int, ...], int] = {}
+
+    def __call__(self, lengths: np.ndarray, rows: np.ndarray, memory: int) -> Iterator[np.ndarray]:
+        """The places of each batch, out of ``rows``; the longest first, within ``memory`` bytes."""
+        own = lengths[rows]
+        # alike: of as many rows, as long on the average and at most, within a factor of two
+        sizes = len(own), int(own.mean()), int(own.max())
+        key = tuple(size.bit_length() for size in sizes)
+        together = self._chosen.get(key)
+        if together is None:
+            together = self._chosen[key] = rows_at_a_time(own, self._largest)
+        for bucket in buckets(own, together, max(memory, self._nbytes), self._nbytes):
+            yield rows[bucket]
 
 
 def padded_batches(

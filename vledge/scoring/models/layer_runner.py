@@ -13,7 +13,7 @@ from vledge.nn.recurrent import RecurrentBase
 from vledge.packing import PackedSequence
 from vledge.planning.shapes import shapes_of
 from vledge.recurrent.states import State, arrays_of
-from vledge.scoring.models.batches import packed_batches
+from vledge.scoring.models.batches import PackedBatches
 from vledge.scoring.tables.columns import Wanted
 from vledge.scoring.tables.outputs import Output, Results
 from vledge.scoring.tables.ragged import Ragged
@@ -33,6 +33,7 @@ class LayerRunner:
         self.steps = None  # of any number
         self.wanted = Wanted("x", np.dtype(layer.dtype), layer.input_size)
         self._sizes = layer.direction_sizes
+        self._batches = PackedBatches(shapes_of(layer))
 
     def outputs(self) -> dict[str, Output]:
         """All that there are; the first is what is taken if nothing is asked for."""
@@ -51,7 +52,7 @@ class LayerRunner:
         self, ragged: Ragged, rows: np.ndarray, memory: int, names: Mapping[str, object]
     ) -> Iterator[np.ndarray]:
         """Which rows run together."""
-        return packed_batches(ragged.lengths, rows, shapes_of(self.layer), memory)
+        return self._batches(ragged.lengths, rows, memory)
 
     def run(self, ragged: Ragged, places: np.ndarray, results: Mapping[str, Results]) -> None:
         """Run some rows, the longest first, and put what is asked for where it belongs."""

@@ -79,6 +79,11 @@ class LongTable:
             ([0], np.flatnonzero(changes.to_numpy(zero_copy_only=False)) + 1)
         ).astype(np.int64)
 
+    def goes_on(self, table: pa.Table, following: pa.Table) -> bool:
+        """Whether the last sequence of a table goes on in the one that follows."""
+        ends = [table.slice(table.num_rows - 1), following.slice(0, 1)]
+        return len(self.firsts(arrow().concat_tables(ends))) == 1
+
     def _order(self, table: pa.Table, lengths: np.ndarray) -> np.ndarray | None:
         if self.time is None:
             return None

@@ -69,7 +69,9 @@ class Results:
 
     def put_rows(self, places: np.ndarray, values: np.ndarray) -> None:
         """Those of some rows, ``[B, *]``."""
-        self.values[places] = values.reshape(len(places), *self.output.shape)
+        if values.size:
+            whole = np.ascontiguousarray(values, self.values.dtype)
+            _records(self.values)[places] = _records(whole)
 
     def put_packed(self, places: np.ndarray, packed: PackedSequence) -> None:
         """The steps of some rows, packed in the order of ``places``."""
@@ -115,6 +117,12 @@ class Results:
         parts: Sequence[np.ndarray] = [nothing if part is None else part for part in self._parts]
         lengths = np.array([len(part) for part in parts], np.int64)
         return np.concatenate([nothing, *parts]), lengths
+
+
+def _records(rows: np.ndarray) -> np.ndarray:
+    """Each row of a contiguous ``[N, *]`` as one element, which moves as a whole."""
+    nbytes = rows.nbytes // max(len(rows), 1)
+    return rows.reshape(-1).view(f"V{nbytes}")
 
 
 def _fixed(kind: pa.DataType, values: np.ndarray, present: np.ndarray | None) -> pa.Array:
