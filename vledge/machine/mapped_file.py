@@ -18,6 +18,7 @@ __all__ = ["MappedFile", "contents", "in_memory", "release"]
 # A file up to this size is read: mapping it and touching its pages takes as long, and whoever cuts
 # it short afterwards cannot take the bytes away.
 READ_BYTES = 1 << 20
+READ_AT_A_TIME = 1 << 22
 
 
 def contents(descriptor: int) -> bytes | MappedFile:
@@ -50,11 +51,15 @@ class MappedFile(mmap.mmap):
 
     def copy_of(self, array: np.ndarray) -> np.ndarray:
         """What a C-contiguous array over the mapping holds, read from the file."""
-        data = os.pread(self.descriptor, array.nbytes, array.ctypes.data - self.address)
-        if len(data) != array.nbytes:
-            raise FormatError("a file of weights was cut short after it had been opened")
-        copy: np.ndarray = np.ndarray(array.shape, array.dtype, data)
-        return copy
+        begin, read = array.ctypes.data - self.address, np.empty(array.nbytes, np.uint8)
+        for place in range(0, len(read), READ_AT_A_TIME):  # between two Ctrl-C is heard
+            part = read[place : place + READ_AT_A_TIME]
+            data = os.pread(self.descriptor, len(part), begin + place)
+            if len(data) != len(part):
+                raise FormatError("a file of weights was cut short after it had been opened")
+            part[:] = np.frombuffer(data, np.uint8)
+        read.flags.writeable = False
+        return read.view(array.dtype).reshape(array.shape)
 
 
 def in_memory(array: np.ndarray) -> np.ndarray:

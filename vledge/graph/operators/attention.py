@@ -9,8 +9,8 @@ import numpy as np
 
 from vledge.errors import FormatError
 from vledge.graph.operators.convolution import single
-from vledge.graph.pieces import PIECE
 from vledge.graph.registry import Context, prepared_operator
+from vledge.pieces import PIECE
 
 
 @prepared_operator("RotaryEmbedding", since=23)
