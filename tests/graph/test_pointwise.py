@@ -7,9 +7,9 @@ import vledge
 from tests.graph.models import helper, model_bytes, node, onnx, session
 from vledge.formats.onnx.model import read
 from vledge.graph.native.types import as_first_input
-from vledge.pieces import PIECE, in_pieces, in_slices, other_axes
 from vledge.graph.plan import NEWEST_OPSET, simplified
 from vledge.graph.registry import pointwise_operators
+from vledge.pieces import PIECE, in_pieces, in_slices, other_axes
 
 FLOAT = onnx.TensorProto.FLOAT
 RNG = np.random.default_rng(4)
