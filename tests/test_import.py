@@ -21,13 +21,14 @@ UNWANTED = (
 # Package → what it may import, which stands above it in this table: so no arrow leads back. Doors
 # apart, that is all that it imports. Whoever adds a line here should be able to say it aloud.
 LOW = (
-    "small_matrix", "_ext", "_version", "errors", "budget", "array_like", "out_arrays", "shown",
-    "recurrent.cells",
+    "small_matrix", "_ext", "_version", "errors", "budget", "array_like", "pieces", "out_arrays",
+    "shown", "recurrent.cells",
 )  # fmt: skip
 ARROWS = {
     "recurrent.cells": (),  # a table without imports, which files' readers and kernels ask, too
-    "small_matrix": (),  # what both files and kernels know of small weights
-    "_ext": ("recurrent.cells", "small_matrix"),
+    "pieces": (),
+    "small_matrix": ("pieces",),  # what both files and kernels know of small weights
+    "_ext": ("recurrent.cells", "small_matrix", "pieces"),
     "_version": (),
     "errors": (),
     "budget": ("errors",),
@@ -37,7 +38,10 @@ ARROWS = {
     "out_arrays": ("_ext",),
     "machine": ("_ext", "_version", "errors"),
     "model": ("errors", "budget"),
-    "formats": ("small_matrix", "errors", "budget", "shown", "recurrent.cells", "machine", "model"),
+    "formats": (
+        "small_matrix", "errors", "budget", "pieces", "shown", "recurrent.cells", "machine",
+        "model",
+    ),
     "packing": ("_ext", "array_like", "shown"),
     "weights": ("small_matrix", "errors"),
     "convolution": ("small_matrix", "_ext", "errors"),
@@ -50,8 +54,8 @@ ARROWS = {
     ),
     "streaming": (*LOW, "model", "formats", "recurrent", "nn", "graph"),
     "quantization": (
-        "small_matrix", "errors", "shown", "formats", "packing", "weights", "recurrent", "nn",
-        "graph",
+        "small_matrix", "errors", "pieces", "shown", "formats", "packing", "weights", "recurrent",
+        "nn", "graph",
     ),
     "shipped": ("formats", "packing", "nn"),
     "validation": (

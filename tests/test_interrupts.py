@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 
-from benchmarks.reliability import operators
+from benchmarks.reliability import calls, hearing, operators
 from benchmarks.reliability.interrupts import RUNS
 from tests.graph.models import node, session
 
@@ -45,7 +45,36 @@ def test_an_operator_looks_for_signals(name):
     """By the thread's processor time, whatever else runs."""
     row = operators.measured("", name, 0, "f4", native=True)
     assert not row.error
-    assert row.deaf < operators.PROMISED
+    assert row.heard.deaf < hearing.PROMISED
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+@pytest.mark.parametrize("name", ["Range", "Det", "TopK", "DFT"])
+def test_an_operator_in_python_looks_for_signals(name):
+    """The last of its large cases: a long row, a large matrix."""
+    number = len(operators.CASES["", name]) - 1
+    row = operators.measured("", name, number, operators.KINDS["", name].split()[0], native=False)
+    assert not row.error
+    assert row.heard.deaf < hearing.PROMISED
+
+
+# Of each kind of work one; `python -m benchmarks.reliability calls` has all.
+HEARD = [
+    "nn.Softplus",
+    "nn.Softmax of one row",
+    "nn.MaxPool1d of one row",
+    "pad_packed_sequence",
+    "quantize a layer to int8",
+    "save_weights, turned",
+]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+@pytest.mark.parametrize("name", HEARD)
+def test_a_call_looks_for_signals(name):
+    heard, error = hearing.apart(calls.listened, name)
+    assert not error
+    assert heard.deaf < hearing.PROMISED, heard
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")

@@ -33,6 +33,8 @@ from typing import Final, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import DTypeLike
 
+from vledge.pieces import PIECE
+
 __all__ = [
     "DYNAMIC",
     "FORMS",
@@ -218,6 +220,18 @@ Weight: TypeAlias = np.ndarray | SmallMatrix
 def rounded(matrix: np.ndarray, storage: str) -> SmallMatrix:
     """The nearest small weights of ``[rows, columns]`` floats, by the largest scales that a block
     needs. ValueError for weights that are no finite numbers."""
+    form = FORMS[storage]
+    rows, columns = matrix.shape
+    values = np.empty(matrix.shape, form.dtype)
+    scales = np.empty((rows, -(-columns // form.block)), np.float32)
+    height = max(PIECE // max(columns, 1), 1)
+    for begin in range(0, rows, height):  # between two Ctrl-C is heard
+        some = slice(begin, begin + height)
+        values[some], scales[some] = _rounded_rows(matrix[some], storage)
+    return SmallMatrix(values, scales, storage)
+
+
+def _rounded_rows(matrix: np.ndarray, storage: str) -> tuple[np.ndarray, np.ndarray]:
     if not np.isfinite(matrix).all():
         raise ValueError("weights that are NaN or infinite cannot be stored small")
     form = FORMS[storage]
@@ -227,7 +241,7 @@ def rounded(matrix: np.ndarray, storage: str) -> SmallMatrix:
         matrix, factors, out=np.zeros(matrix.shape, np.float32), where=factors > 0, casting="unsafe"
     )
     np.clip(np.rint(values, out=values), -form.largest, form.largest, out=values)
-    return SmallMatrix(values.astype(form.dtype), scales, storage)
+    return values, scales
 
 
 def scales_for(matrix: np.ndarray, storage: str) -> np.ndarray:

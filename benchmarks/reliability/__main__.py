@@ -7,6 +7,9 @@ steps   a stream is stepped and its memory read; then a part of it is replayed f
 loads   a file of weights and a model are loaded, run and dropped; memory must stay
 ctrl-c  the signal in the midst of each kind of long run: how long until KeyboardInterrupt, and
         whether the object then still gives what it gave before
+operators  every operator on a large array: how long at most it does not look for the signal
+calls   the same of layers, streams, sequences, files and commands on something large
+work    what published models compute, for each element of what they are given
 
 Without --count each takes some minutes; figures are printed as a line of a table.
 """
@@ -16,7 +19,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from benchmarks.reliability import interrupts, kills, loads, operators, steps, work
+from benchmarks.reliability import calls, interrupts, kills, loads, operators, steps, work
 
 WAYS = {
     "kills": kills,
@@ -24,6 +27,7 @@ WAYS = {
     "loads": loads,
     "ctrl-c": interrupts,
     "operators": operators,
+    "calls": calls,
     "work": work,
 }
 

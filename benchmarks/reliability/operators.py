@@ -1,27 +1,20 @@
 """Every operator on a large array: how long at most it computes before it looks for Ctrl-C.
 
-A timer's signal comes every few milliseconds while the node runs; Python runs its handler when the
-run looks for signals. The longest time between two handlers, by the clock of the thread's own
-processor time, is how late Ctrl-C can be heard, wherever in the run it comes. Each operator runs by
-its native handler and by its Python operator (`VLEDGE_PROGRAM=0`).
+Each runs by its native handler and by its Python operator (`VLEDGE_PROGRAM=0`).
 """
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import signal
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
-from itertools import pairwise
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 import vledge
+from benchmarks.reliability.hearing import HEARD_NOTHING, PROMISED, Heard, apart, listen
 from vledge.graph.plan import NEWEST_OPSET
 from vledge.graph.registry import find, known_operators, pointwise_operators
 from vledge.graph.trees import Trees
@@ -29,10 +22,6 @@ from vledge.model.definition import INTERNAL_DOMAIN, Graph, Model, Node, ValueIn
 from vledge.model.element_types import name_of
 
 COUNT: Final = 1
-PROMISED: Final = 0.1
-TICK: Final = 0.004  # seconds
-LONG_ENOUGH: Final = 1.0  # seconds, after which a run is ended as by Ctrl-C
-MOST_SECONDS: Final = 200  # after which one that hears nothing is killed
 N: Final = 1 << int(os.environ.get("VLEDGE_SWEEP_BITS", "26"))  # elements: 256 MiB of float32
 MICROSOFT: Final = "com.microsoft"
 
@@ -629,8 +618,10 @@ def names() -> Iterator[tuple[str, str]]:
         yield key
 
 
-def run(domain: str, name: str, number: int, kind: str) -> tuple[float, float]:
-    """Seconds that the node took, and the longest time in which it heard no signal."""
+def run(domain: str, name: str, number: int, kind: str, native: bool) -> Heard:
+    """How the node hears."""
+    os.environ["VLEDGE_PROGRAM"] = str(int(native))
+    os.environ["VLEDGE_LIMITS"] = "memory=64GB steps=1e12 run_memory=64GB"
     vledge.set_num_threads(1)
     made = CASES[domain, name][number](np.dtype(kind))
     given = {f"x{n}": value for n, value in enumerate(made.inputs) if value is not None}
@@ -650,31 +641,14 @@ def run(domain: str, name: str, number: int, kind: str) -> tuple[float, float]:
     graph = Graph([node], infos, [ValueInfo(output, "", None) for output in outputs], known)
     model = Model(graph, {"": made.opset, MICROSOFT: 1, TABLES: 4}, ir_version=10)
     session = vledge.InferenceSession(model)
-    heard: list[float] = []
-    begin = time.thread_time()
-
-    def hear(*_: object) -> None:
-        heard.append(time.thread_time())
-        if heard[-1] - begin > LONG_ENOUGH:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            raise KeyboardInterrupt
-
-    signal.signal(signal.SIGALRM, hear)
-    signal.setitimer(signal.ITIMER_REAL, TICK, TICK)
-    with suppress(KeyboardInterrupt):
-        session.run(None, feeds)
-    end = time.thread_time()
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    deaf = max(b - a for a, b in pairwise([begin, *(t for t in heard if t < end), end]))
-    return end - begin, deaf
+    return listen(lambda: session.run(None, feeds))
 
 
 class Row(NamedTuple):
     name: str
     way: str
     kind: str
-    seconds: float
-    deaf: float
+    heard: Heard
     error: str
 
 
@@ -684,35 +658,7 @@ def measured(domain: str, name: str, number: int, kind: str, native: bool) -> Ro
         len(CASES[domain, name]) > 1
     )
     way = "native" if native else "Python"
-    ours, theirs = _FORK.Pipe(duplex=False)
-    child = _FORK.Process(target=_tell, args=(theirs, domain, name, number, kind, native))
-    child.start()
-    theirs.close()
-    try:
-        if not ours.poll(MOST_SECONDS):
-            child.kill()
-            return Row(shown, way, kind, MOST_SECONDS, MOST_SECONDS, _HEARD_NOTHING)
-        told = ours.recv()
-    except EOFError:
-        told = "the process died"
-    finally:
-        child.join()
-    if isinstance(told, str):
-        return Row(shown, way, kind, 0, 0, told)
-    return Row(shown, way, kind, *told, "")
-
-
-_FORK: Final = multiprocessing.get_context("fork")
-_HEARD_NOTHING: Final = "heard nothing"
-
-
-def _tell(where: Any, domain: str, name: str, number: int, kind: str, native: bool) -> None:
-    os.environ["VLEDGE_PROGRAM"] = str(int(native))
-    os.environ["VLEDGE_LIMITS"] = "memory=64GB steps=1e12 run_memory=64GB"
-    try:
-        where.send(run(domain, name, number, kind))
-    except Exception as error:
-        where.send(f"{type(error).__name__}: {error}"[:200])
+    return Row(shown, way, kind, *apart(run, domain, name, number, kind, native))
 
 
 def sweep(only: str = "") -> Iterator[Row]:
@@ -724,7 +670,7 @@ def sweep(only: str = "") -> Iterator[Row]:
             for place, kind in enumerate(KINDS[domain, name].split()):
                 for native in (True, False)[: 1 if place else 2]:
                     row = measured(domain, name, number, kind, native)
-                    if row.error and row.error != _HEARD_NOTHING and place:
+                    if row.error and row.error != HEARD_NOTHING and place:
                         continue  # a type that the operator does not take
                     yield row
 
@@ -734,15 +680,14 @@ def measure(count: int) -> tuple[int, str]:
     rows = []
     for row in sweep(os.environ.get("VLEDGE_SWEEP", "")):
         rows.append(row)
-        print(
-            f"{row.name} {row.way} {row.kind}: {row.seconds:.2f} s, deaf {row.deaf * 1e3:.0f} ms "
-            f"{row.error}",
-            file=sys.stderr,
-            flush=True,
-        )
-    broken = [row for row in rows if row.error and row.error != _HEARD_NOTHING]
-    late = sorted((row for row in rows if row.deaf > PROMISED), key=lambda row: -row.deaf)
-    shown = ", ".join(f"{row.name} {row.way} {row.kind} {row.deaf * 1e3:.0f} ms" for row in late)
+        print(f"{row.name} {row.way} {row.kind}: {row.heard} {row.error}", file=sys.stderr)
+        sys.stderr.flush()
+    broken = [row for row in rows if row.error and row.error != HEARD_NOTHING]
+    late = [row for row in rows if row.heard.deaf > PROMISED]
+    late.sort(key=lambda row: -row.heard.deaf)
+    shown = ", ".join(
+        f"{row.name} {row.way} {row.kind} {row.heard.deaf * 1e3:.0f} ms" for row in late
+    )
     line = (
         f"{len(rows)} runs of {len(CASES)} operators on large arrays: {len(late)} heard nothing "
         f"for longer than {PROMISED * 1e3:.0f} ms: {shown or 'none'}"

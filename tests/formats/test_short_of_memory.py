@@ -4,8 +4,10 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
+import vledge
 from vledge.errors import MissingDependencyError, import_failure
 
 pytest.importorskip("onnx")
@@ -87,3 +89,27 @@ def test_what_an_import_fails_of(error, kind, words):
     failure = import_failure(error, "h5py", "get it by pip")
     assert type(failure) is kind
     assert words in str(failure)
+
+
+UNMAPPED = """
+import resource, sys
+import vledge
+from vledge import nn  # what is imported later needs room, too
+
+with open("/proc/self/statm") as file:
+    used = int(file.read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 8_000_000, used + 8_000_000))
+try:
+    vledge.load_weights(sys.argv[1])
+except MemoryError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc/self/statm")
+def test_a_file_that_there_is_no_room_to_map(tmp_path):
+    vledge.save_weights(tmp_path / "w", {"w": np.zeros(10_000_000, np.float32)})
+    command = [sys.executable, "-c", UNMAPPED, str(tmp_path / "w")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.stderr == ""
+    assert "no room to map a file of 4000" in done.stdout

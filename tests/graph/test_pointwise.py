@@ -7,9 +7,9 @@ import vledge
 from tests.graph.models import helper, model_bytes, node, onnx, session
 from vledge.formats.onnx.model import read
 from vledge.graph.native.types import as_first_input
-from vledge.graph.pieces import PIECE, in_pieces, in_slices, other_axes
 from vledge.graph.plan import NEWEST_OPSET, simplified
 from vledge.graph.registry import pointwise_operators
+from vledge.pieces import PIECE, in_pieces, in_slices, other_axes
 
 FLOAT = onnx.TensorProto.FLOAT
 RNG = np.random.default_rng(4)
@@ -182,7 +182,7 @@ def test_slices_are_what_the_whole_is(op_type, constants, attributes, monkeypatc
         [node(op_type, ["x", *constants], ["y"], **attributes)], {"x": x}, ["y"], constants
     )
     (whole,) = vledge.InferenceSession(model).run(None, {"x": x})
-    monkeypatch.setattr("vledge.graph.pieces.PIECE", 7)
+    monkeypatch.setattr("vledge.pieces.PIECE", 7)
     (sliced,) = vledge.InferenceSession(model).run(None, {"x": x})
     assert sliced.dtype == whole.dtype
     np.testing.assert_allclose(sliced, whole, rtol=1e-5, atol=1e-5)

@@ -12,6 +12,8 @@ import math
 import numpy as np
 from numpy.typing import DTypeLike
 
+from vledge.pieces import copy_into
+
 __all__ = [
     "aligned_copy",
     "aligned_empty",
@@ -72,8 +74,8 @@ def to_vectors(matrix: np.ndarray, gates: int, lanes: int) -> np.ndarray:
     full = hidden_size // lanes * lanes
     by_gate = matrix.reshape(gates, hidden_size, *rest)
     rows = np.zeros((vector_count(gates, hidden_size, lanes) * lanes, *rest), matrix.dtype)
-    panels = by_gate[:, :full].reshape(gates, full // lanes, lanes, *rest).swapaxes(0, 1)
-    rows[: gates * full] = panels.reshape(gates * full, *rest)
+    panels = rows[: gates * full].reshape(full // lanes, gates, lanes, *rest)
+    copy_into(panels, by_gate[:, :full].reshape(gates, full // lanes, lanes, *rest).swapaxes(0, 1))
     rows[gates * full : gates * hidden_size] = by_gate[:, full:].reshape(
         gates * (hidden_size - full), *rest
     )
@@ -87,7 +89,7 @@ def from_vectors(vectors: np.ndarray, gates: int, hidden_size: int) -> np.ndarra
     rows = vectors.reshape(len(vectors) * lanes, *rest)
     by_gate = np.empty((gates, hidden_size, *rest), vectors.dtype)
     panels = rows[: gates * full].reshape(full // lanes, gates, lanes, *rest).swapaxes(0, 1)
-    by_gate[:, :full] = panels.reshape(gates, full, *rest)
+    copy_into(by_gate[:, :full].reshape(gates, full // lanes, lanes, *rest), panels)
     by_gate[:, full:] = rows[gates * full : gates * hidden_size].reshape(
         gates, hidden_size - full, *rest
     )
@@ -102,7 +104,9 @@ def unpack(
     full = count // group * group
     vectors = np.empty((count, lanes, depth), packed.dtype)
     head = packed[: full * lanes * depth].reshape(full // group, depth, group, lanes)
-    vectors[:full] = head.transpose(0, 2, 3, 1).reshape(full, lanes, depth)
+    copy_into(
+        vectors[:full].reshape(full // group, group, lanes, depth), head.transpose(0, 2, 3, 1)
+    )
     tail = packed[full * lanes * depth :].reshape(depth, count - full, lanes)
     vectors[full:] = tail.transpose(1, 2, 0)
     return from_vectors(vectors, gates, hidden_size)

@@ -14,6 +14,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
 from vledge._ext.arrays cimport batch_sizes_of, bounds_overlap, product_of, readable
+from vledge._ext.pool cimport check_ended, heed, vl_heed, vl_shall_end
 
 cnp.import_array()
 
@@ -22,6 +23,10 @@ cdef extern from "introsort.h" nogil:
         int64_t length
         int64_t index
     void vl_sort_descending(vl_entry *entries, Py_ssize_t count)
+
+
+cdef enum:
+    BETWEEN_LOOKS = 1 << 22     # bytes that are moved, in rows anywhere in memory: some milliseconds
 
 
 cdef inline void move(char *target, const char *source, size_t nbytes) noexcept nogil:
@@ -191,13 +196,24 @@ def gather(packed, sequences, batch_sizes, order=None, starts=None):
     cdef ptrdiff_t steps = cnp.PyArray_DIM(sizes, 0), stride = places.stride
     cdef char **firsts = places.rows
     cdef size_t row_nbytes = places.row_nbytes
+    cdef vl_heed call
     if row_nbytes == 0:
         return
+    cdef ptrdiff_t most = max(<ptrdiff_t>(BETWEEN_LOOKS // row_nbytes), 1), left = most
+    heed(&call)
     with nogil:
         for t in range(steps):
             for b in range(live[t]):
                 move(target, firsts[b] + t * stride, row_nbytes)
                 target += row_nbytes
+                left -= 1
+                if left == 0:
+                    if vl_shall_end(&call):
+                        break
+                    left = most
+            if left == 0:
+                break
+    check_ended(&call)
 
 
 def scatter(packed, sequences, batch_sizes, order=None, starts=None, padding=None):
@@ -231,17 +247,28 @@ def scatter(packed, sequences, batch_sizes, order=None, starts=None, padding=Non
             raise ValueError("padding is a part of the sequences that it is written to")
         behind = <const char *>cnp.PyArray_DATA(row)
         steps = cnp.PyArray_DIM(sequences, 1)
+    cdef vl_heed call
     if row_nbytes == 0:     # nothing to move, in however many steps
         return
+    cdef ptrdiff_t most = max(<ptrdiff_t>(BETWEEN_LOOKS // row_nbytes), 1), left = most
+    heed(&call)
     with nogil:
         for t in range(steps):
             n = live[t] if t < running else 0
-            for b in range(n):
-                move(firsts[b] + t * stride, source, row_nbytes)
-                source += row_nbytes
-            if behind != NULL:
-                for b in range(n, batch):
+            for b in range(n if behind == NULL else batch):
+                if b < n:
+                    move(firsts[b] + t * stride, source, row_nbytes)
+                    source += row_nbytes
+                else:
                     move(firsts[b] + t * stride, behind, row_nbytes)
+                left -= 1
+                if left == 0:
+                    if vl_shall_end(&call):
+                        break
+                    left = most
+            if left == 0:
+                break
+    check_ended(&call)
 
 
 # ---- lengths, batch sizes and orders -----------------------------------------------------------

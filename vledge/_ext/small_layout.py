@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vledge._ext.layout import aligned_empty, from_vectors, to_vectors, vector_count
+from vledge.pieces import copy_into
 from vledge.small_matrix import FORMS, SmallMatrix
 
 __all__ = ["STEP", "SmallLayout", "pack_small", "unpack_small"]
@@ -83,7 +84,11 @@ def pack_small(
             bytes_[:, block.values] = _bytes(q, groups) + np.uint8(layout.offset)
         pieces.append(bytes_.reshape(-1))
     packed = aligned_empty((sum(map(len, pieces)),), np.uint8)
-    return np.concatenate(pieces, out=packed) if pieces else packed
+    end = 0
+    for piece in pieces:
+        begin, end = end, end + len(piece)
+        copy_into(packed[begin:end], piece)
+    return packed
 
 
 def _bytes(array: np.ndarray, groups: int) -> np.ndarray:

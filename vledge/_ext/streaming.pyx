@@ -32,6 +32,7 @@ from vledge._ext.weights cimport Direction, made, vl_direction, vl_has_cell_stat
 
 from vledge._ext.layout import aligned_empty, group_of
 from vledge._ext.weights import GATES, pack
+from vledge.pieces import copy_into
 
 cdef extern from "simd/cpu_mode.h" nogil:
     uint64_t vl_flush_subnormals()
@@ -124,7 +125,7 @@ cdef class StreamingStack:
         """Memory for so many numbers a row; sizes are Python's, so that no product overflows."""
         elements = max(int(self.rows) * int(columns), 1)
         array = aligned_empty((elements,), self.dtype)
-        array[:] = 0
+        copy_into(array, np.zeros((), self.dtype))
         return self.keep(array)
 
     cdef void *room(self, ptrdiff_t depth) except NULL:

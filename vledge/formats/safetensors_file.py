@@ -24,6 +24,7 @@ from vledge.formats.json_text import distinct, parsed
 from vledge.formats.source import Source
 from vledge.formats.tensor_view import MAX_DIMENSIONS, checked_name, item_size, tensor_view
 from vledge.machine.atomic_file import writing
+from vledge.pieces import converted
 
 __all__ = ["METADATA", "read", "read_all", "write"]
 
@@ -32,6 +33,7 @@ MAX_HEADER_BYTES: Final = 100_000_000  # the format's own; parsed it is charged
 STEPS_OF_A_TENSOR: Final = 8
 BYTES_OF_A_TENSOR: Final = 500
 MAX_DIGITS: Final = 18  # a size is below 2^63
+_WRITTEN_AT_ONCE: Final = 1 << 24  # bytes: some ten milliseconds
 
 _DTYPES: Final = {
     "BF16": "bfloat16",
@@ -199,7 +201,9 @@ def write(
     with writing(path) as file:
         file.write(_header({name: arrays[name] for name in order}, metadata))
         for name in order:
-            file.write(arrays[name].reshape(-1).view(np.uint8).data)
+            numbers = arrays[name].reshape(-1).view(np.uint8).data
+            for begin in range(0, len(numbers), _WRITTEN_AT_ONCE):  # between two Ctrl-C is heard
+                file.write(numbers[begin : begin + _WRITTEN_AT_ONCE])
 
 
 def _header(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None) -> bytes:
@@ -226,4 +230,4 @@ def _writable(name: str, array: np.ndarray) -> np.ndarray:
     # Complex tensors came to the format late: not every reader knows them.
     if array.dtype.name not in _DTYPES.values() or array.dtype.kind == "c":
         raise TypeError(f"weight {name!r} is of dtype {array.dtype}, which safetensors cannot hold")
-    return array.astype(array.dtype.newbyteorder("<"), order="C", copy=False)
+    return converted(array, array.dtype.newbyteorder("<"))

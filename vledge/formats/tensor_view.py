@@ -13,6 +13,7 @@ import numpy as np
 
 from vledge.budget import Budget
 from vledge.errors import FormatError
+from vledge.pieces import converted, copy_into
 
 __all__ = [
     "DTYPES",
@@ -88,18 +89,23 @@ def tensor_view(
         array = np.ndarray(shape, stored, content, offset * stored.itemsize, byte_strides)
     if not stored.isnative or not array.flags.aligned:
         budget.take(array.nbytes, "a copy of what this machine cannot view")
-        array = array.astype(stored.newbyteorder("="))
+        array = converted(array, stored.newbyteorder("="))
     if dtype == "bfloat16":
         budget.take(2 * array.nbytes, "bfloat16 widened to float32")
-        wide = array.astype(np.uint32)
-        wide <<= np.uint32(16)
-        array = wide.view(np.float32)
+        array = widened_bfloat16(array)
     elif dtype == "bool":
         if array.size and array.max() > 1:
             raise FormatError("a bool is neither 0 nor 1")
         array = array.view(np.bool_)
     array.flags.writeable = False
     return array
+
+
+def widened_bfloat16(bits: np.ndarray) -> np.ndarray:
+    """As float32, which has the same bits in front."""
+    wide = np.zeros((*bits.shape, 2), np.uint16)
+    copy_into(wide[..., 1 if sys.byteorder == "little" else 0], bits)
+    return wide.view(np.float32)[..., 0]
 
 
 def _c_strides(shape: Sequence[int]) -> list[int]:

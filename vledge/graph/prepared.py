@@ -17,10 +17,10 @@ from vledge.errors import (
     VledgeError,
     cut,
 )
-from vledge.graph.pieces import in_pieces
 from vledge.graph.registry import Context, NodeFunction, SessionSettings, find, known_operators
 from vledge.graph.values import Value, as_value
 from vledge.model.definition import INTERNAL_DOMAIN, Graph, Node
+from vledge.pieces import in_pieces
 
 __all__ = ["Fallback", "Prepared", "blamed", "prepare", "several"]
 

@@ -6,6 +6,7 @@ and each counts as memory of this process. What is copied anyway is therefore re
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 
@@ -18,6 +19,7 @@ __all__ = ["MappedFile", "contents", "in_memory", "release"]
 # A file up to this size is read: mapping it and touching its pages takes as long, and whoever cuts
 # it short afterwards cannot take the bytes away.
 READ_BYTES = 1 << 20
+READ_AT_A_TIME = 1 << 22
 
 
 def contents(descriptor: int) -> bytes | MappedFile:
@@ -36,25 +38,37 @@ class MappedFile(mmap.mmap):
     them is ended by the system (SIGBUS), and nothing here can prevent that.
     """
 
-    descriptor: int
+    descriptor: int | None = None
     address: int
 
     def __new__(cls, descriptor: int) -> MappedFile:
-        self = super().__new__(cls, descriptor, 0, access=mmap.ACCESS_READ)
+        try:
+            self = super().__new__(cls, descriptor, 0, access=mmap.ACCESS_READ)
+        except OSError as error:
+            if error.errno != errno.ENOMEM:
+                raise
+            size = os.fstat(descriptor).st_size
+            raise MemoryError(f"no room to map a file of {size} bytes into memory") from None
         self.descriptor = os.dup(descriptor)
         self.address = np.frombuffer(self, np.uint8).ctypes.data
         return self
 
     def __del__(self) -> None:
-        os.close(self.descriptor)
+        if self.descriptor is not None:  # it could be mapped
+            os.close(self.descriptor)
 
     def copy_of(self, array: np.ndarray) -> np.ndarray:
         """What a C-contiguous array over the mapping holds, read from the file."""
-        data = os.pread(self.descriptor, array.nbytes, array.ctypes.data - self.address)
-        if len(data) != array.nbytes:
-            raise FormatError("a file of weights was cut short after it had been opened")
-        copy: np.ndarray = np.ndarray(array.shape, array.dtype, data)
-        return copy
+        assert self.descriptor is not None
+        begin, read = array.ctypes.data - self.address, np.empty(array.nbytes, np.uint8)
+        for place in range(0, len(read), READ_AT_A_TIME):  # between two Ctrl-C is heard
+            part = read[place : place + READ_AT_A_TIME]
+            data = os.pread(self.descriptor, len(part), begin + place)
+            if len(data) != len(part):
+                raise FormatError("a file of weights was cut short after it had been opened")
+            part[:] = np.frombuffer(data, np.uint8)
+        read.flags.writeable = False
+        return read.view(array.dtype).reshape(array.shape)
 
 
 def in_memory(array: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ accurate to 3 ulp.
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
@@ -14,6 +15,7 @@ from vledge._ext import isa
 from vledge.array_like import ArrayLike, array_of, each_sequence
 from vledge.nn.dtype import DType, checked_input, float_dtype, require_cpu
 from vledge.nn.module import Module
+from vledge.pieces import in_pieces, in_slices, other_axes
 
 __all__ = [
     "ELU",
@@ -44,10 +46,33 @@ class _Elementwise(Module):
             raise ValueError(
                 f"{type(self).__name__}: input is {input.dtype}, expected float32 or float64"
             )
-        return self.function(input)
+        return self.applied(input)
+
+    def applied(self, x: np.ndarray) -> np.ndarray:
+        whole: np.ndarray = in_pieces(self.function)(x)
+        return whole
 
     def function(self, x: np.ndarray) -> np.ndarray:
         raise NotImplementedError
+
+
+class _AlongAxis(_Elementwise):
+    """What has to see all of an axis at once."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def applied(self, x: np.ndarray) -> np.ndarray:
+        return in_slices(self.function, x, other_axes(x.ndim, self.dim) if x.ndim else ())
+
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}"
+
+
+_exp = in_pieces(functools.partial(isa.apply, "exp"))
+_minus = in_pieces(np.subtract)
+_over = in_pieces(np.divide)
 
 
 class Tanh(_Elementwise):
@@ -192,34 +217,20 @@ class GELU(_Elementwise):
         return f"approximate={self.approximate!r}"
 
 
-class Softmax(_Elementwise):
+class Softmax(_AlongAxis):
     """exp(x) / sum(exp(x)) along ``dim``. Source: torch.nn.Softmax; dim must be given."""
 
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.dim = dim
-
     def function(self, x: np.ndarray) -> np.ndarray:
-        exponentials = isa.apply("exp", x - x.max(self.dim, keepdims=True))
-        return exponentials / exponentials.sum(self.dim, keepdims=True)
-
-    def extra_repr(self) -> str:
-        return f"dim={self.dim}"
+        exponentials = _exp(_minus(x, x.max(self.dim, keepdims=True)))
+        return _over(exponentials, exponentials.sum(self.dim, keepdims=True))
 
 
-class LogSoftmax(_Elementwise):
+class LogSoftmax(_AlongAxis):
     """log of :class:`Softmax`, without its underflow. Source: torch.nn.LogSoftmax."""
 
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.dim = dim
-
     def function(self, x: np.ndarray) -> np.ndarray:
-        shifted = x - x.max(self.dim, keepdims=True)
-        return shifted - np.log(isa.apply("exp", shifted).sum(self.dim, keepdims=True))
-
-    def extra_repr(self) -> str:
-        return f"dim={self.dim}"
+        shifted = _minus(x, x.max(self.dim, keepdims=True))
+        return _minus(shifted, np.log(_exp(shifted).sum(self.dim, keepdims=True)))
 
 
 class PReLU(Module):
@@ -251,7 +262,8 @@ class PReLU(Module):
                     "channels on axis 1"
                 )
             weight = weight.reshape(-1, *(1,) * (input.ndim - 2))
-        return np.where(input > 0, input, input * weight)
+        rectified: np.ndarray = in_pieces(lambda x, w: np.where(x > 0, x, x * w))(input, weight)
+        return rectified
 
     def extra_repr(self) -> str:
         return f"num_parameters={self.num_parameters}"

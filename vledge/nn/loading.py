@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol, cast
 import numpy as np
 
 from vledge.array_like import ArrayLike, array_of
+from vledge.pieces import converted
 from vledge.small_matrix import SmallMatrix
 from vledge.weights.plain import PlainWeights
 
@@ -149,7 +150,7 @@ def fitting(name: str, given: ArrayLike, declared: Declared) -> np.ndarray:
         )
     if array.dtype.kind not in "fiub":
         raise ValueError(f"{name} has dtype {array.dtype}, expected a real number type")
-    return np.ascontiguousarray(array, declared.dtype)
+    return converted(np.atleast_1d(array), declared.dtype)
 
 
 def _other_prefix(state: PlainWeights, names: list[str]) -> list[str]:

@@ -7,6 +7,7 @@ import numpy as np
 from vledge.array_like import ArrayLike, array_of, each_sequence
 from vledge.nn.dtype import DType, checked_input, float_dtype, require_cpu
 from vledge.nn.module import Module
+from vledge.pieces import in_pieces, in_slices
 
 __all__ = ["BatchNorm1d", "LayerNorm"]
 
@@ -61,7 +62,8 @@ class BatchNorm1d(Module):
             shift += self._array("bias")
         if input.ndim == 3:
             scale, shift = scale[:, None], shift[:, None]
-        return input * scale + shift
+        normalized: np.ndarray = in_pieces(lambda x, a, b: x * a + b)(input, scale, shift)
+        return normalized
 
     def extra_repr(self) -> str:
         return f"{self.num_features}, eps={self.eps}, affine={self.affine}"
@@ -112,10 +114,13 @@ class LayerNorm(Module):
                 f"LayerNorm: input has shape {input.shape}, expected [*, "
                 f"{', '.join(map(str, self.normalized_shape))}]"
             )
+        return in_slices(self._normalized, input, range(input.ndim - len(self.normalized_shape)))
+
+    def _normalized(self, input: np.ndarray) -> np.ndarray:
         axes = tuple(range(-len(self.normalized_shape), 0))
         centred = input - input.mean(axes, keepdims=True)
         variance = np.square(centred).mean(axes, keepdims=True)
-        output = centred / np.sqrt(variance + input.dtype.type(self.eps))
+        output: np.ndarray = centred / np.sqrt(variance + input.dtype.type(self.eps))
         if self.elementwise_affine:
             output *= self._array("weight")
         if self.has_bias:

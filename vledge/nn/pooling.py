@@ -5,17 +5,30 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
 from vledge.array_like import ArrayLike, array_of, possible_shape
 from vledge.nn.dtype import float_dtype
 from vledge.nn.module import Module
+from vledge.pieces import PIECE
 
 __all__ = ["AdaptiveAvgPool1d", "AdaptiveMaxPool1d", "AvgPool1d", "MaxPool1d"]
 
 _Size = int | tuple[int, ...]
+
+
+class _Some(NamedTuple):
+    """Some rows' windows ``[rows, windows, kernel]``: which, and of what places of them."""
+
+    rows: slice
+    columns: slice
+    windows: np.ndarray
+    places: np.ndarray  # [windows, kernel]
+    outside: np.ndarray  # which of these are padding
 
 
 class _Windows(Module):
@@ -53,6 +66,20 @@ class _Windows(Module):
             )
         return np.arange(count) * self.stride - self.padding
 
+    def _some(self, x: np.ndarray, starts: np.ndarray, dilation: int = 1) -> Iterator[_Some]:
+        """All windows of ``x [rows, steps]``, as many at a time as Ctrl-C can wait for."""
+        within = np.arange(self.kernel_size) * dilation
+        width = max(PIECE // self.kernel_size, 1)
+        height = max(PIECE // (min(width, len(starts)) * self.kernel_size), 1)
+        for column in range(0, len(starts), width):
+            columns = slice(column, column + width)
+            places = starts[columns, None] + within
+            outside = (places < 0) | (places >= x.shape[1])
+            inside = np.clip(places, 0, x.shape[1] - 1)
+            for row in range(0, len(x), height):
+                rows = slice(row, row + height)
+                yield _Some(rows, columns, x[rows][:, inside], places, outside)
+
     def extra_repr(self) -> str:
         return (
             f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}, "
@@ -82,18 +109,23 @@ class MaxPool1d(_Windows):
         """``[B, C, T]`` or ``[C, T]`` -> the same with a step a window; with ``return_indices``
         also where each maximum was found, int64."""
         x = _checked_input(self, input)
-        steps = x.shape[-1]
-        starts = self._starts(steps, self.dilation * (self.kernel_size - 1) + 1)
-        places = starts[:, None] + np.arange(self.kernel_size) * self.dilation  # [windows, kernel]
-        outside = (places < 0) | (places >= steps)
-        windows = x[..., np.clip(places, 0, steps - 1)]
-        windows[..., outside] = -np.inf
+        starts = self._starts(x.shape[-1], self.dilation * (self.kernel_size - 1) + 1)
+        shape = (*x.shape[:-1], len(starts))
+        x = x.reshape(math.prod(shape[:-1]), x.shape[-1])
+        maxima = np.empty((len(x), len(starts)), x.dtype)
+        found = np.empty(maxima.shape if self.return_indices else 0, np.int64)
+        for rows, columns, windows, places, outside in self._some(x, starts, self.dilation):
+            windows[:, outside] = -np.inf
+            if not self.return_indices:
+                maxima[rows, columns] = windows.max(-1)
+                continue
+            # argmax takes the first NaN for the largest, and of equal ones the first, as torch does
+            within = windows.argmax(-1)
+            maxima[rows, columns] = np.take_along_axis(windows, within[..., None], -1)[..., 0]
+            found[rows, columns] = places[np.arange(len(places)), within]
         if not self.return_indices:
-            return windows.max(-1)
-        # argmax takes the first NaN for the largest, and of equal ones the first, as torch does
-        within = windows.argmax(-1)
-        maxima = np.take_along_axis(windows, within[..., None], -1)[..., 0]
-        return maxima, places[np.arange(len(places)), within]
+            return maxima.reshape(shape)
+        return maxima.reshape(shape), found.reshape(shape)
 
 
 class AvgPool1d(_Windows):
@@ -118,13 +150,15 @@ class AvgPool1d(_Windows):
         x = _checked_input(self, input)
         steps = x.shape[-1]
         starts = self._starts(steps, self.kernel_size)
-        places = starts[:, None] + np.arange(self.kernel_size)
-        outside = (places < 0) | (places >= steps)
-        windows = x[..., np.clip(places, 0, steps - 1)]
-        windows[..., outside] = 0
-        # with ceil_mode a window may reach behind the padding, where nothing counts
-        counted = places < steps + self.padding if self.count_include_pad else ~outside
-        return np.asarray(windows.sum(-1) / counted.sum(-1).astype(x.dtype))
+        shape = (*x.shape[:-1], len(starts))
+        x = x.reshape(math.prod(shape[:-1]), steps)
+        means = np.empty((len(x), len(starts)), x.dtype)
+        for rows, columns, windows, places, outside in self._some(x, starts):
+            windows[:, outside] = 0
+            # with ceil_mode a window may reach behind the padding, where nothing counts
+            counted = places < steps + self.padding if self.count_include_pad else ~outside
+            means[rows, columns] = windows.sum(-1) / counted.sum(-1).astype(x.dtype)
+        return means.reshape(shape)
 
 
 class _Parts(Module):

@@ -13,6 +13,7 @@ from vledge.graph.passes.folding import fold
 from vledge.graph.passes.small_weights import keep_small_weights
 from vledge.graph.plan import copied
 from vledge.graph.read import read_model
+from vledge.pieces import PIECE
 from vledge.quantization.calibration import rounded_for
 from vledge.quantization.report import Entry, Report
 from vledge.small_matrix import FORMS, SmallTensor, rounded
@@ -59,6 +60,15 @@ def _constants(source: str | os.PathLike[str] | bytes) -> dict[str, np.ndarray]:
 def _rounded(w: np.ndarray, pairs: bool) -> tuple[np.ndarray, np.ndarray]:
     """``w [K, N]`` as int8, and the scale of each column; of ``pairs`` no two neighbours along K
     are more than 128 together."""
+    rounded, scales = np.empty(w.shape, np.int8), np.empty(w.shape[1], np.float32)
+    width = max(PIECE // max(len(w), 1), 1)
+    for begin in range(0, w.shape[1], width):  # between two Ctrl-C is heard
+        some = slice(begin, begin + width)
+        rounded[:, some], scales[some] = _rounded_columns(w[:, some], pairs)
+    return rounded, scales
+
+
+def _rounded_columns(w: np.ndarray, pairs: bool) -> tuple[np.ndarray, np.ndarray]:
     if not np.isfinite(w).all():
         raise ValueError("weights that are NaN or infinite cannot be stored small")
     scale = np.abs(w).max(0, initial=0) / _LARGEST

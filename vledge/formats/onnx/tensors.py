@@ -14,8 +14,9 @@ import numpy as np
 from vledge.budget import Budget
 from vledge.errors import FormatError, UnsupportedError, cut
 from vledge.formats.onnx.external_data import ExternalFiles
-from vledge.formats.tensor_view import MAX_DIMENSIONS
+from vledge.formats.tensor_view import MAX_DIMENSIONS, widened_bfloat16
 from vledge.model.element_types import DTYPES, NAMES
+from vledge.pieces import PIECE, converted
 
 if TYPE_CHECKING:
     from onnx import TensorProto
@@ -101,8 +102,7 @@ def array_of(tensor: TensorProto, files: ExternalFiles, budget: Budget) -> np.nd
         array = _typed(tensor, type_name, dtype, shape, budget)
     if type_name == "bfloat16":
         budget.take(2 * array.nbytes, "bfloat16 widened to float32")
-        bits = array.reshape(-1).astype(np.uint32) << np.uint32(16)
-        array = bits.view(np.float32).reshape(shape)
+        array = widened_bfloat16(array)
     return array
 
 
@@ -117,7 +117,7 @@ def _viewed(
     array = np.frombuffer(content, dtype.newbyteorder("<")).reshape(shape)
     if not array.flags.aligned or not array.dtype.isnative:
         budget.take(array.nbytes, "a copy of what this machine cannot view")
-        array = array.astype(dtype)
+        array = converted(array, dtype)
     return array
 
 
@@ -128,15 +128,18 @@ def _typed(
     given = getattr(tensor, field)
     budget.take(BYTES_OF_AN_ELEMENT * len(given), f"its {field}")
     budget.step(len(given) // ELEMENTS_OF_A_STEP, f"its {field}")
-    values = np.fromiter(given, item, len(given))
+    values, rest = np.empty(len(given), item), iter(given)
+    for begin in range(0, len(given), PIECE):  # between two Ctrl-C is heard
+        some = values[begin : begin + PIECE]
+        some[:] = np.fromiter(rest, item, len(some))
     wanted = math.prod(shape) * (2 if dtype.kind == "c" else 1)
     if len(values) != wanted:
         raise FormatError(_wrong_count(len(values), shape))
     if dtype.kind == "c":
         return values.view(dtype).reshape(shape)
     if type_name in ("float16", "bfloat16"):
-        return values.astype(np.uint16).view(dtype).reshape(shape)
-    return values.astype(dtype).reshape(shape)
+        return converted(values, np.uint16).view(dtype).reshape(shape)
+    return converted(values, dtype).reshape(shape)
 
 
 def _wrong_count(count: int, shape: tuple[int, ...]) -> str:

@@ -11,8 +11,8 @@ from collections.abc import Callable
 import numpy as np
 
 from vledge._ext import isa
-from vledge.graph.pieces import in_slices, other_axes
 from vledge.graph.registry import Context, operator, prepared_operator
+from vledge.pieces import in_slices, other_axes
 
 __all__ = ["sigmoid", "softplus"]
 

@@ -19,8 +19,8 @@ from vledge.graph.operators.attention_scores import (
     scores,
 )
 from vledge.graph.operators.convolution import single
-from vledge.graph.pieces import PIECE
 from vledge.graph.registry import Context, prepared_operator
+from vledge.pieces import PIECE
 
 
 @prepared_operator("RotaryEmbedding", since=23)

@@ -8,9 +8,9 @@ import numpy as np
 
 from vledge.errors import FormatError, UnsupportedError
 from vledge.graph.operators.lists import integers
-from vledge.graph.pieces import PIECE, in_pieces
 from vledge.graph.registry import Context, prepared_operator
 from vledge.model.element_types import NAMES, NUMBERS, dtype_of
+from vledge.pieces import PIECE
 
 __all__ = ["check_stash_type", "element_dtype", "target_dtype"]
 
@@ -96,11 +96,24 @@ def _range(start: np.ndarray, limit: np.ndarray, delta: np.ndarray) -> np.ndarra
     if step == 0:
         raise ValueError("delta is 0")
     if start.dtype.kind in "iu":
-        return np.arange(first, last, step, dtype=start.dtype)
+        count = max(-(-(last - first) // step), 0)
+        return _by_place(count, start.dtype, lambda k: first + k * step)
     count = max(int(np.ceil((last - first) / step)), 0)
     wide = np.dtype(np.float32) if start.dtype == np.float16 else start.dtype
-    values = wide.type(first) + np.arange(count, dtype=wide) * wide.type(step)
-    return values.astype(start.dtype, copy=False)
+    return _by_place(
+        count, start.dtype, lambda k: wide.type(first) + k.astype(wide) * wide.type(step)
+    )
+
+
+def _by_place(
+    count: int, dtype: np.dtype, function: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray:
+    """``function`` of 0, 1, ... count - 1, a piece at a time."""
+    values = np.empty(count, dtype)
+    for begin in range(0, count, PIECE):
+        end = min(begin + PIECE, count)
+        values[begin:end] = function(np.arange(begin, end))
+    return values
 
 
 @prepared_operator("EyeLike", since=9)
@@ -143,7 +156,7 @@ def _window(op_type: str, cosines: tuple[float, ...]) -> None:
                 terms = [weight * np.cos(i * turn) for i, weight in enumerate(cosines)]
                 return np.sum(terms, axis=0).astype(dtype)
 
-            return np.asarray(in_pieces(summed)(np.arange(count)))
+            return _by_place(max(count, 0), dtype, summed)
 
         return run
 

@@ -12,8 +12,8 @@ from typing import Final
 import numpy as np
 
 from vledge.errors import FormatError
-from vledge.graph.pieces import PIECE, copy_into
 from vledge.graph.registry import Context, operator, prepared_operator
+from vledge.pieces import PIECE, copy_into
 
 # ---- Slice
 

@@ -1,4 +1,4 @@
-"""Matrix products: MatMul, Gemm, Einsum; and Det.
+"""Matrix products: MatMul, Gemm, Einsum.
 
 A matrix that is known at load is packed and multiplied by vledge's own tiles, others by BLAS.
 
@@ -18,10 +18,9 @@ from typing import Final
 import numpy as np
 
 from vledge._ext.product import Product
-from vledge._ext.room import ask
 from vledge.errors import FormatError
-from vledge.graph.pieces import in_slices, ufunc_into
-from vledge.graph.registry import Context, operator, prepared_operator
+from vledge.graph.registry import Context, prepared_operator
+from vledge.pieces import in_slices, ufunc_into
 
 __all__ = ["Contraction", "matmul"]
 
@@ -143,12 +142,6 @@ def _added(
     total: np.ndarray, c: np.ndarray | None, shift: Callable[[np.ndarray], np.ndarray]
 ) -> np.ndarray:
     return total if c is None else total + shift(c)
-
-
-@operator("Det", since=11)
-def det(x: np.ndarray) -> np.ndarray:
-    ask(x.shape[-1] ** 2 * x.itemsize if x.ndim else 0)  # a matrix at a time is copied by LAPACK
-    return in_slices(lambda some: np.asarray(np.linalg.det(some), x.dtype), x, range(x.ndim - 2))
 
 
 # ---- Einsum

@@ -13,9 +13,9 @@ from vledge.convolution.windows import Slide, along
 from vledge.errors import FormatError, UnsupportedError
 from vledge.graph.operators.generation import check_stash_type
 from vledge.graph.operators.padding import padded
-from vledge.graph.pieces import in_slices, other_axes
 from vledge.graph.registry import Context, operator, prepared_operator
 from vledge.model.definition import INTERNAL_DOMAIN
+from vledge.pieces import in_slices, other_axes
 
 _Axes = tuple[int, ...]
 

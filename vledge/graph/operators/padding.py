@@ -10,8 +10,8 @@ import numpy as np
 
 from vledge.errors import FormatError
 from vledge.graph.operators.lists import integers
-from vledge.graph.pieces import copy_into
 from vledge.graph.registry import Context, operator, prepared_operator
+from vledge.pieces import copy_into
 
 __all__ = ["padded"]
 

@@ -17,8 +17,8 @@ from vledge.errors import FormatError
 from vledge.graph.operators.lists import integers
 from vledge.graph.operators.padding import padded
 from vledge.graph.operators.reduction import extreme
-from vledge.graph.pieces import PIECE, in_pieces, in_slices
 from vledge.graph.registry import Context, operator, prepared_operator
+from vledge.pieces import PIECE, in_pieces, in_slices
 
 
 @functools.lru_cache(maxsize=64)

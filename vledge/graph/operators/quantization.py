@@ -18,10 +18,10 @@ from vledge.convolution.windows import check_auto_pad, window_of
 from vledge.errors import UnsupportedError
 from vledge.graph.operators.generation import target_dtype
 from vledge.graph.operators.matrix import matmul
-from vledge.graph.pieces import in_pieces
 from vledge.graph.registry import Context, operator, prepared_operator
 from vledge.model.definition import Attributes
 from vledge.model.element_types import NAMES
+from vledge.pieces import in_pieces
 
 _Given = TypeVar("_Given", np.ndarray, np.ndarray | None)
 _Prepared = TypeVar("_Prepared", covariant=True)

@@ -13,9 +13,9 @@ import numpy as np
 
 from vledge.errors import FormatError, UnsupportedError
 from vledge.graph.operators.generation import target_dtype
-from vledge.graph.pieces import PIECE, in_pieces
 from vledge.graph.registry import Context, prepared_operator
 from vledge.model.element_types import NAMES, NUMBERS
+from vledge.pieces import PIECE, in_pieces
 
 _Draw = Callable[[tuple[int, ...], np.dtype], np.ndarray]
 

@@ -13,8 +13,8 @@ import numpy as np
 
 from vledge.graph.operators.elementwise import divided
 from vledge.graph.operators.lists import integers
-from vledge.graph.pieces import in_slices, other_axes
 from vledge.graph.registry import Context, operator, prepared_operator
+from vledge.pieces import in_slices, other_axes
 
 __all__ = ["extreme"]
 

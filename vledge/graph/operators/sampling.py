@@ -20,8 +20,8 @@ from vledge.errors import FormatError
 from vledge.graph.operators.convolution import single
 from vledge.graph.operators.lists import integers
 from vledge.graph.operators.matrix import matmul
-from vledge.graph.pieces import PIECE
 from vledge.graph.registry import Context, operator, prepared_operator
+from vledge.pieces import PIECE
 
 _PADDINGS: Final = ("zeros", "border", "reflection")
 _MODES: Final = ("nearest", "linear", "cubic")

@@ -6,8 +6,9 @@ import math
 
 import numpy as np
 
-from vledge.graph.pieces import in_slices
+from vledge.graph.operators.sorting import stable_order, unique_of_row
 from vledge.graph.registry import operator
+from vledge.pieces import in_slices
 
 
 def _top_k(x: np.ndarray, k: int, axis: int, largest: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -20,14 +21,19 @@ def _top_k(x: np.ndarray, k: int, axis: int, largest: bool) -> tuple[np.ndarray,
 
     def order_of(rows: np.ndarray) -> np.ndarray:
         if largest:
-            return np.asarray(size - 1 - rows[:, ::-1].argsort(1, kind="stable")[:, : -k - 1 : -1])
-        return rows.argsort(1, kind="stable")[:, :k]
+            return np.asarray(size - 1 - _orders(rows[:, ::-1])[:, : -k - 1 : -1])
+        return _orders(rows)[:, :k]
 
     order = in_slices(order_of, rows, [0])
     values = rows[np.arange(len(rows))[:, None], order]
     shape = (*moved.shape[:-1], k)
     order = order.astype(np.int64, copy=False)
     return values.reshape(shape).swapaxes(axis, -1), order.reshape(shape).swapaxes(axis, -1)
+
+
+def _orders(rows: np.ndarray) -> np.ndarray:
+    """Stable orders of each row."""
+    return stable_order(rows[0])[None] if len(rows) == 1 else rows.argsort(1, kind="stable")
 
 
 @operator("TopK", since=1, until=9)
@@ -56,7 +62,10 @@ def compress(x: np.ndarray, condition: np.ndarray, *, axis: int | None = None) -
 def unique(
     x: np.ndarray, *, axis: int | None = None, sorted: int = 1
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    values, first, inverse, counts = np.unique(x, True, True, True, axis)
+    if axis is None:
+        values, first, inverse, counts = unique_of_row(x.reshape(-1))
+    else:
+        values, first, inverse, counts = np.unique(x, True, True, True, axis)
     inverse = inverse.reshape(-1)
     if not sorted:  # in the order of first appearance
         order = np.argsort(first)

@@ -12,8 +12,9 @@ import numpy as np
 
 from vledge._ext.room import ask
 from vledge.graph.operators.generation import target_dtype
-from vledge.graph.pieces import in_slices, other_axes
+from vledge.graph.operators.long_transform import transform
 from vledge.graph.registry import Context, operator, prepared_operator
+from vledge.pieces import in_slices, other_axes
 
 #: NumPy's transform of a length with a large prime factor goes by one of twice the length, with
 #: tables and scratch that no allocator of arrays counts: bytes a number of the length, measured.
@@ -45,13 +46,12 @@ def _dft(
     def transformed(some: np.ndarray) -> np.ndarray:
         signal = _complex(some)
         if onesided and inverse:
-            return np.fft.irfft(signal, size, axis)[..., None].astype(x.dtype, copy=False)
+            return transform("irfft", signal, size, axis)[..., None].astype(x.dtype, copy=False)
         if onesided:
             if signal.dtype.kind == "c":
                 raise ValueError("onesided=1 needs a real input, this one is complex")
-            return _pairs(np.fft.rfft(signal, size, axis), x.dtype)
-        transform = np.fft.ifft if inverse else np.fft.fft
-        return _pairs(transform(signal, size, axis), x.dtype)
+            return _pairs(transform("rfft", signal, size, axis), x.dtype)
+        return _pairs(transform("ifft" if inverse else "fft", signal, size, axis), x.dtype)
 
     return in_slices(transformed, x, other_axes(x.ndim, axis, -1))
 
@@ -115,10 +115,11 @@ def stft(
     )
     if onesided and frames.dtype.kind == "c":
         raise ValueError("onesided=1 needs a real signal, this one is complex")
-    transform = np.fft.rfft if onesided else np.fft.fft
+    kind = "rfft" if onesided else "fft"
 
     def transformed(some: np.ndarray) -> np.ndarray:
-        return _pairs(transform(some if window is None else some * window), signal.dtype)
+        windowed = some if window is None else some * window
+        return _pairs(transform(kind, windowed, None), signal.dtype)
 
     return in_slices(transformed, frames, (0, 1))
 

@@ -12,8 +12,8 @@ from vledge.convolution.windows import Pads, Window, check_auto_pad, window_of
 from vledge.errors import FormatError
 from vledge.graph.operators.convolution import single
 from vledge.graph.operators.lists import integers
-from vledge.graph.pieces import in_slices
 from vledge.graph.registry import Context, prepared_operator
+from vledge.pieces import in_slices
 
 
 def _overlaid(columns: np.ndarray, window: Window, sizes: Sequence[int], pads: Pads) -> np.ndarray:

@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import DTypeLike
 
-__all__ = ["PIECE", "copy_into", "in_pieces", "in_slices", "other_axes", "ufunc_into"]
+__all__ = ["PIECE", "converted", "copy_into", "in_pieces", "in_slices", "other_axes", "ufunc_into"]
 
 #: Elements: some milliseconds of the slowest functions, and thousands of times what a call costs.
 PIECE: Final = 1 << 17
@@ -108,6 +109,16 @@ def copy_into(target: np.ndarray, source: np.ndarray) -> None:
     _into(np.copyto, target, source)
 
 
+def converted(array: np.ndarray, dtype: DTypeLike) -> np.ndarray:
+    """In C order, aligned and of the dtype: itself where it is, a copy where not."""
+    dtype = np.dtype(dtype)
+    if array.flags.c_contiguous and array.flags.aligned and array.dtype == dtype:
+        return array
+    copy = np.empty(array.shape, dtype)
+    _into(functools.partial(np.copyto, casting="unsafe"), copy, array)
+    return copy
+
+
 def ufunc_into(ufunc: np.ufunc, target: np.ndarray, *operands: np.ndarray) -> None:
     """``ufunc(*operands, out=target)``, which are broadcast to its shape."""
     _into(lambda out, *given: ufunc(*given, out=out), target, *operands)
@@ -118,7 +129,9 @@ def _into(function: Callable[..., object], target: np.ndarray, *operands: np.nda
         function(target, *operands)
         return
     whole = [np.broadcast_to(operand, target.shape) for operand in operands]
-    axis = max(range(target.ndim), key=lambda a: target.shape[a])
+    # parts lie together in what is written: its pages are new, and cleared as a whole
+    long = (a for a in range(target.ndim) if target.shape[a] > 1)
+    axis = max(long, key=lambda a: abs(target.strides[a]))
     half = target.shape[axis] // 2
     for part in (slice(0, half), slice(half, None)):
         place = (*(slice(None),) * axis, part)
