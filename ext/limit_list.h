@@ -16,7 +16,7 @@ LIMIT(chunk_bytes, 256 * 1024, "bytes")
  * where it comes from beyond the second level (python -m benchmarks). */
 LIMIT(most_chunk_bytes, 2 * 1024 * 1024, "bytes")
 /* Small W_ih of fewer bytes than this is no reason for a larger chunk: small W_hh stays in the second level for the
- * most part if the chunk leaves it room. 2 to 6 % less time of 512 and 640 units; from 3 MB on the larger chunk takes
+ * most part if the chunk leaves it room. 1 to 4 % less time of 512 and 640 units; from 3 MB on the larger chunk takes
  * 4 to 20 % less. */
 LIMIT(large_small_bytes, 2 * 1024 * 1024, "bytes")
 /* Scratch memory that a thread keeps between calls: twice a chunk at its largest. */
