@@ -52,7 +52,10 @@ _FIXED: Final = {
     "MatMulInteger": np.int32,
 }
 _REAL_OF_BYTES: Final = frozenset(
-    ["DynamicQuantizeLSTM", "DynamicQuantizeMatMul", "MatMulIntegerToFloat"]
+    """
+    DynamicQuantizeLSTM DynamicQuantizeMatMul MatMulIntegerToFloat QAttention
+    QEmbedLayerNormalization
+    """.split()  # noqa: SIM905
 )
 # onnxruntime's operators whose result has the type of the zero point at this place
 _LIKE_ZERO_POINT: Final = {
