@@ -561,6 +561,13 @@ case(
     MICROSOFT,
 )
 case(
+    "DeformConv",
+    lambda t: Case(
+        [some(t, 1, 64, 130, 130), some(t, 64, 64, 3, 3), some(t, 1, 18, 128, 128)], known=(1,)
+    ),
+    "f4 f8",
+)
+case(
     "NegativeLogLikelihoodLoss SoftmaxCrossEntropyLoss",
     lambda t: Case([some(t, N // 16, 16), places(N // 16, 16)]),
     "f4 f8",
