@@ -41,11 +41,11 @@ _AS_FIRST: Final = frozenset(
     Flatten GRU Gather GatherElements GatherND Gemm GlobalAveragePool GlobalLpPool GlobalMaxPool
     GridSample GroupNormalization Hardmax InstanceNormalization LRN LSTM LayerNormalization
     LogSoftmax LpNormalization LpPool MatMul MaxPool MaxRoiPool MaxUnpool
-    MeanVarianceNormalization Pad RMSNormalization RNN Range ReduceL1 ReduceL2 ReduceLogSum
-    ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare Reshape
-    Resize ReverseSequence RoiAlign RotaryEmbedding STFT Scatter ScatterElements ScatterND Slice
-    Softmax SpaceToDepth Split Squeeze TensorScatter Tile TopK Transpose Trilu Unique Unsqueeze
-    Upsample
+    MeanVarianceNormalization NegativeLogLikelihoodLoss Pad RMSNormalization RNN Range ReduceL1
+    ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum
+    ReduceSumSquare Reshape Resize ReverseSequence RoiAlign RotaryEmbedding STFT Scatter
+    ScatterElements ScatterND Slice Softmax SoftmaxCrossEntropyLoss SpaceToDepth Split Squeeze
+    TensorScatter Tile TopK Transpose Trilu Unique Unsqueeze Upsample
     """.split()  # noqa: SIM905
 )
 _FIXED: Final = {
