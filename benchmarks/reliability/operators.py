@@ -494,6 +494,27 @@ case(
     "f4",
     MICROSOFT,
 )
+case(
+    "QEmbedLayerNormalization",
+    lambda t: Case(
+        [
+            places(N // 1024, 1000).reshape(-1, 64).astype(np.int32),
+            None,
+            some(t, 1000, 512),
+            some(t, 64, 512),
+            None,
+            some(t, 512),
+            some(t, 512),
+            None,
+            *[np.float32(0.01)] * 5,
+            *[t.type(3)] * 5,
+        ],
+        outputs=2,
+        known=(2, 3, 5, 6, *range(8, 18)),
+    ),
+    "u1",
+    MICROSOFT,
+)
 case("FusedMatMul FusedGemm", lambda t: Case([some(t, 2048, 2048)] * 2, {"transB": 1}), "f4",
      MICROSOFT)  # fmt: skip
 case(
@@ -527,6 +548,13 @@ case(
     ),
     "u1",
     MICROSOFT,
+)
+case(
+    "DeformConv",
+    lambda t: Case(
+        [some(t, 1, 64, 130, 130), some(t, 64, 64, 3, 3), some(t, 1, 18, 128, 128)], known=(1,)
+    ),
+    "f4 f8",
 )
 case(
     "NegativeLogLikelihoodLoss SoftmaxCrossEntropyLoss",

@@ -7,6 +7,7 @@ import pytest
 from tests.graph.models import model_bytes, node
 from tests.peers import peer
 from vledge import InferenceSession
+from vledge.errors import FormatError, UnsupportedError
 from vledge.graph.prepared import prepare
 from vledge.model.definition import Node
 
@@ -139,6 +140,38 @@ def test_embeddings(draw):
     if arrays["position_ids"] is not None and arrays["mask"] is None:
         arrays["mask"] = mask
     agreed("EmbedLayerNormalization", arrays, {"epsilon": EPSILON}, outputs, known=tables)
+
+
+def test_quantised_embeddings(draw):
+    batch, steps, size, words = draw.sizes(2, 7, 4)
+    segments = draw.among(True, False)
+
+    def integers(*shape):
+        return draw.rng.integers(0, 256, shape).astype(np.uint8)
+
+    def indices(count):
+        return draw.rng.integers(0, count, (batch, steps)).astype(np.int32)
+
+    arrays = {
+        "ids": indices(words),
+        "segment_ids": indices(2) if segments else None,
+        "words": integers(words, size),
+        "positions": integers(steps + 2, size),
+        "segments": integers(2, size) if segments else None,
+        "gamma": integers(size),
+        "beta": integers(size),
+        "mask": draw.among(None, np.ones((batch, steps), np.int32)),
+    }
+    tables = ("words", "positions", "segments", "gamma", "beta")
+    for name in tables:
+        there = arrays[name] is not None
+        arrays[f"{name}_scale"] = np.float32(draw.rng.uniform(0.01, 0.1)) if there else None
+    for name in tables:
+        there = arrays[name] is not None
+        arrays[f"{name}_zero"] = np.array(draw.rng.integers(256), np.uint8) if there else None
+    known = [name for name in arrays if name not in ("ids", "segment_ids", "mask")]
+    arrays = {name: a if a is None else np.asarray(a) for name, a in arrays.items()}
+    agreed("QEmbedLayerNormalization", arrays, {"epsilon": EPSILON}, 2, known=known, close=1e-4)
 
 
 def test_products(draw):
@@ -286,3 +319,32 @@ def test_losses(draw, op_type):
     arrays["weight"] = draw.among(None, np.abs(draw.reals(classes)) + 0.1)
     outputs = 2 if op_type.startswith("S") and draw.among(True, False) else 1
     agreed(op_type, arrays, given, outputs, "", draw.among(13, 17))
+
+
+def test_what_is_wrong_is_said_with_its_place():
+    x = np.zeros((1, 2, 4), np.float32)
+    wrong = [
+        ("MultiHeadAttention", ["x", "x", "x"], {"num_heads": 0}, FormatError, "num_heads is 0"),
+        ("MultiHeadAttention", ["x"], {"num_heads": 2}, UnsupportedError, "in one input"),
+        ("FusedConv", ["x", "x"], {"activation": "Cosh"}, UnsupportedError, "activation=Cosh"),
+    ]
+    for op_type, names, given, kind, message in wrong:
+        one = node(op_type, names, ["y"], "mine", domain=MICROSOFT, **given)
+        model = model_bytes([one], {"x": x}, ["y"], domains=[MICROSOFT])
+        with pytest.raises(kind, match=f"node 'mine' .*{op_type}.*{message}"):
+            InferenceSession(model)
+
+
+def test_ranks_of_reduced_masks_are_known():
+    """onnxruntime's optimizer reduces a mask to lengths in front of the attention that reads it."""
+    x = np.random.default_rng(0).standard_normal((2, 5, 8)).astype(np.float32)
+    mask = np.ones((2, 5), np.int32)
+    weights = {"w": np.ones((8, 24), np.float32), "b": np.ones(24, np.float32)}
+    weights["axes"] = np.array([1])
+    nodes = [
+        node("ReduceSum", ["mask", "axes"], ["lengths"], keepdims=0),
+        node("Attention", ["x", "w", "b", "lengths"], ["y"], domain=MICROSOFT, num_heads=2),
+    ]
+    feed = {"x": x, "mask": mask}
+    model = model_bytes(nodes, feed, ["y"], weights, domains=[MICROSOFT])
+    assert None not in InferenceSession(model)._plan.native.handlers

@@ -102,7 +102,7 @@ def test_the_reference_fallback_runs_or_refuses_the_others():
         except Exception as error:
             failed[name] = error
     assert not failed
-    assert passed >= 300
+    assert passed >= 100
 
 
 def test_the_document_is_current():
@@ -121,7 +121,7 @@ def test_a_wrong_result_fails():
 
 
 def test_the_backend_answers_what_onnx_asks():
-    relu, refused = CASES["test_relu"], CASES["test_attention_4d"]
+    relu, refused = CASES["test_relu"], CASES["test_linear_attention_linear"]
     assert onnx_backend.is_compatible(relu.model)
     assert not onnx_backend.is_compatible(refused.model)
     assert not onnx_backend.is_compatible(relu.model, "CUDA")

@@ -6,7 +6,7 @@ import pytest
 from tests.graph.models import model_bytes, node
 from tests.peers import peer
 from vledge import InferenceSession
-from vledge.errors import FormatError, VledgeError
+from vledge.errors import FormatError, UnsupportedError, VledgeError
 from vledge.graph.prepared import prepare
 from vledge.model.definition import Node
 
@@ -289,3 +289,10 @@ def test_forests_run_natively(rng, modes):
     assert native.handlers == ["trees"]
     assert not declined.any()
     np.testing.assert_array_equal(ours, session._plan.function(x)[0])
+
+
+def test_a_list_of_maps_is_refused_with_what_to_do():
+    one = node("ZipMap", ["x"], ["y"], "maps", domain=ML, classlabels_int64s=[0, 1])
+    x = np.zeros((2, 2), np.float32)
+    with pytest.raises(UnsupportedError, match=r"node 'maps' .*zipmap"):
+        InferenceSession(model_bytes([one], {"x": x}, ["y"], versions={ML: 3}))

@@ -56,6 +56,7 @@ _ARITY: Final[dict[str, _Arity]] = {
     ),
     "BatchNormalization": (5, 5),
     "ConvInteger": (2, 4),
+    "DeformConv": (3, 5),
     "DynamicQuantizeLSTM": (3, 12),
     "Einsum": (1, None),
     "GRU": (3, 6),

@@ -39,6 +39,11 @@ _OF_TEXTS: Final = frozenset(
 )
 #: ai.onnx.ml's, in the same way.
 _OF_TEXTS_IN_TABLES: Final = frozenset(["ArrayFeatureExtractor", "LabelEncoder", "OneHotEncoder"])
+# What to do about operators that exporters write unless they are told not to.
+_INSTEAD: Final = {
+    ("ai.onnx.ml", "ZipMap"): "a list of maps is no array: export the classifier without it "
+    "(skl2onnx: options={'zipmap': False}), and its probabilities are one"
+}
 Fallback = Callable[[Node, int], NodeFunction]  # (node, opset) -> a function that runs it
 
 
@@ -152,6 +157,6 @@ def several(result: object, count: int) -> list[Value]:
 def _why_not(node: Node, opset: int) -> str:
     versions = known_operators().get((node.domain, node.op_type))
     if versions is None:
-        return "the operator is not supported"
+        return _INSTEAD.get((node.domain, node.op_type), "the operator is not supported")
     ranges = ", ".join(f"{v.since} to {v.until}" if v.until else f"{v.since} up" for v in versions)
     return f"the operator is not supported in operator set {opset} (but in {ranges})"

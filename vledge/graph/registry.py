@@ -223,9 +223,12 @@ def prepared_operator(
 def written_operator(
     op_type: str, *, since: int, until: int | None = None, domain: str = ""
 ) -> Callable[[F], F]:
-    """Register a factory whose signature has, behind its first parameter, the node's inputs."""
+    """Register a factory whose signature has, behind its first parameter, the node's inputs.
+
+    What it is made of is folded, when that stands in its place: halves are then computed as floats.
+    """
     return _registering(
-        op_type, domain, since, until, True, False, is_factory=True, has_inputs=True
+        op_type, domain, since, until, False, False, is_factory=True, has_inputs=True
     )
 
 

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 
 from vledge.errors import FormatError
-from vledge.graph.pieces import PIECE
+from vledge.pieces import PIECE
 
 __all__ = ["Trees"]
 

@@ -37,14 +37,15 @@ _AS_INPUT: Final = {"Where": 1, "OneHot": 2, "DequantizeLinear": 1, "SequenceIns
 _AS_FIRST: Final = frozenset(
     """
     AffineGrid Attention AveragePool BatchNormalization CenterCropPad Col2Im Compress Concat
-    Conv ConvTranspose CumProd CumSum DFT DepthToSpace Det Dropout Einsum Expand Flatten GRU
-    Gather GatherElements GatherND Gemm GlobalAveragePool GlobalLpPool GlobalMaxPool GridSample
-    GroupNormalization Hardmax InstanceNormalization LRN LSTM LayerNormalization LogSoftmax
-    LpNormalization LpPool MatMul MaxPool MaxRoiPool MaxUnpool MeanVarianceNormalization Pad
-    RMSNormalization RNN Range ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax
-    ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare Reshape Resize ReverseSequence
-    RoiAlign RotaryEmbedding STFT Scatter ScatterElements ScatterND Slice Softmax SpaceToDepth
-    Split Squeeze TensorScatter Tile TopK Transpose Trilu Unique Unsqueeze Upsample
+    Conv ConvTranspose CumProd CumSum DFT DeformConv DepthToSpace Det Dropout Einsum Expand
+    Flatten GRU Gather GatherElements GatherND Gemm GlobalAveragePool GlobalLpPool GlobalMaxPool
+    GridSample GroupNormalization Hardmax InstanceNormalization LRN LSTM LayerNormalization
+    LogSoftmax LpNormalization LpPool MatMul MaxPool MaxRoiPool MaxUnpool
+    MeanVarianceNormalization NegativeLogLikelihoodLoss Pad RMSNormalization RNN Range ReduceL1
+    ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum
+    ReduceSumSquare Reshape Resize ReverseSequence RoiAlign RotaryEmbedding STFT Scatter
+    ScatterElements ScatterND Slice Softmax SoftmaxCrossEntropyLoss SpaceToDepth Split Squeeze
+    TensorScatter Tile TopK Transpose Trilu Unique Unsqueeze Upsample
     """.split()  # noqa: SIM905
 )
 _FIXED: Final = {
@@ -52,7 +53,10 @@ _FIXED: Final = {
     "MatMulInteger": np.int32,
 }
 _REAL_OF_BYTES: Final = frozenset(
-    ["DynamicQuantizeLSTM", "DynamicQuantizeMatMul", "MatMulIntegerToFloat"]
+    """
+    DynamicQuantizeLSTM DynamicQuantizeMatMul MatMulIntegerToFloat QAttention
+    QEmbedLayerNormalization
+    """.split()  # noqa: SIM905
 )
 # onnxruntime's operators whose result has the type of the zero point at this place
 _LIKE_ZERO_POINT: Final = {

@@ -111,12 +111,50 @@ def embed_layer_normalization(
     mask_index_type: int = 1,
 ) -> tuple[str, ...]:
     places = position_ids or to.places(to.size(ids, 1))
-    sum_ = to.add("Gather", [words, ids])
-    sum_ = to.add("Add", [sum_, to.add("Gather", [positions, places])])
-    if segment_ids:
-        sum_ = to.add("Add", [sum_, to.add("Gather", [segments, segment_ids])])
+    segment = to.add("Gather", [segments, segment_ids]) if segment_ids else ""
+    word, place = to.add("Gather", [words, ids]), to.add("Gather", [positions, places])
+    sum_ = _sum(to, word, place, segment)
     (y,) = to.norm("LayerNormalization", [sum_, gamma, beta], epsilon)
     return y, _lengths(to, ids, mask) if to.wants(1) else "", sum_
+
+
+@function("QEmbedLayerNormalization", since=1, domain=_DOMAIN)
+def q_embed_layer_normalization(
+    to: Writer,
+    ids: str,
+    segment_ids: str = "",
+    words: str = "",
+    positions: str = "",
+    segments: str = "",
+    gamma: str = "",
+    beta: str = "",
+    mask: str = "",
+    word_scale: str = "",
+    position_scale: str = "",
+    segment_scale: str = "",
+    gamma_scale: str = "",
+    beta_scale: str = "",
+    word_zero: str = "",
+    position_zero: str = "",
+    segment_zero: str = "",
+    gamma_zero: str = "",
+    beta_zero: str = "",
+    *,
+    epsilon: float = 1e-12,
+) -> tuple[str, ...]:
+    def real(x: str, scale: str, zero: str) -> str:
+        return to.add("DequantizeLinear", [x, scale, zero])
+
+    places = to.places(to.size(ids, 1))
+    word = real(to.add("Gather", [words, ids]), word_scale, word_zero)
+    place = real(to.add("Gather", [positions, places]), position_scale, position_zero)
+    segment = ""
+    if segment_ids:
+        segment = real(to.add("Gather", [segments, segment_ids]), segment_scale, segment_zero)
+    norm = [real(gamma, gamma_scale, gamma_zero), real(beta, beta_scale, beta_zero)]
+    sum_ = _sum(to, word, place, segment)
+    (y,) = to.norm("LayerNormalization", [sum_, *norm], epsilon)
+    return y, _lengths(to, ids, mask) if to.wants(1) else ""
 
 
 def _lengths(to: Writer, ids: str, mask: str) -> str:

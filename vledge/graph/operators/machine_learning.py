@@ -12,8 +12,8 @@ import numpy as np
 
 from vledge.errors import FormatError, UnsupportedError
 from vledge.graph.functions import Writer, function
-from vledge.graph.pieces import in_pieces
 from vledge.graph.registry import Context, operator, prepared_operator
+from vledge.pieces import in_pieces
 
 _DOMAIN: Final = "ai.onnx.ml"
 _Encoder = Callable[[np.ndarray], np.ndarray]

@@ -42,10 +42,7 @@ def simplify(program: Program) -> None:
     remove_dead_nodes(program)
     if not is_well_formed(program):
         return
-    if expand_functions(program):
-        fold(program)
-        remove_dead_nodes(program)
-    if widen_halves(program):
+    if expand_functions(program) | widen_halves(program):  # which is to round no constant between
         fold(program)
         remove_dead_nodes(program)
     make_byte_tables(program)

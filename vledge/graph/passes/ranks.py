@@ -168,6 +168,8 @@ class _Inference:
             return first + second - 1
         if op == "MatMul" and first is not None and second is not None:
             return max(first, second) - (first == 1) - (second == 1)
+        if op.startswith("Reduce") or op in ("ArgMax", "ArgMin"):
+            return self.reduced(node, first)
         if op in ("Squeeze", "Unsqueeze"):
             axes = self.axes(node)
             if axes is None or first is None:
@@ -179,6 +181,18 @@ class _Inference:
                 return length
             return None if first is None else max(first, length)
         return None
+
+    def reduced(self, node: Node, rank: int | None) -> int | None:
+        """Axes that are reduced stay as ones, or go."""
+        if rank is None or node.attributes.get("keepdims", 1):
+            return rank
+        if node.op_type in ("ArgMax", "ArgMin"):
+            return rank - 1
+        axes = self.axes(node)
+        if axes:
+            return rank - len(axes)
+        given = axes is None and len(node.inputs) > 1 and node.inputs[1]
+        return None if given or node.attributes.get("noop_with_empty_axes", 0) else 0
 
     def axes(self, node: Node) -> list[int] | None:
         if "axes" in node.attributes:
@@ -205,6 +219,9 @@ class _Inference:
             return 1
         if op == "Gather" and len(inputs) > 1 and self.ranks.get(inputs[0]) == 1:
             return self.vector(inputs[1])
+        if op in self.pointwise.of_several:  # one that is spread is shorter
+            longer = [n for n in map(self.vector, inputs) if n is not None and n > 1]
+            return longer[0] if longer and self.ranks.get(node.outputs[0]) == 1 else None
         if op == "Concat":
             lengths = [self.vector(name) for name in inputs]
             return None if None in lengths else sum(n for n in lengths if n is not None)
