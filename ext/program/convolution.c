@@ -113,6 +113,37 @@ static int place_pool(vl_convolving *c, const int64_t *pool)
     return c->out_size[1] && c->out_size[2];
 }
 
+/* Channels first to channels last, where each phase of a transposed convolution would copy its part anew: the block that
+ * has it, or NULL where it is not so or memory is short, and nothing is changed. */
+static vl_block *turn_planes(vl_frame *f, vl_convolving *c)
+{
+    const vl_convolution *v = c->convolution;
+    const ptrdiff_t pixels = c->in_size[0] * c->in_size[1] * c->in_size[2], channels = v->in_channels;
+    enum { PIECE = 4096 };
+    ptrdiff_t step = 1;
+    for (int a = VL_SPATIAL - 1; a >= 0; step *= c->in_size[a--])
+        if (c->in_size[a] != 1 && c->x_strides[a] != step)
+            return NULL;
+    if (v->phase_count < 2 || channels == 1 || c->x_channel == 1)
+        return NULL;
+    vl_block *block = vl_block_new(f, (size_t)(c->samples * pixels * channels) * sizeof(float));
+    if (!block)
+        return NULL;
+    float *to = (float *)block->data;
+    for (ptrdiff_t n = 0; n < c->samples; n++)
+        for (ptrdiff_t i = 0; i < pixels && !vl_shall_end(f->heed); i += PIECE)
+            v->kernels->transpose(channels, pixels - i < PIECE ? pixels - i : PIECE,
+                                  (const float *)c->x + n * c->x_sample + i, c->x_channel,
+                                  to + (n * pixels + i) * channels, channels);
+    c->x = to;
+    c->x_sample = pixels * channels;
+    c->x_channel = 1;
+    c->x_strides[2] = channels;
+    c->x_strides[1] = c->in_size[2] * channels;
+    c->x_strides[0] = c->in_size[1] * c->x_strides[1];
+    return block;
+}
+
 /* "conv", "conv_transpose": x, then a chain's operands beside the convolution's result; objects: the vl_convolution.
  * ints: the number of spatial axes; auto_pad; then for three axes each (leading ones have spans and strides of 1) spans
  * of the dilated kernel, strides, pads before, pads after, output_padding; whether output_shape is given, and it; rows
@@ -203,10 +234,11 @@ static int convolve(vl_frame *f, const vl_instruction *i, int transposed)
         break;
     default: break;
     }
-    vl_block *scratch = vl_block_new(f, (size_t)c.members * c.scratch_bytes);
+    vl_block *scratch = vl_block_new(f, (size_t)c.members * c.scratch_bytes), *turned = NULL;
     if (!scratch || status != VL_DONE)
         status = VL_NO_MEMORY;
     else {
+        turned = turn_planes(f, &c);
         c.out = out->data;
         c.scratch = scratch->data;
         if (c.members > 1)
@@ -215,6 +247,7 @@ static int convolve(vl_frame *f, const vl_instruction *i, int transposed)
             vl_convolving_run(&c, 0, 1);
     }
     vl_block_drop(f, scratch);
+    vl_block_drop(f, turned);
     for (int k = 1; k < operands; k++)
         vl_block_drop(f, copies[k]);
     return status;

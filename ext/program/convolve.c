@@ -225,13 +225,32 @@ int vl_convolving_plan(vl_convolving *job, int threads)
 
 /* ---- the copied input -------------------------------------------------------------------------------- */
 
+/* Copies of channels: pixel i's number k is the channel source[k] at x[i * step + source[k] * channel]. */
+static void pick_pixels(const vl_convolving *job, const char *x, ptrdiff_t step, ptrdiff_t channel, char *to,
+                        ptrdiff_t n)
+{
+    const vl_convolution *layer = job->convolution;
+    const ptrdiff_t channels = layer->channels, pixel = pixel_of(layer);
+    const int32_t *source = layer->source;
+    if (layer->itemsize == 4)
+        for (ptrdiff_t i = 0; i < n; i++)
+            for (ptrdiff_t k = 0; k < channels; k++)
+                ((float *)to)[i * pixel + k] = ((const float *)x)[i * step + (source ? source[k] : k) * channel];
+    else
+        for (ptrdiff_t i = 0; i < n; i++)
+            for (ptrdiff_t k = 0; k < channels; k++)
+                ((double *)to)[i * pixel + k] = ((const double *)x)[i * step + (source ? source[k] : k) * channel];
+}
+
 /* n pixels of one row, whose first is at x. */
 static void copy_pixels(const vl_convolving *job, const char *x, char *to, ptrdiff_t n)
 {
     const vl_convolution *layer = job->convolution;
     const ptrdiff_t item = layer->itemsize, step = job->x_strides[2], channel = job->x_channel,
-                    channels = layer->channels;
+                    channels = layer->channels, own = layer->in_channels;
     const ptrdiff_t pixel = pixel_of(layer);
+    enum { TURNED_BYTES = 8192 }; /* pixels whose channels are brought side by side before copies of them are made */
+    const ptrdiff_t some = TURNED_BYTES / (own * item);
     if (!layer->source && (channel == 1 || channels == 1) && (step == channels || n == 1) && pixel == channels)
         memcpy(to, x, (size_t)(n * channels * item));
     else if (!layer->source && (channel == 1 || channels == 1))
@@ -239,16 +258,15 @@ static void copy_pixels(const vl_convolving *job, const char *x, char *to, ptrdi
             memcpy(to + i * pixel * item, x + i * step * item, (size_t)(channels * item));
     else if (!layer->source && (step == 1 || n == 1))
         layer->kernels->transpose(channels, n, x, channel, to, pixel);
-    else if (item == 4)
-        for (ptrdiff_t i = 0; i < n; i++)
-            for (ptrdiff_t k = 0; k < channels; k++)
-                ((float *)to)[i * pixel + k] =
-                    ((const float *)x)[i * step + (layer->source ? layer->source[k] : k) * channel];
-    else
-        for (ptrdiff_t i = 0; i < n; i++)
-            for (ptrdiff_t k = 0; k < channels; k++)
-                ((double *)to)[i * pixel + k] =
-                    ((const double *)x)[i * step + (layer->source ? layer->source[k] : k) * channel];
+    else if (layer->source && channel != 1 && step == 1 && some > 0) {
+        char turned[TURNED_BYTES] __attribute__((aligned(64)));
+        for (ptrdiff_t i = 0, count; i < n; i += count) {
+            count = least(n - i, some);
+            layer->kernels->transpose(own, count, x + i * item, channel, turned, own);
+            pick_pixels(job, turned, own, 1, to + i * pixel * item, count);
+        }
+    } else
+        pick_pixels(job, x, step, channel, to, n);
 }
 
 /* size[] pixels from low[] on, zeros where there are none. */

@@ -486,6 +486,23 @@ def test_rows_that_are_no_whole_vectors(instruction_set, columns):
         assert np.array_equal(clipped, np.clip(got, -0.5, 0.5))
 
 
+@pytest.mark.parametrize("inside", [40, 3000])
+def test_copies_of_channels_in_pieces(instruction_set, inside):
+    """Depthwise with two outputs a channel: a row longer than the pixels that are turned at a time,
+    and a pixel of more bytes than those."""
+    rng = np.random.default_rng(inside)
+    w = rng.uniform(-1, 1, (2 * inside, 1, 1, 3)).astype(np.float32)
+    x = rng.uniform(-1, 1, (1, inside, 2, 121 if inside == 40 else 5)).astype(np.float32)
+    layer = Convolution(w, None, [1, 1], [1, 1], inside)
+    assert layer.form == "taps"
+    sizes = [2, x.shape[3]]
+    got = layer(x, sizes, [0, 1], threads=1)
+    exact = convolution(x, w, None, [1, 1], [1, 1], inside, [0, 1], sizes)
+    np.testing.assert_allclose(got, exact, rtol=0, atol=2e-6)
+    for same in layouts(x):
+        assert np.array_equal(layer(same, sizes, [0, 1]), got)
+
+
 def test_short_runs_are_taken_apart():
     """Where all of them are short, in parts of as many terms as before; long ones stay whole."""
     places = [(y, x) for y in range(3) for x in range(3)]

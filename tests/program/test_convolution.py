@@ -7,6 +7,9 @@ import pytest
 
 import vledge
 from tests.graph.models import model_bytes, node
+from vledge.graph.native.chain import Chain
+from vledge.graph.native.families.convolution import chained
+from vledge.graph.native.lowering import Lowered
 
 
 def natively(model, feed):
@@ -270,6 +273,42 @@ def test_conv_transpose(instruction_set, window):
     after = [node("LeakyRelu", ["y"], ["z"])]
     model = conv_model(x, w, b, after, ["z"], op="ConvTranspose", **attributes)
     assert natively(model, {"x": x})[0] == ["conv_transpose"]
+
+
+@pytest.mark.parametrize("size", [(9, 7), (70, 71)])
+def test_phases_share_an_input_with_channels_last(instruction_set, size):
+    """Which is made once of one with channels first, in pieces, or is there."""
+    rng = np.random.default_rng(9)
+    x, w, b = some(rng, 2, 5, *size), some(rng, 5, 3, 3, 3), some(rng, 3)
+    model = conv_model(x, w, b, op="ConvTranspose", strides=[2, 2], pads=[1, 1, 0, 0])
+    handlers, (y,) = natively(model, {"x": x})
+    assert handlers == ["conv_transpose"]
+    last = np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
+    assert np.array_equal(natively(model, {"x": last})[1][0], y)
+
+
+@pytest.mark.parametrize(
+    ("op", "micro", "numbers", "epilogue", "floats"),
+    [
+        ("Relu", "at_least", [0.0], 1, [0.0, np.inf]),
+        ("Clip", "at_most", [3.0], 1, [-np.inf, 3.0]),
+        ("Clip", "clip", [0.0, 6.0], 1, [0.0, 6.0]),
+        ("LeakyRelu", "leaky", [0.25], 2, [0.25]),
+        ("Elu", "elu", [0.25], 3, [0.25]),
+    ],
+)
+def test_an_activation_alone_is_no_chain(op, micro, numbers, epilogue, floats):
+    chain = Chain()
+    value = chain(micro, chain.operand("y"), *map(chain.constant, numbers))
+    plain = Lowered("conv", [0] * 26, (), (), ["x"])
+    both = chained(plain, chain.parameters(value, first="y"), "z")
+    assert both.ints[25] == epilogue, op
+    assert list(both.floats) == floats
+    assert list(both.outputs) == ["z"]
+    assert len(both.ints) == 26 or epilogue == 3
+    # of something else as well, or of more than one operation
+    more = chain("add", value, chain.operand("r"))
+    assert chained(plain, chain.parameters(more, first="y"), "z").ints[25] == 3
 
 
 POOLS = {

@@ -35,6 +35,19 @@ class Parameters:
     gives_numbers: bool  #: all results are numbers
     number: np.dtype  #: float32 or float64
 
+    def only_operation(self) -> tuple[str, list[float]] | None:
+        """The micro-operation that the chain is, and what constants it takes beside its first
+        source, operand 0; None where there is another operation or another source."""
+        operands, constants, results, _, micros, elements, *_ = self.ints
+        if (operands, results, micros, elements) != (1, 1, 1, 0):
+            return None
+        word = self.ints[-1]
+        kind, count = next((k, n) for k, (number, n) in _MICROS.items() if number == word & 0xFF)
+        first, *others = (word >> (16 + 8 * k) & 0xFF for k in range(count))
+        if first != 0 or any(not 1 <= place <= constants for place in others):
+            return None
+        return kind, [self.floats[place - 1] for place in others]
+
 
 @dataclass(frozen=True)
 class _Part:

@@ -17,8 +17,8 @@ from vledge.graph.operators.transposed_convolution import KnownConvTranspose
 
 _AXES: Final = 3
 _AUTO_PADS: Final = {"NOTSET": 0, "VALID": 0, "SAME_UPPER": 1, "SAME_LOWER": 2}
-# Epilogues: kernels.h's VL_AS_IT_IS, VL_CLIP and VL_CHAINED.
-_AS_IT_IS, _CLIP, _CHAINED = 0, 1, 3
+# Epilogues: kernels.h's vl_epilogue_kind.
+_AS_IT_IS, _BOUND, _LEAKY, _CHAINED = 0, 1, 2, 3
 _POOL, _EPILOGUE = 21, 25  # where they stand among the integers
 _NO_POOL: Final = (1, 1, 0)
 # Elements of a window of a pool that runs in a convolution: what it takes waits in near caches.
@@ -34,7 +34,7 @@ def conv(site: Site) -> Lowered | None:
     floats = [0.0, np.inf] if known.relu else []
     return Lowered(
         "conv",
-        [*ints, _CLIP if known.relu else _AS_IT_IS],
+        [*ints, _BOUND if known.relu else _AS_IT_IS],
         floats,
         [known.kernel.convolution],
         site.node.inputs[:1],
@@ -70,6 +70,10 @@ def chained(convolution: Lowered, chain: Parameters, result: str) -> Lowered | N
     ints = list(convolution.ints)
     if ints[_EPILOGUE] != _AS_IT_IS or not chain.gives_numbers:
         return None
+    kind, *floats = _activation(chain)
+    if kind != _CHAINED:
+        ints[_EPILOGUE] = int(kind)
+        return replace(convolution, ints=ints, floats=floats, outputs=[result])
     return Lowered(
         convolution.handler,
         [*ints[:_EPILOGUE], _CHAINED, *chain.ints],
@@ -78,6 +82,23 @@ def chained(convolution: Lowered, chain: Parameters, result: str) -> Lowered | N
         [*(convolution.inputs or ()), *chain.operands[1:]],
         [result],
     )
+
+
+def _activation(chain: Parameters) -> tuple[float, ...]:
+    """An epilogue and its numbers: bounds or a slope, where the chain is nothing but that, which
+    costs less than a chain of one, above all where rows are short; else that it is a chain."""
+    alone = len(chain.operands) == 1 and not chain.ints[6] and not chain.ints[7]
+    micro = chain.only_operation() if alone else None
+    if micro is None:
+        return (_CHAINED,)
+    kind, numbers = micro
+    if kind == "at_least":
+        return (_BOUND, numbers[0], np.inf)
+    if kind == "at_most":
+        return (_BOUND, -np.inf, numbers[0])
+    if kind == "clip":
+        return (_BOUND, *numbers)
+    return (_LEAKY, *numbers) if kind == "leaky" else (_CHAINED,)
 
 
 def pooled(convolution: Lowered, pool: Site) -> Lowered | None:
