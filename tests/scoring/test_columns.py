@@ -20,6 +20,10 @@ INNER = {
     "list": lambda item: pa.list_(item),
     "large": lambda item: pa.large_list(item),
 }
+VIEWS = {
+    "list_view": lambda item: pa.list_view(item),
+    "large_list_view": lambda item: pa.large_list_view(item),
+}
 NUMBERS = ["float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint64"]
 
 
@@ -48,6 +52,40 @@ def test_lists_of_features(outer, inner, number):
         assert not found.reasons.any()
         for got, want in zip(rows_of(found), arrays[start:stop], strict=True):
             np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("outer", [*LISTS, *VIEWS])
+@pytest.mark.parametrize("inner", [*INNER, *VIEWS])
+def test_views_of_lists_are_sequences(outer, inner):
+    if not hasattr(pa, "list_view"):
+        pytest.skip("this pyarrow has no views of lists")
+    arrays = sequences(20)
+    kind = {**LISTS, **VIEWS}[outer]({**INNER, **VIEWS}[inner](pa.float32()))
+    column = pa.array([None, *(a.tolist() for a in arrays), []], kind)
+    for start, stop in ((0, 22), (3, 11), (22, 22)):
+        found = read(column.slice(start, stop - start), THREE)
+        want = [np.zeros((0, 3), np.float32), *arrays, np.zeros((0, 3), np.float32)][start:stop]
+        assert found.reasons.tolist() == [
+            0 if len(w) else r
+            for w, r in zip(
+                want, ([Reason.NULL] + [0] * 20 + [Reason.EMPTY])[start:stop], strict=True
+            )
+        ]
+        for got, one in zip(rows_of(found), want, strict=True):
+            np.testing.assert_array_equal(got, one)
+
+
+def test_views_may_lie_in_any_order_and_over_each_other():
+    if not hasattr(pa, "list_view"):
+        pytest.skip("this pyarrow has no views of lists")
+    values = np.arange(30, dtype=np.float32).reshape(10, 3)
+    steps = pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), 3)
+    starts, lengths = [7, 0, 2, 4], [3, 5, 1, 4]
+    column = pa.ListViewArray.from_arrays(
+        pa.array(starts, pa.int32()), pa.array(lengths, pa.int32()), steps
+    )
+    for got, start, length in zip(rows_of(read(column, THREE)), starts, lengths, strict=True):
+        np.testing.assert_array_equal(got, values[start : start + length])
 
 
 @pytest.mark.parametrize("number", NUMBERS)

@@ -441,6 +441,45 @@ def test_files_that_would_be_lost_are_refused(tmp_path):
         find_fragments([str(tmp_path / "*.pq")], "out")
 
 
+@pytest.mark.parametrize("kind", ["month_day_nano_interval", "run_end_encoded"])
+def test_a_column_that_parquet_does_not_hold_fails_its_file_alone(
+    vledge_command, tmp_path, model, kind
+):
+    write_archive(tmp_path / "in", files=1, rows=5)
+    odd = {
+        "month_day_nano_interval": lambda: pa.array([pa.MonthDayNano([1, 2, 3])] * 5),
+        "run_end_encoded": lambda: pa.RunEndEncodedArray.from_arrays(pa.array([5]), pa.array([1])),
+    }[kind]()
+    rows = table(sequences(5), when=odd)
+    with pa.ipc.new_file(str(tmp_path / "in" / "a.arrow"), rows.schema) as writer:
+        writer.write_table(rows)
+    command = ("score", tmp_path / "in", "--model", model, "--output", tmp_path / "out")
+    status, _, said = vledge_command(*command)
+    assert status == 1
+    assert f"a.arrow: column 'when' is {kind}" in said
+    assert "--keep" in said
+    assert pq.read_table(tmp_path / "out" / "part-0.parquet").num_rows == 5
+    status, _, said = vledge_command(*command, "--keep", "id")
+    assert status == 0, said
+
+
+def test_columns_of_one_name_are_an_error_that_says_so(vledge_command, tmp_path, model):
+    whole = table(sequences(5))
+    twice = pa.Table.from_arrays([*whole.columns, whole["id"]], names=["id", "frames", "id"])
+    pq.write_table(twice, tmp_path / "in.parquet")
+    command = (
+        "score", tmp_path / "in.parquet", "--model", model, "--output", tmp_path / "out",
+    )  # fmt: skip
+    status, _, said = vledge_command(*command)
+    assert status == 1
+    assert "there are 2 columns 'id'" in said
+    status, _, said = vledge_command(*command, "--keep", "frames")
+    assert status == 0, said
+    frames = pa.Table.from_arrays([whole["frames"]] * 2, names=["frames"] * 2)
+    with pytest.raises(ValueError, match="there are 2 columns 'frames'"):
+        Scorer(layer(), "frames")(frames)
+
+
 # ---- memory
 
 

@@ -12,6 +12,7 @@ from tests.scoring.archives import FEATURES, layer, numbers, pa, sequences, tabl
 from tests.scoring.models import save_model
 from vledge.integrations.arrow import Scorer
 from vledge.scoring.models.batches import ROWS, padded_batches, rows_at_a_time
+from vledge.scoring.tables.long_table import SeenIds
 
 LAYERS = [
     ("GRU", {}),
@@ -297,6 +298,34 @@ def test_names_that_are_not_there():
         Scorer(layer(), time="t")
     with pytest.raises(TypeError, match="model is a dict"):
         Scorer({})
+
+
+@pytest.mark.parametrize("kind", ["ns", "dictionary", "date"])
+def test_ids_and_times_of_any_type_that_compares(kind):
+    ids = np.repeat([3, 1, 2], [2, 4, 3])
+    times = np.array([1, 0, 3, 1, 0, 2, 0, 2, 1])
+    x = np.arange(9, dtype=np.float32)
+    make = {
+        "ns": lambda a: pa.array(a + 1_000_000_001, pa.timestamp("ns")),
+        "dictionary": lambda a: pa.array([f"n{one}" for one in a]).dictionary_encode(),
+        "date": lambda a: pa.array(a.astype(np.int32), pa.date32()),
+    }[kind]
+    scorer = Scorer(layer(input_size=1), "x", id="who", time="when")
+    plain = scorer(pa.table({"who": ids, "when": times, "x": x}))
+    found = scorer(pa.table({"who": make(ids), "when": make(times), "x": x}))
+    assert found["last"].equals(plain["last"])
+    path = SeenIds("who")
+    path.add(pa.chunked_array([make(np.array([3, 1]))]), np.arange(2), 0)
+    with pytest.raises(ValueError, match=r"row 7: who .* comes again"):
+        path.add(pa.chunked_array([make(np.array([1]))]), np.arange(1), 7)
+
+
+@pytest.mark.parametrize(("column", "said"), [("who", "cannot be compared"), ("when", "no order")])
+def test_an_id_or_time_of_another_type_is_named(column, said):
+    rows = {"who": [1, 1], "when": [0, 1], "x": [0.5, 1.5]}
+    rows[column] = pa.array([[0], [1]])
+    with pytest.raises(ValueError, match=rf"column '{column}' is list<.*{said}"):
+        Scorer(layer(input_size=1), "x", id="who", time="when")(pa.table(rows))
 
 
 def test_missing_pyarrow_names_what_to_install():

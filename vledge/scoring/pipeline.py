@@ -16,7 +16,7 @@ from vledge.errors import placed
 from vledge.scoring.channel import LOOK, Channel, Stopped
 from vledge.scoring.files.fragments import Fragment
 from vledge.scoring.files.manifest import Identity, Manifests, Summary
-from vledge.scoring.files.result_file import ResultFile
+from vledge.scoring.files.result_file import ResultFile, check_storable
 from vledge.scoring.scorer import Scorer
 from vledge.scoring.windows import opened
 
@@ -163,6 +163,7 @@ class _Run:
         identity = self.job.manifests.identity(fragment)
         with opened(fragment, scorer, self.job.kept) as source:
             schema = scorer.schema(source.schema, self.job.kept)
+            check_storable(schema)
             self.read_windows.put(_Opened(fragment, schema, source.rows, identity))
             windows = source.windows if scorer.long is None else source.whole_sequences
             for table in windows(scorer):

@@ -17,7 +17,7 @@ from vledge.scoring.models.asked import Names, input_of, outputs_of, runner_of
 from vledge.scoring.models.side_by_side import each_batch
 from vledge.scoring.packages import arrow
 from vledge.scoring.tables.bad_rows import BadRows, Reason, checked_policy
-from vledge.scoring.tables.columns import check_type, read_columns, step_nbytes
+from vledge.scoring.tables.columns import check_names, check_type, read_columns, step_nbytes
 from vledge.scoring.tables.long_table import LongTable
 from vledge.scoring.tables.outputs import Results, column_type
 from vledge.scoring.tables.ragged import Ragged
@@ -212,6 +212,7 @@ class Scorer:
     def check(self, schema: pa.Schema) -> None:
         """ValueError, naming column, type and what was expected, for a table that does not fit."""
         columns = self.input_columns(schema)
+        check_names(schema, [*columns, *self.key_columns])
         wanted = self.runner.wanted
         if wanted.features not in (None, len(columns)) and (len(columns) > 1 or self.long):
             raise ValueError(

@@ -17,7 +17,7 @@ from vledge.errors import FormatError, cut, placed, reading
 from vledge.scoring.files.fragments import ARROW, NPZ, Fragment
 from vledge.scoring.packages import arrow, parquet
 from vledge.scoring.scorer import Scorer
-from vledge.scoring.tables.columns import Wanted
+from vledge.scoring.tables.columns import Wanted, check_names
 from vledge.scoring.tables.long_table import SeenIds
 
 if TYPE_CHECKING:
@@ -169,6 +169,7 @@ def _chosen(
 def _names(schema: pa.Schema, scorer: Scorer, kept: list[str] | None) -> list[str]:
     """The columns to be read, in the file's order."""
     scorer.check(schema)
+    check_names(schema, schema.names if kept is None else kept)
     if kept is None:
         return list(schema.names)
     for name in kept:

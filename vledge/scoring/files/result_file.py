@@ -13,12 +13,32 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from pyarrow.parquet import ParquetWriter
 
-__all__ = ["ResultFile"]
+__all__ = ["ResultFile", "check_storable"]
 
 #: Of a row group, at least: whoever reads many small ones waits for each.
 GROUP_NBYTES: Final = 1 << 20
 #: Rows that are looked at for values that come again.
 SAMPLE: Final = 4096
+
+
+def check_storable(schema: pa.Schema) -> None:
+    """ValueError, naming column and type, for what Parquet does not hold."""
+    if _storable(schema):
+        return
+    field = next(field for field in schema if not _storable(arrow().schema([field])))
+    raise ValueError(
+        f"column {field.name!r} is {field.type}, which Parquet does not hold: kept columns, "
+        "--keep, may leave it out of the result"
+    )
+
+
+def _storable(schema: pa.Schema) -> bool:
+    pa = arrow()
+    try:
+        parquet().ParquetWriter(pa.BufferOutputStream(), schema).close()
+    except pa.ArrowNotImplementedError:
+        return False
+    return True
 
 
 class ResultFile:

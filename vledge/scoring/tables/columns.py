@@ -1,8 +1,8 @@
 """Arrow columns as sequences: the values where they lie in Arrow's memory, and rows that are bad.
 
-A column holds a sequence a row: a list of numbers where a step is one number, or a list of lists,
-of fixed size or not, where it has features. Numbers of the model's own type are read in place;
-others are converted as NumPy does, and what does not survive that makes a row bad.
+A column holds a sequence a row: a list of numbers where a step is one number, or a list of lists
+where it has features, of any of Arrow's kinds of lists. Numbers of the model's own type are read in
+place; others are converted as NumPy does, and what does not survive that makes a row bad.
 """
 
 from __future__ import annotations
@@ -20,7 +20,15 @@ from vledge.scoring.tables.ragged import Ragged, rows_with
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Wanted", "check_type", "one_array", "read_columns", "read_numbers", "step_nbytes"]
+__all__ = [
+    "Wanted",
+    "check_names",
+    "check_type",
+    "one_array",
+    "read_columns",
+    "read_numbers",
+    "step_nbytes",
+]
 
 
 @dataclass(frozen=True)
@@ -52,6 +60,14 @@ class _Spans(NamedTuple):
     lengths: np.ndarray
     null: np.ndarray | None  #: bool, of the lists
     child: pa.Array
+
+
+def check_names(schema: pa.Schema, names: Sequence[str]) -> None:
+    """ValueError for one of these names that several columns have."""
+    for name in names:
+        count = len(schema.get_all_field_indices(name))
+        if count > 1:
+            raise ValueError(f"there are {count} columns {name!r}: give each a name of its own")
 
 
 def check_type(column: str, kind: pa.DataType, wanted: Wanted, features: int | None) -> None:
@@ -281,9 +297,16 @@ def _storage(array: pa.Array) -> pa.Array:
 def _item(kind: pa.DataType) -> pa.DataType | None:
     """What a list type is a list of; None for any other type."""
     types = arrow().types
-    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
-        return _stored(kind.value_type)
-    return None
+    lists = types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
+    return _stored(kind.value_type) if lists or _is_view(kind) else None
+
+
+def _is_view(kind: pa.DataType) -> bool:
+    """Whether a list type has a place and a size for each list, in any order."""
+    types = arrow().types
+    if not hasattr(types, "is_list_view"):  # pyarrow before 16
+        return False
+    return bool(types.is_list_view(kind) or types.is_large_list_view(kind))
 
 
 def _list_size(kind: pa.DataType) -> int | None:
@@ -311,10 +334,17 @@ def _spans(lists: pa.Array) -> _Spans:
     if not count:
         nothing = np.zeros(0, np.int64)
         return _Spans(nothing, nothing, null, lists.values)
-    dtype = np.int64 if arrow().types.is_large_list(lists.type) else np.int32
-    buffer = lists.buffers()[1]
-    offsets = np.frombuffer(buffer, dtype)[lists.offset : lists.offset + count + 1].astype(np.int64)
-    return _Spans(offsets[:-1], np.diff(offsets), null, lists.values)
+    dtype = np.int64 if str(lists.type).startswith("large_") else np.int32
+    buffers = lists.buffers()
+    offsets = _integers(buffers[1], dtype, lists.offset, count + (not _is_view(lists.type)))
+    if not _is_view(lists.type):
+        return _Spans(offsets[:-1], np.diff(offsets), null, lists.values)
+    lengths = _integers(buffers[2], dtype, lists.offset, count)
+    return _Spans(offsets, lengths if null is None else lengths * ~null, null, lists.values)
+
+
+def _integers(buffer: pa.Buffer, dtype: type, first: int, count: int) -> np.ndarray:
+    return np.frombuffer(buffer, dtype)[first : first + count].astype(np.int64)
 
 
 def _numbers(leaf: pa.Array) -> tuple[np.ndarray, np.ndarray | None]:

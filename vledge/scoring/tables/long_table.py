@@ -74,7 +74,13 @@ class LongTable:
         ids = _whole(table, self.id)
         if not len(ids):
             return np.zeros(0, np.int64)
-        changes = compute.not_equal(ids.slice(1), ids.slice(0, len(ids) - 1))
+        try:
+            changes = compute.not_equal(ids.slice(1), ids.slice(0, len(ids) - 1))
+        except arrow().ArrowNotImplementedError:
+            raise ValueError(
+                f"column {self.id!r} is {ids.type}, which cannot be compared: expected numbers, "
+                "texts or times"
+            ) from None
         return np.concatenate(
             ([0], np.flatnonzero(changes.to_numpy(zero_copy_only=False)) + 1)
         ).astype(np.int64)
@@ -90,7 +96,15 @@ class LongTable:
         times = _whole(table, self.time)
         if not len(times):
             return None
-        ranks = _compute().rank(times, sort_keys="ascending", tiebreaker="dense").to_numpy()
+        if hasattr(times, "dictionary_decode"):
+            times = times.dictionary_decode()
+        try:
+            ranks = _compute().rank(times, sort_keys="ascending", tiebreaker="dense").to_numpy()
+        except arrow().ArrowNotImplementedError:
+            raise ValueError(
+                f"column {self.time!r} is {times.type}, which has no order: expected numbers, "
+                "texts or times"
+            ) from None
         sequence = np.repeat(np.arange(len(lengths)), lengths)
         if ((np.diff(ranks.astype(np.int64)) >= 0) | (np.diff(sequence) > 0)).all():
             return None
@@ -107,6 +121,9 @@ class SeenIds:
     def add(self, ids: pa.ChunkedArray, rows: np.ndarray, first: int) -> None:
         """The ids of sequences that begin at these rows, counted from ``first``; ValueError where
         one was there before."""
+        types = arrow()
+        if types.types.is_temporal(ids.type):  # Python has no nanoseconds
+            ids = ids.cast(types.string())
         values = ids.to_pylist()
         hashes = np.fromiter(map(hash, values), np.int64, len(values))
         again = np.isin(hashes, self._seen)
