@@ -21,7 +21,8 @@ static int concat(vl_frame *f, const vl_instruction *i)
         for (int a = 0; a < axes; a++)
             if (a != axis && x->shape[a] != shape[a])
                 return VL_DECLINED;
-        shape[axis] += x->shape[axis];
+        if (__builtin_add_overflow(shape[axis], x->shape[axis], &shape[axis]))
+            return VL_DECLINED;
     }
     if (vl_count(axes, shape) < 0)
         return VL_DECLINED;
