@@ -21,7 +21,7 @@ if command -v ccache > /dev/null; then gcc="ccache gcc"; fi
 # The hostile arguments first: they reach every door. What is left out measures memory or time.
 tests="tests/kernels tests/packing/test_packing.py tests/lengths tests/program tests/streaming/test_layers.py
     tests/streaming/test_overlap.py tests/streaming/test_sessions.py tests/streaming/test_session_steps.py
-    tests/graph/test_operator_fuzz.py tests/graph/test_recurrent.py tests/graph/test_session.py
+    tests/graph/test_operator_fuzz.py tests/graph/test_hostile_nodes.py tests/graph/test_recurrent.py tests/graph/test_session.py
     tests/quantization tests/scoring/test_scorer.py"
 if [ "$long" = --long ]; then
     tests="tests/kernels tests/packing/test_packing.py tests/lengths tests/program tests/streaming tests/graph

@@ -113,13 +113,11 @@ if find_spec("pyarrow") is not None:
 
     command("score", _archive)
 if find_spec("onnxruntime") is not None:
-    command(
-        "validate",
-        lambda place: [str(onnx_file(place)), "--random", f"x=64x{DEPTH // 4}"],
-    )
-    command(
-        "record",
-        lambda place: [
-            str(onnx_file(place)), "-o", str(place / "ref"), "--random", f"x=64x{DEPTH // 4}",
-        ],
-    )  # fmt: skip
+    for _name in ("validate", "record"):
+        command(
+            _name,
+            lambda place, name=_name: [  # type: ignore[misc]
+                str(onnx_file(place)), "--random", f"x=64x{DEPTH // 4}",
+                *(["--against", "onnxruntime"] if name == "validate" else ["-o", str(place / "r")]),
+            ],
+        )  # fmt: skip

@@ -42,10 +42,10 @@ vl_tensor *vl_new_in_order(vl_frame *f, const vl_instruction *i, int n, int type
     vl_tensor *t = filled(f, vl_out(f, i, n), type, axes, shape);
     if (!t)
         return NULL;
-    int64_t step = (int64_t)vl_size_of(type);
+    uint64_t step = vl_size_of(type); /* unsigned as in vl_set_contiguous */
     for (int a = axes - 1; a >= 0; a--) {
-        t->strides[order[a]] = step;
-        step *= shape[order[a]] > 0 ? shape[order[a]] : 1;
+        t->strides[order[a]] = (int64_t)step;
+        step *= shape[order[a]] > 0 ? (uint64_t)shape[order[a]] : 1;
     }
     return t;
 }

@@ -21,7 +21,8 @@ static int concat(vl_frame *f, const vl_instruction *i)
         for (int a = 0; a < axes; a++)
             if (a != axis && x->shape[a] != shape[a])
                 return VL_DECLINED;
-        shape[axis] += x->shape[axis];
+        if (__builtin_add_overflow(shape[axis], x->shape[axis], &shape[axis]))
+            return VL_DECLINED;
     }
     if (vl_count(axes, shape) < 0)
         return VL_DECLINED;
@@ -35,6 +36,8 @@ static int concat(vl_frame *f, const vl_instruction *i)
     vl_tensor *out = vl_new_in_order(f, i, 0, type, axes, shape, order);
     if (!out)
         return VL_NO_MEMORY;
+    if (!vl_count(out->axes, out->shape)) /* whose strides may not fit */
+        return VL_DONE;
     vl_tensor part = *out;
     for (int k = 0; k < i->input_count; k++) {
         const vl_tensor *x = vl_in(f, i, k);

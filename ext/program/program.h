@@ -195,22 +195,23 @@ static inline int64_t vl_count(int axes, const int64_t *shape)
     return empty ? 0 : n <= (int64_t)1 << 40 ? n : -1;
 }
 
+/* Steps are unsigned: those of an array that is empty may not fit, and address nothing. */
 static inline void vl_set_contiguous(vl_tensor *t)
 {
-    int64_t step = (int64_t)vl_size_of(t->type);
+    uint64_t step = vl_size_of(t->type);
     for (int a = t->axes - 1; a >= 0; a--) {
-        t->strides[a] = step;
-        step *= t->shape[a] > 0 ? t->shape[a] : 1;
+        t->strides[a] = (int64_t)step;
+        step *= t->shape[a] > 0 ? (uint64_t)t->shape[a] : 1;
     }
 }
 
 static inline int vl_is_contiguous(const vl_tensor *t)
 {
-    int64_t step = (int64_t)vl_size_of(t->type);
+    uint64_t step = vl_size_of(t->type);
     for (int a = t->axes - 1; a >= 0; a--) {
-        if (t->shape[a] != 1 && t->strides[a] != step)
+        if (t->shape[a] != 1 && t->strides[a] != (int64_t)step)
             return t->shape[a] == 0;
-        step *= t->shape[a];
+        step *= (uint64_t)t->shape[a];
     }
     return 1;
 }

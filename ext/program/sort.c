@@ -23,7 +23,7 @@ static inline int before(const vl_entry_of_row *a, const vl_entry_of_row *b, int
 }
 
 /* What a walk through a large heap takes, most of it waiting for memory, in elements. */
-enum { VL_ELEMENTS_OF_A_SIFT = 64 };
+enum { VL_ELEMENTS_OF_A_SIFT = 64, VL_ELEMENTS_OF_A_SHORT_SIFT = 8 /* from near the leaves, as most are at first */ };
 
 /* heap[0] is the one that stands last */
 static void sift(vl_entry_of_row *heap, int64_t n, int64_t at, int largest)
@@ -113,7 +113,7 @@ static int topk(vl_frame *f, const vl_instruction *i)
             if (j < k) {
                 heap[j] = own;
                 if (j == k - 1)
-                    for (int64_t h = k / 2 - 1; h >= 0 && vl_goes_on(&pace, 1); h--)
+                    for (int64_t h = k / 2 - 1; h >= 0 && vl_goes_on(&pace, VL_ELEMENTS_OF_A_SHORT_SIFT); h--)
                         sift(heap, k, h, largest);
             } else if (own.key != own.key || heap[0].key != heap[0].key ||
                        (largest ? own.key > heap[0].key : own.key < heap[0].key)) {

@@ -28,7 +28,7 @@ __all__ = ["Contraction", "matmul"]
 #: Multiply-adds of one call of NumPy's product: some ten milliseconds of BLAS, or of its own loops,
 #: and of matrices so small that calling BLAS takes longer than they do.
 _AT_ONCE: Final = 1 << 28
-_AT_ONCE_OF_OTHERS: Final = 1 << 24
+_AT_ONCE_OF_OTHERS: Final = 1 << 22
 #: Matrices of one call: each takes NumPy some 0.1 us, however small it is.
 _MATRICES_AT_ONCE: Final = 1 << 16
 _SMALL: Final = 1 << 15

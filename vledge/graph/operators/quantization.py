@@ -21,7 +21,7 @@ from vledge.graph.operators.matrix import matmul
 from vledge.graph.registry import Context, operator, prepared_operator
 from vledge.model.definition import Attributes
 from vledge.model.element_types import NAMES
-from vledge.pieces import in_pieces
+from vledge.pieces import converted, in_pieces, ufunc_into
 
 _Given = TypeVar("_Given", np.ndarray, np.ndarray | None)
 _Prepared = TypeVar("_Prepared", covariant=True)
@@ -185,8 +185,12 @@ def _known_integers(
 
 
 def _centred(x: np.ndarray, zero_point: np.ndarray | None) -> np.ndarray:
-    x = x.astype(np.int32)
-    return x if zero_point is None else x - zero_point.astype(np.int32)
+    if zero_point is None:
+        return converted(x, np.int32)
+    centred: np.ndarray = in_pieces(np.subtract)(
+        converted(x, np.int32), zero_point.astype(np.int32)
+    )
+    return centred
 
 
 def _exact(weights: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
@@ -327,10 +331,10 @@ def _integer_convolution(
         else:
             assert w is not None
             kernel = prepared(w, w_zero_point)
-        centred = x.astype(kernel.dtype)
+        centred = converted(x, kernel.dtype)
         if x_zero_point is not None:
-            centred -= x_zero_point.astype(centred.dtype)
-        return kernel.convolved(centred).astype(np.int32)
+            ufunc_into(np.subtract, centred, centred, x_zero_point.astype(centred.dtype))
+        return converted(kernel.convolved(centred), np.int32)
 
     return run, constant
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import numpy as np
 from vledge.model.axes import axes_from_symbols
 from vledge.model.definition import Model
 from vledge.model.element_types import DTYPES
+from vledge.pieces import PIECE
 from vledge.validation.reference.bundle import Axes
 from vledge.validation.running.lengths import lengths_by_behaviour, lengths_input, required
 
@@ -79,7 +81,7 @@ def random_inputs(
             dtype = DTYPES[infos[random.name].type]
             shape = tuple(longest if size is None else size for size in random.shape)
             if dtype.kind == "f":
-                arrays[random.name] = rng.standard_normal(shape).astype(dtype)
+                arrays[random.name] = _normal(rng, shape, dtype)
             else:
                 high = random.high or rows.get(random.name, 2)
                 arrays[random.name] = rng.integers(0, high, shape).astype(dtype)
@@ -96,6 +98,15 @@ def random_inputs(
             axes[lengths] = {"batch": 0} if made.ndim == 1 else {}
         sets.append({name: arrays[name] for name in infos})
     return sets, axes
+
+
+def _normal(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """``rng.standard_normal(shape)``, a piece at a time: between two Ctrl-C is heard."""
+    drawn = np.empty(math.prod(shape), dtype)
+    for begin in range(0, drawn.size, PIECE):
+        some = drawn[begin : begin + PIECE]
+        some[:] = rng.standard_normal(some.size)
+    return drawn.reshape(shape)
 
 
 def _counted(
