@@ -47,7 +47,7 @@ static int arg(vl_frame *f, const vl_instruction *i)
         if (t->shape[a] != 1 && t->strides[a] % (int64_t)vl_size_of(t->type))
             return VL_DECLINED;
     const vl_tensor from = *t;
-    int64_t shape[VL_MOST_AXES], index[VL_MOST_AXES] = {0};
+    int64_t shape[VL_MOST_AXES] = {0}, index[VL_MOST_AXES] = {0};
     int axes = 0;
     for (int a = 0; a < from.axes; a++)
         if (a != axis || keep)
