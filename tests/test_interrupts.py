@@ -65,6 +65,8 @@ HEARD = [
     "nn.MaxPool1d of one row",
     "pad_packed_sequence",
     "quantize a layer to int8",
+    "quantize an ONNX model",
+    "vledge quantize weights",
     "save_weights, turned",
 ]
 

@@ -5,6 +5,8 @@ import pytest
 
 from vledge import pieces
 from vledge.graph.operators import determinant, long_transform, sorting
+from vledge.quantization.report import rounding_errors
+from vledge.small_matrix import FORMS, rounded
 
 LONG = 300_000
 RNG = np.random.default_rng(0)
@@ -100,3 +102,25 @@ def test_converted(array):
     again = pieces.converted(array, array.dtype)
     assert again.flags.aligned
     assert again.flags.c_contiguous
+
+
+@pytest.mark.parametrize("storage", FORMS)
+def test_small_weights_that_are_many_become_an_array(storage):
+    matrix = rounded(RNG.standard_normal((LONG // 100, 130)).astype(np.float32), storage)
+    wanted = np.concatenate([np.asarray(matrix[row : row + 1]) for row in range(len(matrix))])
+    np.testing.assert_array_equal(np.asarray(matrix), wanted)
+    places = RNG.integers(0, len(matrix), (3, 800))
+    np.testing.assert_array_equal(matrix.taken(places), wanted[places])
+
+
+def test_errors_of_rounding():
+    exact = RNG.standard_normal((LONG // 100, 130)).astype(np.float32)
+    small = rounded(exact, "int8")
+    apart = np.asarray(small) - exact.astype(np.float64)
+    wanted = np.sqrt(np.mean(apart**2) / np.mean(exact.astype(np.float64) ** 2))
+    for held in (small, np.asarray(small)):
+        rms, largest = rounding_errors(exact, held)
+        assert rms == pytest.approx(wanted)
+        assert largest == np.abs(apart).max() / np.abs(exact).max()
+    assert rounding_errors(np.zeros((2, 3)), np.zeros((2, 3))) == (0, 0)
+    assert rounding_errors(np.zeros((0, 3)), np.zeros((0, 3))) == (0, 0)

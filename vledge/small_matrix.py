@@ -165,6 +165,17 @@ class SmallMatrix:
 
     def taken(self, rows: np.ndarray) -> np.ndarray:
         """``rows [*]`` of the matrix as an array, float32 ``[*, columns]``."""
+        if rows.size * self.shape[1] <= PIECE:
+            return self._taken(rows)
+        flat, columns = rows.reshape(-1), self.shape[1]
+        array = np.empty((len(flat), columns), np.float32)
+        step = max(PIECE // columns, 1)
+        for begin in range(0, len(flat), step):  # between two Ctrl-C is heard
+            some = slice(begin, begin + step)
+            array[some] = self._taken(flat[some])
+        return array.reshape(*rows.shape, columns)
+
+    def _taken(self, rows: np.ndarray) -> np.ndarray:
         factors = self.scales[rows]
         if self.storage in FORMS:
             factors = np.repeat(factors, FORMS[self.storage].block, axis=-1)

@@ -26,6 +26,30 @@ def test_run_with_ort_values(session):
     assert vledge.OrtValue.ortvalue_from_numpy(np.zeros(2, np.int64)).element_type() == 7
 
 
+def test_an_ort_value_is_an_array_to_run_and_an_array_no_ort_value(session):
+    value = vledge.OrtValue.ortvalue_from_numpy(X)
+    np.testing.assert_array_equal(session.run(None, {"x": value})[0], X)
+    for given in (X, X.tolist(), None):
+        with pytest.raises(TypeError, match=r"input 'x' is a \w+, expected an OrtValue"):
+            session.run_with_ort_values(None, {"x": given})
+    with pytest.raises(TypeError, match="input_dict_ort_values is a list, expected a dict"):
+        session.run_with_ort_values(None, [value])
+
+
+def test_an_ort_values_type():
+    texts = vledge.OrtValue.ortvalue_from_numpy(np.array(["a", "bc"]))
+    assert (texts.data_type(), texts.element_type()) == ("tensor(string)", 8)
+    times = vledge.OrtValue.ortvalue_from_numpy(np.zeros(2, "M8[s]"))
+    for ask in (times.data_type, times.element_type):
+        with pytest.raises(TypeError, match=r"ONNX has no tensors of datetime64\[s\]"):
+            ask()
+
+
+def test_run_async_says_at_once_that_it_cannot_call_back(session):
+    with pytest.raises(TypeError, match="callback is None, expected a function of results"):
+        session.run_async(None, {"x": X}, None, None)
+
+
 def test_run_async_calls_back_from_another_thread(session):
     told = queue.Queue()
 

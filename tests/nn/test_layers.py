@@ -174,3 +174,19 @@ def test_wrong_construction(make, message):
 def test_activations_refuse_integers():
     with pytest.raises(ValueError, match="Tanh: input is int64, expected float32 or float64"):
         nn.Tanh()(np.zeros(3, np.int64))
+
+
+@pytest.mark.parametrize("make", [nn.Softmax, nn.LogSoftmax])
+def test_softmax_along_an_axis_of_nothing_or_one_that_is_not_there(make):
+    for shape, dim in (((0, 5), 0), ((5, 0), 1), ((), 0), ((), -1), ((0,), -1)):
+        assert make(dim)(np.ones(shape, np.float32)).shape == shape
+    for shape, dim in (((2, 3), 2), ((2, 3), -3), ((), 1)):
+        with pytest.raises(IndexError, match=rf"{make.__name__}: dim is {dim}, and the input's"):
+            make(dim)(np.ones(shape, np.float32))
+
+
+def test_prelu_of_a_number():
+    layer = nn.PReLU()
+    layer.load_state_dict({"weight": np.full(1, 0.5)})
+    assert np.array_equal(layer(np.float32(-2)), np.float32(-1))
+    assert layer(np.array(-2, np.float32)).shape == ()

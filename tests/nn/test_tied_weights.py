@@ -73,6 +73,53 @@ def test_two_values_of_one_weight_are_refused():
         )
 
 
+@pytest.mark.parametrize("given", ["text", None], ids=str)
+def test_what_is_no_weight_is_said_of_both_names(given):
+    model, weights = LanguageModel(), weights_of(LanguageModel())
+    weights["embed.weight"] = weights["out.weight"] = np.full((7, 4), given)
+    with pytest.raises(RuntimeError, match=r"embed.weight has dtype .*\n.*out.weight has dtype"):
+        model.load_state_dict(weights)
+
+
+@pytest.mark.parametrize("name", ["embed", "out"])
+def test_a_weight_that_is_replaced_is_one_no_longer(name):
+    model = LanguageModel()
+    model.load_state_dict(weights_of(model))
+    getattr(model, name).weight = np.ones((7, 4), np.float32)
+    again = LanguageModel(tied=False)
+    for other in (model, again):
+        other.load_state_dict(model.state_dict())
+    assert np.array_equal(again(IDS), model(IDS))
+    assert not np.array_equal(model.embed.weight, model.out.weight)
+
+
+def test_a_weight_that_becomes_another_one_leaves_the_first():
+    a, b, c = layers = nn.ModuleList(nn.Linear(2, 2, bias=False) for _ in range(3))
+    c.weight = a.weight
+    a.weight = b.weight
+    layers.load_state_dict({"1.weight": np.ones((2, 2)), "2.weight": np.zeros((2, 2))})
+    assert [one.weight.sum() for one in (a, b, c)] == [4, 4, 0]
+
+
+def test_a_weight_takes_the_place_of_what_stood_there():
+    class Of(nn.Module):
+        def __init__(self, *values):
+            super().__init__()
+            self.embed = nn.Embedding(7, 4)
+            for value in values:
+                self.one = self.embed.weight if isinstance(value, str) else value
+
+    array = nn.Parameter(np.ones((7, 4), np.float32))
+    layer = nn.Linear(4, 7, bias=False)
+    for values in ((None, array), (layer, array), (None, "tie"), (layer, "tie"), (array, "tie")):
+        model = Of(*values)
+        model.load_state_dict({"embed.weight": array * 2, "one": array * 2})
+        assert np.array_equal(model.one, array * 2)
+    for values in ((array, None), ("tie", None)):
+        Of(*values).load_state_dict({"embed.weight": array})
+    Of(array, layer).load_state_dict({"embed.weight": array, "one.weight": array})
+
+
 def test_small_weights_may_have_been_rounded_apart():
     model = LanguageModel()
     model.load_state_dict(weights_of(model))
@@ -123,7 +170,9 @@ def test_what_is_known_of_a_weight_that_is_to_come():
     assert (weight.size(), weight.size(1)) == ((7, 4), 4)
     assert repr(weight) == "<weight [7, 4] of Linear, not loaded yet>"
     assert copy.copy(weight).owner is weight.owner
-    for use in (np.asarray, lambda w: w.T, lambda w: w[0], lambda w: np.ones(7) @ w):
+    uses = (np.asarray, lambda w: w.T, lambda w: w[0], lambda w: np.ones(7) @ w, lambda w: -w,
+            lambda w: w * 2, lambda w: w < 2, np.exp, lambda w: w.__setitem__(0, 1))  # fmt: skip
+    for use in uses:
         with pytest.raises(RuntimeError, match="Linear has no weights yet"):
             use(weight)
     with pytest.raises(ValueError, match=r"weight of Linear is \[7, 5\], and cannot be weight of"):

@@ -535,3 +535,13 @@ def test_a_manifest_of_other_types_is_none(vledge_command, tmp_path, model, fiel
     status, printed, said = vledge_command(*command)
     assert status == 0, said
     assert "1 scored" in printed
+
+
+def test_many_files_are_each_looked_up_once(tmp_path, monkeypatch):
+    for i in range(200):
+        (tmp_path / f"{i:03}.parquet").touch()
+    asked = []
+    real = os.path.realpath
+    monkeypatch.setattr(os.path, "realpath", lambda path: asked.append(path) or real(path))
+    assert len(find_fragments([str(tmp_path)], str(tmp_path / "out"))) == 200
+    assert len(asked) <= 400

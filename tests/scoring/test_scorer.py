@@ -147,6 +147,36 @@ def test_a_bad_row_is_left_out():
     assert found["last"].to_pylist() == alone["last"].to_pylist()
 
 
+@pytest.mark.parametrize(
+    "kind", ["string_view()", "binary_view()", "list_(pa.string_view())"], ids=str
+)
+def test_rows_are_left_out_of_columns_that_arrow_takes_none_of(kind):
+    kind = eval(f"pa.{kind}", {"pa": pa})
+    arrays = [*sequences(3), np.zeros((0, FEATURES), np.float32), *sequences(2)]
+    names = [f"name {i} that is no short one" for i in range(6)]
+    if pa.types.is_list(kind):
+        names = [[name] for name in names]
+    frames = table(arrays).append_column("name", pa.array(names, kind))
+    found = Scorer(layer(), "frames", on_bad="skip")(frames)
+    assert found.schema.field("name").type == kind
+    if not str(kind).startswith("binary"):
+        assert found["name"].to_pylist() == names[:3] + names[4:]
+
+
+@pytest.mark.parametrize("output", ["last", "output"])
+def test_a_long_tables_ids_may_be_views(output):
+    ids = [f"someone with a long name, {i // 4}" for i in range(12)]
+    features = {f"f{i}": np.ones(12, np.float32) for i in range(FEATURES)}
+    features["f0"][5] = np.nan
+    options = {"id": "who", "on_bad": "skip"}
+    scorer = Scorer(layer(), list(features), output, **options)
+    views = scorer(pa.table({"who": pa.array(ids, pa.string_view()), **features}))
+    texts = scorer(pa.table({"who": pa.array(ids), **features}))
+    assert views.schema.field("who").type == pa.string_view()
+    assert views.to_pylist() == texts.to_pylist()
+    assert len(views) == (2 if output == "last" else 8)
+
+
 def test_nothing_but_bad_rows():
     frames = table([None, np.zeros((0, FEATURES), np.float32)])
     assert Scorer(layer(), "frames", on_bad="null")(frames)["last"].to_pylist() == [None, None]

@@ -33,6 +33,9 @@ class OrtValue:
     def __repr__(self) -> str:
         return f"OrtValue({self.data_type()} {self.shape()})"
 
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self._array, dtype) if copy else np.asarray(self._array, dtype)
+
     @staticmethod
     def ortvalue_from_numpy(
         numpy_obj: np.ndarray, device_type: str = "cpu", device_id: int = 0
@@ -62,12 +65,17 @@ class OrtValue:
 
     def data_type(self) -> str:
         """As ``tensor(float)``."""
-        named = (name for name, dtype in DTYPES.items() if dtype == self._array.dtype)
-        return f"tensor({next(named, self._array.dtype)})"
+        return f"tensor({self._type_name()})"
 
     def element_type(self) -> int:
         """ONNX's number of its elements' type."""
-        return NUMBERS[name_of(self._array.dtype)]
+        return NUMBERS[self._type_name()]
+
+    def _type_name(self) -> str:
+        try:
+            return name_of(self._array.dtype)
+        except KeyError:
+            raise TypeError(f"ONNX has no tensors of {self._array.dtype}") from None
 
     def data_ptr(self) -> int:
         """The address of its first element."""

@@ -62,7 +62,19 @@ class OnnxruntimeHabits:
         run_options: RunOptions | None = None,
     ) -> list[OrtValue]:
         """`run` on an `OrtValue` for each input, giving one for each output."""
-        feed = {name: value.numpy() for name, value in input_dict_ort_values.items()}
+        if not isinstance(input_dict_ort_values, Mapping):
+            raise TypeError(
+                f"input_dict_ort_values is a {type(input_dict_ort_values).__name__}, expected a "
+                "dict with an OrtValue for each input"
+            )
+        feed = {}
+        for name, value in input_dict_ort_values.items():
+            if not isinstance(value, OrtValue):
+                raise TypeError(
+                    f"input {name!r} is a {type(value).__name__}, expected an OrtValue: "
+                    "vledge.OrtValue.ortvalue_from_numpy(array) is one, and run() takes arrays"
+                )
+            feed[name] = value.numpy()
         return [OrtValue(result) for result in self.run(output_names, feed, run_options)]
 
     def run_async(
@@ -78,6 +90,10 @@ class OnnxruntimeHabits:
         ``error`` is "" after a run that went well; after one that did not, it is its message, and
         the results are an empty list.
         """
+        if not callable(callback):
+            raise TypeError(
+                f"callback is {callback!r}, expected a function of results, user_data and error"
+            )
 
         def work() -> None:
             try:

@@ -64,6 +64,13 @@ class _AlongAxis(_Elementwise):
         self.dim = dim
 
     def applied(self, x: np.ndarray) -> np.ndarray:
+        axes = max(x.ndim, 1)  # a number has one to count from, as in torch
+        if not -axes <= self.dim < axes:
+            raise IndexError(
+                f"{type(self).__name__}: dim is {self.dim}, and the input's shape {list(x.shape)}"
+            )
+        if not x.size:
+            return np.empty(x.shape, x.dtype)
         return in_slices(self.function, x, other_axes(x.ndim, self.dim) if x.ndim else ())
 
     def extra_repr(self) -> str:
@@ -262,6 +269,8 @@ class PReLU(Module):
                     "channels on axis 1"
                 )
             weight = weight.reshape(-1, *(1,) * (input.ndim - 2))
+        else:
+            weight = weight.reshape((1,) * input.ndim)
         rectified: np.ndarray = in_pieces(lambda x, w: np.where(x > 0, x, x * w))(input, weight)
         return rectified
 

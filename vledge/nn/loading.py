@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple, Protocol, cast
+from typing import NamedTuple, Protocol, cast
 
 import numpy as np
 
@@ -39,7 +39,7 @@ class LoadResult(NamedTuple):
 class Owner(Protocol):
     """A module, as far as it takes arrays."""
 
-    _tied: dict[str, tuple[Any, str]]  #: own weights that are another's: whose, and its name there
+    _tied: dict[str, object]  #: what own weights have in common with those that they are one with
 
     def _load_own(self, arrays: dict[str, np.ndarray]) -> None: ...
 
@@ -76,6 +76,7 @@ def load(
         if len(missing) == sum(not declared.optional for *_, declared in expected):
             problems += _other_prefix(state, [name.removeprefix(prefix) for name in missing])
     loads: dict[int, tuple[Owner, dict[str, np.ndarray]]] = {}
+    fit: set[str] = set()
     for full, owner, local, declared in expected:
         if keys[full] in state:
             try:
@@ -84,7 +85,8 @@ def load(
                 problems.append(str(error))
             else:
                 loads.setdefault(id(owner), (owner, {}))[1][local] = array
-    problems += _contradictions(tied, state)
+                fit.add(full)
+    problems += _contradictions(tied, state, fit)
     if problems:
         raise RuntimeError(
             f"Error(s) in loading state_dict for {kind}:\n\t" + "\n\t".join(problems)
@@ -96,19 +98,11 @@ def load(
 
 def _tied(expected: list[tuple[str, Owner, str, Declared]]) -> dict[str, list[str]]:
     """Full name → all names of that weight, for those that the model has made one."""
-    names: dict[tuple[int, str], list[str]] = {}
-    for full, owner, local, _ in expected:
-        names.setdefault((id(owner), local), []).append(full)
-    groups: dict[str, list[str]] = {}
+    groups: dict[int, list[str]] = {}
     for full, owner, local, _ in expected:
         if local in owner._tied:
-            other, its = owner._tied[local]
-            same = {*groups.get(full, [full])}
-            for name in names.get((id(other), its), ()):  # none: it is no part of this model
-                same |= {*groups.get(name, [name])}
-            own = [name for name, *_ in expected if name in same]
-            groups.update(dict.fromkeys(own, own))
-    return groups
+            groups.setdefault(id(owner._tied[local]), []).append(full)
+    return {name: group for group in groups.values() for name in group}
 
 
 def _key(full: str, tied: Mapping[str, list[str]], state: PlainWeights) -> str:
@@ -116,11 +110,11 @@ def _key(full: str, tied: Mapping[str, list[str]], state: PlainWeights) -> str:
     return next((n for n in (full, *tied.get(full, ())) if n in state), full)
 
 
-def _contradictions(tied: Mapping[str, list[str]], state: PlainWeights) -> list[str]:
-    """One weight, of which the file has two."""
+def _contradictions(tied: Mapping[str, list[str]], state: PlainWeights, fit: set[str]) -> list[str]:
+    """One weight, of which the file has two that would ``fit``."""
     problems = []
     for group in {id(group): group for group in tied.values()}.values():
-        held = [name for name in group if name in state and name not in state.refused]
+        held = [name for name in group if name in state and name in fit]
         first, *others = held or [""]
         for name in others:
             arrays = state[first], state[name]

@@ -16,9 +16,10 @@ from numpy.typing import DTypeLike
 
 from vledge.array_like import possible_shape
 from vledge.nn.loading import Declared, LoadResult, fitting, load
-from vledge.nn.parameter import Parameter, UnloadedError, UnloadedWeight
+from vledge.nn.parameter import Parameter, Tie, UnloadedError, UnloadedWeight
+from vledge.nn.printed import Printed
 from vledge.nn.torch_habits import TorchHabits
-from vledge.shown import Weights, shortened
+from vledge.shown import Weights
 from vledge.small_matrix import SmallMatrix, Weight
 from vledge.weights.plain import plain_name
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["LoadResult", "Module", "Parameter"]
 
 
-class Module(TorchHabits):
+class Module(Printed, TorchHabits):
     """Base class of all layers and models.
 
     Sub-modules and :class:`Parameter` arrays assigned to attributes are registered under the
@@ -62,6 +63,7 @@ class Module(TorchHabits):
         """
         dtype = np.dtype(dtype)
         shape = possible_shape(f"{type(self).__name__}: {name}", shape, dtype)
+        self._make_room(name)
         self._declared[name] = Declared(shape, dtype, buffer, optional, small)
 
     def register_parameter(self, name: str, param: np.ndarray | None) -> None:
@@ -73,12 +75,29 @@ class Module(TorchHabits):
             self.__dict__[name] = None
             return
         param = np.asarray(param)
-        self._tied.pop(name, None)
         if name in self._declared and type(self)._load_own is not Module._load_own:
-            self._load_own({name: fitting(name, param, self._declared[name])})
+            self._replace(name, param)
             return
+        self._tied.pop(name, None)
         self.declare(name, param.shape, param.dtype)
         self._arrays[name] = param
+
+    def _replace(self, name: str, array: np.ndarray) -> None:
+        """Take an array for a declared weight, which from then on is no other one."""
+        self._load_own({name: fitting(name, array, self._declared[name])})
+        self._make_room(name)
+        self._tied.pop(name, None)
+
+    def _make_room(self, name: str) -> None:
+        """Let a weight be found at an attribute: what stood there, None or a module, is gone."""
+        self.__dict__.pop(name, None)
+        self._modules.pop(name, None)
+
+    def _forget(self, name: str) -> None:
+        """No longer have a weight that is kept as it was given; a layer's own stays declared."""
+        if type(self)._load_own is Module._load_own:
+            for held in (self._declared, self._arrays, self._tied):
+                held.pop(name, None)
 
     def _tie(self, name: str, to: UnloadedWeight) -> None:
         """Make a weight the same as another one, which is still to be loaded."""
@@ -89,7 +108,8 @@ class Module(TorchHabits):
                 f"{name} of {type(self).__name__} is {list(shape)}, and cannot be {to.name} of "
                 f"{type(to.owner).__name__}, which is {list(to.shape)}"
             )
-        self._tied[name] = (to.owner, to.name)
+        self._make_room(name)
+        self._tied[name] = to.owner._tied.setdefault(to.name, Tie())
 
     def register_buffer(
         self, name: str, tensor: np.ndarray | None, persistent: bool = True
@@ -113,7 +133,8 @@ class Module(TorchHabits):
         if module is None:
             self.__dict__[name] = None
         else:
-            self.__dict__.pop(name, None)
+            self._forget(name)
+            self._make_room(name)
             self._modules[name] = module
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -130,8 +151,10 @@ class Module(TorchHabits):
         elif isinstance(value, UnloadedWeight):
             self._tie(name, value)
         elif name in self._declared and isinstance(value, np.ndarray):
-            self._load_own({name: fitting(name, value, self._declared[name])})
+            self._replace(name, value)
         else:
+            if value is None:
+                self._forget(name)
             self._modules.pop(name, None)
             self.__dict__[name] = value
 
@@ -176,6 +199,7 @@ class Module(TorchHabits):
         twin = copy(self)
         twin.__dict__["_modules"] = dict(children)
         twin.__dict__["_arrays"] = dict(self._arrays)  # what it loads is its own
+        twin.__dict__["_tied"] = dict(self._tied)
         return twin
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
@@ -373,24 +397,3 @@ class Module(TorchHabits):
         from vledge.streaming.modules import stream
 
         return stream(self, batch, **options)
-
-    # ---- text
-
-    def extra_repr(self) -> str:
-        """What stands between the brackets of this module's line in ``repr``."""
-        return ""
-
-    def __repr__(self) -> str:
-        return shortened(str(self))
-
-    def __str__(self) -> str:
-        """The whole tree, of which ``repr`` shows a few lines."""
-        name = type(self).__name__
-        children = [
-            f"({key}): " + str(module).replace("\n", "\n  ")
-            for key, module in self._modules.items()
-        ]
-        if not children:
-            return f"{name}({self.extra_repr()})"
-        lines = [self.extra_repr()] if self.extra_repr() else []
-        return f"{name}(\n  " + "\n  ".join(lines + children) + "\n)"

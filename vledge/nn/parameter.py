@@ -5,17 +5,23 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from vledge.array_like import ArrayLike
 from vledge.nn.loading import Declared
 
-__all__ = ["Parameter", "UnloadedError", "UnloadedWeight"]
+__all__ = ["Parameter", "Tie", "UnloadedError", "UnloadedWeight"]
 
 
 class Owner(Protocol):
     """A module, as far as it knows of weights that it has not yet."""
 
     _declared: dict[str, Declared]
+    _tied: dict[str, Any]
+
+
+class Tie:
+    """What weights that are one have in common, and no others."""
 
 
 class UnloadedError(RuntimeError):
@@ -45,13 +51,16 @@ class Parameter(np.ndarray):
         return array[()] if return_scalar else array
 
 
-class UnloadedWeight:
+class UnloadedWeight(NDArrayOperatorsMixin):
     """A module's weight before it is loaded: of known shape and dtype, and without numbers.
 
     Assigned to another weight, ``self.out.weight = self.embed.weight``, it makes the two one: a
     checkpoint then needs to have only one of the names. All else that one does with an array is the
     error of a layer without weights.
     """
+
+    __slots__ = ("name", "owner")
+    __hash__ = object.__hash__
 
     def __init__(self, owner: Owner, name: str) -> None:
         self.owner, self.name = owner, name
@@ -81,14 +90,19 @@ class UnloadedWeight:
     def __array__(self, dtype: object = None, copy: bool | None = None) -> np.ndarray:
         raise UnloadedError(self.owner)
 
+    def __array_ufunc__(self, *given: object, **options: object) -> np.ndarray:
+        raise UnloadedError(self.owner)
+
     def __getattr__(self, name: str) -> Any:
-        if name.startswith(
-            "__"
-        ):  # who asks what it is, as copy() and NumPy do, hears that it is not
+        # who asks what it is, as copy() and NumPy do, hears that it is not
+        if name.startswith("__"):
             raise AttributeError(f"an unloaded weight has no {name}")
         raise UnloadedError(self.owner)
 
     def __getitem__(self, place: object) -> Any:
+        raise UnloadedError(self.owner)
+
+    def __setitem__(self, place: object, value: object) -> None:
         raise UnloadedError(self.owner)
 
     def __len__(self) -> int:

@@ -13,9 +13,9 @@ from vledge.graph.passes.folding import fold
 from vledge.graph.passes.small_weights import keep_small_weights
 from vledge.graph.plan import copied
 from vledge.graph.read import read_model
-from vledge.pieces import PIECE
+from vledge.pieces import PIECE, in_pieces
 from vledge.quantization.calibration import rounded_for
-from vledge.quantization.report import Entry, Report
+from vledge.quantization.report import Entry, Report, rounding_errors
 from vledge.small_matrix import FORMS, SmallTensor, rounded
 
 if TYPE_CHECKING:
@@ -206,20 +206,16 @@ class Writer:
             values, scale = _rounded(w, pairs)
         except ValueError as error:
             raise ValueError(f"node {self.name!r}: {name}: {error}") from None
-        self.note(name, w, values * scale, values.nbytes + scale.nbytes)
+        nbytes = values.nbytes + scale.nbytes
+        self.note(name, w, in_pieces(np.multiply)(values, scale), nbytes)
         return values, scale
 
     def note(self, name: str, w: np.ndarray, real: np.ndarray, nbytes: int) -> None:
         """An entry for the report: what stands for ``w`` now."""
-        apart = real - w.astype(np.float64)
-        size, top = np.sqrt(np.mean(w.astype(np.float64) ** 2)), np.abs(w).max()
-        rms = np.sqrt(np.mean(apart**2)) / size if size else 0.0
-        largest = np.abs(apart).max() / top if top else 0.0
+        rms, largest = rounding_errors(w, real)
         known = self.tensors.get(name)
         shape = w.shape if known is None else tuple(known.dims)
-        self.entries[name] = Entry(
-            name, "int8", shape, w.nbytes, nbytes, float(rms), float(largest)
-        )
+        self.entries[name] = Entry(name, "int8", shape, w.nbytes, nbytes, rms, largest)
 
     def bytes_of(self, x: str) -> tuple[str, str, str]:
         """x as bytes, its scale and its zero point: once for all who read it."""

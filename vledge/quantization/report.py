@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vledge.nn.module import Module
+from vledge.pieces import PIECE
 from vledge.shown import html_table
 from vledge.small_matrix import SmallMatrix, Weight
 
@@ -112,6 +113,22 @@ def _rms(entry: Entry) -> float:
     return entry.rms
 
 
+def rounding_errors(exact: np.ndarray, held: Weight) -> tuple[float, float]:
+    """How far ``held`` is from ``exact``, of the same shape: the root mean square over that of the
+    weights, and the largest over their largest; 0 of weights that are nothing but zeros."""
+    squares, tops = np.zeros(2), np.zeros(2)  # of the weights, of what is apart
+    step = max(PIECE * len(exact) // max(exact.size, 1), 1)
+    for begin in range(0, len(exact), step):  # between two Ctrl-C is heard
+        some = slice(begin, begin + step)
+        part = np.asarray(exact[some], np.float64)
+        for i, numbers in enumerate((part, np.asarray(held[some]) - part)):
+            squares[i] += np.sum(numbers**2)
+            tops[i] = max(tops[i], np.abs(numbers).max(initial=0))
+    if not tops[0]:
+        return 0.0, 0.0
+    return float(np.sqrt(squares[1]) / np.sqrt(squares[0])), float(tops[1] / tops[0])
+
+
 def report(
     before: Module | Mapping[str, np.ndarray], after: Module | Mapping[str, Weight]
 ) -> Report:
@@ -130,12 +147,7 @@ def report(
             raise ValueError(f"{name} has shape {old.shape} before and {new.shape} after")
         rms = largest = 0.0
         if isinstance(new, SmallMatrix):
-            exact = np.asarray(old, np.float64).reshape(new.shape)
-            error = np.asarray(new) - exact
-            size = np.sqrt(np.mean(exact**2)) if exact.size else 0
-            rms = float(np.sqrt(np.mean(error**2)) / size) if size else 0.0
-            top = np.abs(exact).max(initial=0)
-            largest = float(np.abs(error).max() / top) if top else 0.0
+            rms, largest = rounding_errors(np.asarray(old).reshape(new.shape), new)
         held = new.storage if isinstance(new, SmallMatrix) else str(new.dtype)
         entries.append(Entry(name, held, old.shape, old.nbytes, new.nbytes, rms, largest))
     return Report(entries)

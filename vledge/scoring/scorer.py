@@ -21,6 +21,7 @@ from vledge.scoring.tables.columns import check_names, check_type, read_columns,
 from vledge.scoring.tables.long_table import LongTable
 from vledge.scoring.tables.outputs import Results, column_type
 from vledge.scoring.tables.ragged import Ragged
+from vledge.scoring.tables.rows import rows_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -310,7 +311,7 @@ class Scorer:
             table = table.select(kept)
         for name, result in results.items():
             table = table.append_column(name, result.column())
-        return table.take(ragged.good) if self._skips(ragged) else table
+        return rows_of(table, ragged.good) if self._skips(ragged) else table
 
     def _long_window(
         self,
@@ -329,10 +330,10 @@ class Scorer:
         results = self._results(ragged, stopped)
         good = ragged.reasons == Reason.GOOD
         if self._per_row():
-            ids = table.select([self.long.id]).take(sequences.firsts)
+            ids = rows_of(table.select([self.long.id]), sequences.firsts)
             for name, result in results.items():
                 ids = ids.append_column(name, result.column())
-            return ids.filter(pa.array(good)) if self._skips(ragged) else ids
+            return rows_of(ids, ragged.good) if self._skips(ragged) else ids
         rows = sequences.rows_of_steps(good)
         where = np.full(sequences.rows, -1, np.int64)
         where[rows] = np.arange(len(rows))
@@ -341,7 +342,7 @@ class Scorer:
             table = table.select(kept)
         for name, result in results.items():
             table = table.append_column(name, result.step_column().take(places))
-        return table.filter(pa.array(where >= 0)) if self._skips(ragged) else table
+        return rows_of(table, np.flatnonzero(where >= 0)) if self._skips(ragged) else table
 
     def _judged(
         self, ragged: Ragged, first: int, bad: BadRows, rows: np.ndarray | None = None

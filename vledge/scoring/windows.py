@@ -19,6 +19,7 @@ from vledge.scoring.packages import arrow, parquet
 from vledge.scoring.scorer import Scorer
 from vledge.scoring.tables.columns import Wanted, check_names
 from vledge.scoring.tables.long_table import SeenIds
+from vledge.scoring.tables.rows import rows_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -93,7 +94,7 @@ class Source:
         def checked(table: pa.Table) -> pa.Table:
             nonlocal first
             places = long.firsts(table)
-            seen.add(table.column(long.id).take(places), places, first)
+            seen.add(rows_of(table.select([long.id]), places).column(0), places, first)
             first += table.num_rows
             return table
 

@@ -57,14 +57,11 @@ def find_fragments(patterns: Iterable[str], output: str) -> list[Fragment]:
             raise ValueError(f"{targets[target]} and {source} would both be written to {target}")
         targets[target] = source
         fragments.append(Fragment(source, target))
+    written = set(map(os.path.realpath, targets))
     for source in sources:
-        if any(_same(source, target) for target in targets):
+        if os.path.realpath(source) in written:
             raise ValueError(f"{source} would be written over: choose another folder for output=")
     return fragments
-
-
-def _same(source: str, target: str) -> bool:
-    return os.path.realpath(source) == os.path.realpath(target)
 
 
 def _found(pattern: str) -> list[str]:
