@@ -13,7 +13,7 @@ from vledge.graph.passes.folding import fold
 from vledge.graph.passes.small_weights import keep_small_weights
 from vledge.graph.plan import copied
 from vledge.graph.read import read_model
-from vledge.pieces import PIECE, in_pieces
+from vledge.pieces import in_pieces
 from vledge.quantization.calibration import rounded_for
 from vledge.quantization.columns import rounded_columns
 from vledge.quantization.report import Entry, Report, rounding_errors
