@@ -12,6 +12,7 @@ import pytest
 from benchmarks.reliability import calls, hearing, operators
 from benchmarks.reliability.interrupts import RUNS
 from tests.graph.models import node, session
+from vledge.model.definition import INTERNAL_DOMAIN
 
 # The promise is a tenth of a second, measured by `python -m benchmarks.reliability ctrl-c` on a
 # quiet machine; without heed these runs last many seconds more. Here others may want the cores.
@@ -40,10 +41,18 @@ def test_every_operator_is_measured():
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
-@pytest.mark.parametrize("name", ["Compress", "EyeLike", "OneHot"])
-def test_an_operator_looks_for_signals(name):
+@pytest.mark.parametrize(
+    ("domain", "name", "number"),
+    [
+        ("", "Compress", 0),
+        ("", "EyeLike", 0),
+        ("", "OneHot", 0),
+        (INTERNAL_DOMAIN, "TreeScores", 1),
+    ],
+)
+def test_an_operator_looks_for_signals(domain, name, number):
     """By the thread's processor time, whatever else runs."""
-    row = operators.measured("", name, 0, "f4", native=True)
+    row = operators.measured(domain, name, number, "f4", native=True)
     assert not row.error
     assert row.heard.deaf < hearing.PROMISED
 

@@ -626,13 +626,34 @@ def trees() -> Trees:
     columns = ("treeids", "nodeids", "featureids", "truenodeids", "falsenodeids")
     nodes = tuple(given[f"nodes_{name}"] for name in columns)
     ends = tuple(given[f"target_{name}"] for name in ("treeids", "nodeids", "ids"))
-    splits, weights = (np.array(given[k]) for k in ("nodes_values", "target_weights"))
+    splits = np.array(given["nodes_values"], np.float32)
+    weights = np.array(given["target_weights"])
     return Trees(nodes, splits, given["nodes_modes"], [], ends, weights, 1)
 
 
 case(
     "TreeScores",
     lambda t: Case([some(t, 1 << 14, 16)], {"trees": trees(), "aggregate": "SUM"}),
+    "f4",
+    INTERNAL_DOMAIN,
+)
+
+
+def deep() -> Trees:
+    """A tree that is a chain of branches."""
+    branches = 50_000
+    numbers, ends = np.arange(2 * branches + 1), [0] * (branches + 1)
+    none = np.zeros_like(numbers).tolist()
+    below = [*range(1, branches), 2 * branches, *ends]
+    nodes = (none, numbers.tolist(), none, [*range(branches, 2 * branches), *ends], below)
+    modes = ["BRANCH_LEQ"] * branches + ["LEAF"] * len(ends)
+    splits = numbers.astype(np.float32)
+    return Trees(nodes, splits, modes, [], ([0], [2 * branches], [0]), np.ones(1), 1)
+
+
+case(
+    "TreeScores",
+    lambda t: Case([np.full((1 << 14, 16), 1e9, t)], {"trees": deep(), "aggregate": "SUM"}),
     "f4",
     INTERNAL_DOMAIN,
 )

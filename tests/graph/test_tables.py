@@ -265,7 +265,8 @@ LEAF = {"nodes_treeids": [0], "nodes_nodeids": [0], "nodes_featureids": [0], "no
 THREE = LEAF | {"nodes_treeids": [0] * 3, "nodes_nodeids": [0, 1, 2], "nodes_featureids": [0] * 3,
                 "nodes_values": [0.0] * 3, "nodes_modes": ["BRANCH_LEQ"] * 2 + ["LEAF"],
                 "nodes_truenodeids": [1, 2, 0], "nodes_falsenodeids": [2, 2, 0]}  # fmt: skip
-
+SPLIT = THREE | {"nodes_modes": ["BRANCH_LEQ", "LEAF", "LEAF"], "nodes_truenodeids": [1, 0, 0],
+                 "target_nodeids": [1]}  # fmt: skip
 CIRCLE = LEAF | {"nodes_treeids": [0] * 5, "nodes_nodeids": [0, 1, 2, 3, 4],
                  "nodes_featureids": [0] * 5, "nodes_values": [0.0] * 5,
                  "nodes_modes": ["LEAF", "BRANCH_LT", "BRANCH_LT", "LEAF", "LEAF"],
@@ -286,7 +287,9 @@ CIRCLE = LEAF | {"nodes_treeids": [0] * 5, "nodes_nodeids": [0, 1, 2, 3, 4],
         (THREE, "the child of several"),
         (THREE | {"nodes_truenodeids": [1, 7, 0]}, "a child is the tree and node"),
         (THREE | {"nodes_nodeids": [0, 1, 1]}, "the same number"),
-        (THREE | {"nodes_featureids": [-1, 0, 0]}, "several|below 0"),
+        (SPLIT | {"nodes_featureids": [-1, 0, 0]}, "outside of 0 to 2147483646"),
+        (SPLIT | {"nodes_featureids": [2**63 - 1, 0, 0]}, "outside of 0 to 2147483646"),
+        ({"n_targets": 2**41, "target_ids": [2**40]}, "targets, expected 1 to 2147483647"),
     ],
 )
 def test_what_is_no_tree_is_refused(changes, message):
@@ -326,6 +329,26 @@ def test_forests_run_natively(rng, modes):
     assert native.handlers == ["trees"]
     assert not declined.any()
     np.testing.assert_array_equal(ours, session._plan.function(x)[0])
+
+
+def test_many_rows_go_through_many_trees_natively():
+    """More rows than go through a tree together, up to one that is a block of its own."""
+    rng = np.random.default_rng(0)
+    for targets in (1, 3, 700, 2000):
+        given, leaves = forest(rng, 4, MODES[:4])
+        ends = [(*leaf, int(rng.integers(targets))) for leaf in leaves]
+        given["target_treeids"], given["target_nodeids"], given["target_ids"] = map(
+            list, zip(*ends, strict=True)
+        )
+        given["target_weights"] = rng.standard_normal(len(ends)).astype(np.float32).tolist()
+        x = rng.standard_normal((2051, 4)).astype(np.float32)
+        given |= {"n_targets": targets, "aggregate_function": "AVERAGE"}
+        one = node("TreeEnsembleRegressor", ["x"], ["y"], domain=ML, **given)
+        session = InferenceSession(model_bytes([one], {"x": x}, ["y"], versions={ML: 3}))
+        assert session._plan.native.handlers == ["trees"]
+        for rows in (0, 1, len(x)):
+            (ours,) = session.run(None, {"x": x[:rows]})
+            np.testing.assert_array_equal(ours, session._plan.function(x[:rows])[0])
 
 
 def test_a_list_of_maps_is_refused_with_what_to_do():

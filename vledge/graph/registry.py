@@ -343,8 +343,10 @@ _KINDS: Final[dict[str, type | tuple[type, ...]]] = {
 
 def _is_of_kind(value: object, kind: str) -> bool:
     if kind.startswith("list["):
-        item = kind[len("list[") : -1]
-        return isinstance(value, list) and all(_is_of_kind(element, item) for element in value)
+        wanted = _KINDS.get(kind[len("list[") : -1], object)
+        if not isinstance(value, list):
+            return False
+        return all(issubclass(own, wanted) for own in set(map(type, value)))
     return kind not in _KINDS or isinstance(value, _KINDS[kind])
 
 

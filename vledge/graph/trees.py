@@ -26,6 +26,7 @@ _COMPARISONS: Final = {
     "BRANCH_NEQ": np.not_equal,
 }
 _LEAF: Final = "LEAF"
+_MOST: Final = 2**31 - 1  # features and targets: the kernel has their numbers in 32 bits
 _NODE: Final = np.dtype(
     [("split", "f4"), ("feature", "i4"), ("children", "i4", 2), ("strict", "i4"), ("missing", "i4")]
 )
@@ -54,8 +55,8 @@ class Trees:
         lengths = {len(column) for column in (number, feature, on_true, on_false, splits, modes)}
         if lengths != {count} or len(missing) not in (0, count) or not count:
             raise FormatError(f"attributes of {count} nodes are of {sorted(lengths)} numbers")
-        if targets < 1:
-            raise FormatError(f"there are {targets} targets, expected 1 or more")
+        if not 1 <= targets <= _MOST:
+            raise FormatError(f"there are {targets} targets, expected 1 to {_MOST}")
         unknown = sorted(set(modes) - {*_COMPARISONS, _LEAF})
         if unknown:
             raise FormatError(f"nodes_modes has {unknown[0]!r}, which is no mode")
@@ -71,8 +72,8 @@ class Trees:
             ]
         )
         self.roots, self._depth = _walked(self._children, leaf)
-        if feature[~leaf].size and feature[~leaf].min() < 0:
-            raise FormatError("nodes_featureids has numbers below 0")
+        if ((feature < 0) | (feature >= _MOST))[~leaf].any():
+            raise FormatError(f"nodes_featureids has numbers outside of 0 to {_MOST - 1}")
         self._features = np.where(leaf, 0, feature)
         self.columns = int(self._features.max()) + 1  # that a row needs to have
         self._splits = splits  # of their own type: float32 of lists, float64 of some tensors

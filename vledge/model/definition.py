@@ -99,8 +99,8 @@ class Node:
         for value in self.attributes.values():
             if isinstance(value, Graph):
                 yield value
-            elif isinstance(value, list):
-                yield from (item for item in value if isinstance(item, Graph))
+            elif isinstance(value, list) and value and isinstance(value[0], Graph):
+                yield from value  # all are of one kind; of numbers there may be millions
 
 
 @dataclass(slots=True)
