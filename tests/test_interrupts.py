@@ -58,7 +58,7 @@ def test_an_operator_looks_for_signals(domain, name, number):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
-@pytest.mark.parametrize("name", ["Range", "Det", "TopK", "DFT"])
+@pytest.mark.parametrize("name", ["Range", "Det", "TopK", "DFT", "NonZero", "Compress"])
 def test_an_operator_in_python_looks_for_signals(name):
     """The last of its large cases: a long row, a large matrix."""
     number = len(operators.CASES["", name]) - 1

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vledge import pieces
-from vledge.graph.operators import determinant, long_transform, sorting
+from vledge.graph.operators import determinant, long_transform, selection, sorting
 from vledge.quantization.report import rounding_errors
 from vledge.small_matrix import FORMS, rounded
 
@@ -124,3 +124,25 @@ def test_errors_of_rounding():
         assert largest == np.abs(apart).max() / np.abs(exact).max()
     assert rounding_errors(np.zeros((2, 3)), np.zeros((2, 3))) == (0, 0)
     assert rounding_errors(np.zeros((0, 3)), np.zeros((0, 3))) == (0, 0)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_elements_chosen_from_many(turned, monkeypatch):
+    monkeypatch.setattr(selection, "PIECE", 16)
+    monkeypatch.setattr(pieces, "PIECE", 16)
+    x = RNG.integers(-2, 3, (7, 6, 9)).astype(np.float32)
+    x = x.T if turned else x
+    np.testing.assert_array_equal(selection.non_zero(x), np.nonzero(x))
+    for axis in (None, 0, 1, -1):
+        for condition in (RNG.random(6) < 0.5, np.zeros(3, bool)):
+            got = selection.compress(x, condition, axis=axis)
+            np.testing.assert_array_equal(got, np.compress(condition, x, axis))
+    with pytest.raises(IndexError):
+        selection.compress(x, np.ones(10, bool), axis=1)
+    for axis in (0, 2, -1):
+        hot = selection.one_hot(x + 0.5, np.array(3), np.array(["off", "on"]), axis=axis)
+        places = np.expand_dims(np.trunc(x + 0.5) % 3, axis)
+        shape = [1] * 4
+        shape[axis] = 3
+        wanted = places == np.arange(3).reshape(shape)
+        np.testing.assert_array_equal(hot == "on", wanted)

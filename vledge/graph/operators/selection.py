@@ -8,7 +8,7 @@ import numpy as np
 
 from vledge.graph.operators.sorting import stable_order, unique_of_row
 from vledge.graph.registry import operator
-from vledge.pieces import in_slices
+from vledge.pieces import PIECE, in_pieces, in_slices
 
 
 def _top_k(x: np.ndarray, k: int, axis: int, largest: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -50,12 +50,44 @@ def top_k(
 
 @operator("NonZero", since=9)
 def non_zero(x: np.ndarray) -> np.ndarray:
-    return np.array(np.nonzero(np.atleast_1d(x)), np.int64)
+    x = np.atleast_1d(x)
+    if x.size < 2 * PIECE:
+        return np.array(np.nonzero(x), np.int64)
+    places = _places(x.reshape(-1))
+    found = np.empty((x.ndim, len(places)), np.int64)
+    for begin in range(0, len(places), PIECE):
+        some = slice(begin, begin + PIECE)
+        found[:, some] = np.unravel_index(places[some], x.shape)
+    return found
+
+
+def _places(row: np.ndarray) -> np.ndarray:
+    """Where one axis is not zero."""
+    begins = range(0, len(row), PIECE)
+    places = np.empty(sum(np.count_nonzero(row[i : i + PIECE]) for i in begins), np.int64)
+    end = 0
+    for i in begins:
+        some = i + np.flatnonzero(row[i : i + PIECE])
+        places[end : end + len(some)] = some
+        end += len(some)
+    return places
 
 
 @operator("Compress", since=9)
 def compress(x: np.ndarray, condition: np.ndarray, *, axis: int | None = None) -> np.ndarray:
-    return np.compress(np.atleast_1d(condition), x, axis)
+    condition = np.atleast_1d(condition)
+    if axis is None:
+        x, axis = x.reshape(-1), 0
+    if x.size < 2 * PIECE or condition.ndim > 1 or not -x.ndim <= axis < x.ndim:
+        return np.compress(condition, x, axis)
+    axis %= x.ndim
+    places = _places(condition)
+    taken = np.empty((*x.shape[:axis], len(places), *x.shape[axis + 1 :]), x.dtype)
+    step = max(PIECE * x.shape[axis] // x.size, 1)
+    for begin in range(0, len(places), step):
+        some = slice(begin, begin + step)
+        taken[(slice(None),) * axis + (some,)] = x.take(places[some], axis)
+    return taken
 
 
 @operator("Unique", since=11)
@@ -87,13 +119,19 @@ def one_hot(
         raise ValueError(f"depth is {size}, expected no less than 0")
     if values.shape != (2,):
         raise ValueError(f"values has the shape {values.shape}, expected (2,): off and on")
-    if indices.dtype.kind == "f":
-        indices = np.trunc(indices)
-    indices = np.where(indices < 0, indices + size, indices)
-    hot = np.expand_dims(indices, axis) == np.expand_dims(
+    off, on = values
+    wanted = np.expand_dims(
         np.arange(size), [a for a in range(indices.ndim + 1) if a != axis % (indices.ndim + 1)]
     )
-    return np.where(hot, values[1], values[0])
+
+    def chosen(places: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+        if places.dtype.kind == "f":
+            places = np.trunc(places)
+        places = np.where(places < 0, places + size, places)
+        return np.where(places == wanted, on, off)
+
+    result: np.ndarray = in_pieces(chosen)(np.expand_dims(indices, axis), wanted)
+    return result
 
 
 @operator("Trilu", since=14)
