@@ -267,12 +267,12 @@ static void vl_kernel_taps(const vl_taps *p)
 
 /* ---- pools ------------------------------------------------------------------------------------------- */
 
-/* `vectors` vectors of channels, the last of n; the sum in parts, as tile.h's. */
-VL_INLINE void vl_pooled(int vectors, const vl_pool *p, const real *x, real *out, ptrdiff_t n)
+/* `vectors` vectors of channels, the last of n, from the `last`-th on; the sum in parts, as tile.h's. */
+VL_INLINE void vl_pooled(int vectors, const vl_pool *p, const real *x, real *out, ptrdiff_t n, ptrdiff_t last)
 {
     vec result[VL_MOST_VECTORS], part[VL_MOST_VECTORS];
 #define VL_POOL_LOAD(t, v)                                                                                             \
-    ((v) == vectors - 1 ? vl_load_first(x + p->x_taps[t] + (v) * L, n) : vl_load(x + p->x_taps[t] + (v) * L))
+    ((v) == vectors - 1 ? vl_load_first(x + p->x_taps[t] + last, n) : vl_load(x + p->x_taps[t] + (v) * L))
     if (p->divisor != 0) {
 #pragma GCC unroll 4
         for (int v = 0; v < vectors; v++)
@@ -314,23 +314,27 @@ VL_INLINE void vl_pooled(int vectors, const vl_pool *p, const real *x, real *out
 #undef VL_POOL_LOAD
 #pragma GCC unroll 4
     for (int v = 0; v < vectors; v++)
-        vl_store_first(out + v * L, result[v], v == vectors - 1 ? n : L);
+        vl_store_first(out + (v == vectors - 1 ? last : v * L), result[v], v == vectors - 1 ? n : L);
 }
 
+/* What is no whole vector begins where it is one, with those before it, for sums of many taps wait for one another: some
+ * channels are computed twice, alike. */
 static void vl_pool_row(const vl_pool *p, const real *x, real *out, ptrdiff_t columns)
 {
     ptrdiff_t c = 0;
-    for (; c + 4 * L <= columns; c += 4 * L)
-        vl_pooled(4, p, x + c, out + c, L);
-    switch ((columns - c) / L) {
-    case 1: vl_pooled(1, p, x + c, out + c, L); break;
-    case 2: vl_pooled(2, p, x + c, out + c, L); break;
-    case 3: vl_pooled(3, p, x + c, out + c, L); break;
+    if (columns < L) {
+        vl_pooled(1, p, x, out, columns, 0);
+        return;
     }
-    if (columns < L)
-        vl_pooled(1, p, x, out, columns);
-    else if (columns % L) /* begins where it is whole: some are computed twice, alike */
-        vl_pooled(1, p, x + columns - L, out + columns - L, L);
+    for (; c + 4 * L <= columns; c += 4 * L)
+        vl_pooled(4, p, x + c, out + c, L, 3 * L);
+    const ptrdiff_t last = columns - c - L;
+    switch ((columns - c + L - 1) / L) {
+    case 1: vl_pooled(1, p, x + c, out + c, L, last); break;
+    case 2: vl_pooled(2, p, x + c, out + c, L, last); break;
+    case 3: vl_pooled(3, p, x + c, out + c, L, last); break;
+    case 4: vl_pooled(4, p, x + c, out + c, L, last); break;
+    }
 }
 
 /* Windows whose inputs and outputs lie side by side are one row of as many channels: few channels leave lanes idle. */
