@@ -230,6 +230,7 @@ static int pool(vl_frame *f, const vl_instruction *i)
                           .greatest = (int)ints[1],
                           .count_pads = (int)ints[4],
                           .taps = 1};
+    const int empty = !x->shape[0] || !x->shape[1]; /* in however many places */
     int64_t shape[VL_MOST_AXES] = {x->shape[0], x->shape[1]};
     int8_t order[VL_MOST_AXES] = {0};
     for (int a = 0; a < VL_POOL_AXES; a++) {
@@ -244,7 +245,7 @@ static int pool(vl_frame *f, const vl_instruction *i)
         if (pooling.steps[a] < 0 || __builtin_mul_overflow(pooling.taps, pooling.kernel[a], &pooling.taps) ||
             pooling.taps > 1 << 24)
             return VL_DECLINED;
-        for (int64_t q = 0; q < pooling.steps[a]; q++) { /* a window of nothing but pads */
+        for (int64_t q = 0; q < pooling.steps[a] && !empty; q++) { /* a window of nothing but pads */
             int64_t first, count;
             reach(&pooling, a, q, 0, pooling.size[a], &first, &count);
             if (!count)
@@ -263,6 +264,8 @@ static int pool(vl_frame *f, const vl_instruction *i)
     const int64_t count = vl_count(2 + rank, shape);
     if (count < 0)
         return VL_DECLINED;
+    if (!count)
+        return vl_new_in_order(f, i, 0, x->type, 2 + rank, shape, order) ? VL_DONE : VL_NO_MEMORY;
 
     /* channels last: what is not is copied */
     vl_tensor last = *x, *out;
@@ -306,9 +309,9 @@ static int pool(vl_frame *f, const vl_instruction *i)
         for (int a = 0; a < VL_POOL_AXES; a++)
             pooling.strides[a] = a < missing ? 0 : last.strides[2 + a - missing] / item;
         describe_columns(&pooling);
-        if (count && members > 1)
+        if (members > 1)
             f->parallel(members, pool_rows, &pooling, f->heed);
-        else if (count)
+        else
             pool_rows(&pooling, 0, 1);
         status = VL_DONE;
     }

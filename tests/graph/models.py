@@ -10,7 +10,7 @@ import numpy as np
 import vledge
 from tests.peers import peer
 
-__all__ = ["model_bytes", "node", "proto", "session"]
+__all__ = ["model_bytes", "node", "numpy_helper", "proto", "session"]
 
 onnx = peer("onnx")
 helper, numpy_helper = onnx.helper, onnx.numpy_helper

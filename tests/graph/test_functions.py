@@ -348,3 +348,13 @@ def test_ranks_of_reduced_masks_are_known():
     feed = {"x": x, "mask": mask}
     model = model_bytes(nodes, feed, ["y"], weights, domains=[MICROSOFT])
     assert None not in InferenceSession(model)._plan.native.handlers
+
+
+@pytest.mark.parametrize("program", ["0", "1"])
+def test_more_outputs_than_it_has_are_refused(program, monkeypatch):
+    monkeypatch.setenv("VLEDGE_PROGRAM", program)
+    one = node("QuickGelu", ["x"], ["y", "z"], "two", domain=MICROSOFT)
+    x = np.ones((2, 3), np.float32)
+    model = model_bytes([one], {"x": x}, ["y", "z"], domains=[MICROSOFT])
+    with pytest.raises(FormatError, match=r"node 'two'.*2 outputs, the operator 1"):
+        InferenceSession(model)

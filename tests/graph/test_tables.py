@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.graph.models import model_bytes, node
+from tests.graph.models import model_bytes, node, numpy_helper
 from tests.peers import peer
 from vledge import InferenceSession
 from vledge.errors import FormatError, UnsupportedError, VledgeError
@@ -87,6 +87,23 @@ def test_feature_vectorizer(rng):
     y = np.resize(y, (len(x), y.shape[1]))
     sizes = [x.shape[1], y.shape[1]]
     agreed("FeatureVectorizer", {"x": x, "y": y}, {"inputdimensions": sizes})
+
+
+def test_feature_vectorizer_of_one_row():
+    agreed("FeatureVectorizer", {"x": np.arange(3, dtype=np.float32)}, {"inputdimensions": [3]})
+
+
+@pytest.mark.parametrize("opset", [1, 6, 8, 10])
+@pytest.mark.parametrize("op_type", ["Normalizer", "Scaler", "TreeEnsembleRegressor"])
+def test_old_operator_sets_have_them(op_type, opset):
+    """Which lack what they are made of, or have it in another way."""
+    given = {"Normalizer": {"norm": "L2"}, "Scaler": {"offset": [0.5]}}.get(op_type, LEAF)
+    x = np.array([[3, -4], [0, 0]], np.float32)
+    one = node(op_type, ["x"], ["y"], domain=ML, **given)
+    model = model_bytes([one], {"x": x}, ["y"], opset=opset, versions={ML: 1})
+    (y,) = InferenceSession(model).run(None, {"x": x})
+    expected = {"Normalizer": [[0.6, -0.8], [0, 0]], "Scaler": x - 0.5}.get(op_type, [[1], [1]])
+    np.testing.assert_allclose(y, expected, rtol=1e-6)
 
 
 def test_one_hot_encoder(rng):
@@ -219,6 +236,26 @@ def test_forests_of_classes(rng, transform, kind):
     given["class_weights"] = (np.abs(weights) / 4 if kind == "positive" else weights).tolist()
     given["post_transform"] = transform
     agreed("TreeEnsembleClassifier", {"x": x}, given, 2)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_splits_of_double_precision(rng, mode):
+    """Features lie between a split and the float32 next to it."""
+    x = np.round(table(rng)).astype(np.float64)
+    x += rng.choice([-1e-9, 0, 1e-9], x.shape)
+    given, leaves = forest(rng, x.shape[1], [mode])
+    splits = np.array(given.pop("nodes_values")) + 5e-10
+    given["nodes_values_as_tensor"] = numpy_helper.from_array(splits)
+    given["target_treeids"], given["target_nodeids"] = map(list, zip(*leaves, strict=True))
+    given["target_ids"] = [0] * len(leaves)
+    weights = rng.standard_normal(len(leaves))
+    given["target_weights_as_tensor"] = numpy_helper.from_array(weights)
+    given["n_targets"] = 1
+    one = node("TreeEnsembleRegressor", ["x"], ["y"], domain=ML, **given)
+    model = model_bytes([one], {"x": x}, ["y"], versions={ML: 3})
+    (expected,) = onnxruntime.InferenceSession(model).run(None, {"x": x})
+    (ours,) = InferenceSession(model).run(None, {"x": x})
+    np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-6)
 
 
 LEAF = {"nodes_treeids": [0], "nodes_nodeids": [0], "nodes_featureids": [0], "nodes_values": [0.0],

@@ -372,6 +372,38 @@ def test_a_pool_of_nothing_but_pads_is_the_operators():
     assert session.run(None, {"x": x})[0].shape == (1, 2, 5)
 
 
+@pytest.mark.parametrize("op", ["MaxPool", "AveragePool"])
+@pytest.mark.parametrize(("samples", "channels"), [(0, 3), (2, 0)])
+def test_a_pool_of_nothing_takes_no_time_for_its_places(op, samples, channels):
+    pool = node(op, ["x"], ["y"], kernel_shape=[3])
+    model = model_bytes([pool], {"x": np.zeros((samples, channels, 9), np.float32)}, ["y"])
+    x = np.zeros((samples, channels, 1 << 38), np.float32)
+    assert vledge.InferenceSession(model).run(None, {"x": x})[0].shape == (
+        samples,
+        channels,
+        (1 << 38) - 2,
+    )
+
+
+@pytest.mark.parametrize("op", ["MaxPool", "AveragePool"])
+def test_a_ceiling_s_pool_wider_than_its_input(op):
+    """Of no place there is nothing, as onnxruntime has it; of fewer, an error that says so."""
+    for kernel, stride, pads in ((8, 2, [4, 0]), (9, 4, [3, 0]), (4, 2, [0, 2])):
+        attributes = {"kernel_shape": [kernel], "strides": [stride], "pads": pads, "ceil_mode": 1}
+        x = some(np.random.default_rng(11), 1, 2, 1)
+        session = vledge.InferenceSession(
+            model_bytes([node(op, ["x"], ["y"], **attributes)], {"x": x}, ["y"])
+        )
+        if kernel == 4:
+            assert np.array_equal(session.run(None, {"x": x})[0], x)
+            continue
+        assert session.run(None, {"x": x})[0].shape == (1, 2, 0)
+    pool = node(op, ["x"], ["y"], kernel_shape=[9], ceil_mode=1)
+    session = vledge.InferenceSession(model_bytes([pool], {"x": x}, ["y"]))
+    with pytest.raises(ValueError, match="the padded input has 1 steps, the kernel spans 9"):
+        session.run(None, {"x": x})
+
+
 def test_wrong_sizes_are_worded_by_the_operators():
     rng = np.random.default_rng(9)
     x, w = some(rng, 1, 3, 9), some(rng, 4, 3, 3)
@@ -379,6 +411,23 @@ def test_wrong_sizes_are_worded_by_the_operators():
     for wrong, text in ((x[:, :2], "3 channels"), (x[:, :, :2], "kernel spans 3")):
         with pytest.raises(Exception, match=text):
             session.run(None, {"x": wrong})
+    session = vledge.InferenceSession(conv_model(x, some(rng, 3, 4, 3), op="ConvTranspose"))
+    with pytest.raises(ValueError, match="expected a step or more on every axis"):
+        session.run(None, {"x": x[:, :, :0]})
+
+
+@pytest.mark.parametrize("program", ["0", "1"])
+def test_no_slope_below_zero_leaves_infinities_above(program, monkeypatch):
+    monkeypatch.setenv("VLEDGE_PROGRAM", program)
+    rng = np.random.default_rng(12)
+    x, w = some(rng, 1, 1, 9), np.ones((2, 1, 1), np.float32)
+    x[0, 0, :3] = np.inf, np.nan, -0.5
+    for alpha in (0.0, 1e-46, -0.5):
+        leaky = [node("LeakyRelu", ["y"], ["z"], alpha=alpha)]
+        session = vledge.InferenceSession(conv_model(x, w, None, leaky, ["z"]))
+        z = session.run(None, {"x": x})[0]
+        assert z[0, 0, 0] == np.inf
+        assert np.isnan(z[0, :, 1]).all()
 
 
 def test_exact_convolutions(monkeypatch):

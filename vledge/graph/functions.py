@@ -23,13 +23,14 @@ from typing import Any, Concatenate, Final, ParamSpec
 
 import numpy as np
 
-from vledge.errors import UnsupportedError
+from vledge.errors import FormatError, UnsupportedError
 from vledge.graph.prepared import Prepared, prepare
 from vledge.graph.registry import Context, written_operator
 from vledge.graph.values import Value
 from vledge.model.definition import INTERNAL_DOMAIN, Node
 from vledge.model.element_types import DTYPES, NUMBERS
 from vledge.model.names import Names
+from vledge.shown import counted
 
 __all__ = ["Function", "NotCertain", "Writer", "function"]
 
@@ -224,6 +225,11 @@ class Function:
         """The nodes that make what the writer's node makes; NotCertain where they are not known."""
         results = self._written(to, *to.node.inputs, **attributes)
         results = (results,) if isinstance(results, str) else results
+        if any(to.node.outputs[len(results) :]):
+            raise FormatError(
+                f"the node has {counted(len(to.node.outputs), 'output')}, the operator "
+                f"{len(results)}"
+            )
         made = {name: node for node in to.nodes for name in node.outputs}
         for name, output in zip(results, to.node.outputs, strict=False):
             node = made.pop(name, None)

@@ -75,7 +75,7 @@ class Trees:
             raise FormatError("nodes_featureids has numbers below 0")
         self._features = np.where(leaf, 0, feature)
         self.columns = int(self._features.max()) + 1  # that a row needs to have
-        self._splits = splits.astype(np.float32)
+        self._splits = splits  # of their own type: float32 of lists, float64 of some tensors
         self._modes = [
             (_COMPARISONS[mode], np.array([own == mode for own in modes]))
             for mode in sorted(set(modes) - {_LEAF})
@@ -108,13 +108,15 @@ class Trees:
 
     def packed(self) -> list[np.ndarray] | None:
         """Nodes, roots, weights and their targets for the kernel, of which the first is laid out as
-        its `vl_tree_node`; None for comparisons that it has not, and for splits by no number."""
+        its `vl_tree_node`; None for comparisons that it has not, and for splits that are no numbers
+        of its type."""
         if any(compare in (np.equal, np.not_equal) for compare, _ in self._modes):
             return None
         leaf = (self._children == np.arange(len(self._features))).all(
             0
         )  # no branch is its own child
-        if not np.isfinite(self._splits[~leaf]).all():
+        splits = self._splits[~leaf]
+        if not np.isfinite(splits).all() or (splits != splits.astype(np.float32)).any():
             return None
         nodes = np.zeros(len(leaf), _NODE)
         nodes["split"] = self._splits

@@ -13,8 +13,9 @@ from vledge.graph.passes.folding import fold
 from vledge.graph.passes.small_weights import keep_small_weights
 from vledge.graph.plan import copied
 from vledge.graph.read import read_model
-from vledge.pieces import PIECE, in_pieces
+from vledge.pieces import in_pieces
 from vledge.quantization.calibration import rounded_for
+from vledge.quantization.columns import rounded_columns
 from vledge.quantization.report import Entry, Report, rounding_errors
 from vledge.small_matrix import FORMS, SmallTensor, rounded
 
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["DOMAIN", "KINDS", "SMALLEST", "Writer", "graphs_of", "name_of"]
 
 SMALLEST: Final = 1024  # weights of a node, below which the nodes around it cost what it gains
-_LARGEST: Final = 127
-_PAIR: Final = 128  # 255 * 128 fits in 16 bits
 DOMAIN: Final = "com.microsoft"
 #: What is quantized: operator -> how many inputs it needs.
 KINDS: Final = {"MatMul": 2, "Gemm": 2, "Conv": 2, "LSTM": 3, "GRU": 3, "RNN": 3, "Gather": 2}
@@ -55,31 +54,6 @@ def _constants(source: str | os.PathLike[str] | bytes) -> dict[str, np.ndarray]:
         return {}
     known = {n: a for n, a in program.constants.items() if not isinstance(a, SmallTensor)}
     return known | {name: known[source] for name, source in names.items() if source in known}
-
-
-def _rounded(w: np.ndarray, pairs: bool) -> tuple[np.ndarray, np.ndarray]:
-    """``w [K, N]`` as int8, and the scale of each column; of ``pairs`` no two neighbours along K
-    are more than 128 together."""
-    rounded, scales = np.empty(w.shape, np.int8), np.empty(w.shape[1], np.float32)
-    width = max(PIECE // max(len(w), 1), 1)
-    for begin in range(0, w.shape[1], width):  # between two Ctrl-C is heard
-        some = slice(begin, begin + width)
-        rounded[:, some], scales[some] = _rounded_columns(w[:, some], pairs)
-    return rounded, scales
-
-
-def _rounded_columns(w: np.ndarray, pairs: bool) -> tuple[np.ndarray, np.ndarray]:
-    if not np.isfinite(w).all():
-        raise ValueError("weights that are NaN or infinite cannot be stored small")
-    scale = np.abs(w).max(0, initial=0) / _LARGEST
-    if pairs:
-        whole = np.zeros((-(-len(w) // 2) * 2, w.shape[1]))
-        whole[: len(w)] = w
-        sums = np.abs(whole[::2] + whole[1::2]).max(0, initial=0)
-        scale = np.maximum(scale, sums / (_PAIR - 1))  # each of the two may be rounded up by a half
-    scale = scale.astype(np.float32)
-    scale[scale < np.finfo(np.float32).tiny] = 1
-    return np.clip(np.rint(w / scale), -_LARGEST, _LARGEST).astype(np.int8), scale
 
 
 class Writer:
@@ -203,7 +177,7 @@ class Writer:
     def small(self, name: str, w: np.ndarray, pairs: bool) -> tuple[np.ndarray, np.ndarray]:
         """``w [K, N]`` rounded, and an entry for the report."""
         try:
-            values, scale = _rounded(w, pairs)
+            values, scale = rounded_columns(w, pairs)
         except ValueError as error:
             raise ValueError(f"node {self.name!r}: {name}: {error}") from None
         nbytes = values.nbytes + scale.nbytes

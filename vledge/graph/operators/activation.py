@@ -36,9 +36,11 @@ def relu(x: np.ndarray) -> np.ndarray:
 
 @operator("LeakyRelu", since=6, pointwise=True)
 def leaky_relu(x: np.ndarray, *, alpha: float = 0.01) -> np.ndarray:
-    scaled = np.multiply(x, x.dtype.type(alpha))
-    # of the two products with 1 and alpha the larger is right wherever alpha is at most 1
-    return np.maximum(x, scaled) if alpha <= 1 else np.where(x < 0, scaled, x)
+    slope = x.dtype.type(alpha)
+    scaled = np.multiply(x, slope)
+    # of the two products with 1 and alpha the larger is right wherever alpha is at most 1, but for
+    # an infinity times 0
+    return np.maximum(x, scaled) if slope <= 1 and slope != 0 else np.where(x < 0, scaled, x)
 
 
 @operator("PRelu", since=7, pointwise=True)

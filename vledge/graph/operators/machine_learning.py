@@ -57,7 +57,8 @@ def feature_vectorizer(to: Writer, *inputs: str, inputdimensions: list[int] | No
     given = inputdimensions or []
     if len(given) != len(inputs):
         raise FormatError(f"inputdimensions has {len(given)} sizes for {len(inputs)} inputs")
-    return to.add("Concat", [_real(to, to.reshaped(x, 0, -1)) for x in inputs], axis=1)
+    rows = [to.reshaped(x, 1 if to.rank(x) == 1 else 0, -1) for x in inputs]
+    return to.add("Concat", [_real(to, x) for x in rows], axis=1)
 
 
 @operator("ArrayFeatureExtractor", since=1, domain=_DOMAIN)

@@ -27,7 +27,8 @@ def _placed(
 ) -> tuple[tuple[int, ...], Pads]:
     """The number of the window's places on each spatial axis, and the pads that they reach over.
 
-    With ``ceil_mode`` the last place may reach past the pads, but not begin past the input.
+    With ``ceil_mode`` the last place may reach past the pads, but not begin past the input; there
+    may be none then.
     """
     pads = window.pads(sizes)
     if not ceil_mode or window.auto_pad in ("SAME_UPPER", "SAME_LOWER"):
@@ -39,6 +40,10 @@ def _placed(
         count = -(-(size + before + after - span) // stride) + 1
         if (count - 1) * stride >= size + before:
             count -= 1
+        if count < 0:
+            raise ValueError(
+                f"the padded input has {size + before + after} steps, the kernel spans {span}"
+            )
         steps_.append(count)
         pads[axis] = (before, max((count - 1) * stride + span - size - before, after))
     return tuple(steps_), pads
@@ -46,6 +51,8 @@ def _placed(
 
 def _reduced(x: np.ndarray, window: Window, steps: Sequence[int], ufunc: np.ufunc) -> np.ndarray:
     """x [N, C, *padded spatial] → [N, C, *steps]."""
+    if 0 in steps:
+        return np.empty((*x.shape[:2], *steps), x.dtype)
     for axis, count in enumerate(steps):
         x = along(x, 2 + axis, window.slide(axis, count), ufunc)
     return x

@@ -128,8 +128,10 @@ class KnownConvTranspose:
 
     def __call__(self, x: np.ndarray, *_: np.ndarray | None) -> np.ndarray:
         window = self.kernel.window
-        if x.ndim != 2 + len(window.kernel) or 0 in x.shape[2:]:
+        if x.ndim != 2 + len(window.kernel):
             raise ValueError(f"X has the shape {x.shape}, expected {2 + len(window.kernel)} axes")
+        if 0 in x.shape[2:]:
+            raise ValueError(f"X has the shape {x.shape}, expected a step or more on every axis")
         sizes, cut = _placed(window, x.shape[2:], self.output_padding, self.output_shape)
         if min(sizes) < 0:
             raise ValueError(f"the pads cut off more than there is: the output would be {sizes}")

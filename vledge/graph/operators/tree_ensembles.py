@@ -55,7 +55,7 @@ def tree_ensemble_regressor(
         )
     trees = Trees(
         (nodes_treeids, nodes_nodeids, nodes_featureids, nodes_truenodeids, nodes_falsenodeids),
-        _numbers(nodes_values, nodes_values_as_tensor),
+        _splits(nodes_values, nodes_values_as_tensor),
         nodes_modes,
         nodes_missing_value_tracks_true or [],
         (target_treeids, target_nodeids, target_ids),
@@ -106,7 +106,7 @@ def tree_ensemble_classifier(
         raise FormatError("there are no class labels")
     trees = Trees(
         (nodes_treeids, nodes_nodeids, nodes_featureids, nodes_truenodeids, nodes_falsenodeids),
-        _numbers(nodes_values, nodes_values_as_tensor),
+        _splits(nodes_values, nodes_values_as_tensor),
         nodes_modes,
         nodes_missing_value_tracks_true or [],
         (class_treeids, class_nodeids, class_ids),
@@ -164,6 +164,12 @@ def tree_scores(
         return trees.scores(x, aggregate).astype(np.float32)
 
     return run
+
+
+def _splits(given: list[float] | None, tensor: np.ndarray | None) -> np.ndarray:
+    """Of the type in which features are compared with them: features of double precision may lie
+    between two neighbouring float32s."""
+    return np.array(given or [], np.float32) if tensor is None else tensor.ravel()
 
 
 def _numbers(given: list[float] | None, tensor: np.ndarray | None) -> np.ndarray:

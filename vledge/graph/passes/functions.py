@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from vledge.errors import FormatError, VledgeError
@@ -11,7 +13,7 @@ from vledge.graph.passes.program import Program
 from vledge.graph.passes.ranks import ranks_of
 from vledge.graph.prepared import blamed
 from vledge.graph.registry import Operator, find
-from vledge.model.definition import Graph, Node
+from vledge.model.definition import INTERNAL_DOMAIN, Graph, Node
 
 __all__ = ["expand_functions"]
 
@@ -47,6 +49,15 @@ def _entry(program: Program, node: Node) -> Operator | None:
     return entry if entry is not None and isinstance(entry.function, Function) else None
 
 
+def _check(made: Node, opsets: Mapping[str, int]) -> None:
+    """NotCertain where the model's operator sets, which may be old ones, have no such node."""
+    internal = made.domain == INTERNAL_DOMAIN
+    entry = find(made.op_type, made.domain, 1 if internal else opsets.get(made.domain, 0))
+    if entry is None:
+        raise NotCertain
+    entry.bind(made)
+
+
 class _Expansion:
     def __init__(self, program: Program) -> None:
         self.program = program
@@ -73,8 +84,10 @@ class _Expansion:
         to = Writer(node, program.opsets, program.fresh, self.dtype, self.ranks.get)
         try:
             made = entry.function.expanded(to, entry.bind(node))
+            for one in made:
+                _check(one, program.opsets)
         except (NotCertain, VledgeError):
-            return None  # its own function says what is wrong, or a fallback runs it
+            return None  # its own function runs it, or says what is wrong, or a fallback runs it
         except Exception as error:
             raise blamed(error, node, FormatError) from error
         for name, array in to.constants.items():
