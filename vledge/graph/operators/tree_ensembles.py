@@ -1,8 +1,8 @@
 """ai.onnx.ml's TreeEnsembleRegressor and TreeEnsembleClassifier: forests and boosted trees.
 
 What the leaves come to is an operator of our own (`graph/trees.py`), and what is made of that is
-written in nodes. Source: Operators-ml.md; where the trees have weights of one of two classes, labels
-and scores are onnxruntime's, as skl2onnx's exports count on.
+written in nodes. Source: Operators-ml.md; where the trees have weights of one of two classes,
+labels and scores are onnxruntime's, as skl2onnx's exports count on.
 """
 
 from __future__ import annotations
