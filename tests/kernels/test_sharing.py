@@ -142,9 +142,7 @@ def test_the_others_take_what_a_slow_core_would_be_late_with(awake, limits, slow
     limits(slow_member=slow, slowness=6)
     run(directions, data, sizes, threads=2)
     assert sum(tasks_of_threads()) == 2
-    for _ in range(
-        100
-    ):  # a neighbour may make the other one late as well, or this one too late for any
+    for _ in range(100):  # a neighbour may make the other one late as well
         shared = run(directions, data, sizes, threads=2)
         tasks = tasks_of_threads()
         if sum(tasks) == 8 and tasks[slow] <= 2:
