@@ -19,6 +19,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
@@ -216,15 +217,16 @@ def indices() -> list[bytes]:
 
 
 def calibration(content: bytes) -> None:
-    path = store.cache_path()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
+    with patch.dict(os.environ, XDG_CACHE_HOME=str(scratch())):
+        path = store.cache_path()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        store._read.cache_clear()
+        store.costs()
     store._read.cache_clear()
-    store.costs()
 
 
 def calibrations() -> list[bytes]:
-    os.environ["XDG_CACHE_HOME"] = str(scratch())
     return [json.dumps({"key": store._key(), "costs": store.DEFAULT.as_dict()}).encode()]
 
 
