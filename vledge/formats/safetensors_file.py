@@ -83,7 +83,7 @@ def read(source: Source, key: str | None) -> Checkpoint:
         text = metadata[small_weights.KEY]
         weights = small_weights.joined(weights, text, source.budget)
     for name, kept in metadata.items():  # of weights with two names, save_model writes one so
-        if kept in weights and name not in weights:
+        if kept in weights and name not in weights and name not in skipped:
             weights[checked_name(name)] = weights[kept]
     return Checkpoint(source.format, "", weights, skipped, {})
 
