@@ -14,10 +14,26 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import DTypeLike
 
-__all__ = ["PIECE", "converted", "copy_into", "in_pieces", "in_slices", "other_axes", "ufunc_into"]
+__all__ = [
+    "PIECE",
+    "converted",
+    "copy_into",
+    "in_pieces",
+    "in_slices",
+    "other_axes",
+    "spans",
+    "ufunc_into",
+]
 
 #: Elements: some milliseconds of the slowest functions, and thousands of times what a call costs.
 PIECE: Final = 1 << 17
+
+
+def spans(count: int, step: int = PIECE) -> Iterator[slice]:
+    """All of so many things, ``step`` at a time, one at least; the last ones may be fewer."""
+    step = max(step, 1)
+    for begin in range(0, count, step):
+        yield slice(begin, min(begin + step, count))
 
 
 def in_pieces(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -92,10 +108,9 @@ def in_slices(
         return function(x)
     axis, *others = among
     length = x.shape[axis]
-    step = max(PIECE * length // x.size, 1)
     whole: np.ndarray | None = None
-    for begin in range(0, length, step):
-        place = (*(slice(None),) * axis, slice(begin, begin + step))
+    for some in spans(length, PIECE * length // x.size):
+        place = (*(slice(None),) * axis, some)
         part = in_slices(function, x[place], others)
         if whole is None:
             whole = np.empty((*part.shape[:axis], length, *part.shape[axis + 1 :]), part.dtype)

@@ -33,7 +33,7 @@ from typing import Final, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import DTypeLike
 
-from vledge.pieces import PIECE
+from vledge.pieces import PIECE, spans
 
 __all__ = [
     "DYNAMIC",
@@ -169,9 +169,7 @@ class SmallMatrix:
             return self._taken(rows)
         flat, columns = rows.reshape(-1), self.shape[1]
         array = np.empty((len(flat), columns), np.float32)
-        step = max(PIECE // columns, 1)
-        for begin in range(0, len(flat), step):  # between two Ctrl-C is heard
-            some = slice(begin, begin + step)
+        for some in spans(len(flat), PIECE // columns):
             array[some] = self._taken(flat[some])
         return array.reshape(*rows.shape, columns)
 
@@ -235,9 +233,7 @@ def rounded(matrix: np.ndarray, storage: str) -> SmallMatrix:
     rows, columns = matrix.shape
     values = np.empty(matrix.shape, form.dtype)
     scales = np.empty((rows, -(-columns // form.block)), np.float32)
-    height = max(PIECE // max(columns, 1), 1)
-    for begin in range(0, rows, height):  # between two Ctrl-C is heard
-        some = slice(begin, begin + height)
+    for some in spans(rows, PIECE // max(columns, 1)):
         values[some], scales[some] = _rounded_rows(matrix[some], storage)
     return SmallMatrix(values, scales, storage)
 

@@ -6,9 +6,10 @@
 #include <stdint.h>
 
 /* Ways: by products of 16-bit numbers, which every CPU has; by an instruction that sums four products of bytes (VNNI,
- * Arm's udot); and by one that sums two of them in 16 bits and saturates (AVX2, AVX-512 BW). That is exact while of two weights side
- * by side neither the positive nor the negative ones sum to more than 128; of the few pairs beyond, a part stands in an
- * extra four of k. Weights are uint8 or int8 as vl_takes_unsigned says. A table has NULL for a way it lacks. */
+ * Arm's udot); and by one that sums two of them in 16 bits and saturates (AVX2, AVX-512 BW). That is exact while of two
+ * weights side by side neither the positive nor the negative ones sum to more than 128; of the few pairs beyond, a part
+ * stands in an extra four of k. Weights are uint8 or int8 as vl_takes_unsigned says. A table has NULL for a way it
+ * lacks. */
 enum { VL_BY_PAIRS, VL_BY_QUADS, VL_BY_BYTES, VL_INTEGER_WAYS };
 
 /* Rows of bytes times packed weights, in int32, exact: w[group of 4][k / 4][vector in group][L][k % 4].

@@ -24,7 +24,7 @@ from vledge.formats.json_text import distinct, parsed
 from vledge.formats.source import Source
 from vledge.formats.tensor_view import MAX_DIMENSIONS, checked_name, item_size, tensor_view
 from vledge.machine.atomic_file import writing
-from vledge.pieces import converted
+from vledge.pieces import converted, spans
 
 __all__ = ["METADATA", "read", "read_all", "write"]
 
@@ -202,8 +202,8 @@ def write(
         file.write(_header({name: arrays[name] for name in order}, metadata))
         for name in order:
             numbers = arrays[name].reshape(-1).view(np.uint8).data
-            for begin in range(0, len(numbers), _WRITTEN_AT_ONCE):  # between two Ctrl-C is heard
-                file.write(numbers[begin : begin + _WRITTEN_AT_ONCE])
+            for some in spans(len(numbers), _WRITTEN_AT_ONCE):
+                file.write(numbers[some])
 
 
 def _header(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None) -> bytes:

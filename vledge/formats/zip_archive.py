@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 
 from vledge.budget import Budget
 from vledge.errors import FormatError, cut
+from vledge.pieces import spans
 
 __all__ = ["Member", "ZipArchive"]
 
@@ -107,10 +108,9 @@ class ZipArchive:
 
 
 def _crc_32(content: memoryview) -> int:
-    """A part at a time: between two Ctrl-C is heard."""
     crc = 0
-    for begin in range(0, len(content), COMPARED_AT_A_TIME):
-        crc = zlib.crc32(content[begin : begin + COMPARED_AT_A_TIME], crc)
+    for some in spans(len(content), COMPARED_AT_A_TIME):
+        crc = zlib.crc32(content[some], crc)
     return crc
 
 

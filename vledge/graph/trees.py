@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 
 from vledge.errors import FormatError
-from vledge.pieces import PIECE
+from vledge.pieces import PIECE, spans
 
 __all__ = ["Trees"]
 
@@ -113,9 +113,8 @@ class Trees:
         of its type."""
         if any(compare in (np.equal, np.not_equal) for compare, _ in self._modes):
             return None
-        leaf = (self._children == np.arange(len(self._features))).all(
-            0
-        )  # no branch is its own child
+        # no branch is its own child
+        leaf = (self._children == np.arange(len(self._features))).all(0)
         splits = self._splits[~leaf]
         if not np.isfinite(splits).all() or (splits != splits.astype(np.float32)).any():
             return None
@@ -157,9 +156,7 @@ class Trees:
         if x.dtype.kind != "f":
             x = x.astype(np.float32)
         result = np.empty((len(x), self.targets))
-        length = max(PIECE // (len(self.roots) * max(self.targets, 1)), 1)
-        for begin in range(0, len(x), length):
-            piece = slice(begin, begin + length)
+        for piece in spans(len(x), PIECE // (len(self.roots) * self.targets)):
             result[piece] = self._scores(self.leaves(x[piece]), aggregate)
         return result
 
@@ -185,15 +182,10 @@ def _places(
     places: dict[tuple[int, int], int], tree: np.ndarray, children: np.ndarray, leaf: np.ndarray
 ) -> np.ndarray:
     """Of each branch's child among all nodes."""
+    keys = zip(tree.tolist(), children.tolist(), strict=True)
     try:
-        return np.array(
-            [
-                0 if is_leaf else places[key]
-                for is_leaf, *key_ in zip(leaf, tree.tolist(), children.tolist(), strict=True)
-                for key in [tuple(key_)]
-            ],
-            np.int64,
-        )
+        found = [0 if own else places[key] for own, key in zip(leaf, keys, strict=True)]
+        return np.array(found, np.int64)
     except KeyError as error:
         raise FormatError(f"a child is the tree and node {error}, which is none") from None
 

@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from vledge.errors import with_article
 from vledge.nn.module import Module
-from vledge.nn.parameter import UnloadedError
+from vledge.nn.parameter import IncompleteError, UnloadedError
 
 __all__ = ["PackedModule"]
 
@@ -40,8 +39,5 @@ class PackedModule(Module):
         arrays = {**self._own_state(), **arrays}
         missing = [name for name in self._declared if name not in arrays]
         if missing:
-            raise RuntimeError(
-                f"{with_article(type(self).__name__)} needs all of its weights at once, by "
-                f"load_state_dict(); without {', '.join(missing)}"
-            )
+            raise IncompleteError(self, missing)
         self._packed = self._pack(arrays)

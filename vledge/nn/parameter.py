@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from vledge.array_like import ArrayLike
+from vledge.errors import with_article
 from vledge.nn.loading import Declared
 
-__all__ = ["Parameter", "Tie", "UnloadedError", "UnloadedWeight"]
+__all__ = ["IncompleteError", "Parameter", "Tie", "UnloadedError", "UnloadedWeight"]
 
 
 class Owner(Protocol):
@@ -31,6 +33,16 @@ class UnloadedError(RuntimeError):
         super().__init__(
             f"{type(module).__name__} has no weights yet: load them with load_state_dict() "
             "or build it with from_weights()"
+        )
+
+
+class IncompleteError(RuntimeError):
+    """A layer that lays out its weights together was given some of them."""
+
+    def __init__(self, module: object, missing: Sequence[str]) -> None:
+        super().__init__(
+            f"{with_article(type(module).__name__)} needs all of its weights at once, by "
+            f"load_state_dict(); without {', '.join(missing)}"
         )
 
 

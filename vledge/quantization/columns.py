@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from vledge.pieces import PIECE
+from vledge.pieces import PIECE, spans
 
 __all__ = ["rounded_columns"]
 
@@ -21,9 +21,7 @@ def rounded_columns(w: np.ndarray, pairs: bool) -> tuple[np.ndarray, np.ndarray]
     Raises ValueError for what is NaN or infinite.
     """
     values, scales = np.empty(w.shape, np.int8), np.empty(w.shape[1], np.float32)
-    width = max(PIECE // max(len(w), 1), 1)
-    for begin in range(0, w.shape[1], width):  # between two Ctrl-C is heard
-        some = slice(begin, begin + width)
+    for some in spans(w.shape[1], PIECE // max(len(w), 1)):
         values[:, some], scales[some] = _rounded(w[:, some], pairs)
     return values, scales
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vledge.nn.module import Module
-from vledge.pieces import PIECE
+from vledge.pieces import PIECE, spans
 from vledge.shown import html_table
 from vledge.small_matrix import SmallMatrix, Weight
 
@@ -117,9 +117,7 @@ def rounding_errors(exact: np.ndarray, held: Weight) -> tuple[float, float]:
     """How far ``held`` is from ``exact``, of the same shape: the root mean square over that of the
     weights, and the largest over their largest; 0 of weights that are nothing but zeros."""
     squares, tops = np.zeros(2), np.zeros(2)  # of the weights, of what is apart
-    step = max(PIECE * len(exact) // max(exact.size, 1), 1)
-    for begin in range(0, len(exact), step):  # between two Ctrl-C is heard
-        some = slice(begin, begin + step)
+    for some in spans(len(exact), PIECE * len(exact) // max(exact.size, 1)):
         part = np.asarray(exact[some], np.float64)
         for i, numbers in enumerate((part, np.asarray(held[some]) - part)):
             squares[i] += np.sum(numbers**2)

@@ -16,7 +16,7 @@ from vledge.errors import FormatError, UnsupportedError, cut
 from vledge.formats.onnx.external_data import ExternalFiles
 from vledge.formats.tensor_view import MAX_DIMENSIONS, widened_bfloat16
 from vledge.model.element_types import DTYPES, NAMES
-from vledge.pieces import PIECE, converted
+from vledge.pieces import converted, spans
 
 if TYPE_CHECKING:
     from onnx import TensorProto
@@ -129,9 +129,8 @@ def _typed(
     budget.take(BYTES_OF_AN_ELEMENT * len(given), f"its {field}")
     budget.step(len(given) // ELEMENTS_OF_A_STEP, f"its {field}")
     values, rest = np.empty(len(given), item), iter(given)
-    for begin in range(0, len(given), PIECE):  # between two Ctrl-C is heard
-        some = values[begin : begin + PIECE]
-        some[:] = np.fromiter(rest, item, len(some))
+    for some in spans(len(given)):
+        values[some] = np.fromiter(rest, item, some.stop - some.start)
     wanted = math.prod(shape) * (2 if dtype.kind == "c" else 1)
     if len(values) != wanted:
         raise FormatError(_wrong_count(len(values), shape))

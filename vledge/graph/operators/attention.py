@@ -126,12 +126,11 @@ def attention_23(
     scale: float | None = None,
     softcap: float = 0.0,
     softmax_precision: int = 0,
-) -> tuple[str, ...]:
-    heads = (q_num_heads, kv_num_heads)
-    window = (-1, 0) if is_causal else (-1, -1)
-    return _attention(
-        to, (q, k, v), (past_key, past_value), attn_mask, "", heads, window, scale, softcap,
-        softmax_precision, qk_matmul_output_mode,
+) -> str | tuple[str, ...]:
+    return attention(
+        to, q, k, v, attn_mask, past_key, past_value, is_causal=is_causal,
+        kv_num_heads=kv_num_heads, q_num_heads=q_num_heads, scale=scale, softcap=softcap,
+        qk_matmul_output_mode=qk_matmul_output_mode, softmax_precision=softmax_precision,
     )  # fmt: skip
 
 
@@ -153,12 +152,11 @@ def attention_24(
     scale: float | None = None,
     softcap: float = 0.0,
     softmax_precision: int = 0,
-) -> tuple[str, ...]:
-    heads = (q_num_heads, kv_num_heads)
-    window = (-1, 0) if is_causal else (-1, -1)
-    return _attention(
-        to, (q, k, v), (past_key, past_value), attn_mask, nonpad_kv_seqlen, heads, window, scale,
-        softcap, softmax_precision, qk_matmul_output_mode,
+) -> str | tuple[str, ...]:
+    return attention(
+        to, q, k, v, attn_mask, past_key, past_value, nonpad_kv_seqlen, is_causal=is_causal,
+        kv_num_heads=kv_num_heads, q_num_heads=q_num_heads, scale=scale, softcap=softcap,
+        qk_matmul_output_mode=qk_matmul_output_mode, softmax_precision=softmax_precision,
     )  # fmt: skip
 
 

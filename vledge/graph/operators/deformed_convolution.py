@@ -12,7 +12,7 @@ import numpy as np
 from vledge.errors import FormatError
 from vledge.graph.operators.convolution import single
 from vledge.graph.registry import Context, prepared_operator
-from vledge.pieces import PIECE
+from vledge.pieces import PIECE, spans
 
 
 @prepared_operator("DeformConv", since=19)
@@ -74,11 +74,9 @@ def deform_conv(
         shares = None if mask is None else single(mask).reshape(count, offset_group, taps, -1)
         weights = single(w).reshape(group, w.shape[0] // group, -1)
         result = np.empty((count, w.shape[0], sizes[0] * sizes[1]), x.dtype)
-        length = max(PIECE // max(channels * taps, 1), 1)
         for n in range(count):
             image = single(x[n]).reshape(offset_group, channels // offset_group, -1)
-            for begin in range(0, result.shape[2], length):
-                piece = slice(begin, begin + length)
+            for piece in spans(result.shape[2], PIECE // max(channels * taps, 1)):
                 read = np.stack(
                     [
                         _read(image[g], x.shape[2:], at[..., piece] + shifts[n, g, ..., piece])

@@ -10,7 +10,7 @@ from vledge.errors import FormatError, UnsupportedError
 from vledge.graph.operators.lists import integers
 from vledge.graph.registry import Context, prepared_operator
 from vledge.model.element_types import NAMES, NUMBERS, dtype_of
-from vledge.pieces import PIECE
+from vledge.pieces import PIECE, spans
 
 __all__ = ["check_stash_type", "element_dtype", "target_dtype"]
 
@@ -110,9 +110,8 @@ def _by_place(
 ) -> np.ndarray:
     """``function`` of 0, 1, ... count - 1, a piece at a time."""
     values = np.empty(count, dtype)
-    for begin in range(0, count, PIECE):
-        end = min(begin + PIECE, count)
-        values[begin:end] = function(np.arange(begin, end))
+    for some in spans(count):
+        values[some] = function(np.arange(some.start, some.stop))
     return values
 
 
@@ -128,11 +127,9 @@ def eye_like(
         row, column = max(-k, 0), max(k, 0)
         diagonal = result.reshape(-1)[row * columns + column :: columns + 1]
         count = max(min(rows - row, columns - column), 0)
-        step = max(
-            PIECE // max(columns, 1), 1
-        )  # each is on a page of its own, new and to be cleared
-        for begin in range(0, count, step):
-            diagonal[begin : min(begin + step, count)] = 1
+        # each is on a page of its own, new and to be cleared
+        for some in spans(count, PIECE // max(columns, 1)):
+            diagonal[some] = 1
         return result
 
     return run

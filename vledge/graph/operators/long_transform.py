@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from vledge.pieces import PIECE, copy_into, in_pieces
+from vledge.pieces import PIECE, copy_into, in_pieces, spans
 
 _LONG: Final = 1 << 19  # that NumPy takes some 20 ms for
 
@@ -61,9 +61,7 @@ def _transformed(z: np.ndarray, sign: int) -> np.ndarray:
         return _by_convolution(z, sign)
     a = z.reshape(rows, -1)  # j = row * columns + column, k = k_row + k_column * rows
     columns = a.shape[1]
-    width = max(PIECE // rows, 1)
-    for begin in range(0, columns, width):
-        some = slice(begin, min(begin + width, columns))
+    for some in spans(columns, PIECE // rows):
         turns = np.arange(rows)[:, None] * np.arange(some.start, some.stop) / n
         a[:, some] = _short(a[:, some], sign, 0) * np.exp(sign * 2j * np.pi * turns)
     height = max(PIECE // columns, 1)

@@ -274,10 +274,10 @@ def _scores(
     return to.add("Add", [product, to.constant(intercepts, np.float32)])
 
 
-def check_transform(kind: str) -> None:
+def check_transform(kind: str, refused: tuple[str, ...] = ("SOFTMAX_ZERO", "PROBIT")) -> None:
     if kind not in TRANSFORMS:
         raise FormatError(f"post_transform is {kind!r}, expected one of {', '.join(TRANSFORMS)}")
-    if kind in ("SOFTMAX_ZERO", "PROBIT"):
+    if kind in refused:
         raise UnsupportedError(f"post_transform={kind} is not supported")
 
 

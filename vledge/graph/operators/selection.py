@@ -8,7 +8,7 @@ import numpy as np
 
 from vledge.graph.operators.sorting import stable_order, unique_of_row
 from vledge.graph.registry import operator
-from vledge.pieces import PIECE, in_pieces, in_slices
+from vledge.pieces import PIECE, in_pieces, in_slices, spans
 
 
 def _top_k(x: np.ndarray, k: int, axis: int, largest: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -55,21 +55,19 @@ def non_zero(x: np.ndarray) -> np.ndarray:
         return np.array(np.nonzero(x), np.int64)
     places = _places(x.reshape(-1))
     found = np.empty((x.ndim, len(places)), np.int64)
-    for begin in range(0, len(places), PIECE):
-        some = slice(begin, begin + PIECE)
+    for some in spans(len(places)):
         found[:, some] = np.unravel_index(places[some], x.shape)
     return found
 
 
 def _places(row: np.ndarray) -> np.ndarray:
     """Where one axis is not zero."""
-    begins = range(0, len(row), PIECE)
-    places = np.empty(sum(np.count_nonzero(row[i : i + PIECE]) for i in begins), np.int64)
+    places = np.empty(sum(np.count_nonzero(row[some]) for some in spans(len(row))), np.int64)
     end = 0
-    for i in begins:
-        some = i + np.flatnonzero(row[i : i + PIECE])
-        places[end : end + len(some)] = some
-        end += len(some)
+    for some in spans(len(row)):
+        own = some.start + np.flatnonzero(row[some])
+        places[end : end + len(own)] = own
+        end += len(own)
     return places
 
 
@@ -83,9 +81,7 @@ def compress(x: np.ndarray, condition: np.ndarray, *, axis: int | None = None) -
     axis %= x.ndim
     places = _places(condition)
     taken = np.empty((*x.shape[:axis], len(places), *x.shape[axis + 1 :]), x.dtype)
-    step = max(PIECE * x.shape[axis] // x.size, 1)
-    for begin in range(0, len(places), step):
-        some = slice(begin, begin + step)
+    for some in spans(len(places), PIECE * x.shape[axis] // x.size):
         taken[(slice(None),) * axis + (some,)] = x.take(places[some], axis)
     return taken
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from vledge.errors import FormatError, UnsupportedError
 from vledge.graph.functions import Writer, function
-from vledge.graph.operators.machine_learning import TRANSFORMS, transformed
+from vledge.graph.operators.machine_learning import check_transform, transformed
 from vledge.graph.registry import Context, prepared_operator
 from vledge.graph.trees import Trees
 from vledge.model.definition import INTERNAL_DOMAIN
@@ -49,7 +49,7 @@ def tree_ensemble_regressor(
     target_weights: list[float] | None = None,
     target_weights_as_tensor: np.ndarray | None = None,
 ) -> str:
-    _check_transform(post_transform)
+    check_transform(post_transform, ("PROBIT",))
     if aggregate_function not in ("SUM", "AVERAGE", "MIN", "MAX"):
         raise FormatError(
             f"aggregate_function is {aggregate_function!r}, expected SUM, AVERAGE, MIN or MAX"
@@ -97,7 +97,7 @@ def tree_ensemble_classifier(
     nodes_values_as_tensor: np.ndarray | None = None,
     post_transform: str = "NONE",
 ) -> tuple[str, str]:
-    _check_transform(post_transform)
+    check_transform(post_transform, ("PROBIT",))
     labels = (
         np.array(classlabels_strings, object)
         if classlabels_strings
@@ -112,7 +112,7 @@ def tree_ensemble_classifier(
         nodes_missing_value_tracks_true or [],
         (class_treeids, class_nodeids, class_ids),
         weights := _numbers(class_weights, class_weights_as_tensor),
-        max(len(labels), 1),
+        len(labels),
     )
     base = _base(base_values, base_values_as_tensor, len(labels))
     scores = _scores(to, x, trees, "SUM")
@@ -185,13 +185,6 @@ def _base(given: list[float] | None, tensor: np.ndarray | None, targets: int) ->
     if len(base) not in (0, 1, targets):
         raise FormatError(f"there are {len(base)} base_values for {targets} targets")
     return base
-
-
-def _check_transform(kind: str) -> None:
-    if kind not in TRANSFORMS:
-        raise FormatError(f"post_transform is {kind!r}, expected one of {', '.join(TRANSFORMS)}")
-    if kind == "PROBIT":
-        raise UnsupportedError("post_transform=PROBIT is not supported")
 
 
 def _transformed(to: Writer, scores: str, kind: str) -> str:

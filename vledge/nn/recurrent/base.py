@@ -16,11 +16,10 @@ from numpy.typing import ArrayLike
 
 from vledge.array_like import array_of
 from vledge.budget import Limits
-from vledge.errors import with_article
 from vledge.lengths.model_strategy import MODEL_STRATEGY
 from vledge.nn.dtype import DType, float_dtype, require_cpu
 from vledge.nn.module import Module
-from vledge.nn.parameter import UnloadedError
+from vledge.nn.parameter import IncompleteError, UnloadedError
 from vledge.packing import is_packed, validated
 from vledge.packing.pack import refuse_empty
 from vledge.packing.sequence import Output, Sequences
@@ -163,10 +162,7 @@ class RecurrentBase(Module):
         if len(arrays) < len(self._declared):
             missing = [name for name in self._declared if name not in arrays]
             if self._stack is None:
-                raise RuntimeError(
-                    f"{with_article(type(self).__name__)} needs all of its weights at once, by "
-                    f"load_state_dict(); without {', '.join(missing)}"
-                )
+                raise IncompleteError(self, missing)
             arrays = {**self._own_state(), **arrays}
         layers: list[list[Direction | DynamicDirection]] = [[] for _ in range(self.num_layers)]
         for suffix, layer_input in self._suffixes():

@@ -12,7 +12,7 @@ import numpy as np
 from vledge.model.axes import axes_from_symbols
 from vledge.model.definition import Model
 from vledge.model.element_types import DTYPES
-from vledge.pieces import PIECE
+from vledge.pieces import spans
 from vledge.validation.reference.bundle import Axes
 from vledge.validation.running.lengths import lengths_by_behaviour, lengths_input, required
 
@@ -101,11 +101,10 @@ def random_inputs(
 
 
 def _normal(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """``rng.standard_normal(shape)``, a piece at a time: between two Ctrl-C is heard."""
+    """``rng.standard_normal(shape)``, a piece at a time."""
     drawn = np.empty(math.prod(shape), dtype)
-    for begin in range(0, drawn.size, PIECE):
-        some = drawn[begin : begin + PIECE]
-        some[:] = rng.standard_normal(some.size)
+    for some in spans(drawn.size):
+        drawn[some] = rng.standard_normal(some.stop - some.start)
     return drawn.reshape(shape)
 
 
